@@ -1,1 +1,23 @@
-//! placeholder
+//! Renders flowfabric-sql's schema, queries and plans into SQL.
+//!
+//! Input is data from `ff-core`: tables, [`ff_core::plan::Shape`]s and [`ff_core::plan::QueryShape`]s.
+//! Output is text with numbered placeholders and the list of what to bind: one text per shape. This
+//! crate knows no rule and no state name; whatever it writes stood in its input. A dialect is one
+//! file of answers to [`dialect::Dialect`]'s questions.
+
+pub mod audit;
+pub mod ddl;
+pub mod dialect;
+mod fused;
+mod names;
+mod query;
+mod scalar;
+mod script;
+pub mod statement;
+mod writer;
+
+pub use dialect::{Dialect, Postgres, Sqlite};
+pub use fused::fused;
+pub use query::query;
+pub use script::script;
+pub use statement::{Arity, Bind, Fused, Param, RenderError, Script, Source, Statement, Step};

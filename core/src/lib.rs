@@ -20,19 +20,26 @@ pub mod caps;
 pub mod completion_backend;
 pub mod contracts;
 pub mod crypto;
+pub mod ctx;
+pub mod engine;
 pub mod engine_backend;
 pub mod engine_error;
 pub mod error;
+pub mod facts;
 #[cfg(feature = "generate")]
 mod generate;
 pub mod handle_codec;
 pub mod hash;
 pub mod partition;
+pub mod plan;
 pub mod policy;
+pub mod rules;
+pub mod schema;
 pub mod state;
 pub mod stream_events;
 pub mod stream_subscribe;
 pub mod types;
+pub mod value;
 pub mod waitpoint_hmac;
 
 pub use backend::ScannerFilter;

@@ -1,0 +1,256 @@
+//! The rules that every statement keeps, and the look-ups that rendering shares.
+//!
+//! The audit walks the shape, not the text: what it finds wrong is an error before any SQL exists.
+
+use ff_core::plan::{
+    Assign, Expr, Lookup, Mutation, Name, OnConflict, Pairing, Path, Plan, Predicate, Query,
+    Return, Selection,
+};
+use ff_core::schema::ColumnRef;
+
+use crate::statement::RenderError;
+
+/// Checks a plan.
+///
+/// # Errors
+/// [`RenderError::Audit`] naming the plan and the rule: an update or delete that does not name its
+/// rows by a leading part of the primary key; a guard without the full key; a name that is not held;
+/// a table written twice for one row; a picked order that is not total.
+pub fn plan(plan: &Plan) -> Result<(), RenderError> {
+    let broken = |rule: String| Err(RenderError::Audit { plan: plan.name.to_string(), rule });
+    for guard in &plan.guards {
+        if !covers_key(guard.table.key, &guard.key) {
+            return broken(format!("guard {} names its row by less than the key", guard.row));
+        }
+    }
+    if let Some(Selection { table, order, .. }) = &plan.selection {
+        let total = table.key.iter().all(|key| {
+            key.name == "partition_key" || order.iter().any(|(column, _)| column == key)
+        });
+        if !total {
+            return broken("the picked order does not end in the primary key".into());
+        }
+    }
+    let mut targets: Vec<(&str, &Vec<(ColumnRef, Expr)>)> = Vec::new();
+    for mutation in &plan.mutations {
+        match mutation {
+            Mutation::Insert { row, .. } if row.is_empty() => {
+                return broken("an insert without columns".into());
+            }
+            Mutation::Insert { .. } => {}
+            Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
+                if !leads_key(table.key, target) {
+                    return broken(format!("{} is changed without its key", table.name));
+                }
+                if targets.contains(&(table.name, target)) {
+                    return broken(format!("a row of {} is changed twice", table.name));
+                }
+                targets.push((table.name, target));
+            }
+        }
+    }
+    let names: Vec<&Name> = plan
+        .guards
+        .iter()
+        .map(|guard| &guard.row)
+        .chain(plan.selection.iter().map(|selection| &selection.row))
+        .collect();
+    let mut unknown = None;
+    visit_plan(plan, &mut |expr| {
+        if let Expr::Held(row, _) = expr
+            && !names.contains(&row)
+        {
+            unknown = Some(row.clone());
+        }
+    });
+    match unknown {
+        Some(row) => broken(format!("{row} is read but not held")),
+        None => Ok(()),
+    }
+}
+
+/// Checks a query.
+///
+/// # Errors
+/// [`RenderError::Audit`] for a look-up without the full key, or a list whose order is not total.
+pub fn query(query: &Query) -> Result<(), RenderError> {
+    match query {
+        Query::Lookup(rows) => {
+            for Lookup { row, table, key, .. } in rows {
+                if !covers_key(table.key, key) {
+                    return Err(RenderError::Audit {
+                        plan: format!("lookup of {}", table.name),
+                        rule: format!("{row} is named by less than the key"),
+                    });
+                }
+            }
+            Ok(())
+        }
+        Query::List(list) => {
+            if list.order.is_empty() {
+                return Err(RenderError::Audit {
+                    plan: list.name.to_string(),
+                    rule: "a bounded list needs an order".into(),
+                });
+            }
+            Ok(())
+        }
+    }
+}
+
+fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
+    key.len() == given.len() && key.iter().all(|part| given.iter().any(|(column, _)| column == part))
+}
+
+fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
+    let leading = key.iter().take_while(|part| given.iter().any(|(column, _)| column == *part));
+    // A partition alone is no row: at least one more column must say which.
+    leading.count() == given.len() && (given.len() > 1 || key.len() == 1)
+}
+
+/// The primary key of the row that a mutation is about, column by column.
+pub(crate) fn key_of(
+    plan: &Plan,
+    mutation: &Mutation,
+) -> Result<Vec<(ColumnRef, Expr)>, RenderError> {
+    let table = mutation.table();
+    let given = match mutation {
+        Mutation::Insert { row, .. } => row,
+        Mutation::Update { target, .. } | Mutation::Delete { target, .. } => target,
+    };
+    let found = |key: &ColumnRef| given.iter().find(|(column, _)| column == key).cloned();
+    table.key.iter().map(found).collect::<Option<Vec<_>>>().ok_or_else(|| RenderError::Audit {
+        plan: plan.name.to_string(),
+        rule: format!("a result is read from {} without its full key", table.name),
+    })
+}
+
+/// The mutation that writes the column's table, and its position.
+pub(crate) fn writer_of(plan: &Plan, column: ColumnRef) -> Result<(usize, &Mutation), RenderError> {
+    let mut writers = plan.mutations.iter().enumerate();
+    writers.find(|(_, mutation)| mutation.table().name == column.table).ok_or_else(|| {
+        RenderError::Audit {
+            plan: plan.name.to_string(),
+            rule: format!("{}.{} is returned but not written", column.table, column.name),
+        }
+    })
+}
+
+/// What a write must return: the key and the columns that the plan reports.
+pub(crate) fn returned_columns(plan: &Plan, mutation: &Mutation) -> Vec<ColumnRef> {
+    let table = mutation.table();
+    let mut columns: Vec<ColumnRef> = Vec::new();
+    for item in &plan.returns {
+        if let Return::Written(column) = item
+            && column.table == table.name
+        {
+            columns.push(*column);
+        }
+    }
+    if !columns.is_empty() {
+        for key in table.key {
+            if !columns.contains(key) {
+                columns.push(*key);
+            }
+        }
+    }
+    columns
+}
+
+/// What the plan reads of a held row, each path once, in first-read order.
+pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
+    let mut paths = Vec::new();
+    let mut add = |path: &Path| {
+        if !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    };
+    visit_plan(plan, &mut |expr| {
+        if let Expr::Held(held, path) = expr
+            && held == row
+        {
+            add(path);
+        }
+    });
+    for item in &plan.returns {
+        if let Return::Held(held, path) = item
+            && held == row
+        {
+            add(path);
+        }
+    }
+    paths
+}
+
+/// What the plan reads of a picked row, with the columns its order needs.
+pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
+    let mut paths = reads_of(plan, &selection.row);
+    for (column, _) in &selection.order {
+        let path = Path::column(*column);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+pub(crate) fn visit_plan(plan: &Plan, visit: &mut impl FnMut(&Expr)) {
+    for guard in &plan.guards {
+        guard.key.iter().for_each(|(_, expr)| visit_expr(expr, visit));
+        visit_predicate(&guard.holds, visit);
+    }
+    if let Some(selection) = &plan.selection {
+        visit_predicate(&selection.predicate, visit);
+        match &selection.pairing {
+            Pairing::Slots(limit) => visit_expr(limit, visit),
+            Pairing::Every => {}
+        }
+    }
+    for mutation in &plan.mutations {
+        match mutation {
+            Mutation::Insert { row, on_conflict, .. } => {
+                row.iter().for_each(|(_, expr)| visit_expr(expr, visit));
+                match on_conflict {
+                    OnConflict::Refuse | OnConflict::Ignore | OnConflict::Update(_) => {}
+                }
+            }
+            Mutation::Update { target, set, .. } => {
+                target.iter().for_each(|(_, expr)| visit_expr(expr, visit));
+                for (_, assign) in set {
+                    match assign {
+                        Assign::Set(expr)
+                        | Assign::Keep(expr)
+                        | Assign::Add(expr)
+                        | Assign::Merge { members: expr, .. } => visit_expr(expr, visit),
+                    }
+                }
+            }
+            Mutation::Delete { target, .. } => {
+                target.iter().for_each(|(_, expr)| visit_expr(expr, visit));
+            }
+        }
+    }
+}
+
+pub(crate) fn visit_predicate(predicate: &Predicate, visit: &mut impl FnMut(&Expr)) {
+    match predicate {
+        Predicate::Always
+        | Predicate::OneOf(..)
+        | Predicate::NoneOf(..)
+        | Predicate::Null(_)
+        | Predicate::NotNull(_) => {}
+        Predicate::All(parts) | Predicate::Any(parts) => {
+            parts.iter().for_each(|part| visit_predicate(part, visit));
+        }
+        Predicate::Compare(_, _, expr) | Predicate::Covered(_, expr) => visit_expr(expr, visit),
+        Predicate::After(pairs) => pairs.iter().for_each(|(_, expr)| visit_expr(expr, visit)),
+    }
+}
+
+fn visit_expr(expr: &Expr, visit: &mut impl FnMut(&Expr)) {
+    visit(expr);
+    if let Expr::Plus(left, right) = expr {
+        visit_expr(left, visit);
+        visit_expr(right, visit);
+    }
+}

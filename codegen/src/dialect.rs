@@ -1,0 +1,101 @@
+//! What differs between databases, as questions.
+//!
+//! To add a database, write one file that answers them. There are no defaults to forget: every
+//! answer is given or does not compile, and "cannot" is a [`RenderError`], never a dropped clause.
+
+mod postgres;
+mod sqlite;
+
+use ff_core::plan::Name;
+use ff_core::value::ColumnType;
+use sea_query::{Expr, SelectStatement};
+
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+use crate::statement::RenderError;
+use crate::writer::Tree;
+
+/// How a dialect applies a plan atomically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitStrategy {
+    /// One data-modifying statement: one round trip, whole batches at once.
+    Fused,
+    /// Several statements inside one transaction.
+    Script,
+}
+
+/// How a row stays as it is until the plan is through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLock {
+    /// Wait for whoever holds the row.
+    Wait,
+    /// Leave out rows that someone else holds.
+    SkipLocked,
+}
+
+/// The questions.
+pub trait Dialect: Send + Sync {
+    /// Its name, in snapshots and errors.
+    fn name(&self) -> &'static str;
+
+    /// How it applies a plan.
+    fn commit_strategy(&self) -> CommitStrategy;
+
+    /// Its name for a logical type, in DDL and casts.
+    fn type_name(&self, ty: ColumnType) -> &'static str;
+
+    /// Its name for the type that an array of such values is sent as and that one element of such an
+    /// array is then cast to, where the two differ.
+    ///
+    /// # Errors
+    /// Where the database has no arrays.
+    fn array_type(&self, ty: ColumnType) -> Result<ArrayType, RenderError>;
+
+    /// A placeholder, told its type where the database would otherwise guess.
+    fn typed(&self, placeholder: Expr, ty: ColumnType) -> Expr;
+
+    /// A value of one type as a column of another stores it: a UUID into text.
+    fn stored_as(&self, value: Expr, from: ColumnType, to: ColumnType) -> Expr;
+
+    /// A NULL of the type.
+    fn null(&self, ty: ColumnType) -> Expr;
+
+    /// The text behind a key path in a JSON column; NULL when absent.
+    fn json_text(&self, column: Expr, keys: &[Name]) -> Expr;
+
+    /// The object with these members replaced.
+    fn json_merge(&self, object: Expr, members: Expr) -> Expr;
+
+    /// The object with these members replaced inside the object under `member`.
+    fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr;
+
+    /// Every text of `list` is in `by`.
+    fn covered(&self, list: Expr, by: Expr) -> Expr;
+
+    /// Locks what the select finds.
+    ///
+    /// # Errors
+    /// Where the database cannot and its writers are not one at a time either.
+    fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError>;
+
+    /// The text of a statement tree.
+    #[doc(hidden)]
+    fn text(&self, tree: &TreeRef<'_>) -> String;
+}
+
+/// A statement tree on its way to text; opaque outside this crate.
+pub struct TreeRef<'a>(pub(crate) &'a Tree);
+
+/// How an array of values travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrayType {
+    /// The type of the array parameter.
+    pub array: &'static str,
+    /// What one element is cast to after unnesting, unless it already is.
+    pub element: Option<&'static str>,
+}
+
+pub(crate) fn text(dialect: &dyn Dialect, tree: &Tree) -> String {
+    dialect.text(&TreeRef(tree))
+}

@@ -1,0 +1,119 @@
+//! Postgres: fused statements, arrays, row locks, jsonb.
+
+use ff_core::plan::Name;
+use ff_core::value::ColumnType;
+use sea_query::{
+    CaseStatement, Expr, ExprTrait, Func, LockBehavior, LockType, SelectStatement,
+};
+
+use super::{ArrayType, CommitStrategy, Dialect, RowLock, TreeRef};
+use crate::scalar::operator;
+use crate::statement::RenderError;
+use crate::writer::{self, constant};
+
+/// Postgres 14 and later.
+#[derive(Clone, Copy, Debug)]
+pub struct Postgres;
+
+impl Dialect for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn commit_strategy(&self) -> CommitStrategy {
+        CommitStrategy::Fused
+    }
+
+    fn type_name(&self, ty: ColumnType) -> &'static str {
+        match ty {
+            ColumnType::SmallInt => "smallint",
+            ColumnType::Int => "integer",
+            ColumnType::BigInt => "bigint",
+            ColumnType::Bool => "boolean",
+            ColumnType::Float => "double precision",
+            ColumnType::Text => "text",
+            ColumnType::Bytes => "bytea",
+            ColumnType::Uuid => "uuid",
+            ColumnType::Json => "jsonb",
+            ColumnType::TextList => "text[]",
+        }
+    }
+
+    fn array_type(&self, ty: ColumnType) -> Result<ArrayType, RenderError> {
+        let (array, element) = match ty {
+            ColumnType::SmallInt => ("smallint[]", None),
+            ColumnType::Int => ("integer[]", None),
+            ColumnType::BigInt => ("bigint[]", None),
+            ColumnType::Bool => ("boolean[]", None),
+            ColumnType::Float => ("double precision[]", None),
+            ColumnType::Text => ("text[]", None),
+            ColumnType::Bytes => ("bytea[]", None),
+            ColumnType::Uuid => ("uuid[]", None),
+            ColumnType::Json => ("text[]", Some("jsonb")),
+            // An array of arrays must be rectangular, so a list travels as its array literal.
+            ColumnType::TextList => ("text[]", Some("text[]")),
+        };
+        Ok(ArrayType { array, element })
+    }
+
+    fn typed(&self, placeholder: Expr, ty: ColumnType) -> Expr {
+        placeholder.cast_as(self.type_name(ty))
+    }
+
+    fn stored_as(&self, value: Expr, from: ColumnType, to: ColumnType) -> Expr {
+        match (from, to) {
+            (ColumnType::Uuid, ColumnType::Text) => value.cast_as("text"),
+            _ => value,
+        }
+    }
+
+    fn null(&self, ty: ColumnType) -> Expr {
+        Expr::null().cast_as(self.type_name(ty))
+    }
+
+    fn json_text(&self, column: Expr, keys: &[Name]) -> Expr {
+        let mut outer = column;
+        let (last, path) = match keys.split_last() {
+            Some(parts) => parts,
+            None => return outer,
+        };
+        for key in path {
+            outer = operator(outer, "->", constant(key));
+        }
+        operator(outer, "->>", constant(last))
+    }
+
+    fn json_merge(&self, object: Expr, members: Expr) -> Expr {
+        operator(object, "||", members)
+    }
+
+    fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr {
+        let inner = operator(object.clone(), "->", constant(member));
+        let kind = Func::cust("jsonb_typeof").arg(inner.clone());
+        let present = Expr::from(kind).eq(constant("object"));
+        let base = CaseStatement::new()
+            .case(present, inner)
+            .finally(constant("{}").cast_as("jsonb"));
+        let merged = operator(Expr::Case(Box::new(base)), "||", members);
+        let object_of = Func::cust("jsonb_build_object").arg(constant(member)).arg(merged);
+        operator(object, "||", object_of.into())
+    }
+
+    fn covered(&self, list: Expr, by: Expr) -> Expr {
+        operator(list, "<@", by)
+    }
+
+    fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
+        match lock {
+            RowLock::Wait => select.lock(LockType::NoKeyUpdate),
+            RowLock::SkipLocked => {
+                select.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked)
+            }
+        };
+        Ok(())
+    }
+
+    fn text(&self, tree: &TreeRef<'_>) -> String {
+        writer::postgres(tree.0)
+    }
+}

@@ -1,0 +1,97 @@
+//! SQLite: one writer at a time, so scripts instead of fused statements and no row locks; JSON in
+//! text, lists as JSON arrays.
+
+use ff_core::plan::Name;
+use ff_core::value::ColumnType;
+use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+
+use super::{ArrayType, CommitStrategy, Dialect, RowLock, TreeRef};
+use crate::statement::RenderError;
+use crate::writer::{self, constant};
+
+/// SQLite 3.40 and later.
+#[derive(Clone, Copy, Debug)]
+pub struct Sqlite;
+
+impl Dialect for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn commit_strategy(&self) -> CommitStrategy {
+        CommitStrategy::Script
+    }
+
+    fn type_name(&self, ty: ColumnType) -> &'static str {
+        match ty {
+            ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt | ColumnType::Bool => {
+                "INTEGER"
+            }
+            ColumnType::Float => "REAL",
+            ColumnType::Text | ColumnType::Json | ColumnType::TextList => "TEXT",
+            ColumnType::Bytes | ColumnType::Uuid => "BLOB",
+        }
+    }
+
+    fn array_type(&self, ty: ColumnType) -> Result<ArrayType, RenderError> {
+        Err(RenderError::Unsupported {
+            dialect: self.name(),
+            what: format!("an array of {ty:?} as one parameter"),
+        })
+    }
+
+    fn typed(&self, placeholder: Expr, _: ColumnType) -> Expr {
+        placeholder
+    }
+
+    fn stored_as(&self, value: Expr, _: ColumnType, _: ColumnType) -> Expr {
+        // The executor binds the converted value.
+        value
+    }
+
+    fn null(&self, _: ColumnType) -> Expr {
+        Expr::null()
+    }
+
+    fn json_text(&self, column: Expr, keys: &[Name]) -> Expr {
+        let mut path = String::from("$");
+        for key in keys {
+            path.push_str(".\"");
+            path.push_str(key);
+            path.push('"');
+        }
+        Expr::from(Func::cust("json_extract").arg(column).arg(constant(&path))).cast_as("TEXT")
+    }
+
+    fn json_merge(&self, object: Expr, members: Expr) -> Expr {
+        Func::cust("json_patch").arg(object).arg(members).into()
+    }
+
+    fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr {
+        let inner = Func::cust("json").arg(members);
+        let patch = Func::cust("json_object").arg(constant(member)).arg(inner);
+        Func::cust("json_patch").arg(object).arg(patch).into()
+    }
+
+    fn covered(&self, list: Expr, by: Expr) -> Expr {
+        let mut offered = Query::select();
+        offered.column("value").from_function(Func::cust("json_each").arg(by), "offered");
+        let mut missing = Query::select();
+        missing
+            .column(("required", "value"))
+            .from_function(Func::cust("json_each").arg(list), "required")
+            .and_where(Expr::col(("required", "value")).not_in_subquery(offered));
+        Expr::not_exists(missing)
+    }
+
+    fn lock_rows(&self, _: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
+        match lock {
+            // Every writing transaction begins IMMEDIATE: nobody else can hold a row.
+            RowLock::Wait | RowLock::SkipLocked => Ok(()),
+        }
+    }
+
+    fn text(&self, tree: &TreeRef<'_>) -> String {
+        writer::sqlite(tree.0)
+    }
+}

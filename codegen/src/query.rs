@@ -1,0 +1,103 @@
+//! Reads as one statement each.
+
+use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
+use ff_core::value::ColumnType;
+use sea_query::{Alias, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+
+use crate::audit;
+use crate::dialect::{self, Dialect};
+use crate::fused::order;
+use crate::scalar::{Scalars, Scope};
+use crate::statement::{Bind, RenderError, Source, Statement};
+use crate::writer::{Tree, limit_by, placeholder};
+
+/// Renders the query. A look-up yields one result row; each looked-up row contributes its first key
+/// column (NULL says the row is absent) and then the columns asked for. A list yields its columns.
+///
+/// # Errors
+/// [`RenderError::Audit`] for an unbounded or unkeyed read.
+pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, RenderError> {
+    audit::query(shape.query())?;
+    let binds = shape.slot_types().into_iter().enumerate();
+    let binds = binds.map(|(slot, ty)| Bind { source: Source::Slot(slot), ty }).collect();
+    let (select, yields) = match shape.query() {
+        Read::Lookup(rows) => lookup(dialect, rows),
+        Read::List(read) => list(dialect, read)?,
+    };
+    let sql = dialect::text(dialect, &Tree::Select(select));
+    Ok(Statement { sql, binds, yields })
+}
+
+struct Direct<'a> {
+    dialect: &'a dyn Dialect,
+}
+
+impl Scope for Direct<'_> {
+    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr {
+        self.dialect.typed(placeholder(slot + 1), ty)
+    }
+
+    fn held(&mut self, row: &Name, path: &Path, _: ColumnType) -> Expr {
+        let column = Expr::col((Alias::new(row.to_string()), path.column.name));
+        if path.keys.is_empty() { column } else { self.dialect.json_text(column, &path.keys) }
+    }
+
+    fn picked_count(&mut self) -> Expr {
+        Expr::null()
+    }
+}
+
+fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<ColumnType>) {
+    let mut select = Query::select();
+    let mut yields = Vec::new();
+    let mut one = Query::select();
+    one.expr_as(Expr::cust("1"), "one");
+    select.from_subquery(one, "always");
+    for Lookup { row, table, key, columns } in rows {
+        let alias = Alias::new(row.to_string());
+        let mut scope = Direct { dialect };
+        let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(row) };
+        let mut same = Condition::all();
+        for (column, expr) in key {
+            let value = scalars.expr(expr, column.ty);
+            same = same.add(scalars.column(*column).eq(value));
+        }
+        select.join_as(JoinType::LeftJoin, table.name, alias.clone(), same);
+        for column in table.key.iter().take(1).chain(columns) {
+            select.column((alias.clone(), column.name));
+            yields.push(column.ty);
+        }
+    }
+    (select, yields)
+}
+
+fn list(
+    dialect: &dyn Dialect,
+    read: &List,
+) -> Result<(SelectStatement, Vec<ColumnType>), RenderError> {
+    let mut scope = Direct { dialect };
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut select = Query::select();
+    select.from(read.table.name);
+    if let Some(join) = &read.join {
+        let same = join.on.iter().fold(Condition::all(), |all, (left, right)| {
+            all.add(scalars.column(*left).eq(scalars.column(*right)))
+        });
+        select.join(JoinType::InnerJoin, join.table.name, same);
+    }
+    for column in &read.columns {
+        select.expr(scalars.column(*column));
+    }
+    select.cond_where(scalars.predicate(&read.predicate));
+    for (column, direction) in &read.order {
+        select.order_by_expr(scalars.column(*column), order(*direction));
+    }
+    let ff_core::plan::Expr::Slot(_, slot) = &read.limit else {
+        return Err(RenderError::Audit {
+            plan: read.name.to_string(),
+            rule: "the limit is a bound value".into(),
+        });
+    };
+    limit_by(&mut select, slot + 1);
+    Ok((select, read.columns.iter().map(|column| column.ty).collect()))
+}

@@ -1,0 +1,132 @@
+//! Expressions, predicates and assignments as sea-query trees.
+//!
+//! The same for every dialect, except for what is asked of it; where a value comes from (placeholder,
+//! column of an earlier step) is the caller's [`Scope`].
+
+use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
+use ff_core::schema::ColumnRef;
+use ff_core::value::ColumnType;
+use sea_query::{Alias, BinOper, Condition, Expr, ExprTrait, Func};
+
+use crate::dialect::Dialect;
+use crate::writer::constant;
+
+/// Where the values of a statement come from.
+pub(crate) trait Scope {
+    /// The n-th value of the plan, as `ty`.
+    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr;
+    /// What a held row has at `path`, as `ty`.
+    fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr;
+    /// How many rows were picked.
+    fn picked_count(&mut self) -> Expr;
+}
+
+/// Renders scalars of one statement.
+pub(crate) struct Scalars<'a, S> {
+    pub(crate) dialect: &'a dyn Dialect,
+    pub(crate) scope: &'a mut S,
+    /// What qualifies the columns of the row that predicates and assignments are about.
+    pub(crate) subject: Option<&'a str>,
+}
+
+impl<S: Scope> Scalars<'_, S> {
+    /// The scalar, as a column of type `ty` takes it.
+    pub(crate) fn expr(&mut self, expr: &Scalar, ty: ColumnType) -> Expr {
+        match expr {
+            // A shape has no values left; a NULL of the right type is what an erased one stands for.
+            Scalar::Value(..) | Scalar::Null(_) => self.dialect.null(ty),
+            Scalar::Slot(own, slot) => {
+                let value = self.scope.slot(*slot, *own);
+                self.dialect.stored_as(value, *own, ty)
+            }
+            Scalar::Const(text) => constant(text),
+            Scalar::Held(row, path) => self.scope.held(row, path, ty),
+            Scalar::Plus(left, right) => {
+                let left = self.expr(left, ty);
+                left.add(self.expr(right, ty))
+            }
+            Scalar::PickedCount => self.scope.picked_count(),
+        }
+    }
+
+    /// The stored column of the subject row.
+    pub(crate) fn column(&self, column: ColumnRef) -> Expr {
+        match self.subject {
+            Some(subject) => Expr::col((Alias::new(subject), column.name)),
+            None => Expr::col((column.table, column.name)),
+        }
+    }
+
+    fn path(&self, path: &Path) -> Expr {
+        let column = self.column(path.column);
+        if path.keys.is_empty() { column } else { self.dialect.json_text(column, &path.keys) }
+    }
+
+    /// The condition.
+    pub(crate) fn predicate(&mut self, predicate: &Predicate) -> Condition {
+        match predicate {
+            Predicate::Always => Condition::all(),
+            Predicate::All(parts) => {
+                parts.iter().fold(Condition::all(), |all, part| all.add(self.predicate(part)))
+            }
+            Predicate::Any(parts) => {
+                parts.iter().fold(Condition::any(), |any, part| any.add(self.predicate(part)))
+            }
+            Predicate::Compare(path, compare, expr) => {
+                let left = self.path(path);
+                let right = self.expr(expr, path.ty());
+                Condition::all().add(match compare {
+                    Compare::Equal => left.eq(right),
+                    Compare::Below => left.lt(right),
+                    Compare::AtMost => left.lte(right),
+                    Compare::Above => left.gt(right),
+                })
+            }
+            Predicate::OneOf(column, names) => Condition::all().add(match names.as_slice() {
+                [one] => self.column(*column).eq(constant(one)),
+                many => self.column(*column).is_in(many.iter().map(|name| constant(name))),
+            }),
+            Predicate::NoneOf(column, names) => Condition::all()
+                .add(self.column(*column).is_not_in(names.iter().map(|name| constant(name)))),
+            Predicate::Null(column) => Condition::all().add(self.column(*column).is_null()),
+            Predicate::NotNull(column) => Condition::all().add(self.column(*column).is_not_null()),
+            Predicate::Covered(column, expr) => {
+                let list = self.column(*column);
+                let by = self.expr(expr, ColumnType::TextList);
+                Condition::all().add(self.dialect.covered(list, by))
+            }
+            Predicate::After(pairs) => {
+                let columns: Vec<Expr> = pairs.iter().map(|(column, _)| self.column(*column)).collect();
+                let values: Vec<Expr> =
+                    pairs.iter().map(|(column, expr)| self.expr(expr, column.ty)).collect();
+                Condition::all().add(Expr::tuple(columns).gt(Expr::tuple(values)))
+            }
+        }
+    }
+
+    /// What the column becomes.
+    pub(crate) fn assign(&mut self, column: ColumnRef, assign: &Assign) -> Expr {
+        let now = self.column(column);
+        match assign {
+            Assign::Set(expr) => self.expr(expr, column.ty),
+            Assign::Keep(expr) => {
+                let value = self.expr(expr, column.ty);
+                Func::coalesce([now, value]).into()
+            }
+            Assign::Add(expr) => now.add(self.expr(expr, column.ty)),
+            Assign::Merge { under: None, members } => {
+                let members = self.expr(members, ColumnType::Json);
+                self.dialect.json_merge(now, members)
+            }
+            Assign::Merge { under: Some(name), members } => {
+                let members = self.expr(members, ColumnType::Json);
+                self.dialect.json_merge_under(now, name, members)
+            }
+        }
+    }
+}
+
+/// `left operator right`, for an operator that sea-query has no name for.
+pub(crate) fn operator(left: Expr, operator: &'static str, right: Expr) -> Expr {
+    left.binary(BinOper::Custom(operator.into()), right)
+}

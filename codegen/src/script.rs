@@ -1,0 +1,200 @@
+//! A plan as statements for one transaction: guards and picks first, then the writes.
+//!
+//! For a database with one writer at a time. What a guard or pick finds is held by the executor and
+//! bound to the later statements.
+
+use ff_core::plan::{
+    Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection, Shape,
+};
+use ff_core::schema::ColumnRef;
+use ff_core::value::ColumnType;
+use sea_query::{
+    Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
+    UpdateStatement,
+};
+
+use crate::audit;
+use crate::dialect::{self, Dialect, RowLock};
+use crate::fused::{order, settle};
+use crate::scalar::{Scalars, Scope};
+use crate::statement::{Bind, RenderError, Script, Source, Statement, Step};
+use crate::writer::{Tree, limit_by, placeholder};
+
+/// Renders the shape as a script.
+///
+/// # Errors
+/// [`RenderError::Audit`] for a shape that breaks a rule every statement must keep.
+pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderError> {
+    let plan = shape.plan();
+    audit::plan(plan)?;
+    let mut once = Vec::new();
+    let mut each = Vec::new();
+    for row in &plan.guards {
+        once.push(guard(dialect, plan, row)?);
+    }
+    if let Some(selection) = &plan.selection {
+        once.push(pick(dialect, plan, selection)?);
+    }
+    for mutation in &plan.mutations {
+        let steps = if plan.per_picked_row(mutation) { &mut each } else { &mut once };
+        steps.push(write(dialect, plan, mutation)?);
+    }
+    let returns = plan.returns.iter().map(|item| match item {
+        Return::Held(row, path) => {
+            Bind { source: Source::Held(row.clone(), path.clone()), ty: path.ty() }
+        }
+        Return::Written(column) => {
+            let source = Source::Held(column.table.into(), Path::column(*column));
+            Bind { source, ty: column.ty }
+        }
+    });
+    Ok(Script { once, each, returns: returns.collect() })
+}
+
+/// Collects what one statement binds, in placeholder order.
+struct Binds<'a> {
+    dialect: &'a dyn Dialect,
+    binds: Vec<Bind>,
+}
+
+impl Binds<'_> {
+    fn bind(&mut self, source: Source, ty: ColumnType) -> Expr {
+        self.binds.push(Bind { source, ty });
+        self.dialect.typed(placeholder(self.binds.len()), ty)
+    }
+}
+
+impl Scope for Binds<'_> {
+    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr {
+        self.bind(Source::Slot(slot), ty)
+    }
+
+    fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr {
+        self.bind(Source::Held(row.clone(), path.clone()), ty)
+    }
+
+    fn picked_count(&mut self) -> Expr {
+        self.bind(Source::PickedCount, ColumnType::BigInt)
+    }
+}
+
+fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, RenderError> {
+    let mut scope = Binds { dialect, binds: Vec::new() };
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut select = Query::select();
+    select.from(guard.table.name);
+    for (column, expr) in &guard.key {
+        let value = scalars.expr(expr, column.ty);
+        select.and_where(scalars.column(*column).eq(value));
+    }
+    select.cond_where(scalars.predicate(&guard.holds));
+    let holds = audit::reads_of(plan, &guard.row);
+    let yields = expose(dialect, &mut select, &holds);
+    dialect.lock_rows(&mut select, RowLock::Wait)?;
+    let sql = dialect::text(dialect, &Tree::Select(select));
+    let statement = Statement { sql, binds: scope.binds, yields };
+    Ok(Step::Guard { row: guard.row.clone(), statement, holds })
+}
+
+fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
+    let mut scope = Binds { dialect, binds: Vec::new() };
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut select = Query::select();
+    select.from(selection.table.name);
+    select.cond_where(scalars.predicate(&selection.predicate));
+    for (column, direction) in &selection.order {
+        select.order_by_expr(scalars.column(*column), order(*direction));
+    }
+    let holds = audit::picked_reads(plan, selection);
+    let yields = expose(dialect, &mut select, &holds);
+    match &selection.pairing {
+        Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
+        Pairing::Slots(limit) => {
+            scalars.expr(limit, ColumnType::BigInt);
+            limit_by(&mut select, scope.binds.len());
+            dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
+        }
+    }
+    let sql = dialect::text(dialect, &Tree::Select(select));
+    let statement = Statement { sql, binds: scope.binds, yields };
+    Ok(Step::Pick { row: selection.row.clone(), statement, holds })
+}
+
+fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -> Vec<ColumnType> {
+    if holds.is_empty() {
+        select.expr(Expr::cust("1"));
+    }
+    for path in holds {
+        let column = Expr::col((path.column.table, path.column.name));
+        select.expr(match path.keys.as_slice() {
+            [] => column,
+            keys => dialect.json_text(column, keys),
+        });
+    }
+    holds.iter().map(Path::ty).collect()
+}
+
+fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step, RenderError> {
+    let mut scope = Binds { dialect, binds: Vec::new() };
+    let returned = audit::returned_columns(plan, mutation);
+    let returning = (!returned.is_empty())
+        .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));
+    let mut must_write = false;
+    let tree = match mutation {
+        Mutation::Insert { table, row, on_conflict } => {
+            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+            let mut insert = InsertStatement::new();
+            insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
+            let values: Vec<Expr> =
+                row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
+            insert.values(values).map_err(|error| RenderError::Unsupported {
+                dialect: dialect.name(),
+                what: error.to_string(),
+            })?;
+            match on_conflict {
+                OnConflict::Refuse => {
+                    must_write = true;
+                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
+                }
+                OnConflict::Ignore => {
+                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
+                }
+                OnConflict::Update(set) => {
+                    insert.on_conflict(settle(table.name, table.key, set));
+                }
+            }
+            returning.map(|columns| insert.returning(columns));
+            Tree::Insert(insert)
+        }
+        Mutation::Update { table, target, set } => {
+            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+            let mut update = UpdateStatement::new();
+            update.table(table.name);
+            for (column, assign) in set {
+                update.value(column.name, scalars.assign(*column, assign));
+            }
+            for (column, expr) in target {
+                let value = scalars.expr(expr, column.ty);
+                update.and_where(Expr::col(column.name).eq(value));
+            }
+            returning.map(|columns| update.returning(columns));
+            Tree::Update(update)
+        }
+        Mutation::Delete { table, target } => {
+            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+            let mut delete = Query::delete();
+            delete.from_table(table.name);
+            for (column, expr) in target {
+                let value = scalars.expr(expr, column.ty);
+                delete.and_where(Expr::col(column.name).eq(value));
+            }
+            returning.map(|columns| delete.returning(columns));
+            Tree::Delete(delete)
+        }
+    };
+    let sql = dialect::text(dialect, &tree);
+    let holds: Vec<Path> = returned.iter().map(|column: &ColumnRef| Path::column(*column)).collect();
+    let yields = returned.iter().map(|column| column.ty).collect();
+    let statement = Statement { sql, binds: scope.binds, yields };
+    Ok(Step::Write { statement, must_write, holds })
+}

@@ -1,0 +1,94 @@
+//! The one place where a sea-query tree becomes text.
+//!
+//! sea-query turns every constant into a bound value. Here closed-set constants are written out (so
+//! that a partial index stays provable) and everything else is a numbered placeholder: a placeholder
+//! travels through the tree as an unsigned integer value, which the schema itself never uses.
+
+use std::fmt::Write;
+
+use sea_query::{
+    DeleteStatement, Expr, InsertStatement, PostgresQueryBuilder, QueryBuilder, SelectStatement,
+    SqlWriter, SqliteQueryBuilder, UpdateStatement, Value, WithQuery,
+};
+
+/// A statement tree.
+pub(crate) enum Tree {
+    Select(SelectStatement),
+    Insert(InsertStatement),
+    Update(UpdateStatement),
+    Delete(DeleteStatement),
+    With(WithQuery),
+}
+
+/// The placeholder with this number, from 1.
+pub(crate) fn placeholder(number: usize) -> Expr {
+    Expr::Value(placeholder_value(number))
+}
+
+fn placeholder_value(number: usize) -> Value {
+    Value::BigUnsigned(Some(number as u64))
+}
+
+/// A `LIMIT` by placeholder.
+pub(crate) fn limit_by(select: &mut SelectStatement, number: usize) {
+    select.limit(number as u64);
+}
+
+/// A closed-set constant, written into the text.
+pub(crate) fn constant(text: &str) -> Expr {
+    Expr::Constant(Value::String(Some(text.to_owned())))
+}
+
+pub(crate) fn postgres(tree: &Tree) -> String {
+    write_tree(tree, PostgresQueryBuilder, '$')
+}
+
+pub(crate) fn sqlite(tree: &Tree) -> String {
+    write_tree(tree, SqliteQueryBuilder, '?')
+}
+
+fn write_tree<B: QueryBuilder>(tree: &Tree, builder: B, mark: char) -> String {
+    let mut text = Text { sql: String::with_capacity(1024), mark };
+    match tree {
+        Tree::Select(select) => select.build_collect_into(builder, &mut text),
+        Tree::Insert(insert) => insert.build_collect_into(builder, &mut text),
+        Tree::Update(update) => update.build_collect_into(builder, &mut text),
+        Tree::Delete(delete) => delete.build_collect_into(builder, &mut text),
+        Tree::With(with) => with.build_collect_into(builder, &mut text),
+    }
+    text.sql
+}
+
+struct Text {
+    sql: String,
+    mark: char,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.sql.push_str(text);
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sql)
+    }
+}
+
+impl SqlWriter for Text {
+    fn push_param<T: QueryBuilder>(&mut self, value: Value, builder: &T) {
+        if let Value::BigUnsigned(Some(number)) = value {
+            self.sql.push(self.mark);
+            self.sql.push_str(&number.to_string());
+        } else {
+            // A constant: sea-query's own escaping for this dialect. Writing to a String cannot fail.
+            let _ = builder.write_value(&mut self.sql, &value);
+        }
+    }
+
+    fn as_writer(&mut self) -> &mut dyn Write {
+        self
+    }
+}

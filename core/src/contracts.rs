@@ -1,0 +1,2 @@
+//! stub
+#[derive(Clone,Debug,PartialEq,Eq)] pub struct EdgeSnapshot;

@@ -1,0 +1,167 @@
+//! What a backend must do, and the loop that turns its few abilities into every operation.
+//!
+//! A backend implements [`Executor`]: read rows, commit a plan, tell the time. In return it receives
+//! all of [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
+//! Concurrency is optimistic: a transition decides on what it read, the plan's guards say what must
+//! still hold, and a refused plan means: read again, decide again.
+
+mod backend;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::EngineError;
+use crate::backend::{BackendTag, PrepareOutcome};
+use crate::ctx::{Ctx, Source};
+use crate::engine_error::ContentionKind;
+use crate::facts::{Answer, Facts};
+use crate::partition::PartitionConfig;
+use crate::plan::{Plan, Query};
+use crate::types::TimestampMs;
+use crate::value::Value;
+
+/// How often a refused plan is decided anew before the caller is told to try later.
+pub const MAX_REFUSALS: u32 = 16;
+
+/// One operation, as a pure decision.
+pub trait Transition: Sync {
+    /// What the caller is told.
+    type Outcome: Send;
+
+    /// Decides on what is known so far: asks for more, commits a plan, or answers.
+    ///
+    /// # Errors
+    /// The refusal that the operation's rule names.
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError>;
+}
+
+/// What a transition says next.
+pub enum Step<O> {
+    /// It needs these answers; it is called again with them.
+    Read(Vec<Query>),
+    /// It has decided; the outcome follows once the plan has applied.
+    Commit(Plan, Then<O>),
+    /// It has an answer and changes nothing.
+    Answer(O),
+}
+
+/// The outcome of an applied plan.
+pub enum Then<O> {
+    /// Known beforehand.
+    Answer(O),
+    /// Read from what the plan returned, one list of values per applied item.
+    FromRows(FromRows<O>),
+}
+
+/// Turns what an applied plan returned into an outcome.
+pub type FromRows<O> = Box<dyn FnOnce(Vec<Vec<Value>>) -> Result<O, EngineError> + Send>;
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Commit {
+    /// It applied, entirely and durably. One list of returned values per item: exactly one for a
+    /// plan on named rows, one per picked row for a selection.
+    Applied(Vec<Vec<Value>>),
+    /// A guard did not hold, or a refusing insert found its row: nothing changed.
+    Refused,
+}
+
+/// Who a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The tag in the handles it mints.
+    pub tag: BackendTag,
+    /// Family name, such as `postgres`.
+    pub family: &'static str,
+}
+
+/// What a backend must do.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Who it is.
+    fn identity(&self) -> Identity;
+
+    /// How many partitions each family of ids has.
+    fn partitions(&self) -> PartitionConfig;
+
+    /// Its clock.
+    fn now(&self) -> TimestampMs;
+
+    /// Where its fresh ids and jitter come from.
+    fn source(&self) -> Box<dyn Source>;
+
+    /// Answers the queries, in their order.
+    ///
+    /// # Errors
+    /// `Transport` for anything the database did, `Validation(Corruption)` for a value of a type
+    /// that its column cannot have.
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
+
+    /// Applies the plan entirely and durably, or not at all.
+    ///
+    /// # Errors
+    /// `Transport` for anything the database did; the error says whether the outcome is unknown.
+    async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
+
+    /// Reaches the database and back.
+    ///
+    /// # Errors
+    /// `Transport` when it cannot be reached.
+    async fn ping(&self) -> Result<(), EngineError>;
+
+    /// Prepares the database for use: migrations, where the backend applies them itself.
+    ///
+    /// # Errors
+    /// `Transport` when the database refuses.
+    async fn prepare(&self) -> Result<PrepareOutcome, EngineError>;
+
+    /// Finishes what is queued and lets go of the database, within `grace`.
+    ///
+    /// # Errors
+    /// `Timeout` when work was still queued after `grace`.
+    async fn drain(&self, grace: Duration) -> Result<(), EngineError>;
+}
+
+/// Runs one operation to its end.
+///
+/// # Errors
+/// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept changing
+/// under [`MAX_REFUSALS`] decisions in a row.
+pub async fn run<E, T>(executor: &E, transition: &T) -> Result<T::Outcome, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    let mut facts = Facts::default();
+    while facts.refusals() < MAX_REFUSALS {
+        match decide(executor, transition, &facts)? {
+            Step::Read(queries) => facts.learn(executor.read(queries).await?),
+            Step::Answer(outcome) => return Ok(outcome),
+            Step::Commit(plan, then) => match executor.commit(plan).await? {
+                Commit::Applied(rows) => {
+                    return match then {
+                        Then::Answer(outcome) => Ok(outcome),
+                        Then::FromRows(read) => read(rows),
+                    };
+                }
+                Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
+            },
+        }
+    }
+    Err(EngineError::Contention(ContentionKind::RetryExhausted))
+}
+
+// Not async, so that the random source is gone before anything is awaited.
+fn decide<E, T>(
+    executor: &E,
+    transition: &T,
+    facts: &Facts,
+) -> Result<Step<T::Outcome>, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    let mut source = executor.source();
+    transition.step(facts, &mut Ctx::new(executor.now(), source.as_mut()))
+}

@@ -1,0 +1,308 @@
+//! What a decision asks the database to do, as data.
+//!
+//! A [`Plan`] is the complete list of row changes of one operation together with the guards it
+//! relies on. It is all or nothing: it applies only if every guard still holds, and then entirely.
+//! The in-memory backend interprets it, codegen renders it into SQL; neither knows a rule, both read
+//! the same [`Predicate`] values. A plan prints as a short script, compares with `==`, serialises,
+//! and has a [`Shape`]: itself with the values erased, which is what one SQL text stands for.
+
+mod display;
+mod eval;
+mod expr;
+mod predicate;
+mod shape;
+
+use serde::{Deserialize, Serialize};
+
+use crate::schema::{ColumnRef, Direction, TableRef};
+
+pub use eval::Held;
+pub use expr::{Expr, Name, Path};
+pub use predicate::{Compare, Predicate};
+pub use shape::{Bindings, QueryShape, Shape};
+
+/// One operation's changes and the guards they rely on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Plan {
+    /// The operation, for logs, snapshots and error context; part of the shape.
+    pub name: Name,
+    /// Rows that must exist and hold their predicate, in lock order (execution before attempt before
+    /// the rest, as every plan does, so that two plans cannot wait for each other).
+    pub guards: Vec<Guard>,
+    /// Rows that the database picks, if the plan works on more than named rows.
+    pub selection: Option<Selection>,
+    /// The changes. Each row is changed at most once.
+    pub mutations: Vec<Mutation>,
+    /// What an applied plan reports, one list per applied item.
+    pub returns: Vec<Return>,
+}
+
+/// A row that must exist and hold a predicate at commit; locked until the plan is through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Guard {
+    /// What the rest of the plan calls the row.
+    pub row: Name,
+    /// Its table.
+    pub table: TableRef,
+    /// Its primary key.
+    pub key: Vec<(ColumnRef, Expr)>,
+    /// What must hold.
+    pub holds: Predicate,
+}
+
+/// Rows that the database picks, locks and hands to the mutations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Selection {
+    /// What the rest of the plan calls a picked row.
+    pub row: Name,
+    /// Their table.
+    pub table: TableRef,
+    /// Which rows qualify.
+    pub predicate: Predicate,
+    /// Best first. Ends in the primary key, so that the order is total.
+    pub order: Vec<(ColumnRef, Direction)>,
+    /// How picked rows meet the plan's values.
+    pub pairing: Pairing,
+}
+
+/// How picked rows meet the plan's values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Pairing {
+    /// The n-th picked row takes the n-th value of every list, and at most that many rows are
+    /// picked. Rows that another plan has locked are skipped: claimers never wait for each other.
+    Slots(Expr),
+    /// Every row that qualifies is picked, waiting for its lock; all take the same values.
+    Every,
+}
+
+/// One kind of change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mutation {
+    /// Adds one row.
+    Insert {
+        /// Where.
+        table: TableRef,
+        /// The columns given; the others take their defaults.
+        row: Vec<(ColumnRef, Expr)>,
+        /// What a row that is already there means.
+        on_conflict: OnConflict,
+    },
+    /// Changes the rows whose columns equal the target: by primary key, or by a leading part of it.
+    Update {
+        /// Where.
+        table: TableRef,
+        /// Which rows.
+        target: Vec<(ColumnRef, Expr)>,
+        /// To what.
+        set: Vec<(ColumnRef, Assign)>,
+    },
+    /// Removes the rows whose columns equal the target.
+    Delete {
+        /// Where.
+        table: TableRef,
+        /// Which rows.
+        target: Vec<(ColumnRef, Expr)>,
+    },
+}
+
+/// What an insert means when its primary key is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OnConflict {
+    /// The plan does not apply: the insert is itself a guard that the row is absent.
+    Refuse,
+    /// The stored row stays as it is.
+    Ignore,
+    /// The stored row is changed instead.
+    Update(Vec<(ColumnRef, Settle)>),
+}
+
+/// How one column of a row that is already there meets the row that was to be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Settle {
+    /// Takes the value that was to be inserted.
+    Take,
+    /// Grows by the value that was to be inserted.
+    Grow,
+    /// Becomes NULL.
+    Clear,
+}
+
+/// How one column changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Assign {
+    /// Takes the value.
+    Set(Expr),
+    /// Takes the value unless it already holds one.
+    Keep(Expr),
+    /// Grows by the value; commutes with itself, so it needs no guard.
+    Add(Expr),
+    /// Replaces members of a JSON object and leaves the others.
+    Merge {
+        /// The member that holds the object, created when absent; the column itself when `None`.
+        under: Option<Name>,
+        /// The members.
+        members: Expr,
+    },
+}
+
+/// What an applied plan reports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Return {
+    /// A column of a guarded or picked row, as it was before the plan.
+    Held(Name, Path),
+    /// A column of the row that the plan wrote into that column's table, as it is now.
+    Written(ColumnRef),
+}
+
+impl Plan {
+    /// A plan without guards, changes or results, to be filled in.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            guards: Vec::new(),
+            selection: None,
+            mutations: Vec::new(),
+            returns: Vec::new(),
+        }
+    }
+
+    /// Adds a guard.
+    #[must_use]
+    pub fn guard(
+        mut self,
+        row: &'static str,
+        table: TableRef,
+        key: Vec<(ColumnRef, Expr)>,
+        holds: Predicate,
+    ) -> Self {
+        self.guards.push(Guard { row: row.into(), table, key, holds });
+        self
+    }
+
+    /// Adds an update.
+    #[must_use]
+    pub fn update(
+        mut self,
+        table: TableRef,
+        target: Vec<(ColumnRef, Expr)>,
+        set: Vec<(ColumnRef, Assign)>,
+    ) -> Self {
+        self.mutations.push(Mutation::Update { table, target, set });
+        self
+    }
+
+    /// Adds an insert.
+    #[must_use]
+    pub fn insert(
+        mut self,
+        table: TableRef,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        self.mutations.push(Mutation::Insert { table, row, on_conflict });
+        self
+    }
+
+    /// Adds a delete.
+    #[must_use]
+    pub fn delete(mut self, table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
+        self.mutations.push(Mutation::Delete { table, target });
+        self
+    }
+
+    /// The insert that decides whether an unguarded plan applies at all, if the plan begins with one.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Mutation> {
+        match self.mutations.first() {
+            Some(first @ Mutation::Insert { on_conflict: OnConflict::Refuse, .. })
+                if self.guards.is_empty() && self.selection.is_none() =>
+            {
+                Some(first)
+            }
+            Some(Mutation::Insert { .. } | Mutation::Update { .. } | Mutation::Delete { .. })
+            | None => None,
+        }
+    }
+
+    /// Whether `mutation` happens once for every picked row, rather than once for the plan.
+    #[must_use]
+    pub fn per_picked_row(&self, mutation: &Mutation) -> bool {
+        let Some(selection) = &self.selection else { return false };
+        match selection.pairing {
+            Pairing::Slots(_) => true,
+            Pairing::Every => mutation.reads_row(&selection.row),
+        }
+    }
+}
+
+impl Mutation {
+    /// The table it changes.
+    #[must_use]
+    pub fn table(&self) -> TableRef {
+        match self {
+            Mutation::Insert { table, .. }
+            | Mutation::Update { table, .. }
+            | Mutation::Delete { table, .. } => *table,
+        }
+    }
+
+    /// Whether any of its expressions reads the held row of that name.
+    #[must_use]
+    pub fn reads_row(&self, row: &str) -> bool {
+        let mut found = false;
+        self.clone().each_expr(&mut |expr| found |= expr.reads_row(row));
+        found
+    }
+}
+
+/// A read: rows by key, or rows by predicate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Query {
+    /// Rows by primary key, from any number of tables, in one statement. A later row's key may use
+    /// what an earlier one holds. Answered by one entry per row, absent rows included.
+    Lookup(Vec<Lookup>),
+    /// Rows by predicate.
+    List(List),
+}
+
+/// One row to look up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lookup {
+    /// What later keys call it.
+    pub row: Name,
+    /// Its table.
+    pub table: TableRef,
+    /// Its primary key.
+    pub key: Vec<(ColumnRef, Expr)>,
+    /// The columns to read.
+    pub columns: Vec<ColumnRef>,
+}
+
+/// Rows by predicate, bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct List {
+    /// The operation, for logs and snapshots.
+    pub name: Name,
+    /// The table.
+    pub table: TableRef,
+    /// A second table whose row joins each listed one, and the columns that must be equal.
+    pub join: Option<Join>,
+    /// The columns to read, of either table.
+    pub columns: Vec<ColumnRef>,
+    /// Which rows.
+    pub predicate: Predicate,
+    /// In which order; ends in the primary key.
+    pub order: Vec<(ColumnRef, Direction)>,
+    /// At most this many.
+    pub limit: Expr,
+}
+
+/// An inner join on equal columns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Join {
+    /// The joined table.
+    pub table: TableRef,
+    /// Pairs of columns, listed table first.
+    pub on: Vec<(ColumnRef, ColumnRef)>,
+}

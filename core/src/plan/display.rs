@@ -1,0 +1,240 @@
+//! Plans and queries as short readable scripts.
+
+use std::fmt::{Display, Formatter, Result};
+
+use super::{
+    Assign, Compare, Expr, List, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Query,
+    Return, Settle,
+};
+use crate::schema::{ColumnRef, Direction};
+use crate::value::Value;
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "plan {}", self.name)?;
+        for guard in &self.guards {
+            write!(f, "\n  guard {} = {}", guard.row, guard.table.name)?;
+            target(f, &guard.key)?;
+            clause(f, "\n    where ", &guard.holds)?;
+        }
+        if let Some(selection) = &self.selection {
+            write!(f, "\n  pick {} from {}", selection.row, selection.table.name)?;
+            clause(f, "\n    where ", &selection.predicate)?;
+            order(f, &selection.order)?;
+            match &selection.pairing {
+                Pairing::Slots(limit) => write!(f, "\n    limit {limit}, skipping locked rows")?,
+                Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
+            }
+        }
+        for mutation in &self.mutations {
+            write!(f, "\n  {mutation}")?;
+        }
+        for (index, item) in self.returns.iter().enumerate() {
+            f.write_str(if index == 0 { "\n  return " } else { ", " })?;
+            match item {
+                Return::Held(row, path) => write!(f, "{row}.{path}")?,
+                Return::Written(column) => write!(f, "new {}.{}", column.table, column.name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Mutation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Mutation::Insert { table, row, on_conflict } => {
+                write!(f, "insert {}", table.name)?;
+                for (column, expr) in row {
+                    write!(f, "\n    {} := {expr}", column.name)?;
+                }
+                match on_conflict {
+                    OnConflict::Refuse => f.write_str("\n    if present: refuse"),
+                    OnConflict::Ignore => f.write_str("\n    if present: ignore"),
+                    OnConflict::Update(set) => {
+                        f.write_str("\n    if present: update")?;
+                        set.iter().try_for_each(|(column, settle)| match settle {
+                            Settle::Take => write!(f, "\n      {} := inserted", column.name),
+                            Settle::Grow => write!(f, "\n      {} += inserted", column.name),
+                            Settle::Clear => write!(f, "\n      {} := null", column.name),
+                        })
+                    }
+                }
+            }
+            Mutation::Update { table, target: rows, set } => {
+                write!(f, "update {}", table.name)?;
+                target(f, rows)?;
+                assignments(f, set)
+            }
+            Mutation::Delete { table, target: rows } => {
+                write!(f, "delete {}", table.name)?;
+                target(f, rows)
+            }
+        }
+    }
+}
+
+impl Display for Query {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Query::Lookup(rows) => {
+                f.write_str("lookup")?;
+                for row in rows {
+                    write!(f, "\n  {} = {}", row.row, row.table.name)?;
+                    target(f, &row.key)?;
+                    columns(f, &row.columns)?;
+                }
+                Ok(())
+            }
+            Query::List(List { name, table, join, columns: read, predicate, order: by, limit }) => {
+                write!(f, "list {name}\n  from {}", table.name)?;
+                if let Some(join) = join {
+                    write!(f, " join {}", join.table.name)?;
+                }
+                columns(f, read)?;
+                clause(f, "\n    where ", predicate)?;
+                order(f, by)?;
+                write!(f, "\n    limit {limit}")
+            }
+        }
+    }
+}
+
+impl Display for Expr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Expr::Value(_, values) => match values.as_slice() {
+                [one] => write!(f, "{one}"),
+                many => {
+                    f.write_str("each(")?;
+                    for (index, value) in many.iter().enumerate() {
+                        let lead = if index == 0 { "" } else { ", " };
+                        write!(f, "{lead}{value}")?;
+                    }
+                    f.write_str(")")
+                }
+            },
+            Expr::Slot(ty, slot) => write!(f, "?{slot}:{ty:?}"),
+            Expr::Const(text) => f.write_str(text),
+            Expr::Null(_) => f.write_str("null"),
+            Expr::Held(row, path) => write!(f, "{row}.{path}"),
+            Expr::Plus(left, right) => write!(f, "{left} + {right}"),
+            Expr::PickedCount => f.write_str("count of picked rows"),
+        }
+    }
+}
+
+impl Display for Path {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(self.column.name)?;
+        self.keys.iter().try_for_each(|key| write!(f, "->{key}"))
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Value::Null => f.write_str("null"),
+            Value::Bool(flag) => write!(f, "{flag}"),
+            Value::Int(number) => write!(f, "{number}"),
+            Value::Float(number) => write!(f, "{number}"),
+            Value::Text(text) => write!(f, "{text:?}"),
+            Value::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Value::Uuid(uuid) => write!(f, "{uuid}"),
+            Value::Json(json) => write!(f, "{json}"),
+            Value::TextList(list) => write!(f, "{list:?}"),
+        }
+    }
+}
+
+impl Display for Predicate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Predicate::Always => f.write_str("always"),
+            Predicate::All(parts) => joined(f, parts, " and "),
+            Predicate::Any(parts) => {
+                f.write_str("(")?;
+                joined(f, parts, " or ")?;
+                f.write_str(")")
+            }
+            Predicate::Compare(path, compare, expr) => {
+                let sign = match compare {
+                    Compare::Equal => "=",
+                    Compare::Below => "<",
+                    Compare::AtMost => "<=",
+                    Compare::Above => ">",
+                };
+                write!(f, "{path} {sign} {expr}")
+            }
+            Predicate::OneOf(column, names) => match names.as_slice() {
+                [one] => write!(f, "{} is {one}", column.name),
+                many => write!(f, "{} in ({})", column.name, many.join(", ")),
+            },
+            Predicate::NoneOf(column, names) => {
+                write!(f, "{} not in ({})", column.name, names.join(", "))
+            }
+            Predicate::Null(column) => write!(f, "{} is null", column.name),
+            Predicate::NotNull(column) => write!(f, "{} is present", column.name),
+            Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
+            Predicate::After(pairs) => {
+                f.write_str("after")?;
+                target(f, pairs)
+            }
+        }
+    }
+}
+
+fn joined(f: &mut Formatter<'_>, parts: &[Predicate], with: &str) -> Result {
+    for (index, part) in parts.iter().enumerate() {
+        if index != 0 {
+            f.write_str(with)?;
+        }
+        write!(f, "{part}")?;
+    }
+    Ok(())
+}
+
+fn clause(f: &mut Formatter<'_>, lead: &str, predicate: &Predicate) -> Result {
+    if *predicate == Predicate::Always { Ok(()) } else { write!(f, "{lead}{predicate}") }
+}
+
+fn target(f: &mut Formatter<'_>, key: &[(ColumnRef, Expr)]) -> Result {
+    f.write_str("[")?;
+    for (index, (column, expr)) in key.iter().enumerate() {
+        let lead = if index == 0 { "" } else { ", " };
+        write!(f, "{lead}{} {expr}", column.name)?;
+    }
+    f.write_str("]")
+}
+
+fn columns(f: &mut Formatter<'_>, columns: &[ColumnRef]) -> Result {
+    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+    write!(f, "\n    read {}", names.join(", "))
+}
+
+fn order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
+    for (index, (column, direction)) in order.iter().enumerate() {
+        let lead = if index == 0 { "\n    order " } else { ", " };
+        let suffix = match direction {
+            Direction::Ascending => "",
+            Direction::Descending => " descending",
+        };
+        write!(f, "{lead}{}{suffix}", column.name)?;
+    }
+    Ok(())
+}
+
+fn assignments(f: &mut Formatter<'_>, set: &[(ColumnRef, Assign)]) -> Result {
+    set.iter().try_for_each(|(column, assign)| {
+        write!(f, "\n    {} ", column.name)?;
+        match assign {
+            Assign::Set(expr) => write!(f, ":= {expr}"),
+            Assign::Keep(expr) => write!(f, "keeps its value, else := {expr}"),
+            Assign::Add(expr) => write!(f, "+= {expr}"),
+            Assign::Merge { under: None, members } => write!(f, "merges {members}"),
+            Assign::Merge { under: Some(name), members } => {
+                write!(f, "merges {members} under {name}")
+            }
+        }
+    })
+}

@@ -1,0 +1,171 @@
+//! What expressions, predicates and assignments mean: the executable definition that the in-memory
+//! backend and the rules' own checks share, and that every dialect must render.
+
+use serde_json::{Map, Value as Json};
+
+use super::{Assign, Expr, Name, Path, Predicate};
+use crate::facts::Row;
+use crate::schema::ColumnRef;
+use crate::value::{ColumnType, Value};
+
+/// The rows that an expression may read, and which of a plan's values it takes.
+#[derive(Clone, Debug, Default)]
+pub struct Held<'a> {
+    rows: Vec<(&'a str, &'a Row)>,
+    /// Which picked row this is: selects among per-row values.
+    pub item: usize,
+    /// How many rows the plan picked.
+    pub picked: usize,
+}
+
+impl<'a> Held<'a> {
+    /// Makes `row` readable as `name`.
+    pub fn hold(&mut self, name: &'a str, row: &'a Row) {
+        self.rows.push((name, row));
+    }
+
+    /// What the held row has at `path`; NULL when there is no such row.
+    #[must_use]
+    pub fn read(&self, name: &Name, path: &Path) -> Value {
+        let row = self.rows.iter().find(|(held, _)| held == name).map(|(_, row)| *row);
+        row.map_or(Value::Null, |row| path.read(row))
+    }
+}
+
+impl Path {
+    /// The stored scalar, or the text behind the key path; NULL when anything on the way is absent.
+    #[must_use]
+    pub fn read(&self, row: &Row) -> Value {
+        let stored = row.value(self.column).unwrap_or(&Value::Null);
+        if self.keys.is_empty() {
+            return stored.clone();
+        }
+        let Value::Json(document) = stored else { return Value::Null };
+        let found = self.keys.iter().try_fold(document, |inner, key| inner.get(key.as_ref()));
+        match found {
+            None | Some(Json::Null) => Value::Null,
+            Some(Json::String(text)) => Value::Text(text.clone()),
+            Some(other) => Value::Text(other.to_string()),
+        }
+    }
+}
+
+impl Expr {
+    /// The scalar's value.
+    #[must_use]
+    pub fn evaluate(&self, held: &Held<'_>) -> Value {
+        match self {
+            Expr::Value(_, values) => {
+                values.get(held.item).or_else(|| values.first()).cloned().unwrap_or(Value::Null)
+            }
+            Expr::Slot(..) | Expr::Null(_) => Value::Null,
+            Expr::Const(text) => Value::Text(text.to_string()),
+            Expr::Held(row, path) => held.read(row, path),
+            Expr::Plus(left, right) => match (left.evaluate(held), right.evaluate(held)) {
+                (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(b)),
+                _ => Value::Null,
+            },
+            Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+impl Value {
+    /// The value as a column of type `ty` stores it: a UUID written into a text column is its
+    /// lower-case hyphenated form; everything else stays as it is.
+    #[must_use]
+    pub fn stored_as(self, ty: ColumnType) -> Value {
+        match (self, ty) {
+            (Value::Uuid(uuid), ColumnType::Text) => Value::Text(uuid.to_string()),
+            (value, _) => value,
+        }
+    }
+}
+
+impl Predicate {
+    /// Whether the row satisfies the condition. A comparison with NULL is false.
+    #[must_use]
+    pub fn accepts(&self, row: &Row, held: &Held<'_>) -> bool {
+        let stored = |column: &ColumnRef| row.value(*column).unwrap_or(&Value::Null);
+        let is_one = |column: &ColumnRef, names: &[Name]| match stored(column) {
+            Value::Text(text) => names.iter().any(|name| name == text.as_str()),
+            _ => false,
+        };
+        match self {
+            Predicate::Always => true,
+            Predicate::All(parts) => parts.iter().all(|part| part.accepts(row, held)),
+            Predicate::Any(parts) => parts.iter().any(|part| part.accepts(row, held)),
+            Predicate::Compare(path, compare, expr) => path
+                .read(row)
+                .compare(&expr.evaluate(held))
+                .is_some_and(|ordering| compare.accepts(ordering)),
+            Predicate::OneOf(column, names) => is_one(column, names),
+            Predicate::NoneOf(column, names) => {
+                !stored(column).is_null() && !is_one(column, names)
+            }
+            Predicate::Null(column) => stored(column).is_null(),
+            Predicate::NotNull(column) => !stored(column).is_null(),
+            Predicate::Covered(column, expr) => match (stored(column), expr.evaluate(held)) {
+                (Value::TextList(required), Value::TextList(offered)) => {
+                    required.iter().all(|one| offered.contains(one))
+                }
+                _ => false,
+            },
+            Predicate::After(pairs) => {
+                for (column, expr) in pairs {
+                    match stored(column).compare(&expr.evaluate(held)) {
+                        Some(std::cmp::Ordering::Greater) => return true,
+                        Some(std::cmp::Ordering::Equal) => {}
+                        Some(std::cmp::Ordering::Less) | None => return false,
+                    }
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Assign {
+    /// What the column holds after the assignment, given what it holds now.
+    #[must_use]
+    pub fn apply(&self, now: &Value, held: &Held<'_>) -> Value {
+        match self {
+            Assign::Set(expr) => expr.evaluate(held),
+            Assign::Keep(expr) if now.is_null() => expr.evaluate(held),
+            Assign::Keep(_) => now.clone(),
+            Assign::Add(expr) => now.plus(&expr.evaluate(held)),
+            Assign::Merge { under, members } => merge(now, under.as_deref(), members.evaluate(held)),
+        }
+    }
+}
+
+impl Value {
+    /// The sum of two integers; NULL when either is not one. Saturates.
+    #[must_use]
+    pub fn plus(&self, other: &Value) -> Value {
+        match (self, other) {
+            (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(*b)),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
+    let mut document = match now {
+        Value::Json(Json::Object(document)) => document.clone(),
+        _ => Map::new(),
+    };
+    let Value::Json(Json::Object(members)) = members else { return now.clone() };
+    match under {
+        None => document.extend(members),
+        Some(name) => {
+            let mut inner = match document.remove(name) {
+                Some(Json::Object(inner)) => inner,
+                Some(_) | None => Map::new(),
+            };
+            inner.extend(members);
+            document.insert(name.to_owned(), Json::Object(inner));
+        }
+    }
+    Value::Json(Json::Object(document))
+}

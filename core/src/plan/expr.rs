@@ -1,0 +1,97 @@
+//! Scalars: what a change writes and what a predicate compares with.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::schema::ColumnRef;
+use crate::value::{ColumnType, Value};
+
+/// A name that belongs to a plan's shape: an operation, a held row, a JSON member, a state.
+pub type Name = Cow<'static, str>;
+
+/// A scalar.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Expr {
+    /// A bound value; several when picked rows take one each ([`super::Pairing::Slots`]).
+    Value(ColumnType, Vec<Value>),
+    /// The n-th bound value, once the values are erased into a shape.
+    Slot(ColumnType, usize),
+    /// A member of a closed set: part of the shape, written as a literal, so that the planner can
+    /// prove a partial index applies.
+    Const(Name),
+    /// NULL as part of the shape.
+    Null(ColumnType),
+    /// What a guarded, picked or looked-up row holds.
+    Held(Name, Path),
+    /// The sum of two integers; NULL when either is.
+    Plus(Box<Expr>, Box<Expr>),
+    /// How many rows the plan picked.
+    PickedCount,
+}
+
+/// A column, or the text at a key path inside a JSON column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Path {
+    /// The column.
+    pub column: ColumnRef,
+    /// Member names from the outside in; empty for the column itself.
+    pub keys: Vec<Name>,
+}
+
+impl Path {
+    /// The column itself.
+    #[must_use]
+    pub fn column(column: ColumnRef) -> Self {
+        Self { column, keys: Vec::new() }
+    }
+
+    /// The type of what is read: text behind a key path, else the column's.
+    #[must_use]
+    pub fn ty(&self) -> ColumnType {
+        if self.keys.is_empty() { self.column.ty } else { ColumnType::Text }
+    }
+}
+
+impl Expr {
+    /// A bound 64-bit integer.
+    #[must_use]
+    pub fn int(value: i64) -> Self {
+        Expr::Value(ColumnType::BigInt, vec![Value::Int(value)])
+    }
+
+    /// One value for each picked row.
+    #[must_use]
+    pub fn each(ty: ColumnType, values: Vec<Value>) -> Self {
+        Expr::Value(ty, values)
+    }
+
+    /// `self + other`.
+    #[must_use]
+    pub fn plus(self, other: Expr) -> Self {
+        Expr::Plus(Box::new(self), Box::new(other))
+    }
+
+    /// The type of the scalar.
+    #[must_use]
+    pub fn ty(&self) -> ColumnType {
+        match self {
+            Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) => *ty,
+            Expr::Const(_) => ColumnType::Text,
+            Expr::Held(_, path) => path.ty(),
+            Expr::Plus(..) | Expr::PickedCount => ColumnType::BigInt,
+        }
+    }
+
+    /// Whether it reads the held row of that name.
+    #[must_use]
+    pub fn reads_row(&self, row: &str) -> bool {
+        match self {
+            Expr::Held(held, _) => held == row,
+            Expr::Plus(left, right) => left.reads_row(row) || right.reads_row(row),
+            Expr::Value(..) | Expr::Slot(..) | Expr::Const(_) | Expr::Null(_) | Expr::PickedCount => {
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Conditions on one row, as values.
+//!
+//! There is deliberately no NOT: every leaf that meets a NULL is false, so the two truth values used
+//! here agree with SQL's three in every place a predicate can stand.
+
+use serde::{Deserialize, Serialize};
+
+use super::expr::{Expr, Name, Path};
+use crate::schema::ColumnRef;
+
+/// A condition on one row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Predicate {
+    /// Holds for every row.
+    Always,
+    /// All hold.
+    All(Vec<Predicate>),
+    /// At least one holds.
+    Any(Vec<Predicate>),
+    /// The stored scalar compares so with the other; false when either is NULL.
+    Compare(Path, Compare, Expr),
+    /// The column holds one of these constants.
+    OneOf(ColumnRef, Vec<Name>),
+    /// The column holds a value, and none of these constants.
+    NoneOf(ColumnRef, Vec<Name>),
+    /// The column is NULL.
+    Null(ColumnRef),
+    /// The column is not NULL.
+    NotNull(ColumnRef),
+    /// Every text in the list column is in the given list.
+    Covered(ColumnRef, Expr),
+    /// The columns, read as one tuple, come after the given tuple: exclusive keyset paging.
+    After(Vec<(ColumnRef, Expr)>),
+}
+
+/// How two scalars compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Compare {
+    /// `=`
+    Equal,
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Above,
+}
+
+impl Compare {
+    /// Whether an ordering satisfies the comparison.
+    #[must_use]
+    pub fn accepts(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Compare::Equal => ordering.is_eq(),
+            Compare::Below => ordering.is_lt(),
+            Compare::AtMost => ordering.is_le(),
+            Compare::Above => ordering.is_gt(),
+        }
+    }
+}
+
+impl Predicate {
+    /// Both hold.
+    #[must_use]
+    pub fn and(self, other: Predicate) -> Predicate {
+        let mut parts = self.into_parts();
+        parts.extend(other.into_parts());
+        match parts.len() {
+            0 => Predicate::Always,
+            1 => parts.remove(0),
+            _ => Predicate::All(parts),
+        }
+    }
+
+    /// Either holds.
+    #[must_use]
+    pub fn or(self, other: Predicate) -> Predicate {
+        Predicate::Any(vec![self, other])
+    }
+
+    fn into_parts(self) -> Vec<Predicate> {
+        match self {
+            Predicate::Always => Vec::new(),
+            Predicate::All(parts) => parts,
+            Predicate::Any(_)
+            | Predicate::Compare(..)
+            | Predicate::OneOf(..)
+            | Predicate::NoneOf(..)
+            | Predicate::Null(_)
+            | Predicate::NotNull(_)
+            | Predicate::Covered(..)
+            | Predicate::After(_) => vec![self],
+        }
+    }
+}

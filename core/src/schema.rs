@@ -1,0 +1,359 @@
+//! Every table and column, described once.
+//!
+//! Codegen renders the tables into each dialect's DDL, the rules name the columns, the in-memory
+//! backend stores rows by them. Table and column names are the reference system's, so that its
+//! databases, queries and tools are recognised. One module per family of tables; this file holds
+//! only what a description is made of.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::plan::{Assign, Compare, Expr, Path, Predicate};
+use crate::state::ClosedSet;
+use crate::value::Storable;
+
+#[macro_use]
+mod table;
+
+pub mod admin;
+pub mod budget;
+pub mod execution;
+pub mod flow;
+pub mod outbox;
+pub mod suspension;
+pub mod worker;
+
+pub use table::{Column, Default, Direction, Index, Table};
+
+/// Every table, in creation order.
+pub static TABLES: &[&Table] = &[
+    &admin::waitpoint_hmac::TABLE,
+    &admin::lane_registry::TABLE,
+    &admin::partition_config::TABLE,
+    &admin::migration_annotation::TABLE,
+    &execution::exec_core::TABLE,
+    &execution::execution_capabilities::TABLE,
+    &execution::attempt::TABLE,
+    &execution::claim_grant::TABLE,
+    &flow::flow_core::TABLE,
+    &flow::edge::TABLE,
+    &flow::edge_group::TABLE,
+    &flow::pending_cancel_groups::TABLE,
+    &flow::cancel_dispatch_outbox::TABLE,
+    &flow::cancel_backlog::TABLE,
+    &flow::cancel_backlog_member::TABLE,
+    &flow::flow_summary::TABLE,
+    &suspension::suspension_current::TABLE,
+    &suspension::waitpoint_pending::TABLE,
+    &suspension::suspend_dedup::TABLE,
+    &suspension::stream_frame::TABLE,
+    &suspension::stream_summary::TABLE,
+    &suspension::stream_meta::TABLE,
+    &outbox::completion_event::TABLE,
+    &outbox::lease_event::TABLE,
+    &outbox::signal_event::TABLE,
+    &outbox::operator_event::TABLE,
+    &budget::budget_policy::TABLE,
+    &budget::budget_usage::TABLE,
+    &budget::budget_usage_dedup::TABLE,
+    &budget::budget_usage_by_exec::TABLE,
+    &budget::quota_policy::TABLE,
+    &budget::quota_window::TABLE,
+    &budget::quota_admitted::TABLE,
+    &worker::worker_registry::TABLE,
+    &worker::worker_registry_event::TABLE,
+];
+
+/// The table of that name, if the schema has one.
+#[must_use]
+pub fn table(name: &str) -> Option<&'static Table> {
+    TABLES.iter().copied().find(|table| table.name == name)
+}
+
+/// A table by reference; equal when the names are.
+#[derive(Clone, Copy)]
+pub struct TableRef(pub &'static Table);
+
+/// A column by reference; equal when table and name are.
+#[derive(Clone, Copy)]
+pub struct ColumnRef(pub &'static Column);
+
+/// A column whose Rust type is known: what the rules use to write and compare.
+pub struct Col<T> {
+    /// The description.
+    pub column: &'static Column,
+    rust: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Col<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Col<T> {}
+
+impl<T: Storable> Col<T> {
+    /// Types a column; only the table macro calls this, with the type it gave the description.
+    #[must_use]
+    pub const fn new(column: &'static Column) -> Self {
+        Self { column, rust: PhantomData }
+    }
+
+    /// The untyped reference.
+    #[must_use]
+    pub const fn column(self) -> ColumnRef {
+        ColumnRef(self.column)
+    }
+
+    /// `column := value`.
+    #[must_use]
+    pub fn set(self, value: T) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Set(value.into_expr()))
+    }
+
+    /// `column := expression`.
+    #[must_use]
+    pub fn set_to(self, expr: Expr) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Set(expr))
+    }
+
+    /// `column := value` unless the row already holds one.
+    #[must_use]
+    pub fn keep_or(self, value: T) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Keep(value.into_expr()))
+    }
+
+    /// The column in a row being inserted.
+    #[must_use]
+    pub fn put(self, value: T) -> (ColumnRef, Expr) {
+        (self.column(), value.into_expr())
+    }
+
+    /// The column in a row being inserted, from an expression.
+    #[must_use]
+    pub fn put_expr(self, expr: Expr) -> (ColumnRef, Expr) {
+        (self.column(), expr)
+    }
+
+    /// One component of a key.
+    #[must_use]
+    pub fn at(self, value: T) -> (ColumnRef, Expr) {
+        (self.column(), value.into_expr())
+    }
+
+    /// `column = value`.
+    #[must_use]
+    pub fn equals(self, value: T) -> Predicate {
+        self.compare(Compare::Equal, value)
+    }
+
+    /// `column < value`.
+    #[must_use]
+    pub fn below(self, value: T) -> Predicate {
+        self.compare(Compare::Below, value)
+    }
+
+    /// `column <= value`.
+    #[must_use]
+    pub fn at_most(self, value: T) -> Predicate {
+        self.compare(Compare::AtMost, value)
+    }
+
+    /// `column > value`.
+    #[must_use]
+    pub fn above(self, value: T) -> Predicate {
+        self.compare(Compare::Above, value)
+    }
+
+    fn compare(self, compare: Compare, value: T) -> Predicate {
+        Predicate::Compare(Path::column(self.column()), compare, value.into_expr())
+    }
+
+    /// `column IS NULL`.
+    #[must_use]
+    pub fn is_null(self) -> Predicate {
+        Predicate::Null(self.column())
+    }
+
+    /// `column IS NOT NULL`.
+    #[must_use]
+    pub fn is_present(self) -> Predicate {
+        Predicate::NotNull(self.column())
+    }
+
+    /// This column of a row that the plan holds under `row`.
+    #[must_use]
+    pub fn of(self, row: &'static str) -> Expr {
+        Expr::Held(row.into(), Path::column(self.column()))
+    }
+}
+
+impl<T: Storable> Col<Option<T>> {
+    /// `column := NULL`, as part of the plan's shape.
+    #[must_use]
+    pub fn clear(self) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Set(Expr::Null(T::TYPE)))
+    }
+}
+
+impl Col<i64> {
+    /// `column := column + delta`; commutes with itself.
+    #[must_use]
+    pub fn add(self, delta: i64) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Add(delta.into_expr()))
+    }
+}
+
+impl Col<i32> {
+    /// `column := column + delta`; commutes with itself.
+    #[must_use]
+    pub fn add(self, delta: i32) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Add(delta.into_expr()))
+    }
+}
+
+impl Col<serde_json::Value> {
+    /// Replaces the given top-level members of the stored object and leaves the others.
+    #[must_use]
+    pub fn merge(self, members: serde_json::Value) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Merge { under: None, members: members.into_expr() })
+    }
+
+    /// The same inside the object stored under `member`, which is created when absent.
+    #[must_use]
+    pub fn merge_under(
+        self,
+        member: &'static str,
+        members: serde_json::Value,
+    ) -> (ColumnRef, Assign) {
+        (self.column(), Assign::Merge { under: Some(member.into()), members: members.into_expr() })
+    }
+
+    /// The text found at `keys` inside this column of the held row `row`; NULL when absent.
+    #[must_use]
+    pub fn text_of(self, row: &'static str, keys: &[&'static str]) -> Expr {
+        Expr::Held(row.into(), self.text_at(keys))
+    }
+
+    /// The text found at `keys` inside this column.
+    #[must_use]
+    pub fn text_at(self, keys: &[&'static str]) -> Path {
+        Path { column: self.column(), keys: keys.iter().map(|key| (*key).into()).collect() }
+    }
+}
+
+impl Col<Vec<String>> {
+    /// Every text stored in the column is also in `list`.
+    #[must_use]
+    pub fn covered_by(self, list: Vec<String>) -> Predicate {
+        Predicate::Covered(self.column(), list.into_expr())
+    }
+}
+
+impl<T: ClosedSet> Col<T> {
+    /// The column holds `member`, in any of its accepted spellings.
+    #[must_use]
+    pub fn is(self, member: T) -> Predicate {
+        self.is_one_of(&[member])
+    }
+
+    /// The column holds one of `members`, in any of their accepted spellings.
+    #[must_use]
+    pub fn is_one_of(self, members: &[T]) -> Predicate {
+        let spellings = members.iter().flat_map(|member| member.spellings());
+        Predicate::OneOf(self.column(), spellings.map(Into::into).collect())
+    }
+
+    /// The column holds none of `members`, in none of their accepted spellings.
+    #[must_use]
+    pub fn is_none_of(self, members: &[T]) -> Predicate {
+        let spellings = members.iter().flat_map(|member| member.spellings());
+        Predicate::NoneOf(self.column(), spellings.map(Into::into).collect())
+    }
+}
+
+impl std::ops::Deref for TableRef {
+    type Target = Table;
+    fn deref(&self) -> &Table {
+        self.0
+    }
+}
+
+impl std::ops::Deref for ColumnRef {
+    type Target = Column;
+    fn deref(&self) -> &Column {
+        self.0
+    }
+}
+
+impl PartialEq for TableRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for TableRef {}
+
+impl std::hash::Hash for TableRef {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl std::fmt::Debug for TableRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for ColumnRef {
+    fn eq(&self, other: &Self) -> bool {
+        (self.table, self.name) == (other.table, other.name)
+    }
+}
+
+impl Eq for ColumnRef {}
+
+impl std::hash::Hash for ColumnRef {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.table, self.name).hash(state);
+    }
+}
+
+impl std::fmt::Debug for ColumnRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.table, self.name)
+    }
+}
+
+impl Serialize for TableRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for TableRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        table(&name)
+            .map(TableRef)
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown table {name:?}")))
+    }
+}
+
+impl Serialize for ColumnRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}.{}", self.table, self.name))
+    }
+}
+
+impl<'de> Deserialize<'de> for ColumnRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.split_once('.')
+            .and_then(|(table_name, column)| table(table_name)?.column(column))
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown column {text:?}")))
+    }
+}

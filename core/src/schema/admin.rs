@@ -1,0 +1,64 @@
+//! What concerns the whole installation: signing keys, lanes, shard counts, applied migrations.
+//!
+//! These tables are small, belong to no partition and change rarely; everything that belongs to one
+//! execution, flow, budget or worker lives with its family.
+
+table! {
+    /// One row per HMAC key that signs waitpoint tokens and claim grants; never removed.
+    waitpoint_hmac = "ff_waitpoint_hmac" key [kid] {
+        /// Key id; every token starts with the id of the key that signed it.
+        kid: String,
+        /// Raw key bytes; must never be logged.
+        secret: Vec<u8>,
+        /// When the key was installed, Unix ms.
+        rotated_at_ms: i64,
+        /// Whether the key signs new tokens; a retired key still verifies old ones.
+        active: bool = Default::Bool(true),
+    }
+    indexes []
+}
+
+table! {
+    /// One row per lane that an execution was ever submitted to.
+    lane_registry = "ff_lane_registry" key [lane_id] {
+        /// Lane name.
+        lane_id: String,
+        /// When the lane was first seen, Unix ms.
+        registered_at_ms: i64,
+        /// The operation that first named the lane.
+        registered_by: String,
+    }
+    indexes []
+}
+
+table! {
+    /// One row in all: how many shards each family is spread over, and the release that decided it.
+    partition_config = "ff_partition_config" key [singleton_lock] check [singleton_lock] {
+        /// Always true, so that a second row cannot exist.
+        singleton_lock: bool = Default::Bool(true),
+        /// Shards of flows and executions.
+        num_flow_partitions: i32,
+        /// Shards of budgets.
+        num_budget_partitions: i32,
+        /// Shards of quotas.
+        num_quota_partitions: i32,
+        /// Release that created the schema.
+        ff_version: String,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per applied migration, saying whether older binaries may keep running after it.
+    migration_annotation = "ff_migration_annotation" key [version] {
+        /// Migration number.
+        version: i32,
+        /// File stem of the migration.
+        name: String,
+        /// When it was applied, Unix ms.
+        applied_at_ms: i64,
+        /// Whether a binary built before it still works on the migrated schema.
+        backward_compatible: bool,
+    }
+    indexes []
+}

@@ -1,0 +1,173 @@
+//! Budgets and quotas: how much may be spent, and how often and how many at once may start.
+//!
+//! A budget is a policy with limits per dimension, one running total per dimension, and what each
+//! execution contributed, so that a contribution can be taken back. A quota is a policy with a live
+//! count, a sliding window of admissions, and one guard per admitted execution that makes admission
+//! repeatable. Rows carry the partition of their budget or quota, not of the execution.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::plan::Predicate;
+
+table! {
+    /// One row per budget: its limits, its breaches and when it is next reset.
+    budget_policy = "ff_budget_policy" key [partition_key, budget_id] partitioned {
+        /// The partition of the budget.
+        partition_key: i16,
+        /// The budget, as UUID text.
+        budget_id: String,
+        /// Hard and soft limits by dimension, the reset interval, and what a breach does.
+        policy_json: Json,
+        /// Creation, Unix ms.
+        created_at_ms: i64,
+        /// Last change, Unix ms.
+        updated_at_ms: i64,
+        /// What kind of thing the budget is for, in the caller's words.
+        scope_type: String = Default::Text(""),
+        /// Which of them, in the caller's words.
+        scope_id: String = Default::Text(""),
+        /// How strictly the caller wants it enforced, in the caller's words.
+        enforcement_mode: String = Default::Text(""),
+        /// Hard breaches since creation; a reset leaves them.
+        breach_count: i64 = Default::Int(0),
+        /// Soft breaches since creation; a reset leaves them.
+        soft_breach_count: i64 = Default::Int(0),
+        /// Last hard breach since the last reset, Unix ms.
+        last_breach_at_ms: Option<i64>,
+        /// The dimension of that breach.
+        last_breach_dim: Option<String>,
+        /// When the totals next return to 0, Unix ms; NULL never.
+        next_reset_at_ms: Option<i64>,
+    }
+    indexes [
+        "ff_budget_policy_reset_due_idx" (partition_key Ascending, next_reset_at_ms Ascending)
+            only budget_resets,
+    ]
+}
+
+table! {
+    /// One row per budget and dimension: the running total.
+    budget_usage = "ff_budget_usage" key [partition_key, budget_id, dimensions_key] partitioned {
+        /// The partition of the budget.
+        partition_key: i16,
+        /// The budget, as UUID text.
+        budget_id: String,
+        /// The dimension's name; `_init` is no dimension and is skipped.
+        dimensions_key: String,
+        /// Spent since the last reset, in the dimension's own unit; never below 0.
+        current_value: i64 = Default::Int(0),
+        /// Last reset, Unix ms.
+        last_reset_at_ms: Option<i64>,
+        /// Last change, Unix ms.
+        updated_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per usage report with an idempotency key: the answer that a repetition gets.
+    budget_usage_dedup = "ff_budget_usage_dedup" key [partition_key, dedup_key] partitioned {
+        /// The partition of the budget.
+        partition_key: i16,
+        /// The caller's key.
+        dedup_key: String,
+        /// The answer of the first call; the empty object while that call is under way.
+        outcome_json: Json,
+        /// When the first call was made, Unix ms.
+        applied_at_ms: i64,
+        /// When the row may be removed, Unix ms.
+        expires_at_ms: i64,
+    }
+    indexes [
+        "ff_budget_usage_dedup_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
+    ]
+}
+
+table! {
+    /// One row per budget, execution and dimension: what the execution spent, to be given back.
+    budget_usage_by_exec = "ff_budget_usage_by_exec"
+        key [partition_key, budget_id, execution_id, dimensions_key] partitioned
+    {
+        /// The partition of the budget.
+        partition_key: i16,
+        /// The budget, as UUID text.
+        budget_id: String,
+        /// The execution.
+        execution_id: Uuid,
+        /// The dimension's name.
+        dimensions_key: String,
+        /// What the execution spent so far, in the dimension's own unit.
+        delta_total: i64 = Default::Int(0),
+        /// Last change, Unix ms.
+        updated_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per quota: its limits and how many executions it admits right now.
+    quota_policy = "ff_quota_policy" key [partition_key, quota_policy_id] partitioned {
+        /// The partition of the quota.
+        partition_key: i16,
+        /// The quota, as UUID text.
+        quota_policy_id: String,
+        /// Length of the window, seconds.
+        requests_per_window_seconds: i64,
+        /// Admissions allowed per window.
+        max_requests_per_window: i64,
+        /// Executions allowed at once.
+        active_concurrency_cap: i64,
+        /// Executions admitted and not yet released; never below 0.
+        active_concurrency: i64 = Default::Int(0),
+        /// Creation, Unix ms.
+        created_at_ms: i64,
+        /// Last change, Unix ms.
+        updated_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per admission within the current window; older ones are removed as it slides.
+    quota_window = "ff_quota_window"
+        key [partition_key, quota_policy_id, dimension, admitted_at_ms, execution_id] partitioned
+    {
+        /// The partition of the quota.
+        partition_key: i16,
+        /// The quota, as UUID text.
+        quota_policy_id: String,
+        /// Always empty: a quota has one window.
+        dimension: String = Default::Text(""),
+        /// Admission, Unix ms.
+        admitted_at_ms: i64,
+        /// The execution's full id, `{fp:N}:<uuid>`.
+        execution_id: String,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per admitted execution, so that asking again within the window costs nothing.
+    quota_admitted = "ff_quota_admitted"
+        key [partition_key, quota_policy_id, execution_id] partitioned
+    {
+        /// The partition of the quota.
+        partition_key: i16,
+        /// The quota, as UUID text.
+        quota_policy_id: String,
+        /// The execution's full id, `{fp:N}:<uuid>`.
+        execution_id: String,
+        /// Admission, Unix ms.
+        admitted_at_ms: i64,
+        /// When the admission no longer counts, Unix ms.
+        expires_at_ms: i64,
+    }
+    indexes [
+        "ff_quota_admitted_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
+    ]
+}
+
+fn budget_resets() -> Predicate {
+    budget_policy::next_reset_at_ms.is_present()
+}

@@ -1,0 +1,215 @@
+//! Executions, their attempts, and the grants to claim them.
+//!
+//! The execution row carries the state; the attempt row is narrow and carries the lease, because the
+//! lease is what changes most often.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::plan::Predicate;
+use crate::state::{
+    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, GrantKind, LifecyclePhase,
+    OwnershipState, PublicState,
+};
+
+table! {
+    /// One row per execution: its state, input, result and an open bag of fields.
+    exec_core = "ff_exec_core" key [partition_key, execution_id] partitioned {
+        /// The partition of the execution's id.
+        partition_key: i16,
+        /// The UUID of the execution's id.
+        execution_id: Uuid,
+        /// The flow it belongs to.
+        flow_id: Option<Uuid>,
+        /// The lane it is claimed from.
+        lane_id: String,
+        /// Capabilities that a worker must have to claim it.
+        required_capabilities: Vec<String> = Default::EmptyList,
+        /// The current attempt, counted from 0.
+        attempt_index: i32 = Default::Int(0),
+        /// Where in its life it is.
+        lifecycle_phase: LifecyclePhase,
+        /// Whether a worker holds it.
+        ownership_state: OwnershipState,
+        /// Whether it may be claimed, or why not.
+        eligibility_state: EligibilityState,
+        /// What a caller is told; always derived from the other states.
+        public_state: PublicState,
+        /// Where its current attempt is.
+        attempt_state: AttemptState,
+        /// What it waits for, while it waits.
+        blocking_reason: Option<BlockingReason>,
+        /// Why it was cancelled.
+        cancellation_reason: Option<String>,
+        /// Who cancelled it.
+        cancelled_by: Option<String>,
+        /// Claimed high first.
+        priority: i32 = Default::Int(0),
+        /// Submission, Unix ms.
+        created_at_ms: i64,
+        /// End, Unix ms.
+        terminal_at_ms: Option<i64>,
+        /// Expires if it has not ended by then, Unix ms.
+        deadline_at_ms: Option<i64>,
+        /// Input bytes.
+        payload: Option<Vec<u8>>,
+        /// Output bytes.
+        result: Option<Vec<u8>>,
+        /// The execution policy it was submitted with.
+        policy: Option<Json>,
+        /// Open bag: namespace, kind, tags, progress, counters of rarely used features.
+        raw_fields: Json = Default::Json("{}"),
+        /// First claim, Unix ms.
+        started_at_ms: Option<i64>,
+        /// How often another worker took it over.
+        lease_reclaim_count: i32 = Default::Int(0),
+        /// Not claimable before, Unix ms.
+        eligible_at_ms: Option<i64>,
+        /// Reserved for the holder of a claim grant until then, Unix ms.
+        granted_until_ms: Option<i64>,
+        /// Longest run of one attempt, ms.
+        attempt_timeout_ms: Option<i64>,
+        /// How many attempts were claimed.
+        total_attempt_count: i32 = Default::Int(0),
+        /// Grows with every change to this row, so that a decision can be pinned to what it read.
+        version: i64 = Default::Int(0),
+    }
+    indexes [
+        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, created_at_ms Ascending,
+            execution_id Ascending) only claimable,
+        "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
+        "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
+        "ff_exec_core_flow_idx" (partition_key Ascending, flow_id Ascending) only in_flow,
+    ]
+}
+
+table! {
+    /// Capability requirements as one row each, as SQLite databases of the reference keep them.
+    execution_capabilities = "ff_execution_capabilities" key [execution_id, capability] {
+        /// The execution.
+        execution_id: Uuid,
+        /// One required capability.
+        capability: String,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per attempt of an execution: who runs it under which lease, and how it ended.
+    attempt = "ff_attempt" key [partition_key, execution_id, attempt_index] partitioned {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// Counted from 0.
+        attempt_index: i32,
+        /// The worker pool that holds or last held it.
+        worker_id: Option<String>,
+        /// The worker instance that holds it.
+        worker_instance_id: Option<String>,
+        /// The fence: grows with every lease of the execution and never restarts.
+        lease_epoch: i64 = Default::Int(0),
+        /// When the lease lapses, Unix ms; NULL without a live lease.
+        lease_expires_at_ms: Option<i64>,
+        /// When this lease began, Unix ms.
+        started_at_ms: Option<i64>,
+        /// When the attempt ended, Unix ms.
+        terminal_at_ms: Option<i64>,
+        /// How it ended or was interrupted.
+        outcome: Option<AttemptOutcome>,
+        /// Usage document; never written.
+        usage: Option<Json>,
+        /// Policy given at a typed claim.
+        policy: Option<Json>,
+        /// Open bag.
+        raw_fields: Json = Default::Json("{}"),
+        /// The id of the live or last lease.
+        lease_id: Option<Uuid>,
+        /// The id the attempt got at its claim.
+        attempt_id: Option<Uuid>,
+        /// When the attempt is taken to have run too long, Unix ms; NULL without a live lease.
+        timeout_at_ms: Option<i64>,
+    }
+    indexes [
+        "ff_attempt_lease_expiry_idx" (lease_expires_at_ms Ascending) only leased,
+        "ff_attempt_timeout_idx" (timeout_at_ms Ascending) only timed,
+    ]
+}
+
+table! {
+    /// A short-lived permission for one worker to claim or reclaim one execution.
+    claim_grant = "ff_claim_grant" key [partition_key, grant_id] partitioned check [kind] {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// Binary id of the grant.
+        grant_id: Vec<u8>,
+        /// The execution.
+        execution_id: Uuid,
+        /// What it permits.
+        kind: GrantKind,
+        /// The worker pool it is for.
+        worker_id: String,
+        /// The worker instance it was issued to.
+        worker_instance_id: String,
+        /// The lane, where known.
+        lane_id: Option<String>,
+        /// Digest of the worker's capabilities.
+        capability_hash: Option<String>,
+        /// The worker's capabilities.
+        worker_capabilities: Json = Default::Json("[]"),
+        /// Opaque routing record of the caller.
+        route_snapshot_json: Option<String>,
+        /// Opaque admission record of the caller.
+        admission_summary: Option<String>,
+        /// Requested life, ms.
+        grant_ttl_ms: i64,
+        /// Issue, Unix ms.
+        issued_at_ms: i64,
+        /// Expiry, Unix ms.
+        expires_at_ms: i64,
+    }
+    indexes [
+        "ff_claim_grant_execution_idx" (partition_key Ascending, execution_id Ascending),
+        "ff_claim_grant_expiry_idx" (expires_at_ms Ascending),
+    ]
+}
+
+/// In a state that a worker can claim from, whatever its lane, grant and capabilities: the part of
+/// the eligibility rule that the claim index holds. A row in phase `submitted` counts, so that a
+/// database whose rows were never promoted comes alive.
+#[must_use]
+pub fn claimable() -> Predicate {
+    exec_core::lifecycle_phase
+        .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable])
+        .and(exec_core::eligibility_state.is(EligibilityState::EligibleNow))
+}
+
+/// Waiting for a point in time.
+#[must_use]
+pub fn delayed() -> Predicate {
+    exec_core::lifecycle_phase
+        .is(LifecyclePhase::Runnable)
+        .and(exec_core::eligibility_state.is(EligibilityState::NotEligibleUntilTime))
+}
+
+/// Has a deadline that can still pass.
+#[must_use]
+pub fn has_live_deadline() -> Predicate {
+    exec_core::deadline_at_ms.is_present().and(exec_core::terminal_at_ms.is_null())
+}
+
+/// Has a live lease.
+#[must_use]
+pub fn leased() -> Predicate {
+    attempt::lease_expires_at_ms.is_present()
+}
+
+/// Has a live lease that limits the run.
+#[must_use]
+pub fn timed() -> Predicate {
+    attempt::timeout_at_ms.is_present()
+}
+
+fn in_flow() -> Predicate {
+    exec_core::flow_id.is_present()
+}

@@ -1,0 +1,204 @@
+//! Flows: graphs of executions that depend on each other, and the cancellations running in them.
+//!
+//! A flow is a header, edges between its executions, and one fan-in group per downstream execution
+//! that counts how its upstreams ended. The cancellation tables are work lists: a row is there
+//! exactly as long as something is owed. All rows of a flow carry the flow's partition, which is
+//! also that of its executions.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+table! {
+    /// One row per flow: the header of its graph.
+    flow_core = "ff_flow_core" key [partition_key, flow_id] partitioned {
+        /// The partition of the flow and its executions.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// Grows by 1 with every execution and edge added; callers name the one they have seen.
+        graph_revision: i64 = Default::Int(0),
+        /// What a caller is told: `open` or `cancelled`.
+        public_flow_state: String,
+        /// Creation, Unix ms.
+        created_at_ms: i64,
+        /// End, Unix ms; the first end counts.
+        terminal_at_ms: Option<i64>,
+        /// Open bag: kind, namespace, node and edge counts, cancellation details, tags.
+        raw_fields: Json = Default::Json("{}"),
+    }
+    indexes []
+}
+
+table! {
+    /// One row per dependency: the downstream execution waits for the upstream one.
+    edge = "ff_edge" key [partition_key, flow_id, edge_id] partitioned {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow both ends belong to.
+        flow_id: Uuid,
+        /// The edge.
+        edge_id: Uuid,
+        /// The execution waited for.
+        upstream_eid: Uuid,
+        /// The execution that waits.
+        downstream_eid: Uuid,
+        /// The edge's own record: dependency kind, data reference, `pending` or `applied`, times.
+        policy: Json,
+        /// Version of that record's layout; always 0.
+        policy_version: i32 = Default::Int(0),
+    }
+    indexes [
+        "ff_edge_downstream_idx"
+            (partition_key Ascending, flow_id Ascending, downstream_eid Ascending),
+        "ff_edge_upstream_idx"
+            (partition_key Ascending, flow_id Ascending, upstream_eid Ascending),
+    ]
+}
+
+table! {
+    /// One row per downstream execution: when its dependencies count as met, and the tally so far.
+    edge_group = "ff_edge_group" key [partition_key, flow_id, downstream_eid] partitioned {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// The execution that waits.
+        downstream_eid: Uuid,
+        /// All of, any of, or a quorum of the upstreams, and what then happens to the others.
+        policy: Json,
+        /// How many successes satisfy the group; 0 where unknown.
+        k_target: i32 = Default::Int(0),
+        /// Upstreams that succeeded.
+        success_count: i32 = Default::Int(0),
+        /// Upstreams that ended without success, skipped ones excepted.
+        fail_count: i32 = Default::Int(0),
+        /// Upstreams that were skipped.
+        skip_count: i32 = Default::Int(0),
+        /// Upstreams whose edge is applied and that have not ended.
+        running_count: i32 = Default::Int(0),
+        /// Whether siblings are still to be cancelled.
+        cancel_siblings_pending_flag: bool = Default::Bool(false),
+        /// Those siblings, as bare UUID texts.
+        cancel_siblings_pending_members: Vec<String> = Default::EmptyList,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per edge group that still owes cancellations to its remaining upstreams.
+    pending_cancel_groups = "ff_pending_cancel_groups"
+        key [partition_key, flow_id, downstream_eid] partitioned
+    {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// The downstream execution that names the group.
+        downstream_eid: Uuid,
+        /// When the debt arose, Unix ms.
+        enqueued_at_ms: i64,
+    }
+    indexes [
+        "ff_pending_cancel_groups_enqueued_idx" (partition_key Ascending, enqueued_at_ms Ascending),
+    ]
+}
+
+table! {
+    /// One row per single sibling to cancel; kept for existing databases, never written.
+    cancel_dispatch_outbox = "ff_cancel_dispatch_outbox"
+        key [partition_key, flow_id, downstream_eid, target_exec_id] partitioned
+    {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// The downstream execution that names the group.
+        downstream_eid: Uuid,
+        /// The execution to cancel.
+        target_exec_id: Uuid,
+        /// Why.
+        reason: String,
+        /// When it was queued, Unix ms.
+        enqueued_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per cancelled flow some of whose executions have not acknowledged it yet.
+    cancel_backlog = "ff_cancel_backlog" key [partition_key, flow_id] partitioned {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// When cancellation was asked for, Unix ms.
+        requested_at_ms: i64,
+        /// Who asked; empty where unknown.
+        requester: String = Default::Text(""),
+        /// Why, in the caller's words.
+        reason: String = Default::Text(""),
+        /// How long members may take to stop, Unix ms; never written.
+        grace_until_ms: Option<i64>,
+        /// Which members are to be cancelled, in the caller's words.
+        cancellation_policy: String,
+        /// Always `pending`: the row goes away when it is done.
+        status: String = Default::Text("pending"),
+    }
+    indexes []
+}
+
+table! {
+    /// One row per execution of a cancelled flow that has not acknowledged the cancellation.
+    cancel_backlog_member = "ff_cancel_backlog_member"
+        key [partition_key, flow_id, execution_id] partitioned
+    {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// The execution's full id, `{fp:N}:<uuid>`.
+        execution_id: String,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per flow: how many of its executions are in which public state, as last counted.
+    flow_summary = "ff_flow_summary" key [partition_key, flow_id] partitioned {
+        /// The partition of the flow.
+        partition_key: i16,
+        /// The flow.
+        flow_id: Uuid,
+        /// Executions in the flow.
+        total_members: i64 = Default::Int(0),
+        /// Executions that were counted; fewer than all only where counting samples.
+        sampled_members: i32 = Default::Int(0),
+        /// Counted executions that are `completed`.
+        members_completed: i32 = Default::Int(0),
+        /// Counted executions that are `failed`.
+        members_failed: i32 = Default::Int(0),
+        /// Counted executions that are `cancelled`.
+        members_cancelled: i32 = Default::Int(0),
+        /// Counted executions that are `expired`.
+        members_expired: i32 = Default::Int(0),
+        /// Counted executions that are `skipped`.
+        members_skipped: i32 = Default::Int(0),
+        /// Counted executions that are `active`.
+        members_active: i32 = Default::Int(0),
+        /// Counted executions that are `suspended`.
+        members_suspended: i32 = Default::Int(0),
+        /// Counted executions that are `waiting`.
+        members_waiting: i32 = Default::Int(0),
+        /// Counted executions that are `delayed`.
+        members_delayed: i32 = Default::Int(0),
+        /// Counted executions that are `rate_limited`.
+        members_rate_limited: i32 = Default::Int(0),
+        /// Counted executions that are `waiting_children`.
+        members_waiting_children: i32 = Default::Int(0),
+        /// The flow's state as it follows from the counts.
+        public_flow_state: String,
+        /// When the counts were taken, Unix ms.
+        last_summary_update_at: i64,
+    }
+    indexes []
+}

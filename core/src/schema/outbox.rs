@@ -1,0 +1,130 @@
+//! Outboxes: what happened, appended in the transaction that made it happen.
+//!
+//! Subscribers tail each table by `event_id`, which grows over all partitions; a number is taken
+//! before its transaction commits, so a lower one may appear after a higher one. The rows copy the
+//! namespace and instance tag of the execution, so that a subscriber filters without reading it.
+//! Every state change writes here, which is why the tables have no index beyond tailing, lookup by
+//! execution and, for completions, dispatch to dependent executions.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::plan::Predicate;
+use crate::state::{CompletionKind, LeaseEventType, OperatorEventType};
+
+table! {
+    /// One row per execution that ended or became resumable; dependent executions follow from it.
+    completion_event = "ff_completion_event" key [partition_key, event_id] partitioned {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// Cursor of subscribers; grows over all partitions.
+        event_id: i64 = Default::Identity,
+        /// The execution.
+        execution_id: Uuid,
+        /// The flow it belongs to.
+        flow_id: Option<Uuid>,
+        /// How it ended, or that it may resume.
+        outcome: CompletionKind,
+        /// The execution's namespace.
+        namespace: Option<String>,
+        /// The execution's instance tag: the bare value.
+        instance_tag: Option<String>,
+        /// When it happened by the operation's clock, Unix ms.
+        occurred_at_ms: i64,
+        /// When the row was inserted by the database's clock, Unix ms.
+        committed_at_ms: i64 = Default::NowMs,
+        /// When its effects on dependent executions were applied, Unix ms; NULL until then.
+        dispatched_at_ms: Option<i64>,
+    }
+    indexes [
+        "ff_completion_event_event_id_idx" (event_id Ascending),
+        "ff_completion_event_lookup_idx"
+            (partition_key Ascending, execution_id Ascending, occurred_at_ms Ascending),
+        "ff_completion_event_pending_dispatch_idx"
+            (partition_key Ascending, committed_at_ms Ascending) only completion_undispatched,
+    ]
+}
+
+table! {
+    /// One row per change of a lease: taken, renewed, taken over, lapsed or given up.
+    lease_event = "ff_lease_event" key [partition_key, event_id] {
+        /// Cursor of subscribers; grows over all partitions.
+        event_id: i64 = Default::Identity,
+        /// The execution, as bare UUID text.
+        execution_id: String,
+        /// The lease, as UUID text, where known.
+        lease_id: Option<String>,
+        /// What happened to the lease.
+        event_type: LeaseEventType,
+        /// When, Unix ms.
+        occurred_at_ms: i64,
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution's namespace.
+        namespace: Option<String>,
+        /// The execution's instance tag: the bare value.
+        instance_tag: Option<String>,
+    }
+    indexes [
+        "ff_lease_event_event_id_idx" (event_id Ascending),
+        "ff_lease_event_execution_idx" (partition_key Ascending, execution_id Ascending),
+    ]
+}
+
+table! {
+    /// One row per signal that was accepted.
+    signal_event = "ff_signal_event" key [partition_key, event_id] {
+        /// Cursor of subscribers; grows over all partitions.
+        event_id: i64 = Default::Identity,
+        /// The execution, as bare UUID text.
+        execution_id: String,
+        /// The signal, as UUID text.
+        signal_id: String,
+        /// The waitpoint it came in through, as UUID text.
+        waitpoint_id: Option<String>,
+        /// Who sent it; empty for an operator's approval.
+        source_identity: Option<String>,
+        /// When it was accepted, Unix ms.
+        delivered_at_ms: i64,
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution's namespace.
+        namespace: Option<String>,
+        /// The execution's instance tag: the bare value.
+        instance_tag: Option<String>,
+    }
+    indexes [
+        "ff_signal_event_event_id_idx" (event_id Ascending),
+        "ff_signal_event_execution_idx" (partition_key Ascending, execution_id Ascending),
+    ]
+}
+
+table! {
+    /// One row per intervention of an operator.
+    operator_event = "ff_operator_event" key [partition_key, event_id] check [event_type] {
+        /// Cursor of subscribers; grows over all partitions.
+        event_id: i64 = Default::Identity,
+        /// The execution, as bare UUID text; the flow where a flow was cancelled.
+        execution_id: String,
+        /// What the operator did.
+        event_type: OperatorEventType,
+        /// Particulars, in a layout of the event type's own.
+        details: Option<Json>,
+        /// When, Unix ms.
+        occurred_at_ms: i64,
+        /// The partition of the execution or flow.
+        partition_key: i16,
+        /// The namespace of the execution or flow.
+        namespace: Option<String>,
+        /// The execution's instance tag: the bare value; NULL for a flow.
+        instance_tag: Option<String>,
+    }
+    indexes [
+        "ff_operator_event_event_id_idx" (event_id Ascending),
+        "ff_operator_event_execution_idx" (partition_key Ascending, execution_id Ascending),
+    ]
+}
+
+fn completion_undispatched() -> Predicate {
+    completion_event::dispatched_at_ms.is_null()
+}

@@ -1,0 +1,170 @@
+//! Suspensions and streams: what an execution waits for, and what its attempts put out.
+//!
+//! A suspended execution has one suspension row with its resume condition and one waitpoint row per
+//! open door through which signals come in. A stream is the output of one attempt: appended frames,
+//! a merged summary document, and the append rate that decides how far best-effort frames are
+//! trimmed. Every row carries the partition of its execution.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::plan::Predicate;
+
+table! {
+    /// One row per execution that was suspended: its latest suspension and the signals collected.
+    suspension_current = "ff_suspension_current" key [partition_key, execution_id] partitioned {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The suspension; a new one for each time the execution is suspended.
+        suspension_id: Uuid,
+        /// When it was suspended, Unix ms.
+        suspended_at_ms: i64,
+        /// When the wait is given up, Unix ms; NULL waits for ever.
+        timeout_at_ms: Option<i64>,
+        /// What kind of wait it is, such as `waiting_for_signal`.
+        reason_code: Option<String>,
+        /// The condition that ends the wait.
+        condition: Json,
+        /// Always the empty array; satisfaction is computed from the collected signals.
+        satisfied_set: Json = Default::Json("[]"),
+        /// Collected signals: an object from waitpoint key to array of signals.
+        member_map: Json = Default::Json("{}"),
+        /// What happens at the timeout; NULL means `fail`.
+        timeout_behavior: Option<String>,
+    }
+    indexes [
+        "ff_suspension_current_suspended_at_idx"
+            (partition_key Ascending, suspended_at_ms Ascending),
+        "ff_suspension_current_timeout_idx" (partition_key Ascending, timeout_at_ms Ascending)
+            only suspension_times_out,
+    ]
+}
+
+table! {
+    /// One row per open waitpoint; the row goes when its execution's condition is met.
+    waitpoint_pending = "ff_waitpoint_pending" key [partition_key, waitpoint_id] partitioned {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The waitpoint.
+        waitpoint_id: Uuid,
+        /// The execution that waits.
+        execution_id: Uuid,
+        /// The key that signed the token.
+        token_kid: String,
+        /// Proof that a sender may signal here: `<kid>:<hex>` over execution id and waitpoint id.
+        token: String,
+        /// Creation, Unix ms.
+        created_at_ms: i64,
+        /// When it stops accepting signals, Unix ms; NULL never.
+        expires_at_ms: Option<i64>,
+        /// Never written; the suspension holds the condition.
+        condition: Option<Json>,
+        /// The caller's name for it, under which its signals are collected.
+        waitpoint_key: String = Default::Text(""),
+        /// `pending` when created ahead of a suspension, `active` once one waits on it.
+        state: String = Default::Text("pending"),
+        /// Signal names the condition asks for; empty for any.
+        required_signal_names: Vec<String> = Default::EmptyList,
+        /// When a suspension began to wait on it, Unix ms.
+        activated_at_ms: Option<i64>,
+    }
+    indexes [
+        "ff_waitpoint_pending_exec_idx" (partition_key Ascending, execution_id Ascending),
+        "ff_waitpoint_pending_expires_idx" (partition_key Ascending, expires_at_ms Ascending)
+            only waitpoint_expires,
+    ]
+}
+
+table! {
+    /// One row per suspend call with an idempotency key: the answer that a repetition gets.
+    suspend_dedup = "ff_suspend_dedup" key [partition_key, idempotency_key] {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The caller's key.
+        idempotency_key: String,
+        /// The answer of the first call.
+        outcome_json: Json,
+        /// When the first call was made, Unix ms.
+        created_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per frame that an attempt put out, ordered by time and number within it.
+    stream_frame = "ff_stream_frame"
+        key [partition_key, execution_id, attempt_index, ts_ms, seq] partitioned
+    {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The attempt, counted from 0.
+        attempt_index: i32,
+        /// When it was appended, Unix ms; the first half of the public frame id `<ts_ms>-<seq>`.
+        ts_ms: i64,
+        /// Number among the frames of that millisecond, counted from 0.
+        seq: i32,
+        /// The frame: type, payload, encoding, source, correlation id.
+        fields: Json,
+        /// How it is kept: `durable`, `summary` or `best_effort`.
+        mode: String,
+        /// Equal to `ts_ms`.
+        created_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per attempt that puts out patches: the document they merge into.
+    stream_summary = "ff_stream_summary"
+        key [partition_key, execution_id, attempt_index] partitioned
+    {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The attempt, counted from 0.
+        attempt_index: i32,
+        /// All patches so far, merged.
+        document_json: Json,
+        /// How many patches were merged.
+        version: i32 = Default::Int(0),
+        /// How patches are merged; only `json-merge-patch`.
+        patch_kind: Option<String>,
+        /// Latest patch, Unix ms.
+        last_updated_ms: i64,
+        /// First patch, Unix ms.
+        first_applied_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per attempt with best-effort frames: how fast they come and how many are kept.
+    stream_meta = "ff_stream_meta" key [partition_key, execution_id, attempt_index] partitioned {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The attempt, counted from 0.
+        attempt_index: i32,
+        /// Moving average of the append rate, frames per second.
+        ema_rate_hz: f64 = Default::Int(0),
+        /// Previous append, Unix ms; 0 before the first.
+        last_append_ts_ms: i64 = Default::Int(0),
+        /// How many frames the last trim kept.
+        maxlen_applied_last: i32 = Default::Int(0),
+    }
+    indexes []
+}
+
+fn suspension_times_out() -> Predicate {
+    suspension_current::timeout_at_ms.is_present()
+}
+
+fn waitpoint_expires() -> Predicate {
+    waitpoint_pending::expires_at_ms.is_present()
+}

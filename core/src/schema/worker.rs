@@ -1,0 +1,55 @@
+//! Workers: who is alive, what it can run, and a log of its comings and goings.
+//!
+//! A worker instance registers and then renews its row by heartbeats; one that stays silent past
+//! its time to live counts as dead. The registry informs routing and operators only: a lease, not a
+//! heartbeat, decides who owns an execution. Rows carry the partition of the instance's id.
+
+table! {
+    /// One row per registered worker instance.
+    worker_registry = "ff_worker_registry"
+        key [partition_key, namespace, worker_instance_id] partitioned
+    {
+        /// The partition of the instance's id.
+        partition_key: i16,
+        /// The tenant it works for.
+        namespace: String,
+        /// The instance.
+        worker_instance_id: String,
+        /// The pool it belongs to, which a re-registration may not change.
+        worker_id: String,
+        /// Lanes it claims from, sorted.
+        lanes: Vec<String>,
+        /// What it is able to run: sorted and joined by commas.
+        capabilities_csv: String,
+        /// Last registration or heartbeat, Unix ms.
+        last_heartbeat_ms: i64,
+        /// How long after the last heartbeat it still counts as alive, ms.
+        liveness_ttl_ms: i64,
+        /// First registration, Unix ms.
+        registered_at_ms: i64,
+    }
+    indexes [
+        "ff_worker_registry_ns_inst_idx" (namespace Ascending, worker_instance_id Ascending),
+    ]
+}
+
+table! {
+    /// One row per event in the life of a worker instance; appended only.
+    worker_registry_event = "ff_worker_registry_event"
+        key [partition_key, namespace, worker_instance_id, event_at_ms, event_kind] partitioned
+    {
+        /// The partition of the instance's id.
+        partition_key: i16,
+        /// The tenant it works for.
+        namespace: String,
+        /// The instance.
+        worker_instance_id: String,
+        /// What happened: `registered`, `heartbeat`, `marked_dead` or `ttl_swept`.
+        event_kind: String,
+        /// When, Unix ms.
+        event_at_ms: i64,
+        /// Why it was marked dead, in the caller's words.
+        reason: Option<String>,
+    }
+    indexes []
+}

@@ -1,0 +1,952 @@
+//! The closed sets of words that rows may hold, and the one function that sums them up.
+//!
+//! Only the canonical spellings are ever written. Old spellings are accepted on read, as strum
+//! aliases of the variant that they mean; anything else is corruption, which the caller reports.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumMessage, EnumString, IntoEnumIterator, IntoStaticStr};
+
+/// A closed set of words: each variant has one canonical spelling and maybe older ones.
+pub trait ClosedSet: Copy + Eq + fmt::Debug + Send + Sync + 'static {
+    /// The name of the set, as columns and error messages use it.
+    const NAME: &'static str;
+
+    /// The canonical spelling: the only one that is written.
+    #[must_use]
+    fn as_str(self) -> &'static str;
+
+    /// Every accepted spelling, the canonical one first.
+    #[must_use]
+    fn spellings(self) -> Vec<&'static str>;
+
+    /// The variant that `text` spells; `None` for a word outside the set.
+    #[must_use]
+    fn parse(text: &str) -> Option<Self>;
+
+    /// Every variant, in order of declaration.
+    #[must_use]
+    fn all() -> Vec<Self>;
+}
+
+macro_rules! closed_sets {
+    ($($set:ident = $name:literal),+ $(,)?) => {$(
+        impl ClosedSet for $set {
+            const NAME: &'static str = $name;
+
+            fn as_str(self) -> &'static str {
+                self.into()
+            }
+
+            fn spellings(self) -> Vec<&'static str> {
+                let canonical: &'static str = self.into();
+                let accepted = self.get_serializations().iter().copied();
+                std::iter::once(canonical).chain(accepted.filter(|word| *word != canonical)).collect()
+            }
+
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn all() -> Vec<Self> {
+                Self::iter().collect()
+            }
+        }
+    )+};
+}
+
+closed_sets!(
+    LifecyclePhase = "lifecycle_phase",
+    OwnershipState = "ownership_state",
+    EligibilityState = "eligibility_state",
+    BlockingReason = "blocking_reason",
+    TerminalOutcome = "terminal_outcome",
+    AttemptState = "attempt_state",
+    PublicState = "public_state",
+    AttemptLifecycle = "attempt_lifecycle",
+    AttemptType = "attempt_type",
+    AttemptOutcome = "attempt_outcome",
+    LaneState = "lane_state",
+    LeaseEventType = "lease_event_type",
+    CompletionKind = "completion_kind",
+    OperatorEventType = "operator_event_type",
+    GrantKind = "grant_kind",
+);
+
+/// How far an execution has come.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum LifecyclePhase {
+    /// Recorded, not yet resolved to runnable.
+    Submitted,
+    /// May run now or later; see [`EligibilityState`].
+    #[strum(
+        to_string = "runnable",
+        serialize = "pending",
+        serialize = "eligible",
+        serialize = "blocked"
+    )]
+    Runnable,
+    /// Being worked on.
+    Active,
+    /// Waiting for signals.
+    Suspended,
+    /// Finished; see [`TerminalOutcome`].
+    Terminal,
+    /// Finished by an operator's or a flow's cancellation.
+    Cancelled,
+}
+
+impl LifecyclePhase {
+    /// Whether only a replay can bring the execution back.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::Terminal | Self::Cancelled => true,
+            Self::Submitted | Self::Runnable | Self::Active | Self::Suspended => false,
+        }
+    }
+}
+
+/// Who holds the execution.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OwnershipState {
+    /// Nobody.
+    #[strum(to_string = "unowned", serialize = "released")]
+    Unowned,
+    /// A worker, by a lease.
+    Leased,
+    /// A worker whose lease lapsed; others may reclaim.
+    LeaseExpiredReclaimable,
+    /// A worker whose lease an operator took away; others may reclaim.
+    LeaseRevoked,
+}
+
+/// Whether a runnable execution may be claimed, and if not, what it waits for.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum EligibilityState {
+    /// May be claimed.
+    #[strum(to_string = "eligible_now", serialize = "pending_claim")]
+    EligibleNow,
+    /// Waits for its time.
+    NotEligibleUntilTime,
+    /// Waits for other executions of its flow.
+    BlockedByDependencies,
+    /// Waits for a budget.
+    BlockedByBudget,
+    /// Waits for a quota.
+    BlockedByQuota,
+    /// Waits for a worker that is able to run it.
+    BlockedByRoute,
+    /// Waits for its lane to open.
+    BlockedByLaneState,
+    /// Waits for an operator.
+    BlockedByOperator,
+    /// The question does not arise: it runs, is suspended or has ended.
+    #[strum(to_string = "not_applicable", serialize = "cancelled")]
+    NotApplicable,
+}
+
+/// Why an execution does not proceed, in words for people.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum BlockingReason {
+    /// It is not blocked. An empty column means this as well.
+    #[strum(to_string = "none", serialize = "")]
+    None,
+    /// Any worker may take it.
+    WaitingForWorker,
+    /// The pause before the next attempt.
+    WaitingForRetryBackoff,
+    /// The pause after a satisfied suspension.
+    WaitingForResumeDelay,
+    /// A delay that the submitter or the worker asked for.
+    WaitingForDelay,
+    /// A signal.
+    WaitingForSignal,
+    /// Somebody's approval.
+    WaitingForApproval,
+    /// A callback.
+    WaitingForCallback,
+    /// The result of a tool.
+    WaitingForToolResult,
+    /// Other executions of its flow.
+    WaitingForChildren,
+    /// Room in a budget.
+    WaitingForBudget,
+    /// Room in a quota.
+    WaitingForQuota,
+    /// A worker with the required capabilities.
+    WaitingForCapableWorker,
+    /// A worker in the preferred locality.
+    WaitingForLocalityMatch,
+    /// An operator paused it.
+    PausedByOperator,
+    /// A policy paused it.
+    PausedByPolicy,
+    /// The cancellation of its flow paused it.
+    PausedByFlowCancel,
+}
+
+/// How a finished execution ended.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum TerminalOutcome {
+    /// It has not ended.
+    None,
+    /// It completed.
+    Success,
+    /// It failed for good.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It ran out of time.
+    Expired,
+    /// A dependency made it pointless.
+    Skipped,
+}
+
+/// Where the execution stands with its attempts.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AttemptState {
+    /// There is no attempt.
+    None,
+    /// The first attempt is still to come.
+    #[strum(
+        to_string = "pending_first_attempt",
+        serialize = "pending",
+        serialize = "initial",
+        serialize = "pending_claim"
+    )]
+    PendingFirstAttempt,
+    /// An attempt is running.
+    #[strum(to_string = "running_attempt", serialize = "running")]
+    RunningAttempt,
+    /// An attempt is interrupted and may go on.
+    AttemptInterrupted,
+    /// A retry is still to come.
+    PendingRetryAttempt,
+    /// A replay is still to come.
+    PendingReplayAttempt,
+    /// The last attempt has ended.
+    #[strum(
+        to_string = "attempt_terminal",
+        serialize = "terminated",
+        serialize = "cancelled",
+        serialize = "terminal_failed"
+    )]
+    AttemptTerminal,
+}
+
+/// The state that users see. Always derived from the others by [`derive_public_state`].
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+    Display,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[non_exhaustive]
+pub enum PublicState {
+    /// Waits to be claimed.
+    #[strum(to_string = "waiting", serialize = "pending")]
+    Waiting,
+    /// Waits for its time.
+    Delayed,
+    /// Waits for a budget or a quota.
+    RateLimited,
+    /// Waits for other executions of its flow.
+    WaitingChildren,
+    /// Runs.
+    #[strum(to_string = "active", serialize = "running")]
+    Active,
+    /// Waits for signals.
+    Suspended,
+    /// Its signals have come; it waits to be claimed again.
+    Resumable,
+    /// Ended well.
+    #[strum(to_string = "completed", serialize = "success")]
+    Completed,
+    /// Ended badly.
+    Failed,
+    /// Was cancelled.
+    Cancelled,
+    /// Ran out of time.
+    Expired,
+    /// Was skipped.
+    Skipped,
+}
+
+impl PublicState {
+    /// The canonical spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// How far one attempt has come.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AttemptLifecycle {
+    /// Recorded, not yet started.
+    Created,
+    /// Running.
+    Started,
+    /// Suspended with its execution.
+    Suspended,
+    /// Ended well.
+    EndedSuccess,
+    /// Ended badly.
+    EndedFailure,
+    /// Was cancelled.
+    EndedCancelled,
+    /// Lost its worker; another attempt took over.
+    InterruptedReclaimed,
+}
+
+impl AttemptLifecycle {
+    /// Whether the attempt can never run again.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::EndedSuccess
+            | Self::EndedFailure
+            | Self::EndedCancelled
+            | Self::InterruptedReclaimed => true,
+            Self::Created | Self::Started | Self::Suspended => false,
+        }
+    }
+}
+
+/// Why an attempt was made.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AttemptType {
+    /// The first one.
+    Initial,
+    /// The one before failed.
+    Retry,
+    /// The one before lost its worker.
+    Reclaim,
+    /// An operator asked for the execution to run again.
+    Replay,
+    /// The next tier of a fallback policy.
+    Fallback,
+}
+
+/// How one attempt ended, or why it stopped.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// It completed.
+    Success,
+    /// It failed, and the execution with it.
+    #[strum(to_string = "failed", serialize = "failure")]
+    Failed,
+    /// It failed; another attempt follows.
+    Retry,
+    /// It was interrupted.
+    Interrupted,
+    /// It was cancelled.
+    Cancelled,
+    /// It ran out of time.
+    Expired,
+    /// It was never run: a dependency made it pointless.
+    Skipped,
+    /// It lost its worker; another attempt took over.
+    InterruptedReclaimed,
+    /// Its lease lapsed; it may be reclaimed.
+    LeaseExpiredReclaimable,
+    /// It is suspended and goes on later.
+    AttemptInterrupted,
+    /// It waits for other executions of its flow.
+    WaitingChildren,
+}
+
+impl AttemptOutcome {
+    /// The outcome of an execution whose last attempt ended this way; `None` where the attempt did
+    /// not end the execution.
+    #[must_use]
+    pub const fn terminal_outcome(self) -> TerminalOutcome {
+        match self {
+            Self::Success => TerminalOutcome::Success,
+            Self::Failed => TerminalOutcome::Failed,
+            Self::Cancelled => TerminalOutcome::Cancelled,
+            Self::Expired => TerminalOutcome::Expired,
+            Self::Skipped => TerminalOutcome::Skipped,
+            Self::Retry
+            | Self::Interrupted
+            | Self::InterruptedReclaimed
+            | Self::LeaseExpiredReclaimable
+            | Self::AttemptInterrupted
+            | Self::WaitingChildren => TerminalOutcome::None,
+        }
+    }
+}
+
+/// Whether a lane hands out work.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum LaneState {
+    /// It does.
+    Active,
+    /// Not until it is opened again.
+    Paused,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+    /// It is closed.
+    Disabled,
+}
+
+/// What happened to a lease.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum LeaseEventType {
+    /// A worker took it.
+    Acquired,
+    /// Its holder extended it.
+    Renewed,
+    /// It lapsed.
+    Expired,
+    /// Another worker took over.
+    Reclaimed,
+    /// It ended before its time, by its holder or by others.
+    Revoked,
+}
+
+/// What a completion event reports.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum CompletionKind {
+    /// The execution completed.
+    Success,
+    /// The execution failed.
+    #[strum(to_string = "failed", serialize = "failure")]
+    Failed,
+    /// The execution was cancelled.
+    Cancelled,
+    /// The execution ran out of time.
+    Expired,
+    /// The execution was skipped.
+    Skipped,
+    /// The execution's signals have come: it can go on.
+    Resumable,
+}
+
+/// What an operator did.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OperatorEventType {
+    /// Changed the priority of an execution.
+    PriorityChanged,
+    /// Replayed a finished execution.
+    Replayed,
+    /// Asked for a flow to be cancelled.
+    FlowCancelRequested,
+}
+
+/// Everything there is to say about the state of one execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateVector {
+    /// How far it has come.
+    pub lifecycle_phase: LifecyclePhase,
+    /// Who holds it.
+    pub ownership_state: OwnershipState,
+    /// Whether it may be claimed.
+    pub eligibility_state: EligibilityState,
+    /// Why it does not proceed.
+    pub blocking_reason: BlockingReason,
+    /// How it ended.
+    pub terminal_outcome: TerminalOutcome,
+    /// Where it stands with its attempts.
+    pub attempt_state: AttemptState,
+    /// The sum of the others.
+    pub public_state: PublicState,
+}
+
+impl StateVector {
+    /// The public state that follows from the other dimensions. A stored `Resumable` is itself the
+    /// marker that the execution goes on from a suspension.
+    #[must_use]
+    pub fn derive_public_state(&self) -> PublicState {
+        let resumable = self.public_state == PublicState::Resumable;
+        derive_public_state(
+            self.lifecycle_phase,
+            self.eligibility_state,
+            self.terminal_outcome,
+            resumable,
+        )
+    }
+
+    /// Whether the stored public state is the derived one.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        self.public_state == self.derive_public_state()
+    }
+}
+
+/// The state that users see. `resumable` is the marker set when a suspension is satisfied and cleared
+/// by the next claim; it matters only while the execution may be claimed.
+#[must_use]
+pub const fn derive_public_state(
+    phase: LifecyclePhase,
+    eligibility: EligibilityState,
+    outcome: TerminalOutcome,
+    resumable: bool,
+) -> PublicState {
+    match phase {
+        LifecyclePhase::Submitted => PublicState::Waiting,
+        LifecyclePhase::Runnable => match eligibility {
+            EligibilityState::EligibleNow if resumable => PublicState::Resumable,
+            EligibilityState::EligibleNow
+            | EligibilityState::BlockedByRoute
+            | EligibilityState::BlockedByLaneState
+            | EligibilityState::BlockedByOperator
+            | EligibilityState::NotApplicable => PublicState::Waiting,
+            EligibilityState::NotEligibleUntilTime => PublicState::Delayed,
+            EligibilityState::BlockedByDependencies => PublicState::WaitingChildren,
+            EligibilityState::BlockedByBudget | EligibilityState::BlockedByQuota => {
+                PublicState::RateLimited
+            }
+        },
+        LifecyclePhase::Active => PublicState::Active,
+        LifecyclePhase::Suspended => PublicState::Suspended,
+        LifecyclePhase::Terminal => match outcome {
+            TerminalOutcome::Success => PublicState::Completed,
+            TerminalOutcome::None | TerminalOutcome::Failed => PublicState::Failed,
+            TerminalOutcome::Cancelled => PublicState::Cancelled,
+            TerminalOutcome::Expired => PublicState::Expired,
+            TerminalOutcome::Skipped => PublicState::Skipped,
+        },
+        LifecyclePhase::Cancelled => PublicState::Cancelled,
+    }
+}
+
+/// What a claim grant permits.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    EnumIter,
+    EnumMessage,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum GrantKind {
+    /// To claim an execution that nobody holds.
+    Claim,
+    /// To take over an execution whose worker is gone.
+    Reclaim,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    fn check_set<S: ClosedSet + Serialize + DeserializeOwned>() -> String {
+        let mut owners = BTreeMap::new();
+        let mut aliases = Vec::new();
+        for variant in S::all() {
+            let spellings = variant.spellings();
+            assert_eq!(spellings.first(), Some(&variant.as_str()));
+            for spelling in &spellings {
+                assert_eq!(S::parse(spelling), Some(variant), "{}: {spelling}", S::NAME);
+                let other = owners.insert(*spelling, variant);
+                assert_eq!(
+                    other,
+                    None,
+                    "{}: {spelling} belongs to two variants",
+                    S::NAME
+                );
+            }
+            let json = serde_json::to_value(variant).unwrap();
+            assert_eq!(
+                json,
+                variant.as_str(),
+                "{}: the JSON form is canonical",
+                S::NAME
+            );
+            assert_eq!(serde_json::from_value::<S>(json).unwrap(), variant);
+            aliases.extend(
+                spellings[1..]
+                    .iter()
+                    .map(|alias| format!("{alias:?}={}", variant.as_str())),
+            );
+        }
+        assert_eq!(S::parse("no such word"), None);
+        format!("{} {}: {}", S::NAME, S::all().len(), aliases.join(" "))
+    }
+
+    #[test]
+    fn every_spelling_means_one_variant() {
+        let report = [
+            check_set::<LifecyclePhase>(),
+            check_set::<OwnershipState>(),
+            check_set::<EligibilityState>(),
+            check_set::<BlockingReason>(),
+            check_set::<TerminalOutcome>(),
+            check_set::<AttemptState>(),
+            check_set::<PublicState>(),
+            check_set::<AttemptLifecycle>(),
+            check_set::<AttemptType>(),
+            check_set::<AttemptOutcome>(),
+            check_set::<LaneState>(),
+            check_set::<LeaseEventType>(),
+            check_set::<CompletionKind>(),
+            check_set::<OperatorEventType>(),
+        ];
+        assert_eq!(
+            report,
+            [
+                r#"lifecycle_phase 6: "pending"=runnable "eligible"=runnable "blocked"=runnable"#,
+                r#"ownership_state 4: "released"=unowned"#,
+                r#"eligibility_state 9: "pending_claim"=eligible_now "cancelled"=not_applicable"#,
+                r#"blocking_reason 17: ""=none"#,
+                "terminal_outcome 6: ",
+                concat!(
+                    r#"attempt_state 7: "pending"=pending_first_attempt "#,
+                    r#""initial"=pending_first_attempt "pending_claim"=pending_first_attempt "#,
+                    r#""running"=running_attempt "terminated"=attempt_terminal "#,
+                    r#""cancelled"=attempt_terminal "terminal_failed"=attempt_terminal"#,
+                ),
+                r#"public_state 12: "pending"=waiting "running"=active "success"=completed"#,
+                "attempt_lifecycle 7: ",
+                "attempt_type 5: ",
+                r#"attempt_outcome 11: "failure"=failed"#,
+                "lane_state 4: ",
+                "lease_event_type 5: ",
+                r#"completion_kind 6: "failure"=failed"#,
+                "operator_event_type 3: ",
+            ]
+        );
+    }
+
+    #[test]
+    fn canonical_words_are_pinned() {
+        assert_eq!(LifecyclePhase::Cancelled.as_str(), "cancelled");
+        assert_eq!(ClosedSet::as_str(PublicState::Active), "active");
+        assert_eq!(PublicState::RateLimited.to_string(), "rate_limited");
+        assert_eq!(PublicState::Completed.as_str(), "completed");
+        assert_eq!(AttemptState::RunningAttempt.as_str(), "running_attempt");
+        assert_eq!(
+            OperatorEventType::FlowCancelRequested.as_str(),
+            "flow_cancel_requested"
+        );
+    }
+
+    #[test]
+    fn terminal_means_ended() {
+        let ended: Vec<_> = LifecyclePhase::iter()
+            .filter(|phase| phase.is_terminal())
+            .collect();
+        assert_eq!(ended, [LifecyclePhase::Terminal, LifecyclePhase::Cancelled]);
+        let running: Vec<_> = AttemptLifecycle::iter()
+            .filter(|state| !state.is_terminal())
+            .collect();
+        assert_eq!(
+            running,
+            [
+                AttemptLifecycle::Created,
+                AttemptLifecycle::Started,
+                AttemptLifecycle::Suspended
+            ]
+        );
+        for outcome in AttemptOutcome::iter() {
+            let execution = outcome.terminal_outcome();
+            assert!(execution == TerminalOutcome::None || execution.as_str() == outcome.as_str());
+        }
+    }
+
+    /// The rules in words, `*` for any; the first line that fits decides.
+    const TABLE: &[(&str, &str, &str, &str, &str)] = &[
+        ("cancelled", "*", "*", "*", "cancelled"),
+        ("terminal", "*", "success", "*", "completed"),
+        ("terminal", "*", "failed", "*", "failed"),
+        ("terminal", "*", "cancelled", "*", "cancelled"),
+        ("terminal", "*", "expired", "*", "expired"),
+        ("terminal", "*", "skipped", "*", "skipped"),
+        ("terminal", "*", "none", "*", "failed"),
+        ("suspended", "*", "*", "*", "suspended"),
+        ("active", "*", "*", "*", "active"),
+        ("runnable", "eligible_now", "*", "true", "resumable"),
+        ("runnable", "eligible_now", "*", "false", "waiting"),
+        ("runnable", "blocked_by_route", "*", "*", "waiting"),
+        ("runnable", "blocked_by_lane_state", "*", "*", "waiting"),
+        ("runnable", "blocked_by_operator", "*", "*", "waiting"),
+        ("runnable", "not_applicable", "*", "*", "waiting"),
+        ("runnable", "not_eligible_until_time", "*", "*", "delayed"),
+        (
+            "runnable",
+            "blocked_by_dependencies",
+            "*",
+            "*",
+            "waiting_children",
+        ),
+        ("runnable", "blocked_by_budget", "*", "*", "rate_limited"),
+        ("runnable", "blocked_by_quota", "*", "*", "rate_limited"),
+        ("submitted", "*", "*", "*", "waiting"),
+    ];
+
+    #[test]
+    fn the_public_state_follows_the_table_for_every_combination() {
+        let fits = |pattern: &str, word: &str| pattern == "*" || pattern == word;
+        for phase in LifecyclePhase::iter() {
+            for eligibility in EligibilityState::iter() {
+                for outcome in TerminalOutcome::iter() {
+                    for resumable in [false, true] {
+                        let derived = derive_public_state(phase, eligibility, outcome, resumable);
+                        let lines: Vec<_> = TABLE
+                            .iter()
+                            .filter(|line| fits(line.0, phase.as_str()))
+                            .filter(|line| fits(line.1, eligibility.as_str()))
+                            .filter(|line| fits(line.2, outcome.as_str()))
+                            .filter(|line| fits(line.3, &resumable.to_string()))
+                            .collect();
+                        assert_eq!(lines.len(), 1, "{phase:?} {eligibility:?} {outcome:?}");
+                        assert_eq!(
+                            derived.as_str(),
+                            lines[0].4,
+                            "{phase:?} {eligibility:?} {outcome:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_is_consistent_when_its_public_state_is_the_derived_one() {
+        let mut vector = StateVector {
+            lifecycle_phase: LifecyclePhase::Runnable,
+            ownership_state: OwnershipState::Unowned,
+            eligibility_state: EligibilityState::EligibleNow,
+            blocking_reason: BlockingReason::None,
+            terminal_outcome: TerminalOutcome::None,
+            attempt_state: AttemptState::AttemptInterrupted,
+            public_state: PublicState::Resumable,
+        };
+        assert!(vector.is_consistent());
+        vector.public_state = PublicState::Active;
+        assert!(!vector.is_consistent());
+        assert_eq!(vector.derive_public_state(), PublicState::Waiting);
+        vector.lifecycle_phase = LifecyclePhase::Active;
+        assert!(vector.is_consistent());
+        assert_eq!(
+            serde_json::to_string(&vector).unwrap(),
+            concat!(
+                r#"{"lifecycle_phase":"active","ownership_state":"unowned","#,
+                r#""eligibility_state":"eligible_now","blocking_reason":"none","#,
+                r#""terminal_outcome":"none","attempt_state":"attempt_interrupted","#,
+                r#""public_state":"active"}"#,
+            )
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Stored values and their logical types.
+//!
+//! A [`Value`] is what one column of one row holds, whatever the database; a [`ColumnType`] is the
+//! logical type that a dialect maps to its own. [`Storable`] ties a Rust type to both, so that a
+//! column of the schema is typed at compile time. This module knows no table and no SQL.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::plan::Expr;
+use crate::state::ClosedSet;
+
+/// The logical type of a column. A dialect answers with its own type for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ColumnType {
+    /// 16-bit integer; partition keys.
+    SmallInt,
+    /// 32-bit integer.
+    Int,
+    /// 64-bit integer; times in Unix milliseconds, counters, epochs.
+    BigInt,
+    /// Truth value.
+    Bool,
+    /// Double-precision float; never NaN or infinite.
+    Float,
+    /// Text without NUL, compared bytewise.
+    Text,
+    /// Raw bytes.
+    Bytes,
+    /// A UUID, ordered by its 16 bytes.
+    Uuid,
+    /// A JSON document.
+    Json,
+    /// A list of texts.
+    TextList,
+}
+
+/// What one column of one row holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// Truth value.
+    Bool(bool),
+    /// Any integer column.
+    Int(i64),
+    /// A finite float.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// Raw bytes.
+    Bytes(Vec<u8>),
+    /// UUID.
+    Uuid(Uuid),
+    /// JSON document.
+    Json(serde_json::Value),
+    /// List of texts.
+    TextList(Vec<String>),
+}
+
+// Invariant: floats are finite, so `PartialEq` is reflexive.
+impl Eq for Value {}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Value::Null | Value::Float(_) | Value::Json(_) => {}
+            Value::Bool(flag) => flag.hash(state),
+            Value::Int(number) => number.hash(state),
+            Value::Text(text) => text.hash(state),
+            Value::Bytes(bytes) => bytes.hash(state),
+            Value::Uuid(uuid) => uuid.hash(state),
+            Value::TextList(list) => list.hash(state),
+        }
+    }
+}
+
+impl Value {
+    /// Whether this is NULL.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// The order every backend sorts by: integers by value, text and UUIDs by their bytes. `None`
+    /// when the two are of different types or one of them is NULL, as in SQL.
+    #[must_use]
+    pub fn compare(&self, other: &Value) -> Option<Ordering> {
+        match (self, other) {
+            (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+            (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+            (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
+            (Value::Text(a), Value::Text(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+            (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
+            (Value::Uuid(a), Value::Uuid(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+            (Value::TextList(a), Value::TextList(b)) => Some(a.cmp(b)),
+            (
+                Value::Null
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Float(_)
+                | Value::Text(_)
+                | Value::Bytes(_)
+                | Value::Uuid(_)
+                | Value::Json(_)
+                | Value::TextList(_),
+                _,
+            ) => None,
+        }
+    }
+}
+
+/// A Rust type that a column can hold.
+pub trait Storable: Sized {
+    /// The column's logical type.
+    const TYPE: ColumnType;
+    /// Whether the column may be NULL.
+    const NULLABLE: bool = false;
+    /// The canonical spellings when the column holds a closed set, else nothing.
+    fn spellings() -> Vec<&'static str> {
+        Vec::new()
+    }
+    /// The value as an expression of a plan: closed-set members are constants of the plan's shape,
+    /// everything else is bound.
+    fn into_expr(self) -> Expr;
+    /// Reads the value back; `None` when the stored value is not one of this type.
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+macro_rules! integer {
+    ($($rust:ty => $column:ident),*) => {$(
+        impl Storable for $rust {
+            const TYPE: ColumnType = ColumnType::$column;
+            fn into_expr(self) -> Expr {
+                Expr::Value(Self::TYPE, vec![Value::Int(i64::from(self))])
+            }
+            fn from_value(value: &Value) -> Option<Self> {
+                if let Value::Int(number) = value { Self::try_from(*number).ok() } else { None }
+            }
+        }
+    )*};
+}
+integer!(i16 => SmallInt, i32 => Int, i64 => BigInt);
+
+macro_rules! plain {
+    ($($rust:ty => $kind:ident),*) => {$(
+        impl Storable for $rust {
+            const TYPE: ColumnType = ColumnType::$kind;
+            fn into_expr(self) -> Expr {
+                Expr::Value(Self::TYPE, vec![Value::$kind(self)])
+            }
+            fn from_value(value: &Value) -> Option<Self> {
+                if let Value::$kind(inner) = value { Some(inner.clone()) } else { None }
+            }
+        }
+    )*};
+}
+plain!(
+    bool => Bool,
+    f64 => Float,
+    String => Text,
+    Vec<u8> => Bytes,
+    Uuid => Uuid,
+    serde_json::Value => Json,
+    Vec<String> => TextList
+);
+
+impl<T: ClosedSet> Storable for T {
+    const TYPE: ColumnType = ColumnType::Text;
+    fn spellings() -> Vec<&'static str> {
+        T::all().into_iter().map(T::as_str).collect()
+    }
+    fn into_expr(self) -> Expr {
+        Expr::Const(self.as_str().into())
+    }
+    fn from_value(value: &Value) -> Option<Self> {
+        if let Value::Text(text) = value { T::parse(text) } else { None }
+    }
+}
+
+impl<T: Storable> Storable for Option<T> {
+    const TYPE: ColumnType = T::TYPE;
+    const NULLABLE: bool = true;
+    fn spellings() -> Vec<&'static str> {
+        T::spellings()
+    }
+    fn into_expr(self) -> Expr {
+        match self {
+            Some(inner) => inner.into_expr(),
+            None if T::spellings().is_empty() => Expr::Value(Self::TYPE, vec![Value::Null]),
+            None => Expr::Null(Self::TYPE),
+        }
+    }
+    fn from_value(value: &Value) -> Option<Self> {
+        if value.is_null() { Some(None) } else { T::from_value(value).map(Some) }
+    }
+}
