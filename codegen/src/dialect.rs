@@ -8,7 +8,7 @@ mod sqlite;
 
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
-use sea_query::{Expr, SelectStatement};
+use sea_query::{Expr, SelectStatement, TableCreateStatement};
 
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
@@ -32,6 +32,15 @@ pub enum RowLock {
     Wait,
     /// Leave out rows that someone else holds.
     SkipLocked,
+}
+
+/// How a table's column numbers its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// By these words after the column's type; the table's key stays its primary key.
+    Column(&'static str),
+    /// By these words, which make it the primary key; the table's key becomes a unique index.
+    PrimaryKey(&'static str),
 }
 
 /// The questions.
@@ -78,6 +87,29 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// Where the database cannot and its writers are not one at a time either.
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError>;
+
+    /// Its type for a stored column: the type's name, and the bytewise order of texts where it is
+    /// not the only one.
+    fn column_type(&self, ty: ColumnType) -> &'static str;
+
+    /// How a column numbers the rows of its table.
+    fn identity(&self) -> Identity;
+
+    /// The database's clock, Unix milliseconds.
+    fn now_ms(&self) -> Expr;
+
+    /// An empty list, as the text of a column's default.
+    fn empty_list(&self) -> &'static str;
+
+    /// Spreads a new table's rows over partitions by the hash of a column.
+    ///
+    /// # Errors
+    /// Where the database has no partitions.
+    fn partition_by_hash(
+        &self,
+        create: &mut TableCreateStatement,
+        column: &'static str,
+    ) -> Result<(), RenderError>;
 
     /// The text of a statement tree.
     #[doc(hidden)]

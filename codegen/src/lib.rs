@@ -9,6 +9,7 @@ pub mod audit;
 pub mod ddl;
 pub mod dialect;
 mod fused;
+pub mod migrations;
 mod names;
 mod query;
 mod scalar;

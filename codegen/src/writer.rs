@@ -7,8 +7,9 @@
 use std::fmt::Write;
 
 use sea_query::{
-    DeleteStatement, Expr, InsertStatement, PostgresQueryBuilder, QueryBuilder, SelectStatement,
-    SqlWriter, SqliteQueryBuilder, UpdateStatement, Value, WithQuery,
+    DeleteStatement, Expr, IndexCreateStatement, InsertStatement, PostgresQueryBuilder,
+    QueryBuilder, SchemaBuilder, SelectStatement, SqlWriter, SqliteQueryBuilder,
+    TableCreateStatement, UpdateStatement, Value, WithQuery,
 };
 
 /// A statement tree.
@@ -18,6 +19,8 @@ pub(crate) enum Tree {
     Update(UpdateStatement),
     Delete(DeleteStatement),
     With(WithQuery),
+    CreateTable(TableCreateStatement),
+    CreateIndex(IndexCreateStatement),
 }
 
 /// The placeholder with this number, from 1.
@@ -47,14 +50,19 @@ pub(crate) fn sqlite(tree: &Tree) -> String {
     write_tree(tree, SqliteQueryBuilder, '?')
 }
 
-fn write_tree<B: QueryBuilder>(tree: &Tree, builder: B, mark: char) -> String {
-    let mut text = Text { sql: String::with_capacity(1024), mark };
+fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: char) -> String {
+    let mut text = Text {
+        sql: String::with_capacity(1024),
+        mark,
+    };
     match tree {
         Tree::Select(select) => select.build_collect_into(builder, &mut text),
         Tree::Insert(insert) => insert.build_collect_into(builder, &mut text),
         Tree::Update(update) => update.build_collect_into(builder, &mut text),
         Tree::Delete(delete) => delete.build_collect_into(builder, &mut text),
         Tree::With(with) => with.build_collect_into(builder, &mut text),
+        Tree::CreateTable(create) => text.sql = create.build(builder),
+        Tree::CreateIndex(create) => text.sql = create.build(builder),
     }
     text.sql
 }

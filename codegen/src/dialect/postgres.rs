@@ -4,9 +4,10 @@ use ff_core::plan::Name;
 use ff_core::value::ColumnType;
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, LockBehavior, LockType, SelectStatement,
+    TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
@@ -95,7 +96,9 @@ impl Dialect for Postgres {
             .case(present, inner)
             .finally(constant("{}").cast_as("jsonb"));
         let merged = operator(Expr::Case(Box::new(base)), "||", members);
-        let object_of = Func::cust("jsonb_build_object").arg(constant(member)).arg(merged);
+        let object_of = Func::cust("jsonb_build_object")
+            .arg(constant(member))
+            .arg(merged);
         operator(object, "||", object_of.into())
     }
 
@@ -110,6 +113,42 @@ impl Dialect for Postgres {
                 select.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked)
             }
         };
+        Ok(())
+    }
+
+    fn column_type(&self, ty: ColumnType) -> &'static str {
+        match ty {
+            ColumnType::Text => "text COLLATE \"C\"",
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::BigInt
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Bytes
+            | ColumnType::Uuid
+            | ColumnType::Json
+            | ColumnType::TextList => self.type_name(ty),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::Column("GENERATED ALWAYS AS IDENTITY")
+    }
+
+    fn now_ms(&self) -> Expr {
+        Expr::cust("(extract(epoch from clock_timestamp()) * 1000)::bigint")
+    }
+
+    fn empty_list(&self) -> &'static str {
+        "{}"
+    }
+
+    fn partition_by_hash(
+        &self,
+        create: &mut TableCreateStatement,
+        column: &'static str,
+    ) -> Result<(), RenderError> {
+        create.partition_by_hash([column]);
         Ok(())
     }
 

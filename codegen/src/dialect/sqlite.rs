@@ -3,9 +3,9 @@
 
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
-use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement, TableCreateStatement};
 
-use super::{ArrayType, CommitStrategy, Dialect, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
 
@@ -75,7 +75,9 @@ impl Dialect for Sqlite {
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {
         let mut offered = Query::select();
-        offered.column("value").from_function(Func::cust("json_each").arg(by), "offered");
+        offered
+            .column("value")
+            .from_function(Func::cust("json_each").arg(by), "offered");
         let mut missing = Query::select();
         missing
             .column(("required", "value"))
@@ -89,6 +91,34 @@ impl Dialect for Sqlite {
             // Every writing transaction begins IMMEDIATE: nobody else can hold a row.
             RowLock::Wait | RowLock::SkipLocked => Ok(()),
         }
+    }
+
+    fn column_type(&self, ty: ColumnType) -> &'static str {
+        self.type_name(ty)
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
+    }
+
+    fn now_ms(&self) -> Expr {
+        // `unixepoch('subsec')` is NULL before 3.42.
+        Expr::cust("CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)")
+    }
+
+    fn empty_list(&self) -> &'static str {
+        "[]"
+    }
+
+    fn partition_by_hash(
+        &self,
+        _: &mut TableCreateStatement,
+        _: &'static str,
+    ) -> Result<(), RenderError> {
+        Err(RenderError::Unsupported {
+            dialect: self.name(),
+            what: "partitions".to_owned(),
+        })
     }
 
     fn text(&self, tree: &TreeRef<'_>) -> String {

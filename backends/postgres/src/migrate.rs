@@ -1,0 +1,374 @@
+//! Brings a Postgres schema to the tables of this binary.
+//!
+//! The migrations are generated files that [`ff_codegen::migrations`] carries; a ledger in the
+//! schema says which of them it has. Many processes may start at once: each transaction takes the
+//! same advisory lock, reads the ledger after it and writes to it last, so one process applies a
+//! migration, and the others wait and find nothing to do. Locks and settings belong to
+//! transactions, never to sessions, so that a pooler in between does no harm.
+
+use std::borrow::Cow;
+
+use ff_codegen::migrations::{self, Entry, GENESIS_NAME, LedgerError, Migration, POSTGRES};
+use ff_codegen::{Postgres, RenderError, ddl};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction};
+
+/// Serialises all migrations within one database. Any number that nobody else uses.
+const LOCK: i64 = 0x6666_5f73_716c;
+
+/// How many statements of a partitioned schema share a transaction: each new relation holds locks
+/// until the commit, and the server's lock table is small.
+const BLOCK: usize = 64;
+
+/// `partition_key` has this many values at most with the default shard counts; more children than
+/// that would stay empty.
+const MAX_PARTITIONS: u16 = 256;
+
+/// The longest identifier that Postgres does not cut off.
+const MAX_NAME: usize = 63;
+
+/// The name of a schema: lower-case letters, digits and underscores, not starting with a digit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaName(
+    // Invariant: [a-z_][a-z0-9_]*, at most 63 bytes; safe inside a quoted identifier.
+    String,
+);
+
+impl SchemaName {
+    /// Checks the name.
+    ///
+    /// # Errors
+    /// [`MigrateError::InvalidSchemaName`].
+    pub fn new(name: &str) -> Result<Self, MigrateError> {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        let first = name.bytes().next().is_some_and(letter);
+        let rest = name.bytes().all(|byte| letter(byte) || byte.is_ascii_digit());
+        if first && rest && name.len() <= MAX_NAME {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(MigrateError::InvalidSchemaName(name.to_owned()))
+        }
+    }
+
+    /// The bare name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+}
+
+/// How to migrate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrateOptions {
+    dry_run: bool,
+    schema: Option<SchemaName>,
+    // Invariant: 1 to 256.
+    partitions: Option<u16>,
+}
+
+impl MigrateOptions {
+    /// Applies what is missing to the schema that the connection's search path names first, with
+    /// plain tables.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { dry_run: false, schema: None, partitions: None }
+    }
+
+    /// Only reports what would run; writes nothing.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// Migrates this schema, and creates it where it is missing.
+    #[must_use]
+    pub fn schema(mut self, schema: SchemaName) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Splits the tables of a new database into so many hash partitions. That decision is taken
+    /// once: a database that has been migrated with another number refuses.
+    ///
+    /// # Errors
+    /// [`MigrateError::InvalidPartitions`] unless 1 to 256.
+    pub fn partitions(mut self, partitions: u16) -> Result<Self, MigrateError> {
+        if !(1..=MAX_PARTITIONS).contains(&partitions) {
+            return Err(MigrateError::InvalidPartitions(partitions));
+        }
+        self.partitions = Some(partitions);
+        Ok(self)
+    }
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a migration did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrateReport {
+    /// The names of the migrations that this call completed, in order.
+    pub applied: Vec<String>,
+    /// How many the database had, or got from another process meanwhile.
+    pub already: usize,
+    /// What a dry run would have run, in order; empty otherwise.
+    pub sql: Vec<String>,
+}
+
+/// Why a database was not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The database was migrated by a binary that this one does not fit.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Not a name that is accepted for a schema.
+    #[error("invalid schema name {0:?}: lower-case letters, digits and _ only, 63 at most")]
+    InvalidSchemaName(String),
+    /// Not a number of partitions that makes sense.
+    #[error("invalid number of partitions {0}: from 1 to 256")]
+    InvalidPartitions(u16),
+    /// The tables exist, or half of them, with another number of partitions.
+    #[error("the tables were created with partitions: {recorded:?}, asked for: {asked:?}")]
+    PartitionsDiffer {
+        /// The number in the ledger; `None` for plain tables.
+        recorded: Option<u16>,
+        /// The number in the options.
+        asked: Option<u16>,
+    },
+    /// The generator cannot render a schema with partitions.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Postgres refused or was not reachable.
+    #[error("migrating the database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
+    version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, \
+    detail text, applied_at_ms bigint)";
+
+const READ_LEDGER: &str = "SELECT version::bigint, checksum, detail, applied_at_ms IS NOT NULL \
+    FROM ff_schema_ledger ORDER BY version";
+
+const BEGIN_ENTRY: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, detail) \
+    VALUES ($1, $2, $3, $4) ON CONFLICT (version) DO NOTHING";
+
+const FINISH_ENTRY: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, detail, applied_at_ms) \
+    VALUES ($1, $2, $3, $4, (extract(epoch from clock_timestamp()) * 1000)::bigint) \
+    ON CONFLICT (version) DO UPDATE SET applied_at_ms = excluded.applied_at_ms";
+
+/// One row of the ledger.
+struct Recorded {
+    entry: Entry,
+    /// How many partitions the tables have.
+    partitions: Option<u16>,
+    /// False while a migration that needs several transactions is under way, or was killed.
+    finished: bool,
+}
+
+/// Applies every migration that the schema still needs; none if it is up to date.
+///
+/// A migration is one transaction. Only the tables of a partitioned schema take several; a kill in
+/// between is repaired by running again with the same options. Nothing is written, not even the
+/// ledger, when there is nothing to do or on a dry run.
+///
+/// # Errors
+/// [`MigrateError::Ledger`] and [`MigrateError::PartitionsDiffer`] where the schema does not fit
+/// binary or options; it is left as it is. [`MigrateError::Database`] where Postgres fails.
+pub async fn migrate(
+    pool: &PgPool,
+    options: &MigrateOptions,
+) -> Result<MigrateReport, MigrateError> {
+    // Not returned to the pool: if this future is dropped, the transaction dies with the connection.
+    let mut connection = pool.acquire().await?.detach();
+    let result = run(&mut connection, options).await;
+    // What was committed is committed, however the farewell goes.
+    let _ = connection.close().await;
+    result
+}
+
+async fn run(
+    connection: &mut PgConnection,
+    options: &MigrateOptions,
+) -> Result<MigrateReport, MigrateError> {
+    let mut transaction = begin(connection, options).await?;
+    let ledger = read_ledger(&mut transaction).await?;
+    transaction.rollback().await?;
+
+    let pending = pending(&ledger, options)?;
+    if options.dry_run {
+        let mut sql = Vec::new();
+        for next in pending {
+            sql.extend(statements(next, options)?.into_iter().map(Cow::into_owned));
+        }
+        let already = POSTGRES.len() - pending.len();
+        return Ok(MigrateReport { applied: Vec::new(), already, sql });
+    }
+    let mut applied = Vec::new();
+    if !pending.is_empty() {
+        while let Some(name) = apply_next(connection, options).await? {
+            applied.push(name.to_owned());
+        }
+    }
+    Ok(MigrateReport { already: POSTGRES.len() - applied.len(), applied, sql: Vec::new() })
+}
+
+/// The migrations that are missing or unfinished.
+fn pending(
+    ledger: &[Recorded],
+    options: &MigrateOptions,
+) -> Result<&'static [Migration], MigrateError> {
+    let finished = ledger.iter().filter(|row| row.finished);
+    let entries: Vec<Entry> = finished.map(|row| row.entry.clone()).collect();
+    let pending = migrations::pending(POSTGRES, &entries)?;
+    if let Some(first) = ledger.first() {
+        let (recorded, asked) = (first.partitions, options.partitions);
+        if recorded != asked && !(first.finished && asked.is_none()) {
+            return Err(MigrateError::PartitionsDiffer { recorded, asked });
+        }
+    }
+    Ok(pending)
+}
+
+fn statements(
+    migration: &Migration,
+    options: &MigrateOptions,
+) -> Result<Vec<Cow<'static, str>>, MigrateError> {
+    if migration.name == GENESIS_NAME && options.partitions.is_some() {
+        let rendered = ddl::statements(&Postgres, options.partitions)?;
+        Ok(rendered.into_iter().map(Cow::Owned).collect())
+    } else {
+        Ok(migration.statements().map(Cow::Borrowed).collect())
+    }
+}
+
+/// Completes the first missing migration and names it; `None` when there is none.
+async fn apply_next(
+    connection: &mut PgConnection,
+    options: &MigrateOptions,
+) -> Result<Option<&'static str>, MigrateError> {
+    let mut done = 0;
+    loop {
+        let mut transaction = begin(connection, options).await?;
+        lock_and_bootstrap(&mut transaction, options).await?;
+        let ledger = read_ledger(&mut transaction).await?;
+        let Some(next) = pending(&ledger, options)?.first() else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
+        let all = statements(next, options)?;
+        // Only what may be repeated is split: another process may be doing the same blocks.
+        let block = if options.partitions.is_some() { BLOCK } else { all.len() };
+        for statement in all.iter().skip(done).take(block) {
+            run_text(&mut transaction, statement.clone()).await?;
+        }
+        let finished = all.len() <= done + block;
+        let entry = if finished { FINISH_ENTRY } else { BEGIN_ENTRY };
+        write_ledger(&mut transaction, entry, next, options).await?;
+        transaction.commit().await?;
+        if finished {
+            return Ok(Some(next.name));
+        }
+        done += block;
+    }
+}
+
+async fn begin<'a>(
+    connection: &'a mut PgConnection,
+    options: &MigrateOptions,
+) -> Result<Transaction<'a, Database>, sqlx::Error> {
+    // Every statement must see what others committed before it got the lock.
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    if let Some(schema) = &options.schema {
+        sqlx::query("SELECT set_config('search_path', $1, true)")
+            .persistent(false)
+            .bind(schema.quoted())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(transaction)
+}
+
+async fn lock_and_bootstrap(
+    transaction: &mut Transaction<'_, Database>,
+    options: &MigrateOptions,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .persistent(false)
+        .bind(LOCK)
+        .execute(&mut **transaction)
+        .await?;
+    if let Some(schema) = &options.schema {
+        // Asked first: IF NOT EXISTS needs the right to create schemas even where there is one.
+        let found: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+                .persistent(false)
+                .bind(schema.as_str())
+                .fetch_one(&mut **transaction)
+                .await?;
+        if !found {
+            let sql = format!("CREATE SCHEMA {}", schema.quoted());
+            run_text(transaction, Cow::Owned(sql)).await?;
+        }
+    }
+    run_text(transaction, Cow::Borrowed(CREATE_LEDGER)).await
+}
+
+async fn read_ledger(
+    transaction: &mut Transaction<'_, Database>,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let found: bool = sqlx::query_scalar("SELECT to_regclass('ff_schema_ledger') IS NOT NULL")
+        .persistent(false)
+        .fetch_one(&mut **transaction)
+        .await?;
+    if !found {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(i64, String, Option<String>, bool)> =
+        sqlx::query_as(READ_LEDGER).persistent(false).fetch_all(&mut **transaction).await?;
+    let recorded = rows.into_iter().map(|(version, checksum, detail, finished)| Recorded {
+        // There is no version 0: it shows as a gap.
+        entry: Entry { version: u32::try_from(version).unwrap_or(0), checksum },
+        partitions: detail.and_then(|text| text.strip_prefix("partitions=")?.parse().ok()),
+        finished,
+    });
+    Ok(recorded.collect())
+}
+
+async fn write_ledger(
+    transaction: &mut Transaction<'_, Database>,
+    statement: &'static str,
+    migration: &Migration,
+    options: &MigrateOptions,
+) -> Result<(), sqlx::Error> {
+    let split = options.partitions.filter(|_| migration.name == GENESIS_NAME);
+    sqlx::query(statement)
+        .persistent(false)
+        .bind(i64::from(migration.version))
+        .bind(migration.name)
+        .bind(migration.checksum())
+        .bind(split.map(|count| format!("partitions={count}")))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// Runs one statement without parameters.
+///
+/// The only place that vouches for a text: it is a generated migration, or made of constants and
+/// a [`SchemaName`].
+async fn run_text(
+    transaction: &mut Transaction<'_, Database>,
+    sql: Cow<'static, str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **transaction).await?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Brings a database file to the schema of this binary.
+//!
+//! The migrations are generated files that [`ff_codegen::migrations`] carries; a ledger in the
+//! database says which of them it has. Many processes may start at once: each migration runs in one
+//! `BEGIN IMMEDIATE` transaction that reads the ledger first and writes to it last, so one process
+//! applies it, the others wait and find nothing to do, and a kill leaves no half of it.
+
+use ff_codegen::migrations::{self, Entry, LedgerError, Migration, SQLITE};
+use sqlx::{Connection, SqliteConnection};
+
+/// How to migrate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrateOptions {
+    /// Only report what would run; write nothing.
+    pub dry_run: bool,
+}
+
+impl MigrateOptions {
+    /// Applies what is missing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { dry_run: false }
+    }
+
+    /// Only reports what would run.
+    #[must_use]
+    pub const fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a migration did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrateReport {
+    /// The names of the migrations that this call applied, in order.
+    pub applied: Vec<String>,
+    /// How many the database had, or got from another process meanwhile.
+    pub already: usize,
+    /// What a dry run would have run, in order; empty otherwise.
+    pub sql: Vec<String>,
+}
+
+/// Why a database was not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The database was migrated by a binary that this one does not fit.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// SQLite refused or was not reachable.
+    #[error("migrating the database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
+    version integer PRIMARY KEY NOT NULL, name text NOT NULL, checksum text NOT NULL, \
+    detail text, applied_at_ms bigint)";
+
+const FIND_LEDGER: &str =
+    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ff_schema_ledger'";
+
+const READ_LEDGER: &str = "SELECT version, checksum FROM ff_schema_ledger ORDER BY version";
+
+const WRITE_LEDGER: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, applied_at_ms) \
+    VALUES (?1, ?2, ?3, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
+
+/// Applies every migration that the database still needs; none if it is up to date.
+///
+/// Waits for other writers as long as the connection's busy timeout says. Nothing is written, not
+/// even the ledger, when there is nothing to do or on a dry run.
+///
+/// # Errors
+/// [`MigrateError::Ledger`] where the database does not fit this binary; it is left as it is.
+/// [`MigrateError::Database`] where SQLite fails; finished migrations stay, the failed one leaves
+/// no trace.
+pub async fn migrate(
+    connection: &mut SqliteConnection,
+    options: &MigrateOptions,
+) -> Result<MigrateReport, MigrateError> {
+    let ledger = read_ledger(connection).await?;
+    let pending = migrations::pending(SQLITE, &ledger)?;
+    if options.dry_run {
+        let sql = pending.iter().flat_map(Migration::statements).map(str::to_owned).collect();
+        return Ok(MigrateReport { applied: Vec::new(), already: ledger.len(), sql });
+    }
+    let mut applied = Vec::new();
+    if !pending.is_empty() {
+        while let Some(name) = apply_next(connection).await? {
+            applied.push(name.to_owned());
+        }
+    }
+    Ok(MigrateReport { already: SQLITE.len() - applied.len(), applied, sql: Vec::new() })
+}
+
+async fn read_ledger(connection: &mut SqliteConnection) -> Result<Vec<Entry>, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar(FIND_LEDGER).fetch_one(&mut *connection).await?;
+    if tables == 0 {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(u32, String)> = sqlx::query_as(READ_LEDGER).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(version, checksum)| Entry { version, checksum }).collect())
+}
+
+/// Applies the first missing migration and names it; `None` when there is none.
+async fn apply_next(
+    connection: &mut SqliteConnection,
+) -> Result<Option<&'static str>, MigrateError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let ledger = read_ledger(&mut transaction).await?;
+    let Some(next) = migrations::pending(SQLITE, &ledger)?.first() else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    sqlx::query(CREATE_LEDGER).execute(&mut *transaction).await?;
+    for statement in next.statements() {
+        sqlx::query(statement).persistent(false).execute(&mut *transaction).await?;
+    }
+    sqlx::query(WRITE_LEDGER)
+        .bind(next.version)
+        .bind(next.name)
+        .bind(next.checksum())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(next.name))
+}

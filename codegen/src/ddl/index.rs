@@ -1,0 +1,117 @@
+//! The indexes of one table. What a partial index holds is the same predicate value that queries
+//! use, rendered by the same code, so that the database can prove that the index applies.
+
+use ff_core::plan::{Name, Path, Predicate};
+use ff_core::schema::{Direction, Index, Table};
+use ff_core::value::ColumnType;
+use sea_query::{
+    Condition, ConditionalStatement, Expr, Index as IndexStatement, IndexCreateStatement,
+    IndexOrder,
+};
+
+use super::numbers_rows;
+use crate::dialect::Dialect;
+use crate::scalar::{Scalars, Scope};
+use crate::statement::RenderError;
+use crate::writer::Tree;
+
+/// The table's key columns, as a primary key or a unique index.
+pub(super) fn key(table: &Table) -> IndexCreateStatement {
+    let mut key = IndexStatement::create();
+    for column in table.key {
+        key.col(column.name);
+    }
+    key
+}
+
+/// Every index besides the primary key.
+pub(super) fn index_trees(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Tree>, RenderError> {
+    let mut trees = Vec::new();
+    let numbered = numbers_rows(dialect, table);
+    if numbered {
+        let mut unique = key(table);
+        unique
+            .unique()
+            .name(format!("{}_key", table.name))
+            .table(table.name);
+        trees.push(Tree::CreateIndex(unique));
+    }
+    for index in table.indexes {
+        // Rows that are stored in the order of their number need no index over the number.
+        let is_number = match index.columns {
+            [(column, Direction::Ascending)] => Some(*column) == table.identity(),
+            _ => false,
+        };
+        if !(numbered && is_number) {
+            trees.push(Tree::CreateIndex(index_statement(dialect, table, index)?));
+        }
+    }
+    Ok(trees)
+}
+
+fn index_statement(
+    dialect: &dyn Dialect,
+    table: &Table,
+    index: &Index,
+) -> Result<IndexCreateStatement, RenderError> {
+    let mut create = IndexStatement::create();
+    create.name(index.name).table(table.name);
+    for (column, direction) in index.columns {
+        match direction {
+            Direction::Ascending => create.col(column.name),
+            Direction::Descending => create.col((column.name, IndexOrder::Desc)),
+        };
+    }
+    if let Some(only) = index.only {
+        create.cond_where(index_predicate(dialect, index, &only())?);
+    }
+    Ok(create)
+}
+
+fn index_predicate(
+    dialect: &dyn Dialect,
+    index: &Index,
+    only: &Predicate,
+) -> Result<Condition, RenderError> {
+    let mut scope = Constants { broken: false };
+    let condition = Scalars {
+        dialect,
+        scope: &mut scope,
+        subject: None,
+    }
+    .predicate(only);
+    if scope.broken {
+        let what = format!("a value that varies in the predicate of {}", index.name);
+        return Err(RenderError::Unsupported {
+            dialect: dialect.name(),
+            what,
+        });
+    }
+    Ok(condition)
+}
+
+/// The scope of DDL: there are no values. Asking for one breaks the rendering.
+struct Constants {
+    broken: bool,
+}
+
+impl Constants {
+    fn no_value(&mut self) -> Expr {
+        self.broken = true;
+        Expr::null()
+    }
+}
+
+impl Scope for Constants {
+    fn slot(&mut self, _: usize, _: ColumnType) -> Expr {
+        self.no_value()
+    }
+
+    fn held(&mut self, _: &Name, _: &Path, _: ColumnType) -> Expr {
+        self.no_value()
+    }
+
+    fn picked_count(&mut self) -> Expr {
+        self.no_value()
+    }
+}

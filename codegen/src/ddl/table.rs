@@ -1,0 +1,91 @@
+//! One table as `CREATE TABLE`: columns, defaults, key, checks, partitions.
+
+use ff_core::schema::{ColumnRef, Default, Table};
+use ff_core::value::ColumnType;
+use sea_query::{Alias, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
+
+use super::index::key;
+use super::numbers_rows;
+use crate::dialect::{Dialect, Identity};
+use crate::statement::RenderError;
+use crate::writer::{Tree, constant};
+
+/// The table itself; the parent where it is partitioned.
+pub(super) fn table_tree(
+    dialect: &dyn Dialect,
+    table: &Table,
+    partitions: Option<u16>,
+) -> Result<Tree, RenderError> {
+    let mut create = TableStatement::create();
+    create.table(table.name);
+    for column in table.columns {
+        create.col(column_definition(dialect, *column));
+    }
+    if !numbers_rows(dialect, table) {
+        create.primary_key(&mut key(table));
+    }
+    for column in table.checked {
+        let name = format!("{}_{}_check", table.name, column.name);
+        create.check(Check::named(Alias::new(name), accepted(*column)));
+    }
+    if partitions.is_some() && table.partitioned {
+        dialect.partition_by_hash(&mut create, "partition_key")?;
+    }
+    Ok(Tree::CreateTable(create))
+}
+
+fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
+    let mut definition = ColumnDef::new(column.name);
+    definition.custom(Alias::new(dialect.column_type(column.ty)));
+    if !column.nullable {
+        definition.not_null();
+    }
+    match column.default {
+        Default::Required => {}
+        Default::Int(number) if column.ty == ColumnType::Float => {
+            // As written: a float without a fraction would come out as an integer.
+            definition.default(Expr::cust(format!("{number}.0")));
+        }
+        Default::Int(number) => {
+            definition.default(number);
+        }
+        Default::Bool(flag) => {
+            definition.default(flag);
+        }
+        Default::Text(text) | Default::Json(text) => {
+            definition.default(constant(text));
+        }
+        Default::EmptyList => {
+            definition.default(constant(dialect.empty_list()));
+        }
+        Default::NowMs => {
+            definition.default(dialect.now_ms());
+        }
+        Default::Identity => match dialect.identity() {
+            Identity::Column(words) | Identity::PrimaryKey(words) => {
+                definition.extra(words);
+            }
+        },
+    }
+    definition
+}
+
+/// What the database accepts in a checked column: a known spelling, or true.
+fn accepted(column: ColumnRef) -> Expr {
+    let spellings = (column.spellings)();
+    if spellings.is_empty() {
+        Expr::col(column.name)
+    } else {
+        Expr::col(column.name).is_in(spellings.into_iter().map(constant))
+    }
+}
+
+/// One of `count` partitions.
+pub(super) fn child_tree(table: &Table, child: u16, count: u16) -> Tree {
+    let mut create = TableStatement::create();
+    create
+        .table(Alias::new(format!("{}_p{child}", table.name)))
+        .partition_of(table.name)
+        .values_with(u32::from(count), u32::from(child));
+    Tree::CreateTable(create)
+}

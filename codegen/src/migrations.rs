@@ -1,0 +1,215 @@
+//! The migrations that a binary carries, and which of them a database still needs.
+//!
+//! Each database keeps a ledger of what was applied to it, with the checksum of the file. Whether a
+//! ledger fits this binary is decided here, once for every dialect; reading the ledger and running
+//! the statements is the backends' work.
+
+use sha2::{Digest, Sha256};
+
+/// File stem of the first migration.
+pub const GENESIS_NAME: &str = "0001_genesis";
+
+/// The line in front of every statement of a migration file.
+pub const SEPARATOR: &str = "-- statement";
+
+/// The separator as a line of its own.
+const SPLIT: &str = "\n-- statement\n";
+
+/// One migration of one dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number, counted from 1 without gaps.
+    pub version: u32,
+    /// File stem.
+    pub name: &'static str,
+    /// The whole file.
+    pub sql: &'static str,
+}
+
+/// The migrations of Postgres, in order.
+pub const POSTGRES: &[Migration] = &[Migration {
+    version: 1,
+    name: GENESIS_NAME,
+    sql: include_str!("../../migrations/postgres/0001_genesis.sql"),
+}];
+
+/// The migrations of SQLite, in order.
+pub const SQLITE: &[Migration] = &[Migration {
+    version: 1,
+    name: GENESIS_NAME,
+    sql: include_str!("../../migrations/sqlite/0001_genesis.sql"),
+}];
+
+impl Migration {
+    /// The statements, in order.
+    pub fn statements(&self) -> impl Iterator<Item = &'static str> + use<> {
+        // What stands in front of the first separator is the file's head.
+        self.sql.split(SPLIT).skip(1).map(str::trim)
+    }
+
+    /// SHA-256 of the file, in hex.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        hex::encode(Sha256::digest(self.sql.as_bytes()))
+    }
+}
+
+/// One finished migration, as a database's ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub version: u32,
+    /// The checksum of the file when it was applied.
+    pub checksum: String,
+}
+
+/// Why a ledger does not fit this binary. Nothing is changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A newer binary migrated the database.
+    #[error("the database is at migration {found}, this binary knows migrations up to {known}")]
+    Newer {
+        /// The highest version in the ledger.
+        found: u32,
+        /// The highest version this binary has.
+        known: u32,
+    },
+    /// The file was different when it was applied.
+    #[error("migration {version} was applied with checksum {recorded}, this binary has {expected}")]
+    Altered {
+        /// The migration.
+        version: u32,
+        /// The checksum in the ledger.
+        recorded: String,
+        /// The checksum of this binary's file.
+        expected: String,
+    },
+    /// A later migration is in the ledger, this one is not.
+    #[error("migration {missing} is missing from the database, a later one is not")]
+    Gap {
+        /// The first one missing.
+        missing: u32,
+    },
+}
+
+/// The migrations that a database with this ledger, ordered by version, still needs.
+///
+/// # Errors
+/// Where the ledger is not a prefix of what this binary knows.
+pub fn pending<'a>(
+    known: &'a [Migration],
+    ledger: &[Entry],
+) -> Result<&'a [Migration], LedgerError> {
+    let newest = known.last().map_or(0, |migration| migration.version);
+    if let Some(last) = ledger.last()
+        && newest < last.version
+    {
+        return Err(LedgerError::Newer {
+            found: last.version,
+            known: newest,
+        });
+    }
+    for (migration, entry) in known.iter().zip(ledger) {
+        if migration.version != entry.version {
+            return Err(LedgerError::Gap {
+                missing: migration.version,
+            });
+        }
+        let expected = migration.checksum();
+        if expected != entry.checksum {
+            let (version, recorded) = (entry.version, entry.checksum.clone());
+            return Err(LedgerError::Altered {
+                version,
+                recorded,
+                expected,
+            });
+        }
+    }
+    Ok(known.get(ledger.len()..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [Migration; 3] = [
+        Migration {
+            version: 1,
+            name: "0001_a",
+            sql: "head\n\n-- statement\nA;\n",
+        },
+        Migration {
+            version: 2,
+            name: "0002_b",
+            sql: "\n-- statement\nB;\n\n-- statement\nC;\n",
+        },
+        Migration {
+            version: 3,
+            name: "0003_c",
+            sql: "",
+        },
+    ];
+
+    fn ledger(versions: &[u32]) -> Vec<Entry> {
+        let checksum = |version: u32| match KNOWN.iter().find(|known| known.version == version) {
+            Some(known) => known.checksum(),
+            None => String::new(),
+        };
+        versions
+            .iter()
+            .map(|&version| Entry {
+                version,
+                checksum: checksum(version),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn statements_are_what_stands_between_separators() {
+        let statements = KNOWN.map(|migration| migration.statements().collect::<Vec<_>>());
+        assert_eq!(statements, [vec!["A;"], vec!["B;", "C;"], vec![]]);
+    }
+
+    #[test]
+    fn only_a_prefix_of_the_known_migrations_is_accepted() {
+        let check = |versions: &[u32]| {
+            let pending = pending(&KNOWN, &ledger(versions));
+            pending.map(|list| {
+                list.iter()
+                    .map(|migration| migration.version)
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(check(&[]), Ok(vec![1, 2, 3]));
+        assert_eq!(check(&[1, 2]), Ok(vec![3]));
+        assert_eq!(check(&[1, 2, 3]), Ok(vec![]));
+        assert_eq!(check(&[2]), Err(LedgerError::Gap { missing: 1 }));
+        assert_eq!(check(&[1, 3]), Err(LedgerError::Gap { missing: 2 }));
+        assert_eq!(
+            check(&[1, 2, 3, 5]),
+            Err(LedgerError::Newer { found: 5, known: 3 })
+        );
+    }
+
+    #[test]
+    fn an_altered_file_is_refused() {
+        let entry = Entry {
+            version: 1,
+            checksum: "other".into(),
+        };
+        assert!(matches!(
+            pending(&KNOWN, &[entry]),
+            Err(LedgerError::Altered { version: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn versions_count_from_one() {
+        for known in [POSTGRES, SQLITE] {
+            for (version, migration) in (1..).zip(known) {
+                assert_eq!(migration.version, version);
+                assert!(migration.name.starts_with(&format!("{version:04}_")));
+            }
+        }
+    }
+}
