@@ -1,0 +1,127 @@
+//! Reads: what each query finds.
+
+use std::cmp::Ordering;
+
+use ff_core::facts::{Answer, Row};
+use ff_core::plan::{Held, Join, List, Lookup, Query};
+use ff_core::schema::{ColumnRef, Direction, Table};
+use ff_core::value::Value;
+
+use crate::tables::{Key, Tables};
+
+/// Answers one query.
+pub(crate) fn answer(tables: &Tables, query: &Query) -> Answer {
+    match query {
+        Query::Lookup(rows) => Answer::Lookup(look_up(tables, rows)),
+        Query::List(list) => Answer::List(find(tables, list)),
+    }
+}
+
+fn look_up(tables: &Tables, lookups: &[Lookup]) -> Vec<Option<Row>> {
+    let mut held = Held::default();
+    let mut found = Vec::with_capacity(lookups.len());
+    for Lookup {
+        row,
+        table,
+        key,
+        columns,
+    } in lookups
+    {
+        let key = key
+            .iter()
+            .map(|(column, expr)| (*column, expr.evaluate(&held)));
+        let stored = one(tables, table.0, &Row::new(key.collect()));
+        if let Some(stored) = stored {
+            held.hold(row, stored);
+        }
+        found.push(stored.map(|stored| only(stored, columns)));
+    }
+    found
+}
+
+/// The row whose primary key has these values.
+pub(crate) fn one<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Option<&'a Row> {
+    let part = |column: &ColumnRef| key.value(*column).cloned().map(|v| v.stored_as(column.ty));
+    let key = table.key.iter().map(part).collect::<Option<Vec<Value>>>()?;
+    tables.row(table.name, &Key(key))
+}
+
+fn find(tables: &Tables, list: &List) -> Vec<Row> {
+    let held = Held::default();
+    let rows = tables
+        .rows(list.table.name)
+        .flat_map(|(_, row)| joined(tables, list, row));
+    let mut rows: Vec<Row> = rows
+        .filter(|row| list.predicate.accepts(row, &held))
+        .collect();
+    sort(&mut rows, &list.order);
+    rows.truncate(count(&list.limit.evaluate(&held)));
+    rows.iter().map(|row| only(row, &list.columns)).collect()
+}
+
+/// The row together with each row that joins it; the row alone when nothing is joined.
+fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
+    let Some(Join { table, on }) = &list.join else {
+        return vec![row.clone()];
+    };
+    let value = |column: &ColumnRef| row.value(*column).cloned().unwrap_or(Value::Null);
+    let equal: Vec<_> = on
+        .iter()
+        .map(|(left, right)| (*right, value(left)))
+        .collect();
+    let keys = tables.matching(table.0, &equal);
+    let others = keys.iter().filter_map(|key| tables.row(table.name, key));
+    let cells = |table: &Table, row: &Row| only_cells(row, table.columns);
+    others
+        .map(|other| {
+            let mut both = cells(list.table.0, row);
+            both.extend(cells(table.0, other));
+            Row::new(both)
+        })
+        .collect()
+}
+
+/// Best first. Rows that compare equal, or not at all, stay in primary key order.
+pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
+    rows.sort_by(|a, b| {
+        let by_column = order.iter().map(|(column, direction)| {
+            let (a, b) = (a.value(*column), b.value(*column));
+            let ordering = a
+                .zip(b)
+                .and_then(|(a, b)| a.compare(b))
+                .unwrap_or(Ordering::Equal);
+            match direction {
+                Direction::Ascending => ordering,
+                Direction::Descending => ordering.reverse(),
+            }
+        });
+        by_column
+            .into_iter()
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or(Ordering::Equal)
+    });
+}
+
+/// A limit; none at all when it is negative or no number.
+pub(crate) fn count(limit: &Value) -> usize {
+    match limit {
+        Value::Int(number) => usize::try_from(*number).unwrap_or(0),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
+        | Value::Uuid(_)
+        | Value::Json(_)
+        | Value::TextList(_) => 0,
+    }
+}
+
+fn only(row: &Row, columns: &[ColumnRef]) -> Row {
+    Row::new(only_cells(row, columns))
+}
+
+fn only_cells(row: &Row, columns: &[ColumnRef]) -> Vec<(ColumnRef, Value)> {
+    let cell = |column: &ColumnRef| (*column, row.value(*column).cloned().unwrap_or(Value::Null));
+    columns.iter().map(cell).collect()
+}

@@ -1,0 +1,295 @@
+//! Commits: what a plan does, or why it does nothing.
+//!
+//! Guards first, in order; then the pick; then the changes that happen once; then, for each picked
+//! row, the changes that happen per row. Nothing of a refused or failed plan remains.
+
+use ff_core::engine::Commit;
+use ff_core::facts::Row;
+use ff_core::plan::{
+    Assign, Expr, Held, Mutation, Name, OnConflict, Pairing, Plan, Return, Settle,
+};
+use ff_core::schema::{ColumnRef, Table};
+use ff_core::types::TimestampMs;
+use ff_core::value::Value;
+
+use crate::answer::{count, one, sort};
+use crate::error::MemoryError;
+use crate::tables::{Key, Tables, key_of};
+
+/// Applies the plan entirely, or not at all.
+pub(crate) fn apply(
+    tables: &mut Tables,
+    plan: &Plan,
+    now: TimestampMs,
+) -> Result<Commit, MemoryError> {
+    let mut run = Run {
+        tables,
+        plan,
+        now,
+        guards: Vec::new(),
+        picked: 0,
+    };
+    match run.whole() {
+        Ok(rows) => {
+            tables.keep();
+            Ok(Commit::Applied(rows))
+        }
+        Err(Stop::Refused) => {
+            tables.undo();
+            Ok(Commit::Refused)
+        }
+        Err(Stop::Failed(error)) => {
+            tables.undo();
+            Err(error)
+        }
+    }
+}
+
+/// Why a plan does not apply.
+enum Stop {
+    Refused,
+    Failed(MemoryError),
+}
+
+impl From<MemoryError> for Stop {
+    fn from(error: MemoryError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+/// A plan on its way.
+struct Run<'a> {
+    tables: &'a mut Tables,
+    plan: &'a Plan,
+    now: TimestampMs,
+    /// What the guards found, in their order.
+    guards: Vec<(&'a Name, Row)>,
+    picked: usize,
+}
+
+/// A row that the plan wrote, as it is afterwards (as it was, when deleted).
+type Written = (&'static str, Row);
+
+impl<'a> Run<'a> {
+    fn whole(&mut self) -> Result<Vec<Vec<Value>>, Stop> {
+        self.guards()?;
+        let picked = self.pick();
+        self.picked = picked.as_ref().map_or(0, Vec::len);
+        let (each, once): (Vec<&Mutation>, Vec<&Mutation>) = self
+            .plan
+            .mutations
+            .iter()
+            .partition(|mutation| self.plan.per_picked_row(mutation));
+        let mut written = Vec::new();
+        for mutation in once {
+            self.change(mutation, 0, None, &mut written)?;
+        }
+        let Some(picked) = picked else {
+            return Ok(vec![self.returns(0, None, &written)]);
+        };
+        let mut applied = Vec::with_capacity(picked.len());
+        for (item, row) in picked.iter().enumerate() {
+            let mut written = written.clone();
+            for mutation in &each {
+                self.change(mutation, item, Some(row), &mut written)?;
+            }
+            applied.push(self.returns(item, Some(row), &written));
+        }
+        Ok(applied)
+    }
+
+    fn guards(&mut self) -> Result<(), Stop> {
+        for guard in &self.plan.guards {
+            let held = self.held(0, None);
+            let key = Row::new(evaluate(&guard.key, &held));
+            let row = one(self.tables, guard.table.0, &key).ok_or(Stop::Refused)?;
+            if !guard.holds.accepts(row, &held) {
+                return Err(Stop::Refused);
+            }
+            let row = row.clone();
+            self.guards.push((&guard.row, row));
+        }
+        Ok(())
+    }
+
+    /// The picked rows, best first; `None` when the plan picks none.
+    fn pick(&self) -> Option<Vec<Row>> {
+        let selection = self.plan.selection.as_ref()?;
+        let held = self.held(0, None);
+        let rows = self.tables.rows(selection.table.name).map(|(_, row)| row);
+        let accepted = rows.filter(|row| selection.predicate.accepts(row, &held));
+        let mut picked: Vec<Row> = accepted.cloned().collect();
+        sort(&mut picked, &selection.order);
+        match &selection.pairing {
+            Pairing::Every => {}
+            Pairing::Slots(limit) => picked.truncate(count(&limit.evaluate(&held))),
+        }
+        Some(picked)
+    }
+
+    /// What the expressions of the `item`-th picked row may read.
+    fn held<'h>(&'h self, item: usize, picked: Option<&'h Row>) -> Held<'h> {
+        let mut held = Held::default();
+        held.item = item;
+        held.picked = self.picked;
+        for (name, row) in &self.guards {
+            held.hold(name, row);
+        }
+        if let Some((selection, row)) = self.plan.selection.as_ref().zip(picked) {
+            held.hold(&selection.row, row);
+        }
+        held
+    }
+
+    fn returns(&self, item: usize, picked: Option<&Row>, written: &[Written]) -> Vec<Value> {
+        let held = self.held(item, picked);
+        let value = |item: &Return| match item {
+            Return::Held(row, path) => held.read(row, path),
+            Return::Written(column) => {
+                let row = written.iter().find(|(table, _)| *table == column.table);
+                row.and_then(|(_, row)| row.value(*column))
+                    .cloned()
+                    .unwrap_or(Value::Null)
+            }
+        };
+        self.plan.returns.iter().map(value).collect()
+    }
+
+    fn change(
+        &mut self,
+        mutation: &Mutation,
+        item: usize,
+        picked: Option<&Row>,
+        written: &mut Vec<Written>,
+    ) -> Result<(), Stop> {
+        match mutation {
+            Mutation::Insert {
+                table,
+                row,
+                on_conflict,
+            } => {
+                let given = evaluate(row, &self.held(item, picked));
+                self.insert(table.0, given, on_conflict, written)
+            }
+            Mutation::Update { table, target, set } => {
+                let held = self.held(item, picked);
+                let keys = self.tables.matching(table.0, &evaluate(target, &held));
+                let rows = keys
+                    .iter()
+                    .filter_map(|key| self.tables.row(table.name, key));
+                let changed: Vec<Row> =
+                    rows.map(|row| assigned(table.0, row, set, &held)).collect();
+                self.check_guarded(table.0, target, item, picked, changed.len());
+                for (key, row) in keys.into_iter().zip(changed) {
+                    self.replace(table.0, key, row, written)?;
+                }
+                Ok(())
+            }
+            Mutation::Delete { table, target } => {
+                let target = evaluate(target, &self.held(item, picked));
+                for key in self.tables.matching(table.0, &target) {
+                    let row = self.tables.row(table.name, &key).cloned();
+                    written.extend(row.map(|row| (table.name, row)));
+                    self.tables.put(table.0, key, None)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        table: &'static Table,
+        given: Vec<(ColumnRef, Value)>,
+        on_conflict: &OnConflict,
+        written: &mut Vec<Written>,
+    ) -> Result<(), Stop> {
+        let (key, row) = self.tables.complete(table, given, self.now);
+        let Some(stored) = self.tables.row(table.name, &key) else {
+            written.push((table.name, row.clone()));
+            return Ok(self.tables.put(table, key, Some(row))?);
+        };
+        match on_conflict {
+            OnConflict::Refuse => Err(Stop::Refused),
+            OnConflict::Ignore => Ok(()),
+            OnConflict::Update(set) => {
+                let settled = settled(table, stored, &row, set);
+                self.replace(table, key, settled, written)
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        table: &'static Table,
+        key: Key,
+        row: Row,
+        written: &mut Vec<Written>,
+    ) -> Result<(), Stop> {
+        written.push((table.name, row.clone()));
+        let new_key = key_of(table, &row);
+        if new_key != key {
+            self.tables.put(table, key, None)?;
+        }
+        Ok(self.tables.put(table, new_key, Some(row))?)
+    }
+
+    // A guard has found this very row: an update that misses it is a bug in the plan.
+    fn check_guarded(
+        &self,
+        table: &Table,
+        target: &[(ColumnRef, Expr)],
+        item: usize,
+        picked: Option<&Row>,
+        changed: usize,
+    ) {
+        if cfg!(debug_assertions) && target.len() == table.key.len() {
+            let target = Row::new(evaluate(target, &self.held(item, picked)));
+            let key = key_of(table, &target);
+            let mut guards = self.plan.guards.iter().zip(&self.guards);
+            let guarded = guards.any(|(guard, (_, row))| {
+                guard.table.name == table.name && key_of(table, row) == key
+            });
+            debug_assert!(
+                !guarded || changed == 1,
+                "{}: a guarded row is gone",
+                self.plan.name
+            );
+        }
+    }
+}
+
+fn evaluate(cells: &[(ColumnRef, Expr)], held: &Held<'_>) -> Vec<(ColumnRef, Value)> {
+    let cell =
+        |(column, expr): &(ColumnRef, Expr)| (*column, expr.evaluate(held).stored_as(column.ty));
+    cells.iter().map(cell).collect()
+}
+
+/// The row after the assignments, each of which sees the row as it was.
+fn assigned(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'_>) -> Row {
+    changed(table, row, |column, now| {
+        let (_, assign) = set.iter().find(|(changed, _)| *changed == column)?;
+        Some(assign.apply(now, held).stored_as(column.ty))
+    })
+}
+
+/// The stored row after it met the one that was to be inserted.
+fn settled(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, Settle)]) -> Row {
+    changed(table, stored, |column, now| {
+        let (_, settle) = set.iter().find(|(changed, _)| *changed == column)?;
+        let inserted = row.value(column).unwrap_or(&Value::Null);
+        Some(match settle {
+            Settle::Take => inserted.clone(),
+            Settle::Grow => now.plus(inserted),
+            Settle::Clear => Value::Null,
+        })
+    })
+}
+
+fn changed(table: &Table, row: &Row, change: impl Fn(ColumnRef, &Value) -> Option<Value>) -> Row {
+    let cell = |column: &ColumnRef| {
+        let now = row.value(*column).unwrap_or(&Value::Null);
+        (*column, change(*column, now).unwrap_or_else(|| now.clone()))
+    };
+    Row::new(table.columns.iter().map(cell).collect())
+}

@@ -1,0 +1,68 @@
+//! What this database itself refuses: the constraints of the schema.
+
+use ff_core::EngineError;
+use ff_core::value::{ColumnType, Value};
+
+/// A row that the schema does not allow. Reaching one from a plan is a bug of the rule.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MemoryError {
+    /// The schema has no table of this name.
+    #[error("no table {table:?}")]
+    NoSuchTable {
+        /// The name.
+        table: String,
+    },
+    /// The table has no column of this name.
+    #[error("{table} has no column {column:?}")]
+    NoSuchColumn {
+        /// The table.
+        table: &'static str,
+        /// The name.
+        column: String,
+    },
+    /// A column that must hold a value holds none.
+    #[error("{table}.{column} must not be null")]
+    Missing {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// A value is not of its column's type.
+    #[error("{table}.{column} takes {ty:?}, not {value}")]
+    WrongType {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What the column takes.
+        ty: ColumnType,
+        /// What it was given.
+        value: Value,
+    },
+    /// A value is not a member of the closed set that the column holds.
+    #[error("{table}.{column} does not take {value}")]
+    NotAMember {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What it was given.
+        value: Value,
+    },
+    /// The primary key is taken.
+    #[error("{table}: the primary key is taken")]
+    DuplicateKey {
+        /// The table.
+        table: &'static str,
+    },
+}
+
+impl From<MemoryError> for EngineError {
+    fn from(error: MemoryError) -> Self {
+        EngineError::Transport {
+            backend: "memory",
+            source: Box::new(error),
+        }
+    }
+}
