@@ -99,7 +99,8 @@ pub fn query(query: &Query) -> Result<(), RenderError> {
 }
 
 fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
-    key.len() == given.len() && key.iter().all(|part| given.iter().any(|(column, _)| column == part))
+    key.len() == given.len()
+        && key.iter().all(|part| given.iter().any(|(column, _)| column == part))
 }
 
 fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {

@@ -30,11 +30,7 @@ pub fn files() -> Result<Vec<(String, String)>, RenderError> {
     let dialects: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
     let mut files = Vec::with_capacity(dialects.len());
     for dialect in dialects {
-        let path = format!(
-            "migrations/{}/{}.sql",
-            dialect.name(),
-            migrations::GENESIS_NAME
-        );
+        let path = format!("migrations/{}/{}.sql", dialect.name(), migrations::GENESIS_NAME);
         files.push((path, file(&statements(dialect, None)?)));
     }
     Ok(files)
@@ -67,10 +63,7 @@ pub fn statements(
 ) -> Result<Vec<String>, RenderError> {
     let mut trees = Vec::new();
     for table in TABLES {
-        trees.push((
-            Some(table.doc.trim()),
-            table::table_tree(dialect, table, partitions)?,
-        ));
+        trees.push((Some(table.doc.trim()), table::table_tree(dialect, table, partitions)?));
         for index in index::index_trees(dialect, table)? {
             trees.push((None, index));
         }
@@ -125,13 +118,7 @@ fn seeds(dialect: &dyn Dialect) -> [Tree; 2] {
     let [flows, budgets, quotas] = SHARDS.map(number);
     let config = seed(
         &admin::partition_config::TABLE,
-        [
-            Expr::Constant(true.into()),
-            flows,
-            budgets,
-            quotas,
-            constant(GENESIS_RELEASE),
-        ],
+        [Expr::Constant(true.into()), flows, budgets, quotas, constant(GENESIS_RELEASE)],
     );
     let annotation = seed(
         &admin::migration_annotation::TABLE,
@@ -198,15 +185,10 @@ mod tests {
     fn every_table_and_column_is_created_in_order() {
         for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
             let statements = statements(dialect, None).unwrap();
-            let mut tables = statements
-                .iter()
-                .filter(|sql| sql.contains("\nCREATE TABLE "));
+            let mut tables = statements.iter().filter(|sql| sql.contains("\nCREATE TABLE "));
             for table in TABLES {
                 let sql = tables.next().unwrap();
-                assert!(
-                    sql.contains(&format!("CREATE TABLE \"{}\" (", table.name)),
-                    "{sql}"
-                );
+                assert!(sql.contains(&format!("CREATE TABLE \"{}\" (", table.name)), "{sql}");
                 let mut lines = sql.lines().skip(2);
                 for column in table.columns {
                     let line = lines.next().unwrap().trim_start();
@@ -223,15 +205,9 @@ mod tests {
                      \"priority\" DESC, \"created_at_ms\", \"execution_id\")\n    WHERE ";
         for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
             let statements = statements(dialect, None).unwrap();
-            let sql = statements
-                .iter()
-                .find(|sql| sql.contains("claim_idx"))
-                .unwrap();
+            let sql = statements.iter().find(|sql| sql.contains("claim_idx")).unwrap();
             assert!(sql.contains(claim), "{sql}");
-            assert!(
-                sql.contains("\"lifecycle_phase\" IN ('submitted', 'runnable'"),
-                "{sql}"
-            );
+            assert!(sql.contains("\"lifecycle_phase\" IN ('submitted', 'runnable'"), "{sql}");
         }
     }
 
@@ -241,11 +217,7 @@ mod tests {
         let split = statements(&Postgres, Some(3)).unwrap();
         let parents = TABLES.iter().filter(|table| table.partitioned).count();
         assert_eq!(split.len(), plain + 3 * parents);
-        assert!(
-            split
-                .iter()
-                .all(|sql| sql.contains("IF NOT EXISTS") || sql.contains("CONFLICT"))
-        );
+        assert!(split.iter().all(|sql| sql.contains("IF NOT EXISTS") || sql.contains("CONFLICT")));
         assert!(
             split.contains(
                 &"CREATE TABLE IF NOT EXISTS \"ff_attempt_p2\" PARTITION OF \"ff_attempt\" \
@@ -257,9 +229,6 @@ mod tests {
 
     #[test]
     fn what_a_dialect_cannot_do_is_an_error() {
-        assert!(matches!(
-            statements(&Sqlite, Some(2)),
-            Err(RenderError::Unsupported { .. })
-        ));
+        assert!(matches!(statements(&Sqlite, Some(2)), Err(RenderError::Unsupported { .. })));
     }
 }

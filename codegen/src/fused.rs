@@ -20,8 +20,8 @@ use ff_core::schema::{ColumnRef, Direction};
 use ff_core::value::ColumnType;
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, InsertStatement,
-    IntoIden, JoinType, OnConflict as Conflict, Order, OverStatement, Query, SelectStatement,
-    SubQueryStatement, UpdateStatement, WindowStatement, WithClause,
+    IntoIden, JoinType, OnConflict as Conflict, Order, Query, SelectStatement, SubQueryStatement,
+    UpdateStatement, WindowStatement, WithClause,
 };
 
 use crate::audit;
@@ -69,7 +69,9 @@ fn params(shape: &Shape) -> Vec<Param> {
 
 /// The slots that a selection by slots uses: they hold for the statement, not for one item.
 fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::Slots(limit) = &selection.pairing else { return Vec::new() };
+    let Pairing::Slots(limit) = &selection.pairing else {
+        return Vec::new();
+    };
     let mut slots = Vec::new();
     let mut collect = |expr: &Scalar| {
         if let Scalar::Slot(_, slot) = expr {
@@ -226,7 +228,12 @@ impl Renderer<'_> {
             .column((SOURCE, Asterisk))
             .column((row.clone(), Asterisk))
             .from_as(Alias::new(source), SOURCE)
-            .join_lateral(JoinType::InnerJoin, found, row, Condition::all().add(Expr::cust("TRUE")));
+            .join_lateral(
+                JoinType::InnerJoin,
+                found,
+                row,
+                Condition::all().add(Expr::cust("TRUE")),
+            );
         select
     }
 
@@ -237,7 +244,8 @@ impl Renderer<'_> {
         insert.returning(Query::returning().columns(table.key.iter().map(|key| key.name)));
         self.cte("gate", insert);
         let mut scope = self.scope();
-        let mut scalars = Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("gate") };
+        let mut scalars =
+            Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("gate") };
         let mut same = Condition::all();
         for (column, expr) in audit::key_of(self.plan, gate)? {
             let value = scalars.expr(&expr, column.ty);
@@ -255,7 +263,9 @@ impl Renderer<'_> {
 
     /// The CTE of picked rows with their item's values; `ok` itself when the plan picks none.
     fn selected(&mut self, ok: &str) -> Result<String, RenderError> {
-        let Some(selection) = &self.plan.selection else { return Ok(ok.to_owned()) };
+        let Some(selection) = &self.plan.selection else {
+            return Ok(ok.to_owned());
+        };
         let mut scope = self.scope();
         let mut scalars =
             Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&selection.row) };
@@ -313,7 +323,12 @@ impl Renderer<'_> {
         self.cte("picked", picked);
     }
 
-    fn write(&mut self, index: usize, mutation: &Mutation, source: &str) -> Result<(), RenderError> {
+    fn write(
+        &mut self,
+        index: usize,
+        mutation: &Mutation,
+        source: &str,
+    ) -> Result<(), RenderError> {
         let name = format!("w{index}");
         let returning = audit::returned_columns(self.plan, mutation);
         let returning = (!returning.is_empty())
@@ -398,10 +413,7 @@ impl Renderer<'_> {
         ok: &str,
         items: &str,
     ) -> Result<(SelectStatement, Vec<ColumnType>, bool), RenderError> {
-        let every = matches!(
-            self.plan.selection,
-            Some(Selection { pairing: Pairing::Every, .. })
-        );
+        let every = matches!(self.plan.selection, Some(Selection { pairing: Pairing::Every, .. }));
         let mut select = Query::select();
         let mut yields = Vec::new();
         if every {

@@ -104,25 +104,16 @@ pub fn pending<'a>(
     if let Some(last) = ledger.last()
         && newest < last.version
     {
-        return Err(LedgerError::Newer {
-            found: last.version,
-            known: newest,
-        });
+        return Err(LedgerError::Newer { found: last.version, known: newest });
     }
     for (migration, entry) in known.iter().zip(ledger) {
         if migration.version != entry.version {
-            return Err(LedgerError::Gap {
-                missing: migration.version,
-            });
+            return Err(LedgerError::Gap { missing: migration.version });
         }
         let expected = migration.checksum();
         if expected != entry.checksum {
             let (version, recorded) = (entry.version, entry.checksum.clone());
-            return Err(LedgerError::Altered {
-                version,
-                recorded,
-                expected,
-            });
+            return Err(LedgerError::Altered { version, recorded, expected });
         }
     }
     Ok(known.get(ledger.len()..).unwrap_or_default())
@@ -133,21 +124,9 @@ mod tests {
     use super::*;
 
     const KNOWN: [Migration; 3] = [
-        Migration {
-            version: 1,
-            name: "0001_a",
-            sql: "head\n\n-- statement\nA;\n",
-        },
-        Migration {
-            version: 2,
-            name: "0002_b",
-            sql: "\n-- statement\nB;\n\n-- statement\nC;\n",
-        },
-        Migration {
-            version: 3,
-            name: "0003_c",
-            sql: "",
-        },
+        Migration { version: 1, name: "0001_a", sql: "head\n\n-- statement\nA;\n" },
+        Migration { version: 2, name: "0002_b", sql: "\n-- statement\nB;\n\n-- statement\nC;\n" },
+        Migration { version: 3, name: "0003_c", sql: "" },
     ];
 
     fn ledger(versions: &[u32]) -> Vec<Entry> {
@@ -155,13 +134,7 @@ mod tests {
             Some(known) => known.checksum(),
             None => String::new(),
         };
-        versions
-            .iter()
-            .map(|&version| Entry {
-                version,
-                checksum: checksum(version),
-            })
-            .collect()
+        versions.iter().map(|&version| Entry { version, checksum: checksum(version) }).collect()
     }
 
     #[test]
@@ -174,33 +147,20 @@ mod tests {
     fn only_a_prefix_of_the_known_migrations_is_accepted() {
         let check = |versions: &[u32]| {
             let pending = pending(&KNOWN, &ledger(versions));
-            pending.map(|list| {
-                list.iter()
-                    .map(|migration| migration.version)
-                    .collect::<Vec<_>>()
-            })
+            pending.map(|list| list.iter().map(|migration| migration.version).collect::<Vec<_>>())
         };
         assert_eq!(check(&[]), Ok(vec![1, 2, 3]));
         assert_eq!(check(&[1, 2]), Ok(vec![3]));
         assert_eq!(check(&[1, 2, 3]), Ok(vec![]));
         assert_eq!(check(&[2]), Err(LedgerError::Gap { missing: 1 }));
         assert_eq!(check(&[1, 3]), Err(LedgerError::Gap { missing: 2 }));
-        assert_eq!(
-            check(&[1, 2, 3, 5]),
-            Err(LedgerError::Newer { found: 5, known: 3 })
-        );
+        assert_eq!(check(&[1, 2, 3, 5]), Err(LedgerError::Newer { found: 5, known: 3 }));
     }
 
     #[test]
     fn an_altered_file_is_refused() {
-        let entry = Entry {
-            version: 1,
-            checksum: "other".into(),
-        };
-        assert!(matches!(
-            pending(&KNOWN, &[entry]),
-            Err(LedgerError::Altered { version: 1, .. })
-        ));
+        let entry = Entry { version: 1, checksum: "other".into() };
+        assert!(matches!(pending(&KNOWN, &[entry]), Err(LedgerError::Altered { version: 1, .. })));
     }
 
     #[test]

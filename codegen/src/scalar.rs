@@ -96,7 +96,8 @@ impl<S: Scope> Scalars<'_, S> {
                 Condition::all().add(self.dialect.covered(list, by))
             }
             Predicate::After(pairs) => {
-                let columns: Vec<Expr> = pairs.iter().map(|(column, _)| self.column(*column)).collect();
+                let columns: Vec<Expr> =
+                    pairs.iter().map(|(column, _)| self.column(*column)).collect();
                 let values: Vec<Expr> =
                     pairs.iter().map(|(column, expr)| self.expr(expr, column.ty)).collect();
                 Condition::all().add(Expr::tuple(columns).gt(Expr::tuple(values)))

@@ -193,7 +193,8 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
         }
     };
     let sql = dialect::text(dialect, &tree);
-    let holds: Vec<Path> = returned.iter().map(|column: &ColumnRef| Path::column(*column)).collect();
+    let holds: Vec<Path> =
+        returned.iter().map(|column: &ColumnRef| Path::column(*column)).collect();
     let yields = returned.iter().map(|column| column.ty).collect();
     let statement = Statement { sql, binds: scope.binds, yields };
     Ok(Step::Write { statement, must_write, holds })

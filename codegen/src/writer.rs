@@ -51,10 +51,7 @@ pub(crate) fn sqlite(tree: &Tree) -> String {
 }
 
 fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: char) -> String {
-    let mut text = Text {
-        sql: String::with_capacity(1024),
-        mark,
-    };
+    let mut text = Text { sql: String::with_capacity(1024), mark };
     match tree {
         Tree::Select(select) => select.build_collect_into(builder, &mut text),
         Tree::Insert(insert) => insert.build_collect_into(builder, &mut text),

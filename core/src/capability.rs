@@ -139,11 +139,7 @@ impl Version {
     /// The version `major.minor.patch`.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-        }
+        Self { major, minor, patch }
     }
 }
 
@@ -163,11 +159,7 @@ impl BackendIdentity {
     /// The identity of the backend `family`.
     #[must_use]
     pub const fn new(family: &'static str, version: Version, rfc017_stage: &'static str) -> Self {
-        Self {
-            family,
-            version,
-            rfc017_stage,
-        }
+        Self { family, version, rfc017_stage }
     }
 }
 

@@ -22,11 +22,7 @@ impl CapabilityRequirement {
         I: IntoIterator<Item = S>,
         S: Into<String>,
     {
-        let tokens = tokens
-            .into_iter()
-            .map(Into::into)
-            .filter(|token| !token.is_empty())
-            .collect();
+        let tokens = tokens.into_iter().map(Into::into).filter(|token| !token.is_empty()).collect();
         Self { tokens }
     }
 
@@ -46,10 +42,7 @@ impl CapabilityRequirement {
 /// Whether `offered` holds every token that `required` names. Nothing required: always.
 #[must_use]
 pub fn matches(required: &CapabilityRequirement, offered: &CapabilitySet) -> bool {
-    required
-        .tokens
-        .iter()
-        .all(|token| offered.tokens.contains(token))
+    required.tokens.iter().all(|token| offered.tokens.contains(token))
 }
 
 /// Whether `worker_caps` holds every non-empty token of the comma-separated `required_csv`.

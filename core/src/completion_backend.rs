@@ -1,1 +1,37 @@
-//! stub
+//! Following finished executions as they finish.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures_core::Stream;
+
+use crate::backend::{CompletionPayload, ScannerFilter};
+use crate::engine_error::EngineError;
+
+/// Finished executions, in the order in which the backend saw them.
+pub type CompletionStream = Pin<Box<dyn Stream<Item = CompletionPayload> + Send + Unpin>>;
+
+/// A backend that announces finished executions.
+#[async_trait]
+pub trait CompletionBackend: Send + Sync + 'static {
+    /// Every execution that finishes from now on, at most once each.
+    ///
+    /// # Errors
+    /// When the backend cannot subscribe.
+    async fn subscribe_completions(&self) -> Result<CompletionStream, EngineError>;
+
+    /// Those of them that `filter` lets through.
+    ///
+    /// # Errors
+    /// When the backend cannot subscribe, or cannot filter and `filter` asks for it.
+    async fn subscribe_completions_filtered(
+        &self,
+        filter: &ScannerFilter,
+    ) -> Result<CompletionStream, EngineError> {
+        if filter.is_noop() {
+            self.subscribe_completions().await
+        } else {
+            Err(EngineError::Unavailable { op: "subscribe_completions_filtered" })
+        }
+    }
+}

@@ -1,1 +1,1274 @@
-//! stub
+//! What a backend does: the one interface between the engine and its callers.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::{
+    AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
+    CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
+    PendingWaitpoint, PrepareOutcome, ResumeSignal, ResumeToken, ScannerFilter, SummaryDocument,
+    TailVisibility, UsageDimensions,
+};
+use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
+use crate::contracts::decode::is_namespaced_tag_key;
+use crate::contracts::{
+    AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
+    ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
+    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
+    BudgetUsageAndLimits, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
+    CancelFlowHeader, CancelFlowResult, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimResumedExecutionArgs,
+    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CreateBudgetArgs,
+    CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
+    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
+    DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
+    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
+    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
+    FailExecutionResult, FlowSnapshot, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
+    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
+    IssueReclaimGrantOutcome, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
+    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome,
+    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
+    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
+    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
+    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
+    ResumeExecutionArgs, ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, ScanEligibleArgs,
+    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs, SuspendOutcome,
+};
+use crate::engine_error::{EngineError, ValidationKind};
+use crate::partition::{Partition, PartitionKey};
+use crate::state::PublicState;
+use crate::stream_events::{
+    CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
+    SignalDeliverySubscription,
+};
+use crate::stream_subscribe::StreamCursor as EventCursor;
+use crate::types::{
+    AttemptIndex, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, QuotaPolicyId,
+    TimestampMs, WaitpointId,
+};
+
+/// The answer of an operation that the backend does not offer.
+macro_rules! unavailable {
+    ($op:literal) => {
+        Err(EngineError::Unavailable { op: $op })
+    };
+}
+
+/// Every operation on executions, flows, budgets and all that belongs to them.
+///
+/// An operation that a backend does not override answers [`EngineError::Unavailable`] with the
+/// operation's name, unless its description says otherwise.
+// The default bodies answer without looking at what they are given.
+#[allow(unused_variables)]
+#[async_trait]
+pub trait EngineBackend: Send + Sync + 'static {
+    // Executions.
+
+    /// Records a new execution and its lane. Repeating the call with the same id changes nothing.
+    async fn create_execution(
+        &self,
+        args: CreateExecutionArgs,
+    ) -> Result<CreateExecutionResult, EngineError> {
+        unavailable!("create_execution")
+    }
+
+    /// Overwrites the progress that the holder last reported; a `None` leaves that part alone.
+    async fn progress(
+        &self,
+        handle: &Handle,
+        percent: Option<u8>,
+        message: Option<String>,
+    ) -> Result<(), EngineError> {
+        unavailable!("progress")
+    }
+
+    /// Ends the execution well, storing a result if there is one.
+    async fn complete(&self, handle: &Handle, payload: Option<Vec<u8>>) -> Result<(), EngineError> {
+        unavailable!("complete")
+    }
+
+    /// Ends the attempt badly; its classification decides whether another one follows.
+    async fn fail(
+        &self,
+        handle: &Handle,
+        reason: FailureReason,
+        classification: FailureClass,
+    ) -> Result<FailOutcome, EngineError> {
+        unavailable!("fail")
+    }
+
+    /// The holder cancels its own execution.
+    async fn cancel(&self, handle: &Handle, reason: &str) -> Result<(), EngineError> {
+        unavailable!("cancel")
+    }
+
+    /// Gives up the lease and parks the execution until `delay_until`.
+    async fn delay(&self, handle: &Handle, delay_until: TimestampMs) -> Result<(), EngineError> {
+        unavailable!("delay")
+    }
+
+    /// Gives up the lease and parks the execution until its dependencies are resolved.
+    async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
+        unavailable!("wait_children")
+    }
+
+    /// Like [`Self::complete`], for callers with a fence instead of a handle; only an operator may omit it.
+    async fn complete_execution(
+        &self,
+        args: CompleteExecutionArgs,
+    ) -> Result<CompleteExecutionResult, EngineError> {
+        unavailable!("complete_execution")
+    }
+
+    /// Like [`Self::fail`], for callers with a fence instead of a handle.
+    async fn fail_execution(
+        &self,
+        args: FailExecutionArgs,
+    ) -> Result<FailExecutionResult, EngineError> {
+        unavailable!("fail_execution")
+    }
+
+    /// Makes a suspended execution claimable again, at once or after a delay.
+    async fn resume_execution(
+        &self,
+        args: ResumeExecutionArgs,
+    ) -> Result<ResumeExecutionResult, EngineError> {
+        unavailable!("resume_execution")
+    }
+
+    // Leases, claims and reclaims.
+
+    /// Leases the best execution of a lane that the capabilities cover; `None` when there is nothing to do.
+    async fn claim(
+        &self,
+        lane: &LaneId,
+        capabilities: &CapabilitySet,
+        policy: ClaimPolicy,
+    ) -> Result<Option<Handle>, EngineError> {
+        unavailable!("claim")
+    }
+
+    /// Pushes out the expiry of the handle's lease.
+    async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {
+        unavailable!("renew")
+    }
+
+    /// Like [`Self::renew`], for callers with a fence instead of a handle; nobody may omit it.
+    async fn renew_lease(&self, args: RenewLeaseArgs) -> Result<RenewLeaseResult, EngineError> {
+        unavailable!("renew_lease")
+    }
+
+    /// Turns a resume token into a handle on the same attempt; `None` while the old lease still holds.
+    async fn claim_from_resume_grant(
+        &self,
+        token: ResumeToken,
+    ) -> Result<Option<Handle>, EngineError> {
+        unavailable!("claim_from_resume_grant")
+    }
+
+    /// Leases an execution whose resume condition holds: the attempt stays, the epoch grows.
+    async fn claim_resumed_execution(
+        &self,
+        args: ClaimResumedExecutionArgs,
+    ) -> Result<ClaimResumedExecutionResult, EngineError> {
+        unavailable!("claim_resumed_execution")
+    }
+
+    /// Grants the taking over of an execution whose lease lapsed or was revoked.
+    async fn issue_reclaim_grant(
+        &self,
+        args: IssueReclaimGrantArgs,
+    ) -> Result<IssueReclaimGrantOutcome, EngineError> {
+        unavailable!("issue_reclaim_grant")
+    }
+
+    /// Spends a reclaim grant: ends the old attempt as interrupted and leases a new one.
+    async fn reclaim_execution(
+        &self,
+        args: ReclaimExecutionArgs,
+    ) -> Result<ReclaimExecutionOutcome, EngineError> {
+        unavailable!("reclaim_execution")
+    }
+
+    /// Finds work for one worker and grants its claim, or says that there is none.
+    async fn claim_for_worker(
+        &self,
+        args: ClaimForWorkerArgs,
+    ) -> Result<ClaimForWorkerOutcome, EngineError> {
+        unavailable!("claim_for_worker")
+    }
+
+    /// Spends a claim grant: opens the attempt and leases it to the caller.
+    async fn claim_execution(
+        &self,
+        args: ClaimExecutionArgs,
+    ) -> Result<ClaimExecutionResult, EngineError> {
+        unavailable!("claim_execution")
+    }
+
+    /// Grants and claims an execution in one step, for operators.
+    async fn issue_grant_and_claim(
+        &self,
+        args: IssueGrantAndClaimArgs,
+    ) -> Result<ClaimGrantOutcome, EngineError> {
+        unavailable!("issue_grant_and_claim")
+    }
+
+    /// Lists the claimable executions of a lane in one partition, the most urgent ones first.
+    async fn scan_eligible_executions(
+        &self,
+        args: ScanEligibleArgs,
+    ) -> Result<Vec<ExecutionId>, EngineError> {
+        unavailable!("scan_eligible_executions")
+    }
+
+    /// Grants the claim of one execution to one worker.
+    async fn issue_claim_grant(
+        &self,
+        args: IssueClaimGrantArgs,
+    ) -> Result<IssueClaimGrantOutcome, EngineError> {
+        unavailable!("issue_claim_grant")
+    }
+
+    /// Blocks an execution that no worker is able to run.
+    async fn block_route(&self, args: BlockRouteArgs) -> Result<BlockRouteOutcome, EngineError> {
+        unavailable!("block_route")
+    }
+
+    // Suspensions, waitpoints and signals.
+
+    /// Suspends the handle's execution until a condition holds and opens the bound waitpoints.
+    async fn suspend(
+        &self,
+        handle: &Handle,
+        args: SuspendArgs,
+    ) -> Result<SuspendOutcome, EngineError> {
+        unavailable!("suspend")
+    }
+
+    /// Like [`Self::suspend`], for callers with a fence instead of a handle.
+    async fn suspend_by_triple(
+        &self,
+        exec_id: ExecutionId,
+        triple: LeaseFence,
+        args: SuspendArgs,
+    ) -> Result<SuspendOutcome, EngineError> {
+        unavailable!("suspend_by_triple")
+    }
+
+    /// Creates a pending waitpoint and the token that lets its bearer signal it.
+    async fn create_waitpoint(
+        &self,
+        handle: &Handle,
+        waitpoint_key: &str,
+        expires_in: Duration,
+    ) -> Result<PendingWaitpoint, EngineError> {
+        unavailable!("create_waitpoint")
+    }
+
+    /// The stored token of a waitpoint; `None` when there is none.
+    async fn read_waitpoint_token(
+        &self,
+        partition: PartitionKey,
+        waitpoint_id: &WaitpointId,
+    ) -> Result<Option<String>, EngineError> {
+        unavailable!("read_waitpoint_token")
+    }
+
+    /// The signals recorded for the handle's suspension, without consuming them.
+    async fn observe_signals(&self, handle: &Handle) -> Result<Vec<ResumeSignal>, EngineError> {
+        unavailable!("observe_signals")
+    }
+
+    /// Checks the token, records the signal and resumes the execution when its condition holds.
+    async fn deliver_signal(
+        &self,
+        args: DeliverSignalArgs,
+    ) -> Result<DeliverSignalResult, EngineError> {
+        unavailable!("deliver_signal")
+    }
+
+    /// Like [`Self::deliver_signal`], for operators: the token is read here and the caller never sees it.
+    async fn deliver_approval_signal(
+        &self,
+        args: DeliverApprovalSignalArgs,
+    ) -> Result<DeliverSignalResult, EngineError> {
+        unavailable!("deliver_approval_signal")
+    }
+
+    /// A page of the open waitpoints of one execution, without their tokens.
+    async fn list_pending_waitpoints(
+        &self,
+        args: ListPendingWaitpointsArgs,
+    ) -> Result<ListPendingWaitpointsResult, EngineError> {
+        unavailable!("list_pending_waitpoints")
+    }
+
+    /// Installs a new key for signing tokens, everywhere; the old one verifies for a grace period.
+    async fn rotate_waitpoint_hmac_secret_all(
+        &self,
+        args: RotateWaitpointHmacSecretAllArgs,
+    ) -> Result<RotateWaitpointHmacSecretAllResult, EngineError> {
+        unavailable!("rotate_waitpoint_hmac_secret_all")
+    }
+
+    /// Installs the first key for signing tokens; never overwrites one.
+    async fn seed_waitpoint_hmac_secret(
+        &self,
+        args: SeedWaitpointHmacSecretArgs,
+    ) -> Result<SeedOutcome, EngineError> {
+        unavailable!("seed_waitpoint_hmac_secret")
+    }
+
+    // Flows and edges.
+
+    /// Records a flow. Repeating the call with the same id changes nothing.
+    async fn create_flow(&self, args: CreateFlowArgs) -> Result<CreateFlowResult, EngineError> {
+        unavailable!("create_flow")
+    }
+
+    /// Makes an existing execution a member of a flow.
+    async fn add_execution_to_flow(
+        &self,
+        args: AddExecutionToFlowArgs,
+    ) -> Result<AddExecutionToFlowResult, EngineError> {
+        unavailable!("add_execution_to_flow")
+    }
+
+    /// Records an edge between two members, provided that the graph is as the caller has seen it.
+    async fn stage_dependency_edge(
+        &self,
+        args: StageDependencyEdgeArgs,
+    ) -> Result<StageDependencyEdgeResult, EngineError> {
+        unavailable!("stage_dependency_edge")
+    }
+
+    /// Makes a staged edge take effect on the member that waits.
+    async fn apply_dependency_to_child(
+        &self,
+        args: ApplyDependencyToChildArgs,
+    ) -> Result<ApplyDependencyToChildResult, EngineError> {
+        unavailable!("apply_dependency_to_child")
+    }
+
+    /// Fixes how many of its dependencies a member needs, before the first of them is staged.
+    async fn set_edge_group_policy(
+        &self,
+        flow_id: &FlowId,
+        downstream_execution_id: &ExecutionId,
+        policy: EdgeDependencyPolicy,
+    ) -> Result<SetEdgeGroupPolicyResult, EngineError> {
+        unavailable!("set_edge_group_policy")
+    }
+
+    /// Says whether an execution may run as far as its dependencies go, without changing anything.
+    async fn evaluate_flow_eligibility(
+        &self,
+        args: EvaluateFlowEligibilityArgs,
+    ) -> Result<EvaluateFlowEligibilityResult, EngineError> {
+        unavailable!("evaluate_flow_eligibility")
+    }
+
+    /// Resolves one edge whose upstream member has ended.
+    async fn resolve_dependency(
+        &self,
+        args: ResolveDependencyArgs,
+    ) -> Result<ResolveDependencyOutcome, EngineError> {
+        unavailable!("resolve_dependency")
+    }
+
+    /// Carries out what the end of one execution means for those that wait for it.
+    async fn cascade_completion(
+        &self,
+        payload: &CompletionPayload,
+    ) -> Result<CascadeOutcome, EngineError> {
+        unavailable!("cascade_completion")
+    }
+
+    /// Cancels a flow and the members that the policy covers, waiting for the end of it if asked to.
+    async fn cancel_flow(
+        &self,
+        id: &FlowId,
+        policy: CancelFlowPolicy,
+        wait: CancelFlowWait,
+    ) -> Result<CancelFlowResult, EngineError> {
+        unavailable!("cancel_flow")
+    }
+
+    /// Cancels only the flow itself and lists the members that are left to cancel.
+    async fn cancel_flow_header(
+        &self,
+        args: CancelFlowArgs,
+    ) -> Result<CancelFlowHeader, EngineError> {
+        unavailable!("cancel_flow_header")
+    }
+
+    /// Ticks one member off the list of those left to cancel; nothing happens when it is not on it.
+    async fn ack_cancel_member(
+        &self,
+        flow_id: &FlowId,
+        execution_id: &ExecutionId,
+    ) -> Result<(), EngineError> {
+        unavailable!("ack_cancel_member")
+    }
+
+    // Operators.
+
+    /// Cancels an execution by id; who is not an operator needs the lease of a running one.
+    async fn cancel_execution(
+        &self,
+        args: CancelExecutionArgs,
+    ) -> Result<CancelExecutionResult, EngineError> {
+        unavailable!("cancel_execution")
+    }
+
+    /// Changes the priority of an execution that may be claimed.
+    async fn change_priority(
+        &self,
+        args: ChangePriorityArgs,
+    ) -> Result<ChangePriorityResult, EngineError> {
+        unavailable!("change_priority")
+    }
+
+    /// Opens an execution that has ended again.
+    async fn replay_execution(
+        &self,
+        args: ReplayExecutionArgs,
+    ) -> Result<ReplayExecutionResult, EngineError> {
+        unavailable!("replay_execution")
+    }
+
+    /// Takes the lease away from its holder and makes the execution claimable again.
+    async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
+        unavailable!("revoke_lease")
+    }
+
+    // Budgets and quotas.
+
+    /// Reports what the handle's execution used of a budget.
+    async fn report_usage(
+        &self,
+        handle: &Handle,
+        budget: &BudgetId,
+        dimensions: UsageDimensions,
+    ) -> Result<ReportUsageResult, EngineError> {
+        unavailable!("report_usage")
+    }
+
+    /// Like [`Self::report_usage`], without a lease.
+    async fn report_usage_admin(
+        &self,
+        budget: &BudgetId,
+        args: ReportUsageAdminArgs,
+    ) -> Result<ReportUsageResult, EngineError> {
+        unavailable!("report_usage_admin")
+    }
+
+    /// Records what one execution spent of a budget. Repeating the call with the same key changes nothing.
+    async fn record_spend(&self, args: RecordSpendArgs) -> Result<ReportUsageResult, EngineError> {
+        unavailable!("record_spend")
+    }
+
+    /// Gives back all that one execution spent of a budget.
+    async fn release_budget(&self, args: ReleaseBudgetArgs) -> Result<(), EngineError> {
+        unavailable!("release_budget")
+    }
+
+    /// Defines a budget. Repeating the call with the same id changes nothing.
+    async fn create_budget(
+        &self,
+        args: CreateBudgetArgs,
+    ) -> Result<CreateBudgetResult, EngineError> {
+        unavailable!("create_budget")
+    }
+
+    /// Sets all counters of a budget to zero and moves its next reset forward.
+    async fn reset_budget(&self, args: ResetBudgetArgs) -> Result<ResetBudgetResult, EngineError> {
+        unavailable!("reset_budget")
+    }
+
+    /// The definition, limits, usage and breaches of a budget.
+    async fn get_budget_status(&self, id: &BudgetId) -> Result<BudgetStatus, EngineError> {
+        unavailable!("get_budget_status")
+    }
+
+    /// Defines how many executions are admitted. Repeating the call with the same id changes nothing.
+    async fn create_quota_policy(
+        &self,
+        args: CreateQuotaPolicyArgs,
+    ) -> Result<CreateQuotaPolicyResult, EngineError> {
+        unavailable!("create_quota_policy")
+    }
+
+    /// Tests one admission against a quota policy and records it, in one step.
+    async fn check_admission(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+        dimension: &str,
+        args: CheckAdmissionArgs,
+    ) -> Result<CheckAdmissionResult, EngineError> {
+        unavailable!("check_admission")
+    }
+
+    /// Undoes an admission after a failed claim.
+    async fn release_admission(
+        &self,
+        args: ReleaseAdmissionArgs,
+    ) -> Result<ReleaseAdmissionResult, EngineError> {
+        unavailable!("release_admission")
+    }
+
+    /// The limits of a quota policy; `None` when there is no such policy.
+    async fn read_quota_policy_limits(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+    ) -> Result<Option<QuotaPolicyLimits>, EngineError> {
+        unavailable!("read_quota_policy_limits")
+    }
+
+    /// The usage and the limits of a budget as they are stored.
+    async fn read_budget_usage_and_limits(
+        &self,
+        budget_id: &BudgetId,
+    ) -> Result<BudgetUsageAndLimits, EngineError> {
+        unavailable!("read_budget_usage_and_limits")
+    }
+
+    /// Marks an execution as blocked because it was not admitted.
+    async fn block_execution_for_admission(
+        &self,
+        args: BlockExecutionForAdmissionArgs,
+    ) -> Result<BlockExecutionForAdmissionOutcome, EngineError> {
+        unavailable!("block_execution_for_admission")
+    }
+
+    // Reads and listings.
+
+    /// One execution as it stands; `None` when it is unknown.
+    async fn describe_execution(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<Option<ExecutionSnapshot>, EngineError> {
+        unavailable!("describe_execution")
+    }
+
+    /// What a worker needs to start on an execution that it has claimed.
+    async fn read_execution_context(
+        &self,
+        execution_id: &ExecutionId,
+    ) -> Result<ExecutionContext, EngineError> {
+        unavailable!("read_execution_context")
+    }
+
+    /// The execution's current attempt.
+    async fn read_current_attempt_index(
+        &self,
+        execution_id: &ExecutionId,
+    ) -> Result<AttemptIndex, EngineError> {
+        unavailable!("read_current_attempt_index")
+    }
+
+    /// How often the execution was claimed.
+    async fn read_total_attempt_count(
+        &self,
+        execution_id: &ExecutionId,
+    ) -> Result<AttemptIndex, EngineError> {
+        unavailable!("read_total_attempt_count")
+    }
+
+    /// Everything that operators read about an execution; `None` when it is unknown.
+    async fn read_execution_info(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<Option<ExecutionInfo>, EngineError> {
+        unavailable!("read_execution_info")
+    }
+
+    /// The execution's public state; `None` when it is unknown.
+    async fn read_execution_state(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<Option<PublicState>, EngineError> {
+        unavailable!("read_execution_state")
+    }
+
+    /// The stored result; `None` when there is none.
+    async fn get_execution_result(&self, id: &ExecutionId) -> Result<Option<Vec<u8>>, EngineError> {
+        unavailable!("get_execution_result")
+    }
+
+    /// The tenant that the execution belongs to; `None` when there is none.
+    async fn get_execution_namespace(
+        &self,
+        execution_id: &ExecutionId,
+    ) -> Result<Option<String>, EngineError> {
+        unavailable!("get_execution_namespace")
+    }
+
+    /// Writes one tag of an execution; [`validate_tag_key`] says which keys are allowed.
+    async fn set_execution_tag(
+        &self,
+        execution_id: &ExecutionId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), EngineError> {
+        unavailable!("set_execution_tag")
+    }
+
+    /// One tag of an execution; `None` when there is no such tag or execution.
+    async fn get_execution_tag(
+        &self,
+        execution_id: &ExecutionId,
+        key: &str,
+    ) -> Result<Option<String>, EngineError> {
+        unavailable!("get_execution_tag")
+    }
+
+    /// One flow as it stands; `None` when it is unknown.
+    async fn describe_flow(&self, id: &FlowId) -> Result<Option<FlowSnapshot>, EngineError> {
+        unavailable!("describe_flow")
+    }
+
+    /// Writes one tag of a flow; [`validate_tag_key`] says which keys are allowed.
+    async fn set_flow_tag(
+        &self,
+        flow_id: &FlowId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), EngineError> {
+        unavailable!("set_flow_tag")
+    }
+
+    /// One tag of a flow; `None` when there is no such tag or flow.
+    async fn get_flow_tag(
+        &self,
+        flow_id: &FlowId,
+        key: &str,
+    ) -> Result<Option<String>, EngineError> {
+        unavailable!("get_flow_tag")
+    }
+
+    /// The edges that leave or enter one execution.
+    async fn list_edges(
+        &self,
+        flow_id: &FlowId,
+        direction: EdgeDirection,
+    ) -> Result<Vec<EdgeSnapshot>, EngineError> {
+        unavailable!("list_edges")
+    }
+
+    /// One edge of a flow; `None` when it is unknown.
+    async fn describe_edge(
+        &self,
+        flow_id: &FlowId,
+        edge_id: &EdgeId,
+    ) -> Result<Option<EdgeSnapshot>, EngineError> {
+        unavailable!("describe_edge")
+    }
+
+    /// The flow that an execution belongs to, if any.
+    async fn resolve_execution_flow_id(
+        &self,
+        eid: &ExecutionId,
+    ) -> Result<Option<FlowId>, EngineError> {
+        unavailable!("resolve_execution_flow_id")
+    }
+
+    /// A page of a partition's flows by ascending id, after `cursor`.
+    async fn list_flows(
+        &self,
+        partition: PartitionKey,
+        cursor: Option<FlowId>,
+        limit: usize,
+    ) -> Result<ListFlowsPage, EngineError> {
+        unavailable!("list_flows")
+    }
+
+    /// A page of the known lanes by name, after `cursor`.
+    async fn list_lanes(
+        &self,
+        cursor: Option<LaneId>,
+        limit: usize,
+    ) -> Result<ListLanesPage, EngineError> {
+        unavailable!("list_lanes")
+    }
+
+    /// A page of a partition's suspended executions, after `cursor`.
+    async fn list_suspended(
+        &self,
+        partition: PartitionKey,
+        cursor: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<ListSuspendedPage, EngineError> {
+        unavailable!("list_suspended")
+    }
+
+    /// A page of a partition's executions, after `cursor`.
+    async fn list_executions(
+        &self,
+        partition: PartitionKey,
+        cursor: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<ListExecutionsPage, EngineError> {
+        unavailable!("list_executions")
+    }
+
+    /// The named fields of an execution as text; what is unknown is `None`.
+    async fn read_exec_core_fields(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        fields: &[&str],
+    ) -> Result<HashMap<String, Option<String>>, EngineError> {
+        unavailable!("read_exec_core_fields")
+    }
+
+    // Streams.
+
+    /// Appends one frame to the stream of the handle's attempt; its mode says how it is kept.
+    async fn append_frame(
+        &self,
+        handle: &Handle,
+        frame: Frame,
+    ) -> Result<AppendFrameOutcome, EngineError> {
+        unavailable!("append_frame")
+    }
+
+    /// The frames of an attempt from one cursor to another.
+    async fn read_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        from: StreamCursor,
+        to: StreamCursor,
+        count_limit: u64,
+    ) -> Result<StreamFrames, EngineError> {
+        unavailable!("read_stream")
+    }
+
+    /// The frames of an attempt after a cursor, waiting up to `block_ms` for the first of them.
+    async fn tail_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        after: StreamCursor,
+        block_ms: u64,
+        count_limit: u64,
+        visibility: TailVisibility,
+    ) -> Result<StreamFrames, EngineError> {
+        unavailable!("tail_stream")
+    }
+
+    /// The merged summary of an attempt's frames; `None` when none was written.
+    async fn read_summary(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+    ) -> Result<Option<SummaryDocument>, EngineError> {
+        unavailable!("read_summary")
+    }
+
+    // Subscriptions.
+
+    /// What happens to leases, from a cursor on.
+    async fn subscribe_lease_history(
+        &self,
+        cursor: EventCursor,
+        filter: &ScannerFilter,
+    ) -> Result<LeaseHistorySubscription, EngineError> {
+        unavailable!("subscribe_lease_history")
+    }
+
+    /// How executions end, from a cursor on.
+    async fn subscribe_completion(
+        &self,
+        cursor: EventCursor,
+        filter: &ScannerFilter,
+    ) -> Result<CompletionSubscription, EngineError> {
+        unavailable!("subscribe_completion")
+    }
+
+    /// Which signals arrive, from a cursor on.
+    async fn subscribe_signal_delivery(
+        &self,
+        cursor: EventCursor,
+        filter: &ScannerFilter,
+    ) -> Result<SignalDeliverySubscription, EngineError> {
+        unavailable!("subscribe_signal_delivery")
+    }
+
+    /// Which instance tags are attached and cleared, from a cursor on.
+    async fn subscribe_instance_tags(
+        &self,
+        cursor: EventCursor,
+    ) -> Result<InstanceTagSubscription, EngineError> {
+        unavailable!("subscribe_instance_tags")
+    }
+
+    // Workers.
+
+    /// Records a running worker, or that it still runs.
+    async fn register_worker(
+        &self,
+        args: RegisterWorkerArgs,
+    ) -> Result<RegisterWorkerOutcome, EngineError> {
+        unavailable!("register_worker")
+    }
+
+    /// Says that a registered worker is alive.
+    async fn heartbeat_worker(
+        &self,
+        args: HeartbeatWorkerArgs,
+    ) -> Result<HeartbeatWorkerOutcome, EngineError> {
+        unavailable!("heartbeat_worker")
+    }
+
+    /// Removes a worker, for operators.
+    async fn mark_worker_dead(
+        &self,
+        args: MarkWorkerDeadArgs,
+    ) -> Result<MarkWorkerDeadOutcome, EngineError> {
+        unavailable!("mark_worker_dead")
+    }
+
+    /// A page of the leases that have lapsed, by expiry.
+    async fn list_expired_leases(
+        &self,
+        args: ListExpiredLeasesArgs,
+    ) -> Result<ListExpiredLeasesResult, EngineError> {
+        unavailable!("list_expired_leases")
+    }
+
+    /// A page of the registered workers, by instance.
+    async fn list_workers(&self, args: ListWorkersArgs) -> Result<ListWorkersResult, EngineError> {
+        unavailable!("list_workers")
+    }
+
+    // Scans and repairs.
+
+    /// Releases the lease of one execution if it has lapsed.
+    async fn mark_lease_expired_if_due(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+    ) -> Result<(), EngineError> {
+        unavailable!("mark_lease_expired_if_due")
+    }
+
+    /// Makes one delayed execution claimable if its time has come.
+    async fn promote_delayed(
+        &self,
+        partition: Partition,
+        lane: &LaneId,
+        execution_id: &ExecutionId,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        unavailable!("promote_delayed")
+    }
+
+    /// Closes one pending waitpoint if it has lapsed.
+    async fn close_waitpoint(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        waitpoint_id: &str,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        unavailable!("close_waitpoint")
+    }
+
+    /// Applies an attempt's timeout or an execution's deadline if it has passed.
+    async fn expire_execution(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        phase: ExpirePhase,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        unavailable!("expire_execution")
+    }
+
+    /// Applies a suspension's timeout if it has passed.
+    async fn expire_suspension(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        unavailable!("expire_suspension")
+    }
+
+    /// Makes one blocked execution claimable if it is blocked for the expected reason.
+    async fn unblock_execution(
+        &self,
+        partition: Partition,
+        lane_id: &LaneId,
+        execution_id: &ExecutionId,
+        expected_blocking_reason: &str,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        unavailable!("unblock_execution")
+    }
+
+    /// Drops the list of siblings to cancel of one execution, all being cancelled.
+    async fn drain_sibling_cancel_group(
+        &self,
+        flow_partition: Partition,
+        flow_id: &FlowId,
+        downstream_eid: &ExecutionId,
+    ) -> Result<(), EngineError> {
+        unavailable!("drain_sibling_cancel_group")
+    }
+
+    /// Looks again at the list of siblings to cancel of one execution.
+    async fn reconcile_sibling_cancel_group(
+        &self,
+        flow_partition: Partition,
+        flow_id: &FlowId,
+        downstream_eid: &ExecutionId,
+    ) -> Result<SiblingCancelReconcileAction, EngineError> {
+        unavailable!("reconcile_sibling_cancel_group")
+    }
+
+    /// Repairs what a partition's index says about its executions.
+    async fn reconcile_execution_index(
+        &self,
+        partition: Partition,
+        lanes: &[LaneId],
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
+        unavailable!("reconcile_execution_index")
+    }
+
+    /// Repairs the counters of a partition's budgets.
+    async fn reconcile_budget_counters(
+        &self,
+        partition: Partition,
+        now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        unavailable!("reconcile_budget_counters")
+    }
+
+    /// Repairs the counters of a partition's quota policies.
+    async fn reconcile_quota_counters(
+        &self,
+        partition: Partition,
+        now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        unavailable!("reconcile_quota_counters")
+    }
+
+    /// Sums up the members of a flow; `false` when there was nothing to write.
+    async fn project_flow_summary(
+        &self,
+        partition: Partition,
+        flow_id: &FlowId,
+        now_ms: TimestampMs,
+    ) -> Result<bool, EngineError> {
+        unavailable!("project_flow_summary")
+    }
+
+    /// Deletes some executions of a lane that ended before the retention window; says how many.
+    async fn trim_retention(
+        &self,
+        partition: Partition,
+        lane_id: &LaneId,
+        retention_ms: u64,
+        now_ms: TimestampMs,
+        batch_size: u32,
+        filter: &ScannerFilter,
+    ) -> Result<u32, EngineError> {
+        unavailable!("trim_retention")
+    }
+
+    /// The backend's time, in Unix milliseconds.
+    async fn server_time_ms(&self) -> Result<u64, EngineError> {
+        unavailable!("server_time_ms")
+    }
+
+    // The backend itself.
+
+    /// Checks that the store can be reached.
+    async fn ping(&self) -> Result<(), EngineError> {
+        unavailable!("ping")
+    }
+
+    /// The kind of store, for logs and metrics.
+    fn backend_label(&self) -> &'static str {
+        "unknown"
+    }
+
+    /// For downcasts to the backend's own type; a unit value unless the backend opts in.
+    fn as_any(&self) -> &(dyn Any + 'static) {
+        &()
+    }
+
+    /// Which backend this is and what it supports; nothing unless the backend says so.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(
+            BackendIdentity::new("unknown", Version::new(0, 0, 0), "unknown"),
+            Supports::none(),
+        )
+    }
+
+    /// Does what has to be done once before use; nothing unless the backend needs it.
+    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+        Ok(PrepareOutcome::NoOp)
+    }
+
+    /// Lets running work end within `grace` before the backend goes; nothing unless it has such work.
+    async fn shutdown_prepare(&self, grace: Duration) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    // Additions to the common contract.
+
+    /// Creates many executions; the answers come in the order of the batch. An addition: one by one
+    /// unless the backend does better.
+    async fn create_executions(
+        &self,
+        batch: Vec<CreateExecutionArgs>,
+    ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        let mut results = Vec::with_capacity(batch.len());
+        for args in batch {
+            results.push(self.create_execution(args).await);
+        }
+        results
+    }
+
+    /// Like [`Self::claim`], for up to `limit` executions at once. An addition.
+    async fn claim_many(
+        &self,
+        lane: &LaneId,
+        capabilities: &CapabilitySet,
+        policy: ClaimPolicy,
+        limit: u32,
+    ) -> Result<Vec<Handle>, EngineError> {
+        unavailable!("claim_many")
+    }
+
+    /// Applies up to `limit` due timers of one kind. An addition.
+    async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
+        unavailable!("scan")
+    }
+
+    /// A page of the executions that match a query. An addition.
+    async fn list_executions_by(
+        &self,
+        query: ExecutionQuery,
+    ) -> Result<ExecutionQueryPage, EngineError> {
+        unavailable!("list_executions_by")
+    }
+
+    /// The history of one execution: its attempts and what was announced about it. An addition.
+    async fn execution_timeline(
+        &self,
+        execution_id: &ExecutionId,
+    ) -> Result<ExecutionTimeline, EngineError> {
+        unavailable!("execution_timeline")
+    }
+}
+
+/// The timers that [`EngineBackend::scan`] applies. An addition to the common contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scan {
+    /// Leases that have lapsed.
+    LeaseExpiry,
+    /// Attempts that have run too long.
+    AttemptTimeout,
+    /// Executions whose deadline has passed.
+    ExecutionDeadline,
+    /// Delayed executions whose time has come.
+    DelayedPromotion,
+}
+
+impl Scan {
+    /// Every kind of timer.
+    pub const ALL: [Self; 4] =
+        [Self::LeaseExpiry, Self::AttemptTimeout, Self::ExecutionDeadline, Self::DelayedPromotion];
+
+    /// The name, for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeaseExpiry => "lease_expiry",
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::ExecutionDeadline => "execution_deadline",
+            Self::DelayedPromotion => "delayed_promotion",
+        }
+    }
+}
+
+/// What a second look at a list of siblings to cancel led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiblingCancelReconcileAction {
+    /// The list was stale and is removed.
+    SremmedStale,
+    /// All siblings had ended; the list is done with.
+    CompletedDrain,
+    /// Nothing had to be done.
+    NoOp,
+}
+
+impl SiblingCancelReconcileAction {
+    /// The name, for logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::SremmedStale => "sremmed_stale",
+            Self::CompletedDrain => "completed_drain",
+            Self::NoOp => "no_op",
+        }
+    }
+}
+
+/// What one pass over many rows came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReconcileCounts {
+    /// How many rows were looked after.
+    pub processed: u32,
+    /// How many of them failed.
+    pub errors: u32,
+}
+
+/// Which of an execution's time limits has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpirePhase {
+    /// That of the current attempt.
+    AttemptTimeout,
+    /// That of the whole execution.
+    ExecutionDeadline,
+}
+
+impl ExpirePhase {
+    /// The stored name.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::ExecutionDeadline => "execution_deadline",
+        }
+    }
+}
+
+/// How long "indefinitely" is when waiting for a flow's cancellation.
+const CANCEL_FLOW_LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// How long to wait for a flow's cancellation; `None` means not at all.
+#[must_use]
+pub fn cancel_flow_wait_deadline(wait: CancelFlowWait) -> Option<Duration> {
+    match wait {
+        CancelFlowWait::NoWait => None,
+        CancelFlowWait::WaitTimeout(limit) => Some(limit),
+        CancelFlowWait::WaitIndefinite => Some(CANCEL_FLOW_LONGEST_WAIT),
+    }
+}
+
+/// Checks a tag's key: `^[a-z][a-z0-9_]*\.[a-z0-9_][a-z0-9_.]*$`.
+///
+/// # Errors
+/// Invalid input, when the key has another shape.
+pub fn validate_tag_key(key: &str) -> Result<(), EngineError> {
+    let name_byte = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    let valid_name = |(_, name): (&str, &str)| {
+        name.bytes().next().is_some_and(name_byte)
+            && name.bytes().all(|byte| byte == b'.' || name_byte(byte))
+    };
+    if is_namespaced_tag_key(key) && key.split_once('.').is_some_and(valid_name) {
+        return Ok(());
+    }
+    Err(EngineError::Validation {
+        kind: ValidationKind::InvalidInput,
+        detail: format!("invalid tag key: {key:?} is not of the form <namespace>.<name>"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    struct Bare;
+
+    impl EngineBackend for Bare {}
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("a default body waits"),
+        }
+    }
+
+    #[test]
+    fn a_bare_backend_offers_nothing() {
+        let backend: &dyn EngineBackend = &Bare;
+        let capabilities = backend.capabilities();
+        assert_eq!(capabilities.identity.family, "unknown");
+        assert_eq!(capabilities.identity.version, Version::new(0, 0, 0));
+        assert_eq!(capabilities.identity.rfc017_stage, "unknown");
+        assert_eq!(capabilities.supports, Supports::none());
+        assert_eq!(backend.backend_label(), "unknown");
+        assert!(backend.as_any().is::<()>());
+        assert!(matches!(now(backend.ping()), Err(EngineError::Unavailable { op: "ping" })));
+        assert!(matches!(
+            now(backend.scan(Scan::LeaseExpiry, 1)),
+            Err(EngineError::Unavailable { op: "scan" })
+        ));
+        assert!(matches!(now(backend.prepare()), Ok(PrepareOutcome::NoOp)));
+        assert!(now(backend.shutdown_prepare(Duration::ZERO)).is_ok());
+        assert!(now(backend.create_executions(Vec::new())).is_empty());
+    }
+
+    #[test]
+    fn tag_keys_are_namespace_dot_name() {
+        for key in ["a.b", "app.tenant_id", "a1_.0", "a._", "a.b.c", "a.b.", "a.b..c"] {
+            assert!(validate_tag_key(key).is_ok(), "{key}");
+        }
+        for key in [
+            "", ".", "a", "a.", "a..b", ".a", "1a.b", "_a.b", "A.b", "a.B", "a-b.c", "a.b-c",
+            "a.b c", "a.b\n", " a.b", "é.b", "a.é",
+        ] {
+            let Err(EngineError::Validation { kind, detail }) = validate_tag_key(key) else {
+                panic!("{key:?} was accepted");
+            };
+            assert_eq!(kind, ValidationKind::InvalidInput);
+            assert!(detail.starts_with("invalid tag key: "), "{detail}");
+        }
+    }
+
+    #[test]
+    fn waits_for_cancellation_are_bounded() {
+        let wait = Duration::from_secs(7);
+        for (mode, expected) in [
+            (CancelFlowWait::NoWait, None),
+            (CancelFlowWait::WaitTimeout(wait), Some(wait)),
+            (CancelFlowWait::WaitIndefinite, Some(Duration::from_secs(300))),
+        ] {
+            assert_eq!(cancel_flow_wait_deadline(mode), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_stable() {
+        assert_eq!(
+            Scan::ALL.map(Scan::as_str),
+            ["lease_expiry", "attempt_timeout", "execution_deadline", "delayed_promotion"]
+        );
+        assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");
+        assert_eq!(ExpirePhase::ExecutionDeadline.as_str(), "execution_deadline");
+        assert_eq!(SiblingCancelReconcileAction::SremmedStale.as_str(), "sremmed_stale");
+        assert_eq!(SiblingCancelReconcileAction::CompletedDrain.as_str(), "completed_drain");
+        assert_eq!(SiblingCancelReconcileAction::NoOp.as_str(), "no_op");
+    }
+}

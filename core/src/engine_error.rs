@@ -1,7 +1,7 @@
 //! Every way in which an operation is refused or fails.
 //!
-//! A refusal is a value: its variant names the broken rule, and [`EngineError::class`] says what the
-//! caller should do about it. Texts never carry secrets.
+//! A refusal is a value: its variant names the broken rule, and [`EngineError::class`] says what
+//! the caller should do about it. Texts never carry secrets.
 
 use std::time::Duration;
 
@@ -112,8 +112,8 @@ impl EngineError {
 }
 
 /// Says what was being done when the backend failed. Only failures of the backend take a context
-/// (transport, unavailable, resource exhausted, timeout, and those that have one); a refusal is returned
-/// as it is, since its kind says everything.
+/// (transport, unavailable, resource exhausted, timeout, and those that have one); a refusal is
+/// returned as it is, since its kind says everything.
 #[must_use]
 pub fn backend_context(err: EngineError, context: impl Into<String>) -> EngineError {
     match err {
@@ -121,10 +121,9 @@ pub fn backend_context(err: EngineError, context: impl Into<String>) -> EngineEr
         | EngineError::Unavailable { .. }
         | EngineError::ResourceExhausted { .. }
         | EngineError::Timeout { .. }
-        | EngineError::Contextual { .. } => EngineError::Contextual {
-            source: Box::new(err),
-            context: context.into(),
-        },
+        | EngineError::Contextual { .. } => {
+            EngineError::Contextual { source: Box::new(err), context: context.into() }
+        }
         EngineError::NotFound { .. }
         | EngineError::Validation { .. }
         | EngineError::Contention(_)
@@ -486,10 +485,7 @@ mod tests {
     use super::*;
 
     fn transport() -> EngineError {
-        EngineError::Transport {
-            backend: "postgres",
-            source: "connection reset".into(),
-        }
+        EngineError::Transport { backend: "postgres", source: "connection reset".into() }
     }
 
     fn not_active() -> ContentionKind {
@@ -506,25 +502,14 @@ mod tests {
         use ErrorClass::{Bug, Informational, Retryable, Terminal};
         let cursor = StreamCursor::empty();
         let invalid = ValidationKind::InvalidInput;
-        let exhausted = EngineError::ResourceExhausted {
-            pool: "conn",
-            max: 8,
-            retry_after_ms: None,
-        };
+        let exhausted =
+            EngineError::ResourceExhausted { pool: "conn", max: 8, retry_after_ms: None };
         let elapsed = Duration::from_millis(1500);
         let nested = backend_context(transport(), "claim");
         vec![
+            (EngineError::NotFound { entity: "flow" }, "not found: flow", Terminal, false),
             (
-                EngineError::NotFound { entity: "flow" },
-                "not found: flow",
-                Terminal,
-                false,
-            ),
-            (
-                EngineError::Validation {
-                    kind: invalid,
-                    detail: "fence_required".to_owned(),
-                },
+                EngineError::Validation { kind: invalid, detail: "fence_required".to_owned() },
                 "validation: InvalidInput: fence_required",
                 Terminal,
                 false,
@@ -544,41 +529,18 @@ mod tests {
                 Terminal,
                 false,
             ),
-            (
-                EngineError::State(StateKind::StaleLease),
-                "state: StaleLease",
-                Terminal,
-                false,
-            ),
+            (EngineError::State(StateKind::StaleLease), "state: StaleLease", Terminal, false),
             (
                 EngineError::Bug(BugKind::AttemptNotInCreatedState),
                 "bug: AttemptNotInCreatedState",
                 Bug,
                 false,
             ),
+            (transport(), "transport (postgres): connection reset", Terminal, true),
+            (EngineError::Unavailable { op: "x" }, "unavailable: x", Terminal, true),
+            (exhausted, "resource exhausted: pool=conn max=8", Retryable, true),
             (
-                transport(),
-                "transport (postgres): connection reset",
-                Terminal,
-                true,
-            ),
-            (
-                EngineError::Unavailable { op: "x" },
-                "unavailable: x",
-                Terminal,
-                true,
-            ),
-            (
-                exhausted,
-                "resource exhausted: pool=conn max=8",
-                Retryable,
-                true,
-            ),
-            (
-                EngineError::Timeout {
-                    op: "claim",
-                    elapsed,
-                },
+                EngineError::Timeout { op: "claim", elapsed },
                 "timeout: op=claim elapsed=1.5s",
                 Terminal,
                 true,
@@ -595,12 +557,7 @@ mod tests {
                 Informational,
                 false,
             ),
-            (
-                nested,
-                "claim: transport (postgres): connection reset",
-                Terminal,
-                true,
-            ),
+            (nested, "claim: transport (postgres): connection reset", Terminal, true),
         ]
     }
 
@@ -610,47 +567,25 @@ mod tests {
             assert_eq!(error.to_string(), text);
             assert_eq!(error.class(), class, "{text}");
             let wrapped = backend_context(error, "ctx");
-            let expected = if takes_context {
-                format!("ctx: {text}")
-            } else {
-                text.to_owned()
-            };
+            let expected = if takes_context { format!("ctx: {text}") } else { text.to_owned() };
             assert_eq!(wrapped.to_string(), expected);
             assert_eq!(wrapped.class(), class, "{text}");
-            assert_eq!(
-                matches!(wrapped, EngineError::Contextual { .. }),
-                takes_context
-            );
+            assert_eq!(matches!(wrapped, EngineError::Contextual { .. }), takes_context);
         }
     }
 
     #[test]
     fn sources_are_kept() {
-        assert_eq!(
-            transport().source().unwrap().to_string(),
-            "connection reset"
-        );
+        assert_eq!(transport().source().unwrap().to_string(), "connection reset");
         let wrapped = backend_context(transport(), "claim");
-        assert!(
-            wrapped
-                .source()
-                .unwrap()
-                .to_string()
-                .starts_with("transport (postgres)")
-        );
+        assert!(wrapped.source().unwrap().to_string().starts_with("transport (postgres)"));
     }
 
     #[test]
     fn states_that_need_no_repair_are_informational() {
         assert_eq!(StateKind::BudgetExceeded.class(), ErrorClass::Cooperative);
-        assert_eq!(
-            StateKind::BudgetSoftExceeded.class(),
-            ErrorClass::Informational
-        );
-        assert_eq!(
-            StateKind::AlreadySatisfied.class(),
-            ErrorClass::Informational
-        );
+        assert_eq!(StateKind::BudgetSoftExceeded.class(), ErrorClass::Informational);
+        assert_eq!(StateKind::AlreadySatisfied.class(), ErrorClass::Informational);
         assert_eq!(StateKind::LeaseExpired.class(), ErrorClass::Terminal);
         assert_eq!(StateKind::Terminal.class(), ErrorClass::Terminal);
     }
@@ -662,17 +597,10 @@ mod tests {
             message: "loading".to_owned(),
         };
         assert_eq!(error.to_string(), "backend error (busy_loading): loading");
-        assert_eq!(
-            (error.kind(), error.message()),
-            (BackendErrorKind::BusyLoading, "loading")
-        );
+        assert_eq!((error.kind(), error.message()), (BackendErrorKind::BusyLoading, "loading"));
         let refused = BackendError::RequiresDevMode;
         assert_eq!(refused.kind(), BackendErrorKind::Protocol);
-        assert!(
-            refused
-                .to_string()
-                .contains("SqliteBackend requires FF_DEV_MODE=1")
-        );
+        assert!(refused.to_string().contains("SqliteBackend requires FF_DEV_MODE=1"));
         assert!(refused.to_string().contains("docs/dev-harness.md"));
         assert_eq!(refused.message(), refused.to_string());
     }
@@ -686,18 +614,11 @@ mod tests {
             (BackendErrorKind::Auth, "auth", false),
             (BackendErrorKind::Cluster, "cluster", true),
             (BackendErrorKind::BusyLoading, "busy_loading", true),
-            (
-                BackendErrorKind::ScriptNotLoaded,
-                "script_not_loaded",
-                false,
-            ),
+            (BackendErrorKind::ScriptNotLoaded, "script_not_loaded", false),
             (BackendErrorKind::Other, "other", false),
         ];
         for (kind, name, retryable) in kinds {
-            assert_eq!(
-                (kind.as_stable_str(), kind.is_retryable()),
-                (name, retryable)
-            );
+            assert_eq!((kind.as_stable_str(), kind.is_retryable()), (name, retryable));
         }
     }
 }

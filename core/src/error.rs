@@ -30,9 +30,6 @@ mod tests {
 
     #[test]
     fn the_wire_form_is_snake_case() {
-        assert_eq!(
-            serde_json::to_string(&ErrorClass::SoftError).unwrap(),
-            r#""soft_error""#
-        );
+        assert_eq!(serde_json::to_string(&ErrorClass::SoftError).unwrap(), r#""soft_error""#);
     }
 }

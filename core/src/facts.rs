@@ -28,7 +28,10 @@ impl Row {
         let value = self.value(column.column()).unwrap_or(&Value::Null);
         T::from_value(value).ok_or_else(|| EngineError::Validation {
             kind: ValidationKind::Corruption,
-            detail: format!("{}.{}: {value} is not a known value", column.column.table, column.column.name),
+            detail: format!(
+                "{}.{}: {value} is not a known value",
+                column.column.table, column.column.name
+            ),
         })
     }
 

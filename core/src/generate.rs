@@ -93,10 +93,7 @@ mod tests {
             ExecutionId::solo(&lane, &config).partition(),
             solo_partition(&lane, &config).index
         );
-        assert_ne!(
-            ExecutionId::solo(&lane, &config),
-            ExecutionId::solo(&lane, &config)
-        );
+        assert_ne!(ExecutionId::solo(&lane, &config), ExecutionId::solo(&lane, &config));
     }
 
     #[test]

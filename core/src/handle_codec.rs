@@ -1,8 +1,9 @@
 //! The bytes inside a worker's handle.
 //!
 //! A handle is opaque to the worker and self-contained for the backend: it names the execution, the
-//! attempt and the lease that it stands for. It proves nothing by itself; every operation compares it
-//! with the stored fence. Integers are little-endian, a string is its length (u32) and its UTF-8:
+//! attempt and the lease that it stands for. It proves nothing by itself; every operation compares
+//! it with the stored fence. Integers are little-endian, a string is its length (u32) and its
+//! UTF-8:
 //!
 //! ```text
 //! v2: 0x02 magic, 0x01 wire version, backend tag, fields
@@ -45,10 +46,7 @@ pub struct HandlePayload {
 
 impl HandlePayload {
     /// The payload of these eight parts, in the order in which they are encoded.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one per field, each of its own type"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own type")]
     #[must_use]
     pub const fn new(
         execution_id: ExecutionId,
@@ -178,10 +176,7 @@ pub fn v1_handle_for_tests(payload: &HandlePayload) -> Vec<u8> {
 /// # Errors
 /// The first thing wrong, in reading order.
 pub fn decode(opaque: &HandleOpaque) -> Result<DecodedHandle, HandleDecodeError> {
-    let mut reader = Reader {
-        bytes: opaque.as_bytes(),
-        at: 0,
-    };
+    let mut reader = Reader { bytes: opaque.as_bytes(), at: 0 };
     let tag = match reader.byte()? {
         MAGIC_V2 => {
             let version = reader.byte()?;
@@ -249,10 +244,8 @@ impl<'a> Reader<'a> {
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, HandleDecodeError> {
-        parse(self.text(field)?).map_err(|err| HandleDecodeError::ParseField {
-            field,
-            detail: err.to_string(),
-        })
+        parse(self.text(field)?)
+            .map_err(|err| HandleDecodeError::ParseField { field, detail: err.to_string() })
     }
 
     fn text(&mut self, field: &'static str) -> Result<&'a str, HandleDecodeError> {
@@ -273,19 +266,13 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, needed: usize) -> Result<&'a [u8], HandleDecodeError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let (taken, _) = rest
-            .split_at_checked(needed)
-            .ok_or(self.truncated(needed))?;
+        let (taken, _) = rest.split_at_checked(needed).ok_or(self.truncated(needed))?;
         self.at += needed;
         Ok(taken)
     }
 
     const fn truncated(&self, needed: usize) -> HandleDecodeError {
-        HandleDecodeError::Truncated {
-            needed,
-            at: self.at,
-            have: self.bytes.len(),
-        }
+        HandleDecodeError::Truncated { needed, at: self.at, have: self.bytes.len() }
     }
 }
 
@@ -296,10 +283,11 @@ mod tests {
     use super::*;
 
     const VECTOR: &str = concat!(
-        "0201022c0000007b66703a34327d3a35353065383430302d653239622d343164342d61373136",
-        "2d343436363535343430303030030000002400000032323232323232322d323232322d343232322d383232322d",
-        "3232323232323232323232322400000033333333333333332d333333332d343333332d383333332d333333333333",
-        "333333333333070000000000000030750000000000000700000064656661756c7408000000776f726b65722d31",
+        "0201022c0000007b66703a34327d3a35353065383430302d653239622d343164342d613731362d34",
+        "3436363535343430303030030000002400000032323232323232322d323232322d343232322d3832",
+        "32322d3232323232323232323232322400000033333333333333332d333333332d343333332d3833",
+        "33332d33333333333333333333333307000000000000003075000000000000070000006465666175",
+        "6c7408000000776f726b65722d31",
     );
 
     fn payload() -> HandlePayload {
@@ -331,24 +319,15 @@ mod tests {
         let opaque = encode(BackendTag::Postgres, &payload());
         assert_eq!(opaque.as_bytes().len(), 174);
         assert_eq!(hex::encode(opaque.as_bytes()), VECTOR);
-        assert_eq!(
-            decode(&opaque),
-            Ok(DecodedHandle::new(BackendTag::Postgres, payload()))
-        );
+        assert_eq!(decode(&opaque), Ok(DecodedHandle::new(BackendTag::Postgres, payload())));
     }
 
     #[test]
     fn every_tag_round_trips() {
-        for tag in [
-            BackendTag::Valkey,
-            BackendTag::Postgres,
-            BackendTag::Sqlite,
-            BackendTag::Memory,
-        ] {
-            assert_eq!(
-                decode(&encode(tag, &payload())),
-                Ok(DecodedHandle::new(tag, payload()))
-            );
+        for tag in
+            [BackendTag::Valkey, BackendTag::Postgres, BackendTag::Sqlite, BackendTag::Memory]
+        {
+            assert_eq!(decode(&encode(tag, &payload())), Ok(DecodedHandle::new(tag, payload())));
         }
     }
 
@@ -356,62 +335,27 @@ mod tests {
     fn version_1_decodes_as_valkey() {
         let bytes = v1_handle_for_tests(&payload());
         assert_eq!(bytes.len(), 172);
-        assert_eq!(
-            decode_bytes(&bytes),
-            Ok(DecodedHandle::new(BackendTag::Valkey, payload()))
-        );
+        assert_eq!(decode_bytes(&bytes), Ok(DecodedHandle::new(BackendTag::Valkey, payload())));
     }
 
     #[test]
     fn headers_are_refused_in_order() {
         use HandleDecodeError::{BadBackendTag, BadV1Version, BadWireVersion, Truncated};
         let cases: [(&[u8], HandleDecodeError); 7] = [
-            (
-                &[],
-                Truncated {
-                    needed: 1,
-                    at: 0,
-                    have: 0,
-                },
-            ),
+            (&[], Truncated { needed: 1, at: 0, have: 0 }),
             (&[0x03], BadV1Version { got: 3 }),
-            (
-                &[0x02],
-                Truncated {
-                    needed: 1,
-                    at: 1,
-                    have: 1,
-                },
-            ),
+            (&[0x02], Truncated { needed: 1, at: 1, have: 1 }),
             (&[0x02, 0x02], BadWireVersion { got: 2 }),
-            (
-                &[0x02, 0x01],
-                Truncated {
-                    needed: 1,
-                    at: 2,
-                    have: 2,
-                },
-            ),
+            (&[0x02, 0x01], Truncated { needed: 1, at: 2, have: 2 }),
             (&[0x02, 0x01, 0x00], BadBackendTag { got: 0 }),
-            (
-                &[0x01],
-                Truncated {
-                    needed: 4,
-                    at: 1,
-                    have: 1,
-                },
-            ),
+            (&[0x01], Truncated { needed: 4, at: 1, have: 1 }),
         ];
         for (bytes, expected) in cases {
             assert_eq!(decode_bytes(bytes), Err(expected));
         }
         assert_eq!(
             decode_bytes(&changed(3, &u32::MAX.to_le_bytes())),
-            Err(Truncated {
-                needed: u32::MAX as usize,
-                at: 7,
-                have: 174
-            })
+            Err(Truncated { needed: u32::MAX as usize, at: 7, have: 174 })
         );
     }
 

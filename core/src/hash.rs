@@ -6,9 +6,7 @@ const PRIME: u64 = 0x0100_0000_01b3;
 /// FNV-1a 64 of `bytes`.
 #[must_use]
 pub fn fnv1a_u64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(BASIS, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-    })
+    bytes.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// FNV-1a 64 of `text` with its two halves XORed together, as eight lowercase hex digits.
@@ -23,9 +21,7 @@ pub fn fnv1a_xor8hex(text: &str) -> String {
 #[must_use]
 pub fn fnv1a_u16_mod(text: &str, modulus: u16) -> u16 {
     let [low, high, ..] = fnv1a_u64(text.as_bytes()).to_le_bytes();
-    u16::from_le_bytes([low, high])
-        .checked_rem(modulus)
-        .unwrap_or(0)
+    u16::from_le_bytes([low, high]).checked_rem(modulus).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -49,11 +49,7 @@ pub struct PartitionConfig {
 
 impl Default for PartitionConfig {
     fn default() -> Self {
-        Self {
-            num_flow_partitions: 256,
-            num_budget_partitions: 32,
-            num_quota_partitions: 32,
-        }
+        Self { num_flow_partitions: 256, num_budget_partitions: 32, num_quota_partitions: 32 }
     }
 }
 
@@ -139,14 +135,11 @@ impl PartitionKey {
             "b" => PartitionFamily::Budget,
             "q" => PartitionFamily::Quota,
             other => {
-                return Err(PartitionKeyParseError::UnknownFamilyPrefix(
-                    other.to_owned(),
-                ));
+                return Err(PartitionKeyParseError::UnknownFamilyPrefix(other.to_owned()));
             }
         };
-        let index = index
-            .parse()
-            .map_err(|_| PartitionKeyParseError::InvalidIndex(index.to_owned()))?;
+        let index =
+            index.parse().map_err(|_| PartitionKeyParseError::InvalidIndex(index.to_owned()))?;
         Ok(Partition { family, index })
     }
 
@@ -205,10 +198,7 @@ impl SoloPartitioner for Crc16SoloPartitioner {
 #[must_use]
 pub fn flow_partition(flow: &FlowId, config: &PartitionConfig) -> Partition {
     let index = index_of(flow.as_bytes(), config.num_flow_partitions);
-    Partition {
-        family: PartitionFamily::Flow,
-        index,
-    }
+    Partition { family: PartitionFamily::Flow, index }
 }
 
 /// The partition of an execution of `lane` that belongs to no flow.
@@ -225,39 +215,27 @@ pub fn solo_partition_with(
     partitioner: &dyn SoloPartitioner,
 ) -> Partition {
     let index = partitioner.partition_for_lane(lane, config);
-    Partition {
-        family: PartitionFamily::Execution,
-        index,
-    }
+    Partition { family: PartitionFamily::Execution, index }
 }
 
 /// The partition that the id itself names; the counts play no part.
 #[must_use]
 pub fn execution_partition(execution: &ExecutionId, _config: &PartitionConfig) -> Partition {
-    Partition {
-        family: PartitionFamily::Execution,
-        index: execution.partition(),
-    }
+    Partition { family: PartitionFamily::Execution, index: execution.partition() }
 }
 
 /// The partition of a budget.
 #[must_use]
 pub fn budget_partition(budget: &BudgetId, config: &PartitionConfig) -> Partition {
     let index = index_of(budget.as_bytes(), config.num_budget_partitions);
-    Partition {
-        family: PartitionFamily::Budget,
-        index,
-    }
+    Partition { family: PartitionFamily::Budget, index }
 }
 
 /// The partition of a quota policy.
 #[must_use]
 pub fn quota_partition(policy: &QuotaPolicyId, config: &PartitionConfig) -> Partition {
     let index = index_of(policy.as_bytes(), config.num_quota_partitions);
-    Partition {
-        family: PartitionFamily::Quota,
-        index,
-    }
+    Partition { family: PartitionFamily::Quota, index }
 }
 
 fn index_of(bytes: &[u8], count: u16) -> u16 {
@@ -289,10 +267,7 @@ mod tests {
     ];
 
     fn flows(count: u16) -> PartitionConfig {
-        PartitionConfig {
-            num_flow_partitions: count,
-            ..PartitionConfig::default()
-        }
+        PartitionConfig { num_flow_partitions: count, ..PartitionConfig::default() }
     }
 
     #[test]
@@ -306,10 +281,7 @@ mod tests {
             let flow = FlowId::parse(uuid).unwrap();
             for (count, expected) in [(256, of_256), (4, of_4), (1024, of_1024), (1, 0), (0, 0)] {
                 let partition = flow_partition(&flow, &flows(count));
-                assert_eq!(
-                    (partition.family, partition.index),
-                    (PartitionFamily::Flow, expected)
-                );
+                assert_eq!((partition.family, partition.index), (PartitionFamily::Flow, expected));
             }
             let config = PartitionConfig::default();
             let budget = budget_partition(&BudgetId::parse(uuid).unwrap(), &config);
@@ -326,10 +298,7 @@ mod tests {
                 let partition = solo_partition(&LaneId::new(lane), &flows(count));
                 assert_eq!(
                     partition,
-                    Partition {
-                        family: PartitionFamily::Execution,
-                        index: expected
-                    }
+                    Partition { family: PartitionFamily::Execution, index: expected }
                 );
             }
         }
@@ -339,13 +308,7 @@ mod tests {
     fn an_execution_names_its_own_partition() {
         let id = ExecutionId::from_parts(65535, uuid::Uuid::nil());
         let partition = execution_partition(&id, &PartitionConfig::default());
-        assert_eq!(
-            partition,
-            Partition {
-                family: PartitionFamily::Execution,
-                index: 65535
-            }
-        );
+        assert_eq!(partition, Partition { family: PartitionFamily::Execution, index: 65535 });
     }
 
     #[test]
@@ -386,25 +349,12 @@ mod tests {
     #[test]
     fn keys_round_trip_and_execution_becomes_flow() {
         let config = PartitionConfig::default();
-        for family in [
-            PartitionFamily::Flow,
-            PartitionFamily::Budget,
-            PartitionFamily::Quota,
-        ] {
-            let partition = Partition {
-                family,
-                index: config.count_for(family) - 1,
-            };
+        for family in [PartitionFamily::Flow, PartitionFamily::Budget, PartitionFamily::Quota] {
+            let partition = Partition { family, index: config.count_for(family) - 1 };
             assert_eq!(PartitionKey::from(partition).as_partition(), Ok(partition));
         }
-        let execution = Partition {
-            family: PartitionFamily::Execution,
-            index: 7,
-        };
-        let flow = Partition {
-            family: PartitionFamily::Flow,
-            index: 7,
-        };
+        let execution = Partition { family: PartitionFamily::Execution, index: 7 };
+        let flow = Partition { family: PartitionFamily::Flow, index: 7 };
         assert_eq!(PartitionKey::from(&execution).as_str(), "{fp:7}");
         assert_eq!(PartitionKey::from(&execution).parse(), Ok(flow));
         assert_eq!(config.count_for(PartitionFamily::Execution), 256);
@@ -419,10 +369,7 @@ mod tests {
             r#"{"num_flow_partitions":256,"num_budget_partitions":32,"num_quota_partitions":32}"#
         );
         let with_more = json.replace('}', r#","more":1}"#);
-        assert_eq!(
-            serde_json::from_str::<PartitionConfig>(&with_more).unwrap(),
-            config
-        );
+        assert_eq!(serde_json::from_str::<PartitionConfig>(&with_more).unwrap(), config);
         assert!(serde_json::from_str::<PartitionConfig>(r#"{"num_flow_partitions":256}"#).is_err());
     }
 }

@@ -228,7 +228,9 @@ impl Plan {
     /// Whether `mutation` happens once for every picked row, rather than once for the plan.
     #[must_use]
     pub fn per_picked_row(&self, mutation: &Mutation) -> bool {
-        let Some(selection) = &self.selection else { return false };
+        let Some(selection) = &self.selection else {
+            return false;
+        };
         match selection.pairing {
             Pairing::Slots(_) => true,
             Pairing::Every => mutation.reads_row(&selection.row),

@@ -1,7 +1,7 @@
 //! What the submitter of an execution asks for: retries, timeouts, routing, limits.
 //!
-//! Policies travel and are stored as JSON. Unknown members are ignored, absent optional ones are left
-//! out when written.
+//! Policies travel and are stored as JSON. Unknown members are ignored, absent optional ones are
+//! left out when written.
 
 use std::collections::BTreeSet;
 
@@ -47,10 +47,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Reads the policy that a worker sends along with a failure. It is more lenient than the stored
-    /// form: an empty text is no policy; without `max_retries` there are none; a backoff of missing or
-    /// unknown type is a fixed second; an exponential one starts at a second, doubles, and stays under
-    /// a minute where it says nothing else.
+    /// Reads the policy that a worker sends along with a failure. It is more lenient than the
+    /// stored form: an empty text is no policy; without `max_retries` there are none; a backoff of
+    /// missing or unknown type is a fixed second; an exponential one starts at a second, doubles,
+    /// and stays under a minute where it says nothing else.
     ///
     /// # Errors
     /// When the text is no JSON object of this shape, or its multiplier is not finite.
@@ -102,12 +102,10 @@ impl WireBackoff {
                     jitter: self.jitter.unwrap_or(false),
                 })
             }
-            Some("fixed") => Ok(BackoffStrategy::Fixed {
-                delay_ms: self.delay_ms.unwrap_or(DEFAULT_DELAY_MS),
-            }),
-            Some(_) | None => Ok(BackoffStrategy::Fixed {
-                delay_ms: DEFAULT_DELAY_MS,
-            }),
+            Some("fixed") => {
+                Ok(BackoffStrategy::Fixed { delay_ms: self.delay_ms.unwrap_or(DEFAULT_DELAY_MS) })
+            }
+            Some(_) | None => Ok(BackoffStrategy::Fixed { delay_ms: DEFAULT_DELAY_MS }),
         }
     }
 }
@@ -129,8 +127,8 @@ pub enum BackoffStrategy {
         max_delay_ms: u64,
         /// The factor from one pause to the next.
         multiplier: f64,
-        /// Whether each pause is shortened at random, so that executions that failed together do not
-        /// come back together.
+        /// Whether each pause is shortened at random, so that executions that failed together do
+        /// not come back together.
         #[serde(default)]
         jitter: bool,
     },
@@ -151,8 +149,8 @@ impl BackoffStrategy {
     /// The pause before the next attempt, in milliseconds, after `retries_so_far` retries.
     ///
     /// Exponential: `initial * multiplier ^ retries_so_far`, at most the maximum, truncated. With
-    /// jitter asked for and `jitter` drawn from 0 to 1, the pause is scaled by `0.5 + 0.5 * jitter`; a
-    /// draw outside that range counts as its nearest end. A multiplier that is not a
+    /// jitter asked for and `jitter` drawn from 0 to 1, the pause is scaled by `0.5 + 0.5 *
+    /// jitter`; a draw outside that range counts as its nearest end. A multiplier that is not a
     /// number gives the maximum.
     #[must_use]
     pub fn delay_ms(&self, retries_so_far: u32, jitter: Option<f64>) -> u64 {
@@ -164,7 +162,8 @@ impl BackoffStrategy {
                 multiplier,
                 jitter: jitter_wanted,
             } => {
-                // `min` also replaces what is not a number; the cast saturates, negative pauses at 0.
+                // `min` also replaces what is not a number; the cast saturates, negative pauses at
+                // 0.
                 let factor = multiplier.powf(f64::from(retries_so_far)).min(f64::MAX);
                 let full = ((initial_delay_ms as f64 * factor) as u64).min(max_delay_ms);
                 match jitter {
@@ -361,19 +360,13 @@ mod tests {
             r#"{"priority":0,"max_reclaim_count":100,"max_replay_count":10,"#,
             r#""budget_ids":[],"max_signals_per_execution":10000}"#,
         );
-        assert_eq!(
-            serde_json::to_string(&ExecutionPolicy::default()).unwrap(),
-            execution
-        );
+        assert_eq!(serde_json::to_string(&ExecutionPolicy::default()).unwrap(), execution);
         assert_eq!(parse::<ExecutionPolicy>("{}"), ExecutionPolicy::default());
         let retry = concat!(
             r#"{"max_retries":3,"backoff":{"type":"exponential","initial_delay_ms":1000,"#,
             r#""max_delay_ms":60000,"multiplier":2.0,"jitter":false},"retryable_categories":[]}"#,
         );
-        assert_eq!(
-            serde_json::to_string(&RetryPolicy::default()).unwrap(),
-            retry
-        );
+        assert_eq!(serde_json::to_string(&RetryPolicy::default()).unwrap(), retry);
         assert_eq!(parse::<RetryPolicy>("{}"), RetryPolicy::default());
         assert_eq!(parse::<RetryPolicy>(retry), RetryPolicy::default());
         let forms = [
@@ -433,43 +426,26 @@ mod tests {
             r#"{"durability_mode":"durable","retention_maxlen":9,"retention_ttl_ms":10},"#,
             r#""max_signals_per_execution":11}"#,
         );
-        assert_eq!(
-            serde_json::to_string(&parse::<ExecutionPolicy>(json)).unwrap(),
-            json
-        );
+        assert_eq!(serde_json::to_string(&parse::<ExecutionPolicy>(json)).unwrap(), json);
     }
 
     #[test]
     fn pauses_grow_to_their_maximum() {
         let fixed = BackoffStrategy::Fixed { delay_ms: 500 };
-        assert_eq!(
-            (fixed.delay_ms(0, None), fixed.delay_ms(9, Some(0.0))),
-            (500, 500)
-        );
+        assert_eq!((fixed.delay_ms(0, None), fixed.delay_ms(9, Some(0.0))), (500, 500));
         let pauses = |strategy: BackoffStrategy| -> Vec<u64> {
-            [0, 1, 2, 5, 6, u32::MAX]
-                .map(|n| strategy.delay_ms(n, None))
-                .to_vec()
+            [0, 1, 2, 5, 6, u32::MAX].map(|n| strategy.delay_ms(n, None)).to_vec()
         };
         assert_eq!(
             pauses(BackoffStrategy::default()),
             [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]
         );
-        assert_eq!(
-            pauses(exponential(100, 1_000, 1.5, false)),
-            [100, 150, 225, 759, 1_000, 1_000]
-        );
+        assert_eq!(pauses(exponential(100, 1_000, 1.5, false)), [100, 150, 225, 759, 1_000, 1_000]);
         assert_eq!(pauses(exponential(0, 1_000, 2.0, false)), [0; 6]);
-        assert_eq!(
-            pauses(exponential(10, 1_000, -2.0, false)),
-            [10, 0, 40, 0, 640, 0]
-        );
+        assert_eq!(pauses(exponential(10, 1_000, -2.0, false)), [10, 0, 40, 0, 640, 0]);
         assert_eq!(pauses(exponential(10, 5, 2.0, false)), [5; 6]);
         assert_eq!(exponential(1, 7, f64::NAN, false).delay_ms(1, None), 7);
-        assert_eq!(
-            exponential(1, u64::MAX, f64::INFINITY, false).delay_ms(1, None),
-            u64::MAX
-        );
+        assert_eq!(exponential(1, u64::MAX, f64::INFINITY, false).delay_ms(1, None), u64::MAX);
     }
 
     #[test]
@@ -486,10 +462,7 @@ mod tests {
         ] {
             assert_eq!(wanted.delay_ms(0, draw), expected, "{draw:?}");
         }
-        assert_eq!(
-            exponential(1_000, 60_000, 2.0, false).delay_ms(0, Some(0.0)),
-            1_000
-        );
+        assert_eq!(exponential(1_000, 60_000, 2.0, false).delay_ms(0, Some(0.0)), 1_000);
     }
 
     #[test]
@@ -497,60 +470,28 @@ mod tests {
         let fixed = |delay_ms| BackoffStrategy::Fixed { delay_ms };
         let cases = [
             ("{}", 0, fixed(1_000)),
+            (r#"{"max_retries":null,"backoff":null,"more":1}"#, 0, fixed(1_000)),
+            (r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#, 3, fixed(500)),
+            (r#"{"max_retries":1,"backoff":{"type":"fixed"}}"#, 1, fixed(1_000)),
+            (r#"{"max_retries":1,"backoff":{"delay_ms":500}}"#, 1, fixed(1_000)),
+            (r#"{"max_retries":1,"backoff":{"type":"odd","delay_ms":500}}"#, 1, fixed(1_000)),
+            (r#"{"backoff":{"type":"exponential"}}"#, 0, exponential(1_000, 60_000, 2.0, false)),
             (
-                r#"{"max_retries":null,"backoff":null,"more":1}"#,
-                0,
-                fixed(1_000),
-            ),
-            (
-                r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#,
-                3,
-                fixed(500),
-            ),
-            (
-                r#"{"max_retries":1,"backoff":{"type":"fixed"}}"#,
-                1,
-                fixed(1_000),
-            ),
-            (
-                r#"{"max_retries":1,"backoff":{"delay_ms":500}}"#,
-                1,
-                fixed(1_000),
-            ),
-            (
-                r#"{"max_retries":1,"backoff":{"type":"odd","delay_ms":500}}"#,
-                1,
-                fixed(1_000),
-            ),
-            (
-                r#"{"backoff":{"type":"exponential"}}"#,
-                0,
-                exponential(1_000, 60_000, 2.0, false),
-            ),
-            (
-                r#"{"backoff":{"type":"exponential","initial_delay_ms":5,"multiplier":3,"jitter":true}}"#,
+                concat!(
+                    r#"{"backoff":{"type":"exponential","initial_delay_ms":5,"#,
+                    r#""multiplier":3,"jitter":true}}"#,
+                ),
                 0,
                 exponential(5, 60_000, 3.0, true),
             ),
         ];
         assert_eq!(RetryPolicy::from_wire_json(""), Ok(None));
         for (text, max_retries, backoff) in cases {
-            let expected = RetryPolicy {
-                max_retries,
-                backoff,
-                retryable_categories: Vec::new(),
-            };
-            assert_eq!(
-                RetryPolicy::from_wire_json(text),
-                Ok(Some(expected)),
-                "{text}"
-            );
+            let expected = RetryPolicy { max_retries, backoff, retryable_categories: Vec::new() };
+            assert_eq!(RetryPolicy::from_wire_json(text), Ok(Some(expected)), "{text}");
         }
         let stored = serde_json::to_string(&RetryPolicy::default()).unwrap();
-        assert_eq!(
-            RetryPolicy::from_wire_json(&stored),
-            Ok(Some(RetryPolicy::default()))
-        );
+        assert_eq!(RetryPolicy::from_wire_json(&stored), Ok(Some(RetryPolicy::default())));
     }
 
     #[test]

@@ -1,1 +1,25 @@
-//! stub
+//! Every rule of the system, once.
+//!
+//! One file per topic, one small decision per operation. A rule reads arguments, facts and
+//! [`crate::ctx::Ctx`], and answers with a plan or a refusal; it never knows which database runs the
+//! plan. What two operations share (the fence, the way a state is written, the events) is a value in
+//! a file of its own.
+
+pub mod claim;
+pub mod create;
+pub mod delay;
+pub mod expire;
+pub mod fail;
+pub mod fence;
+pub mod finish;
+pub mod handle;
+pub mod input;
+pub mod key;
+pub mod lease;
+pub mod listing;
+pub mod outbox;
+pub mod premise;
+pub mod read;
+pub mod scan;
+pub mod status;
+pub mod tags;

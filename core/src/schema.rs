@@ -201,7 +201,7 @@ impl<T: Storable> Col<Option<T>> {
 impl Col<i64> {
     /// `column := column + delta`; commutes with itself.
     #[must_use]
-    pub fn add(self, delta: i64) -> (ColumnRef, Assign) {
+    pub fn grow(self, delta: i64) -> (ColumnRef, Assign) {
         (self.column(), Assign::Add(delta.into_expr()))
     }
 }
@@ -209,7 +209,7 @@ impl Col<i64> {
 impl Col<i32> {
     /// `column := column + delta`; commutes with itself.
     #[must_use]
-    pub fn add(self, delta: i32) -> (ColumnRef, Assign) {
+    pub fn grow(self, delta: i32) -> (ColumnRef, Assign) {
         (self.column(), Assign::Add(delta.into_expr()))
     }
 }

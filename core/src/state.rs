@@ -760,25 +760,13 @@ mod tests {
             for spelling in &spellings {
                 assert_eq!(S::parse(spelling), Some(variant), "{}: {spelling}", S::NAME);
                 let other = owners.insert(*spelling, variant);
-                assert_eq!(
-                    other,
-                    None,
-                    "{}: {spelling} belongs to two variants",
-                    S::NAME
-                );
+                assert_eq!(other, None, "{}: {spelling} belongs to two variants", S::NAME);
             }
             let json = serde_json::to_value(variant).unwrap();
-            assert_eq!(
-                json,
-                variant.as_str(),
-                "{}: the JSON form is canonical",
-                S::NAME
-            );
+            assert_eq!(json, variant.as_str(), "{}: the JSON form is canonical", S::NAME);
             assert_eq!(serde_json::from_value::<S>(json).unwrap(), variant);
             aliases.extend(
-                spellings[1..]
-                    .iter()
-                    .map(|alias| format!("{alias:?}={}", variant.as_str())),
+                spellings[1..].iter().map(|alias| format!("{alias:?}={}", variant.as_str())),
             );
         }
         assert_eq!(S::parse("no such word"), None);
@@ -836,28 +824,18 @@ mod tests {
         assert_eq!(PublicState::RateLimited.to_string(), "rate_limited");
         assert_eq!(PublicState::Completed.as_str(), "completed");
         assert_eq!(AttemptState::RunningAttempt.as_str(), "running_attempt");
-        assert_eq!(
-            OperatorEventType::FlowCancelRequested.as_str(),
-            "flow_cancel_requested"
-        );
+        assert_eq!(OperatorEventType::FlowCancelRequested.as_str(), "flow_cancel_requested");
     }
 
     #[test]
     fn terminal_means_ended() {
-        let ended: Vec<_> = LifecyclePhase::iter()
-            .filter(|phase| phase.is_terminal())
-            .collect();
+        let ended: Vec<_> = LifecyclePhase::iter().filter(|phase| phase.is_terminal()).collect();
         assert_eq!(ended, [LifecyclePhase::Terminal, LifecyclePhase::Cancelled]);
-        let running: Vec<_> = AttemptLifecycle::iter()
-            .filter(|state| !state.is_terminal())
-            .collect();
+        let running: Vec<_> =
+            AttemptLifecycle::iter().filter(|state| !state.is_terminal()).collect();
         assert_eq!(
             running,
-            [
-                AttemptLifecycle::Created,
-                AttemptLifecycle::Started,
-                AttemptLifecycle::Suspended
-            ]
+            [AttemptLifecycle::Created, AttemptLifecycle::Started, AttemptLifecycle::Suspended]
         );
         for outcome in AttemptOutcome::iter() {
             let execution = outcome.terminal_outcome();
@@ -883,13 +861,7 @@ mod tests {
         ("runnable", "blocked_by_operator", "*", "*", "waiting"),
         ("runnable", "not_applicable", "*", "*", "waiting"),
         ("runnable", "not_eligible_until_time", "*", "*", "delayed"),
-        (
-            "runnable",
-            "blocked_by_dependencies",
-            "*",
-            "*",
-            "waiting_children",
-        ),
+        ("runnable", "blocked_by_dependencies", "*", "*", "waiting_children"),
         ("runnable", "blocked_by_budget", "*", "*", "rate_limited"),
         ("runnable", "blocked_by_quota", "*", "*", "rate_limited"),
         ("submitted", "*", "*", "*", "waiting"),

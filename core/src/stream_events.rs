@@ -1,1 +1,299 @@
-//! stub
+//! What the event subscriptions deliver.
+
+use std::pin::Pin;
+
+use futures_core::Stream;
+
+use crate::engine_error::EngineError;
+use crate::stream_subscribe::StreamCursor;
+use crate::types::{ExecutionId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId};
+
+/// Lease events as they happen.
+pub type LeaseHistorySubscription =
+    Pin<Box<dyn Stream<Item = Result<LeaseHistoryEvent, EngineError>> + Send>>;
+
+/// Finished executions as they finish.
+pub type CompletionSubscription =
+    Pin<Box<dyn Stream<Item = Result<CompletionEvent, EngineError>> + Send>>;
+
+/// Signals as they are delivered.
+pub type SignalDeliverySubscription =
+    Pin<Box<dyn Stream<Item = Result<SignalDeliveryEvent, EngineError>> + Send>>;
+
+/// Instance tags as they are set and cleared.
+pub type InstanceTagSubscription =
+    Pin<Box<dyn Stream<Item = Result<InstanceTagEvent, EngineError>> + Send>>;
+
+/// One thing that happened to a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseHistoryEvent {
+    /// A worker took a lease.
+    Acquired {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The leased execution.
+        execution_id: ExecutionId,
+        /// The lease, where recorded.
+        lease_id: Option<LeaseId>,
+        /// The holder, where recorded.
+        worker_instance_id: Option<WorkerInstanceId>,
+        /// When.
+        at: TimestampMs,
+    },
+    /// The holder pushed the expiry out.
+    Renewed {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The leased execution.
+        execution_id: ExecutionId,
+        /// The lease, where recorded.
+        lease_id: Option<LeaseId>,
+        /// The holder, where recorded.
+        worker_instance_id: Option<WorkerInstanceId>,
+        /// When.
+        at: TimestampMs,
+    },
+    /// The lease ran out.
+    Expired {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The execution that was leased.
+        execution_id: ExecutionId,
+        /// The lease, where recorded.
+        lease_id: Option<LeaseId>,
+        /// Who held it, where recorded.
+        prev_owner: Option<WorkerInstanceId>,
+        /// When.
+        at: TimestampMs,
+    },
+    /// Another worker took over a lost execution.
+    Reclaimed {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The new lease, where recorded.
+        new_lease_id: Option<LeaseId>,
+        /// Its holder, where recorded.
+        new_owner: Option<WorkerInstanceId>,
+        /// When.
+        at: TimestampMs,
+    },
+    /// The lease was given up or taken away.
+    Revoked {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The execution that was leased.
+        execution_id: ExecutionId,
+        /// The lease, where recorded.
+        lease_id: Option<LeaseId>,
+        /// Who ended it.
+        revoked_by: String,
+        /// When.
+        at: TimestampMs,
+    },
+}
+
+impl LeaseHistoryEvent {
+    /// Where a subscription continues after this event.
+    #[must_use]
+    pub const fn cursor(&self) -> &StreamCursor {
+        match self {
+            Self::Acquired { cursor, .. }
+            | Self::Renewed { cursor, .. }
+            | Self::Expired { cursor, .. }
+            | Self::Reclaimed { cursor, .. }
+            | Self::Revoked { cursor, .. } => cursor,
+        }
+    }
+
+    /// The execution.
+    #[must_use]
+    pub const fn execution_id(&self) -> &ExecutionId {
+        match self {
+            Self::Acquired { execution_id, .. }
+            | Self::Renewed { execution_id, .. }
+            | Self::Expired { execution_id, .. }
+            | Self::Reclaimed { execution_id, .. }
+            | Self::Revoked { execution_id, .. } => execution_id,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> TimestampMs {
+        match self {
+            Self::Acquired { at, .. }
+            | Self::Renewed { at, .. }
+            | Self::Expired { at, .. }
+            | Self::Reclaimed { at, .. }
+            | Self::Revoked { at, .. } => *at,
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CompletionOutcome {
+    /// It succeeded: `success`.
+    Success,
+    /// It failed for good: `failure`.
+    Failure,
+    /// It was cancelled: `cancelled`.
+    Cancelled,
+    /// Any other recorded text.
+    Other(String),
+}
+
+impl CompletionOutcome {
+    /// Reads the recorded text; every text is an outcome.
+    #[must_use]
+    pub fn from_wire(text: &str) -> Self {
+        match text {
+            "success" => Self::Success,
+            "failure" => Self::Failure,
+            "cancelled" => Self::Cancelled,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// An execution ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CompletionEvent {
+    /// Where a subscription continues after this event.
+    pub cursor: StreamCursor,
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// How it ended.
+    pub outcome: CompletionOutcome,
+    /// When.
+    pub at: TimestampMs,
+}
+
+impl CompletionEvent {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        cursor: StreamCursor,
+        execution_id: ExecutionId,
+        outcome: CompletionOutcome,
+        at: TimestampMs,
+    ) -> Self {
+        Self { cursor, execution_id, outcome, at }
+    }
+}
+
+/// What a delivered signal did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignalDeliveryEffect {
+    /// It completed the condition: `satisfied`.
+    Satisfied,
+    /// It is kept for a condition that still waits: `buffered`.
+    Buffered,
+    /// It repeated an earlier one: `deduped`.
+    Deduped,
+    /// Any other recorded text.
+    Other(String),
+}
+
+impl SignalDeliveryEffect {
+    /// Reads the recorded text; every text is an effect.
+    #[must_use]
+    pub fn from_wire(text: &str) -> Self {
+        match text {
+            "satisfied" => Self::Satisfied,
+            "buffered" => Self::Buffered,
+            "deduped" => Self::Deduped,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// A signal was delivered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SignalDeliveryEvent {
+    /// Where a subscription continues after this event.
+    pub cursor: StreamCursor,
+    /// The execution that it reached.
+    pub execution_id: ExecutionId,
+    /// The signal.
+    pub signal_id: SignalId,
+    /// The waitpoint where it arrived, where recorded.
+    pub waitpoint_id: Option<WaitpointId>,
+    /// Who sent it, where recorded.
+    pub source_identity: Option<String>,
+    /// What it did.
+    pub effect: SignalDeliveryEffect,
+    /// When.
+    pub at: TimestampMs,
+}
+
+impl SignalDeliveryEvent {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        cursor: StreamCursor,
+        execution_id: ExecutionId,
+        signal_id: SignalId,
+        waitpoint_id: Option<WaitpointId>,
+        source_identity: Option<String>,
+        effect: SignalDeliveryEffect,
+        at: TimestampMs,
+    ) -> Self {
+        Self { cursor, execution_id, signal_id, waitpoint_id, source_identity, effect, at }
+    }
+}
+
+/// An execution's instance tag changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InstanceTagEvent {
+    /// The tag was set.
+    Attached {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The tag.
+        tag: String,
+        /// When.
+        at: TimestampMs,
+    },
+    /// The tag was cleared.
+    Cleared {
+        /// Where a subscription continues after this event.
+        cursor: StreamCursor,
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The tag.
+        tag: String,
+        /// When.
+        at: TimestampMs,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_text_is_read() {
+        assert_eq!(CompletionOutcome::from_wire("success"), CompletionOutcome::Success);
+        assert_eq!(CompletionOutcome::from_wire("failure"), CompletionOutcome::Failure);
+        assert_eq!(CompletionOutcome::from_wire("cancelled"), CompletionOutcome::Cancelled);
+        assert_eq!(
+            CompletionOutcome::from_wire("expired"),
+            CompletionOutcome::Other("expired".to_owned())
+        );
+        assert_eq!(SignalDeliveryEffect::from_wire("satisfied"), SignalDeliveryEffect::Satisfied);
+        assert_eq!(SignalDeliveryEffect::from_wire("buffered"), SignalDeliveryEffect::Buffered);
+        assert_eq!(SignalDeliveryEffect::from_wire("deduped"), SignalDeliveryEffect::Deduped);
+        assert_eq!(SignalDeliveryEffect::from_wire(""), SignalDeliveryEffect::Other(String::new()));
+    }
+}

@@ -134,8 +134,8 @@ pub const LANE_ID_MAX_BYTES: usize = 64;
 
 /// Names a lane: a queue that executions are claimed from.
 ///
-/// [`Self::try_new`] and deserialisation check the name; `new` and `From` take it as it is, for names
-/// that were checked before.
+/// [`Self::try_new`] and deserialisation check the name; `new` and `From` take it as it is, for
+/// names that were checked before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct LaneId(pub String);
@@ -218,11 +218,7 @@ impl ExecutionId {
     /// The id made of a partition and a UUID of any version.
     #[must_use]
     pub fn from_parts(partition: u16, uuid: Uuid) -> Self {
-        Self {
-            partition,
-            uuid,
-            text: format!("{{fp:{partition}}}:{}", uuid.hyphenated()),
-        }
+        Self { partition, uuid, text: format!("{{fp:{partition}}}:{}", uuid.hyphenated()) }
     }
 
     /// The id `uuid` in the partition of `flow`.
@@ -238,8 +234,8 @@ impl ExecutionId {
     }
 
     /// Reads `{fp:<N>}:<uuid>`. N is any number that fits 16 bits, leading zeros and a plus sign
-    /// included; the UUID may have any usual spelling. The result holds the canonical spelling. N is
-    /// not compared with any partition count.
+    /// included; the UUID may have any usual spelling. The result holds the canonical spelling. N
+    /// is not compared with any partition count.
     ///
     /// # Errors
     /// The first broken part, in the order of [`ExecutionIdParseError`]'s variants.
@@ -311,7 +307,8 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// Counts the leases of an execution. It only grows; a holder of a lower epoch has lost its lease.
+    /// Counts the leases of an execution. It only grows; a holder of a lower epoch has lost its
+    /// lease.
     LeaseEpoch(u64);
     /// Numbers the attempts of an execution, from zero; always that of the current attempt.
     AttemptIndex(u32);
@@ -475,10 +472,7 @@ mod tests {
         assert_eq!(id, WorkerId::new("w 1".to_owned()));
         assert_eq!(id.to_string(), "w 1");
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"w 1\"");
-        assert_eq!(
-            serde_json::from_str::<WorkerId>("\"\"").unwrap().as_str(),
-            ""
-        );
+        assert_eq!(serde_json::from_str::<WorkerId>("\"\"").unwrap().as_str(), "");
     }
 
     #[test]
@@ -498,16 +492,8 @@ mod tests {
         ];
         for (text, expected) in cases {
             let json = serde_json::to_string(&text).unwrap();
-            assert_eq!(
-                LaneId::try_new(text.clone()).map(|_| ()),
-                expected,
-                "{text:?}"
-            );
-            assert_eq!(
-                serde_json::from_str::<LaneId>(&json).is_ok(),
-                expected.is_ok(),
-                "{text:?}"
-            );
+            assert_eq!(LaneId::try_new(text.clone()).map(|_| ()), expected, "{text:?}");
+            assert_eq!(serde_json::from_str::<LaneId>(&json).is_ok(), expected.is_ok(), "{text:?}");
             assert_eq!(LaneId::new(text.clone()).as_str(), text);
         }
     }
@@ -529,12 +515,7 @@ mod tests {
             assert_eq!((id.partition(), id.uuid().to_string().as_str()), (7, UUID));
             assert_eq!(id, ExecutionId::from_parts(7, id.uuid()));
         }
-        assert_eq!(
-            ExecutionId::parse(&format!("{{fp:65535}}:{UUID}"))
-                .unwrap()
-                .partition(),
-            65535
-        );
+        assert_eq!(ExecutionId::parse(&format!("{{fp:65535}}:{UUID}")).unwrap().partition(), 65535);
     }
 
     #[test]
@@ -545,10 +526,7 @@ mod tests {
         }
         for index in ["", "65536", "xx", "-1", "-0", " 7", "7 "] {
             let text = format!("{{fp:{index}}}:not-a-uuid");
-            assert_eq!(
-                ExecutionId::parse(&text),
-                Err(InvalidPartitionIndex(index.to_owned()))
-            );
+            assert_eq!(ExecutionId::parse(&text), Err(InvalidPartitionIndex(index.to_owned())));
         }
         let refused = Err(InvalidUuid("not-a-uuid".to_owned()));
         assert_eq!(ExecutionId::parse("{fp:0}:not-a-uuid"), refused);
@@ -562,10 +540,7 @@ mod tests {
             &PartitionConfig::default(),
             Uuid::nil(),
         );
-        assert_eq!(
-            id.to_string(),
-            "{fp:86}:00000000-0000-0000-0000-000000000000"
-        );
+        assert_eq!(id.to_string(), "{fp:86}:00000000-0000-0000-0000-000000000000");
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<ExecutionId>(&json).unwrap(), id);
@@ -581,10 +556,7 @@ mod tests {
         assert_eq!(LeaseEpoch(u64::MAX).next(), LeaseEpoch(u64::MAX));
         assert_eq!(AttemptIndex::new(0).next().to_string(), "1");
         assert_eq!(AttemptIndex(u32::MAX).next(), AttemptIndex(u32::MAX));
-        assert_eq!(
-            serde_json::to_string(&TimestampMs::from_millis(-5)).unwrap(),
-            "-5"
-        );
+        assert_eq!(serde_json::to_string(&TimestampMs::from_millis(-5)).unwrap(), "-5");
     }
 
     #[test]
@@ -609,14 +581,8 @@ mod tests {
     fn tokens_hide_their_secret() {
         let token = WaitpointToken::new("kid1:c0ffee");
         assert_eq!(token.to_string(), "kid1:<REDACTED:len=6>");
-        assert_eq!(
-            format!("{token:?}"),
-            "WaitpointToken(kid1:<REDACTED:len=6>)"
-        );
-        assert_eq!(
-            WaitpointToken::from("k:a:b").to_string(),
-            "k:<REDACTED:len=3>"
-        );
+        assert_eq!(format!("{token:?}"), "WaitpointToken(kid1:<REDACTED:len=6>)");
+        assert_eq!(WaitpointToken::from("k:a:b").to_string(), "k:<REDACTED:len=3>");
         for malformed in ["", ":", "secret", ":secret", "secret:"] {
             let token = WaitpointToken::new(malformed);
             assert_eq!(token.to_string(), "<REDACTED:malformed>");

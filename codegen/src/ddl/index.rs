@@ -30,10 +30,7 @@ pub(super) fn index_trees(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Tr
     let numbered = numbers_rows(dialect, table);
     if numbered {
         let mut unique = key(table);
-        unique
-            .unique()
-            .name(format!("{}_key", table.name))
-            .table(table.name);
+        unique.unique().name(format!("{}_key", table.name)).table(table.name);
         trees.push(Tree::CreateIndex(unique));
     }
     for index in table.indexes {
@@ -74,18 +71,10 @@ fn index_predicate(
     only: &Predicate,
 ) -> Result<Condition, RenderError> {
     let mut scope = Constants { broken: false };
-    let condition = Scalars {
-        dialect,
-        scope: &mut scope,
-        subject: None,
-    }
-    .predicate(only);
+    let condition = Scalars { dialect, scope: &mut scope, subject: None }.predicate(only);
     if scope.broken {
         let what = format!("a value that varies in the predicate of {}", index.name);
-        return Err(RenderError::Unsupported {
-            dialect: dialect.name(),
-            what,
-        });
+        return Err(RenderError::Unsupported { dialect: dialect.name(), what });
     }
     Ok(condition)
 }

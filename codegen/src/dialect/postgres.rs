@@ -74,10 +74,7 @@ impl Dialect for Postgres {
 
     fn json_text(&self, column: Expr, keys: &[Name]) -> Expr {
         let mut outer = column;
-        let (last, path) = match keys.split_last() {
-            Some(parts) => parts,
-            None => return outer,
-        };
+        let Some((last, path)) = keys.split_last() else { return outer };
         for key in path {
             outer = operator(outer, "->", constant(key));
         }
@@ -92,13 +89,10 @@ impl Dialect for Postgres {
         let inner = operator(object.clone(), "->", constant(member));
         let kind = Func::cust("jsonb_typeof").arg(inner.clone());
         let present = Expr::from(kind).eq(constant("object"));
-        let base = CaseStatement::new()
-            .case(present, inner)
-            .finally(constant("{}").cast_as("jsonb"));
+        let base =
+            CaseStatement::new().case(present, inner).finally(constant("{}").cast_as("jsonb"));
         let merged = operator(Expr::Case(Box::new(base)), "||", members);
-        let object_of = Func::cust("jsonb_build_object")
-            .arg(constant(member))
-            .arg(merged);
+        let object_of = Func::cust("jsonb_build_object").arg(constant(member)).arg(merged);
         operator(object, "||", object_of.into())
     }
 

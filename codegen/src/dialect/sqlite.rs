@@ -75,9 +75,7 @@ impl Dialect for Sqlite {
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {
         let mut offered = Query::select();
-        offered
-            .column("value")
-            .from_function(Func::cust("json_each").arg(by), "offered");
+        offered.column("value").from_function(Func::cust("json_each").arg(by), "offered");
         let mut missing = Query::select();
         missing
             .column(("required", "value"))
@@ -115,10 +113,7 @@ impl Dialect for Sqlite {
         _: &mut TableCreateStatement,
         _: &'static str,
     ) -> Result<(), RenderError> {
-        Err(RenderError::Unsupported {
-            dialect: self.name(),
-            what: "partitions".to_owned(),
-        })
+        Err(RenderError::Unsupported { dialect: self.name(), what: "partitions".to_owned() })
     }
 
     fn text(&self, tree: &TreeRef<'_>) -> String {

@@ -61,22 +61,16 @@ pub fn hmac_verify(
 }
 
 /// The keyed state after kid, colon and message. HMAC defines a key as one block: a longer secret
-/// is hashed first, a shorter one is filled up with zeros. Doing that here leaves no length to refuse.
+/// is hashed first, a shorter one is filled up with zeros. Doing that here leaves no length to
+/// refuse.
 fn mac(secret: &[u8], kid: &str, message: &[u8]) -> HmacSha256 {
     let mut key = Key::<HmacSha256>::default();
     if secret.len() <= key.len() {
-        key.iter_mut()
-            .zip(secret)
-            .for_each(|(slot, byte)| *slot = *byte);
+        key.iter_mut().zip(secret).for_each(|(slot, byte)| *slot = *byte);
     } else {
-        key.iter_mut()
-            .zip(Sha256::digest(secret))
-            .for_each(|(slot, byte)| *slot = byte);
+        key.iter_mut().zip(Sha256::digest(secret)).for_each(|(slot, byte)| *slot = byte);
     }
-    <HmacSha256 as KeyInit>::new(&key)
-        .chain_update(kid)
-        .chain_update(b":")
-        .chain_update(message)
+    <HmacSha256 as KeyInit>::new(&key).chain_update(kid).chain_update(b":").chain_update(message)
 }
 
 #[cfg(test)]
@@ -106,10 +100,7 @@ mod tests {
             let secret = vec![0xaa; length];
             let theirs = <HmacSha256 as KeyInit>::new_from_slice(&secret).unwrap();
             let expected = theirs.chain_update(b"k:m").finalize().into_bytes();
-            assert_eq!(
-                hmac_sign(&secret, "k", b"m"),
-                format!("k:{}", hex::encode(expected))
-            );
+            assert_eq!(hmac_sign(&secret, "k", b"m"), format!("k:{}", hex::encode(expected)));
         }
     }
 
@@ -124,25 +115,17 @@ mod tests {
         assert!(matches!(verify("kid1"), Err(HmacVerifyError::Malformed)));
         assert!(matches!(
             verify("kid2:zz"),
-            Err(HmacVerifyError::WrongKid { expected, actual }) if expected == "kid1" && actual == "kid2"
+            Err(HmacVerifyError::WrongKid { expected, actual })
+                if expected == "kid1" && actual == "kid2"
         ));
         assert!(matches!(verify("kid1:zz"), Err(HmacVerifyError::Malformed)));
-        assert!(matches!(
-            verify("kid1:abc"),
-            Err(HmacVerifyError::Malformed)
-        ));
-        assert!(matches!(
-            verify("kid1:"),
-            Err(HmacVerifyError::SignatureMismatch)
-        ));
+        assert!(matches!(verify("kid1:abc"), Err(HmacVerifyError::Malformed)));
+        assert!(matches!(verify("kid1:"), Err(HmacVerifyError::SignatureMismatch)));
         assert!(matches!(
             verify(&TOKEN[..TOKEN.len() - 2]),
             Err(HmacVerifyError::SignatureMismatch)
         ));
-        assert!(matches!(
-            verify(&format!("{TOKEN}00")),
-            Err(HmacVerifyError::SignatureMismatch)
-        ));
+        assert!(matches!(verify(&format!("{TOKEN}00")), Err(HmacVerifyError::SignatureMismatch)));
         assert!(hmac_verify(b"other", "kid1", MESSAGE, TOKEN).is_err());
         assert!(hmac_verify(&secret(), "kid1", b"other", TOKEN).is_err());
     }

@@ -5,10 +5,8 @@ pub mod hmac;
 /// Whether two byte strings are equal, in a time that depends on their lengths only.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
-    let difference = left
-        .iter()
-        .zip(right)
-        .fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
+    let difference =
+        left.iter().zip(right).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
     left.len() == right.len() && difference == 0
 }
 

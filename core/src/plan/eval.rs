@@ -40,7 +40,9 @@ impl Path {
         if self.keys.is_empty() {
             return stored.clone();
         }
-        let Value::Json(document) = stored else { return Value::Null };
+        let Value::Json(document) = stored else {
+            return Value::Null;
+        };
         let found = self.keys.iter().try_fold(document, |inner, key| inner.get(key.as_ref()));
         match found {
             None | Some(Json::Null) => Value::Null,
@@ -61,10 +63,7 @@ impl Expr {
             Expr::Slot(..) | Expr::Null(_) => Value::Null,
             Expr::Const(text) => Value::Text(text.to_string()),
             Expr::Held(row, path) => held.read(row, path),
-            Expr::Plus(left, right) => match (left.evaluate(held), right.evaluate(held)) {
-                (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(b)),
-                _ => Value::Null,
-            },
+            Expr::Plus(left, right) => left.evaluate(held).plus(&right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
         }
     }
@@ -87,10 +86,7 @@ impl Predicate {
     #[must_use]
     pub fn accepts(&self, row: &Row, held: &Held<'_>) -> bool {
         let stored = |column: &ColumnRef| row.value(*column).unwrap_or(&Value::Null);
-        let is_one = |column: &ColumnRef, names: &[Name]| match stored(column) {
-            Value::Text(text) => names.iter().any(|name| name == text.as_str()),
-            _ => false,
-        };
+        let is_one = |column: &ColumnRef, names: &[Name]| matches!(stored(column), Value::Text(text) if names.iter().any(|name| name == text.as_str()));
         match self {
             Predicate::Always => true,
             Predicate::All(parts) => parts.iter().all(|part| part.accepts(row, held)),
@@ -100,17 +96,18 @@ impl Predicate {
                 .compare(&expr.evaluate(held))
                 .is_some_and(|ordering| compare.accepts(ordering)),
             Predicate::OneOf(column, names) => is_one(column, names),
-            Predicate::NoneOf(column, names) => {
-                !stored(column).is_null() && !is_one(column, names)
-            }
+            Predicate::NoneOf(column, names) => !stored(column).is_null() && !is_one(column, names),
             Predicate::Null(column) => stored(column).is_null(),
             Predicate::NotNull(column) => !stored(column).is_null(),
-            Predicate::Covered(column, expr) => match (stored(column), expr.evaluate(held)) {
-                (Value::TextList(required), Value::TextList(offered)) => {
+            Predicate::Covered(column, expr) => {
+                if let (Value::TextList(required), Value::TextList(offered)) =
+                    (stored(column), expr.evaluate(held))
+                {
                     required.iter().all(|one| offered.contains(one))
+                } else {
+                    false
                 }
-                _ => false,
-            },
+            }
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {
                     match stored(column).compare(&expr.evaluate(held)) {
@@ -134,7 +131,9 @@ impl Assign {
             Assign::Keep(expr) if now.is_null() => expr.evaluate(held),
             Assign::Keep(_) => now.clone(),
             Assign::Add(expr) => now.plus(&expr.evaluate(held)),
-            Assign::Merge { under, members } => merge(now, under.as_deref(), members.evaluate(held)),
+            Assign::Merge { under, members } => {
+                merge(now, under.as_deref(), members.evaluate(held))
+            }
         }
     }
 }
@@ -143,19 +142,20 @@ impl Value {
     /// The sum of two integers; NULL when either is not one. Saturates.
     #[must_use]
     pub fn plus(&self, other: &Value) -> Value {
-        match (self, other) {
-            (Value::Int(a), Value::Int(b)) => Value::Int(a.saturating_add(*b)),
-            _ => Value::Null,
+        if let (Value::Int(a), Value::Int(b)) = (self, other) {
+            Value::Int(a.saturating_add(*b))
+        } else {
+            Value::Null
         }
     }
 }
 
 fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
-    let mut document = match now {
-        Value::Json(Json::Object(document)) => document.clone(),
-        _ => Map::new(),
+    let mut document =
+        if let Value::Json(Json::Object(document)) = now { document.clone() } else { Map::new() };
+    let Value::Json(Json::Object(members)) = members else {
+        return now.clone();
     };
-    let Value::Json(Json::Object(members)) = members else { return now.clone() };
     match under {
         None => document.extend(members),
         Some(name) => {

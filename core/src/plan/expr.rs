@@ -89,9 +89,11 @@ impl Expr {
         match self {
             Expr::Held(held, _) => held == row,
             Expr::Plus(left, right) => left.reads_row(row) || right.reads_row(row),
-            Expr::Value(..) | Expr::Slot(..) | Expr::Const(_) | Expr::Null(_) | Expr::PickedCount => {
-                false
-            }
+            Expr::Value(..)
+            | Expr::Slot(..)
+            | Expr::Const(_)
+            | Expr::Null(_)
+            | Expr::PickedCount => false,
         }
     }
 }

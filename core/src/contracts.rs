@@ -1,2 +1,0 @@
-//! stub
-#[derive(Clone,Debug,PartialEq,Eq)] pub struct EdgeSnapshot;

@@ -1,0 +1,890 @@
+//! Submitting, granting, claiming and reclaiming executions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Handle, stub_handle_fresh, stub_handle_resumed};
+use crate::partition::{Partition, PartitionKey, PartitionKeyParseError};
+use crate::policy::ExecutionPolicy;
+use crate::state::{AttemptType, PublicState};
+use crate::types::{
+    AttemptId, AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, Namespace, TimestampMs,
+    WorkerId, WorkerInstanceId,
+};
+
+/// A new execution.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreateExecutionArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// What kind of work it is.
+    pub execution_kind: String,
+    /// The input, opaque.
+    pub input_payload: Vec<u8>,
+    /// How the input is encoded.
+    #[serde(default)]
+    pub payload_encoding: Option<String>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Who submits it.
+    pub creator_identity: String,
+    /// Repeats with the same key are the same submission.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// Free labels.
+    #[serde(default)]
+    pub tags: HashMap<String, String>,
+    /// Retries, timeouts, routing and limits.
+    #[serde(default)]
+    pub policy: Option<ExecutionPolicy>,
+    /// Not before this instant.
+    #[serde(default)]
+    pub delay_until: Option<TimestampMs>,
+    /// When the whole execution must be over.
+    #[serde(default)]
+    pub execution_deadline_at: Option<TimestampMs>,
+    /// The partition that the execution's id names.
+    pub partition_id: u16,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CreateExecutionResult {
+    /// It is new.
+    Created {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The state that users see.
+        public_state: PublicState,
+    },
+    /// It was there already; nothing changed.
+    Duplicate {
+        /// The execution.
+        execution_id: ExecutionId,
+    },
+}
+
+/// A claim grant to write.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IssueClaimGrantArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The partition.
+    pub partition: Partition,
+    /// A digest of the worker's capabilities.
+    pub capability_hash: Option<String>,
+    /// Why the execution was routed there, as JSON.
+    pub route_snapshot_json: Option<String>,
+    /// Why it was admitted, in words.
+    pub admission_summary: Option<String>,
+    /// The capability tokens that the worker offers.
+    pub worker_capabilities: BTreeSet<String>,
+    /// How long the grant can be spent, in milliseconds.
+    pub grant_ttl_ms: u64,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+impl IssueClaimGrantArgs {
+    /// One parameter per field, in order; what is no parameter stays empty.
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        lane_id: LaneId,
+        worker_id: WorkerId,
+        worker_instance_id: WorkerInstanceId,
+        partition: Partition,
+        worker_capabilities: BTreeSet<String>,
+        grant_ttl_ms: u64,
+        now: TimestampMs,
+    ) -> Self {
+        Self {
+            execution_id,
+            lane_id,
+            worker_id,
+            worker_instance_id,
+            partition,
+            capability_hash: None,
+            route_snapshot_json: None,
+            admission_summary: None,
+            worker_capabilities,
+            grant_ttl_ms,
+            now,
+        }
+    }
+}
+
+/// What became of a claim grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IssueClaimGrantOutcome {
+    /// It is written.
+    Granted {
+        /// The execution.
+        execution_id: ExecutionId,
+    },
+}
+
+/// What became of a claim grant, as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IssueClaimGrantResult {
+    /// It is written.
+    Granted {
+        /// The execution.
+        execution_id: ExecutionId,
+    },
+}
+
+/// Which eligible executions to list.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ScanEligibleArgs {
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The partition.
+    pub partition: Partition,
+    /// The most entries to answer.
+    pub limit: u32,
+}
+
+impl ScanEligibleArgs {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(lane_id: LaneId, partition: Partition, limit: u32) -> Self {
+        Self { lane_id, partition, limit }
+    }
+}
+
+/// An execution that no present worker can run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BlockRouteArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The partition.
+    pub partition: Partition,
+    /// Why, as a code.
+    pub reason_code: String,
+    /// Why, in words.
+    pub reason_detail: String,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+impl BlockRouteArgs {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        lane_id: LaneId,
+        partition: Partition,
+        reason_code: String,
+        reason_detail: String,
+        now: TimestampMs,
+    ) -> Self {
+        Self { execution_id, lane_id, partition, reason_code, reason_detail, now }
+    }
+}
+
+/// What became of a blocked route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockRouteOutcome {
+    /// It no longer counts as eligible.
+    Blocked {
+        /// The execution.
+        execution_id: ExecutionId,
+    },
+    /// The backend refused.
+    LuaRejected {
+        /// What was said.
+        message: String,
+    },
+}
+
+/// Leave to claim one execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimGrant {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The partition, as text.
+    pub partition_key: PartitionKey,
+    /// Names the stored grant.
+    pub grant_key: String,
+    /// When it expires, in Unix milliseconds.
+    pub expires_at_ms: u64,
+}
+
+impl ClaimGrant {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        partition_key: PartitionKey,
+        grant_key: String,
+        expires_at_ms: u64,
+    ) -> Self {
+        Self { execution_id, partition_key, grant_key, expires_at_ms }
+    }
+
+    /// Reads the partition from its text.
+    ///
+    /// # Errors
+    /// When the text names none.
+    pub fn partition(&self) -> Result<Partition, PartitionKeyParseError> {
+        self.partition_key.parse()
+    }
+}
+
+/// Leave to continue a resumed execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResumeGrant {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The partition, as text.
+    pub partition_key: PartitionKey,
+    /// Names the stored grant.
+    pub grant_key: String,
+    /// When it expires, in Unix milliseconds.
+    pub expires_at_ms: u64,
+    /// The lane.
+    pub lane_id: LaneId,
+}
+
+impl ResumeGrant {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        partition_key: PartitionKey,
+        grant_key: String,
+        expires_at_ms: u64,
+        lane_id: LaneId,
+    ) -> Self {
+        Self { execution_id, partition_key, grant_key, expires_at_ms, lane_id }
+    }
+
+    /// Reads the partition from its text.
+    ///
+    /// # Errors
+    /// When the text names none.
+    pub fn partition(&self) -> Result<Partition, PartitionKeyParseError> {
+        self.partition_key.parse()
+    }
+}
+
+/// Leave to take over an execution whose worker was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReclaimGrant {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The partition, as text.
+    pub partition_key: PartitionKey,
+    /// Names the stored grant.
+    pub grant_key: String,
+    /// When it expires, in Unix milliseconds.
+    pub expires_at_ms: u64,
+    /// The lane.
+    pub lane_id: LaneId,
+}
+
+impl ReclaimGrant {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        partition_key: PartitionKey,
+        grant_key: String,
+        expires_at_ms: u64,
+        lane_id: LaneId,
+    ) -> Self {
+        Self { execution_id, partition_key, grant_key, expires_at_ms, lane_id }
+    }
+
+    /// Reads the partition from its text.
+    ///
+    /// # Errors
+    /// When the text names none.
+    pub fn partition(&self) -> Result<Partition, PartitionKeyParseError> {
+        self.partition_key.parse()
+    }
+}
+
+/// A claim grant to spend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClaimExecutionArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// How long the lease lasts without renewal, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The attempt's id.
+    pub attempt_id: AttemptId,
+    /// The attempt number that the claim opens.
+    pub expected_attempt_index: AttemptIndex,
+    /// The attempt's policy, as JSON.
+    #[serde(default)]
+    pub attempt_policy_json: String,
+    /// How long the attempt may take, in milliseconds.
+    #[serde(default)]
+    pub attempt_timeout_ms: Option<u64>,
+    /// When the whole execution must be over.
+    #[serde(default)]
+    pub execution_deadline_at: Option<i64>,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+impl ClaimExecutionArgs {
+    /// One parameter per field, in order.
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        worker_id: WorkerId,
+        worker_instance_id: WorkerInstanceId,
+        lane_id: LaneId,
+        lease_id: LeaseId,
+        lease_ttl_ms: u64,
+        attempt_id: AttemptId,
+        expected_attempt_index: AttemptIndex,
+        attempt_policy_json: String,
+        attempt_timeout_ms: Option<u64>,
+        execution_deadline_at: Option<i64>,
+        now: TimestampMs,
+    ) -> Self {
+        Self {
+            execution_id,
+            worker_id,
+            worker_instance_id,
+            lane_id,
+            lease_id,
+            lease_ttl_ms,
+            attempt_id,
+            expected_attempt_index,
+            attempt_policy_json,
+            attempt_timeout_ms,
+            execution_deadline_at,
+            now,
+        }
+    }
+}
+
+/// An execution that the worker now holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClaimedExecution {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The lease's epoch.
+    pub lease_epoch: LeaseEpoch,
+    /// The attempt's number, from zero.
+    pub attempt_index: AttemptIndex,
+    /// The attempt's id.
+    pub attempt_id: AttemptId,
+    /// Why there is this attempt.
+    pub attempt_type: AttemptType,
+    /// When the lease ends without renewal.
+    pub lease_expires_at: TimestampMs,
+    /// What the worker shows with every later operation.
+    #[serde(default = "stub_handle_fresh")]
+    pub handle: Handle,
+}
+
+impl ClaimedExecution {
+    /// One parameter per field, in order.
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        lease_id: LeaseId,
+        lease_epoch: LeaseEpoch,
+        attempt_index: AttemptIndex,
+        attempt_id: AttemptId,
+        attempt_type: AttemptType,
+        lease_expires_at: TimestampMs,
+        handle: Handle,
+    ) -> Self {
+        Self {
+            execution_id,
+            lease_id,
+            lease_epoch,
+            attempt_index,
+            attempt_id,
+            attempt_type,
+            lease_expires_at,
+            handle,
+        }
+    }
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ClaimExecutionResult {
+    /// The worker holds the execution.
+    Claimed(ClaimedExecution),
+}
+
+/// A worker that wants something to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClaimForWorkerArgs {
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The capability tokens that the worker offers.
+    pub worker_capabilities: BTreeSet<String>,
+    /// How long the grant can be spent, in milliseconds.
+    pub grant_ttl_ms: u64,
+}
+
+impl ClaimForWorkerArgs {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        lane_id: LaneId,
+        worker_id: WorkerId,
+        worker_instance_id: WorkerInstanceId,
+        worker_capabilities: BTreeSet<String>,
+        grant_ttl_ms: u64,
+    ) -> Self {
+        Self { lane_id, worker_id, worker_instance_id, worker_capabilities, grant_ttl_ms }
+    }
+}
+
+/// What the scheduler found for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimForWorkerOutcome {
+    /// Nothing at present.
+    NoWork,
+    /// This execution may be claimed.
+    Granted(ClaimGrant),
+}
+
+impl ClaimForWorkerOutcome {
+    /// Nothing at present.
+    #[must_use]
+    pub const fn no_work() -> Self {
+        Self::NoWork
+    }
+
+    /// The execution of `grant` may be claimed.
+    #[must_use]
+    pub const fn granted(grant: ClaimGrant) -> Self {
+        Self::Granted(grant)
+    }
+}
+
+/// A claim on an operator's behalf, without a separate grant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IssueGrantAndClaimArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// How long the lease lasts, in milliseconds.
+    pub lease_duration_ms: u64,
+}
+
+impl IssueGrantAndClaimArgs {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(execution_id: ExecutionId, lane_id: LaneId, lease_duration_ms: u64) -> Self {
+        Self { execution_id, lane_id, lease_duration_ms }
+    }
+}
+
+/// The lease that such a claim gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClaimGrantOutcome {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The lease's epoch.
+    pub lease_epoch: LeaseEpoch,
+    /// The attempt's number, from zero.
+    pub attempt_index: AttemptIndex,
+}
+
+impl ClaimGrantOutcome {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        lease_id: LeaseId,
+        lease_epoch: LeaseEpoch,
+        attempt_index: AttemptIndex,
+    ) -> Self {
+        Self { lease_id, lease_epoch, attempt_index }
+    }
+}
+
+/// A claim on an execution whose condition was met.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClaimResumedExecutionArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// How long the lease lasts without renewal, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The number of the latest attempt.
+    pub current_attempt_index: AttemptIndex,
+    /// What is left of the attempt's time, in milliseconds.
+    #[serde(default)]
+    pub remaining_attempt_timeout_ms: Option<u64>,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+/// A resumed execution that the worker now holds: the same attempt, a new lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClaimedResumedExecution {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The lease's epoch.
+    pub lease_epoch: LeaseEpoch,
+    /// The attempt's number, from zero.
+    pub attempt_index: AttemptIndex,
+    /// The attempt's id.
+    pub attempt_id: AttemptId,
+    /// When the lease ends without renewal.
+    pub lease_expires_at: TimestampMs,
+    /// What the worker shows with every later operation.
+    #[serde(default = "stub_handle_resumed")]
+    pub handle: Handle,
+}
+
+impl ClaimedResumedExecution {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        lease_id: LeaseId,
+        lease_epoch: LeaseEpoch,
+        attempt_index: AttemptIndex,
+        attempt_id: AttemptId,
+        lease_expires_at: TimestampMs,
+        handle: Handle,
+    ) -> Self {
+        Self {
+            execution_id,
+            lease_id,
+            lease_epoch,
+            attempt_index,
+            attempt_id,
+            lease_expires_at,
+            handle,
+        }
+    }
+}
+
+/// What became of a claim on a resumed execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClaimResumedExecutionResult {
+    /// The worker holds the execution.
+    Claimed(ClaimedResumedExecution),
+}
+
+/// A reclaim grant to write.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IssueReclaimGrantArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// A digest of the worker's capabilities.
+    #[serde(default)]
+    pub capability_hash: Option<String>,
+    /// How long the grant can be spent, in milliseconds.
+    pub grant_ttl_ms: u64,
+    /// Why the execution was routed there, as JSON.
+    #[serde(default)]
+    pub route_snapshot_json: Option<String>,
+    /// Why it was admitted, in words.
+    #[serde(default)]
+    pub admission_summary: Option<String>,
+    /// The capability tokens that the worker offers.
+    #[serde(default)]
+    pub worker_capabilities: BTreeSet<String>,
+    /// The caller's clock.
+    pub now: TimestampMs,
+}
+
+impl IssueReclaimGrantArgs {
+    /// One parameter per field, in order.
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        worker_id: WorkerId,
+        worker_instance_id: WorkerInstanceId,
+        lane_id: LaneId,
+        capability_hash: Option<String>,
+        grant_ttl_ms: u64,
+        route_snapshot_json: Option<String>,
+        admission_summary: Option<String>,
+        worker_capabilities: BTreeSet<String>,
+        now: TimestampMs,
+    ) -> Self {
+        Self {
+            execution_id,
+            worker_id,
+            worker_instance_id,
+            lane_id,
+            capability_hash,
+            grant_ttl_ms,
+            route_snapshot_json,
+            admission_summary,
+            worker_capabilities,
+            now,
+        }
+    }
+}
+
+/// What became of a reclaim grant, as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IssueReclaimGrantResult {
+    /// It is written.
+    Granted {
+        /// When it expires, in Unix milliseconds.
+        expires_at_ms: TimestampMs,
+    },
+}
+
+/// What became of a reclaim grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IssueReclaimGrantOutcome {
+    /// It is written.
+    Granted(ReclaimGrant),
+    /// The execution is in no state to be reclaimed.
+    NotReclaimable {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Why not, in words.
+        detail: String,
+    },
+    /// It was reclaimed too often.
+    ReclaimCapExceeded {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// How often it was reclaimed already.
+        reclaim_count: u32,
+    },
+}
+
+/// A reclaim grant to spend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReclaimExecutionArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// The running instance of the worker.
+    pub worker_instance_id: WorkerInstanceId,
+    /// The lane.
+    pub lane_id: LaneId,
+    /// A digest of the worker's capabilities.
+    #[serde(default)]
+    pub capability_hash: Option<String>,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// How long the lease lasts without renewal, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The attempt's id.
+    pub attempt_id: AttemptId,
+    /// The attempt's policy, as JSON.
+    #[serde(default)]
+    pub attempt_policy_json: String,
+    /// How often the execution may be reclaimed, where not the policy's number.
+    #[serde(default)]
+    pub max_reclaim_count: Option<u32>,
+    /// The instance that lost the lease.
+    pub old_worker_instance_id: WorkerInstanceId,
+    /// The number of the latest attempt.
+    pub current_attempt_index: AttemptIndex,
+}
+
+impl ReclaimExecutionArgs {
+    /// One parameter per field, in order.
+    #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
+    #[must_use]
+    pub const fn new(
+        execution_id: ExecutionId,
+        worker_id: WorkerId,
+        worker_instance_id: WorkerInstanceId,
+        lane_id: LaneId,
+        capability_hash: Option<String>,
+        lease_id: LeaseId,
+        lease_ttl_ms: u64,
+        attempt_id: AttemptId,
+        attempt_policy_json: String,
+        max_reclaim_count: Option<u32>,
+        old_worker_instance_id: WorkerInstanceId,
+        current_attempt_index: AttemptIndex,
+    ) -> Self {
+        Self {
+            execution_id,
+            worker_id,
+            worker_instance_id,
+            lane_id,
+            capability_hash,
+            lease_id,
+            lease_ttl_ms,
+            attempt_id,
+            attempt_policy_json,
+            max_reclaim_count,
+            old_worker_instance_id,
+            current_attempt_index,
+        }
+    }
+}
+
+/// What became of a reclaim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReclaimExecutionOutcome {
+    /// The worker holds the execution, in a new attempt.
+    Claimed(Handle),
+    /// The execution is in no state to be reclaimed.
+    NotReclaimable {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Why not, in words.
+        detail: String,
+    },
+    /// It was reclaimed too often.
+    ReclaimCapExceeded {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// How often it was reclaimed already.
+        reclaim_count: u32,
+    },
+    /// There is no such grant any more.
+    GrantNotFound {
+        /// The execution.
+        execution_id: ExecutionId,
+    },
+}
+
+/// What became of a reclaim, as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReclaimExecutionResult {
+    /// The worker holds the execution, in a new attempt.
+    Reclaimed {
+        /// The number of the new attempt.
+        new_attempt_index: AttemptIndex,
+        /// The id of the new attempt.
+        new_attempt_id: AttemptId,
+        /// The new lease.
+        new_lease_id: LeaseId,
+        /// The new lease's epoch.
+        new_lease_epoch: LeaseEpoch,
+        /// When the lease ends without renewal.
+        lease_expires_at: TimestampMs,
+    },
+    /// It was reclaimed too often.
+    MaxReclaimsExceeded,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::{BackendTag, HandleKind};
+    use crate::partition::PartitionFamily;
+
+    const ID: &str = "{fp:7}:550e8400-e29b-41d4-a716-446655440000";
+    const UUID: &str = "22222222-2222-4222-8222-222222222222";
+
+    #[test]
+    fn a_submission_needs_only_what_has_no_default() {
+        let args: CreateExecutionArgs = serde_json::from_value(json!({
+            "execution_id": ID, "namespace": "ns", "lane_id": "default",
+            "execution_kind": "k", "input_payload": [1, 2], "priority": 3,
+            "creator_identity": "me", "partition_id": 7, "now": 9,
+        }))
+        .unwrap();
+        assert_eq!(args.payload_encoding, None);
+        assert_eq!(args.idempotency_key, None);
+        assert!(args.tags.is_empty());
+        assert!(args.policy.is_none());
+        assert_eq!(args.delay_until, None);
+        assert_eq!(args.execution_deadline_at, None);
+    }
+
+    #[test]
+    fn a_claim_without_a_handle_gets_the_stub() {
+        let mut text = json!({
+            "execution_id": ID, "lease_id": UUID, "lease_epoch": 1, "attempt_index": 0,
+            "attempt_id": UUID, "attempt_type": "initial", "lease_expires_at": 5,
+        });
+        let fresh: ClaimedExecution = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(fresh.handle.kind, HandleKind::Fresh);
+        assert_eq!(fresh.handle.backend, BackendTag::Valkey);
+        assert!(fresh.handle.opaque.as_bytes().is_empty());
+        text.as_object_mut().unwrap().remove("attempt_type");
+        let resumed: ClaimedResumedExecution = serde_json::from_value(text).unwrap();
+        assert_eq!(resumed.handle.kind, HandleKind::Resumed);
+    }
+
+    #[test]
+    fn a_grant_knows_its_partition() {
+        let partition = Partition { family: PartitionFamily::Flow, index: 7 };
+        let id = ExecutionId::parse(ID).unwrap();
+        let grant = ClaimGrant::new(id, partition.into(), "g".to_owned(), 1);
+        assert_eq!(grant.partition(), Ok(partition));
+    }
+}

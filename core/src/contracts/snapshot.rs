@@ -1,0 +1,842 @@
+//! What reads and listings answer with.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::EdgeGroupSnapshot;
+use crate::state::{AttemptOutcome, PublicState, StateVector};
+use crate::types::{
+    AttemptId, AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, LeaseEpoch, LeaseId, Namespace,
+    TimestampMs, WaitpointId, WorkerId, WorkerInstanceId,
+};
+
+/// Everything that operators read about one execution.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExecutionInfo {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The tenant that it belongs to.
+    pub namespace: String,
+    /// The lane that it is claimed from.
+    pub lane_id: String,
+    /// Higher goes first.
+    pub priority: i32,
+    /// What kind of work it is, as the submitter names it.
+    pub execution_kind: String,
+    /// Its state in every dimension.
+    pub state_vector: StateVector,
+    /// The state that users see.
+    pub public_state: PublicState,
+    /// When it was created.
+    pub created_at: String,
+    /// When its first attempt started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<String>,
+    /// Its current attempt.
+    pub current_attempt_index: u32,
+    /// The flow that it belongs to.
+    pub flow_id: Option<String>,
+    /// Why it does not proceed; empty when there is nothing to say.
+    pub blocking_detail: String,
+}
+
+/// One execution as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutionSnapshot {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The flow that it belongs to.
+    pub flow_id: Option<FlowId>,
+    /// The lane that it is claimed from.
+    pub lane_id: LaneId,
+    /// The tenant that it belongs to.
+    pub namespace: Namespace,
+    /// The state that users see.
+    pub public_state: PublicState,
+    /// Why it does not proceed, in one word.
+    pub blocking_reason: Option<String>,
+    /// Why it does not proceed, in more words.
+    pub blocking_detail: Option<String>,
+    /// Its current attempt.
+    pub current_attempt: Option<AttemptSummary>,
+    /// The lease that a worker holds on it.
+    pub current_lease: Option<LeaseSummary>,
+    /// The waitpoint that it waits at.
+    pub current_waitpoint: Option<WaitpointId>,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// When it last changed.
+    pub last_mutation_at: TimestampMs,
+    /// How often it was claimed.
+    pub total_attempt_count: u32,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl ExecutionSnapshot {
+    /// Puts the parts together.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // one per field
+    pub fn new(
+        execution_id: ExecutionId,
+        flow_id: Option<FlowId>,
+        lane_id: LaneId,
+        namespace: Namespace,
+        public_state: PublicState,
+        blocking_reason: Option<String>,
+        blocking_detail: Option<String>,
+        current_attempt: Option<AttemptSummary>,
+        current_lease: Option<LeaseSummary>,
+        current_waitpoint: Option<WaitpointId>,
+        created_at: TimestampMs,
+        last_mutation_at: TimestampMs,
+        total_attempt_count: u32,
+        tags: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            execution_id,
+            flow_id,
+            lane_id,
+            namespace,
+            public_state,
+            blocking_reason,
+            blocking_detail,
+            current_attempt,
+            current_lease,
+            current_waitpoint,
+            created_at,
+            last_mutation_at,
+            total_attempt_count,
+            tags,
+        }
+    }
+}
+
+/// Names one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AttemptSummary {
+    /// Its id.
+    pub attempt_id: AttemptId,
+    /// Its number within the execution.
+    pub attempt_index: AttemptIndex,
+}
+
+impl AttemptSummary {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(attempt_id: AttemptId, attempt_index: AttemptIndex) -> Self {
+        Self { attempt_id, attempt_index }
+    }
+}
+
+/// The lease that a worker holds on an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseSummary {
+    /// How many leases the execution has had.
+    pub lease_epoch: LeaseEpoch,
+    /// Who holds it.
+    pub worker_instance_id: WorkerInstanceId,
+    /// When it lapses.
+    pub expires_at: TimestampMs,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The attempt that it is for.
+    pub attempt_index: AttemptIndex,
+    /// When it was last renewed.
+    pub last_heartbeat_at: Option<TimestampMs>,
+}
+
+impl LeaseSummary {
+    /// A lease with the nil id, for the first attempt, never renewed.
+    #[must_use]
+    pub fn new(
+        lease_epoch: LeaseEpoch,
+        worker_instance_id: WorkerInstanceId,
+        expires_at: TimestampMs,
+    ) -> Self {
+        Self {
+            lease_epoch,
+            worker_instance_id,
+            expires_at,
+            lease_id: LeaseId::from_uuid(Uuid::nil()),
+            attempt_index: AttemptIndex::new(0),
+            last_heartbeat_at: None,
+        }
+    }
+
+    /// Sets the lease's id.
+    #[must_use]
+    pub fn with_lease_id(mut self, lease_id: LeaseId) -> Self {
+        self.lease_id = lease_id;
+        self
+    }
+
+    /// Sets the attempt that the lease is for.
+    #[must_use]
+    pub fn with_attempt_index(mut self, attempt_index: AttemptIndex) -> Self {
+        self.attempt_index = attempt_index;
+        self
+    }
+
+    /// Sets when the lease was last renewed.
+    #[must_use]
+    pub fn with_last_heartbeat_at(mut self, ts: TimestampMs) -> Self {
+        self.last_heartbeat_at = Some(ts);
+        self
+    }
+}
+
+/// What a worker needs to start on an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutionContext {
+    /// The input, as the submitter gave it.
+    pub input_payload: Vec<u8>,
+    /// What kind of work it is, as the submitter names it.
+    pub execution_kind: String,
+    /// Its tags.
+    pub tags: HashMap<String, String>,
+}
+
+impl ExecutionContext {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        input_payload: Vec<u8>,
+        execution_kind: String,
+        tags: HashMap<String, String>,
+    ) -> Self {
+        Self { input_payload, execution_kind, tags }
+    }
+}
+
+/// One flow as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlowSnapshot {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// What kind of flow it is, as the submitter names it.
+    pub flow_kind: String,
+    /// The tenant that it belongs to.
+    pub namespace: Namespace,
+    /// The state that users see; see [`FlowStatus::from_public_flow_state`].
+    pub public_flow_state: String,
+    /// Counts the changes of its graph.
+    pub graph_revision: u64,
+    /// How many members it has.
+    pub node_count: u32,
+    /// How many edges it has.
+    pub edge_count: u32,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// When it last changed.
+    pub last_mutation_at: TimestampMs,
+    /// When it was cancelled.
+    pub cancelled_at: Option<TimestampMs>,
+    /// Why it was cancelled.
+    pub cancel_reason: Option<String>,
+    /// Which members were cancelled with it.
+    pub cancellation_policy: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The dependencies of its members.
+    pub edge_groups: Vec<EdgeGroupSnapshot>,
+}
+
+impl FlowSnapshot {
+    /// Puts the parts together.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // one per field
+    pub fn new(
+        flow_id: FlowId,
+        flow_kind: String,
+        namespace: Namespace,
+        public_flow_state: String,
+        graph_revision: u64,
+        node_count: u32,
+        edge_count: u32,
+        created_at: TimestampMs,
+        last_mutation_at: TimestampMs,
+        cancelled_at: Option<TimestampMs>,
+        cancel_reason: Option<String>,
+        cancellation_policy: Option<String>,
+        tags: BTreeMap<String, String>,
+        edge_groups: Vec<EdgeGroupSnapshot>,
+    ) -> Self {
+        Self {
+            flow_id,
+            flow_kind,
+            namespace,
+            public_flow_state,
+            graph_revision,
+            node_count,
+            edge_count,
+            created_at,
+            last_mutation_at,
+            cancelled_at,
+            cancel_reason,
+            cancellation_policy,
+            tags,
+            edge_groups,
+        }
+    }
+}
+
+/// One dependency edge as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EdgeSnapshot {
+    /// The edge.
+    pub edge_id: EdgeId,
+    /// The flow that it belongs to.
+    pub flow_id: FlowId,
+    /// The member that must end first.
+    pub upstream_execution_id: ExecutionId,
+    /// The member that waits for it.
+    pub downstream_execution_id: ExecutionId,
+    /// How the upstream member must end.
+    pub dependency_kind: String,
+    /// When the dependency holds.
+    pub satisfaction_condition: String,
+    /// What of the upstream's result the downstream receives.
+    pub data_passing_ref: Option<String>,
+    /// Where the edge stands.
+    pub edge_state: String,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// Who created it.
+    pub created_by: String,
+}
+
+impl EdgeSnapshot {
+    /// Puts the parts together.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // one per field
+    pub fn new(
+        edge_id: EdgeId,
+        flow_id: FlowId,
+        upstream_execution_id: ExecutionId,
+        downstream_execution_id: ExecutionId,
+        dependency_kind: String,
+        satisfaction_condition: String,
+        data_passing_ref: Option<String>,
+        edge_state: String,
+        created_at: TimestampMs,
+        created_by: String,
+    ) -> Self {
+        Self {
+            edge_id,
+            flow_id,
+            upstream_execution_id,
+            downstream_execution_id,
+            dependency_kind,
+            satisfaction_condition,
+            data_passing_ref,
+            edge_state,
+            created_at,
+            created_by,
+        }
+    }
+}
+
+/// Where a flow stands, in few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FlowStatus {
+    /// It goes on.
+    Active,
+    /// It ended well.
+    Completed,
+    /// It ended badly.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// Its stored state is none that this version knows.
+    Unknown,
+}
+
+impl FlowStatus {
+    /// The status that a flow's stored state stands for.
+    #[must_use]
+    pub fn from_public_flow_state(raw: &str) -> Self {
+        match raw {
+            "open" | "running" | "blocked" => Self::Active,
+            "completed" => Self::Completed,
+            "failed" => Self::Failed,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// One flow in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlowSummary {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// Where it stands.
+    pub status: FlowStatus,
+}
+
+impl FlowSummary {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(flow_id: FlowId, created_at: TimestampMs, status: FlowStatus) -> Self {
+        Self { flow_id, created_at, status }
+    }
+}
+
+/// A page of flows, by ascending id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListFlowsPage {
+    /// The flows.
+    pub flows: Vec<FlowSummary>,
+    /// The last flow of this page; `None` when no more follow.
+    pub next_cursor: Option<FlowId>,
+}
+
+impl ListFlowsPage {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(flows: Vec<FlowSummary>, next_cursor: Option<FlowId>) -> Self {
+        Self { flows, next_cursor }
+    }
+}
+
+/// An execution's state and its current attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSummary {
+    /// Its state in every dimension.
+    pub state_vector: StateVector,
+    /// Its current attempt.
+    pub current_attempt_index: AttemptIndex,
+}
+
+/// One execution in a listing for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExecutionSummary {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The tenant that it belongs to.
+    pub namespace: String,
+    /// The lane that it is claimed from.
+    pub lane_id: String,
+    /// What kind of work it is, as the submitter names it.
+    pub execution_kind: String,
+    /// The state that users see.
+    pub public_state: String,
+    /// Higher goes first.
+    pub priority: i32,
+    /// When it was created.
+    pub created_at: String,
+}
+
+/// A listing of executions for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListExecutionsResult {
+    /// The executions.
+    pub executions: Vec<ExecutionSummary>,
+    /// How many there are.
+    pub total_returned: usize,
+}
+
+/// A page of execution ids, ascending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListExecutionsPage {
+    /// The executions.
+    pub executions: Vec<ExecutionId>,
+    /// The last execution of this page; `None` when no more follow.
+    pub next_cursor: Option<ExecutionId>,
+}
+
+impl ListExecutionsPage {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(executions: Vec<ExecutionId>, next_cursor: Option<ExecutionId>) -> Self {
+        Self { executions, next_cursor }
+    }
+}
+
+/// A page of lanes, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListLanesPage {
+    /// The lanes.
+    pub lanes: Vec<LaneId>,
+    /// The last lane of this page; `None` when no more follow.
+    pub next_cursor: Option<LaneId>,
+}
+
+impl ListLanesPage {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(lanes: Vec<LaneId>, next_cursor: Option<LaneId>) -> Self {
+        Self { lanes, next_cursor }
+    }
+}
+
+/// One suspended execution in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuspendedExecutionEntry {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// When it was suspended, in Unix milliseconds.
+    pub suspended_at_ms: i64,
+    /// Why it is suspended.
+    pub reason: String,
+}
+
+impl SuspendedExecutionEntry {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(execution_id: ExecutionId, suspended_at_ms: i64, reason: String) -> Self {
+        Self { execution_id, suspended_at_ms, reason }
+    }
+}
+
+/// A page of suspended executions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListSuspendedPage {
+    /// The executions.
+    pub entries: Vec<SuspendedExecutionEntry>,
+    /// The last execution of this page; `None` when no more follow.
+    pub next_cursor: Option<ExecutionId>,
+}
+
+impl ListSuspendedPage {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(entries: Vec<SuspendedExecutionEntry>, next_cursor: Option<ExecutionId>) -> Self {
+        Self { entries, next_cursor }
+    }
+}
+
+/// Asks for tags of an execution to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetExecutionTagsArgs {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The tags to write.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What became of writing an execution's tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetExecutionTagsResult {
+    /// They are written.
+    Ok {
+        /// How many tags the execution has now.
+        count: u32,
+    },
+}
+
+/// Asks for tags of a flow to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetFlowTagsArgs {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// The tags to write.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What became of writing a flow's tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetFlowTagsResult {
+    /// They are written.
+    Ok {
+        /// How many tags the flow has now.
+        count: u32,
+    },
+}
+
+/// Which executions a listing shows; an absent filter lets every execution through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExecutionQuery {
+    /// Only those of this lane.
+    pub lane_id: Option<LaneId>,
+    /// Only those in this state.
+    pub public_state: Option<PublicState>,
+    /// Only those of this tenant.
+    pub namespace: Option<Namespace>,
+    /// Only those after this one.
+    pub after: Option<ExecutionId>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+impl ExecutionQuery {
+    /// The first `limit` executions of any kind.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self { lane_id: None, public_state: None, namespace: None, after: None, limit }
+    }
+
+    /// Keeps only the executions of one lane.
+    #[must_use]
+    pub fn with_lane_id(mut self, lane_id: LaneId) -> Self {
+        self.lane_id = Some(lane_id);
+        self
+    }
+
+    /// Keeps only the executions in one state.
+    #[must_use]
+    pub fn with_public_state(mut self, public_state: PublicState) -> Self {
+        self.public_state = Some(public_state);
+        self
+    }
+
+    /// Keeps only the executions of one tenant.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = Some(namespace);
+        self
+    }
+
+    /// Continues after an execution: the cursor of the page before.
+    #[must_use]
+    pub fn with_after(mut self, after: ExecutionId) -> Self {
+        self.after = Some(after);
+        self
+    }
+}
+
+/// A page of the executions that match a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExecutionQueryPage {
+    /// The executions.
+    pub executions: Vec<ExecutionRow>,
+    /// The last execution of this page; `None` when no more follow.
+    pub next_cursor: Option<ExecutionId>,
+}
+
+impl ExecutionQueryPage {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(executions: Vec<ExecutionRow>, next_cursor: Option<ExecutionId>) -> Self {
+        Self { executions, next_cursor }
+    }
+}
+
+/// One execution that matches a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExecutionRow {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The lane that it is claimed from.
+    pub lane_id: LaneId,
+    /// What kind of work it is, as the submitter names it.
+    pub execution_kind: String,
+    /// The state that users see.
+    pub public_state: PublicState,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Its current attempt.
+    pub attempt_index: AttemptIndex,
+    /// How often it was claimed.
+    pub total_attempt_count: u32,
+    /// When it was created.
+    pub created_at: TimestampMs,
+}
+
+impl ExecutionRow {
+    /// Puts the parts together.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // one per field
+    pub fn new(
+        execution_id: ExecutionId,
+        lane_id: LaneId,
+        execution_kind: String,
+        public_state: PublicState,
+        priority: i32,
+        attempt_index: AttemptIndex,
+        total_attempt_count: u32,
+        created_at: TimestampMs,
+    ) -> Self {
+        Self {
+            execution_id,
+            lane_id,
+            execution_kind,
+            public_state,
+            priority,
+            attempt_index,
+            total_attempt_count,
+            created_at,
+        }
+    }
+}
+
+/// The history of one execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExecutionTimeline {
+    /// Its attempts, by index.
+    pub attempts: Vec<AttemptRecord>,
+    /// What was announced about it, by time.
+    pub events: Vec<TimelineEvent>,
+}
+
+impl ExecutionTimeline {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(attempts: Vec<AttemptRecord>, events: Vec<TimelineEvent>) -> Self {
+        Self { attempts, events }
+    }
+}
+
+/// One attempt of an execution as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Its number within the execution.
+    pub attempt_index: AttemptIndex,
+    /// The kind of worker that ran it.
+    pub worker_id: Option<WorkerId>,
+    /// The worker that ran it.
+    pub worker_instance_id: Option<WorkerInstanceId>,
+    /// The epoch of its last lease.
+    pub lease_epoch: LeaseEpoch,
+    /// When its lease lapses, while there is one.
+    pub lease_expires_at: Option<TimestampMs>,
+    /// When it started.
+    pub started_at: Option<TimestampMs>,
+    /// When it ended.
+    pub ended_at: Option<TimestampMs>,
+    /// How it ended.
+    pub outcome: Option<AttemptOutcome>,
+}
+
+impl AttemptRecord {
+    /// Puts the parts together.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // one per field
+    pub fn new(
+        attempt_index: AttemptIndex,
+        worker_id: Option<WorkerId>,
+        worker_instance_id: Option<WorkerInstanceId>,
+        lease_epoch: LeaseEpoch,
+        lease_expires_at: Option<TimestampMs>,
+        started_at: Option<TimestampMs>,
+        ended_at: Option<TimestampMs>,
+        outcome: Option<AttemptOutcome>,
+    ) -> Self {
+        Self {
+            attempt_index,
+            worker_id,
+            worker_instance_id,
+            lease_epoch,
+            lease_expires_at,
+            started_at,
+            ended_at,
+            outcome,
+        }
+    }
+}
+
+/// One announcement about an execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TimelineEvent {
+    /// When it happened.
+    pub at: TimestampMs,
+    /// Where it was announced.
+    pub outbox: Outbox,
+    /// What happened, in the outbox's word for it.
+    pub event: String,
+    /// Its number within the outbox.
+    pub event_id: i64,
+}
+
+impl TimelineEvent {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(at: TimestampMs, outbox: Outbox, event: String, event_id: i64) -> Self {
+        Self { at, outbox, event, event_id }
+    }
+}
+
+/// Where events are announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outbox {
+    /// What happens to leases.
+    Lease,
+    /// How executions end.
+    Completion,
+    /// What operators do.
+    Operator,
+    /// Which signals arrive.
+    Signal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flow_states_map_to_a_status() {
+        for (raw, status) in [
+            ("open", FlowStatus::Active),
+            ("running", FlowStatus::Active),
+            ("blocked", FlowStatus::Active),
+            ("completed", FlowStatus::Completed),
+            ("failed", FlowStatus::Failed),
+            ("cancelled", FlowStatus::Cancelled),
+            ("", FlowStatus::Unknown),
+            ("Open", FlowStatus::Unknown),
+        ] {
+            assert_eq!(FlowStatus::from_public_flow_state(raw), status, "{raw}");
+        }
+    }
+
+    #[test]
+    fn leases_start_with_the_nil_id_and_the_first_attempt() {
+        let lease = LeaseSummary::new(LeaseEpoch(3), WorkerInstanceId::new("w"), TimestampMs(9));
+        assert_eq!(lease.lease_id, LeaseId::from_uuid(Uuid::nil()));
+        assert_eq!(lease.attempt_index, AttemptIndex(0));
+        assert_eq!(lease.last_heartbeat_at, None);
+        let lease =
+            lease.with_attempt_index(AttemptIndex(2)).with_last_heartbeat_at(TimestampMs(7));
+        assert_eq!(lease.attempt_index, AttemptIndex(2));
+        assert_eq!(lease.last_heartbeat_at, Some(TimestampMs(7)));
+    }
+
+    #[test]
+    fn queries_filter_only_what_they_are_told_to() {
+        let query = ExecutionQuery::new(5);
+        assert_eq!((query.limit, query.lane_id.clone()), (5, None));
+        let query = query
+            .with_lane_id(LaneId::new("l"))
+            .with_public_state(PublicState::Waiting)
+            .with_namespace(Namespace::new("n"))
+            .with_after(ExecutionId::from_parts(1, Uuid::nil()));
+        assert_eq!(
+            serde_json::to_value(&query).unwrap(),
+            serde_json::json!({
+                "lane_id": "l",
+                "public_state": "waiting",
+                "namespace": "n",
+                "after": "{fp:1}:00000000-0000-0000-0000-000000000000",
+                "limit": 5,
+            })
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! Claiming: the one decision where the database picks the row.
+//!
+//! The plan says which rows qualify and in which order; the database locks the best ones that nobody
+//! else is claiming, across all partitions, and leases each in the same step.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::backend::{BackendTag, CapabilitySet, ClaimPolicy, Handle, HandleKind};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::handle_codec::HandlePayload;
+use crate::plan::{
+    Expr, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection, Settle,
+};
+use crate::rules::handle;
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::outbox::{instance_tag, namespace};
+use crate::rules::status::Status;
+use crate::schema::Direction::{Ascending, Descending};
+use crate::schema::execution::{attempt, claimable, exec_core};
+use crate::schema::outbox::lease_event;
+use crate::schema::{Col, ColumnRef};
+use crate::state::LeaseEventType;
+use crate::types::{
+    AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerInstanceId,
+};
+use crate::value::{ColumnType, Storable, Value};
+
+/// The most executions that one claim takes.
+pub const CLAIM_MAX: u32 = 1000;
+
+/// Claims up to `limit` executions of a lane for one worker, best first: priority, then age, then id.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    tag: BackendTag,
+    lane: LaneId,
+    capabilities: Vec<String>,
+    policy: ClaimPolicy,
+    lease_ttl_ms: i64,
+    limit: u32,
+}
+
+impl Claim {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a lease without
+    /// length, a limit of 0 or above [`CLAIM_MAX`], text with NUL.
+    pub fn new(
+        tag: BackendTag,
+        lane: &LaneId,
+        capabilities: &CapabilitySet,
+        policy: ClaimPolicy,
+        limit: u32,
+    ) -> Result<Self, EngineError> {
+        input::lane(lane)?;
+        input::text("worker_id", policy.worker_id.as_str())?;
+        input::text("worker_instance_id", policy.worker_instance_id.as_str())?;
+        if policy.worker_instance_id.as_str().is_empty() {
+            return Err(input::invalid("worker_instance_id: must not be empty"));
+        }
+        capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
+        let lease_ttl_ms = input::positive_ms("lease_ttl_ms", u64::from(policy.lease_ttl_ms))?;
+        if limit == 0 || limit > CLAIM_MAX {
+            return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
+        }
+        let (lane, capabilities) = (lane.clone(), capabilities.tokens.clone());
+        Ok(Self { tag, lane, capabilities, policy, lease_ttl_ms, limit })
+    }
+
+    /// Which executions this worker may claim now: the eligibility rule.
+    #[must_use]
+    pub fn eligible(&self, now: TimestampMs) -> Predicate {
+        let ungranted = exec_core::granted_until_ms
+            .is_null()
+            .or(exec_core::granted_until_ms.at_most(Some(now.0)));
+        exec_core::lane_id
+            .equals(self.lane.as_str().to_owned())
+            .and(claimable())
+            .and(ungranted)
+            .and(exec_core::required_capabilities.covered_by(self.capabilities.clone()))
+    }
+
+    fn selection(&self, now: TimestampMs) -> Selection {
+        Selection {
+            row: CORE.into(),
+            table: exec_core::REF,
+            predicate: self.eligible(now),
+            order: vec![
+                (exec_core::priority.column(), Descending),
+                (exec_core::created_at_ms.column(), Ascending),
+                (exec_core::execution_id.column(), Ascending),
+            ],
+            pairing: Pairing::Slots(Expr::int(i64::from(self.limit))),
+        }
+    }
+
+    fn plan(&self, now: TimestampMs, leases: &[NewLease]) -> Plan {
+        let lease_ids = leases.iter().map(|lease| Value::Uuid(lease.lease_id)).collect();
+        let attempt_ids = leases.iter().map(|lease| Value::Uuid(lease.attempt_id)).collect();
+        let lease_id = Expr::each(ColumnType::Uuid, lease_ids);
+        let mut plan = Plan::new("claim");
+        plan.selection = Some(self.selection(now));
+        let mut core = Status::active().assignments();
+        core.push(exec_core::started_at_ms.keep_or(Some(now.0)));
+        core.push(exec_core::total_attempt_count.grow(1));
+        core.push(exec_core::granted_until_ms.clear());
+        core.push(exec_core::eligible_at_ms.clear());
+        plan = plan.update(exec_core::REF, held_core_key(), core);
+        let timeout = Expr::int(now.0).plus(exec_core::attempt_timeout_ms.of(CORE));
+        let mut row = held_attempt_key();
+        row.extend([
+            attempt::worker_id.put(Some(self.policy.worker_id.as_str().to_owned())),
+            attempt::worker_instance_id
+                .put(Some(self.policy.worker_instance_id.as_str().to_owned())),
+            attempt::lease_epoch.put(1),
+            attempt::lease_expires_at_ms.put(Some(now.0.saturating_add(self.lease_ttl_ms))),
+            attempt::started_at_ms.put(Some(now.0)),
+            attempt::lease_id.put_expr(lease_id.clone()),
+            attempt::attempt_id.put_expr(Expr::each(ColumnType::Uuid, attempt_ids)),
+            attempt::timeout_at_ms.put_expr(timeout),
+        ]);
+        plan.mutations.push(Mutation::Insert {
+            table: attempt::REF,
+            row,
+            on_conflict: OnConflict::Update(release()),
+        });
+        let event = vec![
+            lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+            lease_event::lease_id.put_expr(lease_id),
+            lease_event::event_type.put(LeaseEventType::Acquired),
+            lease_event::occurred_at_ms.put(now.0),
+            lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            lease_event::namespace.put_expr(namespace()),
+            lease_event::instance_tag.put_expr(instance_tag()),
+        ];
+        plan = plan.insert(lease_event::REF, event, OnConflict::Refuse);
+        plan.returns = vec![
+            Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
+            Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
+            Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
+            Return::Written(attempt::lease_epoch.column()),
+            Return::Written(attempt::lease_id.column()),
+            Return::Written(attempt::attempt_id.column()),
+        ];
+        plan
+    }
+}
+
+/// The ids of a lease about to be taken.
+#[derive(Clone, Copy, Debug)]
+struct NewLease {
+    lease_id: Uuid,
+    attempt_id: Uuid,
+}
+
+impl Transition for Claim {
+    /// Best first; fewer than asked for when there is no more work.
+    type Outcome = Vec<Handle>;
+
+    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Handle>>, EngineError> {
+        let mut leases = Vec::new();
+        for _ in 0..self.limit {
+            leases.push(NewLease { lease_id: ctx.uuid(), attempt_id: ctx.uuid() });
+        }
+        let plan = self.plan(ctx.now, &leases);
+        let claim = self.clone();
+        let read = move |rows: Vec<Vec<Value>>| {
+            rows.iter().map(|row| claim.handle(row)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+    }
+}
+
+impl Claim {
+    fn handle(&self, row: &[Value]) -> Result<Handle, EngineError> {
+        let returned = Returned(row);
+        let key = ExecutionKey {
+            partition: returned.read(0, exec_core::partition_key)?,
+            uuid: returned.read(1, exec_core::execution_id)?,
+        };
+        let attempt_index = returned.read(2, exec_core::attempt_index)?;
+        let epoch = returned.read(3, attempt::lease_epoch)?;
+        let lease_id = returned.read(4, attempt::lease_id)?.unwrap_or_default();
+        let attempt_id = returned.read(5, attempt::attempt_id)?.unwrap_or_default();
+        let payload = HandlePayload::new(
+            key.id(),
+            AttemptIndex(attempt_index.unsigned_abs()),
+            AttemptId::from_uuid(attempt_id),
+            LeaseId::from_uuid(lease_id),
+            LeaseEpoch(epoch.unsigned_abs()),
+            u64::from(self.policy.lease_ttl_ms),
+            self.lane.clone(),
+            WorkerInstanceId::new(self.policy.worker_instance_id.as_str()),
+        );
+        Ok(handle::mint(self.tag, HandleKind::Fresh, &payload))
+    }
+}
+
+struct Returned<'a>(&'a [Value]);
+
+impl Returned<'_> {
+    fn read<T: Storable>(&self, index: usize, column: Col<T>) -> Result<T, EngineError> {
+        let value = self.0.get(index).unwrap_or(&Value::Null).clone();
+        crate::facts::Row::new(vec![(column.column(), value)]).read(column)
+    }
+}
+
+fn held_core_key() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        exec_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        exec_core::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+    ]
+}
+
+fn held_attempt_key() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        attempt::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        attempt::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        attempt::attempt_index.put_expr(exec_core::attempt_index.of(CORE)),
+    ]
+}
+
+/// An attempt that is there already is leased anew: everything is taken from the new lease, except
+/// that the epoch goes on from where it was.
+fn release() -> Vec<(ColumnRef, Settle)> {
+    vec![
+        (attempt::worker_id.column(), Settle::Take),
+        (attempt::worker_instance_id.column(), Settle::Take),
+        (attempt::lease_epoch.column(), Settle::Grow),
+        (attempt::lease_expires_at_ms.column(), Settle::Take),
+        (attempt::started_at_ms.column(), Settle::Take),
+        (attempt::lease_id.column(), Settle::Take),
+        (attempt::attempt_id.column(), Settle::Take),
+        (attempt::timeout_at_ms.column(), Settle::Take),
+        (attempt::terminal_at_ms.column(), Settle::Clear),
+        (attempt::outcome.column(), Settle::Clear),
+    ]
+}

@@ -1,0 +1,178 @@
+//! Submitting an execution.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use crate::EngineError;
+use crate::contracts::{CreateExecutionArgs, CreateExecutionResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::ValidationKind;
+use crate::facts::Facts;
+use crate::plan::{OnConflict, Plan};
+use crate::policy::{CAPS_MAX_BYTES, CAPS_MAX_TOKENS, ExecutionPolicy};
+use crate::rules::input;
+use crate::rules::key::ExecutionKey;
+use crate::rules::status::Status;
+use crate::schema::admin::lane_registry;
+use crate::schema::execution::exec_core;
+use crate::state::{AttemptState, BlockingReason};
+use crate::types::TimestampMs;
+
+/// Adds an execution, claimable at once unless it is put off. The first submission of an id wins:
+/// the insert itself is the guard that there was none, so a repeat answers `Duplicate` whatever it
+/// carries.
+#[derive(Clone, Debug)]
+pub struct Create {
+    key: ExecutionKey,
+    args: CreateExecutionArgs,
+}
+
+impl Create {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a policy that
+    /// cannot be stored, too many or malformed capabilities.
+    pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
+        let key = ExecutionKey::of(&args.execution_id)?;
+        input::lane(&args.lane_id)?;
+        let texts = [
+            ("namespace", Some(args.namespace.as_str())),
+            ("execution_kind", Some(args.execution_kind.as_str())),
+            ("creator_identity", Some(args.creator_identity.as_str())),
+            ("payload_encoding", args.payload_encoding.as_deref()),
+            ("idempotency_key", args.idempotency_key.as_deref()),
+        ];
+        for (field, value) in texts {
+            value.map_or(Ok(()), |value| input::text(field, value))?;
+        }
+        for (name, value) in &args.tags {
+            input::text("tags", name)?;
+            input::text("tags", value)?;
+        }
+        args.policy.as_ref().map_or(Ok(()), capabilities_fit)?;
+        Ok(Self { key, args })
+    }
+
+    fn put_off_until(&self, now: TimestampMs) -> Option<TimestampMs> {
+        let from_policy = self.args.policy.as_ref().and_then(|policy| policy.delay_until);
+        self.args.delay_until.or(from_policy).filter(|until| now < *until)
+    }
+
+    fn plan(&self, until: Option<TimestampMs>, status: Status) -> Result<Plan, EngineError> {
+        let Self { key, args } = self;
+        let policy = args.policy.as_ref();
+        let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
+        let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
+        let deadline = args
+            .execution_deadline_at
+            .map(|at| at.0)
+            .or_else(|| from_policy.map(|ms| args.now.0.saturating_add(input::clamped_ms(ms))));
+        let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
+        let row = vec![
+            exec_core::partition_key.put(key.partition),
+            exec_core::execution_id.put(key.uuid),
+            exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
+            exec_core::required_capabilities.put(required_capabilities(policy)),
+            exec_core::lifecycle_phase.put(status.phase),
+            exec_core::ownership_state.put(status.ownership),
+            exec_core::eligibility_state.put(status.eligibility),
+            exec_core::public_state.put(status.public()),
+            exec_core::attempt_state.put(status.attempt),
+            exec_core::blocking_reason.put(status.blocking),
+            exec_core::priority.put(args.priority),
+            exec_core::created_at_ms.put(args.now.0),
+            exec_core::deadline_at_ms.put(deadline),
+            exec_core::eligible_at_ms.put(until.map(|until| until.0)),
+            exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::clamped_ms)),
+            exec_core::payload.put(Some(args.input_payload.clone())),
+            exec_core::policy.put(policy.map(stored_policy).transpose()?),
+            exec_core::raw_fields.put(raw_fields(args)),
+        ];
+        let lane = vec![
+            lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
+            lane_registry::registered_at_ms.put(args.now.0),
+            lane_registry::registered_by.put("create_execution".into()),
+        ];
+        Ok(Plan::new("create_execution").insert(exec_core::REF, row, OnConflict::Refuse).insert(
+            lane_registry::REF,
+            lane,
+            OnConflict::Ignore,
+        ))
+    }
+}
+
+impl Transition for Create {
+    type Outcome = CreateExecutionResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let execution_id = self.key.id();
+        if facts.refusals() != 0 {
+            return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
+        }
+        let until = self.put_off_until(ctx.now);
+        let first = AttemptState::PendingFirstAttempt;
+        let status = match until {
+            Some(_) => Status::delayed(BlockingReason::WaitingForDelay, first),
+            None => Status::waiting(first),
+        };
+        let public_state = status.public();
+        let created = CreateExecutionResult::Created { execution_id, public_state };
+        Ok(Step::Commit(self.plan(until, status)?, Then::Answer(created)))
+    }
+}
+
+/// The capabilities that a policy requires of a worker, sorted, each once.
+#[must_use]
+pub fn required_capabilities(policy: Option<&ExecutionPolicy>) -> Vec<String> {
+    let routing = policy.and_then(|policy| policy.routing_requirements.as_ref());
+    routing.map(|routing| &routing.required_capabilities).into_iter().flatten().cloned().collect()
+}
+
+fn capabilities_fit(policy: &ExecutionPolicy) -> Result<(), EngineError> {
+    let required = required_capabilities(Some(policy));
+    let refuse = |detail: String| {
+        Err(EngineError::Validation { kind: ValidationKind::InvalidCapabilities, detail })
+    };
+    if required.len() > CAPS_MAX_TOKENS {
+        return refuse(format!(
+            "{} required capabilities exceed {CAPS_MAX_TOKENS}",
+            required.len()
+        ));
+    }
+    let bytes: usize = required.iter().map(String::len).sum();
+    if bytes > CAPS_MAX_BYTES {
+        return refuse(format!("{bytes} bytes of required capabilities exceed {CAPS_MAX_BYTES}"));
+    }
+    match required.iter().find(|token| token.is_empty() || token.contains('\0')) {
+        Some(token) => refuse(format!("required capability {token:?} is empty or contains NUL")),
+        None => Ok(()),
+    }
+}
+
+fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {
+    let stored = serde_json::to_value(policy).map_err(|error| {
+        input::invalid(format!("create_execution: policy: serialize failed: {error}"))
+    })?;
+    input::json("policy", &stored)?;
+    Ok(stored)
+}
+
+fn raw_fields(args: &CreateExecutionArgs) -> Json {
+    let tags: BTreeMap<&String, &String> = args.tags.iter().collect();
+    let texts = [
+        ("namespace", Some(args.namespace.as_str())),
+        ("execution_kind", Some(args.execution_kind.as_str())),
+        ("creator_identity", Some(args.creator_identity.as_str())),
+        ("idempotency_key", args.idempotency_key.as_deref()),
+        ("payload_encoding", args.payload_encoding.as_deref()),
+    ];
+    let given = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    let mut fields: Map<String, Json> = given.collect();
+    fields.insert("last_mutation_at".into(), args.now.0.to_string().into());
+    let tags = tags.into_iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
+    fields.insert("tags".into(), Json::Object(tags.collect()));
+    Json::Object(fields)
+}

@@ -1,0 +1,96 @@
+//! Not now: a worker puts its execution off, and the promoter wakes what is due.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::plan::Plan;
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::outbox;
+use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::{Status, lease_ended};
+use crate::schema::execution::{attempt, delayed, exec_core};
+use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
+use crate::types::TimestampMs;
+
+/// A worker lets go of its execution until a point in time. The execution's deadline is untouched.
+#[derive(Clone, Debug)]
+pub struct Delay {
+    /// Who delays.
+    pub fence: Fence,
+    /// Until when.
+    pub until: TimestampMs,
+}
+
+impl Guarded for Delay {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "delay"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(self.fence.premises(at, OpenLease::Live))
+    }
+
+    fn predicted(&self) -> bool {
+        true
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, ()), EngineError> {
+        let Fence { key, attempt_index, .. } = &self.fence;
+        let interrupted = AttemptState::AttemptInterrupted;
+        let mut core = Status::delayed(BlockingReason::WaitingForDelay, interrupted).assignments();
+        core.push(exec_core::eligible_at_ms.set(Some(self.until.0)));
+        let mutated = json!({ "last_mutation_at": at.0.to_string() });
+        core.push(exec_core::raw_fields.merge(mutated));
+        let plan = plan.update(exec_core::REF, key.core(), core).update(
+            attempt::REF,
+            key.attempt(*attempt_index),
+            lease_ended(AttemptOutcome::Interrupted),
+        );
+        let lease = outbox::held_lease();
+        Ok((outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at), ()))
+    }
+}
+
+/// Wakes an execution whose time has come; changes nothing when it has not.
+#[derive(Clone, Copy, Debug)]
+pub struct Promote {
+    /// Which.
+    pub key: ExecutionKey,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Transition for Promote {
+    /// Whether it was woken.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        if facts.refusals() != 0 {
+            return Ok(Step::Answer(false));
+        }
+        let at = self.at.unwrap_or(ctx.now);
+        let due =
+            exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
+        // The attempt's own state stays: a pending retry is still one when its time has come.
+        let status = Status::waiting(AttemptState::None);
+        let mut set = status.assignments();
+        set.retain(|(column, _)| *column != exec_core::attempt_state.column());
+        set.push(exec_core::eligible_at_ms.clear());
+        let plan = Plan::new("promote_delayed")
+            .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due))
+            .update(exec_core::REF, self.key.core(), set);
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}

@@ -1,0 +1,173 @@
+//! Time runs out: leases lapse, attempts take too long, executions miss their deadline.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::plan::{Held, Lookup, Plan, Predicate, Query};
+use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
+use crate::rules::finish::End;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::outbox;
+use crate::rules::premise::without_bodies;
+use crate::rules::status::{Status, lease_ended};
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
+use crate::types::TimestampMs;
+
+/// Releases an execution whose lease lapsed: it can be claimed again at once, and the epoch moves on,
+/// so that its old worker can change nothing any more. Changes nothing when the lease is live.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireLease {
+    /// Which.
+    pub key: ExecutionKey,
+}
+
+impl Transition for ExpireLease {
+    /// Whether it was released.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        if facts.refusals() != 0 {
+            return Ok(Step::Answer(false));
+        }
+        let (key, at) = (&self.key, ctx.now);
+        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
+        let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
+        let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments();
+        let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
+        core.push(exec_core::raw_fields.merge(expired));
+        let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
+        lease.push(attempt::lease_epoch.grow(1));
+        let plan = Plan::new("expire_lease")
+            .guard(CORE, exec_core::REF, key.core(), active)
+            .guard(ATTEMPT, attempt::REF, key.current_attempt(), lapsed)
+            .update(exec_core::REF, key.core(), core)
+            .update(attempt::REF, key.current_attempt(), lease);
+        let event = LeaseEventType::Expired;
+        let plan = outbox::lease_changed(plan, key, event, outbox::held_lease(), at);
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// Ends an attempt that ran longer than its execution allows: tried again by policy, else the
+/// execution expires. Changes nothing when it is not due.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireAttempt {
+    /// Which.
+    pub key: ExecutionKey,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Transition for ExpireAttempt {
+    /// Whether it was ended.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![rows_of(key)]));
+        };
+        let [Some(core), Some(current)] = rows else {
+            return Ok(Step::Answer(false));
+        };
+        let due = attempt::timeout_at_ms.at_most(Some(at.0));
+        let is_due = due.accepts(current, &Held::default());
+        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Active || !is_due {
+            return Ok(Step::Answer(false));
+        }
+        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let plan = Plan::new("expire_attempt")
+            .guard(CORE, exec_core::REF, key.core(), version)
+            .guard(ATTEMPT, attempt::REF, key.current_attempt(), due);
+        let attempt_index = core.read(exec_core::attempt_index)?;
+        let retries = retry_count(core)?;
+        let reason = "attempt_timeout";
+        let plan = match next_delay(retry_policy(core)?.as_ref(), retries, ctx) {
+            Some(delay_ms) => {
+                let outcome = AttemptOutcome::Interrupted;
+                let retry = Retry { key, attempt_index, outcome, retries, delay_ms };
+                retry.scheduled(plan, reason, at)?.0
+            }
+            None => ended(plan, key, attempt_index, reason, End::EXPIRED, at),
+        };
+        let event = LeaseEventType::Expired;
+        let plan = outbox::lease_changed(plan, key, event, outbox::held_lease(), at);
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// Ends an execution that missed its deadline, whether it runs or waits. Changes nothing when it is
+/// not due.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireExecution {
+    /// Which.
+    pub key: ExecutionKey,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Transition for ExpireExecution {
+    /// Whether it was ended.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![rows_of(key)]));
+        };
+        let [Some(core), current] = rows else {
+            return Ok(Step::Answer(false));
+        };
+        let phase = core.read(exec_core::lifecycle_phase)?;
+        let deadline = core.read(exec_core::deadline_at_ms)?;
+        let due = deadline.is_some_and(|deadline| deadline <= at.0);
+        if phase.is_terminal() || !due {
+            return Ok(Step::Answer(false));
+        }
+        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let mut set = End::EXPIRED.of_core(at);
+        set.push(exec_core::raw_fields.merge(json!({
+            "last_failure_message": "execution_deadline",
+            "terminal_outcome": "expired",
+            "last_mutation_at": at.0.to_string(),
+        })));
+        let plan = Plan::new("expire_execution").guard(CORE, exec_core::REF, key.core(), version);
+        let leased = phase == LifecyclePhase::Active && current.is_some();
+        let plan = if leased {
+            let any = Predicate::Always;
+            plan.guard(ATTEMPT, attempt::REF, key.current_attempt(), any)
+        } else {
+            plan
+        };
+        let plan = plan.update(exec_core::REF, key.core(), set);
+        let plan = End::EXPIRED.record_attempt(plan, key, at);
+        let plan = outbox::completed(plan, key, End::EXPIRED.event, at);
+        let plan = if leased {
+            let event = LeaseEventType::Expired;
+            outbox::lease_changed(plan, key, event, outbox::held_lease(), at)
+        } else {
+            plan
+        };
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+fn rows_of(key: &ExecutionKey) -> Query {
+    let core = Lookup {
+        row: CORE.into(),
+        table: exec_core::REF,
+        key: key.core(),
+        columns: without_bodies(exec_core::REF),
+    };
+    let current = Lookup {
+        row: ATTEMPT.into(),
+        table: attempt::REF,
+        key: key.current_attempt(),
+        columns: attempt::REF.columns.to_vec(),
+    };
+    Query::Lookup(vec![core, current])
+}

@@ -1,0 +1,263 @@
+//! Failure: tried again by policy, or for good.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::EngineError;
+use crate::backend::FailureClass;
+use crate::ctx::Ctx;
+use crate::engine_error::ValidationKind;
+use crate::facts::Row;
+use crate::plan::{OnConflict, Plan};
+use crate::policy::{ExecutionPolicy, RetryPolicy};
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::finish::End;
+use crate::rules::input;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::outbox;
+use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::{Status, lease_ended};
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
+use crate::types::{AttemptIndex, TimestampMs};
+
+/// What a failure leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Another attempt, not before the given time.
+    RetryScheduled {
+        /// When it may be claimed.
+        delay_until: TimestampMs,
+        /// Its index.
+        next_attempt_index: AttemptIndex,
+    },
+    /// The end.
+    TerminalFailed,
+}
+
+/// Which policy decides on another attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RetryRule {
+    /// The execution's own: transient failures are retried by its retry policy, or the default one;
+    /// others end it.
+    ByClass(FailureClass),
+    /// The caller's; none means no retry.
+    Given(Option<RetryPolicy>),
+}
+
+/// A worker reports that the attempt failed.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// Who reports.
+    pub fence: Fence,
+    /// What went wrong.
+    pub reason: String,
+    /// What decides on another attempt.
+    pub retry: RetryRule,
+}
+
+impl Fail {
+    /// The retry policy of a wire document.
+    ///
+    /// # Errors
+    /// `Validation(InvalidPolicyJson)` with what is wrong with it.
+    pub fn policy_of(text: &str) -> Result<Option<RetryPolicy>, EngineError> {
+        RetryPolicy::from_wire_json(text).map_err(|error| EngineError::Validation {
+            kind: ValidationKind::InvalidPolicyJson,
+            detail: format!("retry_policy_json: {error}"),
+        })
+    }
+
+    fn is_final(&self) -> bool {
+        match &self.retry {
+            RetryRule::ByClass(FailureClass::Transient | FailureClass::InfraCrash) => false,
+            RetryRule::ByClass(
+                FailureClass::Permanent | FailureClass::Timeout | FailureClass::Cancelled,
+            ) => true,
+            RetryRule::Given(policy) => policy.is_none(),
+        }
+    }
+}
+
+impl Guarded for Fail {
+    type Outcome = Failed;
+
+    fn name(&self) -> &'static str {
+        "fail"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(self.fence.premises(at, OpenLease::Live))
+    }
+
+    /// A failure that no policy can turn into a retry needs nothing from the rows.
+    fn predicted(&self) -> bool {
+        self.is_final()
+    }
+
+    fn effects(
+        &self,
+        known: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<(Plan, Failed), EngineError> {
+        let Fence { key, attempt_index, .. } = &self.fence;
+        let core = known.row(CORE);
+        let policy = match (&self.retry, core) {
+            _ if self.is_final() => None,
+            (RetryRule::Given(policy), _) => policy.clone(),
+            (RetryRule::ByClass(_), Some(core)) => Some(retry_policy(core)?.unwrap_or_default()),
+            (RetryRule::ByClass(_), None) => None,
+        };
+        let retries = core.map(retry_count).transpose()?.unwrap_or(0);
+        let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
+            let plan = ended(plan, key, *attempt_index, &self.reason, End::FAILED, at);
+            let lease = outbox::held_lease();
+            let plan = outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at);
+            return Ok((plan, Failed::TerminalFailed));
+        };
+        let outcome = match self.retry {
+            RetryRule::ByClass(_) => AttemptOutcome::Retry,
+            RetryRule::Given(_) => AttemptOutcome::Failed,
+        };
+        let retry = Retry { key, attempt_index: *attempt_index, outcome, retries, delay_ms };
+        let (plan, outcome) = retry.scheduled(plan, &self.reason, at)?;
+        let lease = outbox::held_lease();
+        Ok((outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at), outcome))
+    }
+}
+
+/// The retry policy that an execution was submitted with.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored policy is not one.
+pub fn retry_policy(core: &Row) -> Result<Option<RetryPolicy>, EngineError> {
+    let Some(stored) = core.read(exec_core::policy)? else {
+        return Ok(None);
+    };
+    let policy: ExecutionPolicy =
+        serde_json::from_value(stored).map_err(|error| EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!("ff_exec_core.policy: {error}"),
+        })?;
+    Ok(policy.retry_policy)
+}
+
+/// How many retries an execution has had.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored count is not a number.
+pub fn retry_count(core: &Row) -> Result<u32, EngineError> {
+    let raw = core.read(exec_core::raw_fields)?;
+    let count = match raw.get("retry_count") {
+        None | Some(Json::Null) => return Ok(0),
+        Some(Json::String(text)) => text.parse().ok(),
+        Some(number) => number.as_i64().map(|count| count.max(0)),
+    };
+    count.and_then(|count: i64| u32::try_from(count.max(0)).ok()).ok_or_else(|| {
+        EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!(
+                "ff_exec_core.raw_fields: retry_count {} is not a count",
+                raw.get("retry_count").unwrap_or(&Json::Null)
+            ),
+        }
+    })
+}
+
+/// How long to wait before the next attempt; `None` when there is none.
+#[must_use]
+pub fn next_delay(policy: Option<&RetryPolicy>, retries: u32, ctx: &mut Ctx<'_>) -> Option<u64> {
+    let policy = policy.filter(|policy| retries < policy.max_retries)?;
+    Some(policy.backoff.delay_ms(retries, Some(ctx.fraction())))
+}
+
+/// Another attempt of an execution.
+pub struct Retry<'a> {
+    /// The execution.
+    pub key: &'a ExecutionKey,
+    /// The attempt that is over.
+    pub attempt_index: i32,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// How many retries there were before.
+    pub retries: u32,
+    /// How long to wait, ms.
+    pub delay_ms: u64,
+}
+
+impl Retry<'_> {
+    /// Ends the attempt and puts the next one in its place, with the epoch carried on so that it
+    /// never restarts.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when the attempt index cannot grow any further.
+    pub fn scheduled(
+        &self,
+        plan: Plan,
+        reason: &str,
+        at: TimestampMs,
+    ) -> Result<(Plan, Failed), EngineError> {
+        let Self { key, attempt_index, outcome, retries, delay_ms } = self;
+        let next = attempt_index
+            .checked_add(1)
+            .ok_or_else(|| input::invalid("attempt_index: cannot grow any further"))?;
+        let delay_until = TimestampMs(at.0.saturating_add(input::clamped_ms(*delay_ms)));
+        let pending = AttemptState::PendingRetryAttempt;
+        let status = match delay_ms {
+            0 => Status::waiting(pending),
+            _ => Status::delayed(BlockingReason::WaitingForRetryBackoff, pending),
+        };
+        let mut core = status.assignments();
+        core.push(exec_core::attempt_index.set(next));
+        core.push(exec_core::eligible_at_ms.set(Some(delay_until.0)));
+        core.push(exec_core::raw_fields.merge(json!({
+            "pending_retry_reason": reason,
+            "failure_reason": reason,
+            "last_failure_message": reason,
+            "pending_previous_attempt_index": attempt_index.to_string(),
+            "retry_count": (u64::from(*retries) + 1).to_string(),
+            "delay_until": delay_until.0.to_string(),
+            "last_mutation_at": at.0.to_string(),
+        })));
+        let mut ended = lease_ended(*outcome);
+        ended.push(attempt::terminal_at_ms.set(Some(at.0)));
+        let mut following = key.attempt(next);
+        following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
+        let plan = plan
+            .update(exec_core::REF, key.core(), core)
+            .update(attempt::REF, key.attempt(*attempt_index), ended)
+            .insert(attempt::REF, following, OnConflict::Ignore);
+        let next_attempt_index = AttemptIndex(next.unsigned_abs());
+        Ok((plan, Failed::RetryScheduled { delay_until, next_attempt_index }))
+    }
+}
+
+/// Ends an execution with its attempt, saying why.
+#[must_use]
+pub fn ended(
+    plan: Plan,
+    key: &ExecutionKey,
+    attempt_index: i32,
+    reason: &str,
+    end: End,
+    at: TimestampMs,
+) -> Plan {
+    let mut core = end.of_core(at);
+    let members: Map<String, Json> = [
+        ("failure_reason", reason.to_owned()),
+        ("last_failure_message", reason.to_owned()),
+        ("terminal_outcome", <&'static str>::from(end.outcome).to_owned()),
+        ("last_mutation_at", at.0.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, text)| (name.to_owned(), Json::from(text)))
+    .collect();
+    core.push(exec_core::raw_fields.merge(members.into()));
+    let plan = plan.update(exec_core::REF, key.core(), core).update(
+        attempt::REF,
+        key.attempt(attempt_index),
+        end.of_attempt(at),
+    );
+    outbox::completed(plan, key, end.event, at)
+}

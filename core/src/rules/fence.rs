@@ -1,0 +1,200 @@
+//! The fence: only the worker that holds the lease may change what the lease covers.
+//!
+//! A fence is an attempt and an epoch. Epochs only grow, across release, expiry, retry and reclaim of
+//! an execution, so a worker whose lease was taken over can change nothing, however late it comes.
+//! The order of refusals is the same for every fenced operation: the execution exists, its lease was
+//! not revoked, it is active, the attempt exists, the epoch is the current one, the lease is live.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::engine_error::{ContentionKind, StateKind};
+use crate::handle_codec::HandlePayload;
+use crate::plan::Predicate;
+use crate::rules::input;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::premise::{Condition, Known, Premise, Refusal};
+use crate::rules::status;
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{ClosedSet, LifecyclePhase, OwnershipState};
+use crate::types::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
+use crate::value::Value;
+
+/// Who claims to hold the lease.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fence {
+    /// The execution.
+    pub key: ExecutionKey,
+    /// The attempt.
+    pub attempt_index: i32,
+    /// The lease; `None` when an operator overrides the fence (never the lifecycle).
+    pub lease: Option<Lease>,
+    /// How a mismatch is reported.
+    pub style: Style,
+}
+
+/// The lease that a worker says it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The fencing number.
+    pub epoch: i64,
+    /// Compared only where the row holds one.
+    pub lease_id: Uuid,
+    /// Compared only where the row holds one.
+    pub attempt_id: Uuid,
+}
+
+/// How a mismatch is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// By operations that take a handle: `Contention(LeaseConflict)`.
+    Handle,
+    /// By operations that take a fence: `State(StaleLease)`.
+    Typed,
+}
+
+/// Whether an attempt without a recorded expiry still counts as leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenLease {
+    /// It does: a row written by hand may have none.
+    Live,
+    /// It does not: there is nothing to renew.
+    Lapsed,
+}
+
+impl Fence {
+    /// The fence that a handle carries.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for numbers beyond what a row can store.
+    pub fn of_handle(payload: &HandlePayload) -> Result<Self, EngineError> {
+        Ok(Self {
+            key: ExecutionKey::of(&payload.execution_id)?,
+            attempt_index: input::attempt_index(payload.attempt_index)?,
+            lease: Some(Lease {
+                epoch: epoch(payload.lease_epoch.0)?,
+                lease_id: payload.lease_id.0,
+                attempt_id: payload.attempt_id.0,
+            }),
+            style: Style::Handle,
+        })
+    }
+
+    /// The fence of a typed operation; only an operator may come without one.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` with detail exactly `fence_required`, or for numbers beyond what a
+    /// row can store.
+    pub fn of_args(
+        id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        fence: Option<&LeaseFence>,
+        source: &CancelSource,
+    ) -> Result<Self, EngineError> {
+        if fence.is_none() && *source != CancelSource::OperatorOverride {
+            return Err(input::invalid("fence_required"));
+        }
+        let lease = |fence: &LeaseFence| -> Result<Lease, EngineError> {
+            let epoch = epoch(fence.lease_epoch.0)?;
+            Ok(Lease { epoch, lease_id: fence.lease_id.0, attempt_id: fence.attempt_id.0 })
+        };
+        Ok(Self {
+            key: ExecutionKey::of(id)?,
+            attempt_index: input::attempt_index(attempt_index)?,
+            lease: fence.map(lease).transpose()?,
+            style: Style::Typed,
+        })
+    }
+
+    /// What a fenced operation relies on.
+    #[must_use]
+    pub fn premises(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise> {
+        let core = Premise {
+            row: CORE,
+            table: exec_core::REF,
+            key: self.key.core(),
+            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
+            conditions: vec![
+                Condition {
+                    holds: exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]),
+                    refusal: Box::new(|_| EngineError::State(StateKind::LeaseRevoked)),
+                },
+                Condition {
+                    holds: exec_core::lifecycle_phase.is(LifecyclePhase::Active),
+                    refusal: Box::new(not_active),
+                },
+            ],
+        };
+        let attempt = Premise {
+            row: ATTEMPT,
+            table: attempt::REF,
+            key: self.key.attempt(self.attempt_index),
+            absent: Box::new(|_| EngineError::NotFound { entity: "attempt" }),
+            conditions: self
+                .lease
+                .map(|lease| self.lease_held(lease, at, open))
+                .unwrap_or_default(),
+        };
+        vec![core, attempt]
+    }
+
+    fn lease_held(&self, lease: Lease, at: TimestampMs, open: OpenLease) -> Vec<Condition> {
+        let unexpired = attempt::lease_expires_at_ms.above(Some(at.0));
+        let live = match open {
+            OpenLease::Live => attempt::lease_expires_at_ms.is_null().or(unexpired),
+            OpenLease::Lapsed => unexpired,
+        };
+        let holds = is_current(lease);
+        let expired: Refusal = Box::new(|_| EngineError::State(StateKind::LeaseExpired));
+        vec![
+            Condition { holds, refusal: self.mismatch() },
+            Condition { holds: live, refusal: expired },
+        ]
+    }
+
+    /// The refusal of a lease that is not the current one.
+    #[must_use]
+    pub fn mismatch(&self) -> Refusal {
+        match self.style {
+            Style::Handle => Box::new(|_| EngineError::Contention(ContentionKind::LeaseConflict)),
+            Style::Typed => Box::new(|_| EngineError::State(StateKind::StaleLease)),
+        }
+    }
+}
+
+/// The attempt row's lease is this one, and the attempt has not ended.
+#[must_use]
+pub fn is_current(lease: Lease) -> Predicate {
+    let same_lease = attempt::lease_id.is_null().or(attempt::lease_id.equals(Some(lease.lease_id)));
+    let same_attempt =
+        attempt::attempt_id.is_null().or(attempt::attempt_id.equals(Some(lease.attempt_id)));
+    attempt::lease_epoch
+        .equals(lease.epoch)
+        .and(attempt::terminal_at_ms.is_null())
+        .and(same_lease)
+        .and(same_attempt)
+}
+
+/// The refusal of an execution that is not active, saying what it is instead.
+#[must_use]
+pub fn not_active(known: &Known) -> EngineError {
+    let core = known.row(CORE);
+    let attempt = known.row(ATTEMPT);
+    let text = |value: Option<&Value>| match value {
+        Some(Value::Null) | None => String::new(),
+        Some(Value::Text(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    // A stored word outside its set must not hide the refusal: the raw words are reported.
+    let outcome = core.and_then(|core| status::terminal_outcome(core, attempt).ok());
+    EngineError::Contention(ContentionKind::ExecutionNotActive {
+        terminal_outcome: outcome.map(|outcome| outcome.as_str().to_owned()).unwrap_or_default(),
+        lease_epoch: text(attempt.and_then(|row| row.value(attempt::lease_epoch.column()))),
+        lifecycle_phase: text(core.and_then(|row| row.value(exec_core::lifecycle_phase.column()))),
+        attempt_id: text(attempt.and_then(|row| row.value(attempt::attempt_id.column()))),
+    })
+}
+
+fn epoch(epoch: u64) -> Result<i64, EngineError> {
+    i64::try_from(epoch).map_err(|_| input::invalid(format!("lease_epoch {epoch} exceeds i64")))
+}

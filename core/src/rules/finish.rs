@@ -1,0 +1,234 @@
+//! How an execution ends: completed, failed, cancelled by its worker, expired.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::plan::{Assign, Held, OnConflict, Plan, Predicate, Query, Settle};
+use crate::rules::fence::{self, Fence, OpenLease};
+use crate::rules::input;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::outbox;
+use crate::rules::premise::{Guarded, Known, Premise, check, lookups};
+use crate::rules::status::{Status, lease_ended};
+use crate::schema::ColumnRef;
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{
+    AttemptOutcome, CompletionKind, LeaseEventType, LifecyclePhase, PublicState, TerminalOutcome,
+};
+use crate::types::{ExecutionId, TimestampMs};
+
+/// An end: which outcome, told to whom in which words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The execution's outcome.
+    pub outcome: TerminalOutcome,
+    /// The attempt's outcome.
+    pub attempt: AttemptOutcome,
+    /// The word of the completion event.
+    pub event: CompletionKind,
+}
+
+impl End {
+    /// Done.
+    pub const SUCCESS: Self = Self {
+        outcome: TerminalOutcome::Success,
+        attempt: AttemptOutcome::Success,
+        event: CompletionKind::Success,
+    };
+    /// Failed for good.
+    pub const FAILED: Self = Self {
+        outcome: TerminalOutcome::Failed,
+        attempt: AttemptOutcome::Failed,
+        event: CompletionKind::Failed,
+    };
+    /// Cancelled.
+    pub const CANCELLED: Self = Self {
+        outcome: TerminalOutcome::Cancelled,
+        attempt: AttemptOutcome::Cancelled,
+        event: CompletionKind::Cancelled,
+    };
+    /// Out of time.
+    pub const EXPIRED: Self = Self {
+        outcome: TerminalOutcome::Expired,
+        attempt: AttemptOutcome::Expired,
+        event: CompletionKind::Expired,
+    };
+
+    /// The columns of the execution row that say so, to be joined by what is particular to an end.
+    #[must_use]
+    pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+        let mut set = Status::terminal(self.outcome).assignments();
+        set.push(exec_core::terminal_at_ms.set(Some(at.0)));
+        set.push(exec_core::eligible_at_ms.clear());
+        set
+    }
+
+    /// The columns of the attempt row that say so.
+    #[must_use]
+    pub fn of_attempt(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+        let mut set = lease_ended(self.attempt);
+        set.push(attempt::terminal_at_ms.set(Some(at.0)));
+        set
+    }
+
+    /// Ends the current attempt, or records the outcome as an attempt of its own where none was ever
+    /// claimed: an execution's outcome is always found on its attempt.
+    #[must_use]
+    pub fn record_attempt(&self, plan: Plan, key: &ExecutionKey, at: TimestampMs) -> Plan {
+        let mut row = key.current_attempt();
+        row.push(attempt::outcome.put(Some(self.attempt)));
+        row.push(attempt::terminal_at_ms.put(Some(at.0)));
+        let settle = OnConflict::Update(vec![
+            (attempt::outcome.column(), Settle::Take),
+            (attempt::terminal_at_ms.column(), Settle::Take),
+            (attempt::worker_instance_id.column(), Settle::Clear),
+            (attempt::lease_expires_at_ms.column(), Settle::Clear),
+            (attempt::timeout_at_ms.column(), Settle::Clear),
+        ]);
+        plan.insert(attempt::REF, row, settle)
+    }
+}
+
+/// A worker's success. Result bytes are stored as given; none stores none.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// Who completes.
+    pub fence: Fence,
+    /// The result.
+    pub result: Option<Vec<u8>>,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Guarded for Complete {
+    /// Always [`PublicState::Completed`].
+    type Outcome = PublicState;
+
+    fn name(&self) -> &'static str {
+        "complete"
+    }
+
+    fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
+        self.at.unwrap_or(ctx.now)
+    }
+
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(self.fence.premises(at, OpenLease::Live))
+    }
+
+    fn predicted(&self) -> bool {
+        true
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, PublicState), EngineError> {
+        let Fence { key, attempt_index, .. } = &self.fence;
+        let end = End::SUCCESS;
+        let mut core = end.of_core(at);
+        core.push(exec_core::result.set(self.result.clone()));
+        core.push(exec_core::raw_fields.merge(json!({
+            "terminal_outcome": "success",
+            "last_mutation_at": at.0.to_string(),
+        })));
+        let plan = plan.update(exec_core::REF, key.core(), core).update(
+            attempt::REF,
+            key.attempt(*attempt_index),
+            end.of_attempt(at),
+        );
+        let plan = outbox::completed(plan, key, end.event, at);
+        let lease = outbox::held_lease();
+        let plan = outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at);
+        Ok((plan, PublicState::Completed))
+    }
+}
+
+/// A worker gives up its execution for good. Cancelling what is cancelled already changes nothing;
+/// any other end is an error that names it.
+///
+/// The fence is compared with the attempt row where there is one: a worker may cancel an execution
+/// that nobody has claimed yet, but not one whose lease went elsewhere.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    /// Who cancels.
+    pub fence: Fence,
+    /// The execution's id, for messages.
+    pub execution_id: ExecutionId,
+    /// Why.
+    pub reason: String,
+}
+
+impl Transition for Cancel {
+    type Outcome = ();
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
+        let at = ctx.now;
+        let premises = self.fence.premises(at, OpenLease::Live);
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
+        };
+        let known = Known::of(&premises, rows);
+        let Some(core) = known.row(CORE) else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        if core.read(exec_core::lifecycle_phase)?.is_terminal() {
+            return self.ended_already(core.read(exec_core::public_state)?);
+        }
+        let claimed = known.row(ATTEMPT).is_some();
+        let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
+        if active {
+            check(&premises, &known)?;
+        } else if let (Some(row), Some(lease)) = (known.row(ATTEMPT), self.fence.lease)
+            && !fence::is_current(lease).accepts(row, &Held::default())
+        {
+            return Err((self.fence.mismatch())(&known));
+        }
+        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let plan = Plan::new("cancel").guard(CORE, exec_core::REF, self.fence.key.core(), version);
+        let plan = if claimed {
+            let current = self.fence.lease.map_or(Predicate::Always, fence::is_current);
+            let key = self.fence.key.attempt(self.fence.attempt_index);
+            plan.guard(ATTEMPT, attempt::REF, key, current)
+        } else {
+            plan
+        };
+        Ok(Step::Commit(self.effects(plan, active && claimed, at), Then::Answer(())))
+    }
+}
+
+impl Cancel {
+    fn ended_already(&self, public: PublicState) -> Result<Step<()>, EngineError> {
+        if public == PublicState::Cancelled {
+            return Ok(Step::Answer(()));
+        }
+        let (id, state) = (&self.execution_id, public.as_str());
+        Err(input::invalid(format!(
+            "cancel: execution_id={id}: already terminal in state '{state}'"
+        )))
+    }
+
+    fn effects(&self, plan: Plan, leased: bool, at: TimestampMs) -> Plan {
+        let end = End::CANCELLED;
+        let key = &self.fence.key;
+        let mut core = end.of_core(at);
+        core.push(exec_core::cancellation_reason.set(Some(self.reason.clone())));
+        core.push(exec_core::cancelled_by.set(Some("worker".into())));
+        let mutated = json!({ "last_mutation_at": at.0.to_string() });
+        core.push(exec_core::raw_fields.merge(mutated));
+        let plan = plan.update(exec_core::REF, key.core(), core);
+        let plan = end.record_attempt(plan, key, at);
+        let plan = outbox::completed(plan, key, end.event, at);
+        if leased {
+            outbox::lease_changed(plan, key, LeaseEventType::Revoked, outbox::held_lease(), at)
+        } else {
+            plan
+        }
+    }
+}

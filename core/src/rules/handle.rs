@@ -1,0 +1,35 @@
+//! Handles: what a worker is given at a claim and shows ever after.
+
+use crate::EngineError;
+use crate::backend::{BackendTag, Handle, HandleKind};
+use crate::engine_error::ValidationKind;
+use crate::handle_codec::{self, HandlePayload};
+
+/// Opens a handle of this backend.
+///
+/// # Errors
+/// `Validation(HandleFromOtherBackend)` for a handle that another backend minted, whether its outer
+/// tag or the one inside its bytes says so; `Validation(Corruption)` for bytes that are no handle.
+pub fn open(own: BackendTag, handle: &Handle) -> Result<HandlePayload, EngineError> {
+    if handle.backend != own {
+        return Err(foreign(own, handle.backend, ""));
+    }
+    let decoded = handle_codec::decode(&handle.opaque)?;
+    if decoded.tag != own {
+        return Err(foreign(own, decoded.tag, " (embedded tag)"));
+    }
+    Ok(decoded.payload)
+}
+
+/// Mints a handle of this backend.
+#[must_use]
+pub fn mint(own: BackendTag, kind: HandleKind, payload: &HandlePayload) -> Handle {
+    Handle::new(own, kind, handle_codec::encode(own, payload))
+}
+
+fn foreign(expected: BackendTag, actual: BackendTag, place: &str) -> EngineError {
+    EngineError::Validation {
+        kind: ValidationKind::HandleFromOtherBackend,
+        detail: format!("expected={expected:?} actual={actual:?}{place}"),
+    }
+}

@@ -1,0 +1,116 @@
+//! What callers may not say: the checks that every public entry makes before it decides anything.
+
+use crate::EngineError;
+use crate::engine_error::ValidationKind;
+use crate::partition::{Partition, PartitionKey};
+use crate::types::{AttemptIndex, ExecutionId, LaneId};
+
+/// The largest page that a listing returns.
+pub const PAGE_MAX: usize = 1000;
+
+/// `Validation(InvalidInput)`.
+#[must_use]
+pub fn invalid(detail: impl Into<String>) -> EngineError {
+    EngineError::Validation { kind: ValidationKind::InvalidInput, detail: detail.into() }
+}
+
+/// Text that both databases store: without NUL.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the field.
+pub fn text(field: &str, value: &str) -> Result<(), EngineError> {
+    match value.find('\0') {
+        Some(at) => Err(invalid(format!("{field}: must not contain NUL (at byte {at})"))),
+        None => Ok(()),
+    }
+}
+
+/// JSON that both databases store: no NUL inside any of its texts or member names.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the field.
+pub fn json(field: &str, value: &serde_json::Value) -> Result<(), EngineError> {
+    match value {
+        serde_json::Value::String(inner) => text(field, inner),
+        serde_json::Value::Array(items) => items.iter().try_for_each(|item| json(field, item)),
+        serde_json::Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
+            text(field, name)?;
+            json(field, inner)
+        }),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+            Ok(())
+        }
+    }
+}
+
+/// A lane name, however it was built.
+///
+/// # Errors
+/// `Validation(InvalidInput)` with what is wrong with it.
+pub fn lane(lane: &LaneId) -> Result<(), EngineError> {
+    LaneId::try_new(lane.as_str()).map(drop).map_err(|error| invalid(format!("lane_id: {error}")))
+}
+
+/// A partition as rows store it.
+///
+/// # Errors
+/// `Validation(InvalidInput)` beyond 32767.
+pub fn partition(index: u16) -> Result<i16, EngineError> {
+    i16::try_from(index).map_err(|_| {
+        invalid(format!("partition index {index} exceeds i16 range (max {})", i16::MAX))
+    })
+}
+
+/// A partition key as rows store it.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the operation, the key and what is wrong with it.
+pub fn partition_key(operation: &str, key: &PartitionKey) -> Result<i16, EngineError> {
+    let parsed = key
+        .parse()
+        .map_err(|error| invalid(format!("{operation}: partition: '{key}': {error}")))?;
+    partition(parsed.index)
+}
+
+/// The partition that an operation was given besides the id must be the id's own.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming both.
+pub fn same_partition(
+    operation: &str,
+    partition: &Partition,
+    id: &ExecutionId,
+) -> Result<(), EngineError> {
+    if partition.index == id.partition() {
+        return Ok(());
+    }
+    let (given, own) = (partition.index, id.partition());
+    Err(invalid(format!("{operation}: partition mismatch (arg={given}, eid={own})")))
+}
+
+/// An attempt index as rows store it.
+///
+/// # Errors
+/// `Validation(InvalidInput)` beyond `i32::MAX`.
+pub fn attempt_index(index: AttemptIndex) -> Result<i32, EngineError> {
+    i32::try_from(index.0)
+        .map_err(|_| invalid(format!("attempt_index {} exceeds {}", index.0, i32::MAX)))
+}
+
+/// A span of time as rows store it.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the field, for zero and beyond `i64::MAX`.
+pub fn positive_ms(field: &str, ms: u64) -> Result<i64, EngineError> {
+    match i64::try_from(ms) {
+        Ok(0) => Err(invalid(format!("{field}: must be positive"))),
+        Ok(ms) => Ok(ms),
+        Err(_) => Err(invalid(format!("{field}: {ms} exceeds {}", i64::MAX))),
+    }
+}
+
+/// Milliseconds, at most what a row can store.
+#[must_use]
+pub fn clamped_ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,97 @@
+//! While a worker holds an execution: renewing the lease, reporting progress.
+
+use serde_json::{Map, Value as Json};
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::plan::Plan;
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::outbox;
+use crate::rules::premise::{Guarded, Known, Premise};
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::LeaseEventType;
+use crate::types::TimestampMs;
+
+/// Pushes the lease's expiry out to `ttl_ms` from now. There is no upper bound on renewals; a lease
+/// that has lapsed cannot be renewed.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// Who renews.
+    pub fence: Fence,
+    /// How long the renewed lease lives, ms.
+    pub ttl_ms: i64,
+}
+
+impl Guarded for Renew {
+    /// The new expiry.
+    type Outcome = TimestampMs;
+
+    fn name(&self) -> &'static str {
+        "renew"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(self.fence.premises(at, OpenLease::Lapsed))
+    }
+
+    fn predicted(&self) -> bool {
+        true
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, TimestampMs), EngineError> {
+        let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
+        let Fence { key, attempt_index, .. } = &self.fence;
+        let set = vec![attempt::lease_expires_at_ms.set(Some(expires.0))];
+        let plan = plan.update(attempt::REF, key.attempt(*attempt_index), set);
+        let lease = outbox::held_lease();
+        Ok((outbox::lease_changed(plan, key, LeaseEventType::Renewed, lease, at), expires))
+    }
+}
+
+/// Overwrites the percentage and message that callers see; what is not given stays.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Who reports.
+    pub fence: Fence,
+    /// 0 to 100.
+    pub percent: Option<u8>,
+    /// Free text.
+    pub message: Option<String>,
+}
+
+impl Guarded for Progress {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "progress"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(self.fence.premises(at, OpenLease::Live))
+    }
+
+    fn predicted(&self) -> bool {
+        true
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, ()), EngineError> {
+        let percent = self.percent.map(|percent| ("progress_pct", Json::from(percent)));
+        let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
+        let members: Map<String, Json> =
+            percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
+        let set = vec![exec_core::raw_fields.merge(members.into()), exec_core::version.grow(1)];
+        Ok((plan.update(exec_core::REF, self.fence.key.core(), set), ()))
+    }
+}

@@ -1,0 +1,471 @@
+//! Pages of things, each with an exact, exclusive cursor: one row more than the page is read, and
+//! the cursor is the page's last entry exactly when there was one more.
+
+use crate::EngineError;
+use crate::contracts::{
+    AttemptRecord, ExecutionQuery, ExecutionQueryPage, ExecutionRow, ExecutionTimeline,
+    ExpiredLeaseInfo, ExpiredLeasesCursor, LIST_EXPIRED_LEASES_DEFAULT_LIMIT,
+    LIST_EXPIRED_LEASES_MAX_LIMIT, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListLanesPage, Outbox, TimelineEvent,
+};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Transition};
+use crate::facts::{Facts, Row};
+use crate::partition::PartitionKey;
+use crate::plan::{Compare, Expr, Join, List, Predicate, Query};
+use crate::rules::input::{self, PAGE_MAX};
+use crate::rules::key::ExecutionKey;
+use crate::rules::read::text;
+use crate::schema::Direction::Ascending;
+use crate::schema::admin::lane_registry;
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::outbox::{completion_event, lease_event, operator_event, signal_event};
+use crate::schema::{ColumnRef, Direction, TableRef};
+use crate::state::{AttemptOutcome, ClosedSet, LifecyclePhase};
+use crate::types::{
+    AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
+};
+use crate::value::{ColumnType, Value};
+
+/// Reads one list and makes a page of it.
+pub struct Listing<O> {
+    list: List,
+    page: usize,
+    read: fn(&[Row], usize) -> Result<O, EngineError>,
+}
+
+impl<O: Send> Transition for Listing<O> {
+    type Outcome = O;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<O>, EngineError> {
+        if self.page == 0 {
+            return (self.read)(&[], 0).map(Step::Answer);
+        }
+        match facts.list(0) {
+            None => Ok(Step::Read(vec![Query::List(self.list.clone())])),
+            Some(rows) => (self.read)(rows, self.page).map(Step::Answer),
+        }
+    }
+}
+
+fn limit(page: usize) -> Expr {
+    Expr::int(i64::try_from(page).unwrap_or(i64::MAX).saturating_add(1))
+}
+
+/// The page of what was read, and whether there is more.
+fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
+    let more = page < entries.len();
+    entries.truncate(page);
+    (entries, more)
+}
+
+fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
+    let partition = row.read(exec_core::partition_key)?;
+    Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? }.id())
+}
+
+/// The executions of a partition by ascending UUID. A limit of 0 is an empty page; more than 1000
+/// counts as 1000.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a partition key that is none.
+pub fn executions(
+    partition: &PartitionKey,
+    cursor: Option<&ExecutionId>,
+    limit_given: usize,
+) -> Result<Listing<ListExecutionsPage>, EngineError> {
+    let partition = input::partition_key("list_executions", partition)?;
+    let page = limit_given.min(PAGE_MAX);
+    let mut predicate = exec_core::partition_key.equals(partition);
+    if let Some(cursor) = cursor {
+        predicate = predicate.and(exec_core::execution_id.above(cursor.uuid()));
+    }
+    let list = List {
+        name: "executions of a partition".into(),
+        table: exec_core::REF,
+        join: None,
+        columns: vec![exec_core::partition_key.column(), exec_core::execution_id.column()],
+        predicate,
+        order: vec![(exec_core::execution_id.column(), Ascending)],
+        limit: limit(page),
+    };
+    Ok(Listing {
+        list,
+        page,
+        read: |rows, page| {
+            let ids = rows.iter().map(execution_id).collect::<Result<Vec<_>, _>>()?;
+            let (ids, more) = split(ids, page);
+            let cursor = more.then(|| ids.last().cloned()).flatten();
+            Ok(ListExecutionsPage::new(ids, cursor))
+        },
+    })
+}
+
+/// Executions that match a query, by partition and UUID.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a lane or namespace that cannot be one.
+pub fn matching(query: &ExecutionQuery) -> Result<Listing<ExecutionQueryPage>, EngineError> {
+    let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
+    let mut predicate = Predicate::Always;
+    if let Some(lane) = &query.lane_id {
+        input::lane(lane)?;
+        predicate = predicate.and(exec_core::lane_id.equals(lane.as_str().to_owned()));
+    }
+    if let Some(state) = query.public_state {
+        predicate = predicate.and(exec_core::public_state.is(state));
+    }
+    if let Some(namespace) = &query.namespace {
+        input::text("namespace", namespace.as_str())?;
+        predicate = predicate.and(namespace_is(namespace.as_str()));
+    }
+    if let Some(after) = &query.after {
+        let key = ExecutionKey::of(after)?;
+        predicate = predicate.and(Predicate::After(key.core()));
+    }
+    let columns = [
+        exec_core::partition_key.column(),
+        exec_core::execution_id.column(),
+        exec_core::lane_id.column(),
+        exec_core::public_state.column(),
+        exec_core::priority.column(),
+        exec_core::attempt_index.column(),
+        exec_core::total_attempt_count.column(),
+        exec_core::created_at_ms.column(),
+        exec_core::raw_fields.column(),
+    ];
+    let list = List {
+        name: "executions matching a query".into(),
+        table: exec_core::REF,
+        join: None,
+        columns: columns.to_vec(),
+        predicate,
+        order: vec![
+            (exec_core::partition_key.column(), Ascending),
+            (exec_core::execution_id.column(), Ascending),
+        ],
+        limit: limit(page),
+    };
+    Ok(Listing {
+        list,
+        page,
+        read: |rows, page| {
+            let rows = rows.iter().map(execution_row).collect::<Result<Vec<_>, _>>()?;
+            let (rows, more) = split(rows, page);
+            let cursor = more.then(|| rows.last().map(|row| row.execution_id.clone())).flatten();
+            Ok(ExecutionQueryPage::new(rows, cursor))
+        },
+    })
+}
+
+fn execution_row(row: &Row) -> Result<ExecutionRow, EngineError> {
+    let raw = row.read(exec_core::raw_fields)?;
+    Ok(ExecutionRow::new(
+        execution_id(row)?,
+        LaneId::new(row.read(exec_core::lane_id)?),
+        text(&raw, "execution_kind").unwrap_or_default(),
+        row.read(exec_core::public_state)?,
+        row.read(exec_core::priority)?,
+        AttemptIndex(row.read(exec_core::attempt_index)?.unsigned_abs()),
+        row.read(exec_core::total_attempt_count)?.unsigned_abs(),
+        TimestampMs(row.read(exec_core::created_at_ms)?),
+    ))
+}
+
+fn namespace_is(namespace: &str) -> Predicate {
+    let path = exec_core::raw_fields.text_at(&["namespace"]);
+    let value = Expr::Value(ColumnType::Text, vec![Value::Text(namespace.to_owned())]);
+    Predicate::Compare(path, Compare::Equal, value)
+}
+
+/// The lanes by name. A limit of 0 is an empty page.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a cursor that is no lane name.
+pub fn lanes(
+    cursor: Option<&LaneId>,
+    limit_given: usize,
+) -> Result<Listing<ListLanesPage>, EngineError> {
+    let page = limit_given.min(PAGE_MAX);
+    let predicate = match cursor {
+        None => Predicate::Always,
+        Some(cursor) => {
+            input::text("cursor", cursor.as_str())?;
+            lane_registry::lane_id.above(cursor.as_str().to_owned())
+        }
+    };
+    let list = List {
+        name: "lanes".into(),
+        table: lane_registry::REF,
+        join: None,
+        columns: vec![lane_registry::lane_id.column()],
+        predicate,
+        order: vec![(lane_registry::lane_id.column(), Ascending)],
+        limit: limit(page),
+    };
+    Ok(Listing {
+        list,
+        page,
+        read: |rows, page| {
+            let lane = |row: &Row| {
+                let name = row.read(lane_registry::lane_id)?;
+                LaneId::try_new(name.as_str()).map_err(|error| EngineError::Validation {
+                    kind: crate::engine_error::ValidationKind::Corruption,
+                    detail: format!("ff_lane_registry.lane_id: {name:?}: {error}"),
+                })
+            };
+            let lanes = rows.iter().map(lane).collect::<Result<Vec<_>, _>>()?;
+            let (lanes, more) = split(lanes, page);
+            let cursor = more.then(|| lanes.last().cloned()).flatten();
+            Ok(ListLanesPage::new(lanes, cursor))
+        },
+    })
+}
+
+/// Live leases of active executions that lapsed by `as_of`, by expiry and execution.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.
+pub fn expired_leases(
+    args: &ListExpiredLeasesArgs,
+) -> Result<Listing<ListExpiredLeasesResult>, EngineError> {
+    let asked = args.limit.unwrap_or(LIST_EXPIRED_LEASES_DEFAULT_LIMIT);
+    let page = usize::try_from(asked.min(LIST_EXPIRED_LEASES_MAX_LIMIT)).unwrap_or(PAGE_MAX);
+    let mut predicate = lapsed_leases(args.as_of);
+    if let Some(namespace) = &args.namespace {
+        input::text("namespace", namespace.as_str())?;
+        predicate = predicate.and(namespace_is(namespace.as_str()));
+    }
+    if let Some(after) = &args.after {
+        predicate = predicate.and(Predicate::After(vec![
+            attempt::lease_expires_at_ms.at(Some(after.expires_at_ms.0)),
+            attempt::execution_id.at(after.execution_id.uuid()),
+        ]));
+    }
+    let columns = [
+        attempt::partition_key.column(),
+        attempt::execution_id.column(),
+        attempt::attempt_index.column(),
+        attempt::lease_id.column(),
+        attempt::lease_epoch.column(),
+        attempt::worker_instance_id.column(),
+        attempt::lease_expires_at_ms.column(),
+    ];
+    let list = List {
+        name: "expired leases".into(),
+        table: attempt::REF,
+        join: Some(core_of_current_attempt()),
+        columns: columns.to_vec(),
+        predicate,
+        order: by_expiry(),
+        limit: limit(page),
+    };
+    Ok(Listing {
+        list,
+        page,
+        read: |rows, page| {
+            let leases = rows.iter().map(expired_lease).collect::<Result<Vec<_>, _>>()?;
+            let (leases, more) = split(leases, page);
+            let last = more.then(|| leases.last()).flatten();
+            let cursor = last.map(|lease| {
+                ExpiredLeasesCursor::new(lease.expires_at_ms, lease.execution_id.clone())
+            });
+            Ok(ListExpiredLeasesResult::new(leases, cursor))
+        },
+    })
+}
+
+/// Owned leases of active executions that lapsed by `as_of`.
+#[must_use]
+pub fn lapsed_leases(as_of: TimestampMs) -> Predicate {
+    attempt::lease_expires_at_ms
+        .is_present()
+        .and(attempt::lease_expires_at_ms.at_most(Some(as_of.0)))
+        .and(attempt::worker_instance_id.is_present())
+        .and(exec_core::lifecycle_phase.is(LifecyclePhase::Active))
+}
+
+/// Joins an attempt to its execution, where it is the current attempt.
+#[must_use]
+pub fn core_of_current_attempt() -> Join {
+    Join {
+        table: exec_core::REF,
+        on: vec![
+            (attempt::partition_key.column(), exec_core::partition_key.column()),
+            (attempt::execution_id.column(), exec_core::execution_id.column()),
+            (attempt::attempt_index.column(), exec_core::attempt_index.column()),
+        ],
+    }
+}
+
+/// Earliest expiry first.
+#[must_use]
+pub fn by_expiry() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (attempt::lease_expires_at_ms.column(), Ascending),
+        (attempt::execution_id.column(), Ascending),
+    ]
+}
+
+fn expired_lease(row: &Row) -> Result<ExpiredLeaseInfo, EngineError> {
+    let partition = row.read(attempt::partition_key)?;
+    let uuid = row.read(attempt::execution_id)?;
+    let epoch = row.read(attempt::lease_epoch)?.unsigned_abs();
+    let index = row.read(attempt::attempt_index)?.unsigned_abs();
+    let stored = row.read(attempt::lease_id)?;
+    // A lease that was taken without recording an id still has one identity: execution, attempt and
+    // epoch, folded into a UUID.
+    let synthetic = || {
+        let folded = (u128::from(epoch) << 64) | (u128::from(index) << 32);
+        uuid::Uuid::from_u128(uuid.as_u128() ^ folded)
+    };
+    Ok(ExpiredLeaseInfo::new(
+        ExecutionKey { partition, uuid }.id(),
+        LeaseId::from_uuid(stored.unwrap_or_else(synthetic)),
+        LeaseEpoch(epoch),
+        WorkerInstanceId::new(row.read(attempt::worker_instance_id)?.unwrap_or_default()),
+        TimestampMs(row.read(attempt::lease_expires_at_ms)?.unwrap_or_default()),
+        AttemptIndex(index),
+    ))
+}
+
+/// Everything that happened to one execution: its attempts, and its events of all outboxes by time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeline {
+    key: ExecutionKey,
+}
+
+/// The most attempts and events of each outbox that a timeline shows.
+pub const TIMELINE_MAX: usize = 1000;
+
+impl Timeline {
+    /// The timeline of an execution.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn of(id: &ExecutionId) -> Result<Self, EngineError> {
+        Ok(Self { key: ExecutionKey::of(id)? })
+    }
+
+    fn queries(&self) -> Vec<Query> {
+        let key = &self.key;
+        let list = |name: &'static str, table: TableRef, predicate, order: ColumnRef| {
+            Query::List(List {
+                name: name.into(),
+                table,
+                join: None,
+                columns: table.columns.to_vec(),
+                predicate,
+                order: vec![(order, Ascending)],
+                limit: limit(TIMELINE_MAX - 1),
+            })
+        };
+        let text = key.uuid.to_string();
+        let attempts = attempt::partition_key
+            .equals(key.partition)
+            .and(attempt::execution_id.equals(key.uuid));
+        let completions = completion_event::partition_key
+            .equals(key.partition)
+            .and(completion_event::execution_id.equals(key.uuid));
+        let leases = lease_event::partition_key
+            .equals(key.partition)
+            .and(lease_event::execution_id.equals(text.clone()));
+        let operators = operator_event::partition_key
+            .equals(key.partition)
+            .and(operator_event::execution_id.equals(text.clone()));
+        let signals = signal_event::partition_key
+            .equals(key.partition)
+            .and(signal_event::execution_id.equals(text));
+        vec![
+            list("attempts", attempt::REF, attempts, attempt::attempt_index.column()),
+            list("lease events", lease_event::REF, leases, lease_event::event_id.column()),
+            list(
+                "completion events",
+                completion_event::REF,
+                completions,
+                completion_event::event_id.column(),
+            ),
+            list(
+                "operator events",
+                operator_event::REF,
+                operators,
+                operator_event::event_id.column(),
+            ),
+            list("signal events", signal_event::REF, signals, signal_event::event_id.column()),
+        ]
+    }
+}
+
+impl Transition for Timeline {
+    type Outcome = ExecutionTimeline;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(attempts) = facts.list(0) else {
+            return Ok(Step::Read(self.queries()));
+        };
+        let attempts = attempts.iter().map(attempt_record).collect::<Result<Vec<_>, _>>()?;
+        let mut events = Vec::new();
+        for (index, read) in [(1, lease as ReadEvent), (2, completion), (3, operator), (4, signal)]
+        {
+            for row in facts.list(index).unwrap_or_default() {
+                events.push(read(row)?);
+            }
+        }
+        // Lease before completion before operator before signal, where the clock does not tell.
+        events.sort_by_key(|event| event.at);
+        Ok(Step::Answer(ExecutionTimeline::new(attempts, events)))
+    }
+}
+
+type ReadEvent = fn(&Row) -> Result<TimelineEvent, EngineError>;
+
+fn lease(row: &Row) -> Result<TimelineEvent, EngineError> {
+    Ok(TimelineEvent::new(
+        TimestampMs(row.read(lease_event::occurred_at_ms)?),
+        Outbox::Lease,
+        row.read(lease_event::event_type)?.as_str().to_owned(),
+        row.read(lease_event::event_id)?,
+    ))
+}
+
+fn completion(row: &Row) -> Result<TimelineEvent, EngineError> {
+    Ok(TimelineEvent::new(
+        TimestampMs(row.read(completion_event::occurred_at_ms)?),
+        Outbox::Completion,
+        row.read(completion_event::outcome)?.as_str().to_owned(),
+        row.read(completion_event::event_id)?,
+    ))
+}
+
+fn operator(row: &Row) -> Result<TimelineEvent, EngineError> {
+    Ok(TimelineEvent::new(
+        TimestampMs(row.read(operator_event::occurred_at_ms)?),
+        Outbox::Operator,
+        row.read(operator_event::event_type)?.as_str().to_owned(),
+        row.read(operator_event::event_id)?,
+    ))
+}
+
+fn signal(row: &Row) -> Result<TimelineEvent, EngineError> {
+    Ok(TimelineEvent::new(
+        TimestampMs(row.read(signal_event::delivered_at_ms)?),
+        Outbox::Signal,
+        row.read(signal_event::signal_id)?,
+        row.read(signal_event::event_id)?,
+    ))
+}
+
+fn attempt_record(row: &Row) -> Result<AttemptRecord, EngineError> {
+    let time = |ms: Option<i64>| ms.map(TimestampMs);
+    let outcome: Option<AttemptOutcome> = row.read(attempt::outcome)?;
+    Ok(AttemptRecord::new(
+        AttemptIndex(row.read(attempt::attempt_index)?.unsigned_abs()),
+        row.read(attempt::worker_id)?.map(WorkerId::new),
+        row.read(attempt::worker_instance_id)?.map(WorkerInstanceId::new),
+        LeaseEpoch(row.read(attempt::lease_epoch)?.unsigned_abs()),
+        time(row.read(attempt::lease_expires_at_ms)?),
+        time(row.read(attempt::started_at_ms)?),
+        time(row.read(attempt::terminal_at_ms)?),
+        outcome,
+    ))
+}

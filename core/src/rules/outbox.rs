@@ -1,0 +1,74 @@
+//! The events that changes announce, written by the same plan.
+//!
+//! Every event carries the execution's namespace and instance tag, taken from the row that the plan
+//! holds as `core`: nobody has to read them first.
+
+use crate::plan::{Expr, OnConflict, Plan};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::outbox::{completion_event, lease_event};
+use crate::state::{CompletionKind, LeaseEventType};
+use crate::types::TimestampMs;
+
+/// The execution tag whose value marks the instance that an execution belongs to.
+pub const INSTANCE_TAG: &str = "cairn.instance_id";
+
+/// What the held execution row says of its namespace.
+#[must_use]
+pub fn namespace() -> Expr {
+    exec_core::raw_fields.text_of(CORE, &["namespace"])
+}
+
+/// What the held execution row says of its instance.
+#[must_use]
+pub fn instance_tag() -> Expr {
+    exec_core::raw_fields.text_of(CORE, &["tags", INSTANCE_TAG])
+}
+
+/// The id of the lease that the held attempt row has or had.
+#[must_use]
+pub fn held_lease() -> Expr {
+    attempt::lease_id.of(ATTEMPT)
+}
+
+/// Announces a change of a lease.
+#[must_use]
+pub fn lease_changed(
+    plan: Plan,
+    key: &ExecutionKey,
+    event: LeaseEventType,
+    lease: Expr,
+    at: TimestampMs,
+) -> Plan {
+    plan.insert(
+        lease_event::REF,
+        vec![
+            lease_event::execution_id.put(key.uuid.to_string()),
+            lease_event::lease_id.put_expr(lease),
+            lease_event::event_type.put(event),
+            lease_event::occurred_at_ms.put(at.0),
+            lease_event::partition_key.put(key.partition),
+            lease_event::namespace.put_expr(namespace()),
+            lease_event::instance_tag.put_expr(instance_tag()),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces the end of an execution.
+#[must_use]
+pub fn completed(plan: Plan, key: &ExecutionKey, outcome: CompletionKind, at: TimestampMs) -> Plan {
+    plan.insert(
+        completion_event::REF,
+        vec![
+            completion_event::partition_key.put(key.partition),
+            completion_event::execution_id.put(key.uuid),
+            completion_event::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+            completion_event::outcome.put(outcome),
+            completion_event::namespace.put_expr(namespace()),
+            completion_event::instance_tag.put_expr(instance_tag()),
+            completion_event::occurred_at_ms.put(at.0),
+        ],
+        OnConflict::Refuse,
+    )
+}

@@ -1,0 +1,201 @@
+//! Rows that a decision relies on, and what must hold of them, in order of precedence.
+//!
+//! One list serves three readers: the plan's guards, the check that explains a refusal once the rows
+//! are loaded, and the decision table. An operation that knows beforehand what its rows must look
+//! like commits on that expectation in one round trip; only when the guards refuse does it load the
+//! rows and let the same list say which condition failed.
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, Held, Lookup, Plan, Predicate, Query};
+use crate::rules::key::CORE;
+use crate::schema::execution::exec_core;
+use crate::schema::{Col, ColumnRef, TableRef};
+use crate::types::TimestampMs;
+use crate::value::Storable;
+
+/// A row that a decision relies on.
+pub struct Premise {
+    /// What the plan calls it.
+    pub row: &'static str,
+    /// Its table.
+    pub table: TableRef,
+    /// Its key.
+    pub key: Vec<(ColumnRef, Expr)>,
+    /// The refusal when it does not exist.
+    pub absent: Refusal,
+    /// What must hold, most important first.
+    pub conditions: Vec<Condition>,
+}
+
+/// Something that must hold of a row.
+pub struct Condition {
+    /// What.
+    pub holds: Predicate,
+    /// The refusal when it does not.
+    pub refusal: Refusal,
+}
+
+/// Says why an operation is refused, from what is known.
+pub type Refusal = Box<dyn Fn(&Known) -> EngineError + Send + Sync>;
+
+/// The rows that were loaded; none while a decision rests on an expectation.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    rows: Vec<(&'static str, Option<Row>)>,
+}
+
+impl Known {
+    /// The rows that were looked up for these premises, in their order.
+    #[must_use]
+    pub fn of(premises: &[Premise], rows: &[Option<Row>]) -> Self {
+        let names = premises.iter().map(|premise| premise.row);
+        Self { rows: names.zip(rows.iter().cloned()).collect() }
+    }
+
+    /// The loaded row of that name.
+    #[must_use]
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|(held, _)| *held == name).and_then(|(_, row)| row.as_ref())
+    }
+
+    /// A column of a loaded row; `None` when the row is absent or was not loaded.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored value that is not of the column's type.
+    pub fn read<T: Storable>(&self, row: &str, column: Col<T>) -> Result<Option<T>, EngineError> {
+        self.row(row).map(|row| row.read(column)).transpose()
+    }
+}
+
+/// An operation on rows that it can name.
+pub trait Guarded: Sync {
+    /// What the caller is told.
+    type Outcome: Send;
+
+    /// The operation's name.
+    fn name(&self) -> &'static str;
+
+    /// The time it happens at: the caller's, where the arguments carry one, else the backend's.
+    fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
+        ctx.now
+    }
+
+    /// What it relies on.
+    ///
+    /// # Errors
+    /// A refusal of the arguments themselves.
+    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError>;
+
+    /// Whether it can decide before anything is loaded.
+    fn predicted(&self) -> bool;
+
+    /// An answer that needs no change, from the loaded rows, before any premise is checked.
+    ///
+    /// # Errors
+    /// A refusal that outranks the premises.
+    fn settled(&self, _known: &Known) -> Result<Option<Self::Outcome>, EngineError> {
+        Ok(None)
+    }
+
+    /// Adds the changes to the guarded plan, and says what comes of it.
+    ///
+    /// # Errors
+    /// A refusal that depends on loaded facts.
+    fn effects(
+        &self,
+        known: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<(Plan, Self::Outcome), EngineError>;
+}
+
+impl<G: Guarded> Transition for G {
+    type Outcome = G::Outcome;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<G::Outcome>, EngineError> {
+        let at = self.at(ctx);
+        let premises = self.premises(at)?;
+        let Some(rows) = facts.lookup(0) else {
+            if facts.refusals() == 0 && self.predicted() {
+                return self.commit(premises, &Known::default(), at, ctx);
+            }
+            return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
+        };
+        let known = Known::of(&premises, rows);
+        if let Some(outcome) = self.settled(&known)? {
+            return Ok(Step::Answer(outcome));
+        }
+        check(&premises, &known)?;
+        self.commit(premises, &known, at, ctx)
+    }
+}
+
+trait CommitStep: Guarded {
+    fn commit(
+        &self,
+        premises: Vec<Premise>,
+        known: &Known,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Step<Self::Outcome>, EngineError> {
+        let plan = premises.into_iter().try_fold(Plan::new(self.name()), |plan, premise| {
+            let pinned = pin(&premise, known)?;
+            let holds = premise.conditions.into_iter().map(|condition| condition.holds);
+            let holds = holds.chain(pinned).fold(Predicate::Always, Predicate::and);
+            Ok::<Plan, EngineError>(plan.guard(premise.row, premise.table, premise.key, holds))
+        })?;
+        let (plan, outcome) = self.effects(known, plan, at, ctx)?;
+        Ok(Step::Commit(plan, Then::Answer(outcome)))
+    }
+}
+
+impl<G: Guarded> CommitStep for G {}
+
+/// What was read of an execution row must still be so: its version has not moved.
+fn pin(premise: &Premise, known: &Known) -> Result<Option<Predicate>, EngineError> {
+    if premise.row != CORE {
+        return Ok(None);
+    }
+    Ok(known.read(CORE, exec_core::version)?.map(|version| exec_core::version.equals(version)))
+}
+
+/// Checks every premise in order of precedence.
+///
+/// # Errors
+/// The refusal of the first that does not hold.
+pub fn check(premises: &[Premise], known: &Known) -> Result<(), EngineError> {
+    for premise in premises {
+        let Some(row) = known.row(premise.row) else {
+            return Err((premise.absent)(known));
+        };
+        for condition in &premise.conditions {
+            if !condition.holds.accepts(row, &Held::default()) {
+                return Err((condition.refusal)(known));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows that the premises are about, each read without its input and output bytes.
+#[must_use]
+pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
+    let lookup = |premise: &Premise| Lookup {
+        row: premise.row.into(),
+        table: premise.table,
+        key: premise.key.clone(),
+        columns: without_bodies(premise.table),
+    };
+    premises.iter().map(lookup).collect()
+}
+
+/// Every column but the input and output bytes, which no decision reads.
+#[must_use]
+pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
+    let bodies = [exec_core::payload.column(), exec_core::result.column()];
+    table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
+}

@@ -1,0 +1,168 @@
+//! How a state is written: all of its columns together, with the public state derived from them.
+
+use crate::EngineError;
+use crate::facts::Row;
+use crate::plan::Assign;
+use crate::schema::ColumnRef;
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{
+    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState,
+    PublicState, StateVector, TerminalOutcome, derive_public_state,
+};
+
+/// A complete state to write. Rules build one of the named states below; nothing sets single
+/// columns, so the dimensions cannot drift apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Where in its life the execution is.
+    pub phase: LifecyclePhase,
+    /// Whether a worker holds it.
+    pub ownership: OwnershipState,
+    /// Whether it may be claimed.
+    pub eligibility: EligibilityState,
+    /// What it waits for.
+    pub blocking: Option<BlockingReason>,
+    /// How it ended.
+    pub outcome: TerminalOutcome,
+    /// Where its current attempt is.
+    pub attempt: AttemptState,
+}
+
+impl Status {
+    /// Claimable now.
+    #[must_use]
+    pub fn waiting(attempt: AttemptState) -> Self {
+        Self {
+            phase: LifecyclePhase::Runnable,
+            ownership: OwnershipState::Unowned,
+            eligibility: EligibilityState::EligibleNow,
+            blocking: Some(BlockingReason::WaitingForWorker),
+            outcome: TerminalOutcome::None,
+            attempt,
+        }
+    }
+
+    /// Claimable later; the time is in `eligible_at_ms`.
+    #[must_use]
+    pub fn delayed(reason: BlockingReason, attempt: AttemptState) -> Self {
+        Self {
+            eligibility: EligibilityState::NotEligibleUntilTime,
+            blocking: Some(reason),
+            ..Self::waiting(attempt)
+        }
+    }
+
+    /// Held by a worker.
+    #[must_use]
+    pub fn active() -> Self {
+        Self {
+            phase: LifecyclePhase::Active,
+            ownership: OwnershipState::Leased,
+            eligibility: EligibilityState::NotApplicable,
+            blocking: None,
+            outcome: TerminalOutcome::None,
+            attempt: AttemptState::RunningAttempt,
+        }
+    }
+
+    /// Over, with this outcome.
+    #[must_use]
+    pub fn terminal(outcome: TerminalOutcome) -> Self {
+        Self {
+            phase: LifecyclePhase::Terminal,
+            ownership: OwnershipState::Unowned,
+            eligibility: EligibilityState::NotApplicable,
+            blocking: None,
+            outcome,
+            attempt: AttemptState::AttemptTerminal,
+        }
+    }
+
+    /// What a caller is told.
+    #[must_use]
+    pub fn public(&self) -> PublicState {
+        derive_public_state(self.phase, self.eligibility, self.outcome, false)
+    }
+
+    /// The columns of the execution row that say so, its version included.
+    #[must_use]
+    pub fn assignments(&self) -> Vec<(ColumnRef, Assign)> {
+        vec![
+            exec_core::lifecycle_phase.set(self.phase),
+            exec_core::ownership_state.set(self.ownership),
+            exec_core::eligibility_state.set(self.eligibility),
+            exec_core::public_state.set(self.public()),
+            exec_core::attempt_state.set(self.attempt),
+            exec_core::blocking_reason.set(self.blocking),
+            exec_core::version.grow(1),
+        ]
+    }
+}
+
+/// The columns of the attempt row that end its lease: nobody owns it any more.
+#[must_use]
+pub fn lease_ended(outcome: AttemptOutcome) -> Vec<(ColumnRef, Assign)> {
+    vec![
+        attempt::worker_instance_id.clear(),
+        attempt::lease_expires_at_ms.clear(),
+        attempt::timeout_at_ms.clear(),
+        attempt::outcome.set(Some(outcome)),
+    ]
+}
+
+/// How an execution ended: its phase says cancelled, or its current attempt's outcome says how.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn terminal_outcome(
+    core: &Row,
+    current_attempt: Option<&Row>,
+) -> Result<TerminalOutcome, EngineError> {
+    match core.read(exec_core::lifecycle_phase)? {
+        LifecyclePhase::Submitted
+        | LifecyclePhase::Runnable
+        | LifecyclePhase::Active
+        | LifecyclePhase::Suspended => return Ok(TerminalOutcome::None),
+        LifecyclePhase::Cancelled => return Ok(TerminalOutcome::Cancelled),
+        LifecyclePhase::Terminal => {}
+    }
+    let outcome = current_attempt.map(|row| row.read(attempt::outcome)).transpose()?.flatten();
+    Ok(match outcome {
+        Some(AttemptOutcome::Success) => TerminalOutcome::Success,
+        Some(AttemptOutcome::Failed) => TerminalOutcome::Failed,
+        Some(AttemptOutcome::Cancelled) => TerminalOutcome::Cancelled,
+        Some(AttemptOutcome::Expired) => TerminalOutcome::Expired,
+        Some(AttemptOutcome::Skipped) => TerminalOutcome::Skipped,
+        Some(
+            AttemptOutcome::Retry
+            | AttemptOutcome::Interrupted
+            | AttemptOutcome::InterruptedReclaimed
+            | AttemptOutcome::LeaseExpiredReclaimable
+            | AttemptOutcome::AttemptInterrupted
+            | AttemptOutcome::WaitingChildren,
+        )
+        | None => TerminalOutcome::None,
+    })
+}
+
+/// The state of a stored row.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn vector(core: &Row, current_attempt: Option<&Row>) -> Result<StateVector, EngineError> {
+    let stored = core.read(exec_core::public_state)?;
+    let mut vector = StateVector {
+        lifecycle_phase: core.read(exec_core::lifecycle_phase)?,
+        ownership_state: core.read(exec_core::ownership_state)?,
+        eligibility_state: core.read(exec_core::eligibility_state)?,
+        blocking_reason: core.read(exec_core::blocking_reason)?.unwrap_or(BlockingReason::None),
+        terminal_outcome: terminal_outcome(core, current_attempt)?,
+        attempt_state: core.read(exec_core::attempt_state)?,
+        public_state: stored,
+    };
+    if vector.lifecycle_phase == LifecyclePhase::Cancelled {
+        // The phase that callers know; the outcome says that it was cancelled.
+        vector.lifecycle_phase = LifecyclePhase::Terminal;
+    }
+    Ok(vector)
+}

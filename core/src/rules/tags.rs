@@ -1,0 +1,70 @@
+//! Tags: small texts that callers hang on an execution.
+
+use serde_json::{Map, Value as Json};
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine_backend::validate_tag_key;
+use crate::plan::Plan;
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::{Condition, Guarded, Known, Premise};
+use crate::schema::execution::exec_core;
+use crate::types::{ExecutionId, TimestampMs};
+
+/// Writes one namespaced tag, replacing its value.
+#[derive(Clone, Debug)]
+pub struct SetTag {
+    key: ExecutionKey,
+    name: String,
+    value: String,
+}
+
+impl SetTag {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a key that is no tag key, or a value with NUL.
+    pub fn new(id: &ExecutionId, name: &str, value: &str) -> Result<Self, EngineError> {
+        validate_tag_key(name)?;
+        input::text("value", value)?;
+        Ok(Self { key: ExecutionKey::of(id)?, name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl Guarded for SetTag {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "set_execution_tag"
+    }
+
+    fn premises(&self, _: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(vec![Premise {
+            row: CORE,
+            table: exec_core::REF,
+            key: self.key.core(),
+            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
+            conditions: Vec::<Condition>::new(),
+        }])
+    }
+
+    fn predicted(&self) -> bool {
+        true
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, ()), EngineError> {
+        let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
+        let set = vec![
+            exec_core::raw_fields.merge_under("tags", member.into()),
+            exec_core::version.grow(1),
+        ];
+        Ok((plan.update(exec_core::REF, self.key.core(), set), ()))
+    }
+}
