@@ -241,7 +241,11 @@ impl Renderer<'_> {
         let table = gate.table();
         let mut insert = self.insert(gate, "input")?;
         insert.on_conflict(Conflict::new().do_nothing().to_owned());
-        insert.returning(Query::returning().columns(table.key.iter().map(|key| key.name)));
+        let mut returning = audit::returned_columns(self.plan, gate);
+        if returning.is_empty() {
+            returning.extend(table.key);
+        }
+        insert.returning(Query::returning().columns(returning.iter().map(|column| column.name)));
         self.cte("gate", insert);
         let mut scope = self.scope();
         let mut scalars =
@@ -329,7 +333,7 @@ impl Renderer<'_> {
         mutation: &Mutation,
         source: &str,
     ) -> Result<(), RenderError> {
-        let name = format!("w{index}");
+        let name = self.write_name(index);
         let returning = audit::returned_columns(self.plan, mutation);
         let returning = (!returning.is_empty())
             .then(|| Query::returning().columns(returning.iter().map(|column| column.name)));
@@ -354,7 +358,9 @@ impl Renderer<'_> {
                 let mut scalars =
                     Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("t") };
                 let mut update = UpdateStatement::new();
-                update.table((table.name, "t")).from((Alias::new(source), SOURCE).into_aliased());
+                update
+                    .table((Alias::new(table.name), "t").into_aliased())
+                    .from((Alias::new(source), SOURCE).into_aliased());
                 for (column, assign) in set {
                     update.value(column.name, scalars.assign(*column, assign));
                 }
@@ -439,13 +445,13 @@ impl Renderer<'_> {
                 Return::Written(column) => {
                     let (index, mutation) = audit::writer_of(self.plan, *column)?;
                     joins.insert(index, mutation);
-                    select.column((Alias::new(format!("w{index}")), column.name));
+                    select.column((Alias::new(self.write_name(index)), column.name));
                     yields.push(column.ty);
                 }
             }
         }
         for (index, mutation) in joins {
-            let name = format!("w{index}");
+            let name = self.write_name(index);
             let mut scope = self.scope();
             let mut scalars =
                 Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&name) };
@@ -454,9 +460,23 @@ impl Renderer<'_> {
                 let value = scalars.expr(&expr, column.ty);
                 same = same.add(scalars.column(column).eq(value));
             }
-            select.join(JoinType::InnerJoin, Alias::new(&name), same);
+            // Left: an item that wrote nothing here, or picked nothing, has still applied.
+            select.join(JoinType::LeftJoin, Alias::new(&name), same);
+        }
+        if let Some(Selection { pairing: Pairing::Every, row, order: best_first, .. }) =
+            &self.plan.selection
+        {
+            for (column, direction) in best_first {
+                let name = names::held(row, &Path::column(*column));
+                select.order_by((SOURCE, name), order(*direction));
+            }
         }
         Ok((select, yields, every))
+    }
+
+    /// The CTE of the n-th mutation.
+    fn write_name(&self, index: usize) -> String {
+        if index == 0 && self.plan.gate().is_some() { "gate".into() } else { format!("w{index}") }
     }
 }
 
