@@ -1,0 +1,216 @@
+//! The backend: a pool, and what an executor does with it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ff_core::EngineError;
+use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
+use ff_core::ctx::Source;
+use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::facts::Answer;
+use ff_core::partition::PartitionConfig;
+use ff_core::plan::{Plan, Query};
+use ff_core::types::TimestampMs;
+use sqlx::postgres::PgPool;
+
+use crate::clock::Clock;
+use crate::commit::{Committer, Limits};
+use crate::connect::PostgresOptions;
+use crate::error::PostgresError;
+use crate::migrate::{MigrateError, MigrateOptions, migrate};
+use crate::random::Random;
+use crate::reader::Reader;
+use crate::session::Protocol;
+
+/// The engine on Postgres 14 and later.
+pub struct PostgresBackend {
+    pool: PgPool,
+    options: PostgresOptions,
+    protocol: Protocol,
+    clock: Clock,
+    reader: Arc<Reader>,
+    committer: Committer,
+}
+
+impl PostgresBackend {
+    /// Connects with the defaults of [`PostgresOptions`], as the configuration says. Applies no
+    /// migrations.
+    ///
+    /// # Errors
+    /// `Unavailable` when the configuration names another kind of database, `Transport` when the
+    /// database cannot be reached.
+    pub async fn connect(config: BackendConfig) -> Result<Arc<Self>, EngineError> {
+        Self::open(PostgresOptions::from_config(config)?).await
+    }
+
+    /// Connects, and measures the database's clock. Applies no migrations.
+    ///
+    /// # Errors
+    /// `Transport` when the URL cannot be read or the database not be reached.
+    pub async fn open(options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
+        let pool = options.open_pool().await?;
+        let backend = Self::over(pool, options);
+        backend.measure_clock().await?;
+        Ok(Arc::new(backend))
+    }
+
+    /// Uses the caller's pool, with the defaults of [`PostgresOptions`] otherwise. Must be called
+    /// inside a tokio runtime, where the database's clock is measured in the background; until then,
+    /// and where that fails until the next ping, the process clock counts.
+    ///
+    /// Let the pool skip `test_before_acquire`, and its connections keep a few hundred statements:
+    /// both cost a round trip otherwise.
+    #[must_use]
+    pub fn from_pool(pool: PgPool, partitions: PartitionConfig) -> Arc<Self> {
+        let options = PostgresOptions::new(String::new())
+            .max_connections(pool.options().get_max_connections())
+            .partitions(partitions);
+        let backend = Arc::new(Self::over(pool, options));
+        let measured: Weak<Self> = Arc::downgrade(&backend);
+        tokio::spawn(async move {
+            if let Some(backend) = measured.upgrade()
+                && let Err(error) = backend.measure_clock().await
+            {
+                tracing::warn!(%error, "the database's clock could not be read");
+            }
+        });
+        backend
+    }
+
+    /// The pool. A transaction on it must not be abandoned while it begins: run it in its own task,
+    /// or the next statement on that connection becomes part of it.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn over(pool: PgPool, options: PostgresOptions) -> Self {
+        let protocol = options.protocol();
+        let limits = Limits {
+            batch: options.max_batch,
+            in_flight: options.max_in_flight,
+            connections: options.max_connections,
+        };
+        Self {
+            clock: Clock::new(options.clock.clone()),
+            reader: Arc::new(Reader::new(pool.clone(), protocol, options.max_connections)),
+            committer: Committer::new(pool.clone(), protocol, limits),
+            protocol,
+            options,
+            pool,
+        }
+    }
+
+    async fn measure_clock(&self) -> Result<(), EngineError> {
+        let failed = |error| PostgresError::read(error).into_engine(self.options.max_connections);
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        self.clock.measure(&mut connection, self.protocol).await.map_err(failed)
+    }
+
+    /// Waits for the work no longer than the request time-out.
+    async fn in_time<T>(
+        &self,
+        op: &'static str,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let Some(limit) = self.options.request_timeout else { return work.await };
+        let started = Instant::now();
+        match tokio::time::timeout(limit, work).await {
+            Ok(done) => done,
+            Err(_) => Err(EngineError::Timeout { op, elapsed: started.elapsed() }),
+        }
+    }
+
+    async fn answers(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        match self.protocol {
+            Protocol::Named => self.reader.read(queries).await,
+            // Each statement begins a transaction, which must not be abandoned while it does.
+            Protocol::Unnamed => {
+                let reader = Arc::clone(&self.reader);
+                let task = tokio::spawn(async move { reader.read(queries).await });
+                task.await.unwrap_or_else(|_| {
+                    let error = PostgresError::read(sqlx::Error::WorkerCrashed);
+                    Err(error.into_engine(self.options.max_connections))
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PostgresBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresBackend")
+            .field("options", &self.options)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Executor for PostgresBackend {
+    fn identity(&self) -> Identity {
+        Identity { tag: BackendTag::Postgres, family: "postgres" }
+    }
+
+    fn partitions(&self) -> PartitionConfig {
+        self.options.partitions
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.clock.now()
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        Box::new(Random)
+    }
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        self.in_time("read", self.answers(queries)).await
+    }
+
+    async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.in_time("commit", self.committer.commit(plan)).await
+    }
+
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.in_time("ping", self.measure_clock()).await
+    }
+
+    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+        if !self.options.migrate {
+            return Ok(PrepareOutcome::NoOp);
+        }
+        let mut options = MigrateOptions::new();
+        if let Some(schema) = &self.options.schema {
+            options = options.schema(schema.clone());
+        }
+        let report = migrate(&self.pool, &options).await.map_err(|error| match error {
+            MigrateError::Database(cause) => {
+                PostgresError::write(cause).into_engine(self.options.max_connections)
+            }
+            refused @ (MigrateError::Ledger(_)
+            | MigrateError::InvalidSchemaName(_)
+            | MigrateError::InvalidPartitions(_)
+            | MigrateError::PartitionsDiffer { .. }
+            | MigrateError::Render(_)) => {
+                EngineError::Transport { backend: "postgres", source: Box::new(refused) }
+            }
+        })?;
+        if report.applied.is_empty() {
+            Ok(PrepareOutcome::NoOp)
+        } else {
+            Ok(PrepareOutcome::applied(format!("migrations: {}", report.applied.join(", "))))
+        }
+    }
+
+    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
+        let drained = tokio::time::timeout(grace, async {
+            self.committer.drain().await;
+            self.pool.close().await;
+        });
+        drained.await.map_err(|_| EngineError::Timeout { op: "drain", elapsed: grace })
+    }
+}

@@ -1,0 +1,179 @@
+//! Which rows a plan is about, so that one statement never holds two plans about the same row.
+//!
+//! A data-modifying statement changes a row once, whatever its source rows say: of two plans about
+//! one row in one statement the second would vanish. Two plans may share a statement only if no row
+//! that one guards or changes can be a row that the other guards or changes. Rows are told apart by
+//! the bound values in their keys; where a key is (partly) read from another row, the bound part
+//! must differ, and where nothing is bound, such plans never share a statement.
+
+use std::collections::HashSet;
+
+use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Plan};
+use ff_core::schema::ColumnRef;
+use ff_core::value::Value;
+
+/// Where a shape's row identities come from.
+#[derive(Debug)]
+pub(crate) struct Identities(Vec<RowKey>);
+
+/// One guarded or changed row: its table, and the slots that name it within the table.
+#[derive(Debug)]
+struct RowKey {
+    table: &'static str,
+    slots: Vec<usize>,
+}
+
+/// The rows of one plan, in the order in which it locks them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rows(Vec<Vec<u8>>);
+
+impl Identities {
+    /// Reads the guards, changes and refusing or updating inserts of a shape's plan.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let mut keys: Vec<(&'static str, Vec<(ColumnRef, usize)>)> = Vec::new();
+        for guard in &plan.guards {
+            keys.push((guard.table.name, bound(&guard.key)));
+        }
+        for mutation in &plan.mutations {
+            match mutation {
+                Mutation::Insert { on_conflict: OnConflict::Ignore, .. } => {}
+                Mutation::Insert {
+                    table,
+                    row,
+                    on_conflict: OnConflict::Refuse | OnConflict::Update(_),
+                } => {
+                    let of_key = |(column, _): &&(ColumnRef, Expr)| table.key.contains(column);
+                    let key: Vec<_> = row.iter().filter(of_key).cloned().collect();
+                    // Otherwise the database numbers the row: it is always a new one.
+                    if key.len() == table.key.len() {
+                        keys.push((table.name, bound(&key)));
+                    }
+                }
+                Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
+                    keys.push((table.name, bound(target)));
+                }
+            }
+        }
+        let common = |table: &str, column: &ColumnRef| {
+            let mut same = keys.iter().filter(|(other, _)| *other == table);
+            same.all(|(_, key)| key.iter().any(|(other, _)| other == column))
+        };
+        let row_key = |(table, key): &(&'static str, Vec<(ColumnRef, usize)>)| {
+            let mut columns: Vec<_> =
+                key.iter().filter(|(column, _)| common(table, column)).collect();
+            columns.sort_by_key(|(column, _)| column.name);
+            RowKey { table, slots: columns.into_iter().map(|(_, slot)| *slot).collect() }
+        };
+        Self(keys.iter().map(row_key).collect())
+    }
+
+    /// The rows of the plan with these values.
+    pub(crate) fn rows(&self, bindings: &Bindings) -> Rows {
+        let row = |key: &RowKey| {
+            let mut bytes = Vec::with_capacity(48);
+            bytes.extend_from_slice(key.table.as_bytes());
+            for slot in &key.slots {
+                bytes.push(0);
+                write_ordered(&mut bytes, bindings.value(*slot, 0));
+            }
+            bytes
+        };
+        Rows(self.0.iter().map(row).collect())
+    }
+}
+
+impl Rows {
+    /// Adds the rows to `taken` unless one of them is there already.
+    pub(crate) fn claim(&self, taken: &mut HashSet<Vec<u8>>) -> bool {
+        if self.0.iter().any(|row| taken.contains(row)) {
+            return false;
+        }
+        taken.extend(self.0.iter().cloned());
+        true
+    }
+}
+
+fn bound(key: &[(ColumnRef, Expr)]) -> Vec<(ColumnRef, usize)> {
+    let slot = |(column, expr): &(ColumnRef, Expr)| match expr {
+        Expr::Slot(_, slot) => Some((*column, *slot)),
+        Expr::Value(..)
+        | Expr::Const(_)
+        | Expr::Null(_)
+        | Expr::Held(..)
+        | Expr::Plus(..)
+        | Expr::PickedCount => None,
+    };
+    key.iter().filter_map(slot).collect()
+}
+
+/// Bytes that sort as the values do, so that all batches lock in one order. A UUID and its text in a
+/// text column are one identity.
+fn write_ordered(bytes: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Bool(flag) => bytes.push(u8::from(*flag)),
+        Value::Int(number) => bytes.extend((number ^ i64::MIN).to_be_bytes()),
+        Value::Float(number) => bytes.extend(number.to_be_bytes()),
+        Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+        Value::Bytes(raw) => bytes.extend_from_slice(raw),
+        Value::Uuid(uuid) => bytes.extend_from_slice(uuid.hyphenated().to_string().as_bytes()),
+        Value::Json(document) => bytes.extend_from_slice(document.to_string().as_bytes()),
+        Value::TextList(list) => {
+            for text in list {
+                bytes.extend_from_slice(text.as_bytes());
+                bytes.push(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::plan::{Assign, Plan, Predicate};
+    use ff_core::schema::admin::lane_registry;
+    use ff_core::value::Storable;
+
+    use super::*;
+
+    fn rows(plan: Plan) -> Rows {
+        let (shape, bindings) = plan.into_shape();
+        Identities::of(shape.plan()).rows(&bindings)
+    }
+
+    fn touch(lane: &str) -> Plan {
+        let key = vec![(lane_registry::lane_id.column(), lane.to_owned().into_expr())];
+        Plan::new("touch").update(
+            lane_registry::REF,
+            key,
+            vec![(lane_registry::registered_at_ms.column(), Assign::Add(Expr::int(1)))],
+        )
+    }
+
+    #[test]
+    fn plans_about_one_row_do_not_share_a_statement() {
+        let mut taken = HashSet::new();
+        assert!(rows(touch("a")).claim(&mut taken));
+        assert!(rows(touch("b")).claim(&mut taken));
+        assert!(!rows(touch("a")).claim(&mut taken));
+    }
+
+    #[test]
+    fn a_guard_and_a_change_of_one_row_are_one_identity() {
+        let key = vec![(lane_registry::lane_id.column(), "a".to_owned().into_expr())];
+        let plan = touch("a").guard("lane", lane_registry::REF, key, Predicate::Always);
+        let Rows(both) = rows(plan);
+        assert_eq!(both.first(), both.last());
+        assert!(both.iter().all(|row| rows(touch("a")).0.contains(row)));
+    }
+
+    #[test]
+    fn identities_sort_as_their_values_do() {
+        assert!(rows(touch("a")) < rows(touch("b")));
+        let bytes = |number| {
+            let mut bytes = Vec::new();
+            write_ordered(&mut bytes, &Value::Int(number));
+            bytes
+        };
+        assert!(bytes(-1) < bytes(0) && bytes(0) < bytes(300));
+    }
+}

@@ -1,0 +1,102 @@
+//! Queries in, answers out.
+
+use ff_core::EngineError;
+use ff_core::facts::{Answer, Row};
+use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
+use ff_core::value::ColumnType;
+use sqlx::postgres::{PgPool, PgRow};
+
+use crate::bind;
+use crate::error::{PostgresError, corrupt};
+use crate::session::{Protocol, Session, fetch};
+use crate::statements::{ByShape, ReadStatement};
+
+/// Answers queries: one statement each.
+pub(crate) struct Reader {
+    pool: PgPool,
+    protocol: Protocol,
+    max_connections: u32,
+    statements: ByShape<QueryShape, ReadStatement>,
+}
+
+impl Reader {
+    pub(crate) fn new(pool: PgPool, protocol: Protocol, max_connections: u32) -> Self {
+        Self { pool, protocol, max_connections, statements: ByShape::new() }
+    }
+
+    /// Answers the queries in their order, on one connection. Not one snapshot: whoever decides on
+    /// the answers guards what it relied on.
+    ///
+    /// # Errors
+    /// `Transport`, `ResourceExhausted`, or `Validation(Corruption)`.
+    pub(crate) async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        let mut session = Session::new(self.pool.clone());
+        let mut answers = Vec::with_capacity(queries.len());
+        for query in queries {
+            let (shape, bindings) = query.into_shape();
+            let statement = self.statements.find(shape, ReadStatement::render)?;
+            answers.push(self.answer(&mut session, &statement, &bindings).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn answer(
+        &self,
+        session: &mut Session,
+        statement: &ReadStatement,
+        bindings: &Bindings,
+    ) -> Result<Answer, EngineError> {
+        let arguments = bind::read(&statement.binds, bindings)?;
+        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
+        let connection = session.connection().await.map_err(failed)?;
+        let rows = fetch(connection, self.protocol, &statement.sql, arguments).await;
+        let rows = rows.map_err(failed)?;
+        decode(statement, &rows)
+    }
+}
+
+fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineError> {
+    match &statement.query {
+        Query::Lookup(lookups) => {
+            let [row] = rows else {
+                return Err(corrupt("a look-up answers with one row".into()));
+            };
+            let mut found = Vec::with_capacity(lookups.len());
+            let mut types = statement.yields.iter().copied().enumerate();
+            for lookup in lookups {
+                found.push(looked_up(row, lookup, &mut types)?);
+            }
+            Ok(Answer::Lookup(found))
+        }
+        Query::List(list) => {
+            let listed = |row: &PgRow| {
+                let columns = list.columns.iter().zip(statement.yields.iter().copied().enumerate());
+                let cells = columns
+                    .map(|(column, (index, ty))| Ok((*column, bind::decode(row, index, ty)?)))
+                    .collect::<Result<_, EngineError>>()?;
+                Ok(Row::new(cells))
+            };
+            rows.iter().map(listed).collect::<Result<_, _>>().map(Answer::List)
+        }
+    }
+}
+
+/// The part of the result row that belongs to one look-up: its first key column, which is NULL when
+/// the row is absent, then the columns asked for.
+fn looked_up(
+    row: &PgRow,
+    lookup: &Lookup,
+    types: &mut impl Iterator<Item = (usize, ColumnType)>,
+) -> Result<Option<Row>, EngineError> {
+    let Some((index, ty)) = types.next() else {
+        return Err(corrupt("a look-up without its key column".into()));
+    };
+    let present = !bind::decode(row, index, ty)?.is_null();
+    let mut cells = Vec::with_capacity(lookup.columns.len());
+    for (column, (index, ty)) in lookup.columns.iter().zip(types) {
+        if present {
+            cells.push((*column, bind::decode(row, index, ty)?));
+        }
+    }
+    Ok(present.then(|| Row::new(cells)))
+}
