@@ -85,7 +85,7 @@ async fn a_guard_needs_its_row_and_its_predicate() {
             .update(
                 lane::REF,
                 lane_called(name),
-                vec![lane::registered_at_ms.add(1)],
+                vec![lane::registered_at_ms.grow(1)],
             );
         plan.returns = vec![
             Return::Held("lane".into(), Path::column(lane::registered_at_ms.column())),

@@ -1,2 +1,24 @@
-//! placeholder
+//! flowfabric-sql on SQLite, embedded and durable.
+//!
+//! All writes go through one task that owns one connection and commits in groups; reads have their
+//! own connections. Every statement over the schema's tables is rendered by `ff-codegen`; this crate
+//! writes pragmas, transaction control and the migration ledger itself, and knows no rule.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod backend;
+mod bind;
+mod connect;
+mod error;
+mod execute;
+mod location;
 pub mod migrate;
+mod reader;
+mod statements;
+mod writer;
+
+pub use backend::SqliteBackend;
+pub use connect::{Clock, SqliteOptions, Synchronous};
+pub use error::{ErrorClass, OpenError, SqliteError};

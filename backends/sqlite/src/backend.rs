@@ -1,0 +1,180 @@
+//! What the engine sees: the executor over the writer, the readers and the rendered statements.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ff_core::backend::{BackendTag, PrepareOutcome};
+use ff_core::ctx::Source;
+use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::facts::Answer;
+use ff_core::partition::PartitionConfig;
+use ff_core::plan::{Plan, Query};
+use ff_core::types::TimestampMs;
+use ff_core::{BackendError, BackendErrorKind, EngineError};
+use sqlx::sqlite::SqlitePool;
+use sqlx::Connection;
+use uuid::Uuid;
+
+use crate::connect::{self, Clock, Connections, SqliteOptions};
+use crate::error::{ErrorClass, SqliteError, shut_down};
+use crate::migrate::{MigrateOptions, migrate};
+use crate::reader::Reader;
+use crate::statements::Statements;
+use crate::writer::Writer;
+
+/// A SQLite database.
+pub struct SqliteBackend {
+    statements: Statements,
+    writer: Writer,
+    /// Absent for a memory database, which is read through the writer.
+    reader: Option<Reader>,
+    connections: Arc<Connections>,
+    clock: Clock,
+    partitions: PartitionConfig,
+    beside: OnceLock<SqlitePool>,
+}
+
+impl std::fmt::Debug for SqliteBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteBackend").finish_non_exhaustive()
+    }
+}
+
+impl SqliteBackend {
+    /// Opens the database at `location` with the default options; see [`SqliteOptions::new`].
+    ///
+    /// # Errors
+    /// As [`Self::open`], in the form that all backends share.
+    pub async fn new(location: &str) -> Result<Arc<Self>, BackendError> {
+        let opened = Self::open(SqliteOptions::new(location)).await;
+        opened.map_err(|error| {
+            let kind = match error.class() {
+                ErrorClass::Retryable | ErrorClass::OutcomeUnknown => BackendErrorKind::Transport,
+                ErrorClass::Permanent | ErrorClass::DiskFull | ErrorClass::Corrupt => {
+                    BackendErrorKind::Protocol
+                }
+            };
+            BackendError::Valkey { kind, message: error.to_string() }
+        })
+    }
+
+    /// Opens the database, creating its file (mode 0600) and bringing it to the current schema. The
+    /// writer runs on the current tokio runtime for as long as the backend lives.
+    ///
+    /// # Errors
+    /// What SQLite reports, a location that names no database, a missing directory, a schema that
+    /// this binary does not fit.
+    pub async fn open(options: SqliteOptions) -> Result<Arc<Self>, SqliteError> {
+        let connections = Arc::new(options.resolve()?);
+        let mut connection = connections.writer().await?;
+        connect::check_version(&mut connection).await?;
+        if options.migrate {
+            migrate(&mut connection, &MigrateOptions::new()).await?;
+        }
+        let patience = options.busy_timeout;
+        let reader = connections.readers().map(|pool| Reader { pool, patience });
+        let writer = Writer::start(connection, Arc::clone(&connections), patience);
+        Ok(Arc::new(Self {
+            statements: Statements::default(),
+            writer,
+            reader,
+            connections,
+            clock: options.clock,
+            partitions: options.partitions,
+            beside: OnceLock::new(),
+        }))
+    }
+
+    /// Connections beside the writer, for tests that insert or look at rows in plain SQL.
+    #[doc(hidden)]
+    pub fn pool_for_test(&self) -> &SqlitePool {
+        self.beside.get_or_init(|| self.connections.beside())
+    }
+
+    async fn shut(&self) {
+        self.writer.close().await;
+        if let Some(reader) = &self.reader {
+            reader.pool.close().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for SqliteBackend {
+    fn identity(&self) -> Identity {
+        Identity { tag: BackendTag::Sqlite, family: "sqlite" }
+    }
+
+    fn partitions(&self) -> PartitionConfig {
+        self.partitions
+    }
+
+    fn now(&self) -> TimestampMs {
+        (self.clock)()
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        Box::new(Random)
+    }
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        let mut asked = Vec::with_capacity(queries.len());
+        for query in queries {
+            let (shape, bindings) = query.into_shape();
+            asked.push((self.statements.query(shape)?, bindings));
+        }
+        match &self.reader {
+            Some(_) if !self.writer.is_open() => Err(shut_down()),
+            Some(reader) => reader.answer(&asked).await,
+            None => self.writer.read(asked).await,
+        }
+    }
+
+    async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
+        let (shape, bindings) = plan.into_shape();
+        self.writer.commit(self.statements.plan(shape)?, bindings).await
+    }
+
+    async fn ping(&self) -> Result<(), EngineError> {
+        match &self.reader {
+            Some(_) if !self.writer.is_open() => Err(shut_down()),
+            Some(reader) => Ok(reader.ping().await?),
+            None => self.writer.ping().await,
+        }
+    }
+
+    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+        let mut connection = self.connections.writer().await?;
+        let report = migrate(&mut connection, &MigrateOptions::new()).await;
+        let closed = connection.close().await.map_err(SqliteError::read);
+        let report = report.map_err(SqliteError::from)?;
+        closed?;
+        if report.applied.is_empty() {
+            return Ok(PrepareOutcome::NoOp);
+        }
+        Ok(PrepareOutcome::Applied { description: report.applied.join(", ") })
+    }
+
+    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
+        let start = Instant::now();
+        let shut = tokio::time::timeout(grace, self.shut()).await;
+        shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
+    }
+}
+
+/// Ids and jitter from the system's random numbers.
+struct Random;
+
+impl Source for Random {
+    fn uuid(&mut self) -> Uuid {
+        Uuid::new_v4()
+    }
+
+    fn fraction(&mut self) -> f64 {
+        // 53 bits that are neither version nor variant: every double in 0..1 with that spacing.
+        let (_, bits) = Uuid::new_v4().as_u64_pair();
+        let bits = bits << 2;
+        (bits >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

@@ -1,0 +1,253 @@
+//! How connections are made: options, files and pragmas.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::partition::PartitionConfig;
+use ff_core::types::TimestampMs;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::error::{OpenError, Patience, SqliteError};
+use crate::location::Location;
+
+/// Tells the time, in Unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
+
+/// How a commit reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Every commit is on disk before its caller hears of it. Survives power loss.
+    #[default]
+    Full,
+    /// Commits survive the end of the process at any point, but power loss may take the last ones.
+    /// The file stays intact.
+    Normal,
+}
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    location: String,
+    synchronous: Synchronous,
+    readers: u32,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) partitions: PartitionConfig,
+    pub(crate) migrate: bool,
+}
+
+impl std::fmt::Debug for SqliteOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteOptions")
+            .field("location", &self.location)
+            .field("synchronous", &self.synchronous)
+            .field("readers", &self.readers)
+            .field("busy_timeout", &self.busy_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteOptions {
+    /// The database at `location`: a path, `sqlite:PATH`, a `file:` URI, or `:memory:`.
+    ///
+    /// Fully synchronous, 4 readers, 5 s patience with other writers, the wall clock, the default
+    /// partitions; brought to the current schema when opened.
+    #[must_use]
+    pub fn new(location: impl Into<String>) -> Self {
+        Self {
+            location: location.into(),
+            synchronous: Synchronous::default(),
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            clock: Arc::new(TimestampMs::now),
+            partitions: PartitionConfig::default(),
+            migrate: true,
+        }
+    }
+
+    /// How a commit reaches the disk.
+    #[must_use]
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// How many connections read at once; at least 1. A memory database has none of its own.
+    #[must_use]
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// How long to wait for another process or connection that holds the database's lock.
+    #[must_use]
+    pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
+        self.busy_timeout = busy_timeout;
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many partitions each family of ids has. Must stay the same for the life of a database.
+    #[must_use]
+    pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Whether opening brings the database to the current schema.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// Finds the database, and creates its file if there is none.
+    pub(crate) fn resolve(&self) -> Result<Connections, OpenError> {
+        let place = match Location::parse(&self.location)? {
+            Location::File(path) => Place::File(create_file(&path)?),
+            Location::Memory(uri) => Place::Memory(uri),
+        };
+        Ok(Connections { place, options: self.clone() })
+    }
+}
+
+enum Place {
+    File(PathBuf),
+    Memory(String),
+}
+
+/// Makes connections to one database.
+pub(crate) struct Connections {
+    place: Place,
+    options: SqliteOptions,
+}
+
+/// How many statement texts a connection keeps prepared: more than there are plan shapes.
+const PREPARED: usize = 512;
+
+/// What is left of the write-ahead log after a checkpoint, bytes.
+const LOG_KEPT: &str = "67108864";
+
+/// Page cache of the writer, KiB, as the pragma wants it.
+const WRITER_CACHE: &str = "-65536";
+
+impl Connections {
+    /// The one connection that writes. Waits for others to let go of the database.
+    pub(crate) async fn writer(&self) -> Result<SqliteConnection, SqliteError> {
+        let options = self.writable().optimize_on_close(true, 400);
+        let patience = Patience::new(self.options.busy_timeout);
+        loop {
+            match options.connect().await.map_err(SqliteError::read) {
+                Ok(connection) => return Ok(connection),
+                Err(error) if patience.again(&error).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The connections that only read; `None` for a memory database, whose reads go through the
+    /// writer: readers of a shared cache would meet its table locks.
+    pub(crate) fn readers(&self) -> Option<SqlitePool> {
+        match self.place {
+            Place::Memory(_) => None,
+            Place::File(_) => {
+                let options = self.base().pragma("query_only", "ON");
+                Some(pool(self.options.readers).connect_lazy_with(options))
+            }
+        }
+    }
+
+    /// Connections beside the writer that may change anything.
+    pub(crate) fn beside(&self) -> SqlitePool {
+        pool(4).connect_lazy_with(self.writable())
+    }
+
+    fn writable(&self) -> SqliteConnectOptions {
+        let synchronous = match self.options.synchronous {
+            Synchronous::Full => SqliteSynchronous::Full,
+            Synchronous::Normal => SqliteSynchronous::Normal,
+        };
+        let options = match self.place {
+            Place::File(_) => self.base().journal_mode(SqliteJournalMode::Wal),
+            Place::Memory(_) => self.base(),
+        };
+        options
+            .synchronous(synchronous)
+            .pragma("journal_size_limit", LOG_KEPT)
+            .pragma("cache_size", WRITER_CACHE)
+    }
+
+    fn base(&self) -> SqliteConnectOptions {
+        let options = match &self.place {
+            Place::File(path) => SqliteConnectOptions::new().filename(path),
+            Place::Memory(uri) => SqliteConnectOptions::new().filename(uri),
+        };
+        options
+            .busy_timeout(self.options.busy_timeout)
+            .statement_cache_capacity(PREPARED)
+            .pragma("temp_store", "MEMORY")
+            .disable_statement_logging()
+    }
+}
+
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// Creates the file, readable for its owner only, unless it is there. SQLite gives its log and
+/// shared-memory files the same mode. Returns the absolute path.
+fn create_file(path: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |source| OpenError::File { path: path.to_owned(), source };
+    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let directory = parent
+        .canonicalize()
+        .map_err(|source| OpenError::Directory { path: parent.to_owned(), source })?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(directory.join(name))
+}
+
+/// Refuses a library that lacks what the statements use.
+pub(crate) async fn check_version(connection: &mut SqliteConnection) -> Result<(), SqliteError> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(connection)
+        .await
+        .map_err(SqliteError::read)?;
+    let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (3, 42) { Err(OpenError::TooOld { found }.into()) } else { Ok(()) }
+}
+
+/// Moves the log into the database file and closes the connection.
+pub(crate) async fn close(mut connection: SqliteConnection) {
+    // Best effort: the log is durable as it is, and the next opening goes on from it.
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+    let _ = checkpoint.execute(&mut connection).await;
+    let _ = connection.close().await;
+}

@@ -1,0 +1,273 @@
+//! What went wrong in the database, and what that means for the caller.
+//!
+//! One table says for every result code of SQLite whether the call may be repeated, whether its
+//! outcome is unknown, or what else to make of it.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::EngineError;
+use ff_core::engine_error::ValidationKind;
+use sqlx::error::DatabaseError;
+use tokio::time::Instant;
+
+use crate::migrate::MigrateError;
+
+/// What a failure means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// Nothing was changed, and the same call may succeed later.
+    Retryable,
+    /// Nothing was changed, and the same call fails again.
+    Permanent,
+    /// Nothing was changed; there is no room left for it.
+    DiskFull,
+    /// The file is damaged, or is no database.
+    Corrupt,
+    /// The change may or may not be durable.
+    OutcomeUnknown,
+}
+
+/// Result code to what it means for a statement that changes rows: the extended code where it is
+/// listed, else the primary code in its low byte, else permanent.
+const TABLE: &[(i32, ErrorClass)] = &[
+    // BUSY: another connection or process holds the lock.
+    (5, ErrorClass::Retryable),
+    // LOCKED: another connection to the same shared cache does.
+    (6, ErrorClass::Retryable),
+    // INTERRUPT: rolled back.
+    (9, ErrorClass::Retryable),
+    // IOERR: the write-ahead log may or may not hold the commit.
+    (10, ErrorClass::OutcomeUnknown),
+    // CORRUPT.
+    (11, ErrorClass::Corrupt),
+    // FULL.
+    (13, ErrorClass::DiskFull),
+    // PROTOCOL: the locking of the write-ahead log kept failing.
+    (15, ErrorClass::Retryable),
+    // NOTADB.
+    (26, ErrorClass::Corrupt),
+];
+
+/// A failure of the database, classified.
+#[derive(Clone, Debug)]
+pub struct SqliteError {
+    class: ErrorClass,
+    source: Arc<dyn Error + Send + Sync>,
+}
+
+impl SqliteError {
+    /// A failure of a statement that changes rows.
+    pub(crate) fn write(error: sqlx::Error) -> Self {
+        Self { class: classify(&error), source: Arc::new(error) }
+    }
+
+    /// A failure before anything could change: while opening, or of a read.
+    pub(crate) fn read(error: sqlx::Error) -> Self {
+        let class = match classify(&error) {
+            ErrorClass::OutcomeUnknown => ErrorClass::Permanent,
+            known @ (ErrorClass::Retryable
+            | ErrorClass::Permanent
+            | ErrorClass::DiskFull
+            | ErrorClass::Corrupt) => known,
+        };
+        Self { class, source: Arc::new(error) }
+    }
+
+    /// A failure that repeating does not help.
+    pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { class: ErrorClass::Permanent, source: Arc::new(error) }
+    }
+
+    /// The writer ended between taking the work and answering.
+    pub(crate) fn unanswered() -> Self {
+        Self { class: ErrorClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
+    }
+
+    /// What it means for the caller.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+}
+
+impl fmt::Display for SqliteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = match self.class {
+            ErrorClass::Retryable => "retryable",
+            ErrorClass::Permanent => "permanent",
+            ErrorClass::DiskFull => "disk full",
+            ErrorClass::Corrupt => "corrupt",
+            ErrorClass::OutcomeUnknown => "outcome unknown",
+        };
+        write!(f, "{class}: {}", self.source)
+    }
+}
+
+impl Error for SqliteError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+impl From<SqliteError> for EngineError {
+    fn from(error: SqliteError) -> Self {
+        EngineError::Transport { backend: "sqlite", source: Box::new(error) }
+    }
+}
+
+impl From<OpenError> for SqliteError {
+    fn from(error: OpenError) -> Self {
+        Self::permanent(error)
+    }
+}
+
+impl From<MigrateError> for SqliteError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Database(error) => Self::read(error),
+            MigrateError::Ledger(_) => Self::permanent(error),
+        }
+    }
+}
+
+/// Why a database could not even be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The location cannot be understood.
+    #[error("{location:?} names no database: {reason}")]
+    Location {
+        /// What was given.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The directory that should hold the file is missing or unreadable.
+    #[error("the directory {} of the database: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file can be neither found nor created.
+    #[error("the database file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The SQLite library is too old for the statements of this crate.
+    #[error("SQLite {found} is too old, 3.42 is needed")]
+    TooOld {
+        /// The library's version.
+        found: String,
+    },
+}
+
+/// Why a statement or its result is of no use.
+pub(crate) enum Failure {
+    /// The database failed.
+    Database(SqliteError),
+    /// A value cannot be bound, or is not of its column's type.
+    Value(EngineError),
+}
+
+impl From<SqliteError> for Failure {
+    fn from(error: SqliteError) -> Self {
+        Failure::Database(error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Failure::Value(error)
+    }
+}
+
+impl From<Failure> for EngineError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => error.into(),
+            Failure::Value(error) => error,
+        }
+    }
+}
+
+/// Tries again what another connection's lock made fail, up to a deadline.
+pub(crate) struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    /// How long between two tries. SQLite itself waits inside most of them.
+    const PAUSE: Duration = Duration::from_millis(2);
+
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience }
+    }
+
+    /// Pauses and says yes if another try may help and there is time for it.
+    pub(crate) async fn again(&self, error: &SqliteError) -> bool {
+        let worth_it = error.class == ErrorClass::Retryable && Instant::now() < self.until;
+        if worth_it {
+            tokio::time::sleep(Self::PAUSE).await;
+        }
+        worth_it
+    }
+}
+
+/// A value of a type that its column cannot have. Names the place, never the value.
+pub(crate) fn corrupt(detail: String) -> EngineError {
+    EngineError::Validation { kind: ValidationKind::Corruption, detail }
+}
+
+/// The backend was drained, or the runtime that its writer ran on is gone.
+pub(crate) fn shut_down() -> EngineError {
+    EngineError::Unavailable { op: "sqlite: shut down" }
+}
+
+fn classify(error: &sqlx::Error) -> ErrorClass {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    if let Some(code) = code.and_then(|code| code.parse::<i32>().ok()) {
+        return class_of(code);
+    }
+    match error {
+        sqlx::Error::PoolTimedOut => ErrorClass::Retryable,
+        sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => ErrorClass::OutcomeUnknown,
+        // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
+        _ => ErrorClass::Permanent,
+    }
+}
+
+fn class_of(code: i32) -> ErrorClass {
+    let entry = |wanted: i32| TABLE.iter().find(|(listed, _)| *listed == wanted);
+    let found = entry(code).or_else(|| entry(code & 0xff));
+    found.map_or(ErrorClass::Permanent, |(_, class)| *class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_codes_follow_their_primary_code() {
+        for (code, class) in [
+            (5, ErrorClass::Retryable),
+            (517, ErrorClass::Retryable),
+            (262, ErrorClass::Retryable),
+            (1034, ErrorClass::OutcomeUnknown),
+            (13, ErrorClass::DiskFull),
+            (267, ErrorClass::Corrupt),
+            (26, ErrorClass::Corrupt),
+            (1299, ErrorClass::Permanent),
+            (1, ErrorClass::Permanent),
+        ] {
+            assert_eq!(class_of(code), class, "{code}");
+        }
+    }
+}

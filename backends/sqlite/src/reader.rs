@@ -1,0 +1,130 @@
+//! Reads, on connections that cannot write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::EngineError;
+use ff_core::facts::{Answer, Row};
+use ff_core::plan::{Bindings, Lookup, Query};
+use ff_core::schema::ColumnRef;
+use ff_core::value::Value;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+
+use crate::bind;
+use crate::error::{Failure, Patience, SqliteError};
+use crate::statements::{Read, statement};
+
+/// A query and its values.
+pub(crate) type Asked = (Arc<Read>, Bindings);
+
+/// The reading connections.
+pub(crate) struct Reader {
+    pub(crate) pool: SqlitePool,
+    pub(crate) patience: Duration,
+}
+
+impl Reader {
+    /// Answers the queries in their order.
+    pub(crate) async fn answer(&self, asked: &[Asked]) -> Result<Vec<Answer>, EngineError> {
+        let patience = Patience::new(self.patience);
+        loop {
+            match self.attempt(asked).await {
+                Ok(answers) => return Ok(answers),
+                Err(Failure::Database(error)) if patience.again(&error).await => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn attempt(&self, asked: &[Asked]) -> Result<Vec<Answer>, Failure> {
+        let mut connection = self.pool.acquire().await.map_err(SqliteError::read)?;
+        answer_all(&mut connection, asked).await
+    }
+
+    /// Reaches the file and back.
+    pub(crate) async fn ping(&self) -> Result<(), SqliteError> {
+        let mut connection = self.pool.acquire().await.map_err(SqliteError::read)?;
+        ping(&mut connection).await
+    }
+}
+
+/// Reads the database's header.
+pub(crate) async fn ping(connection: &mut SqliteConnection) -> Result<(), SqliteError> {
+    let header = sqlx::query("PRAGMA schema_version").fetch_optional(connection).await;
+    header.map(drop).map_err(SqliteError::read)
+}
+
+/// Answers the queries in their order, one statement each.
+pub(crate) async fn answer_all(
+    connection: &mut SqliteConnection,
+    asked: &[Asked],
+) -> Result<Vec<Answer>, Failure> {
+    let mut answers = Vec::with_capacity(asked.len());
+    for (read, bindings) in asked {
+        answers.push(answer(connection, read, bindings).await?);
+    }
+    Ok(answers)
+}
+
+async fn answer(
+    connection: &mut SqliteConnection,
+    read: &Read,
+    bindings: &Bindings,
+) -> Result<Answer, Failure> {
+    let mut arguments = SqliteArguments::default();
+    for bind in &read.binds {
+        match bind.source {
+            ff_codegen::Source::Slot(slot) => {
+                bind::push(&mut arguments, bindings.value(slot, 0), bind.ty)?;
+            }
+            // A query is one statement: nothing was found before it.
+            ff_codegen::Source::Held(..) | ff_codegen::Source::PickedCount => {
+                bind::push(&mut arguments, &Value::Null, bind.ty)?;
+            }
+        }
+    }
+    let statement = statement(&read.sql, arguments);
+    match &read.query {
+        Query::Lookup(lookups) => {
+            let row = statement.fetch_one(connection).await.map_err(SqliteError::read)?;
+            Ok(Answer::Lookup(looked_up(&row, lookups)?))
+        }
+        Query::List(list) => {
+            let rows = statement.fetch_all(connection).await.map_err(SqliteError::read)?;
+            let listed = rows.iter().map(|row| Ok(Row::new(cells(row, 0, &list.columns)?)));
+            Ok(Answer::List(listed.collect::<Result<_, EngineError>>()?))
+        }
+    }
+}
+
+/// Each looked-up row contributes its first key column, NULL when it is absent, and what was asked.
+fn looked_up(row: &SqliteRow, lookups: &[Lookup]) -> Result<Vec<Option<Row>>, EngineError> {
+    let mut found = Vec::with_capacity(lookups.len());
+    let mut index = 0;
+    for Lookup { table, columns, .. } in lookups {
+        let presence = match table.key.first() {
+            Some(key) => bind::read(row, index, *key, key.ty)?,
+            None => Value::Null,
+        };
+        found.push(if presence.is_null() {
+            None
+        } else {
+            Some(Row::new(cells(row, index + 1, columns)?))
+        });
+        index += 1 + columns.len();
+    }
+    Ok(found)
+}
+
+fn cells(
+    row: &SqliteRow,
+    from: usize,
+    columns: &[ColumnRef],
+) -> Result<Vec<(ColumnRef, Value)>, EngineError> {
+    let numbered = columns.iter().enumerate();
+    numbered
+        .map(|(offset, column)| {
+            Ok((*column, bind::read(row, from + offset, *column, column.ty)?))
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! The one task that writes.
+//!
+//! It takes everything that is queued, applies it in one transaction, commits once, and only then
+//! answers. No timers: an idle writer commits at once, a busy one finds a group waiting. The task
+//! owns the work, so a caller that goes away changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::EngineError;
+use ff_core::engine::Commit;
+use ff_core::facts::Answer;
+use ff_core::plan::Bindings;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::connect::{self, Connections};
+use crate::error::{Patience, SqliteError, shut_down};
+use crate::execute::{self, Outcome};
+use crate::reader::{self, Asked};
+use crate::statements::{Isolation, Prepared};
+
+/// How many jobs wait before callers do.
+const QUEUE: usize = 4096;
+/// How many plans share a transaction at most.
+const GROUP: usize = 512;
+
+type Answered<T> = oneshot::Sender<Result<T, EngineError>>;
+
+enum Job {
+    Plan(Order),
+    Read(Vec<Asked>, Answered<Vec<Answer>>),
+    Ping(Answered<()>),
+    Close,
+}
+
+struct Order {
+    prepared: Arc<Prepared>,
+    bindings: Bindings,
+    answer: Answered<Commit>,
+}
+
+/// The way to the writer.
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Job>,
+    ended: watch::Receiver<()>,
+}
+
+impl Writer {
+    /// Starts the task on the current runtime.
+    pub(crate) fn start(
+        connection: SqliteConnection,
+        connections: Arc<Connections>,
+        patience: Duration,
+    ) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (ending, ended) = watch::channel(());
+        let task = Task { connection, connections, patience, jobs };
+        tokio::spawn(async move {
+            task.work().await;
+            drop(ending);
+        });
+        Self { queue, ended }
+    }
+
+    pub(crate) async fn commit(
+        &self,
+        prepared: Arc<Prepared>,
+        bindings: Bindings,
+    ) -> Result<Commit, EngineError> {
+        self.ask(|answer| Job::Plan(Order { prepared, bindings, answer })).await
+    }
+
+    pub(crate) async fn read(&self, asked: Vec<Asked>) -> Result<Vec<Answer>, EngineError> {
+        self.ask(|answer| Job::Read(asked, answer)).await
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), EngineError> {
+        self.ask(Job::Ping).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answered<T>) -> Job) -> Result<T, EngineError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(job(answer)).await.map_err(|_| shut_down())?;
+        answered.await.map_err(|_| SqliteError::unanswered())?
+    }
+
+    /// Whether it still accepts work.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
+    /// Accepts no more, and returns when everything queued is done and the connection closed.
+    pub(crate) async fn close(&self) {
+        // Already closed is as good.
+        let _ = self.queue.send(Job::Close).await;
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+struct Task {
+    connection: SqliteConnection,
+    connections: Arc<Connections>,
+    patience: Duration,
+    jobs: mpsc::Receiver<Job>,
+}
+
+impl Task {
+    async fn work(mut self) {
+        let mut jobs = Vec::with_capacity(GROUP);
+        while self.jobs.recv_many(&mut jobs, GROUP).await > 0 {
+            let mut orders = Vec::with_capacity(jobs.len());
+            let mut rest = Vec::new();
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Plan(order) => orders.push(order),
+                    Job::Close => self.jobs.close(),
+                    other @ (Job::Read(..) | Job::Ping(_)) => rest.push(other),
+                }
+            }
+            if !orders.is_empty() {
+                self.group(orders).await;
+            }
+            for job in rest {
+                self.serve(job).await;
+            }
+        }
+        connect::close(self.connection).await;
+    }
+
+    async fn serve(&mut self, job: Job) {
+        // Whoever went away does not want the answer.
+        match job {
+            Job::Read(asked, answer) => {
+                let answers = reader::answer_all(&mut self.connection, &asked).await;
+                let _ = answer.send(answers.map_err(Into::into));
+            }
+            Job::Ping(answer) => {
+                let reached = reader::ping(&mut self.connection).await;
+                let _ = answer.send(reached.map_err(Into::into));
+            }
+            Job::Plan(_) | Job::Close => {}
+        }
+    }
+
+    async fn group(&mut self, orders: Vec<Order>) {
+        match self.transaction(&orders).await {
+            Ok(outcomes) => {
+                for (order, outcome) in orders.into_iter().zip(outcomes) {
+                    let _ = order.answer.send(outcome.map_err(Into::into));
+                }
+            }
+            Err(error) => {
+                self.recover().await;
+                for order in orders {
+                    let _ = order.answer.send(Err(error.clone().into()));
+                }
+            }
+        }
+    }
+
+    /// Applies the plans in one transaction and makes it durable.
+    async fn transaction(&mut self, orders: &[Order]) -> Result<Vec<Outcome>, SqliteError> {
+        let isolation = if orders.len() == 1 { Isolation::Alone } else { Isolation::Grouped };
+        self.control("BEGIN IMMEDIATE").await?;
+        let mut outcomes = Vec::with_capacity(orders.len());
+        for Order { prepared, bindings, .. } in orders {
+            let applying = execute::apply(&mut self.connection, prepared, bindings, isolation);
+            outcomes.push(applying.await?);
+        }
+        let applied = outcomes.iter().any(|outcome| matches!(outcome, Ok(Commit::Applied(_))));
+        if applied {
+            self.control("COMMIT").await?;
+        } else {
+            self.recover().await;
+        }
+        Ok(outcomes)
+    }
+
+    /// Begins or ends a transaction, waiting for others to let go of the database.
+    async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
+        let patience = Patience::new(self.patience);
+        loop {
+            let done = sqlx::query(text).execute(&mut self.connection).await;
+            match done.map_err(SqliteError::write) {
+                Ok(_) => return Ok(()),
+                Err(error) if patience.again(&error).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves the transaction, if there still is one, and a connection that can begin the next.
+    async fn recover(&mut self) {
+        // SQLite may have rolled back by itself; then there is nothing to roll back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        if reader::ping(&mut self.connection).await.is_err()
+            && let Ok(fresh) = self.connections.writer().await
+        {
+            self.connection = fresh;
+        }
+    }
+}
