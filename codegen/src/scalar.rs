@@ -129,5 +129,5 @@ impl<S: Scope> Scalars<'_, S> {
 
 /// `left operator right`, for an operator that sea-query has no name for.
 pub(crate) fn operator(left: Expr, operator: &'static str, right: Expr) -> Expr {
-    left.binary(BinOper::Custom(operator.into()), right)
+    left.binary(BinOper::Custom(operator), right)
 }

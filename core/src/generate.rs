@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use crate::contracts::WaitpointBinding;
 use crate::partition::PartitionConfig;
 use crate::types::{
     AttemptId, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, LeaseId, QuotaPolicyId, SignalId,
@@ -99,5 +100,13 @@ mod tests {
     #[test]
     fn the_clock_is_past_2020() {
         assert!(TimestampMs::from_millis(1_577_836_800_000) < TimestampMs::now());
+    }
+}
+
+impl WaitpointBinding {
+    /// A binding to a waitpoint of its own, with a fresh random id.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self::fresh_with(WaitpointId::new())
     }
 }

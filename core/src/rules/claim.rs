@@ -16,12 +16,11 @@ use crate::plan::{
 };
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::outbox::{instance_tag, namespace};
+use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::outbox;
 use crate::rules::status::Status;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, exec_core};
-use crate::schema::outbox::lease_event;
 use crate::schema::{Col, ColumnRef};
 use crate::state::LeaseEventType;
 use crate::types::{
@@ -109,9 +108,9 @@ impl Claim {
         core.push(exec_core::total_attempt_count.grow(1));
         core.push(exec_core::granted_until_ms.clear());
         core.push(exec_core::eligible_at_ms.clear());
-        plan = plan.update(exec_core::REF, held_core_key(), core);
+        plan = plan.update(exec_core::REF, held_core(), core);
         let timeout = Expr::int(now.0).plus(exec_core::attempt_timeout_ms.of(CORE));
-        let mut row = held_attempt_key();
+        let mut row = current_attempt();
         row.extend([
             attempt::worker_id.put(Some(self.policy.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
@@ -128,16 +127,7 @@ impl Claim {
             row,
             on_conflict: OnConflict::Update(release()),
         });
-        let event = vec![
-            lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            lease_event::lease_id.put_expr(lease_id),
-            lease_event::event_type.put(LeaseEventType::Acquired),
-            lease_event::occurred_at_ms.put(now.0),
-            lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            lease_event::namespace.put_expr(namespace()),
-            lease_event::instance_tag.put_expr(instance_tag()),
-        ];
-        plan = plan.insert(lease_event::REF, event, OnConflict::Refuse);
+        plan = outbox::lease_changed(plan, LeaseEventType::Acquired, lease_id, now);
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
             Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
@@ -207,21 +197,6 @@ impl Returned<'_> {
         let value = self.0.get(index).unwrap_or(&Value::Null).clone();
         crate::facts::Row::new(vec![(column.column(), value)]).read(column)
     }
-}
-
-fn held_core_key() -> Vec<(ColumnRef, Expr)> {
-    vec![
-        exec_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        exec_core::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-    ]
-}
-
-fn held_attempt_key() -> Vec<(ColumnRef, Expr)> {
-    vec![
-        attempt::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        attempt::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-        attempt::attempt_index.put_expr(exec_core::attempt_index.of(CORE)),
-    ]
 }
 
 /// An attempt that is there already is leased anew: everything is taken from the new lease, except

@@ -8,7 +8,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
 use crate::plan::Plan;
 use crate::rules::fence::{Fence, OpenLease};
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::rules::status::{Status, lease_ended};
@@ -47,19 +47,18 @@ impl Guarded for Delay {
         at: TimestampMs,
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
-        let Fence { key, attempt_index, .. } = &self.fence;
         let interrupted = AttemptState::AttemptInterrupted;
         let mut core = Status::delayed(BlockingReason::WaitingForDelay, interrupted).assignments();
         core.push(exec_core::eligible_at_ms.set(Some(self.until.0)));
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
-        let plan = plan.update(exec_core::REF, key.core(), core).update(
+        let plan = plan.update(exec_core::REF, held_core(), core).update(
             attempt::REF,
-            key.attempt(*attempt_index),
+            held_attempt(),
             lease_ended(AttemptOutcome::Interrupted),
         );
         let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at), ()))
+        Ok((outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at), ()))
     }
 }
 
@@ -90,7 +89,7 @@ impl Transition for Promote {
         set.push(exec_core::eligible_at_ms.clear());
         let plan = Plan::new("promote_delayed")
             .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due))
-            .update(exec_core::REF, self.key.core(), set);
+            .update(exec_core::REF, held_core(), set);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }

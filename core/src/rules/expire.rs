@@ -9,7 +9,9 @@ use crate::facts::Facts;
 use crate::plan::{Held, Lookup, Plan, Predicate, Query};
 use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
 use crate::rules::finish::End;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{
+    ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core,
+};
 use crate::rules::outbox;
 use crate::rules::premise::without_bodies;
 use crate::rules::status::{Status, lease_ended};
@@ -43,11 +45,11 @@ impl Transition for ExpireLease {
         lease.push(attempt::lease_epoch.grow(1));
         let plan = Plan::new("expire_lease")
             .guard(CORE, exec_core::REF, key.core(), active)
-            .guard(ATTEMPT, attempt::REF, key.current_attempt(), lapsed)
-            .update(exec_core::REF, key.core(), core)
-            .update(attempt::REF, key.current_attempt(), lease);
+            .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed)
+            .update(exec_core::REF, held_core(), core)
+            .update(attempt::REF, held_attempt(), lease);
         let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, key, event, outbox::held_lease(), at);
+        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
@@ -82,20 +84,20 @@ impl Transition for ExpireAttempt {
         let version = exec_core::version.equals(core.read(exec_core::version)?);
         let plan = Plan::new("expire_attempt")
             .guard(CORE, exec_core::REF, key.core(), version)
-            .guard(ATTEMPT, attempt::REF, key.current_attempt(), due);
+            .guard(ATTEMPT, attempt::REF, current_attempt(), due);
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
         let reason = "attempt_timeout";
         let plan = match next_delay(retry_policy(core)?.as_ref(), retries, ctx) {
             Some(delay_ms) => {
                 let outcome = AttemptOutcome::Interrupted;
-                let retry = Retry { key, attempt_index, outcome, retries, delay_ms };
+                let retry = Retry { attempt_index, outcome, retries, delay_ms };
                 retry.scheduled(plan, reason, at)?.0
             }
-            None => ended(plan, key, attempt_index, reason, End::EXPIRED, at),
+            None => ended(plan, reason, End::EXPIRED, at),
         };
         let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, key, event, outbox::held_lease(), at);
+        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
@@ -139,16 +141,16 @@ impl Transition for ExpireExecution {
         let leased = phase == LifecyclePhase::Active && current.is_some();
         let plan = if leased {
             let any = Predicate::Always;
-            plan.guard(ATTEMPT, attempt::REF, key.current_attempt(), any)
+            plan.guard(ATTEMPT, attempt::REF, current_attempt(), any)
         } else {
             plan
         };
-        let plan = plan.update(exec_core::REF, key.core(), set);
-        let plan = End::EXPIRED.record_attempt(plan, key, at);
-        let plan = outbox::completed(plan, key, End::EXPIRED.event, at);
+        let plan = plan.update(exec_core::REF, held_core(), set);
+        let plan = End::EXPIRED.record_attempt(plan, at);
+        let plan = outbox::completed(plan, End::EXPIRED.event, at);
         let plan = if leased {
             let event = LeaseEventType::Expired;
-            outbox::lease_changed(plan, key, event, outbox::held_lease(), at)
+            outbox::lease_changed(plan, event, outbox::held_lease(), at)
         } else {
             plan
         };
@@ -166,7 +168,7 @@ fn rows_of(key: &ExecutionKey) -> Query {
     let current = Lookup {
         row: ATTEMPT.into(),
         table: attempt::REF,
-        key: key.current_attempt(),
+        key: current_attempt(),
         columns: attempt::REF.columns.to_vec(),
     };
     Query::Lookup(vec![core, current])

@@ -12,13 +12,14 @@ use crate::policy::{ExecutionPolicy, RetryPolicy};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE, attempt_of_core, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
 use crate::types::{AttemptIndex, TimestampMs};
+use crate::value::Storable;
 
 /// What a failure leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Guarded for Fail {
         at: TimestampMs,
         ctx: &mut Ctx<'_>,
     ) -> Result<(Plan, Failed), EngineError> {
-        let Fence { key, attempt_index, .. } = &self.fence;
+        let attempt_index = self.fence.attempt_index;
         let core = known.row(CORE);
         let policy = match (&self.retry, core) {
             _ if self.is_final() => None,
@@ -111,19 +112,19 @@ impl Guarded for Fail {
         };
         let retries = core.map(retry_count).transpose()?.unwrap_or(0);
         let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
-            let plan = ended(plan, key, *attempt_index, &self.reason, End::FAILED, at);
+            let plan = ended(plan, &self.reason, End::FAILED, at);
             let lease = outbox::held_lease();
-            let plan = outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at);
+            let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
             return Ok((plan, Failed::TerminalFailed));
         };
         let outcome = match self.retry {
             RetryRule::ByClass(_) => AttemptOutcome::Retry,
             RetryRule::Given(_) => AttemptOutcome::Failed,
         };
-        let retry = Retry { key, attempt_index: *attempt_index, outcome, retries, delay_ms };
+        let retry = Retry { attempt_index, outcome, retries, delay_ms };
         let (plan, outcome) = retry.scheduled(plan, &self.reason, at)?;
         let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at), outcome))
+        Ok((outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at), outcome))
     }
 }
 
@@ -173,9 +174,7 @@ pub fn next_delay(policy: Option<&RetryPolicy>, retries: u32, ctx: &mut Ctx<'_>)
 }
 
 /// Another attempt of an execution.
-pub struct Retry<'a> {
-    /// The execution.
-    pub key: &'a ExecutionKey,
+pub struct Retry {
     /// The attempt that is over.
     pub attempt_index: i32,
     /// How it ended.
@@ -186,7 +185,7 @@ pub struct Retry<'a> {
     pub delay_ms: u64,
 }
 
-impl Retry<'_> {
+impl Retry {
     /// Ends the attempt and puts the next one in its place, with the epoch carried on so that it
     /// never restarts.
     ///
@@ -198,7 +197,7 @@ impl Retry<'_> {
         reason: &str,
         at: TimestampMs,
     ) -> Result<(Plan, Failed), EngineError> {
-        let Self { key, attempt_index, outcome, retries, delay_ms } = self;
+        let Self { attempt_index, outcome, retries, delay_ms } = self;
         let next = attempt_index
             .checked_add(1)
             .ok_or_else(|| input::invalid("attempt_index: cannot grow any further"))?;
@@ -222,11 +221,11 @@ impl Retry<'_> {
         })));
         let mut ended = lease_ended(*outcome);
         ended.push(attempt::terminal_at_ms.set(Some(at.0)));
-        let mut following = key.attempt(next);
+        let mut following = attempt_of_core(next.into_expr());
         following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
         let plan = plan
-            .update(exec_core::REF, key.core(), core)
-            .update(attempt::REF, key.attempt(*attempt_index), ended)
+            .update(exec_core::REF, held_core(), core)
+            .update(attempt::REF, held_attempt(), ended)
             .insert(attempt::REF, following, OnConflict::Ignore);
         let next_attempt_index = AttemptIndex(next.unsigned_abs());
         Ok((plan, Failed::RetryScheduled { delay_until, next_attempt_index }))
@@ -235,14 +234,7 @@ impl Retry<'_> {
 
 /// Ends an execution with its attempt, saying why.
 #[must_use]
-pub fn ended(
-    plan: Plan,
-    key: &ExecutionKey,
-    attempt_index: i32,
-    reason: &str,
-    end: End,
-    at: TimestampMs,
-) -> Plan {
+pub fn ended(plan: Plan, reason: &str, end: End, at: TimestampMs) -> Plan {
     let mut core = end.of_core(at);
     let members: Map<String, Json> = [
         ("failure_reason", reason.to_owned()),
@@ -254,10 +246,10 @@ pub fn ended(
     .map(|(name, text)| (name.to_owned(), Json::from(text)))
     .collect();
     core.push(exec_core::raw_fields.merge(members.into()));
-    let plan = plan.update(exec_core::REF, key.core(), core).update(
+    let plan = plan.update(exec_core::REF, held_core(), core).update(
         attempt::REF,
-        key.attempt(attempt_index),
+        held_attempt(),
         end.of_attempt(at),
     );
-    outbox::completed(plan, key, end.event, at)
+    outbox::completed(plan, end.event, at)
 }

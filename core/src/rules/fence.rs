@@ -10,15 +10,16 @@ use uuid::Uuid;
 use crate::EngineError;
 use crate::engine_error::{ContentionKind, StateKind};
 use crate::handle_codec::HandlePayload;
-use crate::plan::Predicate;
+use crate::plan::{Expr, Predicate};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, attempt_of_core};
 use crate::rules::premise::{Condition, Known, Premise, Refusal};
 use crate::rules::status;
+use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{ClosedSet, LifecyclePhase, OwnershipState};
 use crate::types::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
-use crate::value::Value;
+use crate::value::{Storable, Value};
 
 /// Who claims to hold the lease.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +129,7 @@ impl Fence {
         let attempt = Premise {
             row: ATTEMPT,
             table: attempt::REF,
-            key: self.key.attempt(self.attempt_index),
+            key: self.attempt_key(),
             absent: Box::new(|_| EngineError::NotFound { entity: "attempt" }),
             conditions: self
                 .lease
@@ -136,6 +137,12 @@ impl Fence {
                 .unwrap_or_default(),
         };
         vec![core, attempt]
+    }
+
+    /// The key of the attempt's row, once the execution's row is held.
+    #[must_use]
+    pub fn attempt_key(&self) -> Vec<(ColumnRef, Expr)> {
+        attempt_of_core(self.attempt_index.into_expr())
     }
 
     fn lease_held(&self, lease: Lease, at: TimestampMs, open: OpenLease) -> Vec<Condition> {

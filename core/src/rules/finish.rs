@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::plan::{Assign, Held, OnConflict, Plan, Predicate, Query, Settle};
 use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise, check, lookups};
 use crate::rules::status::{Status, lease_ended};
@@ -77,8 +77,8 @@ impl End {
     /// Ends the current attempt, or records the outcome as an attempt of its own where none was ever
     /// claimed: an execution's outcome is always found on its attempt.
     #[must_use]
-    pub fn record_attempt(&self, plan: Plan, key: &ExecutionKey, at: TimestampMs) -> Plan {
-        let mut row = key.current_attempt();
+    pub fn record_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
+        let mut row = current_attempt();
         row.push(attempt::outcome.put(Some(self.attempt)));
         row.push(attempt::terminal_at_ms.put(Some(at.0)));
         let settle = OnConflict::Update(vec![
@@ -130,7 +130,6 @@ impl Guarded for Complete {
         at: TimestampMs,
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, PublicState), EngineError> {
-        let Fence { key, attempt_index, .. } = &self.fence;
         let end = End::SUCCESS;
         let mut core = end.of_core(at);
         core.push(exec_core::result.set(self.result.clone()));
@@ -138,14 +137,14 @@ impl Guarded for Complete {
             "terminal_outcome": "success",
             "last_mutation_at": at.0.to_string(),
         })));
-        let plan = plan.update(exec_core::REF, key.core(), core).update(
+        let plan = plan.update(exec_core::REF, held_core(), core).update(
             attempt::REF,
-            key.attempt(*attempt_index),
+            held_attempt(),
             end.of_attempt(at),
         );
-        let plan = outbox::completed(plan, key, end.event, at);
+        let plan = outbox::completed(plan, end.event, at);
         let lease = outbox::held_lease();
-        let plan = outbox::lease_changed(plan, key, LeaseEventType::Revoked, lease, at);
+        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
         Ok((plan, PublicState::Completed))
     }
 }
@@ -194,8 +193,7 @@ impl Transition for Cancel {
         let plan = Plan::new("cancel").guard(CORE, exec_core::REF, self.fence.key.core(), version);
         let plan = if claimed {
             let current = self.fence.lease.map_or(Predicate::Always, fence::is_current);
-            let key = self.fence.key.attempt(self.fence.attempt_index);
-            plan.guard(ATTEMPT, attempt::REF, key, current)
+            plan.guard(ATTEMPT, attempt::REF, self.fence.attempt_key(), current)
         } else {
             plan
         };
@@ -216,17 +214,16 @@ impl Cancel {
 
     fn effects(&self, plan: Plan, leased: bool, at: TimestampMs) -> Plan {
         let end = End::CANCELLED;
-        let key = &self.fence.key;
         let mut core = end.of_core(at);
         core.push(exec_core::cancellation_reason.set(Some(self.reason.clone())));
         core.push(exec_core::cancelled_by.set(Some("worker".into())));
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
-        let plan = plan.update(exec_core::REF, key.core(), core);
-        let plan = end.record_attempt(plan, key, at);
-        let plan = outbox::completed(plan, key, end.event, at);
+        let plan = plan.update(exec_core::REF, held_core(), core);
+        let plan = end.record_attempt(plan, at);
+        let plan = outbox::completed(plan, end.event, at);
         if leased {
-            outbox::lease_changed(plan, key, LeaseEventType::Revoked, outbox::held_lease(), at)
+            outbox::lease_changed(plan, LeaseEventType::Revoked, outbox::held_lease(), at)
         } else {
             plan
         }

@@ -43,21 +43,35 @@ impl ExecutionKey {
     pub fn core(&self) -> Vec<(ColumnRef, Expr)> {
         vec![exec_core::partition_key.at(self.partition), exec_core::execution_id.at(self.uuid)]
     }
+}
 
-    /// The key of one of its attempts.
-    #[must_use]
-    pub fn attempt(&self, index: i32) -> Vec<(ColumnRef, Expr)> {
-        self.attempt_at(attempt::attempt_index.at(index))
-    }
+/// The key of the execution row that the plan holds: bound once, with the guard.
+#[must_use]
+pub fn held_core() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        exec_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        exec_core::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+    ]
+}
 
-    /// The key of its current attempt, which the held execution row names.
-    #[must_use]
-    pub fn current_attempt(&self) -> Vec<(ColumnRef, Expr)> {
-        self.attempt_at(attempt::attempt_index.put_expr(exec_core::attempt_index.of(CORE)))
-    }
+/// The key of the attempt row that the plan holds.
+#[must_use]
+pub fn held_attempt() -> Vec<(ColumnRef, Expr)> {
+    attempt_of_core(attempt::attempt_index.of(ATTEMPT))
+}
 
-    fn attempt_at(&self, index: (ColumnRef, Expr)) -> Vec<(ColumnRef, Expr)> {
-        let partition = attempt::partition_key.at(self.partition);
-        vec![partition, attempt::execution_id.at(self.uuid), index]
-    }
+/// The key of the current attempt of the execution row that the plan holds.
+#[must_use]
+pub fn current_attempt() -> Vec<(ColumnRef, Expr)> {
+    attempt_of_core(exec_core::attempt_index.of(CORE))
+}
+
+/// The key of an attempt, by index, of the execution row that the plan holds.
+#[must_use]
+pub fn attempt_of_core(index: Expr) -> Vec<(ColumnRef, Expr)> {
+    vec![
+        attempt::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        attempt::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        attempt::attempt_index.put_expr(index),
+    ]
 }

@@ -6,6 +6,7 @@ use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::plan::Plan;
 use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::key::{held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::schema::execution::{attempt, exec_core};
@@ -46,11 +47,10 @@ impl Guarded for Renew {
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, TimestampMs), EngineError> {
         let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
-        let Fence { key, attempt_index, .. } = &self.fence;
         let set = vec![attempt::lease_expires_at_ms.set(Some(expires.0))];
-        let plan = plan.update(attempt::REF, key.attempt(*attempt_index), set);
+        let plan = plan.update(attempt::REF, held_attempt(), set);
         let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, key, LeaseEventType::Renewed, lease, at), expires))
+        Ok((outbox::lease_changed(plan, LeaseEventType::Renewed, lease, at), expires))
     }
 }
 
@@ -92,6 +92,6 @@ impl Guarded for Progress {
         let members: Map<String, Json> =
             percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
         let set = vec![exec_core::raw_fields.merge(members.into()), exec_core::version.grow(1)];
-        Ok((plan.update(exec_core::REF, self.fence.key.core(), set), ()))
+        Ok((plan.update(exec_core::REF, held_core(), set), ()))
     }
 }

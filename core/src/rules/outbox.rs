@@ -4,7 +4,7 @@
 //! holds as `core`: nobody has to read them first.
 
 use crate::plan::{Expr, OnConflict, Plan};
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::outbox::{completion_event, lease_event};
 use crate::state::{CompletionKind, LeaseEventType};
@@ -33,21 +33,15 @@ pub fn held_lease() -> Expr {
 
 /// Announces a change of a lease.
 #[must_use]
-pub fn lease_changed(
-    plan: Plan,
-    key: &ExecutionKey,
-    event: LeaseEventType,
-    lease: Expr,
-    at: TimestampMs,
-) -> Plan {
+pub fn lease_changed(plan: Plan, event: LeaseEventType, lease: Expr, at: TimestampMs) -> Plan {
     plan.insert(
         lease_event::REF,
         vec![
-            lease_event::execution_id.put(key.uuid.to_string()),
+            lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
             lease_event::lease_id.put_expr(lease),
             lease_event::event_type.put(event),
             lease_event::occurred_at_ms.put(at.0),
-            lease_event::partition_key.put(key.partition),
+            lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
             lease_event::namespace.put_expr(namespace()),
             lease_event::instance_tag.put_expr(instance_tag()),
         ],
@@ -57,12 +51,12 @@ pub fn lease_changed(
 
 /// Announces the end of an execution.
 #[must_use]
-pub fn completed(plan: Plan, key: &ExecutionKey, outcome: CompletionKind, at: TimestampMs) -> Plan {
+pub fn completed(plan: Plan, outcome: CompletionKind, at: TimestampMs) -> Plan {
     plan.insert(
         completion_event::REF,
         vec![
-            completion_event::partition_key.put(key.partition),
-            completion_event::execution_id.put(key.uuid),
+            completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
             completion_event::flow_id.put_expr(exec_core::flow_id.of(CORE)),
             completion_event::outcome.put(outcome),
             completion_event::namespace.put_expr(namespace()),

@@ -14,7 +14,7 @@ use crate::engine_error::ValidationKind;
 use crate::facts::{Facts, Row};
 use crate::plan::{Lookup, Query};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -57,7 +57,7 @@ impl<O: Send> Transition for ReadExecution<O> {
             let current = Lookup {
                 row: ATTEMPT.into(),
                 table: attempt::REF,
-                key: self.key.current_attempt(),
+                key: current_attempt(),
                 columns: attempt::REF.columns.to_vec(),
             };
             let wanted = if self.with_attempt { vec![core, current] } else { vec![core] };
@@ -233,8 +233,8 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
             core.read(exec_core::public_state)?,
             blocking.map(|reason| reason.as_str().to_owned()),
             text(&raw, "blocking_detail"),
-            rows.attempt.map(current_attempt).transpose()?.flatten(),
-            rows.attempt.map(current_lease).transpose()?.flatten(),
+            rows.attempt.map(attempt_summary).transpose()?.flatten(),
+            rows.attempt.map(lease_summary).transpose()?.flatten(),
             None,
             TimestampMs(created),
             TimestampMs(mutated.unwrap_or(created)),
@@ -318,13 +318,13 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-fn current_attempt(row: &Row) -> Result<Option<AttemptSummary>, EngineError> {
+fn attempt_summary(row: &Row) -> Result<Option<AttemptSummary>, EngineError> {
     let attempt_index = index(row.read(attempt::attempt_index)?);
     let attempt_id = row.read(attempt::attempt_id)?;
     Ok(attempt_id.map(|id| AttemptSummary::new(AttemptId::from_uuid(id), attempt_index)))
 }
 
-fn current_lease(row: &Row) -> Result<Option<LeaseSummary>, EngineError> {
+fn lease_summary(row: &Row) -> Result<Option<LeaseSummary>, EngineError> {
     let owner = row.read(attempt::worker_instance_id)?.filter(|owner| !owner.is_empty());
     let (Some(owner), Some(expires)) = (owner, row.read(attempt::lease_expires_at_ms)?) else {
         return Ok(None);

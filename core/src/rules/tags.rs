@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use crate::engine_backend::validate_tag_key;
 use crate::plan::Plan;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::premise::{Condition, Guarded, Known, Premise};
 use crate::schema::execution::exec_core;
 use crate::types::{ExecutionId, TimestampMs};
@@ -65,6 +65,6 @@ impl Guarded for SetTag {
             exec_core::raw_fields.merge_under("tags", member.into()),
             exec_core::version.grow(1),
         ];
-        Ok((plan.update(exec_core::REF, self.key.core(), set), ()))
+        Ok((plan.update(exec_core::REF, held_core(), set), ()))
     }
 }

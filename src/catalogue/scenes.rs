@@ -1,0 +1,389 @@
+//! The situations in which each operation is sampled.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ff_backend_memory::MemoryBackend;
+use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Handle};
+use ff_core::contracts::{
+    CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery, FailExecutionArgs,
+    ListExpiredLeasesArgs, RenewLeaseArgs,
+};
+use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, PartitionKey};
+use ff_core::policy::{
+    BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
+};
+use ff_core::types::{
+    AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId,
+    WorkerInstanceId,
+};
+use futures_util::FutureExt;
+use uuid::Uuid;
+
+use super::{Recorder, Sample};
+
+const NOON: i64 = 1_700_000_000_000;
+const LANE: &str = "default";
+
+/// Every sample, in the order of a life.
+pub(super) fn all() -> Vec<Sample> {
+    let mut scene = Scene::new();
+    scene.submissions();
+    scene.claims();
+    scene.leases();
+    scene.ends();
+    scene.failures();
+    scene.typed();
+    scene.reads();
+    scene.listings();
+    scene.scans();
+    scene.samples
+}
+
+struct Scene {
+    backend: Recorder<MemoryBackend>,
+    clock: Arc<AtomicI64>,
+    samples: Vec<Sample>,
+    submitted: u128,
+}
+
+/// The in-memory backend never waits, so its futures are ready at once.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    future.now_or_never()
+}
+
+fn lane() -> LaneId {
+    LaneId::new(LANE)
+}
+
+fn worker() -> ClaimPolicy {
+    ClaimPolicy::new(WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"), 30_000, None)
+}
+
+fn capabilities() -> CapabilitySet {
+    CapabilitySet::new(["gpu"])
+}
+
+fn partition(id: &ExecutionId) -> Partition {
+    Partition { family: PartitionFamily::Execution, index: id.partition() }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let clock = Arc::new(AtomicI64::new(NOON));
+        let reads = Arc::clone(&clock);
+        let tell = Box::new(move || TimestampMs(reads.load(Ordering::Relaxed)));
+        let memory = MemoryBackend::new().with_clock(tell).with_seed(7);
+        let backend = Recorder::new(Arc::new(memory));
+        Self { backend, clock, samples: Vec::new(), submitted: 0 }
+    }
+
+    fn at(&self) -> TimestampMs {
+        TimestampMs(self.clock.load(Ordering::Relaxed))
+    }
+
+    fn pass(&self, ms: i64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Runs a call and keeps what it asked. Its outcome does not matter here: refusals ask too.
+    fn sample<T>(
+        &mut self,
+        operation: &'static str,
+        case: &'static str,
+        call: impl AsyncFnOnce(&Recorder<MemoryBackend>) -> T,
+    ) -> Option<T> {
+        let backend = self.backend.clone();
+        let _ = backend.take();
+        let outcome = now(call(&backend));
+        let asked = backend.take();
+        self.samples.extend(asked.into_iter().map(|asked| Sample { operation, case, asked }));
+        outcome
+    }
+
+    fn args(&mut self) -> CreateExecutionArgs {
+        self.submitted += 1;
+        let uuid = Uuid::from_u128(self.submitted);
+        CreateExecutionArgs {
+            execution_id: ExecutionId::deterministic_solo(
+                &lane(),
+                &PartitionConfig::default(),
+                uuid,
+            ),
+            namespace: Namespace::new("billing"),
+            lane_id: lane(),
+            execution_kind: "render-invoice".into(),
+            input_payload: br#"{"invoice":17}"#.to_vec(),
+            payload_encoding: None,
+            priority: 0,
+            creator_identity: "ff".into(),
+            idempotency_key: None,
+            tags: [("cairn.instance_id".to_owned(), "eu-1".to_owned())].into(),
+            policy: None,
+            delay_until: None,
+            execution_deadline_at: None,
+            partition_id: 0,
+            now: self.at(),
+        }
+    }
+
+    fn submit(&mut self, change: impl FnOnce(&mut CreateExecutionArgs)) -> ExecutionId {
+        let mut args = self.args();
+        change(&mut args);
+        let id = args.execution_id.clone();
+        let _ = now(self.backend.create_execution(args));
+        id
+    }
+
+    /// Submits and claims an execution of its own, outside the samples.
+    fn held(&mut self, policy: Option<ExecutionPolicy>) -> Option<(ExecutionId, Handle)> {
+        let submitted = self.submitted + 1;
+        let id = self.submit(|args| {
+            args.policy = policy;
+            // Above everything submitted before, so that it is the one claimed.
+            args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
+        });
+        let handle = now(self.backend.claim(&lane(), &capabilities(), worker()))?.ok()??;
+        Some((id, handle))
+    }
+
+    fn submissions(&mut self) {
+        let args = self.args();
+        let again = args.clone();
+        self.sample("create_execution", "new", async |b| b.create_execution(args).await);
+        self.sample("create_execution", "repeated", async |b| b.create_execution(again).await);
+        let mut later = self.args();
+        later.delay_until = Some(TimestampMs(NOON + 60_000));
+        self.sample("create_execution", "put off", async |b| b.create_execution(later).await);
+    }
+
+    fn claims(&mut self) {
+        self.submit(|args| {
+            let required_capabilities = ["gpu".to_owned()].into();
+            let routing =
+                RoutingRequirements { required_capabilities, ..RoutingRequirements::default() };
+            let policy = ExecutionPolicy {
+                routing_requirements: Some(routing),
+                ..ExecutionPolicy::default()
+            };
+            args.policy = Some(policy);
+        });
+        self.sample("claim", "one", async |b| b.claim(&lane(), &capabilities(), worker()).await);
+        self.sample("claim_many", "up to ten", async |b| {
+            b.claim_many(&lane(), &capabilities(), worker(), 10).await
+        });
+    }
+
+    fn leases(&mut self) {
+        let Some((_, handle)) = self.held(None) else { return };
+        self.sample("renew", "held", async |b| b.renew(&handle).await);
+        self.sample("progress", "held", async |b| {
+            b.progress(&handle, Some(40), Some("rendering".into())).await
+        });
+        let until = TimestampMs(NOON + 60_000);
+        self.sample("delay", "held", async |b| b.delay(&handle, until).await);
+        self.sample("renew", "no longer held", async |b| b.renew(&handle).await);
+        self.sample("delay", "no longer held", async |b| b.delay(&handle, until).await);
+        self.sample("progress", "no longer held", async |b| {
+            b.progress(&handle, Some(41), None).await
+        });
+    }
+
+    fn ends(&mut self) {
+        let Some((_, handle)) = self.held(None) else { return };
+        let result = || Some(b"invoice-17.pdf".to_vec());
+        self.sample("complete", "held", async |b| b.complete(&handle, result()).await);
+        self.sample("complete", "over already", async |b| b.complete(&handle, result()).await);
+        let Some((_, handle)) = self.held(None) else { return };
+        self.sample("cancel", "held", async |b| b.cancel(&handle, "not needed").await);
+        let Some((_, handle)) = self.held(None) else { return };
+        let _ = now(self.backend.delay(&handle, TimestampMs(NOON + 60_000)));
+        self.sample("cancel", "not running", async |b| b.cancel(&handle, "not needed").await);
+    }
+
+    fn failures(&mut self) {
+        let reason = || FailureReason::new("printer on fire");
+        let Some((_, handle)) = self.held(None) else { return };
+        self.sample("fail", "for good", async |b| {
+            b.fail(&handle, reason(), FailureClass::Permanent).await
+        });
+        let Some((_, handle)) = self.held(Some(retried(500))) else { return };
+        self.sample("fail", "tried again later", async |b| {
+            b.fail(&handle, reason(), FailureClass::Transient).await
+        });
+        let Some((_, handle)) = self.held(Some(retried(0))) else { return };
+        self.sample("fail", "tried again at once", async |b| {
+            b.fail(&handle, reason(), FailureClass::Transient).await
+        });
+        let policy = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
+        let policy = ExecutionPolicy { retry_policy: Some(policy), ..ExecutionPolicy::default() };
+        let Some((_, handle)) = self.held(Some(policy)) else { return };
+        self.sample("fail", "retries used up", async |b| {
+            b.fail(&handle, reason(), FailureClass::Transient).await
+        });
+    }
+
+    fn typed(&mut self) {
+        let Some((execution_id, handle)) = self.held(None) else { return };
+        let Ok(decoded) = ff_core::handle_codec::decode(&handle.opaque) else { return };
+        let held = decoded.payload;
+        let fence = Some(LeaseFence {
+            lease_id: held.lease_id,
+            lease_epoch: held.lease_epoch,
+            attempt_id: held.attempt_id,
+        });
+        let attempt_index = AttemptIndex(0);
+        let renewal = RenewLeaseArgs {
+            execution_id: execution_id.clone(),
+            attempt_index,
+            fence: fence.clone(),
+            lease_ttl_ms: 30_000,
+            lease_history_grace_ms: 60_000,
+        };
+        self.sample("renew_lease", "held", async |b| b.renew_lease(renewal).await);
+        let failure = FailExecutionArgs {
+            execution_id: execution_id.clone(),
+            fence,
+            attempt_index,
+            failure_reason: "printer on fire".into(),
+            failure_category: "transient".into(),
+            retry_policy_json:
+                r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#.into(),
+            next_attempt_policy_json: String::new(),
+            source: CancelSource::LeaseHolder,
+        };
+        self.sample("fail_execution", "tried again", async |b| b.fail_execution(failure).await);
+        let Some((execution_id, _)) = self.held(None) else { return };
+        let override_ = CompleteExecutionArgs {
+            execution_id,
+            fence: None,
+            attempt_index,
+            result_payload: None,
+            result_encoding: None,
+            source: CancelSource::OperatorOverride,
+            now: self.at(),
+        };
+        self.sample("complete_execution", "operator override", async |b| {
+            b.complete_execution(override_).await
+        });
+    }
+
+    fn reads(&mut self) {
+        let Some((id, _)) = self.held(None) else { return };
+        self.sample("describe_execution", "held", async |b| b.describe_execution(&id).await);
+        self.sample("read_execution_info", "held", async |b| b.read_execution_info(&id).await);
+        self.sample("read_execution_state", "held", async |b| b.read_execution_state(&id).await);
+        self.sample("read_execution_context", "held", async |b| {
+            b.read_execution_context(&id).await
+        });
+        self.sample("read_current_attempt_index", "held", async |b| {
+            b.read_current_attempt_index(&id).await
+        });
+        self.sample("read_total_attempt_count", "held", async |b| {
+            b.read_total_attempt_count(&id).await
+        });
+        self.sample("get_execution_result", "held", async |b| b.get_execution_result(&id).await);
+        self.sample("get_execution_namespace", "held", async |b| {
+            b.get_execution_namespace(&id).await
+        });
+        self.sample("resolve_execution_flow_id", "held", async |b| {
+            b.resolve_execution_flow_id(&id).await
+        });
+        self.sample("read_exec_core_fields", "held", async |b| {
+            b.read_exec_core_fields(partition(&id), &id, &["lane_id", "priority"]).await
+        });
+        self.sample("set_execution_tag", "known", async |b| {
+            b.set_execution_tag(&id, "billing.month", "2026-11").await
+        });
+        self.sample("get_execution_tag", "known", async |b| {
+            b.get_execution_tag(&id, "billing.month").await
+        });
+        self.sample("execution_timeline", "held", async |b| b.execution_timeline(&id).await);
+        let nobody = ExecutionId::from_parts(1, Uuid::from_u128(1));
+        self.sample("set_execution_tag", "unknown", async |b| {
+            b.set_execution_tag(&nobody, "billing.month", "2026-11").await
+        });
+    }
+
+    fn listings(&mut self) {
+        let id = self.submit(|_| ());
+        let key = || PartitionKey::from(&partition(&id));
+        self.sample("list_executions", "first page", async |b| {
+            b.list_executions(key(), None, 10).await
+        });
+        self.sample("list_executions", "next page", async |b| {
+            b.list_executions(key(), Some(id.clone()), 10).await
+        });
+        self.sample("list_lanes", "first page", async |b| b.list_lanes(None, 10).await);
+        self.sample("list_lanes", "next page", async |b| b.list_lanes(Some(lane()), 10).await);
+        self.sample("list_executions_by", "all", async |b| {
+            b.list_executions_by(ExecutionQuery::new(10)).await
+        });
+        let leases = ListExpiredLeasesArgs::new(self.at());
+        self.sample("list_expired_leases", "first page", async |b| {
+            b.list_expired_leases(leases).await
+        });
+    }
+
+    fn scans(&mut self) {
+        self.sample("scan", "delayed promotion, nothing due", async |b| {
+            b.scan(Scan::DelayedPromotion, 100).await
+        });
+        let timed = |retry: Option<RetryPolicy>| {
+            let timeouts = TimeoutPolicy {
+                attempt_timeout_ms: Some(1_000),
+                execution_deadline_ms: None,
+                max_reclaim_count: 100,
+            };
+            let timeout_policy = Some(timeouts);
+            ExecutionPolicy { retry_policy: retry, timeout_policy, ..ExecutionPolicy::default() }
+        };
+        let _ = self.held(Some(timed(None)));
+        let _ = self.held(Some(timed(retried(500).retry_policy)));
+        self.pass(5_000);
+        self.sample("scan", "attempt timeout", async |b| b.scan(Scan::AttemptTimeout, 100).await);
+        let held = self.held(None);
+        let deadline = TimestampMs(self.at().0 + 1_000);
+        let waiting = self.submit(|args| args.execution_deadline_at = Some(deadline));
+        self.pass(5_000);
+        self.sample("scan", "execution deadline", async |b| {
+            b.scan(Scan::ExecutionDeadline, 100).await
+        });
+        let at = self.at();
+        self.sample("expire_execution", "deadline", async |b| {
+            let phase = ExpirePhase::ExecutionDeadline;
+            b.expire_execution(partition(&waiting), &waiting, phase, at).await
+        });
+        self.pass(60_000);
+        self.sample("scan", "lease expiry", async |b| b.scan(Scan::LeaseExpiry, 100).await);
+        self.sample("scan", "delayed promotion", async |b| {
+            b.scan(Scan::DelayedPromotion, 100).await
+        });
+        let Some((id, _)) = held else { return };
+        let at = self.at();
+        self.sample("mark_lease_expired_if_due", "released already", async |b| {
+            b.mark_lease_expired_if_due(partition(&id), &id).await
+        });
+        self.sample("promote_delayed", "not delayed", async |b| {
+            b.promote_delayed(partition(&id), &lane(), &id, at).await
+        });
+        let later = TimestampMs(self.at().0 + 1_000);
+        let _ = self.submit(|args| {
+            args.execution_deadline_at = Some(later);
+            args.priority = i32::MAX;
+        });
+        let _ = now(self.backend.claim(&lane(), &capabilities(), worker()));
+        self.pass(2_000);
+        self.sample("scan", "deadline while held", async |b| {
+            b.scan(Scan::ExecutionDeadline, 100).await
+        });
+    }
+}
+
+fn retried(delay_ms: u64) -> ExecutionPolicy {
+    let backoff = BackoffStrategy::Fixed { delay_ms };
+    let retry = RetryPolicy { max_retries: 3, backoff, retryable_categories: Vec::new() };
+    ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
+}
