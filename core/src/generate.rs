@@ -71,6 +71,14 @@ impl TimestampMs {
     }
 }
 
+impl WaitpointBinding {
+    /// A binding to a waitpoint of its own, with a fresh random id.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self::fresh_with(WaitpointId::new())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,13 +108,5 @@ mod tests {
     #[test]
     fn the_clock_is_past_2020() {
         assert!(TimestampMs::from_millis(1_577_836_800_000) < TimestampMs::now());
-    }
-}
-
-impl WaitpointBinding {
-    /// A binding to a waitpoint of its own, with a fresh random id.
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self::fresh_with(WaitpointId::new())
     }
 }

@@ -17,6 +17,7 @@ pub mod input;
 pub mod key;
 pub mod lease;
 pub mod listing;
+pub mod operator;
 pub mod outbox;
 pub mod premise;
 pub mod read;

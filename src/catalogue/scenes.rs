@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ff_backend_memory::MemoryBackend;
 use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Handle};
 use ff_core::contracts::{
-    CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery, FailExecutionArgs,
+    CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery,
+    FailExecutionArgs,
     ListExpiredLeasesArgs, RenewLeaseArgs,
 };
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
@@ -35,6 +36,7 @@ pub(super) fn all() -> Vec<Sample> {
     scene.leases();
     scene.ends();
     scene.failures();
+    scene.operator();
     scene.typed();
     scene.reads();
     scene.listings();
@@ -222,6 +224,25 @@ impl Scene {
         let Some((_, handle)) = self.held(Some(policy)) else { return };
         self.sample("fail", "retries used up", async |b| {
             b.fail(&handle, reason(), FailureClass::Transient).await
+        });
+    }
+
+    fn operator(&mut self) {
+        let at = self.at();
+        let args = |execution_id: ExecutionId| CancelExecutionArgs {
+            execution_id,
+            reason: "duplicate order".into(),
+            source: CancelSource::OperatorOverride,
+            lease_id: None,
+            lease_epoch: None,
+            attempt_id: None,
+            now: at,
+        };
+        let Some((held, _)) = self.held(None) else { return };
+        self.sample("cancel_execution", "held", async |b| b.cancel_execution(args(held)).await);
+        let waiting = self.submit(|_| ());
+        self.sample("cancel_execution", "waiting", async |b| {
+            b.cancel_execution(args(waiting)).await
         });
     }
 

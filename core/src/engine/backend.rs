@@ -14,11 +14,11 @@ use crate::backend::{
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
-    CompleteExecutionArgs, CompleteExecutionResult, CreateExecutionArgs, CreateExecutionResult,
-    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
-    ExecutionTimeline, FailExecutionArgs, FailExecutionResult, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListLanesPage, RenewLeaseArgs,
-    RenewLeaseResult,
+    CancelExecutionArgs, CancelExecutionResult, CompleteExecutionArgs, CompleteExecutionResult,
+    CreateExecutionArgs, CreateExecutionResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
+    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
+    FailExecutionResult, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
+    ListLanesPage, RenewLeaseArgs, RenewLeaseResult,
 };
 use crate::engine_backend::{EngineBackend, ExpirePhase, ReconcileCounts, Scan, validate_tag_key};
 use crate::engine_error::EngineError;
@@ -33,6 +33,7 @@ use crate::rules::finish::{Cancel, Complete};
 use crate::rules::key::ExecutionKey;
 use crate::rules::lease::{Progress, Renew};
 use crate::rules::listing::{self, Timeline};
+use crate::rules::operator::CancelExecution;
 use crate::rules::scan::Due;
 use crate::rules::tags::SetTag;
 use crate::rules::{handle, input, read};
@@ -42,6 +43,7 @@ use crate::types::{AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, Time
 /// What every backend built on [`Executor`] does today; the others follow with their operations.
 const SUPPORTS: Supports = {
     let mut supports = Supports::none();
+    supports.cancel_execution = true;
     supports.prepare = true;
     supports.read_execution_state = true;
     supports.read_execution_info = true;
@@ -140,6 +142,13 @@ impl<E: Executor> EngineBackend for E {
             }
             Failed::TerminalFailed => FailExecutionResult::TerminalFailed,
         })
+    }
+
+    async fn cancel_execution(
+        &self,
+        args: CancelExecutionArgs,
+    ) -> Result<CancelExecutionResult, EngineError> {
+        run(self, &CancelExecution::new(args)?).await
     }
 
     async fn claim(

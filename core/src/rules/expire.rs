@@ -6,14 +6,12 @@ use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
-use crate::plan::{Held, Lookup, Plan, Predicate, Query};
+use crate::plan::{Held, Plan, Predicate, Query};
 use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
 use crate::rules::finish::End;
-use crate::rules::key::{
-    ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core,
-};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::without_bodies;
+use crate::rules::premise::row_and_attempt;
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
@@ -71,7 +69,7 @@ impl Transition for ExpireAttempt {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
         let Some(rows) = facts.lookup(0) else {
-            return Ok(Step::Read(vec![rows_of(key)]));
+            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
         };
         let [Some(core), Some(current)] = rows else {
             return Ok(Step::Answer(false));
@@ -119,7 +117,7 @@ impl Transition for ExpireExecution {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
         let Some(rows) = facts.lookup(0) else {
-            return Ok(Step::Read(vec![rows_of(key)]));
+            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
         };
         let [Some(core), current] = rows else {
             return Ok(Step::Answer(false));
@@ -156,20 +154,4 @@ impl Transition for ExpireExecution {
         };
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
-}
-
-fn rows_of(key: &ExecutionKey) -> Query {
-    let core = Lookup {
-        row: CORE.into(),
-        table: exec_core::REF,
-        key: key.core(),
-        columns: without_bodies(exec_core::REF),
-    };
-    let current = Lookup {
-        row: ATTEMPT.into(),
-        table: attempt::REF,
-        key: current_attempt(),
-        columns: attempt::REF.columns.to_vec(),
-    };
-    Query::Lookup(vec![core, current])
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
-use crate::facts::Facts;
+use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Held, OnConflict, Plan, Predicate, Query, Settle};
 use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
@@ -60,7 +60,13 @@ impl End {
     /// The columns of the execution row that say so, to be joined by what is particular to an end.
     #[must_use]
     pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-        let mut set = Status::terminal(self.outcome).assignments();
+        self.as_status(Status::terminal(self.outcome), at)
+    }
+
+    /// The same, where the end is written as a status of its own.
+    #[must_use]
+    pub fn as_status(&self, status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+        let mut set = status.assignments();
         set.push(exec_core::terminal_at_ms.set(Some(at.0)));
         set.push(exec_core::eligible_at_ms.clear());
         set
@@ -178,7 +184,8 @@ impl Transition for Cancel {
             return Err(EngineError::NotFound { entity: "execution" });
         };
         if core.read(exec_core::lifecycle_phase)?.is_terminal() {
-            return self.ended_already(core.read(exec_core::public_state)?);
+            already_ended("cancel", &self.execution_id, core)?;
+            return Ok(Step::Answer(()));
         }
         let claimed = known.row(ATTEMPT).is_some();
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
@@ -202,16 +209,6 @@ impl Transition for Cancel {
 }
 
 impl Cancel {
-    fn ended_already(&self, public: PublicState) -> Result<Step<()>, EngineError> {
-        if public == PublicState::Cancelled {
-            return Ok(Step::Answer(()));
-        }
-        let (id, state) = (&self.execution_id, public.as_str());
-        Err(input::invalid(format!(
-            "cancel: execution_id={id}: already terminal in state '{state}'"
-        )))
-    }
-
     fn effects(&self, plan: Plan, leased: bool, at: TimestampMs) -> Plan {
         let end = End::CANCELLED;
         let mut core = end.of_core(at);
@@ -227,5 +224,29 @@ impl Cancel {
         } else {
             plan
         }
+    }
+}
+
+/// An execution that is over can only be cancelled again if it was cancelled.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the execution and the state it ended in.
+pub fn already_ended(operation: &str, id: &ExecutionId, core: &Row) -> Result<(), EngineError> {
+    match core.read(exec_core::public_state)? {
+        PublicState::Cancelled => Ok(()),
+        ended @ (PublicState::Waiting
+        | PublicState::Delayed
+        | PublicState::RateLimited
+        | PublicState::WaitingChildren
+        | PublicState::Active
+        | PublicState::Suspended
+        | PublicState::Resumable
+        | PublicState::Completed
+        | PublicState::Failed
+        | PublicState::Expired
+        | PublicState::Skipped) => Err(input::invalid(format!(
+            "{operation}: execution_id={id}: already terminal in state '{}'",
+            ended.as_str()
+        ))),
     }
 }

@@ -10,8 +10,8 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, Held, Lookup, Plan, Predicate, Query};
-use crate::rules::key::CORE;
-use crate::schema::execution::exec_core;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
+use crate::schema::execution::{attempt, exec_core};
 use crate::schema::{Col, ColumnRef, TableRef};
 use crate::types::TimestampMs;
 use crate::value::Storable;
@@ -198,4 +198,22 @@ pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
 pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     let bodies = [exec_core::payload.column(), exec_core::result.column()];
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
+}
+
+/// An execution's row and its current attempt.
+#[must_use]
+pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
+    let core = Lookup {
+        row: CORE.into(),
+        table: exec_core::REF,
+        key: key.core(),
+        columns: without_bodies(exec_core::REF),
+    };
+    let current = Lookup {
+        row: ATTEMPT.into(),
+        table: attempt::REF,
+        key: current_attempt(),
+        columns: attempt::REF.columns.to_vec(),
+    };
+    vec![core, current]
 }

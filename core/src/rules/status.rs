@@ -78,6 +78,14 @@ impl Status {
         }
     }
 
+    /// Cancelled from outside. A worker that cancels its own execution ends it as
+    /// [`Status::terminal`] instead; both read as cancelled.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        let phase = LifecyclePhase::Cancelled;
+        Self { phase, ..Self::terminal(TerminalOutcome::Cancelled) }
+    }
+
     /// What a caller is told.
     #[must_use]
     pub fn public(&self) -> PublicState {
