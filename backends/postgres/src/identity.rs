@@ -32,7 +32,7 @@ impl Identities {
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut keys: Vec<(&'static str, Vec<(ColumnRef, usize)>)> = Vec::new();
         for guard in &plan.guards {
-            keys.push((guard.table.name, bound(&guard.key)));
+            keys.push((guard.table.name, bound(plan, &guard.key)));
         }
         for mutation in &plan.mutations {
             match mutation {
@@ -46,11 +46,11 @@ impl Identities {
                     let key: Vec<_> = row.iter().filter(of_key).cloned().collect();
                     // Otherwise the database numbers the row: it is always a new one.
                     if key.len() == table.key.len() {
-                        keys.push((table.name, bound(&key)));
+                        keys.push((table.name, bound(plan, &key)));
                     }
                 }
                 Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
-                    keys.push((table.name, bound(target)));
+                    keys.push((table.name, bound(plan, target)));
                 }
             }
         }
@@ -93,17 +93,34 @@ impl Rows {
     }
 }
 
-fn bound(key: &[(ColumnRef, Expr)]) -> Vec<(ColumnRef, usize)> {
-    let slot = |(column, expr): &(ColumnRef, Expr)| match expr {
-        Expr::Slot(_, slot) => Some((*column, *slot)),
-        Expr::Value(..)
+/// The parts of the key that are bound values, and the slots that carry them.
+fn bound(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Vec<(ColumnRef, usize)> {
+    let part = |(column, expr): &(ColumnRef, Expr)| Some((*column, slot_of(plan, expr)?));
+    key.iter().filter_map(part).collect()
+}
+
+/// The slot whose value the expression has. A guarded row was found by its key, so what it holds in a
+/// column of the key is what the key says.
+fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Slot(_, slot) => Some(*slot),
+        Expr::Held(row, path) if path.keys.is_empty() => {
+            let at = plan.guards.iter().position(|guard| guard.row == *row)?;
+            // Guards read only the ones before them, so this comes to an end.
+            let (before, guard) = (plan.guards.get(..at)?, plan.guards.get(at)?);
+            let (_, same) = guard.key.iter().find(|(column, _)| *column == path.column)?;
+            match same {
+                Expr::Held(other, _) if !before.iter().any(|guard| guard.row == *other) => None,
+                _ => slot_of(plan, same),
+            }
+        }
+        Expr::Held(..)
+        | Expr::Value(..)
         | Expr::Const(_)
         | Expr::Null(_)
-        | Expr::Held(..)
         | Expr::Plus(..)
         | Expr::PickedCount => None,
-    };
-    key.iter().filter_map(slot).collect()
+    }
 }
 
 /// Bytes that sort as the values do, so that all batches lock in one order. A UUID and its text in a
@@ -164,6 +181,34 @@ mod tests {
         let Rows(both) = rows(plan);
         assert_eq!(both.first(), both.last());
         assert!(both.iter().all(|row| rows(touch("a")).0.contains(row)));
+    }
+
+    #[test]
+    fn a_key_read_from_a_guarded_row_is_that_rows_key() {
+        let touch_held = |lane: &str| {
+            let key = vec![(lane_registry::lane_id.column(), lane.to_owned().into_expr())];
+            let held = vec![(lane_registry::lane_id.column(), lane_registry::lane_id.of("lane"))];
+            let set = vec![lane_registry::registered_at_ms.grow(1)];
+            Plan::new("touch_held")
+                .guard("lane", lane_registry::REF, key, Predicate::Always)
+                .update(lane_registry::REF, held, set)
+        };
+        let mut taken = HashSet::new();
+        assert!(rows(touch_held("a")).claim(&mut taken));
+        assert!(rows(touch_held("b")).claim(&mut taken));
+        assert!(!rows(touch_held("b")).claim(&mut taken));
+    }
+
+    #[test]
+    fn rows_that_only_the_database_knows_never_share_a_statement() {
+        let unknown = || {
+            let held = vec![(lane_registry::lane_id.column(), lane_registry::lane_id.of("picked"))];
+            let set = vec![lane_registry::registered_at_ms.grow(1)];
+            Plan::new("unknown").update(lane_registry::REF, held, set)
+        };
+        let mut taken = HashSet::new();
+        assert!(rows(unknown()).claim(&mut taken));
+        assert!(!rows(unknown()).claim(&mut taken));
     }
 
     #[test]

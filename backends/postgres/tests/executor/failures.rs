@@ -1,0 +1,146 @@
+//! Callers who leave, connections that die, servers that say no.
+
+use crate::*;
+
+fn class_of(error: &EngineError) -> ErrorClass {
+    let EngineError::Transport { backend: "postgres", source } = error else {
+        panic!("no transport error: {error:?}")
+    };
+    source.downcast_ref::<PostgresError>().unwrap().class()
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_stop_the_commit() {
+    let backend = backend("dropped").await;
+    let mut commit = Box::pin(backend.commit(lane("a", "gone")));
+    // One poll submits it.
+    let polled = std::future::poll_fn(|context| {
+        std::task::Poll::Ready(commit.as_mut().poll(context).is_pending())
+    });
+    assert!(polled.await);
+    drop(commit);
+    backend.drain(Duration::from_secs(10)).await.unwrap();
+    let refused = backend.commit(lane("b", "late")).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
+    let again = Database::new("dropped").open(|options| options).await;
+    assert!(found_lane(&again, "a").await.is_some());
+    assert_eq!(found_lane(&again, "b").await, None);
+}
+
+#[tokio::test]
+async fn failures_say_what_they_mean() {
+    let database = Database::fresh("failures").await;
+    let backend = database.open(|options| options.max_connections(1)).await;
+    backend.commit(lane("a", "x")).await.unwrap();
+
+    // The connection dies while it idles: nobody can know whether the next statement got through.
+    let (pid,): (i32,) =
+        sqlx::query_as("SELECT pg_backend_pid()").fetch_one(backend.pool()).await.unwrap();
+    let other = PgPool::connect(&database.url).await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend($1, 5000)").bind(pid).execute(&other).await.unwrap();
+    let lost = backend.commit(lane("b", "x")).await.unwrap_err();
+    assert_eq!(class_of(&lost), ErrorClass::OutcomeUnknown, "{lost}");
+    assert_eq!(backend.commit(lane("c", "x")).await.unwrap(), applied_once());
+
+    // A duplicate outside any plan's gate, with values that must not be told.
+    let secret = |kid: &str| {
+        Plan::new("add_secret").insert(
+            waitpoint_hmac::REF,
+            vec![
+                waitpoint_hmac::kid.put(kid.into()),
+                waitpoint_hmac::secret.put(b"hunter2".to_vec()),
+                waitpoint_hmac::rotated_at_ms.put(0),
+            ],
+            OnConflict::Refuse,
+        )
+    };
+    assert_eq!(backend.commit(secret("k")).await.unwrap(), applied_once());
+    assert_eq!(backend.commit(secret("k")).await.unwrap(), Commit::Refused);
+
+    // A check of the database itself.
+    let impossible = Plan::new("second_row").insert(
+        partition_config::REF,
+        vec![
+            partition_config::singleton_lock.put(false),
+            partition_config::num_flow_partitions.put(1),
+            partition_config::num_budget_partitions.put(1),
+            partition_config::num_quota_partitions.put(1),
+            partition_config::ff_version.put("hunter2".into()),
+        ],
+        OnConflict::Refuse,
+    );
+    let checked = backend.commit(impossible).await.unwrap_err();
+    assert_eq!(class_of(&checked), ErrorClass::Permanent);
+    assert!(!format!("{checked:?} {checked}").contains("hunter2"), "{checked:?}");
+
+    let nowhere = Database::new("nowhere").open(|options| options).await;
+    let missing = nowhere.read(vec![look_up_lane("a")]).await.unwrap_err();
+    assert_eq!(class_of(&missing), ErrorClass::Permanent, "{missing}");
+
+    let held = backend.pool().acquire().await.unwrap();
+    let impatient = database
+        .open(|options| options.max_connections(1).acquire_timeout(Duration::from_millis(50)))
+        .await;
+    let hogged = impatient.pool().acquire().await.unwrap();
+    let exhausted = impatient.commit(lane("d", "x")).await.unwrap_err();
+    assert!(
+        matches!(exhausted, EngineError::ResourceExhausted { pool: "postgres", max: 1, .. }),
+        "{exhausted:?}"
+    );
+    drop((held, hogged));
+}
+
+#[tokio::test]
+async fn a_row_that_is_locked_too_long_times_the_caller_out_but_not_the_commit() {
+    let database = Database::fresh("locked").await;
+    let backend =
+        database.open(|options| options.request_timeout(Duration::from_millis(100))).await;
+    backend.commit(lane("a", "x")).await.unwrap();
+    let other = database.open(|options| options).await;
+    let mut holder = other.pool().begin().await.unwrap();
+    let lock = format!("SELECT 1 FROM {} FOR UPDATE", lane_registry::TABLE.name);
+    holder.execute(AssertSqlSafe(lock)).await.unwrap();
+    let timed_out = backend.commit(count("a")).await;
+    assert!(matches!(timed_out, Err(EngineError::Timeout { op: "commit", .. })), "{timed_out:?}");
+    let drained = backend.drain(Duration::from_millis(50)).await;
+    assert!(matches!(drained, Err(EngineError::Timeout { op: "drain", .. })), "{drained:?}");
+    holder.rollback().await.unwrap();
+    backend.drain(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(counted(&other, "a").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_the_server_refuses_fails_alone() {
+    let database = Database::fresh("poison").await;
+    let backend = database.open(|options| options.max_in_flight(1)).await;
+    // A JSON text that the column cannot hold.
+    let mut poison = execution(Uuid::from_u128(99), 0, None);
+    poison = {
+        let ff_core::plan::Mutation::Insert { table, mut row, on_conflict } =
+            poison.mutations.remove(0)
+        else {
+            panic!("an insert")
+        };
+        row.retain(|(column, _)| *column != exec_core::policy.column());
+        row.push(exec_core::policy.put(Some(serde_json(r#"{"a": "\u0000"}"#))));
+        Plan::new("add_execution").insert(table, row, on_conflict)
+    };
+    let good = (0..20).map(|n| execution(Uuid::from_u128(n), 0, None));
+    let calls: Vec<_> = good
+        .chain([poison])
+        .map(|plan| {
+            let backend = Arc::clone(&backend);
+            tokio::spawn(async move { backend.commit(plan).await })
+        })
+        .collect();
+    let (mut applied, mut errors) = (0, Vec::new());
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(Commit::Applied(_)) => applied += 1,
+            Ok(Commit::Refused) => panic!("nothing to refuse"),
+            Err(error) => errors.push(error),
+        }
+    }
+    assert_eq!((applied, errors.len()), (20, 1));
+    assert_eq!(class_of(&errors[0]), ErrorClass::Permanent);
+}
