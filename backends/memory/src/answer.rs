@@ -20,16 +20,8 @@ pub(crate) fn answer(tables: &Tables, query: &Query) -> Answer {
 fn look_up(tables: &Tables, lookups: &[Lookup]) -> Vec<Option<Row>> {
     let mut held = Held::default();
     let mut found = Vec::with_capacity(lookups.len());
-    for Lookup {
-        row,
-        table,
-        key,
-        columns,
-    } in lookups
-    {
-        let key = key
-            .iter()
-            .map(|(column, expr)| (*column, expr.evaluate(&held)));
+    for Lookup { row, table, key, columns } in lookups {
+        let key = key.iter().map(|(column, expr)| (*column, expr.evaluate(&held)));
         let stored = one(tables, table.0, &Row::new(key.collect()));
         if let Some(stored) = stored {
             held.hold(row, stored);
@@ -48,12 +40,8 @@ pub(crate) fn one<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Option<&'
 
 fn find(tables: &Tables, list: &List) -> Vec<Row> {
     let held = Held::default();
-    let rows = tables
-        .rows(list.table.name)
-        .flat_map(|(_, row)| joined(tables, list, row));
-    let mut rows: Vec<Row> = rows
-        .filter(|row| list.predicate.accepts(row, &held))
-        .collect();
+    let rows = tables.rows(list.table.name).flat_map(|(_, row)| joined(tables, list, row));
+    let mut rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
     sort(&mut rows, &list.order);
     rows.truncate(count(&list.limit.evaluate(&held)));
     rows.iter().map(|row| only(row, &list.columns)).collect()
@@ -65,10 +53,7 @@ fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
         return vec![row.clone()];
     };
     let value = |column: &ColumnRef| row.value(*column).cloned().unwrap_or(Value::Null);
-    let equal: Vec<_> = on
-        .iter()
-        .map(|(left, right)| (*right, value(left)))
-        .collect();
+    let equal: Vec<_> = on.iter().map(|(left, right)| (*right, value(left))).collect();
     let keys = tables.matching(table.0, &equal);
     let others = keys.iter().filter_map(|key| tables.row(table.name, key));
     let cells = |table: &Table, row: &Row| only_cells(row, table.columns);
@@ -86,19 +71,13 @@ pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
     rows.sort_by(|a, b| {
         let by_column = order.iter().map(|(column, direction)| {
             let (a, b) = (a.value(*column), b.value(*column));
-            let ordering = a
-                .zip(b)
-                .and_then(|(a, b)| a.compare(b))
-                .unwrap_or(Ordering::Equal);
+            let ordering = a.zip(b).and_then(|(a, b)| a.compare(b)).unwrap_or(Ordering::Equal);
             match direction {
                 Direction::Ascending => ordering,
                 Direction::Descending => ordering.reverse(),
             }
         });
-        by_column
-            .into_iter()
-            .find(|ordering| ordering.is_ne())
-            .unwrap_or(Ordering::Equal)
+        by_column.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
     });
 }
 

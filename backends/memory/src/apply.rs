@@ -22,13 +22,7 @@ pub(crate) fn apply(
     plan: &Plan,
     now: TimestampMs,
 ) -> Result<Commit, MemoryError> {
-    let mut run = Run {
-        tables,
-        plan,
-        now,
-        guards: Vec::new(),
-        picked: 0,
-    };
+    let mut run = Run { tables, plan, now, guards: Vec::new(), picked: 0 };
     match run.whole() {
         Ok(rows) => {
             tables.keep();
@@ -75,11 +69,8 @@ impl<'a> Run<'a> {
         self.guards()?;
         let picked = self.pick();
         self.picked = picked.as_ref().map_or(0, Vec::len);
-        let (each, once): (Vec<&Mutation>, Vec<&Mutation>) = self
-            .plan
-            .mutations
-            .iter()
-            .partition(|mutation| self.plan.per_picked_row(mutation));
+        let (each, once): (Vec<&Mutation>, Vec<&Mutation>) =
+            self.plan.mutations.iter().partition(|mutation| self.plan.per_picked_row(mutation));
         let mut written = Vec::new();
         for mutation in once {
             self.change(mutation, 0, None, &mut written)?;
@@ -147,9 +138,7 @@ impl<'a> Run<'a> {
             Return::Held(row, path) => held.read(row, path),
             Return::Written(column) => {
                 let row = written.iter().find(|(table, _)| *table == column.table);
-                row.and_then(|(_, row)| row.value(*column))
-                    .cloned()
-                    .unwrap_or(Value::Null)
+                row.and_then(|(_, row)| row.value(*column)).cloned().unwrap_or(Value::Null)
             }
         };
         self.plan.returns.iter().map(value).collect()
@@ -163,20 +152,14 @@ impl<'a> Run<'a> {
         written: &mut Vec<Written>,
     ) -> Result<(), Stop> {
         match mutation {
-            Mutation::Insert {
-                table,
-                row,
-                on_conflict,
-            } => {
+            Mutation::Insert { table, row, on_conflict } => {
                 let given = evaluate(row, &self.held(item, picked));
                 self.insert(table.0, given, on_conflict, written)
             }
             Mutation::Update { table, target, set } => {
                 let held = self.held(item, picked);
                 let keys = self.tables.matching(table.0, &evaluate(target, &held));
-                let rows = keys
-                    .iter()
-                    .filter_map(|key| self.tables.row(table.name, key));
+                let rows = keys.iter().filter_map(|key| self.tables.row(table.name, key));
                 let changed: Vec<Row> =
                     rows.map(|row| assigned(table.0, row, set, &held)).collect();
                 self.check_guarded(table.0, target, item, picked, changed.len());
@@ -250,11 +233,7 @@ impl<'a> Run<'a> {
             let guarded = guards.any(|(guard, (_, row))| {
                 guard.table.name == table.name && key_of(table, row) == key
             });
-            debug_assert!(
-                !guarded || changed == 1,
-                "{}: a guarded row is gone",
-                self.plan.name
-            );
+            debug_assert!(!guarded || changed == 1, "{}: a guarded row is gone", self.plan.name);
         }
     }
 }

@@ -60,9 +60,6 @@ pub enum MemoryError {
 
 impl From<MemoryError> for EngineError {
     fn from(error: MemoryError) -> Self {
-        EngineError::Transport {
-            backend: "memory",
-            source: Box::new(error),
-        }
+        EngineError::Transport { backend: "memory", source: Box::new(error) }
     }
 }

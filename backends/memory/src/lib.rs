@@ -112,16 +112,13 @@ impl MemoryBackend {
         table: &str,
         cells: impl IntoIterator<Item = (&'a str, Value)>,
     ) -> Result<(), EngineError> {
-        let table = ff_core::schema::table(table).ok_or_else(|| MemoryError::NoSuchTable {
-            table: table.to_owned(),
-        })?;
+        let table = ff_core::schema::table(table)
+            .ok_or_else(|| MemoryError::NoSuchTable { table: table.to_owned() })?;
         let named = cells.into_iter().map(|(name, value)| {
-            let column = table
-                .column(name)
-                .ok_or_else(|| MemoryError::NoSuchColumn {
-                    table: table.name,
-                    column: name.to_owned(),
-                })?;
+            let column = table.column(name).ok_or_else(|| MemoryError::NoSuchColumn {
+                table: table.name,
+                column: name.to_owned(),
+            })?;
             Ok((column, value))
         });
         let given = named.collect::<Result<Vec<_>, MemoryError>>()?;
@@ -148,10 +145,7 @@ impl MemoryBackend {
 #[async_trait]
 impl Executor for MemoryBackend {
     fn identity(&self) -> Identity {
-        Identity {
-            tag: BackendTag::Memory,
-            family: "memory",
-        }
+        Identity { tag: BackendTag::Memory, family: "memory" }
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -169,10 +163,7 @@ impl Executor for MemoryBackend {
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
         let tables = self.lock();
-        Ok(queries
-            .iter()
-            .map(|query| answer::answer(&tables, query))
-            .collect())
+        Ok(queries.iter().map(|query| answer::answer(&tables, query)).collect())
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {

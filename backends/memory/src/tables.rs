@@ -69,10 +69,7 @@ enum Undo {
 impl Tables {
     /// The rows of a table, in key order.
     pub(crate) fn rows(&self, table: &str) -> impl Iterator<Item = (&Key, &Row)> {
-        self.stored
-            .get(table)
-            .into_iter()
-            .flat_map(|stored| &stored.rows)
+        self.stored.get(table).into_iter().flat_map(|stored| &stored.rows)
     }
 
     /// The row with this key.
@@ -86,10 +83,7 @@ impl Tables {
             return Vec::new();
         };
         let given = |part: &ColumnRef| equal.iter().find(|(column, _)| column == part);
-        let leading = table
-            .key
-            .iter()
-            .map_while(|part| Some(given(part)?.1.clone()));
+        let leading = table.key.iter().map_while(|part| Some(given(part)?.1.clone()));
         let prefix = Key(leading.collect());
         let within = |key: &Key| key.0.get(..prefix.0.len()) == Some(prefix.0.as_slice());
         let same = |row: &Row| {
@@ -98,13 +92,8 @@ impl Tables {
                 stored.compare(value) == Some(Ordering::Equal)
             })
         };
-        let rows = stored
-            .rows
-            .range(prefix.clone()..)
-            .take_while(|(key, _)| within(key));
-        rows.filter(|(_, row)| same(row))
-            .map(|(key, _)| key.clone())
-            .collect()
+        let rows = stored.rows.range(prefix.clone()..).take_while(|(key, _)| within(key));
+        rows.filter(|(_, row)| same(row)).map(|(key, _)| key.clone()).collect()
     }
 
     /// A whole row from the columns given, with the defaults of the others, and its key.
@@ -201,18 +190,10 @@ fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
         let value = row.value(*column).unwrap_or(&Value::Null);
         let (table, name, ty) = (table.name, column.name, column.ty);
         if value.is_null() && !column.nullable {
-            return Err(MemoryError::Missing {
-                table,
-                column: name,
-            });
+            return Err(MemoryError::Missing { table, column: name });
         }
         if !value.is_null() && !fits(value, ty) {
-            return Err(MemoryError::WrongType {
-                table,
-                column: name,
-                ty,
-                value: value.clone(),
-            });
+            return Err(MemoryError::WrongType { table, column: name, ty, value: value.clone() });
         }
     }
     for column in table.checked {
@@ -223,11 +204,7 @@ fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
         };
         if !member {
             let (table, column) = (table.name, column.name);
-            return Err(MemoryError::NotAMember {
-                table,
-                column,
-                value: value.clone(),
-            });
+            return Err(MemoryError::NotAMember { table, column, value: value.clone() });
         }
     }
     Ok(())

@@ -19,9 +19,7 @@ use ff_core::value::{ColumnType, Value};
 use serde_json::json;
 
 fn backend() -> MemoryBackend {
-    MemoryBackend::new()
-        .with_seed(7)
-        .with_clock(Box::new(|| TimestampMs(1_000)))
+    MemoryBackend::new().with_seed(7).with_clock(Box::new(|| TimestampMs(1_000)))
 }
 
 fn register(plan: Plan, name: &str, by: &str, on_conflict: OnConflict) -> Plan {
@@ -38,10 +36,7 @@ fn lane_called(name: &str) -> Vec<(ff_core::schema::ColumnRef, Expr)> {
 }
 
 async fn commit(backend: &MemoryBackend, plan: Plan) -> Commit {
-    backend
-        .commit(plan)
-        .await
-        .expect("the plan fits the schema")
+    backend.commit(plan).await.expect("the plan fits the schema")
 }
 
 async fn with_lanes(names: &[&str]) -> MemoryBackend {
@@ -76,17 +71,8 @@ async fn a_guard_needs_its_row_and_its_predicate() {
     let backend = with_lanes(&["a"]).await;
     let guarded = |name: &str, by: &str| {
         let mut plan = Plan::new("touch")
-            .guard(
-                "lane",
-                lane::REF,
-                lane_called(name),
-                lane::registered_by.equals(by.into()),
-            )
-            .update(
-                lane::REF,
-                lane_called(name),
-                vec![lane::registered_at_ms.grow(1)],
-            );
+            .guard("lane", lane::REF, lane_called(name), lane::registered_by.equals(by.into()))
+            .update(lane::REF, lane_called(name), vec![lane::registered_at_ms.grow(1)]);
         plan.returns = vec![
             Return::Held("lane".into(), Path::column(lane::registered_at_ms.column())),
             Return::Written(lane::registered_at_ms.column()),
@@ -95,14 +81,8 @@ async fn a_guard_needs_its_row_and_its_predicate() {
     };
     let applied = Commit::Applied(vec![vec![Value::Int(5), Value::Int(6)]]);
     assert_eq!(commit(&backend, guarded("a", "seed")).await, applied);
-    assert_eq!(
-        commit(&backend, guarded("a", "other")).await,
-        Commit::Refused
-    );
-    assert_eq!(
-        commit(&backend, guarded("b", "seed")).await,
-        Commit::Refused
-    );
+    assert_eq!(commit(&backend, guarded("a", "other")).await, Commit::Refused);
+    assert_eq!(commit(&backend, guarded("b", "seed")).await, Commit::Refused);
 }
 
 #[tokio::test]
@@ -125,15 +105,8 @@ async fn a_row_the_schema_forbids_is_an_error_and_changes_nothing() {
     let backend = backend();
     let plan = register(Plan::new("both"), "a", "x", OnConflict::Refuse);
     let plan = plan.insert(lane::REF, lane_called("b"), OnConflict::Refuse);
-    let error = backend
-        .commit(plan)
-        .await
-        .expect_err("a lane needs its other columns");
-    assert!(
-        error
-            .to_string()
-            .contains("ff_lane_registry.registered_at_ms must not be null")
-    );
+    let error = backend.commit(plan).await.expect_err("a lane needs its other columns");
+    assert!(error.to_string().contains("ff_lane_registry.registered_at_ms must not be null"));
     assert!(backend.rows(lane::TABLE.name).is_empty());
 }
 
@@ -159,18 +132,9 @@ async fn an_insert_that_finds_its_row_takes_grows_clears_or_ignores() {
         (usage::last_reset_at_ms.column(), Settle::Clear),
     ]);
     let one = |value| Commit::Applied(vec![vec![value]]);
-    assert_eq!(
-        commit(&backend, put(2, Some(9), upsert.clone())).await,
-        one(Value::Int(2))
-    );
-    assert_eq!(
-        commit(&backend, put(5, Some(8), upsert)).await,
-        one(Value::Int(7))
-    );
-    assert_eq!(
-        commit(&backend, put(1, None, OnConflict::Ignore)).await,
-        one(Value::Null)
-    );
+    assert_eq!(commit(&backend, put(2, Some(9), upsert.clone())).await, one(Value::Int(2)));
+    assert_eq!(commit(&backend, put(5, Some(8), upsert)).await, one(Value::Int(7)));
+    assert_eq!(commit(&backend, put(1, None, OnConflict::Ignore)).await, one(Value::Null));
     let rows = backend.rows(usage::TABLE.name);
     assert_eq!(rows[0]["current_value"], Value::Int(7));
     assert_eq!(rows[0]["updated_at_ms"], Value::Int(50));
@@ -194,10 +158,7 @@ async fn slots_pair_the_nth_picked_row_with_the_nth_value() {
     let text = |text: &str| Value::Text(text.into());
     assert_eq!(
         commit(&backend, plan).await,
-        Commit::Applied(vec![
-            vec![text("a"), text("first")],
-            vec![text("b"), text("second")],
-        ])
+        Commit::Applied(vec![vec![text("a"), text("first")], vec![text("b"), text("second")],])
     );
     let by = texts(&backend.rows(lane::TABLE.name), "registered_by");
     assert_eq!(by, ["first", "second", "seed"]);
@@ -218,10 +179,7 @@ async fn every_picked_row_changes_and_the_rest_happens_once() {
         plan.selection = Some(lanes(Pairing::Every));
         plan
     };
-    assert_eq!(
-        commit(&backend, clear()).await,
-        Commit::Applied(vec![vec![], vec![]])
-    );
+    assert_eq!(commit(&backend, clear()).await, Commit::Applied(vec![vec![], vec![]]));
     let rows = backend.rows(lane::TABLE.name);
     assert_eq!(texts(&rows, "lane_id"), ["count"]);
     assert_eq!(rows[0]["registered_at_ms"], Value::Int(2));
@@ -249,33 +207,13 @@ async fn merge_replaces_members_and_makes_the_object_it_merges_under() {
     ];
     let plan = Plan::new("create").insert(policy::REF, row, OnConflict::Refuse);
     commit(&backend, plan).await;
-    let target = || {
-        vec![
-            policy::partition_key.at(0),
-            policy::budget_id.at("b".into()),
-        ]
-    };
+    let target = || vec![policy::partition_key.at(0), policy::budget_id.at("b".into())];
     let merge = |assign| Plan::new("merge").update(policy::REF, target(), vec![assign]);
-    commit(
-        &backend,
-        merge(policy::policy_json.merge(json!({"replace": {"new": 1}}))),
-    )
-    .await;
-    commit(
-        &backend,
-        merge(policy::policy_json.merge_under("tags", json!({"a": "x"}))),
-    )
-    .await;
-    commit(
-        &backend,
-        merge(policy::policy_json.merge_under("tags", json!({"b": "y"}))),
-    )
-    .await;
+    commit(&backend, merge(policy::policy_json.merge(json!({"replace": {"new": 1}})))).await;
+    commit(&backend, merge(policy::policy_json.merge_under("tags", json!({"a": "x"})))).await;
+    commit(&backend, merge(policy::policy_json.merge_under("tags", json!({"b": "y"})))).await;
     let expected = json!({"keep": 1, "replace": {"new": 1}, "tags": {"a": "x", "b": "y"}});
-    assert_eq!(
-        backend.rows(policy::TABLE.name)[0]["policy_json"],
-        Value::Json(expected)
-    );
+    assert_eq!(backend.rows(policy::TABLE.name)[0]["policy_json"], Value::Json(expected));
 }
 
 #[tokio::test]
@@ -304,14 +242,9 @@ async fn identity_and_the_clock_fill_what_an_insert_leaves_out() {
 #[tokio::test]
 async fn a_lookup_may_follow_what_an_earlier_row_holds() {
     let backend = with_lanes(&["a"]).await;
-    let secret = [
-        ("kid", Value::Text("seed".into())),
-        ("secret", Value::Bytes(vec![1])),
-    ];
+    let secret = [("kid", Value::Text("seed".into())), ("secret", Value::Bytes(vec![1]))];
     let cells = secret.into_iter().chain([("rotated_at_ms", Value::Int(1))]);
-    backend
-        .insert_row(hmac::TABLE.name, cells)
-        .expect("a complete row");
+    backend.insert_row(hmac::TABLE.name, cells).expect("a complete row");
     let look_up = |name: &str| {
         Query::Lookup(vec![
             Lookup {
@@ -328,21 +261,10 @@ async fn a_lookup_may_follow_what_an_earlier_row_holds() {
             },
         ])
     };
-    let answers = backend
-        .read(vec![look_up("a"), look_up("b")])
-        .await
-        .expect("a read");
-    let Answer::Lookup(found) = &answers[0] else {
-        panic!("a lookup answers a lookup")
-    };
-    let found: Vec<_> = found
-        .iter()
-        .map(|row| row.as_ref().expect("present"))
-        .collect();
-    assert_eq!(
-        found[0].read(lane::registered_at_ms).expect("an integer"),
-        5
-    );
+    let answers = backend.read(vec![look_up("a"), look_up("b")]).await.expect("a read");
+    let Answer::Lookup(found) = &answers[0] else { panic!("a lookup answers a lookup") };
+    let found: Vec<_> = found.iter().map(|row| row.as_ref().expect("present")).collect();
+    assert_eq!(found[0].read(lane::registered_at_ms).expect("an integer"), 5);
     assert!(found[1].read(hmac::active).expect("a flag"));
     assert_eq!(answers[1], Answer::Lookup(vec![None, None]));
 }
@@ -356,9 +278,7 @@ async fn a_list_joins_filters_orders_and_stops_at_its_limit() {
             ("secret", Value::Bytes(vec![1])),
             ("rotated_at_ms", Value::Int(1)),
         ];
-        backend
-            .insert_row(hmac::TABLE.name, cells)
-            .expect("a complete row");
+        backend.insert_row(hmac::TABLE.name, cells).expect("a complete row");
     }
     let list = Query::List(List {
         name: "joined".into(),
@@ -373,13 +293,8 @@ async fn a_list_joins_filters_orders_and_stops_at_its_limit() {
         limit: Expr::int(2),
     });
     let answers = backend.read(vec![list]).await.expect("a read");
-    let Answer::List(rows) = &answers[0] else {
-        panic!("a list answers a list")
-    };
-    let kids: Vec<String> = rows
-        .iter()
-        .map(|row| row.read(hmac::kid).expect("text"))
-        .collect();
+    let Answer::List(rows) = &answers[0] else { panic!("a list answers a list") };
+    let kids: Vec<String> = rows.iter().map(|row| row.read(hmac::kid).expect("text")).collect();
     assert_eq!(kids, ["d", "b"]);
 }
 

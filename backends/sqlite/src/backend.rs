@@ -12,8 +12,8 @@ use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
 use ff_core::types::TimestampMs;
 use ff_core::{BackendError, BackendErrorKind, EngineError};
-use sqlx::sqlite::SqlitePool;
 use sqlx::Connection;
+use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
 use crate::connect::{self, Clock, Connections, SqliteOptions};

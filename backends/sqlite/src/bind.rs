@@ -58,9 +58,7 @@ pub(crate) fn read(
 
 fn decode(raw: SqliteValueRef<'_>, stored: &str, ty: ColumnType) -> Result<Value, BoxDynError> {
     let expected = match ty {
-        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt | ColumnType::Bool => {
-            "INTEGER"
-        }
+        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt | ColumnType::Bool => "INTEGER",
         ColumnType::Float if stored == "INTEGER" => "INTEGER",
         ColumnType::Float => "REAL",
         ColumnType::Text | ColumnType::Json | ColumnType::TextList => "TEXT",

@@ -139,6 +139,10 @@ const PREPARED: usize = 512;
 /// What is left of the write-ahead log after a checkpoint, bytes.
 const LOG_KEPT: &str = "67108864";
 
+/// After how many pages the write-ahead log is worked into the file: one group can fill SQLite's
+/// default of 1000, and each time costs two more waits for the disk.
+const LOG_PAGES: &str = "8000";
+
 /// Page cache of the writer, KiB, as the pragma wants it.
 const WRITER_CACHE: &str = "-65536";
 
@@ -185,6 +189,7 @@ impl Connections {
         options
             .synchronous(synchronous)
             .pragma("journal_size_limit", LOG_KEPT)
+            .pragma("wal_autocheckpoint", LOG_PAGES)
             .pragma("cache_size", WRITER_CACHE)
     }
 

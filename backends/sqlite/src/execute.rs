@@ -12,7 +12,9 @@ use sqlx::{Either, Executor};
 
 use crate::bind;
 use crate::error::{Failure, SqliteError};
-use crate::statements::{Isolation, Kind, OPEN, Part, Prepared, RELEASE, Run, TAKE_BACK, statement};
+use crate::statements::{
+    Isolation, Kind, OPEN, Part, Prepared, RELEASE, Run, TAKE_BACK, statement,
+};
 
 /// What became of a plan within its transaction. Anything else breaks the transaction.
 pub(crate) type Outcome = Result<Commit, Failure>;
@@ -32,7 +34,10 @@ pub(crate) async fn apply(
     let mut attempt = Attempt { connection, prepared, isolation, saved: false };
     let outcome = attempt.whole(bindings).await;
     if !attempt.saved {
-        return Ok(outcome);
+        return match outcome {
+            Err(Failure::Database(error)) if !attempt.is_inside().await => Err(error),
+            Ok(_) | Err(_) => Ok(outcome),
+        };
     }
     match outcome {
         Ok(Commit::Applied(_)) => attempt.control(RELEASE).await?,
@@ -164,6 +169,12 @@ impl<'a> Attempt<'a> {
         drop(items);
         self.saved &= !run.closes;
         Ok(holds)
+    }
+
+    /// Whether the transaction is still there: some failures make SQLite roll it back by itself, and
+    /// what followed would then commit on its own. Inside a transaction none can begin.
+    async fn is_inside(&mut self) -> bool {
+        self.control("BEGIN").await.is_err()
     }
 
     async fn undo(&mut self) -> Result<(), SqliteError> {

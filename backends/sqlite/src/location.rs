@@ -68,7 +68,11 @@ impl Location {
             (true, false) => Ok(Self::private()),
             (false, _) => {
                 let path = decoded(local_part(name)?)?;
-                if path.is_empty() { Err("it is empty".into()) } else { Ok(Self::File(path.into())) }
+                if path.is_empty() {
+                    Err("it is empty".into())
+                } else {
+                    Ok(Self::File(path.into()))
+                }
             }
         }
     }
@@ -139,10 +143,7 @@ mod tests {
             memory("file:name?cache=shared&mode=memory"),
             "file:name?mode=memory&cache=shared"
         );
-        assert_eq!(
-            memory("file::memory:?cache=shared"),
-            "file::memory:?mode=memory&cache=shared"
-        );
+        assert_eq!(memory("file::memory:?cache=shared"), "file::memory:?mode=memory&cache=shared");
     }
 
     #[test]

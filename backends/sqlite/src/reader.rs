@@ -123,8 +123,6 @@ fn cells(
 ) -> Result<Vec<(ColumnRef, Value)>, EngineError> {
     let numbered = columns.iter().enumerate();
     numbered
-        .map(|(offset, column)| {
-            Ok((*column, bind::read(row, from + offset, *column, column.ty)?))
-        })
+        .map(|(offset, column)| Ok((*column, bind::read(row, from + offset, *column, column.ty)?)))
         .collect()
 }

@@ -25,9 +25,7 @@ pub(crate) struct Statements {
 impl Statements {
     /// The texts of a plan.
     pub(crate) fn plan(&self, shape: Shape) -> Result<Arc<Prepared>, SqliteError> {
-        cached(&self.plans, shape, |shape| {
-            Ok(Prepared::new(ff_codegen::script(&Sqlite, shape)?))
-        })
+        cached(&self.plans, shape, |shape| Ok(Prepared::new(ff_codegen::script(&Sqlite, shape)?)))
     }
 
     /// The text of a query.
@@ -186,9 +184,8 @@ impl Run {
     }
 
     fn is_judged(&self) -> bool {
-        let judged = |part: &Part| {
-            part.kind == Kind::Write { must_write: true } || !part.yields.is_empty()
-        };
+        let judged =
+            |part: &Part| part.kind == Kind::Write { must_write: true } || !part.yields.is_empty();
         self.parts.iter().any(judged)
     }
 

@@ -74,6 +74,26 @@ async fn names(backend: &SqliteBackend) -> Vec<String> {
     rows.iter().map(|row| row.read(lane::lane_id).expect("text")).collect()
 }
 
+/// Commits the plans as one group: another connection holds the writer up while they are queued.
+async fn together(backend: &Arc<SqliteBackend>, plans: [Plan; 4]) -> Vec<Commit> {
+    let mut outside = backend.pool_for_test().acquire().await.expect("a connection");
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *outside).await.expect("the lock");
+    let commits: Vec<_> = plans
+        .into_iter()
+        .map(|plan| {
+            let backend = Arc::clone(backend);
+            tokio::spawn(async move { backend.commit(plan).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    sqlx::query("ROLLBACK").execute(&mut *outside).await.expect("the lock is ours");
+    let mut outcomes = Vec::new();
+    for commit in commits {
+        outcomes.push(commit.await.expect("no panic").expect("a commit"));
+    }
+    outcomes
+}
+
 fn class_of(error: &EngineError) -> ErrorClass {
     let EngineError::Transport { backend: "sqlite", source } = error else {
         panic!("not of the database: {error}")
@@ -171,29 +191,15 @@ async fn a_refusal_leaves_nothing_alone_or_in_a_group() {
     let directory = tempfile::tempdir().expect("a directory");
     let backend = open(&path_in(&directory)).await;
     backend.commit(one("a")).await.expect("a commit");
-    // Alone: nothing else is queued.
-    let refused = backend.commit(guarded("a", "b", "a")).await.expect("a commit");
-    assert_eq!(refused, Commit::Refused);
-    assert_eq!(backend.commit(guarded("x", "b", "c")).await.expect("a commit"), Commit::Refused);
-    assert_eq!(names(&backend).await, ["a"]);
-    // Grouped: the writer is held up while these are queued.
-    let mut outside = backend.pool_for_test().acquire().await.expect("a connection");
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *outside).await.expect("the lock");
-    let plans = [one("b"), guarded("a", "c", "a"), guarded("x", "d", "e"), guarded("a", "f", "g")];
-    let commits: Vec<_> = plans
-        .into_iter()
-        .map(|plan| {
-            let backend = Arc::clone(&backend);
-            tokio::spawn(async move { backend.commit(plan).await })
-        })
-        .collect();
-    tokio::task::yield_now().await;
-    sqlx::query("ROLLBACK").execute(&mut *outside).await.expect("the lock is ours");
-    let mut outcomes = Vec::new();
-    for commit in commits {
-        outcomes.push(commit.await.expect("no panic").expect("a commit"));
+    for plan in [guarded("a", "b", "a"), guarded("x", "b", "c")] {
+        assert_eq!(backend.commit(plan).await.expect("a commit"), Commit::Refused);
     }
-    assert_eq!(outcomes, [applied(), Commit::Refused, Commit::Refused, applied()]);
+    assert_eq!(names(&backend).await, ["a"]);
+    let plans = [one("b"), guarded("a", "c", "a"), guarded("x", "d", "e"), guarded("a", "f", "g")];
+    assert_eq!(
+        together(&backend, plans).await,
+        [applied(), Commit::Refused, Commit::Refused, applied()]
+    );
     assert_eq!(names(&backend).await, ["a", "b", "f", "g"]);
 }
 
@@ -236,7 +242,8 @@ async fn a_caller_that_goes_away_does_not_stop_its_commit() {
         let commit = backend.commit(one("a"));
         tokio::pin!(commit);
         // Polled once it is queued; then dropped.
-        let polled = std::future::poll_fn(|task| std::task::Poll::Ready(commit.as_mut().poll(task)));
+        let polled =
+            std::future::poll_fn(|task| std::task::Poll::Ready(commit.as_mut().poll(task)));
         assert!(polled.await.is_pending());
     }
     assert_eq!(backend.commit(one("b")).await.expect("a commit"), applied());
@@ -303,12 +310,8 @@ async fn a_drained_backend_has_done_everything_and_takes_no_more() {
     assert_eq!(names(&*open(&path).await).await.len(), 20);
 }
 
-#[tokio::test]
-async fn slots_pair_picked_rows_with_values() {
-    let backend = open(":memory:").await;
-    for name in ["a", "b", "c"] {
-        backend.commit(one(name)).await.expect("a commit");
-    }
+/// Picks `count` lanes from the last on, and writes the n-th of three texts into the n-th.
+fn pair(count: i64) -> Plan {
     let texts = ["first", "second", "third"].map(|text| Value::Text(text.into()));
     let mut plan = Plan::new("pair").update(
         lane::REF,
@@ -318,18 +321,42 @@ async fn slots_pair_picked_rows_with_values() {
     plan.selection = Some(Selection {
         row: "lane".into(),
         table: lane::REF,
-        predicate: Predicate::Always,
+        predicate: lane::registered_by.equals("test".into()),
         order: vec![(lane::lane_id.column(), Direction::Descending)],
-        pairing: Pairing::Slots(Expr::int(2)),
+        pairing: Pairing::Slots(Expr::int(count)),
     });
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
         Return::Held("lane".into(), Path::column(lane::registered_by.column())),
         Return::Written(lane::registered_by.column()),
     ];
+    plan
+}
+
+fn rows<const N: usize>(rows: [[&str; 3]; N]) -> Commit {
     let row = |texts: [&str; 3]| texts.map(|text| Value::Text(text.into())).to_vec();
-    let expected = vec![row(["c", "test", "first"]), row(["b", "test", "second"])];
-    assert_eq!(backend.commit(plan).await.expect("a commit"), Commit::Applied(expected));
+    Commit::Applied(rows.map(row).to_vec())
+}
+
+#[tokio::test]
+async fn slots_pair_picked_rows_with_values_alone_or_in_a_group() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let backend = open(&path_in(&directory)).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        backend.commit(one(name)).await.expect("a commit");
+    }
+    let alone = backend.commit(pair(2)).await.expect("a commit");
+    assert_eq!(alone, rows([["e", "test", "first"], ["d", "test", "second"]]));
+    // The first of a picked row's changes is taken back when the second refuses the plan.
+    let refused = register(pair(2), "a", OnConflict::Refuse);
+    let plans = [pair(1), refused, pair(2), pair(3)];
+    let expected = [
+        rows([["c", "test", "first"]]),
+        Commit::Refused,
+        rows([["b", "test", "first"], ["a", "test", "second"]]),
+        rows([]),
+    ];
+    assert_eq!(together(&backend, plans).await, expected);
 }
 
 #[tokio::test]
