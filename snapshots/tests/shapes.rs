@@ -1,0 +1,139 @@
+//! For everything an operation asks: the plan, and its SQL in each dialect, reviewed as a snapshot;
+//! and every statement prepared on the real databases.
+
+use std::collections::BTreeMap;
+
+use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step};
+use flowfabric_sql::catalogue::{Asked, Sample, samples};
+use sqlformat::{FormatOptions, QueryParams};
+
+/// The statements that a sample becomes in a dialect.
+fn statements(dialect: &dyn Dialect, asked: &Asked) -> Result<Vec<String>, RenderError> {
+    use ff_codegen::dialect::CommitStrategy;
+    match asked {
+        Asked::Query(query) => {
+            let (shape, _) = query.clone().into_shape();
+            Ok(vec![ff_codegen::query(dialect, &shape)?.sql])
+        }
+        Asked::Plan(plan) => match dialect.commit_strategy() {
+            CommitStrategy::Fused => Ok(vec![ff_codegen::fused(dialect, &plan.shape())?.sql]),
+            CommitStrategy::Script => {
+                let script = ff_codegen::script(dialect, &plan.shape())?;
+                let steps = script.once.into_iter().chain(script.each);
+                Ok(steps.map(|step| sql_of(step)).collect())
+            }
+        },
+    }
+}
+
+fn sql_of(step: Step) -> String {
+    match step {
+        Step::Guard { statement, .. }
+        | Step::Pick { statement, .. }
+        | Step::Write { statement, .. } => statement.sql,
+    }
+}
+
+fn pretty(sql: &str) -> String {
+    let options = FormatOptions { max_inline_arguments: Some(100), ..FormatOptions::default() };
+    sqlformat::format(sql, &QueryParams::None, &options)
+}
+
+fn by_operation() -> BTreeMap<&'static str, Vec<Sample>> {
+    let mut operations: BTreeMap<&'static str, Vec<Sample>> = BTreeMap::new();
+    for sample in samples() {
+        operations.entry(sample.operation).or_default().push(sample);
+    }
+    operations
+}
+
+#[test]
+fn every_operation_is_reviewed() {
+    for (operation, samples) in by_operation() {
+        let mut page = String::new();
+        for Sample { case, asked, .. } in &samples {
+            page.push_str(&format!("=== {case} ===\n{asked}\n"));
+            for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
+                page.push_str(&format!("\n--- {} ---\n", dialect.name()));
+                let statements = statements(dialect, asked).expect("every sample renders");
+                let pretty: Vec<String> = statements.iter().map(|sql| pretty(sql)).collect();
+                page.push_str(&pretty.join(";\n"));
+                page.push('\n');
+            }
+            page.push('\n');
+        }
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../shapes");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(operation, page));
+    }
+}
+
+#[test]
+fn no_value_is_ever_written_into_a_text() {
+    for sample in samples() {
+        for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
+            for sql in statements(dialect, &sample.asked).expect("every sample renders") {
+                for value in ["renderer-1", "render-invoice", "printer on fire", "1700000"] {
+                    assert!(!sql.contains(value), "{}: {value} in {sql}", sample.operation);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_survives_its_serialised_form() {
+    for sample in samples() {
+        let Asked::Plan(plan) = sample.asked else { continue };
+        let text = serde_json::to_string(&plan).expect("a plan serialises");
+        let again: ff_core::plan::Plan = serde_json::from_str(&text).expect("and comes back");
+        assert_eq!(plan, again);
+    }
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_sqlite() {
+    use sqlx::{Connection, Executor, SqliteConnection};
+    let mut connection = SqliteConnection::connect("sqlite::memory:").await.expect("opens");
+    let options = ff_backend_sqlite::migrate::MigrateOptions::new();
+    ff_backend_sqlite::migrate::migrate(&mut connection, &options).await.expect("migrates");
+    for sample in samples() {
+        for sql in statements(&Sqlite, &sample.asked).expect("every sample renders") {
+            let text = sqlx::AssertSqlSafe(sql.clone());
+            let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
+            prepared.unwrap_or_else(|error| panic!("{}: {error}\n{sql}", sample.operation));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_postgres() {
+    use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
+    use sqlx::Executor;
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    let url = std::env::var("FF_PG_TEST_URL")
+        .expect("FF_PG_TEST_URL names a Postgres to test on; scripts/test starts one");
+    let schema = format!("ff_shapes_{}", uuid::Uuid::new_v4().simple());
+    let connect: PgConnectOptions = url.parse().expect("FF_PG_TEST_URL is a URL");
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(connect.options([("search_path", schema.as_str())]))
+        .await
+        .expect("Postgres answers");
+    let name = SchemaName::new(&schema).expect("a schema name");
+    migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
+    let mut connection = pool.acquire().await.expect("a connection");
+    for sample in samples() {
+        for sql in statements(&Postgres, &sample.asked).expect("every sample renders") {
+            let text = sqlx::AssertSqlSafe(sql.clone());
+            let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
+            prepared
+                .map(drop)
+                .unwrap_or_else(|error| panic!("{}: {error}\n{sql}", sample.operation));
+        }
+    }
+    let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+    connection.execute(drop_schema).await.expect("drops its schema");
+}
