@@ -98,11 +98,12 @@ struct Columns<'a> {
 }
 
 impl Scope for Columns<'_> {
-    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr {
-        match self.params.get(slot).map(|param| param.arity) {
-            Some(Arity::Once) => self.dialect.typed(placeholder(slot + 1), ty),
+    fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr {
+        let value = match self.params.get(slot).map(|param| param.arity) {
+            Some(Arity::Once) => self.dialect.typed(placeholder(slot + 1), own),
             Some(Arity::Each) | None => Expr::col((self.source, names::slot(slot))),
-        }
+        };
+        self.dialect.stored_as(value, own, ty)
     }
 
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr {
@@ -484,7 +485,7 @@ impl Renderer<'_> {
 struct Nothing;
 
 impl Scope for Nothing {
-    fn slot(&mut self, _: usize, _: ColumnType) -> Expr {
+    fn slot(&mut self, _: usize, _: ColumnType, _: ColumnType) -> Expr {
         Expr::null()
     }
     fn held(&mut self, _: &Name, _: &Path, _: ColumnType) -> Expr {

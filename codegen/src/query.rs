@@ -33,8 +33,9 @@ struct Direct<'a> {
 }
 
 impl Scope for Direct<'_> {
-    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr {
-        self.dialect.typed(placeholder(slot + 1), ty)
+    fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr {
+        let value = self.dialect.typed(placeholder(slot + 1), own);
+        self.dialect.stored_as(value, own, ty)
     }
 
     fn held(&mut self, row: &Name, path: &Path, _: ColumnType) -> Expr {

@@ -13,8 +13,8 @@ use crate::writer::constant;
 
 /// Where the values of a statement come from.
 pub(crate) trait Scope {
-    /// The n-th value of the plan, as `ty`.
-    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr;
+    /// The n-th value of the plan, which is an `own`, as `ty`.
+    fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr;
     /// What a held row has at `path`, as `ty`.
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr;
     /// How many rows were picked.
@@ -35,10 +35,7 @@ impl<S: Scope> Scalars<'_, S> {
         match expr {
             // A shape has no values left; a NULL of the right type is what an erased one stands for.
             Scalar::Value(..) | Scalar::Null(_) => self.dialect.null(ty),
-            Scalar::Slot(own, slot) => {
-                let value = self.scope.slot(*slot, *own);
-                self.dialect.stored_as(value, *own, ty)
-            }
+            Scalar::Slot(own, slot) => self.scope.slot(*slot, *own, ty),
             Scalar::Const(text) => constant(text),
             Scalar::Held(row, path) => self.scope.held(row, path, ty),
             Scalar::Plus(left, right) => {

@@ -65,7 +65,7 @@ impl Binds<'_> {
 }
 
 impl Scope for Binds<'_> {
-    fn slot(&mut self, slot: usize, ty: ColumnType) -> Expr {
+    fn slot(&mut self, slot: usize, _: ColumnType, ty: ColumnType) -> Expr {
         self.bind(Source::Slot(slot), ty)
     }
 

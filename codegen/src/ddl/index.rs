@@ -92,7 +92,7 @@ impl Constants {
 }
 
 impl Scope for Constants {
-    fn slot(&mut self, _: usize, _: ColumnType) -> Expr {
+    fn slot(&mut self, _: usize, _: ColumnType, _: ColumnType) -> Expr {
         self.no_value()
     }
 

@@ -1,0 +1,210 @@
+//! The four databases under test, each fresh, on a clock that the test turns.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ff_backend_memory::MemoryBackend;
+use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
+use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
+use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
+use ff_core::backend::BackendTag;
+use ff_core::engine_backend::EngineBackend;
+use ff_core::types::TimestampMs;
+use sqlx::{AssertSqlSafe, Executor as _};
+use uuid::Uuid;
+
+use crate::plain::PlainSql;
+
+/// When every test begins.
+pub(crate) const START: i64 = 1_700_000_000_000;
+
+/// Stands still until it is turned.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(START)))
+    }
+
+    pub(crate) fn now(&self) -> TimestampMs {
+        TimestampMs(self.0.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    fn teller(&self) -> impl Fn() -> TimestampMs + Send + Sync + 'static {
+        let clock = self.clone();
+        move || clock.now()
+    }
+}
+
+/// A database under test.
+pub(crate) struct Bench {
+    pub(crate) backend: Arc<dyn EngineBackend>,
+    pub(crate) plain: PlainSql,
+    pub(crate) clock: TestClock,
+    pub(crate) tag: BackendTag,
+    /// The file, where there is one.
+    pub(crate) file: Option<PathBuf>,
+    leftover: Leftover,
+}
+
+/// What has to be removed afterwards.
+enum Leftover {
+    Nothing,
+    Directory(tempfile::TempDir),
+    Schema(PgPool, SchemaName),
+}
+
+/// Runs a case on a fresh database and removes what it leaves, also when the case fails.
+pub(crate) async fn run<F, C>(bench: impl Future<Output = Bench>, case: C)
+where
+    C: FnOnce(Arc<Bench>) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let bench = Arc::new(bench.await);
+    let checked = Arc::clone(&bench);
+    let work = case(Arc::clone(&bench));
+    let outcome: Result<(), Box<dyn Any + Send>> = tokio::spawn(async move {
+        work.await;
+        checked.assert_sound().await;
+    })
+    .await
+    .map_err(tokio::task::JoinError::into_panic);
+    if let Some(bench) = Arc::into_inner(bench) {
+        bench.tear_down().await;
+    }
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+impl Bench {
+    async fn tear_down(self) {
+        let Self { backend, plain, leftover, .. } = self;
+        drop((backend, plain));
+        match leftover {
+            Leftover::Nothing => {}
+            Leftover::Directory(directory) => directory.close().unwrap(),
+            Leftover::Schema(pool, schema) => drop_schema(&pool, &schema).await,
+        }
+    }
+}
+
+pub(crate) async fn memory() -> Bench {
+    let clock = TestClock::new();
+    let backend = Arc::new(MemoryBackend::new().with_clock(Box::new(clock.teller())));
+    Bench {
+        plain: PlainSql::Memory(Arc::clone(&backend)),
+        backend,
+        clock,
+        tag: BackendTag::Memory,
+        file: None,
+        leftover: Leftover::Nothing,
+    }
+}
+
+pub(crate) async fn sqlite_memory() -> Bench {
+    sqlite(":memory:".into(), None, Leftover::Nothing).await
+}
+
+pub(crate) async fn sqlite_file() -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flow.db");
+    let location = path.to_str().unwrap().to_owned();
+    sqlite(location, Some(path), Leftover::Directory(directory)).await
+}
+
+async fn sqlite(location: String, file: Option<PathBuf>, leftover: Leftover) -> Bench {
+    let clock = TestClock::new();
+    // Nothing here pulls the plug; power loss has tests of its own.
+    let options = SqliteOptions::new(location)
+        .synchronous(Synchronous::Normal)
+        .clock(Arc::new(clock.teller()));
+    let backend = SqliteBackend::open(options).await.unwrap();
+    let plain = PlainSql::Sqlite(backend.pool_for_test().clone());
+    Bench { backend, plain, clock, tag: BackendTag::Sqlite, file, leftover }
+}
+
+pub(crate) async fn postgres() -> Bench {
+    let (options, pool, schema) = postgres_schema().await;
+    let clock = TestClock::new();
+    let backend = PostgresBackend::open(options.clock(clock.teller())).await.unwrap();
+    let plain = PlainSql::Postgres(backend.pool().clone());
+    let leftover = Leftover::Schema(pool, schema);
+    Bench { backend, plain, clock, tag: BackendTag::Postgres, file: None, leftover }
+}
+
+/// A fresh, migrated schema, how to open it, and a pool to drop it with.
+pub(crate) async fn postgres_schema() -> (PostgresOptions, PgPool, SchemaName) {
+    let url = postgres_url();
+    let name = format!("ff_test_{}", Uuid::new_v4().simple());
+    let schema = SchemaName::new(&name).unwrap();
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&url)
+        .await
+        .unwrap_or_else(|error| panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}"));
+    migrate(&pool, &MigrateOptions::default().schema(schema.clone())).await.unwrap();
+    (PostgresOptions::new(url).schema(schema.clone()), pool, schema)
+}
+
+pub(crate) async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
+    let sql = format!("DROP SCHEMA \"{}\" CASCADE", schema.as_str());
+    pool.execute(AssertSqlSafe(sql)).await.unwrap();
+    pool.close().await;
+}
+
+/// The database that the suite may create schemas in.
+pub(crate) fn postgres_url() -> String {
+    std::env::var("FF_PG_TEST_URL").unwrap_or_else(|_| {
+        panic!(
+            "FF_PG_TEST_URL is unset: run scripts/test, which starts a Postgres for the suite, or \
+             point the variable at a database where the suite may create schemas, for example \
+             postgres://postgres@127.0.0.1:5432/postgres"
+        )
+    })
+}
+
+/// Expands each case into one test per database.
+macro_rules! conformance {
+    ($($(#[$meta:meta])* async fn $case:ident($bench:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $case {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn case($bench: std::sync::Arc<crate::backends::Bench>) {
+                $body
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                crate::backends::run(crate::backends::memory(), case).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite_memory() {
+                crate::backends::run(crate::backends::sqlite_memory(), case).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite_file() {
+                crate::backends::run(crate::backends::sqlite_file(), case).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                crate::backends::run(crate::backends::postgres(), case).await;
+            }
+        }
+    )+};
+}
+pub(crate) use conformance;

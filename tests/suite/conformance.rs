@@ -1,0 +1,3 @@
+//! Backend behaviour: one topic per file, one case per rule, each case on every backend.
+
+mod create;

@@ -1,0 +1,289 @@
+//! Rows by plain SQL: what a test puts into a database, or sees in it, without asking the engine.
+//!
+//! Columns are named, values are literals; what is not named takes the schema's default. A row reads
+//! back whole, so that "nothing changed" can be asserted of every column.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ff_backend_memory::MemoryBackend;
+use ff_core::schema::{ColumnRef, Table, table};
+use ff_core::value::{ColumnType, Value};
+use serde_json::Value as Json;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, Row as _};
+use uuid::Uuid;
+
+/// A way around the engine.
+#[derive(Clone)]
+pub(crate) enum PlainSql {
+    Memory(Arc<MemoryBackend>),
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// One stored row, by column name.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Cells(pub(crate) BTreeMap<String, Value>);
+
+/// Columns to insert.
+pub(crate) type Given<'a> = Vec<(&'a str, Value)>;
+
+pub(crate) fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+pub(crate) fn int(value: i64) -> Value {
+    Value::Int(value)
+}
+
+impl PlainSql {
+    /// Inserts one row.
+    pub(crate) async fn insert(&self, name: &str, cells: Given<'_>) {
+        let described = described(name);
+        let columns: Vec<ColumnRef> =
+            cells.iter().map(|(column, _)| column_of(described, column)).collect();
+        let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        let names = names.join(", ");
+        match self {
+            Self::Memory(memory) => memory.insert_row(name, cells).unwrap(),
+            Self::Sqlite(pool) => {
+                let marks = vec!["?"; columns.len()].join(", ");
+                let sql = format!("INSERT INTO {name} ({names}) VALUES ({marks})");
+                let mut arguments = SqliteArguments::default();
+                cells.iter().for_each(|(_, value)| push_sqlite(&mut arguments, value));
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
+            }
+            Self::Postgres(pool) => {
+                let marks: Vec<String> = (1..).zip(&columns).map(postgres_mark).collect();
+                let marks = marks.join(", ");
+                let sql = format!("INSERT INTO {name} ({names}) VALUES ({marks})");
+                let mut arguments = PgArguments::default();
+                cells.iter().for_each(|(_, value)| push_postgres(&mut arguments, value));
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
+            }
+        }
+    }
+
+    /// Changes one column of the rows of one execution.
+    ///
+    /// The memory backend has no update of its own: cases insert what they need.
+    pub(crate) async fn rows(&self, name: &str) -> Vec<Cells> {
+        let described = described(name);
+        match self {
+            Self::Memory(memory) => memory.rows(name).into_iter().map(Cells).collect(),
+            Self::Sqlite(pool) => {
+                let columns: Vec<&str> = described.columns.iter().map(|c| c.name).collect();
+                let sql = select(described, &columns.join(", "));
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                rows.iter().map(|row| read_row(described, |i, c| from_sqlite(row, i, c))).collect()
+            }
+            Self::Postgres(pool) => {
+                let columns: Vec<String> = described.columns.iter().map(postgres_read).collect();
+                let sql = select(described, &columns.join(", "));
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                rows.iter()
+                    .map(|row| read_row(described, |i, c| from_postgres(row, i, c)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Runs a statement that the memory backend has no counterpart for.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Memory(_) => panic!("the memory backend runs no SQL"),
+            Self::Sqlite(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
+            Self::Postgres(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
+        }
+    }
+}
+
+fn described(name: &str) -> &'static Table {
+    table(name).unwrap_or_else(|| panic!("the schema has no table {name}"))
+}
+
+fn column_of(described: &Table, name: &str) -> ColumnRef {
+    described.column(name).unwrap_or_else(|| panic!("{} has no column {name}", described.name))
+}
+
+fn select(described: &Table, columns: &str) -> String {
+    let order: Vec<&str> = described.key.iter().map(|column| column.name).collect();
+    format!("SELECT {columns} FROM {} ORDER BY {}", described.name, order.join(", "))
+}
+
+fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cells {
+    let cell = |(index, column): (usize, &ColumnRef)| {
+        (column.name.to_owned(), read(index, column.ty))
+    };
+    Cells(described.columns.iter().enumerate().map(cell).collect())
+}
+
+fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
+    match value {
+        Value::Null => arguments.add(None::<i64>),
+        Value::Bool(flag) => arguments.add(i64::from(*flag)),
+        Value::Int(number) => arguments.add(*number),
+        Value::Float(number) => arguments.add(*number),
+        Value::Text(text) => arguments.add(text.clone()),
+        Value::Bytes(bytes) => arguments.add(bytes.clone()),
+        Value::Uuid(uuid) => arguments.add(uuid.as_bytes().to_vec()),
+        Value::Json(document) => arguments.add(document.to_string()),
+        Value::TextList(list) => arguments.add(Json::from(list.clone()).to_string()),
+    }
+    .unwrap();
+}
+
+fn push_postgres(arguments: &mut PgArguments, value: &Value) {
+    match value {
+        Value::Null => arguments.add(None::<String>),
+        Value::Bool(flag) => arguments.add(*flag),
+        Value::Int(number) => arguments.add(*number),
+        Value::Float(number) => arguments.add(*number),
+        Value::Text(text) => arguments.add(text.clone()),
+        Value::Bytes(bytes) => arguments.add(bytes.clone()),
+        Value::Uuid(uuid) => arguments.add(*uuid),
+        Value::Json(document) => arguments.add(document.clone()),
+        Value::TextList(list) => arguments.add(list.clone()),
+    }
+    .unwrap();
+}
+
+fn postgres_type(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::SmallInt => "smallint",
+        ColumnType::Int => "integer",
+        ColumnType::BigInt => "bigint",
+        ColumnType::Bool => "boolean",
+        ColumnType::Float => "double precision",
+        ColumnType::Text => "text",
+        ColumnType::Bytes => "bytea",
+        ColumnType::Uuid => "uuid",
+        ColumnType::Json => "jsonb",
+        ColumnType::TextList => "text[]",
+    }
+}
+
+fn postgres_mark((number, column): (usize, &ColumnRef)) -> String {
+    format!("${number}::{}", postgres_type(column.ty))
+}
+
+fn postgres_read(column: &ColumnRef) -> String {
+    match column.ty {
+        ColumnType::SmallInt | ColumnType::Int => format!("{}::bigint", column.name),
+        _ => column.name.to_owned(),
+    }
+}
+
+fn from_sqlite(row: &SqliteRow, index: usize, ty: ColumnType) -> Value {
+    fn some<T>(value: Option<T>, wrap: impl Fn(T) -> Value) -> Value {
+        value.map_or(Value::Null, wrap)
+    }
+    let parsed = |text: String| serde_json::from_str::<Json>(&text).unwrap();
+    match ty {
+        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
+            some(row.get(index), Value::Int)
+        }
+        ColumnType::Bool => some(row.get(index), |flag: i64| Value::Bool(flag != 0)),
+        ColumnType::Float => some(row.get(index), Value::Float),
+        ColumnType::Text => some(row.get(index), Value::Text),
+        ColumnType::Bytes => some(row.get(index), Value::Bytes),
+        ColumnType::Uuid => {
+            some(row.get(index), |bytes: Vec<u8>| Value::Uuid(Uuid::from_slice(&bytes).unwrap()))
+        }
+        ColumnType::Json => some(row.get(index), |text: String| Value::Json(parsed(text))),
+        ColumnType::TextList => some(row.get(index), |text: String| {
+            Value::TextList(serde_json::from_value(parsed(text)).unwrap())
+        }),
+    }
+}
+
+fn from_postgres(row: &PgRow, index: usize, ty: ColumnType) -> Value {
+    fn some<T>(value: Option<T>, wrap: impl Fn(T) -> Value) -> Value {
+        value.map_or(Value::Null, wrap)
+    }
+    match ty {
+        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
+            some(row.get(index), Value::Int)
+        }
+        ColumnType::Bool => some(row.get(index), Value::Bool),
+        ColumnType::Float => some(row.get(index), Value::Float),
+        ColumnType::Text => some(row.get(index), Value::Text),
+        ColumnType::Bytes => some(row.get(index), Value::Bytes),
+        ColumnType::Uuid => some(row.get(index), Value::Uuid),
+        ColumnType::Json => some(row.get(index), Value::Json),
+        ColumnType::TextList => some(row.get(index), Value::TextList),
+    }
+}
+
+impl Cells {
+    fn value(&self, column: &str) -> &Value {
+        self.0.get(column).unwrap_or_else(|| panic!("no column {column}"))
+    }
+
+    /// A text, NULL being `-`.
+    pub(crate) fn text(&self, column: &str) -> &str {
+        match self.value(column) {
+            Value::Null => "-",
+            Value::Text(text) => text,
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    /// An integer; `None` for NULL.
+    pub(crate) fn int(&self, column: &str) -> Option<i64> {
+        match self.value(column) {
+            Value::Null => None,
+            Value::Int(number) => Some(*number),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    pub(crate) fn uuid(&self, column: &str) -> Option<Uuid> {
+        match self.value(column) {
+            Value::Null => None,
+            Value::Uuid(uuid) => Some(*uuid),
+            Value::Text(text) => Some(text.parse().unwrap()),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    pub(crate) fn bytes(&self, column: &str) -> Option<&[u8]> {
+        match self.value(column) {
+            Value::Null => None,
+            Value::Bytes(bytes) => Some(bytes),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    /// A member of the open bag; null when it is missing.
+    pub(crate) fn raw(&self, member: &str) -> Json {
+        match self.value("raw_fields") {
+            Value::Json(raw) => raw.get(member).cloned().unwrap_or(Json::Null),
+            other => panic!("raw_fields is {other:?}"),
+        }
+    }
+
+    /// Phase, ownership, eligibility, public state, attempt state and blocking reason, as stored.
+    pub(crate) fn states(&self) -> String {
+        let columns = [
+            "lifecycle_phase",
+            "ownership_state",
+            "eligibility_state",
+            "public_state",
+            "attempt_state",
+            "blocking_reason",
+        ];
+        columns.map(|column| self.text(column)).join(" ")
+    }
+}
+
+/// NULLs are left out: a difference is easier to see.
+impl fmt::Debug for Cells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().filter(|(_, value)| !value.is_null())).finish()
+    }
+}
