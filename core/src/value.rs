@@ -38,8 +38,9 @@ pub enum ColumnType {
     TextList,
 }
 
-/// What one column of one row holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What one column of one row holds. Prints bytes as their number only: payloads and secrets are
+/// bytes, and a plan may be logged.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// SQL NULL.
     Null,
@@ -59,6 +60,12 @@ pub enum Value {
     Json(serde_json::Value),
     /// List of texts.
     TextList(Vec<String>),
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 // Invariant: floats are finite, so `PartialEq` is reflexive.
@@ -168,6 +175,26 @@ plain!(
     serde_json::Value => Json,
     Vec<String> => TextList
 );
+
+/// Key material: stored as bytes, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Storable for Secret {
+    const TYPE: ColumnType = ColumnType::Bytes;
+    fn into_expr(self) -> Expr {
+        self.0.into_expr()
+    }
+    fn from_value(value: &Value) -> Option<Self> {
+        Vec::from_value(value).map(Self)
+    }
+}
 
 impl<T: ClosedSet> Storable for T {
     const TYPE: ColumnType = ColumnType::Text;

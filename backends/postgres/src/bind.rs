@@ -3,6 +3,8 @@
 //! Knows how each logical type travels, in an array and alone, and nothing about plans. A value of
 //! another type than its slot is refused here, before anything is sent.
 
+use std::borrow::Cow;
+
 use ff_codegen::{Arity, Bind, Param, Source};
 use ff_core::EngineError;
 use ff_core::plan::Bindings;
@@ -19,20 +21,44 @@ use crate::error::{PostgresError, corrupt};
 pub(crate) enum Items<'a> {
     /// One plan each.
     Plans(&'a [&'a Bindings]),
-    /// One plan with this many slots.
-    Slots(&'a Bindings, usize),
+    /// Plans that pick rows by one selection, each with as many slots as it wants rows.
+    Slots {
+        /// Each plan and its number of slots, in the order in which the best rows go to them.
+        plans: &'a [(&'a Bindings, usize)],
+        /// The value that says how many rows to pick.
+        limit: usize,
+    },
 }
 
 impl<'a> Items<'a> {
-    fn values(self, slot: usize) -> impl Iterator<Item = &'a Value> {
-        let count = match self {
-            Items::Plans(plans) => plans.len(),
-            Items::Slots(_, count) => count,
-        };
-        (0..count).map(move |item| match self {
-            Items::Plans(plans) => plans.get(item).map_or(&Value::Null, |plan| plan.value(slot, 0)),
-            Items::Slots(plan, _) => plan.value(slot, item),
-        })
+    /// One value for each item.
+    fn each(self, slot: usize) -> Vec<&'a Value> {
+        match self {
+            Items::Plans(plans) => plans.iter().map(|plan| plan.value(slot, 0)).collect(),
+            Items::Slots { plans, .. } => {
+                let of_plan = |(plan, count): &(&'a Bindings, usize)| {
+                    let plan: &'a Bindings = plan;
+                    (0..*count).map(move |item| plan.value(slot, item))
+                };
+                plans.iter().flat_map(of_plan).collect()
+            }
+        }
+    }
+
+    /// The one value that all items share.
+    fn once(self, slot: usize) -> Cow<'a, Value> {
+        match self {
+            Items::Plans(plans) => plans
+                .first()
+                .map_or(Cow::Owned(Value::Null), |plan| Cow::Borrowed(plan.value(slot, 0))),
+            Items::Slots { plans, limit } if slot == limit => {
+                let wanted: usize = plans.iter().map(|(_, count)| count).sum();
+                Cow::Owned(Value::Int(i64::try_from(wanted).unwrap_or(i64::MAX)))
+            }
+            Items::Slots { plans, .. } => plans
+                .first()
+                .map_or(Cow::Owned(Value::Null), |(plan, _)| Cow::Borrowed(plan.value(slot, 0))),
+        }
     }
 }
 
@@ -43,7 +69,11 @@ impl<'a> Items<'a> {
 /// `Validation(Corruption)` naming the first slot that does not fit.
 pub(crate) fn check(params: &[Param], items: Items<'_>) -> Result<(), EngineError> {
     for param in params {
-        if !items.values(param.slot).all(|value| fits(value, param.ty)) {
+        let fit = match param.arity {
+            Arity::Each => items.each(param.slot).into_iter().all(|value| fits(value, param.ty)),
+            Arity::Once => fits(&items.once(param.slot), param.ty),
+        };
+        if !fit {
             return Err(misfit(param.slot, param.ty));
         }
     }
@@ -79,14 +109,8 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
     let mut arguments = PgArguments::default();
     for param in params {
         match param.arity {
-            Arity::Each => {
-                let values: Vec<&Value> = items.values(param.slot).collect();
-                array(&mut arguments, &values, param.ty)
-            }
-            Arity::Once => {
-                let value = items.values(param.slot).next().unwrap_or(&Value::Null);
-                scalar(&mut arguments, value, param.ty)
-            }
+            Arity::Each => array(&mut arguments, &items.each(param.slot), param.ty),
+            Arity::Once => scalar(&mut arguments, &items.once(param.slot), param.ty),
         }
         .map_err(|_| misfit(param.slot, param.ty))?;
     }

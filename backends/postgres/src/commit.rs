@@ -17,12 +17,11 @@ use ff_core::plan::{Bindings, Plan, Shape};
 use sqlx::postgres::PgPool;
 use tokio::sync::{oneshot, watch};
 
-use crate::bind::{self, Items};
 use crate::error::PostgresError;
 use crate::identity::Rows;
 use crate::random::Random;
 use crate::session::{Protocol, Session, fetch};
-use crate::statements::{Answers, ByShape, PlanStatement};
+use crate::statements::{ByShape, PlanStatement, SizedPlan};
 
 /// How often a statement that lost to another transaction is sent again.
 const MAX_RETRIES: u32 = 5;
@@ -67,6 +66,7 @@ struct Queue {
 
 struct Waiting {
     bindings: Bindings,
+    size: usize,
     rows: Rows,
     answer: oneshot::Sender<Result<Commit, EngineError>>,
 }
@@ -94,15 +94,14 @@ impl Committer {
             Ok(Lane { statement, queue: Mutex::default() })
         };
         let lane = self.0.lanes.find(shape, make)?;
-        let alone = [&bindings];
-        let items = lane.statement.items(&alone)?;
-        if let Items::Slots(_, 0) = items {
+        let size = lane.statement.size(&bindings)?;
+        if size == 0 {
             return Ok(Commit::Applied(Vec::new()));
         }
-        bind::check(&lane.statement.params, items)?;
+        lane.statement.check((&bindings, size))?;
         let (answer, answered) = oneshot::channel();
         let rows = lane.statement.identities.rows(&bindings);
-        self.submit(&lane, Waiting { bindings, rows, answer });
+        self.submit(&lane, Waiting { bindings, size, rows, answer });
         // A task that is gone without an answer went down with its runtime.
         answered.await.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
     }
@@ -121,23 +120,12 @@ impl Committer {
     fn submit(&self, lane: &Arc<Lane>, waiting: Waiting) {
         let mut queue = lane.lock();
         queue.waiting.push_back(waiting);
-        if queue.in_flight < self.0.limits.of(lane) {
+        if queue.in_flight < self.0.limits.in_flight {
             queue.in_flight += 1;
             self.0.tasks.send_modify(|running| *running += 1);
             let flight =
                 Flight { inner: Arc::clone(&self.0), lane: Arc::clone(lane), landed: false };
             tokio::spawn(flight.run());
-        }
-    }
-}
-
-impl Limits {
-    /// How many statements of the lane may be in flight. Plans that pick rows never share one, and
-    /// never wait for each other's rows: only the pool bounds them.
-    fn of(self, lane: &Lane) -> usize {
-        match lane.statement.answers {
-            Answers::OnePerPlan | Answers::SomePerPlan => self.in_flight,
-            Answers::OnePerSlot(_) => self.in_flight.max(self.connections as usize),
         }
     }
 }
@@ -156,19 +144,23 @@ impl Lane {
             queue.in_flight -= 1;
             return None;
         }
-        let room = match self.statement.answers {
-            Answers::OnePerPlan | Answers::SomePerPlan => limits.batch.max(1),
-            Answers::OnePerSlot(_) => 1,
-        };
+        let room = limits.batch.max(1);
         let mut batch: Vec<Waiting> = Vec::with_capacity(room.min(queue.waiting.len()));
         let mut left = VecDeque::new();
         let mut taken = HashSet::new();
+        let mut items = 0;
         // A bound on the search, for a lane full of plans about one row.
         let mut looks = room.saturating_mul(2);
-        while batch.len() < room && looks > 0 {
+        while items < room && looks > 0 {
             let Some(next) = queue.waiting.pop_front() else { break };
             looks -= 1;
-            if room == 1 || next.rows.claim(&mut taken) {
+            // A plan that is larger than a batch still goes, alone.
+            let fits = batch.first().is_none_or(|first| {
+                items + next.size <= room
+                    && self.statement.selects_alike(&first.bindings, &next.bindings)
+            });
+            if fits && next.rows.claim(&mut taken) {
+                items += next.size;
                 batch.push(next);
             } else {
                 left.push_back(next);
@@ -238,8 +230,9 @@ impl Flight {
     /// so that a plan answers only for itself.
     async fn apply(&self, session: &mut Session, batch: Vec<Waiting>) {
         if batch.len() > 1 {
-            let bindings: Vec<&Bindings> = batch.iter().map(|plan| &plan.bindings).collect();
-            match self.send(session, &bindings).await {
+            let plans: Vec<SizedPlan<'_>> =
+                batch.iter().map(|plan| (&plan.bindings, plan.size)).collect();
+            match self.send(session, &plans).await {
                 Ok(outcomes) => {
                     for (plan, outcome) in batch.into_iter().zip(outcomes) {
                         // A caller who went away needs no answer.
@@ -259,7 +252,7 @@ impl Flight {
             }
         }
         for plan in batch {
-            let outcome = self.apply_alone(session, &plan.bindings).await;
+            let outcome = self.apply_alone(session, (&plan.bindings, plan.size)).await;
             let _ = plan.answer.send(outcome);
         }
     }
@@ -267,10 +260,10 @@ impl Flight {
     async fn apply_alone(
         &self,
         session: &mut Session,
-        bindings: &Bindings,
+        plan: SizedPlan<'_>,
     ) -> Result<Commit, EngineError> {
         for retry in 0..=MAX_RETRIES {
-            match self.send(session, &[bindings]).await {
+            match self.send(session, &[plan]).await {
                 Ok(outcomes) => {
                     return outcomes.into_iter().next().unwrap_or(Ok(Commit::Refused));
                 }
@@ -279,8 +272,8 @@ impl Flight {
                     return Ok(Commit::Refused);
                 }
                 Err(Failure::Database(error)) if error.lost_a_race() => {
-                    let plan = &self.lane.statement.name;
-                    tracing::debug!(plan, retry, %error, "sending again");
+                    let name = &self.lane.statement.name;
+                    tracing::debug!(plan = name, retry, %error, "sending again");
                     let pause_ms = f64::from(1_u32 << retry) * (0.5 + Random.fraction());
                     tokio::time::sleep(Duration::from_secs_f64(pause_ms / 1000.0)).await;
                 }
@@ -296,16 +289,15 @@ impl Flight {
     async fn send(
         &self,
         session: &mut Session,
-        plans: &[&Bindings],
+        plans: &[SizedPlan<'_>],
     ) -> Result<Vec<Result<Commit, EngineError>>, Failure> {
         let statement = &self.lane.statement;
-        let items = statement.items(plans).map_err(Failure::Unsent)?;
-        let arguments = bind::fused(&statement.params, items).map_err(Failure::Unsent)?;
+        let arguments = statement.arguments(plans).map_err(Failure::Unsent)?;
         let connection = session.connection().await;
         let connection =
             connection.map_err(|error| Failure::Database(PostgresError::read(error)))?;
         match fetch(connection, self.inner.protocol, &statement.sql, arguments).await {
-            Ok(rows) => Ok(statement.outcomes(plans.len(), &rows)),
+            Ok(rows) => Ok(statement.outcomes(plans, &rows)),
             Err(error) => {
                 let error = PostgresError::write(error);
                 if !error.refused_by_server() {

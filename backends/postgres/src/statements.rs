@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ff_codegen::{Bind, Fused, Param, Postgres};
+use ff_codegen::{Arity, Bind, Fused, Param, Postgres};
 use ff_core::EngineError;
 use ff_core::engine::Commit;
 use ff_core::plan::{Bindings, Expr, Pairing, Query, QueryShape, Selection, Shape};
 use ff_core::value::{ColumnType, Value};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::bind::{self, Items};
@@ -58,7 +58,7 @@ pub(crate) enum Answers {
     /// At least one row for every plan that applied; the first column says by NULL that nothing was
     /// picked.
     SomePerPlan,
-    /// Every row belongs to the one plan, one for each slot that was filled; this slot bounds them.
+    /// One row for each slot that was filled, plan after plan; this value bounds a plan's slots.
     OnePerSlot(usize),
 }
 
@@ -98,48 +98,73 @@ impl PlanStatement {
         })
     }
 
-    /// The items of a statement for one plan.
+    /// How many items a plan is: its slots, where it picks rows.
     ///
     /// # Errors
     /// `Validation(Corruption)` when the number of slots is none.
-    pub(crate) fn items<'a>(&self, plan: &'a [&'a Bindings]) -> Result<Items<'a>, EngineError> {
-        let (Answers::OnePerSlot(limit), [bindings]) = (self.answers, plan) else {
-            return Ok(Items::Plans(plan));
+    pub(crate) fn size(&self, bindings: &Bindings) -> Result<usize, EngineError> {
+        let Answers::OnePerSlot(limit) = self.answers else { return Ok(1) };
+        let Value::Int(count) = bindings.value(limit, 0) else {
+            return Err(corrupt(format!("{}: the number of slots is no integer", self.name)));
         };
-        match bindings.value(limit, 0) {
-            Value::Int(count) => match usize::try_from(*count) {
-                Ok(count) => Ok(Items::Slots(bindings, count)),
-                Err(_) => Err(corrupt(format!("{}: a negative number of slots", self.name))),
-            },
-            Value::Null
-            | Value::Bool(_)
-            | Value::Float(_)
-            | Value::Text(_)
-            | Value::Bytes(_)
-            | Value::Uuid(_)
-            | Value::Json(_)
-            | Value::TextList(_) => {
-                Err(corrupt(format!("{}: the number of slots is no integer", self.name)))
+        usize::try_from(*count)
+            .map_err(|_| corrupt(format!("{}: a negative number of slots", self.name)))
+    }
+
+    /// The arguments of a statement for these plans, each with its number of items.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a value that is not of its slot's type, or too large to send.
+    pub(crate) fn arguments(&self, plans: &[SizedPlan<'_>]) -> Result<PgArguments, EngineError> {
+        if let Answers::OnePerSlot(limit) = self.answers {
+            return bind::fused(&self.params, Items::Slots { plans, limit });
+        }
+        let plans: Vec<&Bindings> = plans.iter().map(|(plan, _)| *plan).collect();
+        bind::fused(&self.params, Items::Plans(&plans))
+    }
+
+    /// Whether the plan's values fit the statement, so that a misfit refuses its own plan and not the
+    /// batch it would travel in.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` naming the first value that does not.
+    pub(crate) fn check(&self, plan: SizedPlan<'_>) -> Result<(), EngineError> {
+        match self.answers {
+            Answers::OnePerSlot(limit) => {
+                bind::check(&self.params, Items::Slots { plans: &[plan], limit })
+            }
+            Answers::OnePerPlan | Answers::SomePerPlan => {
+                bind::check(&self.params, Items::Plans(&[plan.0]))
             }
         }
     }
+
+    /// Whether two plans pick rows by the same selection, and so may share a statement: every value
+    /// that holds for the whole statement is the same, but for how many rows are wanted.
+    pub(crate) fn selects_alike(&self, one: &Bindings, other: &Bindings) -> bool {
+        let Answers::OnePerSlot(limit) = self.answers else { return true };
+        let shared = self.params.iter().filter(|param| param.arity == Arity::Once);
+        shared
+            .filter(|param| param.slot != limit)
+            .all(|param| one.value(param.slot, 0) == other.value(param.slot, 0))
+    }
 }
+
+/// A plan's values, and how many items it is.
+pub(crate) type SizedPlan<'a> = (&'a Bindings, usize);
 
 impl PlanStatement {
     /// What the result rows say about each of so many plans, in order. A plan without a row was
     /// refused.
     pub(crate) fn outcomes(
         &self,
-        plans: usize,
+        plans: &[SizedPlan<'_>],
         rows: &[PgRow],
     ) -> Vec<Result<Commit, EngineError>> {
         if let Answers::OnePerSlot(_) = self.answers {
-            let decoded: Result<Vec<_>, _> = rows.iter().map(|row| self.decode(row)).collect();
-            return vec![decoded.map(|mut picked| {
-                picked.sort_by_key(|(ord, _)| *ord);
-                Commit::Applied(picked.into_iter().filter_map(|(_, values)| values).collect())
-            })];
+            return self.filled_slots(plans, rows);
         }
+        let plans = plans.len();
         let mut outcomes: Vec<_> = (0..plans).map(|_| Ok(Commit::Refused)).collect();
         for row in rows {
             match self.decode(row) {
@@ -156,6 +181,28 @@ impl PlanStatement {
             }
         }
         outcomes
+    }
+
+    /// The filled slots, dealt out to the plans in order: the best rows go to the first.
+    fn filled_slots(
+        &self,
+        plans: &[SizedPlan<'_>],
+        rows: &[PgRow],
+    ) -> Vec<Result<Commit, EngineError>> {
+        let decoded: Result<Vec<_>, _> = rows.iter().map(|row| self.decode(row)).collect();
+        let mut picked = match decoded {
+            Ok(picked) => picked,
+            Err(error) => {
+                let detail = error.to_string();
+                return plans.iter().map(|_| Err(corrupt(detail.clone()))).collect();
+            }
+        };
+        picked.sort_by_key(|(ord, _)| *ord);
+        let mut picked = picked.into_iter().filter_map(|(_, values)| values);
+        let deal = |(_, count): &SizedPlan<'_>| {
+            Ok(Commit::Applied(picked.by_ref().take(*count).collect()))
+        };
+        plans.iter().map(deal).collect()
     }
 
     /// The ordinal of the row's item, and what the row reports, if it reports anything.

@@ -31,6 +31,10 @@ use crate::value::{ColumnType, Storable, Value};
 /// The most executions that one claim takes.
 pub const CLAIM_MAX: u32 = 1000;
 
+/// How finely a claim looks at the clock when it passes over reserved executions, ms. Claims of one
+/// moment select alike, and so can share a statement; a reservation ends at most this much later.
+pub const MOMENT_MS: i64 = 10;
+
 /// Claims up to `limit` executions of a lane for one worker, best first: priority, then age, then id.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -73,9 +77,10 @@ impl Claim {
     /// Which executions this worker may claim now: the eligibility rule.
     #[must_use]
     pub fn eligible(&self, now: TimestampMs) -> Predicate {
+        let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
         let ungranted = exec_core::granted_until_ms
             .is_null()
-            .or(exec_core::granted_until_ms.at_most(Some(now.0)));
+            .or(exec_core::granted_until_ms.at_most(Some(moment)));
         exec_core::lane_id
             .equals(self.lane.as_str().to_owned())
             .and(claimable())

@@ -102,8 +102,9 @@ impl Guarded for Fail {
         at: TimestampMs,
         ctx: &mut Ctx<'_>,
     ) -> Result<(Plan, Failed), EngineError> {
-        let attempt_index = self.fence.attempt_index;
         let core = known.row(CORE);
+        let current = core.map(|core| core.read(exec_core::attempt_index)).transpose()?;
+        let attempt_index = current.unwrap_or(self.fence.attempt_index);
         let policy = match (&self.retry, core) {
             _ if self.is_final() => None,
             (RetryRule::Given(policy), _) => policy.clone(),

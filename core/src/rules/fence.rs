@@ -12,7 +12,7 @@ use crate::engine_error::{ContentionKind, StateKind};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Expr, Predicate};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, attempt_of_core};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, attempt_of_core, current_attempt};
 use crate::rules::premise::{Condition, Known, Premise, Refusal};
 use crate::rules::status;
 use crate::schema::ColumnRef;
@@ -26,7 +26,7 @@ use crate::value::{Storable, Value};
 pub struct Fence {
     /// The execution.
     pub key: ExecutionKey,
-    /// The attempt.
+    /// The attempt; whichever is current when an operator overrides the fence.
     pub attempt_index: i32,
     /// The lease; `None` when an operator overrides the fence (never the lifecycle).
     pub lease: Option<Lease>,
@@ -142,7 +142,10 @@ impl Fence {
     /// The key of the attempt's row, once the execution's row is held.
     #[must_use]
     pub fn attempt_key(&self) -> Vec<(ColumnRef, Expr)> {
-        attempt_of_core(self.attempt_index.into_expr())
+        match self.lease {
+            Some(_) => attempt_of_core(self.attempt_index.into_expr()),
+            None => current_attempt(),
+        }
     }
 
     fn lease_held(&self, lease: Lease, at: TimestampMs, open: OpenLease) -> Vec<Condition> {

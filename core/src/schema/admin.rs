@@ -3,13 +3,15 @@
 //! These tables are small, belong to no partition and change rarely; everything that belongs to one
 //! execution, flow, budget or worker lives with its family.
 
+use crate::value::Secret;
+
 table! {
     /// One row per HMAC key that signs waitpoint tokens and claim grants; never removed.
     waitpoint_hmac = "ff_waitpoint_hmac" key [kid] {
         /// Key id; every token starts with the id of the key that signed it.
         kid: String,
         /// Raw key bytes; must never be logged.
-        secret: Vec<u8>,
+        secret: Secret,
         /// When the key was installed, Unix ms.
         rotated_at_ms: i64,
         /// Whether the key signs new tokens; a retired key still verifies old ones.

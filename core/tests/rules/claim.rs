@@ -1,0 +1,194 @@
+//! Claiming: which rows qualify, in which order, and what a claim writes.
+
+use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
+use ff_core::facts::Facts;
+use ff_core::plan::Held;
+use ff_core::rules::claim::{CLAIM_MAX, Claim};
+use ff_core::rules::handle;
+use ff_core::rules::status::Status;
+use ff_core::schema::execution::exec_core;
+use ff_core::state::{AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
+use ff_core::types::{LaneId, TimestampMs, WorkerId, WorkerInstanceId};
+use ff_core::value::Value;
+use insta::assert_snapshot;
+
+use crate::stored::{RowOf, Stored, core_row};
+use crate::{ATTEMPT_ID, Draws, LEASE_ID, NOW, decide, id, key};
+
+fn policy(instance: &str, ttl_ms: u32) -> ClaimPolicy {
+    ClaimPolicy::new(WorkerId::new("pool"), WorkerInstanceId::new(instance), ttl_ms, None)
+}
+
+pub(crate) fn claim(lane: &str, capabilities: &[&str], limit: u32) -> Claim {
+    let capabilities = CapabilitySet::new(capabilities.iter().copied());
+    Claim::new(BackendTag::Memory, &LaneId::new(lane), &capabilities, policy("w2", 500), limit)
+        .unwrap()
+}
+
+fn waiting() -> RowOf {
+    core_row().in_state(Status::waiting(AttemptState::PendingFirstAttempt))
+}
+
+#[track_caller]
+fn check(claim: &Claim, row: &RowOf, expected: bool) {
+    let accepted = claim.eligible(TimestampMs(NOW)).accepts(&row.row(), &Held::default());
+    assert_eq!(accepted, expected);
+}
+
+#[test]
+fn a_claim_picks_leases_and_announces() {
+    assert_snapshot!(decide(&claim("main", &["gpu"], 2), &Stored::nothing()), @r#"
+    plan claim
+      pick core from ff_exec_core
+        where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
+        order priority descending, created_at_ms, execution_id
+        limit 2, skipping locked rows
+      update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
+        lifecycle_phase := active
+        ownership_state := leased
+        eligibility_state := not_applicable
+        public_state := active
+        attempt_state := running_attempt
+        blocking_reason := null
+        version += 1
+        started_at_ms keeps its value, else := 1000000
+        total_attempt_count += 1
+        granted_until_ms := null
+        eligible_at_ms := null
+      insert ff_attempt
+        partition_key := core.partition_key
+        execution_id := core.execution_id
+        attempt_index := core.attempt_index
+        worker_id := "pool"
+        worker_instance_id := "w2"
+        lease_epoch := 1
+        lease_expires_at_ms := 1000500
+        started_at_ms := 1000000
+        lease_id := each(00000000-0000-0000-0000-00000000f001, 00000000-0000-0000-0000-00000000f003)
+        attempt_id := each(00000000-0000-0000-0000-00000000f002, 00000000-0000-0000-0000-00000000f004)
+        timeout_at_ms := 1000000 + core.attempt_timeout_ms
+        if present: update
+          worker_id := inserted
+          worker_instance_id := inserted
+          lease_epoch += inserted
+          lease_expires_at_ms := inserted
+          started_at_ms := inserted
+          lease_id := inserted
+          attempt_id := inserted
+          timeout_at_ms := inserted
+          terminal_at_ms := null
+          outcome := null
+      insert ff_lease_event
+        execution_id := core.execution_id
+        lease_id := each(00000000-0000-0000-0000-00000000f001, 00000000-0000-0000-0000-00000000f003)
+        event_type := acquired
+        occurred_at_ms := 1000000
+        partition_key := core.partition_key
+        namespace := core.raw_fields->namespace
+        instance_tag := core.raw_fields->tags->cairn.instance_id
+        if present: refuse
+      return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id
+    "#);
+}
+
+#[test]
+fn only_claimable_states_qualify() {
+    for phase in LifecyclePhase::all() {
+        for eligibility in EligibilityState::all() {
+            let row = waiting()
+                .with(exec_core::lifecycle_phase, phase)
+                .with(exec_core::eligibility_state, eligibility);
+            let claimable = matches!(phase, LifecyclePhase::Submitted | LifecyclePhase::Runnable)
+                && eligibility == EligibilityState::EligibleNow;
+            check(&claim("main", &[], 1), &row, claimable);
+        }
+    }
+}
+
+#[test]
+fn old_spellings_of_claimable_states_qualify() {
+    for phase in ["pending", "eligible", "blocked"] {
+        let row = waiting()
+            .raw(exec_core::lifecycle_phase.column(), Value::Text(phase.into()))
+            .raw(exec_core::eligibility_state.column(), Value::Text("pending_claim".into()));
+        check(&claim("main", &[], 1), &row, true);
+    }
+}
+
+#[test]
+fn a_delayed_row_waits_for_its_promotion() {
+    let row = waiting()
+        .in_state(Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None))
+        .with(exec_core::eligible_at_ms, Some(NOW - 1));
+    check(&claim("main", &[], 1), &row, false);
+}
+
+#[test]
+fn only_the_lane_asked_for() {
+    check(&claim("main", &[], 1), &waiting(), true);
+    check(&claim("other", &[], 1), &waiting(), false);
+}
+
+#[test]
+fn every_required_capability_is_offered() {
+    let row = waiting().with(exec_core::required_capabilities, vec!["avx".into(), "gpu".into()]);
+    check(&claim("main", &["gpu", "avx", "more"], 1), &row, true);
+    check(&claim("main", &["gpu"], 1), &row, false);
+    check(&claim("main", &[], 1), &row, false);
+    check(&claim("main", &["gpu"], 1), &waiting(), true);
+}
+
+#[test]
+fn a_grant_reserves_the_row_until_it_lapses() {
+    let granted = |until| waiting().with(exec_core::granted_until_ms, until);
+    check(&claim("main", &[], 1), &granted(None), true);
+    check(&claim("main", &[], 1), &granted(Some(NOW + 1)), false);
+    check(&claim("main", &[], 1), &granted(Some(NOW)), true);
+}
+
+#[test]
+fn a_claim_answers_with_handles_of_what_it_leased() {
+    use ff_core::ctx::Ctx;
+    use ff_core::engine::{Step, Then, Transition};
+    let mut draws = Draws { drawn: 0, fraction: 0.5 };
+    let step =
+        claim("main", &[], 1).step(&Facts::default(), &mut Ctx::new(TimestampMs(NOW), &mut draws));
+    let Ok(Step::Commit(_, Then::FromRows(read))) = step else { panic!("a claim commits") };
+    let handles = read(vec![vec![
+        Value::Int(key().partition.into()),
+        Value::Uuid(key().uuid),
+        Value::Int(2),
+        Value::Int(8),
+        Value::Uuid(LEASE_ID),
+        Value::Uuid(ATTEMPT_ID),
+    ]])
+    .unwrap();
+    let payload = handle::open(BackendTag::Memory, &handles[0]).unwrap();
+    assert_eq!((handles.len(), payload.execution_id), (1, id()));
+    assert_eq!((payload.attempt_index.0, payload.lease_epoch.0), (2, 8));
+    assert_eq!((payload.lease_id.0, payload.attempt_id.0), (LEASE_ID, ATTEMPT_ID));
+    assert_eq!((payload.lease_ttl_ms, payload.worker_instance_id.as_str()), (500, "w2"));
+    let foreign = handle::open(BackendTag::Sqlite, &handles[0]).unwrap_err();
+    assert_snapshot!(foreign, @r"validation: HandleFromOtherBackend: expected=Sqlite actual=Memory");
+}
+
+#[test]
+fn arguments_that_make_no_claim_are_refused() {
+    let refused = |lane: &str, capability: &str, instance: &str, ttl_ms: u32, limit: u32| {
+        let (lane, capabilities) = (LaneId::new(lane), CapabilitySet::new([capability]));
+        let policy = policy(instance, ttl_ms);
+        Claim::new(BackendTag::Memory, &lane, &capabilities, policy, limit).unwrap_err()
+    };
+    assert_snapshot!(refused("", "c", "w", 1, 1), @r"validation: InvalidInput: lane_id: lane id is empty");
+    assert_snapshot!(refused("main", "c\0", "w", 1, 1), @r"validation: InvalidInput: capabilities: must not contain NUL (at byte 1)");
+    assert_snapshot!(refused("main", "c", "", 1, 1), @r"validation: InvalidInput: worker_instance_id: must not be empty");
+    assert_snapshot!(refused("main", "c", "w\0", 1, 1), @r"validation: InvalidInput: worker_instance_id: must not contain NUL (at byte 1)");
+    assert_snapshot!(refused("main", "c", "w", 0, 1), @r"validation: InvalidInput: lease_ttl_ms: must be positive");
+    assert_snapshot!(refused("main", "c", "w", 1, 0), @r"validation: InvalidInput: limit: 0 is not in 1..=1000");
+    assert_snapshot!(refused("main", "c", "w", 1, CLAIM_MAX + 1), @r"validation: InvalidInput: limit: 1001 is not in 1..=1000");
+    // Several at once: the lane first, then the worker, then the capabilities, the lease, the limit.
+    assert_snapshot!(refused("", "c\0", "", 0, 0), @r"validation: InvalidInput: lane_id: lane id is empty");
+    assert_snapshot!(refused("main", "c\0", "", 0, 0), @r"validation: InvalidInput: worker_instance_id: must not be empty");
+    assert_snapshot!(refused("main", "c\0", "w", 0, 0), @r"validation: InvalidInput: capabilities: must not contain NUL (at byte 1)");
+    assert_snapshot!(refused("main", "c", "w", 0, 0), @r"validation: InvalidInput: lease_ttl_ms: must be positive");
+}

@@ -1,0 +1,93 @@
+//! Refusals in order of precedence: rows that break several rules at once get the most important.
+
+use ff_core::backend::FailureClass;
+use ff_core::engine::Transition;
+use ff_core::rules::delay::Delay;
+use ff_core::rules::fail::{Fail, RetryRule};
+use ff_core::rules::fence::Style;
+use ff_core::rules::finish::Complete;
+use ff_core::rules::lease::{Progress, Renew};
+use ff_core::rules::status::Status;
+use ff_core::schema::execution::{attempt, exec_core};
+use ff_core::state::{AttemptState, OwnershipState};
+use ff_core::types::TimestampMs;
+use ff_core::value::Value;
+
+use crate::stored::{Stored, attempt_row, core_row};
+use crate::{Decision, NOW, decide, fence};
+
+/// Each row breaks its own rule and all the rules after it.
+fn ladder() -> Vec<(Stored, &'static str, &'static str)> {
+    let lapsed = attempt_row().with(attempt::lease_expires_at_ms, Some(NOW));
+    let stale = lapsed.clone().with(attempt::lease_epoch, 4);
+    let runnable = core_row().in_state(Status::waiting(AttemptState::AttemptInterrupted));
+    let revoked = runnable.clone().with(exec_core::ownership_state, OwnershipState::LeaseRevoked);
+    let not_active = "contention: ExecutionNotActive";
+    vec![
+        (Stored::nothing().and(&stale), "not found: execution", "not found: execution"),
+        (Stored::of(&revoked), "state: LeaseRevoked", "state: LeaseRevoked"),
+        (Stored::of(&revoked).and(&stale), "state: LeaseRevoked", "state: LeaseRevoked"),
+        (Stored::of(&runnable), not_active, not_active),
+        (Stored::of(&runnable).and(&stale), not_active, not_active),
+        (Stored::of(&core_row()), "not found: attempt", "not found: attempt"),
+        (Stored::of(&core_row()).and(&stale), "contention: LeaseConflict", "state: StaleLease"),
+        (Stored::of(&core_row()).and(&lapsed), "state: LeaseExpired", "state: LeaseExpired"),
+    ]
+}
+
+#[track_caller]
+fn check<T: Transition>(operation: impl Fn(Style) -> T)
+where
+    T::Outcome: std::fmt::Debug,
+{
+    for (rung, (stored, by_handle, typed)) in ladder().into_iter().enumerate() {
+        for (style, expected) in [(Style::Handle, by_handle), (Style::Typed, typed)] {
+            let refused = match decide(&operation(style), &stored) {
+                Decision::Refused(error) => error.to_string(),
+                decision @ (Decision::Plan(..) | Decision::Answer(_)) => decision.to_string(),
+            };
+            assert!(refused.starts_with(expected), "rung {rung}, {style:?}: {refused}");
+        }
+    }
+    let accepted = decide(&operation(Style::Handle), &Stored::held());
+    assert!(matches!(accepted, Decision::Plan(..)), "{accepted}");
+}
+
+#[test]
+fn every_fenced_operation_refuses_in_the_same_order() {
+    check(|style| Renew { fence: fence(style), ttl_ms: 5 });
+    check(|style| Progress { fence: fence(style), percent: None, message: None });
+    check(|style| Complete { fence: fence(style), result: None, at: None });
+    check(|style| Delay { fence: fence(style), until: TimestampMs(NOW + 5) });
+    let fail = |retry: RetryRule| {
+        move |style| Fail { fence: fence(style), reason: "r".into(), retry: retry.clone() }
+    };
+    check(fail(RetryRule::ByClass(FailureClass::Transient)));
+    check(fail(RetryRule::ByClass(FailureClass::Permanent)));
+    check(fail(RetryRule::Given(None)));
+    check(fail(RetryRule::Given(Some(ff_core::policy::RetryPolicy::default()))));
+}
+
+#[test]
+fn a_word_outside_its_set_does_not_hide_the_refusal() {
+    let core = core_row()
+        .raw(exec_core::lifecycle_phase.column(), Value::Text("limbo".into()))
+        .raw(exec_core::attempt_state.column(), Value::Text("limbo".into()));
+    let complete = Complete { fence: fence(Style::Handle), result: None, at: None };
+    crate::check(
+        &complete,
+        &Stored::of(&core).and(&attempt_row()),
+        "refused contention: ExecutionNotActive { terminal_outcome: \"\", lease_epoch: \"3\", \
+         lifecycle_phase: \"limbo\", attempt_id: \"00000000-0000-0000-0000-00000000000b\" }",
+    );
+}
+
+#[test]
+fn a_column_that_the_rule_does_not_read_may_hold_anything() {
+    let core = core_row()
+        .raw(exec_core::attempt_state.column(), Value::Text("limbo".into()))
+        .raw(exec_core::public_state.column(), Value::Text("limbo".into()))
+        .raw(exec_core::blocking_reason.column(), Value::Text("limbo".into()));
+    let complete = Complete { fence: fence(Style::Handle), result: None, at: None };
+    crate::check(&complete, &Stored::of(&core).and(&attempt_row()), "plan complete Completed");
+}

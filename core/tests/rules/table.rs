@@ -1,0 +1,305 @@
+//! The decision table: every operation on every stored state, as one reviewed page.
+//!
+//! A state is a lifecycle, who owns it, and the current attempt's lease as its worker sees it. What
+//! makes no difference is collapsed: a line of the page stands for the product of what it lists.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ff_core::EngineError;
+use ff_core::backend::FailureClass;
+use ff_core::contracts::CancelExecutionArgs;
+use ff_core::engine::Transition;
+use ff_core::engine_error::ContentionKind;
+use ff_core::plan::{Assign, Expr, Held, Mutation, Plan};
+use ff_core::policy::RetryPolicy;
+use ff_core::rules::delay::{Delay, Promote};
+use ff_core::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use ff_core::rules::fail::{Fail, RetryRule};
+use ff_core::rules::fence::{Fence, Style};
+use ff_core::rules::finish::{Cancel, Complete};
+use ff_core::rules::lease::{Progress, Renew};
+use ff_core::rules::operator::CancelExecution;
+use ff_core::rules::status::Status;
+use ff_core::rules::tags::SetTag;
+use ff_core::schema::ColumnRef;
+use ff_core::schema::execution::{attempt, exec_core};
+use ff_core::state::{
+    AttemptOutcome, AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase,
+    OwnershipState, PublicState, TerminalOutcome,
+};
+use ff_core::types::{CancelSource, LeaseEpoch, TimestampMs};
+
+use crate::claim::claim;
+use crate::stored::{RowOf, Stored, attempt_row, core_row};
+use crate::{Decision, EPOCH, NOW, decide, fence, id, key, overriding};
+
+/// The lifecycles, each with the row it is stored as, if any.
+fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
+    let runnable = |eligibility| {
+        core_row()
+            .in_state(Status::waiting(AttemptState::AttemptInterrupted))
+            .with(exec_core::eligibility_state, eligibility)
+    };
+    let delayed = |until| {
+        let reason = BlockingReason::WaitingForDelay;
+        core_row()
+            .in_state(Status::delayed(reason, AttemptState::AttemptInterrupted))
+            .with(exec_core::eligible_at_ms, Some(until))
+    };
+    let blocked = runnable(EligibilityState::BlockedByDependencies)
+        .with(exec_core::public_state, PublicState::WaitingChildren);
+    let suspended = core_row()
+        .with(exec_core::lifecycle_phase, LifecyclePhase::Suspended)
+        .with(exec_core::eligibility_state, EligibilityState::NotApplicable)
+        .with(exec_core::public_state, PublicState::Suspended)
+        .with(exec_core::attempt_state, AttemptState::AttemptInterrupted);
+    let submitted = runnable(EligibilityState::EligibleNow)
+        .with(exec_core::lifecycle_phase, LifecyclePhase::Submitted);
+    let over = |outcome| core_row().in_state(Status::terminal(outcome));
+    let rows = vec![
+        ("submitted", submitted),
+        ("runnable", runnable(EligibilityState::EligibleNow)),
+        ("runnable/due", delayed(NOW)),
+        ("runnable/delayed", delayed(NOW + 1)),
+        ("runnable/blocked", blocked),
+        ("active", core_row()),
+        ("suspended", suspended),
+        ("terminal/completed", over(TerminalOutcome::Success)),
+        ("terminal/failed", over(TerminalOutcome::Failed)),
+        ("terminal/cancelled", over(TerminalOutcome::Cancelled)),
+        ("cancelled", core_row().in_state(Status::cancelled())),
+    ];
+    // Every deadline has passed, so that expiring is decided by the state alone.
+    let due = |row: RowOf| row.with(exec_core::deadline_at_ms, Some(NOW));
+    let absent = std::iter::once(("absent", None));
+    absent.chain(rows.into_iter().map(|(name, row)| (name, Some(due(row))))).collect()
+}
+
+/// The leases, as the worker with attempt 0 and epoch 3 sees them: each with the current attempt and
+/// the attempts that are stored.
+fn leases() -> Vec<(&'static str, i32, Vec<RowOf>)> {
+    let live = attempt_row().with(attempt::timeout_at_ms, Some(NOW));
+    let ended = attempt_row()
+        .with(attempt::worker_instance_id, None)
+        .with(attempt::lease_expires_at_ms, None)
+        .with(attempt::terminal_at_ms, Some(NOW - 1))
+        .with(attempt::outcome, Some(AttemptOutcome::Failed));
+    let lapsed = live.clone().with(attempt::lease_expires_at_ms, Some(NOW));
+    let older = live.clone().with(attempt::lease_epoch, EPOCH - 1);
+    let newer = live.clone().with(attempt::lease_epoch, EPOCH + 1);
+    let next = newer.clone().with(attempt::attempt_index, 1);
+    vec![
+        ("none", 0, vec![]),
+        ("live", 0, vec![live]),
+        ("lapsed", 0, vec![lapsed]),
+        ("older", 0, vec![older]),
+        ("newer", 0, vec![newer]),
+        ("ended", 0, vec![ended.clone()]),
+        ("elsewhere", 1, vec![ended, next]),
+    ]
+}
+
+type Cell = (usize, usize, usize);
+type Decide = Box<dyn Fn(&Stored, Option<&RowOf>) -> String>;
+
+fn operation<T: Transition + 'static>(operation: T) -> Decide
+where
+    T::Outcome: std::fmt::Debug,
+{
+    Box::new(move |stored, _| match decide(&operation, stored) {
+        Decision::Plan(plan, _) => effect(&plan),
+        Decision::Answer(_) => "no change".into(),
+        Decision::Refused(error) => refusal(&error),
+    })
+}
+
+/// The state that the plan writes, or that it writes none.
+fn effect(plan: &Plan) -> String {
+    let word = |column: ColumnRef, set: &[(ColumnRef, Assign)]| {
+        set.iter().find_map(|(set, assign)| match assign {
+            Assign::Set(Expr::Const(word)) if *set == column => Some(word.to_string()),
+            Assign::Set(_) | Assign::Keep(_) | Assign::Add(_) | Assign::Merge { .. } => None,
+        })
+    };
+    let state = plan.mutations.iter().find_map(|mutation| match mutation {
+        Mutation::Update { table, set, .. } if *table == exec_core::REF => {
+            let phase = word(exec_core::lifecycle_phase.column(), set)?;
+            Some(format!("{phase}/{}", word(exec_core::public_state.column(), set)?))
+        }
+        Mutation::Insert { .. } | Mutation::Update { .. } | Mutation::Delete { .. } => None,
+    });
+    format!("-> {}", state.unwrap_or_else(|| "same state".into()))
+}
+
+fn refusal(error: &EngineError) -> String {
+    match error {
+        EngineError::NotFound { entity } => format!("NotFound({entity})"),
+        EngineError::Validation { kind, .. } => format!("{kind:?}"),
+        EngineError::Contention(ContentionKind::ExecutionNotActive { .. }) => {
+            "ExecutionNotActive".into()
+        }
+        EngineError::Contention(kind) => format!("{kind:?}"),
+        EngineError::State(kind) => format!("{kind:?}"),
+        other => other.to_string(),
+    }
+}
+
+fn by_id(source: CancelSource, epoch: Option<u64>) -> CancelExecution {
+    CancelExecution::new(CancelExecutionArgs {
+        execution_id: id(),
+        reason: "r".into(),
+        source,
+        lease_id: None,
+        lease_epoch: epoch.map(LeaseEpoch),
+        attempt_id: None,
+        now: TimestampMs(NOW),
+    })
+    .unwrap()
+}
+
+fn fail(fence: Fence, retry: RetryRule) -> Fail {
+    Fail { fence, reason: "r".into(), retry }
+}
+
+fn operations() -> Vec<(&'static str, Decide)> {
+    use FailureClass::{Permanent, Transient};
+    use Style::{Handle, Typed};
+    let complete = |fence| Complete { fence, result: None, at: None };
+    let renew = |style| Renew { fence: fence(style), ttl_ms: 500 };
+    let cancel = Cancel { fence: fence(Handle), execution_id: id(), reason: "r".into() };
+    let given = || RetryRule::Given(Some(RetryPolicy::default()));
+    let claimable: Decide = Box::new(|_, core| {
+        let eligible = claim("main", &[], 1).eligible(TimestampMs(NOW));
+        let accepted = core.is_some_and(|core| eligible.accepts(&core.row(), &Held::default()));
+        if accepted { "-> active/active".into() } else { "not picked".into() }
+    });
+    let progress = Progress { fence: fence(Handle), percent: Some(1), message: None };
+    let delay = Delay { fence: fence(Handle), until: TimestampMs(NOW + 1) };
+    vec![
+        ("claim", claimable),
+        ("renew", operation(renew(Handle))),
+        ("renew_lease", operation(renew(Typed))),
+        ("progress", operation(progress)),
+        ("complete", operation(complete(fence(Handle)))),
+        ("complete_execution", operation(complete(fence(Typed)))),
+        ("complete_execution, overriding", operation(complete(overriding()))),
+        ("fail, permanent", operation(fail(fence(Handle), RetryRule::ByClass(Permanent)))),
+        ("fail, transient", operation(fail(fence(Handle), RetryRule::ByClass(Transient)))),
+        ("fail_execution, no policy", operation(fail(fence(Typed), RetryRule::Given(None)))),
+        ("fail_execution, retrying", operation(fail(fence(Typed), given()))),
+        ("fail_execution, retrying, overriding", operation(fail(overriding(), given()))),
+        ("delay", operation(delay)),
+        ("cancel", operation(cancel)),
+        ("cancel_execution, operator", operation(by_id(CancelSource::OperatorOverride, None))),
+        ("cancel_execution, lease holder", operation(by_id(CancelSource::LeaseHolder, Some(3)))),
+        ("cancel_execution, no epoch", operation(by_id(CancelSource::FlowCascade, None))),
+        ("set_execution_tag", operation(SetTag::new(&id(), "a.b", "c").unwrap())),
+        ("mark_lease_expired_if_due", operation(ExpireLease { key: key() })),
+        ("expire_execution, attempt timeout", operation(ExpireAttempt { key: key(), at: None })),
+        ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
+        ("promote_delayed", operation(Promote { key: key(), at: None })),
+    ]
+}
+
+/// Groups what behaves alike: the members of each group, and how they behave.
+fn grouped<B: PartialEq>(count: usize, behaviour: impl Fn(usize) -> B) -> Vec<(Vec<usize>, B)> {
+    let mut groups: Vec<(Vec<usize>, B)> = Vec::new();
+    for member in 0..count {
+        let own = behaviour(member);
+        match groups.iter_mut().find(|(_, known)| *known == own) {
+            Some((members, _)) => members.push(member),
+            None => groups.push((vec![member], own)),
+        }
+    }
+    groups
+}
+
+/// Lines that together say what the cells say: lifecycles, then owners, then leases that agree.
+fn collapsed(cells: &BTreeMap<Cell, String>, sizes: Cell) -> Vec<([Vec<usize>; 3], String)> {
+    let by_lease = |phase, owner| grouped(sizes.2, |lease| cells[&(phase, owner, lease)].clone());
+    let by_owner = |phase| grouped(sizes.1, |owner| by_lease(phase, owner));
+    let mut lines = Vec::new();
+    for (phases, owners) in grouped(sizes.0, by_owner) {
+        for (owners, leases) in owners {
+            for (leases, word) in leases {
+                lines.push(([phases.clone(), owners.clone(), leases], word));
+            }
+        }
+    }
+    lines
+}
+
+/// The cells that the lines stand for; each exactly once.
+fn expanded(lines: &[([Vec<usize>; 3], String)]) -> BTreeMap<Cell, String> {
+    let mut cells = BTreeMap::new();
+    for ([phases, owners, leases], word) in lines {
+        for phase in phases {
+            for owner in owners {
+                for lease in leases {
+                    let before = cells.insert((*phase, *owner, *lease), word.clone());
+                    assert_eq!(before, None, "two lines say something of one state");
+                }
+            }
+        }
+    }
+    cells
+}
+
+fn named(members: &[usize], names: &[&str]) -> String {
+    let names_of =
+        |indices: &[usize]| indices.iter().map(|index| names[*index]).collect::<Vec<_>>().join(" ");
+    let others: Vec<usize> = (0..names.len()).filter(|index| !members.contains(index)).collect();
+    match others.len() {
+        0 => "any".into(),
+        few if few <= 2 && few < members.len() => format!("any but {}", names_of(&others)),
+        _ => names_of(members),
+    }
+}
+
+#[test]
+fn every_operation_on_every_state() {
+    let (lifecycles, owners, leases) = (lifecycles(), OwnershipState::all(), leases());
+    let phase_names: Vec<&str> = lifecycles.iter().map(|(name, _)| *name).collect();
+    let owner_names: Vec<&str> = owners.iter().map(|owner| owner.as_str()).collect();
+    let lease_names: Vec<&str> = leases.iter().map(|(name, ..)| *name).collect();
+    let sizes = (lifecycles.len(), owners.len(), leases.len());
+    let mut page = format!(
+        "lifecycle: {}\nowner: {}\nlease: {}\n",
+        phase_names.join(" "),
+        owner_names.join(" "),
+        lease_names.join(" "),
+    );
+    let mut count = 0;
+    for (name, decide) in operations() {
+        let mut cells = BTreeMap::new();
+        for (phase, (_, core)) in lifecycles.iter().enumerate() {
+            for (owner, state) in owners.iter().enumerate() {
+                for (lease, (_, current, attempts)) in leases.iter().enumerate() {
+                    let core = core.clone().map(|core| {
+                        let core = core.with(exec_core::ownership_state, *state);
+                        core.with(exec_core::attempt_index, *current)
+                    });
+                    let stored = core.as_ref().map_or(Stored::nothing(), Stored::of);
+                    let stored = attempts.iter().fold(stored, Stored::and);
+                    cells.insert((phase, owner, lease), decide(&stored, core.as_ref()));
+                }
+            }
+        }
+        count += cells.len();
+        let lines = collapsed(&cells, sizes);
+        assert_eq!(expanded(&lines), cells, "{name}: the page leaves nothing out");
+        writeln!(page, "\n{name}").unwrap();
+        for ([phases, owners, leases], word) in lines {
+            let phases = named(&phases, &phase_names);
+            let state = format!("{phases} | {}", named(&owners, &owner_names));
+            writeln!(page, "  {state} | {}: {word}", named(&leases, &lease_names)).unwrap();
+        }
+    }
+    writeln!(page, "\n{count} decisions").unwrap();
+    assert!(page.lines().count() < 600, "a page that nobody can review");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("decision_table", page));
+}
