@@ -147,11 +147,10 @@ pub(crate) async fn postgres_schema() -> (PostgresOptions, PgPool, SchemaName) {
     let url = postgres_url();
     let name = format!("ff_test_{}", Uuid::new_v4().simple());
     let schema = SchemaName::new(&name).unwrap();
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(1)
-        .connect(&url)
-        .await
-        .unwrap_or_else(|error| panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}"));
+    let pool =
+        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap_or_else(
+            |error| panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}"),
+        );
     migrate(&pool, &MigrateOptions::default().schema(schema.clone())).await.unwrap();
     (PostgresOptions::new(url).schema(schema.clone()), pool, schema)
 }

@@ -36,8 +36,7 @@ pub(crate) const TTL: i64 = 30_000;
 pub(crate) const ACTIVE: &str = "active leased not_applicable active running_attempt -";
 pub(crate) const WAITING: &str =
     "runnable unowned eligible_now waiting pending_first_attempt waiting_for_worker";
-pub(crate) const COMPLETED: &str =
-    "terminal unowned not_applicable completed attempt_terminal -";
+pub(crate) const COMPLETED: &str = "terminal unowned not_applicable completed attempt_terminal -";
 pub(crate) const FAILED: &str = "terminal unowned not_applicable failed attempt_terminal -";
 pub(crate) const CANCELLED: &str = "terminal unowned not_applicable cancelled attempt_terminal -";
 pub(crate) const EXPIRED: &str = "terminal unowned not_applicable expired attempt_terminal -";
@@ -301,7 +300,8 @@ impl Bench {
         let leases = by_execution(self.plain.rows("ff_lease_event").await);
         for core in ours {
             let uuid = core.uuid("execution_id").unwrap();
-            let of = |rows: &HashMap<Uuid, Vec<Cells>>| rows.get(&uuid).cloned().unwrap_or_default();
+            let of =
+                |rows: &HashMap<Uuid, Vec<Cells>>| rows.get(&uuid).cloned().unwrap_or_default();
             let (completions, leases) = (of(&completions), of(&leases));
             assert_execution_sound(core, &of(&attempts), completions.len());
             for event in completions.iter().chain(&leases) {
@@ -331,9 +331,8 @@ fn assert_execution_sound(core: &Cells, attempts: &[Cells], completions: usize) 
     let public: PublicState = word(core, "public_state");
     let state: AttemptState = word(core, "attempt_state");
     let current = attempts.iter().find(|row| row.int("attempt_index") == core.int("attempt_index"));
-    let outcome = current
-        .filter(|row| row.text("outcome") != "-")
-        .map_or(TerminalOutcome::None, |row| {
+    let outcome =
+        current.filter(|row| row.text("outcome") != "-").map_or(TerminalOutcome::None, |row| {
             word::<AttemptOutcome>(row, "outcome").terminal_outcome()
         });
     assert_eq!(public, derive_public_state(phase, eligibility, outcome, false), "{core:?}");

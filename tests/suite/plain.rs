@@ -116,9 +116,8 @@ fn select(described: &Table, columns: &str) -> String {
 }
 
 fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cells {
-    let cell = |(index, column): (usize, &ColumnRef)| {
-        (column.name.to_owned(), read(index, column.ty))
-    };
+    let cell =
+        |(index, column): (usize, &ColumnRef)| (column.name.to_owned(), read(index, column.ty));
     Cells(described.columns.iter().enumerate().map(cell).collect())
 }
 

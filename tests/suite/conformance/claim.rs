@@ -27,7 +27,11 @@ async fn drain(bench: &Bench, limit: u32) -> Vec<ExecutionId> {
 }
 
 /// Claims by sevens until `wanted` are claimed in all, or nothing has come for long.
-async fn worker_loop(bench: Arc<Bench>, name: String, left: Arc<std::sync::atomic::AtomicI64>) -> Vec<Handle> {
+async fn worker_loop(
+    bench: Arc<Bench>,
+    name: String,
+    left: Arc<std::sync::atomic::AtomicI64>,
+) -> Vec<Handle> {
     use std::sync::atomic::Ordering::SeqCst;
     let mut claimed = Vec::new();
     let mut idle = 0;

@@ -3,7 +3,10 @@
 use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
 use ff_core::contracts::{FailExecutionArgs, FailExecutionResult};
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
-use ff_core::types::{AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId, TimestampMs};
+use ff_core::types::{
+    AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId,
+    TimestampMs,
+};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
@@ -11,8 +14,7 @@ use crate::bench::{FAILED, TTL, fence, lane, not_active, opened, partition, refu
 use crate::conformance::fence::fail_args;
 
 const FIXED: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
-const BACKING_OFF: &str =
-    "runnable unowned not_eligible_until_time delayed pending_retry_attempt waiting_for_retry_backoff";
+const BACKING_OFF: &str = "runnable unowned not_eligible_until_time delayed pending_retry_attempt waiting_for_retry_backoff";
 
 fn typed(id: &ExecutionId, policy: &str) -> FailExecutionArgs {
     FailExecutionArgs {

@@ -11,7 +11,9 @@ use ff_core::types::{
 };
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, COMPLETED, TTL, fence, id, lane, not_active, opened, partition, refused};
+use crate::bench::{
+    ACTIVE, COMPLETED, TTL, fence, id, lane, not_active, opened, partition, refused,
+};
 use crate::plain::{int, text};
 
 /// Every operation that needs the lease.

@@ -2,7 +2,10 @@
 
 use ff_core::contracts::{CompleteExecutionArgs, CompleteExecutionResult};
 use ff_core::state::PublicState;
-use ff_core::types::{AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId, TimestampMs};
+use ff_core::types::{
+    AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId,
+    TimestampMs,
+};
 use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
