@@ -1,1 +1,101 @@
-//! placeholder
+//! A durable-execution core: a database that remembers who works on what, and whose turn it is.
+//!
+//! Everything a caller does goes through one trait, [`EngineBackend`], and [`open`] finds its
+//! implementation by URL: a SQLite file, a Postgres database, or this process's memory. Beside it
+//! a process needs two loops, both here: a [`ScannerSupervisor`] that applies what time brings
+//! about, and a [`Worker`] that claims executions and runs them.
+//!
+//! This crate puts the parts together and knows no rule; the rules are in [`core`].
+//!
+#![cfg_attr(feature = "sqlite", doc = "```")]
+#![cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+//! use std::collections::HashMap;
+//!
+//! use flowfabric_sql::{
+//!     CapabilitySet, ClaimPolicy, CreateExecutionArgs, ExecutionId, LaneId, Namespace,
+//!     PartitionConfig, PublicState, TimestampMs, WorkerId, WorkerInstanceId,
+//! };
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = flowfabric_sql::open("sqlite::memory:").await?;
+//!
+//! // Somebody submits.
+//! let lane = LaneId::new("invoices");
+//! let id = ExecutionId::solo(&lane, &PartitionConfig::default());
+//! let args = CreateExecutionArgs {
+//!     execution_id: id.clone(),
+//!     namespace: Namespace::new("default"),
+//!     lane_id: lane.clone(),
+//!     execution_kind: "render".into(),
+//!     input_payload: b"invoice 17".to_vec(),
+//!     payload_encoding: None,
+//!     priority: 0,
+//!     creator_identity: "example".into(),
+//!     idempotency_key: None,
+//!     tags: HashMap::new(),
+//!     policy: None,
+//!     delay_until: None,
+//!     execution_deadline_at: None,
+//!     partition_id: id.partition(),
+//!     now: TimestampMs::now(),
+//! };
+//! engine.create_execution(args).await?;
+//!
+//! // A worker claims it, for 30 s unless it renews, and completes it.
+//! let (worker, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+//! let terms = ClaimPolicy::new(worker, instance, 30_000, None);
+//! let handle = engine.claim(&lane, &CapabilitySet::default(), terms).await?.ok_or("no work")?;
+//! engine.complete(&handle, Some(b"17.pdf".to_vec())).await?;
+//!
+//! assert_eq!(engine.read_execution_state(&id).await?, Some(PublicState::Completed));
+//! assert_eq!(engine.get_execution_result(&id).await?, Some(b"17.pdf".to_vec()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//! - `sqlite`, `postgres`, `memory`: the backends that [`open`] knows; the first two by default.
+//! - `cli`: the binary `ff`; by default. A library user turns it off.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+#[cfg(feature = "memory")]
+pub mod catalogue;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+pub mod open;
+pub mod scanner;
+pub mod worker;
+
+pub use ff_core as core;
+
+#[cfg(feature = "memory")]
+pub use ff_backend_memory as memory;
+#[cfg(feature = "postgres")]
+pub use ff_backend_postgres as postgres;
+#[cfg(feature = "sqlite")]
+pub use ff_backend_sqlite as sqlite;
+
+pub use ff_core::EngineError;
+pub use ff_core::backend::{
+    CapabilitySet, ClaimPolicy, FailOutcome, FailureClass, FailureReason, Handle, LeaseRenewal,
+};
+pub use ff_core::contracts::{
+    CancelExecutionArgs, CreateExecutionArgs, CreateExecutionResult, ExecutionContext,
+    ExecutionInfo, ExecutionQuery, ExecutionSnapshot, ExecutionTimeline,
+};
+pub use ff_core::engine_backend::{EngineBackend, ReconcileCounts, Scan};
+pub use ff_core::partition::PartitionConfig;
+pub use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
+pub use ff_core::state::PublicState;
+pub use ff_core::types::{
+    CancelSource, ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
+};
+
+pub use open::{OpenError, OpenOptions, open};
+pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
+pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerReport};

@@ -112,6 +112,17 @@ impl SqliteOptions {
         self
     }
 
+    /// Whether there is such a file; there is none of a memory database.
+    pub(crate) fn exists(&self) -> Result<bool, OpenError> {
+        match Location::parse(&self.location)? {
+            Location::File(path) => {
+                let found = path.try_exists();
+                found.map_err(|source| OpenError::File { path, source })
+            }
+            Location::Memory(_) => Ok(false),
+        }
+    }
+
     /// Finds the database, and creates its file if there is none.
     pub(crate) fn resolve(&self) -> Result<Connections, OpenError> {
         let place = match Location::parse(&self.location)? {

@@ -8,6 +8,9 @@
 use ff_codegen::migrations::{self, Entry, LedgerError, Migration, SQLITE};
 use sqlx::{Connection, SqliteConnection};
 
+use crate::connect::{self, SqliteOptions};
+use crate::error::SqliteError;
+
 /// How to migrate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrateOptions {
@@ -96,6 +99,24 @@ pub async fn migrate(
         }
     }
     Ok(MigrateReport { already: SQLITE.len() - applied.len(), applied, sql: Vec::new() })
+}
+
+/// Like [`migrate`], for the database that `place` says. A dry run creates no file.
+///
+/// # Errors
+/// As [`migrate`]; a location that names no database, a missing directory.
+pub async fn migrate_at(
+    place: &SqliteOptions,
+    options: &MigrateOptions,
+) -> Result<MigrateReport, SqliteError> {
+    if options.dry_run && !place.exists()? {
+        let sql = SQLITE.iter().flat_map(Migration::statements).map(str::to_owned).collect();
+        return Ok(MigrateReport { applied: Vec::new(), already: 0, sql });
+    }
+    let mut connection = place.resolve()?.writer().await?;
+    let report = migrate(&mut connection, options).await;
+    connect::close(connection).await;
+    Ok(report?)
 }
 
 async fn read_ledger(connection: &mut SqliteConnection) -> Result<Vec<Entry>, sqlx::Error> {

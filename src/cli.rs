@@ -1,0 +1,173 @@
+//! The command line: arguments in, an exit code out.
+//!
+//! One file per command. A command talks to the engine and to [`output`]; it knows no rule and no
+//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage.
+
+mod cancel;
+mod catalogue;
+mod command;
+mod demo;
+mod failure;
+mod ids;
+mod line;
+mod ls;
+mod migrate;
+mod output;
+mod result;
+mod show;
+mod submit;
+mod work;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use ff_core::engine_backend::EngineBackend;
+use tracing_subscriber::EnvFilter;
+
+use crate::open::{OpenError, OpenOptions};
+use failure::Failure;
+use output::Output;
+
+/// Durable execution on SQLite and Postgres: submit work, run it, look at it.
+#[derive(Debug, Parser)]
+#[command(name = "ff", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+struct Global {
+    /// The database: sqlite:PATH, file:PATH or postgres://USER@HOST/NAME.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FF_DATABASE_URL",
+        default_value = "sqlite:ff.db",
+        hide_env_values = true
+    )]
+    db: String,
+    /// The Postgres schema that holds the tables.
+    #[arg(long, global = true, value_name = "NAME", env = "FF_SCHEMA")]
+    schema: Option<String>,
+    /// Leave the database's schema as it is, however old; otherwise it is brought up to date first.
+    #[arg(long, global = true)]
+    no_migrate: bool,
+    /// Print JSON, and errors as JSON on stderr.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Global {
+    async fn open(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
+        let options = OpenOptions::new().migrate(!self.no_migrate).schema(self.schema.clone());
+        options.open(&self.db).await.map_err(|error| self.not_opened(&error))
+    }
+
+    /// Only the scheme of a URL that may carry a password is repeated.
+    fn not_opened(&self, error: &OpenError) -> Failure {
+        match error {
+            OpenError::Postgres { .. } => Failure::new(format!("opening the database: {error}")),
+            _ if self.db.contains('@') => Failure::new(format!("--db: {error}")),
+            _ => Failure::new(format!("--db {}: {error}", self.db)),
+        }
+    }
+
+    fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Submit executions, one JSON object per line.
+    Submit(submit::Arguments),
+    /// Run a command for each execution of a lane.
+    Work(work::Arguments),
+    /// List executions.
+    Ls(ls::Arguments),
+    /// Show one execution: its state, its attempts, what happened to it.
+    Show(show::Arguments),
+    /// Print the result of an execution as it is.
+    Result(result::Arguments),
+    /// Cancel an execution, whoever holds it.
+    Cancel(cancel::Arguments),
+    /// Bring the database to the current schema.
+    Migrate(migrate::Arguments),
+    /// Print what an operation asks of the database, in every dialect.
+    Sql(catalogue::Arguments),
+    /// Watch executions survive a killed worker. Needs nothing, leaves nothing.
+    Demo(demo::Arguments),
+    /// What the workers of the demo run.
+    #[command(hide = true)]
+    DemoTask,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    start_log();
+    let json = arguments.global.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(Failure::new(format!("starting the async runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(json);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
+    match arguments.command {
+        Command::Submit(arguments) => submit::run(global, arguments).await,
+        Command::Work(arguments) => work::run(global, arguments).await,
+        Command::Ls(arguments) => ls::run(global, arguments).await,
+        Command::Show(arguments) => show::run(global, arguments).await,
+        Command::Result(arguments) => result::run(global, arguments).await,
+        Command::Cancel(arguments) => cancel::run(global, arguments).await,
+        Command::Migrate(arguments) => migrate::run(global, arguments).await,
+        Command::Sql(arguments) => catalogue::run(global, &arguments),
+        Command::Demo(arguments) => demo::run(global, arguments).await,
+        Command::DemoTask => demo::task::run(),
+    }
+}
+
+/// Help and version are answers; anything else is wrong usage, in JSON where that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr()
+        && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+    {
+        let text = error.to_string();
+        let text = text.trim().trim_start_matches("error: ");
+        Failure::usage(text.replace('\n', " ")).report(true);
+        return ExitCode::from(2);
+    }
+    // Nothing can be done about a closed terminal.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,177 @@
+//! `ff work`: a worker that runs a command for each execution, with the scanners beside it.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::backend::CapabilitySet;
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Global;
+use super::command::CommandRunner;
+use super::failure::Failure;
+use super::ids::{DEFAULT_LANE, lane};
+use crate::scanner::{ScannerConfig, ScannerSupervisor};
+use crate::worker::{Stop, Worker, WorkerConfig};
+
+/// How long the scanners may take to end what they are doing.
+const SCANNER_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the database may take to end what it is doing.
+const DATABASE_GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The lane to claim from.
+    #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
+    lane: String,
+    /// How many executions run at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: u32,
+    /// End when nothing on the lane is left to do or being done, by this worker or by others.
+    #[arg(long)]
+    until_empty: bool,
+    /// How long a lease lasts without renewal; it is renewed at a third of that.
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
+    lease_ttl_ms: u32,
+    /// Something that this worker is able to do; may be given many times.
+    #[arg(long = "capability", value_name = "C")]
+    capabilities: Vec<String>,
+    /// What to call this worker.
+    #[arg(long, value_name = "NAME", default_value = "ff-work")]
+    name: String,
+    /// How long running commands may go on after Ctrl-C or SIGTERM; the second one kills them.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    grace_ms: u64,
+    /// Leave lapsed leases, delays and timeouts to other processes.
+    #[arg(long)]
+    no_scanners: bool,
+    /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
+    /// FF_LANE, FF_LEASE_EPOCH and FF_TAG_… in its environment; what it prints is the result.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let lane = lane(&arguments.lane)?;
+    let mut command = arguments.command.into_iter();
+    let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
+    let runner = CommandRunner { program, arguments: command.collect() };
+    let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
+    let config = WorkerConfig {
+        capabilities: CapabilitySet::new(arguments.capabilities),
+        concurrency: arguments.concurrency,
+        lease_ttl_ms: arguments.lease_ttl_ms,
+        until_empty: arguments.until_empty,
+        grace: Duration::from_millis(arguments.grace_ms),
+        ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
+    };
+    let stop = watch::Sender::new(Stop::Not);
+    listen(stop.clone())?;
+    let engine = global.open().await?;
+    let scanners = (!arguments.no_scanners)
+        .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
+    let worked = worker.run(stop.subscribe()).await;
+    if let Some(scanners) = scanners {
+        scanners.shutdown(SCANNER_GRACE).await;
+    }
+    // What is durable is durable, however the farewell goes.
+    let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
+    let report = worked
+        .map_err(|error| Failure::engine(&format!("claiming from {:?}", arguments.lane), &error))?;
+    let output = global.output();
+    if output.is_json() {
+        output.json(&json!({
+            "claimed": report.claimed,
+            "completed": report.completed,
+            "retried": report.retried,
+            "failed": report.failed,
+            "handed_back": report.handed_back,
+            "lost": report.lost,
+            "left_waiting": report.left_waiting,
+        }))?;
+        return Ok(());
+    }
+    output.line(format!(
+        "{} claimed: {} completed, {} to be retried, {} failed, {} handed back, {} lost",
+        report.claimed,
+        report.completed,
+        report.retried,
+        report.failed,
+        report.handed_back,
+        report.lost
+    ))?;
+    if report.left_waiting {
+        output.line("some executions wait for capabilities that this worker does not offer")?;
+    }
+    Ok(())
+}
+
+/// Turns Ctrl-C and SIGTERM into a stop: the first one lets running commands end, the next one
+/// does not.
+fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("listening for signals: {error}"));
+    let mut signals = Signals::new().map_err(failed)?;
+    tokio::spawn(async move {
+        for (urgency, what) in [
+            (Stop::Drain, "stopping: running commands may end; once more to kill them"),
+            (Stop::Now, "stopping at once"),
+        ] {
+            signals.next().await;
+            tracing::warn!("{what}");
+            stop.send_replace(urgency);
+        }
+        // Further ones change nothing; the listener must live on, or they would kill the process.
+        loop {
+            signals.next().await;
+        }
+    });
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Tells two processes apart that share a number, on different machines or one after the other.
+fn short_id() -> String {
+    let id = Uuid::new_v4().simple().to_string();
+    id.chars().take(6).collect()
+}

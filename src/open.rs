@@ -1,0 +1,272 @@
+//! From a URL to an engine: the one place that knows which scheme belongs to which backend.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ff_core::EngineError;
+use ff_core::engine_backend::EngineBackend;
+
+/// The schemes that [`open`] knows, as messages list them.
+const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";
+
+/// Opens the database at `url` with the default options: brought to the current schema if it is not.
+///
+/// - `sqlite:PATH`, `file:PATH`: a SQLite file, created if missing; `sqlite::memory:` is private to
+///   the engine that opens it;
+/// - `postgres://…`, `postgresql://…`: a Postgres database;
+/// - `memory:`: tables in this process's memory, gone with the engine.
+///
+/// # Errors
+/// [`OpenError`], naming what is wrong.
+pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+    OpenOptions::new().open(url).await
+}
+
+/// How to open a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    migrate: bool,
+    schema: Option<String>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OpenOptions {
+    /// Brings the database to the current schema; in Postgres, the one that the search path names.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { migrate: true, schema: None }
+    }
+
+    /// Whether opening brings the database to the current schema. One that is up to date is only
+    /// read.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// The Postgres schema that holds the tables. No other backend has schemas.
+    #[must_use]
+    pub fn schema(mut self, schema: Option<String>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Opens the database at `url`; see [`open`] for what that may be.
+    ///
+    /// # Errors
+    /// [`OpenError`], naming what is wrong.
+    pub async fn open(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        let scheme = Scheme::of(url)?;
+        if scheme != Scheme::Postgres && self.schema.is_some() {
+            return Err(OpenError::NoSchemas { scheme });
+        }
+        match scheme {
+            Scheme::Sqlite => self.open_sqlite(url).await,
+            Scheme::Postgres => self.open_postgres(url).await,
+            Scheme::Memory => open_memory(url),
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn open_sqlite(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
+        let options = SqliteOptions::new(url).migrate(self.migrate);
+        match SqliteBackend::open(options).await {
+            Ok(backend) => Ok(backend),
+            Err(source) => Err(OpenError::Sqlite { source }),
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn open_sqlite(&self, _: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        Err(OpenError::NotCompiledIn { scheme: Scheme::Sqlite })
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn open_postgres(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        use ff_backend_postgres::migrate::SchemaName;
+        use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+        let mut options = PostgresOptions::new(url).migrate(self.migrate);
+        if let Some(schema) = &self.schema {
+            let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
+            options = options.schema(name);
+        }
+        let failed = |source| OpenError::Postgres { source };
+        let backend = PostgresBackend::open(options).await.map_err(failed)?;
+        EngineBackend::prepare(backend.as_ref()).await.map_err(failed)?;
+        Ok(backend)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    async fn open_postgres(&self, _: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        Err(OpenError::NotCompiledIn { scheme: Scheme::Postgres })
+    }
+}
+
+#[cfg(feature = "memory")]
+fn open_memory(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+    match url.strip_prefix("memory:") {
+        Some("" | "//") => Ok(Arc::new(ff_backend_memory::MemoryBackend::new())),
+        Some(_) | None => Err(OpenError::MemoryHasNoName { url: url.to_owned() }),
+    }
+}
+
+#[cfg(not(feature = "memory"))]
+fn open_memory(_: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+    Err(OpenError::NotCompiledIn { scheme: Scheme::Memory })
+}
+
+/// What a URL asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// A SQLite database.
+    Sqlite,
+    /// A Postgres database.
+    Postgres,
+    /// Tables in memory.
+    Memory,
+}
+
+impl Scheme {
+    /// The scheme of `url`.
+    ///
+    /// # Errors
+    /// [`OpenError::NoScheme`] and [`OpenError::UnknownScheme`].
+    pub fn of(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
+            Some("sqlite" | "file") => Ok(Self::Sqlite),
+            Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            Some("memory") => Ok(Self::Memory),
+            // What is before a slash is part of a path, not a scheme; and never a password.
+            Some(other) if !other.is_empty() && !other.contains(['/', '@', '\\', '.']) => {
+                Err(OpenError::UnknownScheme { scheme: other.to_owned() })
+            }
+            Some(_) | None => Err(OpenError::NoScheme),
+        }
+    }
+
+    /// The feature of this crate that brings the backend.
+    #[must_use]
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.feature())
+    }
+}
+
+/// Why a database was not opened. Texts never carry a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL begins with no scheme.
+    #[error("the database URL has no scheme: expected one of {KNOWN}")]
+    NoScheme,
+    /// The URL's scheme belongs to no backend.
+    #[error("unknown database scheme {scheme:?}: expected one of {KNOWN}")]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// The backend was left out when this crate was compiled.
+    #[error("this build has no {scheme} backend: compile it with the feature \"{}\"", scheme.feature())]
+    NotCompiledIn {
+        /// Whose backend.
+        scheme: Scheme,
+    },
+    /// A schema was given for a backend that has none.
+    #[error("a schema was given, but a {scheme} database has none")]
+    NoSchemas {
+        /// The backend.
+        scheme: Scheme,
+    },
+    /// Something follows `memory:`.
+    #[error("{url:?}: tables in memory have no name; say memory:")]
+    MemoryHasNoName {
+        /// The URL.
+        url: String,
+    },
+    /// SQLite refused, or the URL names no file.
+    #[cfg(feature = "sqlite")]
+    #[error("{source}")]
+    Sqlite {
+        /// What it said.
+        source: ff_backend_sqlite::SqliteError,
+    },
+    /// The name of a Postgres schema is not one.
+    #[cfg(feature = "postgres")]
+    #[error("{source}")]
+    Schema {
+        /// What is wrong with it.
+        source: ff_backend_postgres::migrate::MigrateError,
+    },
+    /// Postgres refused or could not be reached.
+    #[error("{source}")]
+    Postgres {
+        /// What it said.
+        source: EngineError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_told_apart() {
+        for (url, scheme) in [
+            ("sqlite:ff.db", Scheme::Sqlite),
+            ("SQLITE://ff.db", Scheme::Sqlite),
+            ("file:///var/ff.db?mode=rwc", Scheme::Sqlite),
+            ("postgres://me@db/ff", Scheme::Postgres),
+            ("postgresql://db", Scheme::Postgres),
+            ("memory:", Scheme::Memory),
+        ] {
+            assert_eq!(Scheme::of(url).unwrap(), scheme, "{url}");
+        }
+        for bare in ["", "ff.db", "./a:b", "/var/x:y", ":memory:", "me:pw@db/ff", "C.db:x"] {
+            let error = Scheme::of(bare).unwrap_err();
+            let unknown = matches!(&error, OpenError::UnknownScheme { scheme } if scheme == "me");
+            assert!(matches!(error, OpenError::NoScheme) || unknown, "{bare}: {error}");
+        }
+        assert_eq!(
+            Scheme::of("mysql://db").unwrap_err().to_string(),
+            "unknown database scheme \"mysql\": expected one of sqlite:PATH, file:PATH, \
+             postgres://…, memory:"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_postgres_has_schemas() {
+        let options = OpenOptions::new().schema(Some("s".to_owned()));
+        let error = options.open("sqlite::memory:").await.err().unwrap();
+        assert_eq!(error.to_string(), "a schema was given, but a sqlite database has none");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn a_missing_directory_is_named() {
+        let error = open("sqlite:/no/such/directory/ff.db").await.err().unwrap().to_string();
+        assert!(error.contains("/no/such/directory"), "{error}");
+    }
+
+    #[cfg(feature = "memory")]
+    #[tokio::test]
+    async fn memory_needs_no_name() {
+        assert_eq!(open("memory:").await.unwrap().backend_label(), "memory");
+        assert!(open("memory:x").await.is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! What time brings about: lapsed leases, attempts and executions out of time, delays that end.
+//!
+//! One loop per kind of timer asks the engine, again and again, to apply what is due. The loops hold
+//! no state: any number of processes may run them, and one that is killed leaves nothing undone that
+//! another will not find. What is due, and what follows from it, the engine decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::ctx::{Seeded, Source};
+use ff_core::engine_backend::{EngineBackend, Scan};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// How often each kind of timer is looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScannerConfig {
+    /// The pause between looks at lapsed leases; zero for none at all.
+    pub lease_expiry: Duration,
+    /// The pause between looks at attempts out of time; zero for none at all.
+    pub attempt_timeout: Duration,
+    /// The pause between looks at executions past their deadline; zero for none at all.
+    pub execution_deadline: Duration,
+    /// The pause between looks at delays that have ended; zero for none at all.
+    pub delayed_promotion: Duration,
+    /// By which fraction each pause is shortened or lengthened at random, so that processes that
+    /// were started together do not look together.
+    pub jitter: f64,
+    /// How many rows one look handles at most. One that finds as many is followed by another at
+    /// once.
+    pub batch_limit: u32,
+}
+
+impl Default for ScannerConfig {
+    fn default() -> Self {
+        Self {
+            lease_expiry: Duration::from_millis(1_500),
+            attempt_timeout: Duration::from_secs(2),
+            execution_deadline: Duration::from_secs(2),
+            delayed_promotion: Duration::from_millis(500),
+            jitter: 0.1,
+            batch_limit: 1_000,
+        }
+    }
+}
+
+impl ScannerConfig {
+    /// The pause between two looks of one kind; zero for none at all.
+    #[must_use]
+    pub const fn interval(&self, scan: Scan) -> Duration {
+        match scan {
+            Scan::LeaseExpiry => self.lease_expiry,
+            Scan::AttemptTimeout => self.attempt_timeout,
+            Scan::ExecutionDeadline => self.execution_deadline,
+            Scan::DelayedPromotion => self.delayed_promotion,
+        }
+    }
+}
+
+/// What the loops did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScannerReport {
+    /// How often a loop looked.
+    pub ticks: u64,
+    /// How many rows were handled.
+    pub processed: u64,
+    /// How many looks failed, and how many rows within those that did not.
+    pub errors: u64,
+    /// The loops that had not ended when the grace was over, or that died; what they did counts
+    /// nowhere.
+    pub unfinished: Vec<Scan>,
+}
+
+/// The running loops. They stop when this is dropped, in the middle of what they do.
+#[derive(Debug)]
+pub struct ScannerSupervisor {
+    stop: watch::Sender<bool>,
+    running: Vec<Scan>,
+    loops: JoinSet<(Scan, Tally)>,
+}
+
+impl ScannerSupervisor {
+    /// Starts a loop for every kind of timer that the configuration does not turn off. Each looks
+    /// for the first time at once. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn spawn(backend: Arc<dyn EngineBackend>, config: ScannerConfig) -> Self {
+        let stop = watch::Sender::new(false);
+        let (mut running, mut loops) = (Vec::new(), JoinSet::new());
+        for scan in Scan::ALL {
+            if config.interval(scan).is_zero() {
+                continue;
+            }
+            running.push(scan);
+            let scanner = Scanner { backend: Arc::clone(&backend), scan, config };
+            loops.spawn(scanner.run(stop.subscribe()));
+        }
+        Self { stop, running, loops }
+    }
+
+    /// Lets each loop end what it is doing, for `grace` at most.
+    pub async fn shutdown(mut self, grace: Duration) -> ScannerReport {
+        self.stop.send_replace(true);
+        let mut report = ScannerReport { unfinished: self.running, ..ScannerReport::default() };
+        let ended = async {
+            while let Some(ended) = self.loops.join_next().await {
+                match ended {
+                    Ok((scan, tally)) => {
+                        report.unfinished.retain(|other| *other != scan);
+                        report.ticks += tally.ticks;
+                        report.processed += tally.processed;
+                        report.errors += tally.errors;
+                    }
+                    Err(error) => tracing::error!(%error, "a scanner loop died"),
+                }
+            }
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!(unfinished = ?report.unfinished, "scanner loops were cut short");
+        }
+        report
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    ticks: u64,
+    processed: u64,
+    errors: u64,
+}
+
+struct Scanner {
+    backend: Arc<dyn EngineBackend>,
+    scan: Scan,
+    config: ScannerConfig,
+}
+
+impl Scanner {
+    async fn run(self, mut stop: watch::Receiver<bool>) -> (Scan, Tally) {
+        let mut chance = Seeded::new(Uuid::new_v4().as_u64_pair().1);
+        let mut tally = Tally::default();
+        while !*stop.borrow_and_update() {
+            if self.tick(&mut tally).await {
+                // Even a backend that never waits must not keep others from running.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            // The pause begins when the look is over: a slow database is asked less often.
+            let pause =
+                jittered(self.config.interval(self.scan), self.config.jitter, chance.fraction());
+            // An error means that the supervisor is gone, and this loop is aborted with it.
+            let _ = tokio::time::timeout(pause, stop.changed()).await;
+        }
+        (self.scan, tally)
+    }
+
+    /// Looks once; says whether there is probably more.
+    async fn tick(&self, tally: &mut Tally) -> bool {
+        let limit = self.config.batch_limit.max(1);
+        tally.ticks += 1;
+        match self.backend.scan(self.scan, limit).await {
+            Ok(counts) => {
+                tally.processed += u64::from(counts.processed);
+                tally.errors += u64::from(counts.errors);
+                if counts.processed != 0 {
+                    tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
+                }
+                limit <= counts.processed
+            }
+            Err(error) => {
+                tally.errors += 1;
+                tracing::warn!(scan = self.scan.as_str(), %error, "scan failed");
+                false
+            }
+        }
+    }
+}
+
+/// The pause, moved by up to `jitter` of it to either side, as `draw` from 0 to 1 says.
+fn jittered(pause: Duration, jitter: f64, draw: f64) -> Duration {
+    let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
+    pause.mul_f64(1.0 + jitter * (2.0 * draw - 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use ff_core::EngineError;
+    use ff_core::engine_backend::ReconcileCounts;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Answers lease scans by script and then with nothing; notes when it was asked.
+    struct Fake {
+        start: Instant,
+        script: Mutex<VecDeque<Result<u32, &'static str>>>,
+        asked: Mutex<Vec<(Scan, u64)>>,
+        takes: Duration,
+    }
+
+    impl Fake {
+        fn new(
+            takes: Duration,
+            script: impl IntoIterator<Item = Result<u32, &'static str>>,
+        ) -> Arc<Self> {
+            Arc::new(Self {
+                start: Instant::now(),
+                script: Mutex::new(script.into_iter().collect()),
+                asked: Mutex::default(),
+                takes,
+            })
+        }
+
+        fn asked(&self, scan: Scan) -> Vec<u64> {
+            let asked = self.asked.lock().unwrap();
+            asked.iter().filter(|(kind, _)| *kind == scan).map(|(_, at)| *at).collect()
+        }
+    }
+
+    #[async_trait]
+    impl EngineBackend for Fake {
+        async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
+            assert_eq!(limit, 10);
+            let at = u64::try_from(self.start.elapsed().as_millis()).unwrap();
+            self.asked.lock().unwrap().push((scan, at));
+            tokio::time::sleep(self.takes).await;
+            let next = self.script.lock().unwrap().pop_front();
+            match next.unwrap_or(Ok(0)) {
+                Ok(processed) => Ok(ReconcileCounts { processed, errors: 0 }),
+                Err(op) => Err(EngineError::Unavailable { op }),
+            }
+        }
+    }
+
+    fn only_leases() -> ScannerConfig {
+        ScannerConfig {
+            lease_expiry: Duration::from_millis(100),
+            attempt_timeout: Duration::ZERO,
+            execution_deadline: Duration::ZERO,
+            delayed_promotion: Duration::ZERO,
+            jitter: 0.0,
+            batch_limit: 10,
+        }
+    }
+
+    const GRACE: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_look_is_at_once_and_the_others_follow_in_time() {
+        let fake = Fake::new(Duration::ZERO, []);
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 100, 200]);
+        let expected = ScannerReport { ticks: 3, ..ScannerReport::default() };
+        assert_eq!(report, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_without_an_interval_is_never_asked_for() {
+        let fake = Fake::new(Duration::ZERO, []);
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        drop(supervisor);
+        assert!(fake.asked.lock().unwrap().iter().all(|(scan, _)| *scan == Scan::LeaseExpiry));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_is_followed_by_another_at_once() {
+        let fake = Fake::new(Duration::ZERO, [Ok(10), Ok(10), Ok(9), Ok(10), Ok(0)]);
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 0, 0, 100, 100]);
+        assert_eq!((report.ticks, report.processed), (5, 39));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_are_counted_and_end_nothing() {
+        let fake = Fake::new(Duration::ZERO, [Err("down"), Err("down"), Ok(3)]);
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!((report.ticks, report.processed, report.errors), (3, 3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_that_take_long_do_not_pile_up() {
+        let fake = Fake::new(Duration::from_millis(350), []);
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 450, 900]);
+        assert_eq!((report.ticks, report.unfinished), (3, vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_waits_for_its_grace_and_no_longer() {
+        let fake = Fake::new(Duration::from_secs(60), []);
+        let supervisor = ScannerSupervisor::spawn(fake, only_leases());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let before = Instant::now();
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!(report.unfinished, [Scan::LeaseExpiry]);
+        assert_eq!(before.elapsed(), GRACE);
+    }
+
+    #[test]
+    fn jitter_moves_a_pause_to_either_side() {
+        let second = Duration::from_secs(1);
+        for (jitter, draw, ms) in [
+            (0.1, 0.0, 900),
+            (0.1, 0.5, 1_000),
+            (0.1, 1.0, 1_100),
+            (0.0, 0.0, 1_000),
+            (9.0, 0.0, 0),
+            (f64::NAN, 0.0, 1_000),
+        ] {
+            assert_eq!(
+                jittered(second, jitter, draw),
+                Duration::from_millis(ms),
+                "{jitter} {draw}"
+            );
+        }
+    }
+}

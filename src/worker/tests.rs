@@ -1,0 +1,180 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use ff_backend_memory::MemoryBackend;
+use ff_core::contracts::CreateExecutionArgs;
+use ff_core::engine_backend::Scan;
+use ff_core::partition::PartitionConfig;
+use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
+use ff_core::types::Namespace;
+
+use super::*;
+
+fn engine() -> Arc<dyn EngineBackend> {
+    Arc::new(MemoryBackend::new())
+}
+
+async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> ExecutionId {
+    let lane = LaneId::new("default");
+    let id = ExecutionId::solo(&lane, &PartitionConfig::default());
+    let required_capabilities = needs.into_iter().map(str::to_owned).collect();
+    let routing = RoutingRequirements { required_capabilities, ..Default::default() };
+    let args = CreateExecutionArgs {
+        execution_id: id.clone(),
+        namespace: Namespace::new("default"),
+        lane_id: lane,
+        execution_kind: "kind".into(),
+        input_payload: b"input".to_vec(),
+        payload_encoding: None,
+        priority: 0,
+        creator_identity: "test".into(),
+        idempotency_key: None,
+        tags: HashMap::new(),
+        policy: Some(ExecutionPolicy {
+            routing_requirements: Some(routing),
+            ..ExecutionPolicy::default()
+        }),
+        delay_until: None,
+        execution_deadline_at: None,
+        partition_id: id.partition(),
+        now: TimestampMs::now(),
+    };
+    engine.create_execution(args).await.unwrap();
+    id
+}
+
+fn config() -> WorkerConfig {
+    let mut config = WorkerConfig::new("default".into(), "w".into(), "w-1".into());
+    config.until_empty = true;
+    config
+}
+
+async fn state(engine: &Arc<dyn EngineBackend>, id: &ExecutionId) -> PublicState {
+    engine.read_execution_state(id).await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_is_worked_until_it_is_empty() {
+    let engine = engine();
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(submit(&engine, None).await);
+    }
+    let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let seen = Arc::clone(&most);
+    let runner = move |job: Arc<Job>| {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        async move {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ending::Completed(Some(job.payload.clone()))
+        }
+    };
+    let mut config = config();
+    config.concurrency = 3;
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
+    let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+    assert_eq!((report.claimed, report.completed, report.left_waiting), (7, 7, false));
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+    for id in &ids {
+        assert_eq!(engine.get_execution_result(id).await.unwrap(), Some(b"input".to_vec()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_for_others_is_left_and_said_to_be() {
+    let engine = engine();
+    let id = submit(&engine, Some("gpu")).await;
+    let runner = |_: Arc<Job>| async { Ending::Completed(None) };
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
+    let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+    assert_eq!((report.claimed, report.left_waiting), (0, true));
+    assert_eq!(state(&engine, &id).await, PublicState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_counted_by_what_follows() {
+    let engine = engine();
+    let id = submit(&engine, None).await;
+    let stop = watch::Sender::new(Stop::Not);
+    let told = stop.clone();
+    let runner = move |_: Arc<Job>| {
+        told.send_replace(Stop::Drain);
+        async { Ending::Failed { message: "no".into(), class: FailureClass::Transient } }
+    };
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
+    let report = worker.run(stop.subscribe()).await.unwrap();
+    assert_eq!((report.claimed, report.retried, report.failed), (1, 1, 0));
+    assert_eq!(state(&engine, &id).await, PublicState::Delayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_outlasts_the_grace_is_handed_back() {
+    let engine = engine();
+    let id = submit(&engine, None).await;
+    let stop = watch::Sender::new(Stop::Not);
+    let told = stop.clone();
+    let runner = move |_: Arc<Job>| {
+        told.send_replace(Stop::Drain);
+        std::future::pending()
+    };
+    let begun = Instant::now();
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
+    let report = worker.run(stop.subscribe()).await.unwrap();
+    assert_eq!((report.handed_back, begun.elapsed().as_secs()), (1, 10));
+    assert_eq!(state(&engine, &id).await, PublicState::Delayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_call_does_not_wait() {
+    let engine = engine();
+    submit(&engine, None).await;
+    let stop = watch::Sender::new(Stop::Not);
+    let told = stop.clone();
+    let runner = move |_: Arc<Job>| {
+        told.send_replace(Stop::Now);
+        std::future::pending()
+    };
+    let begun = Instant::now();
+    let worker = Worker::new(engine, Arc::new(runner), config());
+    let report = worker.run(stop.subscribe()).await.unwrap();
+    assert_eq!((report.handed_back, begun.elapsed().as_secs()), (1, 0));
+}
+
+/// The engine's clock stands still here but for the tests; tokio's moves by itself.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
+    let clock = Arc::new(AtomicI64::new(1_000));
+    let time = Arc::clone(&clock);
+    let memory =
+        MemoryBackend::new().with_clock(Box::new(move || TimestampMs(time.load(Ordering::SeqCst))));
+    let engine: Arc<dyn EngineBackend> = Arc::new(memory);
+    let id = submit(&engine, None).await;
+    let stop = watch::Sender::new(Stop::Not);
+    let looked = Arc::new(Mutex::new(Vec::new()));
+    let (expire, told, leases) = (Arc::clone(&engine), stop.clone(), Arc::clone(&looked));
+    let runner = move |job: Arc<Job>| {
+        let (engine, clock) = (Arc::clone(&expire), Arc::clone(&clock));
+        let (told, leases) = (told.clone(), Arc::clone(&leases));
+        async move {
+            told.send_replace(Stop::Drain);
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_millis(501)).await;
+                clock.fetch_add(501, Ordering::SeqCst);
+                let lease = engine.describe_execution(&job.execution_id).await.unwrap().unwrap();
+                leases.lock().unwrap().push(lease.current_lease.unwrap().expires_at.0);
+            }
+            clock.fetch_add(60_000, Ordering::SeqCst);
+            engine.scan(Scan::LeaseExpiry, 1).await.unwrap();
+            std::future::pending().await
+        }
+    };
+    let mut config = config();
+    config.lease_ttl_ms = 1_500;
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
+    let report = worker.run(stop.subscribe()).await.unwrap();
+    assert_eq!((report.lost, report.claimed), (1, 1));
+    assert_eq!(*looked.lock().unwrap(), [2_500, 3_001, 3_502, 4_003]);
+    assert_eq!(state(&engine, &id).await, PublicState::Waiting);
+}
