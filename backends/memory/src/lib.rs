@@ -39,6 +39,15 @@ pub struct MemoryBackend {
     partitions: PartitionConfig,
 }
 
+/// What a database held at one moment.
+pub struct Snapshot(Tables);
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
 impl Default for MemoryBackend {
     fn default() -> Self {
         Self::new()
@@ -131,6 +140,17 @@ impl MemoryBackend {
         tables.put(table, key, Some(row))?;
         tables.keep();
         Ok(())
+    }
+
+    /// Everything that is stored now, to return to. For tests.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.lock().copy())
+    }
+
+    /// Makes what was stored then what is stored now. For tests.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        *self.lock() = snapshot.0.copy();
     }
 
     // A panic while the lock was held is a bug that has been reported; the undo log of the

@@ -54,7 +54,7 @@ pub(crate) struct Tables {
     undo: Vec<Undo>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Stored {
     rows: BTreeMap<Key, Row>,
     /// The last number that the identity column was given.
@@ -153,6 +153,11 @@ impl Tables {
         };
         self.undo.push(Undo::Row(table.name, key, before));
         Ok(())
+    }
+
+    /// A copy of what is final.
+    pub(crate) fn copy(&self) -> Self {
+        Self { stored: self.stored.clone(), undo: Vec::new() }
     }
 
     /// Makes everything since the last call final.
