@@ -243,7 +243,9 @@ pub(crate) fn visit_predicate(predicate: &Predicate, visit: &mut impl FnMut(&Exp
         Predicate::All(parts) | Predicate::Any(parts) => {
             parts.iter().for_each(|part| visit_predicate(part, visit));
         }
-        Predicate::Compare(_, _, expr) | Predicate::Covered(_, expr) => visit_expr(expr, visit),
+        Predicate::Compare(_, _, expr)
+        | Predicate::Among(_, expr)
+        | Predicate::Covered(_, expr) => visit_expr(expr, visit),
         Predicate::After(pairs) => pairs.iter().for_each(|(_, expr)| visit_expr(expr, visit)),
     }
 }

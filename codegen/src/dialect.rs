@@ -79,6 +79,9 @@ pub trait Dialect: Send + Sync {
     /// The object with these members replaced inside the object under `member`.
     fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr;
 
+    /// `text` is in `list`.
+    fn among(&self, text: Expr, list: Expr) -> Expr;
+
     /// Every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 

@@ -85,6 +85,11 @@ impl<S: Scope> Scalars<'_, S> {
             }),
             Predicate::NoneOf(column, names) => Condition::all()
                 .add(self.column(*column).is_not_in(names.iter().map(|name| constant(name)))),
+            Predicate::Among(column, expr) => {
+                let column = self.column(*column);
+                let list = self.expr(expr, ColumnType::TextList);
+                Condition::all().add(self.dialect.among(column, list))
+            }
             Predicate::Null(column) => Condition::all().add(self.column(*column).is_null()),
             Predicate::NotNull(column) => Condition::all().add(self.column(*column).is_not_null()),
             Predicate::Covered(column, expr) => {

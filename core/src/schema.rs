@@ -253,6 +253,14 @@ impl Col<Vec<String>> {
 }
 
 impl<T: ClosedSet> Col<T> {
+    /// The column holds `member`, in any of its accepted spellings, all bound: for a filter whose
+    /// member callers choose, so that every choice shares one shape.
+    #[must_use]
+    pub fn is_chosen(self, member: T) -> Predicate {
+        let spellings: Vec<String> = member.spellings().into_iter().map(Into::into).collect();
+        Predicate::Among(self.column(), spellings.into_expr())
+    }
+
     /// The column holds `member`, in any of its accepted spellings.
     #[must_use]
     pub fn is(self, member: T) -> Predicate {

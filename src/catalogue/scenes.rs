@@ -8,18 +8,19 @@ use ff_backend_memory::MemoryBackend;
 use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Handle};
 use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery,
-    FailExecutionArgs,
-    ListExpiredLeasesArgs, RenewLeaseArgs,
+    ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
 };
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, PartitionKey};
 use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
+use ff_core::state::PublicState;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId,
     WorkerInstanceId,
 };
+use ff_core::{handle_codec, rules};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
@@ -203,6 +204,11 @@ impl Scene {
         let Some((_, handle)) = self.held(None) else { return };
         let _ = now(self.backend.delay(&handle, TimestampMs(NOON + 60_000)));
         self.sample("cancel", "not running", async |b| b.cancel(&handle, "not needed").await);
+        let unclaimed = self.submit(|_| ());
+        let Ok(mut decoded) = handle_codec::decode(&handle.opaque) else { return };
+        decoded.payload.execution_id = unclaimed;
+        let handle = rules::handle::mint(handle.backend, handle.kind, &decoded.payload);
+        self.sample("cancel", "never claimed", async |b| b.cancel(&handle, "not needed").await);
     }
 
     fn failures(&mut self) {
@@ -248,13 +254,7 @@ impl Scene {
 
     fn typed(&mut self) {
         let Some((execution_id, handle)) = self.held(None) else { return };
-        let Ok(decoded) = ff_core::handle_codec::decode(&handle.opaque) else { return };
-        let held = decoded.payload;
-        let fence = Some(LeaseFence {
-            lease_id: held.lease_id,
-            lease_epoch: held.lease_epoch,
-            attempt_id: held.attempt_id,
-        });
+        let fence = fence_of(&handle);
         let attempt_index = AttemptIndex(0);
         let renewal = RenewLeaseArgs {
             execution_id: execution_id.clone(),
@@ -264,18 +264,33 @@ impl Scene {
             lease_history_grace_ms: 60_000,
         };
         self.sample("renew_lease", "held", async |b| b.renew_lease(renewal).await);
-        let failure = FailExecutionArgs {
-            execution_id: execution_id.clone(),
+        let failure = |execution_id, fence, source, policy: &str| FailExecutionArgs {
+            execution_id,
             fence,
             attempt_index,
             failure_reason: "printer on fire".into(),
             failure_category: "transient".into(),
-            retry_policy_json:
-                r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#.into(),
+            retry_policy_json: policy.into(),
             next_attempt_policy_json: String::new(),
-            source: CancelSource::LeaseHolder,
+            source,
         };
-        self.sample("fail_execution", "tried again", async |b| b.fail_execution(failure).await);
+        let holder = CancelSource::LeaseHolder;
+        let later = failure(execution_id, fence, holder.clone(), LATER);
+        self.sample("fail_execution", "tried again", async |b| b.fail_execution(later).await);
+        let Some((execution_id, handle)) = self.held(None) else { return };
+        let at_once = failure(execution_id, fence_of(&handle), holder, AT_ONCE);
+        self.sample("fail_execution", "tried again at once", async |b| {
+            b.fail_execution(at_once).await
+        });
+        for (case, policy) in [
+            ("operator override, for good", ""),
+            ("operator override, tried again", LATER),
+            ("operator override, tried again at once", AT_ONCE),
+        ] {
+            let Some((execution_id, _)) = self.held(None) else { return };
+            let args = failure(execution_id, None, CancelSource::OperatorOverride, policy);
+            self.sample("fail_execution", case, async |b| b.fail_execution(args).await);
+        }
         let Some((execution_id, _)) = self.held(None) else { return };
         let override_ = CompleteExecutionArgs {
             execution_id,
@@ -339,13 +354,25 @@ impl Scene {
         });
         self.sample("list_lanes", "first page", async |b| b.list_lanes(None, 10).await);
         self.sample("list_lanes", "next page", async |b| b.list_lanes(Some(lane()), 10).await);
-        self.sample("list_executions_by", "all", async |b| {
-            b.list_executions_by(ExecutionQuery::new(10)).await
-        });
-        let leases = ListExpiredLeasesArgs::new(self.at());
-        self.sample("list_expired_leases", "first page", async |b| {
-            b.list_expired_leases(leases).await
-        });
+        for chosen in 0..16_u8 {
+            let filter = |bit: u8| chosen & bit != 0;
+            let mut query = ExecutionQuery::new(10);
+            query.lane_id = filter(1).then(lane);
+            query.public_state = filter(2).then_some(PublicState::Waiting);
+            query.namespace = filter(4).then(|| Namespace::new("billing"));
+            query.after = filter(8).then(|| id.clone());
+            self.sample("list_executions_by", FILTERS[usize::from(chosen)], async |b| {
+                b.list_executions_by(query).await
+            });
+        }
+        for chosen in 0..4_u8 {
+            let filter = |bit: u8| chosen & bit != 0;
+            let mut leases = ListExpiredLeasesArgs::new(self.at());
+            leases.namespace = filter(1).then(|| Namespace::new("billing"));
+            leases.after = filter(2).then(|| ExpiredLeasesCursor::new(self.at(), id.clone()));
+            let case = ["all", "namespace", "after", "namespace, after"][usize::from(chosen)];
+            self.sample("list_expired_leases", case, async |b| b.list_expired_leases(leases).await);
+        }
     }
 
     fn scans(&mut self) {
@@ -403,8 +430,39 @@ impl Scene {
     }
 }
 
+const LATER: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
+const AT_ONCE: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":0}}"#;
+
+fn fence_of(handle: &Handle) -> Option<LeaseFence> {
+    let held = handle_codec::decode(&handle.opaque).ok()?.payload;
+    Some(LeaseFence {
+        lease_id: held.lease_id,
+        lease_epoch: held.lease_epoch,
+        attempt_id: held.attempt_id,
+    })
+}
+
 fn retried(delay_ms: u64) -> ExecutionPolicy {
     let backoff = BackoffStrategy::Fixed { delay_ms };
     let retry = RetryPolicy { max_retries: 3, backoff, retryable_categories: Vec::new() };
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
+
+const FILTERS: [&str; 16] = [
+    "all",
+    "lane",
+    "state",
+    "lane, state",
+    "namespace",
+    "lane, namespace",
+    "state, namespace",
+    "lane, state, namespace",
+    "after",
+    "lane, after",
+    "state, after",
+    "lane, state, after",
+    "namespace, after",
+    "lane, namespace, after",
+    "state, namespace, after",
+    "lane, state, namespace, after",
+];

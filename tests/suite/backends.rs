@@ -14,10 +14,12 @@ use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
 use ff_core::backend::BackendTag;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
+use flowfabric_sql::catalogue::Recorder;
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 use crate::plain::PlainSql;
+use crate::shapes;
 
 /// When every test begins.
 pub(crate) const START: i64 = 1_700_000_000_000;
@@ -53,6 +55,8 @@ pub(crate) struct Bench {
     pub(crate) tag: BackendTag,
     /// The file, where there is one.
     pub(crate) file: Option<PathBuf>,
+    /// What the engine asked, where the backend is the interpreter.
+    asked: Option<Recorder<MemoryBackend>>,
     leftover: Leftover,
 }
 
@@ -87,9 +91,12 @@ where
 }
 
 impl Bench {
-    async fn tear_down(self) {
-        let Self { backend, plain, leftover, .. } = self;
+    pub(crate) async fn tear_down(self) {
+        let Self { backend, plain, leftover, asked, .. } = self;
         drop((backend, plain));
+        if let Some(asked) = asked {
+            shapes::assert_reviewed(asked.take());
+        }
         match leftover {
             Leftover::Nothing => {}
             Leftover::Directory(directory) => directory.close().unwrap(),
@@ -101,12 +108,14 @@ impl Bench {
 pub(crate) async fn memory() -> Bench {
     let clock = TestClock::new();
     let backend = Arc::new(MemoryBackend::new().with_clock(Box::new(clock.teller())));
+    let recorder = Recorder::new(Arc::clone(&backend));
     Bench {
-        plain: PlainSql::Memory(Arc::clone(&backend)),
-        backend,
+        plain: PlainSql::Memory(backend),
+        backend: Arc::new(recorder.clone()),
         clock,
         tag: BackendTag::Memory,
         file: None,
+        asked: Some(recorder),
         leftover: Leftover::Nothing,
     }
 }
@@ -130,32 +139,36 @@ async fn sqlite(location: String, file: Option<PathBuf>, leftover: Leftover) -> 
         .clock(Arc::new(clock.teller()));
     let backend = SqliteBackend::open(options).await.unwrap();
     let plain = PlainSql::Sqlite(backend.pool_for_test().clone());
-    Bench { backend, plain, clock, tag: BackendTag::Sqlite, file, leftover }
+    Bench { backend, plain, clock, tag: BackendTag::Sqlite, file, asked: None, leftover }
 }
 
 pub(crate) async fn postgres() -> Bench {
-    let (options, pool, schema) = postgres_schema().await;
+    postgres_with(postgres_url(), |options| options).await
+}
+
+/// A fresh, migrated schema, reached through `url` with further options.
+pub(crate) async fn postgres_with(
+    url: String,
+    with: impl FnOnce(PostgresOptions) -> PostgresOptions,
+) -> Bench {
+    let schema = SchemaName::new(&format!("ff_test_{}", Uuid::new_v4().simple())).unwrap();
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&postgres_url())
+        .await
+        .unwrap_or_else(|error| {
+            panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}")
+        });
+    migrate(&pool, &MigrateOptions::default().schema(schema.clone())).await.unwrap();
     let clock = TestClock::new();
-    let backend = PostgresBackend::open(options.clock(clock.teller())).await.unwrap();
+    let options = PostgresOptions::new(url).schema(schema.clone()).clock(clock.teller());
+    let backend = PostgresBackend::open(with(options)).await.unwrap();
     let plain = PlainSql::Postgres(backend.pool().clone());
     let leftover = Leftover::Schema(pool, schema);
-    Bench { backend, plain, clock, tag: BackendTag::Postgres, file: None, leftover }
+    Bench { backend, plain, clock, tag: BackendTag::Postgres, file: None, asked: None, leftover }
 }
 
-/// A fresh, migrated schema, how to open it, and a pool to drop it with.
-pub(crate) async fn postgres_schema() -> (PostgresOptions, PgPool, SchemaName) {
-    let url = postgres_url();
-    let name = format!("ff_test_{}", Uuid::new_v4().simple());
-    let schema = SchemaName::new(&name).unwrap();
-    let pool =
-        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap_or_else(
-            |error| panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}"),
-        );
-    migrate(&pool, &MigrateOptions::default().schema(schema.clone())).await.unwrap();
-    (PostgresOptions::new(url).schema(schema.clone()), pool, schema)
-}
-
-pub(crate) async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
+async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
     let sql = format!("DROP SCHEMA \"{}\" CASCADE", schema.as_str());
     pool.execute(AssertSqlSafe(sql)).await.unwrap();
     pool.close().await;

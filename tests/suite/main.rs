@@ -8,3 +8,5 @@ mod backends;
 mod bench;
 mod conformance;
 mod plain;
+mod round_trips;
+mod shapes;

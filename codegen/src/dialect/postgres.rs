@@ -96,6 +96,10 @@ impl Dialect for Postgres {
         operator(object, "||", object_of.into())
     }
 
+    fn among(&self, text: Expr, list: Expr) -> Expr {
+        text.eq(Func::cust("any").arg(list))
+    }
+
     fn covered(&self, list: Expr, by: Expr) -> Expr {
         operator(list, "<@", by)
     }

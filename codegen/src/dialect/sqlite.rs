@@ -9,7 +9,7 @@ use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
 
-/// SQLite 3.40 and later.
+/// SQLite 3.42 and later.
 #[derive(Clone, Copy, Debug)]
 pub struct Sqlite;
 
@@ -71,6 +71,12 @@ impl Dialect for Sqlite {
         let inner = Func::cust("json").arg(members);
         let patch = Func::cust("json_object").arg(constant(member)).arg(inner);
         Func::cust("json_patch").arg(object).arg(patch).into()
+    }
+
+    fn among(&self, text: Expr, list: Expr) -> Expr {
+        let mut listed = Query::select();
+        listed.column("value").from_function(Func::cust("json_each").arg(list), "listed");
+        text.in_subquery(listed)
     }
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {

@@ -173,6 +173,7 @@ impl Display for Predicate {
             Predicate::NoneOf(column, names) => {
                 write!(f, "{} not in ({})", column.name, names.join(", "))
             }
+            Predicate::Among(column, expr) => write!(f, "{} among {expr}", column.name),
             Predicate::Null(column) => write!(f, "{} is null", column.name),
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),

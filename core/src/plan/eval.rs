@@ -97,6 +97,15 @@ impl Predicate {
                 .is_some_and(|ordering| compare.accepts(ordering)),
             Predicate::OneOf(column, names) => is_one(column, names),
             Predicate::NoneOf(column, names) => !stored(column).is_null() && !is_one(column, names),
+            Predicate::Among(column, expr) => {
+                if let (Value::Text(text), Value::TextList(list)) =
+                    (stored(column), expr.evaluate(held))
+                {
+                    list.contains(text)
+                } else {
+                    false
+                }
+            }
             Predicate::Null(column) => stored(column).is_null(),
             Predicate::NotNull(column) => !stored(column).is_null(),
             Predicate::Covered(column, expr) => {

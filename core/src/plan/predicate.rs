@@ -23,6 +23,8 @@ pub enum Predicate {
     OneOf(ColumnRef, Vec<Name>),
     /// The column holds a value, and none of these constants.
     NoneOf(ColumnRef, Vec<Name>),
+    /// The column holds one of the texts of a bound list.
+    Among(ColumnRef, Expr),
     /// The column is NULL.
     Null(ColumnRef),
     /// The column is not NULL.
@@ -86,6 +88,7 @@ impl Predicate {
             | Predicate::Compare(..)
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
+            | Predicate::Among(..)
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::Covered(..)

@@ -182,7 +182,9 @@ impl Predicate {
             Predicate::All(parts) | Predicate::Any(parts) => {
                 parts.iter_mut().for_each(|part| part.each_expr(visit));
             }
-            Predicate::Compare(_, _, expr) | Predicate::Covered(_, expr) => visit_expr(expr, visit),
+            Predicate::Compare(_, _, expr)
+            | Predicate::Among(_, expr)
+            | Predicate::Covered(_, expr) => visit_expr(expr, visit),
             Predicate::After(pairs) => {
                 pairs.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
             }

@@ -113,7 +113,7 @@ pub fn matching(query: &ExecutionQuery) -> Result<Listing<ExecutionQueryPage>, E
         predicate = predicate.and(exec_core::lane_id.equals(lane.as_str().to_owned()));
     }
     if let Some(state) = query.public_state {
-        predicate = predicate.and(exec_core::public_state.is(state));
+        predicate = predicate.and(exec_core::public_state.is_chosen(state));
     }
     if let Some(namespace) = &query.namespace {
         input::text("namespace", namespace.as_str())?;
