@@ -6,7 +6,7 @@ mod create;
 mod delay;
 mod expire;
 mod fail;
-mod fence;
+pub(crate) mod fence;
 mod finish;
 mod handles;
 mod input;

@@ -1,0 +1,197 @@
+//! What an operation costs on Postgres: how often it asks the server and waits. Counted on the wire,
+//! by a proxy that reads the client's messages; statements are prepared beforehand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ff_core::backend::{CapabilitySet, FailureClass, FailureReason, Handle};
+use ff_core::types::{LaneId, TimestampMs};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::backends::{self, Bench, postgres_url};
+use crate::bench::{id, id_in, lane, opened, worker};
+use crate::conformance::fence::{complete_args, fail_args, renew_args};
+
+/// Stands between client and server and counts how often the client asks for an answer.
+struct Proxy {
+    url: String,
+    asked: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    async fn start() -> Self {
+        let url = postgres_url();
+        let (scheme, rest) = url.split_once("://").expect("FF_PG_TEST_URL is a URL");
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, server) = match authority.rsplit_once('@') {
+            Some((user, server)) => (format!("{user}@"), server),
+            None => (String::new(), authority),
+        };
+        let server =
+            if server.contains(':') { server.to_owned() } else { format!("{server}:5432") };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                let (mut from_server, to_server) = server.into_split();
+                let (from_client, mut to_client) = client.into_split();
+                tokio::spawn(
+                    async move { tokio::io::copy(&mut from_server, &mut to_client).await },
+                );
+                tokio::spawn(forward(from_client, to_server, Arc::clone(&counter)));
+            }
+        });
+        // What is encrypted cannot be counted.
+        let separator = if path.contains('?') { '&' } else { '?' };
+        Self {
+            url: format!("{scheme}://{user}127.0.0.1:{port}/{path}{separator}sslmode=disable"),
+            asked,
+        }
+    }
+
+    /// How often the client asked while `work` ran.
+    async fn count<T>(&self, work: impl Future<Output = T>) -> u64 {
+        let before = self.asked.load(Ordering::SeqCst);
+        work.await;
+        self.asked.load(Ordering::SeqCst) - before
+    }
+}
+
+/// Forwards message by message: a start-up message, which has no type, then typed ones. `Sync` and
+/// `Query` are what the client waits for. A `Sync` that follows nothing is the pool's own question
+/// whether a connection still lives, asked when it is given back: no caller waits for that.
+async fn forward(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    asked: Arc<AtomicU64>,
+) -> std::io::Result<()> {
+    let (mut started, mut something) = (false, false);
+    loop {
+        let mut message = Vec::new();
+        if started {
+            let kind = client.read_u8().await?;
+            message.push(kind);
+            let ends = matches!(kind, b'S' | b'Q');
+            if ends && (something || kind == b'Q') {
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+            something = !ends;
+        }
+        let length = client.read_u32().await?;
+        message.extend(length.to_be_bytes());
+        let body = message.len();
+        message.resize(body + usize::try_from(length).unwrap() - 4, 0);
+        client.read_exact(&mut message[body..]).await?;
+        server.write_all(&message).await?;
+        started = true;
+    }
+}
+
+/// A database behind a proxy, with one connection: everything is prepared where it is measured.
+async fn bench() -> (Proxy, Bench) {
+    let proxy = Proxy::start().await;
+    let url = proxy.url.clone();
+    let bench = backends::postgres_with(url, |options| options.max_connections(1)).await;
+    (proxy, bench)
+}
+
+/// What `operation` costs on a freshly leased execution, once it is warm.
+async fn cost<F: Future<Output = ()>>(
+    operation: impl Fn(Arc<Bench>, Handle) -> F + Send + 'static,
+) -> u64 {
+    let (proxy, bench) = bench().await;
+    let measured = Arc::new(AtomicU64::new(0));
+    let bench = Arc::new(bench);
+    for _ in 0..3 {
+        let (_, handle) = bench.leased().await;
+        let cost = proxy.count(operation(Arc::clone(&bench), handle)).await;
+        measured.store(cost, Ordering::SeqCst);
+    }
+    Arc::into_inner(bench).unwrap().tear_down().await;
+    measured.load(Ordering::SeqCst)
+}
+
+macro_rules! costs {
+    ($($name:ident: $expected:expr, |$bench:ident, $handle:ident| $work:expr;)+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let cost = cost(|$bench, $handle| async move { $work.await.unwrap(); }).await;
+            assert_eq!(cost, $expected, "round trips");
+        }
+    )+};
+}
+
+costs! {
+    creating_costs_one: 1, |bench, _handle| {
+        let mut args = bench.args(&id());
+        args.lane_id = LaneId::new("another");
+        bench.backend.create_execution(args)
+    };
+    a_repeated_creation_costs_one: 1, |bench, handle| {
+        bench.backend.create_execution(bench.args(&opened(&handle).execution_id))
+    };
+    renewing_costs_one: 1, |bench, handle| bench.backend.renew(&handle);
+    progress_costs_one: 1, |bench, handle| bench.backend.progress(&handle, Some(7), None);
+    completing_costs_one: 1, |bench, handle| bench.backend.complete(&handle, Some(vec![1]));
+    delaying_costs_one: 1, |bench, handle| bench.backend.delay(&handle, TimestampMs(i64::MAX));
+    failing_for_good_costs_one: 1, |bench, handle| {
+        bench.backend.fail(&handle, FailureReason::new("x"), FailureClass::Permanent)
+    };
+    failing_with_a_retry_costs_two: 2, |bench, handle| {
+        bench.backend.fail(&handle, FailureReason::new("x"), FailureClass::Transient)
+    };
+    cancelling_costs_two: 2, |bench, handle| bench.backend.cancel(&handle, "x");
+    completing_by_fence_costs_one: 1, |bench, handle| {
+        bench.backend.complete_execution(complete_args(&bench, &handle))
+    };
+    renewing_by_fence_costs_one: 1, |bench, handle| bench.backend.renew_lease(renew_args(&handle));
+    failing_by_fence_costs_one: 1, |bench, handle| {
+        bench.backend.fail_execution(fail_args(&handle, ""))
+    };
+    describing_costs_one: 1, |bench, handle| async {
+        bench.backend.describe_execution(&opened(&handle).execution_id).await
+    };
+    finding_no_work_costs_one: 1, |bench, _handle| async {
+        assert!(bench.try_claim().await.is_none());
+        Ok::<(), ()>(())
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claiming_costs_one_however_many_are_claimed() {
+    let (proxy, bench) = bench().await;
+    let none = CapabilitySet::default();
+    for (round, limit) in [1, 1, 1, 16, 16, 16].into_iter().enumerate() {
+        let batch = (0..limit).map(|number| bench.args(&id_in(number))).collect();
+        for result in bench.backend.create_executions(batch).await {
+            result.unwrap();
+        }
+        let limit = u32::from(limit);
+        let cost = proxy
+            .count(async {
+                let lane = lane();
+                let claim = bench.backend.claim_many(&lane, &none, worker("w"), limit);
+                assert_eq!(claim.await.unwrap().len(), usize::try_from(limit).unwrap());
+            })
+            .await;
+        assert!(round % 3 < 2 || cost == 1, "{cost} round trips for {limit}");
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_together_shares_a_round_trip() {
+    let (proxy, bench) = bench().await;
+    let mut cost = 0;
+    for _ in 0..3 {
+        let batch = (0..200).map(|number| bench.args(&id_in(number))).collect();
+        cost = proxy.count(bench.backend.create_executions(batch)).await;
+    }
+    assert!(cost <= 20, "{cost} round trips for 200 submissions");
+    bench.tear_down().await;
+}
