@@ -8,5 +8,6 @@ mod backends;
 mod bench;
 mod conformance;
 mod plain;
+mod plans;
 mod round_trips;
 mod shapes;
