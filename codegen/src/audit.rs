@@ -15,7 +15,7 @@ use crate::statement::RenderError;
 /// # Errors
 /// [`RenderError::Audit`] naming the plan and the rule: an update or delete that does not name its
 /// rows by a leading part of the primary key; a guard without the full key; a name that is not held;
-/// a table written twice for one row; a picked order that is not total.
+/// a result of a table that is not written; a table written twice for one row; a picked order that is not total.
 pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     let broken = |rule: String| Err(RenderError::Audit { plan: plan.name.to_string(), rule });
     for guard in &plan.guards {
@@ -63,6 +63,13 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             unknown = Some(row.clone());
         }
     });
+    for item in &plan.returns {
+        match item {
+            Return::Held(row, _) if !names.contains(&row) => unknown = Some(row.clone()),
+            Return::Held(..) => {}
+            Return::Written(column) => drop(writer_of(plan, *column)?),
+        }
+    }
     match unknown {
         Some(row) => broken(format!("{row} is read but not held")),
         None => Ok(()),

@@ -119,6 +119,13 @@ fn only_held_rows_are_read() {
 }
 
 #[test]
+fn only_written_tables_are_reported() {
+    let mut plan = held("p");
+    plan.returns = vec![Return::Written(attempt::lease_epoch.column())];
+    check(&plan, "ff_attempt.lease_epoch is returned but not written");
+}
+
+#[test]
 fn a_picked_order_is_total() {
     let mut plan = Plan::new("p");
     plan.selection = Some(selection(vec![exec_core::priority.column()]));
@@ -277,10 +284,10 @@ fn placeholders_are_the_numbers_from_one_and_each_is_used() {
 #[test]
 fn claimers_skip_what_others_claim_where_the_database_has_locks() {
     let fused = fused(&Postgres, &claim(3).shape()).unwrap().sql;
-    assert_eq!(fused.matches("FOR UPDATE").count(), 1, "{fused}");
-    assert!(fused.contains("FOR UPDATE SKIP LOCKED"), "{fused}");
+    assert_eq!(fused.matches("FOR NO KEY UPDATE").count(), 1, "{fused}");
+    assert!(fused.contains("FOR NO KEY UPDATE SKIP LOCKED"), "{fused}");
     let script = statements(&Postgres, &claim(3)).remove(0).0;
-    assert!(script.ends_with("FOR UPDATE SKIP LOCKED"), "{script}");
+    assert!(script.ends_with("FOR NO KEY UPDATE SKIP LOCKED"), "{script}");
     assert!(script.contains("LIMIT $"), "{script}");
 }
 
@@ -316,12 +323,14 @@ fn a_constant_with_a_quote_stays_one_constant() {
     let word = "it's; DROP TABLE ff_exec_core --";
     let holds = Predicate::OneOf(exec_core::lifecycle_phase.column(), vec![word.into()]);
     let plan = Plan::new("p").guard(CORE, exec_core::REF, key().core(), holds);
-    for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
-        let sql = statements(dialect, &plan).remove(0).0;
-        assert!(sql.contains("'it''s; DROP TABLE ff_exec_core --'"), "{sql}");
-    }
-    let sql = fused(&Postgres, &plan.shape()).unwrap().sql;
-    assert!(sql.contains("'it''s; DROP TABLE ff_exec_core --'"), "{sql}");
+    // Postgres has its own form for texts that hold a quote or a backslash.
+    let escaped = r"= E'it\'s; DROP TABLE ff_exec_core --'";
+    let script = statements(&Postgres, &plan).remove(0).0;
+    assert!(script.contains(escaped), "{script}");
+    let fused = fused(&Postgres, &plan.shape()).unwrap().sql;
+    assert!(fused.contains(escaped), "{fused}");
+    let sqlite = statements(&Sqlite, &plan).remove(0).0;
+    assert!(sqlite.contains("= 'it''s; DROP TABLE ff_exec_core --'"), "{sqlite}");
 }
 
 #[test]
