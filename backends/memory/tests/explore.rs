@@ -140,7 +140,9 @@ impl World {
         let of = |worker: usize| handles[worker].clone().ok_or(EngineError::Unavailable { op: "" });
         let reason = || FailureReason::new("r");
         match step {
-            Step::Tick => drop(self.clock.fetch_add(TICK, Ordering::Relaxed)),
+            Step::Tick => {
+                self.clock.fetch_add(TICK, Ordering::Relaxed);
+            }
             Step::Claim(worker) => {
                 let claimed =
                     backend.claim(&lane(), &CapabilitySet::default(), terms(worker)).await?;
@@ -149,43 +151,42 @@ impl World {
                 }
                 return Ok(claimed);
             }
-            Step::Renew(worker) => drop(backend.renew(&of(worker)?).await?),
+            Step::Renew(worker) => backend.renew(&of(worker)?).await.map(drop)?,
             Step::Progress(worker) => backend.progress(&of(worker)?, Some(5), None).await?,
             Step::Complete(worker) => backend.complete(&of(worker)?, None).await?,
             Step::CompleteTyped(worker) => {
                 let payload = payload(&of(worker)?);
                 let args = self.completion(Some(&payload), payload.attempt_index.0);
-                drop(backend.complete_execution(args).await?);
+                backend.complete_execution(args).await.map(drop)?;
             }
             Step::FailTransient(worker) => {
-                drop(backend.fail(&of(worker)?, reason(), FailureClass::Transient).await?);
+                backend.fail(&of(worker)?, reason(), FailureClass::Transient).await.map(drop)?;
             }
             Step::FailPermanent(worker) => {
-                drop(backend.fail(&of(worker)?, reason(), FailureClass::Permanent).await?);
+                backend.fail(&of(worker)?, reason(), FailureClass::Permanent).await.map(drop)?;
             }
             Step::FailTyped(worker) => {
                 let payload = payload(&of(worker)?);
-                drop(
-                    backend
-                        .fail_execution(failure(Some(&payload), payload.attempt_index.0))
-                        .await?,
-                );
+                backend
+                    .fail_execution(failure(Some(&payload), payload.attempt_index.0))
+                    .await
+                    .map(drop)?;
             }
             Step::Delay(worker) => backend.delay(&of(worker)?, delay_until).await?,
             Step::Cancel(worker) => backend.cancel(&of(worker)?, "r").await?,
             Step::CompleteOverriding => {
                 let args = self.completion(None, self.current_attempt());
-                drop(backend.complete_execution(args).await?);
+                backend.complete_execution(args).await.map(drop)?;
             }
             Step::FailOverriding => {
-                drop(backend.fail_execution(failure(None, self.current_attempt())).await?);
+                backend.fail_execution(failure(None, self.current_attempt())).await.map(drop)?;
             }
             Step::CancelByOperator => {
-                drop(backend.cancel_execution(self.cancellation(None)).await?)
+                backend.cancel_execution(self.cancellation(None)).await.map(drop)?;
             }
             Step::CancelByHolder(worker) => {
                 let args = self.cancellation(Some(&payload(&of(worker)?)));
-                drop(backend.cancel_execution(args).await?);
+                backend.cancel_execution(args).await.map(drop)?;
             }
             Step::Tag => backend.set_execution_tag(&id(), "a.b", "c").await?,
             Step::Promote => {
@@ -373,7 +374,7 @@ fn check_rows(core: &Rows, attempts: &[Rows], history: &[Step]) {
     let outcome = match phase(core) {
         LifecyclePhase::Cancelled => TerminalOutcome::Cancelled,
         LifecyclePhase::Terminal => {
-            outcome.map_or(TerminalOutcome::None, |it| it.terminal_outcome())
+            outcome.map_or(TerminalOutcome::None, AttemptOutcome::terminal_outcome)
         }
         LifecyclePhase::Submitted
         | LifecyclePhase::Runnable
