@@ -1,6 +1,6 @@
 //! The command line: arguments in, an exit code out.
 //!
-//! One file per command. A command talks to the engine and to [`output`]; it knows no rule and no
+//! One file per command. A command talks to the engine and to `output`; it knows no rule and no
 //! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage.
 
 mod cancel;
@@ -154,8 +154,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
     {
         let text = error.to_string();
-        let text = text.trim().trim_start_matches("error: ");
-        Failure::usage(text.replace('\n', " ")).report(true);
+        // After the first blank line come hints for people.
+        let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::usage(text).report(true);
         return ExitCode::from(2);
     }
     // Nothing can be done about a closed terminal.

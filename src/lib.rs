@@ -63,11 +63,12 @@
 )]
 
 #[cfg(feature = "memory")]
+#[allow(clippy::indexing_slicing, reason = "a scene knows what it has just made")]
 pub mod catalogue;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod open;
+mod open;
 pub mod scanner;
 pub mod worker;
 
@@ -96,6 +97,6 @@ pub use ff_core::types::{
     CancelSource, ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
 };
 
-pub use open::{OpenError, OpenOptions, open};
+pub use open::{OpenError, OpenOptions, Scheme, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
 pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerReport};

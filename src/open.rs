@@ -201,7 +201,7 @@ pub enum OpenError {
     },
     /// SQLite refused, or the URL names no file.
     #[cfg(feature = "sqlite")]
-    #[error("{source}")]
+    #[error("{}", cause(source))]
     Sqlite {
         /// What it said.
         source: ff_backend_sqlite::SqliteError,
@@ -219,6 +219,13 @@ pub enum OpenError {
         /// What it said.
         source: EngineError,
     },
+}
+
+/// What is behind a classified error: opening ends with either class.
+#[cfg(feature = "sqlite")]
+fn cause(error: &ff_backend_sqlite::SqliteError) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! `ff demo`: executions outlive the worker that ran them.
 
+mod progress;
 pub(super) mod task;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::ls::pages;
 use super::output::{Output, table, word};
 use super::show::print_timeline;
 use crate::open::OpenOptions;
+use progress::Progress;
 use workers::{CONCURRENCY, LEASE_TTL, WorkerProcess};
 
 /// What is submitted.
@@ -235,54 +236,6 @@ impl Demo {
 
     fn tell(&self, text: impl AsRef<str>) -> Result<(), Failure> {
         if self.output.is_json() { Ok(()) } else { Ok(self.output.line(text)?) }
-    }
-}
-
-/// One line that is written over and over on a terminal, and now and then elsewhere.
-struct Progress {
-    silent: bool,
-    terminal: bool,
-    last: Option<Instant>,
-    text: String,
-}
-
-impl Progress {
-    fn new(output: Output) -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        Self { silent: output.is_json(), terminal, last: None, text: String::new() }
-    }
-
-    fn show(&mut self, states: &BTreeMap<String, usize>, total: usize) -> std::io::Result<()> {
-        let count = |state| states.get(state).copied().unwrap_or(0);
-        self.text = format!(
-            "   {:>3} of {total} completed, {} active, {} waiting, {} delayed",
-            count("completed"),
-            count("active"),
-            count("waiting"),
-            count("delayed")
-        );
-        let due = self.last.is_none_or(|last| Duration::from_millis(500) <= last.elapsed());
-        if self.silent || !(self.terminal || due) {
-            return Ok(());
-        }
-        self.last = Some(Instant::now());
-        let mut stdout = std::io::stdout().lock();
-        if self.terminal {
-            write!(stdout, "\r\x1b[2K{}", self.text)?;
-            stdout.flush()
-        } else {
-            writeln!(stdout, "{}", self.text)
-        }
-    }
-
-    /// Leaves the last state standing.
-    fn end(&mut self) -> std::io::Result<()> {
-        if self.silent {
-            return Ok(());
-        }
-        let mut stdout = std::io::stdout().lock();
-        let start = if self.terminal { "\r\x1b[2K" } else { "" };
-        writeln!(stdout, "{start}{}", self.text)
     }
 }
 

@@ -8,6 +8,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::ids;
@@ -22,7 +23,7 @@ pub(super) struct Defaults {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Line {
     kind: String,
     payload: Box<RawValue>,
@@ -48,7 +49,7 @@ pub(super) fn parse(
     defaults: &Defaults,
     now: TimestampMs,
 ) -> Result<CreateExecutionArgs, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_str(line).map_err(|error| wrong_json(&error))?;
     let lane_id = match line.lane {
         Some(name) => LaneId::try_new(name).map_err(|error| format!("lane: {error}"))?,
         None => defaults.lane.clone(),
@@ -81,6 +82,21 @@ pub(super) fn parse(
         execution_deadline_at: None,
         now,
     })
+}
+
+/// What is wrong, and in which column: that it is in line 1 of the line helps nobody.
+fn wrong_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let reason = text.strip_suffix(&place).unwrap_or(&text);
+    let column = match error.column() {
+        0 => String::new(),
+        column => format!(" at column {column}"),
+    };
+    match error.classify() {
+        Category::Syntax | Category::Eof => format!("not JSON: {reason}{column}"),
+        Category::Data | Category::Io => format!("{reason}{column}"),
+    }
 }
 
 /// A JSON text as the text that it is; anything else as it was written, without the blanks between
@@ -209,7 +225,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (line, reason) in [
-            ("", "EOF"),
+            ("", "not JSON: EOF while parsing a value"),
+            ("{nope}", "not JSON: key must be a string at column 2"),
             ("[]", "invalid"),
             (r#"{"payload":1}"#, "missing field `kind`"),
             (r#"{"kind":"k"}"#, "missing field `payload`"),

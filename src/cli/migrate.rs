@@ -77,7 +77,7 @@ async fn in_sqlite(global: &Global, _: &Arguments) -> Result<Report, Failure> {
 
 #[cfg(feature = "postgres")]
 async fn in_postgres(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
-    use ff_backend_postgres::{PgPool, migrate as postgres};
+    use ff_backend_postgres::{PostgresBackend, PostgresOptions, migrate as postgres};
     let wrong = |error: postgres::MigrateError| Failure::usage(error.to_string());
     let mut options = postgres::MigrateOptions::new();
     if arguments.dry_run {
@@ -89,10 +89,10 @@ async fn in_postgres(global: &Global, arguments: &Arguments) -> Result<Report, F
     if let Some(partitions) = arguments.partitions {
         options = options.partitions(partitions).map_err(wrong)?;
     }
-    let pool = PgPool::connect(&global.db).await;
-    let pool = pool.map_err(|error| Failure::new(format!("connecting to Postgres: {error}")))?;
-    let report = postgres::migrate(&pool, &options).await;
-    pool.close().await;
+    let backend = PostgresBackend::open(PostgresOptions::new(&global.db)).await;
+    let backend = backend.map_err(|error| Failure::engine("opening the database", &error))?;
+    let report = postgres::migrate(backend.pool(), &options).await;
+    backend.pool().close().await;
     let postgres::MigrateReport { applied, already, sql } =
         report.map_err(|error| Failure::new(error.to_string()))?;
     Ok(Report { applied, already, sql })

@@ -61,9 +61,10 @@ pub(super) fn time(at: TimestampMs) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03}")
 }
 
-/// The Gregorian date so many days after 1970-01-01: eras of 400 years that begin in March.
+/// The Gregorian date so many days after 1970-01-01, up to the year 9999: eras of 400 years that
+/// begin in March.
 fn civil(days: u64) -> Option<(u64, u64, u64)> {
-    let days = days.checked_add(719_468).filter(|days| *days < 3_652_425)?;
+    let days = days.checked_add(719_468).filter(|days| *days < 3_652_365)?;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -206,7 +206,8 @@ fn understand(
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
     let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-    if text.trim().is_empty() {
+    let text = text.trim();
+    if text.is_empty() {
         return Ok(None);
     }
     line::parse(text, defaults, TimestampMs::now()).map(Some)

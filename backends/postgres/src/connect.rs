@@ -9,8 +9,8 @@ use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendConnection};
 use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::clock::Given;
 use crate::error::PostgresError;
@@ -163,13 +163,19 @@ impl PostgresOptions {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
 
-    /// Opens a pool and its first connection.
+    /// Opens a pool, after one connection has shown that it will find the database.
     ///
     /// # Errors
     /// `Transport` when the URL cannot be read or the database not be reached.
     pub(crate) async fn open_pool(&self) -> Result<PgPool, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        self.pool_options().connect_with(self.parse().map_err(failed)?).await.map_err(failed)
+        let connect = self.parse().map_err(failed)?;
+        // A pool goes on trying until its time is up, and then cannot say what was wrong.
+        let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
+        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        // The pool makes its own connections, however this one ends.
+        let _ = first.close().await;
+        Ok(self.pool_options().connect_lazy_with(connect))
     }
 
     fn pool_options(&self) -> PgPoolOptions {
