@@ -6,8 +6,11 @@
 
 mod backends;
 mod bench;
+mod cli;
 mod conformance;
 mod plain;
 mod plans;
+mod process;
 mod round_trips;
 mod shapes;
+mod tidy;

@@ -1,0 +1,226 @@
+//! The real binary on real files: what it prints, how it exits, and that bad input is told, not
+//! panicked about.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+
+const ONE: &str = "11111111-1111-4111-8111-111111111111";
+const TWO: &str = "22222222-2222-4222-8222-222222222222";
+
+/// A directory with a database, and the binary run in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, lines: &[&str]) {
+        std::fs::write(self.0.path().join(name), lines.join("\n")).unwrap();
+    }
+
+    fn ff(&self, arguments: &[&str]) -> Told {
+        ff(self.0.path(), arguments)
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    fn out(&self, arguments: &[&str]) -> String {
+        let told = self.ff(arguments);
+        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
+        assert_eq!(told.err, "", "{arguments:?}");
+        told.out
+    }
+
+    fn json(&self, arguments: &[&str]) -> Json {
+        let arguments = [&["--json"], arguments].concat();
+        serde_json::from_str(&self.out(&arguments)).unwrap()
+    }
+
+    /// Two executions, submitted.
+    fn with_two() -> Self {
+        let place = Self::new();
+        let line = |id: &str, payload: &str| {
+            json!({ "kind": "echo", "payload": payload, "id": id }).to_string()
+        };
+        place.write("in.jsonl", &[&line(ONE, "one"), &line(TWO, "two")]);
+        place.out(&["submit", "in.jsonl"]);
+        place
+    }
+}
+
+#[derive(Debug)]
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// The binary, without what the environment would tell it.
+pub(crate) fn binary(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    command.current_dir(directory).stdin(Stdio::null());
+    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command.env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn ff(directory: &Path, arguments: &[&str]) -> Told {
+    let Output { status, stdout, stderr } = binary(directory).args(arguments).output().unwrap();
+    let told = Told {
+        code: status.code().expect("not killed"),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    };
+    assert!(!told.err.contains("panicked"), "{told:?}");
+    told
+}
+
+#[test]
+fn bad_lines_are_named_and_good_ones_are_submitted() {
+    let place = Place::new();
+    place.write(
+        "in.jsonl",
+        &[
+            &json!({ "kind": "echo", "payload": "one", "id": ONE }).to_string(),
+            "not json",
+            &json!({ "kind": 5 }).to_string(),
+            "",
+            &json!({ "kind": "echo", "payload": "", "lane": "bad\tlane" }).to_string(),
+            &json!({ "kind": "echo", "payload": "two", "id": TWO }).to_string(),
+        ],
+    );
+    let told = place.ff(&["submit", "in.jsonl"]);
+    assert_eq!(told.code, 2);
+    assert_eq!(told.out, "5 executions: 2 created, 0 duplicate, 3 failed\n");
+    let errors: Vec<&str> = told.err.lines().collect();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    for (error, line) in errors.iter().zip([2, 3, 5]) {
+        let expected = format!("error: in.jsonl, line {line}: ");
+        assert!(error.starts_with(&expected) && expected.len() < error.len(), "{error}");
+    }
+}
+
+#[test]
+fn submitting_again_changes_nothing() {
+    let place = Place::with_two();
+    let again = place.out(&["submit", "in.jsonl"]);
+    assert_eq!(again, "2 executions: 0 created, 2 duplicate, 0 failed\n");
+    assert_eq!(
+        place.json(&["submit", "in.jsonl"]),
+        json!({ "created": 0, "duplicate": 2, "failed": 0 })
+    );
+    let ids = place.out(&["submit", "--ids", "in.jsonl"]);
+    assert!(ids.lines().eq([format!("{{fp:86}}:{ONE}"), format!("{{fp:86}}:{TWO}")]), "{ids}");
+    assert_eq!(place.json(&["ls"])["executions"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn work_is_done_once_and_its_result_is_kept() {
+    let place = Place::with_two();
+    let worked = place.json(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!((&worked["claimed"], &worked["completed"]), (&json!(2), &json!(2)));
+    assert_eq!(place.out(&["result", ONE]), "one");
+    assert_eq!(place.out(&["result", TWO]), "two");
+    let again = place.json(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!(again["claimed"], json!(0));
+    let listed = place.json(&["ls"]);
+    for execution in listed["executions"].as_array().unwrap() {
+        assert_eq!(execution["public_state"], "completed");
+        assert_eq!(execution["total_attempt_count"], 1);
+    }
+}
+
+#[test]
+fn a_failing_command_is_told() {
+    let place = Place::new();
+    let policy = json!({ "retry_policy": { "max_retries": 0 } });
+    let line = json!({ "kind": "x", "payload": "", "id": ONE, "policy": policy });
+    place.write("in.jsonl", &[&line.to_string()]);
+    place.out(&["submit", "in.jsonl"]);
+    place.ff(&["work", "--until-empty", "--", "sh", "-c", "echo why >&2; exit 3"]);
+    let shown = place.json(&["show", ONE]);
+    assert_eq!(shown["attempts"][0]["outcome"], "failed", "{shown}");
+    let listed = place.json(&["ls"]);
+    assert_eq!(listed["executions"][0]["public_state"], "failed");
+}
+
+#[test]
+fn everything_is_shown_for_people_and_for_programs() {
+    let place = Place::with_two();
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    let table = place.out(&["ls"]);
+    assert!(table.contains(ONE) && table.contains("completed"), "{table}");
+    let shown = place.out(&["show", ONE]);
+    for expected in [ONE, "completed", "echo", "lease acquired", "success"] {
+        assert!(shown.contains(expected), "{shown}");
+    }
+    let shown = place.json(&["show", ONE]);
+    let events: Vec<&str> =
+        shown["events"].as_array().unwrap().iter().map(|e| e["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["acquired", "revoked", "success"]);
+    let migrated = place.json(&["migrate"]);
+    assert_eq!(migrated["applied"], json!([]));
+    assert!(place.out(&["migrate"]).contains("up to date"));
+    assert!(place.out(&["sql"]).lines().any(|line| line == "claim"));
+    let claim = place.out(&["sql", "claim"]);
+    for expected in ["plan claim", "SKIP LOCKED", "ff_lease_event"] {
+        assert!(claim.contains(expected), "{claim}");
+    }
+    place.json(&["sql", "claim"]);
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let place = Place::with_two();
+    let unknown = "33333333-3333-4333-8333-333333333333";
+    for (arguments, code) in [
+        (vec!["show", "nonsense"], 2),
+        (vec!["show", unknown], 1),
+        (vec!["result", unknown], 1),
+        (vec!["cancel", unknown], 1),
+        (vec!["submit", "missing.jsonl"], 1),
+        (vec!["submit", "."], 1),
+        (vec!["--db", "nope://x", "ls"], 1),
+        (vec!["--db", "", "ls"], 1),
+        (vec!["--db", "sqlite:missing/dir/x.db", "ls"], 1),
+        (vec!["--db", "sqlite:in.jsonl", "ls"], 1),
+        (vec!["--db", "postgres://nobody:secret@127.0.0.1:1/none", "ls"], 1),
+        (vec!["sql", "no_such_operation"], 2),
+        (vec!["--no-migrate", "--db", "sqlite:fresh.db", "ls"], 1),
+    ] {
+        let told = place.ff(&arguments);
+        let lines: Vec<&str> = told.err.lines().collect();
+        assert_eq!(lines.len(), 1, "{arguments:?}: {told:?}");
+        assert!(lines[0].starts_with("error: "), "{arguments:?}: {told:?}");
+        assert!(!told.err.contains("secret"), "{told:?}");
+        assert_eq!(told.code, code, "{arguments:?}: {told:?}");
+        let told = place.ff(&[&["--json"], arguments.as_slice()].concat());
+        let error: Json = serde_json::from_str(told.err.trim_end()).unwrap();
+        assert!(error["error"].is_string(), "{arguments:?}: {told:?}");
+    }
+    assert_eq!(place.ff(&["frobnicate"]).code, 2);
+    assert_eq!(place.ff(&["work"]).code, 2);
+    assert_eq!(place.ff(&["--help"]).code, 0);
+}
+
+#[test]
+fn an_execution_can_be_cancelled() {
+    let place = Place::with_two();
+    place.out(&["cancel", ONE]);
+    let worked = place.json(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!(worked["claimed"], json!(1));
+    assert_eq!(place.json(&["show", ONE])["attempts"][0]["outcome"], "cancelled");
+}
+
+#[test]
+fn the_demo_needs_nothing_and_leaves_nothing() {
+    let place = Place::new();
+    let told = place.ff(&["demo"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let left: Vec<_> = std::fs::read_dir(place.0.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -1,0 +1,152 @@
+//! House rules that a program can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ff_core::schema::TABLES;
+
+/// Files that may be longer than [`LONGEST`], and why.
+const LONG: [(&str, &str); 13] = [
+    ("codegen/src/fused.rs", "one statement form, described part by part"),
+    ("core/src/backend.rs", "what workers and backends exchange, in the reference's one module"),
+    ("core/src/contracts/budget.rs", "arguments and answers of one family of operations"),
+    ("core/src/contracts/condition.rs", "arguments and answers of one family of operations"),
+    ("core/src/contracts/creation.rs", "arguments and answers of one family of operations"),
+    ("core/src/contracts/flow.rs", "arguments and answers of one family of operations"),
+    ("core/src/contracts/snapshot.rs", "arguments and answers of one family of operations"),
+    ("core/src/contracts/suspension.rs", "arguments and answers of one family of operations"),
+    ("core/src/engine_backend.rs", "one trait, every operation"),
+    ("core/src/engine_error.rs", "every refusal, one sentence each"),
+    ("core/src/policy.rs", "every policy and its JSON form"),
+    ("core/src/state.rs", "every closed set of states"),
+    ("core/src/types.rs", "every id"),
+];
+
+const LONGEST: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `directory` with one of these extensions, without what is generated or fetched.
+fn files(directory: &str, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                if !["target", ".git"].contains(&name.as_str()) {
+                    open.push(path);
+                }
+            } else if path.extension().is_some_and(|own| extensions.iter().any(|e| own == *e)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{directory} has no files");
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/")
+}
+
+/// The lines that are code, with their numbers.
+fn code(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let is_comment = |line: &str| line.trim_start().starts_with("//");
+    let numbered = (1..).zip(text.lines().map(str::to_owned));
+    numbered.filter(|(_, line)| !is_comment(line)).collect()
+}
+
+#[test]
+fn backends_name_no_table() {
+    for path in ["backends/postgres/src", "backends/sqlite/src"].map(|d| files(d, &["rs"])).concat()
+    {
+        for (number, line) in code(&path) {
+            for table in TABLES {
+                let named = line.contains(&format!("{}\"", table.name))
+                    || line.contains(&format!("{} ", table.name));
+                assert!(!named, "{}:{number} names {}: {line}", relative(&path), table.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_one_place_per_backend_runs_text() {
+    for backend in ["backends/postgres/src", "backends/sqlite/src"] {
+        let (mut statements, mut migrations) = (0, 0);
+        for path in files(backend, &["rs"]) {
+            let text: String = code(&path).into_iter().map(|(_, line)| line).collect();
+            let uses = text.matches("AssertSqlSafe(").count();
+            if path.ends_with("migrate.rs") { migrations += uses } else { statements += uses }
+        }
+        assert!(statements <= 1, "{backend}: {statements} places run rendered statements");
+        assert!(migrations <= 1, "{backend}: {migrations} places run migrations");
+    }
+}
+
+#[test]
+fn the_core_has_no_clock_and_no_chance() {
+    for path in files("core/src", &["rs"]) {
+        if path.ends_with("generate.rs") {
+            continue;
+        }
+        for (number, line) in code(&path) {
+            for impure in
+                ["SystemTime::", "Instant::", "std::fs", "std::net", "std::env", "new_v4("]
+            {
+                let test_only = line.contains("env!(");
+                assert!(
+                    test_only || !line.contains(impure),
+                    "{}:{number} uses {impure}: {line}",
+                    relative(&path)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn files_hold_one_topic() {
+    for path in files(".", &["rs"]) {
+        let name = relative(&path);
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        let allowed = LONG.iter().any(|(long, _)| *long == name) || name.contains("tests/");
+        assert!(allowed || lines <= LONGEST, "{name} has {lines} lines: look for its second topic");
+    }
+    for (name, _) in LONG {
+        let lines = fs::read_to_string(root().join(name)).unwrap().lines().count();
+        assert!(LONGEST < lines, "{name} is short enough now: take it off the list");
+    }
+}
+
+#[test]
+fn links_between_documents_resolve() {
+    for path in files(".", &["md"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let resolved = path.parent().unwrap().join(target);
+            assert!(resolved.exists(), "{} links to {link}, which is not there", relative(&path));
+        }
+    }
+}
+
+#[test]
+fn nothing_names_a_place_outside_the_repository() {
+    let outside = [["..", "shared"].join("/"), ["", "work", ""].join("/")];
+    for path in files(".", &["rs", "md", "toml", "sql", "snap"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for place in &outside {
+            assert!(!text.contains(place), "{} names {place}", relative(&path));
+        }
+    }
+}
