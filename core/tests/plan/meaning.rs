@@ -87,6 +87,16 @@ fn membership_counts_every_spelling_and_never_null() {
 }
 
 #[test]
+fn a_chosen_member_is_bound_with_every_spelling() {
+    let phase = exec_core::lifecycle_phase;
+    let chosen = phase.is_chosen(LifecyclePhase::Runnable);
+    for (word, expected) in [("runnable", true), ("blocked", true), ("active", false)] {
+        check(&chosen, vec![(phase.column(), text(word))], expected);
+    }
+    check(&chosen, vec![(phase.column(), Value::Null)], false);
+}
+
+#[test]
 fn all_of_nothing_holds_and_any_of_nothing_does_not() {
     check(&Predicate::Always, vec![], true);
     check(&Predicate::All(vec![]), vec![], true);

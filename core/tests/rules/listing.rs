@@ -82,7 +82,7 @@ fn executions_that_match() {
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
-        where lane_id = "main" and public_state in (active, running) and raw_fields->namespace = "acme" and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
+        where lane_id = "main" and public_state among ["active", "running"] and raw_fields->namespace = "acme" and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
         order partition_key, execution_id
         limit 4
     "#);
