@@ -6,6 +6,7 @@
 //! still hold, and a refused plan means: read again, decide again.
 
 mod backend;
+mod memo;
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::partition::PartitionConfig;
 use crate::plan::{Plan, Query};
 use crate::types::TimestampMs;
 use crate::value::Value;
+
+pub use memo::{Memo, RetryFacts};
 
 /// How often a refused plan is decided anew before the caller is told to try later.
 pub const MAX_REFUSALS: u32 = 16;
@@ -90,6 +93,9 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Where its fresh ids and jitter come from.
     fn source(&self) -> Box<dyn Source>;
+
+    /// What it remembers of the claims it handed out.
+    fn memo(&self) -> &Memo;
 
     /// Answers the queries, in their order.
     ///

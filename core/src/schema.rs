@@ -171,6 +171,12 @@ impl<T: Storable> Col<T> {
         Predicate::Compare(Path::column(self.column()), compare, value.into_expr())
     }
 
+    /// The text found at `keys` inside this column, which holds JSON; NULL when absent.
+    #[must_use]
+    pub fn text_at(self, keys: &[&'static str]) -> Path {
+        Path { column: self.column(), keys: keys.iter().map(|key| (*key).into()).collect() }
+    }
+
     /// `column IS NULL`.
     #[must_use]
     pub fn is_null(self) -> Predicate {
@@ -235,12 +241,6 @@ impl Col<serde_json::Value> {
     #[must_use]
     pub fn text_of(self, row: &'static str, keys: &[&'static str]) -> Expr {
         Expr::Held(row.into(), self.text_at(keys))
-    }
-
-    /// The text found at `keys` inside this column.
-    #[must_use]
-    pub fn text_at(self, keys: &[&'static str]) -> Path {
-        Path { column: self.column(), keys: keys.iter().map(|key| (*key).into()).collect() }
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::engine::{Commit, Executor, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -48,6 +48,10 @@ impl<E> Recorder<E> {
 impl<E: Executor> Executor for Recorder<E> {
     fn identity(&self) -> Identity {
         self.inner.identity()
+    }
+
+    fn memo(&self) -> &Memo {
+        self.inner.memo()
     }
 
     fn partitions(&self) -> PartitionConfig {

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::ctx::{Seeded, Source};
-use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::engine::{Commit, Executor, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -37,6 +37,7 @@ pub struct MemoryBackend {
     source: Mutex<Seeded>,
     clock: Clock,
     partitions: PartitionConfig,
+    memo: Memo,
 }
 
 /// What a database held at one moment.
@@ -69,6 +70,7 @@ impl MemoryBackend {
             source: Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1)),
             clock: Box::new(TimestampMs::now),
             partitions: PartitionConfig::default(),
+            memo: Memo::default(),
         }
     }
 
@@ -166,6 +168,10 @@ impl MemoryBackend {
 impl Executor for MemoryBackend {
     fn identity(&self) -> Identity {
         Identity { tag: BackendTag::Memory, family: "memory" }
+    }
+
+    fn memo(&self) -> &Memo {
+        &self.memo
     }
 
     fn partitions(&self) -> PartitionConfig {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::engine::{Commit, Executor, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -33,6 +33,7 @@ pub struct PostgresBackend {
     clock: Clock,
     reader: Arc<Reader>,
     committer: Committer,
+    memo: Memo,
 }
 
 impl PostgresBackend {
@@ -98,6 +99,7 @@ impl PostgresBackend {
             clock: Clock::new(options.clock.clone()),
             reader: Arc::new(Reader::new(pool.clone(), protocol, options.max_connections)),
             committer: Committer::new(pool.clone(), protocol, limits),
+            memo: Memo::default(),
             protocol,
             options,
             pool,
@@ -153,6 +155,10 @@ impl fmt::Debug for PostgresBackend {
 impl Executor for PostgresBackend {
     fn identity(&self) -> Identity {
         Identity { tag: BackendTag::Postgres, family: "postgres" }
+    }
+
+    fn memo(&self) -> &Memo {
+        &self.memo
     }
 
     fn partitions(&self) -> PartitionConfig {

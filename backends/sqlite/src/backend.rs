@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity};
+use ff_core::engine::{Commit, Executor, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -32,6 +32,7 @@ pub struct SqliteBackend {
     connections: Arc<Connections>,
     clock: Clock,
     partitions: PartitionConfig,
+    memo: Memo,
     beside: OnceLock<SqlitePool>,
 }
 
@@ -82,6 +83,7 @@ impl SqliteBackend {
             connections,
             clock: options.clock,
             partitions: options.partitions,
+            memo: Memo::default(),
             beside: OnceLock::new(),
         }))
     }
@@ -104,6 +106,10 @@ impl SqliteBackend {
 impl Executor for SqliteBackend {
     fn identity(&self) -> Identity {
         Identity { tag: BackendTag::Sqlite, family: "sqlite" }
+    }
+
+    fn memo(&self) -> &Memo {
+        &self.memo
     }
 
     fn partitions(&self) -> PartitionConfig {

@@ -390,7 +390,7 @@ async fn a_lookup_answers_each_row_and_names_a_corrupt_one() {
     let read = |index: usize| rows[index].as_ref().expect("present");
     assert_eq!(read(0).read(lane::registered_at_ms).expect("an integer"), 5);
     assert!(rows[1].is_none());
-    assert_eq!(read(2).read(hmac::secret).expect("bytes"), [1, 2]);
+    assert_eq!(read(2).read(hmac::secret).expect("bytes").0, [1, 2]);
     assert!(read(2).read(hmac::active).expect("a flag"));
     let spoil = "UPDATE ff_lane_registry SET registered_at_ms = 'soon'";
     sqlx::query(spoil).execute(outside).await.expect("an update");

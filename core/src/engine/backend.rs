@@ -23,7 +23,7 @@ use crate::contracts::{
 use crate::engine_backend::{EngineBackend, ExpirePhase, ReconcileCounts, Scan, validate_tag_key};
 use crate::engine_error::EngineError;
 use crate::partition::{Partition, PartitionKey};
-use crate::rules::claim::Claim;
+use crate::rules::claim::{Claim, Claimed};
 use crate::rules::create::Create;
 use crate::rules::delay::{Delay, Promote};
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
@@ -93,9 +93,10 @@ impl<E: Executor> EngineBackend for E {
         reason: FailureReason,
         classification: FailureClass,
     ) -> Result<FailOutcome, EngineError> {
-        let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        let payload = handle::open(self.identity().tag, handle)?;
         input::text("reason.message", &reason.message)?;
-        let retry = RetryRule::ByClass(classification);
+        let fence = Fence::of_handle(&payload)?;
+        let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
         Ok(match run(self, &Fail { fence, reason: reason.message, retry }).await? {
             Failed::RetryScheduled { delay_until, .. } => {
                 FailOutcome::RetryScheduled { delay_until }
@@ -168,7 +169,15 @@ impl<E: Executor> EngineBackend for E {
         policy: ClaimPolicy,
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
-        run(self, &Claim::new(self.identity().tag, lane, capabilities, policy, limit)?).await
+        let claim = Claim::new(self.identity().tag, lane, capabilities, policy, limit)?;
+        let claimed = run(self, &claim).await?;
+        let handles = claimed.into_iter().map(|Claimed { handle, lease_id, retry }| {
+            if let Some(facts) = retry {
+                self.memo().keep(lease_id, facts);
+            }
+            handle
+        });
+        Ok(handles.collect())
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

@@ -8,12 +8,13 @@ use uuid::Uuid;
 use crate::EngineError;
 use crate::backend::{BackendTag, CapabilitySet, ClaimPolicy, Handle, HandleKind};
 use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
+use crate::engine::{RetryFacts, Step, Then, Transition};
 use crate::facts::Facts;
 use crate::handle_codec::HandlePayload;
 use crate::plan::{
     Expr, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection, Settle,
 };
+use crate::policy::RetryPolicy;
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
@@ -140,6 +141,8 @@ impl Claim {
             Return::Written(attempt::lease_epoch.column()),
             Return::Written(attempt::lease_id.column()),
             Return::Written(attempt::attempt_id.column()),
+            Return::Held(CORE.into(), exec_core::policy.text_at(&["retry_policy"])),
+            Return::Held(CORE.into(), exec_core::raw_fields.text_at(&["retry_count"])),
         ];
         plan
     }
@@ -154,9 +157,9 @@ struct NewLease {
 
 impl Transition for Claim {
     /// Best first; fewer than asked for when there is no more work.
-    type Outcome = Vec<Handle>;
+    type Outcome = Vec<Claimed>;
 
-    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Handle>>, EngineError> {
+    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Claimed>>, EngineError> {
         let mut leases = Vec::new();
         for _ in 0..self.limit {
             leases.push(NewLease { lease_id: ctx.uuid(), attempt_id: ctx.uuid() });
@@ -164,14 +167,26 @@ impl Transition for Claim {
         let plan = self.plan(ctx.now, &leases);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            rows.iter().map(|row| claim.handle(row)).collect::<Result<Vec<_>, _>>()
+            rows.iter().map(|row| claim.claimed(row)).collect::<Result<Vec<_>, _>>()
         };
         Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
     }
 }
 
+/// One claimed execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// What its worker shows from now on.
+    pub handle: Handle,
+    /// The lease it holds.
+    pub lease_id: Uuid,
+    /// What a failure will need; `None` when the stored policy or count cannot be read, so that the
+    /// failure reads them itself and says what is wrong.
+    pub retry: Option<RetryFacts>,
+}
+
 impl Claim {
-    fn handle(&self, row: &[Value]) -> Result<Handle, EngineError> {
+    fn claimed(&self, row: &[Value]) -> Result<Claimed, EngineError> {
         let returned = Returned(row);
         let key = ExecutionKey {
             partition: returned.read(0, exec_core::partition_key)?,
@@ -191,8 +206,29 @@ impl Claim {
             self.lane.clone(),
             WorkerInstanceId::new(self.policy.worker_instance_id.as_str()),
         );
-        Ok(handle::mint(self.tag, HandleKind::Fresh, &payload))
+        let handle = handle::mint(self.tag, HandleKind::Fresh, &payload);
+        Ok(Claimed { handle, lease_id, retry: retry_facts(row.get(6), row.get(7)) })
     }
+}
+
+fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFacts> {
+    let text = |value: Option<&Value>| match value {
+        Some(Value::Text(text)) => Some(text.clone()),
+        Some(
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Bytes(_)
+            | Value::Uuid(_)
+            | Value::Json(_)
+            | Value::TextList(_),
+        )
+        | None => None,
+    };
+    let policy = text(policy).map(|text| serde_json::from_str::<RetryPolicy>(&text)).transpose();
+    let retries = text(count).map(|text| text.parse()).transpose();
+    Some(RetryFacts { policy: policy.ok()?, retries: retries.ok()?.unwrap_or(0) })
 }
 
 struct Returned<'a>(&'a [Value]);

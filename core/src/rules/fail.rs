@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::EngineError;
 use crate::backend::FailureClass;
 use crate::ctx::Ctx;
+use crate::engine::RetryFacts;
 use crate::engine_error::ValidationKind;
 use crate::facts::Row;
 use crate::plan::{OnConflict, Plan};
@@ -39,8 +40,9 @@ pub enum Failed {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryRule {
     /// The execution's own: transient failures are retried by its retry policy, or the default one;
-    /// others end it.
-    ByClass(FailureClass),
+    /// others end it. What the claim told about both is expected to hold still; without it they are
+    /// read.
+    ByClass(FailureClass, Option<RetryFacts>),
     /// The caller's; none means no retry.
     Given(Option<RetryPolicy>),
 }
@@ -70,9 +72,10 @@ impl Fail {
 
     fn is_final(&self) -> bool {
         match &self.retry {
-            RetryRule::ByClass(FailureClass::Transient | FailureClass::InfraCrash) => false,
+            RetryRule::ByClass(FailureClass::Transient | FailureClass::InfraCrash, _) => false,
             RetryRule::ByClass(
                 FailureClass::Permanent | FailureClass::Timeout | FailureClass::Cancelled,
+                _,
             ) => true,
             RetryRule::Given(policy) => policy.is_none(),
         }
@@ -90,9 +93,10 @@ impl Guarded for Fail {
         Ok(self.fence.premises(at, OpenLease::Live))
     }
 
-    /// A failure that no policy can turn into a retry needs nothing from the rows.
+    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one whose
+    /// claim is remembered.
     fn predicted(&self) -> bool {
-        self.is_final()
+        self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }
 
     fn effects(
@@ -105,13 +109,19 @@ impl Guarded for Fail {
         let core = known.row(CORE);
         let current = core.map(|core| core.read(exec_core::attempt_index)).transpose()?;
         let attempt_index = current.unwrap_or(self.fence.attempt_index);
-        let policy = match (&self.retry, core) {
-            _ if self.is_final() => None,
-            (RetryRule::Given(policy), _) => policy.clone(),
-            (RetryRule::ByClass(_), Some(core)) => Some(retry_policy(core)?.unwrap_or_default()),
-            (RetryRule::ByClass(_), None) => None,
+        let (policy, retries) = match (&self.retry, core) {
+            _ if self.is_final() => (None, 0),
+            (RetryRule::Given(policy), core) => {
+                (policy.clone(), core.map(retry_count).transpose()?.unwrap_or(0))
+            }
+            (RetryRule::ByClass(..), Some(core)) => {
+                (Some(retry_policy(core)?.unwrap_or_default()), retry_count(core)?)
+            }
+            (RetryRule::ByClass(_, expected), None) => {
+                let RetryFacts { policy, retries } = expected.clone().unwrap_or_default();
+                (Some(policy.unwrap_or_default()), retries)
+            }
         };
-        let retries = core.map(retry_count).transpose()?.unwrap_or(0);
         let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
             let plan = ended(plan, &self.reason, End::FAILED, at);
             let lease = outbox::held_lease();
@@ -119,7 +129,7 @@ impl Guarded for Fail {
             return Ok((plan, Failed::TerminalFailed));
         };
         let outcome = match self.retry {
-            RetryRule::ByClass(_) => AttemptOutcome::Retry,
+            RetryRule::ByClass(..) => AttemptOutcome::Retry,
             RetryRule::Given(_) => AttemptOutcome::Failed,
         };
         let retry = Retry { attempt_index, outcome, retries, delay_ms };

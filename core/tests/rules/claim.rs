@@ -87,7 +87,7 @@ fn a_claim_picks_leases_and_announces() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         if present: refuse
-      return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id
+      return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id, core.policy->retry_policy, core.raw_fields->retry_count
     "#);
 }
 
@@ -163,12 +163,12 @@ fn a_claim_answers_with_handles_of_what_it_leased() {
         Value::Uuid(ATTEMPT_ID),
     ]])
     .unwrap();
-    let payload = handle::open(BackendTag::Memory, &handles[0]).unwrap();
+    let payload = handle::open(BackendTag::Memory, &handles[0].handle).unwrap();
     assert_eq!((handles.len(), payload.execution_id), (1, id()));
     assert_eq!((payload.attempt_index.0, payload.lease_epoch.0), (2, 8));
     assert_eq!((payload.lease_id.0, payload.attempt_id.0), (LEASE_ID, ATTEMPT_ID));
     assert_eq!((payload.lease_ttl_ms, payload.worker_instance_id.as_str()), (500, "w2"));
-    let foreign = handle::open(BackendTag::Sqlite, &handles[0]).unwrap_err();
+    let foreign = handle::open(BackendTag::Sqlite, &handles[0].handle).unwrap_err();
     assert_snapshot!(foreign, @r"validation: HandleFromOtherBackend: expected=Sqlite actual=Memory");
 }
 

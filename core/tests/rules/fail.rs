@@ -16,7 +16,7 @@ fn by_class(class: FailureClass) -> Fail {
     Fail {
         fence: fence(Style::Handle),
         reason: "printer on fire".into(),
-        retry: RetryRule::ByClass(class),
+        retry: RetryRule::ByClass(class, None),
     }
 }
 
@@ -324,4 +324,41 @@ fn a_stored_row_that_changes_under_the_decision_is_decided_anew() {
     let moved = core_row().raw(exec_core::version.column(), Value::Int(10));
     let plan = decide(&by_class(FailureClass::Transient), &stored(&moved)).to_string();
     assert!(plan.contains("version = 10"), "{plan}");
+}
+
+#[test]
+fn a_remembered_claim_saves_the_reading() {
+    use ff_core::ctx::{Ctx, Seeded};
+    use ff_core::engine::{RetryFacts, Step, Transition};
+    use ff_core::facts::Facts;
+    use ff_core::policy::{BackoffStrategy, RetryPolicy};
+    let policy = |max_retries| RetryPolicy {
+        max_retries,
+        backoff: BackoffStrategy::Fixed { delay_ms: 500 },
+        retryable_categories: Vec::new(),
+    };
+    let remembered = |max_retries, retries| Fail {
+        retry: RetryRule::ByClass(
+            FailureClass::Transient,
+            Some(RetryFacts { policy: Some(policy(max_retries)), retries }),
+        ),
+        ..by_class(FailureClass::Transient)
+    };
+    let mut seeded = Seeded::new(1);
+    let mut first_step = |fail: &Fail, facts: &Facts| {
+        let step = fail.step(facts, &mut Ctx::new(TimestampMs(NOW), &mut seeded)).unwrap();
+        match step {
+            Step::Commit(plan, _) => plan.to_string(),
+            Step::Read(_) => "reads".to_owned(),
+            Step::Answer(outcome) => format!("{outcome:?}"),
+        }
+    };
+    let retried = first_step(&remembered(3, 1), &Facts::default());
+    assert!(retried.contains("attempt_state := pending_retry_attempt"), "{retried}");
+    assert!(retried.contains(r#""retry_count":"2""#), "{retried}");
+    let ended = first_step(&remembered(1, 1), &Facts::default());
+    assert!(ended.contains("public_state := failed"), "{ended}");
+    // Forgotten, or refused once: the rows are read.
+    assert_eq!(first_step(&by_class(FailureClass::Transient), &Facts::default()), "reads");
+    assert_eq!(first_step(&remembered(3, 1), &Facts::after_refusals(1)), "reads");
 }

@@ -62,8 +62,8 @@ fn every_fenced_operation_refuses_in_the_same_order() {
     let fail = |retry: RetryRule| {
         move |style| Fail { fence: fence(style), reason: "r".into(), retry: retry.clone() }
     };
-    check(fail(RetryRule::ByClass(FailureClass::Transient)));
-    check(fail(RetryRule::ByClass(FailureClass::Permanent)));
+    check(fail(RetryRule::ByClass(FailureClass::Transient, None)));
+    check(fail(RetryRule::ByClass(FailureClass::Permanent, None)));
     check(fail(RetryRule::Given(None)));
     check(fail(RetryRule::Given(Some(ff_core::policy::RetryPolicy::default()))));
 }
