@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -53,8 +52,6 @@ pub(crate) struct Bench {
     pub(crate) plain: PlainSql,
     pub(crate) clock: TestClock,
     pub(crate) tag: BackendTag,
-    /// The file, where there is one.
-    pub(crate) file: Option<PathBuf>,
     /// What the engine asked, where the backend is the interpreter.
     asked: Option<Recorder<MemoryBackend>>,
     leftover: Leftover,
@@ -114,24 +111,23 @@ pub(crate) async fn memory() -> Bench {
         backend: Arc::new(recorder.clone()),
         clock,
         tag: BackendTag::Memory,
-        file: None,
         asked: Some(recorder),
         leftover: Leftover::Nothing,
     }
 }
 
 pub(crate) async fn sqlite_memory() -> Bench {
-    sqlite(":memory:".into(), None, Leftover::Nothing).await
+    sqlite(":memory:".into(), Leftover::Nothing).await
 }
 
 pub(crate) async fn sqlite_file() -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flow.db");
     let location = path.to_str().unwrap().to_owned();
-    sqlite(location, Some(path), Leftover::Directory(directory)).await
+    sqlite(location, Leftover::Directory(directory)).await
 }
 
-async fn sqlite(location: String, file: Option<PathBuf>, leftover: Leftover) -> Bench {
+async fn sqlite(location: String, leftover: Leftover) -> Bench {
     let clock = TestClock::new();
     // Nothing here pulls the plug; power loss has tests of its own.
     let options = SqliteOptions::new(location)
@@ -139,7 +135,7 @@ async fn sqlite(location: String, file: Option<PathBuf>, leftover: Leftover) -> 
         .clock(Arc::new(clock.teller()));
     let backend = SqliteBackend::open(options).await.unwrap();
     let plain = PlainSql::Sqlite(backend.pool_for_test().clone());
-    Bench { backend, plain, clock, tag: BackendTag::Sqlite, file, asked: None, leftover }
+    Bench { backend, plain, clock, tag: BackendTag::Sqlite, asked: None, leftover }
 }
 
 pub(crate) async fn postgres() -> Bench {
@@ -165,7 +161,7 @@ pub(crate) async fn postgres_with(
     let backend = PostgresBackend::open(with(options)).await.unwrap();
     let plain = PlainSql::Postgres(backend.pool().clone());
     let leftover = Leftover::Schema(pool, schema);
-    Bench { backend, plain, clock, tag: BackendTag::Postgres, file: None, asked: None, leftover }
+    Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
 async fn drop_schema(pool: &PgPool, schema: &SchemaName) {

@@ -12,6 +12,7 @@ mod handles;
 mod input;
 mod lease;
 mod listing;
+mod operator;
 mod reads;
 mod scan;
 mod tags;

@@ -67,9 +67,7 @@ impl PlainSql {
         }
     }
 
-    /// Changes one column of the rows of one execution.
-    ///
-    /// The memory backend has no update of its own: cases insert what they need.
+    /// Every row of a table, whole, in primary key order.
     pub(crate) async fn rows(&self, name: &str) -> Vec<Cells> {
         let described = described(name);
         match self {

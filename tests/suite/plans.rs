@@ -73,11 +73,11 @@ async fn fill(bench: &Bench) {
     }
     bench
         .plain
-        .execute(&format!(
-            "INSERT INTO ff_attempt (partition_key, execution_id, attempt_index, lease_epoch, outcome) \
-             SELECT partition_key, execution_id, 0, 1, 'success' FROM ff_exec_core \
-             WHERE lifecycle_phase = 'terminal'"
-        ))
+        .execute(
+            "INSERT INTO ff_attempt (partition_key, execution_id, attempt_index, lease_epoch, \
+             outcome) SELECT partition_key, execution_id, 0, 1, 'success' FROM ff_exec_core \
+             WHERE lifecycle_phase = 'terminal'",
+        )
         .await;
 }
 

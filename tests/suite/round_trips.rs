@@ -142,7 +142,7 @@ costs! {
     failing_for_good_costs_one: 1, |bench, handle| {
         bench.backend.fail(&handle, FailureReason::new("x"), FailureClass::Permanent)
     };
-    failing_with_a_retry_costs_two: 2, |bench, handle| {
+    failing_with_a_retry_costs_one: 1, |bench, handle| {
         bench.backend.fail(&handle, FailureReason::new("x"), FailureClass::Transient)
     };
     cancelling_costs_two: 2, |bench, handle| bench.backend.cancel(&handle, "x");

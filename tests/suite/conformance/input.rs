@@ -62,7 +62,7 @@ conformance! {
             let query = ExecutionQuery::new(10).with_namespace(Namespace::new(text));
             let page = bench.backend.list_executions_by(query).await.unwrap();
             let found: Vec<_> = page.executions.into_iter().map(|row| row.execution_id).collect();
-            assert_eq!(found, [id.clone()], "{text:?}");
+            assert_eq!(found, std::slice::from_ref(&id), "{text:?}");
 
             let handle = bench
                 .backend
