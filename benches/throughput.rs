@@ -13,9 +13,7 @@ use ff_core::backend::{CapabilitySet, ClaimPolicy};
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::PartitionConfig;
-use ff_core::types::{
-    ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
-};
+use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
 use futures_util::future::join_all;
 
 type Backend = Arc<dyn EngineBackend>;
@@ -129,10 +127,14 @@ async fn measure(name: &str, backend: Backend, seconds: u64) {
     let taken = submit(&backend, &lane, backlog).await;
     let rate = |count: f64| format!("{count:>10.0} /s");
     println!("{name:<10} submit in batches      {}", rate(backlog as f64 / taken.as_secs_f64()));
-    println!("{name:<10} claim+complete, 1 at a time x16 {}",
-        rate(pairs(&backend, &lane, 16, seconds).await));
-    println!("{name:<10} claim 100 + complete, x4        {}",
-        rate(batches(&backend, &lane, 4, seconds).await));
+    println!(
+        "{name:<10} claim+complete, 1 at a time x16 {}",
+        rate(pairs(&backend, &lane, 16, seconds).await)
+    );
+    println!(
+        "{name:<10} claim 100 + complete, x4        {}",
+        rate(batches(&backend, &lane, 4, seconds).await)
+    );
     let nothing = LaneId::new("empty");
     let none = CapabilitySet::new(Vec::<String>::new());
     let (p50, p99) = latency(500, async || {

@@ -20,7 +20,7 @@ fn statements(dialect: &dyn Dialect, asked: &Asked) -> Result<Vec<String>, Rende
             CommitStrategy::Script => {
                 let script = ff_codegen::script(dialect, &plan.shape())?;
                 let steps = script.once.into_iter().chain(script.each);
-                Ok(steps.map(|step| sql_of(step)).collect())
+                Ok(steps.map(sql_of).collect())
             }
         },
     }
@@ -68,6 +68,19 @@ fn every_operation_is_reviewed() {
         settings.set_omit_expression(true);
         settings.bind(|| insta::assert_snapshot!(operation, page));
     }
+}
+
+#[test]
+fn no_snapshot_outlives_its_operation() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shapes");
+    let files = std::fs::read_dir(folder).expect("the snapshots are here");
+    let mut names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .collect();
+    names.sort_unstable();
+    let operations: Vec<String> =
+        by_operation().keys().map(|name| format!("{name}.snap")).collect();
+    assert_eq!(names, operations);
 }
 
 #[test]

@@ -10,11 +10,13 @@ use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery,
     ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
 };
+use ff_core::engine::{Executor, run};
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, PartitionKey};
 use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
+use ff_core::rules::claim::Claim;
 use ff_core::state::PublicState;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId,
@@ -152,6 +154,19 @@ impl Scene {
         Some((id, handle))
     }
 
+    /// The same, claimed as another process would: nothing here remembers it.
+    fn held_elsewhere(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
+        let submitted = self.submitted + 1;
+        self.submit(|args| {
+            args.policy = Some(policy);
+            args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
+        });
+        let tag = self.backend.identity().tag;
+        let claim = Claim::new(tag, &lane(), &capabilities(), worker(), 1).ok()?;
+        let claimed = now(run(&self.backend, &claim))?.ok()?;
+        claimed.into_iter().next().map(|claimed| claimed.handle)
+    }
+
     fn submissions(&mut self) {
         let args = self.args();
         let again = args.clone();
@@ -225,9 +240,17 @@ impl Scene {
         self.sample("fail", "tried again at once", async |b| {
             b.fail(&handle, reason(), FailureClass::Transient).await
         });
-        let policy = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
-        let policy = ExecutionPolicy { retry_policy: Some(policy), ..ExecutionPolicy::default() };
-        let Some((_, handle)) = self.held(Some(policy)) else { return };
+        for (case, policy) in [
+            ("claimed elsewhere, tried again later", retried(500)),
+            ("claimed elsewhere, tried again at once", retried(0)),
+            ("claimed elsewhere, retries used up", never_retried()),
+        ] {
+            let Some(handle) = self.held_elsewhere(policy) else { return };
+            self.sample("fail", case, async |b| {
+                b.fail(&handle, reason(), FailureClass::Transient).await
+            });
+        }
+        let Some((_, handle)) = self.held(Some(never_retried())) else { return };
         self.sample("fail", "retries used up", async |b| {
             b.fail(&handle, reason(), FailureClass::Transient).await
         });
@@ -282,8 +305,12 @@ impl Scene {
         self.sample("fail_execution", "tried again at once", async |b| {
             b.fail_execution(at_once).await
         });
+        let Some((execution_id, handle)) = self.held(None) else { return };
+        let used_up = failure(execution_id, fence_of(&handle), CancelSource::LeaseHolder, NEVER);
+        self.sample("fail_execution", "retries used up", async |b| b.fail_execution(used_up).await);
         for (case, policy) in [
             ("operator override, for good", ""),
+            ("operator override, retries used up", NEVER),
             ("operator override, tried again", LATER),
             ("operator override, tried again at once", AT_ONCE),
         ] {
@@ -431,6 +458,7 @@ impl Scene {
 }
 
 const LATER: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
+const NEVER: &str = r#"{"max_retries":0}"#;
 const AT_ONCE: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":0}}"#;
 
 fn fence_of(handle: &Handle) -> Option<LeaseFence> {
@@ -440,6 +468,11 @@ fn fence_of(handle: &Handle) -> Option<LeaseFence> {
         lease_epoch: held.lease_epoch,
         attempt_id: held.attempt_id,
     })
+}
+
+fn never_retried() -> ExecutionPolicy {
+    let retry = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
+    ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
 fn retried(delay_ms: u64) -> ExecutionPolicy {

@@ -34,7 +34,7 @@ use crate::rules::key::ExecutionKey;
 use crate::rules::lease::{Progress, Renew};
 use crate::rules::listing::{self, Timeline};
 use crate::rules::operator::CancelExecution;
-use crate::rules::scan::Due;
+use crate::rules::scan::{Due, Overdue};
 use crate::rules::tags::SetTag;
 use crate::rules::{handle, input, read};
 use crate::state::PublicState;
@@ -366,22 +366,20 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-        let due = run(self, &Due { scan, limit }).await?;
         let mut counts = ReconcileCounts::default();
-        let attempts =
-            due.into_iter().map(|key| async move { (key, resolve(self, scan, key).await) });
-        for (key, result) in join_all(attempts).await {
-            match result {
-                Ok(true) => counts.processed += 1,
-                Ok(false) => {}
-                Err(error) => {
-                    counts.errors += 1;
-                    let execution = key.id();
-                    tracing::warn!(scan = scan.as_str(), %execution, %error, "row left for later");
-                }
+        let mut after = None;
+        loop {
+            let due = run(self, &Due { scan, limit, after }).await?;
+            let page = resolve_all(self, scan, &due).await;
+            counts.processed += page.processed;
+            counts.errors += page.errors;
+            // Rows that fail stay due. A whole page of them must not hide what comes after it.
+            let full = u32::try_from(due.len()) == Ok(limit);
+            if page.processed != 0 || page.errors == 0 || !full {
+                return Ok(counts);
             }
+            after = due.last().copied();
         }
-        Ok(counts)
     }
 
     async fn server_time_ms(&self) -> Result<u64, EngineError> {
@@ -412,6 +410,24 @@ impl<E: Executor> EngineBackend for E {
     async fn shutdown_prepare(&self, grace: Duration) -> Result<(), EngineError> {
         self.drain(grace).await
     }
+}
+
+/// Looks again at each row that a scan found; one that fails is left for later and stops no other.
+async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
+    let mut counts = ReconcileCounts::default();
+    let looks = due.iter().map(|row| resolve(executor, scan, row.key));
+    for (row, result) in due.iter().zip(join_all(looks).await) {
+        match result {
+            Ok(true) => counts.processed += 1,
+            Ok(false) => {}
+            Err(error) => {
+                counts.errors += 1;
+                let execution = row.key.id();
+                tracing::warn!(scan = scan.as_str(), %execution, %error, "row left for later");
+            }
+        }
+    }
+    counts
 }
 
 /// Looks again at one row that a scan found.

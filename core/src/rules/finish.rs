@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
+use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Held, OnConflict, Plan, Predicate, Query, Settle};
 use crate::rules::fence::{self, Fence, OpenLease};
@@ -16,7 +17,8 @@ use crate::rules::status::{Status, lease_ended};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
-    AttemptOutcome, CompletionKind, LeaseEventType, LifecyclePhase, PublicState, TerminalOutcome,
+    AttemptOutcome, CompletionKind, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
+    TerminalOutcome,
 };
 use crate::types::{ExecutionId, TimestampMs};
 
@@ -186,6 +188,9 @@ impl Transition for Cancel {
         if core.read(exec_core::lifecycle_phase)?.is_terminal() {
             already_ended("cancel", &self.execution_id, core)?;
             return Ok(Step::Answer(()));
+        }
+        if core.read(exec_core::ownership_state)? == OwnershipState::LeaseRevoked {
+            return Err(EngineError::State(StateKind::LeaseRevoked));
         }
         let claimed = known.row(ATTEMPT).is_some();
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;

@@ -276,8 +276,7 @@ pub fn expired_leases(
 }
 
 /// Owned leases of active executions that lapsed by `as_of`.
-#[must_use]
-pub fn lapsed_leases(as_of: TimestampMs) -> Predicate {
+fn lapsed_leases(as_of: TimestampMs) -> Predicate {
     attempt::lease_expires_at_ms
         .is_present()
         .and(attempt::lease_expires_at_ms.at_most(Some(as_of.0)))
@@ -299,8 +298,7 @@ pub fn core_of_current_attempt() -> Join {
 }
 
 /// Earliest expiry first.
-#[must_use]
-pub fn by_expiry() -> Vec<(ColumnRef, Direction)> {
+fn by_expiry() -> Vec<(ColumnRef, Direction)> {
     vec![
         (attempt::lease_expires_at_ms.column(), Ascending),
         (attempt::execution_id.column(), Ascending),

@@ -1,16 +1,19 @@
 //! Which rows are due: what the scanners look for, a bounded batch at a time, the longest overdue
 //! first.
 
+use uuid::Uuid;
+
 use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::engine_backend::Scan;
 use crate::facts::{Facts, Row};
-use crate::plan::{Expr, List, Query};
+use crate::plan::{Expr, List, Predicate, Query};
 use crate::rules::key::ExecutionKey;
-use crate::rules::listing::{by_expiry, core_of_current_attempt, lapsed_leases};
+use crate::rules::listing::core_of_current_attempt;
+use crate::schema::Col;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, timed};
+use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
 use crate::state::LifecyclePhase;
 use crate::types::TimestampMs;
 
@@ -21,86 +24,120 @@ pub struct Due {
     pub scan: Scan,
     /// At most how many.
     pub limit: u32,
+    /// Only those after this one: past rows that could not be dealt with.
+    pub after: Option<Overdue>,
+}
+
+/// An execution that is due, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// Which.
+    pub key: ExecutionKey,
+    /// When it became due, Unix ms; nothing where no time was stored.
+    pub since: Option<i64>,
 }
 
 impl Transition for Due {
-    type Outcome = Vec<ExecutionKey>;
+    type Outcome = Vec<Overdue>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
             return Ok(Step::Read(vec![Query::List(self.list(ctx.now))]));
         };
-        let read = match self.scan {
-            Scan::LeaseExpiry | Scan::AttemptTimeout => key_of_attempt,
-            Scan::ExecutionDeadline | Scan::DelayedPromotion => key_of_core,
+        let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
+            Scan::LeaseExpiry => |row| lease(row, attempt::lease_expires_at_ms),
+            Scan::AttemptTimeout => |row| lease(row, attempt::timeout_at_ms),
+            Scan::ExecutionDeadline => |row| execution(row, exec_core::deadline_at_ms),
+            Scan::DelayedPromotion => |row| execution(row, exec_core::eligible_at_ms),
         };
-        let keys = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok(Step::Answer(keys))
+        Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
 }
 
 impl Due {
     fn list(&self, now: TimestampMs) -> List {
-        let of_core = vec![exec_core::partition_key.column(), exec_core::execution_id.column()];
-        let of_attempt = vec![attempt::partition_key.column(), attempt::execution_id.column()];
-        let limit = Expr::int(i64::from(self.limit));
-        let id = (exec_core::execution_id.column(), Ascending);
+        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
         match self.scan {
-            Scan::LeaseExpiry => List {
-                name: "lapsed leases".into(),
-                table: attempt::REF,
-                join: Some(core_of_current_attempt()),
-                columns: of_attempt,
-                predicate: lapsed_leases(now),
-                order: by_expiry(),
-                limit,
-            },
-            Scan::AttemptTimeout => List {
-                name: "attempts out of time".into(),
-                table: attempt::REF,
-                join: Some(core_of_current_attempt()),
-                columns: of_attempt,
-                predicate: timed()
-                    .and(attempt::timeout_at_ms.at_most(Some(now.0)))
-                    .and(exec_core::lifecycle_phase.is(LifecyclePhase::Active)),
-                order: vec![
-                    (attempt::timeout_at_ms.column(), Ascending),
-                    (attempt::execution_id.column(), Ascending),
-                ],
-                limit,
-            },
-            Scan::ExecutionDeadline => List {
-                name: "executions past their deadline".into(),
-                table: exec_core::REF,
-                join: None,
-                columns: of_core,
-                predicate: has_live_deadline().and(exec_core::deadline_at_ms.at_most(Some(now.0))),
-                order: vec![(exec_core::deadline_at_ms.column(), Ascending), id],
-                limit,
-            },
-            Scan::DelayedPromotion => List {
-                name: "delayed executions that are due".into(),
-                table: exec_core::REF,
-                join: None,
-                columns: of_core,
-                predicate: delayed().and(
+            Scan::LeaseExpiry => self.of_attempts(
+                "lapsed leases",
+                attempt::lease_expires_at_ms,
+                leased().and(attempt::lease_expires_at_ms.at_most(Some(now.0))).and(active),
+            ),
+            Scan::AttemptTimeout => self.of_attempts(
+                "attempts out of time",
+                attempt::timeout_at_ms,
+                timed().and(attempt::timeout_at_ms.at_most(Some(now.0))).and(active),
+            ),
+            Scan::ExecutionDeadline => self.of_executions(
+                "executions past their deadline",
+                exec_core::deadline_at_ms,
+                has_live_deadline()
+                    .and(exec_core::deadline_at_ms.at_most(Some(now.0)))
+                    .and(exec_core::lifecycle_phase.is_none_of(&ENDED)),
+            ),
+            Scan::DelayedPromotion => self.of_executions(
+                "delayed executions that are due",
+                exec_core::eligible_at_ms,
+                delayed().and(
                     exec_core::eligible_at_ms
                         .is_null()
                         .or(exec_core::eligible_at_ms.at_most(Some(now.0))),
                 ),
-                order: vec![(exec_core::eligible_at_ms.column(), Ascending), id],
-                limit,
-            },
+            ),
+        }
+    }
+
+    fn of_attempts(&self, name: &'static str, due: Col<Option<i64>>, predicate: Predicate) -> List {
+        let id = attempt::execution_id;
+        List {
+            name: name.into(),
+            table: attempt::REF,
+            join: Some(core_of_current_attempt()),
+            columns: vec![attempt::partition_key.column(), id.column(), due.column()],
+            predicate: self.past(due, id, predicate),
+            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    fn of_executions(
+        &self,
+        name: &'static str,
+        due: Col<Option<i64>>,
+        predicate: Predicate,
+    ) -> List {
+        let id = exec_core::execution_id;
+        List {
+            name: name.into(),
+            table: exec_core::REF,
+            join: None,
+            columns: vec![exec_core::partition_key.column(), id.column(), due.column()],
+            predicate: self.past(due, id, predicate),
+            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    fn past(&self, due: Col<Option<i64>>, id: Col<Uuid>, predicate: Predicate) -> Predicate {
+        match self.after {
+            None => predicate,
+            Some(Overdue { key, since }) => {
+                predicate.and(Predicate::After(vec![due.at(since), id.at(key.uuid)]))
+            }
         }
     }
 }
 
-fn key_of_core(row: &Row) -> Result<ExecutionKey, EngineError> {
+const ENDED: [LifecyclePhase; 2] = [LifecyclePhase::Terminal, LifecyclePhase::Cancelled];
+
+fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(exec_core::partition_key)?;
-    Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? })
+    let key = ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? };
+    Ok(Overdue { key, since: row.read(due)? })
 }
 
-fn key_of_attempt(row: &Row) -> Result<ExecutionKey, EngineError> {
+fn lease(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(attempt::partition_key)?;
-    Ok(ExecutionKey { partition, uuid: row.read(attempt::execution_id)? })
+    let key = ExecutionKey { partition, uuid: row.read(attempt::execution_id)? };
+    Ok(Overdue { key, since: row.read(due)? })
 }
