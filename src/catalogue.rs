@@ -4,6 +4,7 @@
 //! seeded ids, and a recorder notes what the engine asked of it. `ff sql` prints them, the snapshots
 //! review them, and the conformance suite checks that no other shape ever reaches a database.
 
+mod given;
 mod recorder;
 mod scenes;
 

@@ -2,10 +2,7 @@
 //!
 //! The audit walks the shape, not the text: what it finds wrong is an error before any SQL exists.
 
-use ff_core::plan::{
-    Assign, Expr, Lookup, Mutation, Name, OnConflict, Pairing, Path, Plan, Predicate, Query,
-    Return, Selection,
-};
+use ff_core::plan::{Expr, Lookup, Mutation, Name, Path, Plan, Query, Return, Selection};
 use ff_core::schema::ColumnRef;
 
 use crate::statement::RenderError;
@@ -56,7 +53,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         .chain(plan.selection.iter().map(|selection| &selection.row))
         .collect();
     let mut unknown = None;
-    visit_plan(plan, &mut |expr| {
+    plan.visit(|expr| {
         if let Expr::Held(row, _) = expr
             && !names.contains(&row)
         {
@@ -173,7 +170,7 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
             paths.push(path.clone());
         }
     };
-    visit_plan(plan, &mut |expr| {
+    plan.visit(|expr| {
         if let Expr::Held(held, path) = expr
             && held == row
         {
@@ -200,67 +197,4 @@ pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
         }
     }
     paths
-}
-
-pub(crate) fn visit_plan(plan: &Plan, visit: &mut impl FnMut(&Expr)) {
-    for guard in &plan.guards {
-        guard.key.iter().for_each(|(_, expr)| visit_expr(expr, visit));
-        visit_predicate(&guard.holds, visit);
-    }
-    if let Some(selection) = &plan.selection {
-        visit_predicate(&selection.predicate, visit);
-        match &selection.pairing {
-            Pairing::Slots(limit) => visit_expr(limit, visit),
-            Pairing::Every => {}
-        }
-    }
-    for mutation in &plan.mutations {
-        match mutation {
-            Mutation::Insert { row, on_conflict, .. } => {
-                row.iter().for_each(|(_, expr)| visit_expr(expr, visit));
-                match on_conflict {
-                    OnConflict::Refuse | OnConflict::Ignore | OnConflict::Update(_) => {}
-                }
-            }
-            Mutation::Update { target, set, .. } => {
-                target.iter().for_each(|(_, expr)| visit_expr(expr, visit));
-                for (_, assign) in set {
-                    match assign {
-                        Assign::Set(expr)
-                        | Assign::Keep(expr)
-                        | Assign::Add(expr)
-                        | Assign::Merge { members: expr, .. } => visit_expr(expr, visit),
-                    }
-                }
-            }
-            Mutation::Delete { target, .. } => {
-                target.iter().for_each(|(_, expr)| visit_expr(expr, visit));
-            }
-        }
-    }
-}
-
-pub(crate) fn visit_predicate(predicate: &Predicate, visit: &mut impl FnMut(&Expr)) {
-    match predicate {
-        Predicate::Always
-        | Predicate::OneOf(..)
-        | Predicate::NoneOf(..)
-        | Predicate::Null(_)
-        | Predicate::NotNull(_) => {}
-        Predicate::All(parts) | Predicate::Any(parts) => {
-            parts.iter().for_each(|part| visit_predicate(part, visit));
-        }
-        Predicate::Compare(_, _, expr)
-        | Predicate::Among(_, expr)
-        | Predicate::Covered(_, expr) => visit_expr(expr, visit),
-        Predicate::After(pairs) => pairs.iter().for_each(|(_, expr)| visit_expr(expr, visit)),
-    }
-}
-
-fn visit_expr(expr: &Expr, visit: &mut impl FnMut(&Expr)) {
-    visit(expr);
-    if let Expr::Plus(left, right) = expr {
-        visit_expr(left, visit);
-        visit_expr(right, visit);
-    }
 }

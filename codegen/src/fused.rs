@@ -78,7 +78,7 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
             slots.push(*slot);
         }
     };
-    audit::visit_predicate(&selection.predicate, &mut collect);
+    selection.predicate.visit(&mut collect);
     collect(limit);
     slots
 }

@@ -5,31 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use ff_backend_memory::MemoryBackend;
-use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Handle};
+use ff_core::backend::{FailureClass, FailureReason, Handle};
 use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery,
     ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
 };
 use ff_core::engine::{Executor, run};
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
-use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, PartitionKey};
-use ff_core::policy::{
-    BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
-};
+use ff_core::partition::{PartitionConfig, PartitionKey};
+use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
 use ff_core::rules::claim::Claim;
 use ff_core::state::PublicState;
-use ff_core::types::{
-    AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId,
-    WorkerInstanceId,
-};
+use ff_core::types::{AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs};
 use ff_core::{handle_codec, rules};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
+use super::given::{
+    AT_ONCE, FILTERS, LATER, NEVER, capabilities, fence_of, lane, never_retried, partition,
+    retried, worker,
+};
 use super::{Recorder, Sample};
 
 const NOON: i64 = 1_700_000_000_000;
-const LANE: &str = "default";
 
 /// Every sample, in the order of a life.
 pub(super) fn all() -> Vec<Sample> {
@@ -57,22 +55,6 @@ struct Scene {
 /// The in-memory backend never waits, so its futures are ready at once.
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     future.now_or_never()
-}
-
-fn lane() -> LaneId {
-    LaneId::new(LANE)
-}
-
-fn worker() -> ClaimPolicy {
-    ClaimPolicy::new(WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"), 30_000, None)
-}
-
-fn capabilities() -> CapabilitySet {
-    CapabilitySet::new(["gpu"])
-}
-
-fn partition(id: &ExecutionId) -> Partition {
-    Partition { family: PartitionFamily::Execution, index: id.partition() }
 }
 
 impl Scene {
@@ -456,46 +438,3 @@ impl Scene {
         });
     }
 }
-
-const LATER: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
-const NEVER: &str = r#"{"max_retries":0}"#;
-const AT_ONCE: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":0}}"#;
-
-fn fence_of(handle: &Handle) -> Option<LeaseFence> {
-    let held = handle_codec::decode(&handle.opaque).ok()?.payload;
-    Some(LeaseFence {
-        lease_id: held.lease_id,
-        lease_epoch: held.lease_epoch,
-        attempt_id: held.attempt_id,
-    })
-}
-
-fn never_retried() -> ExecutionPolicy {
-    let retry = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
-    ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
-}
-
-fn retried(delay_ms: u64) -> ExecutionPolicy {
-    let backoff = BackoffStrategy::Fixed { delay_ms };
-    let retry = RetryPolicy { max_retries: 3, backoff, retryable_categories: Vec::new() };
-    ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
-}
-
-const FILTERS: [&str; 16] = [
-    "all",
-    "lane",
-    "state",
-    "lane, state",
-    "namespace",
-    "lane, namespace",
-    "state, namespace",
-    "lane, state, namespace",
-    "after",
-    "lane, after",
-    "state, after",
-    "lane, state, after",
-    "namespace, after",
-    "lane, namespace, after",
-    "state, namespace, after",
-    "lane, state, namespace, after",
-];

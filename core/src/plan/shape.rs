@@ -102,6 +102,11 @@ impl Plan {
         self.clone().into_shape().0
     }
 
+    /// Looks at every expression of guards, selection and mutations, in the order of their slots.
+    pub fn visit(&self, mut visit: impl FnMut(&Expr)) {
+        self.clone().each_expr(&mut |expr| visit(expr));
+    }
+
     fn each_expr(&mut self, visit: &mut impl FnMut(&mut Expr)) {
         for guard in &mut self.guards {
             guard.key.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
@@ -172,6 +177,11 @@ impl Assign {
 }
 
 impl Predicate {
+    /// Looks at every expression that stored columns are compared with.
+    pub fn visit(&self, mut visit: impl FnMut(&Expr)) {
+        self.clone().each_expr(&mut |expr| visit(expr));
+    }
+
     fn each_expr(&mut self, visit: &mut impl FnMut(&mut Expr)) {
         match self {
             Predicate::Always
