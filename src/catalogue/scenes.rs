@@ -399,6 +399,7 @@ impl Scene {
         };
         let _ = self.held(Some(timed(None)));
         let _ = self.held(Some(timed(retried(500).retry_policy)));
+        let _ = self.held(Some(timed(retried(0).retry_policy)));
         self.pass(5_000);
         self.sample("scan", "attempt timeout", async |b| b.scan(Scan::AttemptTimeout, 100).await);
         let held = self.held(None);

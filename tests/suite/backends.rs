@@ -88,12 +88,17 @@ where
 }
 
 impl Bench {
-    pub(crate) async fn tear_down(self) {
-        let Self { backend, plain, leftover, asked, .. } = self;
-        drop((backend, plain));
-        if let Some(asked) = asked {
+    /// Fails where the engine asked for what no snapshot shows.
+    pub(crate) fn assert_reviewed(&self) {
+        if let Some(asked) = &self.asked {
             shapes::assert_reviewed(asked.take());
         }
+    }
+
+    pub(crate) async fn tear_down(self) {
+        self.assert_reviewed();
+        let Self { backend, plain, leftover, .. } = self;
+        drop((backend, plain));
         match leftover {
             Leftover::Nothing => {}
             Leftover::Directory(directory) => directory.close().unwrap(),

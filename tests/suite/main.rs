@@ -8,6 +8,7 @@ mod backends;
 mod bench;
 mod cli;
 mod conformance;
+mod differential;
 mod plain;
 mod plans;
 mod process;

@@ -1,0 +1,274 @@
+//! Random histories come to the same outcomes and leave the same rows, in memory, on SQLite in a file
+//! and on Postgres.
+//!
+//! A history is drawn step by step from its seed. Every step is done on all three, under the same
+//! clock, and its outcomes are compared; the rows are compared every few steps and at the end.
+//! `FF_HISTORIES=500` tries more, `FF_SEED=17` one alone, both together that many from there on.
+
+mod generator;
+mod operation;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt as _;
+
+use self::generator::{Generator, KINDS, Situation, Step};
+use self::operation::{Held, Operation, Side};
+use crate::backends::{self, Bench, START};
+use crate::plain::Cells;
+
+const HISTORIES: u64 = 60;
+const STEPS: usize = 50;
+/// How many steps lie between two looks at the rows.
+const LOOK: usize = 5;
+/// How many histories run side by side, each on databases of its own.
+const RUNNERS: u64 = 4;
+const TABLES: [&str; 5] =
+    ["ff_exec_core", "ff_attempt", "ff_lease_event", "ff_completion_event", "ff_lane_registry"];
+/// What has to come about at least once, and how an outcome says so.
+const OUTCOMES: [(&str, &str); 12] = [
+    ("claimed", "claimed"),
+    ("nothing to claim", "nothing"),
+    ("retry scheduled", "RetryScheduled"),
+    ("terminal failed", "TerminalFailed"),
+    ("completed", "Completed {"),
+    ("cancelled", "Cancelled {"),
+    ("conflict", "LeaseConflict"),
+    ("stale", "StaleLease"),
+    ("expired lease", "LeaseExpired"),
+    ("not active", "ExecutionNotActive"),
+    ("duplicate", "Duplicate"),
+    ("not found", "NotFound"),
+];
+
+/// How often what was done and came about.
+#[derive(Default)]
+struct Tally {
+    steps: usize,
+    /// Repeated, or under a lease that is not held.
+    belated: usize,
+    done: BTreeMap<String, (usize, usize)>,
+    came: BTreeMap<&'static str, usize>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_histories_leave_equal_rows() {
+    let (first, count, complete) = histories();
+    let next = Arc::new(AtomicU64::new(first));
+    let runners: Vec<_> = (0..RUNNERS.min(count))
+        .map(|_| tokio::spawn(run_until(Arc::clone(&next), first + count)))
+        .collect();
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    for runner in runners {
+        let (more, failed) = runner.await.unwrap();
+        tally.add(more);
+        failures.extend(failed);
+    }
+    println!("{count} histories from seed {first}\n{tally}");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    if complete {
+        tally.assert_everything_came_about();
+    }
+}
+
+/// The first seed, how many, and whether they are enough to expect everything of them.
+fn histories() -> (u64, u64, bool) {
+    let number = |name: &str| {
+        let given = env::var(name).ok()?;
+        Some(given.parse().unwrap_or_else(|_| panic!("{name} is no number: {given}")))
+    };
+    let (count, seed): (Option<u64>, Option<u64>) = (number("FF_HISTORIES"), number("FF_SEED"));
+    let count = count.unwrap_or(if seed.is_some() { 1 } else { HISTORIES });
+    (seed.unwrap_or(1), count, HISTORIES <= count)
+}
+
+/// Runs the next history until `end`, or until one fails.
+async fn run_until(next: Arc<AtomicU64>, end: u64) -> (Tally, Option<String>) {
+    let mut tally = Tally::default();
+    let (mut sqlite, mut postgres) = (backends::sqlite_file().await, backends::postgres().await);
+    let mut failed = None;
+    while failed.is_none() {
+        let seed = next.fetch_add(1, Ordering::SeqCst);
+        if end <= seed {
+            break;
+        }
+        let mut history = History::new(seed, [backends::memory().await, sqlite, postgres]);
+        let outcome = AssertUnwindSafe(history.run(&mut tally)).catch_unwind().await;
+        let difference = outcome.unwrap_or_else(|panic| Err(message(panic.as_ref())));
+        failed = difference.err().map(|difference| history.report(&difference));
+        let memory;
+        [memory, sqlite, postgres] = history.sides.map(|side| side.bench);
+        memory.tear_down().await;
+        for bench in [&sqlite, &postgres] {
+            empty(bench).await;
+        }
+    }
+    sqlite.tear_down().await;
+    postgres.tear_down().await;
+    (tally, failed)
+}
+
+/// Makes a bench as good as new.
+async fn empty(bench: &Bench) {
+    for table in TABLES {
+        bench.plain.execute(&format!("DELETE FROM {table}")).await;
+    }
+    bench.clock.advance(START - bench.clock.now().0);
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a panic: {}", text.unwrap_or("of no words"))
+}
+
+/// One history on its way.
+struct History {
+    seed: u64,
+    generator: Generator,
+    /// In memory, the specification; on SQLite; on Postgres.
+    sides: [Side; 3],
+    steps: Vec<Step>,
+    told: Vec<String>,
+}
+
+impl History {
+    fn new(seed: u64, benches: [Bench; 3]) -> Self {
+        let generator = Generator::new(seed);
+        let sides = benches.map(|bench| Side::new(bench, generator.ids()));
+        Self { seed, generator, sides, steps: Vec::new(), told: Vec::new() }
+    }
+
+    async fn run(&mut self, tally: &mut Tally) -> Result<(), String> {
+        let mut known: Vec<Held> = Vec::new();
+        for number in 1..=STEPS {
+            let held = self.sides[0].leases().await;
+            let fresh: Vec<_> = held.iter().filter(|lease| !known.contains(*lease)).collect();
+            known.extend(fresh);
+            let work = self.sides[0].has_work().await;
+            let now = self.sides[0].bench.clock.now();
+            let (known, history) = (&known, &self.steps);
+            let situation = Situation { now, held: &held, known, work, history };
+            let step = self.generator.next(&situation);
+            let belated =
+                step.repeated || step.operation.held().is_some_and(|lease| !held.contains(&lease));
+            self.steps.push(step.clone());
+            let told = self.call(&step.operation).await?;
+            tally.count(&step, belated, &told);
+            self.told.push(told);
+            if number % LOOK == 0 || number == STEPS {
+                self.compare_rows().await?;
+            }
+        }
+        self.sides[0].bench.assert_sound().await;
+        self.sides[0].bench.assert_reviewed();
+        Ok(())
+    }
+
+    async fn call(&mut self, operation: &Operation) -> Result<String, String> {
+        let [memory, sqlite, postgres] = &mut self.sides;
+        let (memory, sqlite, postgres) =
+            tokio::join!(memory.call(operation), sqlite.call(operation), postgres.call(operation));
+        if memory == sqlite && memory == postgres {
+            return Ok(memory);
+        }
+        Err(format!("memory:   {memory}\nsqlite:   {sqlite}\npostgres: {postgres}"))
+    }
+
+    async fn compare_rows(&self) -> Result<(), String> {
+        let [memory, sqlite, postgres] = &self.sides;
+        for table in TABLES {
+            let (expected, sqlite, postgres) =
+                tokio::join!(memory.rows(table), sqlite.rows(table), postgres.rows(table));
+            for (name, rows) in [("sqlite", sqlite), ("postgres", postgres)] {
+                if rows != expected {
+                    return Err(format!("{table}: {}", differences(&expected, name, &rows)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, difference: &str) -> String {
+        let Self { seed, steps, told, .. } = self;
+        let mut report = format!("seed {seed} differs after step {}:\n", steps.len());
+        for (number, step) in (1..).zip(steps) {
+            let told = told.get(number - 1).map_or("", String::as_str);
+            writeln!(report, "{number:>3} {:?}\n      -> {told}", step.operation).unwrap();
+        }
+        write!(report, "{difference}\nreplay: FF_SEED={seed} scripts/test -- differential")
+            .unwrap();
+        report
+    }
+}
+
+/// Where rows are not what they are in memory.
+fn differences(expected: &[Cells], name: &str, rows: &[Cells]) -> String {
+    if expected.len() != rows.len() {
+        return format!("memory has {expected:#?}\n{name} has {rows:#?}");
+    }
+    let mut found = String::new();
+    for (expected, row) in expected.iter().zip(rows) {
+        for (column, value) in &expected.0 {
+            let other = row.0.get(column);
+            if other != Some(value) {
+                writeln!(found, "{column}: memory has {value:?}, {name} has {other:?}").unwrap();
+            }
+        }
+    }
+    format!("{found}{rows:#?}")
+}
+
+impl Tally {
+    fn count(&mut self, step: &Step, belated: bool, told: &str) {
+        self.steps += 1;
+        self.belated += usize::from(belated);
+        let (accepted, refused) = self.done.entry(format!("{:?}", step.kind)).or_default();
+        *(if told.starts_with("refused") { refused } else { accepted }) += 1;
+        for (outcome, said) in OUTCOMES {
+            if told.contains(said) {
+                *self.came.entry(outcome).or_default() += 1;
+            }
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.steps += more.steps;
+        self.belated += more.belated;
+        for (name, (accepted, refused)) in more.done {
+            let sum = self.done.entry(name).or_default();
+            *sum = (sum.0 + accepted, sum.1 + refused);
+        }
+        for (name, count) in more.came {
+            *self.came.entry(name).or_default() += count;
+        }
+    }
+
+    fn assert_everything_came_about(&self) {
+        for (kind, _) in KINDS {
+            let (accepted, _) = self.done.get(&format!("{kind:?}")).copied().unwrap_or_default();
+            assert!(accepted != 0, "{kind:?} was never accepted");
+        }
+        for (outcome, _) in OUTCOMES {
+            assert!(self.came.contains_key(outcome), "{outcome} never came about");
+        }
+        let Self { steps, belated, .. } = self;
+        assert!(*steps <= 4 * belated, "only {belated} of {steps} steps came too late or twice");
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} steps, {} of them too late or twice", self.steps, self.belated)?;
+        for (name, (accepted, refused)) in &self.done {
+            writeln!(f, "{name:<22} {accepted:>6} accepted {refused:>6} refused")?;
+        }
+        self.came.iter().try_for_each(|(name, count)| writeln!(f, "{name:<22} {count:>6}"))
+    }
+}
