@@ -94,9 +94,12 @@ pub(super) fn print_timeline(
 ) -> Result<(), Failure> {
     let mut attempts = table(["attempt", "worker", "epoch", "started", "ended", "outcome"]);
     for attempt in &timeline.attempts {
+        // The instance is known while it holds the lease, its pool ever after.
+        let holder = attempt.worker_instance_id.as_ref().map(ToString::to_string);
+        let pool = attempt.worker_id.as_ref().map(ToString::to_string);
         attempts.add_row([
             attempt.attempt_index.to_string(),
-            or_dash(attempt.worker_instance_id.as_ref()),
+            or_dash(holder.or(pool)),
             attempt.lease_epoch.to_string(),
             or_dash(attempt.started_at.map(|at| since(start, at))),
             or_dash(attempt.ended_at.map(|at| since(start, at))),
