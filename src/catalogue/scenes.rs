@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ff_backend_memory::MemoryBackend;
 use ff_core::backend::{FailureClass, FailureReason, Handle};
 use ff_core::contracts::{
-    CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery,
-    ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
+    CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, CreateExecutionArgs,
+    ExecutionQuery, ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
+    RevokeLeaseArgs,
 };
 use ff_core::engine::{Executor, run};
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
@@ -16,7 +17,9 @@ use ff_core::partition::{PartitionConfig, PartitionKey};
 use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
 use ff_core::rules::claim::Claim;
 use ff_core::state::PublicState;
-use ff_core::types::{AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs};
+use ff_core::types::{
+    AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WorkerInstanceId,
+};
 use ff_core::{handle_codec, rules};
 use futures_util::FutureExt;
 use uuid::Uuid;
@@ -29,20 +32,27 @@ use super::{Recorder, Sample};
 
 const NOON: i64 = 1_700_000_000_000;
 
-/// Every sample, in the order of a life.
+/// Every sample, in the order of a life. Each scene has a database of its own, so that a new sample
+/// changes no id in the others.
 pub(super) fn all() -> Vec<Sample> {
-    let mut scene = Scene::new();
-    scene.submissions();
-    scene.claims();
-    scene.leases();
-    scene.ends();
-    scene.failures();
-    scene.operator();
-    scene.typed();
-    scene.reads();
-    scene.listings();
-    scene.scans();
-    scene.samples
+    let scenes: [fn(&mut Scene); 10] = [
+        Scene::submissions,
+        Scene::claims,
+        Scene::leases,
+        Scene::ends,
+        Scene::failures,
+        Scene::operator,
+        Scene::typed,
+        Scene::reads,
+        Scene::listings,
+        Scene::scans,
+    ];
+    let play = |scene: fn(&mut Scene)| {
+        let mut stage = Scene::new();
+        scene(&mut stage);
+        stage.samples
+    };
+    scenes.into_iter().flat_map(play).collect()
 }
 
 struct Scene {
@@ -252,6 +262,21 @@ impl Scene {
         let Some((held, _)) = self.held(None) else { return };
         self.sample("cancel_execution", "held", async |b| b.cancel_execution(args(held)).await);
         let waiting = self.submit(|_| ());
+        let priority = ChangePriorityArgs {
+            execution_id: waiting.clone(),
+            new_priority: 1,
+            lane_id: lane(),
+            now: at,
+        };
+        self.sample("change_priority", "waiting", async |b| b.change_priority(priority).await);
+        let revocation = |execution_id| RevokeLeaseArgs {
+            execution_id,
+            expected_lease_id: None,
+            worker_instance_id: WorkerInstanceId::new(""),
+            reason: "worker is stuck".into(),
+        };
+        let Some((stuck, _)) = self.held(None) else { return };
+        self.sample("revoke_lease", "held", async |b| b.revoke_lease(revocation(stuck)).await);
         self.sample("cancel_execution", "waiting", async |b| {
             b.cancel_execution(args(waiting)).await
         });

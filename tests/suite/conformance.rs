@@ -14,5 +14,6 @@ mod lease;
 mod listing;
 mod operator;
 mod reads;
+mod revoke;
 mod scan;
 mod tags;

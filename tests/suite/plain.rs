@@ -256,12 +256,17 @@ impl Cells {
         }
     }
 
+    /// A JSON document.
+    pub(crate) fn json(&self, column: &str) -> &Json {
+        match self.value(column) {
+            Value::Json(document) => document,
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
     /// A member of the open bag; null when it is missing.
     pub(crate) fn raw(&self, member: &str) -> Json {
-        match self.value("raw_fields") {
-            Value::Json(raw) => raw.get(member).cloned().unwrap_or(Json::Null),
-            other => panic!("raw_fields is {other:?}"),
-        }
+        self.json("raw_fields").get(member).cloned().unwrap_or(Json::Null)
     }
 
     /// Phase, ownership, eligibility, public state, attempt state and blocking reason, as stored.

@@ -14,11 +14,12 @@ use crate::backend::{
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
-    CancelExecutionArgs, CancelExecutionResult, CompleteExecutionArgs, CompleteExecutionResult,
-    CreateExecutionArgs, CreateExecutionResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
-    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
-    FailExecutionResult, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
-    ListLanesPage, RenewLeaseArgs, RenewLeaseResult,
+    CancelExecutionArgs, CancelExecutionResult, ChangePriorityArgs, ChangePriorityResult,
+    CompleteExecutionArgs, CompleteExecutionResult, CreateExecutionArgs, CreateExecutionResult,
+    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
+    ExecutionTimeline, FailExecutionArgs, FailExecutionResult, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListLanesPage, RenewLeaseArgs,
+    RenewLeaseResult, RevokeLeaseArgs, RevokeLeaseResult,
 };
 use crate::engine_backend::{EngineBackend, ExpirePhase, ReconcileCounts, Scan, validate_tag_key};
 use crate::engine_error::EngineError;
@@ -34,6 +35,8 @@ use crate::rules::key::ExecutionKey;
 use crate::rules::lease::{Progress, Renew};
 use crate::rules::listing::{self, Timeline};
 use crate::rules::operator::CancelExecution;
+use crate::rules::priority::ChangePriority;
+use crate::rules::revoke::RevokeLease;
 use crate::rules::scan::{Due, Overdue};
 use crate::rules::tags::SetTag;
 use crate::rules::{handle, input, read};
@@ -44,6 +47,8 @@ use crate::types::{AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, Time
 const SUPPORTS: Supports = {
     let mut supports = Supports::none();
     supports.cancel_execution = true;
+    supports.change_priority = true;
+    supports.revoke_lease = true;
     supports.prepare = true;
     supports.read_execution_state = true;
     supports.read_execution_info = true;
@@ -150,6 +155,18 @@ impl<E: Executor> EngineBackend for E {
         args: CancelExecutionArgs,
     ) -> Result<CancelExecutionResult, EngineError> {
         run(self, &CancelExecution::new(args)?).await
+    }
+
+    async fn change_priority(
+        &self,
+        args: ChangePriorityArgs,
+    ) -> Result<ChangePriorityResult, EngineError> {
+        run(self, &ChangePriority::new(&args)?).await?;
+        Ok(ChangePriorityResult::Changed { execution_id: args.execution_id })
+    }
+
+    async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
+        run(self, &RevokeLease::new(self.identity().tag, args)?).await
     }
 
     async fn claim(

@@ -86,7 +86,7 @@ impl Create {
             exec_core::created_at_ms.put(args.now.0),
             exec_core::deadline_at_ms.put(deadline),
             exec_core::eligible_at_ms.put(until.map(|until| until.0)),
-            exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::clamped_ms)),
+            exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::span_ms)),
             exec_core::payload.put(Some(args.input_payload.clone())),
             exec_core::policy.put(policy.map(stored_policy).transpose()?),
             exec_core::raw_fields.put(raw_fields(args)),

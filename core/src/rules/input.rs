@@ -109,6 +109,16 @@ pub fn positive_ms(field: &str, ms: u64) -> Result<i64, EngineError> {
     }
 }
 
+/// The longest span that is stored: about 285,000 years. Every clock reading plus a span still fits
+/// a row, in every database.
+pub const SPAN_MAX_MS: i64 = 1 << 53;
+
+/// A span of time, at most [`SPAN_MAX_MS`].
+#[must_use]
+pub fn span_ms(ms: u64) -> i64 {
+    clamped_ms(ms).min(SPAN_MAX_MS)
+}
+
 /// Milliseconds, at most what a row can store.
 #[must_use]
 pub fn clamped_ms(ms: u64) -> i64 {

@@ -6,8 +6,8 @@
 use crate::plan::{Expr, OnConflict, Plan};
 use crate::rules::key::{ATTEMPT, CORE};
 use crate::schema::execution::{attempt, exec_core};
-use crate::schema::outbox::{completion_event, lease_event};
-use crate::state::{CompletionKind, LeaseEventType};
+use crate::schema::outbox::{completion_event, lease_event, operator_event};
+use crate::state::{CompletionKind, LeaseEventType, OperatorEventType};
 use crate::types::TimestampMs;
 
 /// The execution tag whose value marks the instance that an execution belongs to.
@@ -62,6 +62,29 @@ pub fn completed(plan: Plan, outcome: CompletionKind, at: TimestampMs) -> Plan {
             completion_event::namespace.put_expr(namespace()),
             completion_event::instance_tag.put_expr(instance_tag()),
             completion_event::occurred_at_ms.put(at.0),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces what an operator did.
+#[must_use]
+pub fn operator_acted(
+    plan: Plan,
+    event: OperatorEventType,
+    details: serde_json::Value,
+    at: TimestampMs,
+) -> Plan {
+    plan.insert(
+        operator_event::REF,
+        vec![
+            operator_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+            operator_event::event_type.put(event),
+            operator_event::details.put(Some(details)),
+            operator_event::occurred_at_ms.put(at.0),
+            operator_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            operator_event::namespace.put_expr(namespace()),
+            operator_event::instance_tag.put_expr(instance_tag()),
         ],
         OnConflict::Refuse,
     )

@@ -357,6 +357,7 @@ impl Generator {
                 Some(50),
                 Some(2_000),
                 Some(20_000),
+                Some(u64::MAX),
             ]),
             execution_deadline_ms: self.pick(&[None, None, Some(60_000), Some(u64::MAX)]),
             max_reclaim_count: 3,

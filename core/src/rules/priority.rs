@@ -1,0 +1,90 @@
+//! Reordering what waits: an operator gives an execution another priority.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::contracts::ChangePriorityArgs;
+use crate::ctx::Ctx;
+use crate::engine_error::ContentionKind;
+use crate::plan::Plan;
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{Condition, Guarded, Known, Premise};
+use crate::schema::execution::{claimable, exec_core};
+use crate::state::OperatorEventType;
+use crate::types::TimestampMs;
+
+/// Priorities that an operator may set; beyond them the nearest one is taken.
+pub const PRIORITY_RANGE: std::ops::RangeInclusive<i32> = 0..=9000;
+
+/// Gives a claimable execution another priority.
+#[derive(Clone, Debug)]
+pub struct ChangePriority {
+    key: ExecutionKey,
+    priority: i32,
+    at: TimestampMs,
+}
+
+impl ChangePriority {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field.
+    pub fn new(args: &ChangePriorityArgs) -> Result<Self, EngineError> {
+        input::lane(&args.lane_id)?;
+        let priority = args.new_priority.clamp(*PRIORITY_RANGE.start(), *PRIORITY_RANGE.end());
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, priority, at: args.now })
+    }
+}
+
+impl Guarded for ChangePriority {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "change_priority"
+    }
+
+    fn at(&self, _: &Ctx<'_>) -> TimestampMs {
+        self.at
+    }
+
+    fn premises(&self, _: TimestampMs) -> Result<Vec<Premise>, EngineError> {
+        Ok(vec![Premise {
+            row: CORE,
+            table: exec_core::REF,
+            key: self.key.core(),
+            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
+            conditions: vec![Condition {
+                holds: claimable(),
+                refusal: Box::new(|_| {
+                    EngineError::Contention(ContentionKind::ExecutionNotEligible)
+                }),
+            }],
+        }])
+    }
+
+    /// The event tells the old priority, which has to be read.
+    fn predicted(&self) -> bool {
+        false
+    }
+
+    fn effects(
+        &self,
+        known: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, ()), EngineError> {
+        let old = known.read(CORE, exec_core::priority)?;
+        let set = vec![
+            exec_core::priority.set(self.priority),
+            exec_core::raw_fields.merge(json!({ "last_mutation_at": at.0.to_string() })),
+            exec_core::version.grow(1),
+        ];
+        let plan = plan.update(exec_core::REF, held_core(), set);
+        let details = json!({ "old_priority": old, "new_priority": self.priority });
+        let event = OperatorEventType::PriorityChanged;
+        Ok((outbox::operator_acted(plan, event, details, at), ()))
+    }
+}
