@@ -4,7 +4,8 @@
 //! bound to the later statements.
 
 use ff_core::plan::{
-    Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection, Shape,
+    Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
+    Shape,
 };
 use ff_core::schema::ColumnRef;
 use ff_core::value::ColumnType;
@@ -54,6 +55,7 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
 /// Collects what one statement binds, in placeholder order.
 struct Binds<'a> {
     dialect: &'a dyn Dialect,
+    plan: &'a Plan,
     binds: Vec<Bind>,
 }
 
@@ -70,7 +72,11 @@ impl Scope for Binds<'_> {
     }
 
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr {
-        self.bind(Source::Held(row.clone(), path.clone()), ty)
+        let source = match key_slot(self.plan, row, path) {
+            Some(slot) => Source::Slot(slot),
+            None => Source::Held(row.clone(), path.clone()),
+        };
+        self.bind(source, ty)
     }
 
     fn picked_count(&mut self) -> Expr {
@@ -78,8 +84,26 @@ impl Scope for Binds<'_> {
     }
 }
 
+/// The value that a guarded row's key column must equal, where the plan binds one: a later step need
+/// not wait for the guard to say it.
+fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
+    let guard = plan.guards.iter().find(|guard| guard.row == *row && path.keys.is_empty())?;
+    match guard.key.iter().find(|(column, _)| *column == path.column)? {
+        (_, Scalar::Slot(_, slot)) => Some(*slot),
+        (_, Scalar::Held(other, path)) => key_slot(plan, other, path),
+        (
+            _,
+            Scalar::Value(..)
+            | Scalar::Const(_)
+            | Scalar::Null(_)
+            | Scalar::Plus(..)
+            | Scalar::PickedCount,
+        ) => None,
+    }
+}
+
 fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, RenderError> {
-    let mut scope = Binds { dialect, binds: Vec::new() };
+    let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
     select.from(guard.table.name);
@@ -97,7 +121,7 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
 }
 
 fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
-    let mut scope = Binds { dialect, binds: Vec::new() };
+    let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
     select.from(selection.table.name);
@@ -135,7 +159,7 @@ fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -
 }
 
 fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step, RenderError> {
-    let mut scope = Binds { dialect, binds: Vec::new() };
+    let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let returned = audit::returned_columns(plan, mutation);
     let returning = (!returned.is_empty())
         .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));

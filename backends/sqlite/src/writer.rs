@@ -172,7 +172,7 @@ impl Task {
         let applied = outcomes.iter().any(|outcome| matches!(outcome, Ok(Commit::Applied(_))));
         if applied {
             self.control("COMMIT").await?;
-        } else {
+        } else if self.roll_back().await.is_err() {
             self.recover().await;
         }
         Ok(outcomes)
@@ -191,10 +191,14 @@ impl Task {
         }
     }
 
+    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("ROLLBACK").execute(&mut self.connection).await.map(drop)
+    }
+
     /// Leaves the transaction, if there still is one, and a connection that can begin the next.
     async fn recover(&mut self) {
         // SQLite may have rolled back by itself; then there is nothing to roll back.
-        let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        let _ = self.roll_back().await;
         if reader::ping(&mut self.connection).await.is_err()
             && let Ok(fresh) = self.connections.writer().await
         {
