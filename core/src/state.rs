@@ -30,8 +30,24 @@ pub trait ClosedSet: Copy + Eq + fmt::Debug + Send + Sync + 'static {
     fn all() -> Vec<Self>;
 }
 
-macro_rules! closed_sets {
-    ($($set:ident = $name:literal),+ $(,)?) => {$(
+/// Declares a closed set: an enum whose variants are spelled in snake case, with what reading,
+/// writing and listing them takes.
+macro_rules! closed_set {
+    (
+        $(#[$about:meta])*
+        pub enum $set:ident = $name:literal {
+            $($(#[$detail:meta])* $variant:ident,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(EnumString, IntoStaticStr, EnumIter, EnumMessage)]
+        #[serde(rename_all = "snake_case")]
+        #[strum(serialize_all = "snake_case")]
+        pub enum $set {
+            $($(#[$detail])* $variant,)+
+        }
+
         impl ClosedSet for $set {
             const NAME: &'static str = $name;
 
@@ -42,7 +58,8 @@ macro_rules! closed_sets {
             fn spellings(self) -> Vec<&'static str> {
                 let canonical: &'static str = self.into();
                 let accepted = self.get_serializations().iter().copied();
-                std::iter::once(canonical).chain(accepted.filter(|word| *word != canonical)).collect()
+                let older = accepted.filter(|word| *word != canonical);
+                std::iter::once(canonical).chain(older).collect()
             }
 
             fn parse(text: &str) -> Option<Self> {
@@ -53,63 +70,31 @@ macro_rules! closed_sets {
                 Self::iter().collect()
             }
         }
-    )+};
+    };
 }
 
-closed_sets!(
-    LifecyclePhase = "lifecycle_phase",
-    OwnershipState = "ownership_state",
-    EligibilityState = "eligibility_state",
-    BlockingReason = "blocking_reason",
-    TerminalOutcome = "terminal_outcome",
-    AttemptState = "attempt_state",
-    PublicState = "public_state",
-    AttemptLifecycle = "attempt_lifecycle",
-    AttemptType = "attempt_type",
-    AttemptOutcome = "attempt_outcome",
-    LaneState = "lane_state",
-    LeaseEventType = "lease_event_type",
-    CompletionKind = "completion_kind",
-    OperatorEventType = "operator_event_type",
-    GrantKind = "grant_kind",
-);
-
-/// How far an execution has come.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum LifecyclePhase {
-    /// Recorded, not yet resolved to runnable.
-    Submitted,
-    /// May run now or later; see [`EligibilityState`].
-    #[strum(
-        to_string = "runnable",
-        serialize = "pending",
-        serialize = "eligible",
-        serialize = "blocked"
-    )]
-    Runnable,
-    /// Being worked on.
-    Active,
-    /// Waiting for signals.
-    Suspended,
-    /// Finished; see [`TerminalOutcome`].
-    Terminal,
-    /// Finished by an operator's or a flow's cancellation.
-    Cancelled,
+closed_set! {
+    /// How far an execution has come.
+    pub enum LifecyclePhase = "lifecycle_phase" {
+        /// Recorded, not yet resolved to runnable.
+        Submitted,
+        /// May run now or later; see [`EligibilityState`].
+        #[strum(
+            to_string = "runnable",
+            serialize = "pending",
+            serialize = "eligible",
+            serialize = "blocked"
+        )]
+        Runnable,
+        /// Being worked on.
+        Active,
+        /// Waiting for signals.
+        Suspended,
+        /// Finished; see [`TerminalOutcome`].
+        Terminal,
+        /// Finished by an operator's or a flow's cancellation.
+        Cancelled,
+    }
 }
 
 impl LifecyclePhase {
@@ -123,256 +108,172 @@ impl LifecyclePhase {
     }
 }
 
-/// Who holds the execution.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum OwnershipState {
-    /// Nobody.
-    #[strum(to_string = "unowned", serialize = "released")]
-    Unowned,
-    /// A worker, by a lease.
-    Leased,
-    /// A worker whose lease lapsed; others may reclaim.
-    LeaseExpiredReclaimable,
-    /// A worker whose lease an operator took away; others may reclaim.
-    LeaseRevoked,
+closed_set! {
+    /// Who holds the execution.
+    pub enum OwnershipState = "ownership_state" {
+        /// Nobody.
+        #[strum(to_string = "unowned", serialize = "released")]
+        Unowned,
+        /// A worker, by a lease.
+        Leased,
+        /// A worker whose lease lapsed; others may reclaim.
+        LeaseExpiredReclaimable,
+        /// A worker whose lease an operator took away; others may reclaim.
+        LeaseRevoked,
+    }
 }
 
-/// Whether a runnable execution may be claimed, and if not, what it waits for.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum EligibilityState {
-    /// May be claimed.
-    #[strum(to_string = "eligible_now", serialize = "pending_claim")]
-    EligibleNow,
-    /// Waits for its time.
-    NotEligibleUntilTime,
-    /// Waits for other executions of its flow.
-    BlockedByDependencies,
-    /// Waits for a budget.
-    BlockedByBudget,
-    /// Waits for a quota.
-    BlockedByQuota,
-    /// Waits for a worker that is able to run it.
-    BlockedByRoute,
-    /// Waits for its lane to open.
-    BlockedByLaneState,
-    /// Waits for an operator.
-    BlockedByOperator,
-    /// The question does not arise: it runs, is suspended or has ended.
-    #[strum(to_string = "not_applicable", serialize = "cancelled")]
-    NotApplicable,
+closed_set! {
+    /// Whether a runnable execution may be claimed, and if not, what it waits for.
+    pub enum EligibilityState = "eligibility_state" {
+        /// May be claimed.
+        #[strum(to_string = "eligible_now", serialize = "pending_claim")]
+        EligibleNow,
+        /// Waits for its time.
+        NotEligibleUntilTime,
+        /// Waits for other executions of its flow.
+        BlockedByDependencies,
+        /// Waits for a budget.
+        BlockedByBudget,
+        /// Waits for a quota.
+        BlockedByQuota,
+        /// Waits for a worker that is able to run it.
+        BlockedByRoute,
+        /// Waits for its lane to open.
+        BlockedByLaneState,
+        /// Waits for an operator.
+        BlockedByOperator,
+        /// The question does not arise: it runs, is suspended or has ended.
+        #[strum(to_string = "not_applicable", serialize = "cancelled")]
+        NotApplicable,
+    }
 }
 
-/// Why an execution does not proceed, in words for people.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum BlockingReason {
-    /// It is not blocked. An empty column means this as well.
-    #[strum(to_string = "none", serialize = "")]
-    None,
-    /// Any worker may take it.
-    WaitingForWorker,
-    /// The pause before the next attempt.
-    WaitingForRetryBackoff,
-    /// The pause after a satisfied suspension.
-    WaitingForResumeDelay,
-    /// A delay that the submitter or the worker asked for.
-    WaitingForDelay,
-    /// A signal.
-    WaitingForSignal,
-    /// Somebody's approval.
-    WaitingForApproval,
-    /// A callback.
-    WaitingForCallback,
-    /// The result of a tool.
-    WaitingForToolResult,
-    /// Other executions of its flow.
-    WaitingForChildren,
-    /// Room in a budget.
-    WaitingForBudget,
-    /// Room in a quota.
-    WaitingForQuota,
-    /// A worker with the required capabilities.
-    WaitingForCapableWorker,
-    /// A worker in the preferred locality.
-    WaitingForLocalityMatch,
-    /// An operator paused it.
-    PausedByOperator,
-    /// A policy paused it.
-    PausedByPolicy,
-    /// The cancellation of its flow paused it.
-    PausedByFlowCancel,
+closed_set! {
+    /// Why an execution does not proceed, in words for people.
+    pub enum BlockingReason = "blocking_reason" {
+        /// It is not blocked. An empty column means this as well.
+        #[strum(to_string = "none", serialize = "")]
+        None,
+        /// Any worker may take it.
+        WaitingForWorker,
+        /// The pause before the next attempt.
+        WaitingForRetryBackoff,
+        /// The pause after a satisfied suspension.
+        WaitingForResumeDelay,
+        /// A delay that the submitter or the worker asked for.
+        WaitingForDelay,
+        /// A signal.
+        WaitingForSignal,
+        /// Somebody's approval.
+        WaitingForApproval,
+        /// A callback.
+        WaitingForCallback,
+        /// The result of a tool.
+        WaitingForToolResult,
+        /// Other executions of its flow.
+        WaitingForChildren,
+        /// Room in a budget.
+        WaitingForBudget,
+        /// Room in a quota.
+        WaitingForQuota,
+        /// A worker with the required capabilities.
+        WaitingForCapableWorker,
+        /// A worker in the preferred locality.
+        WaitingForLocalityMatch,
+        /// An operator paused it.
+        PausedByOperator,
+        /// A policy paused it.
+        PausedByPolicy,
+        /// The cancellation of its flow paused it.
+        PausedByFlowCancel,
+    }
 }
 
-/// How a finished execution ended.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum TerminalOutcome {
-    /// It has not ended.
-    None,
-    /// It completed.
-    Success,
-    /// It failed for good.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-    /// It ran out of time.
-    Expired,
-    /// A dependency made it pointless.
-    Skipped,
+closed_set! {
+    /// How a finished execution ended.
+    pub enum TerminalOutcome = "terminal_outcome" {
+        /// It has not ended.
+        None,
+        /// It completed.
+        Success,
+        /// It failed for good.
+        Failed,
+        /// It was cancelled.
+        Cancelled,
+        /// It ran out of time.
+        Expired,
+        /// A dependency made it pointless.
+        Skipped,
+    }
 }
 
-/// Where the execution stands with its attempts.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum AttemptState {
-    /// There is no attempt.
-    None,
-    /// The first attempt is still to come.
-    #[strum(
-        to_string = "pending_first_attempt",
-        serialize = "pending",
-        serialize = "initial",
-        serialize = "pending_claim"
-    )]
-    PendingFirstAttempt,
-    /// An attempt is running.
-    #[strum(to_string = "running_attempt", serialize = "running")]
-    RunningAttempt,
-    /// An attempt is interrupted and may go on.
-    AttemptInterrupted,
-    /// A retry is still to come.
-    PendingRetryAttempt,
-    /// A replay is still to come.
-    PendingReplayAttempt,
-    /// The last attempt has ended.
-    #[strum(
-        to_string = "attempt_terminal",
-        serialize = "terminated",
-        serialize = "cancelled",
-        serialize = "terminal_failed"
-    )]
-    AttemptTerminal,
+closed_set! {
+    /// Where the execution stands with its attempts.
+    pub enum AttemptState = "attempt_state" {
+        /// There is no attempt.
+        None,
+        /// The first attempt is still to come.
+        #[strum(
+            to_string = "pending_first_attempt",
+            serialize = "pending",
+            serialize = "initial",
+            serialize = "pending_claim"
+        )]
+        PendingFirstAttempt,
+        /// An attempt is running.
+        #[strum(to_string = "running_attempt", serialize = "running")]
+        RunningAttempt,
+        /// An attempt is interrupted and may go on.
+        AttemptInterrupted,
+        /// A retry is still to come.
+        PendingRetryAttempt,
+        /// A replay is still to come.
+        PendingReplayAttempt,
+        /// The last attempt has ended.
+        #[strum(
+            to_string = "attempt_terminal",
+            serialize = "terminated",
+            serialize = "cancelled",
+            serialize = "terminal_failed"
+        )]
+        AttemptTerminal,
+    }
 }
 
-/// The state that users see. Always derived from the others by [`derive_public_state`].
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-    Display,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-#[non_exhaustive]
-pub enum PublicState {
-    /// Waits to be claimed.
-    #[strum(to_string = "waiting", serialize = "pending")]
-    Waiting,
-    /// Waits for its time.
-    Delayed,
-    /// Waits for a budget or a quota.
-    RateLimited,
-    /// Waits for other executions of its flow.
-    WaitingChildren,
-    /// Runs.
-    #[strum(to_string = "active", serialize = "running")]
-    Active,
-    /// Waits for signals.
-    Suspended,
-    /// Its signals have come; it waits to be claimed again.
-    Resumable,
-    /// Ended well.
-    #[strum(to_string = "completed", serialize = "success")]
-    Completed,
-    /// Ended badly.
-    Failed,
-    /// Was cancelled.
-    Cancelled,
-    /// Ran out of time.
-    Expired,
-    /// Was skipped.
-    Skipped,
+closed_set! {
+    /// The state that users see. Always derived from the others by [`derive_public_state`].
+    #[derive(Display)]
+    #[non_exhaustive]
+    pub enum PublicState = "public_state" {
+        /// Waits to be claimed.
+        #[strum(to_string = "waiting", serialize = "pending")]
+        Waiting,
+        /// Waits for its time.
+        Delayed,
+        /// Waits for a budget or a quota.
+        RateLimited,
+        /// Waits for other executions of its flow.
+        WaitingChildren,
+        /// Runs.
+        #[strum(to_string = "active", serialize = "running")]
+        Active,
+        /// Waits for signals.
+        Suspended,
+        /// Its signals have come; it waits to be claimed again.
+        Resumable,
+        /// Ended well.
+        #[strum(to_string = "completed", serialize = "success")]
+        Completed,
+        /// Ended badly.
+        Failed,
+        /// Was cancelled.
+        Cancelled,
+        /// Ran out of time.
+        Expired,
+        /// Was skipped.
+        Skipped,
+    }
 }
 
 impl PublicState {
@@ -383,38 +284,24 @@ impl PublicState {
     }
 }
 
-/// How far one attempt has come.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum AttemptLifecycle {
-    /// Recorded, not yet started.
-    Created,
-    /// Running.
-    Started,
-    /// Suspended with its execution.
-    Suspended,
-    /// Ended well.
-    EndedSuccess,
-    /// Ended badly.
-    EndedFailure,
-    /// Was cancelled.
-    EndedCancelled,
-    /// Lost its worker; another attempt took over.
-    InterruptedReclaimed,
+closed_set! {
+    /// How far one attempt has come.
+    pub enum AttemptLifecycle = "attempt_lifecycle" {
+        /// Recorded, not yet started.
+        Created,
+        /// Running.
+        Started,
+        /// Suspended with its execution.
+        Suspended,
+        /// Ended well.
+        EndedSuccess,
+        /// Ended badly.
+        EndedFailure,
+        /// Was cancelled.
+        EndedCancelled,
+        /// Lost its worker; another attempt took over.
+        InterruptedReclaimed,
+    }
 }
 
 impl AttemptLifecycle {
@@ -431,77 +318,49 @@ impl AttemptLifecycle {
     }
 }
 
-/// Why an attempt was made.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum AttemptType {
-    /// The first one.
-    Initial,
-    /// The one before failed.
-    Retry,
-    /// The one before lost its worker.
-    Reclaim,
-    /// An operator asked for the execution to run again.
-    Replay,
-    /// The next tier of a fallback policy.
-    Fallback,
+closed_set! {
+    /// Why an attempt was made.
+    pub enum AttemptType = "attempt_type" {
+        /// The first one.
+        Initial,
+        /// The one before failed.
+        Retry,
+        /// The one before lost its worker.
+        Reclaim,
+        /// An operator asked for the execution to run again.
+        Replay,
+        /// The next tier of a fallback policy.
+        Fallback,
+    }
 }
 
-/// How one attempt ended, or why it stopped.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum AttemptOutcome {
-    /// It completed.
-    Success,
-    /// It failed, and the execution with it.
-    #[strum(to_string = "failed", serialize = "failure")]
-    Failed,
-    /// It failed; another attempt follows.
-    Retry,
-    /// It was interrupted.
-    Interrupted,
-    /// It was cancelled.
-    Cancelled,
-    /// It ran out of time.
-    Expired,
-    /// It was never run: a dependency made it pointless.
-    Skipped,
-    /// It lost its worker; another attempt took over.
-    InterruptedReclaimed,
-    /// Its lease lapsed; it may be reclaimed.
-    LeaseExpiredReclaimable,
-    /// It is suspended and goes on later.
-    AttemptInterrupted,
-    /// It waits for other executions of its flow.
-    WaitingChildren,
+closed_set! {
+    /// How one attempt ended, or why it stopped.
+    pub enum AttemptOutcome = "attempt_outcome" {
+        /// It completed.
+        Success,
+        /// It failed, and the execution with it.
+        #[strum(to_string = "failed", serialize = "failure")]
+        Failed,
+        /// It failed; another attempt follows.
+        Retry,
+        /// It was interrupted.
+        Interrupted,
+        /// It was cancelled.
+        Cancelled,
+        /// It ran out of time.
+        Expired,
+        /// It was never run: a dependency made it pointless.
+        Skipped,
+        /// It lost its worker; another attempt took over.
+        InterruptedReclaimed,
+        /// Its lease lapsed; it may be reclaimed.
+        LeaseExpiredReclaimable,
+        /// It is suspended and goes on later.
+        AttemptInterrupted,
+        /// It waits for other executions of its flow.
+        WaitingChildren,
+    }
 }
 
 impl AttemptOutcome {
@@ -525,121 +384,65 @@ impl AttemptOutcome {
     }
 }
 
-/// Whether a lane hands out work.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum LaneState {
-    /// It does.
-    Active,
-    /// Not until it is opened again.
-    Paused,
-    /// It finishes what it has and takes nothing new.
-    Draining,
-    /// It is closed.
-    Disabled,
+closed_set! {
+    /// Whether a lane hands out work.
+    pub enum LaneState = "lane_state" {
+        /// It does.
+        Active,
+        /// Not until it is opened again.
+        Paused,
+        /// It finishes what it has and takes nothing new.
+        Draining,
+        /// It is closed.
+        Disabled,
+    }
 }
 
-/// What happened to a lease.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum LeaseEventType {
-    /// A worker took it.
-    Acquired,
-    /// Its holder extended it.
-    Renewed,
-    /// It lapsed.
-    Expired,
-    /// Another worker took over.
-    Reclaimed,
-    /// It ended before its time, by its holder or by others.
-    Revoked,
+closed_set! {
+    /// What happened to a lease.
+    pub enum LeaseEventType = "lease_event_type" {
+        /// A worker took it.
+        Acquired,
+        /// Its holder extended it.
+        Renewed,
+        /// It lapsed.
+        Expired,
+        /// Another worker took over.
+        Reclaimed,
+        /// It ended before its time, by its holder or by others.
+        Revoked,
+    }
 }
 
-/// What a completion event reports.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum CompletionKind {
-    /// The execution completed.
-    Success,
-    /// The execution failed.
-    #[strum(to_string = "failed", serialize = "failure")]
-    Failed,
-    /// The execution was cancelled.
-    Cancelled,
-    /// The execution ran out of time.
-    Expired,
-    /// The execution was skipped.
-    Skipped,
-    /// The execution's signals have come: it can go on.
-    Resumable,
+closed_set! {
+    /// What a completion event reports.
+    pub enum CompletionKind = "completion_kind" {
+        /// The execution completed.
+        Success,
+        /// The execution failed.
+        #[strum(to_string = "failed", serialize = "failure")]
+        Failed,
+        /// The execution was cancelled.
+        Cancelled,
+        /// The execution ran out of time.
+        Expired,
+        /// The execution was skipped.
+        Skipped,
+        /// The execution's signals have come: it can go on.
+        Resumable,
+    }
 }
 
-/// What an operator did.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum OperatorEventType {
-    /// Changed the priority of an execution.
-    PriorityChanged,
-    /// Replayed a finished execution.
-    Replayed,
-    /// Asked for a flow to be cancelled.
-    FlowCancelRequested,
+closed_set! {
+    /// What an operator did.
+    pub enum OperatorEventType = "operator_event_type" {
+        /// Changed the priority of an execution.
+        PriorityChanged,
+        /// Replayed a finished execution.
+        Replayed,
+        /// Asked for a flow to be cancelled.
+        FlowCancelRequested,
+    }
 }
 
 /// Everything there is to say about the state of one execution.
@@ -719,28 +522,14 @@ pub const fn derive_public_state(
     }
 }
 
-/// What a claim grant permits.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    EnumIter,
-    EnumMessage,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum GrantKind {
-    /// To claim an execution that nobody holds.
-    Claim,
-    /// To take over an execution whose worker is gone.
-    Reclaim,
+closed_set! {
+    /// What a claim grant permits.
+    pub enum GrantKind = "grant_kind" {
+        /// To claim an execution that nobody holds.
+        Claim,
+        /// To take over an execution whose worker is gone.
+        Reclaim,
+    }
 }
 
 #[cfg(test)]

@@ -32,12 +32,8 @@ impl Guarded for Delay {
         "delay"
     }
 
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(self.fence.premises(at, OpenLease::Live))
-    }
-
-    fn predicted(&self) -> bool {
-        true
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
     }
 
     fn effects(

@@ -11,7 +11,7 @@ use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
 use crate::rules::finish::End;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::row_and_attempt;
+use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
@@ -79,7 +79,7 @@ impl Transition for ExpireAttempt {
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Active || !is_due {
             return Ok(Step::Answer(false));
         }
-        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let version = unmoved(core)?;
         let plan = Plan::new("expire_attempt")
             .guard(CORE, exec_core::REF, key.core(), version)
             .guard(ATTEMPT, attempt::REF, current_attempt(), due);
@@ -128,7 +128,7 @@ impl Transition for ExpireExecution {
         if phase.is_terminal() || !due {
             return Ok(Step::Answer(false));
         }
-        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let version = unmoved(core)?;
         let mut set = End::EXPIRED.of_core(at);
         set.push(exec_core::raw_fields.merge(json!({
             "last_failure_message": "execution_deadline",

@@ -89,8 +89,8 @@ impl Guarded for Fail {
         "fail"
     }
 
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(self.fence.premises(at, OpenLease::Live))
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
     }
 
     /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one whose

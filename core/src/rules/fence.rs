@@ -110,22 +110,17 @@ impl Fence {
     /// What a fenced operation relies on.
     #[must_use]
     pub fn premises(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise> {
-        let core = Premise {
-            row: CORE,
-            table: exec_core::REF,
-            key: self.key.core(),
-            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
-            conditions: vec![
-                Condition {
-                    holds: exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]),
-                    refusal: Box::new(|_| EngineError::State(StateKind::LeaseRevoked)),
-                },
-                Condition {
-                    holds: exec_core::lifecycle_phase.is(LifecyclePhase::Active),
-                    refusal: Box::new(not_active),
-                },
-            ],
-        };
+        let conditions = vec![
+            Condition {
+                holds: exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]),
+                refusal: Box::new(|_| EngineError::State(StateKind::LeaseRevoked)),
+            },
+            Condition {
+                holds: exec_core::lifecycle_phase.is(LifecyclePhase::Active),
+                refusal: Box::new(not_active),
+            },
+        ];
+        let core = Premise::execution(&self.key, conditions);
         let attempt = Premise {
             row: ATTEMPT,
             table: attempt::REF,

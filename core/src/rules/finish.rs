@@ -12,7 +12,7 @@ use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{Guarded, Known, Premise, check, lookups};
+use crate::rules::premise::{Guarded, Known, Premise, check, lookups, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -123,12 +123,8 @@ impl Guarded for Complete {
         self.at.unwrap_or(ctx.now)
     }
 
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(self.fence.premises(at, OpenLease::Live))
-    }
-
-    fn predicted(&self) -> bool {
-        true
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
     }
 
     fn effects(
@@ -201,7 +197,7 @@ impl Transition for Cancel {
         {
             return Err((self.fence.mismatch())(&known));
         }
-        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let version = unmoved(core)?;
         let plan = Plan::new("cancel").guard(CORE, exec_core::REF, self.fence.key.core(), version);
         let plan = if claimed {
             let current = self.fence.lease.map_or(Predicate::Always, fence::is_current);

@@ -31,12 +31,8 @@ impl Guarded for Renew {
         "renew"
     }
 
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(self.fence.premises(at, OpenLease::Lapsed))
-    }
-
-    fn predicted(&self) -> bool {
-        true
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Lapsed)
     }
 
     fn effects(
@@ -72,12 +68,8 @@ impl Guarded for Progress {
         "progress"
     }
 
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(self.fence.premises(at, OpenLease::Live))
-    }
-
-    fn predicted(&self) -> bool {
-        true
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
     }
 
     fn effects(

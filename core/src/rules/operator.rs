@@ -13,7 +13,7 @@ use crate::rules::finish::{End, already_ended};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::row_and_attempt;
+use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::LeaseEventType;
@@ -100,7 +100,7 @@ impl Transition for CancelExecution {
             already_ended("cancel_execution", &self.args.execution_id, core)?;
             return Ok(Step::Answer(cancelled));
         }
-        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let version = unmoved(core)?;
         let plan =
             Plan::new("cancel_execution").guard(CORE, exec_core::REF, self.key.core(), version);
         let holder = Self::holder_epoch(current.as_ref())?;

@@ -30,6 +30,15 @@ pub struct Premise {
     pub conditions: Vec<Condition>,
 }
 
+impl Premise {
+    /// An execution that exists and holds these conditions.
+    #[must_use]
+    pub fn execution(key: &ExecutionKey, conditions: Vec<Condition>) -> Self {
+        let absent: Refusal = Box::new(|_| EngineError::NotFound { entity: "execution" });
+        Self { row: CORE, table: exec_core::REF, key: key.core(), absent, conditions }
+    }
+}
+
 /// Something that must hold of a row.
 pub struct Condition {
     /// What.
@@ -84,20 +93,11 @@ pub trait Guarded: Sync {
     }
 
     /// What it relies on.
-    ///
-    /// # Errors
-    /// A refusal of the arguments themselves.
-    fn premises(&self, at: TimestampMs) -> Result<Vec<Premise>, EngineError>;
+    fn premises(&self, at: TimestampMs) -> Vec<Premise>;
 
-    /// Whether it can decide before anything is loaded.
-    fn predicted(&self) -> bool;
-
-    /// An answer that needs no change, from the loaded rows, before any premise is checked.
-    ///
-    /// # Errors
-    /// A refusal that outranks the premises.
-    fn settled(&self, _known: &Known) -> Result<Option<Self::Outcome>, EngineError> {
-        Ok(None)
+    /// Whether it can decide before anything is loaded, as most can.
+    fn predicted(&self) -> bool {
+        true
     }
 
     /// Adds the changes to the guarded plan, and says what comes of it.
@@ -118,49 +118,43 @@ impl<G: Guarded> Transition for G {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<G::Outcome>, EngineError> {
         let at = self.at(ctx);
-        let premises = self.premises(at)?;
+        let premises = self.premises(at);
         let Some(rows) = facts.lookup(0) else {
             if facts.refusals() == 0 && self.predicted() {
-                return self.commit(premises, &Known::default(), at, ctx);
+                return commit(self, premises, &Known::default(), at, ctx);
             }
             return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
         let known = Known::of(&premises, rows);
-        if let Some(outcome) = self.settled(&known)? {
-            return Ok(Step::Answer(outcome));
-        }
         check(&premises, &known)?;
-        self.commit(premises, &known, at, ctx)
+        commit(self, premises, &known, at, ctx)
     }
 }
 
-trait CommitStep: Guarded {
-    fn commit(
-        &self,
-        premises: Vec<Premise>,
-        known: &Known,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Step<Self::Outcome>, EngineError> {
-        let plan = premises.into_iter().try_fold(Plan::new(self.name()), |plan, premise| {
-            let pinned = pin(&premise, known)?;
-            let holds = premise.conditions.into_iter().map(|condition| condition.holds);
-            let holds = holds.chain(pinned).fold(Predicate::Always, Predicate::and);
-            Ok::<Plan, EngineError>(plan.guard(premise.row, premise.table, premise.key, holds))
-        })?;
-        let (plan, outcome) = self.effects(known, plan, at, ctx)?;
-        Ok(Step::Commit(plan, Then::Answer(outcome)))
+fn commit<G: Guarded>(
+    operation: &G,
+    premises: Vec<Premise>,
+    known: &Known,
+    at: TimestampMs,
+    ctx: &mut Ctx<'_>,
+) -> Result<Step<G::Outcome>, EngineError> {
+    let mut plan = Plan::new(operation.name());
+    for Premise { row, table, key, conditions, .. } in premises {
+        let core = known.row(CORE).filter(|_| row == CORE);
+        let pinned = core.map(unmoved).transpose()?;
+        let holds = conditions.into_iter().map(|condition| condition.holds).chain(pinned);
+        plan = plan.guard(row, table, key, holds.fold(Predicate::Always, Predicate::and));
     }
+    let (plan, outcome) = operation.effects(known, plan, at, ctx)?;
+    Ok(Step::Commit(plan, Then::Answer(outcome)))
 }
 
-impl<G: Guarded> CommitStep for G {}
-
-/// What was read of an execution row must still be so: its version has not moved.
-fn pin(premise: &Premise, known: &Known) -> Result<Option<Predicate>, EngineError> {
-    if premise.row != CORE {
-        return Ok(None);
-    }
-    Ok(known.read(CORE, exec_core::version)?.map(|version| exec_core::version.equals(version)))
+/// What was read of an execution row is still so: its version has not moved.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn unmoved(core: &Row) -> Result<Predicate, EngineError> {
+    Ok(exec_core::version.equals(core.read(exec_core::version)?))
 }
 
 /// Checks every premise in order of precedence.
@@ -203,17 +197,18 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
 /// An execution's row and its current attempt.
 #[must_use]
 pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
-    let core = Lookup {
-        row: CORE.into(),
-        table: exec_core::REF,
-        key: key.core(),
-        columns: without_bodies(exec_core::REF),
-    };
-    let current = Lookup {
-        row: ATTEMPT.into(),
-        table: attempt::REF,
-        key: current_attempt(),
-        columns: attempt::REF.columns.to_vec(),
-    };
-    vec![core, current]
+    vec![execution_row(key, without_bodies(exec_core::REF)), current_attempt_row()]
+}
+
+/// An execution's row, by these columns.
+#[must_use]
+pub fn execution_row(key: &ExecutionKey, columns: Vec<ColumnRef>) -> Lookup {
+    Lookup { row: CORE.into(), table: exec_core::REF, key: key.core(), columns }
+}
+
+/// The current attempt of the execution looked up before it.
+#[must_use]
+pub fn current_attempt_row() -> Lookup {
+    let columns = attempt::REF.columns.to_vec();
+    Lookup { row: ATTEMPT.into(), table: attempt::REF, key: current_attempt(), columns }
 }

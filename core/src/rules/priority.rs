@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{Condition, Guarded, Known, Premise};
+use crate::rules::premise::{Condition, Guarded, Known, Premise, Refusal};
 use crate::schema::execution::{claimable, exec_core};
 use crate::state::OperatorEventType;
 use crate::types::TimestampMs;
@@ -49,19 +49,11 @@ impl Guarded for ChangePriority {
         self.at
     }
 
-    fn premises(&self, _: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(vec![Premise {
-            row: CORE,
-            table: exec_core::REF,
-            key: self.key.core(),
-            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
-            conditions: vec![Condition {
-                holds: claimable(),
-                refusal: Box::new(|_| {
-                    EngineError::Contention(ContentionKind::ExecutionNotEligible)
-                }),
-            }],
-        }])
+    fn premises(&self, _: TimestampMs) -> Vec<Premise> {
+        let not_eligible: Refusal =
+            Box::new(|_| EngineError::Contention(ContentionKind::ExecutionNotEligible));
+        let conditions = vec![Condition { holds: claimable(), refusal: not_eligible }];
+        vec![Premise::execution(&self.key, conditions)]
     }
 
     /// The event tells the old priority, which has to be read.

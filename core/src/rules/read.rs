@@ -12,9 +12,10 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::engine_error::ValidationKind;
 use crate::facts::{Facts, Row};
-use crate::plan::{Lookup, Query};
+use crate::plan::Query;
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
+use crate::rules::key::ExecutionKey;
+use crate::rules::premise::{current_attempt_row, execution_row, without_bodies};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -48,19 +49,10 @@ impl<O: Send> Transition for ReadExecution<O> {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<O>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
-            let core = Lookup {
-                row: CORE.into(),
-                table: exec_core::REF,
-                key: self.key.core(),
-                columns: self.columns.clone(),
-            };
-            let current = Lookup {
-                row: ATTEMPT.into(),
-                table: attempt::REF,
-                key: current_attempt(),
-                columns: attempt::REF.columns.to_vec(),
-            };
-            let wanted = if self.with_attempt { vec![core, current] } else { vec![core] };
+            let mut wanted = vec![execution_row(&self.key, self.columns.clone())];
+            if self.with_attempt {
+                wanted.push(current_attempt_row());
+            }
             return Ok(Step::Read(vec![Query::Lookup(wanted)]));
         };
         let row = |index: usize| rows.get(index).and_then(Option::as_ref);
@@ -81,7 +73,7 @@ fn with_attempt<O>(
     id: &ExecutionId,
     read: fn(&ReadRows<'_>) -> Result<O, EngineError>,
 ) -> Result<ReadExecution<O>, EngineError> {
-    let columns = crate::rules::premise::without_bodies(exec_core::REF);
+    let columns = without_bodies(exec_core::REF);
     Ok(ReadExecution { key: ExecutionKey::of(id)?, columns, with_attempt: true, read })
 }
 

@@ -13,7 +13,7 @@ use crate::plan::{Plan, Query};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::row_and_attempt;
+use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptState, LeaseEventType, LifecyclePhase};
@@ -102,7 +102,7 @@ impl Transition for RevokeLease {
             return satisfied(reason);
         }
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
-        let version = exec_core::version.equals(core.read(exec_core::version)?);
+        let version = unmoved(core)?;
         let same = attempt::lease_epoch
             .equals(lease.epoch)
             .and(attempt::worker_instance_id.equals(Some(lease.owner.clone())));

@@ -7,8 +7,8 @@ use crate::ctx::Ctx;
 use crate::engine_backend::validate_tag_key;
 use crate::plan::Plan;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::{Condition, Guarded, Known, Premise};
+use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::premise::{Guarded, Known, Premise};
 use crate::schema::execution::exec_core;
 use crate::types::{ExecutionId, TimestampMs};
 
@@ -39,18 +39,8 @@ impl Guarded for SetTag {
         "set_execution_tag"
     }
 
-    fn premises(&self, _: TimestampMs) -> Result<Vec<Premise>, EngineError> {
-        Ok(vec![Premise {
-            row: CORE,
-            table: exec_core::REF,
-            key: self.key.core(),
-            absent: Box::new(|_| EngineError::NotFound { entity: "execution" }),
-            conditions: Vec::<Condition>::new(),
-        }])
-    }
-
-    fn predicted(&self) -> bool {
-        true
+    fn premises(&self, _: TimestampMs) -> Vec<Premise> {
+        vec![Premise::execution(&self.key, Vec::new())]
     }
 
     fn effects(
