@@ -1,4 +1,5 @@
-//! What time brings about: lapsed leases, attempts and executions out of time, delays that end.
+//! What time brings about: lapsed leases, attempts and executions out of time, delays that end; and
+//! what an end brings about: those that waited for it are told, and what is not needed is cancelled.
 //!
 //! One loop per kind of timer asks the engine, again and again, to apply what is due. The loops hold
 //! no state: any number of processes may run them, and one that is killed leaves nothing undone that
@@ -24,6 +25,11 @@ pub struct ScannerConfig {
     pub execution_deadline: Duration,
     /// The pause between looks at delays that have ended; zero for none at all.
     pub delayed_promotion: Duration,
+    /// The pause between looks at ends that were not told to those that wait for them; zero for none
+    /// at all.
+    pub dependency_dispatch: Duration,
+    /// The pause between looks at upstreams that are no longer needed; zero for none at all.
+    pub sibling_cancel: Duration,
     /// By which fraction each pause is shortened or lengthened at random, so that processes that
     /// were started together do not look together.
     pub jitter: f64,
@@ -39,6 +45,8 @@ impl Default for ScannerConfig {
             attempt_timeout: Duration::from_secs(2),
             execution_deadline: Duration::from_secs(2),
             delayed_promotion: Duration::from_millis(500),
+            dependency_dispatch: Duration::from_millis(100),
+            sibling_cancel: Duration::from_millis(250),
             jitter: 0.1,
             batch_limit: 1_000,
         }
@@ -54,6 +62,8 @@ impl ScannerConfig {
             Scan::AttemptTimeout => self.attempt_timeout,
             Scan::ExecutionDeadline => self.execution_deadline,
             Scan::DelayedPromotion => self.delayed_promotion,
+            Scan::DependencyDispatch => self.dependency_dispatch,
+            Scan::SiblingCancel => self.sibling_cancel,
         }
     }
 }
@@ -165,7 +175,7 @@ impl Scanner {
                 if counts.processed != 0 {
                     tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
                 }
-                limit <= counts.processed
+                limit <= counts.processed || (self.scan.feeds_itself() && counts.processed != 0)
             }
             Err(error) => {
                 tally.errors += 1;
@@ -242,6 +252,8 @@ mod tests {
             attempt_timeout: Duration::ZERO,
             execution_deadline: Duration::ZERO,
             delayed_promotion: Duration::ZERO,
+            dependency_dispatch: Duration::ZERO,
+            sibling_cancel: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
         }
@@ -277,6 +289,20 @@ mod tests {
         let report = supervisor.shutdown(GRACE).await;
         assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 0, 0, 100, 100]);
         assert_eq!((report.ticks, report.processed), (5, 39));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_feeds_itself_is_asked_for_until_nothing_is_left() {
+        let fake = Fake::new(Duration::ZERO, [Ok(1), Ok(3), Ok(0), Ok(1), Ok(0)]);
+        let cascade = ScannerConfig {
+            lease_expiry: Duration::ZERO,
+            dependency_dispatch: Duration::from_millis(100),
+            ..only_leases()
+        };
+        let supervisor = ScannerSupervisor::spawn(fake.clone(), cascade);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        supervisor.shutdown(GRACE).await;
+        assert_eq!(fake.asked(Scan::DependencyDispatch), [0, 0, 0, 100, 100]);
     }
 
     #[tokio::test(start_paused = true)]

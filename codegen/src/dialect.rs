@@ -79,8 +79,17 @@ pub trait Dialect: Send + Sync {
     /// The object with these members replaced inside the object under `member`.
     fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr;
 
-    /// `text` is in `list`.
-    fn among(&self, text: Expr, list: Expr) -> Expr;
+    /// A JSON object of these members: numbers and texts.
+    fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr;
+
+    /// The object has these members, at every depth.
+    fn json_contains(&self, object: Expr, members: Expr) -> Expr;
+
+    /// The texts one after the other; NULL if one of them is.
+    fn joined(&self, texts: Vec<Expr>) -> Expr;
+
+    /// `value`, a column of type `ty`, is in `list`, a list of texts.
+    fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr;
 
     /// Every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;

@@ -112,8 +112,12 @@ impl Scope for Columns<'_> {
     }
 
     fn picked_count(&mut self) -> Expr {
+        // Of this item only: others may have picked rows in the same statement.
         let mut count = Query::select();
-        count.expr(Func::count(Expr::col(Asterisk))).from("picked");
+        count
+            .expr(Func::count(Expr::col(Asterisk)))
+            .from_as("picked", "p")
+            .and_where(Expr::col(("p", "ord")).eq(Expr::col((self.source, "ord"))));
         let query = SubQueryStatement::SelectStatement(count);
         Expr::SubQuery(None, Box::new(query))
     }

@@ -43,6 +43,25 @@ impl<S: Scope> Scalars<'_, S> {
                 left.add(self.expr(right, ty))
             }
             Scalar::PickedCount => self.scope.picked_count(),
+            Scalar::Joined(parts) => {
+                let parts = parts.iter().map(|part| self.expr(part, ColumnType::Text)).collect();
+                self.dialect.joined(parts)
+            }
+            Scalar::Object(members) => {
+                let members = members
+                    .iter()
+                    .map(|(name, member)| {
+                        let ty = match member.ty() {
+                            ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
+                                ColumnType::BigInt
+                            }
+                            _ => ColumnType::Text,
+                        };
+                        (name, self.expr(member, ty))
+                    })
+                    .collect();
+                self.dialect.json_object(members)
+            }
         }
     }
 
@@ -86,9 +105,14 @@ impl<S: Scope> Scalars<'_, S> {
             Predicate::NoneOf(column, names) => Condition::all()
                 .add(self.column(*column).is_not_in(names.iter().map(|name| constant(name)))),
             Predicate::Among(column, expr) => {
-                let column = self.column(*column);
+                let stored = self.column(*column);
                 let list = self.expr(expr, ColumnType::TextList);
-                Condition::all().add(self.dialect.among(column, list))
+                Condition::all().add(self.dialect.among(stored, column.ty, list))
+            }
+            Predicate::Contains(column, expr) => {
+                let document = self.column(*column);
+                let members = self.expr(expr, ColumnType::Json);
+                Condition::all().add(self.dialect.json_contains(document, members))
             }
             Predicate::Null(column) => Condition::all().add(self.column(*column).is_null()),
             Predicate::NotNull(column) => Condition::all().add(self.column(*column).is_not_null()),

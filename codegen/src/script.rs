@@ -97,7 +97,9 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
             | Scalar::Const(_)
             | Scalar::Null(_)
             | Scalar::Plus(..)
-            | Scalar::PickedCount,
+            | Scalar::PickedCount
+            | Scalar::Joined(_)
+            | Scalar::Object(_),
         ) => None,
     }
 }

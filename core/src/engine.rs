@@ -6,7 +6,10 @@
 //! still hold, and a refused plan means: read again, decide again.
 
 mod backend;
+mod bulk;
+mod cascade;
 mod memo;
+mod timers;
 
 use std::time::Duration;
 
@@ -156,6 +159,35 @@ where
         }
     }
     Err(EngineError::Contention(ContentionKind::RetryExhausted))
+}
+
+/// What an operation would do now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rehearsed {
+    /// It would commit this.
+    Plan(Plan),
+    /// It would change nothing.
+    Answer,
+}
+
+/// Decides an operation on the rows as they are, and commits nothing.
+///
+/// # Errors
+/// The rule's refusal; the backend's error.
+pub async fn rehearse<E, T>(executor: &E, transition: &T) -> Result<Rehearsed, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    // As after a refusal: nothing is taken for granted, everything is read.
+    let mut facts = Facts::after_refusals(1);
+    loop {
+        match decide(executor, transition, &facts)? {
+            Step::Read(queries) => facts.learn(executor.read(queries).await?),
+            Step::Answer(_) => return Ok(Rehearsed::Answer),
+            Step::Commit(plan, _) => return Ok(Rehearsed::Plan(plan)),
+        }
+    }
 }
 
 // Not async, so that the random source is gone before anything is awaited.

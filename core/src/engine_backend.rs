@@ -18,30 +18,32 @@ use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
     ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
     BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
-    BudgetUsageAndLimits, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
-    CancelFlowHeader, CancelFlowResult, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
-    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
-    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimResumedExecutionArgs,
-    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CreateBudgetArgs,
-    CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
-    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
-    DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
+    BudgetUsageAndLimits, BulkArgs, BulkPreview, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowResult, CascadeOutcome,
+    ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs, CheckAdmissionResult,
+    ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs, ClaimForWorkerOutcome,
+    ClaimGrantOutcome, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
+    CompleteExecutionArgs, CompleteExecutionResult, CreateBudgetArgs, CreateBudgetResult,
+    CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
+    CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs,
+    DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
     EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
     ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
-    FailExecutionResult, FlowSnapshot, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
-    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
-    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome,
-    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
-    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
-    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
-    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, ScanEligibleArgs,
-    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs, SuspendOutcome,
+    FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, HeartbeatWorkerArgs,
+    HeartbeatWorkerOutcome, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
+    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
+    ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs, ListWorkersResult,
+    MarkWorkerDeadArgs, MarkWorkerDeadOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome,
+    ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs,
+    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs,
+    ReportUsageResult, ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs,
+    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, RevokeLeaseArgs,
+    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult,
+    ScanEligibleArgs, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs,
+    SuspendOutcome,
 };
 use crate::engine_error::{EngineError, ValidationKind};
 use crate::partition::{Partition, PartitionKey};
@@ -1076,6 +1078,43 @@ pub trait EngineBackend: Send + Sync + 'static {
     ) -> Result<ExecutionTimeline, EngineError> {
         unavailable!("execution_timeline")
     }
+
+    /// Creates executions as members of a flow, each held back until [`Self::release_flow`] or until
+    /// a dependency of it is applied, so that none runs before its flow is complete. The answers come
+    /// in the order of the batch; repeating the call changes nothing. An addition.
+    async fn create_flow_members(
+        &self,
+        flow_id: &FlowId,
+        batch: Vec<CreateExecutionArgs>,
+    ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        batch.iter().map(|_| unavailable!("create_flow_members")).collect()
+    }
+
+    /// Lets the members go that were held back and wait for no other; says how many. An addition.
+    async fn release_flow(&self, flow_id: &FlowId, now: TimestampMs) -> Result<u32, EngineError> {
+        unavailable!("release_flow")
+    }
+
+    /// A page of the flows of all partitions, newest first. An addition.
+    async fn list_flows_by(&self, query: FlowQuery) -> Result<FlowQueryPage, EngineError> {
+        unavailable!("list_flows_by")
+    }
+
+    /// A flow with all of its executions and edges. An addition.
+    async fn read_flow_graph(&self, id: &FlowId) -> Result<Option<FlowGraph>, EngineError> {
+        unavailable!("read_flow_graph")
+    }
+
+    /// Applies an action to one batch of the executions that match a query: each on its own, with its
+    /// own events. An addition.
+    async fn run_bulk(&self, args: BulkArgs) -> Result<BulkReport, EngineError> {
+        unavailable!("run_bulk")
+    }
+
+    /// Says what a bulk action would do, and changes nothing. An addition.
+    async fn preview_bulk(&self, args: BulkArgs) -> Result<BulkPreview, EngineError> {
+        unavailable!("preview_bulk")
+    }
 }
 
 /// The timers that [`EngineBackend::scan`] applies. An addition to the common contract.
@@ -1089,12 +1128,36 @@ pub enum Scan {
     ExecutionDeadline,
     /// Delayed executions whose time has come.
     DelayedPromotion,
+    /// Ends of flow members that the members waiting for them have not been told.
+    DependencyDispatch,
+    /// Members of a flow that are no longer needed, and are to be cancelled.
+    SiblingCancel,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 4] =
-        [Self::LeaseExpiry, Self::AttemptTimeout, Self::ExecutionDeadline, Self::DelayedPromotion];
+    pub const ALL: [Self; 6] = [
+        Self::LeaseExpiry,
+        Self::AttemptTimeout,
+        Self::ExecutionDeadline,
+        Self::DelayedPromotion,
+        Self::DependencyDispatch,
+        Self::SiblingCancel,
+    ];
+
+    /// Whether what it applies may at once make more of its own kind due: a skipped member is told to
+    /// those that wait for it.
+    #[must_use]
+    pub const fn feeds_itself(self) -> bool {
+        match self {
+            Self::DependencyDispatch => true,
+            Self::LeaseExpiry
+            | Self::AttemptTimeout
+            | Self::ExecutionDeadline
+            | Self::DelayedPromotion
+            | Self::SiblingCancel => false,
+        }
+    }
 
     /// The name, for logs and metrics.
     #[must_use]
@@ -1104,6 +1167,8 @@ impl Scan {
             Self::AttemptTimeout => "attempt_timeout",
             Self::ExecutionDeadline => "execution_deadline",
             Self::DelayedPromotion => "delayed_promotion",
+            Self::DependencyDispatch => "dependency_dispatch",
+            Self::SiblingCancel => "sibling_cancel",
         }
     }
 }
@@ -1263,7 +1328,14 @@ mod tests {
     fn names_are_stable() {
         assert_eq!(
             Scan::ALL.map(Scan::as_str),
-            ["lease_expiry", "attempt_timeout", "execution_deadline", "delayed_promotion"]
+            [
+                "lease_expiry",
+                "attempt_timeout",
+                "execution_deadline",
+                "delayed_promotion",
+                "dependency_dispatch",
+                "sibling_cancel"
+            ]
         );
         assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");
         assert_eq!(ExpirePhase::ExecutionDeadline.as_str(), "execution_deadline");

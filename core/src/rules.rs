@@ -5,6 +5,7 @@
 //! plan. What two operations share (the fence, the way a state is written, the events) is a value in
 //! a file of its own.
 
+pub mod bulk;
 pub mod claim;
 pub mod create;
 pub mod delay;
@@ -12,6 +13,7 @@ pub mod expire;
 pub mod fail;
 pub mod fence;
 pub mod finish;
+pub mod flow;
 pub mod handle;
 pub mod input;
 pub mod key;
@@ -22,7 +24,9 @@ pub mod outbox;
 pub mod premise;
 pub mod priority;
 pub mod read;
+pub mod replay;
 pub mod revoke;
 pub mod scan;
 pub mod status;
 pub mod tags;
+pub mod unblock;

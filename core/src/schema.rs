@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::plan::{Assign, Compare, Expr, Path, Predicate};
 use crate::state::ClosedSet;
@@ -204,6 +205,30 @@ impl<T: Storable> Col<Option<T>> {
     }
 }
 
+impl<T: ClosedSet> Col<Option<T>> {
+    /// The column holds `member`, in any of its accepted spellings.
+    #[must_use]
+    pub fn holds(self, member: T) -> Predicate {
+        let spellings = member.spellings().into_iter().map(Into::into).collect();
+        Predicate::OneOf(self.column(), spellings)
+    }
+
+    /// The column holds another word of its set than `member`.
+    #[must_use]
+    pub fn holds_another_than(self, member: T) -> Predicate {
+        let spellings = member.spellings().into_iter().map(Into::into).collect();
+        Predicate::NoneOf(self.column(), spellings)
+    }
+
+    /// `column := value`, bound rather than part of the shape: for a word that is data to the plan,
+    /// not one of its cases.
+    #[must_use]
+    pub fn set_chosen(self, member: Option<T>) -> (ColumnRef, Assign) {
+        let word = member.map(|member| member.as_str().to_owned());
+        (self.column(), Assign::Set(word.into_expr()))
+    }
+}
+
 impl Col<i64> {
     /// `column := column + delta`; commutes with itself.
     #[must_use]
@@ -244,6 +269,23 @@ impl Col<serde_json::Value> {
     }
 }
 
+impl Col<Uuid> {
+    /// The column holds one of these UUIDs.
+    #[must_use]
+    pub fn is_among(self, uuids: impl IntoIterator<Item = Uuid>) -> Predicate {
+        let texts: Vec<String> = uuids.into_iter().map(|uuid| uuid.to_string()).collect();
+        Predicate::Among(self.column(), texts.into_expr())
+    }
+}
+
+impl Col<serde_json::Value> {
+    /// The stored document has these members, at every depth.
+    #[must_use]
+    pub fn contains(self, members: serde_json::Value) -> Predicate {
+        Predicate::Contains(self.column(), members.into_expr())
+    }
+}
+
 impl Col<Vec<String>> {
     /// Every text stored in the column is also in `list`.
     #[must_use]
@@ -253,12 +295,20 @@ impl Col<Vec<String>> {
 }
 
 impl<T: ClosedSet> Col<T> {
-    /// The column holds `member`, in any of its accepted spellings, all bound: for a filter whose
-    /// member callers choose, so that every choice shares one shape.
+    /// The column holds one of `members`, in any of their accepted spellings, all bound: for a filter
+    /// whose members callers choose, so that every choice shares one shape.
     #[must_use]
-    pub fn is_chosen(self, member: T) -> Predicate {
-        let spellings: Vec<String> = member.spellings().into_iter().map(Into::into).collect();
+    pub fn is_one_of_chosen(self, members: &[T]) -> Predicate {
+        let spellings = members.iter().flat_map(|member| member.spellings());
+        let spellings: Vec<String> = spellings.map(Into::into).collect();
         Predicate::Among(self.column(), spellings.into_expr())
+    }
+
+    /// The column in a row being inserted, bound rather than part of the shape: for a word that is
+    /// data to the plan, not one of its cases.
+    #[must_use]
+    pub fn put_chosen(self, member: T) -> (ColumnRef, Expr) {
+        (self.column(), Expr::text(member.as_str()))
     }
 
     /// The column holds `member`, in any of its accepted spellings.

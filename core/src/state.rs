@@ -434,6 +434,37 @@ closed_set! {
 }
 
 closed_set! {
+    /// Where a flow is.
+    #[non_exhaustive]
+    pub enum PublicFlowState = "public_flow_state" {
+        /// It goes on.
+        Open,
+        /// It goes on; an execution of it is being worked on.
+        Running,
+        /// It goes on; everything that is left waits for something.
+        Blocked,
+        /// Every execution of it ended well or was skipped.
+        Completed,
+        /// Every execution of it ended, not every one well.
+        #[strum(to_string = "failed", serialize = "terminal")]
+        Failed,
+        /// It was cancelled.
+        Cancelled,
+    }
+}
+
+impl PublicFlowState {
+    /// The states that a flow never leaves: nothing is added to it any more.
+    pub const OVER: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        Self::OVER.contains(&self)
+    }
+}
+
+closed_set! {
     /// What an operator did.
     pub enum OperatorEventType = "operator_event_type" {
         /// Changed the priority of an execution.
@@ -578,6 +609,7 @@ mod tests {
             check_set::<LaneState>(),
             check_set::<LeaseEventType>(),
             check_set::<CompletionKind>(),
+            check_set::<PublicFlowState>(),
             check_set::<OperatorEventType>(),
         ];
         assert_eq!(
@@ -601,6 +633,7 @@ mod tests {
                 "lane_state 4: ",
                 "lease_event_type 5: ",
                 r#"completion_kind 6: "failure"=failed"#,
+                r#"public_flow_state 6: "terminal"=failed"#,
                 "operator_event_type 3: ",
             ]
         );

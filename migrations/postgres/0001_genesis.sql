@@ -168,8 +168,13 @@ CREATE TABLE "ff_flow_core" (
     "created_at_ms" bigint NOT NULL,
     "terminal_at_ms" bigint,
     "raw_fields" jsonb NOT NULL DEFAULT '{}',
+    "node_count" integer NOT NULL DEFAULT 0,
+    "edge_count" integer NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id")
 );
+
+-- statement
+CREATE INDEX "ff_flow_core_created_idx" ON "ff_flow_core" ("created_at_ms" DESC, "flow_id");
 
 -- statement
 -- One row per dependency: the downstream execution waits for the upstream one.
@@ -181,6 +186,9 @@ CREATE TABLE "ff_edge" (
     "downstream_eid" uuid NOT NULL,
     "policy" jsonb NOT NULL,
     "policy_version" integer NOT NULL DEFAULT 0,
+    "upstream_outcome" text COLLATE "C",
+    "upstream_event_id" bigint,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id", "edge_id")
 );
 
@@ -204,6 +212,8 @@ CREATE TABLE "ff_edge_group" (
     "running_count" integer NOT NULL DEFAULT 0,
     "cancel_siblings_pending_flag" boolean NOT NULL DEFAULT FALSE,
     "cancel_siblings_pending_members" text[] NOT NULL DEFAULT '{}',
+    "dependency_count" integer NOT NULL DEFAULT 0,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id", "downstream_eid")
 );
 
@@ -399,8 +409,8 @@ CREATE INDEX "ff_completion_event_event_id_idx" ON "ff_completion_event" ("event
 CREATE INDEX "ff_completion_event_lookup_idx" ON "ff_completion_event" ("partition_key", "execution_id", "occurred_at_ms");
 
 -- statement
-CREATE INDEX "ff_completion_event_pending_dispatch_idx" ON "ff_completion_event" ("partition_key", "committed_at_ms")
-    WHERE "ff_completion_event"."dispatched_at_ms" IS NULL;
+CREATE INDEX "ff_completion_event_pending_dispatch_idx" ON "ff_completion_event" ("event_id")
+    WHERE "ff_completion_event"."dispatched_at_ms" IS NULL AND "ff_completion_event"."flow_id" IS NOT NULL;
 
 -- statement
 -- One row per change of a lease: taken, renewed, taken over, lapsed or given up.

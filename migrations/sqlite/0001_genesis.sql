@@ -168,8 +168,13 @@ CREATE TABLE "ff_flow_core" (
     "created_at_ms" INTEGER NOT NULL,
     "terminal_at_ms" INTEGER,
     "raw_fields" TEXT NOT NULL DEFAULT '{}',
+    "node_count" INTEGER NOT NULL DEFAULT 0,
+    "edge_count" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id")
 );
+
+-- statement
+CREATE INDEX "ff_flow_core_created_idx" ON "ff_flow_core" ("created_at_ms" DESC, "flow_id");
 
 -- statement
 -- One row per dependency: the downstream execution waits for the upstream one.
@@ -181,6 +186,9 @@ CREATE TABLE "ff_edge" (
     "downstream_eid" BLOB NOT NULL,
     "policy" TEXT NOT NULL,
     "policy_version" INTEGER NOT NULL DEFAULT 0,
+    "upstream_outcome" TEXT,
+    "upstream_event_id" INTEGER,
+    "version" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id", "edge_id")
 );
 
@@ -204,6 +212,8 @@ CREATE TABLE "ff_edge_group" (
     "running_count" INTEGER NOT NULL DEFAULT 0,
     "cancel_siblings_pending_flag" INTEGER NOT NULL DEFAULT FALSE,
     "cancel_siblings_pending_members" TEXT NOT NULL DEFAULT '[]',
+    "dependency_count" INTEGER NOT NULL DEFAULT 0,
+    "version" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id", "downstream_eid")
 );
 
@@ -396,10 +406,6 @@ CREATE UNIQUE INDEX "ff_completion_event_key" ON "ff_completion_event" ("partiti
 
 -- statement
 CREATE INDEX "ff_completion_event_lookup_idx" ON "ff_completion_event" ("partition_key", "execution_id", "occurred_at_ms");
-
--- statement
-CREATE INDEX "ff_completion_event_pending_dispatch_idx" ON "ff_completion_event" ("partition_key", "committed_at_ms")
-    WHERE "ff_completion_event"."dispatched_at_ms" IS NULL;
 
 -- statement
 -- One row per change of a lease: taken, renewed, taken over, lapsed or given up.

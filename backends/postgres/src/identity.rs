@@ -119,7 +119,9 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
         | Expr::Const(_)
         | Expr::Null(_)
         | Expr::Plus(..)
-        | Expr::PickedCount => None,
+        | Expr::PickedCount
+        | Expr::Joined(_)
+        | Expr::Object(_) => None,
     }
 }
 

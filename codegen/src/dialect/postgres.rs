@@ -96,8 +96,24 @@ impl Dialect for Postgres {
         operator(object, "||", object_of.into())
     }
 
-    fn among(&self, text: Expr, list: Expr) -> Expr {
-        text.eq(Func::cust("any").arg(list))
+    fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr {
+        let object = Func::cust("jsonb_build_object");
+        let pairs = members.into_iter();
+        pairs.fold(object, |object, (name, member)| object.arg(constant(name)).arg(member)).into()
+    }
+
+    fn json_contains(&self, object: Expr, members: Expr) -> Expr {
+        operator(object, "@>", members)
+    }
+
+    fn joined(&self, texts: Vec<Expr>) -> Expr {
+        let joined = texts.into_iter().reduce(|left, right| operator(left, "||", right));
+        joined.unwrap_or_else(|| constant(""))
+    }
+
+    fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr {
+        let list = if ty == ColumnType::Uuid { list.cast_as("uuid[]") } else { list };
+        value.eq(Func::cust("any").arg(list))
     }
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {

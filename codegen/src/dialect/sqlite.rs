@@ -6,6 +6,7 @@ use ff_core::value::ColumnType;
 use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement, TableCreateStatement};
 
 use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
+use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
 
@@ -73,10 +74,41 @@ impl Dialect for Sqlite {
         Func::cust("json_patch").arg(object).arg(patch).into()
     }
 
-    fn among(&self, text: Expr, list: Expr) -> Expr {
+    fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr {
+        let object = Func::cust("json_object");
+        let pairs = members.into_iter();
+        pairs.fold(object, |object, (name, member)| object.arg(constant(name)).arg(member)).into()
+    }
+
+    fn json_contains(&self, object: Expr, members: Expr) -> Expr {
+        // Every scalar that is wanted is found where it is wanted.
+        let wanted = |column: &'static str| Expr::col(("wanted", column));
+        let found = Func::cust("json_extract").arg(object).arg(wanted("fullkey"));
+        let mut missing = Query::select();
+        missing
+            .column(("wanted", "id"))
+            .from_function(Func::cust("json_tree").arg(members), "wanted")
+            .and_where(wanted("atom").is_not_null())
+            .and_where(operator(found.into(), "IS NOT", wanted("atom")));
+        Expr::not_exists(missing)
+    }
+
+    fn joined(&self, texts: Vec<Expr>) -> Expr {
+        let joined = texts.into_iter().reduce(|left, right| operator(left, "||", right));
+        joined.unwrap_or_else(|| constant(""))
+    }
+
+    fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr {
         let mut listed = Query::select();
-        listed.column("value").from_function(Func::cust("json_each").arg(list), "listed");
-        text.in_subquery(listed)
+        listed.from_function(Func::cust("json_each").arg(list), "listed");
+        if ty == ColumnType::Uuid {
+            // Stored as its 16 bytes.
+            let bare = Func::cust("replace").arg(Expr::col("value")).arg(constant("-"));
+            listed.expr(Func::cust("unhex").arg(bare.arg(constant(""))));
+        } else {
+            listed.column("value");
+        }
+        value.in_subquery(listed)
     }
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {

@@ -4,10 +4,12 @@
 //! caller may leave out of the JSON form have serde defaults.
 
 mod budget;
+mod bulk;
 mod condition;
 mod creation;
 pub mod decode;
 mod flow;
+mod graph;
 mod lifecycle;
 mod snapshot;
 mod stream;
@@ -15,9 +17,11 @@ mod suspension;
 mod worker;
 
 pub use budget::*;
+pub use bulk::*;
 pub use condition::*;
 pub use creation::*;
 pub use flow::*;
+pub use graph::*;
 pub use lifecycle::*;
 pub use snapshot::*;
 pub use stream::*;

@@ -575,6 +575,12 @@ pub struct ExecutionQuery {
     pub public_state: Option<PublicState>,
     /// Only those of this tenant.
     pub namespace: Option<Namespace>,
+    /// Only the members of this flow.
+    pub flow_id: Option<FlowId>,
+    /// Only those with this tag, by key and value.
+    pub tag: Option<(String, String)>,
+    /// Only those created by then.
+    pub created_by: Option<TimestampMs>,
     /// Only those after this one.
     pub after: Option<ExecutionId>,
     /// How many at most.
@@ -585,7 +591,37 @@ impl ExecutionQuery {
     /// The first `limit` executions of any kind.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self { lane_id: None, public_state: None, namespace: None, after: None, limit }
+        Self {
+            lane_id: None,
+            public_state: None,
+            namespace: None,
+            flow_id: None,
+            tag: None,
+            created_by: None,
+            after: None,
+            limit,
+        }
+    }
+
+    /// Keeps only the members of one flow.
+    #[must_use]
+    pub fn with_flow_id(mut self, flow_id: FlowId) -> Self {
+        self.flow_id = Some(flow_id);
+        self
+    }
+
+    /// Keeps only the executions with one tag.
+    #[must_use]
+    pub fn with_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tag = Some((key.into(), value.into()));
+        self
+    }
+
+    /// Keeps only the executions created by then.
+    #[must_use]
+    pub fn with_created_by(mut self, at: TimestampMs) -> Self {
+        self.created_by = Some(at);
+        self
     }
 
     /// Keeps only the executions of one lane.
@@ -655,6 +691,8 @@ pub struct ExecutionRow {
     pub total_attempt_count: u32,
     /// When it was created.
     pub created_at: TimestampMs,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl ExecutionRow {
@@ -670,6 +708,7 @@ impl ExecutionRow {
         attempt_index: AttemptIndex,
         total_attempt_count: u32,
         created_at: TimestampMs,
+        tags: BTreeMap<String, String>,
     ) -> Self {
         Self {
             execution_id,
@@ -680,6 +719,7 @@ impl ExecutionRow {
             attempt_index,
             total_attempt_count,
             created_at,
+            tags,
         }
     }
 }

@@ -7,21 +7,31 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{Executor, run};
+use super::{Executor, bulk, cascade, run, timers};
 use crate::backend::{
-    CapabilitySet, ClaimPolicy, FailOutcome, FailureClass, FailureReason, Handle, LeaseRenewal,
-    PrepareOutcome,
+    CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy, CompletionPayload, FailOutcome,
+    FailureClass, FailureReason, Handle, LeaseRenewal, PrepareOutcome,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
-    CancelExecutionArgs, CancelExecutionResult, ChangePriorityArgs, ChangePriorityResult,
-    CompleteExecutionArgs, CompleteExecutionResult, CreateExecutionArgs, CreateExecutionResult,
-    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
-    ExecutionTimeline, FailExecutionArgs, FailExecutionResult, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListLanesPage, RenewLeaseArgs,
-    RenewLeaseResult, RevokeLeaseArgs, RevokeLeaseResult,
+    AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
+    ApplyDependencyToChildResult, BulkArgs, BulkPreview, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowResult, CascadeOutcome,
+    ChangePriorityArgs, ChangePriorityResult, CompleteExecutionArgs, CompleteExecutionResult,
+    CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
+    EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
+    EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
+    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
+    FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, RenewLeaseArgs,
+    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs,
+    ResolveDependencyOutcome, RevokeLeaseArgs, RevokeLeaseResult, SetEdgeGroupPolicyResult,
+    StageDependencyEdgeArgs, StageDependencyEdgeResult,
 };
-use crate::engine_backend::{EngineBackend, ExpirePhase, ReconcileCounts, Scan, validate_tag_key};
+use crate::engine_backend::{
+    EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
+    validate_tag_key,
+};
 use crate::engine_error::EngineError;
 use crate::partition::{Partition, PartitionKey};
 use crate::rules::claim::{Claim, Claimed};
@@ -31,17 +41,34 @@ use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::fail::{Fail, Failed, RetryRule};
 use crate::rules::fence::Fence;
 use crate::rules::finish::{Cancel, Complete};
+use crate::rules::flow::apply::Apply;
+use crate::rules::flow::cancel::{AckMember, CancelFlow, CancelHeader};
+use crate::rules::flow::create::CreateFlow;
+use crate::rules::flow::dispatch::FindEvent;
+use crate::rules::flow::eligibility::Evaluate;
+use crate::rules::flow::hop::ByHand;
+use crate::rules::flow::key::Places;
+use crate::rules::flow::listing::{Edge, Edges};
+use crate::rules::flow::member::{AddExecution, CreateMember, Release};
+use crate::rules::flow::policy::SetPolicy;
+use crate::rules::flow::read::{Describe, Graph};
+use crate::rules::flow::siblings::{Drain, GroupKey, Reconcile};
+use crate::rules::flow::stage::Stage;
+use crate::rules::flow::summary::Summarise;
+use crate::rules::flow::tags::{FlowTag, SetFlowTag};
+use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::lease::{Progress, Renew};
 use crate::rules::listing::{self, Timeline};
 use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
+use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
-use crate::rules::scan::{Due, Overdue};
 use crate::rules::tags::SetTag;
-use crate::rules::{handle, input, read};
+use crate::rules::unblock::Unblock;
+use crate::rules::{flow, handle, input, read};
 use crate::state::PublicState;
-use crate::types::{AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, TimestampMs};
+use crate::types::{AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, TimestampMs};
 
 /// What every backend built on [`Executor`] does today; the others follow with their operations.
 const SUPPORTS: Supports = {
@@ -49,6 +76,11 @@ const SUPPORTS: Supports = {
     supports.cancel_execution = true;
     supports.change_priority = true;
     supports.revoke_lease = true;
+    supports.replay_execution = true;
+    supports.cancel_flow_header = true;
+    supports.cancel_flow_wait_timeout = true;
+    supports.cancel_flow_wait_indefinite = true;
+    supports.ack_cancel_member = true;
     supports.prepare = true;
     supports.read_execution_state = true;
     supports.read_execution_info = true;
@@ -167,6 +199,229 @@ impl<E: Executor> EngineBackend for E {
 
     async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
         run(self, &RevokeLease::new(self.identity().tag, args)?).await
+    }
+
+    async fn replay_execution(
+        &self,
+        args: ReplayExecutionArgs,
+    ) -> Result<ReplayExecutionResult, EngineError> {
+        run(self, &Replay::new(&args)?).await
+    }
+
+    async fn run_bulk(&self, args: BulkArgs) -> Result<BulkReport, EngineError> {
+        bulk::apply(self, &args).await
+    }
+
+    async fn preview_bulk(&self, args: BulkArgs) -> Result<BulkPreview, EngineError> {
+        bulk::preview(self, &args).await
+    }
+
+    async fn create_flow(&self, args: CreateFlowArgs) -> Result<CreateFlowResult, EngineError> {
+        run(self, &CreateFlow::new(args, &self.partitions())?).await
+    }
+
+    async fn add_execution_to_flow(
+        &self,
+        args: AddExecutionToFlowArgs,
+    ) -> Result<AddExecutionToFlowResult, EngineError> {
+        run(self, &AddExecution::new(args, &self.partitions())?).await
+    }
+
+    async fn create_flow_members(
+        &self,
+        flow_id: &FlowId,
+        batch: Vec<CreateExecutionArgs>,
+    ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        let partitions = self.partitions();
+        let each = batch.into_iter().map(|args| async move {
+            run(self, &CreateMember::new(flow_id, args, &partitions)?).await
+        });
+        join_all(each).await
+    }
+
+    async fn release_flow(&self, flow_id: &FlowId, now: TimestampMs) -> Result<u32, EngineError> {
+        let places = Places::of(flow_id, &self.partitions())?;
+        let due = run(self, &Release::due(places, now)).await?;
+        let delayed = run(self, &Release::delayed(places, now)).await?;
+        Ok(due.saturating_add(delayed))
+    }
+
+    async fn stage_dependency_edge(
+        &self,
+        args: StageDependencyEdgeArgs,
+    ) -> Result<StageDependencyEdgeResult, EngineError> {
+        run(self, &Stage::new(args, &self.partitions())?).await
+    }
+
+    async fn apply_dependency_to_child(
+        &self,
+        args: ApplyDependencyToChildArgs,
+    ) -> Result<ApplyDependencyToChildResult, EngineError> {
+        run(self, &Apply::new(&args, &self.partitions())?).await
+    }
+
+    async fn set_edge_group_policy(
+        &self,
+        flow_id: &FlowId,
+        downstream_execution_id: &ExecutionId,
+        policy: EdgeDependencyPolicy,
+    ) -> Result<SetEdgeGroupPolicyResult, EngineError> {
+        let partitions = self.partitions();
+        run(self, &SetPolicy::new(flow_id, downstream_execution_id, policy, &partitions)?).await
+    }
+
+    async fn evaluate_flow_eligibility(
+        &self,
+        args: EvaluateFlowEligibilityArgs,
+    ) -> Result<EvaluateFlowEligibilityResult, EngineError> {
+        run(self, &Evaluate::of(&args.execution_id)?).await
+    }
+
+    async fn resolve_dependency(
+        &self,
+        args: ResolveDependencyArgs,
+    ) -> Result<ResolveDependencyOutcome, EngineError> {
+        let by_hand = ByHand::new(&args)?;
+        Ok(by_hand.outcome(run(self, &by_hand.hop).await?)?)
+    }
+
+    async fn cascade_completion(
+        &self,
+        payload: &CompletionPayload,
+    ) -> Result<CascadeOutcome, EngineError> {
+        let event = run(self, &FindEvent::of(payload)?).await?;
+        let told = match event {
+            Some(event) => cascade::dispatch(self, event).await?,
+            None => None,
+        };
+        Ok(CascadeOutcome::async_dispatched(told.unwrap_or(0)))
+    }
+
+    // Whoever waits has waited: the flow and its members are cancelled by one plan.
+    async fn cancel_flow(
+        &self,
+        id: &FlowId,
+        policy: CancelFlowPolicy,
+        _wait: CancelFlowWait,
+    ) -> Result<CancelFlowResult, EngineError> {
+        run(self, &CancelFlow::new(id, policy, &self.partitions())?).await
+    }
+
+    async fn cancel_flow_header(
+        &self,
+        args: CancelFlowArgs,
+    ) -> Result<CancelFlowHeader, EngineError> {
+        run(self, &CancelHeader::new(args, &self.partitions())?).await
+    }
+
+    async fn ack_cancel_member(
+        &self,
+        flow_id: &FlowId,
+        execution_id: &ExecutionId,
+    ) -> Result<(), EngineError> {
+        run(self, &AckMember::new(flow_id, execution_id)?).await
+    }
+
+    async fn describe_flow(&self, id: &FlowId) -> Result<Option<FlowSnapshot>, EngineError> {
+        run(self, &Describe::of(id, &self.partitions())?).await
+    }
+
+    async fn read_flow_graph(&self, id: &FlowId) -> Result<Option<FlowGraph>, EngineError> {
+        run(self, &Graph::of(id, &self.partitions())?).await
+    }
+
+    async fn set_flow_tag(
+        &self,
+        flow_id: &FlowId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), EngineError> {
+        run(self, &SetFlowTag::new(flow_id, key, value, &self.partitions())?).await
+    }
+
+    async fn get_flow_tag(
+        &self,
+        flow_id: &FlowId,
+        key: &str,
+    ) -> Result<Option<String>, EngineError> {
+        run(self, &FlowTag::new(flow_id, key, &self.partitions())?).await
+    }
+
+    async fn list_edges(
+        &self,
+        flow_id: &FlowId,
+        direction: EdgeDirection,
+    ) -> Result<Vec<EdgeSnapshot>, EngineError> {
+        run(self, &Edges::of(flow_id, direction)?).await
+    }
+
+    async fn describe_edge(
+        &self,
+        flow_id: &FlowId,
+        edge_id: &EdgeId,
+    ) -> Result<Option<EdgeSnapshot>, EngineError> {
+        run(self, &Edge::of(flow_id, edge_id, &self.partitions())?).await
+    }
+
+    async fn list_flows(
+        &self,
+        partition: PartitionKey,
+        cursor: Option<FlowId>,
+        limit: usize,
+    ) -> Result<ListFlowsPage, EngineError> {
+        run(self, &flow::listing::flows(&partition, cursor.as_ref(), limit)?).await
+    }
+
+    async fn list_flows_by(&self, query: FlowQuery) -> Result<FlowQueryPage, EngineError> {
+        run(self, &flow::listing::matching(&query)?).await
+    }
+
+    async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
+        let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        run(self, &WaitChildren { fence }).await
+    }
+
+    async fn unblock_execution(
+        &self,
+        partition: Partition,
+        lane_id: &LaneId,
+        execution_id: &ExecutionId,
+        expected_blocking_reason: &str,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        input::same_partition("unblock_execution", &partition, execution_id)?;
+        input::lane(lane_id)?;
+        let unblock = Unblock::new(execution_id, expected_blocking_reason, now_ms)?;
+        run(self, &unblock).await.map(drop)
+    }
+
+    async fn drain_sibling_cancel_group(
+        &self,
+        flow_partition: Partition,
+        flow_id: &FlowId,
+        downstream_eid: &ExecutionId,
+    ) -> Result<(), EngineError> {
+        let key = GroupKey::of(flow_partition, flow_id, downstream_eid)?;
+        run(self, &Drain { key }).await.map(drop)
+    }
+
+    async fn reconcile_sibling_cancel_group(
+        &self,
+        flow_partition: Partition,
+        flow_id: &FlowId,
+        downstream_eid: &ExecutionId,
+    ) -> Result<SiblingCancelReconcileAction, EngineError> {
+        let key = GroupKey::of(flow_partition, flow_id, downstream_eid)?;
+        run(self, &Reconcile { key }).await
+    }
+
+    async fn project_flow_summary(
+        &self,
+        partition: Partition,
+        flow_id: &FlowId,
+        now_ms: TimestampMs,
+    ) -> Result<bool, EngineError> {
+        run(self, &Summarise::new(partition, flow_id, now_ms)?).await
     }
 
     async fn claim(
@@ -313,7 +568,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         query: ExecutionQuery,
     ) -> Result<ExecutionQueryPage, EngineError> {
-        run(self, &listing::matching(&query)?).await
+        run(self, &listing::matching(&query, &self.partitions())?).await
     }
 
     async fn execution_timeline(
@@ -383,20 +638,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-        let mut counts = ReconcileCounts::default();
-        let mut after = None;
-        loop {
-            let due = run(self, &Due { scan, limit, after }).await?;
-            let page = resolve_all(self, scan, &due).await;
-            counts.processed += page.processed;
-            counts.errors += page.errors;
-            // Rows that fail stay due. A whole page of them must not hide what comes after it.
-            let full = u32::try_from(due.len()) == Ok(limit);
-            if page.processed != 0 || page.errors == 0 || !full {
-                return Ok(counts);
-            }
-            after = due.last().copied();
-        }
+        timers::scan(self, scan, limit).await
     }
 
     async fn server_time_ms(&self) -> Result<u64, EngineError> {
@@ -426,38 +668,6 @@ impl<E: Executor> EngineBackend for E {
 
     async fn shutdown_prepare(&self, grace: Duration) -> Result<(), EngineError> {
         self.drain(grace).await
-    }
-}
-
-/// Looks again at each row that a scan found; one that fails is left for later and stops no other.
-async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
-    let mut counts = ReconcileCounts::default();
-    let looks = due.iter().map(|row| resolve(executor, scan, row.key));
-    for (row, result) in due.iter().zip(join_all(looks).await) {
-        match result {
-            Ok(true) => counts.processed += 1,
-            Ok(false) => {}
-            Err(error) => {
-                counts.errors += 1;
-                let execution = row.key.id();
-                tracing::warn!(scan = scan.as_str(), %execution, %error, "row left for later");
-            }
-        }
-    }
-    counts
-}
-
-/// Looks again at one row that a scan found.
-async fn resolve<E: Executor>(
-    executor: &E,
-    scan: Scan,
-    key: ExecutionKey,
-) -> Result<bool, EngineError> {
-    match scan {
-        Scan::LeaseExpiry => run(executor, &ExpireLease { key }).await,
-        Scan::AttemptTimeout => run(executor, &ExpireAttempt { key, at: None }).await,
-        Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
-        Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
     }
 }
 

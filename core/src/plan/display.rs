@@ -120,6 +120,15 @@ impl Display for Expr {
             Expr::Held(row, path) => write!(f, "{row}.{path}"),
             Expr::Plus(left, right) => write!(f, "{left} + {right}"),
             Expr::PickedCount => f.write_str("count of picked rows"),
+            Expr::Joined(parts) => listed(f, parts, " & "),
+            Expr::Object(members) => {
+                f.write_str("{")?;
+                for (index, (name, member)) in members.iter().enumerate() {
+                    let lead = if index == 0 { "" } else { ", " };
+                    write!(f, "{lead}{name}: {member}")?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }
@@ -151,10 +160,10 @@ impl Display for Predicate {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Predicate::Always => f.write_str("always"),
-            Predicate::All(parts) => joined(f, parts, " and "),
+            Predicate::All(parts) => listed(f, parts, " and "),
             Predicate::Any(parts) => {
                 f.write_str("(")?;
-                joined(f, parts, " or ")?;
+                listed(f, parts, " or ")?;
                 f.write_str(")")
             }
             Predicate::Compare(path, compare, expr) => {
@@ -174,6 +183,7 @@ impl Display for Predicate {
                 write!(f, "{} not in ({})", column.name, names.join(", "))
             }
             Predicate::Among(column, expr) => write!(f, "{} among {expr}", column.name),
+            Predicate::Contains(column, expr) => write!(f, "{} contains {expr}", column.name),
             Predicate::Null(column) => write!(f, "{} is null", column.name),
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
@@ -185,7 +195,7 @@ impl Display for Predicate {
     }
 }
 
-fn joined(f: &mut Formatter<'_>, parts: &[Predicate], with: &str) -> Result {
+fn listed(f: &mut Formatter<'_>, parts: &[impl Display], with: &str) -> Result {
     for (index, part) in parts.iter().enumerate() {
         if index != 0 {
             f.write_str(with)?;

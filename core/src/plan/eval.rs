@@ -65,6 +65,37 @@ impl Expr {
             Expr::Held(row, path) => held.read(row, path),
             Expr::Plus(left, right) => left.evaluate(held).plus(&right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
+            Expr::Joined(parts) => {
+                let texts = parts.iter().map(|part| match part.evaluate(held) {
+                    Value::Text(text) => Some(text),
+                    Value::Null => None,
+                    other @ (Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Float(_)
+                    | Value::Bytes(_)
+                    | Value::Uuid(_)
+                    | Value::Json(_)
+                    | Value::TextList(_)) => Some(other.to_string()),
+                });
+                texts.collect::<Option<String>>().map_or(Value::Null, Value::Text)
+            }
+            Expr::Object(members) => {
+                let member = |(name, member): &(Name, Expr)| {
+                    let value = match member.evaluate(held) {
+                        Value::Null => Json::Null,
+                        Value::Int(number) => number.into(),
+                        Value::Text(text) => text.into(),
+                        other @ (Value::Bool(_)
+                        | Value::Float(_)
+                        | Value::Bytes(_)
+                        | Value::Uuid(_)
+                        | Value::Json(_)
+                        | Value::TextList(_)) => other.to_string().into(),
+                    };
+                    (name.to_string(), value)
+                };
+                Value::Json(Json::Object(members.iter().map(member).collect()))
+            }
         }
     }
 }
@@ -98,10 +129,26 @@ impl Predicate {
             Predicate::OneOf(column, names) => is_one(column, names),
             Predicate::NoneOf(column, names) => !stored(column).is_null() && !is_one(column, names),
             Predicate::Among(column, expr) => {
-                if let (Value::Text(text), Value::TextList(list)) =
+                let Value::TextList(list) = expr.evaluate(held) else {
+                    return false;
+                };
+                match stored(column) {
+                    Value::Text(text) => list.contains(text),
+                    Value::Uuid(uuid) => list.contains(&uuid.to_string()),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Float(_)
+                    | Value::Bytes(_)
+                    | Value::Json(_)
+                    | Value::TextList(_) => false,
+                }
+            }
+            Predicate::Contains(column, expr) => {
+                if let (Value::Json(document), Value::Json(members)) =
                     (stored(column), expr.evaluate(held))
                 {
-                    list.contains(text)
+                    contains(document, &members)
                 } else {
                     false
                 }
@@ -156,6 +203,15 @@ impl Value {
         } else {
             Value::Null
         }
+    }
+}
+
+fn contains(document: &Json, members: &Json) -> bool {
+    match (document, members) {
+        (Json::Object(document), Json::Object(members)) => members
+            .iter()
+            .all(|(name, member)| document.get(name).is_some_and(|own| contains(own, member))),
+        _ => document == members,
     }
 }
 

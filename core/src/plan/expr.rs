@@ -28,6 +28,10 @@ pub enum Expr {
     Plus(Box<Expr>, Box<Expr>),
     /// How many rows the plan picked.
     PickedCount,
+    /// Texts, one after the other; a UUID is its lower-case hyphenated form.
+    Joined(Vec<Expr>),
+    /// A JSON object of these members: integers as numbers, everything else as text.
+    Object(Vec<(Name, Expr)>),
 }
 
 /// A column, or the text at a key path inside a JSON column.
@@ -60,6 +64,12 @@ impl Expr {
         Expr::Value(ColumnType::BigInt, vec![Value::Int(value)])
     }
 
+    /// A bound text.
+    #[must_use]
+    pub fn text(value: impl Into<String>) -> Self {
+        Expr::Value(ColumnType::Text, vec![Value::Text(value.into())])
+    }
+
     /// One value for each picked row.
     #[must_use]
     pub fn each(ty: ColumnType, values: Vec<Value>) -> Self {
@@ -77,7 +87,8 @@ impl Expr {
     pub fn ty(&self) -> ColumnType {
         match self {
             Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) => *ty,
-            Expr::Const(_) => ColumnType::Text,
+            Expr::Const(_) | Expr::Joined(_) => ColumnType::Text,
+            Expr::Object(_) => ColumnType::Json,
             Expr::Held(_, path) => path.ty(),
             Expr::Plus(..) | Expr::PickedCount => ColumnType::BigInt,
         }
@@ -89,6 +100,8 @@ impl Expr {
         match self {
             Expr::Held(held, _) => held == row,
             Expr::Plus(left, right) => left.reads_row(row) || right.reads_row(row),
+            Expr::Joined(parts) => parts.iter().any(|part| part.reads_row(row)),
+            Expr::Object(members) => members.iter().any(|(_, member)| member.reads_row(row)),
             Expr::Value(..)
             | Expr::Slot(..)
             | Expr::Const(_)

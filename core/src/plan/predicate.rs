@@ -23,8 +23,10 @@ pub enum Predicate {
     OneOf(ColumnRef, Vec<Name>),
     /// The column holds a value, and none of these constants.
     NoneOf(ColumnRef, Vec<Name>),
-    /// The column holds one of the texts of a bound list.
+    /// The column holds one of the texts of a bound list; a UUID is its hyphenated form.
     Among(ColumnRef, Expr),
+    /// The JSON document in the column has the members of the given object, at every depth.
+    Contains(ColumnRef, Expr),
     /// The column is NULL.
     Null(ColumnRef),
     /// The column is not NULL.
@@ -89,6 +91,7 @@ impl Predicate {
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
             | Predicate::Among(..)
+            | Predicate::Contains(..)
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::Covered(..)

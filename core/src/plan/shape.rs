@@ -194,6 +194,7 @@ impl Predicate {
             }
             Predicate::Compare(_, _, expr)
             | Predicate::Among(_, expr)
+            | Predicate::Contains(_, expr)
             | Predicate::Covered(_, expr) => visit_expr(expr, visit),
             Predicate::After(pairs) => {
                 pairs.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
@@ -207,6 +208,10 @@ fn visit_expr(expr: &mut Expr, visit: &mut impl FnMut(&mut Expr)) {
         Expr::Plus(left, right) => {
             visit_expr(left, visit);
             visit_expr(right, visit);
+        }
+        Expr::Joined(parts) => parts.iter_mut().for_each(|part| visit_expr(part, visit)),
+        Expr::Object(members) => {
+            members.iter_mut().for_each(|(_, member)| visit_expr(member, visit));
         }
         Expr::Value(..)
         | Expr::Slot(..)

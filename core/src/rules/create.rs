@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
+use uuid::Uuid;
 
 use crate::EngineError;
 use crate::contracts::{CreateExecutionArgs, CreateExecutionResult};
@@ -56,12 +57,30 @@ impl Create {
         Ok(Self { key, args })
     }
 
-    fn put_off_until(&self, now: TimestampMs) -> Option<TimestampMs> {
+    /// The key of the new execution.
+    #[must_use]
+    pub fn key(&self) -> ExecutionKey {
+        self.key
+    }
+
+    /// When it may be claimed, where that is later than now.
+    #[must_use]
+    pub fn put_off_until(&self, now: TimestampMs) -> Option<TimestampMs> {
         let from_policy = self.args.policy.as_ref().and_then(|policy| policy.delay_until);
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    fn plan(&self, until: Option<TimestampMs>, status: Status) -> Result<Plan, EngineError> {
+    /// Adds the execution, in that state, and its lane. A row that is there already refuses the plan.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a policy that cannot be stored.
+    pub fn inserts(
+        &self,
+        plan: Plan,
+        until: Option<TimestampMs>,
+        status: Status,
+        flow: Option<Uuid>,
+    ) -> Result<Plan, EngineError> {
         let Self { key, args } = self;
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
@@ -71,7 +90,7 @@ impl Create {
             .map(|at| at.0)
             .or_else(|| from_policy.map(|ms| args.now.0.saturating_add(input::clamped_ms(ms))));
         let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
-        let row = vec![
+        let mut row = vec![
             exec_core::partition_key.put(key.partition),
             exec_core::execution_id.put(key.uuid),
             exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
@@ -91,12 +110,13 @@ impl Create {
             exec_core::policy.put(policy.map(stored_policy).transpose()?),
             exec_core::raw_fields.put(raw_fields(args)),
         ];
+        row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
         let lane = vec![
             lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
             lane_registry::registered_at_ms.put(args.now.0),
             lane_registry::registered_by.put("create_execution".into()),
         ];
-        Ok(Plan::new("create_execution").insert(exec_core::REF, row, OnConflict::Refuse).insert(
+        Ok(plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
             lane_registry::REF,
             lane,
             OnConflict::Ignore,
@@ -120,7 +140,8 @@ impl Transition for Create {
         };
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
-        Ok(Step::Commit(self.plan(until, status)?, Then::Answer(created)))
+        let plan = self.inserts(Plan::new("create_execution"), until, status, None)?;
+        Ok(Step::Commit(plan, Then::Answer(created)))
     }
 }
 

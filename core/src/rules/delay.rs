@@ -11,7 +11,7 @@ use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
-use crate::rules::status::{Status, lease_ended};
+use crate::rules::status::{Status, but_the_attempt, lease_ended};
 use crate::schema::execution::{attempt, delayed, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
 use crate::types::TimestampMs;
@@ -78,10 +78,7 @@ impl Transition for Promote {
         let at = self.at.unwrap_or(ctx.now);
         let due =
             exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
-        // The attempt's own state stays: a pending retry is still one when its time has come.
-        let status = Status::waiting(AttemptState::None);
-        let mut set = status.assignments();
-        set.retain(|(column, _)| *column != exec_core::attempt_state.column());
+        let mut set = but_the_attempt(Status::waiting(AttemptState::None));
         set.push(exec_core::eligible_at_ms.clear());
         let plan = Plan::new("promote_delayed")
             .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due))

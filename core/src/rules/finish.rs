@@ -59,6 +59,13 @@ impl End {
         event: CompletionKind::Expired,
     };
 
+    /// Never run: its dependencies made it pointless.
+    pub const SKIPPED: Self = Self {
+        outcome: TerminalOutcome::Skipped,
+        attempt: AttemptOutcome::Skipped,
+        event: CompletionKind::Skipped,
+    };
+
     /// The columns of the execution row that say so, to be joined by what is particular to an end.
     #[must_use]
     pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {

@@ -1,6 +1,8 @@
 //! Pages of things, each with an exact, exclusive cursor: one row more than the page is read, and
 //! the cursor is the page's last entry exactly when there was one more.
 
+use serde_json::{Map, json};
+
 use crate::EngineError;
 use crate::contracts::{
     AttemptRecord, ExecutionQuery, ExecutionQueryPage, ExecutionRow, ExecutionTimeline,
@@ -10,18 +12,20 @@ use crate::contracts::{
 };
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
+use crate::engine_backend::validate_tag_key;
 use crate::facts::{Facts, Row};
-use crate::partition::PartitionKey;
+use crate::partition::{PartitionConfig, PartitionKey};
 use crate::plan::{Compare, Expr, Join, List, Predicate, Query};
+use crate::rules::flow::key::Places;
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
-use crate::rules::read::text;
+use crate::rules::read::{tags_of, text};
 use crate::schema::Direction::Ascending;
 use crate::schema::admin::lane_registry;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::outbox::{completion_event, lease_event, operator_event, signal_event};
 use crate::schema::{ColumnRef, Direction, TableRef};
-use crate::state::{AttemptOutcome, ClosedSet, LifecyclePhase};
+use crate::state::{AttemptOutcome, ClosedSet, LifecyclePhase, PublicState};
 use crate::types::{
     AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
 };
@@ -32,6 +36,14 @@ pub struct Listing<O> {
     list: List,
     page: usize,
     read: fn(&[Row], usize) -> Result<O, EngineError>,
+}
+
+impl<O> Listing<O> {
+    /// A list whose limit is one row more than the page.
+    #[must_use]
+    pub fn new(list: List, page: usize, read: fn(&[Row], usize) -> Result<O, EngineError>) -> Self {
+        Self { list, page, read }
+    }
 }
 
 impl<O: Send> Transition for Listing<O> {
@@ -48,18 +60,25 @@ impl<O: Send> Transition for Listing<O> {
     }
 }
 
-fn limit(page: usize) -> Expr {
+/// One row more than the page, which says whether there is more.
+#[must_use]
+pub fn limit(page: usize) -> Expr {
     Expr::int(i64::try_from(page).unwrap_or(i64::MAX).saturating_add(1))
 }
 
 /// The page of what was read, and whether there is more.
-fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
+#[must_use]
+pub fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
     let more = page < entries.len();
     entries.truncate(page);
     (entries, more)
 }
 
-fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
+/// The id of a row that carries its key.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
     let partition = row.read(exec_core::partition_key)?;
     Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? }.id())
 }
@@ -105,45 +124,18 @@ pub fn executions(
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a lane or namespace that cannot be one.
-pub fn matching(query: &ExecutionQuery) -> Result<Listing<ExecutionQueryPage>, EngineError> {
+pub fn matching(
+    query: &ExecutionQuery,
+    partitions: &PartitionConfig,
+) -> Result<Listing<ExecutionQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
-    let mut predicate = Predicate::Always;
-    if let Some(lane) = &query.lane_id {
-        input::lane(lane)?;
-        predicate = predicate.and(exec_core::lane_id.equals(lane.as_str().to_owned()));
-    }
-    if let Some(state) = query.public_state {
-        predicate = predicate.and(exec_core::public_state.is_chosen(state));
-    }
-    if let Some(namespace) = &query.namespace {
-        input::text("namespace", namespace.as_str())?;
-        predicate = predicate.and(namespace_is(namespace.as_str()));
-    }
-    if let Some(after) = &query.after {
-        let key = ExecutionKey::of(after)?;
-        predicate = predicate.and(Predicate::After(key.core()));
-    }
-    let columns = [
-        exec_core::partition_key.column(),
-        exec_core::execution_id.column(),
-        exec_core::lane_id.column(),
-        exec_core::public_state.column(),
-        exec_core::priority.column(),
-        exec_core::attempt_index.column(),
-        exec_core::total_attempt_count.column(),
-        exec_core::created_at_ms.column(),
-        exec_core::raw_fields.column(),
-    ];
     let list = List {
         name: "executions matching a query".into(),
         table: exec_core::REF,
         join: None,
-        columns: columns.to_vec(),
-        predicate,
-        order: vec![
-            (exec_core::partition_key.column(), Ascending),
-            (exec_core::execution_id.column(), Ascending),
-        ],
+        columns: execution_columns(),
+        predicate: filters(query, partitions)?,
+        order: by_id(),
         limit: limit(page),
     };
     Ok(Listing {
@@ -158,7 +150,84 @@ pub fn matching(query: &ExecutionQuery) -> Result<Listing<ExecutionQueryPage>, E
     })
 }
 
-fn execution_row(row: &Row) -> Result<ExecutionRow, EngineError> {
+/// The executions that a query lets through. Filters that no index serves are always there, with a
+/// value that lets everything through where none is given: so that they do not double the number of
+/// shapes each.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a lane, namespace or tag that cannot be one.
+pub fn filters(
+    query: &ExecutionQuery,
+    partitions: &PartitionConfig,
+) -> Result<Predicate, EngineError> {
+    let mut predicate = Predicate::Always;
+    if let Some(lane) = &query.lane_id {
+        input::lane(lane)?;
+        predicate = predicate.and(exec_core::lane_id.equals(lane.as_str().to_owned()));
+    }
+    if let Some(flow) = &query.flow_id {
+        let places = Places::of(flow, partitions)?;
+        let partition = exec_core::partition_key;
+        let anywhere = partition
+            .equals(places.home().partition)
+            .or(partition.equals(places.other().partition));
+        predicate = predicate.and(anywhere).and(exec_core::flow_id.equals(Some(flow.0)));
+    }
+    if let Some(after) = &query.after {
+        let key = ExecutionKey::of(after)?;
+        predicate = predicate.and(Predicate::After(key.core()));
+    }
+    let mut members = Map::new();
+    if let Some(namespace) = &query.namespace {
+        input::text("namespace", namespace.as_str())?;
+        members.insert("namespace".into(), namespace.as_str().into());
+    }
+    if let Some((name, value)) = &query.tag {
+        validate_tag_key(name)?;
+        input::text("tag", value)?;
+        members.insert("tags".into(), json!({ name: value }));
+    }
+    let states = match query.public_state {
+        Some(state) => vec![state],
+        None => PublicState::all(),
+    };
+    let created_by = query.created_by.map_or(i64::MAX, |at| at.0);
+    Ok(predicate
+        .and(exec_core::public_state.is_one_of_chosen(&states))
+        .and(exec_core::created_at_ms.at_most(created_by))
+        .and(exec_core::raw_fields.contains(members.into())))
+}
+
+/// By partition and UUID.
+#[must_use]
+pub fn by_id() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (exec_core::partition_key.column(), Ascending),
+        (exec_core::execution_id.column(), Ascending),
+    ]
+}
+
+/// The columns that [`execution_row`] needs.
+#[must_use]
+pub fn execution_columns() -> Vec<ColumnRef> {
+    vec![
+        exec_core::partition_key.column(),
+        exec_core::execution_id.column(),
+        exec_core::lane_id.column(),
+        exec_core::public_state.column(),
+        exec_core::priority.column(),
+        exec_core::attempt_index.column(),
+        exec_core::total_attempt_count.column(),
+        exec_core::created_at_ms.column(),
+        exec_core::raw_fields.column(),
+    ]
+}
+
+/// The execution of a stored row.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn execution_row(row: &Row) -> Result<ExecutionRow, EngineError> {
     let raw = row.read(exec_core::raw_fields)?;
     Ok(ExecutionRow::new(
         execution_id(row)?,
@@ -169,6 +238,7 @@ fn execution_row(row: &Row) -> Result<ExecutionRow, EngineError> {
         AttemptIndex(row.read(exec_core::attempt_index)?.unsigned_abs()),
         row.read(exec_core::total_attempt_count)?.unsigned_abs(),
         TimestampMs(row.read(exec_core::created_at_ms)?),
+        tags_of(&raw),
     ))
 }
 

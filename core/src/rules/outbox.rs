@@ -4,8 +4,10 @@
 //! holds as `core`: nobody has to read them first.
 
 use crate::plan::{Expr, OnConflict, Plan};
+use crate::rules::flow::key::FLOW;
 use crate::rules::key::{ATTEMPT, CORE};
 use crate::schema::execution::{attempt, exec_core};
+use crate::schema::flow::flow_core;
 use crate::schema::outbox::{completion_event, lease_event, operator_event};
 use crate::state::{CompletionKind, LeaseEventType, OperatorEventType};
 use crate::types::TimestampMs;
@@ -62,6 +64,29 @@ pub fn completed(plan: Plan, outcome: CompletionKind, at: TimestampMs) -> Plan {
             completion_event::namespace.put_expr(namespace()),
             completion_event::instance_tag.put_expr(instance_tag()),
             completion_event::occurred_at_ms.put(at.0),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces what an operator did to the held flow; told by the flow's id in the place of an
+/// execution's.
+#[must_use]
+pub fn operator_acted_on_flow(
+    plan: Plan,
+    event: OperatorEventType,
+    details: Expr,
+    at: TimestampMs,
+) -> Plan {
+    plan.insert(
+        operator_event::REF,
+        vec![
+            operator_event::execution_id.put_expr(flow_core::flow_id.of(FLOW)),
+            operator_event::event_type.put(event),
+            operator_event::details.put_expr(details),
+            operator_event::occurred_at_ms.put(at.0),
+            operator_event::partition_key.put_expr(flow_core::partition_key.of(FLOW)),
+            operator_event::namespace.put_expr(flow_core::raw_fields.text_of(FLOW, &["namespace"])),
         ],
         OnConflict::Refuse,
     )

@@ -347,7 +347,7 @@ pub(crate) fn text(raw: &Json, member: &str) -> Option<String> {
     raw.get(member).and_then(Json::as_str).map(str::to_owned)
 }
 
-fn tags_of(raw: &Json) -> BTreeMap<String, String> {
+pub(crate) fn tags_of(raw: &Json) -> BTreeMap<String, String> {
     let tags = raw.get("tags").and_then(Json::as_object);
     let texts = tags
         .into_iter()

@@ -9,15 +9,19 @@ use crate::engine::{Step, Transition};
 use crate::engine_backend::Scan;
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::flow::dispatch::Event;
+use crate::rules::flow::siblings::{GroupKey, debt_of};
 use crate::rules::key::ExecutionKey;
 use crate::rules::listing::core_of_current_attempt;
 use crate::schema::Col;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
+use crate::schema::flow::pending_cancel_groups;
+use crate::schema::outbox::{completion_event, undispatched};
 use crate::state::LifecyclePhase;
 use crate::types::TimestampMs;
 
-/// Lists the executions that a scan has to look at.
+/// Lists the rows that a scan has to look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
     /// For what.
@@ -28,13 +32,38 @@ pub struct Due {
     pub after: Option<Overdue>,
 }
 
-/// An execution that is due, and since when.
+/// A row that is due, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overdue {
     /// Which.
-    pub key: ExecutionKey,
+    pub row: DueRow,
     /// When it became due, Unix ms; nothing where no time was stored.
     pub since: Option<i64>,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueRow {
+    /// Something about an execution.
+    Execution(ExecutionKey),
+    /// An end that has to be told.
+    Event(Event),
+    /// Upstreams that have to be cancelled.
+    Siblings(GroupKey),
+}
+
+impl DueRow {
+    /// The execution that it is about, for logs.
+    #[must_use]
+    pub fn execution(&self) -> ExecutionKey {
+        match self {
+            Self::Execution(key) => *key,
+            Self::Event(event) => {
+                ExecutionKey { partition: event.partition, uuid: event.end.upstream }
+            }
+            Self::Siblings(group) => group.flow.member(group.downstream),
+        }
+    }
 }
 
 impl Transition for Due {
@@ -49,6 +78,8 @@ impl Transition for Due {
             Scan::AttemptTimeout => |row| lease(row, attempt::timeout_at_ms),
             Scan::ExecutionDeadline => |row| execution(row, exec_core::deadline_at_ms),
             Scan::DelayedPromotion => |row| execution(row, exec_core::eligible_at_ms),
+            Scan::DependencyDispatch => event,
+            Scan::SiblingCancel => siblings,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -84,6 +115,54 @@ impl Due {
                         .or(exec_core::eligible_at_ms.at_most(Some(now.0))),
                 ),
             ),
+            Scan::DependencyDispatch => self.of_events(),
+            Scan::SiblingCancel => self.of_groups(),
+        }
+    }
+
+    fn of_events(&self) -> List {
+        let id = completion_event::event_id;
+        let after = match self.after {
+            Some(Overdue { row: DueRow::Event(event), .. }) => event.event_id,
+            Some(_) | None => 0,
+        };
+        List {
+            name: "ends that were not told".into(),
+            table: completion_event::REF,
+            join: None,
+            columns: Event::columns(),
+            predicate: undispatched().and(id.above(after)),
+            order: vec![(id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    fn of_groups(&self) -> List {
+        let since = pending_cancel_groups::enqueued_at_ms;
+        let (flow, downstream) =
+            (pending_cancel_groups::flow_id, pending_cancel_groups::downstream_eid);
+        let predicate = match self.after {
+            Some(Overdue { row: DueRow::Siblings(group), since: Some(at) }) => {
+                Predicate::After(vec![
+                    since.at(at),
+                    flow.at(group.flow.uuid),
+                    downstream.at(group.downstream),
+                ])
+            }
+            Some(_) | None => Predicate::Always,
+        };
+        List {
+            name: "siblings to cancel".into(),
+            table: pending_cancel_groups::REF,
+            join: None,
+            columns: pending_cancel_groups::REF.columns.to_vec(),
+            predicate,
+            order: vec![
+                (since.column(), Ascending),
+                (flow.column(), Ascending),
+                (downstream.column(), Ascending),
+            ],
+            limit: Expr::int(i64::from(self.limit)),
         }
     }
 
@@ -121,8 +200,9 @@ impl Due {
     fn past(&self, due: Col<Option<i64>>, id: Col<Uuid>, predicate: Predicate) -> Predicate {
         match self.after {
             None => predicate,
-            Some(Overdue { key, since }) => {
-                predicate.and(Predicate::After(vec![due.at(since), id.at(key.uuid)]))
+            Some(Overdue { row, since }) => {
+                let uuid = row.execution().uuid;
+                predicate.and(Predicate::After(vec![due.at(since), id.at(uuid)]))
             }
         }
     }
@@ -133,11 +213,20 @@ const ENDED: [LifecyclePhase; 2] = [LifecyclePhase::Terminal, LifecyclePhase::Ca
 fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(exec_core::partition_key)?;
     let key = ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? };
-    Ok(Overdue { key, since: row.read(due)? })
+    Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 
 fn lease(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(attempt::partition_key)?;
     let key = ExecutionKey { partition, uuid: row.read(attempt::execution_id)? };
-    Ok(Overdue { key, since: row.read(due)? })
+    Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
+}
+
+fn event(row: &Row) -> Result<Overdue, EngineError> {
+    Ok(Overdue { row: DueRow::Event(Event::read(row)?), since: None })
+}
+
+fn siblings(row: &Row) -> Result<Overdue, EngineError> {
+    let (group, since) = debt_of(row)?;
+    Ok(Overdue { row: DueRow::Siblings(group), since: Some(since.0) })
 }

@@ -9,6 +9,7 @@ use crate::state::{
     AttemptOutcome, AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState,
     PublicState, StateVector, TerminalOutcome, derive_public_state,
 };
+use crate::types::TimestampMs;
 
 /// A complete state to write. Rules build one of the named states below; nothing sets single
 /// columns, so the dimensions cannot drift apart.
@@ -49,6 +50,35 @@ impl Status {
             eligibility: EligibilityState::NotEligibleUntilTime,
             blocking: Some(reason),
             ..Self::waiting(attempt)
+        }
+    }
+
+    /// Not claimable before other executions of its flow have ended.
+    #[must_use]
+    pub fn waiting_for_dependencies(attempt: AttemptState) -> Self {
+        Self {
+            eligibility: EligibilityState::BlockedByDependencies,
+            blocking: Some(BlockingReason::WaitingForChildren),
+            ..Self::waiting(attempt)
+        }
+    }
+
+    /// Not claimable before its flow is complete.
+    #[must_use]
+    pub fn held_back(attempt: AttemptState) -> Self {
+        Self {
+            eligibility: EligibilityState::BlockedByOperator,
+            blocking: Some(BlockingReason::PausedByPolicy),
+            ..Self::waiting(attempt)
+        }
+    }
+
+    /// Claimable, or later where the row is to wait for its own time.
+    #[must_use]
+    pub fn released(eligible_at_ms: Option<i64>, at: TimestampMs, attempt: AttemptState) -> Self {
+        match eligible_at_ms {
+            Some(time) if at.0 < time => Self::delayed(BlockingReason::WaitingForDelay, attempt),
+            Some(_) | None => Self::waiting(attempt),
         }
     }
 
@@ -105,6 +135,15 @@ impl Status {
             exec_core::version.grow(1),
         ]
     }
+}
+
+/// The columns of a status that say nothing of the attempt, whose own state stays: a pending retry
+/// is still one when what it waited for has come.
+#[must_use]
+pub fn but_the_attempt(status: Status) -> Vec<(ColumnRef, Assign)> {
+    let mut set = status.assignments();
+    set.retain(|(column, _)| *column != exec_core::attempt_state.column());
+    set
 }
 
 /// The columns of the attempt row that end its lease: nobody owns it any more.

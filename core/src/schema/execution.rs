@@ -192,6 +192,20 @@ pub fn delayed() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::NotEligibleUntilTime))
 }
 
+/// Waiting for other executions of its flow.
+#[must_use]
+pub fn waiting_for_dependencies() -> Predicate {
+    exec_core::lifecycle_phase
+        .is(LifecyclePhase::Runnable)
+        .and(exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies))
+}
+
+/// Not over.
+#[must_use]
+pub fn unfinished() -> Predicate {
+    exec_core::lifecycle_phase.is_none_of(&[LifecyclePhase::Terminal, LifecyclePhase::Cancelled])
+}
+
 /// Has a deadline that can still pass.
 #[must_use]
 pub fn has_live_deadline() -> Predicate {

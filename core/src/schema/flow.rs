@@ -8,6 +8,8 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::state::{CompletionKind, PublicFlowState};
+
 table! {
     /// One row per flow: the header of its graph.
     flow_core = "ff_flow_core" key [partition_key, flow_id] partitioned {
@@ -17,16 +19,20 @@ table! {
         flow_id: Uuid,
         /// Grows by 1 with every execution and edge added; callers name the one they have seen.
         graph_revision: i64 = Default::Int(0),
-        /// What a caller is told: `open` or `cancelled`.
-        public_flow_state: String,
+        /// What a caller is told: whether it goes on, or how it ended.
+        public_flow_state: PublicFlowState,
         /// Creation, Unix ms.
         created_at_ms: i64,
         /// End, Unix ms; the first end counts.
         terminal_at_ms: Option<i64>,
-        /// Open bag: kind, namespace, node and edge counts, cancellation details, tags.
+        /// Open bag: kind, namespace, cancellation details, tags.
         raw_fields: Json = Default::Json("{}"),
+        /// Executions added through this engine.
+        node_count: i32 = Default::Int(0),
+        /// Edges staged through this engine.
+        edge_count: i32 = Default::Int(0),
     }
-    indexes []
+    indexes ["ff_flow_core_created_idx" (created_at_ms Descending, flow_id Ascending)]
 }
 
 table! {
@@ -46,6 +52,12 @@ table! {
         policy: Json,
         /// Version of that record's layout; always 0.
         policy_version: i32 = Default::Int(0),
+        /// How the execution waited for ended, as far as this edge has heard; NULL until then.
+        upstream_outcome: Option<CompletionKind>,
+        /// The completion event that said so: an older one says nothing new.
+        upstream_event_id: Option<i64>,
+        /// Grows with every change to this row, so that a decision can be pinned to what it read.
+        version: i64 = Default::Int(0),
     }
     indexes [
         "ff_edge_downstream_idx"
@@ -66,7 +78,7 @@ table! {
         downstream_eid: Uuid,
         /// All of, any of, or a quorum of the upstreams, and what then happens to the others.
         policy: Json,
-        /// How many successes satisfy the group; 0 where unknown.
+        /// How many successes satisfy the group; 0 until an edge is applied.
         k_target: i32 = Default::Int(0),
         /// Upstreams that succeeded.
         success_count: i32 = Default::Int(0),
@@ -80,6 +92,11 @@ table! {
         cancel_siblings_pending_flag: bool = Default::Bool(false),
         /// Those siblings, as bare UUID texts.
         cancel_siblings_pending_members: Vec<String> = Default::EmptyList,
+        /// Edges that are applied, whether or not their upstreams have ended; 0 in rows of older
+        /// databases, whose counters have to add up instead.
+        dependency_count: i32 = Default::Int(0),
+        /// Grows with every change to this row, so that a decision can be pinned to what it read.
+        version: i64 = Default::Int(0),
     }
     indexes []
 }
@@ -196,7 +213,7 @@ table! {
         /// Counted executions that are `waiting_children`.
         members_waiting_children: i32 = Default::Int(0),
         /// The flow's state as it follows from the counts.
-        public_flow_state: String,
+        public_flow_state: PublicFlowState,
         /// When the counts were taken, Unix ms.
         last_summary_update_at: i64,
     }

@@ -40,8 +40,7 @@ table! {
         "ff_completion_event_event_id_idx" (event_id Ascending),
         "ff_completion_event_lookup_idx"
             (partition_key Ascending, execution_id Ascending, occurred_at_ms Ascending),
-        "ff_completion_event_pending_dispatch_idx"
-            (partition_key Ascending, committed_at_ms Ascending) only completion_undispatched,
+        "ff_completion_event_pending_dispatch_idx" (event_id Ascending) only undispatched,
     ]
 }
 
@@ -125,6 +124,8 @@ table! {
     ]
 }
 
-fn completion_undispatched() -> Predicate {
-    completion_event::dispatched_at_ms.is_null()
+/// Belongs to a flow whose other executions have not been told yet.
+#[must_use]
+pub fn undispatched() -> Predicate {
+    completion_event::dispatched_at_ms.is_null().and(completion_event::flow_id.is_present())
 }

@@ -89,7 +89,7 @@ fn membership_counts_every_spelling_and_never_null() {
 #[test]
 fn a_chosen_member_is_bound_with_every_spelling() {
     let phase = exec_core::lifecycle_phase;
-    let chosen = phase.is_chosen(LifecyclePhase::Runnable);
+    let chosen = phase.is_one_of_chosen(&[LifecyclePhase::Runnable]);
     for (word, expected) in [("runnable", true), ("blocked", true), ("active", false)] {
         check(&chosen, vec![(phase.column(), text(word))], expected);
     }

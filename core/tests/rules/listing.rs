@@ -3,7 +3,7 @@
 use ff_core::contracts::{ExecutionQuery, ExpiredLeasesCursor, ListExpiredLeasesArgs};
 use ff_core::engine::Transition;
 use ff_core::facts::Row;
-use ff_core::partition::PartitionKey;
+use ff_core::partition::{PartitionConfig, PartitionKey};
 use ff_core::rules::listing::{self, Timeline};
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
@@ -78,7 +78,7 @@ fn executions_that_match() {
     query.public_state = Some(PublicState::Active);
     query.namespace = Some(Namespace::new("acme"));
     query.after = Some(id());
-    assert_snapshot!(asks(&listing::matching(&query).unwrap()), @r#"
+    assert_snapshot!(asks(&listing::matching(&query, &PartitionConfig::default()).unwrap()), @r#"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
@@ -86,14 +86,17 @@ fn executions_that_match() {
         order partition_key, execution_id
         limit 4
     "#);
-    assert_snapshot!(asks(&listing::matching(&ExecutionQuery::new(3)).unwrap()), @r"
+    assert_snapshot!(asks(&listing::matching(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
         order partition_key, execution_id
         limit 4
     ");
-    let page = answers(&listing::matching(&ExecutionQuery::new(1)).unwrap(), vec![cores(2)]);
+    let page = answers(
+        &listing::matching(&ExecutionQuery::new(1), &PartitionConfig::default()).unwrap(),
+        vec![cores(2)],
+    );
     insta::assert_debug_snapshot!(page.unwrap(), @r#"
     ExecutionQueryPage {
         executions: [
@@ -128,9 +131,9 @@ fn executions_that_match() {
     }
     "#);
     query.namespace = Some(Namespace::new("a\0"));
-    assert_snapshot!(listing::matching(&query).err().unwrap(), @r"validation: InvalidInput: namespace: must not contain NUL (at byte 1)");
+    assert_snapshot!(listing::matching(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: namespace: must not contain NUL (at byte 1)");
     query.lane_id = Some(LaneId::new(""));
-    assert_snapshot!(listing::matching(&query).err().unwrap(), @r"validation: InvalidInput: lane_id: lane id is empty");
+    assert_snapshot!(listing::matching(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: lane_id: lane id is empty");
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! One action on a batch of executions, each on its own.
+
+use futures_util::future::join_all;
+
+use super::{Executor, Rehearsed, rehearse, run};
+use crate::EngineError;
+use crate::contracts::{BulkArgs, BulkPreview, BulkRefusal, BulkReport};
+use crate::rules::bulk::{Matching, Single};
+use crate::types::{ExecutionId, LaneId};
+
+/// Applies the action to one batch.
+pub(super) async fn apply<E: Executor>(
+    executor: &E,
+    args: &BulkArgs,
+) -> Result<BulkReport, EngineError> {
+    let batch = run(executor, &Matching::new(args, &executor.partitions())?).await?;
+    let each = batch.found.iter().map(|(id, lane)| single(executor, args, id, lane));
+    let mut report = BulkReport {
+        matched: u32::try_from(batch.found.len()).unwrap_or(u32::MAX),
+        next_cursor: batch.next,
+        ..BulkReport::default()
+    };
+    for ((id, _), done) in batch.found.iter().zip(join_all(each).await) {
+        match done {
+            Ok(()) => report.applied += 1,
+            Err(error) => report.refused.push(refusal(id, &error)),
+        }
+    }
+    Ok(report)
+}
+
+/// Counts what the action finds, and plans the first batch.
+pub(super) async fn preview<E: Executor>(
+    executor: &E,
+    args: &BulkArgs,
+) -> Result<BulkPreview, EngineError> {
+    let mut preview = BulkPreview::default();
+    let mut args = args.clone();
+    let mut first = true;
+    loop {
+        let batch = run(executor, &Matching::new(&args, &executor.partitions())?).await?;
+        preview.matched += u64::try_from(batch.found.len()).unwrap_or(u64::MAX);
+        if first {
+            for (id, lane) in &batch.found {
+                match planned(executor, &args, id, lane).await {
+                    Ok(Rehearsed::Plan(plan)) => preview.plans.push(plan),
+                    Ok(Rehearsed::Answer) => {}
+                    Err(error) => preview.refused.push(refusal(id, &error)),
+                }
+            }
+        }
+        first = false;
+        match batch.next {
+            Some(next) => args.query.after = Some(next),
+            None => return Ok(preview),
+        }
+    }
+}
+
+async fn single<E: Executor>(
+    executor: &E,
+    args: &BulkArgs,
+    id: &ExecutionId,
+    lane: &LaneId,
+) -> Result<(), EngineError> {
+    match Single::new(&args.action, id.clone(), lane.clone(), args.now)? {
+        Single::Cancel(cancel) => run(executor, &cancel).await.map(drop),
+        Single::Replay(replay) => run(executor, &replay).await.map(drop),
+        Single::Reprioritise(change) => run(executor, &change).await,
+    }
+}
+
+async fn planned<E: Executor>(
+    executor: &E,
+    args: &BulkArgs,
+    id: &ExecutionId,
+    lane: &LaneId,
+) -> Result<Rehearsed, EngineError> {
+    match Single::new(&args.action, id.clone(), lane.clone(), args.now)? {
+        Single::Cancel(cancel) => rehearse(executor, &cancel).await,
+        Single::Replay(replay) => rehearse(executor, &replay).await,
+        Single::Reprioritise(change) => rehearse(executor, &change).await,
+    }
+}
+
+fn refusal(id: &ExecutionId, error: &EngineError) -> BulkRefusal {
+    BulkRefusal { execution_id: id.clone(), error: error.to_string() }
+}

@@ -1,0 +1,75 @@
+//! What is due is looked at again, row by row; one that fails is left for later and stops no other.
+
+use futures_util::future::join_all;
+
+use super::{Executor, cascade, run};
+use crate::EngineError;
+use crate::engine_backend::{ReconcileCounts, Scan};
+use crate::rules::delay::Promote;
+use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::rules::flow::siblings::Drain;
+use crate::rules::key::ExecutionKey;
+use crate::rules::scan::{Due, DueRow, Overdue};
+
+/// Applies up to `limit` due rows. Rows that fail stay due: a whole page of them is passed by, so that
+/// it does not hide what comes after it.
+pub(super) async fn scan<E: Executor>(
+    executor: &E,
+    scan: Scan,
+    limit: u32,
+) -> Result<ReconcileCounts, EngineError> {
+    let mut counts = ReconcileCounts::default();
+    let mut after = None;
+    loop {
+        let due = run(executor, &Due { scan, limit, after }).await?;
+        let page = resolve_all(executor, scan, &due).await;
+        counts.processed += page.processed;
+        counts.errors += page.errors;
+        let full = u32::try_from(due.len()) == Ok(limit);
+        if page.processed != 0 || page.errors == 0 || !full {
+            return Ok(counts);
+        }
+        after = due.last().copied();
+    }
+}
+
+async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
+    let mut counts = ReconcileCounts::default();
+    let looks = due.iter().map(|due| resolve(executor, scan, due.row));
+    for (due, result) in due.iter().zip(join_all(looks).await) {
+        match result {
+            Ok(true) => counts.processed += 1,
+            Ok(false) => {}
+            Err(error) => {
+                counts.errors += 1;
+                let execution = due.row.execution().id();
+                tracing::warn!(scan = scan.as_str(), %execution, %error, "row left for later");
+            }
+        }
+    }
+    counts
+}
+
+/// Looks again at one row that a scan found.
+async fn resolve<E: Executor>(executor: &E, scan: Scan, row: DueRow) -> Result<bool, EngineError> {
+    match row {
+        DueRow::Event(event) => Ok(cascade::dispatch(executor, event).await?.is_some()),
+        DueRow::Siblings(key) => run(executor, &Drain { key }).await,
+        DueRow::Execution(key) => of_execution(executor, scan, key).await,
+    }
+}
+
+async fn of_execution<E: Executor>(
+    executor: &E,
+    scan: Scan,
+    key: ExecutionKey,
+) -> Result<bool, EngineError> {
+    match scan {
+        Scan::LeaseExpiry => run(executor, &ExpireLease { key }).await,
+        Scan::AttemptTimeout => run(executor, &ExpireAttempt { key, at: None }).await,
+        Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
+        Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
+        // These list rows of their own.
+        Scan::DependencyDispatch | Scan::SiblingCancel => Ok(false),
+    }
+}

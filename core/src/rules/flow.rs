@@ -1,0 +1,27 @@
+//! Flows: executions that wait for each other.
+//!
+//! An edge says that one execution waits for another. All edges into an execution are one group: it
+//! counts how their upstreams ended, and its policy says how many successes are enough. An end is
+//! told, edge by edge, to those that wait for it ([`hop`]); what a group's count means is decided in
+//! one place ([`tally`]), and what follows for the execution in another ([`child`]).
+//!
+//! Whatever decides on a group locks in one order: flow, group, execution, attempt, edge.
+
+pub mod apply;
+pub mod cancel;
+pub mod child;
+pub mod create;
+pub mod dispatch;
+pub mod eligibility;
+pub mod hop;
+pub mod key;
+pub mod listing;
+pub mod member;
+pub mod policy;
+pub mod read;
+pub mod siblings;
+pub mod stage;
+pub mod summary;
+pub mod tags;
+pub mod tally;
+pub mod wait;

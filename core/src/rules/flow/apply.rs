@@ -1,0 +1,301 @@
+//! A staged edge takes effect: its downstream waits for its upstream from now on.
+//!
+//! What the upstream has done until then counts at once. An end that is told while this is decided
+//! leaves its trace on the edge, and the decision is made anew.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::contracts::{
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, EdgeDependencyPolicy,
+};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::partition::PartitionConfig;
+use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::flow::child::{Action, Standing, owes_cancellations};
+use crate::rules::flow::dispatch::last_end;
+use crate::rules::flow::hop::{edge_unmoved, is_applied, members, siblings_of};
+use crate::rules::flow::key::{EDGE, GROUP, Places, group_of_edge, held_edge, held_group};
+use crate::rules::flow::policy::{cancels_remaining, encode};
+use crate::rules::flow::tally::{
+    Bucket, Change, Tally, needed, policy_of, unmoved as group_unmoved,
+};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::{unmoved, without_bodies};
+use crate::rules::status;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Descending;
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::flow::{edge, edge_group};
+use crate::schema::outbox::completion_event;
+use crate::state::{CompletionKind, TerminalOutcome};
+use crate::types::{EdgeId, TimestampMs};
+
+/// Makes a staged edge take effect.
+#[derive(Clone, Debug)]
+pub struct Apply {
+    places: Places,
+    edge_id: EdgeId,
+    upstream: ExecutionKey,
+    downstream: ExecutionKey,
+    at: TimestampMs,
+}
+
+/// What was read.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    edge: &'a Row,
+    group: Option<&'a Row>,
+    core: Option<&'a Row>,
+}
+
+/// How an upstream ended, and the event that said so, if one did.
+type End = (CompletionKind, Option<i64>);
+
+/// What it comes to.
+struct Decision {
+    policy: EdgeDependencyPolicy,
+    change: Change,
+    after: Tally,
+    action: Action,
+    end: Option<End>,
+}
+
+impl Decision {
+    fn on(rows: Rows<'_>, end: Option<End>) -> Result<Self, EngineError> {
+        let policy = rows.group.map(policy_of).transpose()?;
+        let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
+        let tally = rows.group.map(Tally::read).transpose()?.unwrap_or_default();
+        let change = match end.and_then(|(outcome, _)| Bucket::of(outcome)) {
+            Some(bucket) => Change::dependency().one_more(bucket),
+            None => Change::dependency().running(1),
+        };
+        let after = tally.after(change);
+        let verdict = after.verdict(&policy);
+        let standing = rows.core.map(Standing::of).transpose()?;
+        let action = standing.map_or(Action::Leave, |standing| standing.on_dependency(verdict));
+        Ok(Self { policy, change, after, action, end })
+    }
+
+    fn cancels_siblings(&self) -> bool {
+        self.action == Action::Release && cancels_remaining(&self.policy)
+    }
+
+    /// What the edge says from now on. What it heard before stays the oldest that it listens to.
+    fn of_edge(
+        &self,
+        edge: &Row,
+        at: TimestampMs,
+    ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
+        let heard: Option<i64> = edge.read(edge::upstream_event_id)?;
+        let event = self.end.and_then(|(_, event)| event).or(heard);
+        let record = json!({ "applied_at_ms": at.0, "edge_state": "applied" });
+        Ok(vec![
+            edge::policy.merge(record),
+            edge::upstream_outcome.set_chosen(self.end.map(|(outcome, _)| outcome)),
+            edge::upstream_event_id.set(event),
+            edge::version.grow(1),
+        ])
+    }
+}
+
+impl Apply {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for ids that no row can have.
+    pub fn new(
+        args: &ApplyDependencyToChildArgs,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
+        let places = Places::with_member(&args.flow_id, &args.downstream_execution_id, partitions)?;
+        Ok(Self {
+            places,
+            edge_id: args.edge_id.clone(),
+            upstream: ExecutionKey::of(&args.upstream_execution_id)?,
+            downstream: ExecutionKey::of(&args.downstream_execution_id)?,
+            at: args.now,
+        })
+    }
+
+    fn lookups(&self) -> Vec<Lookup> {
+        let member = |row: &'static str, end: Expr| Lookup {
+            row: row.into(),
+            table: exec_core::REF,
+            key: vec![
+                exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
+                exec_core::execution_id.put_expr(end),
+            ],
+            columns: without_bodies(exec_core::REF),
+        };
+        let upstream_attempt = vec![
+            attempt::partition_key.put_expr(exec_core::partition_key.of("upstream")),
+            attempt::execution_id.put_expr(exec_core::execution_id.of("upstream")),
+            attempt::attempt_index.put_expr(exec_core::attempt_index.of("upstream")),
+        ];
+        vec![
+            Lookup {
+                row: EDGE.into(),
+                table: edge::REF,
+                key: self.places.home().edge(&self.edge_id),
+                columns: edge::REF.columns.to_vec(),
+            },
+            member("upstream", edge::upstream_eid.of(EDGE)),
+            Lookup {
+                row: "upstream_attempt".into(),
+                table: attempt::REF,
+                key: upstream_attempt,
+                columns: attempt::REF.columns.to_vec(),
+            },
+            Lookup {
+                row: GROUP.into(),
+                table: edge_group::REF,
+                key: group_of_edge(),
+                columns: edge_group::REF.columns.to_vec(),
+            },
+            member(CORE, edge::downstream_eid.of(EDGE)),
+        ]
+    }
+
+    /// The edge must be between the executions that the caller named.
+    fn check_ends(&self, edge: &Row) -> Result<(), EngineError> {
+        let ends = [
+            ("downstream", edge.read(edge::downstream_eid)?, self.downstream),
+            ("upstream", edge.read(edge::upstream_eid)?, self.upstream),
+        ];
+        for (end, stored, given) in ends {
+            if stored != given.uuid {
+                return Err(input::invalid(format!(
+                    "edge_mismatch: the {end} of edge {} is {stored}, not {}",
+                    self.edge_id, given.uuid
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn last_end_of_upstream(&self) -> List {
+        List {
+            name: "the last end of an upstream".into(),
+            table: completion_event::REF,
+            join: None,
+            columns: vec![completion_event::outcome.column(), completion_event::event_id.column()],
+            predicate: completion_event::partition_key
+                .equals(self.places.home().partition)
+                .and(completion_event::execution_id.equals(self.upstream.uuid)),
+            order: vec![(completion_event::event_id.column(), Descending)],
+            limit: Expr::int(1),
+        }
+    }
+
+    /// How the upstream has ended; the outer `None` while that is not known yet.
+    fn end_of(
+        &self,
+        upstream: Option<&Row>,
+        current: Option<&Row>,
+        facts: &Facts,
+    ) -> Result<Option<Option<End>>, EngineError> {
+        let outcome = match upstream {
+            Some(core) => status::terminal_outcome(core, current)?,
+            None => TerminalOutcome::None,
+        };
+        let Some(stored) = end_event(outcome) else {
+            return Ok(Some(None));
+        };
+        let Some(events) = facts.list(1) else {
+            return Ok(None);
+        };
+        let announced = last_end(events)?.filter(|(end, _)| Bucket::of(*end).is_some());
+        Ok(Some(Some(announced.map_or((stored, None), |(end, event)| (end, Some(event))))))
+    }
+
+    fn plan(
+        &self,
+        rows: Rows<'_>,
+        decision: &Decision,
+        siblings: Vec<String>,
+    ) -> Result<Plan, EngineError> {
+        let (flow, at) = (self.places.home(), self.at);
+        let group_key = flow.group(self.downstream.uuid);
+        let mut plan = Plan::new("apply_dependency");
+        if let Some(group) = rows.group {
+            plan = plan.guard(GROUP, edge_group::REF, group_key.clone(), group_unmoved(group)?);
+        }
+        if let Some(core) = rows.core {
+            plan = plan.guard(CORE, exec_core::REF, self.downstream.core(), unmoved(core)?);
+        }
+        plan = plan.guard(EDGE, edge::REF, flow.edge(&self.edge_id), edge_unmoved(rows.edge)?);
+        let target = needed(&decision.policy, decision.after.total());
+        if rows.group.is_some() {
+            let mut set = decision.change.assignments();
+            set.push(edge_group::k_target.set(target));
+            if !siblings.is_empty() {
+                let (owing, flags) = owes_cancellations(plan, siblings, at);
+                plan = owing;
+                set.extend(flags);
+            }
+            plan = plan.update(edge_group::REF, held_group(), set);
+        } else {
+            let mut row = group_key;
+            row.push(edge_group::policy.put(encode(&decision.policy)));
+            row.push(edge_group::k_target.put(target));
+            row.extend(decision.after.columns());
+            plan = plan.insert(edge_group::REF, row, OnConflict::Refuse);
+        }
+        if let Some(core) = rows.core {
+            plan = decision.action.apply(plan, core, at)?;
+        }
+        Ok(plan.update(edge::REF, held_edge(), decision.of_edge(rows.edge, at)?))
+    }
+}
+
+impl Transition for Apply {
+    type Outcome = ApplyDependencyToChildResult;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
+        };
+        let [Some(edge), upstream, upstream_attempt, group, core] = rows else {
+            return Err(input::invalid("edge_not_found"));
+        };
+        self.check_ends(edge)?;
+        if is_applied(edge)? {
+            return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
+        }
+        let Some(end) = self.end_of(upstream.as_ref(), upstream_attempt.as_ref(), facts)? else {
+            return Ok(Step::Read(vec![Query::List(self.last_end_of_upstream())]));
+        };
+        let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
+        let decision = Decision::on(rows, end)?;
+        let siblings = if decision.cancels_siblings() {
+            // Asked last: after the upstream's end, where that was asked for.
+            let Some(listed) = facts.list(if end.is_some() { 2 } else { 1 }) else {
+                let siblings = siblings_of(self.places.home(), self.downstream.uuid);
+                return Ok(Step::Read(vec![Query::List(siblings)]));
+            };
+            members(listed, self.upstream.uuid)?
+        } else {
+            Vec::new()
+        };
+        let plan = self.plan(rows, &decision, siblings)?;
+        let unsatisfied_count = u32::try_from(decision.after.running).unwrap_or(0);
+        let applied = ApplyDependencyToChildResult::Applied { unsatisfied_count };
+        Ok(Step::Commit(plan, Then::Answer(applied)))
+    }
+}
+
+/// How an outcome is announced; `None` for what has not ended.
+fn end_event(outcome: TerminalOutcome) -> Option<CompletionKind> {
+    match outcome {
+        TerminalOutcome::None => None,
+        TerminalOutcome::Success => Some(CompletionKind::Success),
+        TerminalOutcome::Failed => Some(CompletionKind::Failed),
+        TerminalOutcome::Cancelled => Some(CompletionKind::Cancelled),
+        TerminalOutcome::Expired => Some(CompletionKind::Expired),
+        TerminalOutcome::Skipped => Some(CompletionKind::Skipped),
+    }
+}

@@ -1,0 +1,378 @@
+//! The end of a whole flow, by an operator.
+//!
+//! One plan flips the flow and every member that it covers, however many there are: the database
+//! picks them. The flow's graph is pinned to what was read, so that a member that is added meanwhile
+//! is not missed.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::backend::CancelFlowPolicy;
+use crate::contracts::{CancelFlowArgs, CancelFlowHeader, CancelFlowResult};
+use crate::ctx::Ctx;
+use crate::engine::{FromRows, Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::partition::PartitionConfig;
+use crate::plan::{
+    Assign, Expr, List, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
+};
+use crate::rules::finish::End;
+use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::outbox;
+use crate::rules::read::text;
+use crate::rules::status::Status;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{attempt, exec_core, unfinished};
+use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core};
+use crate::state::{LeaseEventType, LifecyclePhase, OperatorEventType, PublicFlowState};
+use crate::types::{ExecutionId, FlowId, TimestampMs};
+use crate::value::{ColumnType, Value};
+
+/// The most members that the answer about a flow that is over names.
+pub const MEMBERS_MAX: i64 = 100_000;
+
+/// Cancels a flow and the members that a policy covers. Members that are over stay as they are; a
+/// flow that does not exist has no members.
+#[derive(Clone, Copy, Debug)]
+pub struct CancelFlow {
+    places: Places,
+    policy: CancelFlowPolicy,
+}
+
+/// The name that a policy is stored under.
+#[must_use]
+pub fn policy_word(policy: CancelFlowPolicy) -> &'static str {
+    match policy {
+        CancelFlowPolicy::FlowOnly => "cancel_flow_only",
+        CancelFlowPolicy::CancelAll => "cancel_all",
+        CancelFlowPolicy::CancelPending => "cancel_pending",
+    }
+}
+
+impl CancelFlow {
+    /// Of that flow, by that policy.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn new(
+        flow: &FlowId,
+        policy: CancelFlowPolicy,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
+        Ok(Self { places: Places::of(flow, partitions)?, policy })
+    }
+
+    fn plan(&self, flow: FlowKey, row: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
+        let details = json!({ "cancellation_policy": policy_word(self.policy) });
+        let plan = flipped(Plan::new("cancel_flow"), flow, row, Predicate::Always, details, at)?;
+        let covered = match self.policy {
+            CancelFlowPolicy::FlowOnly => return Ok(plan),
+            CancelFlowPolicy::CancelAll => unfinished(),
+            CancelFlowPolicy::CancelPending => exec_core::lifecycle_phase
+                .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
+        };
+        let plan = over_members(plan, flow, covered);
+        let plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
+        Ok(returning_ids(plan))
+    }
+}
+
+impl Transition for CancelFlow {
+    type Outcome = CancelFlowResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
+        };
+        let cancellation_policy = policy_word(self.policy).to_owned();
+        let Some((flow, row)) = self.places.found(rows) else {
+            let member_execution_ids = Vec::new();
+            let cancelled =
+                CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids };
+            return Ok(Step::Answer(cancelled));
+        };
+        let picks = self.policy != CancelFlowPolicy::FlowOnly;
+        let then: FromRows<Self::Outcome> = Box::new(move |rows| {
+            let member_execution_ids = if picks { ids(flow, &rows)? } else { Vec::new() };
+            Ok(CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids })
+        });
+        Ok(Step::Commit(self.plan(flow, row, ctx.now)?, Then::FromRows(then)))
+    }
+}
+
+/// Cancels a flow with all members that are not over, and keeps a list of them for whoever tells
+/// their workers. A flow that is over stays as it is, and says why.
+#[derive(Clone, Debug)]
+pub struct CancelHeader {
+    places: Places,
+    args: CancelFlowArgs,
+}
+
+impl CancelHeader {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field: text with NUL.
+    pub fn new(args: CancelFlowArgs, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        input::text("reason", &args.reason)?;
+        input::text("cancellation_policy", &args.cancellation_policy)?;
+        Ok(Self { places: Places::of(&args.flow_id, partitions)?, args })
+    }
+
+    fn plan(&self, flow: FlowKey, row: &Row) -> Result<Plan, EngineError> {
+        let CancelFlowArgs { reason, cancellation_policy: policy, now: at, .. } = &self.args;
+        let details = json!({ "cancellation_policy": policy, "cancel_reason": reason });
+        let goes_on = flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER);
+        let plan = Plan::new("cancel_flow_header");
+        let plan = flipped(plan, flow, row, goes_on, details, *at)?;
+        let plan = over_members(plan, flow, unfinished());
+        let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
+        let backlog = vec![
+            cancel_backlog::partition_key.put(flow.partition),
+            cancel_backlog::flow_id.put(flow.uuid),
+            cancel_backlog::requested_at_ms.put(at.0),
+            cancel_backlog::reason.put(reason.clone()),
+            cancel_backlog::cancellation_policy.put(policy.clone()),
+        ];
+        let id = vec![
+            Expr::text(format!("{{fp:{}}}:", flow.partition)),
+            exec_core::execution_id.of(CORE),
+        ];
+        let member = vec![
+            cancel_backlog_member::partition_key.put(flow.partition),
+            cancel_backlog_member::flow_id.put(flow.uuid),
+            cancel_backlog_member::execution_id.put_expr(Expr::Joined(id)),
+        ];
+        let told = Expr::Object(vec![
+            ("flow_id".into(), Expr::text(flow.uuid.to_string())),
+            ("cancellation_policy".into(), Expr::text(policy.as_str())),
+            ("reason".into(), Expr::text(reason.as_str())),
+            ("member_count".into(), Expr::PickedCount),
+        ]);
+        let plan = plan.insert(cancel_backlog::REF, backlog, OnConflict::Ignore).insert(
+            cancel_backlog_member::REF,
+            member,
+            OnConflict::Ignore,
+        );
+        let event = OperatorEventType::FlowCancelRequested;
+        Ok(returning_ids(outbox::operator_acted_on_flow(plan, event, told, *at)))
+    }
+
+    fn over(
+        &self,
+        row: &Row,
+        member_execution_ids: Vec<String>,
+    ) -> Result<CancelFlowHeader, EngineError> {
+        let raw = row.read(flow_core::raw_fields)?;
+        Ok(CancelFlowHeader::AlreadyTerminal {
+            stored_cancellation_policy: text(&raw, "cancellation_policy"),
+            stored_cancel_reason: text(&raw, "cancel_reason"),
+            member_execution_ids,
+        })
+    }
+}
+
+impl Transition for CancelHeader {
+    type Outcome = CancelFlowHeader;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
+        };
+        let Some((flow, row)) = self.places.found(rows) else {
+            return Err(EngineError::NotFound { entity: "flow" });
+        };
+        if !row.read(flow_core::public_flow_state)?.is_over() {
+            let cancellation_policy = self.args.cancellation_policy.clone();
+            let then: FromRows<Self::Outcome> = Box::new(move |rows| {
+                let member_execution_ids = ids(flow, &rows)?;
+                Ok(CancelFlowHeader::Cancelled { cancellation_policy, member_execution_ids })
+            });
+            return Ok(Step::Commit(self.plan(flow, row)?, Then::FromRows(then)));
+        }
+        let (Some(backlog), Some(members)) = (facts.list(1), facts.list(2)) else {
+            return Ok(Step::Read(vec![backlog_members(flow), all_members(flow)]));
+        };
+        let named = if backlog.is_empty() {
+            let id =
+                |row: &Row| Ok(flow.member(row.read(exec_core::execution_id)?).id().to_string());
+            members.iter().map(id).collect::<Result<Vec<_>, EngineError>>()?
+        } else {
+            let id = |row: &Row| row.read(cancel_backlog_member::execution_id);
+            backlog.iter().map(id).collect::<Result<Vec<_>, _>>()?
+        };
+        self.over(row, named).map(Step::Answer)
+    }
+}
+
+/// Ticks a member off the list of a cancelled flow; the list goes with its last member.
+#[derive(Clone, Debug)]
+pub struct AckMember {
+    flow: FlowKey,
+    member: ExecutionId,
+}
+
+impl AckMember {
+    /// Of that flow, which lives where its member does.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for ids that no row can have.
+    pub fn new(flow: &FlowId, member: &ExecutionId) -> Result<Self, EngineError> {
+        let partition = ExecutionKey::of(member)?.partition;
+        Ok(Self { flow: FlowKey { partition, uuid: flow.0 }, member: member.clone() })
+    }
+}
+
+impl Transition for AckMember {
+    type Outcome = ();
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
+        let Some(members) = facts.list(0) else {
+            return Ok(Step::Read(vec![backlog_members(self.flow)]));
+        };
+        let id = |row: &Row| row.read(cancel_backlog_member::execution_id);
+        let listed = members.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+        let named = self.member.to_string();
+        let another = listed.iter().find(|other| **other != named);
+        let plan = match another {
+            Some(_) if !listed.contains(&named) => return Ok(Step::Answer(())),
+            Some(another) => self.one_of_several(&named, another),
+            None => self.last(&named),
+        };
+        Ok(Step::Commit(plan, Then::Answer(())))
+    }
+}
+
+impl AckMember {
+    /// Relies on another one being there still: of the last two, one must see that it is the last.
+    fn one_of_several(&self, named: &str, another: &str) -> Plan {
+        let (first, second) = if named < another { (named, another) } else { (another, named) };
+        Plan::new("ack_cancel_member")
+            .guard("first", cancel_backlog_member::REF, self.row(first), Predicate::Always)
+            .guard("second", cancel_backlog_member::REF, self.row(second), Predicate::Always)
+            .delete(cancel_backlog_member::REF, self.row(named))
+    }
+
+    /// Whoever adds members adds them with the list itself: none comes after the last.
+    fn last(&self, named: &str) -> Plan {
+        let list = vec![
+            cancel_backlog::partition_key.at(self.flow.partition),
+            cancel_backlog::flow_id.at(self.flow.uuid),
+        ];
+        Plan::new("ack_last_cancel_member")
+            .delete(cancel_backlog_member::REF, self.row(named))
+            .delete(cancel_backlog::REF, list)
+    }
+
+    fn row(&self, named: &str) -> Vec<(ColumnRef, Expr)> {
+        vec![
+            cancel_backlog_member::partition_key.at(self.flow.partition),
+            cancel_backlog_member::flow_id.at(self.flow.uuid),
+            cancel_backlog_member::execution_id.at(named.to_owned()),
+        ]
+    }
+}
+
+/// The flow's own row says that it is cancelled; its first end counts.
+fn flipped(
+    plan: Plan,
+    flow: FlowKey,
+    row: &Row,
+    relies: Predicate,
+    details: serde_json::Value,
+    at: TimestampMs,
+) -> Result<Plan, EngineError> {
+    // A member that is added meanwhile moves the revision on.
+    let unmoved = flow_core::graph_revision.equals(row.read(flow_core::graph_revision)?);
+    let set: Vec<(ColumnRef, Assign)> = vec![
+        flow_core::public_flow_state.set(PublicFlowState::Cancelled),
+        flow_core::terminal_at_ms.keep_or(Some(at.0)),
+        flow_core::raw_fields.merge(details),
+    ];
+    let plan = plan.guard(FLOW, flow_core::REF, flow.row(), unmoved.and(relies));
+    Ok(plan.update(flow_core::REF, held_flow(), set))
+}
+
+/// Picks every member of the flow that is covered.
+fn over_members(mut plan: Plan, flow: FlowKey, covered: Predicate) -> Plan {
+    plan.selection = Some(Selection {
+        row: CORE.into(),
+        table: exec_core::REF,
+        predicate: exec_core::partition_key
+            .equals(flow.partition)
+            .and(exec_core::flow_id.equals(Some(flow.uuid)))
+            .and(covered),
+        order: vec![(exec_core::execution_id.column(), Ascending)],
+        pairing: Pairing::Every,
+    });
+    plan
+}
+
+/// Cancels each picked execution: its state, its current attempt if there is one, its events. A
+/// reason and a canceller that it has already stay.
+#[must_use]
+pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
+    let end = End::CANCELLED;
+    let mut core = end.as_status(status, at);
+    core.push(exec_core::cancellation_reason.keep_or(Some(reason.to_owned())));
+    core.push(exec_core::cancelled_by.keep_or(Some(by.to_owned())));
+    let mutated = json!({ "last_mutation_at": at.0.to_string() });
+    core.push(exec_core::raw_fields.merge(mutated));
+    let mut lease = end.of_attempt(at);
+    lease.push(attempt::lease_epoch.grow(1));
+    let plan = plan.update(exec_core::REF, held_core(), core).update(
+        attempt::REF,
+        current_attempt(),
+        lease,
+    );
+    let plan = outbox::completed(plan, end.event, at);
+    // The attempts are not read, so the leases have no names here.
+    let unnamed = Expr::Null(ColumnType::Text);
+    outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
+}
+
+fn returning_ids(mut plan: Plan) -> Plan {
+    plan.returns = vec![Return::Held(CORE.into(), Path::column(exec_core::execution_id.column()))];
+    plan
+}
+
+fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {
+    let id = |row: &Vec<Value>| {
+        let value = row.first().cloned().unwrap_or(Value::Null);
+        let uuid = Row::new(vec![(exec_core::execution_id.column(), value)])
+            .read(exec_core::execution_id)?;
+        Ok(flow.member(uuid).id().to_string())
+    };
+    rows.iter().map(id).collect()
+}
+
+fn backlog_members(flow: FlowKey) -> Query {
+    Query::List(List {
+        name: "members left to cancel".into(),
+        table: cancel_backlog_member::REF,
+        join: None,
+        columns: vec![cancel_backlog_member::execution_id.column()],
+        predicate: cancel_backlog_member::partition_key
+            .equals(flow.partition)
+            .and(cancel_backlog_member::flow_id.equals(flow.uuid)),
+        order: vec![(cancel_backlog_member::execution_id.column(), Ascending)],
+        limit: Expr::int(MEMBERS_MAX),
+    })
+}
+
+fn all_members(flow: FlowKey) -> Query {
+    Query::List(List {
+        name: "members of a flow".into(),
+        table: exec_core::REF,
+        join: None,
+        columns: vec![exec_core::execution_id.column()],
+        predicate: exec_core::partition_key
+            .equals(flow.partition)
+            .and(exec_core::flow_id.equals(Some(flow.uuid))),
+        order: vec![(exec_core::execution_id.column(), Ascending)],
+        limit: Expr::int(MEMBERS_MAX),
+    })
+}

@@ -1,0 +1,144 @@
+//! What a group's verdict means for the execution that waits.
+//!
+//! The execution's own state is the latch: only what is blocked by its dependencies is released or
+//! skipped, so a verdict that comes late, or twice, disturbs nobody.
+
+use crate::EngineError;
+use crate::facts::Row;
+use crate::plan::{Held, OnConflict, Plan, Predicate};
+use crate::rules::finish::End;
+use crate::rules::flow::key::GROUP;
+use crate::rules::flow::tally::Verdict;
+use crate::rules::key::held_core;
+use crate::rules::outbox;
+use crate::rules::status::{Status, but_the_attempt};
+use crate::schema::execution::{exec_core, waiting_for_dependencies};
+use crate::schema::flow::{edge_group, pending_cancel_groups};
+use crate::state::{AttemptState, EligibilityState, LifecyclePhase};
+use crate::types::TimestampMs;
+
+/// How an execution stands to its dependencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits for them.
+    Blocked,
+    /// It has not begun, and waits for something else or for nothing.
+    Waiting,
+    /// It runs, is suspended, or is over: they no longer matter to it.
+    Beyond,
+}
+
+/// What happens to the execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Leave,
+    /// It waits for its dependencies from now on.
+    Block,
+    /// It may be claimed, now or when its own time comes.
+    Release,
+    /// It will never run.
+    Skip,
+}
+
+impl Standing {
+    /// How a stored execution stands.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored word outside its set.
+    pub fn of(core: &Row) -> Result<Self, EngineError> {
+        Ok(match core.read(exec_core::lifecycle_phase)? {
+            LifecyclePhase::Submitted | LifecyclePhase::Runnable => {
+                let blocked = waiting_for_dependencies().accepts(core, &Held::default());
+                if blocked { Self::Blocked } else { Self::Waiting }
+            }
+            LifecyclePhase::Active
+            | LifecyclePhase::Suspended
+            | LifecyclePhase::Terminal
+            | LifecyclePhase::Cancelled => Self::Beyond,
+        })
+    }
+
+    /// What an upstream's end does to the execution: one that is no longer blocked was let go once,
+    /// and nothing that is heard later takes that back.
+    #[must_use]
+    pub fn on_end(self, verdict: Verdict) -> Action {
+        match (self, verdict) {
+            (Self::Blocked, Verdict::Satisfied) => Action::Release,
+            (Self::Blocked, Verdict::Impossible) => Action::Skip,
+            (Self::Blocked, Verdict::Pending) | (Self::Waiting | Self::Beyond, _) => Action::Leave,
+        }
+    }
+
+    /// What a new dependency does to the execution.
+    #[must_use]
+    pub fn on_dependency(self, verdict: Verdict) -> Action {
+        match (self, verdict) {
+            (Self::Waiting, Verdict::Pending) => Action::Block,
+            (Self::Waiting | Self::Blocked, Verdict::Impossible) => Action::Skip,
+            (Self::Blocked, Verdict::Satisfied) => Action::Release,
+            (Self::Waiting, Verdict::Satisfied)
+            | (Self::Blocked, Verdict::Pending)
+            | (Self::Beyond, _) => Action::Leave,
+        }
+    }
+
+    /// What the execution's row must still hold for an end that it is told to mean the same.
+    #[must_use]
+    pub fn holds(self) -> Predicate {
+        match self {
+            Self::Blocked => waiting_for_dependencies(),
+            Self::Waiting | Self::Beyond => {
+                exec_core::eligibility_state.is_none_of(&[EligibilityState::BlockedByDependencies])
+            }
+        }
+    }
+}
+
+impl Action {
+    /// Adds what happens to the held execution, read as `core`.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored time that is none.
+    pub fn apply(self, plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
+        // The attempt is left as it is; the word here is never written.
+        let attempt = AttemptState::None;
+        let status = match self {
+            Self::Leave => return Ok(plan),
+            Self::Skip => return Ok(skipped(plan, at)),
+            Self::Block => Status::waiting_for_dependencies(attempt),
+            Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
+        };
+        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status)))
+    }
+}
+
+/// Ends the held execution without its having run.
+#[must_use]
+pub fn skipped(plan: Plan, at: TimestampMs) -> Plan {
+    let end = End::SKIPPED;
+    let plan = plan.update(exec_core::REF, held_core(), end.of_core(at));
+    outbox::completed(end.record_attempt(plan, at), end.event, at)
+}
+
+/// Notes that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner cancels
+/// them. Returns what the group's row says of it.
+#[must_use]
+pub fn owes_cancellations(
+    plan: Plan,
+    members: Vec<String>,
+    at: TimestampMs,
+) -> (Plan, Vec<(crate::schema::ColumnRef, crate::plan::Assign)>) {
+    let row = vec![
+        pending_cancel_groups::partition_key.put_expr(edge_group::partition_key.of(GROUP)),
+        pending_cancel_groups::flow_id.put_expr(edge_group::flow_id.of(GROUP)),
+        pending_cancel_groups::downstream_eid.put_expr(edge_group::downstream_eid.of(GROUP)),
+        pending_cancel_groups::enqueued_at_ms.put(at.0),
+    ];
+    let plan = plan.insert(pending_cancel_groups::REF, row, OnConflict::Ignore);
+    let set = vec![
+        edge_group::cancel_siblings_pending_flag.set(true),
+        edge_group::cancel_siblings_pending_members.set(members),
+    ];
+    (plan, set)
+}

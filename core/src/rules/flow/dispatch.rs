@@ -1,0 +1,180 @@
+//! Which edges an end has to be told to, and when it has been told to all of them.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::backend::CompletionPayload;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, List, Plan, Query};
+use crate::rules::flow::hop::{Ended, dispatched};
+use crate::rules::flow::key::FlowKey;
+use crate::rules::key::ExecutionKey;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::flow::edge;
+use crate::schema::outbox::completion_event;
+use crate::state::CompletionKind;
+use crate::types::EdgeId;
+
+/// How many edges are looked at together.
+pub const EDGES_PER_PAGE: usize = 500;
+
+/// A completion event, as far as those that wait are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The flow of the execution, on the execution's partition; `None` for one without a flow.
+    pub flow: Option<FlowKey>,
+    /// The partition of the execution.
+    pub partition: i16,
+    /// The end.
+    pub end: Ended,
+    /// The number of the event.
+    pub event_id: i64,
+    /// Whether it was told to everybody before.
+    pub dispatched: bool,
+}
+
+impl Event {
+    /// The columns that [`Event::read`] needs.
+    #[must_use]
+    pub fn columns() -> Vec<ColumnRef> {
+        vec![
+            completion_event::partition_key.column(),
+            completion_event::event_id.column(),
+            completion_event::execution_id.column(),
+            completion_event::flow_id.column(),
+            completion_event::outcome.column(),
+            completion_event::dispatched_at_ms.column(),
+        ]
+    }
+
+    /// The event of a row.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` naming the column that holds what it must not.
+    pub fn read(row: &Row) -> Result<Self, EngineError> {
+        let partition = row.read(completion_event::partition_key)?;
+        let event_id = row.read(completion_event::event_id)?;
+        let flow = row.read(completion_event::flow_id)?;
+        Ok(Self {
+            flow: flow.map(|uuid| FlowKey { partition, uuid }),
+            partition,
+            end: Ended {
+                upstream: row.read(completion_event::execution_id)?,
+                outcome: row.read(completion_event::outcome)?,
+                event_id: Some(event_id),
+            },
+            event_id,
+            dispatched: row.read(completion_event::dispatched_at_ms)?.is_some(),
+        })
+    }
+}
+
+/// The edges from an execution to those that wait for it, by id, a page at a time.
+#[derive(Clone, Debug)]
+pub struct EdgesFrom {
+    /// The flow.
+    pub flow: FlowKey,
+    /// The execution.
+    pub upstream: Uuid,
+    /// Only those after this one.
+    pub after: Option<EdgeId>,
+}
+
+impl Transition for EdgesFrom {
+    type Outcome = Vec<EdgeId>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.list(0) else {
+            let after = self.after.as_ref().map_or(Uuid::nil(), |edge| edge.0);
+            let list = List {
+                name: "edges from an execution".into(),
+                table: edge::REF,
+                join: None,
+                columns: vec![edge::edge_id.column()],
+                predicate: edge::partition_key
+                    .equals(self.flow.partition)
+                    .and(edge::flow_id.equals(self.flow.uuid))
+                    .and(edge::upstream_eid.equals(self.upstream))
+                    .and(edge::edge_id.above(after)),
+                order: vec![(edge::edge_id.column(), Ascending)],
+                limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
+            };
+            return Ok(Step::Read(vec![Query::List(list)]));
+        };
+        let edge = |row: &Row| Ok(EdgeId::from_uuid(row.read(edge::edge_id)?));
+        Ok(Step::Answer(rows.iter().map(edge).collect::<Result<_, EngineError>>()?))
+    }
+}
+
+/// Notes that an event has been told to everybody, nobody being left to tell it to.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// The event.
+    pub event: Event,
+}
+
+impl Transition for Done {
+    type Outcome = ();
+
+    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
+        // The key of the event is all that is needed of the flow.
+        let place = FlowKey { partition: self.event.partition, uuid: Uuid::nil() };
+        let plan = dispatched(Plan::new("dispatch_done"), place, self.event.event_id, ctx.now);
+        Ok(Step::Commit(plan, Then::Answer(())))
+    }
+}
+
+/// Finds the event that a completion was announced by: the first one of that execution and time.
+#[derive(Clone, Debug)]
+pub struct FindEvent {
+    key: ExecutionKey,
+    at_ms: i64,
+}
+
+impl FindEvent {
+    /// Of a completion.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn of(payload: &CompletionPayload) -> Result<Self, EngineError> {
+        let key = ExecutionKey::of(&payload.execution_id)?;
+        Ok(Self { key, at_ms: payload.produced_at_ms.0 })
+    }
+}
+
+impl Transition for FindEvent {
+    type Outcome = Option<Event>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.list(0) else {
+            let list = List {
+                name: "the event of a completion".into(),
+                table: completion_event::REF,
+                join: None,
+                columns: Event::columns(),
+                predicate: completion_event::partition_key
+                    .equals(self.key.partition)
+                    .and(completion_event::execution_id.equals(self.key.uuid))
+                    .and(completion_event::occurred_at_ms.equals(self.at_ms)),
+                order: vec![(completion_event::event_id.column(), Ascending)],
+                limit: Expr::int(1),
+            };
+            return Ok(Step::Read(vec![Query::List(list)]));
+        };
+        Ok(Step::Answer(rows.first().map(Event::read).transpose()?))
+    }
+}
+
+/// The last end of an execution that was announced: how it counts, and by which event.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn last_end(rows: &[Row]) -> Result<Option<(CompletionKind, i64)>, EngineError> {
+    let end = |row: &Row| {
+        Ok((row.read(completion_event::outcome)?, row.read(completion_event::event_id)?))
+    };
+    rows.first().map(end).transpose()
+}

@@ -1,0 +1,140 @@
+//! May an execution run, as far as its dependencies go? A question that changes nothing: the answer
+//! is counted from the edges and what their upstreams are now, not from what its group has heard.
+
+use crate::EngineError;
+use crate::contracts::{EdgeDependencyPolicy, EvaluateFlowEligibilityResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, Join, List, Lookup, Query};
+use crate::rules::flow::hop::upstream_of_edge;
+use crate::rules::flow::key::{FlowKey, GROUP};
+use crate::rules::flow::tally::{Tally, Verdict, policy_of};
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::execution_row;
+use crate::rules::read::text;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::exec_core;
+use crate::schema::flow::{edge, edge_group};
+use crate::state::{LifecyclePhase, OwnershipState, PublicState};
+use crate::types::ExecutionId;
+
+/// The most edges into one execution that are looked at.
+const EDGES_MAX: i64 = 100_000;
+
+/// Says where an execution stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluate {
+    key: ExecutionKey,
+}
+
+impl Evaluate {
+    /// Of that execution.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn of(id: &ExecutionId) -> Result<Self, EngineError> {
+        Ok(Self { key: ExecutionKey::of(id)? })
+    }
+
+    fn lookups(&self) -> Vec<Lookup> {
+        let columns = vec![
+            exec_core::lifecycle_phase.column(),
+            exec_core::ownership_state.column(),
+            exec_core::flow_id.column(),
+            exec_core::raw_fields.column(),
+        ];
+        let group = vec![
+            edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+            edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
+        ];
+        vec![
+            execution_row(&self.key, columns),
+            Lookup {
+                row: GROUP.into(),
+                table: edge_group::REF,
+                key: group,
+                columns: vec![edge_group::policy.column()],
+            },
+        ]
+    }
+
+    fn edges(&self, flow: FlowKey, join: Option<Join>, column: ColumnRef) -> Query {
+        Query::List(List {
+            name: "edges into an execution".into(),
+            table: edge::REF,
+            join,
+            columns: vec![column],
+            predicate: edge::partition_key
+                .equals(flow.partition)
+                .and(edge::flow_id.equals(flow.uuid))
+                .and(edge::downstream_eid.equals(self.key.uuid)),
+            order: vec![(edge::edge_id.column(), Ascending)],
+            limit: Expr::int(EDGES_MAX),
+        })
+    }
+}
+
+impl Transition for Evaluate {
+    type Outcome = EvaluateFlowEligibilityResult;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let answer = |status: &str| {
+            Ok(Step::Answer(EvaluateFlowEligibilityResult::Status { status: status.to_owned() }))
+        };
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
+        };
+        let [Some(core), group] = rows else { return answer("not_found") };
+        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Runnable {
+            return answer("not_runnable");
+        }
+        if core.read(exec_core::ownership_state)? != OwnershipState::Unowned {
+            return answer("owned");
+        }
+        let raw = core.read(exec_core::raw_fields)?;
+        if text(&raw, "terminal_outcome").is_some_and(|outcome| outcome != "none") {
+            return answer("terminal");
+        }
+        let Some(flow) = core.read(exec_core::flow_id)? else { return answer("eligible") };
+        let flow = FlowKey { partition: self.key.partition, uuid: flow };
+        let (Some(edges), Some(upstreams)) = (facts.list(1), facts.list(2)) else {
+            let every = self.edges(flow, None, edge::edge_id.column());
+            let join = Some(upstream_of_edge());
+            let known = self.edges(flow, join, exec_core::public_state.column());
+            return Ok(Step::Read(vec![every, known]));
+        };
+        let policy = group.as_ref().map(policy_of).transpose()?;
+        let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
+        let tally = tally(edges.len(), upstreams)?;
+        answer(match tally.verdict(&policy) {
+            _ if edges.is_empty() => "eligible",
+            Verdict::Satisfied => "eligible",
+            Verdict::Impossible => "impossible",
+            Verdict::Pending => "blocked_by_dependencies",
+        })
+    }
+}
+
+/// The count of a graph's edges. An upstream that is gone is one that has not ended.
+fn tally(edges: usize, upstreams: &[Row]) -> Result<Tally, EngineError> {
+    let dependencies = i32::try_from(edges).unwrap_or(i32::MAX);
+    let mut tally = Tally { dependencies, ..Tally::default() };
+    for row in upstreams {
+        match row.read(exec_core::public_state)? {
+            PublicState::Completed => tally.success += 1,
+            PublicState::Failed | PublicState::Cancelled | PublicState::Expired => tally.fail += 1,
+            PublicState::Skipped => tally.skip += 1,
+            PublicState::Waiting
+            | PublicState::Delayed
+            | PublicState::RateLimited
+            | PublicState::WaitingChildren
+            | PublicState::Active
+            | PublicState::Suspended
+            | PublicState::Resumable => tally.running += 1,
+        }
+    }
+    Ok(tally)
+}

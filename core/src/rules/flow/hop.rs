@@ -1,0 +1,361 @@
+//! One hop of a cascade: an upstream has ended, and one edge tells it to who waits.
+//!
+//! `(edge, group, execution, end) -> plan`, decided in one place. Nobody needs to have asked before,
+//! and nothing is counted twice: the edge remembers the last end it heard of, and an older one says
+//! nothing new. An upstream that was replayed and ends otherwise is recounted.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::contracts::{ResolveDependencyArgs, ResolveDependencyOutcome};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, Join, List, Lookup, Plan, Predicate, Query};
+use crate::rules::flow::child::{Action, Standing, owes_cancellations};
+use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_edge, held_edge, held_group};
+use crate::rules::flow::policy::cancels_remaining;
+use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
+use crate::rules::input;
+use crate::rules::key::CORE;
+use crate::rules::premise::without_bodies;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::flow::{edge, edge_group};
+use crate::schema::outbox::completion_event;
+use crate::state::{ClosedSet, CompletionKind};
+use crate::types::{EdgeId, TimestampMs};
+
+/// The most siblings that one group cancels.
+pub const SIBLINGS_MAX: i64 = 10_000;
+
+/// The end of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Who ended.
+    pub upstream: Uuid,
+    /// How.
+    pub outcome: CompletionKind,
+    /// The event that says so; `None` when somebody says so without one.
+    pub event_id: Option<i64>,
+}
+
+/// Tells one edge of its upstream's end.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// The flow.
+    pub flow: FlowKey,
+    /// The edge.
+    pub edge: EdgeId,
+    /// The end.
+    pub end: Ended,
+    /// Whether the event has then been told to everybody.
+    pub last: bool,
+}
+
+/// Somebody says how the upstream of one edge ended: the news travels as if an event had told it,
+/// unless the edge has heard of an end already.
+#[derive(Clone, Debug)]
+pub struct ByHand {
+    /// How it travels.
+    pub hop: Hop,
+    bucket: Bucket,
+}
+
+impl ByHand {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an outcome that is no end, naming those that are, and for ids
+    /// that no row can have.
+    pub fn new(args: &ResolveDependencyArgs) -> Result<Self, EngineError> {
+        let word = args.upstream_outcome.as_str();
+        let outcome = CompletionKind::parse(word);
+        let Some((outcome, bucket)) = outcome.and_then(|end| Some((end, Bucket::of(end)?))) else {
+            return Err(input::invalid(format!(
+                "upstream_outcome: {word:?} is none of success, failed, cancelled, expired, skipped"
+            )));
+        };
+        let flow =
+            FlowKey { partition: input::partition(args.partition.index)?, uuid: args.flow_id.0 };
+        let upstream = args.upstream_execution_id.uuid();
+        let end = Ended { upstream, outcome, event_id: None };
+        let hop = Hop { flow, edge: args.edge_id.clone(), end, last: false };
+        Ok(Self { hop, bucket })
+    }
+
+    /// What the caller is told.
+    ///
+    /// # Errors
+    /// `NotFound("edge")`.
+    pub fn outcome(&self, hopped: Hopped) -> Result<ResolveDependencyOutcome, EngineError> {
+        match (hopped, self.bucket) {
+            (Hopped::NoEdge, _) => Err(EngineError::NotFound { entity: "edge" }),
+            (Hopped::Known, _) => Ok(ResolveDependencyOutcome::AlreadyResolved),
+            (Hopped::Told, Bucket::Success) => Ok(ResolveDependencyOutcome::Satisfied),
+            (Hopped::Told, Bucket::Fail | Bucket::Skip) => Ok(ResolveDependencyOutcome::Impossible),
+        }
+    }
+}
+
+/// What a hop came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hopped {
+    /// The edge has heard of it.
+    Told,
+    /// It had heard of it before.
+    Known,
+    /// There is no such edge.
+    NoEdge,
+}
+
+/// The rows that a hop decides on.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    edge: &'a Row,
+    group: &'a Row,
+    core: Option<&'a Row>,
+}
+
+impl Hop {
+    fn lookups(&self) -> Vec<Lookup> {
+        let downstream = vec![
+            exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
+            exec_core::execution_id.put_expr(edge::downstream_eid.of(EDGE)),
+        ];
+        vec![
+            Lookup {
+                row: EDGE.into(),
+                table: edge::REF,
+                key: self.flow.edge(&self.edge),
+                columns: edge::REF.columns.to_vec(),
+            },
+            Lookup {
+                row: GROUP.into(),
+                table: edge_group::REF,
+                key: group_of_edge(),
+                columns: edge_group::REF.columns.to_vec(),
+            },
+            Lookup {
+                row: CORE.into(),
+                table: exec_core::REF,
+                key: downstream,
+                columns: without_bodies(exec_core::REF),
+            },
+        ]
+    }
+
+    /// Nothing changes but that the event may now be done with.
+    fn nothing(&self, hopped: Hopped, at: TimestampMs) -> Step<Hopped> {
+        match self.end.event_id {
+            Some(event) if self.last => {
+                let plan = dispatched(Plan::new("dispatch_nothing"), self.flow, event, at);
+                Step::Commit(plan, Then::Answer(hopped))
+            }
+            Some(_) | None => Step::Answer(hopped),
+        }
+    }
+
+    fn is_known(&self, edge: &Row) -> Result<bool, EngineError> {
+        let heard: Option<i64> = edge.read(edge::upstream_event_id)?;
+        Ok(match self.end.event_id {
+            Some(event) => heard.is_some_and(|heard| event <= heard),
+            None => edge.read(edge::upstream_outcome)?.is_some(),
+        })
+    }
+
+    /// The edge remembers the end.
+    fn heard(&self, plan: Plan) -> Plan {
+        let set = vec![
+            edge::upstream_outcome.set_chosen(Some(self.end.outcome)),
+            edge::upstream_event_id.set(self.end.event_id),
+            edge::version.grow(1),
+        ];
+        plan.update(edge::REF, held_edge(), set)
+    }
+
+    fn told(&self, plan: Plan, at: TimestampMs) -> Step<Hopped> {
+        let plan = match self.end.event_id {
+            Some(event) if self.last => dispatched(plan, self.flow, event, at),
+            Some(_) | None => plan,
+        };
+        Step::Commit(plan, Then::Answer(Hopped::Told))
+    }
+
+    /// An edge that is not applied yet only remembers the end: whoever applies it will count it.
+    fn remembered(&self, edge: &Row, at: TimestampMs) -> Result<Step<Hopped>, EngineError> {
+        let plan = Plan::new("hop_remembered").guard(
+            EDGE,
+            edge::REF,
+            self.flow.edge(&self.edge),
+            edge_unmoved(edge)?,
+        );
+        Ok(self.told(self.heard(plan), at))
+    }
+
+    fn counted(
+        &self,
+        rows: Rows<'_>,
+        bucket: Bucket,
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Step<Hopped>, EngineError> {
+        let Rows { edge, group, core } = rows;
+        let (policy, tally) = (policy_of(group)?, Tally::read(group)?);
+        let downstream = edge.read(edge::downstream_eid)?;
+        let before = edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
+        let change = change_of(before, &tally, bucket);
+        let verdict = tally.after(change).verdict(&policy);
+        let standing = core.map(Standing::of).transpose()?;
+        let action = standing.map_or(Action::Leave, |standing| standing.on_end(verdict));
+        let siblings = match action {
+            Action::Release if cancels_remaining(&policy) => {
+                let Some(siblings) = facts.list(1) else {
+                    let siblings = siblings_of(self.flow, downstream);
+                    return Ok(Step::Read(vec![Query::List(siblings)]));
+                };
+                members(siblings, self.end.upstream)?
+            }
+            Action::Leave | Action::Block | Action::Release | Action::Skip => Vec::new(),
+        };
+        let relies = match (standing, action, verdict) {
+            (Some(Standing::Blocked), Action::Leave, Verdict::Pending) if before.is_none() => {
+                tally.stays_pending(group, &policy, bucket)?
+            }
+            (Some(Standing::Blocked), _, _) => unmoved(group)?,
+            (Some(Standing::Waiting | Standing::Beyond) | None, _, _) => Predicate::Always,
+        };
+        let relies = relies.and(change.keeps_running_count());
+        let mut plan =
+            Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
+        if let Some(standing) = standing {
+            let key = self.flow.member(downstream).core();
+            plan = plan.guard(CORE, exec_core::REF, key, standing.holds());
+        }
+        let key = self.flow.edge(&self.edge);
+        plan = plan.guard(EDGE, edge::REF, key, edge_unmoved(edge)?);
+        let mut set = change.assignments();
+        if !siblings.is_empty() {
+            let (owing, flags) = owes_cancellations(plan, siblings, at);
+            plan = owing;
+            set.extend(flags);
+        }
+        plan = plan.update(edge_group::REF, held_group(), set);
+        if let Some(core) = core {
+            plan = action.apply(plan, core, at)?;
+        }
+        Ok(self.told(self.heard(plan), at))
+    }
+}
+
+impl Transition for Hop {
+    type Outcome = Hopped;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Hopped>, EngineError> {
+        let at = ctx.now;
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
+        };
+        let [Some(edge), group, core] = rows else {
+            return Ok(self.nothing(Hopped::NoEdge, at));
+        };
+        let Some(bucket) = Bucket::of(self.end.outcome) else {
+            return Ok(self.nothing(Hopped::Known, at));
+        };
+        if self.is_known(edge)? {
+            return Ok(self.nothing(Hopped::Known, at));
+        }
+        match group {
+            Some(group) if is_applied(edge)? => {
+                let rows = Rows { edge, group, core: core.as_ref() };
+                self.counted(rows, bucket, facts, at)
+            }
+            Some(_) | None => self.remembered(edge, at),
+        }
+    }
+}
+
+/// How the group's counts move when an edge hears of an end: what it said before no longer counts.
+fn change_of(before: Option<Bucket>, tally: &Tally, bucket: Bucket) -> Change {
+    let change = Change::default().one_more(bucket);
+    match before {
+        Some(before) => change.one_less(before),
+        // An edge whose count was reset by a replay is not among the running ones.
+        None => change.running(-i32::from(0 < tally.running)),
+    }
+}
+
+/// Whether the edge counts in its group.
+///
+/// # Errors
+/// `Validation(Corruption)` when the edge's record is no JSON document.
+pub fn is_applied(edge: &Row) -> Result<bool, EngineError> {
+    Ok(edge.read(edge::policy)?.get("applied_at_ms").is_some_and(serde_json::Value::is_number))
+}
+
+/// What was read of an edge is still so: its version has not moved.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn edge_unmoved(edge: &Row) -> Result<Predicate, EngineError> {
+    Ok(edge::version.equals(edge.read(edge::version)?))
+}
+
+/// The event has been told to everybody.
+#[must_use]
+pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Plan {
+    let key = vec![
+        completion_event::partition_key.at(flow.partition),
+        completion_event::event_id.at(event),
+    ];
+    plan.update(
+        completion_event::REF,
+        key,
+        vec![completion_event::dispatched_at_ms.keep_or(Some(at.0))],
+    )
+}
+
+/// The upstreams of an execution that are not over.
+#[must_use]
+pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
+    List {
+        name: "upstreams that are not over".into(),
+        table: edge::REF,
+        join: Some(upstream_of_edge()),
+        columns: vec![edge::upstream_eid.column()],
+        predicate: edge::partition_key
+            .equals(flow.partition)
+            .and(edge::flow_id.equals(flow.uuid))
+            .and(edge::downstream_eid.equals(downstream))
+            .and(unfinished()),
+        order: vec![(edge::edge_id.column(), Ascending)],
+        limit: Expr::int(SIBLINGS_MAX),
+    }
+}
+
+/// Joins an edge to the execution that is waited for.
+#[must_use]
+pub fn upstream_of_edge() -> Join {
+    Join {
+        table: exec_core::REF,
+        on: vec![
+            (edge::partition_key.column(), exec_core::partition_key.column()),
+            (edge::upstream_eid.column(), exec_core::execution_id.column()),
+        ],
+    }
+}
+
+/// The listed upstreams but one, each once, as bare UUID texts.
+///
+/// # Errors
+/// `Validation(Corruption)` for an id that is none.
+pub fn members(siblings: &[Row], but: Uuid) -> Result<Vec<String>, EngineError> {
+    let mut uuids = Vec::with_capacity(siblings.len());
+    for row in siblings {
+        uuids.push(row.read(edge::upstream_eid)?);
+    }
+    uuids.retain(|uuid| *uuid != but);
+    uuids.sort_unstable();
+    uuids.dedup();
+    Ok(uuids.iter().map(ToString::to_string).collect())
+}

@@ -1,0 +1,178 @@
+//! Where a flow's rows are.
+//!
+//! A flow and its executions live on the partition that its id hashes to. SQLite databases of older
+//! engines keep every flow on partition 0 instead, so a flow that is not at home is looked for there.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::facts::Row;
+use crate::partition::{PartitionConfig, flow_partition};
+use crate::plan::{Expr, Lookup};
+use crate::rules::input;
+use crate::rules::key::ExecutionKey;
+use crate::schema::ColumnRef;
+use crate::schema::flow::{edge, edge_group, flow_core};
+use crate::types::{EdgeId, ExecutionId, FlowId};
+
+/// The name that every plan gives a flow's row.
+pub const FLOW: &str = "flow";
+/// The name that every plan gives a group's row.
+pub const GROUP: &str = "group";
+/// The name that every plan gives an edge's row.
+pub const EDGE: &str = "edge";
+
+/// The stored form of a flow's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Its partition.
+    pub partition: i16,
+    /// Its UUID.
+    pub uuid: Uuid,
+}
+
+/// The places where a flow may be, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    home: FlowKey,
+    other: FlowKey,
+}
+
+impl Places {
+    /// Of a flow that is named by its id alone.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when the partition is beyond what a row can store.
+    pub fn of(flow: &FlowId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        let home = home(flow, partitions)?;
+        Ok(Self { home, other: FlowKey { partition: 0, ..home } })
+    }
+
+    /// Of a flow that is named together with a member of it.
+    ///
+    /// # Errors
+    /// As [`Places::of`].
+    pub fn with_member(
+        flow: &FlowId,
+        member: &ExecutionId,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
+        let other = home(flow, partitions)?;
+        let partition = ExecutionKey::of(member)?.partition;
+        Ok(Self { home: FlowKey { partition, ..other }, other })
+    }
+
+    /// Where it should be.
+    #[must_use]
+    pub fn home(&self) -> FlowKey {
+        self.home
+    }
+
+    /// Where it may be instead.
+    #[must_use]
+    pub fn other(&self) -> FlowKey {
+        self.other
+    }
+
+    /// Looks in both places.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<Lookup> {
+        vec![self.home.lookup(FLOW), self.other.lookup("elsewhere")]
+    }
+
+    /// The flow's row among the answers to [`Places::lookups`], and where it is.
+    #[must_use]
+    pub fn found<'a>(&self, rows: &'a [Option<Row>]) -> Option<(FlowKey, &'a Row)> {
+        let mut found = rows.iter().zip([self.home, self.other]);
+        found.find_map(|(row, key)| row.as_ref().map(|row| (key, row)))
+    }
+}
+
+fn home(flow: &FlowId, partitions: &PartitionConfig) -> Result<FlowKey, EngineError> {
+    let partition = input::partition(flow_partition(flow, partitions).index)?;
+    Ok(FlowKey { partition, uuid: flow.0 })
+}
+
+impl FlowKey {
+    /// The flow's id.
+    #[must_use]
+    pub fn id(&self) -> FlowId {
+        FlowId::from_uuid(self.uuid)
+    }
+
+    /// The key of the flow's row.
+    #[must_use]
+    pub fn row(&self) -> Vec<(ColumnRef, Expr)> {
+        vec![flow_core::partition_key.at(self.partition), flow_core::flow_id.at(self.uuid)]
+    }
+
+    /// The key of the group of what `downstream` waits for.
+    #[must_use]
+    pub fn group(&self, downstream: Uuid) -> Vec<(ColumnRef, Expr)> {
+        vec![
+            edge_group::partition_key.at(self.partition),
+            edge_group::flow_id.at(self.uuid),
+            edge_group::downstream_eid.at(downstream),
+        ]
+    }
+
+    /// The key of an edge.
+    #[must_use]
+    pub fn edge(&self, id: &EdgeId) -> Vec<(ColumnRef, Expr)> {
+        vec![
+            edge::partition_key.at(self.partition),
+            edge::flow_id.at(self.uuid),
+            edge::edge_id.at(id.0),
+        ]
+    }
+
+    /// The key of an execution of this flow.
+    #[must_use]
+    pub fn member(&self, uuid: Uuid) -> ExecutionKey {
+        ExecutionKey { partition: self.partition, uuid }
+    }
+
+    fn lookup(&self, row: &'static str) -> Lookup {
+        let columns = flow_core::REF.columns.to_vec();
+        Lookup { row: row.into(), table: flow_core::REF, key: self.row(), columns }
+    }
+}
+
+/// The key of the flow's row that the plan holds.
+#[must_use]
+pub fn held_flow() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        flow_core::partition_key.put_expr(flow_core::partition_key.of(FLOW)),
+        flow_core::flow_id.put_expr(flow_core::flow_id.of(FLOW)),
+    ]
+}
+
+/// The key of the group's row that the plan holds.
+#[must_use]
+pub fn held_group() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        edge_group::partition_key.put_expr(edge_group::partition_key.of(GROUP)),
+        edge_group::flow_id.put_expr(edge_group::flow_id.of(GROUP)),
+        edge_group::downstream_eid.put_expr(edge_group::downstream_eid.of(GROUP)),
+    ]
+}
+
+/// The key of the edge's row that the plan holds.
+#[must_use]
+pub fn held_edge() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        edge::partition_key.put_expr(edge::partition_key.of(EDGE)),
+        edge::flow_id.put_expr(edge::flow_id.of(EDGE)),
+        edge::edge_id.put_expr(edge::edge_id.of(EDGE)),
+    ]
+}
+
+/// The key of the group that an edge row looked up before belongs to.
+#[must_use]
+pub fn group_of_edge() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        edge_group::partition_key.put_expr(edge::partition_key.of(EDGE)),
+        edge_group::flow_id.put_expr(edge::flow_id.of(EDGE)),
+        edge_group::downstream_eid.put_expr(edge::downstream_eid.of(EDGE)),
+    ]
+}

@@ -1,0 +1,169 @@
+//! How many of its dependencies an execution needs: reading and fixing the policy of a group.
+
+use serde_json::{Value as Json, json};
+
+use crate::EngineError;
+use crate::contracts::{EdgeDependencyPolicy, OnSatisfied, SetEdgeGroupPolicyResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::partition::PartitionConfig;
+use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query, Settle};
+use crate::rules::flow::key::{FLOW, FlowKey, GROUP, Places};
+use crate::rules::flow::tally::needed;
+use crate::rules::input;
+use crate::rules::key::ExecutionKey;
+use crate::schema::Direction::Ascending;
+use crate::schema::flow::{edge, edge_group, flow_core};
+use crate::types::{ExecutionId, FlowId};
+
+/// The policy as it is stored.
+#[must_use]
+pub fn encode(policy: &EdgeDependencyPolicy) -> Json {
+    let kind = policy.variant_str();
+    match policy {
+        EdgeDependencyPolicy::AllOf => json!({ "kind": kind }),
+        EdgeDependencyPolicy::AnyOf { on_satisfied } => {
+            json!({ "kind": kind, "on_satisfied": on_satisfied.variant_str() })
+        }
+        EdgeDependencyPolicy::Quorum { k, on_satisfied } => {
+            json!({ "kind": kind, "k": k, "on_satisfied": on_satisfied.variant_str() })
+        }
+    }
+}
+
+/// The policy that a stored document means. What is missing or unknown takes its default: all of
+/// them, one of them, cancelling the others.
+#[must_use]
+pub fn decode(stored: &Json) -> EdgeDependencyPolicy {
+    let text = |member: &str| stored.get(member).and_then(Json::as_str);
+    let on_satisfied = match text("on_satisfied") {
+        Some("let_run") => OnSatisfied::LetRun,
+        Some(_) | None => OnSatisfied::CancelRemaining,
+    };
+    match text("kind") {
+        Some("any_of") => EdgeDependencyPolicy::AnyOf { on_satisfied },
+        Some("quorum") => {
+            let stored = stored.get("k").and_then(Json::as_u64);
+            let k = stored.and_then(|k| u32::try_from(k).ok()).unwrap_or(1);
+            EdgeDependencyPolicy::Quorum { k, on_satisfied }
+        }
+        Some(_) | None => EdgeDependencyPolicy::AllOf,
+    }
+}
+
+/// Whether the remaining upstreams are cancelled once enough have succeeded.
+#[must_use]
+pub fn cancels_remaining(policy: &EdgeDependencyPolicy) -> bool {
+    match policy {
+        EdgeDependencyPolicy::AllOf => false,
+        EdgeDependencyPolicy::AnyOf { on_satisfied }
+        | EdgeDependencyPolicy::Quorum { on_satisfied, .. } => {
+            *on_satisfied == OnSatisfied::CancelRemaining
+        }
+    }
+}
+
+/// Fixes how many of its dependencies an execution needs. Possible until the first of them is
+/// staged; the last one who says something different before that wins.
+#[derive(Clone, Debug)]
+pub struct SetPolicy {
+    places: Places,
+    downstream: ExecutionKey,
+    policy: EdgeDependencyPolicy,
+}
+
+impl SetPolicy {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a quorum of none, or of more than a row can store.
+    pub fn new(
+        flow: &FlowId,
+        downstream: &ExecutionId,
+        policy: EdgeDependencyPolicy,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
+        if let EdgeDependencyPolicy::Quorum { k, .. } = policy {
+            if k == 0 {
+                return Err(input::invalid("quorum k must be >= 1"));
+            }
+            if i32::try_from(k).is_err() {
+                return Err(input::invalid(format!("quorum k {k} exceeds {}", i32::MAX)));
+            }
+        }
+        let places = Places::with_member(flow, downstream, partitions)?;
+        Ok(Self { places, downstream: ExecutionKey::of(downstream)?, policy })
+    }
+
+    fn queries(&self, flow: FlowKey) -> Vec<Query> {
+        let group = Lookup {
+            row: GROUP.into(),
+            table: edge_group::REF,
+            key: flow.group(self.downstream.uuid),
+            columns: vec![edge_group::policy.column()],
+        };
+        let edges = List {
+            name: "an edge into an execution".into(),
+            table: edge::REF,
+            join: None,
+            columns: vec![edge::edge_id.column()],
+            predicate: edge::partition_key
+                .equals(flow.partition)
+                .and(edge::flow_id.equals(flow.uuid))
+                .and(edge::downstream_eid.equals(self.downstream.uuid)),
+            order: vec![(edge::edge_id.column(), Ascending)],
+            limit: Expr::int(1),
+        };
+        vec![Query::Lookup(vec![group]), Query::List(edges)]
+    }
+
+    fn plan(&self, flow: FlowKey, revision: i64) -> Plan {
+        let mut row = flow.group(self.downstream.uuid);
+        row.push(edge_group::policy.put(encode(&self.policy)));
+        row.push(edge_group::k_target.put(needed(&self.policy, 0)));
+        row.push(edge_group::version.put(1));
+        let settle = OnConflict::Update(vec![
+            (edge_group::policy.column(), Settle::Take),
+            (edge_group::k_target.column(), Settle::Take),
+            (edge_group::version.column(), Settle::Grow),
+        ]);
+        // Whoever stages an edge moves the revision on.
+        let unmoved = flow_core::graph_revision.equals(revision);
+        Plan::new("set_edge_group_policy").guard(FLOW, flow_core::REF, flow.row(), unmoved).insert(
+            edge_group::REF,
+            row,
+            settle,
+        )
+    }
+}
+
+impl Transition for SetPolicy {
+    type Outcome = SetEdgeGroupPolicyResult;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
+        };
+        let Some((flow, row)) = self.places.found(rows) else {
+            return Err(input::invalid("flow_not_found"));
+        };
+        if flow.partition != self.downstream.partition {
+            return Err(input::invalid("execution_not_in_flow"));
+        }
+        let (Some([group]), Some(edges)) = (facts.lookup(1), facts.list(2)) else {
+            return Ok(Step::Read(self.queries(flow)));
+        };
+        if !edges.is_empty() {
+            return Err(input::invalid(
+                "edge_group_policy_already_fixed: dependencies already staged",
+            ));
+        }
+        let stored = group.as_ref().map(|group| group.read(edge_group::policy)).transpose()?;
+        if stored == Some(encode(&self.policy)) {
+            return Ok(Step::Answer(SetEdgeGroupPolicyResult::AlreadySet));
+        }
+        let plan = self.plan(flow, row.read(flow_core::graph_revision)?);
+        Ok(Step::Commit(plan, Then::Answer(SetEdgeGroupPolicyResult::Set)))
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads of one flow: itself, its groups, its edges, its members.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::EngineError;
+use crate::contracts::decode::is_namespaced_tag_key;
+use crate::contracts::{
+    EdgeGroupSnapshot, EdgeGroupState, EdgeSnapshot, ExecutionRow, FlowGraph, FlowSnapshot,
+};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Transition};
+use crate::facts::{Facts, Row};
+use crate::partition::PartitionConfig;
+use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::flow::key::{FlowKey, Places};
+use crate::rules::flow::tally::{Tally, Verdict, policy_of};
+use crate::rules::listing::{execution_columns, execution_row};
+use crate::rules::read::text;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::exec_core;
+use crate::schema::flow::{edge, edge_group, flow_core};
+use crate::schema::{Col, TableRef};
+use crate::state::PublicFlowState;
+use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
+use uuid::Uuid;
+
+/// How many rows of a kind are read at once.
+const PAGE: usize = 1_000;
+
+/// The rows of one flow in a table, by id, read page after page.
+struct Pages<'a> {
+    name: &'static str,
+    table: TableRef,
+    columns: Vec<crate::schema::ColumnRef>,
+    of_flow: Predicate,
+    by: Col<Uuid>,
+    facts: &'a Facts,
+}
+
+impl Pages<'_> {
+    /// All rows, from the `from`-th list on, and the next list's number; or what to read next.
+    fn read(&self, from: usize) -> Result<Result<(Vec<Row>, usize), Query>, EngineError> {
+        let mut rows = Vec::new();
+        let mut list = from;
+        let mut after = Uuid::nil();
+        while let Some(page) = self.facts.list(list) {
+            list += 1;
+            rows.extend_from_slice(page);
+            if page.len() < PAGE {
+                return Ok(Ok((rows, list)));
+            }
+            if let Some(last) = page.last() {
+                after = last.read(self.by)?;
+            }
+        }
+        let predicate = self.of_flow.clone().and(self.by.above(after));
+        Ok(Err(Query::List(List {
+            name: self.name.into(),
+            table: self.table,
+            join: None,
+            columns: self.columns.clone(),
+            predicate,
+            order: vec![(self.by.column(), Ascending)],
+            limit: Expr::int(i64::try_from(PAGE).unwrap_or(i64::MAX)),
+        })))
+    }
+}
+
+fn groups_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
+    let of_flow =
+        edge_group::partition_key.equals(flow.partition).and(edge_group::flow_id.equals(flow.uuid));
+    let columns = edge_group::REF.columns.to_vec();
+    let by = edge_group::downstream_eid;
+    Pages { name: "groups of a flow", table: edge_group::REF, columns, of_flow, by, facts }
+}
+
+fn edges_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
+    let of_flow = edge::partition_key.equals(flow.partition).and(edge::flow_id.equals(flow.uuid));
+    let columns = edge::REF.columns.to_vec();
+    let by = edge::edge_id;
+    Pages { name: "edges of a flow", table: edge::REF, columns, of_flow, by, facts }
+}
+
+fn members_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
+    let of_flow = exec_core::partition_key
+        .equals(flow.partition)
+        .and(exec_core::flow_id.equals(Some(flow.uuid)));
+    let by = exec_core::execution_id;
+    let columns = execution_columns();
+    Pages { name: "members of a flow", table: exec_core::REF, columns, of_flow, by, facts }
+}
+
+/// A flow and where its dependencies stand; `None` for an unknown one.
+#[derive(Clone, Copy, Debug)]
+pub struct Describe(Places);
+
+/// A flow with its members and edges; `None` for an unknown one.
+#[derive(Clone, Copy, Debug)]
+pub struct Graph(Places);
+
+impl Describe {
+    /// Of that flow.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn of(flow: &FlowId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        Places::of(flow, partitions).map(Self)
+    }
+}
+
+impl Graph {
+    /// Of that flow.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn of(flow: &FlowId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        Places::of(flow, partitions).map(Self)
+    }
+}
+
+impl Transition for Describe {
+    type Outcome = Option<FlowSnapshot>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
+        };
+        let Some((flow, row)) = self.0.found(rows) else {
+            return Ok(Step::Answer(None));
+        };
+        match groups_of(flow, facts).read(1)? {
+            Ok((groups, _)) => snapshot(flow, row, &groups).map(Some).map(Step::Answer),
+            Err(next) => Ok(Step::Read(vec![next])),
+        }
+    }
+}
+
+impl Transition for Graph {
+    type Outcome = Option<FlowGraph>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
+        };
+        let Some((flow, row)) = self.0.found(rows) else {
+            return Ok(Step::Answer(None));
+        };
+        let (groups, next) = match groups_of(flow, facts).read(1)? {
+            Ok(read) => read,
+            Err(next) => return Ok(Step::Read(vec![next])),
+        };
+        let (members, next) = match members_of(flow, facts).read(next)? {
+            Ok(read) => read,
+            Err(next) => return Ok(Step::Read(vec![next])),
+        };
+        let (edges, _) = match edges_of(flow, facts).read(next)? {
+            Ok(read) => read,
+            Err(next) => return Ok(Step::Read(vec![next])),
+        };
+        let members: Vec<ExecutionRow> =
+            members.iter().map(execution_row).collect::<Result<_, _>>()?;
+        let edges = edges.iter().map(|row| edge(flow, row)).collect::<Result<_, _>>()?;
+        let graph = FlowGraph::new(snapshot(flow, row, &groups)?, members, edges);
+        Ok(Step::Answer(Some(graph)))
+    }
+}
+
+fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, EngineError> {
+    let raw = row.read(flow_core::raw_fields)?;
+    let created = row.read(flow_core::created_at_ms)?;
+    let mutated = raw.get("last_mutation_at_ms").and_then(Json::as_i64).unwrap_or(created);
+    let state = row.value(flow_core::public_flow_state.column());
+    let cancelled = row.read(flow_core::public_flow_state).ok() == Some(PublicFlowState::Cancelled);
+    let groups = groups.iter().map(|group| self::group(flow, group, cancelled));
+    Ok(FlowSnapshot::new(
+        flow.id(),
+        text(&raw, "flow_kind").unwrap_or_default(),
+        Namespace::new(text(&raw, "namespace").unwrap_or_else(|| "default".into())),
+        state.and_then(state_word).unwrap_or_default(),
+        row.read(flow_core::graph_revision)?.unsigned_abs(),
+        node_count(row)?,
+        edge_count(row)?,
+        TimestampMs(created),
+        TimestampMs(mutated),
+        row.read(flow_core::terminal_at_ms)?.map(TimestampMs),
+        text(&raw, "cancel_reason"),
+        text(&raw, "cancellation_policy"),
+        flow_tags(&raw),
+        groups.collect::<Result<_, _>>()?,
+    ))
+}
+
+fn state_word(stored: &crate::value::Value) -> Option<String> {
+    if let crate::value::Value::Text(word) = stored { Some(word.clone()) } else { None }
+}
+
+fn flow_tags(raw: &Json) -> BTreeMap<String, String> {
+    let members = raw.as_object().into_iter().flatten();
+    let tags = members.filter(|(name, _)| is_namespaced_tag_key(name));
+    tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// How many members a flow has: those that are counted in its own column, and those that an older
+/// engine counted in the open bag.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn node_count(flow: &Row) -> Result<u32, EngineError> {
+    counted(flow, flow_core::node_count, "node_count")
+}
+
+/// How many edges a flow has, likewise.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn edge_count(flow: &Row) -> Result<u32, EngineError> {
+    counted(flow, flow_core::edge_count, "edge_count")
+}
+
+fn counted(flow: &Row, column: Col<i32>, member: &str) -> Result<u32, EngineError> {
+    let own = u32::try_from(flow.read(column)?).unwrap_or(0);
+    let raw = flow.read(flow_core::raw_fields)?;
+    let older = raw.get(member).and_then(|count| match count {
+        Json::Number(number) => number.as_u64().and_then(|count| u32::try_from(count).ok()),
+        Json::String(digits) => digits.parse().ok(),
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
+    });
+    Ok(own.saturating_add(older.unwrap_or(0)))
+}
+
+fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot, EngineError> {
+    let (policy, tally) = (policy_of(row)?, Tally::read(row)?);
+    let count = |number: i32| u32::try_from(number).unwrap_or(0);
+    let target = row.read(edge_group::k_target)?;
+    let state = match tally.verdict(&policy) {
+        Verdict::Satisfied => EdgeGroupState::Satisfied,
+        // Rows of older databases say in their target what their counts cannot.
+        _ if 0 < target && target <= tally.success => EdgeGroupState::Satisfied,
+        Verdict::Impossible => EdgeGroupState::Impossible,
+        Verdict::Pending if cancelled => EdgeGroupState::Cancelled,
+        Verdict::Pending => EdgeGroupState::Pending,
+    };
+    Ok(EdgeGroupSnapshot::new(
+        flow.member(row.read(edge_group::downstream_eid)?).id(),
+        policy,
+        count(tally.total()),
+        count(tally.success),
+        count(tally.fail),
+        count(tally.skip),
+        count(tally.running),
+        state,
+    ))
+}
+
+/// The edge of a stored row.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn edge(flow: FlowKey, row: &Row) -> Result<EdgeSnapshot, EngineError> {
+    let record = row.read(edge::policy)?;
+    let or = |member: &str, default: &str| text(&record, member).unwrap_or_else(|| default.into());
+    Ok(EdgeSnapshot::new(
+        EdgeId::from_uuid(row.read(edge::edge_id)?),
+        flow.id(),
+        flow.member(row.read(edge::upstream_eid)?).id(),
+        flow.member(row.read(edge::downstream_eid)?).id(),
+        or("dependency_kind", "success_only"),
+        or("satisfaction_condition", "all_required"),
+        text(&record, "data_passing_ref").filter(|reference| !reference.is_empty()),
+        or("edge_state", "pending"),
+        TimestampMs(record.get("created_at_ms").and_then(Json::as_i64).unwrap_or(0)),
+        or("created_by", "engine"),
+    ))
+}

@@ -1,0 +1,205 @@
+//! Upstreams that are no longer needed: enough of the others have succeeded, and the group's policy
+//! says that the rest is cancelled. The debt is a row; it goes away with the cancellations.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_backend::SiblingCancelReconcileAction;
+use crate::facts::{Facts, Row};
+use crate::partition::Partition;
+use crate::plan::{Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::rules::flow::cancel::cancelled;
+use crate::rules::flow::key::{FlowKey, GROUP, held_group};
+use crate::rules::flow::tally::unmoved;
+use crate::rules::input;
+use crate::rules::key::CORE;
+use crate::rules::status::Status;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::flow::{edge_group, pending_cancel_groups};
+use crate::state::TerminalOutcome;
+use crate::types::{ExecutionId, FlowId, TimestampMs};
+
+/// Which group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupKey {
+    /// Its flow.
+    pub flow: FlowKey,
+    /// The execution that waits.
+    pub downstream: Uuid,
+}
+
+impl GroupKey {
+    /// Of a flow on that partition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a partition beyond what a row can store.
+    pub fn of(
+        partition: Partition,
+        flow: &FlowId,
+        downstream: &ExecutionId,
+    ) -> Result<Self, EngineError> {
+        let partition = input::partition(partition.index)?;
+        let flow = FlowKey { partition, uuid: flow.0 };
+        Ok(Self { flow, downstream: downstream.uuid() })
+    }
+
+    fn debt(&self) -> Vec<(ColumnRef, Expr)> {
+        vec![
+            pending_cancel_groups::partition_key.at(self.flow.partition),
+            pending_cancel_groups::flow_id.at(self.flow.uuid),
+            pending_cancel_groups::downstream_eid.at(self.downstream),
+        ]
+    }
+
+    fn lookups(&self) -> Vec<Lookup> {
+        vec![
+            Lookup {
+                row: "debt".into(),
+                table: pending_cancel_groups::REF,
+                key: self.debt(),
+                columns: pending_cancel_groups::REF.columns.to_vec(),
+            },
+            Lookup {
+                row: GROUP.into(),
+                table: edge_group::REF,
+                key: self.flow.group(self.downstream),
+                columns: edge_group::REF.columns.to_vec(),
+            },
+        ]
+    }
+
+    /// Drops a debt that nobody owes.
+    fn dropped(&self) -> Plan {
+        Plan::new("drop_stale_sibling_cancel").delete(pending_cancel_groups::REF, self.debt())
+    }
+
+    /// The group owes nothing any more.
+    fn settled(&self, plan: Plan) -> Plan {
+        let set = vec![
+            edge_group::cancel_siblings_pending_flag.set(false),
+            edge_group::cancel_siblings_pending_members.set(Vec::new()),
+            edge_group::version.grow(1),
+        ];
+        plan.update(edge_group::REF, held_group(), set)
+            .delete(pending_cancel_groups::REF, self.debt())
+    }
+}
+
+/// The group that owes cancellations, if it does.
+fn owing(group: Option<&Row>) -> Result<Option<&Row>, EngineError> {
+    let Some(group) = group else { return Ok(None) };
+    Ok(group.read(edge_group::cancel_siblings_pending_flag)?.then_some(group))
+}
+
+fn listed(group: &Row) -> Result<Vec<Uuid>, EngineError> {
+    let texts = group.read(edge_group::cancel_siblings_pending_members)?;
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+fn members(key: &GroupKey, members: Vec<Uuid>) -> Predicate {
+    exec_core::partition_key
+        .equals(key.flow.partition)
+        .and(exec_core::execution_id.is_among(members))
+        .and(unfinished())
+}
+
+/// Cancels what a group owes, whatever each of it is doing, and settles the debt.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// The group.
+    pub key: GroupKey,
+}
+
+impl Transition for Drain {
+    /// Whether there was a debt.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
+        };
+        let [debt, group] = rows else { return Ok(Step::Answer(false)) };
+        let Some(group) = owing(group.as_ref())? else {
+            return Ok(match debt {
+                Some(_) => Step::Commit(self.key.dropped(), Then::Answer(true)),
+                None => Step::Answer(false),
+            });
+        };
+        let key = self.key.flow.group(self.key.downstream);
+        let mut plan =
+            Plan::new("cancel_siblings").guard(GROUP, edge_group::REF, key, unmoved(group)?);
+        plan.selection = Some(Selection {
+            row: CORE.into(),
+            table: exec_core::REF,
+            predicate: members(&self.key, listed(group)?),
+            order: vec![(exec_core::execution_id.column(), Ascending)],
+            pairing: Pairing::Every,
+        });
+        let plan = self.key.settled(plan);
+        let status = Status::terminal(TerminalOutcome::Cancelled);
+        let plan = cancelled(plan, status, "sibling_quorum_satisfied", "engine", ctx.now);
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// Looks again at a debt: drops one that nobody owes, settles one whose siblings have all ended, and
+/// leaves the others. Cancels nothing itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconcile {
+    /// The group.
+    pub key: GroupKey,
+}
+
+impl Transition for Reconcile {
+    type Outcome = SiblingCancelReconcileAction;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
+        };
+        let [debt, group] = rows else { return Ok(Step::Answer(NoOp)) };
+        let Some(group) = owing(group.as_ref())? else {
+            return Ok(match debt {
+                Some(_) => Step::Commit(self.key.dropped(), Then::Answer(SremmedStale)),
+                None => Step::Answer(NoOp),
+            });
+        };
+        let Some(live) = facts.list(1) else {
+            return Ok(Step::Read(vec![Query::List(List {
+                name: "siblings that are not over".into(),
+                table: exec_core::REF,
+                join: None,
+                columns: vec![exec_core::execution_id.column()],
+                predicate: members(&self.key, listed(group)?),
+                order: vec![(exec_core::execution_id.column(), Ascending)],
+                limit: Expr::int(1),
+            })]));
+        };
+        if !live.is_empty() {
+            return Ok(Step::Answer(NoOp));
+        }
+        let key = self.key.flow.group(self.key.downstream);
+        let plan = Plan::new("settle_sibling_cancel");
+        let plan = plan.guard(GROUP, edge_group::REF, key, unmoved(group)?);
+        Ok(Step::Commit(self.key.settled(plan), Then::Answer(CompletedDrain)))
+    }
+}
+
+/// When a debt arose, for the order in which debts are paid.
+///
+/// # Errors
+/// `Validation(Corruption)` naming the column that holds what it must not.
+pub fn debt_of(row: &Row) -> Result<(GroupKey, TimestampMs), EngineError> {
+    let flow = FlowKey {
+        partition: row.read(pending_cancel_groups::partition_key)?,
+        uuid: row.read(pending_cancel_groups::flow_id)?,
+    };
+    let downstream = row.read(pending_cancel_groups::downstream_eid)?;
+    let since = TimestampMs(row.read(pending_cancel_groups::enqueued_at_ms)?);
+    Ok((GroupKey { flow, downstream }, since))
+}

@@ -1,0 +1,216 @@
+//! A new edge between two executions of a flow.
+//!
+//! The caller names the revision of the graph that it has seen. The search for a cycle reads the
+//! graph at exactly that revision: it begins after the revision was read, and the commit refuses if
+//! the revision has moved on.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::contracts::{StageDependencyEdgeArgs, StageDependencyEdgeResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::{ConflictKind, ContentionKind};
+use crate::facts::{Facts, Row};
+use crate::partition::PartitionConfig;
+use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow};
+use crate::rules::flow::read;
+use crate::rules::input;
+use crate::rules::key::ExecutionKey;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::exec_core;
+use crate::schema::flow::{edge, flow_core};
+use crate::types::TimestampMs;
+
+/// The most edges that one step of the search for a cycle reads.
+const FRONTIER_EDGES: i64 = 10_000;
+
+/// Adds an edge; it takes effect once it is applied.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    places: Places,
+    upstream: ExecutionKey,
+    downstream: ExecutionKey,
+    expected: i64,
+    args: StageDependencyEdgeArgs,
+}
+
+impl Stage {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)`: `self_referencing_edge` for an edge from an execution to itself,
+    /// text with NUL, a revision beyond what a row can store.
+    pub fn new(
+        args: StageDependencyEdgeArgs,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
+        if args.upstream_execution_id == args.downstream_execution_id {
+            return Err(input::invalid("self_referencing_edge"));
+        }
+        input::text("dependency_kind", &args.dependency_kind)?;
+        args.data_passing_ref
+            .as_deref()
+            .map_or(Ok(()), |reference| input::text("data_passing_ref", reference))?;
+        let places = Places::with_member(&args.flow_id, &args.downstream_execution_id, partitions)?;
+        Ok(Self {
+            places,
+            upstream: ExecutionKey::of(&args.upstream_execution_id)?,
+            downstream: ExecutionKey::of(&args.downstream_execution_id)?,
+            expected: i64::try_from(args.expected_graph_revision).unwrap_or(i64::MAX),
+            args,
+        })
+    }
+
+    fn lookups(&self) -> Vec<Lookup> {
+        let member = |row: &'static str, key: &ExecutionKey| Lookup {
+            row: row.into(),
+            table: exec_core::REF,
+            key: key.core(),
+            columns: vec![exec_core::flow_id.column()],
+        };
+        let mut rows = self.places.lookups();
+        rows.push(member("upstream", &self.upstream));
+        rows.push(member("downstream", &self.downstream));
+        rows.push(Lookup {
+            row: EDGE.into(),
+            table: edge::REF,
+            key: self.places.home().edge(&self.args.edge_id),
+            columns: edge::REF.columns.to_vec(),
+        });
+        rows
+    }
+
+    fn check_flow(&self, flow: &Row) -> Result<(), EngineError> {
+        if flow.read(flow_core::public_flow_state)?.is_over() {
+            return Err(input::invalid("flow_already_terminal"));
+        }
+        if flow.read(flow_core::graph_revision)? != self.expected {
+            return Err(EngineError::Contention(ContentionKind::StaleGraphRevision));
+        }
+        Ok(())
+    }
+
+    fn check_members(
+        &self,
+        flow: FlowKey,
+        upstream: Option<&Row>,
+        downstream: Option<&Row>,
+    ) -> Result<(), EngineError> {
+        for (row, key) in [(upstream, self.upstream), (downstream, self.downstream)] {
+            let of = row.map(|row| row.read(exec_core::flow_id)).transpose()?.flatten();
+            if of != Some(flow.uuid) || key.partition != flow.partition {
+                return Err(input::invalid("execution_not_in_flow"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The edges that lead on from these executions.
+    fn beyond(&self, flow: FlowKey, frontier: &BTreeSet<Uuid>) -> Step<StageDependencyEdgeResult> {
+        Step::Read(vec![Query::List(List {
+            name: "edges that lead on".into(),
+            table: edge::REF,
+            join: None,
+            columns: vec![edge::downstream_eid.column()],
+            predicate: edge::partition_key
+                .equals(flow.partition)
+                .and(edge::flow_id.equals(flow.uuid))
+                .and(edge::upstream_eid.is_among(frontier.iter().copied())),
+            order: vec![(edge::edge_id.column(), Ascending)],
+            limit: Expr::int(FRONTIER_EDGES),
+        })])
+    }
+
+    /// Goes from the downstream along the edges, as far as they have been read. Where it goes next,
+    /// if anywhere.
+    fn search(&self, facts: &Facts) -> Result<Option<BTreeSet<Uuid>>, EngineError> {
+        let mut seen = BTreeSet::from([self.downstream.uuid]);
+        let mut frontier = seen.clone();
+        let mut step = 1;
+        while let Some(edges) = facts.list(step) {
+            let mut next = BTreeSet::new();
+            for row in edges {
+                let reached = row.read(edge::downstream_eid)?;
+                if reached == self.upstream.uuid {
+                    return Err(EngineError::Conflict(ConflictKind::CycleDetected));
+                }
+                if seen.insert(reached) {
+                    next.insert(reached);
+                }
+            }
+            if i64::try_from(edges.len()) == Ok(FRONTIER_EDGES) {
+                return Err(input::invalid(format!(
+                    "graph_too_wide: more than {FRONTIER_EDGES} edges to follow at once"
+                )));
+            }
+            frontier = next;
+            step += 1;
+        }
+        Ok((!frontier.is_empty()).then_some(frontier))
+    }
+
+    fn plan(&self, flow: FlowKey) -> Plan {
+        let Self { args, .. } = self;
+        let TimestampMs(at) = args.now;
+        let set = vec![
+            flow_core::graph_revision.grow(1),
+            flow_core::edge_count.grow(1),
+            flow_core::raw_fields.merge(json!({ "last_mutation_at_ms": at })),
+        ];
+        let mut row = flow.edge(&args.edge_id);
+        row.push(edge::upstream_eid.put(self.upstream.uuid));
+        row.push(edge::downstream_eid.put(self.downstream.uuid));
+        row.push(edge::policy.put(json!({
+            "dependency_kind": args.dependency_kind,
+            "satisfaction_condition": "all_required",
+            "data_passing_ref": args.data_passing_ref.as_deref().unwrap_or_default(),
+            "edge_state": "pending",
+            "created_at_ms": at,
+            "created_by": "engine",
+            "staged_at_ms": at,
+            "applied_at_ms": null,
+        })));
+        let relies = flow_core::graph_revision
+            .equals(self.expected)
+            .and(flow_core::public_flow_state.is_none_of(&crate::state::PublicFlowState::OVER));
+        Plan::new("stage_dependency_edge")
+            .guard(FLOW, flow_core::REF, flow.row(), relies)
+            .update(flow_core::REF, held_flow(), set)
+            .insert(edge::REF, row, OnConflict::Refuse)
+    }
+}
+
+impl Transition for Stage {
+    type Outcome = StageDependencyEdgeResult;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
+        };
+        let [_, _, upstream, downstream, stored] = rows else {
+            return Err(input::invalid("flow_not_found"));
+        };
+        let Some((flow, row)) = self.places.found(rows) else {
+            return Err(input::invalid("flow_not_found"));
+        };
+        self.check_flow(row)?;
+        self.check_members(flow, upstream.as_ref(), downstream.as_ref())?;
+        if let Some(frontier) = self.search(facts)? {
+            return Ok(self.beyond(flow, &frontier));
+        }
+        if let Some(stored) = stored {
+            let existing = read::edge(flow, stored)?;
+            return Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { existing }));
+        }
+        let staged = StageDependencyEdgeResult::Staged {
+            edge_id: self.args.edge_id.clone(),
+            new_graph_revision: self.args.expected_graph_revision.saturating_add(1),
+        };
+        Ok(Step::Commit(self.plan(flow), Then::Answer(staged)))
+    }
+}

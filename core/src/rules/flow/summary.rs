@@ -1,0 +1,157 @@
+//! A flow's members, counted by state.
+
+use std::collections::BTreeMap;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::partition::Partition;
+use crate::plan::{Expr, List, OnConflict, Plan, Query, Settle};
+use crate::rules::flow::key::FlowKey;
+use crate::rules::input;
+use crate::schema::Col;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::exec_core;
+use crate::schema::flow::flow_summary;
+use crate::state::{PublicFlowState, PublicState};
+use crate::types::{FlowId, TimestampMs};
+use uuid::Uuid;
+
+/// How many members are counted at once.
+const PAGE: usize = 1_000;
+
+/// Counts the members of a flow and writes down how many are in which state.
+#[derive(Clone, Copy, Debug)]
+pub struct Summarise {
+    flow: FlowKey,
+    at: TimestampMs,
+}
+
+/// How many members are in which state, and how many there are.
+#[derive(Clone, Debug, Default)]
+struct Count {
+    by_state: BTreeMap<&'static str, i32>,
+    total: i32,
+}
+
+impl Summarise {
+    /// Of a flow on that partition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a partition beyond what a row can store.
+    pub fn new(partition: Partition, flow: &FlowId, at: TimestampMs) -> Result<Self, EngineError> {
+        let partition = input::partition(partition.index)?;
+        Ok(Self { flow: FlowKey { partition, uuid: flow.0 }, at })
+    }
+
+    fn page(&self, after: Uuid) -> Query {
+        Query::List(List {
+            name: "states of a flow's members".into(),
+            table: exec_core::REF,
+            join: None,
+            columns: vec![exec_core::execution_id.column(), exec_core::public_state.column()],
+            predicate: exec_core::partition_key
+                .equals(self.flow.partition)
+                .and(exec_core::flow_id.equals(Some(self.flow.uuid)))
+                .and(exec_core::execution_id.above(after)),
+            order: vec![(exec_core::execution_id.column(), Ascending)],
+            limit: Expr::int(i64::try_from(PAGE).unwrap_or(i64::MAX)),
+        })
+    }
+
+    fn plan(&self, count: &Count) -> Plan {
+        let mut row = vec![
+            flow_summary::partition_key.put(self.flow.partition),
+            flow_summary::flow_id.put(self.flow.uuid),
+            flow_summary::total_members.put(i64::from(count.total)),
+            flow_summary::sampled_members.put(count.total),
+            flow_summary::public_flow_state.put_chosen(count.flow_state()),
+            flow_summary::last_summary_update_at.put(self.at.0),
+        ];
+        row.extend(COLUMNS.iter().map(|(state, column)| column.put(count.of(*state))));
+        let taken = row.iter().skip(2).map(|(column, _)| (*column, Settle::Take)).collect();
+        Plan::new("project_flow_summary").insert(flow_summary::REF, row, OnConflict::Update(taken))
+    }
+}
+
+/// The states that have a column of their own.
+const COLUMNS: [(PublicState, Col<i32>); 11] = [
+    (PublicState::Completed, flow_summary::members_completed),
+    (PublicState::Failed, flow_summary::members_failed),
+    (PublicState::Cancelled, flow_summary::members_cancelled),
+    (PublicState::Expired, flow_summary::members_expired),
+    (PublicState::Skipped, flow_summary::members_skipped),
+    (PublicState::Active, flow_summary::members_active),
+    (PublicState::Suspended, flow_summary::members_suspended),
+    (PublicState::Waiting, flow_summary::members_waiting),
+    (PublicState::Delayed, flow_summary::members_delayed),
+    (PublicState::RateLimited, flow_summary::members_rate_limited),
+    (PublicState::WaitingChildren, flow_summary::members_waiting_children),
+];
+
+impl Count {
+    fn add(&mut self, row: &Row) -> Result<(), EngineError> {
+        let mut state = row.read(exec_core::public_state)?;
+        if state == PublicState::Resumable {
+            // Waits to be claimed, like any other.
+            state = PublicState::Waiting;
+        }
+        *self.by_state.entry(state.as_str()).or_default() += 1;
+        self.total += 1;
+        Ok(())
+    }
+
+    fn of(&self, state: PublicState) -> i32 {
+        self.by_state.get(state.as_str()).copied().unwrap_or(0)
+    }
+
+    fn sum(&self, states: &[PublicState]) -> i32 {
+        states.iter().map(|state| self.of(*state)).sum()
+    }
+
+    /// The flow's state as it follows from the counts.
+    fn flow_state(&self) -> PublicFlowState {
+        use PublicState::{
+            Active, Cancelled, Completed, Delayed, Expired, Failed, RateLimited, Skipped,
+            Suspended, WaitingChildren,
+        };
+        let badly = self.sum(&[Failed, Cancelled, Expired]);
+        if badly + self.sum(&[Completed, Skipped]) == self.total {
+            return if badly == 0 { PublicFlowState::Completed } else { PublicFlowState::Failed };
+        }
+        if self.of(Active) != 0 {
+            PublicFlowState::Running
+        } else if self.sum(&[Suspended, Delayed, RateLimited, WaitingChildren]) != 0 {
+            PublicFlowState::Blocked
+        } else {
+            PublicFlowState::Open
+        }
+    }
+}
+
+impl Transition for Summarise {
+    /// Whether there was anything to count.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let (mut count, mut after, mut list) = (Count::default(), Uuid::nil(), 0);
+        loop {
+            let Some(rows) = facts.list(list) else {
+                return Ok(Step::Read(vec![self.page(after)]));
+            };
+            rows.iter().try_for_each(|row| count.add(row))?;
+            if rows.len() < PAGE {
+                break;
+            }
+            if let Some(last) = rows.last() {
+                after = last.read(exec_core::execution_id)?;
+            }
+            list += 1;
+        }
+        if count.total == 0 {
+            return Ok(Step::Answer(false));
+        }
+        Ok(Step::Commit(self.plan(&count), Then::Answer(true)))
+    }
+}

@@ -1,0 +1,258 @@
+//! What the count of a group means.
+//!
+//! One pure function: a policy and a tally in, a verdict out. Everything that looks at a group asks
+//! it, and what a plan may rely on without reading again follows from the same numbers.
+
+use crate::EngineError;
+use crate::contracts::EdgeDependencyPolicy;
+use crate::facts::Row;
+use crate::plan::{Assign, Expr, Predicate};
+use crate::rules::flow::policy;
+use crate::schema::ColumnRef;
+use crate::schema::flow::edge_group;
+use crate::state::CompletionKind;
+
+/// How an upstream's end counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// It ended well.
+    Success,
+    /// It ended otherwise.
+    Fail,
+    /// It was skipped itself.
+    Skip,
+}
+
+impl Bucket {
+    /// How this end counts; `None` for what is no end.
+    #[must_use]
+    pub fn of(end: CompletionKind) -> Option<Self> {
+        match end {
+            CompletionKind::Success => Some(Self::Success),
+            CompletionKind::Skipped => Some(Self::Skip),
+            CompletionKind::Failed | CompletionKind::Cancelled | CompletionKind::Expired => {
+                Some(Self::Fail)
+            }
+            CompletionKind::Resumable => None,
+        }
+    }
+}
+
+/// How many upstreams of a group ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Ended well.
+    pub success: i32,
+    /// Ended otherwise.
+    pub fail: i32,
+    /// Were skipped.
+    pub skip: i32,
+    /// Have not ended.
+    pub running: i32,
+    /// Applied edges; 0 where that was not recorded.
+    pub dependencies: i32,
+}
+
+/// What a group's count comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing yet.
+    Pending,
+    /// Enough upstreams ended well.
+    Satisfied,
+    /// Not enough upstreams can end well any more.
+    Impossible,
+}
+
+impl Tally {
+    /// What a group's row counts.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a count that is no number.
+    pub fn read(group: &Row) -> Result<Self, EngineError> {
+        Ok(Self {
+            success: group.read(edge_group::success_count)?,
+            fail: group.read(edge_group::fail_count)?,
+            skip: group.read(edge_group::skip_count)?,
+            running: group.read(edge_group::running_count)?,
+            dependencies: group.read(edge_group::dependency_count)?,
+        })
+    }
+
+    /// The counts in a row being inserted.
+    #[must_use]
+    pub fn columns(&self) -> Vec<(ColumnRef, Expr)> {
+        vec![
+            edge_group::success_count.put(self.success),
+            edge_group::fail_count.put(self.fail),
+            edge_group::skip_count.put(self.skip),
+            edge_group::running_count.put(self.running),
+            edge_group::dependency_count.put(self.dependencies),
+            edge_group::version.put(1),
+        ]
+    }
+
+    /// How many upstreams there are: as recorded, or as the counts of an older row add up.
+    #[must_use]
+    pub fn total(&self) -> i32 {
+        self.dependencies.max(self.sum())
+    }
+
+    fn sum(&self) -> i32 {
+        let ended = self.success.saturating_add(self.fail).saturating_add(self.skip);
+        ended.saturating_add(self.running)
+    }
+
+    fn without_success(&self) -> i32 {
+        self.fail.saturating_add(self.skip)
+    }
+
+    /// What the count means under a policy. Satisfied comes first: what has succeeded often enough
+    /// stays so, whatever else fails.
+    #[must_use]
+    pub fn verdict(&self, policy: &EdgeDependencyPolicy) -> Verdict {
+        let total = self.total();
+        let needed = needed(policy, total);
+        if total == 0 {
+            Verdict::Pending
+        } else if needed <= self.success {
+            Verdict::Satisfied
+        } else if total.saturating_sub(self.without_success()) < needed {
+            Verdict::Impossible
+        } else {
+            Verdict::Pending
+        }
+    }
+
+    /// The tally after `change`.
+    #[must_use]
+    pub fn after(&self, change: Change) -> Self {
+        Self {
+            success: self.success.saturating_add(change.success),
+            fail: self.fail.saturating_add(change.fail),
+            skip: self.skip.saturating_add(change.skip),
+            running: self.running.saturating_add(change.running),
+            dependencies: self.dependencies.saturating_add(change.dependencies),
+        }
+    }
+
+    /// What a group's row must still hold so that counting one more end in `bucket` decides nothing,
+    /// just as it decides nothing now. Counts that others move meanwhile need not be read again, as
+    /// long as they stay within; older rows, whose counts have to add up, are pinned.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` when the stored version is no number.
+    pub fn stays_pending(
+        &self,
+        group: &Row,
+        policy: &EdgeDependencyPolicy,
+        bucket: Bucket,
+    ) -> Result<Predicate, EngineError> {
+        if self.dependencies < self.sum() {
+            return unmoved(group);
+        }
+        let needed = needed(policy, self.dependencies);
+        let spare = self.dependencies.saturating_sub(needed).saturating_sub(1);
+        let (success, fail, skip) = match bucket {
+            Bucket::Success => (needed.saturating_sub(2), i32::MAX, i32::MAX),
+            Bucket::Fail => (i32::MAX, spare.saturating_sub(self.skip), self.skip),
+            Bucket::Skip => (i32::MAX, self.fail, spare.saturating_sub(self.fail)),
+        };
+        Ok(edge_group::dependency_count
+            .equals(self.dependencies)
+            .and(edge_group::success_count.at_most(success))
+            .and(edge_group::fail_count.at_most(fail))
+            .and(edge_group::skip_count.at_most(skip)))
+    }
+}
+
+/// How many successes a group of `total` upstreams needs.
+#[must_use]
+pub fn needed(policy: &EdgeDependencyPolicy, total: i32) -> i32 {
+    match policy {
+        EdgeDependencyPolicy::AllOf => total,
+        EdgeDependencyPolicy::AnyOf { .. } => 1,
+        EdgeDependencyPolicy::Quorum { k, .. } => i32::try_from(*k).unwrap_or(i32::MAX),
+    }
+}
+
+/// What was read of a group's row is still so: its version has not moved.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn unmoved(group: &Row) -> Result<Predicate, EngineError> {
+    Ok(edge_group::version.equals(group.read(edge_group::version)?))
+}
+
+/// The policy of a group's row.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored policy is no JSON document.
+pub fn policy_of(group: &Row) -> Result<EdgeDependencyPolicy, EngineError> {
+    Ok(policy::decode(&group.read(edge_group::policy)?))
+}
+
+/// How the counts of a group move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    success: i32,
+    fail: i32,
+    skip: i32,
+    running: i32,
+    dependencies: i32,
+}
+
+impl Change {
+    /// One more edge is applied.
+    #[must_use]
+    pub fn dependency() -> Self {
+        Self { dependencies: 1, ..Self::default() }
+    }
+
+    /// So many upstreams more are running.
+    #[must_use]
+    pub fn running(self, by: i32) -> Self {
+        Self { running: by, ..self }
+    }
+
+    /// What the group's row must hold so that the number of running upstreams does not fall below
+    /// zero, however many are told at once.
+    #[must_use]
+    pub fn keeps_running_count(&self) -> Predicate {
+        edge_group::running_count.above(self.running.saturating_neg().saturating_sub(1))
+    }
+
+    /// One upstream more has ended so.
+    #[must_use]
+    pub fn one_more(self, bucket: Bucket) -> Self {
+        self.moved(bucket, 1)
+    }
+
+    /// One upstream that was counted so no longer is.
+    #[must_use]
+    pub fn one_less(self, bucket: Bucket) -> Self {
+        self.moved(bucket, -1)
+    }
+
+    fn moved(mut self, bucket: Bucket, by: i32) -> Self {
+        match bucket {
+            Bucket::Success => self.success += by,
+            Bucket::Fail => self.fail += by,
+            Bucket::Skip => self.skip += by,
+        }
+        self
+    }
+
+    /// The columns that move, every one of them, so that all changes share one shape.
+    #[must_use]
+    pub fn assignments(&self) -> Vec<(ColumnRef, Assign)> {
+        vec![
+            edge_group::success_count.grow(self.success),
+            edge_group::fail_count.grow(self.fail),
+            edge_group::skip_count.grow(self.skip),
+            edge_group::running_count.grow(self.running),
+            edge_group::dependency_count.grow(self.dependencies),
+            edge_group::version.grow(1),
+        ]
+    }
+}

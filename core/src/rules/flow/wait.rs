@@ -1,0 +1,129 @@
+//! A worker lets go of its execution until the executions it waits for have ended.
+//!
+//! What the group has heard by then counts: who waits for nothing may be claimed again at once, and
+//! who waits in vain is skipped, just as if the news had come a moment later.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Lookup, Plan, Predicate, Query};
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::finish::End;
+use crate::rules::flow::key::{FlowKey, GROUP};
+use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
+use crate::rules::key::{CORE, held_attempt, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{Known, Premise, check, lookups, unmoved};
+use crate::rules::status::{Status, lease_ended};
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::flow::edge_group;
+use crate::state::{AttemptOutcome, AttemptState, LeaseEventType};
+use crate::types::TimestampMs;
+
+/// Parks an execution until its dependencies are resolved.
+#[derive(Clone, Debug)]
+pub struct WaitChildren {
+    /// Who lets go.
+    pub fence: Fence,
+}
+
+impl WaitChildren {
+    fn queries(&self, premises: &[Premise]) -> Vec<Query> {
+        let mut rows = lookups(premises);
+        rows.push(Lookup {
+            row: GROUP.into(),
+            table: edge_group::REF,
+            key: vec![
+                edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+                edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+                edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
+            ],
+            columns: edge_group::REF.columns.to_vec(),
+        });
+        vec![Query::Lookup(rows)]
+    }
+
+    fn plan(
+        &self,
+        premises: Vec<Premise>,
+        core: &Row,
+        group: Option<&Row>,
+    ) -> Result<Plan, EngineError> {
+        let mut plan = Plan::new("wait_children");
+        if let (Some(group), Some(flow)) = (group, core.read(exec_core::flow_id)?) {
+            let flow = FlowKey { partition: self.fence.key.partition, uuid: flow };
+            let key = flow.group(self.fence.key.uuid);
+            plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
+        }
+        let pinned = unmoved(core)?;
+        for Premise { row, table, key, conditions, .. } in premises {
+            let holds = conditions.into_iter().map(|condition| condition.holds);
+            let pin = (row == CORE).then(|| pinned.clone());
+            let holds = holds.chain(pin).fold(Predicate::Always, Predicate::and);
+            plan = plan.guard(row, table, key, holds);
+        }
+        Ok(plan)
+    }
+
+    fn parked(plan: Plan, status: Status, at: TimestampMs) -> Plan {
+        let mut core = status.assignments();
+        let mutated = json!({ "last_mutation_at": at.0.to_string() });
+        core.push(exec_core::raw_fields.merge(mutated));
+        plan.update(exec_core::REF, held_core(), core).update(
+            attempt::REF,
+            held_attempt(),
+            lease_ended(AttemptOutcome::WaitingChildren),
+        )
+    }
+
+    fn skipped(plan: Plan, at: TimestampMs) -> Plan {
+        let end = End::SKIPPED;
+        let plan = plan.update(exec_core::REF, held_core(), end.of_core(at)).update(
+            attempt::REF,
+            held_attempt(),
+            end.of_attempt(at),
+        );
+        outbox::completed(plan, end.event, at)
+    }
+}
+
+impl Transition for WaitChildren {
+    type Outcome = ();
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
+        let at = ctx.now;
+        let premises = self.fence.premises(at, OpenLease::Live);
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(self.queries(&premises)));
+        };
+        let known = Known::of(&premises, rows);
+        check(&premises, &known)?;
+        let Some(core) = known.row(CORE) else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        let group = rows.get(2).and_then(Option::as_ref);
+        let plan = self.plan(premises, core, group)?;
+        let interrupted = AttemptState::AttemptInterrupted;
+        let verdict = match group {
+            Some(group) => {
+                let tally = Tally::read(group)?;
+                // A group without edges keeps nobody waiting.
+                if tally.total() == 0 { None } else { Some(tally.verdict(&policy_of(group)?)) }
+            }
+            None => None,
+        };
+        let plan = match verdict {
+            Some(Verdict::Pending) => {
+                Self::parked(plan, Status::waiting_for_dependencies(interrupted), at)
+            }
+            Some(Verdict::Impossible) => Self::skipped(plan, at),
+            Some(Verdict::Satisfied) | None => Self::parked(plan, Status::waiting(interrupted), at),
+        };
+        let lease = outbox::held_lease();
+        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        Ok(Step::Commit(plan, Then::Answer(())))
+    }
+}

@@ -1,0 +1,261 @@
+//! What has ended runs again, by an operator: the same execution, the same attempt row, a new epoch.
+//!
+//! A member of a flow goes back to waiting for what it waited for, unless that has come: its group
+//! forgets the ends that were no successes and listens for new ones.
+
+use serde_json::{Value as Json, json};
+
+use crate::EngineError;
+use crate::contracts::{ReplayExecutionArgs, ReplayExecutionResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::StateKind;
+use crate::facts::{Facts, Row};
+use crate::plan::{Assign, Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::rules::flow::key::{EDGE, FlowKey, GROUP, held_edge, held_group};
+use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::status::Status;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::flow::{edge, edge_group};
+use crate::state::{AttemptOutcome, AttemptState, CompletionKind, OperatorEventType};
+use crate::types::TimestampMs;
+
+/// Brings back an execution that has ended.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    key: ExecutionKey,
+    at: TimestampMs,
+}
+
+/// Where it goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Branch {
+    /// It may be claimed.
+    Normal,
+    /// It was skipped by its flow: it waits again, or may be claimed where that is over.
+    SkippedFlowMember { satisfied: bool },
+    /// It ended otherwise, while what it waits for is still to come: it waits again.
+    BlockedFlowMember,
+}
+
+impl Branch {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::SkippedFlowMember { .. } => "skipped_flow_member",
+            Self::BlockedFlowMember => "blocked_flow_member",
+        }
+    }
+
+    fn status(self) -> Status {
+        let pending = AttemptState::PendingReplayAttempt;
+        match self {
+            Self::Normal | Self::SkippedFlowMember { satisfied: true } => Status::waiting(pending),
+            Self::SkippedFlowMember { satisfied: false } | Self::BlockedFlowMember => {
+                Status::waiting_for_dependencies(pending)
+            }
+        }
+    }
+
+    fn resets_group(self) -> bool {
+        self != Self::Normal
+    }
+}
+
+impl Replay {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an id that no row can have.
+    pub fn new(args: &ReplayExecutionArgs) -> Result<Self, EngineError> {
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, at: args.now })
+    }
+
+    fn lookups(&self) -> Vec<Lookup> {
+        let mut rows = row_and_attempt(&self.key);
+        rows.push(Lookup {
+            row: GROUP.into(),
+            table: edge_group::REF,
+            key: vec![
+                edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+                edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+                edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
+            ],
+            columns: edge_group::REF.columns.to_vec(),
+        });
+        rows
+    }
+
+    fn an_edge(&self, flow: FlowKey) -> Query {
+        Query::List(List {
+            name: "an edge into an execution".into(),
+            table: edge::REF,
+            join: None,
+            columns: vec![edge::edge_id.column()],
+            predicate: self.edges(flow),
+            order: vec![(edge::edge_id.column(), Ascending)],
+            limit: Expr::int(1),
+        })
+    }
+
+    fn edges(&self, flow: FlowKey) -> Predicate {
+        edge::partition_key
+            .equals(flow.partition)
+            .and(edge::flow_id.equals(flow.uuid))
+            .and(edge::downstream_eid.equals(self.key.uuid))
+    }
+
+    fn guarded(
+        &self,
+        core: &Row,
+        current: Option<&Row>,
+        reset: Option<(FlowKey, &Row)>,
+    ) -> Result<Plan, EngineError> {
+        let mut plan = Plan::new("replay_execution");
+        if let Some((flow, group)) = reset {
+            let key = flow.group(self.key.uuid);
+            plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
+        }
+        plan = plan.guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?);
+        Ok(match current {
+            Some(_) => plan.guard(ATTEMPT, attempt::REF, current_attempt(), Predicate::Always),
+            None => plan,
+        })
+    }
+
+    /// The execution's row. Its deadline stays where it can still be met.
+    fn of_core(&self, core: &Row, status: Status) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
+        let raw = core.read(exec_core::raw_fields)?;
+        let replays = raw.get("replay_count").and_then(Json::as_i64).unwrap_or(0);
+        let deadline =
+            core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
+        let mut set = status.assignments();
+        set.extend([
+            exec_core::terminal_at_ms.clear(),
+            exec_core::result.clear(),
+            exec_core::cancellation_reason.clear(),
+            exec_core::cancelled_by.clear(),
+            exec_core::deadline_at_ms.set(deadline),
+            exec_core::raw_fields.merge(json!({
+                "replay_count": replays.saturating_add(1),
+                "retry_count": "0",
+                "terminal_outcome": "none",
+                "last_mutation_at": self.at.0.to_string(),
+            })),
+        ]);
+        Ok(set)
+    }
+
+    /// The group counts what succeeded, and listens to the others anew.
+    fn reset(&self, mut plan: Plan, flow: FlowKey) -> Plan {
+        let set = vec![
+            edge_group::fail_count.set(0),
+            edge_group::skip_count.set(0),
+            edge_group::running_count.set(0),
+            edge_group::version.grow(1),
+        ];
+        let otherwise = edge::upstream_outcome.holds_another_than(CompletionKind::Success);
+        plan.selection = Some(Selection {
+            row: EDGE.into(),
+            table: edge::REF,
+            predicate: self.edges(flow).and(otherwise),
+            order: vec![(edge::edge_id.column(), Ascending)],
+            pairing: Pairing::Every,
+        });
+        plan.update(edge_group::REF, held_group(), set).update(
+            edge::REF,
+            held_edge(),
+            vec![edge::upstream_outcome.clear(), edge::version.grow(1)],
+        )
+    }
+}
+
+impl Transition for Replay {
+    type Outcome = ReplayExecutionResult;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
+        };
+        let [Some(core), current, group] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        if !core.read(exec_core::lifecycle_phase)?.is_terminal() {
+            return Err(EngineError::State(StateKind::ExecutionNotTerminal));
+        }
+        let flow = core.read(exec_core::flow_id)?;
+        let flow = flow.map(|uuid| FlowKey { partition: self.key.partition, uuid });
+        let branch = branch(flow, current.as_ref(), group.as_ref())?;
+        let mut reset = None;
+        if let (true, Some(flow)) = (branch.resets_group(), flow) {
+            let Some(edges) = facts.list(1) else {
+                return Ok(Step::Read(vec![self.an_edge(flow)]));
+            };
+            reset = group.as_ref().filter(|_| !edges.is_empty()).map(|group| (flow, group));
+        }
+        let status = branch.status();
+        let plan = self.guarded(core, current.as_ref(), reset)?;
+        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status)?);
+        let plan = match current {
+            Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),
+            None => plan,
+        };
+        let mut details = json!({ "branch": branch.word() });
+        if branch.resets_group()
+            && let Some(details) = details.as_object_mut()
+        {
+            details.insert("groups_reset".into(), u8::from(reset.is_some()).into());
+        }
+        let event = OperatorEventType::Replayed;
+        let plan = outbox::operator_acted(plan, event, details, self.at);
+        let plan = match reset {
+            Some((flow, _)) => self.reset(plan, flow),
+            None => plan,
+        };
+        let replayed = ReplayExecutionResult::Replayed { public_state: status.public() };
+        Ok(Step::Commit(plan, Then::Answer(replayed)))
+    }
+}
+
+/// The attempt's row, as if it had not been run: only its epoch tells.
+fn reopened() -> Vec<(ColumnRef, Assign)> {
+    vec![
+        attempt::outcome.clear(),
+        attempt::terminal_at_ms.clear(),
+        attempt::worker_id.clear(),
+        attempt::worker_instance_id.clear(),
+        attempt::lease_expires_at_ms.clear(),
+        attempt::timeout_at_ms.clear(),
+        attempt::lease_epoch.grow(1),
+    ]
+}
+
+/// What the group has heard decides. Rows of older databases do not say how many edges there are:
+/// their skipped members wait, and their others do not.
+fn branch(
+    flow: Option<FlowKey>,
+    current: Option<&Row>,
+    group: Option<&Row>,
+) -> Result<Branch, EngineError> {
+    let outcome = current.map(|row| row.read(attempt::outcome)).transpose()?.flatten();
+    let skipped = outcome == Some(AttemptOutcome::Skipped) && flow.is_some();
+    let tally = group.map(Tally::read).transpose()?;
+    let verdict = match (group, tally) {
+        (Some(group), Some(tally)) if 0 < tally.dependencies => {
+            Some(tally.verdict(&policy_of(group)?))
+        }
+        _ => None,
+    };
+    Ok(match (skipped, verdict) {
+        (true, verdict) => {
+            Branch::SkippedFlowMember { satisfied: verdict == Some(Verdict::Satisfied) }
+        }
+        (false, Some(Verdict::Pending | Verdict::Impossible)) => Branch::BlockedFlowMember,
+        (false, Some(Verdict::Satisfied) | None) => Branch::Normal,
+    })
+}

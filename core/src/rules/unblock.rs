@@ -1,0 +1,80 @@
+//! What a budget, a quota, a missing worker or an operator holds up is let go.
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::Facts;
+use crate::plan::{Held, Plan, Predicate, Query};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::premise::{execution_row, unmoved, without_bodies};
+use crate::rules::status::{Status, but_the_attempt};
+use crate::schema::execution::exec_core;
+use crate::state::{AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
+use crate::types::{ExecutionId, TimestampMs};
+
+/// Makes an execution claimable that is blocked by something else than its dependencies or the time;
+/// changes nothing when it is not, or is blocked for another reason than expected.
+#[derive(Clone, Copy, Debug)]
+pub struct Unblock {
+    key: ExecutionKey,
+    expected: Option<BlockingReason>,
+    at: TimestampMs,
+}
+
+impl Unblock {
+    /// Checks the arguments. An empty reason stands for any.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a reason that is none, naming those that are.
+    pub fn new(id: &ExecutionId, expected: &str, at: TimestampMs) -> Result<Self, EngineError> {
+        let unknown = || {
+            let words: Vec<&str> =
+                BlockingReason::all().into_iter().map(ClosedSet::as_str).collect();
+            let words = words.join(", ");
+            input::invalid(format!("expected_blocking_reason: {expected:?} is none of {words}"))
+        };
+        let expected = match expected {
+            "" => None,
+            word => Some(BlockingReason::parse(word).ok_or_else(unknown)?),
+        };
+        Ok(Self { key: ExecutionKey::of(id)?, expected, at })
+    }
+
+    fn applies(&self) -> Predicate {
+        exec_core::lifecycle_phase.is(LifecyclePhase::Runnable).and(
+            exec_core::eligibility_state.is_one_of(&[
+                EligibilityState::BlockedByBudget,
+                EligibilityState::BlockedByQuota,
+                EligibilityState::BlockedByRoute,
+                EligibilityState::BlockedByOperator,
+            ]),
+        )
+    }
+}
+
+impl Transition for Unblock {
+    /// Whether it was let go.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            let core = execution_row(&self.key, without_bodies(exec_core::REF));
+            return Ok(Step::Read(vec![Query::Lookup(vec![core])]));
+        };
+        let [Some(core)] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        let reason = core.read(exec_core::blocking_reason)?;
+        let expected = self.expected.is_none() || self.expected == reason;
+        if !expected || !self.applies().accepts(core, &Held::default()) {
+            return Ok(Step::Answer(false));
+        }
+        let eligible_at = core.read(exec_core::eligible_at_ms)?;
+        let status = Status::released(eligible_at, self.at, AttemptState::None);
+        let plan = Plan::new("unblock_execution")
+            .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
+            .update(exec_core::REF, held_core(), but_the_attempt(status));
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
