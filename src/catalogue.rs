@@ -4,13 +4,19 @@
 //! seeded ids, and a recorder notes what the engine asked of it. `ff sql` prints them, the snapshots
 //! review them, and the conformance suite checks that no other shape ever reaches a database.
 
+mod cascade;
+mod flows;
 mod given;
 mod recorder;
 mod scenes;
+mod stage;
+
+use std::borrow::Cow;
 
 use ff_core::plan::{Plan, Query};
 
 pub use recorder::Recorder;
+use stage::Scene;
 
 /// Something that an operation asked of the database.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +24,7 @@ pub struct Sample {
     /// The operation.
     pub operation: &'static str,
     /// In which situation.
-    pub case: &'static str,
+    pub case: Cow<'static, str>,
     /// What it asked.
     pub asked: Asked,
 }
@@ -36,7 +42,7 @@ pub enum Asked {
 #[must_use]
 pub fn samples() -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
-    for sample in scenes::all() {
+    for sample in all() {
         let known = |other: &Sample| {
             other.operation == sample.operation && other.asked.same_shape(&sample.asked)
         };
@@ -45,6 +51,40 @@ pub fn samples() -> Vec<Sample> {
         }
     }
     samples
+}
+
+/// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
+/// others.
+fn all() -> Vec<Sample> {
+    let scenes: [fn(&mut Scene); 21] = [
+        Scene::submissions,
+        Scene::claims,
+        Scene::leases,
+        Scene::ends,
+        Scene::failures,
+        Scene::operator,
+        Scene::typed,
+        Scene::reads,
+        Scene::listings,
+        Scene::scans,
+        Scene::flow_building,
+        Scene::flow_reads,
+        Scene::flow_cancellation,
+        Scene::flow_cancellation_headers,
+        Scene::waits,
+        Scene::replays,
+        Scene::bulk_actions,
+        Scene::applied_edges,
+        Scene::hops,
+        Scene::ends_that_are_told,
+        Scene::siblings,
+    ];
+    let play = |scene: fn(&mut Scene)| {
+        let mut stage = Scene::new();
+        scene(&mut stage);
+        stage.samples
+    };
+    scenes.into_iter().flat_map(play).collect()
 }
 
 impl Asked {

@@ -1,10 +1,15 @@
 //! What the scenes are played with: one lane, one worker, a few policies.
 
 use ff_core::backend::{CapabilitySet, ClaimPolicy, Handle};
+use ff_core::contracts::ExecutionQuery;
 use ff_core::handle_codec;
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
-use ff_core::types::{ExecutionId, LaneId, LeaseFence, WorkerId, WorkerInstanceId};
+use ff_core::state::PublicState;
+use ff_core::types::{
+    ExecutionId, FlowId, LaneId, LeaseFence, Namespace, WorkerId, WorkerInstanceId,
+};
+use uuid::Uuid;
 
 const LANE: &str = "default";
 
@@ -13,26 +18,6 @@ pub(super) const LATER: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","de
 pub(super) const NEVER: &str = r#"{"max_retries":0}"#;
 
 pub(super) const AT_ONCE: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":0}}"#;
-
-/// Which filters a query has, by the bits that choose them.
-pub(super) const FILTERS: [&str; 16] = [
-    "all",
-    "lane",
-    "state",
-    "lane, state",
-    "namespace",
-    "lane, namespace",
-    "state, namespace",
-    "lane, state, namespace",
-    "after",
-    "lane, after",
-    "state, after",
-    "lane, state, after",
-    "namespace, after",
-    "lane, namespace, after",
-    "state, namespace, after",
-    "lane, state, namespace, after",
-];
 
 pub(super) fn lane() -> LaneId {
     LaneId::new(LANE)
@@ -68,4 +53,34 @@ pub(super) fn retried(delay_ms: u64) -> ExecutionPolicy {
     let backoff = BackoffStrategy::Fixed { delay_ms };
     let retry = RetryPolicy { max_retries: 3, backoff, retryable_categories: Vec::new() };
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
+}
+
+/// Queries by every combination of the filters that make a shape of their own.
+pub(super) fn filtered(after: &ExecutionId) -> Vec<(&'static str, ExecutionQuery)> {
+    let cases = [
+        "all",
+        "lane",
+        "flow",
+        "lane, flow",
+        "after",
+        "lane, after",
+        "flow, after",
+        "lane, flow, after",
+    ];
+    let query = |(chosen, case): (usize, &'static str)| {
+        let filter = |bit: usize| chosen & bit != 0;
+        let mut query = ExecutionQuery::new(10)
+            .with_public_state(PublicState::Waiting)
+            .with_namespace(Namespace::new("billing"))
+            .with_tag("billing.month", "2026-11");
+        query.lane_id = filter(1).then(lane);
+        query.flow_id = filter(2).then(flow);
+        query.after = filter(4).then(|| after.clone());
+        (case, query)
+    };
+    cases.into_iter().enumerate().map(query).collect()
+}
+
+pub(super) fn flow() -> FlowId {
+    FlowId::from_uuid(Uuid::from_u128(0xF10))
 }

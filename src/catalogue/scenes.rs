@@ -1,165 +1,35 @@
-//! The situations in which each operation is sampled.
+//! The situations in which the operations on executions are sampled.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use ff_backend_memory::MemoryBackend;
-use ff_core::backend::{FailureClass, FailureReason, Handle};
+use ff_core::backend::{FailureClass, FailureReason};
 use ff_core::contracts::{
-    CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, CreateExecutionArgs,
-    ExecutionQuery, ExpiredLeasesCursor, FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs,
-    RevokeLeaseArgs,
+    CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
+    FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
 };
-use ff_core::engine::{Executor, run};
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
-use ff_core::partition::{PartitionConfig, PartitionKey};
+use ff_core::partition::PartitionKey;
 use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
-use ff_core::rules::claim::Claim;
-use ff_core::state::PublicState;
+use ff_core::rules::flow::dispatch::Event;
+use ff_core::rules::flow::hop::Ended;
+use ff_core::rules::flow::key::FlowKey;
+use ff_core::rules::flow::siblings::GroupKey;
+use ff_core::rules::key::ExecutionKey;
+use ff_core::rules::scan::{Due, DueRow, Overdue};
+use ff_core::state::CompletionKind;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WorkerInstanceId,
 };
 use ff_core::{handle_codec, rules};
-use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::given::{
-    AT_ONCE, FILTERS, LATER, NEVER, capabilities, fence_of, lane, never_retried, partition,
+    AT_ONCE, LATER, NEVER, capabilities, fence_of, filtered, lane, never_retried, partition,
     retried, worker,
 };
-use super::{Recorder, Sample};
-
-const NOON: i64 = 1_700_000_000_000;
-
-/// Every sample, in the order of a life. Each scene has a database of its own, so that a new sample
-/// changes no id in the others.
-pub(super) fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 10] = [
-        Scene::submissions,
-        Scene::claims,
-        Scene::leases,
-        Scene::ends,
-        Scene::failures,
-        Scene::operator,
-        Scene::typed,
-        Scene::reads,
-        Scene::listings,
-        Scene::scans,
-    ];
-    let play = |scene: fn(&mut Scene)| {
-        let mut stage = Scene::new();
-        scene(&mut stage);
-        stage.samples
-    };
-    scenes.into_iter().flat_map(play).collect()
-}
-
-struct Scene {
-    backend: Recorder<MemoryBackend>,
-    clock: Arc<AtomicI64>,
-    samples: Vec<Sample>,
-    submitted: u128,
-}
-
-/// The in-memory backend never waits, so its futures are ready at once.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    future.now_or_never()
-}
+use super::stage::{NOON, Scene, now};
 
 impl Scene {
-    fn new() -> Self {
-        let clock = Arc::new(AtomicI64::new(NOON));
-        let reads = Arc::clone(&clock);
-        let tell = Box::new(move || TimestampMs(reads.load(Ordering::Relaxed)));
-        let memory = MemoryBackend::new().with_clock(tell).with_seed(7);
-        let backend = Recorder::new(Arc::new(memory));
-        Self { backend, clock, samples: Vec::new(), submitted: 0 }
-    }
-
-    fn at(&self) -> TimestampMs {
-        TimestampMs(self.clock.load(Ordering::Relaxed))
-    }
-
-    fn pass(&self, ms: i64) {
-        self.clock.fetch_add(ms, Ordering::Relaxed);
-    }
-
-    /// Runs a call and keeps what it asked. Its outcome does not matter here: refusals ask too.
-    fn sample<T>(
-        &mut self,
-        operation: &'static str,
-        case: &'static str,
-        call: impl AsyncFnOnce(&Recorder<MemoryBackend>) -> T,
-    ) -> Option<T> {
-        let backend = self.backend.clone();
-        let _ = backend.take();
-        let outcome = now(call(&backend));
-        let asked = backend.take();
-        self.samples.extend(asked.into_iter().map(|asked| Sample { operation, case, asked }));
-        outcome
-    }
-
-    fn args(&mut self) -> CreateExecutionArgs {
-        self.submitted += 1;
-        let uuid = Uuid::from_u128(self.submitted);
-        CreateExecutionArgs {
-            execution_id: ExecutionId::deterministic_solo(
-                &lane(),
-                &PartitionConfig::default(),
-                uuid,
-            ),
-            namespace: Namespace::new("billing"),
-            lane_id: lane(),
-            execution_kind: "render-invoice".into(),
-            input_payload: br#"{"invoice":17}"#.to_vec(),
-            payload_encoding: None,
-            priority: 0,
-            creator_identity: "ff".into(),
-            idempotency_key: None,
-            tags: [("cairn.instance_id".to_owned(), "eu-1".to_owned())].into(),
-            policy: None,
-            delay_until: None,
-            execution_deadline_at: None,
-            partition_id: 0,
-            now: self.at(),
-        }
-    }
-
-    fn submit(&mut self, change: impl FnOnce(&mut CreateExecutionArgs)) -> ExecutionId {
-        let mut args = self.args();
-        change(&mut args);
-        let id = args.execution_id.clone();
-        let _ = now(self.backend.create_execution(args));
-        id
-    }
-
-    /// Submits and claims an execution of its own, outside the samples.
-    fn held(&mut self, policy: Option<ExecutionPolicy>) -> Option<(ExecutionId, Handle)> {
-        let submitted = self.submitted + 1;
-        let id = self.submit(|args| {
-            args.policy = policy;
-            // Above everything submitted before, so that it is the one claimed.
-            args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
-        });
-        let handle = now(self.backend.claim(&lane(), &capabilities(), worker()))?.ok()??;
-        Some((id, handle))
-    }
-
-    /// The same, claimed as another process would: nothing here remembers it.
-    fn held_elsewhere(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
-        let submitted = self.submitted + 1;
-        self.submit(|args| {
-            args.policy = Some(policy);
-            args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
-        });
-        let tag = self.backend.identity().tag;
-        let claim = Claim::new(tag, &lane(), &capabilities(), worker(), 1).ok()?;
-        let claimed = now(run(&self.backend, &claim))?.ok()?;
-        claimed.into_iter().next().map(|claimed| claimed.handle)
-    }
-
-    fn submissions(&mut self) {
+    pub(super) fn submissions(&mut self) {
         let args = self.args();
         let again = args.clone();
         self.sample("create_execution", "new", async |b| b.create_execution(args).await);
@@ -169,7 +39,7 @@ impl Scene {
         self.sample("create_execution", "put off", async |b| b.create_execution(later).await);
     }
 
-    fn claims(&mut self) {
+    pub(super) fn claims(&mut self) {
         self.submit(|args| {
             let required_capabilities = ["gpu".to_owned()].into();
             let routing =
@@ -186,7 +56,7 @@ impl Scene {
         });
     }
 
-    fn leases(&mut self) {
+    pub(super) fn leases(&mut self) {
         let Some((_, handle)) = self.held(None) else { return };
         self.sample("renew", "held", async |b| b.renew(&handle).await);
         self.sample("progress", "held", async |b| {
@@ -201,7 +71,7 @@ impl Scene {
         });
     }
 
-    fn ends(&mut self) {
+    pub(super) fn ends(&mut self) {
         let Some((_, handle)) = self.held(None) else { return };
         let result = || Some(b"invoice-17.pdf".to_vec());
         self.sample("complete", "held", async |b| b.complete(&handle, result()).await);
@@ -218,7 +88,7 @@ impl Scene {
         self.sample("cancel", "never claimed", async |b| b.cancel(&handle, "not needed").await);
     }
 
-    fn failures(&mut self) {
+    pub(super) fn failures(&mut self) {
         let reason = || FailureReason::new("printer on fire");
         let Some((_, handle)) = self.held(None) else { return };
         self.sample("fail", "for good", async |b| {
@@ -248,7 +118,7 @@ impl Scene {
         });
     }
 
-    fn operator(&mut self) {
+    pub(super) fn operator(&mut self) {
         let at = self.at();
         let args = |execution_id: ExecutionId| CancelExecutionArgs {
             execution_id,
@@ -282,7 +152,7 @@ impl Scene {
         });
     }
 
-    fn typed(&mut self) {
+    pub(super) fn typed(&mut self) {
         let Some((execution_id, handle)) = self.held(None) else { return };
         let fence = fence_of(&handle);
         let attempt_index = AttemptIndex(0);
@@ -340,7 +210,7 @@ impl Scene {
         });
     }
 
-    fn reads(&mut self) {
+    pub(super) fn reads(&mut self) {
         let Some((id, _)) = self.held(None) else { return };
         self.sample("describe_execution", "held", async |b| b.describe_execution(&id).await);
         self.sample("read_execution_info", "held", async |b| b.read_execution_info(&id).await);
@@ -377,7 +247,7 @@ impl Scene {
         });
     }
 
-    fn listings(&mut self) {
+    pub(super) fn listings(&mut self) {
         let id = self.submit(|_| ());
         let key = || PartitionKey::from(&partition(&id));
         self.sample("list_executions", "first page", async |b| {
@@ -388,16 +258,8 @@ impl Scene {
         });
         self.sample("list_lanes", "first page", async |b| b.list_lanes(None, 10).await);
         self.sample("list_lanes", "next page", async |b| b.list_lanes(Some(lane()), 10).await);
-        for chosen in 0..16_u8 {
-            let filter = |bit: u8| chosen & bit != 0;
-            let mut query = ExecutionQuery::new(10);
-            query.lane_id = filter(1).then(lane);
-            query.public_state = filter(2).then_some(PublicState::Waiting);
-            query.namespace = filter(4).then(|| Namespace::new("billing"));
-            query.after = filter(8).then(|| id.clone());
-            self.sample("list_executions_by", FILTERS[usize::from(chosen)], async |b| {
-                b.list_executions_by(query).await
-            });
+        for (case, query) in filtered(&id) {
+            self.sample("list_executions_by", case, async |b| b.list_executions_by(query).await);
         }
         for chosen in 0..4_u8 {
             let filter = |bit: u8| chosen & bit != 0;
@@ -409,7 +271,8 @@ impl Scene {
         }
     }
 
-    fn scans(&mut self) {
+    pub(super) fn scans(&mut self) {
+        self.passes_by();
         self.sample("scan", "delayed promotion, nothing due", async |b| {
             b.scan(Scan::DelayedPromotion, 100).await
         });
@@ -462,5 +325,27 @@ impl Scene {
         self.sample("scan", "deadline while held", async |b| {
             b.scan(Scan::ExecutionDeadline, 100).await
         });
+    }
+
+    /// Scans that begin after rows which could not be dealt with.
+    fn passes_by(&mut self) {
+        let key = ExecutionKey { partition: 7, uuid: Uuid::from_u128(1) };
+        let flow = FlowKey { partition: 7, uuid: Uuid::from_u128(2) };
+        let end = Ended { upstream: key.uuid, outcome: CompletionKind::Failed, event_id: Some(5) };
+        let event = Event { flow: Some(flow), partition: 7, end, event_id: 5, dispatched: false };
+        for scan in Scan::ALL {
+            let row = match scan {
+                Scan::LeaseExpiry
+                | Scan::AttemptTimeout
+                | Scan::ExecutionDeadline
+                | Scan::DelayedPromotion => DueRow::Execution(key),
+                Scan::DependencyDispatch => DueRow::Event(event),
+                Scan::SiblingCancel => DueRow::Siblings(GroupKey { flow, downstream: key.uuid }),
+            };
+            let due = Due { scan, limit: 100, after: Some(Overdue { row, since: Some(NOON) }) };
+            self.sample("scan", format!("{}, past stuck rows", scan.as_str()), async |b| {
+                run(b, &due).await
+            });
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Replay {
             row: EDGE.into(),
             table: edge::REF,
             predicate: self.edges(flow).and(otherwise),
-            order: vec![(edge::edge_id.column(), Ascending)],
+            order: vec![(edge::flow_id.column(), Ascending), (edge::edge_id.column(), Ascending)],
             pairing: Pairing::Every,
         });
         plan.update(edge_group::REF, held_group(), set).update(

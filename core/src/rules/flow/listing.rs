@@ -43,7 +43,10 @@ pub fn flows(
         let parsed = parsed.map_err(|error| input::invalid(format!("partition_key: {error}")))?;
         input::partition(parsed.index)?
     };
-    let after = cursor.map_or(uuid::Uuid::nil(), |flow| flow.0);
+    let mut predicate = flow_core::partition_key.equals(partition);
+    if let Some(cursor) = cursor {
+        predicate = predicate.and(flow_core::flow_id.above(cursor.0));
+    }
     let list = List {
         name: "flows of a partition".into(),
         table: flow_core::REF,
@@ -53,7 +56,7 @@ pub fn flows(
             flow_core::created_at_ms.column(),
             flow_core::public_flow_state.column(),
         ],
-        predicate: flow_core::partition_key.equals(partition).and(flow_core::flow_id.above(after)),
+        predicate,
         order: vec![(flow_core::flow_id.column(), Ascending)],
         limit: limit(page),
     };

@@ -1,0 +1,430 @@
+//! What a cascade does, in every combination of what it may find: rows by hand, so that none is left
+//! out.
+
+use ff_core::contracts::{ApplyDependencyToChildArgs, EdgeDependencyPolicy, OnSatisfied};
+use ff_core::engine::run;
+use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::rules::flow::dispatch::{Done, Event};
+use ff_core::rules::flow::hop::{Ended, Hop};
+use ff_core::rules::flow::key::FlowKey;
+use ff_core::rules::flow::policy::encode;
+use ff_core::rules::status::Status;
+use ff_core::state::{AttemptState, ClosedSet, CompletionKind, TerminalOutcome};
+use ff_core::types::{EdgeId, ExecutionId, FlowId};
+use ff_core::value::Value;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::given::lane;
+use super::stage::{NOON, Scene, now};
+
+const PARTITION: i16 = 7;
+const FLOW: Uuid = Uuid::from_u128(0xF);
+const UPSTREAM: Uuid = Uuid::from_u128(0x1);
+const SIBLING: Uuid = Uuid::from_u128(0x2);
+const DOWNSTREAM: Uuid = Uuid::from_u128(0x3);
+const EDGE: Uuid = Uuid::from_u128(0xE1);
+const OTHER_EDGE: Uuid = Uuid::from_u128(0xE2);
+const EVENT: i64 = 17;
+
+/// Who waits.
+#[derive(Clone, Copy)]
+enum Child {
+    Gone,
+    Active,
+    Waiting,
+    Blocked,
+    BlockedAndPutOff,
+}
+
+impl Child {
+    const ALL: [(&'static str, Self); 5] = [
+        ("gone", Self::Gone),
+        ("active", Self::Active),
+        ("waiting", Self::Waiting),
+        ("blocked", Self::Blocked),
+        ("blocked and put off", Self::BlockedAndPutOff),
+    ];
+}
+
+/// What the group comes to.
+#[derive(Clone, Copy)]
+enum Group {
+    None,
+    Pending,
+    PendingByOlderCounts,
+    Satisfied,
+    SatisfiedCancellingOthers,
+    Impossible,
+}
+
+impl Group {
+    const ALL: [(&'static str, Self); 6] = [
+        ("no group", Self::None),
+        ("pending", Self::Pending),
+        ("pending by older counts", Self::PendingByOlderCounts),
+        ("satisfied", Self::Satisfied),
+        ("satisfied, cancelling the others", Self::SatisfiedCancellingOthers),
+        ("impossible", Self::Impossible),
+    ];
+
+    fn policy(self) -> EdgeDependencyPolicy {
+        match self {
+            Self::None | Self::Pending | Self::PendingByOlderCounts | Self::Impossible => {
+                EdgeDependencyPolicy::all_of()
+            }
+            Self::Satisfied => EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
+            Self::SatisfiedCancellingOthers => {
+                EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining())
+            }
+        }
+    }
+
+    /// How the upstream ends.
+    fn end(self) -> CompletionKind {
+        match self {
+            Self::None
+            | Self::Pending
+            | Self::PendingByOlderCounts
+            | Self::Satisfied
+            | Self::SatisfiedCancellingOthers => CompletionKind::Success,
+            Self::Impossible => CompletionKind::Failed,
+        }
+    }
+}
+
+fn text(word: impl Into<String>) -> Value {
+    Value::Text(word.into())
+}
+
+impl Scene {
+    fn put(&self, table: &str, mut cells: Vec<(&str, Value)>) {
+        cells.push(("partition_key", Value::Int(i64::from(PARTITION))));
+        let _ = self.memory.insert_row(table, cells);
+    }
+
+    fn put_execution(&self, uuid: Uuid, status: Status, eligible_at_ms: Option<i64>) {
+        self.put(
+            "ff_exec_core",
+            vec![
+                ("execution_id", Value::Uuid(uuid)),
+                ("flow_id", Value::Uuid(FLOW)),
+                ("lane_id", text(lane().as_str())),
+                ("lifecycle_phase", text(status.phase.as_str())),
+                ("ownership_state", text(status.ownership.as_str())),
+                ("eligibility_state", text(status.eligibility.as_str())),
+                ("public_state", text(status.public().as_str())),
+                ("attempt_state", text(status.attempt.as_str())),
+                ("created_at_ms", Value::Int(NOON)),
+                ("eligible_at_ms", eligible_at_ms.map_or(Value::Null, Value::Int)),
+                ("raw_fields", Value::Json(json!({ "namespace": "billing" }))),
+            ],
+        );
+    }
+
+    fn put_attempt(&self, uuid: Uuid, outcome: &str) {
+        self.put(
+            "ff_attempt",
+            vec![
+                ("execution_id", Value::Uuid(uuid)),
+                ("attempt_index", Value::Int(0)),
+                ("lease_epoch", Value::Int(1)),
+                ("outcome", text(outcome)),
+            ],
+        );
+    }
+
+    fn put_child(&self, child: Child) {
+        let attempt = AttemptState::PendingFirstAttempt;
+        let (status, eligible) = match child {
+            Child::Gone => return,
+            Child::Active => (Status::active(), None),
+            Child::Waiting => (Status::waiting(attempt), None),
+            Child::Blocked => (Status::waiting_for_dependencies(attempt), None),
+            Child::BlockedAndPutOff => {
+                (Status::waiting_for_dependencies(attempt), Some(NOON + 60_000))
+            }
+        };
+        self.put_execution(DOWNSTREAM, status, eligible);
+    }
+
+    fn put_edge(&self, edge: Uuid, upstream: Uuid, applied: bool) {
+        let applied = applied.then_some(NOON);
+        self.put(
+            "ff_edge",
+            vec![
+                ("flow_id", Value::Uuid(FLOW)),
+                ("edge_id", Value::Uuid(edge)),
+                ("upstream_eid", Value::Uuid(upstream)),
+                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                ("policy", Value::Json(json!({ "applied_at_ms": applied }))),
+            ],
+        );
+    }
+
+    fn put_group(&self, group: Group, others: i64) {
+        let (running, dependencies) = match group {
+            Group::None => return,
+            Group::PendingByOlderCounts => (others, 0),
+            Group::Pending
+            | Group::Satisfied
+            | Group::SatisfiedCancellingOthers
+            | Group::Impossible => (others, others),
+        };
+        self.put(
+            "ff_edge_group",
+            vec![
+                ("flow_id", Value::Uuid(FLOW)),
+                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                ("policy", Value::Json(encode(&group.policy()))),
+                ("running_count", Value::Int(running)),
+                ("dependency_count", Value::Int(dependencies)),
+            ],
+        );
+    }
+
+    /// A database of its own for one combination; what it asks is kept here.
+    fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
+        let mut scene = Scene::new();
+        play(&mut scene);
+        self.samples.append(&mut scene.samples);
+    }
+
+    pub(super) fn applied_edges(&mut self) {
+        for (group_case, group) in Group::ALL {
+            for (child_case, child) in Child::ALL {
+                for over in [false, true] {
+                    let upstream = if over { "over" } else { "running" };
+                    let case = format!("{group_case}, child {child_case}, upstream {upstream}");
+                    self.apart(|scene| scene.applied_edge(case, group, child, over));
+                }
+            }
+        }
+    }
+
+    fn applied_edge(&mut self, case: String, group: Group, child: Child, over: bool) {
+        self.put_edge(EDGE, UPSTREAM, false);
+        self.put_edge(OTHER_EDGE, SIBLING, true);
+        self.put_execution(SIBLING, Status::active(), None);
+        self.put_child(child);
+        self.put_group(group, 1);
+        if over {
+            let (outcome, word) = match group.end() {
+                CompletionKind::Success => (TerminalOutcome::Success, "success"),
+                _ => (TerminalOutcome::Failed, "failed"),
+            };
+            self.put_execution(UPSTREAM, Status::terminal(outcome), None);
+            self.put_attempt(UPSTREAM, word);
+        } else {
+            self.put_execution(UPSTREAM, Status::active(), None);
+        }
+        let id = |uuid| ExecutionId::from_parts(PARTITION.unsigned_abs(), uuid);
+        let args = ApplyDependencyToChildArgs {
+            flow_id: FlowId::from_uuid(FLOW),
+            edge_id: EdgeId::from_uuid(EDGE),
+            downstream_execution_id: id(DOWNSTREAM),
+            upstream_execution_id: id(UPSTREAM),
+            graph_revision: 2,
+            dependency_kind: "success_only".into(),
+            data_passing_ref: None,
+            now: self.at(),
+        };
+        self.sample("apply_dependency_to_child", case, async |b| {
+            b.apply_dependency_to_child(args).await
+        });
+    }
+
+    pub(super) fn hops(&mut self) {
+        for (group_case, group) in Group::ALL {
+            for (child_case, child) in Child::ALL {
+                for last in [false, true] {
+                    let told = if last { ", the last to be told" } else { "" };
+                    let case = format!("{group_case}, child {child_case}{told}");
+                    self.apart(|scene| scene.hop(case, group, child, last));
+                }
+            }
+        }
+        let end =
+            Ended { upstream: UPSTREAM, outcome: CompletionKind::Success, event_id: Some(EVENT) };
+        let flow = FlowKey { partition: PARTITION, uuid: FLOW };
+        let event = Event {
+            flow: Some(flow),
+            partition: PARTITION,
+            end,
+            event_id: EVENT,
+            dispatched: false,
+        };
+        self.sample("cascade_completion", "nobody waits", async |b| run(b, &Done { event }).await);
+    }
+
+    fn hop(&mut self, case: String, group: Group, child: Child, last: bool) {
+        let others = match group {
+            Group::Pending | Group::PendingByOlderCounts => 3,
+            Group::None
+            | Group::Satisfied
+            | Group::SatisfiedCancellingOthers
+            | Group::Impossible => 2,
+        };
+        self.put_edge(EDGE, UPSTREAM, true);
+        self.put_edge(OTHER_EDGE, SIBLING, true);
+        self.put_execution(SIBLING, Status::active(), None);
+        self.put_child(child);
+        self.put_group(group, others);
+        let end = Ended { upstream: UPSTREAM, outcome: group.end(), event_id: Some(EVENT) };
+        let flow = FlowKey { partition: PARTITION, uuid: FLOW };
+        let hop = Hop { flow, edge: EdgeId::from_uuid(EDGE), end, last };
+        self.sample("cascade_completion", case.clone(), async |b| run(b, &hop).await);
+        self.sample("cascade_completion", format!("{case}, again"), async |b| run(b, &hop).await);
+        // The upstream was replayed, and ends otherwise.
+        let end = Ended { outcome: CompletionKind::Expired, event_id: Some(EVENT + 1), ..end };
+        let again = Hop { end, ..hop };
+        self.sample("cascade_completion", format!("{case}, ended otherwise"), async |b| {
+            run(b, &again).await
+        });
+    }
+
+    pub(super) fn siblings(&mut self) {
+        let partition = Partition { family: PartitionFamily::Flow, index: 7 };
+        let (flow, downstream) = (FlowId::from_uuid(FLOW), ExecutionId::from_parts(7, DOWNSTREAM));
+        let debt = || {
+            vec![
+                ("flow_id", Value::Uuid(FLOW)),
+                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                ("enqueued_at_ms", Value::Int(NOON)),
+            ]
+        };
+        self.put("ff_pending_cancel_groups", debt());
+        self.sample("reconcile_sibling_cancel_group", "stale", async |b| {
+            b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
+        });
+        self.put("ff_pending_cancel_groups", debt());
+        self.sample("drain_sibling_cancel_group", "stale", async |b| {
+            b.drain_sibling_cancel_group(partition, &flow, &downstream).await
+        });
+        self.put("ff_pending_cancel_groups", debt());
+        self.put_execution(SIBLING, Status::active(), None);
+        self.put(
+            "ff_edge_group",
+            vec![
+                ("flow_id", Value::Uuid(FLOW)),
+                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                ("policy", Value::Json(encode(&EdgeDependencyPolicy::all_of()))),
+                ("cancel_siblings_pending_flag", Value::Bool(true)),
+                ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()])),
+            ],
+        );
+        self.sample("reconcile_sibling_cancel_group", "still running", async |b| {
+            b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
+        });
+        self.apart(|scene| {
+            scene.put("ff_pending_cancel_groups", debt());
+            scene.put(
+                "ff_edge_group",
+                vec![
+                    ("flow_id", Value::Uuid(FLOW)),
+                    ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                    ("policy", Value::Json(encode(&EdgeDependencyPolicy::all_of()))),
+                    ("cancel_siblings_pending_flag", Value::Bool(true)),
+                ],
+            );
+            scene.sample("reconcile_sibling_cancel_group", "all over", async |b| {
+                b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
+            });
+        });
+        self.sample("scan", "sibling cancel", async |b| b.scan(Scan::SiblingCancel, 100).await);
+    }
+
+    /// Members of a flow that have ended, each in a flow where it stands differently.
+    pub(super) fn ended_members(&mut self) -> Vec<(&'static str, ExecutionId)> {
+        let skipped = Status::terminal(TerminalOutcome::Skipped);
+        let cases = [
+            ("skipped by its flow", skipped, Some("skipped"), Some(Group::Pending)),
+            (
+                "skipped, what it waits for has come",
+                skipped,
+                Some("skipped"),
+                Some(Group::Satisfied),
+            ),
+            ("skipped, without a group", skipped, Some("skipped"), None),
+            ("cancelled before it began", Status::cancelled(), None, Some(Group::Pending)),
+            (
+                "cancelled while it waited",
+                Status::cancelled(),
+                Some("cancelled"),
+                Some(Group::Pending),
+            ),
+            ("cancelled alone", Status::cancelled(), None, None),
+        ];
+        let mut members = Vec::new();
+        for (number, (case, status, outcome, group)) in (0_u128..).zip(cases) {
+            let uuid = Uuid::from_u128(0x100 + number);
+            self.put_execution(uuid, status, None);
+            if let Some(outcome) = outcome {
+                self.put_attempt(uuid, outcome);
+            }
+            if let Some(group) = group {
+                let success = i64::from(matches!(group, Group::Satisfied));
+                self.put(
+                    "ff_edge_group",
+                    vec![
+                        ("flow_id", Value::Uuid(FLOW)),
+                        ("downstream_eid", Value::Uuid(uuid)),
+                        ("policy", Value::Json(encode(&group.policy()))),
+                        ("success_count", Value::Int(success)),
+                        ("dependency_count", Value::Int(2)),
+                    ],
+                );
+                self.put(
+                    "ff_edge",
+                    vec![
+                        ("flow_id", Value::Uuid(FLOW)),
+                        ("edge_id", Value::Uuid(uuid)),
+                        ("upstream_eid", Value::Uuid(UPSTREAM)),
+                        ("downstream_eid", Value::Uuid(uuid)),
+                        ("policy", Value::Json(json!({}))),
+                    ],
+                );
+            }
+            members.push((case, ExecutionId::from_parts(7, uuid)));
+        }
+        members
+    }
+
+    /// A worker that holds a member of a flow whose group stands so.
+    pub(super) fn waiting_worker(&mut self, case: &str) -> Option<ff_core::backend::Handle> {
+        let (id, handle) = self.held(None)?;
+        let (success, fail) = match case {
+            "for what has come" => (1, 0),
+            "in vain" => (0, 1),
+            _ => (0, 0),
+        };
+        let partition = Value::Int(i64::from(id.partition()));
+        let flow = Value::Uuid(id.uuid());
+        let group = vec![
+            ("partition_key", partition),
+            ("flow_id", flow.clone()),
+            ("downstream_eid", Value::Uuid(id.uuid())),
+            ("policy", Value::Json(encode(&EdgeDependencyPolicy::all_of()))),
+            ("success_count", Value::Int(success)),
+            ("fail_count", Value::Int(fail)),
+            ("dependency_count", Value::Int(1)),
+        ];
+        let _ = self.memory.insert_row("ff_edge_group", group);
+        // The member is put into its flow by hand: the claim does not care.
+        let added = ff_core::contracts::AddExecutionToFlowArgs {
+            flow_id: FlowId::from_uuid(id.uuid()),
+            execution_id: id.clone(),
+            now: self.at(),
+        };
+        let core = vec![
+            ("partition_key", Value::Int(i64::from(id.partition()))),
+            ("flow_id", flow),
+            ("public_flow_state", text("open")),
+            ("created_at_ms", Value::Int(NOON)),
+        ];
+        let _ = self.memory.insert_row("ff_flow_core", core);
+        let _ = now(self.backend.add_execution_to_flow(added));
+        Some(handle)
+    }
+}
