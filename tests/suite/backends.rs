@@ -132,6 +132,11 @@ pub(crate) async fn sqlite_file() -> Bench {
     sqlite(location, Leftover::Directory(directory)).await
 }
 
+/// The database in that file, which stays there.
+pub(crate) async fn sqlite_at(path: &std::path::Path) -> Bench {
+    sqlite(path.to_str().unwrap().to_owned(), Leftover::Nothing).await
+}
+
 async fn sqlite(location: String, leftover: Leftover) -> Bench {
     let clock = TestClock::new();
     // Nothing here pulls the plug; power loss has tests of its own.

@@ -2,10 +2,19 @@
 //! by a proxy that reads the client's messages; statements are prepared beforehand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use ff_core::backend::{CapabilitySet, FailureClass, FailureReason, Handle};
-use ff_core::types::{LaneId, TimestampMs};
+use ff_core::backend::{
+    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
+};
+use ff_core::contracts::{
+    CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, CreateFlowArgs, ReplayExecutionArgs,
+    RevokeLeaseArgs,
+};
+use ff_core::partition::PartitionConfig;
+use ff_core::types::{
+    CancelSource, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerInstanceId,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -193,5 +202,100 @@ async fn what_waits_together_shares_a_round_trip() {
         cost = proxy.count(bench.backend.create_executions(batch)).await;
     }
     assert!(cost <= 20, "{cost} round trips for 200 submissions");
+    bench.tear_down().await;
+}
+
+/// Makes a flow of that many members, some of them held by workers, and cancels it.
+async fn cancelling_a_flow(proxy: &Proxy, bench: &Bench, members: usize) -> u64 {
+    let flow = FlowId::new();
+    let args = CreateFlowArgs {
+        flow_id: flow.clone(),
+        flow_kind: "batch".into(),
+        namespace: Namespace::new("tenant-a"),
+        now: bench.clock.now(),
+    };
+    bench.backend.create_flow(args).await.unwrap();
+    let batch = (0..members)
+        .map(|_| bench.args(&ExecutionId::for_flow(&flow, &PartitionConfig::default())));
+    for result in bench.backend.create_flow_members(&flow, batch.collect()).await {
+        result.unwrap();
+    }
+    bench.backend.release_flow(&flow, bench.clock.now()).await.unwrap();
+    let none = CapabilitySet::default();
+    let held = u32::try_from(members / 4).unwrap();
+    bench.backend.claim_many(&lane(), &none, worker("w"), held.max(1)).await.unwrap();
+    let cancelled = AtomicUsize::new(0);
+    let cost = proxy
+        .count(async {
+            let cancel = bench.backend.cancel_flow(
+                &flow,
+                CancelFlowPolicy::CancelAll,
+                CancelFlowWait::WaitIndefinite,
+            );
+            let CancelFlowResult::Cancelled { member_execution_ids, .. } = cancel.await.unwrap()
+            else {
+                panic!("it is cancelled at once");
+            };
+            cancelled.store(member_execution_ids.len(), Ordering::SeqCst);
+        })
+        .await;
+    assert_eq!(cancelled.load(Ordering::SeqCst), members);
+    cost
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_a_flow_costs_two_however_many_members_it_has() {
+    let (proxy, bench) = bench().await;
+    for (round, members) in [4, 4, 40, 1_000].into_iter().enumerate() {
+        let cost = cancelling_a_flow(&proxy, &bench, members).await;
+        assert!(round == 0 || cost == 2, "{cost} round trips for {members} members");
+    }
+    bench.tear_down().await;
+}
+
+costs! {
+    cancelling_by_id_costs_two: 2, |bench, handle| async {
+        let args = CancelExecutionArgs {
+            execution_id: opened(&handle).execution_id,
+            reason: "x".into(),
+            source: CancelSource::OperatorOverride,
+            lease_id: None,
+            lease_epoch: None,
+            attempt_id: None,
+            now: bench.clock.now(),
+        };
+        bench.backend.cancel_execution(args).await
+    };
+    revoking_a_lease_costs_two: 2, |bench, handle| async {
+        let args = RevokeLeaseArgs {
+            execution_id: opened(&handle).execution_id,
+            expected_lease_id: None,
+            worker_instance_id: WorkerInstanceId::new(""),
+            reason: "x".into(),
+        };
+        bench.backend.revoke_lease(args).await
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_replaying_and_reordering_cost_two() {
+    let (proxy, bench) = bench().await;
+    for round in 0..3 {
+        let (execution_id, handle) = bench.leased().await;
+        let cost = proxy.count(async { bench.backend.wait_children(&handle).await.unwrap() }).await;
+        assert!(round < 2 || cost == 2, "{cost} round trips for waiting for nobody");
+        let handle = bench.claim().await;
+        bench.backend.complete(&handle, None).await.unwrap();
+        let now = bench.clock.now();
+        let replay = ReplayExecutionArgs { execution_id: execution_id.clone(), now };
+        let cost =
+            proxy.count(async { bench.backend.replay_execution(replay).await.unwrap() }).await;
+        assert!(round < 2 || cost == 2, "{cost} round trips for a replay");
+        let change = ChangePriorityArgs { execution_id, new_priority: 9, lane_id: lane(), now };
+        let cost =
+            proxy.count(async { bench.backend.change_priority(change).await.unwrap() }).await;
+        assert!(round < 2 || cost == 2, "{cost} round trips for another priority");
+        assert!(bench.try_claim().await.is_some());
+    }
     bench.tear_down().await;
 }

@@ -16,11 +16,11 @@ use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
 use crate::rules::flow::child::{Action, Standing, owes_cancellations};
 use crate::rules::flow::dispatch::last_end;
-use crate::rules::flow::hop::{edge_unmoved, is_applied, members, siblings_of};
+use crate::rules::flow::hop::{edge_unmoved, is_applied, members, siblings_of, unapplied_edges};
 use crate::rules::flow::key::{EDGE, GROUP, Places, group_of_edge, held_edge, held_group};
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
-    Bucket, Change, Tally, needed, policy_of, unmoved as group_unmoved,
+    Bucket, Change, Tally, Verdict, needed, policy_of, unmoved as group_unmoved,
 };
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
@@ -60,6 +60,7 @@ struct Decision {
     policy: EdgeDependencyPolicy,
     change: Change,
     after: Tally,
+    standing: Option<Standing>,
     action: Action,
     end: Option<End>,
 }
@@ -73,11 +74,32 @@ impl Decision {
             Some(bucket) => Change::dependency().one_more(bucket),
             None => Change::dependency().running(1),
         };
-        let after = tally.after(change);
-        let verdict = after.verdict(&policy);
         let standing = rows.core.map(Standing::of).transpose()?;
-        let action = standing.map_or(Action::Leave, |standing| standing.on_dependency(verdict));
-        Ok(Self { policy, change, after, action, end })
+        let after = tally.after(change);
+        let decision = Self { policy, change, after, standing, action: Action::Leave, end };
+        Ok(decision.judged(0))
+    }
+
+    /// The decision, where so many other edges are not applied yet. What has not failed makes nothing
+    /// impossible: more edges may be staged.
+    fn judged(mut self, unapplied: usize) -> Self {
+        let verdict = match self.after.with_unapplied(unapplied).verdict(&self.policy) {
+            Verdict::Impossible if !self.after.has_failures() => Verdict::Pending,
+            verdict @ (Verdict::Pending | Verdict::Satisfied | Verdict::Impossible) => verdict,
+        };
+        self.action =
+            self.standing.map_or(Action::Leave, |standing| standing.on_dependency(verdict));
+        self
+    }
+
+    /// Whether the counts alone do not tell what follows for the execution.
+    fn depends_on_the_others(&self) -> bool {
+        match self.standing {
+            Some(Standing::Blocked | Standing::Waiting) => {
+                self.after.verdict(&self.policy) != Verdict::Pending
+            }
+            Some(Standing::Beyond) | None => false,
+        }
     }
 
     fn cancels_siblings(&self) -> bool {
@@ -270,10 +292,20 @@ impl Transition for Apply {
             return Ok(Step::Read(vec![Query::List(self.last_end_of_upstream())]));
         };
         let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
-        let decision = Decision::on(rows, end)?;
+        let mut decision = Decision::on(rows, end)?;
+        // What was asked before: the upstream's end, where there is one.
+        let mut asked = if end.is_some() { 2 } else { 1 };
+        if decision.depends_on_the_others() {
+            let Some(unapplied) = facts.list(asked) else {
+                let unapplied = unapplied_edges(self.places.home(), self.downstream.uuid);
+                return Ok(Step::Read(vec![Query::List(unapplied)]));
+            };
+            asked += 1;
+            // This edge is among them.
+            decision = decision.judged(unapplied.len().saturating_sub(1));
+        }
         let siblings = if decision.cancels_siblings() {
-            // Asked last: after the upstream's end, where that was asked for.
-            let Some(listed) = facts.list(if end.is_some() { 2 } else { 1 }) else {
+            let Some(listed) = facts.list(asked) else {
                 let siblings = siblings_of(self.places.home(), self.downstream.uuid);
                 return Ok(Step::Read(vec![Query::List(siblings)]));
             };

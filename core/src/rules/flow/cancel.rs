@@ -75,7 +75,7 @@ impl CancelFlow {
                 .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
         };
         let plan = over_members(plan, flow, covered);
-        let plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
+        let plan = cancelled_members(plan, "flow_cancelled", "cancel_flow", at);
         Ok(returning_ids(plan))
     }
 }
@@ -129,7 +129,7 @@ impl CancelHeader {
         let plan = Plan::new("cancel_flow_header");
         let plan = flipped(plan, flow, row, goes_on, details, *at)?;
         let plan = over_members(plan, flow, unfinished());
-        let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
+        let plan = cancelled_members(plan, reason, "cancel_flow_header", *at);
         let backlog = vec![
             cancel_backlog::partition_key.put(flow.partition),
             cancel_backlog::flow_id.put(flow.uuid),
@@ -311,8 +311,8 @@ fn over_members(mut plan: Plan, flow: FlowKey, covered: Predicate) -> Plan {
     plan
 }
 
-/// Cancels each picked execution: its state, its current attempt if there is one, its events. A
-/// reason and a canceller that it has already stay.
+/// Cancels each picked execution: its state and its events. A reason and a canceller that it has
+/// already stay. What its attempt says is for the caller to add.
 #[must_use]
 pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
     let end = End::CANCELLED;
@@ -321,17 +321,19 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     core.push(exec_core::cancelled_by.keep_or(Some(by.to_owned())));
     let mutated = json!({ "last_mutation_at": at.0.to_string() });
     core.push(exec_core::raw_fields.merge(mutated));
-    let mut lease = end.of_attempt(at);
-    lease.push(attempt::lease_epoch.grow(1));
-    let plan = plan.update(exec_core::REF, held_core(), core).update(
-        attempt::REF,
-        current_attempt(),
-        lease,
-    );
+    let plan = plan.update(exec_core::REF, held_core(), core);
     let plan = outbox::completed(plan, end.event, at);
     // The attempts are not read, so the leases have no names here.
     let unnamed = Expr::Null(ColumnType::Text);
     outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
+}
+
+/// Cancels each picked member. Its phase says so; its current attempt, if there is one, too.
+fn cancelled_members(plan: Plan, reason: &str, by: &str, at: TimestampMs) -> Plan {
+    let mut lease = End::CANCELLED.of_attempt(at);
+    lease.push(attempt::lease_epoch.grow(1));
+    let plan = cancelled(plan, Status::cancelled(), reason, by, at);
+    plan.update(attempt::REF, current_attempt(), lease)
 }
 
 fn returning_ids(mut plan: Plan) -> Plan {

@@ -11,7 +11,7 @@ use crate::contracts::{ResolveDependencyArgs, ResolveDependencyOutcome};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Expr, Join, List, Lookup, Plan, Predicate, Query};
+use crate::plan::{Compare, Expr, Join, List, Lookup, Plan, Predicate, Query};
 use crate::rules::flow::child::{Action, Standing, owes_cancellations};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_edge, held_edge, held_group};
 use crate::rules::flow::policy::cancels_remaining;
@@ -26,8 +26,8 @@ use crate::schema::outbox::completion_event;
 use crate::state::{ClosedSet, CompletionKind};
 use crate::types::{EdgeId, TimestampMs};
 
-/// The most siblings that one group cancels.
-pub const SIBLINGS_MAX: i64 = 10_000;
+/// The most edges into one execution that are looked at.
+pub const EDGES_MAX: i64 = 100_000;
 
 /// The end of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,12 +205,19 @@ impl Hop {
         let downstream = edge.read(edge::downstream_eid)?;
         let before = edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
         let change = change_of(before, &tally, bucket);
-        let verdict = tally.after(change).verdict(&policy);
         let standing = core.map(Standing::of).transpose()?;
+        let mut verdict = tally.after(change).verdict(&policy);
+        if standing == Some(Standing::Blocked) && verdict != Verdict::Pending {
+            let Some(unapplied) = facts.list(1) else {
+                let unapplied = unapplied_edges(self.flow, downstream);
+                return Ok(Step::Read(vec![Query::List(unapplied)]));
+            };
+            verdict = tally.after(change).with_unapplied(unapplied.len()).verdict(&policy);
+        }
         let action = standing.map_or(Action::Leave, |standing| standing.on_end(verdict));
         let siblings = match action {
             Action::Release if cancels_remaining(&policy) => {
-                let Some(siblings) = facts.list(1) else {
+                let Some(siblings) = facts.list(2) else {
                     let siblings = siblings_of(self.flow, downstream);
                     return Ok(Step::Read(vec![Query::List(siblings)]));
                 };
@@ -219,7 +226,10 @@ impl Hop {
             Action::Leave | Action::Block | Action::Release | Action::Skip => Vec::new(),
         };
         let relies = match (standing, action, verdict) {
-            (Some(Standing::Blocked), Action::Leave, Verdict::Pending) if before.is_none() => {
+            // Read again where the counts alone would have decided.
+            (Some(Standing::Blocked), Action::Leave, Verdict::Pending)
+                if before.is_none() && facts.list(1).is_none() =>
+            {
                 tally.stays_pending(group, &policy, bucket)?
             }
             (Some(Standing::Blocked), _, _) => unmoved(group)?,
@@ -315,6 +325,25 @@ pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Pla
     )
 }
 
+/// The edges into an execution that are staged and not applied yet.
+#[must_use]
+pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
+    let state = edge::policy.text_at(&["edge_state"]);
+    List {
+        name: "edges that are not applied".into(),
+        table: edge::REF,
+        join: None,
+        columns: vec![edge::edge_id.column()],
+        predicate: edge::partition_key
+            .equals(flow.partition)
+            .and(edge::flow_id.equals(flow.uuid))
+            .and(edge::downstream_eid.equals(downstream))
+            .and(Predicate::Compare(state, Compare::Equal, Expr::text("pending"))),
+        order: vec![(edge::edge_id.column(), Ascending)],
+        limit: Expr::int(EDGES_MAX),
+    }
+}
+
 /// The upstreams of an execution that are not over.
 #[must_use]
 pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
@@ -329,7 +358,7 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
             .and(edge::downstream_eid.equals(downstream))
             .and(unfinished()),
         order: vec![(edge::edge_id.column(), Ascending)],
-        limit: Expr::int(SIBLINGS_MAX),
+        limit: Expr::int(EDGES_MAX),
     }
 }
 

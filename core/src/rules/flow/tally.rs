@@ -51,6 +51,9 @@ pub struct Tally {
     pub running: i32,
     /// Applied edges; 0 where that was not recorded.
     pub dependencies: i32,
+    /// Edges that are staged and not applied yet, where that was asked: a group is not judged before
+    /// it is complete.
+    pub unapplied: i32,
 }
 
 /// What a group's count comes to.
@@ -76,6 +79,7 @@ impl Tally {
             skip: group.read(edge_group::skip_count)?,
             running: group.read(edge_group::running_count)?,
             dependencies: group.read(edge_group::dependency_count)?,
+            unapplied: 0,
         })
     }
 
@@ -95,7 +99,19 @@ impl Tally {
     /// How many upstreams there are: as recorded, or as the counts of an older row add up.
     #[must_use]
     pub fn total(&self) -> i32 {
-        self.dependencies.max(self.sum())
+        self.dependencies.max(self.sum()).saturating_add(self.unapplied)
+    }
+
+    /// The tally of a group that has so many edges more.
+    #[must_use]
+    pub fn with_unapplied(self, edges: usize) -> Self {
+        Self { unapplied: i32::try_from(edges).unwrap_or(i32::MAX), ..self }
+    }
+
+    /// Whether an upstream ended otherwise than well.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        0 < self.without_success()
     }
 
     fn sum(&self) -> i32 {
@@ -133,6 +149,7 @@ impl Tally {
             skip: self.skip.saturating_add(change.skip),
             running: self.running.saturating_add(change.running),
             dependencies: self.dependencies.saturating_add(change.dependencies),
+            unapplied: self.unapplied,
         }
     }
 

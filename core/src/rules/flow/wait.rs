@@ -12,6 +12,7 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Lookup, Plan, Predicate, Query};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
+use crate::rules::flow::hop::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{CORE, held_attempt, held_core};
@@ -107,13 +108,18 @@ impl Transition for WaitChildren {
         let group = rows.get(2).and_then(Option::as_ref);
         let plan = self.plan(premises, core, group)?;
         let interrupted = AttemptState::AttemptInterrupted;
-        let verdict = match group {
-            Some(group) => {
-                let tally = Tally::read(group)?;
+        let verdict = match (group, core.read(exec_core::flow_id)?) {
+            (Some(group), Some(flow)) => {
+                let flow = FlowKey { partition: self.fence.key.partition, uuid: flow };
+                let Some(unapplied) = facts.list(1) else {
+                    let unapplied = unapplied_edges(flow, self.fence.key.uuid);
+                    return Ok(Step::Read(vec![Query::List(unapplied)]));
+                };
+                let tally = Tally::read(group)?.with_unapplied(unapplied.len());
                 // A group without edges keeps nobody waiting.
                 if tally.total() == 0 { None } else { Some(tally.verdict(&policy_of(group)?)) }
             }
-            None => None,
+            (Some(_) | None, _) => None,
         };
         let plan = match verdict {
             Some(Verdict::Pending) => {

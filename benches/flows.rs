@@ -1,0 +1,207 @@
+//! Flows: how long it takes to cancel a large one, and how fast ends travel on, per backend.
+//!
+//! `cargo bench --bench flows` measures SQLite on a temporary file; with `FF_BENCH_PG_URL` set,
+//! Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_ROUNDS` (default 100)
+//! says how many flows are cancelled. Figures of one run are comparable with each other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy};
+use ff_core::contracts::{
+    ApplyDependencyToChildArgs, CancelFlowResult, CreateExecutionArgs, CreateFlowArgs,
+    StageDependencyEdgeArgs,
+};
+use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::partition::PartitionConfig;
+use ff_core::types::{
+    EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
+};
+use futures_util::future::join_all;
+
+type Backend = Arc<dyn EngineBackend>;
+
+const MEMBERS: usize = 1_000;
+
+fn args(id: ExecutionId, lane: &LaneId) -> CreateExecutionArgs {
+    CreateExecutionArgs {
+        partition_id: id.partition(),
+        execution_id: id,
+        namespace: Namespace::new("bench"),
+        lane_id: lane.clone(),
+        execution_kind: "noop".into(),
+        input_payload: b"{\"n\":1}".to_vec(),
+        payload_encoding: None,
+        priority: 0,
+        creator_identity: "bench".into(),
+        idempotency_key: None,
+        tags: [("cairn.instance_id".to_owned(), "bench".to_owned())].into(),
+        policy: None,
+        delay_until: None,
+        execution_deadline_at: None,
+        now: TimestampMs::now(),
+    }
+}
+
+fn worker() -> ClaimPolicy {
+    ClaimPolicy::new(WorkerId::new("bench"), WorkerInstanceId::new("bench-1"), 600_000, None)
+}
+
+/// A flow of that many members that wait for nothing.
+async fn flow(backend: &Backend, lane: &LaneId, members: usize) -> (FlowId, Vec<ExecutionId>) {
+    let flow = FlowId::new();
+    let (flow_kind, namespace) = ("bench".into(), Namespace::new("bench"));
+    let now = TimestampMs::now();
+    let args_of_flow = CreateFlowArgs { flow_id: flow.clone(), flow_kind, namespace, now };
+    backend.create_flow(args_of_flow).await.expect("creates a flow");
+    let partitions = PartitionConfig::default();
+    let ids: Vec<_> = (0..members).map(|_| ExecutionId::for_flow(&flow, &partitions)).collect();
+    let batch = ids.iter().map(|id| args(id.clone(), lane)).collect();
+    for result in backend.create_flow_members(&flow, batch).await {
+        result.expect("creates a member");
+    }
+    (flow, ids)
+}
+
+async fn release(backend: &Backend, flow: &FlowId) {
+    backend.release_flow(flow, TimestampMs::now()).await.expect("lets the members go");
+}
+
+/// Cancels flows whose members wait, run and have ended, a third each.
+async fn cancellation(name: &str, backend: &Backend, rounds: usize) {
+    let mut taken = Vec::new();
+    let none = CapabilitySet::default();
+    for round in 0..rounds {
+        let lane = LaneId::new(format!("cancel-{round}"));
+        let (flow, _) = flow(backend, &lane, MEMBERS).await;
+        release(backend, &flow).await;
+        let third = u32::try_from(MEMBERS / 3).expect("fits");
+        let ended = backend.claim_many(&lane, &none, worker(), third).await.expect("claims");
+        join_all(ended.iter().map(|handle| backend.complete(handle, None))).await;
+        backend.claim_many(&lane, &none, worker(), third).await.expect("claims");
+        let start = Instant::now();
+        let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
+        let result = backend.cancel_flow(&flow, policy, wait).await.expect("cancels");
+        taken.push(start.elapsed());
+        let CancelFlowResult::Cancelled { member_execution_ids, .. } = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(member_execution_ids.len(), MEMBERS - MEMBERS / 3);
+    }
+    taken.sort_unstable();
+    let at = |percent: usize| taken.get(taken.len() * percent / 100).copied().unwrap_or_default();
+    println!("{name:<10} cancel {MEMBERS} members      p50 {:?} p99 {:?}", at(50), at(99));
+}
+
+async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, ExecutionId)]) {
+    let described = backend.describe_flow(flow).await.expect("reads").expect("is there");
+    let mut revision = described.graph_revision;
+    for (upstream, downstream) in edges {
+        let staged = StageDependencyEdgeArgs {
+            flow_id: flow.clone(),
+            edge_id: EdgeId::new(),
+            upstream_execution_id: upstream.clone(),
+            downstream_execution_id: downstream.clone(),
+            dependency_kind: "success_only".into(),
+            data_passing_ref: None,
+            expected_graph_revision: revision,
+            now: TimestampMs::now(),
+        };
+        let applied = ApplyDependencyToChildArgs {
+            flow_id: flow.clone(),
+            edge_id: staged.edge_id.clone(),
+            downstream_execution_id: downstream.clone(),
+            upstream_execution_id: upstream.clone(),
+            graph_revision: revision + 1,
+            dependency_kind: "success_only".into(),
+            data_passing_ref: None,
+            now: staged.now,
+        };
+        backend.stage_dependency_edge(staged).await.expect("stages");
+        backend.apply_dependency_to_child(applied).await.expect("applies");
+        revision += 1;
+    }
+}
+
+/// Works off what can be claimed, tells those that wait, until nothing is left. Ends told per second.
+async fn drain(backend: &Backend, lane: &LaneId, edges: usize) -> f64 {
+    let none = CapabilitySet::default();
+    let mut telling = Duration::ZERO;
+    loop {
+        let handles = backend.claim_many(lane, &none, worker(), 500).await.expect("claims");
+        for done in join_all(handles.iter().map(|handle| backend.complete(handle, None))).await {
+            done.expect("completes");
+        }
+        let start = Instant::now();
+        let counts = backend.scan(Scan::DependencyDispatch, 1_000).await.expect("scans");
+        telling += start.elapsed();
+        assert_eq!(counts.errors, 0);
+        if handles.is_empty() && counts.processed == 0 {
+            return edges as f64 / telling.as_secs_f64();
+        }
+    }
+}
+
+async fn cascades(name: &str, backend: &Backend) {
+    let lane = LaneId::new("fan-out");
+    let (fan_out, ids) = flow(backend, &lane, 501).await;
+    let (root, leaves) = ids.split_first().expect("has members");
+    let edges: Vec<_> = leaves.iter().map(|leaf| (root.clone(), leaf.clone())).collect();
+    depend(backend, &fan_out, &edges).await;
+    release(backend, &fan_out).await;
+    println!("{name:<10} one to 500            {:>8.0} /s", drain(backend, &lane, 500).await);
+
+    let lane = LaneId::new("fan-in");
+    let (fan_in, ids) = flow(backend, &lane, 501).await;
+    let (last, parents) = ids.split_first().expect("has members");
+    let edges: Vec<_> = parents.iter().map(|parent| (parent.clone(), last.clone())).collect();
+    depend(backend, &fan_in, &edges).await;
+    release(backend, &fan_in).await;
+    println!("{name:<10} 500 to one            {:>8.0} /s", drain(backend, &lane, 500).await);
+
+    let lane = LaneId::new("chains");
+    let mut edges_in_all = 0;
+    for _ in 0..50 {
+        let (chain, ids) = flow(backend, &lane, 11).await;
+        let edges: Vec<_> = ids.iter().cloned().zip(ids.iter().skip(1).cloned()).collect();
+        edges_in_all += edges.len();
+        depend(backend, &chain, &edges).await;
+        release(backend, &chain).await;
+    }
+    let rate = drain(backend, &lane, edges_in_all).await;
+    println!("{name:<10} 50 chains of 11       {rate:>8.0} /s");
+}
+
+async fn measure(name: &str, backend: Backend, rounds: usize) {
+    cascades(name, &backend).await;
+    cancellation(name, &backend, rounds).await;
+}
+
+#[tokio::main]
+async fn main() {
+    let rounds = std::env::var("FF_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds = rounds.unwrap_or(100);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("bench.db");
+    let sqlite = ff_backend_sqlite::SqliteBackend::new(file.to_str().expect("a UTF-8 path"))
+        .await
+        .expect("opens");
+    measure("sqlite", sqlite, rounds).await;
+    if let Ok(url) = std::env::var("FF_BENCH_PG_URL") {
+        postgres(&url, rounds).await;
+    }
+}
+
+async fn postgres(url: &str, rounds: usize) {
+    use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+    let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
+    let options = PostgresOptions::new(url)
+        .schema(ff_backend_postgres::migrate::SchemaName::new(&schema).expect("a schema name"))
+        .max_connections(16)
+        .migrate(true);
+    let backend = PostgresBackend::open(options).await.expect("opens");
+    ff_core::engine::Executor::prepare(backend.as_ref()).await.expect("migrates");
+    measure("postgres", backend.clone(), rounds).await;
+    let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+    sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
+}
