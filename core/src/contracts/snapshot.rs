@@ -867,6 +867,9 @@ mod tests {
             .with_lane_id(LaneId::new("l"))
             .with_public_state(PublicState::Waiting)
             .with_namespace(Namespace::new("n"))
+            .with_flow_id(FlowId::from_uuid(Uuid::nil()))
+            .with_tag("a.b", "c")
+            .with_created_by(TimestampMs(7))
             .with_after(ExecutionId::from_parts(1, Uuid::nil()));
         assert_eq!(
             serde_json::to_value(&query).unwrap(),
@@ -874,6 +877,9 @@ mod tests {
                 "lane_id": "l",
                 "public_state": "waiting",
                 "namespace": "n",
+                "flow_id": "00000000-0000-0000-0000-000000000000",
+                "tag": ["a.b", "c"],
+                "created_by": 7,
                 "after": "{fp:1}:00000000-0000-0000-0000-000000000000",
                 "limit": 5,
             })

@@ -82,17 +82,18 @@ fn executions_that_match() {
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
-        where lane_id = "main" and public_state among ["active", "running"] and raw_fields->namespace = "acme" and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
+        where lane_id = "main" and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001] and public_state among ["active", "running"] and created_at_ms <= 9223372036854775807 and raw_fields contains {"namespace":"acme"}
         order partition_key, execution_id
         limit 4
     "#);
-    assert_snapshot!(asks(&listing::matching(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r"
+    assert_snapshot!(asks(&listing::matching(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r#"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
+        where public_state among ["waiting", "pending", "delayed", "rate_limited", "waiting_children", "active", "running", "suspended", "resumable", "completed", "success", "failed", "cancelled", "expired", "skipped"] and created_at_ms <= 9223372036854775807 and raw_fields contains {}
         order partition_key, execution_id
         limit 4
-    ");
+    "#);
     let page = answers(
         &listing::matching(&ExecutionQuery::new(1), &PartitionConfig::default()).unwrap(),
         vec![cores(2)],
@@ -119,6 +120,7 @@ fn executions_that_match() {
                 created_at: TimestampMs(
                     995000,
                 ),
+                tags: {},
             },
         ],
         next_cursor: Some(

@@ -7,6 +7,7 @@ mod create;
 mod delay;
 mod expire;
 mod fail;
+mod flow;
 mod lease;
 mod listing;
 mod precedence;

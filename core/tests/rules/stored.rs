@@ -42,6 +42,11 @@ impl RowOf {
     }
 }
 
+/// A row of no table yet.
+pub(crate) fn blank() -> RowOf {
+    RowOf(Vec::new())
+}
+
 /// An execution that a worker holds.
 pub(crate) fn core_row() -> RowOf {
     RowOf(Vec::new())
@@ -73,11 +78,12 @@ pub(crate) fn attempt_row() -> RowOf {
         .with(attempt::attempt_id, Some(ATTEMPT_ID))
 }
 
-/// What a database holds of one execution.
+/// What a database holds of one execution, and of what it has to do with.
 #[derive(Clone, Default)]
 pub(crate) struct Stored {
     core: Option<Row>,
     attempts: Vec<Row>,
+    others: Vec<Row>,
 }
 
 impl Stored {
@@ -86,11 +92,17 @@ impl Stored {
     }
 
     pub(crate) fn of(core: &RowOf) -> Self {
-        Self { core: Some(core.row()), attempts: Vec::new() }
+        Self { core: Some(core.row()), ..Self::default() }
     }
 
     pub(crate) fn and(mut self, attempt: &RowOf) -> Self {
         self.attempts.push(attempt.row());
+        self
+    }
+
+    /// A row of any table.
+    pub(crate) fn with(mut self, other: &RowOf) -> Self {
+        self.others.push(other.row());
         self
     }
 
@@ -99,9 +111,19 @@ impl Stored {
         Self::of(&core_row()).and(&attempt_row())
     }
 
-    /// Answers a look-up.
+    /// Answers a query; a list that joins nothing.
     pub(crate) fn answer(&self, query: &Query) -> Answer {
-        let Query::Lookup(rows) = query else { panic!("lists are answered by hand") };
+        let rows = match query {
+            Query::Lookup(rows) => rows,
+            Query::List(list) => {
+                assert!(list.join.is_none(), "joins are answered by hand");
+                let of_table =
+                    |row: &&Row| list.table.key.iter().all(|key| row.value(*key).is_some());
+                let listed = self.rows().filter(of_table);
+                let accepted = listed.filter(|row| list.predicate.accepts(row, &Held::default()));
+                return Answer::List(accepted.cloned().collect());
+            }
+        };
         let mut held = Held::default();
         let found = rows.iter().map(|lookup| {
             let row = self.find(lookup.table, &lookup.key, &held);
@@ -131,7 +153,6 @@ impl Stored {
     }
 
     fn find(&self, table: TableRef, given: &[(ColumnRef, Expr)], held: &Held<'_>) -> Option<&Row> {
-        let rows = self.core.iter().chain(&self.attempts);
         let part = |key: &ColumnRef| given.iter().find(|(column, _)| column == key);
         let same = |row: &&Row| {
             table.key.iter().all(|key| {
@@ -139,6 +160,10 @@ impl Stored {
                 wanted.is_some() && row.value(*key) == wanted.as_ref()
             })
         };
-        rows.into_iter().find(same)
+        self.rows().find(same)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.core.iter().chain(&self.attempts).chain(&self.others)
     }
 }

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ff_core::EngineError;
-use ff_core::backend::FailureClass;
-use ff_core::contracts::CancelExecutionArgs;
+use ff_core::backend::{BackendTag, FailureClass};
+use ff_core::contracts::{
+    CancelExecutionArgs, ChangePriorityArgs, ReplayExecutionArgs, RevokeLeaseArgs,
+};
 use ff_core::engine::Transition;
 use ff_core::engine_error::ContentionKind;
 use ff_core::plan::{Assign, Expr, Held, Mutation, Plan};
@@ -18,17 +20,22 @@ use ff_core::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use ff_core::rules::fail::{Fail, RetryRule};
 use ff_core::rules::fence::{Fence, Style};
 use ff_core::rules::finish::{Cancel, Complete};
+use ff_core::rules::flow::wait::WaitChildren;
 use ff_core::rules::lease::{Progress, Renew};
 use ff_core::rules::operator::CancelExecution;
+use ff_core::rules::priority::ChangePriority;
+use ff_core::rules::replay::Replay;
+use ff_core::rules::revoke::RevokeLease;
 use ff_core::rules::status::Status;
 use ff_core::rules::tags::SetTag;
+use ff_core::rules::unblock::Unblock;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{
     AttemptOutcome, AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase,
     OwnershipState, PublicState, TerminalOutcome,
 };
-use ff_core::types::{CancelSource, LeaseEpoch, TimestampMs};
+use ff_core::types::{CancelSource, LeaseEpoch, TimestampMs, WorkerInstanceId};
 
 use crate::claim::claim;
 use crate::stored::{RowOf, Stored, attempt_row, core_row};
@@ -176,6 +183,16 @@ fn operations() -> Vec<(&'static str, Decide)> {
     });
     let progress = Progress { fence: fence(Handle), percent: Some(1), message: None };
     let delay = Delay { fence: fence(Handle), until: TimestampMs(NOW + 1) };
+    let now = TimestampMs(NOW);
+    let priority =
+        ChangePriorityArgs { execution_id: id(), new_priority: 9, lane_id: "main".into(), now };
+    let replay = ReplayExecutionArgs { execution_id: id(), now };
+    let revocation = RevokeLeaseArgs {
+        execution_id: id(),
+        expected_lease_id: None,
+        worker_instance_id: WorkerInstanceId::new(""),
+        reason: "r".into(),
+    };
     vec![
         ("claim", claimable),
         ("renew", operation(renew(Handle))),
@@ -194,6 +211,11 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("cancel_execution, operator", operation(by_id(CancelSource::OperatorOverride, None))),
         ("cancel_execution, lease holder", operation(by_id(CancelSource::LeaseHolder, Some(3)))),
         ("cancel_execution, no epoch", operation(by_id(CancelSource::FlowCascade, None))),
+        ("change_priority", operation(ChangePriority::new(&priority).unwrap())),
+        ("revoke_lease", operation(RevokeLease::new(BackendTag::Memory, revocation).unwrap())),
+        ("replay_execution", operation(Replay::new(&replay).unwrap())),
+        ("unblock_execution", operation(Unblock::new(&id(), "", TimestampMs(NOW)).unwrap())),
+        ("wait_children, alone", operation(WaitChildren { fence: fence(Handle) })),
         ("set_execution_tag", operation(SetTag::new(&id(), "a.b", "c").unwrap())),
         ("mark_lease_expired_if_due", operation(ExpireLease { key: key() })),
         ("expire_execution, attempt timeout", operation(ExpireAttempt { key: key(), at: None })),
