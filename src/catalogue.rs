@@ -56,7 +56,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 21] = [
+    let scenes: [fn(&mut Scene); 23] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -75,6 +75,8 @@ fn all() -> Vec<Sample> {
         Scene::replays,
         Scene::bulk_actions,
         Scene::applied_edges,
+        Scene::late_edges,
+        Scene::pages,
         Scene::hops,
         Scene::ends_that_are_told,
         Scene::siblings,

@@ -3,18 +3,25 @@
 //! One file per command. A command talks to the engine and to `output`; it knows no rule and no
 //! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage.
 
+mod bulk;
 mod cancel;
 mod catalogue;
 mod command;
 mod demo;
 mod failure;
+mod filter;
+mod flow;
 mod ids;
 mod line;
 mod ls;
 mod migrate;
 mod output;
+mod priority;
+mod replay;
 mod result;
+mod scan;
 mod show;
+mod signals;
 mod submit;
 mod work;
 
@@ -98,11 +105,21 @@ enum Command {
     Result(result::Arguments),
     /// Cancel an execution, whoever holds it.
     Cancel(cancel::Arguments),
+    /// Let an execution that has ended run again.
+    Replay(replay::Arguments),
+    /// Give an execution that waits another priority.
+    Priority(priority::Arguments),
+    /// Cancel, replay or reprioritise many executions at once.
+    Bulk(bulk::Arguments),
+    /// Submit, list, show and cancel flows: executions that wait for each other.
+    Flow(flow::Arguments),
+    /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
+    Scan(scan::Arguments),
     /// Bring the database to the current schema.
     Migrate(migrate::Arguments),
     /// Print what an operation asks of the database, in every dialect.
     Sql(catalogue::Arguments),
-    /// Watch executions survive a killed worker. Needs nothing, leaves nothing.
+    /// Watch executions survive a killed worker, and a flow. Needs nothing, leaves nothing.
     Demo(demo::Arguments),
     /// What the workers of the demo run.
     #[command(hide = true)]
@@ -141,6 +158,11 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Show(arguments) => show::run(global, arguments).await,
         Command::Result(arguments) => result::run(global, arguments).await,
         Command::Cancel(arguments) => cancel::run(global, arguments).await,
+        Command::Replay(arguments) => replay::run(global, arguments).await,
+        Command::Priority(arguments) => priority::run(global, arguments).await,
+        Command::Bulk(arguments) => bulk::run(global, arguments).await,
+        Command::Flow(arguments) => flow::run(global, arguments).await,
+        Command::Scan(arguments) => scan::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),
         Command::Demo(arguments) => demo::run(global, arguments).await,

@@ -68,6 +68,7 @@ pub mod catalogue;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+pub mod flow;
 mod open;
 pub mod scanner;
 pub mod worker;
@@ -97,6 +98,7 @@ pub use ff_core::types::{
     CancelSource, ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
 };
 
+pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use open::{OpenError, OpenOptions, Scheme, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
 pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerReport};

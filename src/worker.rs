@@ -314,6 +314,10 @@ impl Worker {
     async fn lane_is_quiet(&self) -> Result<Quiet, EngineError> {
         let mut quiet = Quiet::Empty;
         for _ in 0..2 {
+            // What waits for others of its flow is work to come, whoever does it.
+            if self.any(PublicState::WaitingChildren).await? {
+                return Ok(Quiet::No);
+            }
             if self.any(PublicState::Delayed).await? {
                 return Ok(Quiet::No);
             }

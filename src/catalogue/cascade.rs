@@ -4,8 +4,8 @@
 use ff_core::contracts::{ApplyDependencyToChildArgs, EdgeDependencyPolicy, OnSatisfied};
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
-use ff_core::partition::{Partition, PartitionFamily};
-use ff_core::rules::flow::dispatch::{Done, Event};
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, flow_partition};
+use ff_core::rules::flow::dispatch::{Done, EdgesFrom, Event};
 use ff_core::rules::flow::hop::{Ended, Hop};
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::policy::encode;
@@ -52,6 +52,7 @@ impl Child {
 #[derive(Clone, Copy)]
 enum Group {
     None,
+    NoneAndFailed,
     Pending,
     PendingByOlderCounts,
     Satisfied,
@@ -60,8 +61,9 @@ enum Group {
 }
 
 impl Group {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("no group", Self::None),
+        ("no group and badly ended", Self::NoneAndFailed),
         ("pending", Self::Pending),
         ("pending by older counts", Self::PendingByOlderCounts),
         ("satisfied", Self::Satisfied),
@@ -71,9 +73,11 @@ impl Group {
 
     fn policy(self) -> EdgeDependencyPolicy {
         match self {
-            Self::None | Self::Pending | Self::PendingByOlderCounts | Self::Impossible => {
-                EdgeDependencyPolicy::all_of()
-            }
+            Self::None
+            | Self::NoneAndFailed
+            | Self::Pending
+            | Self::PendingByOlderCounts
+            | Self::Impossible => EdgeDependencyPolicy::all_of(),
             Self::Satisfied => EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
             Self::SatisfiedCancellingOthers => {
                 EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining())
@@ -89,7 +93,7 @@ impl Group {
             | Self::PendingByOlderCounts
             | Self::Satisfied
             | Self::SatisfiedCancellingOthers => CompletionKind::Success,
-            Self::Impossible => CompletionKind::Failed,
+            Self::NoneAndFailed | Self::Impossible => CompletionKind::Failed,
         }
     }
 }
@@ -165,7 +169,7 @@ impl Scene {
 
     fn put_group(&self, group: Group, others: i64) {
         let (running, dependencies) = match group {
-            Group::None => return,
+            Group::None | Group::NoneAndFailed => return,
             Group::PendingByOlderCounts => (others, 0),
             Group::Pending
             | Group::Satisfied
@@ -219,6 +223,10 @@ impl Scene {
         } else {
             self.put_execution(UPSTREAM, Status::active(), None);
         }
+        self.apply(case);
+    }
+
+    fn apply(&mut self, case: String) {
         let id = |uuid| ExecutionId::from_parts(PARTITION.unsigned_abs(), uuid);
         let args = ApplyDependencyToChildArgs {
             flow_id: FlowId::from_uuid(FLOW),
@@ -233,6 +241,81 @@ impl Scene {
         self.sample("apply_dependency_to_child", case, async |b| {
             b.apply_dependency_to_child(args).await
         });
+    }
+
+    /// An edge into a group whose others were enough: its upstream is not needed.
+    pub(super) fn late_edges(&mut self) {
+        for (child_case, child) in Child::ALL {
+            self.apart(|scene| {
+                scene.put_edge(EDGE, UPSTREAM, false);
+                scene.put_execution(UPSTREAM, Status::active(), None);
+                scene.put_child(child);
+                scene.put(
+                    "ff_edge_group",
+                    vec![
+                        ("flow_id", Value::Uuid(FLOW)),
+                        ("downstream_eid", Value::Uuid(DOWNSTREAM)),
+                        ("policy", Value::Json(encode(&Group::SatisfiedCancellingOthers.policy()))),
+                        ("success_count", Value::Int(1)),
+                        ("dependency_count", Value::Int(1)),
+                    ],
+                );
+                let case = format!("others were enough, child {child_case}");
+                scene.apply(case);
+            });
+        }
+    }
+
+    /// A flow of more rows than are read at once.
+    pub(super) fn pages(&mut self) {
+        let flow = FlowId::from_uuid(FLOW);
+        let partition = flow_partition(&flow, &PartitionConfig::default());
+        let place = Value::Int(i64::from(partition.index));
+        let header = vec![
+            ("partition_key", place.clone()),
+            ("flow_id", Value::Uuid(FLOW)),
+            ("public_flow_state", text("open")),
+            ("created_at_ms", Value::Int(NOON)),
+        ];
+        let _ = self.memory.insert_row("ff_flow_core", header);
+        for number in 1..=1_001_u128 {
+            let uuid = Value::Uuid(Uuid::from_u128(number));
+            let of_flow = || vec![("partition_key", place.clone()), ("flow_id", Value::Uuid(FLOW))];
+            let mut group = of_flow();
+            group.push(("downstream_eid", uuid.clone()));
+            group.push(("policy", Value::Json(json!({}))));
+            let mut edge = of_flow();
+            edge.push(("edge_id", uuid.clone()));
+            edge.push(("upstream_eid", Value::Uuid(UPSTREAM)));
+            edge.push(("downstream_eid", uuid.clone()));
+            edge.push(("policy", Value::Json(json!({}))));
+            let mut core = of_flow();
+            core.push(("execution_id", uuid));
+            core.push(("lane_id", text(lane().as_str())));
+            core.push(("lifecycle_phase", text("runnable")));
+            core.push(("ownership_state", text("unowned")));
+            core.push(("eligibility_state", text("eligible_now")));
+            core.push(("public_state", text("waiting")));
+            core.push(("attempt_state", text("pending_first_attempt")));
+            core.push(("created_at_ms", Value::Int(NOON)));
+            for (table, row) in
+                [("ff_edge_group", group), ("ff_edge", edge), ("ff_exec_core", core)]
+            {
+                let _ = self.memory.insert_row(table, row);
+            }
+        }
+        let at = self.at();
+        self.sample("describe_flow", "large", async |b| b.describe_flow(&flow).await);
+        self.sample("read_flow_graph", "large", async |b| b.read_flow_graph(&flow).await);
+        self.sample("project_flow_summary", "large", async |b| {
+            b.project_flow_summary(partition, &flow, at).await
+        });
+        let from = EdgesFrom {
+            flow: FlowKey { partition: PARTITION, uuid: FLOW },
+            upstream: UPSTREAM,
+            after: Some(EdgeId::from_uuid(EDGE)),
+        };
+        self.sample("cascade_completion", "many wait", async |b| run(b, &from).await);
     }
 
     pub(super) fn hops(&mut self) {
@@ -262,6 +345,7 @@ impl Scene {
         let others = match group {
             Group::Pending | Group::PendingByOlderCounts => 3,
             Group::None
+            | Group::NoneAndFailed
             | Group::Satisfied
             | Group::SatisfiedCancellingOthers
             | Group::Impossible => 2,
@@ -273,7 +357,7 @@ impl Scene {
         self.put_group(group, others);
         let end = Ended { upstream: UPSTREAM, outcome: group.end(), event_id: Some(EVENT) };
         let flow = FlowKey { partition: PARTITION, uuid: FLOW };
-        let hop = Hop { flow, edge: EdgeId::from_uuid(EDGE), end, last };
+        let hop = Hop { flow, edge: EdgeId::from_uuid(EDGE), end, last, downstream: None };
         self.sample("cascade_completion", case.clone(), async |b| run(b, &hop).await);
         self.sample("cascade_completion", format!("{case}, again"), async |b| run(b, &hop).await);
         // The upstream was replayed, and ends otherwise.

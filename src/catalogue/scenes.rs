@@ -7,18 +7,18 @@ use ff_core::contracts::{
 };
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, ExpirePhase, Scan};
+use ff_core::facts::Row;
 use ff_core::partition::PartitionKey;
 use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
-use ff_core::rules::flow::dispatch::Event;
-use ff_core::rules::flow::hop::Ended;
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::siblings::GroupKey;
 use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::scan::{Due, DueRow, Overdue};
-use ff_core::state::CompletionKind;
+use ff_core::schema::outbox::completion_event;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WorkerInstanceId,
 };
+use ff_core::value::Value;
 use ff_core::{handle_codec, rules};
 use uuid::Uuid;
 
@@ -331,15 +331,14 @@ impl Scene {
     fn passes_by(&mut self) {
         let key = ExecutionKey { partition: 7, uuid: Uuid::from_u128(1) };
         let flow = FlowKey { partition: 7, uuid: Uuid::from_u128(2) };
-        let end = Ended { upstream: key.uuid, outcome: CompletionKind::Failed, event_id: Some(5) };
-        let event = Event { flow: Some(flow), partition: 7, end, event_id: 5, dispatched: false };
+        let event = Row::new(vec![(completion_event::event_id.column(), Value::Int(5))]);
         for scan in Scan::ALL {
             let row = match scan {
                 Scan::LeaseExpiry
                 | Scan::AttemptTimeout
                 | Scan::ExecutionDeadline
                 | Scan::DelayedPromotion => DueRow::Execution(key),
-                Scan::DependencyDispatch => DueRow::Event(event),
+                Scan::DependencyDispatch => DueRow::Event(event.clone()),
                 Scan::SiblingCancel => DueRow::Siblings(GroupKey { flow, downstream: key.uuid }),
             };
             let due = Due { scan, limit: 100, after: Some(Overdue { row, since: Some(NOON) }) };

@@ -1,6 +1,7 @@
-//! `ff demo`: executions outlive the worker that ran them.
+//! `ff demo`: executions outlive the worker that ran them, and wait for each other.
 
 mod progress;
+mod release;
 pub(super) mod task;
 mod workers;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use ff_core::contracts::{ExecutionQuery, ExecutionTimeline};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::Global;
 use super::failure::Failure;
@@ -65,6 +66,17 @@ struct Demo {
 
 impl Demo {
     async fn show(&self) -> Result<(), Failure> {
+        let mut told = self.first_act().await?;
+        let flow = self.second_act().await?;
+        if let (true, Some(members)) = (self.output.is_json(), told.as_object_mut()) {
+            members.insert("flow".to_owned(), flow);
+            self.output.json(&told)?;
+        }
+        Ok(())
+    }
+
+    /// Submits executions, kills a worker that holds some, and says how all of them ended.
+    async fn first_act(&self) -> Result<Json, Failure> {
         self.tell(
             "Two worker processes share one SQLite file. One of them is killed in the middle of its\n\
              work; nothing is lost, and nothing has to be repaired.\n",
@@ -142,63 +154,58 @@ impl Demo {
     ) -> Result<(), Failure> {
         let mut progress = Progress::new(self.output);
         loop {
+            let ended = survivor.ended_within(LOOK).await?;
             progress.show(&self.states().await?, total)?;
-            let waited = tokio::time::timeout(LOOK, survivor.child.wait()).await;
-            match waited {
-                Err(_) => {}
-                Ok(Ok(status)) if status.success() => {
-                    progress.show(&self.states().await?, total)?;
-                    return Ok(progress.end()?);
-                }
-                Ok(Ok(status)) => {
-                    return Err(Failure::new(format!("{} ended with {status}", survivor.name)));
-                }
-                Ok(Err(error)) => {
-                    return Err(Failure::new(format!("waiting for {}: {error}", survivor.name)));
-                }
+            if ended {
+                return Ok(progress.end()?);
             }
         }
     }
 
-    async fn conclude(&self, total: usize, held: &[ExecutionId]) -> Result<(), Failure> {
+    async fn conclude(&self, total: usize, held: &[ExecutionId]) -> Result<Json, Failure> {
         let states = self.states().await?;
         let retaken = self.highest_epoch(held).await?;
         let elapsed = self.start.elapsed();
-        if self.output.is_json() {
-            self.output.json(&json!({
-                "submitted": total,
-                "by_state": states,
-                "held_by_the_killed_worker": held,
-                "retaken": retaken.as_ref().map(|(id, timeline)| {
-                    json!({ "execution_id": id, "timeline": timeline })
-                }),
-                "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            }))?;
-        } else {
-            self.output.line(format!(
-                "4. worker-b found the lapsed leases, ran those executions itself, saw that nothing\n   \
-                 was left, and ended. All of it took {:.1} s.\n",
-                elapsed.as_secs_f64()
-            ))?;
-            let mut table = table(["state", "executions"]);
-            for (state, count) in &states {
-                table.add_row([state.clone(), count.to_string()]);
-            }
-            self.output.line(table.to_string())?;
-            if let Some((id, timeline)) = &retaken {
-                self.output.line(format!(
-                    "\nWhat happened to one that worker-a held, {id}:\n\
-                     every change of hands raises the lease's epoch. Had worker-a only been slow, its\n\
-                     late report would have been refused, for showing an old one."
-                ))?;
-                let created = self.created(id).await?;
-                print_timeline(self.output, created, timeline)?;
-            }
+        self.tell(format!(
+            "4. worker-b found the lapsed leases, ran those executions itself, saw that nothing\n   \
+             was left, and ended. All of it took {:.1} s.\n",
+            elapsed.as_secs_f64()
+        ))?;
+        if !self.output.is_json() {
+            self.print_states(&states, retaken.as_ref()).await?;
         }
-        if states.get("completed").copied() == Some(total) {
-            return Ok(());
+        if states.get("completed").copied() != Some(total) {
+            return Err(Failure::new("not every execution completed"));
         }
-        Err(Failure::new("not every execution completed"))
+        Ok(json!({
+            "submitted": total,
+            "by_state": states,
+            "held_by_the_killed_worker": held,
+            "retaken": retaken.as_ref().map(|(id, timeline)| {
+                json!({ "execution_id": id, "timeline": timeline })
+            }),
+            "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn print_states(
+        &self,
+        states: &BTreeMap<String, usize>,
+        retaken: Option<&(ExecutionId, ExecutionTimeline)>,
+    ) -> Result<(), Failure> {
+        let mut table = table(["state", "executions"]);
+        for (state, count) in states {
+            table.add_row([state.clone(), count.to_string()]);
+        }
+        self.output.line(table.to_string())?;
+        let Some((id, timeline)) = retaken else { return Ok(()) };
+        self.output.line(format!(
+            "\nWhat happened to one that worker-a held, {id}:\n\
+             every change of hands raises the lease's epoch. Had worker-a only been slow, its\n\
+             late report would have been refused, for showing an old one."
+        ))?;
+        let created = self.created(id).await?;
+        print_timeline(self.output, created, timeline)
     }
 
     /// The execution with the highest epoch of those that the killed worker held.

@@ -1,7 +1,7 @@
 //! Which execution an argument means.
 
 use ff_core::partition::PartitionConfig;
-use ff_core::types::{ExecutionId, LaneId};
+use ff_core::types::{ExecutionId, FlowId, LaneId};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -29,6 +29,11 @@ impl IdArguments {
 /// The lane of that name.
 pub(super) fn lane(name: &str) -> Result<LaneId, Failure> {
     LaneId::try_new(name).map_err(|error| Failure::usage(format!("lane {name:?}: {error}")))
+}
+
+/// The flow of that id.
+pub(super) fn flow_id(text: &str) -> Result<FlowId, String> {
+    FlowId::parse(text).map_err(|_| format!("flow {text:?} is no UUID"))
 }
 
 /// The execution that `text` names in full, or by the UUID alone as one of `lane`.

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::partition::PartitionConfig;
-use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value as Json;
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::ids;
+use crate::flow::{NotBefore, fields};
 
 /// What is the same for every line of a file.
 #[derive(Clone, Debug)]
@@ -29,18 +28,11 @@ struct Line {
     payload: Box<RawValue>,
     priority: Option<i32>,
     lane: Option<String>,
-    delay_until: Option<When>,
+    delay_until: Option<NotBefore>,
     #[serde(default)]
     tags: HashMap<String, String>,
     policy: Option<Json>,
     id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "delay_until: expected Unix milliseconds or a text such as \"+5s\"")]
-enum When {
-    At(i64),
-    After(String),
 }
 
 /// Reads a line; the error says what is wrong with it.
@@ -58,12 +50,8 @@ pub(super) fn parse(
         Some(id) => ids::execution_id(&id, &lane_id)?,
         None => ExecutionId::solo(&lane_id, &PartitionConfig::default()),
     };
-    let policy = line.policy.map(policy).transpose()?;
-    let delay_until = match line.delay_until {
-        Some(When::At(ms)) => Some(TimestampMs(ms)),
-        Some(When::After(text)) => Some(later(now, &text)?),
-        None => None,
-    };
+    let policy = line.policy.map(fields::policy).transpose()?;
+    let delay_until = line.delay_until.map(|delay| delay.at(now)).transpose()?;
     let of_policy = policy.as_ref().map_or(0, |policy| policy.priority);
     Ok(CreateExecutionArgs {
         partition_id: execution_id.partition(),
@@ -71,7 +59,7 @@ pub(super) fn parse(
         namespace: defaults.namespace.clone(),
         lane_id,
         execution_kind: line.kind,
-        input_payload: payload(&line.payload)?,
+        input_payload: fields::payload(&line.payload)?,
         payload_encoding: None,
         priority: line.priority.unwrap_or(of_policy),
         creator_identity: "ff submit".to_owned(),
@@ -86,86 +74,11 @@ pub(super) fn parse(
 
 /// What is wrong, and in which column: that it is in line 1 of the line helps nobody.
 fn wrong_json(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let reason = text.strip_suffix(&place).unwrap_or(&text);
-    let column = match error.column() {
-        0 => String::new(),
-        column => format!(" at column {column}"),
-    };
-    match error.classify() {
-        Category::Syntax | Category::Eof => format!("not JSON: {reason}{column}"),
-        Category::Data | Category::Io => format!("{reason}{column}"),
+    let reason = fields::wrong_json(error);
+    match error.column() {
+        0 => reason,
+        column => format!("{reason} at column {column}"),
     }
-}
-
-/// A JSON text as the text that it is; anything else as it was written, without the blanks between
-/// tokens: numbers keep their digits and members their order.
-fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
-    let raw = raw.get();
-    if raw.starts_with('"') {
-        let text: String =
-            serde_json::from_str(raw).map_err(|error| format!("payload: {error}"))?;
-        return Ok(text.into_bytes());
-    }
-    let (mut in_text, mut escaped) = (false, false);
-    let kept = raw.bytes().filter(|byte| {
-        let blank = !in_text && byte.is_ascii_whitespace();
-        if escaped {
-            escaped = false;
-        } else if in_text && *byte == b'\\' {
-            escaped = true;
-        } else if *byte == b'"' {
-            in_text = !in_text;
-        }
-        !blank
-    });
-    Ok(kept.collect())
-}
-
-/// A policy whose every member is understood: a misspelt one would silently do nothing.
-fn policy(given: Json) -> Result<ExecutionPolicy, String> {
-    let policy: ExecutionPolicy =
-        serde_json::from_value(given.clone()).map_err(|error| format!("policy: {error}"))?;
-    match not_understood(&given, &policy) {
-        Some(member) => Err(format!("policy: unknown field `{member}`")),
-        None => Ok(policy),
-    }
-}
-
-fn not_understood(given: &Json, policy: &impl Serialize) -> Option<String> {
-    fn missing(given: &Json, kept: &Json) -> Option<String> {
-        given.as_object()?.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
-            match kept.get(name) {
-                None => Some(name.clone()),
-                Some(kept) => missing(value, kept).map(|inner| format!("{name}.{inner}")),
-            }
-        })
-    }
-    missing(given, &serde_json::to_value(policy).ok()?)
-}
-
-/// `now` and the time of a text such as `+5s`.
-fn later(now: TimestampMs, text: &str) -> Result<TimestampMs, String> {
-    let wrong = || {
-        format!(
-            "delay_until: {text:?} is not of the form +N with ms, s, m, h or d, such as \"+5s\""
-        )
-    };
-    let rest = text.strip_prefix('+').ok_or_else(wrong)?;
-    let unit_at = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = rest.split_at(unit_at);
-    let ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let number: i64 = number.parse().map_err(|_| wrong())?;
-    let at = number.checked_mul(ms).and_then(|ms| now.0.checked_add(ms));
-    at.map(TimestampMs).ok_or_else(|| format!("delay_until: {text:?} is too far away"))
 }
 
 #[cfg(test)]
@@ -246,18 +159,6 @@ mod tests {
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn delays_are_added_to_now() {
-        for (text, ms) in
-            [("+0s", 0), ("+500ms", 500), ("+5s", 5_000), ("+2m", 120_000), ("+1h", 3_600_000)]
-        {
-            assert_eq!(later(NOW, text), Ok(TimestampMs(NOW.0 + ms)), "{text}");
-        }
-        for text in ["", "+", "+s", "+5", "5s", "+-5s", "+5w", "+9223372036854775807d", "+1.5s"] {
-            assert!(later(NOW, text).is_err(), "{text}");
         }
     }
 }

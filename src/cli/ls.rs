@@ -1,29 +1,26 @@
-//! `ff ls`: executions by lane and state.
+//! `ff ls`: executions by lane, state, flow and more.
 
 use std::sync::Arc;
 
+use comfy_table::Table;
 use ff_core::contracts::{ExecutionQuery, ExecutionRow};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::state::{ClosedSet, PublicState};
-use ff_core::types::ExecutionId;
+use ff_core::types::{ExecutionId, TimestampMs};
 use serde_json::json;
 
 use super::Global;
 use super::failure::Failure;
-use super::ids::lane;
-use super::output::{table, time, word};
+use super::filter::FilterArguments;
+use super::output::{or_dash, table, time, word};
+use crate::flow::NODE_TAG;
 
 /// The largest page that the engine gives.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only those of this lane.
-    #[arg(long, value_name = "LANE")]
-    lane: Option<String>,
-    /// Only those in this state: waiting, delayed, active, completed, failed, cancelled, expired …
-    #[arg(long, value_name = "STATE", value_parser = state)]
-    state: Option<PublicState>,
+    #[command(flatten)]
+    filter: FilterArguments,
     /// How many at most.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
@@ -32,21 +29,13 @@ pub(super) struct Arguments {
     after: Option<ExecutionId>,
 }
 
-fn state(text: &str) -> Result<PublicState, String> {
-    PublicState::parse(text).ok_or_else(|| {
-        let all: Vec<&str> = PublicState::all().into_iter().map(ClosedSet::as_str).collect();
-        format!("expected one of {}", all.join(", "))
-    })
-}
-
 fn after(text: &str) -> Result<ExecutionId, String> {
     ExecutionId::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let mut query = ExecutionQuery::new(0);
-    query.lane_id = arguments.lane.as_deref().map(lane).transpose()?;
-    query.public_state = arguments.state;
+    let is_one_flow = arguments.filter.names_a_flow();
+    let mut query = arguments.filter.query(0, TimestampMs::now())?;
     query.after = arguments.after;
     let engine = global.open().await?;
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
@@ -59,11 +48,23 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         output.line("no executions")?;
         return Ok(());
     }
+    output.line(listed(&rows, is_one_flow).to_string())?;
+    if let Some(next) = next {
+        output.line(format!("more: --after '{next}'"))?;
+    }
+    Ok(())
+}
+
+/// The executions of one flow go by the names of their nodes, too.
+fn listed(rows: &[ExecutionRow], is_one_flow: bool) -> Table {
     let columns =
         ["execution", "lane", "kind", "state", "priority", "attempt", "claims", "created"];
     let mut table = table(columns);
+    if is_one_flow {
+        table.set_header(columns.into_iter().chain(["node"]));
+    }
     for row in rows {
-        table.add_row([
+        let mut cells = vec![
             row.execution_id.to_string(),
             row.lane_id.to_string(),
             row.execution_kind.clone(),
@@ -72,13 +73,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             row.attempt_index.to_string(),
             row.total_attempt_count.to_string(),
             time(row.created_at),
-        ]);
+        ];
+        if is_one_flow {
+            cells.push(or_dash(row.tags.get(NODE_TAG)));
+        }
+        table.add_row(cells);
     }
-    output.line(table.to_string())?;
-    if let Some(next) = next {
-        output.line(format!("more: --after '{next}'"))?;
-    }
-    Ok(())
+    table
 }
 
 /// Up to `limit` executions, and the last of them if there are more.
@@ -100,16 +101,5 @@ pub(super) async fn pages(
             Some(next) if left != 0 && got != 0 => query.after = Some(next),
             cursor => return Ok((rows, cursor)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_go_by_their_names() {
-        assert_eq!(state("waiting"), Ok(PublicState::Waiting));
-        assert!(state("sleeping").unwrap_err().contains("waiting, delayed, "));
     }
 }

@@ -13,6 +13,7 @@ use super::Global;
 use super::command::CommandRunner;
 use super::failure::Failure;
 use super::ids::{DEFAULT_LANE, lane};
+use super::signals::Signals;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 use crate::worker::{Stop, Worker, WorkerConfig};
 
@@ -130,44 +131,6 @@ fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
         }
     });
     Ok(())
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 /// Tells two processes apart that share a number, on different machines or one after the other.

@@ -9,6 +9,8 @@ use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
 use ff_core::types::Namespace;
 
 use super::*;
+use crate::flow::{self, FlowSpec};
+use crate::scanner::{ScannerConfig, ScannerSupervisor};
 
 fn engine() -> Arc<dyn EngineBackend> {
     Arc::new(MemoryBackend::new())
@@ -91,6 +93,25 @@ async fn work_for_others_is_left_and_said_to_be() {
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
     assert_eq!((report.claimed, report.left_waiting), (0, true));
     assert_eq!(state(&engine, &id).await, PublicState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_others_is_waited_for() {
+    let engine = engine();
+    let spec = FlowSpec::parse(
+        r#"{ "kind": "f", "nodes": [
+            { "name": "a", "kind": "k", "payload": "" },
+            { "name": "b", "kind": "k", "payload": "", "after": ["a"] },
+            { "name": "c", "kind": "k", "payload": "", "after": ["b"] }
+        ] }"#,
+    );
+    flow::submit(engine.as_ref(), &spec.unwrap(), TimestampMs::now()).await.unwrap();
+    let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
+    let runner = |_: Arc<Job>| async { Ending::Completed(None) };
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
+    let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+    assert_eq!((report.claimed, report.completed, report.left_waiting), (3, 3, false));
+    assert!(scanners.shutdown(Duration::from_secs(1)).await.unfinished.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

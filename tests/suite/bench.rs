@@ -21,6 +21,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::Bench;
+use crate::flow::assert_flows_sound;
 use crate::plain::{Cells, Given, int, text};
 
 /// The lane of every case that needs only one.
@@ -312,6 +313,7 @@ impl Bench {
                 assert_eq!(event.int("partition_key"), core.int("partition_key"), "{event:?}");
             }
         }
+        assert_flows_sound(self).await;
     }
 }
 
@@ -340,7 +342,9 @@ fn assert_execution_sound(core: &Cells, attempts: &[Cells], completions: usize) 
     let terminal = phase.is_terminal();
     let active = phase == LifecyclePhase::Active;
     assert_eq!(core.int("terminal_at_ms").is_some(), terminal, "{core:?}");
-    assert_eq!(completions, usize::from(terminal), "one completion event per end: {core:?}");
+    let replays = usize::try_from(core.raw("replay_count").as_u64().unwrap_or(0)).unwrap();
+    let ends = replays + usize::from(terminal);
+    assert_eq!(completions, ends, "one completion event per end: {core:?}");
     assert_eq!(ownership == OwnershipState::Leased, active, "{core:?}");
     assert_eq!(state == AttemptState::RunningAttempt, active, "{core:?}");
     assert_eq!(state == AttemptState::AttemptTerminal, terminal, "{core:?}");

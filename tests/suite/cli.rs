@@ -1,6 +1,9 @@
 //! The real binary on real files: what it prints, how it exits, and that bad input is told, not
 //! panicked about.
 
+mod flow;
+mod operator;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -61,7 +64,7 @@ struct Told {
 pub(crate) fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.current_dir(directory).stdin(Stdio::null());
-    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG"] {
+    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
     command.env("RUST_BACKTRACE", "0");

@@ -1,5 +1,6 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
+mod bulk;
 mod cancel;
 mod claim;
 mod create;
@@ -8,12 +9,15 @@ mod expire;
 mod fail;
 pub(crate) mod fence;
 mod finish;
+mod flow;
 mod handles;
 mod input;
 mod lease;
 mod listing;
 mod operator;
 mod reads;
+mod replay;
 mod revoke;
 mod scan;
 mod tags;
+mod unblock;

@@ -6,9 +6,11 @@
 
 mod backends;
 mod bench;
+mod cascades;
 mod cli;
 mod conformance;
 mod differential;
+mod flow;
 mod plain;
 mod plans;
 mod process;

@@ -8,7 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
-use ff_core::schema::{ColumnRef, Table, table};
+use ff_core::engine::Executor as _;
+use ff_core::plan::{Assign, Expr, Plan};
+use ff_core::schema::{ColumnRef, Table, TableRef, table};
 use ff_core::value::{ColumnType, Value};
 use serde_json::Value as Json;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
@@ -85,6 +87,55 @@ impl PlainSql {
                 rows.iter()
                     .map(|row| read_row(described, |i, c| from_postgres(row, i, c)))
                     .collect()
+            }
+        }
+    }
+
+    /// Changes columns of the row with that primary key.
+    pub(crate) async fn set(&self, name: &str, key: Given<'_>, cells: Given<'_>) {
+        let described = described(name);
+        let given = |cells: &Given<'_>| -> Vec<(ColumnRef, Value)> {
+            let cell =
+                |(column, value): &(&str, Value)| (column_of(described, column), value.clone());
+            cells.iter().map(cell).collect()
+        };
+        let (key, cells) = (given(&key), given(&cells));
+        let names = |of: &[(ColumnRef, Value)],
+                     from: usize,
+                     mark: &dyn Fn(usize, &ColumnRef) -> String,
+                     between: &str| {
+            let term = |(at, (column, _)): (usize, &(ColumnRef, Value))| {
+                format!("{} = {}", column.name, mark(from + at, column))
+            };
+            of.iter().enumerate().map(term).collect::<Vec<_>>().join(between)
+        };
+        let sql = |mark: &dyn Fn(usize, &ColumnRef) -> String| {
+            let set = names(&cells, 1, mark, ", ");
+            let holds = names(&key, 1 + cells.len(), mark, " AND ");
+            format!("UPDATE {name} SET {set} WHERE {holds}")
+        };
+        let values = || cells.iter().chain(&key).map(|(_, value)| value);
+        match self {
+            Self::Memory(memory) => {
+                let value =
+                    |column: &ColumnRef, value: &Value| Expr::Value(column.ty, vec![value.clone()]);
+                let target = key.iter().map(|(column, at)| (*column, value(column, at))).collect();
+                let set =
+                    cells.iter().map(|(column, to)| (*column, Assign::Set(value(column, to))));
+                let plan = Plan::new("by_hand").update(TableRef(described), target, set.collect());
+                memory.commit(plan).await.unwrap();
+            }
+            Self::Sqlite(pool) => {
+                let mut arguments = SqliteArguments::default();
+                values().for_each(|value| push_sqlite(&mut arguments, value));
+                let sql = sql(&|number, _| format!("?{number}"));
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
+            }
+            Self::Postgres(pool) => {
+                let mut arguments = PgArguments::default();
+                values().for_each(|value| push_postgres(&mut arguments, value));
+                let sql = sql(&|number, column| postgres_mark((number, column)));
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
             }
         }
     }
@@ -252,6 +303,22 @@ impl Cells {
         match self.value(column) {
             Value::Null => None,
             Value::Bytes(bytes) => Some(bytes),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    /// A flag.
+    pub(crate) fn flag(&self, column: &str) -> bool {
+        match self.value(column) {
+            Value::Bool(flag) => *flag,
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&self, column: &str) -> &[String] {
+        match self.value(column) {
+            Value::TextList(texts) => texts,
             other => panic!("{column} is {other:?}"),
         }
     }

@@ -23,8 +23,7 @@ pub(super) async fn dispatch<E: Executor>(
     let Some(flow) = event.flow else {
         return run(executor, &Done { event }).await.map(|()| Some(0));
     };
-    let mut told = 0;
-    let mut after = None;
+    let (mut told, mut after, mut failed) = (0, None, None);
     loop {
         let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
         let mut page = run(executor, &edges).await?;
@@ -33,13 +32,19 @@ pub(super) async fn dispatch<E: Executor>(
         after = page.last().cloned();
         let last = if more { None } else { page.pop() };
         let hops = page.into_iter().map(|edge| hop(executor, event, flow, edge, false));
-        join_all(hops).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        match last {
-            Some(edge) => drop(hop(executor, event, flow, edge, true).await?),
-            None if more => continue,
-            None => run(executor, &Done { event }).await?,
+        // One who cannot be told keeps nobody else from hearing, and the event from being done with.
+        let errors = join_all(hops).await.into_iter().filter_map(Result::err);
+        failed = failed.or(errors.last());
+        if more {
+            continue;
         }
-        return Ok(Some(told));
+        if let Some(edge) = last {
+            let hopped = hop(executor, event, flow, edge, failed.is_none()).await;
+            failed = failed.or(hopped.err());
+        } else if failed.is_none() {
+            run(executor, &Done { event }).await?;
+        }
+        return failed.map_or(Ok(Some(told)), Err);
     }
 }
 
@@ -50,5 +55,6 @@ async fn hop<E: Executor>(
     edge: EdgeId,
     last: bool,
 ) -> Result<Hopped, EngineError> {
-    run(executor, &Hop { flow, edge, end: event.end, last }).await
+    let hop = Hop { flow, edge, end: event.end, last, downstream: None };
+    run(executor, &hop).await
 }

@@ -7,6 +7,7 @@ use crate::EngineError;
 use crate::engine_backend::{ReconcileCounts, Scan};
 use crate::rules::delay::Promote;
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::Drain;
 use crate::rules::key::ExecutionKey;
 use crate::rules::scan::{Due, DueRow, Overdue};
@@ -29,13 +30,13 @@ pub(super) async fn scan<E: Executor>(
         if page.processed != 0 || page.errors == 0 || !full {
             return Ok(counts);
         }
-        after = due.last().copied();
+        after = due.into_iter().next_back();
     }
 }
 
 async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
     let mut counts = ReconcileCounts::default();
-    let looks = due.iter().map(|due| resolve(executor, scan, due.row));
+    let looks = due.iter().map(|due| resolve(executor, scan, &due.row));
     for (due, result) in due.iter().zip(join_all(looks).await) {
         match result {
             Ok(true) => counts.processed += 1,
@@ -51,11 +52,11 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
 }
 
 /// Looks again at one row that a scan found.
-async fn resolve<E: Executor>(executor: &E, scan: Scan, row: DueRow) -> Result<bool, EngineError> {
+async fn resolve<E: Executor>(executor: &E, scan: Scan, row: &DueRow) -> Result<bool, EngineError> {
     match row {
-        DueRow::Event(event) => Ok(cascade::dispatch(executor, event).await?.is_some()),
-        DueRow::Siblings(key) => run(executor, &Drain { key }).await,
-        DueRow::Execution(key) => of_execution(executor, scan, key).await,
+        DueRow::Event(row) => Ok(cascade::dispatch(executor, Event::read(row)?).await?.is_some()),
+        DueRow::Siblings(key) => run(executor, &Drain { key: *key }).await,
+        DueRow::Execution(key) => of_execution(executor, scan, *key).await,
     }
 }
 

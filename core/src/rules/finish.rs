@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
-use crate::plan::{Assign, Held, OnConflict, Plan, Predicate, Query, Settle};
+use crate::plan::{Assign, Expr, Held, OnConflict, Plan, Predicate, Query, Settle};
 use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
@@ -93,18 +93,37 @@ impl End {
     /// claimed: an execution's outcome is always found on its attempt.
     #[must_use]
     pub fn record_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
+        let settle = OnConflict::Update(settled_attempt());
+        plan.insert(attempt::REF, self.attempt_row(at), settle)
+    }
+
+    /// The same, and the epoch moves on: whoever held the lease holds it no more. An insert finds the
+    /// attempt of a claim that went through meanwhile, where an update would miss it.
+    #[must_use]
+    pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
+        let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
+        row.push(attempt::lease_epoch.put(1));
+        settle.push((attempt::lease_epoch.column(), Settle::Grow));
+        plan.insert(attempt::REF, row, OnConflict::Update(settle))
+    }
+
+    fn attempt_row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let mut row = current_attempt();
         row.push(attempt::outcome.put(Some(self.attempt)));
         row.push(attempt::terminal_at_ms.put(Some(at.0)));
-        let settle = OnConflict::Update(vec![
-            (attempt::outcome.column(), Settle::Take),
-            (attempt::terminal_at_ms.column(), Settle::Take),
-            (attempt::worker_instance_id.column(), Settle::Clear),
-            (attempt::lease_expires_at_ms.column(), Settle::Clear),
-            (attempt::timeout_at_ms.column(), Settle::Clear),
-        ]);
-        plan.insert(attempt::REF, row, settle)
+        row
     }
+}
+
+/// An attempt that is there already ends, whoever holds it.
+fn settled_attempt() -> Vec<(ColumnRef, Settle)> {
+    vec![
+        (attempt::outcome.column(), Settle::Take),
+        (attempt::terminal_at_ms.column(), Settle::Take),
+        (attempt::worker_instance_id.column(), Settle::Clear),
+        (attempt::lease_expires_at_ms.column(), Settle::Clear),
+        (attempt::timeout_at_ms.column(), Settle::Clear),
+    ]
 }
 
 /// A worker's success. Result bytes are stored as given; none stores none.

@@ -22,7 +22,7 @@ use crate::state::LifecyclePhase;
 use crate::types::TimestampMs;
 
 /// Lists the rows that a scan has to look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Due {
     /// For what.
     pub scan: Scan,
@@ -33,7 +33,7 @@ pub struct Due {
 }
 
 /// A row that is due, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Overdue {
     /// Which.
     pub row: DueRow,
@@ -42,12 +42,12 @@ pub struct Overdue {
 }
 
 /// What is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DueRow {
     /// Something about an execution.
     Execution(ExecutionKey),
-    /// An end that has to be told.
-    Event(Event),
+    /// An end that has to be told: a row that [`Event::read`] reads, or finds fault with.
+    Event(Row),
     /// Upstreams that have to be cancelled.
     Siblings(GroupKey),
 }
@@ -58,9 +58,10 @@ impl DueRow {
     pub fn execution(&self) -> ExecutionKey {
         match self {
             Self::Execution(key) => *key,
-            Self::Event(event) => {
-                ExecutionKey { partition: event.partition, uuid: event.end.upstream }
-            }
+            Self::Event(row) => ExecutionKey {
+                partition: row.read(completion_event::partition_key).unwrap_or_default(),
+                uuid: row.read(completion_event::execution_id).unwrap_or_default(),
+            },
             Self::Siblings(group) => group.flow.member(group.downstream),
         }
     }
@@ -122,8 +123,8 @@ impl Due {
 
     fn of_events(&self) -> List {
         let id = completion_event::event_id;
-        let after = match self.after {
-            Some(Overdue { row: DueRow::Event(event), .. }) => event.event_id,
+        let after = match &self.after {
+            Some(Overdue { row: DueRow::Event(row), .. }) => row.read(id).unwrap_or_default(),
             Some(_) | None => 0,
         };
         List {
@@ -141,10 +142,10 @@ impl Due {
         let since = pending_cancel_groups::enqueued_at_ms;
         let (flow, downstream) =
             (pending_cancel_groups::flow_id, pending_cancel_groups::downstream_eid);
-        let predicate = match self.after {
+        let predicate = match &self.after {
             Some(Overdue { row: DueRow::Siblings(group), since: Some(at) }) => {
                 Predicate::After(vec![
-                    since.at(at),
+                    since.at(*at),
                     flow.at(group.flow.uuid),
                     downstream.at(group.downstream),
                 ])
@@ -198,11 +199,11 @@ impl Due {
     }
 
     fn past(&self, due: Col<Option<i64>>, id: Col<Uuid>, predicate: Predicate) -> Predicate {
-        match self.after {
+        match &self.after {
             None => predicate,
             Some(Overdue { row, since }) => {
                 let uuid = row.execution().uuid;
-                predicate.and(Predicate::After(vec![due.at(since), id.at(uuid)]))
+                predicate.and(Predicate::After(vec![due.at(*since), id.at(uuid)]))
             }
         }
     }
@@ -223,7 +224,7 @@ fn lease(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
 }
 
 fn event(row: &Row) -> Result<Overdue, EngineError> {
-    Ok(Overdue { row: DueRow::Event(Event::read(row)?), since: None })
+    Ok(Overdue { row: DueRow::Event(row.clone()), since: None })
 }
 
 fn siblings(row: &Row) -> Result<Overdue, EngineError> {

@@ -283,7 +283,13 @@ fn every_end_that_is_told() {
                     let upstream = Uuid::from_u128(2);
                     let end = Ended { upstream, outcome, event_id: Some(17) };
                     let flow = FlowKey { partition: key().partition, uuid: FLOW };
-                    let hop = Hop { flow, edge: EdgeId::from_uuid(EDGE), end, last: false };
+                    let hop = Hop {
+                        flow,
+                        edge: EdgeId::from_uuid(EDGE),
+                        end,
+                        last: false,
+                        downstream: None,
+                    };
                     let effect = effect(&decide(&hop, &stored));
                     let case = format!("{child_name} {}", outcome.as_str());
                     decisions += 1;

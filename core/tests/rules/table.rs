@@ -70,11 +70,13 @@ fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
         ("runnable/due", delayed(NOW)),
         ("runnable/delayed", delayed(NOW + 1)),
         ("runnable/blocked", blocked),
+        ("runnable/held back", core_row().in_state(Status::held_back(AttemptState::None))),
         ("active", core_row()),
         ("suspended", suspended),
         ("terminal/completed", over(TerminalOutcome::Success)),
         ("terminal/failed", over(TerminalOutcome::Failed)),
         ("terminal/cancelled", over(TerminalOutcome::Cancelled)),
+        ("terminal/skipped", over(TerminalOutcome::Skipped)),
         ("cancelled", core_row().in_state(Status::cancelled())),
     ];
     // Every deadline has passed, so that expiring is decided by the state alone.

@@ -1,5 +1,7 @@
 //! The demo's worker processes: this program again.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::LANE;
 use crate::cli::failure::Failure;
+use crate::cli::ids::DEFAULT_LANE;
 use crate::cli::ls::pages;
 
 /// How many commands each worker runs at once.
@@ -20,24 +23,46 @@ pub(super) const CONCURRENCY: u32 = 4;
 /// How long the workers' leases last without renewal.
 pub(super) const LEASE_TTL: Duration = Duration::from_secs(2);
 
+/// How many commands of the flow run at once.
+pub(super) const FLOW_CONCURRENCY: u32 = 8;
+
+/// How long the leases last meanwhile. They are renewed at a third of that, which is when a cancelled
+/// command is killed.
+const FLOW_LEASE_TTL: Duration = Duration::from_millis(1_500);
+
 /// A worker process; killed when this is dropped.
 pub(super) struct WorkerProcess {
     pub(super) name: &'static str,
-    pub(super) child: Child,
+    child: Child,
 }
 
 impl WorkerProcess {
-    /// Starts `ff work` on the database at `url`.
+    /// Starts `ff work` on the database at `url`, for the work of the first act.
     pub(super) fn start(name: &'static str, url: &str) -> Result<Self, Failure> {
-        let failed = |error| Failure::new(format!("starting {name}: {error}"));
-        let program = std::env::current_exe().map_err(failed)?;
-        let child = Command::new(&program)
-            .args(["--db", url, "work", "--until-empty", "--name", name, "--lane", LANE])
-            .args(["--concurrency", &CONCURRENCY.to_string()])
-            .args(["--lease-ttl-ms", &LEASE_TTL.as_millis().to_string()])
+        let program = program(name)?;
+        let command = [program.as_os_str(), "demo-task".as_ref()];
+        Self::spawn(name, url, LANE, (CONCURRENCY, LEASE_TTL), &command)
+    }
+
+    /// Starts `ff work` on the database at `url`, for payloads that are shell scripts.
+    pub(super) fn start_shell(name: &'static str, url: &str) -> Result<Self, Failure> {
+        let how = (FLOW_CONCURRENCY, FLOW_LEASE_TTL);
+        Self::spawn(name, url, DEFAULT_LANE, how, &["sh".as_ref()])
+    }
+
+    fn spawn(
+        name: &'static str,
+        url: &str,
+        lane: &str,
+        (concurrency, lease_ttl): (u32, Duration),
+        command: &[&OsStr],
+    ) -> Result<Self, Failure> {
+        let child = Command::new(program(name)?)
+            .args(["--db", url, "work", "--until-empty", "--name", name, "--lane", lane])
+            .args(["--concurrency", &concurrency.to_string()])
+            .args(["--lease-ttl-ms", &lease_ttl.as_millis().to_string()])
             .arg("--")
-            .arg(&program)
-            .arg("demo-task")
+            .args(command)
             .env_remove("FF_SCHEMA")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -45,7 +70,7 @@ impl WorkerProcess {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(failed)?;
+            .map_err(|error| Failure::new(format!("starting {name}: {error}")))?;
         Ok(Self { name, child })
     }
 
@@ -58,6 +83,16 @@ impl WorkerProcess {
     pub(super) async fn kill(&mut self) -> Result<(), Failure> {
         let killed = self.child.kill().await;
         killed.map_err(|error| Failure::new(format!("killing {}: {error}", self.name)))
+    }
+
+    /// Whether the process has ended, as it should, or does so within that time.
+    pub(super) async fn ended_within(&mut self, time: Duration) -> Result<bool, Failure> {
+        match tokio::time::timeout(time, self.child.wait()).await {
+            Err(_) => Ok(false),
+            Ok(Ok(status)) if status.success() => Ok(true),
+            Ok(Ok(status)) => Err(Failure::new(format!("{} ended with {status}", self.name))),
+            Ok(Err(error)) => Err(Failure::new(format!("waiting for {}: {error}", self.name))),
+        }
     }
 
     /// The executions that this process holds.
@@ -81,4 +116,10 @@ impl WorkerProcess {
         }
         Ok(held)
     }
+}
+
+/// This program.
+fn program(name: &str) -> Result<PathBuf, Failure> {
+    let program = std::env::current_exe();
+    program.map_err(|error| Failure::new(format!("starting {name}: {error}")))
 }

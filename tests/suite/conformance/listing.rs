@@ -163,6 +163,58 @@ conformance! {
         assert_eq!((row.priority, row.public_state), (9, PublicState::Waiting));
     }
 
+    async fn flows_tags_and_ages_filter(bench) {
+        let flow = bench.flow(2).await;
+        let member = &flow.members[0];
+        bench.clock.advance(10);
+        let tagged = bench.create_with(&|args| {
+            args.tags.insert("team.name".into(), "a'b".into());
+            args.tags.insert("team.other".into(), "x".into());
+        }).await;
+        bench.backend.set_execution_tag(member, "team.name", "a'b").await.unwrap();
+        let find = async |query: ExecutionQuery| {
+            let page = bench.backend.list_executions_by(query).await.unwrap();
+            page.executions.into_iter().map(|row| row.execution_id).collect::<Vec<_>>()
+        };
+        let sorted = |ids: &[&ExecutionId]| {
+            let mut ids: Vec<ExecutionId> = ids.iter().map(|&id| id.clone()).collect();
+            ids.sort_by_key(|id| (id.partition(), id.uuid()));
+            ids
+        };
+        let all = ExecutionQuery::new(10);
+        let of_flow = all.clone().with_flow_id(flow.id.clone());
+        assert_eq!(find(of_flow.clone()).await, sorted(&[member, &flow.members[1]]));
+        assert_eq!(find(of_flow.clone().with_tag("team.name", "a'b")).await, [member.clone()]);
+        let by_tag = all.clone().with_tag("team.name", "a'b");
+        assert_eq!(find(by_tag.clone()).await, sorted(&[member, &tagged]));
+        for (key, value) in [("team.name", "a"), ("team.name", ""), ("team.nam", "a'b"), ("a.b", "x")] {
+            assert_eq!(find(all.clone().with_tag(key, value)).await, []);
+        }
+        let early = by_tag.with_created_by(TimestampMs(START + 9));
+        assert_eq!(find(early.clone()).await, [member.clone()]);
+        assert_eq!(find(early.with_created_by(TimestampMs(START - 1))).await, []);
+        let mut page = of_flow.clone();
+        page.limit = 1;
+        let first = find(page.clone()).await;
+        assert_eq!(find(page.with_after(first[0].clone())).await, find(of_flow).await[1..]);
+        // A flow of an older database is on partition 0; on any other it is not looked for.
+        let older = crate::flow::elsewhere();
+        let (there, lost) = (id_in(0), id_in(crate::flow::home(&older).index ^ 1));
+        for id in [&there, &lost] {
+            bench.insert_core(id, WAITING, vec![("flow_id", Value::Uuid(older.0))]).await;
+        }
+        let expected = if lost.partition() == 0 { sorted(&[&there, &lost]) } else { vec![there] };
+        assert_eq!(find(all.clone().with_flow_id(older)).await, expected);
+        refused(
+            bench.backend.list_executions_by(all.clone().with_tag("Team", "x")).await,
+            "validation: InvalidInput: invalid tag key: \"Team\" is not of the form <namespace>.<name>",
+        );
+        refused(
+            bench.backend.list_executions_by(all.with_tag("a.b", "\0")).await,
+            "validation: InvalidInput: tag: must not contain NUL (at byte 0)",
+        );
+    }
+
     async fn an_old_spelling_is_found_by_its_meaning(bench) {
         let id = id();
         bench.insert_core(&id, "active leased not_applicable running running -", vec![]).await;

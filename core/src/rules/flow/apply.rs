@@ -14,16 +14,18 @@ use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
-use crate::rules::flow::child::{Action, Standing, owes_cancellations};
+use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
 use crate::rules::flow::dispatch::last_end;
-use crate::rules::flow::hop::{edge_unmoved, is_applied, members, siblings_of, unapplied_edges};
+use crate::rules::flow::hop::{
+    check_ends, edge_unmoved, is_applied, members, siblings_of, unapplied_edges,
+};
 use crate::rules::flow::key::{EDGE, GROUP, Places, group_of_edge, held_edge, held_group};
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
     Bucket, Change, Tally, Verdict, needed, policy_of, unmoved as group_unmoved,
 };
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::premise::{unmoved, without_bodies};
 use crate::rules::status;
 use crate::schema::ColumnRef;
@@ -60,6 +62,8 @@ struct Decision {
     policy: EdgeDependencyPolicy,
     change: Change,
     after: Tally,
+    was_satisfied: bool,
+    satisfies: bool,
     standing: Option<Standing>,
     action: Action,
     end: Option<End>,
@@ -76,7 +80,11 @@ impl Decision {
         };
         let standing = rows.core.map(Standing::of).transpose()?;
         let after = tally.after(change);
-        let decision = Self { policy, change, after, standing, action: Action::Leave, end };
+        let was_satisfied = tally.verdict(&policy) == Verdict::Satisfied;
+        let satisfies = after.verdict(&policy) == Verdict::Satisfied;
+        let action = Action::Leave;
+        let decision =
+            Self { policy, change, after, was_satisfied, satisfies, standing, action, end };
         Ok(decision.judged(0))
     }
 
@@ -102,8 +110,14 @@ impl Decision {
         }
     }
 
+    /// Whether this edge makes its group satisfied, and the others are not needed any more.
     fn cancels_siblings(&self) -> bool {
-        self.action == Action::Release && cancels_remaining(&self.policy)
+        cancels_remaining(&self.policy) && self.satisfies && !self.was_satisfied
+    }
+
+    /// Whether enough had succeeded before, so that this upstream is not needed either.
+    fn cancels_upstream(&self) -> bool {
+        cancels_remaining(&self.policy) && self.was_satisfied && self.end.is_none()
     }
 
     /// What the edge says from now on. What it heard before stays the oldest that it listens to.
@@ -182,23 +196,6 @@ impl Apply {
         ]
     }
 
-    /// The edge must be between the executions that the caller named.
-    fn check_ends(&self, edge: &Row) -> Result<(), EngineError> {
-        let ends = [
-            ("downstream", edge.read(edge::downstream_eid)?, self.downstream),
-            ("upstream", edge.read(edge::upstream_eid)?, self.upstream),
-        ];
-        for (end, stored, given) in ends {
-            if stored != given.uuid {
-                return Err(input::invalid(format!(
-                    "edge_mismatch: the {end} of edge {} is {stored}, not {}",
-                    self.edge_id, given.uuid
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn last_end_of_upstream(&self) -> List {
         List {
             name: "the last end of an upstream".into(),
@@ -216,6 +213,7 @@ impl Apply {
     /// How the upstream has ended; the outer `None` while that is not known yet.
     fn end_of(
         &self,
+        edge: &Row,
         upstream: Option<&Row>,
         current: Option<&Row>,
         facts: &Facts,
@@ -225,7 +223,7 @@ impl Apply {
             None => TerminalOutcome::None,
         };
         let Some(stored) = end_event(outcome) else {
-            return Ok(Some(None));
+            return Ok(Some(said_by_hand(edge)?));
         };
         let Some(events) = facts.list(1) else {
             return Ok(None);
@@ -251,9 +249,10 @@ impl Apply {
         }
         plan = plan.guard(EDGE, edge::REF, flow.edge(&self.edge_id), edge_unmoved(rows.edge)?);
         let target = needed(&decision.policy, decision.after.total());
-        if rows.group.is_some() {
+        if let Some(group) = rows.group {
             let mut set = decision.change.assignments();
             set.push(edge_group::k_target.set(target));
+            let siblings = owed(group, siblings)?;
             if !siblings.is_empty() {
                 let (owing, flags) = owes_cancellations(plan, siblings, at);
                 plan = owing;
@@ -268,7 +267,15 @@ impl Apply {
             plan = plan.insert(edge_group::REF, row, OnConflict::Refuse);
         }
         if let Some(core) = rows.core {
-            plan = decision.action.apply(plan, core, at)?;
+            plan = match decision.action {
+                // Whoever decides about the execution without having seen this edge decides again.
+                Action::Leave => {
+                    plan.update(exec_core::REF, held_core(), vec![exec_core::version.grow(1)])
+                }
+                Action::Block | Action::Release | Action::Skip => {
+                    decision.action.apply(plan, core, at)?
+                }
+            };
         }
         Ok(plan.update(edge::REF, held_edge(), decision.of_edge(rows.edge, at)?))
     }
@@ -284,17 +291,18 @@ impl Transition for Apply {
         let [Some(edge), upstream, upstream_attempt, group, core] = rows else {
             return Err(input::invalid("edge_not_found"));
         };
-        self.check_ends(edge)?;
+        check_ends(edge, self.upstream.uuid, self.downstream.uuid)?;
         if is_applied(edge)? {
             return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
         }
-        let Some(end) = self.end_of(upstream.as_ref(), upstream_attempt.as_ref(), facts)? else {
+        let Some(end) = self.end_of(edge, upstream.as_ref(), upstream_attempt.as_ref(), facts)?
+        else {
             return Ok(Step::Read(vec![Query::List(self.last_end_of_upstream())]));
         };
         let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
         let mut decision = Decision::on(rows, end)?;
         // What was asked before: the upstream's end, where there is one.
-        let mut asked = if end.is_some() { 2 } else { 1 };
+        let mut asked = if is_over(upstream.as_ref(), upstream_attempt.as_ref())? { 2 } else { 1 };
         if decision.depends_on_the_others() {
             let Some(unapplied) = facts.list(asked) else {
                 let unapplied = unapplied_edges(self.places.home(), self.downstream.uuid);
@@ -310,6 +318,8 @@ impl Transition for Apply {
                 return Ok(Step::Read(vec![Query::List(siblings)]));
             };
             members(listed, self.upstream.uuid)?
+        } else if decision.cancels_upstream() {
+            vec![self.upstream.uuid.to_string()]
         } else {
             Vec::new()
         };
@@ -318,6 +328,19 @@ impl Transition for Apply {
         let applied = ApplyDependencyToChildResult::Applied { unsatisfied_count };
         Ok(Step::Commit(plan, Then::Answer(applied)))
     }
+}
+
+/// An end that somebody has told the edge of without an event. One that an event told, whose upstream
+/// runs again, counts no more.
+fn said_by_hand(edge: &Row) -> Result<Option<End>, EngineError> {
+    let event: Option<i64> = edge.read(edge::upstream_event_id)?;
+    let outcome = edge.read(edge::upstream_outcome)?.filter(|_| event.is_none());
+    Ok(outcome.map(|outcome| (outcome, None)))
+}
+
+fn is_over(upstream: Option<&Row>, current: Option<&Row>) -> Result<bool, EngineError> {
+    let outcome = upstream.map(|core| status::terminal_outcome(core, current)).transpose()?;
+    Ok(outcome.is_some_and(|outcome| outcome != TerminalOutcome::None))
 }
 
 /// How an outcome is announced; `None` for what has not ended.

@@ -19,13 +19,13 @@ use crate::plan::{
 use crate::rules::finish::End;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::outbox;
 use crate::rules::read::text;
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, exec_core, unfinished};
+use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core};
 use crate::state::{LeaseEventType, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
@@ -75,7 +75,7 @@ impl CancelFlow {
                 .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
         };
         let plan = over_members(plan, flow, covered);
-        let plan = cancelled_members(plan, "flow_cancelled", "cancel_flow", at);
+        let plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
         Ok(returning_ids(plan))
     }
 }
@@ -129,7 +129,7 @@ impl CancelHeader {
         let plan = Plan::new("cancel_flow_header");
         let plan = flipped(plan, flow, row, goes_on, details, *at)?;
         let plan = over_members(plan, flow, unfinished());
-        let plan = cancelled_members(plan, reason, "cancel_flow_header", *at);
+        let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
         let backlog = vec![
             cancel_backlog::partition_key.put(flow.partition),
             cancel_backlog::flow_id.put(flow.uuid),
@@ -311,8 +311,8 @@ fn over_members(mut plan: Plan, flow: FlowKey, covered: Predicate) -> Plan {
     plan
 }
 
-/// Cancels each picked execution: its state and its events. A reason and a canceller that it has
-/// already stay. What its attempt says is for the caller to add.
+/// Cancels each picked execution: its state, its attempt, its events. A reason and a canceller that it
+/// has already stay.
 #[must_use]
 pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
     let end = End::CANCELLED;
@@ -322,18 +322,10 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     let mutated = json!({ "last_mutation_at": at.0.to_string() });
     core.push(exec_core::raw_fields.merge(mutated));
     let plan = plan.update(exec_core::REF, held_core(), core);
-    let plan = outbox::completed(plan, end.event, at);
+    let plan = outbox::completed(end.break_attempt(plan, at), end.event, at);
     // The attempts are not read, so the leases have no names here.
     let unnamed = Expr::Null(ColumnType::Text);
     outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
-}
-
-/// Cancels each picked member. Its phase says so; its current attempt, if there is one, too.
-fn cancelled_members(plan: Plan, reason: &str, by: &str, at: TimestampMs) -> Plan {
-    let mut lease = End::CANCELLED.of_attempt(at);
-    lease.push(attempt::lease_epoch.grow(1));
-    let plan = cancelled(plan, Status::cancelled(), reason, by, at);
-    plan.update(attempt::REF, current_attempt(), lease)
 }
 
 fn returning_ids(mut plan: Plan) -> Plan {

@@ -121,6 +121,19 @@ pub fn skipped(plan: Plan, at: TimestampMs) -> Plan {
     outbox::completed(end.record_attempt(plan, at), end.event, at)
 }
 
+/// The upstreams that a group is to cancel: these, and those that it was to cancel before.
+///
+/// # Errors
+/// `Validation(Corruption)` for a list that is none.
+pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, EngineError> {
+    if !members.is_empty() {
+        members.extend(group.read(edge_group::cancel_siblings_pending_members)?);
+        members.sort_unstable();
+        members.dedup();
+    }
+    Ok(members)
+}
+
 /// Notes that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner cancels
 /// them. Returns what the group's row says of it.
 #[must_use]

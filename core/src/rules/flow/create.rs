@@ -8,16 +8,17 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
 use crate::partition::PartitionConfig;
-use crate::plan::{OnConflict, Plan};
-use crate::rules::flow::key::{FlowKey, Places};
+use crate::plan::{OnConflict, Plan, Query};
+use crate::rules::flow::key::Places;
 use crate::rules::input;
 use crate::schema::flow::flow_core;
 use crate::state::PublicFlowState;
 
-/// Adds a flow. The first one of an id wins: the insert itself is the guard that there was none.
+/// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that there
+/// was none at home, and databases of older engines get no more flows elsewhere.
 #[derive(Clone, Debug)]
 pub struct CreateFlow {
-    key: FlowKey,
+    places: Places,
     args: CreateFlowArgs,
 }
 
@@ -29,12 +30,12 @@ impl CreateFlow {
     pub fn new(args: CreateFlowArgs, partitions: &PartitionConfig) -> Result<Self, EngineError> {
         input::text("flow_kind", &args.flow_kind)?;
         input::text("namespace", args.namespace.as_str())?;
-        Ok(Self { key: Places::of(&args.flow_id, partitions)?.home(), args })
+        Ok(Self { places: Places::of(&args.flow_id, partitions)?, args })
     }
 
     fn plan(&self) -> Plan {
-        let Self { key, args } = self;
-        let mut row = key.row();
+        let Self { places, args } = self;
+        let mut row = places.home().row();
         row.push(flow_core::public_flow_state.put(PublicFlowState::Open));
         row.push(flow_core::created_at_ms.put(args.now.0));
         row.push(flow_core::raw_fields.put(json!({
@@ -51,7 +52,10 @@ impl Transition for CreateFlow {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let flow_id = self.args.flow_id.clone();
-        if facts.refusals() != 0 {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
+        };
+        if self.places.found(rows).is_some() {
             return Ok(Step::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
         }
         Ok(Step::Commit(self.plan(), Then::Answer(CreateFlowResult::Created { flow_id })))

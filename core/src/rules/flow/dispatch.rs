@@ -7,7 +7,7 @@ use crate::backend::CompletionPayload;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Expr, List, Plan, Query};
+use crate::plan::{Expr, List, Plan, Predicate, Query};
 use crate::rules::flow::hop::{Ended, dispatched};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::ExecutionKey;
@@ -20,6 +20,9 @@ use crate::types::EdgeId;
 
 /// How many edges are looked at together.
 pub const EDGES_PER_PAGE: usize = 500;
+
+/// How many ends of one execution within one millisecond are told apart.
+const EVENTS_PER_MS: i64 = 16;
 
 /// A completion event, as far as those that wait are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl Transition for EdgesFrom {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            let after = self.after.as_ref().map_or(Uuid::nil(), |edge| edge.0);
+            let after = self.after.as_ref().map(|edge| edge::edge_id.above(edge.0));
             let list = List {
                 name: "edges from an execution".into(),
                 table: edge::REF,
@@ -98,7 +101,7 @@ impl Transition for EdgesFrom {
                     .equals(self.flow.partition)
                     .and(edge::flow_id.equals(self.flow.uuid))
                     .and(edge::upstream_eid.equals(self.upstream))
-                    .and(edge::edge_id.above(after)),
+                    .and(after.unwrap_or(Predicate::Always)),
                 order: vec![(edge::edge_id.column(), Ascending)],
                 limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
             };
@@ -127,7 +130,8 @@ impl Transition for Done {
     }
 }
 
-/// Finds the event that a completion was announced by: the first one of that execution and time.
+/// Finds the event that a completion was announced by: of those of that execution and time, the first
+/// that was not told, or else the first.
 #[derive(Clone, Debug)]
 pub struct FindEvent {
     key: ExecutionKey,
@@ -160,11 +164,13 @@ impl Transition for FindEvent {
                     .and(completion_event::execution_id.equals(self.key.uuid))
                     .and(completion_event::occurred_at_ms.equals(self.at_ms)),
                 order: vec![(completion_event::event_id.column(), Ascending)],
-                limit: Expr::int(1),
+                limit: Expr::int(EVENTS_PER_MS),
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
-        Ok(Step::Answer(rows.first().map(Event::read).transpose()?))
+        let events = rows.iter().map(Event::read).collect::<Result<Vec<_>, _>>()?;
+        let untold = events.iter().find(|event| !event.dispatched);
+        Ok(Step::Answer(untold.or(events.first()).copied()))
     }
 }
 

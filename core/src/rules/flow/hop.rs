@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::plan::{Compare, Expr, Join, List, Lookup, Plan, Predicate, Query};
-use crate::rules::flow::child::{Action, Standing, owes_cancellations};
+use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_edge, held_edge, held_group};
 use crate::rules::flow::policy::cancels_remaining;
 use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
@@ -51,6 +51,8 @@ pub struct Hop {
     pub end: Ended,
     /// Whether the event has then been told to everybody.
     pub last: bool,
+    /// Who is said to wait, where somebody says so.
+    pub downstream: Option<Uuid>,
 }
 
 /// Somebody says how the upstream of one edge ended: the news travels as if an event had told it,
@@ -80,7 +82,8 @@ impl ByHand {
             FlowKey { partition: input::partition(args.partition.index)?, uuid: args.flow_id.0 };
         let upstream = args.upstream_execution_id.uuid();
         let end = Ended { upstream, outcome, event_id: None };
-        let hop = Hop { flow, edge: args.edge_id.clone(), end, last: false };
+        let downstream = Some(args.downstream_execution_id.uuid());
+        let hop = Hop { flow, edge: args.edge_id.clone(), end, last: false, downstream };
         Ok(Self { hop, bucket })
     }
 
@@ -215,25 +218,30 @@ impl Hop {
             verdict = tally.after(change).with_unapplied(unapplied.len()).verdict(&policy);
         }
         let action = standing.map_or(Action::Leave, |standing| standing.on_end(verdict));
-        let siblings = match action {
-            Action::Release if cancels_remaining(&policy) => {
-                let Some(siblings) = facts.list(2) else {
-                    let siblings = siblings_of(self.flow, downstream);
-                    return Ok(Step::Read(vec![Query::List(siblings)]));
-                };
-                members(siblings, self.end.upstream)?
-            }
-            Action::Leave | Action::Block | Action::Release | Action::Skip => Vec::new(),
+        let cancels = cancels_remaining(&policy);
+        let satisfies =
+            verdict == Verdict::Satisfied && tally.verdict(&policy) != Verdict::Satisfied;
+        let siblings = if cancels && satisfies {
+            // Asked last: after the edges that are not applied, where those were asked for.
+            let asked = 1 + usize::from(standing == Some(Standing::Blocked));
+            let Some(siblings) = facts.list(asked) else {
+                let siblings = siblings_of(self.flow, downstream);
+                return Ok(Step::Read(vec![Query::List(siblings)]));
+            };
+            owed(group, members(siblings, self.end.upstream)?)?
+        } else {
+            Vec::new()
         };
-        let relies = match (standing, action, verdict) {
-            // Read again where the counts alone would have decided.
-            (Some(Standing::Blocked), Action::Leave, Verdict::Pending)
-                if before.is_none() && facts.list(1).is_none() =>
-            {
+        let blocked = standing == Some(Standing::Blocked);
+        let asked_for_more = blocked && facts.list(1).is_some();
+        let relies = match verdict {
+            // Nobody waits for the verdict, and nobody is cancelled by it.
+            _ if !blocked && !cancels => Predicate::Always,
+            Verdict::Pending if before.is_none() && !asked_for_more => {
                 tally.stays_pending(group, &policy, bucket)?
             }
-            (Some(Standing::Blocked), _, _) => unmoved(group)?,
-            (Some(Standing::Waiting | Standing::Beyond) | None, _, _) => Predicate::Always,
+            Verdict::Satisfied | Verdict::Impossible if !blocked && !satisfies => Predicate::Always,
+            Verdict::Pending | Verdict::Satisfied | Verdict::Impossible => unmoved(group)?,
         };
         let relies = relies.and(change.keeps_running_count());
         let mut plan =
@@ -269,6 +277,9 @@ impl Transition for Hop {
         let [Some(edge), group, core] = rows else {
             return Ok(self.nothing(Hopped::NoEdge, at));
         };
+        if let Some(downstream) = self.downstream {
+            check_ends(edge, self.end.upstream, downstream)?;
+        }
         let Some(bucket) = Bucket::of(self.end.outcome) else {
             return Ok(self.nothing(Hopped::Known, at));
         };
@@ -293,6 +304,26 @@ fn change_of(before: Option<Bucket>, tally: &Tally, bucket: Bucket) -> Change {
         // An edge whose count was reset by a replay is not among the running ones.
         None => change.running(-i32::from(0 < tally.running)),
     }
+}
+
+/// The edge must be between the executions that the caller names.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the edge and both executions.
+pub fn check_ends(edge: &Row, upstream: Uuid, downstream: Uuid) -> Result<(), EngineError> {
+    let id = edge.read(edge::edge_id)?;
+    let ends = [
+        ("downstream", edge.read(edge::downstream_eid)?, downstream),
+        ("upstream", edge.read(edge::upstream_eid)?, upstream),
+    ];
+    for (end, stored, given) in ends {
+        if stored != given {
+            return Err(input::invalid(format!(
+                "edge_mismatch: the {end} of edge {id} is {stored}, not {given}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the edge counts in its group.

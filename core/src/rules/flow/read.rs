@@ -44,7 +44,7 @@ impl Pages<'_> {
     fn read(&self, from: usize) -> Result<Result<(Vec<Row>, usize), Query>, EngineError> {
         let mut rows = Vec::new();
         let mut list = from;
-        let mut after = Uuid::nil();
+        let mut after = Predicate::Always;
         while let Some(page) = self.facts.list(list) {
             list += 1;
             rows.extend_from_slice(page);
@@ -52,10 +52,10 @@ impl Pages<'_> {
                 return Ok(Ok((rows, list)));
             }
             if let Some(last) = page.last() {
-                after = last.read(self.by)?;
+                after = self.by.above(last.read(self.by)?);
             }
         }
-        let predicate = self.of_flow.clone().and(self.by.above(after));
+        let predicate = self.of_flow.clone().and(after);
         Ok(Err(Query::List(List {
             name: self.name.into(),
             table: self.table,

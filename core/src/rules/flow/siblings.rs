@@ -10,7 +10,6 @@ use crate::engine_backend::SiblingCancelReconcileAction;
 use crate::facts::{Facts, Row};
 use crate::partition::Partition;
 use crate::plan::{Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
-use crate::rules::finish::End;
 use crate::rules::flow::cancel::cancelled;
 use crate::rules::flow::key::{FlowKey, GROUP, held_group};
 use crate::rules::flow::tally::unmoved;
@@ -143,7 +142,6 @@ impl Transition for Drain {
         let plan = self.key.settled(plan);
         let status = Status::terminal(TerminalOutcome::Cancelled);
         let plan = cancelled(plan, status, "sibling_quorum_satisfied", "engine", ctx.now);
-        let plan = End::CANCELLED.record_attempt(plan, ctx.now);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }

@@ -7,7 +7,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::Partition;
-use crate::plan::{Expr, List, OnConflict, Plan, Query, Settle};
+use crate::plan::{Expr, List, OnConflict, Plan, Predicate, Query, Settle};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::input;
 use crate::schema::Col;
@@ -16,7 +16,6 @@ use crate::schema::execution::exec_core;
 use crate::schema::flow::flow_summary;
 use crate::state::{PublicFlowState, PublicState};
 use crate::types::{FlowId, TimestampMs};
-use uuid::Uuid;
 
 /// How many members are counted at once.
 const PAGE: usize = 1_000;
@@ -45,7 +44,7 @@ impl Summarise {
         Ok(Self { flow: FlowKey { partition, uuid: flow.0 }, at })
     }
 
-    fn page(&self, after: Uuid) -> Query {
+    fn page(&self, after: Predicate) -> Query {
         Query::List(List {
             name: "states of a flow's members".into(),
             table: exec_core::REF,
@@ -54,7 +53,7 @@ impl Summarise {
             predicate: exec_core::partition_key
                 .equals(self.flow.partition)
                 .and(exec_core::flow_id.equals(Some(self.flow.uuid)))
-                .and(exec_core::execution_id.above(after)),
+                .and(after),
             order: vec![(exec_core::execution_id.column(), Ascending)],
             limit: Expr::int(i64::try_from(PAGE).unwrap_or(i64::MAX)),
         })
@@ -135,7 +134,7 @@ impl Transition for Summarise {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let (mut count, mut after, mut list) = (Count::default(), Uuid::nil(), 0);
+        let (mut count, mut after, mut list) = (Count::default(), Predicate::Always, 0);
         loop {
             let Some(rows) = facts.list(list) else {
                 return Ok(Step::Read(vec![self.page(after)]));
@@ -145,7 +144,8 @@ impl Transition for Summarise {
                 break;
             }
             if let Some(last) = rows.last() {
-                after = last.read(exec_core::execution_id)?;
+                let id = exec_core::execution_id;
+                after = id.above(last.read(id)?);
             }
             list += 1;
         }

@@ -1,0 +1,412 @@
+//! Every history of a small flow, with every end told late, twice, or out of order, and every node
+//! replayed once: nobody waits for news that has come, nothing is counted twice, and there is always
+//! a way to the end.
+//!
+//! Two parents that run, a child and a grandchild. A breadth-first search over states; two histories that leave
+//! the same (ids, times and counters of no consequence aside) are one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ff_backend_memory::{MemoryBackend, Snapshot};
+use ff_core::backend::{CapabilitySet, ClaimPolicy};
+use ff_core::contracts::{
+    ApplyDependencyToChildArgs, CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs,
+    CreateFlowArgs, EdgeDependencyPolicy, FailExecutionArgs, OnSatisfied, ReplayExecutionArgs,
+    StageDependencyEdgeArgs,
+};
+use ff_core::engine::run;
+use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::facts::Row;
+use ff_core::partition::PartitionConfig;
+use ff_core::rules::flow::dispatch::{Done, Event};
+use ff_core::rules::flow::hop::Hop;
+use ff_core::rules::flow::tally::{Bucket, Tally, Verdict, policy_of};
+use ff_core::schema::TableRef;
+use ff_core::schema::execution::exec_core;
+use ff_core::schema::flow::{edge, edge_group, pending_cancel_groups};
+use ff_core::schema::outbox::completion_event;
+use ff_core::types::{
+    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
+    WorkerId, WorkerInstanceId,
+};
+use ff_core::value::Value;
+use uuid::Uuid;
+
+const NOW: TimestampMs = TimestampMs(1_000);
+const NODES: usize = 4;
+/// Who waits for whom: two parents, a child, a grandchild.
+const EDGES: [(usize, usize); 3] = [(0, 2), (1, 2), (2, 3)];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Start(usize),
+    EndWell(usize),
+    EndBadly(usize),
+    Cancel(usize),
+    Replay(usize),
+    /// Tells the n-th end that was not told yet.
+    Tell(usize),
+    /// The same, but the teller dies before it has noted that it is done.
+    TellAndDie(usize),
+    CancelSiblings,
+}
+
+fn steps() -> Vec<Step> {
+    use Step::*;
+    let mut steps = vec![CancelSiblings];
+    for node in 0..NODES {
+        steps.extend([Start(node), EndWell(node), EndBadly(node), Cancel(node), Replay(node)]);
+        steps.extend([Tell(node), TellAndDie(node)]);
+    }
+    steps
+}
+
+struct World {
+    backend: MemoryBackend,
+    flow: FlowId,
+    ids: Vec<ExecutionId>,
+}
+
+fn flow_of(number: u128) -> FlowId {
+    FlowId::from_uuid(Uuid::from_u128(number))
+}
+
+fn lane(node: usize) -> LaneId {
+    LaneId::new(format!("node-{node}"))
+}
+
+impl World {
+    async fn new(policy: EdgeDependencyPolicy) -> Self {
+        let backend = MemoryBackend::new().with_seed(7).with_clock(Box::new(|| NOW));
+        let flow = flow_of(0xF);
+        let partitions = PartitionConfig::default();
+        let id = |node: u128| {
+            ExecutionId::deterministic_for_flow(&flow, &partitions, Uuid::from_u128(node + 1))
+        };
+        let ids: Vec<ExecutionId> = (0..4).map(id).collect();
+        let args = CreateFlowArgs {
+            flow_id: flow.clone(),
+            flow_kind: "small".into(),
+            namespace: Namespace::new("n"),
+            now: NOW,
+        };
+        backend.create_flow(args).await.unwrap();
+        let batch = ids.iter().enumerate().map(|(node, id)| submission(id, node)).collect();
+        for created in backend.create_flow_members(&flow, batch).await {
+            created.unwrap();
+        }
+        backend.set_edge_group_policy(&flow, &ids[2], policy).await.unwrap();
+        for (number, (upstream, downstream)) in (0_u64..).zip(EDGES) {
+            let staged = StageDependencyEdgeArgs {
+                flow_id: flow.clone(),
+                edge_id: EdgeId::from_uuid(Uuid::from_u128(0xE0 + u128::from(number))),
+                upstream_execution_id: ids[upstream].clone(),
+                downstream_execution_id: ids[downstream].clone(),
+                dependency_kind: "success_only".into(),
+                data_passing_ref: None,
+                expected_graph_revision: 4 + number,
+                now: NOW,
+            };
+            let applied = ApplyDependencyToChildArgs {
+                flow_id: flow.clone(),
+                edge_id: staged.edge_id.clone(),
+                downstream_execution_id: staged.downstream_execution_id.clone(),
+                upstream_execution_id: staged.upstream_execution_id.clone(),
+                graph_revision: 5 + number,
+                dependency_kind: "success_only".into(),
+                data_passing_ref: None,
+                now: NOW,
+            };
+            backend.stage_dependency_edge(staged).await.unwrap();
+            backend.apply_dependency_to_child(applied).await.unwrap();
+        }
+        backend.release_flow(&flow, NOW).await.unwrap();
+        let world = Self { backend, flow, ids };
+        for parent in [0, 1] {
+            world.take(Step::Start(parent)).await.unwrap();
+        }
+        world
+    }
+
+    fn rows(&self, table: TableRef) -> Vec<Row> {
+        let of = |cells: BTreeMap<String, Value>| {
+            let cell = |(name, value): (String, Value)| (table.column(&name).unwrap(), value);
+            Row::new(cells.into_iter().map(cell).collect())
+        };
+        self.backend.rows(table.name).into_iter().map(of).collect()
+    }
+
+    fn state(&self, node: usize) -> String {
+        let rows = self.backend.rows(exec_core::TABLE.name);
+        match &rows[node]["public_state"] {
+            Value::Text(word) => word.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn replays(&self, node: usize) -> i64 {
+        let raw = self.rows(exec_core::REF)[node].read(exec_core::raw_fields).unwrap();
+        raw.get("replay_count").and_then(serde_json::Value::as_i64).unwrap_or(0)
+    }
+
+    /// What was not told, oldest first.
+    fn untold(&self) -> Vec<Event> {
+        let rows = self.rows(completion_event::REF);
+        let events = rows.iter().map(|row| Event::read(row).unwrap());
+        events.filter(|event| !event.dispatched).collect()
+    }
+
+    async fn tell(&self, event: Event, done: bool) {
+        let node = self.ids.iter().position(|id| id.uuid() == event.end.upstream).unwrap();
+        let Some(number) = EDGES.iter().position(|(upstream, _)| *upstream == node) else {
+            if done {
+                run(&self.backend, &Done { event }).await.unwrap();
+            }
+            return;
+        };
+        let edge = EdgeId::from_uuid(Uuid::from_u128(0xE0 + u128::try_from(number).unwrap()));
+        let hop =
+            Hop { flow: event.flow.unwrap(), edge, end: event.end, last: done, downstream: None };
+        run(&self.backend, &hop).await.unwrap();
+    }
+
+    /// Takes the step; nothing where it makes no sense.
+    async fn take(&self, step: Step) -> Option<()> {
+        let backend = &self.backend;
+        match step {
+            Step::Start(node) => {
+                let (worker, instance) = (WorkerId::new("w"), WorkerInstanceId::new("w-1"));
+                let terms = ClaimPolicy::new(worker, instance, 60_000, None);
+                let none = CapabilitySet::default();
+                backend.claim(&lane(node), &none, terms).await.unwrap().map(drop)
+            }
+            Step::EndWell(node) => {
+                backend.complete_execution(completion(&self.ids[node])).await.ok().map(drop)
+            }
+            Step::EndBadly(node) => {
+                backend.fail_execution(failure(&self.ids[node])).await.ok().map(drop)
+            }
+            Step::Cancel(node) => {
+                backend.cancel_execution(cancellation(&self.ids[node])).await.ok().map(drop)
+            }
+            Step::Replay(node) if self.replays(node) == 0 => {
+                let args = ReplayExecutionArgs { execution_id: self.ids[node].clone(), now: NOW };
+                backend.replay_execution(args).await.ok().map(drop)
+            }
+            Step::Replay(_) => None,
+            Step::Tell(number) => {
+                self.tell(*self.untold().get(number)?, true).await;
+                Some(())
+            }
+            Step::TellAndDie(number) => {
+                self.tell(*self.untold().get(number)?, false).await;
+                Some(())
+            }
+            Step::CancelSiblings => {
+                let counts = backend.scan(Scan::SiblingCancel, 10).await.unwrap();
+                (counts.processed != 0).then_some(())
+            }
+        }
+    }
+
+    /// What matters of a state.
+    fn key(&self) -> String {
+        let mut key = String::new();
+        for (node, core) in self.rows(exec_core::REF).iter().enumerate() {
+            let eligibility = core.read(exec_core::eligibility_state).unwrap();
+            key += &format!("{} {eligibility:?} {} ", self.state(node), self.replays(node));
+        }
+        for group in self.rows(edge_group::REF) {
+            key += &format!("{:?} ", Tally::read(&group).unwrap());
+            let owes = group.read(edge_group::cancel_siblings_pending_members).unwrap();
+            key += &format!("{owes:?} ");
+        }
+        let edges = self.rows(edge::REF);
+        for edge in &edges {
+            key += &format!("{:?} ", edge.read(edge::upstream_outcome).unwrap());
+        }
+        for event in self.untold() {
+            let upstream = event.end.upstream;
+            let from = edges.iter().find(|edge| edge.read(edge::upstream_eid).unwrap() == upstream);
+            let heard = from.and_then(|edge| edge.read(edge::upstream_event_id).unwrap());
+            let news = heard.is_none_or(|heard| heard < event.event_id);
+            key += &format!("{upstream} {:?} {news} ", event.end.outcome);
+        }
+        let outcomes = self.backend.rows("ff_attempt");
+        key += &format!("{:?}", outcomes.iter().map(|row| &row["outcome"]).collect::<Vec<_>>());
+        key
+    }
+
+    fn assert_sound(&self, history: &[Step]) {
+        let edges = self.rows(edge::REF);
+        let quiet = self.untold().is_empty() && self.rows(pending_cancel_groups::REF).is_empty();
+        for group in self.rows(edge_group::REF) {
+            let downstream = group.read(edge_group::downstream_eid).unwrap();
+            let into: Vec<&Row> = edges
+                .iter()
+                .filter(|edge| edge.read(edge::downstream_eid).unwrap() == downstream)
+                .collect();
+            let tally = Tally::read(&group).unwrap();
+            let heard = |bucket: Bucket| {
+                let outcome = |edge: &&&Row| edge.read(edge::upstream_outcome).unwrap();
+                let same =
+                    into.iter().filter(|edge| outcome(edge).and_then(Bucket::of) == Some(bucket));
+                i32::try_from(same.count()).unwrap()
+            };
+            let counted = [tally.success, tally.fail, tally.skip];
+            let edges_say = [Bucket::Success, Bucket::Fail, Bucket::Skip].map(heard);
+            assert_eq!(counted, edges_say, "a group counts what its edges heard: {history:?}");
+            assert!(0 <= tally.running, "{tally:?}: {history:?}");
+            assert_eq!(tally.dependencies, i32::try_from(into.len()).unwrap(), "{history:?}");
+            let node = self.ids.iter().position(|id| id.uuid() == downstream).unwrap();
+            if quiet && self.state(node) == "waiting_children" {
+                let verdict = tally.verdict(&policy_of(&group).unwrap());
+                assert_eq!(verdict, Verdict::Pending, "node {node} waits in vain: {history:?}");
+            }
+        }
+    }
+
+    /// Tells everything, ends everything well, replays what others wait for: to the end of the flow.
+    async fn assert_no_dead_end(&self, history: &[Step]) {
+        for _ in 0..40 {
+            for scan in [Scan::DependencyDispatch, Scan::SiblingCancel] {
+                while self.backend.scan(scan, 10).await.unwrap().processed != 0 {}
+            }
+            let over = |node: usize| {
+                ["completed", "failed", "cancelled", "skipped"].contains(&self.state(node).as_str())
+            };
+            let Some(unfinished) = (0..NODES).find(|node| !over(*node)) else { return };
+            let _ = self.take(Step::Start(unfinished)).await;
+            if self.take(Step::EndWell(unfinished)).await.is_some() {
+                continue;
+            }
+            // It waits for somebody who ended badly: an operator gives him another chance.
+            let parents = EDGES.iter().filter(|(_, downstream)| *downstream == unfinished);
+            for (parent, _) in parents {
+                if over(*parent) && self.state(*parent) != "completed" {
+                    let execution_id = self.ids[*parent].clone();
+                    let args = ReplayExecutionArgs { execution_id, now: NOW };
+                    self.backend.replay_execution(args).await.unwrap();
+                    let _ = self.take(Step::Start(*parent)).await;
+                    let _ = self.take(Step::EndWell(*parent)).await;
+                }
+            }
+        }
+        let states: Vec<String> = (0..NODES).map(|node| self.state(node)).collect();
+        panic!("a dead end at {states:?} after {history:?}");
+    }
+}
+
+fn submission(id: &ExecutionId, node: usize) -> CreateExecutionArgs {
+    CreateExecutionArgs {
+        execution_id: id.clone(),
+        namespace: Namespace::new("n"),
+        lane_id: lane(node),
+        execution_kind: "k".into(),
+        input_payload: Vec::new(),
+        payload_encoding: None,
+        priority: 0,
+        creator_identity: "c".into(),
+        idempotency_key: None,
+        tags: [].into(),
+        policy: None,
+        delay_until: None,
+        execution_deadline_at: None,
+        partition_id: id.partition(),
+        now: NOW,
+    }
+}
+
+fn completion(id: &ExecutionId) -> CompleteExecutionArgs {
+    CompleteExecutionArgs {
+        execution_id: id.clone(),
+        fence: None,
+        attempt_index: AttemptIndex(0),
+        result_payload: None,
+        result_encoding: None,
+        source: CancelSource::OperatorOverride,
+        now: NOW,
+    }
+}
+
+fn failure(id: &ExecutionId) -> FailExecutionArgs {
+    FailExecutionArgs {
+        execution_id: id.clone(),
+        fence: None,
+        attempt_index: AttemptIndex(0),
+        failure_reason: "r".into(),
+        failure_category: "c".into(),
+        retry_policy_json: String::new(),
+        next_attempt_policy_json: String::new(),
+        source: CancelSource::OperatorOverride,
+    }
+}
+
+fn cancellation(id: &ExecutionId) -> CancelExecutionArgs {
+    CancelExecutionArgs {
+        execution_id: id.clone(),
+        reason: "r".into(),
+        source: CancelSource::OperatorOverride,
+        lease_id: None,
+        lease_epoch: None,
+        attempt_id: None,
+        now: NOW,
+    }
+}
+
+/// Explores up to that many states; how many there were, and by which steps.
+async fn explore(policy: EdgeDependencyPolicy, depth: usize) -> (usize, BTreeSet<String>) {
+    let world = World::new(policy).await;
+    assert!(world.backend.describe_flow(&world.flow).await.unwrap().is_some());
+    let mut seen = BTreeSet::from([world.key()]);
+    let mut taken = BTreeSet::new();
+    let mut queue: VecDeque<(Snapshot, Vec<Step>)> =
+        VecDeque::from([(world.backend.snapshot(), Vec::new())]);
+    while let Some((stored, history)) = queue.pop_front() {
+        world.backend.restore(&stored);
+        world.assert_no_dead_end(&history).await;
+        if history.len() == depth {
+            continue;
+        }
+        for step in steps() {
+            world.backend.restore(&stored);
+            if world.take(step).await.is_none() {
+                continue;
+            }
+            taken.insert(format!("{step:?}"));
+            let history = [history.as_slice(), &[step]].concat();
+            world.assert_sound(&history);
+            if seen.insert(world.key()) {
+                queue.push_back((world.backend.snapshot(), history));
+            }
+        }
+    }
+    (seen.len(), taken)
+}
+
+/// `FF_DEPTH` explores further.
+fn depth() -> usize {
+    std::env::var("FF_DEPTH").map_or(5, |text| text.parse().expect("a number"))
+}
+
+macro_rules! explored {
+    ($($name:ident: $policy:expr;)+) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (states, taken) = explore($policy, depth()).await;
+            println!("{states} states");
+            assert!(1_000 < states, "{states}");
+            for step in ["Start(2)", "EndBadly(0)", "Cancel(3)", "Replay(0)", "TellAndDie(1)"] {
+                assert!(taken.contains(step), "{step} was never taken");
+            }
+        }
+    )+};
+}
+
+explored! {
+    nobody_waits_in_vain_for_all: EdgeDependencyPolicy::all_of();
+    nobody_waits_in_vain_for_any:
+        EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
+    nobody_waits_in_vain_for_a_quorum:
+        EdgeDependencyPolicy::quorum(2, OnSatisfied::let_run());
+}

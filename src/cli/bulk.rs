@@ -1,0 +1,316 @@
+//! `ff bulk`: an operator does one thing to many executions, batch by batch.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::Arc;
+
+use ff_core::contracts::{BulkAction, BulkArgs, BulkPreview, BulkRefusal, ExecutionQuery};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::types::TimestampMs;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::Global;
+use super::failure::Failure;
+use super::filter::FilterArguments;
+use super::output::Output;
+use super::signals::Signals;
+
+/// How many plans a dry run shows.
+const PLANS_SHOWN: u32 = 3;
+
+/// How many refusals are told one by one.
+const REFUSALS_SHOWN: usize = 10;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Cancel what has not ended, whoever holds it.
+    Cancel {
+        #[command(flatten)]
+        scope: Scope,
+        /// Why, for whoever looks at it later.
+        #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
+        reason: String,
+    },
+    /// Let what has ended run again.
+    Replay {
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Give what waits for a worker another priority.
+    Priority {
+        /// The priority: higher goes first. Beyond 0 and 9000 the nearest one is taken.
+        #[arg(value_name = "N", allow_negative_numbers = true)]
+        priority: i32,
+        #[command(flatten)]
+        scope: Scope,
+    },
+}
+
+/// To which executions, and how.
+#[derive(Debug, clap::Args)]
+struct Scope {
+    #[command(flatten)]
+    filter: FilterArguments,
+    /// To all executions, there being nothing that says which.
+    #[arg(long)]
+    all: bool,
+    /// How many executions are dealt with together.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
+    batch: u32,
+    /// Say how many executions it would be, and what would be done to the first; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let (action, doing, scope) = match arguments.action {
+        Action::Cancel { scope, reason } => (BulkAction::Cancel { reason }, "cancel", scope),
+        Action::Replay { scope } => (BulkAction::Replay, "replay", scope),
+        Action::Priority { priority, scope } => {
+            (BulkAction::Reprioritise { priority }, "reprioritise", scope)
+        }
+    };
+    if scope.all != scope.filter.is_empty() {
+        return Err(Failure::usage(if scope.all {
+            "--all contradicts what says which executions are meant"
+        } else {
+            "which executions? say --lane, --state, --flow, --tag, --namespace or --older-than, \
+             or else --all"
+        }));
+    }
+    if !(scope.yes || scope.dry_run || can_ask()) {
+        return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
+    }
+    let query = scope.filter.query(scope.batch, TimestampMs::now())?;
+    let bulk = Bulk { engine: global.open().await?, output: global.output(), doing, action, query };
+    if scope.dry_run {
+        return bulk.say_what_would_be().await;
+    }
+    let matched = bulk.preview(1).await?.matched;
+    if !(scope.yes || matched == 0 || confirmed(doing, matched)?) {
+        return Err(Failure::new("nothing was changed"));
+    }
+    bulk.run(matched).await
+}
+
+fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn confirmed(doing: &str, matched: u64) -> Result<bool, Failure> {
+    let failed = |error| Failure::new(format!("asking: {error}"));
+    write!(io::stderr(), "{doing} {matched} executions? [y/N] ").map_err(failed)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+struct Bulk {
+    engine: Arc<dyn EngineBackend>,
+    output: Output,
+    doing: &'static str,
+    action: BulkAction,
+    query: ExecutionQuery,
+}
+
+/// What all batches came to.
+#[derive(Default)]
+struct Sum {
+    matched: u64,
+    applied: u64,
+    refused: usize,
+    refusals: Vec<BulkRefusal>,
+    interrupted: bool,
+}
+
+impl Bulk {
+    async fn preview(&self, limit: u32) -> Result<BulkPreview, Failure> {
+        let mut query = self.query.clone();
+        query.limit = limit;
+        let args = BulkArgs::new(self.action.clone(), query, TimestampMs::now());
+        self.engine.preview_bulk(args).await.map_err(|error| self.failed(&error))
+    }
+
+    async fn say_what_would_be(&self) -> Result<(), Failure> {
+        let preview = self.preview(PLANS_SHOWN).await?;
+        if self.output.is_json() {
+            return Ok(self.output.json(&preview)?);
+        }
+        for plan in &preview.plans {
+            self.output.line(format!("{plan}\n"))?;
+        }
+        for BulkRefusal { execution_id, error } in &preview.refused {
+            self.output.line(format!("{execution_id}: {error}"))?;
+        }
+        let (doing, matched) = (self.doing, preview.matched);
+        Ok(self
+            .output
+            .line(format!("dry run: would {doing} {matched} executions, nothing was changed"))?)
+    }
+
+    async fn run(mut self, matched: u64) -> Result<(), Failure> {
+        let mut sum = Sum::default();
+        let ended = self.all_batches(matched, &mut sum).await;
+        self.tell(&sum)?;
+        ended?;
+        if sum.interrupted {
+            return Err(Failure::new("interrupted: there may be more to do"));
+        }
+        if sum.refused == 0 { Ok(()) } else { Err(Failure::partly()) }
+    }
+
+    /// Goes on until nothing is left, or until it is told to stop; a batch that has begun is ended.
+    async fn all_batches(&mut self, matched: u64, sum: &mut Sum) -> Result<(), Failure> {
+        let mut signals = Signals::new()
+            .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+        let told_to_stop = tokio::spawn(async move { signals.next().await });
+        let progress = progress(matched);
+        loop {
+            let args = BulkArgs::new(self.action.clone(), self.query.clone(), TimestampMs::now());
+            let report = self.engine.run_bulk(args).await;
+            let report = report.map_err(|error| {
+                progress.finish_and_clear();
+                self.failed(&error)
+            })?;
+            sum.matched += u64::from(report.matched);
+            sum.applied += u64::from(report.applied);
+            sum.refused += report.refused.len();
+            let room = REFUSALS_SHOWN.saturating_sub(sum.refusals.len());
+            sum.refusals.extend(report.refused.into_iter().take(room));
+            progress.inc(u64::from(report.matched));
+            if report.next_cursor.is_none() {
+                break;
+            }
+            self.query.after = report.next_cursor;
+            if told_to_stop.is_finished() {
+                sum.interrupted = true;
+                break;
+            }
+        }
+        progress.finish_and_clear();
+        Ok(())
+    }
+
+    fn tell(&self, sum: &Sum) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return Ok(self.output.json(&json!({
+                "matched": sum.matched,
+                "applied": sum.applied,
+                "refused": sum.refused,
+                "first_refusals": sum.refusals,
+                "interrupted": sum.interrupted,
+            }))?);
+        }
+        self.output.line(format!(
+            "{} executions: {} applied, {} refused",
+            sum.matched, sum.applied, sum.refused
+        ))?;
+        for BulkRefusal { execution_id, error } in &sum.refusals {
+            self.output.line(format!("  {execution_id}: {error}"))?;
+        }
+        match sum.refused.saturating_sub(sum.refusals.len()) {
+            0 => Ok(()),
+            more => Ok(self.output.line(format!("  and {more} more"))?),
+        }
+    }
+
+    fn failed(&self, error: &ff_core::EngineError) -> Failure {
+        Failure::engine(&format!("bulk {}", self.doing), error)
+    }
+}
+
+/// A bar where stderr is a terminal.
+fn progress(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    match ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use ff_core::EngineError;
+    use ff_core::contracts::BulkReport;
+    use ff_core::types::ExecutionId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Answers by script, and notes where each batch was to begin.
+    struct Fake {
+        script: Mutex<VecDeque<Result<BulkReport, EngineError>>>,
+        asked: Mutex<Vec<Option<ExecutionId>>>,
+    }
+
+    #[async_trait]
+    impl EngineBackend for Fake {
+        async fn run_bulk(&self, args: BulkArgs) -> Result<BulkReport, EngineError> {
+            self.asked.lock().unwrap().push(args.query.after);
+            self.script.lock().unwrap().pop_front().unwrap()
+        }
+    }
+
+    fn id(number: u128) -> ExecutionId {
+        ExecutionId::from_parts(0, Uuid::from_u128(number))
+    }
+
+    fn report(applied: u32, refused: u128, next: Option<ExecutionId>) -> BulkReport {
+        let mut report = BulkReport::default();
+        let refusal =
+            |number| BulkRefusal { execution_id: id(number), error: "it moved on".to_owned() };
+        report.refused = (0..refused).map(refusal).collect();
+        report.matched = applied + u32::try_from(refused).unwrap();
+        (report.applied, report.next_cursor) = (applied, next);
+        report
+    }
+
+    fn bulk(script: Vec<Result<BulkReport, EngineError>>) -> (Arc<Fake>, Bulk) {
+        let script = Mutex::new(script.into());
+        let fake = Arc::new(Fake { script, asked: Mutex::default() });
+        let (engine, output) = (Arc::clone(&fake) as _, Output::new(true));
+        let (action, query) = (BulkAction::Replay, ExecutionQuery::new(500));
+        (fake, Bulk { engine, output, doing: "replay", action, query })
+    }
+
+    #[tokio::test]
+    async fn batches_follow_each_other_and_refusals_are_counted_beyond_those_told() {
+        let script = || vec![Ok(report(3, 8, Some(id(1)))), Ok(report(2, 8, None))];
+        let (fake, mut bulk) = bulk(script());
+        let mut sum = Sum::default();
+        bulk.all_batches(21, &mut sum).await.unwrap();
+        assert_eq!(*fake.asked.lock().unwrap(), [None, Some(id(1))]);
+        assert_eq!((sum.matched, sum.applied, sum.refused, sum.refusals.len()), (21, 5, 16, 10));
+        *fake.script.lock().unwrap() = script().into();
+        assert!(bulk.run(21).await.is_err(), "some were refused");
+    }
+
+    #[tokio::test]
+    async fn what_was_done_before_a_failure_is_counted() {
+        let down = EngineError::Unavailable { op: "x" };
+        let (_, mut bulk) = bulk(vec![Ok(report(3, 0, Some(id(1)))), Err(down)]);
+        let mut sum = Sum::default();
+        assert!(bulk.all_batches(9, &mut sum).await.is_err());
+        assert_eq!((sum.matched, sum.applied), (3, 3));
+        let (_, bulk) = self::bulk(vec![Ok(report(3, 0, None))]);
+        assert!(bulk.run(3).await.is_ok());
+    }
+}

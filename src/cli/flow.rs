@@ -1,0 +1,46 @@
+//! `ff flow`: whole flows, submitted, listed, shown and cancelled.
+
+mod cancel;
+mod dot;
+mod ls;
+mod mermaid;
+mod palette;
+mod picture;
+pub(super) mod show;
+mod submit;
+pub(super) mod tree;
+
+use clap::Subcommand;
+
+use super::Global;
+use super::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Submit a flow: executions, and what each of them waits for.
+    Submit(submit::Arguments),
+    /// List flows, the newest first.
+    Ls(ls::Arguments),
+    /// Show a flow as a tree, or as a graph for other programs.
+    Show(show::Arguments),
+    /// Cancel a flow with its executions.
+    Cancel(cancel::Arguments),
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Submit(arguments) => submit::run(global, arguments).await,
+        Command::Ls(arguments) => ls::run(global, arguments).await,
+        Command::Show(arguments) => show::run(global, arguments).await,
+        Command::Cancel(arguments) => cancel::run(global, arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! `ff flow cancel`: an operator ends a flow.
+
+use clap::ValueEnum;
+use ff_core::backend::{CancelFlowPolicy, CancelFlowWait};
+use ff_core::contracts::CancelFlowResult;
+use ff_core::types::FlowId;
+use serde_json::json;
+
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::ids::flow_id;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// The flow.
+    #[arg(value_name = "FLOW", value_parser = flow_id)]
+    flow_id: FlowId,
+    /// Which of its executions are cancelled with it.
+    #[arg(long, value_enum, default_value_t = Policy::All)]
+    policy: Policy,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Policy {
+    /// All that have not ended, whoever holds them.
+    All,
+    /// Those that have not begun.
+    Pending,
+    /// None: the flow alone takes nothing new.
+    FlowOnly,
+}
+
+impl Policy {
+    const fn of_engine(self) -> CancelFlowPolicy {
+        match self {
+            Self::All => CancelFlowPolicy::CancelAll,
+            Self::Pending => CancelFlowPolicy::CancelPending,
+            Self::FlowOnly => CancelFlowPolicy::FlowOnly,
+        }
+    }
+}
+
+/// What became of the executions.
+#[derive(Default)]
+struct Members {
+    covered: Vec<String>,
+    failed: Vec<String>,
+    /// Whether they are cancelled later.
+    later: bool,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let id = arguments.flow_id;
+    let engine = global.open().await?;
+    let failed = |error| Failure::engine(&format!("cancelling flow {id}"), &error);
+    // The engine takes a flow that is not there for one without executions.
+    if engine.describe_flow(&id).await.map_err(failed)?.is_none() {
+        return Err(Failure::new(format!("there is no flow {id}")));
+    }
+    let policy = arguments.policy.of_engine();
+    let cancelled = engine.cancel_flow(&id, policy, CancelFlowWait::NoWait).await;
+    let Members { covered, failed, later } = match cancelled.map_err(failed)? {
+        CancelFlowResult::Cancelled { member_execution_ids: covered, .. } => {
+            Members { covered, ..Members::default() }
+        }
+        CancelFlowResult::CancellationScheduled { member_execution_ids: covered, .. } => {
+            Members { covered, later: true, ..Members::default() }
+        }
+        CancelFlowResult::PartiallyCancelled {
+            member_execution_ids: covered,
+            failed_member_execution_ids: failed,
+            ..
+        } => Members { covered, failed, later: false },
+    };
+    let output = global.output();
+    if output.is_json() {
+        output.json(&json!({
+            "flow_id": id,
+            "executions": covered,
+            "failed": failed,
+            "scheduled": later,
+        }))?;
+    } else {
+        let how = if later { "are cancelled later" } else { "are cancelled with it" };
+        output.line(format!("flow {id} is cancelled; {} executions {how}", covered.len()))?;
+        for execution in &failed {
+            output.line(format!("could not be cancelled: {execution}"))?;
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::partly()) }
+}

@@ -1,0 +1,44 @@
+//! A flow as a Mermaid flowchart, which many viewers of Markdown draw.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ff_core::contracts::FlowGraph;
+
+use super::palette::look;
+use super::picture::{Picture, needs};
+
+/// The flowchart, with states as colours.
+pub(super) fn mermaid(graph: &FlowGraph) -> String {
+    let picture = Picture::of(graph);
+    let mut lines = vec!["flowchart LR".to_owned()];
+    let (mut names, mut classes) = (HashMap::new(), BTreeMap::new());
+    for (number, node) in (1..).zip(picture.nodes()) {
+        let state = node.state.as_str();
+        let mut label = format!("{}<br/>{state}", escaped(&node.name));
+        if let Some(group) = &node.group {
+            label = format!("{label}<br/>needs {}", needs(group));
+        }
+        lines.push(format!("  n{number}[\"{label}\"]:::{state}"));
+        names.insert(&node.id, format!("n{number}"));
+        classes.insert(state, look(node.state));
+    }
+    for (upstream, downstream) in picture.edges() {
+        if let (Some(from), Some(to)) = (names.get(&upstream.id), names.get(&downstream.id)) {
+            lines.push(format!("  {from} --> {to}"));
+        }
+    }
+    for (state, look) in classes {
+        let (fill, line) = (look.fill, look.line);
+        lines.push(format!("  classDef {state} fill:{fill},stroke:{line},color:#18181b"));
+    }
+    lines.join("\n")
+}
+
+/// A text without what the language or the page around it would read as its own.
+fn escaped(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        '"' | '#' | '&' | '<' | '>' | '`' | '\\' => format!("#{};", u32::from(c)),
+        other => other.to_string(),
+    });
+    escaped.collect()
+}

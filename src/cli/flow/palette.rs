@@ -1,0 +1,39 @@
+//! What the states look like: one sign and one colour each, in a terminal and in a graph.
+
+use console::Style;
+use ff_core::state::PublicState;
+
+/// How a state is drawn.
+pub(super) struct Look {
+    /// One character, for those who see no colours.
+    pub(super) sign: char,
+    /// In a terminal.
+    pub(super) style: Style,
+    /// The background in a graph, as `#rrggbb`.
+    pub(super) fill: &'static str,
+    /// The border in a graph, as `#rrggbb`.
+    pub(super) line: &'static str,
+}
+
+/// How `state` is drawn.
+pub(super) fn look(state: PublicState) -> Look {
+    let style = Style::new();
+    let (sign, style, fill, line) = match state {
+        PublicState::Waiting | PublicState::Resumable => ('○', style.cyan(), "#e0f2fe", "#0369a1"),
+        PublicState::Delayed | PublicState::RateLimited => {
+            ('◔', style.yellow(), "#fef9c3", "#a16207")
+        }
+        PublicState::WaitingChildren => ('◌', style.dim(), "#f4f4f5", "#71717a"),
+        PublicState::Active => ('▶', style.blue().bold(), "#dbeafe", "#1d4ed8"),
+        PublicState::Suspended => ('‖', style.magenta(), "#f3e8ff", "#7e22ce"),
+        PublicState::Completed => ('✓', style.green(), "#dcfce7", "#15803d"),
+        PublicState::Failed | PublicState::Expired => {
+            ('✗', style.red().bold(), "#fee2e2", "#b91c1c")
+        }
+        PublicState::Cancelled => ('⊘', style.magenta(), "#fae8ff", "#a21caf"),
+        PublicState::Skipped => ('–', style.dim(), "#e4e4e7", "#52525b"),
+        // A later version's.
+        _ => ('?', style, "#ffffff", "#18181b"),
+    };
+    Look { sign, style, fill, line }
+}

@@ -1,0 +1,100 @@
+//! `ff flow submit`: a file with a flow goes in, and all of it or what is missing of it is created.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use ff_core::types::{FlowId, TimestampMs};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, json};
+
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::ids::flow_id;
+use crate::cli::output::{Output, table};
+use crate::flow::{FlowSpec, Submitted, submit_with};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// A file with one JSON object, - for stdin: {"kind", "nodes", "namespace"?, "lane"?,
+    /// "flow_id"?}, each node {"name", "kind", "payload", "lane"?, "priority"?, "delay_until"?,
+    /// "tags"?, "policy"?, "after"?: [names], "needs"?: "all" | "any" | {"quorum": N},
+    /// "on_satisfied"?: "let_run" | "cancel_remaining"}.
+    #[arg(value_name = "FILE.json", default_value = "-")]
+    file: PathBuf,
+    /// The flow's id. Repeating a submission with it creates what is missing and changes nothing
+    /// else.
+    #[arg(long, value_name = "FLOW", value_parser = flow_id)]
+    flow_id: Option<FlowId>,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let (name, text) = read(&arguments.file)?;
+    let spec = FlowSpec::parse(&text);
+    let spec = spec.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let flow_id = arguments.flow_id.or_else(|| spec.flow_id().cloned()).unwrap_or_default();
+    let spec = spec.with_flow_id(flow_id.clone());
+    let engine = global.open().await?;
+    let output = global.output();
+    if !output.is_json() {
+        // First of all: whoever interrupts what follows needs it to go on.
+        output.line(format!("flow {flow_id}"))?;
+    }
+    let progress = progress(&spec);
+    let done = |steps| progress.inc(u64::try_from(steps).unwrap_or(0));
+    let submitted = submit_with(engine.as_ref(), &spec, TimestampMs::now(), &done).await;
+    progress.finish_and_clear();
+    let submitted = submitted.map_err(|error| {
+        Failure::new(format!("{error}; to go on, submit it again with --flow-id {flow_id}"))
+    })?;
+    tell(output, &spec, &submitted)
+}
+
+/// The file's name and what stands in it.
+fn read(path: &Path) -> Result<(String, String), Failure> {
+    let (name, text) = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        ("stdin".to_owned(), io::stdin().read_to_string(&mut text).map(|_| text))
+    } else {
+        (path.display().to_string(), std::fs::read_to_string(path))
+    };
+    match text {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(Failure::new(format!("reading {name}: {error}"))),
+    }
+}
+
+fn tell(output: Output, spec: &FlowSpec, submitted: &Submitted) -> Result<(), Failure> {
+    let Submitted { flow_id, executions, created, found, released } = submitted;
+    if output.is_json() {
+        let executions = executions.iter();
+        let by_node: Map<_, _> =
+            executions.map(|(node, id)| (node.to_string(), id.as_str().into())).collect();
+        return Ok(output.json(&json!({
+            "flow_id": flow_id,
+            "executions": by_node,
+            "created": created,
+            "found": found,
+            "released": released,
+        }))?);
+    }
+    let mut table = table(["node", "execution"]);
+    for (node, id) in executions {
+        table.add_row([node.as_str(), id.as_str()]);
+    }
+    output.line(table.to_string())?;
+    Ok(output.line(format!(
+        "{} executions: {created} created, {found} found; {} dependencies",
+        executions.len(),
+        spec.edge_count()
+    ))?)
+}
+
+/// A bar where stderr is a terminal.
+fn progress(spec: &FlowSpec) -> ProgressBar {
+    let steps = spec.nodes().len() + 2 * spec.edge_count();
+    let bar = ProgressBar::new(u64::try_from(steps).unwrap_or(u64::MAX));
+    match ProgressStyle::with_template("{wide_bar} {pos}/{len}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,113 @@
+//! `ff scan`: the scanners alone, for as long as it takes or until there is nothing due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::engine_backend::{EngineBackend, Scan};
+use serde_json::{Map, json};
+
+use super::Global;
+use super::failure::Failure;
+use super::output::{Output, table};
+use super::signals::Signals;
+use crate::scanner::{ScannerConfig, ScannerSupervisor};
+
+/// How long the scanners may take to end what they are doing.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// End when a look at every kind of timer finds nothing due.
+    #[arg(long)]
+    until_idle: bool,
+    /// How many rows one look handles at most.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    batch: u32,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let signals =
+        Signals::new().map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    let engine = global.open().await?;
+    if arguments.until_idle {
+        until_idle(&engine, arguments.batch, global.output()).await
+    } else {
+        until_told(engine, arguments.batch, signals, global.output()).await
+    }
+}
+
+/// What the looks at one kind of timer came to.
+struct Tally {
+    scan: Scan,
+    processed: u64,
+    errors: u64,
+}
+
+/// Looks at every kind in turn, over and over: what one applies may make another due.
+async fn until_idle(
+    engine: &Arc<dyn EngineBackend>,
+    batch: u32,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut tallies = Scan::ALL.map(|scan| Tally { scan, processed: 0, errors: 0 });
+    loop {
+        let (mut processed, mut errors) = (0, 0);
+        for tally in &mut tallies {
+            let counts = engine.scan(tally.scan, batch).await;
+            let counts = counts.map_err(|error| {
+                Failure::engine(&format!("scan {}", tally.scan.as_str()), &error)
+            })?;
+            tally.processed += u64::from(counts.processed);
+            tally.errors += u64::from(counts.errors);
+            processed += counts.processed;
+            errors += counts.errors;
+        }
+        if processed == 0 {
+            tell(output, &tallies)?;
+            return if errors == 0 { Ok(()) } else { Err(Failure::partly()) };
+        }
+    }
+}
+
+fn tell(output: Output, tallies: &[Tally]) -> Result<(), Failure> {
+    if output.is_json() {
+        let kinds = tallies.iter().map(|tally| {
+            let counts = json!({ "processed": tally.processed, "errors": tally.errors });
+            (tally.scan.as_str().to_owned(), counts)
+        });
+        return Ok(output.json(&kinds.collect::<Map<_, _>>())?);
+    }
+    let mut table = table(["scan", "processed", "errors"]);
+    for Tally { scan, processed, errors } in tallies {
+        table.add_row([scan.as_str().to_owned(), processed.to_string(), errors.to_string()]);
+    }
+    Ok(output.line(table.to_string())?)
+}
+
+async fn until_told(
+    engine: Arc<dyn EngineBackend>,
+    batch: u32,
+    mut signals: Signals,
+    output: Output,
+) -> Result<(), Failure> {
+    let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
+    let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
+    signals.next().await;
+    let report = scanners.shutdown(GRACE).await;
+    // What is durable is durable, however the farewell goes.
+    let _ = engine.shutdown_prepare(GRACE).await;
+    if output.is_json() {
+        return Ok(output.json(&json!({
+            "looks": report.ticks,
+            "processed": report.processed,
+            "errors": report.errors,
+        }))?);
+    }
+    let (looks, processed, errors) = (report.ticks, report.processed, report.errors);
+    Ok(output.line(format!("{looks} looks: {processed} processed, {errors} errors"))?)
+}

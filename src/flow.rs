@@ -1,0 +1,350 @@
+//! Flows as people write them: named nodes that wait for each other, and their submission.
+//!
+//! A [`FlowSpec`] is read from a file or put together in code. What exists is a graph that can be
+//! submitted: [`submit`] turns it into executions and dependencies, and goes on where an earlier
+//! submission of the same flow was interrupted. When a node runs, the engine decides.
+//!
+//! A file is one JSON object:
+//!
+//! ```
+//! let spec = flowfabric_sql::flow::FlowSpec::parse(r#"{
+//!     "kind": "greeting",
+//!     "nodes": [
+//!         { "name": "fetch-a", "kind": "fetch", "payload": "a.example" },
+//!         { "name": "fetch-b", "kind": "fetch", "payload": "b.example" },
+//!         {
+//!             "name": "greet", "kind": "greet", "payload": { "loud": true },
+//!             "after": ["fetch-a", "fetch-b"],
+//!             "needs": "any", "on_satisfied": "cancel_remaining"
+//!         }
+//!     ]
+//! }"#)?;
+//! assert_eq!(spec.nodes().len(), 3);
+//! # Ok::<(), flowfabric_sql::flow::FlowSpecError>(())
+//! ```
+//!
+//! Of the flow: `kind`, `nodes`, and perhaps `namespace`, `lane` (of nodes that name none) and
+//! `flow_id`. Of a node: `name`, `kind`, `payload` (a text as it is, anything else as JSON), and
+//! perhaps `lane`, `priority`, `delay_until` (Unix milliseconds, or from the submission on, such as
+//! `"+5s"`), `tags`, `policy`, `after` (the names of those it waits for), `needs` (how many of them
+//! must end well: `"all"` unless it says `"any"` or `{"quorum": 2}`) and `on_satisfied` (what then
+//! happens to the others: `"let_run"` unless it says `"cancel_remaining"`).
+
+pub(crate) mod fields;
+mod file;
+mod ids;
+mod order;
+mod submission;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use ff_core::contracts::EdgeDependencyPolicy;
+use ff_core::policy::ExecutionPolicy;
+use ff_core::types::{FlowId, LaneId, Namespace};
+
+pub use fields::NotBefore;
+pub use ids::{edge_id, execution_id};
+pub use submission::{SubmitError, Submitted, submit, submit_with};
+
+/// The tag that holds the name of an execution's node.
+pub const NODE_TAG: &str = "ff.node";
+
+/// The longest name of a node, in characters.
+pub const NODE_NAME_MAX: usize = 64;
+
+/// Names a node within its flow: letters, digits and `- _ . / : + @`, 64 of them at most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName(String);
+
+/// Why a text is no name of a node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeNameError {
+    /// The name is empty.
+    #[error("the name is empty")]
+    Empty,
+    /// The name is longer than [`NODE_NAME_MAX`]; carries its length in characters.
+    #[error("the name has {0} characters, at most {NODE_NAME_MAX} are allowed")]
+    TooLong(usize),
+    /// The name has a character that names have not; carries it.
+    #[error("the name has the character {0:?}; allowed are letters, digits and - _ . / : + @")]
+    Character(char),
+}
+
+impl NodeName {
+    /// Checks and wraps a name.
+    ///
+    /// # Errors
+    /// The first rule broken, in the order of [`NodeNameError`]'s variants.
+    pub fn new(text: impl Into<String>) -> Result<Self, NodeNameError> {
+        let text = text.into();
+        let length = text.chars().count();
+        if length == 0 {
+            return Err(NodeNameError::Empty);
+        }
+        if NODE_NAME_MAX < length {
+            return Err(NodeNameError::TooLong(length));
+        }
+        match text.chars().find(|c| !(c.is_alphanumeric() || "-_./:+@".contains(*c))) {
+            Some(other) => Err(NodeNameError::Character(other)),
+            None => Ok(Self(text)),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One node: the execution to create, and what it waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSpec {
+    /// Its name; the execution carries it as the tag [`NODE_TAG`].
+    pub name: NodeName,
+    /// What kind of work it is, for whoever runs it.
+    pub kind: String,
+    /// What to work on.
+    pub payload: Vec<u8>,
+    /// The lane that it is claimed from.
+    pub lane: LaneId,
+    /// Higher goes first.
+    pub priority: i32,
+    /// When it may run at the earliest.
+    pub delay_until: Option<NotBefore>,
+    /// Free labels.
+    pub tags: HashMap<String, String>,
+    /// Retries, timeouts, routing and limits.
+    pub policy: Option<ExecutionPolicy>,
+    /// The nodes that it waits for.
+    pub after: Vec<NodeName>,
+    /// How many of them it needs.
+    pub needs: EdgeDependencyPolicy,
+}
+
+impl NodeSpec {
+    /// A node that waits for nothing and has no wishes.
+    #[must_use]
+    pub fn new(name: NodeName, kind: impl Into<String>, payload: Vec<u8>, lane: LaneId) -> Self {
+        Self {
+            name,
+            kind: kind.into(),
+            payload,
+            lane,
+            priority: 0,
+            delay_until: None,
+            tags: HashMap::new(),
+            policy: None,
+            after: Vec::new(),
+            needs: EdgeDependencyPolicy::AllOf,
+        }
+    }
+
+    /// Checks what can be said without the other nodes.
+    fn check(&self) -> Result<(), FlowSpecError> {
+        let node = || self.name.clone();
+        if self.tags.contains_key(NODE_TAG) {
+            return Err(FlowSpecError::ReservedTag { node: node() });
+        }
+        let mut seen = HashSet::new();
+        for other in &self.after {
+            if *other == self.name {
+                return Err(FlowSpecError::WaitsForItself { node: node() });
+            }
+            if !seen.insert(other) {
+                return Err(FlowSpecError::Repeated { node: node(), other: other.clone() });
+            }
+        }
+        match &self.needs {
+            EdgeDependencyPolicy::Quorum { k, .. } => {
+                let of = self.after.len();
+                let fits = usize::try_from(*k).is_ok_and(|k| (1..=of).contains(&k));
+                if fits { Ok(()) } else { Err(FlowSpecError::Quorum { node: node(), k: *k, of }) }
+            }
+            EdgeDependencyPolicy::AnyOf { .. } if self.after.is_empty() => {
+                Err(FlowSpecError::AnyOfNone { node: node() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A flow that can be submitted.
+// Invariant: there is a node, names are unique, whatever a node waits for exists, and each node
+// stands after all that it waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSpec {
+    kind: String,
+    namespace: Namespace,
+    flow_id: Option<FlowId>,
+    nodes: Vec<NodeSpec>,
+}
+
+impl FlowSpec {
+    /// Checks the graph, and puts the nodes in an order in which each follows all that it waits
+    /// for; as given, where that is such an order.
+    ///
+    /// # Errors
+    /// The rule that the graph breaks, and the node that breaks it.
+    pub fn new(
+        kind: impl Into<String>,
+        namespace: Namespace,
+        nodes: Vec<NodeSpec>,
+    ) -> Result<Self, FlowSpecError> {
+        if nodes.is_empty() {
+            return Err(FlowSpecError::NoNodes);
+        }
+        let mut names = HashSet::new();
+        for node in &nodes {
+            if !names.insert(node.name.clone()) {
+                return Err(FlowSpecError::Duplicate { node: node.name.clone() });
+            }
+        }
+        for node in &nodes {
+            node.check()?;
+            if let Some(other) = node.after.iter().find(|other| !names.contains(*other)) {
+                let (node, other) = (node.name.clone(), other.clone());
+                return Err(FlowSpecError::Unknown { node, other });
+            }
+        }
+        let nodes = order::ordered(nodes)?;
+        Ok(Self { kind: kind.into(), namespace, flow_id: None, nodes })
+    }
+
+    /// Reads a file; the module says what stands there.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the node or the line where it is.
+    pub fn parse(text: &str) -> Result<Self, FlowSpecError> {
+        file::parse(text)
+    }
+
+    /// Submits it as this flow, so that repeating the submission finds what is there.
+    #[must_use]
+    pub fn with_flow_id(mut self, flow_id: FlowId) -> Self {
+        self.flow_id = Some(flow_id);
+        self
+    }
+
+    /// What kind of flow it is.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The tenant that it belongs to.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The flow that it is submitted as; a new one where it says nothing.
+    #[must_use]
+    pub fn flow_id(&self) -> Option<&FlowId> {
+        self.flow_id.as_ref()
+    }
+
+    /// The nodes, each after all that it waits for.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeSpec] {
+        &self.nodes
+    }
+
+    /// How many dependencies there are.
+    #[must_use]
+    pub fn edge_count(&self) -> usize {
+        self.nodes.iter().map(|node| node.after.len()).sum()
+    }
+}
+
+/// Why a flow cannot be submitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlowSpecError {
+    /// The file is not understood; carries what and where.
+    #[error("{0}")]
+    NotUnderstood(String),
+    /// There are no nodes.
+    #[error("a flow needs at least one node")]
+    NoNodes,
+    /// A field of a node says nothing that it can mean.
+    #[error("node {node}: {reason}")]
+    Node {
+        /// The node, by its name, or by its place while it has none.
+        node: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two nodes share a name.
+    #[error("node {node}: there are two of that name")]
+    Duplicate {
+        /// The name.
+        node: NodeName,
+    },
+    /// A node sets the tag that holds its name.
+    #[error("node {node}: the tag {NODE_TAG} holds the node's name and cannot be set")]
+    ReservedTag {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node waits for itself.
+    #[error("node {node}: it waits for itself")]
+    WaitsForItself {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node names one that it waits for twice.
+    #[error("node {node}: it waits for {other} twice")]
+    Repeated {
+        /// The node.
+        node: NodeName,
+        /// What it waits for.
+        other: NodeName,
+    },
+    /// A node waits for one that is not there.
+    #[error("node {node}: it waits for {other}, and there is no such node")]
+    Unknown {
+        /// The node.
+        node: NodeName,
+        /// What it waits for.
+        other: NodeName,
+    },
+    /// A node needs none of what it waits for, or more than there are.
+    #[error("node {node}: a quorum of {k} out of {of} cannot be")]
+    Quorum {
+        /// The node.
+        node: NodeName,
+        /// How many it needs.
+        k: u32,
+        /// How many it waits for.
+        of: usize,
+    },
+    /// A node needs any one of nothing.
+    #[error("node {node}: it needs any of those it waits for, and waits for none")]
+    AnyOfNone {
+        /// The node.
+        node: NodeName,
+    },
+    /// Nodes wait for each other in a circle.
+    #[error("the nodes wait for each other in a circle: {}", circle(.path))]
+    Cycle {
+        /// The circle, each before the one that waits for it.
+        path: Vec<NodeName>,
+    },
+}
+
+/// The nodes of a circle and the first of them again.
+fn circle(path: &[NodeName]) -> String {
+    let names: Vec<&str> = path.iter().chain(path.first()).map(NodeName::as_str).collect();
+    names.join(" → ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! Submitting a flow: its executions, held back; what they wait for; and only then their release.
+//!
+//! Every step may be repeated, and every id follows from the flow's. A submission that was cut
+//! short has therefore left nothing running, and the next one of the same flow goes on from there.
+
+use std::collections::{HashMap, HashSet};
+
+use ff_core::EngineError;
+use ff_core::contracts::{
+    ApplyDependencyToChildArgs, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
+    CreateFlowResult, EdgeDependencyPolicy, FlowGraph, FlowSnapshot, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult,
+};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_error::{ConflictKind, ContentionKind, ValidationKind};
+use ff_core::state::{ClosedSet, PublicFlowState};
+use ff_core::types::{EdgeId, ExecutionId, FlowId, TimestampMs};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
+
+/// How many executions go to the engine together.
+const BATCH: usize = 500;
+
+/// How many nodes have their dependencies applied at once.
+const AT_ONCE: usize = 16;
+
+/// How often the graph may have changed under one dependency before it is given up.
+const STALE_TRIES: u32 = 16;
+
+/// How a dependency's upstream must end.
+const DEPENDENCY_KIND: &str = "success_only";
+
+/// A flow that is submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// The execution of each node, in the order of the nodes.
+    pub executions: Vec<(NodeName, ExecutionId)>,
+    /// How many executions were created by this call.
+    pub created: usize,
+    /// How many were there before.
+    pub found: usize,
+    /// How many were let go at the end: those that wait for no other.
+    pub released: u32,
+}
+
+/// A submission that was cut short; submitting the same flow again goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("flow {flow_id}: {doing}: {source}")]
+pub struct SubmitError {
+    /// The flow.
+    pub flow_id: FlowId,
+    /// What was being done.
+    pub doing: String,
+    /// Why it failed.
+    pub source: EngineError,
+}
+
+/// Submits a flow: under the id that it names, or else under a new one. Repeating it with the same
+/// id changes nothing that is there.
+///
+/// # Errors
+/// What the engine refused, and what was being done. Nothing of the flow runs before all of it is
+/// there.
+pub async fn submit(
+    engine: &dyn EngineBackend,
+    spec: &FlowSpec,
+    now: TimestampMs,
+) -> Result<Submitted, SubmitError> {
+    submit_with(engine, spec, now, &|_| {}).await
+}
+
+/// Like [`submit`], and says after every few steps how many more are done. There are as many as
+/// executions, and two for each dependency.
+///
+/// # Errors
+/// As [`submit`].
+pub async fn submit_with(
+    engine: &dyn EngineBackend,
+    spec: &FlowSpec,
+    now: TimestampMs,
+    done: &(dyn Fn(usize) + Sync),
+) -> Result<Submitted, SubmitError> {
+    let flow_id = spec.flow_id().cloned().unwrap_or_default();
+    Submission { engine, spec, flow_id, now, done }.run().await
+}
+
+struct Submission<'a> {
+    engine: &'a dyn EngineBackend,
+    spec: &'a FlowSpec,
+    flow_id: FlowId,
+    now: TimestampMs,
+    done: &'a (dyn Fn(usize) + Sync),
+}
+
+impl Submission<'_> {
+    async fn run(&self) -> Result<Submitted, SubmitError> {
+        let begun = self.begin().await?;
+        if begun.as_ref().is_some_and(|graph| self.is_whole_and_over(&graph.flow)) {
+            return Ok(self.submitted(0, 0));
+        }
+        let created = self.create().await?;
+        let flow = self.described().await?;
+        self.fix_policies(&flow).await?;
+        let staged = begun.into_iter().flat_map(|graph| graph.edges);
+        let staged: HashSet<EdgeId> = staged.map(|edge| edge.edge_id).collect();
+        self.stage(&staged, flow.graph_revision).await?;
+        self.apply().await?;
+        let released = self.engine.release_flow(&self.flow_id, self.now).await;
+        let released = released.map_err(|error| self.failed("releasing it", error))?;
+        Ok(self.submitted(created, released))
+    }
+
+    /// Creates the flow, or reads what an earlier submission has left.
+    async fn begin(&self) -> Result<Option<FlowGraph>, SubmitError> {
+        let args = CreateFlowArgs {
+            flow_id: self.flow_id.clone(),
+            flow_kind: self.spec.kind().to_owned(),
+            namespace: self.spec.namespace().clone(),
+            now: self.now,
+        };
+        let created = self.engine.create_flow(args).await;
+        match created.map_err(|error| self.failed("creating it", error))? {
+            CreateFlowResult::Created { .. } => Ok(None),
+            CreateFlowResult::AlreadySatisfied { .. } => {
+                let graph = self.engine.read_flow_graph(&self.flow_id).await;
+                graph.map_err(|error| self.failed("reading what is there", error))
+            }
+        }
+    }
+
+    /// Whether nothing is missing, and nothing may be added any more.
+    fn is_whole_and_over(&self, flow: &FlowSnapshot) -> bool {
+        PublicFlowState::parse(&flow.public_flow_state).is_some_and(PublicFlowState::is_over)
+            && usize::try_from(flow.node_count) == Ok(self.spec.nodes().len())
+            && usize::try_from(flow.edge_count) == Ok(self.spec.edge_count())
+    }
+
+    /// Creates the executions; says how many are new.
+    async fn create(&self) -> Result<usize, SubmitError> {
+        let mut created = 0;
+        for nodes in self.spec.nodes().chunks(BATCH) {
+            let batch = nodes.iter().map(|node| self.execution(node));
+            let batch = batch.collect::<Result<_, _>>()?;
+            let answers = self.engine.create_flow_members(&self.flow_id, batch).await;
+            for (node, answer) in nodes.iter().zip(answers) {
+                match answer {
+                    Ok(CreateExecutionResult::Created { .. }) => created += 1,
+                    Ok(CreateExecutionResult::Duplicate { .. }) => {}
+                    Err(error) => {
+                        return Err(self.failed(format!("node {}: creating it", node.name), error));
+                    }
+                }
+            }
+            (self.done)(nodes.len());
+        }
+        Ok(created)
+    }
+
+    fn execution(&self, node: &NodeSpec) -> Result<CreateExecutionArgs, SubmitError> {
+        let execution_id = execution_id(&self.flow_id, &node.name);
+        let mut tags = node.tags.clone();
+        tags.insert(NODE_TAG.to_owned(), node.name.to_string());
+        let delay_until = node.delay_until.map(|delay| delay.at(self.now)).transpose();
+        let delay_until = delay_until.map_err(|detail| {
+            let kind = ValidationKind::InvalidInput;
+            self.failed(format!("node {}", node.name), EngineError::Validation { kind, detail })
+        })?;
+        Ok(CreateExecutionArgs {
+            partition_id: execution_id.partition(),
+            execution_id,
+            namespace: self.spec.namespace().clone(),
+            lane_id: node.lane.clone(),
+            execution_kind: node.kind.clone(),
+            input_payload: node.payload.clone(),
+            payload_encoding: None,
+            priority: node.priority,
+            creator_identity: "flow".to_owned(),
+            idempotency_key: None,
+            tags,
+            policy: node.policy.clone(),
+            delay_until,
+            execution_deadline_at: None,
+            now: self.now,
+        })
+    }
+
+    async fn described(&self) -> Result<FlowSnapshot, SubmitError> {
+        let described = self.engine.describe_flow(&self.flow_id).await;
+        let described = described
+            .and_then(|flow| flow.ok_or(EngineError::NotFound { entity: "flow" }))
+            .map_err(|error| self.failed("reading it", error))?;
+        Ok(described)
+    }
+
+    /// Says how many of its dependencies each node needs, before the first of them is staged.
+    async fn fix_policies(&self, flow: &FlowSnapshot) -> Result<(), SubmitError> {
+        let stored = policies(flow);
+        for node in self.spec.nodes() {
+            let id = execution_id(&self.flow_id, &node.name);
+            if *stored.get(&id).unwrap_or(&EdgeDependencyPolicy::AllOf) == node.needs {
+                continue;
+            }
+            let needs = node.needs.clone();
+            if let Err(error) = self.engine.set_edge_group_policy(&self.flow_id, &id, needs).await {
+                // It is too late for a change, not for finding that somebody else made the same.
+                let flow = self.described().await?;
+                if policies(&flow).get(&id) != Some(&node.needs) {
+                    let doing = format!("node {}: saying how many it needs", node.name);
+                    return Err(self.failed(doing, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the dependencies, each with the revision of the graph that it follows.
+    async fn stage(&self, staged: &HashSet<EdgeId>, mut revision: u64) -> Result<(), SubmitError> {
+        for (upstream, node) in self.edges() {
+            let edge_id = edge_id(&self.flow_id, upstream, &node.name);
+            if !staged.contains(&edge_id) {
+                revision = self.stage_one(upstream, &node.name, edge_id, revision).await?;
+            }
+            (self.done)(1);
+        }
+        Ok(())
+    }
+
+    async fn stage_one(
+        &self,
+        upstream: &NodeName,
+        downstream: &NodeName,
+        edge_id: EdgeId,
+        mut revision: u64,
+    ) -> Result<u64, SubmitError> {
+        let mut tries = 0;
+        loop {
+            let args = StageDependencyEdgeArgs {
+                flow_id: self.flow_id.clone(),
+                edge_id: edge_id.clone(),
+                upstream_execution_id: execution_id(&self.flow_id, upstream),
+                downstream_execution_id: execution_id(&self.flow_id, downstream),
+                dependency_kind: DEPENDENCY_KIND.to_owned(),
+                data_passing_ref: None,
+                expected_graph_revision: revision,
+                now: self.now,
+            };
+            match self.engine.stage_dependency_edge(args).await {
+                Ok(StageDependencyEdgeResult::Staged { new_graph_revision, .. }) => {
+                    return Ok(new_graph_revision);
+                }
+                Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { .. })) => {
+                    return Ok(revision);
+                }
+                Err(EngineError::Contention(ContentionKind::StaleGraphRevision))
+                    if tries < STALE_TRIES =>
+                {
+                    tries += 1;
+                    revision = self.described().await?.graph_revision;
+                }
+                Err(error) => {
+                    let doing = format!("node {downstream}: letting it wait for {upstream}");
+                    return Err(self.failed(doing, error));
+                }
+            }
+        }
+    }
+
+    /// Makes the dependencies take effect: those of one node one by one, for they count in one row.
+    async fn apply(&self) -> Result<(), SubmitError> {
+        let revision = self.described().await?.graph_revision;
+        let mut applying = Vec::new();
+        for node in self.spec.nodes() {
+            if !node.after.is_empty() {
+                applying.push(self.apply_to(node, revision));
+            }
+        }
+        stream::iter(applying).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn apply_to(&self, node: &NodeSpec, graph_revision: u64) -> Result<(), SubmitError> {
+        for upstream in &node.after {
+            let args = ApplyDependencyToChildArgs {
+                flow_id: self.flow_id.clone(),
+                edge_id: edge_id(&self.flow_id, upstream, &node.name),
+                downstream_execution_id: execution_id(&self.flow_id, &node.name),
+                upstream_execution_id: execution_id(&self.flow_id, upstream),
+                graph_revision,
+                dependency_kind: DEPENDENCY_KIND.to_owned(),
+                data_passing_ref: None,
+                now: self.now,
+            };
+            let applied = self.engine.apply_dependency_to_child(args).await;
+            applied.map_err(|error| {
+                self.failed(format!("node {}: applying its wait for {upstream}", node.name), error)
+            })?;
+            (self.done)(1);
+        }
+        Ok(())
+    }
+
+    /// The dependencies, by the place of the node that waits.
+    fn edges(&self) -> impl Iterator<Item = (&NodeName, &NodeSpec)> {
+        let nodes = self.spec.nodes().iter();
+        nodes.flat_map(|node| node.after.iter().map(move |upstream| (upstream, node)))
+    }
+
+    fn submitted(&self, created: usize, released: u32) -> Submitted {
+        let nodes = self.spec.nodes();
+        let executions = nodes
+            .iter()
+            .map(|node| (node.name.clone(), execution_id(&self.flow_id, &node.name)))
+            .collect();
+        let found = nodes.len().saturating_sub(created);
+        Submitted { flow_id: self.flow_id.clone(), executions, created, found, released }
+    }
+
+    fn failed(&self, doing: impl Into<String>, source: EngineError) -> SubmitError {
+        SubmitError { flow_id: self.flow_id.clone(), doing: doing.into(), source }
+    }
+}
+
+/// How many of their dependencies the members need, as far as that has been said.
+fn policies(flow: &FlowSnapshot) -> HashMap<ExecutionId, EdgeDependencyPolicy> {
+    let groups = flow.edge_groups.iter();
+    groups.map(|group| (group.downstream_execution_id.clone(), group.policy.clone())).collect()
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests;
