@@ -7,7 +7,7 @@ use ff_core::schema::Direction::Ascending;
 use ff_core::schema::execution::exec_core;
 use ff_core::schema::flow::{cancel_backlog_member, edge_group, flow_core};
 use ff_core::schema::outbox::completion_event;
-use ff_core::state::{CompletionKind, LifecyclePhase, PublicState};
+use ff_core::state::{CompletionKind, LifecyclePhase, PublicFlowState, PublicState};
 use uuid::Uuid;
 
 fn cancel_flow() -> Plan {
@@ -17,7 +17,7 @@ fn cancel_flow() -> Plan {
         "flow",
         flow_core::REF,
         key.clone(),
-        flow_core::public_flow_state.equals("open".into()),
+        flow_core::public_flow_state.is(PublicFlowState::Open),
     );
     plan.selection = Some(Selection {
         row: "core".into(),
@@ -53,7 +53,7 @@ fn cancel_flow() -> Plan {
             flow_core::REF,
             key,
             vec![
-                flow_core::public_flow_state.set("cancelled".into()),
+                flow_core::public_flow_state.set(PublicFlowState::Cancelled),
                 flow_core::graph_revision.set_to(Expr::PickedCount),
             ],
         )
