@@ -54,6 +54,7 @@ enum Group {
     None,
     NoneAndFailed,
     Pending,
+    PendingCancellingOthers,
     PendingByOlderCounts,
     Satisfied,
     SatisfiedCancellingOthers,
@@ -61,7 +62,8 @@ enum Group {
 }
 
 impl Group {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
+        ("pending, to cancel the others", Self::PendingCancellingOthers),
         ("no group", Self::None),
         ("no group and badly ended", Self::NoneAndFailed),
         ("pending", Self::Pending),
@@ -78,6 +80,9 @@ impl Group {
             | Self::Pending
             | Self::PendingByOlderCounts
             | Self::Impossible => EdgeDependencyPolicy::all_of(),
+            Self::PendingCancellingOthers => {
+                EdgeDependencyPolicy::quorum(2, OnSatisfied::cancel_remaining())
+            }
             Self::Satisfied => EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
             Self::SatisfiedCancellingOthers => {
                 EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining())
@@ -90,6 +95,7 @@ impl Group {
         match self {
             Self::None
             | Self::Pending
+            | Self::PendingCancellingOthers
             | Self::PendingByOlderCounts
             | Self::Satisfied
             | Self::SatisfiedCancellingOthers => CompletionKind::Success,
@@ -172,6 +178,7 @@ impl Scene {
             Group::None | Group::NoneAndFailed => return,
             Group::PendingByOlderCounts => (others, 0),
             Group::Pending
+            | Group::PendingCancellingOthers
             | Group::Satisfied
             | Group::SatisfiedCancellingOthers
             | Group::Impossible => (others, others),
@@ -343,7 +350,7 @@ impl Scene {
 
     fn hop(&mut self, case: String, group: Group, child: Child, last: bool) {
         let others = match group {
-            Group::Pending | Group::PendingByOlderCounts => 3,
+            Group::Pending | Group::PendingCancellingOthers | Group::PendingByOlderCounts => 3,
             Group::None
             | Group::NoneAndFailed
             | Group::Satisfied

@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
-use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::plan::{Assign, Expr, Held, List, Lookup, OnConflict, Plan, Query};
 use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
 use crate::rules::flow::dispatch::last_end;
 use crate::rules::flow::hop::{
@@ -30,7 +30,7 @@ use crate::rules::premise::{unmoved, without_bodies};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Descending;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
 use crate::state::{CompletionKind, TerminalOutcome};
@@ -80,8 +80,10 @@ impl Decision {
         };
         let standing = rows.core.map(Standing::of).transpose()?;
         let after = tally.after(change);
-        let was_satisfied = tally.verdict(&policy) == Verdict::Satisfied;
-        let satisfies = after.verdict(&policy) == Verdict::Satisfied;
+        // Nobody is cancelled for the sake of one that is over itself.
+        let open = rows.core.is_some_and(|core| unfinished().accepts(core, &Held::default()));
+        let was_satisfied = open && tally.verdict(&policy) == Verdict::Satisfied;
+        let satisfies = open && after.verdict(&policy) == Verdict::Satisfied;
         let action = Action::Leave;
         let decision =
             Self { policy, change, after, was_satisfied, satisfies, standing, action, end };

@@ -11,7 +11,7 @@ use crate::contracts::{ResolveDependencyArgs, ResolveDependencyOutcome};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Compare, Expr, Join, List, Lookup, Plan, Predicate, Query};
+use crate::plan::{Compare, Expr, Held, Join, List, Lookup, Plan, Predicate, Query};
 use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_edge, held_edge, held_group};
 use crate::rules::flow::policy::cancels_remaining;
@@ -218,7 +218,9 @@ impl Hop {
             verdict = tally.after(change).with_unapplied(unapplied.len()).verdict(&policy);
         }
         let action = standing.map_or(Action::Leave, |standing| standing.on_end(verdict));
-        let cancels = cancels_remaining(&policy);
+        // Nobody is cancelled for the sake of one that is over itself.
+        let is_open = |core: &Row| unfinished().accepts(core, &Held::default());
+        let cancels = cancels_remaining(&policy) && core.is_some_and(is_open);
         let satisfies =
             verdict == Verdict::Satisfied && tally.verdict(&policy) != Verdict::Satisfied;
         let siblings = if cancels && satisfies {
