@@ -29,4 +29,5 @@ pub mod revoke;
 pub mod scan;
 pub mod status;
 pub mod tags;
+pub mod timeline;
 pub mod unblock;

@@ -59,14 +59,14 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::lease::{Progress, Renew};
-use crate::rules::listing::{self, Timeline};
 use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
 use crate::rules::tags::SetTag;
+use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
-use crate::rules::{flow, handle, input, read};
+use crate::rules::{flow, handle, input, listing, read};
 use crate::state::PublicState;
 use crate::types::{AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, TimestampMs};
 

@@ -4,7 +4,8 @@ use ff_core::contracts::{ExecutionQuery, ExpiredLeasesCursor, ListExpiredLeasesA
 use ff_core::engine::Transition;
 use ff_core::facts::Row;
 use ff_core::partition::{PartitionConfig, PartitionKey};
-use ff_core::rules::listing::{self, Timeline};
+use ff_core::rules::listing;
+use ff_core::rules::timeline::Timeline;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::{completion_event, lease_event};

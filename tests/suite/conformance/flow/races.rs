@@ -58,7 +58,8 @@ conformance! {
             let core = bench.core(child).await;
             assert_eq!(core.states(), WAITING, "round {round}");
             let changes = core.int("version").unwrap() - version;
-            assert!(changes == 0 || changes == 2, "round {round}: blocked and released, or neither");
+            // Blocked and released; or neither, and only marked as looked at.
+            assert!(changes == 1 || changes == 2, "round {round}: {changes} changes");
             assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 1], "round {round}");
             bench.end_and_tell(child, End::Success).await;
         }
