@@ -4,48 +4,22 @@
 //! Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_ROUNDS` (default 100)
 //! says how many flows are cancelled. Figures of one run are comparable with each other.
 
-use std::sync::Arc;
+mod common;
+
 use std::time::{Duration, Instant};
 
-use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy};
+use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
-    ApplyDependencyToChildArgs, CancelFlowResult, CreateExecutionArgs, CreateFlowArgs,
-    StageDependencyEdgeArgs,
+    ApplyDependencyToChildArgs, CancelFlowResult, CreateFlowArgs, StageDependencyEdgeArgs,
 };
-use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
-use ff_core::types::{
-    EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
-};
+use ff_core::types::{EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs};
 use futures_util::future::join_all;
 
-type Backend = Arc<dyn EngineBackend>;
+use common::{Backend, args, percentiles, worker};
 
 const MEMBERS: usize = 1_000;
-
-fn args(id: ExecutionId, lane: &LaneId) -> CreateExecutionArgs {
-    CreateExecutionArgs {
-        partition_id: id.partition(),
-        execution_id: id,
-        namespace: Namespace::new("bench"),
-        lane_id: lane.clone(),
-        execution_kind: "noop".into(),
-        input_payload: b"{\"n\":1}".to_vec(),
-        payload_encoding: None,
-        priority: 0,
-        creator_identity: "bench".into(),
-        idempotency_key: None,
-        tags: [("cairn.instance_id".to_owned(), "bench".to_owned())].into(),
-        policy: None,
-        delay_until: None,
-        execution_deadline_at: None,
-        now: TimestampMs::now(),
-    }
-}
-
-fn worker() -> ClaimPolicy {
-    ClaimPolicy::new(WorkerId::new("bench"), WorkerInstanceId::new("bench-1"), 600_000, None)
-}
 
 /// A flow of that many members that wait for nothing.
 async fn flow(backend: &Backend, lane: &LaneId, members: usize) -> (FlowId, Vec<ExecutionId>) {
@@ -68,7 +42,7 @@ async fn release(backend: &Backend, flow: &FlowId) {
 }
 
 /// Cancels flows whose members wait, run and have ended, a third each.
-async fn cancellation(name: &str, backend: &Backend, rounds: usize) {
+async fn cancellation(name: &str, backend: &Backend, rounds: u64) {
     let mut taken = Vec::new();
     let none = CapabilitySet::default();
     for round in 0..rounds {
@@ -76,9 +50,9 @@ async fn cancellation(name: &str, backend: &Backend, rounds: usize) {
         let (flow, _) = flow(backend, &lane, MEMBERS).await;
         release(backend, &flow).await;
         let third = u32::try_from(MEMBERS / 3).expect("fits");
-        let ended = backend.claim_many(&lane, &none, worker(), third).await.expect("claims");
+        let ended = backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
         join_all(ended.iter().map(|handle| backend.complete(handle, None))).await;
-        backend.claim_many(&lane, &none, worker(), third).await.expect("claims");
+        backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
         let start = Instant::now();
         let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
         let result = backend.cancel_flow(&flow, policy, wait).await.expect("cancels");
@@ -88,15 +62,13 @@ async fn cancellation(name: &str, backend: &Backend, rounds: usize) {
         };
         assert_eq!(member_execution_ids.len(), MEMBERS - MEMBERS / 3);
     }
-    taken.sort_unstable();
-    let at = |percent: usize| taken.get(taken.len() * percent / 100).copied().unwrap_or_default();
-    println!("{name:<10} cancel {MEMBERS} members      p50 {:?} p99 {:?}", at(50), at(99));
+    let (p50, p99) = percentiles(taken);
+    println!("{name:<10} cancel {MEMBERS} members   p50 {p50:?} p99 {p99:?}");
 }
 
 async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, ExecutionId)]) {
     let described = backend.describe_flow(flow).await.expect("reads").expect("is there");
-    let mut revision = described.graph_revision;
-    for (upstream, downstream) in edges {
+    for (revision, (upstream, downstream)) in (described.graph_revision..).zip(edges) {
         let staged = StageDependencyEdgeArgs {
             flow_id: flow.clone(),
             edge_id: EdgeId::new(),
@@ -119,7 +91,6 @@ async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, Executi
         };
         backend.stage_dependency_edge(staged).await.expect("stages");
         backend.apply_dependency_to_child(applied).await.expect("applies");
-        revision += 1;
     }
 }
 
@@ -128,7 +99,7 @@ async fn drain(backend: &Backend, lane: &LaneId, edges: usize) -> f64 {
     let none = CapabilitySet::default();
     let mut telling = Duration::ZERO;
     loop {
-        let handles = backend.claim_many(lane, &none, worker(), 500).await.expect("claims");
+        let handles = backend.claim_many(lane, &none, worker(1), 500).await.expect("claims");
         for done in join_all(handles.iter().map(|handle| backend.complete(handle, None))).await {
             done.expect("completes");
         }
@@ -172,36 +143,12 @@ async fn cascades(name: &str, backend: &Backend) {
     println!("{name:<10} 50 chains of 11       {rate:>8.0} /s");
 }
 
-async fn measure(name: &str, backend: Backend, rounds: usize) {
-    cascades(name, &backend).await;
-    cancellation(name, &backend, rounds).await;
-}
-
 #[tokio::main]
 async fn main() {
-    let rounds = std::env::var("FF_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
-    let rounds = rounds.unwrap_or(100);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("bench.db");
-    let sqlite = ff_backend_sqlite::SqliteBackend::new(file.to_str().expect("a UTF-8 path"))
-        .await
-        .expect("opens");
-    measure("sqlite", sqlite, rounds).await;
-    if let Ok(url) = std::env::var("FF_BENCH_PG_URL") {
-        postgres(&url, rounds).await;
-    }
-}
-
-async fn postgres(url: &str, rounds: usize) {
-    use ff_backend_postgres::{PostgresBackend, PostgresOptions};
-    let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
-    let options = PostgresOptions::new(url)
-        .schema(ff_backend_postgres::migrate::SchemaName::new(&schema).expect("a schema name"))
-        .max_connections(16)
-        .migrate(true);
-    let backend = PostgresBackend::open(options).await.expect("opens");
-    ff_core::engine::Executor::prepare(backend.as_ref()).await.expect("migrates");
-    measure("postgres", backend.clone(), rounds).await;
-    let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
+    let rounds = common::setting("FF_BENCH_ROUNDS", 100);
+    common::each_backend(async |name, backend| {
+        cascades(name, &backend).await;
+        cancellation(name, &backend, rounds).await;
+    })
+    .await;
 }

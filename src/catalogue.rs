@@ -5,6 +5,7 @@
 //! review them, and the conformance suite checks that no other shape ever reaches a database.
 
 mod cascade;
+mod flow_rows;
 mod flows;
 mod given;
 mod recorder;

@@ -1,7 +1,9 @@
 //! What a cascade does, in every combination of what it may find: rows by hand, so that none is left
 //! out.
 
-use ff_core::contracts::{ApplyDependencyToChildArgs, EdgeDependencyPolicy, OnSatisfied};
+use ff_core::contracts::{
+    AddExecutionToFlowArgs, ApplyDependencyToChildArgs, EdgeDependencyPolicy,
+};
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, flow_partition};
@@ -10,191 +12,19 @@ use ff_core::rules::flow::hop::{Ended, Hop};
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::policy::encode;
 use ff_core::rules::status::Status;
-use ff_core::state::{AttemptState, ClosedSet, CompletionKind, TerminalOutcome};
+use ff_core::state::{CompletionKind, TerminalOutcome};
 use ff_core::types::{EdgeId, ExecutionId, FlowId};
 use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::flow_rows::{
+    Child, DOWNSTREAM, EDGE, EVENT, FLOW, Group, OTHER_EDGE, PARTITION, SIBLING, UPSTREAM, text,
+};
 use super::given::lane;
 use super::stage::{NOON, Scene, now};
 
-const PARTITION: i16 = 7;
-const FLOW: Uuid = Uuid::from_u128(0xF);
-const UPSTREAM: Uuid = Uuid::from_u128(0x1);
-const SIBLING: Uuid = Uuid::from_u128(0x2);
-const DOWNSTREAM: Uuid = Uuid::from_u128(0x3);
-const EDGE: Uuid = Uuid::from_u128(0xE1);
-const OTHER_EDGE: Uuid = Uuid::from_u128(0xE2);
-const EVENT: i64 = 17;
-
-/// Who waits.
-#[derive(Clone, Copy)]
-enum Child {
-    Gone,
-    Active,
-    Waiting,
-    Blocked,
-    BlockedAndPutOff,
-}
-
-impl Child {
-    const ALL: [(&'static str, Self); 5] = [
-        ("gone", Self::Gone),
-        ("active", Self::Active),
-        ("waiting", Self::Waiting),
-        ("blocked", Self::Blocked),
-        ("blocked and put off", Self::BlockedAndPutOff),
-    ];
-}
-
-/// What the group comes to.
-#[derive(Clone, Copy)]
-enum Group {
-    None,
-    NoneAndFailed,
-    Pending,
-    PendingCancellingOthers,
-    PendingByOlderCounts,
-    Satisfied,
-    SatisfiedCancellingOthers,
-    Impossible,
-}
-
-impl Group {
-    const ALL: [(&'static str, Self); 8] = [
-        ("pending, to cancel the others", Self::PendingCancellingOthers),
-        ("no group", Self::None),
-        ("no group and badly ended", Self::NoneAndFailed),
-        ("pending", Self::Pending),
-        ("pending by older counts", Self::PendingByOlderCounts),
-        ("satisfied", Self::Satisfied),
-        ("satisfied, cancelling the others", Self::SatisfiedCancellingOthers),
-        ("impossible", Self::Impossible),
-    ];
-
-    fn policy(self) -> EdgeDependencyPolicy {
-        match self {
-            Self::None
-            | Self::NoneAndFailed
-            | Self::Pending
-            | Self::PendingByOlderCounts
-            | Self::Impossible => EdgeDependencyPolicy::all_of(),
-            Self::PendingCancellingOthers => {
-                EdgeDependencyPolicy::quorum(2, OnSatisfied::cancel_remaining())
-            }
-            Self::Satisfied => EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
-            Self::SatisfiedCancellingOthers => {
-                EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining())
-            }
-        }
-    }
-
-    /// How the upstream ends.
-    fn end(self) -> CompletionKind {
-        match self {
-            Self::None
-            | Self::Pending
-            | Self::PendingCancellingOthers
-            | Self::PendingByOlderCounts
-            | Self::Satisfied
-            | Self::SatisfiedCancellingOthers => CompletionKind::Success,
-            Self::NoneAndFailed | Self::Impossible => CompletionKind::Failed,
-        }
-    }
-}
-
-fn text(word: impl Into<String>) -> Value {
-    Value::Text(word.into())
-}
-
 impl Scene {
-    fn put(&self, table: &str, mut cells: Vec<(&str, Value)>) {
-        cells.push(("partition_key", Value::Int(i64::from(PARTITION))));
-        let _ = self.memory.insert_row(table, cells);
-    }
-
-    fn put_execution(&self, uuid: Uuid, status: Status, eligible_at_ms: Option<i64>) {
-        self.put(
-            "ff_exec_core",
-            vec![
-                ("execution_id", Value::Uuid(uuid)),
-                ("flow_id", Value::Uuid(FLOW)),
-                ("lane_id", text(lane().as_str())),
-                ("lifecycle_phase", text(status.phase.as_str())),
-                ("ownership_state", text(status.ownership.as_str())),
-                ("eligibility_state", text(status.eligibility.as_str())),
-                ("public_state", text(status.public().as_str())),
-                ("attempt_state", text(status.attempt.as_str())),
-                ("created_at_ms", Value::Int(NOON)),
-                ("eligible_at_ms", eligible_at_ms.map_or(Value::Null, Value::Int)),
-                ("raw_fields", Value::Json(json!({ "namespace": "billing" }))),
-            ],
-        );
-    }
-
-    fn put_attempt(&self, uuid: Uuid, outcome: &str) {
-        self.put(
-            "ff_attempt",
-            vec![
-                ("execution_id", Value::Uuid(uuid)),
-                ("attempt_index", Value::Int(0)),
-                ("lease_epoch", Value::Int(1)),
-                ("outcome", text(outcome)),
-            ],
-        );
-    }
-
-    fn put_child(&self, child: Child) {
-        let attempt = AttemptState::PendingFirstAttempt;
-        let (status, eligible) = match child {
-            Child::Gone => return,
-            Child::Active => (Status::active(), None),
-            Child::Waiting => (Status::waiting(attempt), None),
-            Child::Blocked => (Status::waiting_for_dependencies(attempt), None),
-            Child::BlockedAndPutOff => {
-                (Status::waiting_for_dependencies(attempt), Some(NOON + 60_000))
-            }
-        };
-        self.put_execution(DOWNSTREAM, status, eligible);
-    }
-
-    fn put_edge(&self, edge: Uuid, upstream: Uuid, applied: bool) {
-        let applied = applied.then_some(NOON);
-        self.put(
-            "ff_edge",
-            vec![
-                ("flow_id", Value::Uuid(FLOW)),
-                ("edge_id", Value::Uuid(edge)),
-                ("upstream_eid", Value::Uuid(upstream)),
-                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
-                ("policy", Value::Json(json!({ "applied_at_ms": applied }))),
-            ],
-        );
-    }
-
-    fn put_group(&self, group: Group, others: i64) {
-        let (running, dependencies) = match group {
-            Group::None | Group::NoneAndFailed => return,
-            Group::PendingByOlderCounts => (others, 0),
-            Group::Pending
-            | Group::PendingCancellingOthers
-            | Group::Satisfied
-            | Group::SatisfiedCancellingOthers
-            | Group::Impossible => (others, others),
-        };
-        self.put(
-            "ff_edge_group",
-            vec![
-                ("flow_id", Value::Uuid(FLOW)),
-                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
-                ("policy", Value::Json(encode(&group.policy()))),
-                ("running_count", Value::Int(running)),
-                ("dependency_count", Value::Int(dependencies)),
-            ],
-        );
-    }
-
     /// A database of its own for one combination; what it asks is kept here.
     fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
         let mut scene = Scene::new();
@@ -257,16 +87,10 @@ impl Scene {
                 scene.put_edge(EDGE, UPSTREAM, false);
                 scene.put_execution(UPSTREAM, Status::active(), None);
                 scene.put_child(child);
-                scene.put(
-                    "ff_edge_group",
-                    vec![
-                        ("flow_id", Value::Uuid(FLOW)),
-                        ("downstream_eid", Value::Uuid(DOWNSTREAM)),
-                        ("policy", Value::Json(encode(&Group::SatisfiedCancellingOthers.policy()))),
-                        ("success_count", Value::Int(1)),
-                        ("dependency_count", Value::Int(1)),
-                    ],
-                );
+                let counts =
+                    vec![("success_count", Value::Int(1)), ("dependency_count", Value::Int(1))];
+                let policy = Group::SatisfiedCancellingOthers.policy();
+                scene.put_group_of(DOWNSTREAM, &policy, counts);
                 let case = format!("others were enough, child {child_case}");
                 scene.apply(case);
             });
@@ -395,30 +219,17 @@ impl Scene {
         });
         self.put("ff_pending_cancel_groups", debt());
         self.put_execution(SIBLING, Status::active(), None);
-        self.put(
-            "ff_edge_group",
-            vec![
-                ("flow_id", Value::Uuid(FLOW)),
-                ("downstream_eid", Value::Uuid(DOWNSTREAM)),
-                ("policy", Value::Json(encode(&EdgeDependencyPolicy::all_of()))),
-                ("cancel_siblings_pending_flag", Value::Bool(true)),
-                ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()])),
-            ],
-        );
+        let all = EdgeDependencyPolicy::all_of();
+        let owing = ("cancel_siblings_pending_flag", Value::Bool(true));
+        let sibling =
+            ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()]));
+        self.put_group_of(DOWNSTREAM, &all, vec![owing.clone(), sibling]);
         self.sample("reconcile_sibling_cancel_group", "still running", async |b| {
             b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
         });
         self.apart(|scene| {
             scene.put("ff_pending_cancel_groups", debt());
-            scene.put(
-                "ff_edge_group",
-                vec![
-                    ("flow_id", Value::Uuid(FLOW)),
-                    ("downstream_eid", Value::Uuid(DOWNSTREAM)),
-                    ("policy", Value::Json(encode(&EdgeDependencyPolicy::all_of()))),
-                    ("cancel_siblings_pending_flag", Value::Bool(true)),
-                ],
-            );
+            scene.put_group_of(DOWNSTREAM, &all, vec![owing]);
             scene.sample("reconcile_sibling_cancel_group", "all over", async |b| {
                 b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
             });
@@ -456,16 +267,11 @@ impl Scene {
             }
             if let Some(group) = group {
                 let success = i64::from(matches!(group, Group::Satisfied));
-                self.put(
-                    "ff_edge_group",
-                    vec![
-                        ("flow_id", Value::Uuid(FLOW)),
-                        ("downstream_eid", Value::Uuid(uuid)),
-                        ("policy", Value::Json(encode(&group.policy()))),
-                        ("success_count", Value::Int(success)),
-                        ("dependency_count", Value::Int(2)),
-                    ],
-                );
+                let counts = vec![
+                    ("success_count", Value::Int(success)),
+                    ("dependency_count", Value::Int(2)),
+                ];
+                self.put_group_of(uuid, &group.policy(), counts);
                 self.put(
                     "ff_edge",
                     vec![
@@ -503,7 +309,7 @@ impl Scene {
         ];
         let _ = self.memory.insert_row("ff_edge_group", group);
         // The member is put into its flow by hand: the claim does not care.
-        let added = ff_core::contracts::AddExecutionToFlowArgs {
+        let added = AddExecutionToFlowArgs {
             flow_id: FlowId::from_uuid(id.uuid()),
             execution_id: id.clone(),
             now: self.at(),

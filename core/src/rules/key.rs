@@ -3,9 +3,10 @@
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::plan::Expr;
+use crate::plan::{Expr, Pairing, Path, Predicate, Return, Selection};
 use crate::rules::input;
 use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
 use crate::types::ExecutionId;
 
@@ -74,4 +75,22 @@ pub fn attempt_of_core(index: Expr) -> Vec<(ColumnRef, Expr)> {
         attempt::execution_id.put_expr(exec_core::execution_id.of(CORE)),
         attempt::attempt_index.put_expr(index),
     ]
+}
+
+/// Every execution that the predicate accepts, by id, under the name that plans give an execution.
+#[must_use]
+pub fn every_execution(predicate: Predicate) -> Selection {
+    Selection {
+        row: CORE.into(),
+        table: exec_core::REF,
+        predicate,
+        order: vec![(exec_core::execution_id.column(), Ascending)],
+        pairing: Pairing::Every,
+    }
+}
+
+/// The id of each picked execution.
+#[must_use]
+pub fn picked_ids() -> Vec<Return> {
+    vec![Return::Held(CORE.into(), Path::column(exec_core::execution_id.column()))]
 }

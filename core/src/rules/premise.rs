@@ -138,15 +138,27 @@ fn commit<G: Guarded>(
     at: TimestampMs,
     ctx: &mut Ctx<'_>,
 ) -> Result<Step<G::Outcome>, EngineError> {
-    let mut plan = Plan::new(operation.name());
+    let plan = guard_all(Plan::new(operation.name()), premises, known)?;
+    let (plan, outcome) = operation.effects(known, plan, at, ctx)?;
+    Ok(Step::Commit(plan, Then::Answer(outcome)))
+}
+
+/// Adds the premises as guards; an execution that was read is pinned to what was read.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn guard_all(
+    mut plan: Plan,
+    premises: Vec<Premise>,
+    known: &Known,
+) -> Result<Plan, EngineError> {
     for Premise { row, table, key, conditions, .. } in premises {
         let core = known.row(CORE).filter(|_| row == CORE);
         let pinned = core.map(unmoved).transpose()?;
         let holds = conditions.into_iter().map(|condition| condition.holds).chain(pinned);
         plan = plan.guard(row, table, key, holds.fold(Predicate::Always, Predicate::and));
     }
-    let (plan, outcome) = operation.effects(known, plan, at, ctx)?;
-    Ok(Step::Commit(plan, Then::Answer(outcome)))
+    Ok(plan)
 }
 
 /// What was read of an execution row is still so: its version has not moved.

@@ -12,7 +12,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
-use crate::rules::flow::key::{EDGE, FlowKey, GROUP, held_edge, held_group};
+use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_core_row, held_edge, held_group};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
@@ -78,16 +78,7 @@ impl Replay {
 
     fn lookups(&self) -> Vec<Lookup> {
         let mut rows = row_and_attempt(&self.key);
-        rows.push(Lookup {
-            row: GROUP.into(),
-            table: edge_group::REF,
-            key: vec![
-                edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-                edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-                edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
-            ],
-            columns: edge_group::REF.columns.to_vec(),
-        });
+        rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
         rows
     }
 
@@ -97,17 +88,10 @@ impl Replay {
             table: edge::REF,
             join: None,
             columns: vec![edge::edge_id.column()],
-            predicate: self.edges(flow),
+            predicate: flow.edges_into(self.key.uuid),
             order: vec![(edge::edge_id.column(), Ascending)],
             limit: Expr::int(1),
         })
-    }
-
-    fn edges(&self, flow: FlowKey) -> Predicate {
-        edge::partition_key
-            .equals(flow.partition)
-            .and(edge::flow_id.equals(flow.uuid))
-            .and(edge::downstream_eid.equals(self.key.uuid))
     }
 
     fn guarded(
@@ -163,7 +147,7 @@ impl Replay {
         plan.selection = Some(Selection {
             row: EDGE.into(),
             table: edge::REF,
-            predicate: self.edges(flow).and(otherwise),
+            predicate: flow.edges_into(self.key.uuid).and(otherwise),
             order: vec![(edge::flow_id.column(), Ascending), (edge::edge_id.column(), Ascending)],
             pairing: Pairing::Every,
         });

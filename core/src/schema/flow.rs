@@ -8,6 +8,7 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::plan::Predicate;
 use crate::state::{CompletionKind, PublicFlowState};
 
 table! {
@@ -218,4 +219,10 @@ table! {
         last_summary_update_at: i64,
     }
     indexes []
+}
+
+/// Not over: executions and edges may be added.
+#[must_use]
+pub fn goes_on() -> Predicate {
+    flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER)
 }

@@ -13,24 +13,26 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
-use crate::plan::{Assign, Expr, Held, List, Lookup, OnConflict, Plan, Query};
-use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
+use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
 use crate::rules::flow::dispatch::last_end;
 use crate::rules::flow::hop::{
     check_ends, edge_unmoved, is_applied, members, siblings_of, unapplied_edges,
 };
-use crate::rules::flow::key::{EDGE, GROUP, Places, group_of_edge, held_edge, held_group};
+use crate::rules::flow::key::{
+    EDGE, GROUP, Places, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
+};
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
     Bucket, Change, Tally, Verdict, needed, policy_of, unmoved as group_unmoved,
 };
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::{unmoved, without_bodies};
+use crate::rules::premise::unmoved;
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Descending;
-use crate::schema::execution::{attempt, exec_core, unfinished};
+use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
 use crate::state::{CompletionKind, TerminalOutcome};
@@ -81,7 +83,7 @@ impl Decision {
         let standing = rows.core.map(Standing::of).transpose()?;
         let after = tally.after(change);
         // Nobody is cancelled for the sake of one that is over itself.
-        let open = rows.core.is_some_and(|core| unfinished().accepts(core, &Held::default()));
+        let open = rows.core.is_some_and(is_open);
         let was_satisfied = open && tally.verdict(&policy) == Verdict::Satisfied;
         let satisfies = open && after.verdict(&policy) == Verdict::Satisfied;
         let action = Action::Leave;
@@ -160,41 +162,22 @@ impl Apply {
     }
 
     fn lookups(&self) -> Vec<Lookup> {
-        let member = |row: &'static str, end: Expr| Lookup {
-            row: row.into(),
-            table: exec_core::REF,
-            key: vec![
-                exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
-                exec_core::execution_id.put_expr(end),
-            ],
-            columns: without_bodies(exec_core::REF),
-        };
         let upstream_attempt = vec![
             attempt::partition_key.put_expr(exec_core::partition_key.of("upstream")),
             attempt::execution_id.put_expr(exec_core::execution_id.of("upstream")),
             attempt::attempt_index.put_expr(exec_core::attempt_index.of("upstream")),
         ];
         vec![
-            Lookup {
-                row: EDGE.into(),
-                table: edge::REF,
-                key: self.places.home().edge(&self.edge_id),
-                columns: edge::REF.columns.to_vec(),
-            },
-            member("upstream", edge::upstream_eid.of(EDGE)),
+            edge_row(self.places.home(), &self.edge_id),
+            end_of_edge_row("upstream", edge::upstream_eid),
             Lookup {
                 row: "upstream_attempt".into(),
                 table: attempt::REF,
                 key: upstream_attempt,
                 columns: attempt::REF.columns.to_vec(),
             },
-            Lookup {
-                row: GROUP.into(),
-                table: edge_group::REF,
-                key: group_of_edge(),
-                columns: edge_group::REF.columns.to_vec(),
-            },
-            member(CORE, edge::downstream_eid.of(EDGE)),
+            group_of_edge_row(),
+            end_of_edge_row(CORE, edge::downstream_eid),
         ]
     }
 

@@ -13,20 +13,18 @@ use crate::ctx::Ctx;
 use crate::engine::{FromRows, Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
-use crate::plan::{
-    Assign, Expr, List, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
-};
+use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate, Query};
 use crate::rules::finish::End;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
 use crate::rules::outbox;
 use crate::rules::read::text;
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
-use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core};
+use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
 use crate::state::{LeaseEventType, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
 use crate::value::{ColumnType, Value};
@@ -74,9 +72,10 @@ impl CancelFlow {
             CancelFlowPolicy::CancelPending => exec_core::lifecycle_phase
                 .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
         };
-        let plan = over_members(plan, flow, covered);
-        let plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
-        Ok(returning_ids(plan))
+        let mut plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
+        plan.selection = Some(every_execution(flow.members().and(covered)));
+        plan.returns = picked_ids();
+        Ok(plan)
     }
 }
 
@@ -125,10 +124,8 @@ impl CancelHeader {
     fn plan(&self, flow: FlowKey, row: &Row) -> Result<Plan, EngineError> {
         let CancelFlowArgs { reason, cancellation_policy: policy, now: at, .. } = &self.args;
         let details = json!({ "cancellation_policy": policy, "cancel_reason": reason });
-        let goes_on = flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER);
         let plan = Plan::new("cancel_flow_header");
-        let plan = flipped(plan, flow, row, goes_on, details, *at)?;
-        let plan = over_members(plan, flow, unfinished());
+        let plan = flipped(plan, flow, row, goes_on(), details, *at)?;
         let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
         let backlog = vec![
             cancel_backlog::partition_key.put(flow.partition),
@@ -152,13 +149,15 @@ impl CancelHeader {
             ("reason".into(), Expr::text(reason.as_str())),
             ("member_count".into(), Expr::PickedCount),
         ]);
-        let plan = plan.insert(cancel_backlog::REF, backlog, OnConflict::Ignore).insert(
+        let mut plan = plan.insert(cancel_backlog::REF, backlog, OnConflict::Ignore).insert(
             cancel_backlog_member::REF,
             member,
             OnConflict::Ignore,
         );
+        plan.selection = Some(every_execution(flow.members().and(unfinished())));
+        plan.returns = picked_ids();
         let event = OperatorEventType::FlowCancelRequested;
-        Ok(returning_ids(outbox::operator_acted_on_flow(plan, event, told, *at)))
+        Ok(outbox::operator_acted_on_flow(plan, event, told, *at))
     }
 
     fn over(
@@ -296,21 +295,6 @@ fn flipped(
     Ok(plan.update(flow_core::REF, held_flow(), set))
 }
 
-/// Picks every member of the flow that is covered.
-fn over_members(mut plan: Plan, flow: FlowKey, covered: Predicate) -> Plan {
-    plan.selection = Some(Selection {
-        row: CORE.into(),
-        table: exec_core::REF,
-        predicate: exec_core::partition_key
-            .equals(flow.partition)
-            .and(exec_core::flow_id.equals(Some(flow.uuid)))
-            .and(covered),
-        order: vec![(exec_core::execution_id.column(), Ascending)],
-        pairing: Pairing::Every,
-    });
-    plan
-}
-
 /// Cancels each picked execution: its state, its attempt, its events. A reason and a canceller that it
 /// has already stay.
 #[must_use]
@@ -326,11 +310,6 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     // The attempts are not read, so the leases have no names here.
     let unnamed = Expr::Null(ColumnType::Text);
     outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
-}
-
-fn returning_ids(mut plan: Plan) -> Plan {
-    plan.returns = vec![Return::Held(CORE.into(), Path::column(exec_core::execution_id.column()))];
-    plan
 }
 
 fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {
@@ -363,9 +342,7 @@ fn all_members(flow: FlowKey) -> Query {
         table: exec_core::REF,
         join: None,
         columns: vec![exec_core::execution_id.column()],
-        predicate: exec_core::partition_key
-            .equals(flow.partition)
-            .and(exec_core::flow_id.equals(Some(flow.uuid))),
+        predicate: flow.members(),
         order: vec![(exec_core::execution_id.column(), Ascending)],
         limit: Expr::int(MEMBERS_MAX),
     })

@@ -5,14 +5,15 @@
 
 use crate::EngineError;
 use crate::facts::Row;
-use crate::plan::{Held, OnConflict, Plan, Predicate};
+use crate::plan::{Assign, Held, OnConflict, Plan, Predicate};
 use crate::rules::finish::End;
 use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::Verdict;
 use crate::rules::key::held_core;
 use crate::rules::outbox;
 use crate::rules::status::{Status, but_the_attempt};
-use crate::schema::execution::{exec_core, waiting_for_dependencies};
+use crate::schema::ColumnRef;
+use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
 use crate::state::{AttemptState, EligibilityState, LifecyclePhase};
 use crate::types::TimestampMs;
@@ -121,6 +122,12 @@ pub fn skipped(plan: Plan, at: TimestampMs) -> Plan {
     outbox::completed(end.record_attempt(plan, at), end.event, at)
 }
 
+/// Whether an execution is not over.
+#[must_use]
+pub fn is_open(core: &Row) -> bool {
+    unfinished().accepts(core, &Held::default())
+}
+
 /// The upstreams that a group is to cancel: these, and those that it was to cancel before.
 ///
 /// # Errors
@@ -141,7 +148,7 @@ pub fn owes_cancellations(
     plan: Plan,
     members: Vec<String>,
     at: TimestampMs,
-) -> (Plan, Vec<(crate::schema::ColumnRef, crate::plan::Assign)>) {
+) -> (Plan, Vec<(ColumnRef, Assign)>) {
     let row = vec![
         pending_cancel_groups::partition_key.put_expr(edge_group::partition_key.of(GROUP)),
         pending_cancel_groups::flow_id.put_expr(edge_group::flow_id.of(GROUP)),

@@ -97,9 +97,9 @@ impl Transition for EdgesFrom {
                 table: edge::REF,
                 join: None,
                 columns: vec![edge::edge_id.column()],
-                predicate: edge::partition_key
-                    .equals(self.flow.partition)
-                    .and(edge::flow_id.equals(self.flow.uuid))
+                predicate: self
+                    .flow
+                    .edges()
                     .and(edge::upstream_eid.equals(self.upstream))
                     .and(after.unwrap_or(Predicate::Always)),
                 order: vec![(edge::edge_id.column(), Ascending)],

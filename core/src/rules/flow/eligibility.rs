@@ -8,9 +8,9 @@ use crate::engine::{Step, Transition};
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, Join, List, Lookup, Query};
 use crate::rules::flow::hop::upstream_of_edge;
-use crate::rules::flow::key::{FlowKey, GROUP};
+use crate::rules::flow::key::{FlowKey, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::ExecutionKey;
 use crate::rules::premise::execution_row;
 use crate::rules::read::text;
 use crate::schema::ColumnRef;
@@ -45,19 +45,9 @@ impl Evaluate {
             exec_core::flow_id.column(),
             exec_core::raw_fields.column(),
         ];
-        let group = vec![
-            edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-            edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
-        ];
         vec![
             execution_row(&self.key, columns),
-            Lookup {
-                row: GROUP.into(),
-                table: edge_group::REF,
-                key: group,
-                columns: vec![edge_group::policy.column()],
-            },
+            group_of_core_row(vec![edge_group::policy.column()]),
         ]
     }
 
@@ -67,10 +57,7 @@ impl Evaluate {
             table: edge::REF,
             join,
             columns: vec![column],
-            predicate: edge::partition_key
-                .equals(flow.partition)
-                .and(edge::flow_id.equals(flow.uuid))
-                .and(edge::downstream_eid.equals(self.key.uuid)),
+            predicate: flow.edges_into(self.key.uuid),
             order: vec![(edge::edge_id.column(), Ascending)],
             limit: Expr::int(EDGES_MAX),
         })

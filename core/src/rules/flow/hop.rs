@@ -7,18 +7,19 @@
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::contracts::{ResolveDependencyArgs, ResolveDependencyOutcome};
+use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDependencyOutcome};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Compare, Expr, Held, Join, List, Lookup, Plan, Predicate, Query};
-use crate::rules::flow::child::{Action, Standing, owed, owes_cancellations};
-use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_edge, held_edge, held_group};
+use crate::plan::{Compare, Expr, Join, List, Lookup, Plan, Predicate, Query};
+use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
+use crate::rules::flow::key::{
+    EDGE, FlowKey, GROUP, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
+};
 use crate::rules::flow::policy::cancels_remaining;
 use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
 use crate::rules::input;
 use crate::rules::key::CORE;
-use crate::rules::premise::without_bodies;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
@@ -122,40 +123,26 @@ struct Rows<'a> {
 
 impl Hop {
     fn lookups(&self) -> Vec<Lookup> {
-        let downstream = vec![
-            exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
-            exec_core::execution_id.put_expr(edge::downstream_eid.of(EDGE)),
-        ];
         vec![
-            Lookup {
-                row: EDGE.into(),
-                table: edge::REF,
-                key: self.flow.edge(&self.edge),
-                columns: edge::REF.columns.to_vec(),
-            },
-            Lookup {
-                row: GROUP.into(),
-                table: edge_group::REF,
-                key: group_of_edge(),
-                columns: edge_group::REF.columns.to_vec(),
-            },
-            Lookup {
-                row: CORE.into(),
-                table: exec_core::REF,
-                key: downstream,
-                columns: without_bodies(exec_core::REF),
-            },
+            edge_row(self.flow, &self.edge),
+            group_of_edge_row(),
+            end_of_edge_row(CORE, edge::downstream_eid),
         ]
+    }
+
+    /// The event that is done with once this is told, if it is.
+    fn ends_event(&self) -> Option<i64> {
+        self.end.event_id.filter(|_| self.last)
     }
 
     /// Nothing changes but that the event may now be done with.
     fn nothing(&self, hopped: Hopped, at: TimestampMs) -> Step<Hopped> {
-        match self.end.event_id {
-            Some(event) if self.last => {
+        match self.ends_event() {
+            Some(event) => {
                 let plan = dispatched(Plan::new("dispatch_nothing"), self.flow, event, at);
                 Step::Commit(plan, Then::Answer(hopped))
             }
-            Some(_) | None => Step::Answer(hopped),
+            None => Step::Answer(hopped),
         }
     }
 
@@ -177,10 +164,12 @@ impl Hop {
         plan.update(edge::REF, held_edge(), set)
     }
 
+    /// The edge has heard, and the event may now be done with.
     fn told(&self, plan: Plan, at: TimestampMs) -> Step<Hopped> {
-        let plan = match self.end.event_id {
-            Some(event) if self.last => dispatched(plan, self.flow, event, at),
-            Some(_) | None => plan,
+        let plan = self.heard(plan);
+        let plan = match self.ends_event() {
+            Some(event) => dispatched(plan, self.flow, event, at),
+            None => plan,
         };
         Step::Commit(plan, Then::Answer(Hopped::Told))
     }
@@ -193,9 +182,10 @@ impl Hop {
             self.flow.edge(&self.edge),
             edge_unmoved(edge)?,
         );
-        Ok(self.told(self.heard(plan), at))
+        Ok(self.told(plan, at))
     }
 
+    /// The group counts the end, and the execution that waits may go on or be skipped.
     fn counted(
         &self,
         rows: Rows<'_>,
@@ -203,68 +193,133 @@ impl Hop {
         facts: &Facts,
         at: TimestampMs,
     ) -> Result<Step<Hopped>, EngineError> {
-        let Rows { edge, group, core } = rows;
-        let (policy, tally) = (policy_of(group)?, Tally::read(group)?);
-        let downstream = edge.read(edge::downstream_eid)?;
-        let before = edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
-        let change = change_of(before, &tally, bucket);
-        let standing = core.map(Standing::of).transpose()?;
-        let mut verdict = tally.after(change).verdict(&policy);
-        if standing == Some(Standing::Blocked) && verdict != Verdict::Pending {
+        let downstream = rows.edge.read(edge::downstream_eid)?;
+        let mut count = Count::of(rows, bucket)?;
+        if count.depends_on_the_others() {
             let Some(unapplied) = facts.list(1) else {
                 let unapplied = unapplied_edges(self.flow, downstream);
                 return Ok(Step::Read(vec![Query::List(unapplied)]));
             };
-            verdict = tally.after(change).with_unapplied(unapplied.len()).verdict(&policy);
+            count = count.judged(unapplied.len());
         }
-        let action = standing.map_or(Action::Leave, |standing| standing.on_end(verdict));
-        // Nobody is cancelled for the sake of one that is over itself.
-        let is_open = |core: &Row| unfinished().accepts(core, &Held::default());
-        let cancels = cancels_remaining(&policy) && core.is_some_and(is_open);
-        let satisfies =
-            verdict == Verdict::Satisfied && tally.verdict(&policy) != Verdict::Satisfied;
-        let siblings = if cancels && satisfies {
+        let siblings = if count.cancels_siblings() {
             // Asked last: after the edges that are not applied, where those were asked for.
-            let asked = 1 + usize::from(standing == Some(Standing::Blocked));
+            let asked = 1 + usize::from(count.looked);
             let Some(siblings) = facts.list(asked) else {
                 let siblings = siblings_of(self.flow, downstream);
                 return Ok(Step::Read(vec![Query::List(siblings)]));
             };
-            owed(group, members(siblings, self.end.upstream)?)?
+            owed(rows.group, members(siblings, self.end.upstream)?)?
         } else {
             Vec::new()
         };
-        let blocked = standing == Some(Standing::Blocked);
-        let asked_for_more = blocked && facts.list(1).is_some();
-        let relies = match verdict {
-            // Nobody waits for the verdict, and nobody is cancelled by it.
-            _ if !blocked && !cancels => Predicate::Always,
-            Verdict::Pending if before.is_none() && !asked_for_more => {
-                tally.stays_pending(group, &policy, bucket)?
-            }
-            Verdict::Satisfied | Verdict::Impossible if !blocked && !satisfies => Predicate::Always,
-            Verdict::Pending | Verdict::Satisfied | Verdict::Impossible => unmoved(group)?,
-        };
-        let relies = relies.and(change.keeps_running_count());
+        let plan = self.plan(rows, &count, downstream, siblings, at)?;
+        Ok(self.told(plan, at))
+    }
+
+    fn plan(
+        &self,
+        rows: Rows<'_>,
+        count: &Count,
+        downstream: Uuid,
+        siblings: Vec<String>,
+        at: TimestampMs,
+    ) -> Result<Plan, EngineError> {
+        let Rows { edge, group, core } = rows;
+        let relies = count.relies_on(group)?.and(count.change.keeps_running_count());
         let mut plan =
             Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
-        if let Some(standing) = standing {
+        if let Some(standing) = count.standing {
             let key = self.flow.member(downstream).core();
             plan = plan.guard(CORE, exec_core::REF, key, standing.holds());
         }
         let key = self.flow.edge(&self.edge);
         plan = plan.guard(EDGE, edge::REF, key, edge_unmoved(edge)?);
-        let mut set = change.assignments();
+        let mut set = count.change.assignments();
         if !siblings.is_empty() {
             let (owing, flags) = owes_cancellations(plan, siblings, at);
             plan = owing;
             set.extend(flags);
         }
         plan = plan.update(edge_group::REF, held_group(), set);
-        if let Some(core) = core {
-            plan = action.apply(plan, core, at)?;
+        match core {
+            Some(core) => count.action().apply(plan, core, at),
+            None => Ok(plan),
         }
-        Ok(self.told(self.heard(plan), at))
+    }
+}
+
+/// What an end comes to for a group and for the execution that waits.
+struct Count {
+    policy: EdgeDependencyPolicy,
+    tally: Tally,
+    bucket: Bucket,
+    /// What the edge said before.
+    before: Option<Bucket>,
+    change: Change,
+    standing: Option<Standing>,
+    verdict: Verdict,
+    /// Whether the edges that are not applied yet are in the verdict.
+    looked: bool,
+    /// Whether the others are cancelled once enough have succeeded.
+    cancels: bool,
+}
+
+impl Count {
+    fn of(rows: Rows<'_>, bucket: Bucket) -> Result<Self, EngineError> {
+        let (policy, tally) = (policy_of(rows.group)?, Tally::read(rows.group)?);
+        let before = rows.edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
+        let change = change_of(before, &tally, bucket);
+        let standing = rows.core.map(Standing::of).transpose()?;
+        let verdict = tally.after(change).verdict(&policy);
+        // Nobody is cancelled for the sake of one that is over itself.
+        let cancels = cancels_remaining(&policy) && rows.core.is_some_and(is_open);
+        let looked = false;
+        Ok(Self { policy, tally, bucket, before, change, standing, verdict, looked, cancels })
+    }
+
+    /// The count, where so many other edges are not applied yet.
+    fn judged(self, unapplied: usize) -> Self {
+        let after = self.tally.after(self.change).with_unapplied(unapplied);
+        Self { verdict: after.verdict(&self.policy), looked: true, ..self }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.standing == Some(Standing::Blocked)
+    }
+
+    /// Whether the counts alone do not tell what follows for the execution.
+    fn depends_on_the_others(&self) -> bool {
+        self.is_blocked() && self.verdict != Verdict::Pending
+    }
+
+    fn action(&self) -> Action {
+        self.standing.map_or(Action::Leave, |standing| standing.on_end(self.verdict))
+    }
+
+    /// Whether this end makes the group satisfied.
+    fn satisfies(&self) -> bool {
+        self.verdict == Verdict::Satisfied && self.tally.verdict(&self.policy) != Verdict::Satisfied
+    }
+
+    fn cancels_siblings(&self) -> bool {
+        self.cancels && self.satisfies()
+    }
+
+    /// What the group's row must still hold for all this to be right: as little as will do, so that
+    /// ends of many upstreams do not get in each other's way.
+    fn relies_on(&self, group: &Row) -> Result<Predicate, EngineError> {
+        Ok(match self.verdict {
+            // Nobody waits for the verdict, and nobody is cancelled by it.
+            _ if !self.is_blocked() && !self.cancels => Predicate::Always,
+            Verdict::Pending if self.before.is_none() && !self.looked => {
+                self.tally.stays_pending(group, &self.policy, self.bucket)?
+            }
+            Verdict::Satisfied | Verdict::Impossible if !self.is_blocked() && !self.satisfies() => {
+                Predicate::Always
+            }
+            Verdict::Pending | Verdict::Satisfied | Verdict::Impossible => unmoved(group)?,
+        })
     }
 }
 
@@ -367,11 +422,11 @@ pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
         table: edge::REF,
         join: None,
         columns: vec![edge::edge_id.column()],
-        predicate: edge::partition_key
-            .equals(flow.partition)
-            .and(edge::flow_id.equals(flow.uuid))
-            .and(edge::downstream_eid.equals(downstream))
-            .and(Predicate::Compare(state, Compare::Equal, Expr::text("pending"))),
+        predicate: flow.edges_into(downstream).and(Predicate::Compare(
+            state,
+            Compare::Equal,
+            Expr::text("pending"),
+        )),
         order: vec![(edge::edge_id.column(), Ascending)],
         limit: Expr::int(EDGES_MAX),
     }
@@ -385,11 +440,7 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
         table: edge::REF,
         join: Some(upstream_of_edge()),
         columns: vec![edge::upstream_eid.column()],
-        predicate: edge::partition_key
-            .equals(flow.partition)
-            .and(edge::flow_id.equals(flow.uuid))
-            .and(edge::downstream_eid.equals(downstream))
-            .and(unfinished()),
+        predicate: flow.edges_into(downstream).and(unfinished()),
         order: vec![(edge::edge_id.column(), Ascending)],
         limit: Expr::int(EDGES_MAX),
     }

@@ -8,11 +8,13 @@ use uuid::Uuid;
 use crate::EngineError;
 use crate::facts::Row;
 use crate::partition::{PartitionConfig, flow_partition};
-use crate::plan::{Expr, Lookup};
+use crate::plan::{Expr, Lookup, Predicate};
 use crate::rules::input;
-use crate::rules::key::ExecutionKey;
-use crate::schema::ColumnRef;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::without_bodies;
+use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
+use crate::schema::{Col, ColumnRef};
 use crate::types::{EdgeId, ExecutionId, FlowId};
 
 /// The name that every plan gives a flow's row.
@@ -126,6 +128,26 @@ impl FlowKey {
         ]
     }
 
+    /// Every edge of this flow.
+    #[must_use]
+    pub fn edges(&self) -> Predicate {
+        edge::partition_key.equals(self.partition).and(edge::flow_id.equals(self.uuid))
+    }
+
+    /// Every edge into `downstream`.
+    #[must_use]
+    pub fn edges_into(&self, downstream: Uuid) -> Predicate {
+        self.edges().and(edge::downstream_eid.equals(downstream))
+    }
+
+    /// Every execution of this flow.
+    #[must_use]
+    pub fn members(&self) -> Predicate {
+        exec_core::partition_key
+            .equals(self.partition)
+            .and(exec_core::flow_id.equals(Some(self.uuid)))
+    }
+
     /// The key of an execution of this flow.
     #[must_use]
     pub fn member(&self, uuid: Uuid) -> ExecutionKey {
@@ -167,12 +189,43 @@ pub fn held_edge() -> Vec<(ColumnRef, Expr)> {
     ]
 }
 
-/// The key of the group that an edge row looked up before belongs to.
+/// An edge.
 #[must_use]
-pub fn group_of_edge() -> Vec<(ColumnRef, Expr)> {
-    vec![
+pub fn edge_row(flow: FlowKey, id: &EdgeId) -> Lookup {
+    let columns = edge::REF.columns.to_vec();
+    Lookup { row: EDGE.into(), table: edge::REF, key: flow.edge(id), columns }
+}
+
+/// The group that the edge looked up before it belongs to.
+#[must_use]
+pub fn group_of_edge_row() -> Lookup {
+    let key = vec![
         edge_group::partition_key.put_expr(edge::partition_key.of(EDGE)),
         edge_group::flow_id.put_expr(edge::flow_id.of(EDGE)),
         edge_group::downstream_eid.put_expr(edge::downstream_eid.of(EDGE)),
-    ]
+    ];
+    let columns = edge_group::REF.columns.to_vec();
+    Lookup { row: GROUP.into(), table: edge_group::REF, key, columns }
+}
+
+/// The execution at one end of the edge looked up before it.
+#[must_use]
+pub fn end_of_edge_row(row: &'static str, end: Col<Uuid>) -> Lookup {
+    let key = vec![
+        exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
+        exec_core::execution_id.put_expr(end.of(EDGE)),
+    ];
+    let columns = without_bodies(exec_core::REF);
+    Lookup { row: row.into(), table: exec_core::REF, key, columns }
+}
+
+/// The group of what the execution looked up before it waits for, by these columns.
+#[must_use]
+pub fn group_of_core_row(columns: Vec<ColumnRef>) -> Lookup {
+    let key = vec![
+        edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+        edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
+    ];
+    Lookup { row: GROUP.into(), table: edge_group::REF, key, columns }
 }

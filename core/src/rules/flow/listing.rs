@@ -179,10 +179,7 @@ impl Transition for Edges {
                 table: edges::REF,
                 join: None,
                 columns: edges::REF.columns.to_vec(),
-                predicate: edges::partition_key
-                    .equals(self.flow.partition)
-                    .and(edges::flow_id.equals(self.flow.uuid))
-                    .and(end.equals(self.subject.uuid)),
+                predicate: self.flow.edges().and(end.equals(self.subject.uuid)),
                 order: vec![(edges::edge_id.column(), Ascending)],
                 limit: Expr::int(EDGES_MAX),
             };

@@ -11,20 +11,17 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
-use crate::plan::{Assign, Lookup, Pairing, Path, Plan, Predicate, Query, Return, Selection};
+use crate::plan::{Assign, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::create::Create;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
 use crate::rules::status::{Status, but_the_attempt};
 use crate::schema::ColumnRef;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
-use crate::schema::flow::flow_core;
-use crate::state::{
-    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
-};
+use crate::schema::flow::{flow_core, goes_on};
+use crate::state::{AttemptState, BlockingReason, EligibilityState, LifecyclePhase};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
 
 /// Adds an existing execution to a flow. Its state stays as it is.
@@ -249,20 +246,9 @@ impl Release {
         };
         let mut plan =
             Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
-        plan.selection = Some(Selection {
-            row: CORE.into(),
-            table: exec_core::REF,
-            predicate: exec_core::partition_key
-                .equals(flow.partition)
-                .and(exec_core::flow_id.equals(Some(flow.uuid)))
-                .and(held_back())
-                .and(when),
-            order: vec![(exec_core::execution_id.column(), Ascending)],
-            pairing: Pairing::Every,
-        });
+        plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
         plan = plan.update(exec_core::REF, held_core(), but_the_attempt(status));
-        plan.returns =
-            vec![Return::Held(CORE.into(), Path::column(exec_core::execution_id.column()))];
+        plan.returns = picked_ids();
         plan
     }
 }
@@ -289,10 +275,6 @@ fn held_back() -> Predicate {
         .is(LifecyclePhase::Runnable)
         .and(exec_core::eligibility_state.is(EligibilityState::BlockedByOperator))
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
-}
-
-fn goes_on() -> Predicate {
-    flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER)
 }
 
 fn one_node_more(at: TimestampMs) -> Vec<(ColumnRef, Assign)> {

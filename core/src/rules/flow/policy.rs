@@ -108,10 +108,7 @@ impl SetPolicy {
             table: edge::REF,
             join: None,
             columns: vec![edge::edge_id.column()],
-            predicate: edge::partition_key
-                .equals(flow.partition)
-                .and(edge::flow_id.equals(flow.uuid))
-                .and(edge::downstream_eid.equals(self.downstream.uuid)),
+            predicate: flow.edges_into(self.downstream.uuid),
             order: vec![(edge::edge_id.column(), Ascending)],
             limit: Expr::int(1),
         };

@@ -21,7 +21,7 @@ use crate::rules::read::text;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
-use crate::schema::{Col, TableRef};
+use crate::schema::{Col, ColumnRef, TableRef};
 use crate::state::PublicFlowState;
 use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
 use uuid::Uuid;
@@ -30,18 +30,21 @@ use uuid::Uuid;
 const PAGE: usize = 1_000;
 
 /// The rows of one flow in a table, by id, read page after page.
-struct Pages<'a> {
-    name: &'static str,
-    table: TableRef,
-    columns: Vec<crate::schema::ColumnRef>,
-    of_flow: Predicate,
-    by: Col<Uuid>,
-    facts: &'a Facts,
+pub(super) struct Pages<'a> {
+    pub(super) name: &'static str,
+    pub(super) table: TableRef,
+    pub(super) columns: Vec<ColumnRef>,
+    pub(super) of_flow: Predicate,
+    pub(super) by: Col<Uuid>,
+    pub(super) facts: &'a Facts,
 }
 
 impl Pages<'_> {
     /// All rows, from the `from`-th list on, and the next list's number; or what to read next.
-    fn read(&self, from: usize) -> Result<Result<(Vec<Row>, usize), Query>, EngineError> {
+    pub(super) fn read(
+        &self,
+        from: usize,
+    ) -> Result<Result<(Vec<Row>, usize), Query>, EngineError> {
         let mut rows = Vec::new();
         let mut list = from;
         let mut after = Predicate::Always;
@@ -77,16 +80,14 @@ fn groups_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
 }
 
 fn edges_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
-    let of_flow = edge::partition_key.equals(flow.partition).and(edge::flow_id.equals(flow.uuid));
+    let of_flow = flow.edges();
     let columns = edge::REF.columns.to_vec();
     let by = edge::edge_id;
     Pages { name: "edges of a flow", table: edge::REF, columns, of_flow, by, facts }
 }
 
 fn members_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
-    let of_flow = exec_core::partition_key
-        .equals(flow.partition)
-        .and(exec_core::flow_id.equals(Some(flow.uuid)));
+    let of_flow = flow.members();
     let by = exec_core::execution_id;
     let columns = execution_columns();
     Pages { name: "members of a flow", table: exec_core::REF, columns, of_flow, by, facts }

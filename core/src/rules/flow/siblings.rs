@@ -9,12 +9,12 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_backend::SiblingCancelReconcileAction;
 use crate::facts::{Facts, Row};
 use crate::partition::Partition;
-use crate::plan::{Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::plan::{Expr, List, Lookup, Plan, Predicate, Query};
 use crate::rules::flow::cancel::cancelled;
 use crate::rules::flow::key::{FlowKey, GROUP, held_group};
 use crate::rules::flow::tally::unmoved;
 use crate::rules::input;
-use crate::rules::key::CORE;
+use crate::rules::key::every_execution;
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
@@ -132,13 +132,7 @@ impl Transition for Drain {
         let key = self.key.flow.group(self.key.downstream);
         let mut plan =
             Plan::new("cancel_siblings").guard(GROUP, edge_group::REF, key, unmoved(group)?);
-        plan.selection = Some(Selection {
-            row: CORE.into(),
-            table: exec_core::REF,
-            predicate: members(&self.key, listed(group)?),
-            order: vec![(exec_core::execution_id.column(), Ascending)],
-            pairing: Pairing::Every,
-        });
+        plan.selection = Some(every_execution(members(&self.key, listed(group)?)));
         let plan = self.key.settled(plan);
         let status = Status::terminal(TerminalOutcome::Cancelled);
         let plan = cancelled(plan, status, "sibling_quorum_satisfied", "engine", ctx.now);

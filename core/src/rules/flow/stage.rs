@@ -23,7 +23,7 @@ use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
-use crate::schema::flow::{edge, flow_core};
+use crate::schema::flow::{edge, flow_core, goes_on};
 use crate::types::TimestampMs;
 
 /// The most edges that one step of the search for a cycle reads.
@@ -117,10 +117,7 @@ impl Stage {
             table: edge::REF,
             join: None,
             columns: vec![edge::downstream_eid.column()],
-            predicate: edge::partition_key
-                .equals(flow.partition)
-                .and(edge::flow_id.equals(flow.uuid))
-                .and(edge::upstream_eid.is_among(frontier.iter().copied())),
+            predicate: flow.edges().and(edge::upstream_eid.is_among(frontier.iter().copied())),
             order: vec![(edge::edge_id.column(), Ascending)],
             limit: Expr::int(FRONTIER_EDGES),
         })])
@@ -175,9 +172,7 @@ impl Stage {
             "staged_at_ms": at,
             "applied_at_ms": null,
         })));
-        let relies = flow_core::graph_revision
-            .equals(self.expected)
-            .and(flow_core::public_flow_state.is_none_of(&crate::state::PublicFlowState::OVER));
+        let relies = flow_core::graph_revision.equals(self.expected).and(goes_on());
         Plan::new("stage_dependency_edge")
             .guard(FLOW, flow_core::REF, flow.row(), relies)
             .update(flow_core::REF, held_flow(), set)

@@ -7,18 +7,15 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::Partition;
-use crate::plan::{Expr, List, OnConflict, Plan, Predicate, Query, Settle};
+use crate::plan::{OnConflict, Plan, Settle};
 use crate::rules::flow::key::FlowKey;
+use crate::rules::flow::read::Pages;
 use crate::rules::input;
 use crate::schema::Col;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::flow_summary;
 use crate::state::{PublicFlowState, PublicState};
 use crate::types::{FlowId, TimestampMs};
-
-/// How many members are counted at once.
-const PAGE: usize = 1_000;
 
 /// Counts the members of a flow and writes down how many are in which state.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +41,15 @@ impl Summarise {
         Ok(Self { flow: FlowKey { partition, uuid: flow.0 }, at })
     }
 
-    fn page(&self, after: Predicate) -> Query {
-        Query::List(List {
-            name: "states of a flow's members".into(),
+    fn pages<'a>(&self, facts: &'a Facts) -> Pages<'a> {
+        Pages {
+            name: "states of a flow's members",
             table: exec_core::REF,
-            join: None,
             columns: vec![exec_core::execution_id.column(), exec_core::public_state.column()],
-            predicate: exec_core::partition_key
-                .equals(self.flow.partition)
-                .and(exec_core::flow_id.equals(Some(self.flow.uuid)))
-                .and(after),
-            order: vec![(exec_core::execution_id.column(), Ascending)],
-            limit: Expr::int(i64::try_from(PAGE).unwrap_or(i64::MAX)),
-        })
+            of_flow: self.flow.members(),
+            by: exec_core::execution_id,
+            facts,
+        }
     }
 
     fn plan(&self, count: &Count) -> Plan {
@@ -134,21 +127,12 @@ impl Transition for Summarise {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let (mut count, mut after, mut list) = (Count::default(), Predicate::Always, 0);
-        loop {
-            let Some(rows) = facts.list(list) else {
-                return Ok(Step::Read(vec![self.page(after)]));
-            };
-            rows.iter().try_for_each(|row| count.add(row))?;
-            if rows.len() < PAGE {
-                break;
-            }
-            if let Some(last) = rows.last() {
-                let id = exec_core::execution_id;
-                after = id.above(last.read(id)?);
-            }
-            list += 1;
-        }
+        let rows = match self.pages(facts).read(0)? {
+            Ok((rows, _)) => rows,
+            Err(next) => return Ok(Step::Read(vec![next])),
+        };
+        let mut count = Count::default();
+        rows.iter().try_for_each(|row| count.add(row))?;
         if count.total == 0 {
             return Ok(Step::Answer(false));
         }

@@ -9,15 +9,15 @@ use crate::EngineError;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Lookup, Plan, Predicate, Query};
+use crate::plan::{Plan, Query};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
 use crate::rules::flow::hop::unapplied_edges;
-use crate::rules::flow::key::{FlowKey, GROUP};
+use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{CORE, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{Known, Premise, check, lookups, unmoved};
+use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::edge_group;
@@ -34,22 +34,14 @@ pub struct WaitChildren {
 impl WaitChildren {
     fn queries(&self, premises: &[Premise]) -> Vec<Query> {
         let mut rows = lookups(premises);
-        rows.push(Lookup {
-            row: GROUP.into(),
-            table: edge_group::REF,
-            key: vec![
-                edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-                edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-                edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
-            ],
-            columns: edge_group::REF.columns.to_vec(),
-        });
+        rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
         vec![Query::Lookup(rows)]
     }
 
     fn plan(
         &self,
         premises: Vec<Premise>,
+        known: &Known,
         core: &Row,
         group: Option<&Row>,
     ) -> Result<Plan, EngineError> {
@@ -59,14 +51,7 @@ impl WaitChildren {
             let key = flow.group(self.fence.key.uuid);
             plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
         }
-        let pinned = unmoved(core)?;
-        for Premise { row, table, key, conditions, .. } in premises {
-            let holds = conditions.into_iter().map(|condition| condition.holds);
-            let pin = (row == CORE).then(|| pinned.clone());
-            let holds = holds.chain(pin).fold(Predicate::Always, Predicate::and);
-            plan = plan.guard(row, table, key, holds);
-        }
-        Ok(plan)
+        guard_all(plan, premises, known)
     }
 
     fn parked(plan: Plan, status: Status, at: TimestampMs) -> Plan {
@@ -106,7 +91,7 @@ impl Transition for WaitChildren {
             return Err(EngineError::NotFound { entity: "execution" });
         };
         let group = rows.get(2).and_then(Option::as_ref);
-        let plan = self.plan(premises, core, group)?;
+        let plan = self.plan(premises, &known, core, group)?;
         let interrupted = AttemptState::AttemptInterrupted;
         let verdict = match (group, core.read(exec_core::flow_id)?) {
             (Some(group), Some(flow)) => {
