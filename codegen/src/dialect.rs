@@ -94,6 +94,11 @@ pub trait Dialect: Send + Sync {
     /// Every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 
+    /// Whether a row whose key depends on another row is looked up by a fenced `LATERAL` select of
+    /// its own. Where the planner goes by statistics, a plain join without any may read a whole flow
+    /// and throw away all rows but one.
+    fn fences_lookups(&self) -> bool;
+
     /// Locks what the select finds.
     ///
     /// # Errors

@@ -1,15 +1,16 @@
 //! Reads as one statement each.
 
 use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
+use ff_core::schema::TableRef;
 use ff_core::value::ColumnType;
-use sea_query::{Alias, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use crate::audit;
 use crate::dialect::{self, Dialect};
 use crate::fused::order;
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Source, Statement};
-use crate::writer::{Tree, limit_by, placeholder};
+use crate::writer::{Tree, fence, limit_by, placeholder};
 
 /// Renders the query. A look-up yields one result row; each looked-up row contributes its first key
 /// column (NULL says the row is absent) and then the columns asked for. A list yields its columns.
@@ -63,13 +64,37 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<Colum
             let value = scalars.expr(expr, column.ty);
             same = same.add(scalars.column(*column).eq(value));
         }
-        select.join_as(JoinType::LeftJoin, table.name, alias.clone(), same);
+        let depends = key.iter().any(|(_, expr)| rows.iter().any(|row| expr.reads_row(&row.row)));
+        if depends {
+            follow(dialect, &mut select, JoinType::LeftJoin, *table, alias.clone(), same);
+        } else {
+            select.join_as(JoinType::LeftJoin, table.name, alias.clone(), same);
+        }
         for column in table.key.iter().take(1).chain(columns) {
             select.column((alias.clone(), column.name));
             yields.push(column.ty);
         }
     }
     (select, yields)
+}
+
+/// Joins the row whose key another row holds.
+fn follow(
+    dialect: &dyn Dialect,
+    select: &mut SelectStatement,
+    kind: JoinType,
+    table: TableRef,
+    alias: Alias,
+    same: Condition,
+) {
+    if dialect.fences_lookups() {
+        let mut found = Query::select();
+        found.column(Asterisk).from_as(table.name, alias.clone()).cond_where(same);
+        fence(&mut found);
+        select.join_lateral(kind, found, alias, Expr::cust("TRUE"));
+    } else {
+        select.join_as(kind, table.name, alias, same);
+    }
 }
 
 fn list(
@@ -84,7 +109,8 @@ fn list(
         let same = join.on.iter().fold(Condition::all(), |all, (left, right)| {
             all.add(scalars.column(*left).eq(scalars.column(*right)))
         });
-        select.join(JoinType::InnerJoin, join.table.name, same);
+        let alias = Alias::new(join.table.name);
+        follow(dialect, &mut select, JoinType::InnerJoin, join.table, alias, same);
     }
     for column in &read.columns {
         select.expr(scalars.column(*column));

@@ -37,6 +37,11 @@ pub(crate) fn limit_by(select: &mut SelectStatement, number: usize) {
     select.limit(number as u64);
 }
 
+/// Keeps the planner from merging the select into the statement around it: an `OFFSET` of nothing.
+pub(crate) fn fence(select: &mut SelectStatement) {
+    select.offset(0);
+}
+
 /// A closed-set constant, written into the text.
 pub(crate) fn constant(text: &str) -> Expr {
     Expr::Constant(Value::String(Some(text.to_owned())))
@@ -85,7 +90,10 @@ impl std::fmt::Display for Text {
 impl SqlWriter for Text {
     fn push_param<T: QueryBuilder>(&mut self, value: Value, builder: &T) {
         if let Value::BigUnsigned(Some(number)) = value {
-            self.sql.push(self.mark);
+            // Placeholders count from 1; 0 is the number itself, which only a fence uses.
+            if number != 0 {
+                self.sql.push(self.mark);
+            }
             self.sql.push_str(&number.to_string());
         } else {
             // A constant: sea-query's own escaping for this dialect. Writing to a String cannot fail.

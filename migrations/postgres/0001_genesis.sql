@@ -90,7 +90,7 @@ CREATE INDEX "ff_exec_core_deadline_idx" ON "ff_exec_core" ("deadline_at_ms")
     WHERE "ff_exec_core"."deadline_at_ms" IS NOT NULL AND "ff_exec_core"."terminal_at_ms" IS NULL;
 
 -- statement
-CREATE INDEX "ff_exec_core_flow_idx" ON "ff_exec_core" ("partition_key", "flow_id")
+CREATE INDEX "ff_exec_core_flow_idx" ON "ff_exec_core" ("partition_key", "flow_id", "execution_id")
     WHERE "ff_exec_core"."flow_id" IS NOT NULL;
 
 -- statement
@@ -193,10 +193,12 @@ CREATE TABLE "ff_edge" (
 );
 
 -- statement
-CREATE INDEX "ff_edge_downstream_idx" ON "ff_edge" ("partition_key", "flow_id", "downstream_eid");
+CREATE INDEX "ff_edge_downstream_idx" ON "ff_edge" ("partition_key", "flow_id", "downstream_eid")
+    WHERE "ff_edge"."downstream_eid" IS NOT NULL;
 
 -- statement
-CREATE INDEX "ff_edge_upstream_idx" ON "ff_edge" ("partition_key", "flow_id", "upstream_eid");
+CREATE INDEX "ff_edge_upstream_idx" ON "ff_edge" ("partition_key", "flow_id", "upstream_eid")
+    WHERE "ff_edge"."upstream_eid" IS NOT NULL;
 
 -- statement
 -- One row per downstream execution: when its dependencies count as met, and the tally so far.

@@ -144,7 +144,7 @@ impl Scene {
         let from = EdgesFrom {
             flow: FlowKey { partition: PARTITION, uuid: FLOW },
             upstream: UPSTREAM,
-            after: Some(EdgeId::from_uuid(EDGE)),
+            after: Some((DOWNSTREAM, EdgeId::from_uuid(EDGE))),
         };
         self.sample("cascade_completion", "many wait", async |b| run(b, &from).await);
     }

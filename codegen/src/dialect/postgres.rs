@@ -120,6 +120,10 @@ impl Dialect for Postgres {
         operator(list, "<@", by)
     }
 
+    fn fences_lookups(&self) -> bool {
+        true
+    }
+
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             RowLock::Wait => select.lock(LockType::NoKeyUpdate),

@@ -122,6 +122,11 @@ impl Dialect for Sqlite {
         Expr::not_exists(missing)
     }
 
+    fn fences_lookups(&self) -> bool {
+        // Its planner goes by the indexes, and it has no LATERAL.
+        false
+    }
+
     fn lock_rows(&self, _: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             // Every writing transaction begins IMMEDIATE: nobody else can hold a row.

@@ -31,14 +31,14 @@ pub(super) async fn dispatch<E: Executor>(
         let more = page.len() == EDGES_PER_PAGE;
         after = page.last().cloned();
         let last = if more { None } else { page.pop() };
-        let hops = page.into_iter().map(|edge| hop(executor, event, flow, edge, false));
+        let hops = page.into_iter().map(|(_, edge)| hop(executor, event, flow, edge, false));
         // One who cannot be told keeps nobody else from hearing, and the event from being done with.
         let errors = join_all(hops).await.into_iter().filter_map(Result::err);
         failed = failed.or(errors.last());
         if more {
             continue;
         }
-        if let Some(edge) = last {
+        if let Some((_, edge)) = last {
             let hopped = hop(executor, event, flow, edge, failed.is_none()).await;
             failed = failed.or(hopped.err());
         } else if failed.is_none() {

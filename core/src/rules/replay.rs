@@ -19,7 +19,6 @@ use crate::rules::outbox;
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
 use crate::state::{AttemptOutcome, AttemptState, CompletionKind, OperatorEventType};
@@ -89,7 +88,7 @@ impl Replay {
             join: None,
             columns: vec![edge::edge_id.column()],
             predicate: flow.edges_into(self.key.uuid),
-            order: vec![(edge::edge_id.column(), Ascending)],
+            order: FlowKey::edges_by(edge::upstream_eid),
             limit: Expr::int(1),
         })
     }
@@ -148,7 +147,7 @@ impl Replay {
             row: EDGE.into(),
             table: edge::REF,
             predicate: flow.edges_into(self.key.uuid).and(otherwise),
-            order: vec![(edge::flow_id.column(), Ascending), (edge::edge_id.column(), Ascending)],
+            order: FlowKey::edges_by(edge::upstream_eid),
             pairing: Pairing::Every,
         });
         plan.update(edge_group::REF, held_group(), set).update(

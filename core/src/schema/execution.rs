@@ -79,7 +79,8 @@ table! {
             execution_id Ascending) only claimable,
         "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
         "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
-        "ff_exec_core_flow_idx" (partition_key Ascending, flow_id Ascending) only in_flow,
+        "ff_exec_core_flow_idx"
+            (partition_key Ascending, flow_id Ascending, execution_id Ascending) only in_flow,
     ]
 }
 

@@ -61,10 +61,10 @@ table! {
         version: i64 = Default::Int(0),
     }
     indexes [
-        "ff_edge_downstream_idx"
-            (partition_key Ascending, flow_id Ascending, downstream_eid Ascending),
-        "ff_edge_upstream_idx"
-            (partition_key Ascending, flow_id Ascending, upstream_eid Ascending),
+        "ff_edge_downstream_idx" (partition_key Ascending, flow_id Ascending, downstream_eid Ascending)
+            only leads_somewhere,
+        "ff_edge_upstream_idx" (partition_key Ascending, flow_id Ascending, upstream_eid Ascending)
+            only comes_from_somewhere,
     ]
 }
 
@@ -219,6 +219,17 @@ table! {
         last_summary_update_at: i64,
     }
     indexes []
+}
+
+/// Every edge, and what only a search by downstream asks for: a database uses an index only where its
+/// condition follows from the question, so a look-up by primary key never walks this one instead.
+fn leads_somewhere() -> Predicate {
+    Predicate::NotNull(edge::downstream_eid.column())
+}
+
+/// As [`leads_somewhere`], for a search by upstream.
+fn comes_from_somewhere() -> Predicate {
+    Predicate::NotNull(edge::upstream_eid.column())
 }
 
 /// Not over: executions and edges may be added.

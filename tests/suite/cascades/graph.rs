@@ -30,7 +30,8 @@ pub(crate) enum End {
     Cancelled,
 }
 
-/// Draws a graph: parents come before their children, most of them close by.
+/// Draws a graph: parents come before their children, most of them close by. Failures die out as fast
+/// as they spread, so that a large graph ends as mixed at its far end as at its roots.
 pub(crate) fn draw(seed: u64, nodes: usize) -> Vec<Node> {
     let mut chance = Seeded::new(seed);
     let mut below = |bound: usize| {
@@ -41,7 +42,7 @@ pub(crate) fn draw(seed: u64, nodes: usize) -> Vec<Node> {
     let mut graph = Vec::with_capacity(nodes);
     for node in 0..nodes {
         let mut parents: Vec<usize> = Vec::new();
-        if node != 0 && below(12) != 0 {
+        if node != 0 && below(8) != 0 {
             for _ in 0..=below(4) {
                 let reach = if below(10) == 0 { node } else { node.min(60) };
                 parents.push(node - 1 - below(reach));
@@ -53,8 +54,8 @@ pub(crate) fn draw(seed: u64, nodes: usize) -> Vec<Node> {
             if below(2) == 0 { OnSatisfied::let_run() } else { OnSatisfied::cancel_remaining() };
         let k = 1 + u32::try_from(below(parents.len().max(1))).unwrap();
         let policy = match below(8) {
-            0 => EdgeDependencyPolicy::any_of(on_satisfied),
-            1 | 2 => EdgeDependencyPolicy::quorum(k, on_satisfied),
+            0 | 1 => EdgeDependencyPolicy::any_of(on_satisfied),
+            2..=4 => EdgeDependencyPolicy::quorum(k, on_satisfied),
             _ => EdgeDependencyPolicy::all_of(),
         };
         graph.push(Node { parents, policy, succeeds: below(8) != 0 });

@@ -75,7 +75,10 @@ impl Event {
     }
 }
 
-/// The edges from an execution to those that wait for it, by id, a page at a time.
+/// An edge and the execution that waits, which is how the edges from one execution are paged.
+pub type Onward = (Uuid, EdgeId);
+
+/// The edges from an execution to those that wait for it, a page at a time.
 #[derive(Clone, Debug)]
 pub struct EdgesFrom {
     /// The flow.
@@ -83,32 +86,40 @@ pub struct EdgesFrom {
     /// The execution.
     pub upstream: Uuid,
     /// Only those after this one.
-    pub after: Option<EdgeId>,
+    pub after: Option<Onward>,
 }
 
 impl Transition for EdgesFrom {
-    type Outcome = Vec<EdgeId>;
+    type Outcome = Vec<Onward>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            let after = self.after.as_ref().map(|edge| edge::edge_id.above(edge.0));
+            let after = self.after.as_ref().map(|(downstream, edge)| {
+                Predicate::After(vec![
+                    edge::downstream_eid.at(*downstream),
+                    edge::edge_id.at(edge.0),
+                ])
+            });
             let list = List {
                 name: "edges from an execution".into(),
                 table: edge::REF,
                 join: None,
-                columns: vec![edge::edge_id.column()],
+                columns: vec![edge::downstream_eid.column(), edge::edge_id.column()],
                 predicate: self
                     .flow
                     .edges()
                     .and(edge::upstream_eid.equals(self.upstream))
                     .and(after.unwrap_or(Predicate::Always)),
-                order: vec![(edge::edge_id.column(), Ascending)],
+                order: FlowKey::edges_by(edge::downstream_eid),
                 limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
-        let edge = |row: &Row| Ok(EdgeId::from_uuid(row.read(edge::edge_id)?));
-        Ok(Step::Answer(rows.iter().map(edge).collect::<Result<_, EngineError>>()?))
+        let onward = |row: &Row| {
+            let edge = EdgeId::from_uuid(row.read(edge::edge_id)?);
+            Ok((row.read(edge::downstream_eid)?, edge))
+        };
+        Ok(Step::Answer(rows.iter().map(onward).collect::<Result<_, EngineError>>()?))
     }
 }
 

@@ -14,7 +14,6 @@ use crate::rules::key::ExecutionKey;
 use crate::rules::premise::execution_row;
 use crate::rules::read::text;
 use crate::schema::ColumnRef;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group};
 use crate::state::{LifecyclePhase, OwnershipState, PublicState};
@@ -58,7 +57,7 @@ impl Evaluate {
             join,
             columns: vec![column],
             predicate: flow.edges_into(self.key.uuid),
-            order: vec![(edge::edge_id.column(), Ascending)],
+            order: FlowKey::edges_by(edge::upstream_eid),
             limit: Expr::int(EDGES_MAX),
         })
     }

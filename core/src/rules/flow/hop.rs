@@ -20,7 +20,6 @@ use crate::rules::flow::policy::cancels_remaining;
 use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
 use crate::rules::input;
 use crate::rules::key::CORE;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
@@ -427,7 +426,7 @@ pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
             Compare::Equal,
             Expr::text("pending"),
         )),
-        order: vec![(edge::edge_id.column(), Ascending)],
+        order: FlowKey::edges_by(edge::upstream_eid),
         limit: Expr::int(EDGES_MAX),
     }
 }
@@ -441,7 +440,7 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
         join: Some(upstream_of_edge()),
         columns: vec![edge::upstream_eid.column()],
         predicate: flow.edges_into(downstream).and(unfinished()),
-        order: vec![(edge::edge_id.column(), Ascending)],
+        order: FlowKey::edges_by(edge::upstream_eid),
         limit: Expr::int(EDGES_MAX),
     }
 }

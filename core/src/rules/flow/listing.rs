@@ -170,9 +170,9 @@ impl Transition for Edges {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            let end = match self.direction {
-                EdgeDirection::Outgoing { .. } => edges::upstream_eid,
-                EdgeDirection::Incoming { .. } => edges::downstream_eid,
+            let (end, other) = match self.direction {
+                EdgeDirection::Outgoing { .. } => (edges::upstream_eid, edges::downstream_eid),
+                EdgeDirection::Incoming { .. } => (edges::downstream_eid, edges::upstream_eid),
             };
             let list = List {
                 name: "edges of an execution".into(),
@@ -180,12 +180,14 @@ impl Transition for Edges {
                 join: None,
                 columns: edges::REF.columns.to_vec(),
                 predicate: self.flow.edges().and(end.equals(self.subject.uuid)),
-                order: vec![(edges::edge_id.column(), Ascending)],
+                order: FlowKey::edges_by(other),
                 limit: Expr::int(EDGES_MAX),
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
-        let found = rows.iter().map(|row| edge(self.flow, row)).collect::<Result<_, _>>()?;
+        let mut found =
+            rows.iter().map(|row| edge(self.flow, row)).collect::<Result<Vec<_>, _>>()?;
+        found.sort_by(|one, other| one.edge_id.cmp(&other.edge_id));
         Ok(Step::Answer(found))
     }
 }

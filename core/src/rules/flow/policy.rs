@@ -13,7 +13,6 @@ use crate::rules::flow::key::{FLOW, FlowKey, GROUP, Places};
 use crate::rules::flow::tally::needed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
-use crate::schema::Direction::Ascending;
 use crate::schema::flow::{edge, edge_group, flow_core};
 use crate::types::{ExecutionId, FlowId};
 
@@ -109,7 +108,7 @@ impl SetPolicy {
             join: None,
             columns: vec![edge::edge_id.column()],
             predicate: flow.edges_into(self.downstream.uuid),
-            order: vec![(edge::edge_id.column(), Ascending)],
+            order: FlowKey::edges_by(edge::upstream_eid),
             limit: Expr::int(1),
         };
         vec![Query::Lookup(vec![group]), Query::List(edges)]
