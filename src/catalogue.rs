@@ -57,7 +57,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 23] = [
+    let scenes: [fn(&mut Scene); 24] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -70,6 +70,7 @@ fn all() -> Vec<Sample> {
         Scene::scans,
         Scene::flow_building,
         Scene::flow_reads,
+        Scene::flow_that_forks,
         Scene::flow_cancellation,
         Scene::flow_cancellation_headers,
         Scene::waits,

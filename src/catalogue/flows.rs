@@ -84,12 +84,16 @@ impl Scene {
         }
     }
 
-    /// Stages and applies an edge outside the samples.
-    pub(super) fn depends(&self, number: u128, upstream: &ExecutionId, downstream: &ExecutionId) {
-        let revision = match now(self.backend.describe_flow(&flow())) {
+    fn revision(&self) -> u64 {
+        match now(self.backend.describe_flow(&flow())) {
             Some(Ok(Some(flow))) => flow.graph_revision,
             _ => 0,
-        };
+        }
+    }
+
+    /// Stages and applies an edge outside the samples.
+    pub(super) fn depends(&self, number: u128, upstream: &ExecutionId, downstream: &ExecutionId) {
+        let revision = self.revision();
         let edge = self.edge(number, upstream, downstream, revision);
         let _ = now(self.backend.stage_dependency_edge(edge.clone()));
         let _ = now(self.backend.apply_dependency_to_child(Self::application(&edge)));
@@ -165,6 +169,21 @@ impl Scene {
         let _ = self.memory.insert_row("ff_flow_core", row);
         self.sample("set_flow_tag", "elsewhere", async |b| {
             b.set_flow_tag(&nowhere(), "team.name", "release").await
+        });
+    }
+
+    pub(super) fn flow_that_forks(&mut self) {
+        self.created_flow();
+        let ids = self.members(4);
+        let [first, left, right, last] = ids.as_slice() else { return };
+        for (number, upstream, downstream) in [(1, first, left), (2, first, right), (3, left, last)]
+        {
+            self.depends(number, upstream, downstream);
+        }
+        let revision = self.revision();
+        let back = self.edge(4, last, first, revision);
+        self.sample("stage_dependency_edge", "would close a wide cycle", async |b| {
+            b.stage_dependency_edge(back).await
         });
     }
 
