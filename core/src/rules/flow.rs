@@ -12,6 +12,7 @@ pub mod cancel;
 pub mod child;
 pub mod create;
 pub mod dispatch;
+pub mod edges;
 pub mod eligibility;
 pub mod hop;
 pub mod key;

@@ -11,7 +11,8 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, List, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::plan::{Assign, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::rules::flow::edges::{self, an_edge_into};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_core_row, held_edge, held_group};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
@@ -81,18 +82,6 @@ impl Replay {
         rows
     }
 
-    fn an_edge(&self, flow: FlowKey) -> Query {
-        Query::List(List {
-            name: "an edge into an execution".into(),
-            table: edge::REF,
-            join: None,
-            columns: vec![edge::edge_id.column()],
-            predicate: flow.edges_into(self.key.uuid),
-            order: FlowKey::edges_by(edge::upstream_eid),
-            limit: Expr::int(1),
-        })
-    }
-
     fn guarded(
         &self,
         core: &Row,
@@ -147,7 +136,7 @@ impl Replay {
             row: EDGE.into(),
             table: edge::REF,
             predicate: flow.edges_into(self.key.uuid).and(otherwise),
-            order: FlowKey::edges_by(edge::upstream_eid),
+            order: edges::by(edge::upstream_eid),
             pairing: Pairing::Every,
         });
         plan.update(edge_group::REF, held_group(), set).update(
@@ -177,7 +166,7 @@ impl Transition for Replay {
         let mut reset = None;
         if let (true, Some(flow)) = (branch.resets_group(), flow) {
             let Some(edges) = facts.list(1) else {
-                return Ok(Step::Read(vec![self.an_edge(flow)]));
+                return Ok(Step::Read(vec![Query::List(an_edge_into(flow, self.key.uuid))]));
             };
             reset = group.as_ref().filter(|_| !edges.is_empty()).map(|group| (flow, group));
         }

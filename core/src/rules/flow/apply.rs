@@ -16,9 +16,8 @@ use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
 use crate::rules::flow::dispatch::last_end;
-use crate::rules::flow::hop::{
-    check_ends, edge_unmoved, is_applied, members, siblings_of, unapplied_edges,
-};
+use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
+use crate::rules::flow::hop::{check_ends, edge_unmoved, is_applied};
 use crate::rules::flow::key::{
     EDGE, GROUP, Places, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
 };

@@ -8,6 +8,7 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, List, Plan, Predicate, Query};
+use crate::rules::flow::edges::edges_from;
 use crate::rules::flow::hop::{Ended, dispatched};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::ExecutionKey;
@@ -100,18 +101,12 @@ impl Transition for EdgesFrom {
                     edge::edge_id.at(edge.0),
                 ])
             });
+            let columns = vec![edge::downstream_eid.column(), edge::edge_id.column()];
+            let list = edges_from("edges from an execution", self.flow, self.upstream, columns);
             let list = List {
-                name: "edges from an execution".into(),
-                table: edge::REF,
-                join: None,
-                columns: vec![edge::downstream_eid.column(), edge::edge_id.column()],
-                predicate: self
-                    .flow
-                    .edges()
-                    .and(edge::upstream_eid.equals(self.upstream))
-                    .and(after.unwrap_or(Predicate::Always)),
-                order: FlowKey::edges_by(edge::downstream_eid),
+                predicate: list.predicate.and(after.unwrap_or(Predicate::Always)),
                 limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
+                ..list
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };

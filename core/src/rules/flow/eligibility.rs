@@ -6,8 +6,8 @@ use crate::contracts::{EdgeDependencyPolicy, EvaluateFlowEligibilityResult};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Expr, Join, List, Lookup, Query};
-use crate::rules::flow::hop::upstream_of_edge;
+use crate::plan::{Join, List, Lookup, Query};
+use crate::rules::flow::edges::{edges_into, upstream_of_edge};
 use crate::rules::flow::key::{FlowKey, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
 use crate::rules::key::ExecutionKey;
@@ -18,9 +18,6 @@ use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group};
 use crate::state::{LifecyclePhase, OwnershipState, PublicState};
 use crate::types::ExecutionId;
-
-/// The most edges into one execution that are looked at.
-const EDGES_MAX: i64 = 100_000;
 
 /// Says where an execution stands.
 #[derive(Clone, Copy, Debug)]
@@ -51,15 +48,8 @@ impl Evaluate {
     }
 
     fn edges(&self, flow: FlowKey, join: Option<Join>, column: ColumnRef) -> Query {
-        Query::List(List {
-            name: "edges into an execution".into(),
-            table: edge::REF,
-            join,
-            columns: vec![column],
-            predicate: flow.edges_into(self.key.uuid),
-            order: FlowKey::edges_by(edge::upstream_eid),
-            limit: Expr::int(EDGES_MAX),
-        })
+        let list = edges_into("edges into an execution", flow, self.key.uuid, vec![column]);
+        Query::List(List { join, ..list })
     }
 }
 

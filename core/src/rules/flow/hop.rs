@@ -11,8 +11,9 @@ use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDepen
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Compare, Expr, Join, List, Lookup, Plan, Predicate, Query};
+use crate::plan::{Lookup, Plan, Predicate, Query};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
+use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::key::{
     EDGE, FlowKey, GROUP, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
 };
@@ -20,14 +21,11 @@ use crate::rules::flow::policy::cancels_remaining;
 use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
 use crate::rules::input;
 use crate::rules::key::CORE;
-use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
 use crate::state::{ClosedSet, CompletionKind};
 use crate::types::{EdgeId, TimestampMs};
-
-/// The most edges into one execution that are looked at.
-pub const EDGES_MAX: i64 = 100_000;
 
 /// The end of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,64 +408,4 @@ pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Pla
         key,
         vec![completion_event::dispatched_at_ms.keep_or(Some(at.0))],
     )
-}
-
-/// The edges into an execution that are staged and not applied yet.
-#[must_use]
-pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
-    let state = edge::policy.text_at(&["edge_state"]);
-    List {
-        name: "edges that are not applied".into(),
-        table: edge::REF,
-        join: None,
-        columns: vec![edge::edge_id.column()],
-        predicate: flow.edges_into(downstream).and(Predicate::Compare(
-            state,
-            Compare::Equal,
-            Expr::text("pending"),
-        )),
-        order: FlowKey::edges_by(edge::upstream_eid),
-        limit: Expr::int(EDGES_MAX),
-    }
-}
-
-/// The upstreams of an execution that are not over.
-#[must_use]
-pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
-    List {
-        name: "upstreams that are not over".into(),
-        table: edge::REF,
-        join: Some(upstream_of_edge()),
-        columns: vec![edge::upstream_eid.column()],
-        predicate: flow.edges_into(downstream).and(unfinished()),
-        order: FlowKey::edges_by(edge::upstream_eid),
-        limit: Expr::int(EDGES_MAX),
-    }
-}
-
-/// Joins an edge to the execution that is waited for.
-#[must_use]
-pub fn upstream_of_edge() -> Join {
-    Join {
-        table: exec_core::REF,
-        on: vec![
-            (edge::partition_key.column(), exec_core::partition_key.column()),
-            (edge::upstream_eid.column(), exec_core::execution_id.column()),
-        ],
-    }
-}
-
-/// The listed upstreams but one, each once, as bare UUID texts.
-///
-/// # Errors
-/// `Validation(Corruption)` for an id that is none.
-pub fn members(siblings: &[Row], but: Uuid) -> Result<Vec<String>, EngineError> {
-    let mut uuids = Vec::with_capacity(siblings.len());
-    for row in siblings {
-        uuids.push(row.read(edge::upstream_eid)?);
-    }
-    uuids.retain(|uuid| *uuid != but);
-    uuids.sort_unstable();
-    uuids.dedup();
-    Ok(uuids.iter().map(ToString::to_string).collect())
 }

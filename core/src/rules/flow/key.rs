@@ -12,10 +12,9 @@ use crate::plan::{Expr, Lookup, Predicate};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::without_bodies;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
-use crate::schema::{Col, ColumnRef, Direction};
+use crate::schema::{Col, ColumnRef};
 use crate::types::{EdgeId, ExecutionId, FlowId};
 
 /// The name that every plan gives a flow's row.
@@ -139,14 +138,6 @@ impl FlowKey {
     #[must_use]
     pub fn edges_into(&self, downstream: Uuid) -> Predicate {
         self.edges().and(edge::downstream_eid.equals(downstream))
-    }
-
-    /// The order of such lists: by the other end of an edge, then by id. The primary key does not
-    /// have this order, so no planner without statistics walks the whole flow along it to find the
-    /// few edges that are asked for.
-    #[must_use]
-    pub fn edges_by(end: Col<Uuid>) -> Vec<(ColumnRef, Direction)> {
-        [end, edge::flow_id, edge::edge_id].map(|by| (by.column(), Ascending)).to_vec()
     }
 
     /// Every execution of this flow.

@@ -9,7 +9,8 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::{PartitionConfig, PartitionKey};
-use crate::plan::{Expr, List, Lookup, Query};
+use crate::plan::{List, Lookup, Query};
+use crate::rules::flow::edges::{edges_from, edges_into};
 use crate::rules::flow::key::{FlowKey, Places};
 use crate::rules::flow::read::{edge, edge_count, node_count};
 use crate::rules::input::{self, PAGE_MAX};
@@ -21,9 +22,6 @@ use crate::schema::flow::{edge as edges, flow_core};
 use crate::state::{ClosedSet, PublicFlowState};
 use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
 use crate::value::Value;
-
-/// The most edges of one execution that a list shows.
-const EDGES_MAX: i64 = 100_000;
 
 /// The flows of a partition by ascending UUID. A limit of 0 is an empty page, whatever the
 /// partition; more than 1000 counts as 1000.
@@ -170,24 +168,18 @@ impl Transition for Edges {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            let (end, other) = match self.direction {
-                EdgeDirection::Outgoing { .. } => (edges::upstream_eid, edges::downstream_eid),
-                EdgeDirection::Incoming { .. } => (edges::downstream_eid, edges::upstream_eid),
+            let with_this_end = match self.direction {
+                EdgeDirection::Outgoing { .. } => edges_from,
+                EdgeDirection::Incoming { .. } => edges_into,
             };
-            let list = List {
-                name: "edges of an execution".into(),
-                table: edges::REF,
-                join: None,
-                columns: edges::REF.columns.to_vec(),
-                predicate: self.flow.edges().and(end.equals(self.subject.uuid)),
-                order: FlowKey::edges_by(other),
-                limit: Expr::int(EDGES_MAX),
-            };
+            let columns = edges::REF.columns.to_vec();
+            let list =
+                with_this_end("edges of an execution", self.flow, self.subject.uuid, columns);
             return Ok(Step::Read(vec![Query::List(list)]));
         };
         let mut found =
             rows.iter().map(|row| edge(self.flow, row)).collect::<Result<Vec<_>, _>>()?;
-        found.sort_by(|one, other| one.edge_id.cmp(&other.edge_id));
+        found.sort_unstable_by_key(|edge| edge.edge_id.0);
         Ok(Step::Answer(found))
     }
 }

@@ -8,12 +8,13 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
 use crate::partition::PartitionConfig;
-use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query, Settle};
+use crate::plan::{Lookup, OnConflict, Plan, Query, Settle};
+use crate::rules::flow::edges::an_edge_into;
 use crate::rules::flow::key::{FLOW, FlowKey, GROUP, Places};
 use crate::rules::flow::tally::needed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
-use crate::schema::flow::{edge, edge_group, flow_core};
+use crate::schema::flow::{edge_group, flow_core};
 use crate::types::{ExecutionId, FlowId};
 
 /// The policy as it is stored.
@@ -102,16 +103,8 @@ impl SetPolicy {
             key: flow.group(self.downstream.uuid),
             columns: vec![edge_group::policy.column()],
         };
-        let edges = List {
-            name: "an edge into an execution".into(),
-            table: edge::REF,
-            join: None,
-            columns: vec![edge::edge_id.column()],
-            predicate: flow.edges_into(self.downstream.uuid),
-            order: FlowKey::edges_by(edge::upstream_eid),
-            limit: Expr::int(1),
-        };
-        vec![Query::Lookup(vec![group]), Query::List(edges)]
+        let edge = an_edge_into(flow, self.downstream.uuid);
+        vec![Query::Lookup(vec![group]), Query::List(edge)]
     }
 
     fn plan(&self, flow: FlowKey, revision: i64) -> Plan {

@@ -17,6 +17,7 @@ use crate::engine_error::{ConflictKind, ContentionKind};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::flow::edges::edges;
 use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow};
 use crate::rules::flow::read;
 use crate::rules::input;
@@ -116,15 +117,9 @@ impl Stage {
             Some(one) if frontier.len() == 1 => edge::upstream_eid.equals(*one),
             Some(_) | None => edge::upstream_eid.is_among(frontier.iter().copied()),
         };
-        Step::Read(vec![Query::List(List {
-            name: "edges that lead on".into(),
-            table: edge::REF,
-            join: None,
-            columns: vec![edge::downstream_eid.column()],
-            predicate: flow.edges().and(leads_on),
-            order: FlowKey::edges_by(edge::downstream_eid),
-            limit: Expr::int(FRONTIER_EDGES),
-        })])
+        let columns = vec![edge::downstream_eid.column()];
+        let list = edges("edges that lead on", flow, leads_on, edge::downstream_eid, columns);
+        Step::Read(vec![Query::List(List { limit: Expr::int(FRONTIER_EDGES), ..list })])
     }
 
     /// Goes from the downstream along the edges, as far as they have been read. Where it goes next,

@@ -12,7 +12,7 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
-use crate::rules::flow::hop::unapplied_edges;
+use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{CORE, held_attempt, held_core};

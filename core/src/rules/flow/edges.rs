@@ -1,0 +1,121 @@
+//! Lists of a flow's edges by one end of theirs.
+//!
+//! All of them have one order, by the other end and then by key. The primary key does not have it, so
+//! no planner without statistics walks the whole flow along the key to find the few edges that are
+//! asked for.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::facts::Row;
+use crate::plan::{Compare, Expr, Join, List, Predicate};
+use crate::rules::flow::key::FlowKey;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::flow::edge;
+use crate::schema::{Col, ColumnRef, Direction};
+
+/// The most edges of one execution that are looked at.
+pub const EDGES_MAX: i64 = 100_000;
+
+/// The order of edges that share one end: by the other.
+#[must_use]
+pub fn by(other: Col<Uuid>) -> Vec<(ColumnRef, Direction)> {
+    [other, edge::flow_id, edge::edge_id].map(|column| (column.column(), Ascending)).to_vec()
+}
+
+/// The edges of a flow of which `which` holds, by the end that it does not ask for.
+#[must_use]
+pub fn edges(
+    name: &'static str,
+    flow: FlowKey,
+    which: Predicate,
+    other: Col<Uuid>,
+    columns: Vec<ColumnRef>,
+) -> List {
+    List {
+        name: name.into(),
+        table: edge::REF,
+        join: None,
+        columns,
+        predicate: flow.edges().and(which),
+        order: by(other),
+        limit: Expr::int(EDGES_MAX),
+    }
+}
+
+/// The edges from an execution to those that wait for it.
+#[must_use]
+pub fn edges_from(
+    name: &'static str,
+    flow: FlowKey,
+    upstream: Uuid,
+    columns: Vec<ColumnRef>,
+) -> List {
+    edges(name, flow, edge::upstream_eid.equals(upstream), edge::downstream_eid, columns)
+}
+
+/// The edges into an execution from those that it waits for.
+#[must_use]
+pub fn edges_into(
+    name: &'static str,
+    flow: FlowKey,
+    downstream: Uuid,
+    columns: Vec<ColumnRef>,
+) -> List {
+    edges(name, flow, edge::downstream_eid.equals(downstream), edge::upstream_eid, columns)
+}
+
+/// An edge into an execution, if there is any.
+#[must_use]
+pub fn an_edge_into(flow: FlowKey, downstream: Uuid) -> List {
+    let columns = vec![edge::edge_id.column()];
+    let list = edges_into("an edge into an execution", flow, downstream, columns);
+    List { limit: Expr::int(1), ..list }
+}
+
+/// The edges into an execution that are staged and not applied yet.
+#[must_use]
+pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
+    let state = edge::policy.text_at(&["edge_state"]);
+    let pending = Predicate::Compare(state, Compare::Equal, Expr::text("pending"));
+    let which = edge::downstream_eid.equals(downstream).and(pending);
+    let columns = vec![edge::edge_id.column()];
+    edges("edges that are not applied", flow, which, edge::upstream_eid, columns)
+}
+
+/// The upstreams of an execution that are not over.
+#[must_use]
+pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
+    let which = edge::downstream_eid.equals(downstream).and(unfinished());
+    let columns = vec![edge::upstream_eid.column()];
+    let list = edges("upstreams that are not over", flow, which, edge::upstream_eid, columns);
+    List { join: Some(upstream_of_edge()), ..list }
+}
+
+/// Joins an edge to the execution that is waited for.
+#[must_use]
+pub fn upstream_of_edge() -> Join {
+    Join {
+        table: exec_core::REF,
+        on: vec![
+            (edge::partition_key.column(), exec_core::partition_key.column()),
+            (edge::upstream_eid.column(), exec_core::execution_id.column()),
+        ],
+    }
+}
+
+/// The listed upstreams but one, each once, as bare UUID texts.
+///
+/// # Errors
+/// `Validation(Corruption)` for an id that is none.
+pub fn members(siblings: &[Row], but: Uuid) -> Result<Vec<String>, EngineError> {
+    let mut uuids = Vec::with_capacity(siblings.len());
+    for row in siblings {
+        uuids.push(row.read(edge::upstream_eid)?);
+    }
+    uuids.retain(|uuid| *uuid != but);
+    uuids.sort_unstable();
+    uuids.dedup();
+    Ok(uuids.iter().map(ToString::to_string).collect())
+}
