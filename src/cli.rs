@@ -222,3 +222,15 @@ fn start_log() {
         .with_writer(std::io::stderr)
         .init();
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_agree_with_themselves() {
+        Arguments::command().debug_assert();
+    }
+}
