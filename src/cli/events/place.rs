@@ -93,22 +93,22 @@ mod tests {
     fn each_kind_begins_where_its_cursor_says() {
         use Kind::{Completion, Lease, Signal};
         let (start, now) = (at(0), StreamCursor::empty());
-        let seven = place("lease:020000000000000007");
-        assert_eq!(
-            cursors(&[Completion, Lease, Lease], &[Place::Start]),
-            Ok(vec![(Completion, start.clone()), (Lease, start.clone())])
-        );
-        assert_eq!(
-            cursors(&[Completion, Lease], &[seven.clone()]),
-            Ok(vec![(Completion, start), (Lease, at(7))])
-        );
-        assert_eq!(
-            cursors(&[Completion, Lease], &[Place::Now, seven.clone()]),
-            Ok(vec![(Completion, now), (Lease, at(7))])
-        );
-        let bare = place("020000000000000007");
-        assert_eq!(cursors(&[Signal], &[bare.clone()]), Ok(vec![(Signal, at(7))]));
-        assert!(cursors(&[Signal, Lease], &[bare]).is_err());
-        assert!(cursors(&[Signal], &[seven]).is_err());
+        let (seven, bare) = (place("lease:020000000000000007"), place("020000000000000007"));
+        for (kinds, places, expected) in [
+            (
+                vec![Completion, Lease, Lease],
+                vec![Place::Start],
+                vec![start.clone(), start.clone()],
+            ),
+            (vec![Completion, Lease], vec![seven.clone()], vec![start.clone(), at(7)]),
+            (vec![Lease, Completion], vec![Place::Now, seven.clone()], vec![at(7), now]),
+            (vec![Signal], vec![bare.clone()], vec![at(7)]),
+        ] {
+            let found = cursors(&kinds, &places).unwrap();
+            assert!(found.iter().map(|(_, cursor)| cursor).eq(&expected), "{found:?}");
+        }
+        for (kinds, place) in [(vec![Signal, Lease], bare), (vec![Signal], seven)] {
+            assert!(cursors(&kinds, &[place]).is_err());
+        }
     }
 }
