@@ -1,8 +1,9 @@
 //! One event of any kind.
 
+use ff_core::state::ClosedSet;
 use ff_core::stream_events::{
-    CompletionEvent, CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, SignalDeliveryEffect,
-    SignalDeliveryEvent,
+    CompletionEvent, CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, OperatorEvent,
+    SignalDeliveryEffect, SignalDeliveryEvent,
 };
 use ff_core::stream_subscribe::StreamCursor;
 use ff_core::types::TimestampMs;
@@ -101,6 +102,19 @@ impl From<SignalDeliveryEvent> for Event {
             subject: event.execution_id.to_string(),
             what,
             details: known(details),
+        }
+    }
+}
+
+impl From<OperatorEvent> for Event {
+    fn from(event: OperatorEvent) -> Self {
+        Self {
+            kind: Kind::Operator,
+            cursor: event.cursor,
+            at: event.at,
+            subject: event.execution_id.to_string(),
+            what: event.event_type.as_str().to_owned(),
+            details: known([("details", event.details)]),
         }
     }
 }

@@ -22,13 +22,16 @@ pub(super) enum Kind {
     Lease,
     /// Signals that are delivered.
     Signal,
+    /// What operators do.
+    Operator,
     /// Instance tags that are set and cleared.
     Tag,
 }
 
 impl Kind {
     /// Those that every backend offers.
-    pub(super) const USUAL: [Self; 3] = [Self::Completion, Self::Lease, Self::Signal];
+    pub(super) const USUAL: [Self; 4] =
+        [Self::Completion, Self::Lease, Self::Signal, Self::Operator];
 
     /// The name.
     pub(super) const fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Kind {
             Self::Completion => "completion",
             Self::Lease => "lease",
             Self::Signal => "signal",
+            Self::Operator => "operator",
             Self::Tag => "tag",
         }
     }
@@ -58,6 +62,10 @@ impl Kind {
             }
             Self::Signal => {
                 let events = engine.subscribe_signal_delivery(cursor, filter).await?;
+                events.map(|event| event.map(Event::from)).boxed()
+            }
+            Self::Operator => {
+                let events = engine.subscribe_operator_events(cursor, filter).await?;
                 events.map(|event| event.map(Event::from)).boxed()
             }
             Self::Tag => {
