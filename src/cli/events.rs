@@ -35,18 +35,31 @@ pub(super) struct Arguments {
     /// kind has its own cursors, so there may be one for each; the others begin at the start.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
     from: Vec<Place>,
-    /// Only events of this kind; may be given many times. All but `tag` unless said otherwise.
+    /// Only events of this kind; may be given many times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
-    /// Only those of executions of this tenant.
+    /// Only those of executions of this tenant; there is no such choice for events of the kind `tag`.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Only those of executions whose tag `cairn.instance_id` has this value.
+    /// Only those of executions whose tag `cairn.instance_id` has this value, likewise.
     #[arg(long, value_name = "VALUE")]
     instance: Option<String>,
 }
 
 impl Arguments {
+    /// The kinds asked for, and which of their events.
+    fn choice(&self) -> Result<(&[Kind], ScannerFilter), Failure> {
+        let filter = self.filter();
+        match self.kinds.as_slice() {
+            [] if filter.is_noop() => Ok((&Kind::ALL, filter)),
+            [] => Ok((&Kind::FILTERED, filter)),
+            kinds if !filter.is_noop() && kinds.contains(&Kind::Tag) => {
+                Err(Failure::usage("events of the kind tag are all or none"))
+            }
+            kinds => Ok((kinds, filter)),
+        }
+    }
+
     fn filter(&self) -> ScannerFilter {
         let mut filter = ScannerFilter::new();
         if let Some(namespace) = &self.namespace {
@@ -60,9 +73,8 @@ impl Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let kinds = if arguments.kinds.is_empty() { &Kind::USUAL[..] } else { &arguments.kinds };
+    let (kinds, filter) = arguments.choice()?;
     let cursors = place::cursors(kinds, &arguments.from).map_err(Failure::usage)?;
-    let filter = arguments.filter();
     let engine = global.open().await?;
     let output = global.output();
     let asked = Instant::now();

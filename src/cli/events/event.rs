@@ -29,7 +29,7 @@ impl From<CompletionEvent> for Event {
     fn from(event: CompletionEvent) -> Self {
         let what = match event.outcome {
             CompletionOutcome::Success => "success".to_owned(),
-            CompletionOutcome::Failure => "failure".to_owned(),
+            CompletionOutcome::Failure => "failed".to_owned(),
             CompletionOutcome::Cancelled => "cancelled".to_owned(),
             CompletionOutcome::Other(word) => word,
             other => format!("{other:?}"),

@@ -29,8 +29,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Those that every backend offers.
-    pub(super) const USUAL: [Self; 4] =
+    /// All of them.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Completion, Self::Lease, Self::Signal, Self::Operator, Self::Tag];
+
+    /// Those that a filter applies to.
+    pub(super) const FILTERED: [Self; 4] =
         [Self::Completion, Self::Lease, Self::Signal, Self::Operator];
 
     /// The name.
