@@ -140,7 +140,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Print what an operation asks of the database, in every dialect.
     Sql(catalogue::Arguments),
-    /// Watch executions survive a killed worker, and a flow. Needs nothing, leaves nothing.
+    /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
+    /// nothing, leaves nothing.
     Demo(demo::Arguments),
     /// What the workers of the demo run.
     #[command(hide = true)]

@@ -120,7 +120,7 @@ fn json(event: &Event) -> Json {
         "kind": event.kind.as_str(),
         "cursor": hex::encode(event.cursor.as_bytes()),
         "at": event.at,
-        "subject": event.subject,
+        "execution_id": event.execution_id,
         "event": event.what,
     });
     if let Some(members) = object.as_object_mut() {
@@ -135,7 +135,8 @@ fn json(event: &Event) -> Json {
 fn text(event: &Event) -> String {
     let (kind, cursor) = (event.kind.as_str(), hex::encode(event.cursor.as_bytes()));
     let at = time(event.at);
-    let mut line = format!("{kind}:{cursor}  {at}  {}  {}", event.subject, one_line(&event.what));
+    let mut line =
+        format!("{kind}:{cursor}  {at}  {}  {}", event.execution_id, one_line(&event.what));
     for (name, value) in &event.details {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         line.push_str(&format!("  {name}={}", one_line(&value)));

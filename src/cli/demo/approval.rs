@@ -98,7 +98,7 @@ impl Demo {
             "8. A worker prepares a release, writes frames about it, and suspends the execution\n   \
              until somebody approves. Its lease is gone, and the worker has ended. So far it wrote:\n",
         )?;
-        self.print_frames(&id).await?;
+        let asked = self.print_frames(&id, 0).await?;
         let waitpoint = only_one(&id, open_waitpoints(&self.engine, &id).await?)?;
         self.tell(
             "\n9. Where it waits can be listed, with the key that has signed the waitpoint's token and\n   \
@@ -113,10 +113,10 @@ impl Demo {
         self.expect(&id, PublicState::Completed).await?;
         self.tell(format!(
             "\n10. The answer came with the token: the execution resumed, another worker claimed it,\n    \
-             saw the approval and completed, as the same attempt. All of it took {:.1} s.\n",
+             saw the approval and completed, as the same attempt. All of it took {:.1} s. It added:\n",
             begun.elapsed().as_secs_f64()
         ))?;
-        self.print_frames(&id).await?;
+        self.print_frames(&id, asked).await?;
         self.conclude_approval(&id, &waitpoint, begun).await
     }
 
@@ -206,14 +206,13 @@ impl Demo {
         }
     }
 
-    async fn print_frames(&self, id: &ExecutionId) -> Result<(), Failure> {
-        if self.output.is_json() {
-            return Ok(());
+    /// All frames but the first few; returns how many there are.
+    async fn print_frames(&self, id: &ExecutionId, known: usize) -> Result<usize, Failure> {
+        let frames = self.frames(id).await?;
+        for line in frames.iter().skip(known) {
+            self.tell(format!("   {line}"))?;
         }
-        for line in self.frames(id).await? {
-            self.output.line(format!("   {line}"))?;
-        }
-        Ok(())
+        Ok(frames.len())
     }
 
     async fn frames(&self, id: &ExecutionId) -> Result<Vec<String>, Failure> {
@@ -242,7 +241,7 @@ impl Demo {
         }
         let timeline = self.engine.execution_timeline(id).await.map_err(failed)?;
         if !self.output.is_json() {
-            self.output.line(format!("\nIts result: {result}\n"))?;
+            self.output.line(format!("\nIts result: {result}"))?;
             print_timeline(self.output, self.created(id).await?, &timeline)?;
         }
         Ok(json!({

@@ -18,8 +18,8 @@ pub(super) struct Event {
     /// Where a subscription to its kind continues after it.
     pub(super) cursor: StreamCursor,
     pub(super) at: TimestampMs,
-    /// The execution that it happened to, or the flow.
-    pub(super) subject: String,
+    /// The execution that it happened to; where a flow was cancelled, the flow's UUID in its partition.
+    pub(super) execution_id: String,
     /// What happened, in one word.
     pub(super) what: String,
     pub(super) details: Vec<(&'static str, Json)>,
@@ -38,7 +38,7 @@ impl From<CompletionEvent> for Event {
             kind: Kind::Completion,
             cursor: event.cursor,
             at: event.at,
-            subject: event.execution_id.to_string(),
+            execution_id: event.execution_id.to_string(),
             what,
             details: Vec::new(),
         }
@@ -74,7 +74,7 @@ impl From<LeaseHistoryEvent> for Event {
             kind: Kind::Lease,
             cursor: event.cursor().clone(),
             at: event.at(),
-            subject: event.execution_id().to_string(),
+            execution_id: event.execution_id().to_string(),
             what: what.to_owned(),
             details: known(details),
         }
@@ -99,7 +99,7 @@ impl From<SignalDeliveryEvent> for Event {
             kind: Kind::Signal,
             cursor: event.cursor,
             at: event.at,
-            subject: event.execution_id.to_string(),
+            execution_id: event.execution_id.to_string(),
             what,
             details: known(details),
         }
@@ -112,7 +112,7 @@ impl From<OperatorEvent> for Event {
             kind: Kind::Operator,
             cursor: event.cursor,
             at: event.at,
-            subject: event.execution_id.to_string(),
+            execution_id: event.execution_id.to_string(),
             what: event.event_type.as_str().to_owned(),
             details: known([("details", event.details)]),
         }
@@ -135,7 +135,7 @@ impl Event {
             kind: Kind::Tag,
             cursor,
             at,
-            subject: execution_id.to_string(),
+            execution_id: execution_id.to_string(),
             what: what.to_owned(),
             details: vec![("tag", Json::String(tag))],
         })

@@ -88,7 +88,7 @@ fn only_what_is_asked_for_is_printed() {
     place.out(&["submit", "in.jsonl"]);
     place.out(&["work", "--until-empty", "--", "cat"]);
     let of_one = events(&place, 3, &["--instance", "i-1"]);
-    assert!(of_one.iter().all(|event| event["subject"].as_str().unwrap().ends_with(ONE)));
+    assert!(of_one.iter().all(|event| event["execution_id"].as_str().unwrap().ends_with(ONE)));
     assert_eq!(events(&place, 6, &["--namespace", "default"]).len(), 6);
     assert_eq!(place.out(&["events", "--namespace", "other"]), "");
     let tags = events(&place, 1, &["--kind", "tag"]);

@@ -22,6 +22,12 @@ async fn suspended_at(keys: &[&str]) -> (Place, Arc<dyn EngineBackend>) {
     place.out(&["cancel", TWO]);
     place.out(&["keys", "seed", "k1"]);
     let engine = place.engine().await;
+    suspend(&engine, keys).await;
+    (place, engine)
+}
+
+/// Claims what comes next, and suspends it.
+async fn suspend(engine: &Arc<dyn EngineBackend>, keys: &[&str]) {
     let terms = ClaimPolicy::new("w".into(), "w-1".into(), 30_000, None);
     let lane = LaneId::new("default");
     let handle = engine.claim(&lane, &CapabilitySet::default(), terms).await.unwrap().unwrap();
@@ -39,7 +45,6 @@ async fn suspended_at(keys: &[&str]) -> (Place, Arc<dyn EngineBackend>) {
         TimestampMs::now(),
     );
     engine.suspend(&handle, args.with_waitpoints(waitpoints)).await.unwrap();
-    (place, engine)
 }
 
 impl Place {
@@ -157,6 +162,25 @@ async fn what_waits_is_listed_without_its_token() {
     assert_eq!(place.ff(&["waitpoints", TWO, "--token"]).code, 1);
     assert_eq!(place.ff(&["waitpoints", "--token"]).code, 2, "of which execution is not said");
     assert_eq!(place.ff(&["waitpoints", "33333333-3333-4333-8333-333333333333"]).code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_listed_page_by_page() {
+    let place = Place::with_two();
+    assert_eq!(place.out(&["waitpoints"]), "no open waitpoints\n");
+    place.out(&["keys", "seed", "k1"]);
+    let engine = place.engine().await;
+    suspend(&engine, &["review", "budget"]).await;
+    suspend(&engine, &["review"]).await;
+    assert_eq!(place.json(&["waitpoints"])["waitpoints"].as_array().unwrap().len(), 3);
+    let first = place.out(&["waitpoints", "--limit", "1"]);
+    let more = first.lines().last().unwrap();
+    let after = more.strip_prefix("more: --after '").unwrap().strip_suffix('\'').unwrap();
+    let second = place.out(&["waitpoints", "--limit", "1", "--after", after]);
+    let counts = |id| (first.matches(id).count(), second.matches(id).count());
+    // The last line of the first page names the execution once more.
+    assert_eq!((counts(ONE), counts(TWO)), ((3, 0), (0, 1)), "{first}\n{second}");
+    assert_eq!(place.ff(&["waitpoints", ONE, "--limit", "1"]).code, 2, "of one, all");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
