@@ -41,7 +41,7 @@ const QUIET_LOOKS: u32 = 3;
 /// One claimed execution, as its runner sees it.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What the holder shows to act on it.
+    /// What the holder shows to act on it: to append frames, or to see which signals came.
     pub handle: Handle,
     /// The execution.
     pub execution_id: ExecutionId,
@@ -73,8 +73,8 @@ pub enum Ending {
     },
     /// Not now: to be claimed again at the given time.
     Delayed(TimestampMs),
-    /// Not before somebody has signalled: to be claimed again when the condition holds. The next run
-    /// is of the same attempt, and `observe_signals` with its handle tells what has come.
+    /// Not before somebody has signalled: to be claimed again when the condition holds. The next
+    /// run is of the same attempt, and `observe_signals` with its handle tells what has come.
     Suspended(SuspendArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `ff demo`: executions outlive the worker that ran them, wait for each other, and wait for people.
+//! `ff demo`: executions outlive the worker that ran them, wait for each other, wait for people.
 
 mod approval;
 mod progress;

@@ -31,14 +31,14 @@ pub(super) struct Arguments {
     /// Go on with what happens from now on, until interrupted.
     #[arg(long)]
     follow: bool,
-    /// Where to begin: `start`, `now`, or after an event, by its cursor as it has been printed. Each
-    /// kind has its own cursors, so there may be one for each; the others begin at the start.
+    /// Where to begin: `start`, `now`, or after an event, by its cursor as it has been printed.
+    /// Each kind has its own cursors, so there may be one for each; the others begin at the start.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
     from: Vec<Place>,
     /// Only events of this kind; may be given many times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
-    /// Only those of executions of this tenant; there is no such choice for events of the kind `tag`.
+    /// Only those of executions of this tenant; not for events of the kind `tag`.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// Only those of executions whose tag `cairn.instance_id` has this value, likewise.

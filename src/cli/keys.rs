@@ -48,8 +48,8 @@ struct Key {
     /// The key's name, which every token begins with.
     #[arg(value_name = "KID")]
     kid: String,
-    /// The file with the secret, 64 hex digits; `-` is stdin. Without one, a secret is drawn at random
-    /// and stays in the database.
+    /// The file with the secret, 64 hex digits; `-` is stdin. Without one, a secret is drawn at
+    /// random and stays in the database.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }

@@ -157,8 +157,8 @@ impl Tail {
         let Some(state) = state else {
             return Err(Failure::new(format!("there is no execution {}", self.id)));
         };
-        // In this order: an attempt that has begun since is seen, and an end is believed only of the
-        // last one.
+        // In this order: an attempt that has begun since is seen, and an end is believed only of
+        // the last one.
         let current_attempt = self.engine.read_current_attempt_index(&self.id).await;
         let current_attempt = current_attempt.map_err(|error| self.failed(&error))?;
         Ok(Seen { is_over: step::is_over(state), current_attempt })

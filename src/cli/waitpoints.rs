@@ -92,7 +92,8 @@ pub(super) async fn open_waitpoints(
     }
 }
 
-/// The open waitpoints of up to `limit` suspended executions, and the last of these if there are more.
+/// The open waitpoints of up to `limit` suspended executions, and the last of these if there are
+/// more.
 async fn of_suspended(
     engine: &Arc<dyn EngineBackend>,
     limit: u32,
@@ -115,7 +116,7 @@ pub(super) fn only_one(
 ) -> Result<PendingWaitpointInfo, Failure> {
     match (waitpoints.pop(), waitpoints.len()) {
         (Some(waitpoint), 0) => Ok(waitpoint),
-        (None, _) => Err(Failure::new(format!("{id} has no such open waitpoint"))),
+        (None, _) => Err(Failure::new(format!("{id} has no open waitpoint"))),
         (Some(_), others) => {
             Err(Failure::new(format!("{id} has {} open waitpoints: name one", others + 1)))
         }

@@ -96,7 +96,7 @@ impl Demo {
         self.expect(&id, PublicState::Suspended).await?;
         self.tell(
             "8. A worker prepares a release, writes frames about it, and suspends the execution\n   \
-             until somebody approves. Its lease is gone, and the worker has ended. So far it wrote:\n",
+             until somebody approves. Lease and worker are gone. So far it wrote:\n",
         )?;
         let asked = self.print_frames(&id, 0).await?;
         let waitpoint = only_one(&id, open_waitpoints(&self.engine, &id).await?)?;
@@ -113,7 +113,7 @@ impl Demo {
         self.expect(&id, PublicState::Completed).await?;
         self.tell(format!(
             "\n10. The answer came with the token: the execution resumed, another worker claimed it,\n    \
-             saw the approval and completed, as the same attempt. All of it took {:.1} s. It added:\n",
+             saw the approval and completed, as the same attempt, after {:.1} s. It added:\n",
             begun.elapsed().as_secs_f64()
         ))?;
         self.print_frames(&id, asked).await?;

@@ -18,7 +18,7 @@ pub(super) struct Event {
     /// Where a subscription to its kind continues after it.
     pub(super) cursor: StreamCursor,
     pub(super) at: TimestampMs,
-    /// The execution that it happened to; where a flow was cancelled, the flow's UUID in its partition.
+    /// The execution that it happened to; where a flow was cancelled, its UUID and partition.
     pub(super) execution_id: String,
     /// What happened, in one word.
     pub(super) what: String,

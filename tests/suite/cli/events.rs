@@ -6,20 +6,24 @@ use serde_json::{Value as Json, json};
 
 use super::{BOUND, ONE, Place, Running, TWO};
 
-/// The events that the arguments ask for, as JSON; once there are so many.
-fn events(place: &Place, count: usize, arguments: &[&str]) -> Vec<Json> {
+/// The lines that a command prints, once there are so many: a machine under load may take longer
+/// than the command waits.
+fn lines(place: &Place, count: usize, arguments: &[&str]) -> Vec<String> {
     let started = Instant::now();
     loop {
-        let printed = place.out(&[&["--json", "events"], arguments].concat());
-        let events: Vec<Json> =
-            printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        // A machine under load may take longer than the command waits.
-        if count <= events.len() {
-            assert_eq!(events.len(), count, "{events:?}");
-            return events;
+        let lines: Vec<String> = place.out(arguments).lines().map(str::to_owned).collect();
+        if count <= lines.len() {
+            assert_eq!(lines.len(), count, "{lines:?}");
+            return lines;
         }
-        assert!(started.elapsed() < BOUND, "{count} events within {BOUND:?}: {events:?}");
+        assert!(started.elapsed() < BOUND, "{count} lines within {BOUND:?}: {lines:?}");
     }
+}
+
+/// The events that the arguments ask for.
+fn events(place: &Place, count: usize, arguments: &[&str]) -> Vec<Json> {
+    let lines = lines(place, count, &[&["--json", "events"], arguments].concat());
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn words(events: &[Json], member: &str) -> Vec<String> {
@@ -51,13 +55,13 @@ fn every_event_is_read_again_exactly_after_a_cursor() {
         assert_eq!(place.out(&["events", "--kind", name, "--from", last]), "");
     }
     assert_eq!(place.out(&["events", "--from", "now"]), "");
-    let text = place.out(&["events", "--kind", "completion"]);
-    let (line, cursor) = (text.lines().next().unwrap(), ends[0]["cursor"].as_str().unwrap());
+    let text = lines(&place, 2, &["events", "--kind", "completion"]);
+    let (line, cursor) = (&text[0], ends[0]["cursor"].as_str().unwrap());
     assert!(line.starts_with(&format!("completion:{cursor}  2")), "{line}");
     assert!(line.ends_with(&format!("  {{fp:86}}:{TWO}  cancelled")), "{line}");
     let cursor = line.split_whitespace().next().unwrap();
-    let after = place.out(&["events", "--kind", "completion", "--from", cursor]);
-    assert!(text.lines().skip(1).eq(after.lines()), "as printed: {after}");
+    let after = lines(&place, 1, &["events", "--kind", "completion", "--from", cursor]);
+    assert_eq!(after, text[1..], "as printed");
 }
 
 #[test]

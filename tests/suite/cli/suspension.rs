@@ -1,5 +1,5 @@
-//! Suspended executions by the command line: keys, waitpoints, signals, approvals, resumption. What is
-//! secret stands in no output but that of the one command that is asked for it.
+//! Suspended executions by the command line: keys, waitpoints, signals, approvals, resumption.
+//! What is secret stands in no output but that of the one command that is asked for it.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use super::{ONE, Place, TWO, Told};
 
 const SECRET: &str = "5ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4";
 
-/// A place with a key, whose first execution is suspended at waitpoints with these keys until each has
-/// got a signal, whatever its name.
+/// A place with a key, whose first execution is suspended at waitpoints with these keys until each
+/// has got a signal, whatever its name.
 async fn suspended_at(keys: &[&str]) -> (Place, Arc<dyn EngineBackend>) {
     let place = Place::with_two();
     place.out(&["cancel", TWO]);
