@@ -43,6 +43,7 @@ impl<S: Scope> Scalars<'_, S> {
                 left.add(self.expr(right, ty))
             }
             Scalar::PickedCount => self.scope.picked_count(),
+            Scalar::Item(own, name) => self.dialect.item(name, *own),
             Scalar::Joined(parts) => {
                 let parts = parts.iter().map(|part| self.expr(part, ColumnType::Text)).collect();
                 self.dialect.joined(parts)

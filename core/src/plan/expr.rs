@@ -30,6 +30,9 @@ pub enum Expr {
     PickedCount,
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
     Joined(Vec<Expr>),
+    /// A member of the list element that a row is inserted for ([`super::Mutation::InsertEach`]);
+    /// NULL when absent.
+    Item(ColumnType, Name),
     /// A JSON object of these members: integers as numbers, everything else as text.
     Object(Vec<(Name, Expr)>),
 }
@@ -86,7 +89,7 @@ impl Expr {
     #[must_use]
     pub fn ty(&self) -> ColumnType {
         match self {
-            Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) => *ty,
+            Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) | Expr::Item(ty, _) => *ty,
             Expr::Const(_) | Expr::Joined(_) => ColumnType::Text,
             Expr::Object(_) => ColumnType::Json,
             Expr::Held(_, path) => path.ty(),
@@ -106,6 +109,7 @@ impl Expr {
             | Expr::Slot(..)
             | Expr::Const(_)
             | Expr::Null(_)
+            | Expr::Item(..)
             | Expr::PickedCount => false,
         }
     }
