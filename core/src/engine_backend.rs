@@ -1132,17 +1132,23 @@ pub enum Scan {
     DependencyDispatch,
     /// Members of a flow that are no longer needed, and are to be cancelled.
     SiblingCancel,
+    /// Suspensions that nobody ended in time.
+    SuspensionTimeout,
+    /// Waitpoints that nobody signalled in time.
+    WaitpointExpiry,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
         Self::DelayedPromotion,
         Self::DependencyDispatch,
         Self::SiblingCancel,
+        Self::SuspensionTimeout,
+        Self::WaitpointExpiry,
     ];
 
     /// Whether what it applies may at once make more of its own kind due: a skipped member is told to
@@ -1155,7 +1161,9 @@ impl Scan {
             | Self::AttemptTimeout
             | Self::ExecutionDeadline
             | Self::DelayedPromotion
-            | Self::SiblingCancel => false,
+            | Self::SiblingCancel
+            | Self::SuspensionTimeout
+            | Self::WaitpointExpiry => false,
         }
     }
 
@@ -1169,6 +1177,8 @@ impl Scan {
             Self::DelayedPromotion => "delayed_promotion",
             Self::DependencyDispatch => "dependency_dispatch",
             Self::SiblingCancel => "sibling_cancel",
+            Self::SuspensionTimeout => "suspension_timeout",
+            Self::WaitpointExpiry => "waitpoint_expiry",
         }
     }
 }
@@ -1334,7 +1344,9 @@ mod tests {
                 "execution_deadline",
                 "delayed_promotion",
                 "dependency_dispatch",
-                "sibling_cancel"
+                "sibling_cancel",
+                "suspension_timeout",
+                "waitpoint_expiry"
             ]
         );
         assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");

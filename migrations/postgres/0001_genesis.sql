@@ -8,6 +8,7 @@ CREATE TABLE "ff_waitpoint_hmac" (
     "secret" bytea NOT NULL,
     "rotated_at_ms" bigint NOT NULL,
     "active" boolean NOT NULL DEFAULT TRUE,
+    "verifies_until_ms" bigint,
     PRIMARY KEY ("kid")
 );
 
@@ -303,6 +304,11 @@ CREATE TABLE "ff_suspension_current" (
     "satisfied_set" jsonb NOT NULL DEFAULT '[]',
     "member_map" jsonb NOT NULL DEFAULT '{}',
     "timeout_behavior" text COLLATE "C",
+    "resume_policy" jsonb,
+    "requested_by" text COLLATE "C",
+    "continuation_metadata_pointer" text COLLATE "C",
+    "signal_count" bigint NOT NULL DEFAULT 0,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
@@ -310,7 +316,7 @@ CREATE TABLE "ff_suspension_current" (
 CREATE INDEX "ff_suspension_current_suspended_at_idx" ON "ff_suspension_current" ("partition_key", "suspended_at_ms");
 
 -- statement
-CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("partition_key", "timeout_at_ms")
+CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("timeout_at_ms", "execution_id")
     WHERE "ff_suspension_current"."timeout_at_ms" IS NOT NULL;
 
 -- statement
@@ -335,7 +341,7 @@ CREATE TABLE "ff_waitpoint_pending" (
 CREATE INDEX "ff_waitpoint_pending_exec_idx" ON "ff_waitpoint_pending" ("partition_key", "execution_id");
 
 -- statement
-CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("partition_key", "expires_at_ms")
+CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("expires_at_ms", "waitpoint_id")
     WHERE "ff_waitpoint_pending"."expires_at_ms" IS NOT NULL;
 
 -- statement
@@ -346,6 +352,19 @@ CREATE TABLE "ff_suspend_dedup" (
     "outcome_json" jsonb NOT NULL,
     "created_at_ms" bigint NOT NULL,
     PRIMARY KEY ("partition_key", "idempotency_key")
+);
+
+-- statement
+-- One row per signal with an idempotency key: a repetition is answered by the first one.
+CREATE TABLE "ff_signal_dedup" (
+    "partition_key" smallint NOT NULL,
+    "execution_id" uuid NOT NULL,
+    "idempotency_key" text COLLATE "C" NOT NULL,
+    "signal_id" uuid NOT NULL,
+    "waitpoint_id" uuid NOT NULL,
+    "accepted_at_ms" bigint NOT NULL,
+    "expires_at_ms" bigint,
+    PRIMARY KEY ("partition_key", "execution_id", "idempotency_key")
 );
 
 -- statement
@@ -442,6 +461,7 @@ CREATE TABLE "ff_signal_event" (
     "signal_id" text COLLATE "C" NOT NULL,
     "waitpoint_id" text COLLATE "C",
     "source_identity" text COLLATE "C",
+    "effect" text COLLATE "C" NOT NULL DEFAULT 'satisfied',
     "delivered_at_ms" bigint NOT NULL,
     "partition_key" smallint NOT NULL,
     "namespace" text COLLATE "C",

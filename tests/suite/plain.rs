@@ -268,7 +268,7 @@ fn from_postgres(row: &PgRow, index: usize, ty: ColumnType) -> Value {
 }
 
 impl Cells {
-    fn value(&self, column: &str) -> &Value {
+    pub(crate) fn value(&self, column: &str) -> &Value {
         self.0.get(column).unwrap_or_else(|| panic!("no column {column}"))
     }
 

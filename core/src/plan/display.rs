@@ -226,11 +226,7 @@ fn order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
     Ok(())
 }
 
-fn inserted(
-    f: &mut Formatter<'_>,
-    row: &[(ColumnRef, Expr)],
-    on_conflict: &OnConflict,
-) -> Result {
+fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnConflict) -> Result {
     for (column, expr) in row {
         write!(f, "\n    {} := {expr}", column.name)?;
     }

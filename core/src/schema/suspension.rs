@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::plan::Predicate;
+use crate::state::WaitpointState;
 
 table! {
     /// One row per execution that was suspended: its latest suspension and the signals collected.
@@ -33,11 +34,21 @@ table! {
         member_map: Json = Default::Json("{}"),
         /// What happens at the timeout; NULL means `fail`.
         timeout_behavior: Option<String>,
+        /// What happens when the condition is met; NULL means the usual.
+        resume_policy: Option<Json>,
+        /// Who asked for the suspension.
+        requested_by: Option<String>,
+        /// Where the worker left what it needs to go on.
+        continuation_metadata_pointer: Option<String>,
+        /// How many signals the execution has received, over all its suspensions.
+        signal_count: i64 = Default::Int(0),
+        /// Grows with every change to this row, so that a decision can be pinned to what it read.
+        version: i64 = Default::Int(0),
     }
     indexes [
         "ff_suspension_current_suspended_at_idx"
             (partition_key Ascending, suspended_at_ms Ascending),
-        "ff_suspension_current_timeout_idx" (partition_key Ascending, timeout_at_ms Ascending)
+        "ff_suspension_current_timeout_idx" (timeout_at_ms Ascending, execution_id Ascending)
             only suspension_times_out,
     ]
 }
@@ -64,7 +75,7 @@ table! {
         /// The caller's name for it, under which its signals are collected.
         waitpoint_key: String = Default::Text(""),
         /// `pending` when created ahead of a suspension, `active` once one waits on it.
-        state: String = Default::Text("pending"),
+        state: WaitpointState = Default::Text("pending"),
         /// Signal names the condition asks for; empty for any.
         required_signal_names: Vec<String> = Default::EmptyList,
         /// When a suspension began to wait on it, Unix ms.
@@ -72,7 +83,7 @@ table! {
     }
     indexes [
         "ff_waitpoint_pending_exec_idx" (partition_key Ascending, execution_id Ascending),
-        "ff_waitpoint_pending_expires_idx" (partition_key Ascending, expires_at_ms Ascending)
+        "ff_waitpoint_pending_expires_idx" (expires_at_ms Ascending, waitpoint_id Ascending)
             only waitpoint_expires,
     ]
 }
@@ -82,12 +93,33 @@ table! {
     suspend_dedup = "ff_suspend_dedup" key [partition_key, idempotency_key] {
         /// The partition of the execution.
         partition_key: i16,
-        /// The caller's key.
+        /// The execution's UUID, a colon, and the caller's key.
         idempotency_key: String,
-        /// The answer of the first call.
+        /// The answer of the first call, without its tokens.
         outcome_json: Json,
         /// When the first call was made, Unix ms.
         created_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per signal with an idempotency key: a repetition is answered by the first one.
+    signal_dedup = "ff_signal_dedup" key [partition_key, execution_id, idempotency_key] {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The sender's key.
+        idempotency_key: String,
+        /// The signal that came first.
+        signal_id: Uuid,
+        /// The waitpoint that it came in through.
+        waitpoint_id: Uuid,
+        /// When it was accepted, Unix ms.
+        accepted_at_ms: i64,
+        /// When the key is forgotten, Unix ms; NULL never.
+        expires_at_ms: Option<i64>,
     }
     indexes []
 }
@@ -161,10 +193,14 @@ table! {
     indexes []
 }
 
-fn suspension_times_out() -> Predicate {
+/// The wait is given up at some time.
+#[must_use]
+pub fn suspension_times_out() -> Predicate {
     suspension_current::timeout_at_ms.is_present()
 }
 
-fn waitpoint_expires() -> Predicate {
+/// Stops accepting signals at some time.
+#[must_use]
+pub fn waitpoint_expires() -> Predicate {
     waitpoint_pending::expires_at_ms.is_present()
 }

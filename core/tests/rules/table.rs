@@ -136,7 +136,10 @@ fn effect(plan: &Plan) -> String {
             let phase = word(exec_core::lifecycle_phase.column(), set)?;
             Some(format!("{phase}/{}", word(exec_core::public_state.column(), set)?))
         }
-        Mutation::Insert { .. } | Mutation::InsertEach { .. } | Mutation::Update { .. } | Mutation::Delete { .. } => None,
+        Mutation::Insert { .. }
+        | Mutation::InsertEach { .. }
+        | Mutation::Update { .. }
+        | Mutation::Delete { .. } => None,
     });
     format!("-> {}", state.unwrap_or_else(|| "same state".into()))
 }
