@@ -257,7 +257,7 @@ impl<E: Executor> EngineBackend for E {
         triple: LeaseFence,
         args: SuspendArgs,
     ) -> Result<SuspendOutcome, EngineError> {
-        let index = run(self, &read::attempt_index(&exec_id)?).await?;
+        let index = run(self, &read::attempt_in_hand(&exec_id)?).await?;
         let holder = CancelSource::LeaseHolder;
         let fence = Fence::of_args(&exec_id, index, Some(&triple), &holder)?;
         // What a fence does not say of a handle: nobody asks for it again before the next claim.

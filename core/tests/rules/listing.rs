@@ -210,7 +210,7 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
         limit 1000
     list signal events
       from ff_signal_event
-        read event_id, execution_id, signal_id, waitpoint_id, source_identity, delivered_at_ms, partition_key, namespace, instance_tag
+        read event_id, execution_id, signal_id, waitpoint_id, source_identity, effect, delivered_at_ms, partition_key, namespace, instance_tag
         where partition_key = 7 and execution_id = "00000000-0000-0000-0000-000000000001"
         order event_id
         limit 1000

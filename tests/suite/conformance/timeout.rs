@@ -81,10 +81,10 @@ conformance! {
 
     async fn what_ended_before_its_timeout_is_left_alone(bench) {
         let behavior = TimeoutBehavior::Fail;
-        let (woken, _, door) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
-        bench.deliver(&door, "go").await.unwrap();
         let (gone, _, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.backend.cancel_execution(cancellation(&bench, &gone)).await.unwrap();
+        let (woken, _, door) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
+        bench.deliver(&door, "go").await.unwrap();
         bench.clock.advance(2_000);
         assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 1, "a stale timeout is cleared");
         assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 0);

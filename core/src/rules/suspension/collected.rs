@@ -12,7 +12,10 @@ use crate::types::{SignalId, TimestampMs};
 /// The key under which the signal of a timeout is collected; no waitpoint has it.
 pub const TIMEOUT_KEY: &str = "__timeout__";
 
-/// Signals by waitpoint key, each list in order of arrival. Entries that are no signals stay as they
+/// Signals by waitpoint key, in order of arrival.
+pub type ByKey = BTreeMap<String, Vec<ResumeSignal>>;
+
+/// What is stored of the signals by waitpoint key, each list in order of arrival. Entries that are no signals stay as they
 /// are stored, and are not looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collected(Map<String, Json>);
@@ -58,35 +61,31 @@ impl Collected {
         Ok(())
     }
 
-    /// The signals of a key, in order of arrival.
+    /// The signals.
     #[must_use]
-    pub fn at(&self, key: &str) -> Vec<ResumeSignal> {
-        let list = self.0.get(key).and_then(Json::as_array);
-        list.into_iter().flatten().filter_map(signal).collect()
-    }
-
-    /// The keys under which something is stored, in byte order.
-    #[must_use]
-    pub fn keys(&self) -> Vec<&str> {
-        let sorted: BTreeMap<&str, ()> = self.0.keys().map(|key| (key.as_str(), ())).collect();
-        sorted.into_keys().collect()
+    pub fn by_key(&self) -> ByKey {
+        let signals = |list: &Json| {
+            let list = list.as_array().into_iter().flatten();
+            list.filter_map(signal).collect()
+        };
+        self.0.iter().map(|(key, list)| (key.clone(), signals(list))).collect()
     }
 
     /// Every signal: by key in byte order, and in order of arrival within one.
     #[must_use]
     pub fn all(&self) -> Vec<ResumeSignal> {
-        self.keys().into_iter().flat_map(|key| self.at(key)).collect()
+        self.by_key().into_values().flatten().collect()
     }
 
     /// Only those signals that pass.
     #[must_use]
     pub fn only(&self, passes: impl Fn(&str, &ResumeSignal) -> bool) -> Self {
         let mut kept = Map::new();
-        for key in self.keys() {
-            let signals: Vec<Json> =
-                self.at(key).iter().filter(|signal| passes(key, signal)).map(entry).collect();
-            if !signals.is_empty() {
-                kept.insert(key.to_owned(), Json::Array(signals));
+        for (key, signals) in self.by_key() {
+            let passed: Vec<Json> =
+                signals.iter().filter(|signal| passes(&key, signal)).map(entry).collect();
+            if !passed.is_empty() {
+                kept.insert(key, Json::Array(passed));
             }
         }
         Self(kept)

@@ -232,7 +232,7 @@ impl Deliver {
             suspension_current::member_map.set(collected.stored()),
             suspension_current::signal_count.grow(1),
         ];
-        let (plan, effect, answer) = if satisfied(&suspension.condition, &collected) {
+        let (plan, effect, answer) = if satisfied(&suspension.condition, &collected.by_key()) {
             let plan = suspension.ending("deliver_signal", &self.key, core)?;
             let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
             let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);

@@ -7,7 +7,7 @@ use crate::EngineError;
 use crate::backend::ResumeSignal;
 use crate::contracts::{CompositeBody, CountKind, ResumeCondition, SignalMatcher};
 use crate::rules::input;
-use crate::rules::suspension::collected::Collected;
+use crate::rules::suspension::collected::ByKey;
 
 /// What a waitpoint asks for when only an operator ends the wait.
 const OPERATOR_ONLY: &str = "__operator_only__";
@@ -16,10 +16,11 @@ const TIMEOUT_ONLY: &str = "__timeout_only__";
 
 /// Whether the condition holds.
 #[must_use]
-pub fn satisfied(condition: &ResumeCondition, signals: &Collected) -> bool {
+pub fn satisfied(condition: &ResumeCondition, signals: &ByKey) -> bool {
     match condition {
         ResumeCondition::Single { waitpoint_key, matcher } => {
-            signals.at(waitpoint_key).iter().any(|signal| matches(matcher, signal))
+            let mut here = signals.get(waitpoint_key).into_iter().flatten();
+            here.any(|signal| matches(matcher, signal))
         }
         ResumeCondition::OperatorOnly | ResumeCondition::TimeoutOnly => false,
         ResumeCondition::Composite(CompositeBody::AllOf { members }) => {
@@ -36,20 +37,23 @@ fn distinct(
     kind: CountKind,
     matcher: Option<&SignalMatcher>,
     waitpoints: &[String],
-    signals: &Collected,
+    signals: &ByKey,
 ) -> usize {
-    let counts = |signal: &ResumeSignal| matcher.is_none_or(|matcher| matches(matcher, signal));
-    let mut seen = BTreeSet::new();
-    for key in waitpoints {
-        for signal in signals.at(key).into_iter().filter(counts) {
-            seen.insert(match kind {
-                CountKind::DistinctWaitpoints => (key.clone(), String::new()),
-                CountKind::DistinctSignals => (signal.signal_id.to_string(), String::new()),
-                CountKind::DistinctSources => (signal.source_type, signal.source_identity),
-            });
+    let counts = |signal: &&ResumeSignal| matcher.is_none_or(|matcher| matches(matcher, signal));
+    let here = waitpoints.iter().flat_map(|key| {
+        let signals = signals.get(key).into_iter().flatten();
+        signals.filter(counts).map(move |signal| (key, signal))
+    });
+    match kind {
+        CountKind::DistinctWaitpoints => here.map(|(key, _)| key).collect::<BTreeSet<_>>().len(),
+        CountKind::DistinctSignals => {
+            here.map(|(_, signal)| &signal.signal_id).collect::<BTreeSet<_>>().len()
         }
+        CountKind::DistinctSources => here
+            .map(|(_, signal)| (&signal.source_type, &signal.source_identity))
+            .collect::<BTreeSet<_>>()
+            .len(),
     }
-    seen.len()
 }
 
 fn matches(matcher: &SignalMatcher, signal: &ResumeSignal) -> bool {

@@ -147,7 +147,7 @@ impl Transition for Suspend {
         let doors = self.doors(&signing, facts.list(2).unwrap_or_default())?;
         let carried = self.carried(suspension, &doors)?;
         let details = self.details(&doors)?;
-        if satisfied::satisfied(&self.args.resume_condition, &carried) {
+        if satisfied::satisfied(&self.args.resume_condition, &carried.by_key()) {
             return Ok(Step::Answer(SuspendOutcome::AlreadySatisfied { details }));
         }
         let handle = handle::mint(self.tag, HandleKind::Suspended, &self.payload);
