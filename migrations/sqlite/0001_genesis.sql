@@ -231,7 +231,7 @@ CREATE TABLE "ff_pending_cancel_groups" (
 );
 
 -- statement
-CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("partition_key", "enqueued_at_ms");
+CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("enqueued_at_ms", "flow_id", "downstream_eid");
 
 -- statement
 -- One row per single sibling to cancel; kept for existing databases, never written.
