@@ -11,6 +11,7 @@ mod given;
 mod recorder;
 mod scenes;
 mod stage;
+mod subscriptions;
 
 use std::borrow::Cow;
 
@@ -57,7 +58,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 24] = [
+    let scenes: [fn(&mut Scene); 26] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -82,6 +83,8 @@ fn all() -> Vec<Sample> {
         Scene::hops,
         Scene::ends_that_are_told,
         Scene::siblings,
+        Scene::subscriptions,
+        Scene::instance_tags,
     ];
     let play = |scene: fn(&mut Scene)| {
         let mut stage = Scene::new();
