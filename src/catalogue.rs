@@ -11,6 +11,7 @@ mod given;
 mod recorder;
 mod scenes;
 mod stage;
+mod subscriptions;
 mod suspensions;
 
 use std::borrow::Cow;
@@ -58,7 +59,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 29] = [
+    let scenes: [fn(&mut Scene); 31] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -83,6 +84,8 @@ fn all() -> Vec<Sample> {
         Scene::hops,
         Scene::ends_that_are_told,
         Scene::siblings,
+        Scene::subscriptions,
+        Scene::instance_tags,
         Scene::signing_keys,
         Scene::suspensions,
         Scene::signals,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::subscribe::subscribe;
 use super::{Executor, bulk, cascade, run, timers};
 use crate::backend::{
     CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy, CompletionPayload, FailOutcome,
     FailureClass, FailureReason, Handle, LeaseRenewal, PendingWaitpoint, PrepareOutcome,
-    ResumeSignal, ResumeToken,
+    ResumeSignal, ResumeToken, ScannerFilter,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -83,6 +84,11 @@ use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
 use crate::rules::{flow, handle, input, listing, read};
 use crate::state::PublicState;
+use crate::stream_events::{
+    CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
+    OperatorEventSubscription, SignalDeliverySubscription,
+};
+use crate::stream_subscribe::StreamCursor;
 use crate::types::{
     AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
     WaitpointId, WorkerInstanceId,
@@ -107,6 +113,10 @@ const SUPPORTS: Supports = {
     supports.rotate_waitpoint_hmac_secret_all = true;
     supports.seed_waitpoint_hmac_secret = true;
     supports.list_pending_waitpoints = true;
+    supports.subscribe_lease_history = true;
+    supports.subscribe_completion = true;
+    supports.subscribe_signal_delivery = true;
+    supports.subscribe_instance_tags = true;
     supports
 };
 
@@ -813,6 +823,45 @@ impl<E: Executor> EngineBackend for E {
 
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
         timers::scan(self, scan, limit).await
+    }
+
+    async fn subscribe_lease_history(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<LeaseHistorySubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_completion(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<CompletionSubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_signal_delivery(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<SignalDeliverySubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_operator_events(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<OperatorEventSubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_instance_tags(
+        &self,
+        cursor: StreamCursor,
+    ) -> Result<InstanceTagSubscription, EngineError> {
+        subscribe(self, &cursor, &ScannerFilter::NOOP).await
     }
 
     async fn server_time_ms(&self) -> Result<u64, EngineError> {
