@@ -8,6 +8,7 @@
 mod backend;
 mod bulk;
 mod cascade;
+mod frames;
 mod memo;
 mod timers;
 

@@ -28,6 +28,7 @@ pub mod replay;
 pub mod revoke;
 pub mod scan;
 pub mod status;
+pub mod stream;
 pub mod tags;
 pub mod timeline;
 pub mod unblock;

@@ -119,6 +119,7 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
         | Expr::Const(_)
         | Expr::Null(_)
         | Expr::Plus(..)
+        | Expr::Greatest(..)
         | Expr::PickedCount
         | Expr::Joined(_)
         | Expr::Object(_) => None,

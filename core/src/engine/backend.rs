@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{Executor, bulk, cascade, run, timers};
+use super::{Executor, bulk, cascade, frames, run, timers};
 use crate::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy, CompletionPayload, FailOutcome,
-    FailureClass, FailureReason, Handle, LeaseRenewal, PrepareOutcome,
+    AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
+    CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
+    PrepareOutcome, SummaryDocument,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -26,7 +27,7 @@ use crate::contracts::{
     ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, RenewLeaseArgs,
     RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs,
     ResolveDependencyOutcome, RevokeLeaseArgs, RevokeLeaseResult, SetEdgeGroupPolicyResult,
-    StageDependencyEdgeArgs, StageDependencyEdgeResult,
+    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
 };
 use crate::engine_backend::{
     EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
@@ -63,6 +64,7 @@ use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::tags::SetTag;
 use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
@@ -86,6 +88,8 @@ const SUPPORTS: Supports = {
     supports.read_execution_info = true;
     supports.get_execution_result = true;
     supports.list_expired_leases = true;
+    supports.stream_durable_summary = true;
+    supports.stream_best_effort_live = true;
     supports
 };
 
@@ -589,6 +593,35 @@ impl<E: Executor> EngineBackend for E {
             return Ok(HashMap::new());
         }
         Ok(run(self, &read::fields(execution_id)?).await?.read(fields))
+    }
+
+    async fn append_frame(
+        &self,
+        handle: &Handle,
+        frame: Frame,
+    ) -> Result<AppendFrameOutcome, EngineError> {
+        let payload = handle::open(self.identity().tag, handle)?;
+        frames::append(self, &payload, &frame).await
+    }
+
+    async fn read_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        from: StreamCursor,
+        to: StreamCursor,
+        count_limit: u64,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::between(execution_id, attempt_index, &from, &to, count_limit)?;
+        run(self, &read).await
+    }
+
+    async fn read_summary(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+    ) -> Result<Option<SummaryDocument>, EngineError> {
+        run(self, &ReadSummary::of(execution_id, attempt_index)?).await
     }
 
     async fn list_expired_leases(

@@ -64,6 +64,7 @@ impl Expr {
             Expr::Const(text) => Value::Text(text.to_string()),
             Expr::Held(row, path) => held.read(row, path),
             Expr::Plus(left, right) => left.evaluate(held).plus(&right.evaluate(held)),
+            Expr::Greatest(left, right) => left.evaluate(held).or_larger(right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
             Expr::Joined(parts) => {
                 let texts = parts.iter().map(|part| match part.evaluate(held) {
@@ -202,6 +203,20 @@ impl Value {
             Value::Int(a.saturating_add(*b))
         } else {
             Value::Null
+        }
+    }
+}
+
+impl Value {
+    /// The larger of two integers; `self` when either is not one.
+    #[must_use]
+    fn or_larger(self, other: Value) -> Value {
+        if let (Value::Int(own), Value::Int(larger)) = (&self, &other)
+            && own < larger
+        {
+            other
+        } else {
+            self
         }
     }
 }
