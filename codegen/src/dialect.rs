@@ -115,6 +115,10 @@ pub trait Dialect: Send + Sync {
     /// The database's clock, Unix milliseconds.
     fn now_ms(&self) -> Expr;
 
+    /// The number of the current transaction, which has one from then on; 0 where transactions take
+    /// turns.
+    fn transaction_id(&self) -> Expr;
+
     /// An empty list, as the text of a column's default.
     fn empty_list(&self) -> &'static str;
 

@@ -6,12 +6,14 @@
 //! still hold, and a refused plan means: read again, decide again.
 
 mod backend;
+pub mod bell;
 mod bulk;
 mod cascade;
 mod frames;
 mod memo;
 mod timers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +28,7 @@ use crate::plan::{Plan, Query};
 use crate::types::TimestampMs;
 use crate::value::Value;
 
+pub use bell::{Bell, Rings, Topic, Topics};
 pub use memo::{Memo, RetryFacts};
 
 /// How often a refused plan is decided anew before the caller is told to try later.
@@ -83,6 +86,22 @@ pub struct Identity {
     pub family: &'static str,
 }
 
+/// Which transactions are over, as numbers that grow in the order in which transactions began to
+/// write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Every transaction with a lower number is over: it is visible, or will never be.
+    pub oldest_open: i64,
+    /// No transaction has this number or a higher one yet.
+    pub next: i64,
+}
+
+impl Horizon {
+    /// Of a database whose writers take turns: whatever is not visible will get a higher number than
+    /// all that is.
+    pub const ONE_WRITER: Self = Self { oldest_open: 0, next: 0 };
+}
+
 /// What a backend must do.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
@@ -108,11 +127,32 @@ pub trait Executor: Send + Sync + 'static {
     /// that its column cannot have.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
 
-    /// Applies the plan entirely and durably, or not at all.
+    /// Applies the plan entirely and durably, or not at all. Afterwards rings the bell for what it
+    /// inserted, also when the caller has gone away.
     ///
     /// # Errors
     /// `Transport` for anything the database did; the error says whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
+
+    /// What its commits ring, and whoever waits for rows listens to.
+    fn bell(&self) -> &Bell;
+
+    /// Somebody waits: from now on, and for as long as somebody listens, the bell rings for what other
+    /// processes commit too. Called by whoever waits, after beginning to listen and before every wait;
+    /// costs nothing when it is so already.
+    fn attend(&self);
+
+    /// Returns after this time.
+    async fn sleep(&self, time: Duration);
+
+    /// Which transactions are over.
+    ///
+    /// # Errors
+    /// `Transport` when the database cannot be asked.
+    async fn horizon(&self) -> Result<Horizon, EngineError>;
+
+    /// The same backend, to keep: what outlives the caller's borrow holds this.
+    fn share(&self) -> Arc<dyn Executor>;
 
     /// Reaches the database and back.
     ///

@@ -55,6 +55,7 @@ pub static TABLES: &[&Table] = &[
     &outbox::lease_event::TABLE,
     &outbox::signal_event::TABLE,
     &outbox::operator_event::TABLE,
+    &outbox::instance_tag_event::TABLE,
     &budget::budget_policy::TABLE,
     &budget::budget_usage::TABLE,
     &budget::budget_usage_dedup::TABLE,

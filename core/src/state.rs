@@ -415,6 +415,16 @@ closed_set! {
 }
 
 closed_set! {
+    /// What happened to an execution's instance tag.
+    pub enum InstanceTagEventType = "instance_tag_event_type" {
+        /// It was set.
+        Attached,
+        /// It was cleared.
+        Cleared,
+    }
+}
+
+closed_set! {
     /// What a completion event reports.
     pub enum CompletionKind = "completion_kind" {
         /// The execution completed.
@@ -608,6 +618,7 @@ mod tests {
             check_set::<AttemptOutcome>(),
             check_set::<LaneState>(),
             check_set::<LeaseEventType>(),
+            check_set::<InstanceTagEventType>(),
             check_set::<CompletionKind>(),
             check_set::<PublicFlowState>(),
             check_set::<OperatorEventType>(),
@@ -632,6 +643,7 @@ mod tests {
                 r#"attempt_outcome 11: "failure"=failed"#,
                 "lane_state 4: ",
                 "lease_event_type 5: ",
+                "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,
                 r#"public_flow_state 6: "terminal"=failed"#,
                 "operator_event_type 3: ",

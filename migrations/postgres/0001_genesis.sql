@@ -391,6 +391,7 @@ CREATE TABLE "ff_stream_meta" (
 -- statement
 -- One row per execution that ended or became resumable; dependent executions follow from it.
 CREATE TABLE "ff_completion_event" (
+    "transaction_id" bigint NOT NULL DEFAULT ((pg_current_xact_id()::text)::bigint),
     "partition_key" smallint NOT NULL,
     "event_id" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     "execution_id" uuid NOT NULL,
@@ -417,6 +418,7 @@ CREATE INDEX "ff_completion_event_pending_dispatch_idx" ON "ff_completion_event"
 -- statement
 -- One row per change of a lease: taken, renewed, taken over, lapsed or given up.
 CREATE TABLE "ff_lease_event" (
+    "transaction_id" bigint NOT NULL DEFAULT ((pg_current_xact_id()::text)::bigint),
     "event_id" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     "execution_id" text COLLATE "C" NOT NULL,
     "lease_id" text COLLATE "C",
@@ -437,11 +439,13 @@ CREATE INDEX "ff_lease_event_execution_idx" ON "ff_lease_event" ("partition_key"
 -- statement
 -- One row per signal that was accepted.
 CREATE TABLE "ff_signal_event" (
+    "transaction_id" bigint NOT NULL DEFAULT ((pg_current_xact_id()::text)::bigint),
     "event_id" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     "execution_id" text COLLATE "C" NOT NULL,
     "signal_id" text COLLATE "C" NOT NULL,
     "waitpoint_id" text COLLATE "C",
     "source_identity" text COLLATE "C",
+    "effect" text COLLATE "C" NOT NULL DEFAULT 'satisfied',
     "delivered_at_ms" bigint NOT NULL,
     "partition_key" smallint NOT NULL,
     "namespace" text COLLATE "C",
@@ -458,6 +462,7 @@ CREATE INDEX "ff_signal_event_execution_idx" ON "ff_signal_event" ("partition_ke
 -- statement
 -- One row per intervention of an operator.
 CREATE TABLE "ff_operator_event" (
+    "transaction_id" bigint NOT NULL DEFAULT ((pg_current_xact_id()::text)::bigint),
     "event_id" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     "execution_id" text COLLATE "C" NOT NULL,
     "event_type" text COLLATE "C" NOT NULL,
@@ -475,6 +480,26 @@ CREATE INDEX "ff_operator_event_event_id_idx" ON "ff_operator_event" ("event_id"
 
 -- statement
 CREATE INDEX "ff_operator_event_execution_idx" ON "ff_operator_event" ("partition_key", "execution_id");
+
+-- statement
+-- One row per instance tag that was attached to an execution or cleared.
+CREATE TABLE "ff_instance_tag_event" (
+    "transaction_id" bigint NOT NULL DEFAULT ((pg_current_xact_id()::text)::bigint),
+    "event_id" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    "execution_id" text COLLATE "C" NOT NULL,
+    "event_type" text COLLATE "C" NOT NULL,
+    "occurred_at_ms" bigint NOT NULL,
+    "partition_key" smallint NOT NULL,
+    "namespace" text COLLATE "C",
+    "instance_tag" text COLLATE "C",
+    PRIMARY KEY ("partition_key", "event_id")
+);
+
+-- statement
+CREATE INDEX "ff_instance_tag_event_event_id_idx" ON "ff_instance_tag_event" ("event_id");
+
+-- statement
+CREATE INDEX "ff_instance_tag_event_execution_idx" ON "ff_instance_tag_event" ("partition_key", "execution_id");
 
 -- statement
 -- One row per budget: its limits, its breaches and when it is next reset.

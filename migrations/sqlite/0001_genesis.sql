@@ -391,6 +391,7 @@ CREATE TABLE "ff_stream_meta" (
 -- statement
 -- One row per execution that ended or became resumable; dependent executions follow from it.
 CREATE TABLE "ff_completion_event" (
+    "transaction_id" INTEGER NOT NULL DEFAULT 0,
     "partition_key" INTEGER NOT NULL,
     "event_id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     "execution_id" BLOB NOT NULL,
@@ -412,6 +413,7 @@ CREATE INDEX "ff_completion_event_lookup_idx" ON "ff_completion_event" ("partiti
 -- statement
 -- One row per change of a lease: taken, renewed, taken over, lapsed or given up.
 CREATE TABLE "ff_lease_event" (
+    "transaction_id" INTEGER NOT NULL DEFAULT 0,
     "event_id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     "execution_id" TEXT NOT NULL,
     "lease_id" TEXT,
@@ -431,11 +433,13 @@ CREATE INDEX "ff_lease_event_execution_idx" ON "ff_lease_event" ("partition_key"
 -- statement
 -- One row per signal that was accepted.
 CREATE TABLE "ff_signal_event" (
+    "transaction_id" INTEGER NOT NULL DEFAULT 0,
     "event_id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     "execution_id" TEXT NOT NULL,
     "signal_id" TEXT NOT NULL,
     "waitpoint_id" TEXT,
     "source_identity" TEXT,
+    "effect" TEXT NOT NULL DEFAULT 'satisfied',
     "delivered_at_ms" INTEGER NOT NULL,
     "partition_key" INTEGER NOT NULL,
     "namespace" TEXT,
@@ -451,6 +455,7 @@ CREATE INDEX "ff_signal_event_execution_idx" ON "ff_signal_event" ("partition_ke
 -- statement
 -- One row per intervention of an operator.
 CREATE TABLE "ff_operator_event" (
+    "transaction_id" INTEGER NOT NULL DEFAULT 0,
     "event_id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     "execution_id" TEXT NOT NULL,
     "event_type" TEXT NOT NULL,
@@ -467,6 +472,25 @@ CREATE UNIQUE INDEX "ff_operator_event_key" ON "ff_operator_event" ("partition_k
 
 -- statement
 CREATE INDEX "ff_operator_event_execution_idx" ON "ff_operator_event" ("partition_key", "execution_id");
+
+-- statement
+-- One row per instance tag that was attached to an execution or cleared.
+CREATE TABLE "ff_instance_tag_event" (
+    "transaction_id" INTEGER NOT NULL DEFAULT 0,
+    "event_id" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    "execution_id" TEXT NOT NULL,
+    "event_type" TEXT NOT NULL,
+    "occurred_at_ms" INTEGER NOT NULL,
+    "partition_key" INTEGER NOT NULL,
+    "namespace" TEXT,
+    "instance_tag" TEXT
+);
+
+-- statement
+CREATE UNIQUE INDEX "ff_instance_tag_event_key" ON "ff_instance_tag_event" ("partition_key", "event_id");
+
+-- statement
+CREATE INDEX "ff_instance_tag_event_execution_idx" ON "ff_instance_tag_event" ("partition_key", "execution_id");
 
 -- statement
 -- One row per budget: its limits, its breaches and when it is next reset.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -74,6 +74,26 @@ impl<E: Executor> Executor for Recorder<E> {
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.note(Asked::Plan(plan.clone()));
         self.inner.commit(plan).await
+    }
+
+    fn bell(&self) -> &Bell {
+        self.inner.bell()
+    }
+
+    fn attend(&self) {
+        self.inner.attend();
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.inner.sleep(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        self.inner.horizon().await
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        Arc::new(self.clone())
     }
 
     async fn ping(&self) -> Result<(), EngineError> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use ff_backend_postgres::PostgresOptions;
 use ff_core::backend::{
     CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
 };
@@ -105,7 +106,9 @@ async fn forward(
 async fn bench() -> (Proxy, Bench) {
     let proxy = Proxy::start().await;
     let url = proxy.url.clone();
-    let bench = backends::postgres_with(url, |options| options.max_connections(1)).await;
+    // Nor for what other processes are told afterwards.
+    let with = |options: PostgresOptions| options.max_connections(1).notifies(false);
+    let bench = backends::postgres_with(url, with).await;
     (proxy, bench)
 }
 

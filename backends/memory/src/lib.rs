@@ -10,19 +10,20 @@ mod error;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::ctx::{Seeded, Source};
-use ff_core::engine::{Commit, Executor, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo, Rings, Topics};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
 use ff_core::types::TimestampMs;
 use ff_core::value::Value;
+use futures_timer::Delay;
 use uuid::Uuid;
 
 pub use error::MemoryError;
@@ -31,13 +32,15 @@ use tables::Tables;
 /// Tells the time, in Unix milliseconds.
 pub type Clock = Box<dyn Fn() -> TimestampMs + Send + Sync>;
 
-/// A database in this process's memory; gone when dropped.
+/// A database in this process's memory; gone when the last clone is dropped.
+#[derive(Clone)]
 pub struct MemoryBackend {
-    tables: Mutex<Tables>,
-    source: Mutex<Seeded>,
-    clock: Clock,
+    tables: Arc<Mutex<Tables>>,
+    source: Arc<Mutex<Seeded>>,
+    clock: Arc<dyn Fn() -> TimestampMs + Send + Sync>,
     partitions: PartitionConfig,
-    memo: Memo,
+    memo: Arc<Memo>,
+    bell: Arc<Bell>,
 }
 
 /// What a database held at one moment.
@@ -66,25 +69,26 @@ impl MemoryBackend {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            tables: Mutex::default(),
-            source: Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1)),
-            clock: Box::new(TimestampMs::now),
+            tables: Arc::default(),
+            source: Arc::new(Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1))),
+            clock: Arc::new(TimestampMs::now),
             partitions: PartitionConfig::default(),
-            memo: Memo::default(),
+            memo: Arc::default(),
+            bell: Arc::default(),
         }
     }
 
     /// Tells the time by `clock` instead.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.clock = Arc::from(clock);
         self
     }
 
     /// Draws ids and jitter from `seed`: the same operations in the same order get the same ids.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.source = Mutex::new(Seeded::new(seed));
+        self.source = Arc::new(Mutex::new(Seeded::new(seed)));
         self
     }
 
@@ -141,6 +145,8 @@ impl MemoryBackend {
         }
         tables.put(table, key, Some(row))?;
         tables.keep();
+        drop(tables);
+        self.bell.ring_each(Topics::of_table(table.name));
         Ok(())
     }
 
@@ -194,7 +200,29 @@ impl Executor for MemoryBackend {
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         let now = (self.clock)();
-        Ok(apply::apply(&mut self.lock(), &plan, now)?)
+        let commit = apply::apply(&mut self.lock(), &plan, now)?;
+        self.bell.ring_each(Rings::of(&plan).after(&commit));
+        Ok(commit)
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn attend(&self) {
+        // Nobody else can reach these rows.
+    }
+
+    async fn sleep(&self, time: Duration) {
+        Delay::new(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        Ok(Horizon::ONE_WRITER)
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        Arc::new(self.clone())
     }
 
     async fn ping(&self) -> Result<(), EngineError> {

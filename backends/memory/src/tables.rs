@@ -127,6 +127,7 @@ impl Tables {
             Absent::Json(text) => serde_json::from_str(text).map_or(Value::Null, Value::Json),
             Absent::EmptyList => Value::TextList(Vec::new()),
             Absent::NowMs => Value::Int(now.0),
+            Absent::Transaction => Value::Int(0),
             Absent::Identity => {
                 let stored = self.stored.entry(table.name).or_default();
                 self.undo.push(Undo::Number(table.name, stored.numbered));

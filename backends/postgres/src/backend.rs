@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -20,20 +20,25 @@ use crate::clock::Clock;
 use crate::commit::{Committer, Limits};
 use crate::connect::PostgresOptions;
 use crate::error::PostgresError;
+use crate::listen::Listener;
 use crate::migrate::{MigrateError, MigrateOptions, migrate};
+use crate::notify::Notifier;
 use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
 
-/// The engine on Postgres 14 and later.
+/// The engine on Postgres 14 and later. Clones share the pool and everything else.
+#[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
     options: PostgresOptions,
     protocol: Protocol,
-    clock: Clock,
+    clock: Arc<Clock>,
     reader: Arc<Reader>,
     committer: Committer,
-    memo: Memo,
+    memo: Arc<Memo>,
+    bell: Arc<Bell>,
+    listener: Listener,
 }
 
 impl PostgresBackend {
@@ -95,11 +100,16 @@ impl PostgresBackend {
             in_flight: options.max_in_flight,
             connections: options.max_connections,
         };
+        let bell = Arc::<Bell>::default();
+        let notifier = Notifier::new(pool.clone(), protocol, Arc::clone(&bell), options.notifies);
+        let own = notifier.sender().to_owned();
         Self {
-            clock: Clock::new(options.clock.clone()),
+            clock: Arc::new(Clock::new(options.clock.clone())),
             reader: Arc::new(Reader::new(pool.clone(), protocol, options.max_connections)),
-            committer: Committer::new(pool.clone(), protocol, limits),
-            memo: Memo::default(),
+            committer: Committer::new(pool.clone(), protocol, limits, notifier),
+            memo: Arc::default(),
+            listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
+            bell,
             protocol,
             options,
             pool,
@@ -126,18 +136,18 @@ impl PostgresBackend {
         }
     }
 
-    async fn answers(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+    /// Runs a read, to its end where it must not be abandoned.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
         match self.protocol {
-            Protocol::Named => self.reader.read(queries).await,
+            Protocol::Named => read.await,
             // Each statement begins a transaction, which must not be abandoned while it does.
-            Protocol::Unnamed => {
-                let reader = Arc::clone(&self.reader);
-                let task = tokio::spawn(async move { reader.read(queries).await });
-                task.await.unwrap_or_else(|_| {
-                    let error = PostgresError::read(sqlx::Error::WorkerCrashed);
-                    Err(error.into_engine(self.options.max_connections))
-                })
-            }
+            Protocol::Unnamed => tokio::spawn(read).await.unwrap_or_else(|_| {
+                let error = PostgresError::read(sqlx::Error::WorkerCrashed);
+                Err(error.into_engine(self.options.max_connections))
+            }),
         }
     }
 }
@@ -174,11 +184,35 @@ impl Executor for PostgresBackend {
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
-        self.in_time("read", self.answers(queries)).await
+        let reader = Arc::clone(&self.reader);
+        let read = async move { reader.read(queries).await };
+        self.in_time("read", self.reading(read)).await
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.in_time("commit", self.committer.commit(plan)).await
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn attend(&self) {
+        self.listener.start();
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        let reader = Arc::clone(&self.reader);
+        let read = async move { reader.horizon().await };
+        self.in_time("horizon", self.reading(read)).await
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        Arc::new(self.clone())
     }
 
     async fn ping(&self) -> Result<(), EngineError> {
@@ -214,6 +248,7 @@ impl Executor for PostgresBackend {
 
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let drained = tokio::time::timeout(grace, async {
+            self.listener.close().await;
             self.committer.drain().await;
             self.pool.close().await;
         });

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::ctx::Source;
-use ff_core::engine::Commit;
+use ff_core::engine::{Commit, Topics};
 use ff_core::engine_error::ContentionKind;
 use ff_core::plan::{Bindings, Plan, Shape};
 use sqlx::postgres::PgPool;
@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::PostgresError;
 use crate::identity::Rows;
+use crate::notify::Notifier;
 use crate::random::Random;
 use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, PlanStatement, SizedPlan};
@@ -45,6 +46,7 @@ struct Inner {
     pool: PgPool,
     protocol: Protocol,
     limits: Limits,
+    notifier: Notifier,
     lanes: ByShape<Shape, Lane>,
     tasks: watch::Sender<usize>,
     closed: watch::Sender<bool>,
@@ -72,11 +74,17 @@ struct Waiting {
 }
 
 impl Committer {
-    pub(crate) fn new(pool: PgPool, protocol: Protocol, limits: Limits) -> Self {
+    pub(crate) fn new(
+        pool: PgPool,
+        protocol: Protocol,
+        limits: Limits,
+        notifier: Notifier,
+    ) -> Self {
         Self(Arc::new(Inner {
             pool,
             protocol,
             limits,
+            notifier,
             lanes: ByShape::new(),
             tasks: watch::Sender::new(0),
             closed: watch::Sender::new(false),
@@ -297,7 +305,12 @@ impl Flight {
         let connection =
             connection.map_err(|error| Failure::Database(PostgresError::read(error)))?;
         match fetch(connection, self.inner.protocol, &statement.sql, arguments).await {
-            Ok(rows) => Ok(statement.outcomes(plans, &rows)),
+            Ok(rows) => {
+                let outcomes = statement.outcomes(plans, &rows);
+                let applied = outcomes.iter().flatten().map(|commit| statement.rings.after(commit));
+                self.inner.notifier.announce(applied.fold(Topics::NONE, Topics::and));
+                Ok(outcomes)
+            }
             Err(error) => {
                 let error = PostgresError::write(error);
                 if !error.refused_by_server() {

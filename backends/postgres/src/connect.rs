@@ -43,11 +43,12 @@ pub struct PostgresOptions {
     pub(crate) max_in_flight: usize,
     pub(crate) clock: Option<Given>,
     pub(crate) migrate: bool,
+    pub(crate) notifies: bool,
 }
 
 impl PostgresOptions {
     /// Ten connections at most, the default schema, named statements, the database's clock, no
-    /// migrations.
+    /// migrations; other processes are notified of commits.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -63,6 +64,7 @@ impl PostgresOptions {
             max_in_flight: 4,
             clock: None,
             migrate: false,
+            notifies: true,
         }
     }
 
@@ -159,6 +161,14 @@ impl PostgresOptions {
         self
     }
 
+    /// Whether other processes are notified of what is committed here, by one statement for all that
+    /// happened in 20 ms. Without it their subscribers look twice a second.
+    #[must_use]
+    pub fn notifies(mut self, notifies: bool) -> Self {
+        self.notifies = notifies;
+        self
+    }
+
     pub(crate) fn protocol(&self) -> Protocol {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
@@ -233,6 +243,7 @@ impl fmt::Debug for PostgresOptions {
             .field("max_batch", &self.max_batch)
             .field("max_in_flight", &self.max_in_flight)
             .field("migrate", &self.migrate)
+            .field("notifies", &self.notifies)
             .finish_non_exhaustive()
     }
 }

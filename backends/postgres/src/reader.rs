@@ -1,15 +1,21 @@
 //! Queries in, answers out.
 
 use ff_core::EngineError;
+use ff_core::engine::Horizon;
 use ff_core::facts::{Answer, Row};
 use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
 use ff_core::value::ColumnType;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::{Row as _, SqlSafeStr as _};
 
 use crate::bind;
 use crate::error::{PostgresError, corrupt};
 use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, ReadStatement};
+
+// The database's own numbers; no table of the schema is asked.
+const HORIZON: &str = "SELECT (pg_snapshot_xmin(now)::text)::bigint, \
+                       (pg_snapshot_xmax(now)::text)::bigint FROM pg_current_snapshot() AS now";
 
 /// Answers queries: one statement each.
 pub(crate) struct Reader {
@@ -38,6 +44,22 @@ impl Reader {
             answers.push(self.answer(&mut session, &statement, &bindings).await?);
         }
         Ok(answers)
+    }
+
+    /// Which transactions are over.
+    ///
+    /// # Errors
+    /// `Transport` or `ResourceExhausted`.
+    pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
+        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
+        let mut session = Session::new(self.pool.clone());
+        let connection = session.connection().await.map_err(failed)?;
+        let sql = HORIZON.into_sql_str();
+        let rows = fetch(connection, self.protocol, &sql, PgArguments::default()).await;
+        let rows = rows.map_err(failed)?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
+        let number = |index: usize| row.try_get(index).map_err(failed);
+        Ok(Horizon { oldest_open: number(0)?, next: number(1)? })
     }
 
     async fn answer(

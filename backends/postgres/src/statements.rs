@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ff_codegen::{Arity, Bind, Fused, Param, Postgres};
 use ff_core::EngineError;
-use ff_core::engine::Commit;
+use ff_core::engine::{Commit, Rings};
 use ff_core::plan::{Bindings, Expr, Pairing, Query, QueryShape, Selection, Shape};
 use ff_core::value::{ColumnType, Value};
 use sqlx::postgres::{PgArguments, PgRow};
@@ -70,6 +70,8 @@ pub(crate) struct PlanStatement {
     pub(crate) yields: Vec<ColumnType>,
     pub(crate) answers: Answers,
     pub(crate) identities: Identities,
+    /// What it rings once it is durable.
+    pub(crate) rings: Rings,
 }
 
 impl PlanStatement {
@@ -95,6 +97,7 @@ impl PlanStatement {
             yields,
             answers,
             identities: Identities::of(plan),
+            rings: Rings::of(plan),
         })
     }
 

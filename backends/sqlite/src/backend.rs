@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -21,18 +21,23 @@ use crate::error::{ErrorClass, SqliteError, shut_down};
 use crate::migrate::{MigrateOptions, migrate};
 use crate::reader::Reader;
 use crate::statements::Statements;
+use crate::watch::Watch;
 use crate::writer::Writer;
 
-/// A SQLite database.
+/// A SQLite database. Clones share it.
+#[derive(Clone)]
 pub struct SqliteBackend {
-    statements: Statements,
+    statements: Arc<Statements>,
     writer: Writer,
     /// Absent for a memory database, which is read through the writer.
     reader: Option<Reader>,
     connections: Arc<Connections>,
     clock: Clock,
     partitions: PartitionConfig,
-    memo: Memo,
+    memo: Arc<Memo>,
+    bell: Arc<Bell>,
+    /// Absent for a memory database, which no other process can reach.
+    watch: Option<Watch>,
     beside: OnceLock<SqlitePool>,
 }
 
@@ -75,15 +80,21 @@ impl SqliteBackend {
         }
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
-        let writer = Writer::start(connection, Arc::clone(&connections), patience);
+        let bell = Arc::<Bell>::default();
+        let watched = reader.as_ref().map(|_| (Arc::clone(&connections), Arc::clone(&bell)));
+        let watch = watched.map(|(connections, bell)| Watch::new(connections, bell));
+        let writer =
+            Writer::start(connection, Arc::clone(&connections), patience, Arc::clone(&bell));
         Ok(Arc::new(Self {
-            statements: Statements::default(),
+            statements: Arc::default(),
             writer,
             reader,
             connections,
             clock: options.clock,
             partitions: options.partitions,
-            memo: Memo::default(),
+            memo: Arc::default(),
+            bell,
+            watch,
             beside: OnceLock::new(),
         }))
     }
@@ -95,6 +106,9 @@ impl SqliteBackend {
     }
 
     async fn shut(&self) {
+        if let Some(watch) = &self.watch {
+            watch.close().await;
+        }
         self.writer.close().await;
         if let Some(reader) = &self.reader {
             reader.pool.close().await;
@@ -140,6 +154,28 @@ impl Executor for SqliteBackend {
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         let (shape, bindings) = plan.into_shape();
         self.writer.commit(self.statements.plan(shape)?, bindings).await
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn attend(&self) {
+        if let Some(watch) = &self.watch {
+            watch.start();
+        }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        Ok(Horizon::ONE_WRITER)
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        Arc::new(self.clone())
     }
 
     async fn ping(&self) -> Result<(), EngineError> {

@@ -176,11 +176,13 @@ impl Connections {
     pub(crate) fn readers(&self) -> Option<SqlitePool> {
         match self.place {
             Place::Memory(_) => None,
-            Place::File(_) => {
-                let options = self.base().pragma("query_only", "ON");
-                Some(pool(self.options.readers).connect_lazy_with(options))
-            }
+            Place::File(_) => Some(pool(self.options.readers).connect_lazy_with(self.read_only())),
         }
+    }
+
+    /// One connection that only reads.
+    pub(crate) async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
+        self.read_only().connect().await
     }
 
     /// Connections beside the writer that may change anything.
@@ -202,6 +204,10 @@ impl Connections {
             .pragma("journal_size_limit", LOG_KEPT)
             .pragma("wal_autocheckpoint", LOG_PAGES)
             .pragma("cache_size", WRITER_CACHE)
+    }
+
+    fn read_only(&self) -> SqliteConnectOptions {
+        self.base().pragma("query_only", "ON")
     }
 
     fn base(&self) -> SqliteConnectOptions {

@@ -17,6 +17,7 @@ mod location;
 pub mod migrate;
 mod reader;
 mod statements;
+mod watch;
 mod writer;
 
 pub use backend::SqliteBackend;

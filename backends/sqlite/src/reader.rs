@@ -18,6 +18,7 @@ use crate::statements::{Read, statement};
 pub(crate) type Asked = (Arc<Read>, Bindings);
 
 /// The reading connections.
+#[derive(Clone)]
 pub(crate) struct Reader {
     pub(crate) pool: SqlitePool,
     pub(crate) patience: Duration,

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ff_codegen::{Bind, RenderError, Script, Source, Sqlite, Statement, Step};
+use ff_core::engine::Rings;
 use ff_core::plan::{Name, Path, Query, QueryShape, Shape};
 use ff_core::value::ColumnType;
 use sqlx::AssertSqlSafe;
@@ -25,7 +26,9 @@ pub(crate) struct Statements {
 impl Statements {
     /// The texts of a plan.
     pub(crate) fn plan(&self, shape: Shape) -> Result<Arc<Prepared>, SqliteError> {
-        cached(&self.plans, shape, |shape| Ok(Prepared::new(ff_codegen::script(&Sqlite, shape)?)))
+        cached(&self.plans, shape, |shape| {
+            Ok(Prepared::new(ff_codegen::script(&Sqlite, shape)?, Rings::of(shape.plan())))
+        })
     }
 
     /// The text of a query.
@@ -76,6 +79,8 @@ pub(crate) struct Prepared {
     pub(crate) picks: bool,
     /// Where the plan's results come from.
     pub(crate) returns: Vec<Bind>,
+    /// What it rings once it is durable.
+    pub(crate) rings: Rings,
 }
 
 /// Whether a plan has its transaction to itself.
@@ -141,13 +146,13 @@ pub(crate) const RELEASE: &str = "RELEASE plan";
 pub(crate) const TAKE_BACK: &str = "ROLLBACK TO plan";
 
 impl Prepared {
-    fn new(script: Script) -> Self {
+    fn new(script: Script, rings: Rings) -> Self {
         let picks = script.once.iter().any(|step| matches!(step, Step::Pick { .. }));
         let runs = || Sequence { once: runs(&script.once), each: runs(&script.each) };
         let alone = runs();
         let mut grouped = runs();
         grouped.save();
-        Self { alone, grouped, picks, returns: script.returns }
+        Self { alone, grouped, picks, returns: script.returns, rings }
     }
 
     pub(crate) fn sequence(&self, isolation: Isolation) -> &Sequence {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::engine::Commit;
+use ff_core::engine::{Bell, Commit, Topics};
 use ff_core::facts::Answer;
 use ff_core::plan::Bindings;
 use sqlx::sqlite::SqliteConnection;
@@ -41,6 +41,7 @@ struct Order {
 }
 
 /// The way to the writer.
+#[derive(Clone)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Job>,
     ended: watch::Receiver<()>,
@@ -52,10 +53,11 @@ impl Writer {
         connection: SqliteConnection,
         connections: Arc<Connections>,
         patience: Duration,
+        bell: Arc<Bell>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let task = Task { connection, connections, patience, jobs };
+        let task = Task { connection, connections, patience, bell, jobs };
         tokio::spawn(async move {
             task.work().await;
             drop(ending);
@@ -103,6 +105,7 @@ struct Task {
     connection: SqliteConnection,
     connections: Arc<Connections>,
     patience: Duration,
+    bell: Arc<Bell>,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -147,6 +150,7 @@ impl Task {
     async fn group(&mut self, orders: Vec<Order>) {
         match self.transaction(&orders).await {
             Ok(outcomes) => {
+                self.ring(&orders, &outcomes);
                 for (order, outcome) in orders.into_iter().zip(outcomes) {
                     let _ = order.answer.send(outcome.map_err(Into::into));
                 }
@@ -158,6 +162,15 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Wakes those who wait for what has become durable.
+    fn ring(&self, orders: &[Order], outcomes: &[Outcome]) {
+        let applied = orders.iter().zip(outcomes).map(|(order, outcome)| match outcome {
+            Ok(commit) => order.prepared.rings.after(commit),
+            Err(_) => Topics::NONE,
+        });
+        self.bell.ring_each(applied.fold(Topics::NONE, Topics::and));
     }
 
     /// Applies the plans in one transaction and makes it durable.

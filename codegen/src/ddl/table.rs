@@ -61,6 +61,9 @@ fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
         Default::NowMs => {
             definition.default(dialect.now_ms());
         }
+        Default::Transaction => {
+            definition.default(dialect.transaction_id());
+        }
         Default::Identity => match dialect.identity() {
             Identity::Column(words) | Identity::PrimaryKey(words) => {
                 definition.extra(words);

@@ -157,6 +157,10 @@ impl Dialect for Postgres {
         Expr::cust("(extract(epoch from clock_timestamp()) * 1000)::bigint")
     }
 
+    fn transaction_id(&self) -> Expr {
+        Expr::cust("(pg_current_xact_id()::text)::bigint")
+    }
+
     fn empty_list(&self) -> &'static str {
         "{}"
     }

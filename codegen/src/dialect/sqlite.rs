@@ -147,6 +147,10 @@ impl Dialect for Sqlite {
         Expr::cust("CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)")
     }
 
+    fn transaction_id(&self) -> Expr {
+        Expr::Constant(0.into())
+    }
+
     fn empty_list(&self) -> &'static str {
         "[]"
     }

@@ -1,7 +1,10 @@
 //! Outboxes: what happened, appended in the transaction that made it happen.
 //!
 //! Subscribers tail each table by `event_id`, which grows over all partitions; a number is taken
-//! before its transaction commits, so a lower one may appear after a higher one. The rows copy the
+//! before its transaction commits, so a lower one may appear after a higher one. A reader that waits
+//! for a missing number relies on every transaction having its own number before it takes one here.
+//! That is what `transaction_id` is for: it is the first column, so its default is evaluated before
+//! that of `event_id`, also for a row that somebody inserts by hand. The rows copy the
 //! namespace and instance tag of the execution, so that a subscriber filters without reading it.
 //! Every state change writes here, which is why the tables have no index beyond tailing, lookup by
 //! execution and, for completions, dispatch to dependent executions.
@@ -10,11 +13,13 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::plan::Predicate;
-use crate::state::{CompletionKind, LeaseEventType, OperatorEventType};
+use crate::state::{CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType};
 
 table! {
     /// One row per execution that ended or became resumable; dependent executions follow from it.
     completion_event = "ff_completion_event" key [partition_key, event_id] partitioned {
+        /// The transaction that inserted the row. Must stay the first column.
+        transaction_id: i64 = Default::Transaction,
         /// The partition of the execution.
         partition_key: i16,
         /// Cursor of subscribers; grows over all partitions.
@@ -47,6 +52,8 @@ table! {
 table! {
     /// One row per change of a lease: taken, renewed, taken over, lapsed or given up.
     lease_event = "ff_lease_event" key [partition_key, event_id] {
+        /// The transaction that inserted the row. Must stay the first column.
+        transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
         event_id: i64 = Default::Identity,
         /// The execution, as bare UUID text.
@@ -73,6 +80,8 @@ table! {
 table! {
     /// One row per signal that was accepted.
     signal_event = "ff_signal_event" key [partition_key, event_id] {
+        /// The transaction that inserted the row. Must stay the first column.
+        transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
         event_id: i64 = Default::Identity,
         /// The execution, as bare UUID text.
@@ -83,6 +92,8 @@ table! {
         waitpoint_id: Option<String>,
         /// Who sent it; empty for an operator's approval.
         source_identity: Option<String>,
+        /// What it did: `satisfied` its condition, was `buffered` for it, or was `deduped`.
+        effect: String = Default::Text("satisfied"),
         /// When it was accepted, Unix ms.
         delivered_at_ms: i64,
         /// The partition of the execution.
@@ -101,6 +112,8 @@ table! {
 table! {
     /// One row per intervention of an operator.
     operator_event = "ff_operator_event" key [partition_key, event_id] check [event_type] {
+        /// The transaction that inserted the row. Must stay the first column.
+        transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
         event_id: i64 = Default::Identity,
         /// The execution, as bare UUID text; the flow where a flow was cancelled.
@@ -121,6 +134,32 @@ table! {
     indexes [
         "ff_operator_event_event_id_idx" (event_id Ascending),
         "ff_operator_event_execution_idx" (partition_key Ascending, execution_id Ascending),
+    ]
+}
+
+table! {
+    /// One row per instance tag that was attached to an execution or cleared.
+    instance_tag_event = "ff_instance_tag_event" key [partition_key, event_id] {
+        /// The transaction that inserted the row. Must stay the first column.
+        transaction_id: i64 = Default::Transaction,
+        /// Cursor of subscribers; grows over all partitions.
+        event_id: i64 = Default::Identity,
+        /// The execution, as bare UUID text.
+        execution_id: String,
+        /// What happened to the tag.
+        event_type: InstanceTagEventType,
+        /// When, Unix ms.
+        occurred_at_ms: i64,
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution's namespace.
+        namespace: Option<String>,
+        /// The tag that was attached or cleared: the bare value.
+        instance_tag: Option<String>,
+    }
+    indexes [
+        "ff_instance_tag_event_event_id_idx" (event_id Ascending),
+        "ff_instance_tag_event_execution_idx" (partition_key Ascending, execution_id Ascending),
     ]
 }
 

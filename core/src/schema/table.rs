@@ -74,6 +74,9 @@ pub enum Default {
     NowMs,
     /// The next number of the table's own sequence.
     Identity,
+    /// The number of the inserting transaction, which has one from then on; 0 where writers take
+    /// turns and transactions have no numbers.
+    Transaction,
 }
 
 /// Sort direction.

@@ -13,7 +13,7 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::ctx::Source;
-use ff_core::engine::{Commit, Executor, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::engine_backend::EngineBackend as _;
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
@@ -81,6 +81,26 @@ impl Executor for Actor {
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.cue().await;
         self.inner.commit(plan).await
+    }
+
+    fn bell(&self) -> &Bell {
+        self.inner.bell()
+    }
+
+    fn attend(&self) {
+        self.inner.attend();
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.inner.sleep(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        self.inner.horizon().await
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        self.inner.share()
     }
 
     async fn ping(&self) -> Result<(), EngineError> {

@@ -1,0 +1,131 @@
+//! Hears what others have committed.
+//!
+//! One connection listens to every channel for the whole backend, beside the pool, so that a small
+//! pool loses none of its own. It is made when somebody first waits. Whatever was said while it was
+//! broken is lost, so every topic rings once it listens again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ff_core::engine::{Bell, Topic, Topics};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::PostgresError;
+use crate::notify::channel;
+
+/// How long to wait before connecting again: at first, and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// The listening task, where there is one.
+#[derive(Clone)]
+pub(crate) struct Listener(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    bell: Arc<Bell>,
+    own: String,
+    task: Mutex<Option<JoinHandle<()>>>,
+    /// Whether to end; so does the end of this value.
+    closed: watch::Sender<bool>,
+}
+
+impl Listener {
+    /// Listens for the bell, but not to notifications that carry `own`.
+    pub(crate) fn new(pool: PgPool, bell: Arc<Bell>, own: String) -> Self {
+        let (closed, _) = watch::channel(false);
+        Self(Arc::new(Inner { pool, bell, own, task: Mutex::default(), closed }))
+    }
+
+    /// Sees to it that the task runs.
+    pub(crate) fn start(&self) {
+        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = task.as_ref().is_some_and(|task| !task.is_finished());
+        if !runs && !*self.0.closed.borrow() {
+            let listening = Listening {
+                options: self.0.pool.connect_options().as_ref().clone(),
+                bell: Arc::clone(&self.0.bell),
+                own: self.0.own.clone(),
+            };
+            *task = Some(tokio::spawn(listening.run(self.0.closed.subscribe())));
+        }
+    }
+
+    /// Ends the task for good, and returns when its connection is closed.
+    pub(crate) async fn close(&self) {
+        self.0.closed.send_replace(true);
+        let task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // A task that panicked is over as well.
+            let _ = task.await;
+        }
+    }
+}
+
+struct Listening {
+    options: PgConnectOptions,
+    bell: Arc<Bell>,
+    own: String,
+}
+
+impl Listening {
+    async fn run(self, mut closed: watch::Receiver<bool>) {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.options.clone());
+        tokio::select! {
+            () = self.listen(&pool) => {}
+            // By a word, or because nobody is left who could say it.
+            _ = closed.wait_for(|closed| *closed) => {}
+        }
+        pool.close().await;
+    }
+
+    async fn listen(&self, pool: &PgPool) {
+        let [mut pause, longest] = PAUSES;
+        loop {
+            match self.connect(pool).await {
+                Ok(listener) => {
+                    [pause, _] = PAUSES;
+                    let error = PostgresError::read(self.hear(listener).await);
+                    tracing::debug!(%error, "the listening connection was lost");
+                }
+                Err(error) => {
+                    let error = PostgresError::read(error);
+                    tracing::warn!(%error, "cannot listen for notifications");
+                }
+            }
+            self.bell.ring_each(Topics::all());
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    async fn connect(&self, pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen_all(Topic::ALL.map(channel)).await?;
+        Ok(listener)
+    }
+
+    /// Rings for what it hears until the connection fails.
+    async fn hear(&self, mut listener: PgListener) -> sqlx::Error {
+        self.bell.ring_each(Topics::all());
+        loop {
+            match listener.try_recv().await {
+                Ok(Some(heard)) if heard.payload() == self.own => {}
+                Ok(Some(heard)) => {
+                    let heard = |topic: &Topic| channel(*topic) == heard.channel();
+                    if let Some(topic) = Topic::ALL.into_iter().find(heard) {
+                        self.bell.ring(topic);
+                    }
+                }
+                // Lost, and connected again.
+                Ok(None) => self.bell.ring_each(Topics::all()),
+                Err(error) => return error,
+            }
+        }
+    }
+}

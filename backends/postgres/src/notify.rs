@@ -1,0 +1,120 @@
+//! Tells others that something was committed.
+//!
+//! A commit that notifies holds a lock of the whole cluster until it is durable, so no plan's
+//! statement does. What it wrote is noted instead, and a task sends one `NOTIFY` for all that was
+//! noted, no more than one in each interval, in a transaction that waits for no disk. That it may get
+//! lost is accepted: who waits looks now and then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ff_core::engine::{Bell, Topic, Topics};
+use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::{Arguments as _, SqlSafeStr as _};
+use uuid::Uuid;
+
+use crate::error::PostgresError;
+use crate::session::{Protocol, fetch};
+
+/// How long one notification is followed by none.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, $2) \
+                      FROM unnest($1::text[]) AS channel";
+
+/// The channel of a topic. Channels belong to a database, whichever schema the tables are in.
+pub(crate) const fn channel(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Completions => "ff_completion",
+        Topic::Leases => "ff_lease_event",
+        Topic::Signals => "ff_signal_event",
+        Topic::Operators => "ff_operator_event",
+        Topic::InstanceTags => "ff_instance_tag_event",
+        Topic::Frames => "ff_stream_frame",
+    }
+}
+
+/// Rings the bell of this process and notifies the others.
+#[derive(Clone)]
+pub(crate) struct Notifier(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    protocol: Protocol,
+    bell: Arc<Bell>,
+    /// The payload, by which a process knows its own notifications.
+    sender: String,
+    notifies: bool,
+    noted: Mutex<Noted>,
+}
+
+// Invariant: where something is noted, a task runs.
+#[derive(Default)]
+struct Noted {
+    topics: Topics,
+    running: bool,
+}
+
+impl Notifier {
+    pub(crate) fn new(pool: PgPool, protocol: Protocol, bell: Arc<Bell>, notifies: bool) -> Self {
+        let sender = Uuid::new_v4().simple().to_string();
+        Self(Arc::new(Inner { pool, protocol, bell, sender, notifies, noted: Mutex::default() }))
+    }
+
+    /// What its notifications carry.
+    pub(crate) fn sender(&self) -> &str {
+        &self.0.sender
+    }
+
+    /// Wakes those who wait for rows that were committed: here at once, elsewhere soon.
+    pub(crate) fn announce(&self, topics: Topics) {
+        if topics.is_empty() {
+            return;
+        }
+        self.0.bell.ring_each(topics);
+        if !self.0.notifies {
+            return;
+        }
+        let mut noted = self.0.lock();
+        noted.topics = noted.topics.and(topics);
+        if !noted.running {
+            noted.running = true;
+            tokio::spawn(Arc::clone(&self.0).run());
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>) {
+        while let Some(topics) = self.take() {
+            if let Err(error) = self.send(topics).await.map_err(PostgresError::read) {
+                tracing::debug!(%error, "a notification was not sent");
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// What was noted; `None` when nothing was, and the task is over.
+    fn take(&self) -> Option<Topics> {
+        let mut noted = self.lock();
+        noted.running = !noted.topics.is_empty();
+        noted.running.then(|| std::mem::take(&mut noted.topics))
+    }
+
+    async fn send(&self, topics: Topics) -> Result<(), sqlx::Error> {
+        let channels: Vec<&str> = topics.iter().map(channel).collect();
+        let mut arguments = PgArguments::default();
+        arguments.add(channels).map_err(sqlx::Error::Encode)?;
+        arguments.add(self.sender.as_str()).map_err(sqlx::Error::Encode)?;
+        let mut connection = self.pool.acquire().await?;
+        let sent = fetch(&mut connection, self.protocol, &NOTIFY.into_sql_str(), arguments).await;
+        if sent.is_err() {
+            connection.close_on_drop();
+        }
+        sent.map(drop)
+    }
+}
