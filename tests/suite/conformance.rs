@@ -19,5 +19,6 @@ mod reads;
 mod replay;
 mod revoke;
 mod scan;
+mod stream;
 mod tags;
 mod unblock;

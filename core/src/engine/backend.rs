@@ -11,7 +11,7 @@ use super::{Executor, bulk, cascade, frames, run, timers};
 use crate::backend::{
     AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
     CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
-    PrepareOutcome, SummaryDocument,
+    PrepareOutcome, SummaryDocument, TailVisibility,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -614,6 +614,19 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<StreamFrames, EngineError> {
         let read = ReadFrames::between(execution_id, attempt_index, &from, &to, count_limit)?;
         run(self, &read).await
+    }
+
+    async fn tail_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        after: StreamCursor,
+        block_ms: u64,
+        count_limit: u64,
+        visibility: TailVisibility,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::after(execution_id, attempt_index, &after, count_limit, visibility)?;
+        frames::tail(self, &read, block_ms).await
     }
 
     async fn read_summary(

@@ -27,8 +27,9 @@ use crate::value::{Storable, Value};
 /// Appends one frame to the stream of the held attempt.
 ///
 /// A durable frame joins a stream without anything being read: the number and the time that it gets
-/// are taken from the row that the plan holds, so any number of writers can append at once. Patches
-/// and best-effort frames are decided on what was read, and so is the first frame of a stream.
+/// are taken from the row that the plan holds, so any number of writers can append at once. A patch
+/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream was
+/// read to stand, and so is the first frame of a stream.
 #[derive(Clone, Debug)]
 pub struct Append {
     fence: Fence,
@@ -111,8 +112,8 @@ impl Append {
         plan.insert(stream_frame::REF, row, OnConflict::Refuse)
     }
 
-    /// The plan that joins a stream wherever it stands.
-    fn join(&self, plan: Plan, at: TimestampMs) -> (Plan, Then<AppendFrameOutcome>) {
+    /// The plan that joins a stream wherever it stands; a patch needs the summary as it was read.
+    fn join(&self, plan: Plan, summary: Option<&Row>, at: TimestampMs) -> Decided {
         let ts_ms = at.0.into_expr().or_later(stream_meta::last_append_ts_ms.of(META));
         let set = vec![
             stream_meta::next_seq.grow(1),
@@ -121,6 +122,14 @@ impl Append {
         let plan = plan
             .guard(META, stream_meta::REF, meta_of_attempt(), standing::goes_on())
             .update(stream_meta::REF, meta_of_attempt(), set);
+        let (plan, version) = match &self.keep {
+            Keep::Summary(patch) => {
+                let (plan, version) =
+                    summary::patched(plan, summary, patch.clone(), ts_ms.clone())?;
+                (plan, Some(version))
+            }
+            Keep::Durable | Keep::BestEffort(_) => (plan, None),
+        };
         let mut plan = self.insert(plan, stream_meta::next_seq.of(META), ts_ms);
         let held = |column: ColumnRef| Return::Held(META.into(), Path::column(column));
         plan.returns = vec![
@@ -128,7 +137,7 @@ impl Append {
             held(stream_meta::next_seq.column()),
             held(stream_meta::trimmed_count.column()),
         ];
-        (plan, Then::FromRows(Box::new(joined)))
+        Ok((plan, Then::FromRows(Box::new(move |rows| joined(&rows, version)))))
     }
 
     /// The plan that goes on from where the stream was read to stand.
@@ -136,53 +145,62 @@ impl Append {
         &self,
         plan: Plan,
         standing: &Standing,
-        stored: Option<&Row>,
+        summary: Option<&Row>,
         at: TimestampMs,
-    ) -> Result<(Plan, Then<AppendFrameOutcome>), EngineError> {
+    ) -> Decided {
         let id = standing.next(at.0)?;
         let count = standing.frame_count();
         let (seq, ts_ms) = (id.seq.into_expr(), id.ts_ms.into_expr());
-        let more = vec![
+        let counted = vec![
             stream_meta::trimmed_count.put(standing.trimmed),
             stream_meta::ema_rate_hz.put(standing.rate_hz),
         ];
         match &self.keep {
             Keep::Durable => {
-                let plan = self.insert(standing.advance(plan, id, more), seq, ts_ms);
-                Ok((plan, Then::Answer(outcome(id, count))))
+                let plan = self.insert(standing.advance(plan, id, counted), seq, ts_ms);
+                Ok((plan, Then::Answer(outcome(id, count, None))))
             }
             Keep::Summary(patch) => {
-                let plan = standing.advance(plan, id, more);
-                let (plan, version) = summary::patched(plan, stored, patch.clone(), id.ts_ms)?;
-                let outcome =
-                    outcome(id, count).with_summary_version(version.unsigned_abs().into());
+                let plan = standing.advance(plan, id, counted);
+                let (plan, version) =
+                    summary::patched(plan, summary, patch.clone(), ts_ms.clone())?;
+                let outcome = outcome(id, count, Some(version));
                 Ok((self.insert(plan, seq, ts_ms), Then::Answer(outcome)))
             }
             Keep::BestEffort(config) => {
                 let trim = Trim::at(config, standing, id);
                 let trimmed = standing.trimmed.into_expr().plus(Expr::PickedCount);
-                let more = vec![
+                let paced = vec![
                     stream_meta::trimmed_count.put_expr(trimmed),
                     stream_meta::ema_rate_hz.put(trim.rate_hz),
                     stream_meta::maxlen_applied_last.put(trim.keep),
                     stream_meta::trimmed_before_ms.put(trim.before_ms),
                 ];
-                let mut plan = self.insert(standing.advance(plan, id, more), seq, ts_ms);
+                let plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
+                let mut plan = plan.delete(stream_frame::REF, trim::picked());
                 plan.selection = Some(trim.selection());
-                let mut old = frame_of_attempt();
-                old.push(stream_frame::ts_ms.put_expr(stream_frame::ts_ms.of(OLD)));
-                old.push(stream_frame::seq.put_expr(stream_frame::seq.of(OLD)));
-                let mut plan = plan.delete(stream_frame::REF, old);
                 let number = Path::column(stream_frame::seq.column());
                 plan.returns = vec![Return::Held(OLD.into(), number)];
                 let read: FromRows<_> = Box::new(move |old| {
-                    Ok(outcome(id, count - i64::try_from(old.len()).unwrap_or(i64::MAX)))
+                    let trimmed = i64::try_from(old.len()).unwrap_or(i64::MAX);
+                    Ok(outcome(id, count - trimmed, None))
                 });
                 Ok((plan, Then::FromRows(read)))
             }
         }
     }
+
+    /// Whether it joins the stream wherever that stands, rather than where it was read to stand.
+    fn joins(&self) -> bool {
+        match self.keep {
+            Keep::Durable | Keep::Summary(_) => true,
+            Keep::BestEffort(_) => false,
+        }
+    }
 }
+
+/// A plan and what the caller is told, or why not.
+type Decided = Result<(Plan, Then<AppendFrameOutcome>), EngineError>;
 
 impl Transition for Append {
     type Outcome = AppendFrameOutcome;
@@ -190,11 +208,11 @@ impl Transition for Append {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let durable = matches!(self.keep, Keep::Durable);
         let guarded = |premises| guard_all(Plan::new("append_frame"), premises, &Known::default());
         let Some(rows) = facts.lookup(0) else {
+            let durable = matches!(self.keep, Keep::Durable);
             if durable && self.begun && facts.refusals() == 0 {
-                let (plan, then) = self.join(guarded(premises)?, at);
+                let (plan, then) = self.join(guarded(premises)?, None, at)?;
                 return Ok(Step::Commit(plan, then));
             }
             return Ok(Step::Read(vec![Query::Lookup(self.lookups(&premises))]));
@@ -208,10 +226,10 @@ impl Transition for Append {
             return Ok(Step::Read(vec![Query::List(standing::uncounted_frames(&key))]));
         };
         let plan = guarded(premises)?;
-        let (plan, then) = if durable && standing.counts() {
-            // Refused only when all numbers were given out, which must not look like contention.
+        let (plan, then) = if self.joins() && standing.counts() {
+            // A stream without numbers left must not look like contention.
             standing.next(at.0)?;
-            self.join(plan, at)
+            self.join(plan, summary, at)?
         } else {
             self.follow(plan, &standing, summary, at)?
         };
@@ -239,12 +257,16 @@ fn fields(frame: &Frame) -> Json {
     Json::Object(fields)
 }
 
-fn outcome(id: FrameId, count: i64) -> AppendFrameOutcome {
-    AppendFrameOutcome::new(id.to_string(), count.max(0).unsigned_abs())
+fn outcome(id: FrameId, count: i64, version: Option<i32>) -> AppendFrameOutcome {
+    let outcome = AppendFrameOutcome::new(id.to_string(), count.max(0).unsigned_abs());
+    match version {
+        Some(version) => outcome.with_summary_version(version.unsigned_abs().into()),
+        None => outcome,
+    }
 }
 
 /// The outcome of a frame that joined a stream: the time and number that it got.
-fn joined(rows: Vec<Vec<Value>>) -> Result<AppendFrameOutcome, EngineError> {
+fn joined(rows: &[Vec<Value>], version: Option<i32>) -> Result<AppendFrameOutcome, EngineError> {
     let corrupt = || EngineError::Validation {
         kind: ValidationKind::Corruption,
         detail: format!("append_frame: the stream's row answered {rows:?}"),
@@ -255,5 +277,5 @@ fn joined(rows: Vec<Vec<Value>>) -> Result<AppendFrameOutcome, EngineError> {
     let ts_ms = i64::from_value(ts_ms).ok_or_else(corrupt)?;
     let seq = i32::from_value(seq).ok_or_else(corrupt)?;
     let trimmed = i64::from_value(trimmed).ok_or_else(corrupt)?;
-    Ok(outcome(FrameId { ts_ms, seq }, i64::from(seq) + 1 - trimmed))
+    Ok(outcome(FrameId { ts_ms, seq }, i64::from(seq) + 1 - trimmed, version))
 }

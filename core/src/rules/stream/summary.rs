@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value as Json};
 use crate::EngineError;
 use crate::backend::{PatchKind, SUMMARY_NULL_SENTINEL};
 use crate::facts::Row;
-use crate::plan::{Assign, OnConflict, Plan};
+use crate::plan::{Assign, Expr, OnConflict, Plan};
 use crate::rules::input;
 use crate::rules::stream::key::{SUMMARY, summary_of_attempt};
 use crate::schema::suspension::stream_summary;
@@ -93,7 +93,7 @@ pub fn patched(
     plan: Plan,
     summary: Option<&Row>,
     patch: Json,
-    ts_ms: i64,
+    ts_ms: Expr,
 ) -> Result<(Plan, i32), EngineError> {
     let stored = summary.map(|row| row.read(stream_summary::version)).transpose()?;
     let version = stored.unwrap_or(0).checked_add(1).ok_or_else(|| {
@@ -106,7 +106,7 @@ pub fn patched(
         stream_summary::document_json.put(document),
         stream_summary::version.put(version),
         stream_summary::patch_kind.put(Some(PatchKind::JsonMergePatch.wire_str().into())),
-        stream_summary::last_updated_ms.put(ts_ms),
+        stream_summary::last_updated_ms.put_expr(ts_ms.clone()),
     ];
     let plan = match stored {
         Some(stored) => {
@@ -121,7 +121,7 @@ pub fn patched(
         None => {
             let mut row = summary_of_attempt();
             row.extend(columns);
-            row.push(stream_summary::first_applied_ms.put(ts_ms));
+            row.push(stream_summary::first_applied_ms.put_expr(ts_ms));
             plan.insert(stream_summary::REF, row, OnConflict::Refuse)
         }
     };

@@ -5,11 +5,12 @@
 
 use crate::EngineError;
 use crate::backend::{BestEffortLiveConfig, StreamMode};
-use crate::plan::{Pairing, Predicate, Selection};
+use crate::plan::{Expr, Pairing, Predicate, Selection};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;
-use crate::rules::stream::key::{OLD, frames_of_attempt};
+use crate::rules::stream::key::{OLD, frame_of_attempt, frames_of_attempt};
 use crate::rules::stream::standing::Standing;
+use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::suspension::stream_frame;
 
@@ -100,6 +101,15 @@ impl Trim {
             pairing: Pairing::Every,
         }
     }
+}
+
+/// The key of a frame that is trimmed.
+#[must_use]
+pub fn picked() -> Vec<(ColumnRef, Expr)> {
+    let mut key = frame_of_attempt();
+    key.push(stream_frame::ts_ms.put_expr(stream_frame::ts_ms.of(OLD)));
+    key.push(stream_frame::seq.put_expr(stream_frame::seq.of(OLD)));
+    key
 }
 
 #[cfg(test)]
