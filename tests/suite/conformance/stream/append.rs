@@ -6,7 +6,7 @@ use ff_core::backend::{Frame, FrameKind, StreamMode};
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use serde_json::json;
 
-use super::{frame, payloads};
+use super::{FIRST, frame, payloads};
 use crate::backends::{START, conformance};
 use crate::bench::{TTL, opened, partition, refused};
 use crate::plain::int;
@@ -179,7 +179,7 @@ conformance! {
         assert_eq!(stored, expected);
         told.sort_by_key(|id| id.split_once('-').unwrap().1.parse::<u32>().unwrap());
         assert_eq!(told, expected);
-        let summary = bench.backend.read_summary(&id, super::FIRST).await.unwrap().unwrap();
+        let summary = bench.backend.read_summary(&id, FIRST).await.unwrap().unwrap();
         assert_eq!(summary.version, 25);
     }
 

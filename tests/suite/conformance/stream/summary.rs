@@ -3,7 +3,7 @@
 use ff_core::backend::{PatchKind, StreamMode, SummaryDocument};
 use serde_json::{Value as Json, json};
 
-use super::{FIRST, payloads};
+use super::{FIRST, frame, payloads};
 use crate::backends::{START, conformance};
 use crate::bench::{id, refused};
 
@@ -58,8 +58,8 @@ conformance! {
             ("{", "summary patch not valid JSON: EOF while parsing an object at line 1 column 1"),
             (r#"{"a":"\u0000"}"#, "frame.bytes: must not contain NUL (at byte 0)"),
         ] {
-            let frame = super::frame(patch).with_mode(SUMMARY);
-            let result = bench.backend.append_frame(&handle, frame).await;
+            let given = frame(patch).with_mode(SUMMARY);
+            let result = bench.backend.append_frame(&handle, given).await;
             refused(result, &format!("validation: InvalidInput: {expected}"));
         }
         assert_eq!(bench.everything().await, before);
@@ -84,7 +84,7 @@ conformance! {
     async fn without_patches_there_is_no_summary(bench) {
         assert_eq!(bench.backend.read_summary(&id(), FIRST).await.unwrap(), None);
         let (id, handle) = bench.leased().await;
-        bench.append(&handle, super::frame("x")).await;
+        bench.append(&handle, frame("x")).await;
         assert_eq!(bench.backend.read_summary(&id, FIRST).await.unwrap(), None);
     }
 }
