@@ -12,6 +12,7 @@ mod recorder;
 mod scenes;
 mod stage;
 mod streams;
+mod subscriptions;
 
 use std::borrow::Cow;
 
@@ -58,7 +59,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 27] = [
+    let scenes: [fn(&mut Scene); 29] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -86,6 +87,8 @@ fn all() -> Vec<Sample> {
         Scene::streams,
         Scene::older_streams,
         Scene::stream_reads,
+        Scene::subscriptions,
+        Scene::instance_tags,
     ];
     let play = |scene: fn(&mut Scene)| {
         let mut stage = Scene::new();

@@ -11,6 +11,8 @@ mod bulk;
 mod cascade;
 mod frames;
 mod memo;
+mod subscribe;
+pub mod tail;
 mod timers;
 
 use std::sync::Arc;
@@ -150,6 +152,9 @@ pub trait Executor: Send + Sync + 'static {
     /// # Errors
     /// `Transport` when the database cannot be asked.
     async fn horizon(&self) -> Result<Horizon, EngineError>;
+
+    /// Whether it is the connection that failed, so that the same question may be answered again soon.
+    fn lost_connection(&self, error: &EngineError) -> bool;
 
     /// The same backend, to keep: what outlives the caller's borrow holds this.
     fn share(&self) -> Arc<dyn Executor>;

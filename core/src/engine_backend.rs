@@ -50,7 +50,7 @@ use crate::partition::{Partition, PartitionKey};
 use crate::state::PublicState;
 use crate::stream_events::{
     CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
-    SignalDeliverySubscription,
+    OperatorEventSubscription, SignalDeliverySubscription,
 };
 use crate::stream_subscribe::StreamCursor as EventCursor;
 use crate::types::{
@@ -813,6 +813,15 @@ pub trait EngineBackend: Send + Sync + 'static {
         filter: &ScannerFilter,
     ) -> Result<SignalDeliverySubscription, EngineError> {
         unavailable!("subscribe_signal_delivery")
+    }
+
+    /// What operators do, from a cursor on.
+    async fn subscribe_operator_events(
+        &self,
+        cursor: EventCursor,
+        filter: &ScannerFilter,
+    ) -> Result<OperatorEventSubscription, EngineError> {
+        unavailable!("subscribe_operator_events")
     }
 
     /// Which instance tags are attached and cleared, from a cursor on.

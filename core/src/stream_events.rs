@@ -3,8 +3,10 @@
 use std::pin::Pin;
 
 use futures_core::Stream;
+use serde_json::Value as Json;
 
 use crate::engine_error::EngineError;
+use crate::state::OperatorEventType;
 use crate::stream_subscribe::StreamCursor;
 use crate::types::{ExecutionId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId};
 
@@ -23,6 +25,10 @@ pub type SignalDeliverySubscription =
 /// Instance tags as they are set and cleared.
 pub type InstanceTagSubscription =
     Pin<Box<dyn Stream<Item = Result<InstanceTagEvent, EngineError>> + Send>>;
+
+/// What operators do, as they do it.
+pub type OperatorEventSubscription =
+    Pin<Box<dyn Stream<Item = Result<OperatorEvent, EngineError>> + Send>>;
 
 /// One thing that happened to a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +145,7 @@ impl LeaseHistoryEvent {
 pub enum CompletionOutcome {
     /// It succeeded: `success`.
     Success,
-    /// It failed for good: `failure`.
+    /// It failed for good: `failed`, or `failure`.
     Failure,
     /// It was cancelled: `cancelled`.
     Cancelled,
@@ -153,7 +159,7 @@ impl CompletionOutcome {
     pub fn from_wire(text: &str) -> Self {
         match text {
             "success" => Self::Success,
-            "failure" => Self::Failure,
+            "failed" | "failure" => Self::Failure,
             "cancelled" => Self::Cancelled,
             other => Self::Other(other.to_owned()),
         }
@@ -210,6 +216,17 @@ impl SignalDeliveryEffect {
             "buffered" => Self::Buffered,
             "deduped" => Self::Deduped,
             other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The text to record.
+    #[must_use]
+    pub fn as_wire(&self) -> &str {
+        match self {
+            Self::Satisfied => "satisfied",
+            Self::Buffered => "buffered",
+            Self::Deduped => "deduped",
+            Self::Other(other) => other,
         }
     }
 }
@@ -278,6 +295,36 @@ pub enum InstanceTagEvent {
     },
 }
 
+/// An operator intervened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperatorEvent {
+    /// Where a subscription continues after this event.
+    pub cursor: StreamCursor,
+    /// The execution; where a flow was cancelled, the flow's UUID in its partition.
+    pub execution_id: ExecutionId,
+    /// What the operator did.
+    pub event_type: OperatorEventType,
+    /// Particulars, in a layout of the event type's own.
+    pub details: Option<Json>,
+    /// When.
+    pub at: TimestampMs,
+}
+
+impl OperatorEvent {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(
+        cursor: StreamCursor,
+        execution_id: ExecutionId,
+        event_type: OperatorEventType,
+        details: Option<Json>,
+        at: TimestampMs,
+    ) -> Self {
+        Self { cursor, execution_id, event_type, details, at }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +332,7 @@ mod tests {
     #[test]
     fn every_recorded_text_is_read() {
         assert_eq!(CompletionOutcome::from_wire("success"), CompletionOutcome::Success);
+        assert_eq!(CompletionOutcome::from_wire("failed"), CompletionOutcome::Failure);
         assert_eq!(CompletionOutcome::from_wire("failure"), CompletionOutcome::Failure);
         assert_eq!(CompletionOutcome::from_wire("cancelled"), CompletionOutcome::Cancelled);
         assert_eq!(

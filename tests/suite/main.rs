@@ -16,4 +16,5 @@ mod plans;
 mod process;
 mod round_trips;
 mod shapes;
+mod subscriptions;
 mod tidy;

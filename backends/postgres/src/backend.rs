@@ -211,6 +211,11 @@ impl Executor for PostgresBackend {
         self.in_time("horizon", self.reading(read)).await
     }
 
+    fn lost_connection(&self, error: &EngineError) -> bool {
+        let EngineError::Transport { source, .. } = error else { return false };
+        source.downcast_ref::<PostgresError>().is_some_and(PostgresError::lost_connection)
+    }
+
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }

@@ -106,6 +106,11 @@ impl PostgresError {
         matches!(self.sqlstate().as_deref(), Some("40001" | "40P01" | "55P03"))
     }
 
+    /// Whether the connection failed, rather than what was asked on it.
+    pub(crate) fn lost_connection(&self) -> bool {
+        self.class != ErrorClass::Permanent && !self.refused_by_server()
+    }
+
     /// Whether the server refused the statement as such, on a connection that is still good: parts of
     /// it may succeed on their own.
     pub(crate) fn refused_by_server(&self) -> bool {

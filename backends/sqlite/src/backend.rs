@@ -174,6 +174,10 @@ impl Executor for SqliteBackend {
         Ok(Horizon::ONE_WRITER)
     }
 
+    fn lost_connection(&self, _: &EngineError) -> bool {
+        false
+    }
+
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::subscribe::subscribe;
 use super::{Executor, bulk, cascade, frames, run, timers};
 use crate::backend::{
     AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
     CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
-    PrepareOutcome, SummaryDocument, TailVisibility,
+    PrepareOutcome, ScannerFilter, SummaryDocument, TailVisibility,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -70,6 +71,11 @@ use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
 use crate::rules::{flow, handle, input, listing, read};
 use crate::state::PublicState;
+use crate::stream_events::{
+    CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
+    OperatorEventSubscription, SignalDeliverySubscription,
+};
+use crate::stream_subscribe::StreamCursor;
 use crate::types::{AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, TimestampMs};
 
 /// What every backend built on [`Executor`] does today; the others follow with their operations.
@@ -90,6 +96,10 @@ const SUPPORTS: Supports = {
     supports.list_expired_leases = true;
     supports.stream_durable_summary = true;
     supports.stream_best_effort_live = true;
+    supports.subscribe_lease_history = true;
+    supports.subscribe_completion = true;
+    supports.subscribe_signal_delivery = true;
+    supports.subscribe_instance_tags = true;
     supports
 };
 
@@ -685,6 +695,45 @@ impl<E: Executor> EngineBackend for E {
 
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
         timers::scan(self, scan, limit).await
+    }
+
+    async fn subscribe_lease_history(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<LeaseHistorySubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_completion(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<CompletionSubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_signal_delivery(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<SignalDeliverySubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_operator_events(
+        &self,
+        cursor: StreamCursor,
+        filter: &ScannerFilter,
+    ) -> Result<OperatorEventSubscription, EngineError> {
+        subscribe(self, &cursor, filter).await
+    }
+
+    async fn subscribe_instance_tags(
+        &self,
+        cursor: StreamCursor,
+    ) -> Result<InstanceTagSubscription, EngineError> {
+        subscribe(self, &cursor, &ScannerFilter::NOOP).await
     }
 
     async fn server_time_ms(&self) -> Result<u64, EngineError> {

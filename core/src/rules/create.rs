@@ -15,6 +15,7 @@ use crate::plan::{OnConflict, Plan};
 use crate::policy::{CAPS_MAX_BYTES, CAPS_MAX_TOKENS, ExecutionPolicy};
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::outbox::instance_tag_given;
 use crate::rules::status::Status;
 use crate::schema::admin::lane_registry;
 use crate::schema::execution::exec_core;
@@ -70,7 +71,7 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// Adds the execution, in that state, and its lane. A row that is there already refuses the plan.
+    /// Adds the execution, in that state, its lane, and the event of its instance tag, if it has one. A row that is there already refuses the plan.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a policy that cannot be stored.
@@ -116,11 +117,12 @@ impl Create {
             lane_registry::registered_at_ms.put(args.now.0),
             lane_registry::registered_by.put("create_execution".into()),
         ];
-        Ok(plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
+        let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
             lane_registry::REF,
             lane,
             OnConflict::Ignore,
-        ))
+        );
+        Ok(instance_tag_given(plan, key, args))
     }
 }
 

@@ -3,13 +3,14 @@
 //! Every event carries the execution's namespace and instance tag, taken from the row that the plan
 //! holds as `core`: nobody has to read them first.
 
+use crate::contracts::CreateExecutionArgs;
 use crate::plan::{Expr, OnConflict, Plan};
 use crate::rules::flow::key::FLOW;
-use crate::rules::key::{ATTEMPT, CORE};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::flow_core;
-use crate::schema::outbox::{completion_event, lease_event, operator_event};
-use crate::state::{CompletionKind, LeaseEventType, OperatorEventType};
+use crate::schema::outbox::{completion_event, instance_tag_event, lease_event, operator_event};
+use crate::state::{CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType};
 use crate::types::TimestampMs;
 
 /// The execution tag whose value marks the instance that an execution belongs to.
@@ -46,6 +47,48 @@ pub fn lease_changed(plan: Plan, event: LeaseEventType, lease: Expr, at: Timesta
             lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
             lease_event::namespace.put_expr(namespace()),
             lease_event::instance_tag.put_expr(instance_tag()),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces that the held execution's instance tag was attached or cleared.
+#[must_use]
+pub fn instance_tag_changed(
+    plan: Plan,
+    event: InstanceTagEventType,
+    tag: Expr,
+    at: TimestampMs,
+) -> Plan {
+    plan.insert(
+        instance_tag_event::REF,
+        vec![
+            instance_tag_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+            instance_tag_event::event_type.put(event),
+            instance_tag_event::occurred_at_ms.put(at.0),
+            instance_tag_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            instance_tag_event::namespace.put_expr(namespace()),
+            instance_tag_event::instance_tag.put_expr(tag),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces the instance tag that a new execution has from the beginning.
+#[must_use]
+pub fn instance_tag_given(plan: Plan, key: &ExecutionKey, args: &CreateExecutionArgs) -> Plan {
+    let Some(tag) = args.tags.get(INSTANCE_TAG).filter(|tag| !tag.is_empty()) else {
+        return plan;
+    };
+    plan.insert(
+        instance_tag_event::REF,
+        vec![
+            instance_tag_event::execution_id.put(key.uuid.to_string()),
+            instance_tag_event::event_type.put(InstanceTagEventType::Attached),
+            instance_tag_event::occurred_at_ms.put(args.now.0),
+            instance_tag_event::partition_key.put(key.partition),
+            instance_tag_event::namespace.put(Some(args.namespace.as_str().to_owned())),
+            instance_tag_event::instance_tag.put(Some(tag.clone())),
         ],
         OnConflict::Refuse,
     )

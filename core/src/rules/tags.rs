@@ -8,11 +8,15 @@ use crate::engine_backend::validate_tag_key;
 use crate::plan::Plan;
 use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::outbox::{INSTANCE_TAG, instance_tag, instance_tag_changed};
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::schema::execution::exec_core;
+use crate::state::InstanceTagEventType;
 use crate::types::{ExecutionId, TimestampMs};
+use crate::value::Storable as _;
 
-/// Writes one namespaced tag, replacing its value.
+/// Writes one namespaced tag, replacing its value. The instance tag announces that it was attached,
+/// or, where its value is empty, which one was cleared.
 #[derive(Clone, Debug)]
 pub struct SetTag {
     key: ExecutionKey,
@@ -47,7 +51,7 @@ impl Guarded for SetTag {
         &self,
         _: &Known,
         plan: Plan,
-        _: TimestampMs,
+        now: TimestampMs,
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
         let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
@@ -55,6 +59,18 @@ impl Guarded for SetTag {
             exec_core::raw_fields.merge_under("tags", member.into()),
             exec_core::version.grow(1),
         ];
-        Ok((plan.update(exec_core::REF, held_core(), set), ()))
+        let plan = plan.update(exec_core::REF, held_core(), set);
+        if self.name != INSTANCE_TAG {
+            return Ok((plan, ()));
+        }
+        Ok((
+            if self.value.is_empty() {
+                instance_tag_changed(plan, InstanceTagEventType::Cleared, instance_tag(), now)
+            } else {
+                let tag = Some(self.value.clone()).into_expr();
+                instance_tag_changed(plan, InstanceTagEventType::Attached, tag, now)
+            },
+            (),
+        ))
     }
 }

@@ -99,6 +99,10 @@ impl Executor for Actor {
         self.inner.horizon().await
     }
 
+    fn lost_connection(&self, error: &EngineError) -> bool {
+        self.inner.lost_connection(error)
+    }
+
     fn share(&self) -> Arc<dyn Executor> {
         self.inner.share()
     }

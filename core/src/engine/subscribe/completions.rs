@@ -1,0 +1,36 @@
+//! Finished executions without cursors: the subscription to completions, less what only it tells.
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::future::ready;
+
+use super::outbox::Completion;
+use super::subscribe;
+use crate::EngineError;
+use crate::backend::ScannerFilter;
+use crate::completion_backend::{CompletionBackend, CompletionStream};
+use crate::engine::Executor;
+use crate::stream_subscribe::StreamCursor;
+
+#[async_trait]
+impl<E: Executor> CompletionBackend for E {
+    async fn subscribe_completions(&self) -> Result<CompletionStream, EngineError> {
+        self.subscribe_completions_filtered(&ScannerFilter::NOOP).await
+    }
+
+    async fn subscribe_completions_filtered(
+        &self,
+        filter: &ScannerFilter,
+    ) -> Result<CompletionStream, EngineError> {
+        let events = subscribe::<Completion>(self, &StreamCursor::empty(), filter).await?;
+        Ok(Box::pin(events.filter_map(|event| {
+            ready(match event {
+                Ok(Completion(payload)) => Some(payload),
+                Err(error) => {
+                    tracing::warn!(%error, "completions were interrupted");
+                    None
+                }
+            })
+        })))
+    }
+}
