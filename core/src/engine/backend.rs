@@ -75,7 +75,7 @@ use crate::stream_events::{
     CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
     OperatorEventSubscription, SignalDeliverySubscription,
 };
-use crate::stream_subscribe::StreamCursor;
+use crate::stream_subscribe::StreamCursor as EventCursor;
 use crate::types::{AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, TimestampMs};
 
 /// What every backend built on [`Executor`] does today; the others follow with their operations.
@@ -699,7 +699,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_lease_history(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<LeaseHistorySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -707,7 +707,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_completion(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<CompletionSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -715,7 +715,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_signal_delivery(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<SignalDeliverySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -723,7 +723,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_operator_events(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<OperatorEventSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -731,7 +731,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_instance_tags(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
     ) -> Result<InstanceTagSubscription, EngineError> {
         subscribe(self, &cursor, &ScannerFilter::NOOP).await
     }

@@ -130,4 +130,22 @@ mod tests {
         memo.keep(Uuid::nil(), facts.clone());
         assert_eq!(memo.recall(Uuid::nil()), Some(facts));
     }
+
+    #[test]
+    fn a_stream_that_began_is_remembered_by_lease() {
+        let memo = Memo::default();
+        memo.keep_stream(Uuid::nil());
+        assert!(memo.has_stream(Uuid::nil()) && !memo.has_stream(Uuid::max()));
+    }
+
+    #[test]
+    fn one_lease_has_one_turn_at_a_time() {
+        use futures_util::FutureExt as _;
+        let memo = Memo::default();
+        let turn = memo.turn(Uuid::from_u128(7)).now_or_never();
+        assert!(turn.is_some() && memo.turn(Uuid::from_u128(7)).now_or_never().is_none());
+        assert!(memo.turn(Uuid::from_u128(8)).now_or_never().is_some());
+        drop(turn);
+        assert!(memo.turn(Uuid::from_u128(7)).now_or_never().is_some());
+    }
 }
