@@ -11,6 +11,7 @@ mod given;
 mod recorder;
 mod scenes;
 mod stage;
+mod streams;
 mod subscriptions;
 mod suspensions;
 
@@ -59,7 +60,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 31] = [
+    let scenes: [fn(&mut Scene); 34] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -84,6 +85,9 @@ fn all() -> Vec<Sample> {
         Scene::hops,
         Scene::ends_that_are_told,
         Scene::siblings,
+        Scene::streams,
+        Scene::older_streams,
+        Scene::stream_reads,
         Scene::subscriptions,
         Scene::instance_tags,
         Scene::signing_keys,

@@ -97,6 +97,7 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
             | Scalar::Const(_)
             | Scalar::Null(_)
             | Scalar::Plus(..)
+            | Scalar::Greatest(..)
             | Scalar::PickedCount
             | Scalar::Item(..)
             | Scalar::Joined(_)

@@ -29,6 +29,7 @@ pub mod replay;
 pub mod revoke;
 pub mod scan;
 pub mod status;
+pub mod stream;
 pub mod suspension;
 pub mod tags;
 pub mod timeline;

@@ -396,7 +396,7 @@ CREATE TABLE "ff_stream_summary" (
 );
 
 -- statement
--- One row per attempt with best-effort frames: how fast they come and how many are kept.
+-- One row per attempt that put out frames: where its stream stands, how fast frames come and how many best-effort ones are kept.
 CREATE TABLE "ff_stream_meta" (
     "partition_key" INTEGER NOT NULL,
     "execution_id" BLOB NOT NULL,
@@ -404,6 +404,9 @@ CREATE TABLE "ff_stream_meta" (
     "ema_rate_hz" REAL NOT NULL DEFAULT (0.0),
     "last_append_ts_ms" INTEGER NOT NULL DEFAULT 0,
     "maxlen_applied_last" INTEGER NOT NULL DEFAULT 0,
+    "next_seq" INTEGER NOT NULL DEFAULT 0,
+    "trimmed_count" INTEGER NOT NULL DEFAULT 0,
+    "trimmed_before_ms" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 

@@ -21,6 +21,7 @@ mod replay;
 mod revoke;
 mod scan;
 mod signal;
+mod stream;
 mod suspension;
 mod tags;
 mod timeout;

@@ -290,6 +290,13 @@ impl Cells {
         }
     }
 
+    pub(crate) fn float(&self, column: &str) -> f64 {
+        match self.value(column) {
+            Value::Float(number) => *number,
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
     pub(crate) fn uuid(&self, column: &str) -> Option<Uuid> {
         match self.value(column) {
             Value::Null => None,

@@ -121,6 +121,7 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
         | Expr::Const(_)
         | Expr::Null(_)
         | Expr::Plus(..)
+        | Expr::Greatest(..)
         | Expr::PickedCount
         | Expr::Item(..)
         | Expr::Joined(_)

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::subscribe::subscribe;
-use super::{Executor, bulk, cascade, run, timers};
+use super::{Executor, bulk, cascade, frames, run, timers};
 use crate::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy, CompletionPayload, FailOutcome,
-    FailureClass, FailureReason, Handle, LeaseRenewal, PendingWaitpoint, PrepareOutcome,
-    ResumeSignal, ResumeToken, ScannerFilter,
+    AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
+    CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
+    PendingWaitpoint, PrepareOutcome, ResumeSignal, ResumeToken, ScannerFilter, SummaryDocument,
+    TailVisibility,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -32,8 +33,8 @@ use crate::contracts::{
     ReplayExecutionResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
     ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
     RotateWaitpointHmacSecretAllResult, SeedOutcome, SeedWaitpointHmacSecretArgs,
-    SetEdgeGroupPolicyResult, StageDependencyEdgeArgs, StageDependencyEdgeResult, SuspendArgs,
-    SuspendOutcome,
+    SetEdgeGroupPolicyResult, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SuspendArgs, SuspendOutcome,
 };
 use crate::engine_backend::{
     EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
@@ -72,6 +73,7 @@ use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
 use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
 use crate::rules::suspension::suspend::Suspend;
@@ -88,7 +90,7 @@ use crate::stream_events::{
     CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
     OperatorEventSubscription, SignalDeliverySubscription,
 };
-use crate::stream_subscribe::StreamCursor;
+use crate::stream_subscribe::StreamCursor as EventCursor;
 use crate::types::{
     AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
     WaitpointId, WorkerInstanceId,
@@ -113,6 +115,8 @@ const SUPPORTS: Supports = {
     supports.rotate_waitpoint_hmac_secret_all = true;
     supports.seed_waitpoint_hmac_secret = true;
     supports.list_pending_waitpoints = true;
+    supports.stream_durable_summary = true;
+    supports.stream_best_effort_live = true;
     supports.subscribe_lease_history = true;
     supports.subscribe_completion = true;
     supports.subscribe_signal_delivery = true;
@@ -775,6 +779,48 @@ impl<E: Executor> EngineBackend for E {
         Ok(run(self, &read::fields(execution_id)?).await?.read(fields))
     }
 
+    async fn append_frame(
+        &self,
+        handle: &Handle,
+        frame: Frame,
+    ) -> Result<AppendFrameOutcome, EngineError> {
+        let payload = handle::open(self.identity().tag, handle)?;
+        frames::append(self, &payload, &frame).await
+    }
+
+    async fn read_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        from: StreamCursor,
+        to: StreamCursor,
+        count_limit: u64,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::between(execution_id, attempt_index, &from, &to, count_limit)?;
+        run(self, &read).await
+    }
+
+    async fn tail_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        after: StreamCursor,
+        block_ms: u64,
+        count_limit: u64,
+        visibility: TailVisibility,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::after(execution_id, attempt_index, &after, count_limit, visibility)?;
+        frames::tail(self, &read, block_ms).await
+    }
+
+    async fn read_summary(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+    ) -> Result<Option<SummaryDocument>, EngineError> {
+        run(self, &ReadSummary::of(execution_id, attempt_index)?).await
+    }
+
     async fn list_expired_leases(
         &self,
         args: ListExpiredLeasesArgs,
@@ -827,7 +873,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_lease_history(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<LeaseHistorySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -835,7 +881,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_completion(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<CompletionSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -843,7 +889,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_signal_delivery(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<SignalDeliverySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -851,7 +897,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_operator_events(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<OperatorEventSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -859,7 +905,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_instance_tags(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
     ) -> Result<InstanceTagSubscription, EngineError> {
         subscribe(self, &cursor, &ScannerFilter::NOOP).await
     }

@@ -109,6 +109,7 @@ impl Display for Expr {
             Expr::Null(_) => f.write_str("null"),
             Expr::Held(row, path) => write!(f, "{row}.{path}"),
             Expr::Plus(left, right) => write!(f, "{left} + {right}"),
+            Expr::Greatest(left, right) => write!(f, "greatest({left}, {right})"),
             Expr::PickedCount => f.write_str("count of picked rows"),
             Expr::Item(_, name) => write!(f, "item.{name}"),
             Expr::Joined(parts) => listed(f, parts, " & "),

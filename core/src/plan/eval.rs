@@ -70,6 +70,7 @@ impl Expr {
                 let member = held.element.and_then(|element| element.get(name.as_ref()));
                 member.map_or(Value::Null, |member| Value::of_json(member, *ty))
             }
+            Expr::Greatest(left, right) => left.evaluate(held).or_larger(right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
             Expr::Joined(parts) => {
                 let texts = parts.iter().map(|part| match part.evaluate(held) {
@@ -230,6 +231,20 @@ impl Value {
             Value::Int(a.saturating_add(*b))
         } else {
             Value::Null
+        }
+    }
+}
+
+impl Value {
+    /// The larger of two integers; `self` when either is not one.
+    #[must_use]
+    fn or_larger(self, other: Value) -> Value {
+        if let (Value::Int(own), Value::Int(larger)) = (&self, &other)
+            && own < larger
+        {
+            other
+        } else {
+            self
         }
     }
 }

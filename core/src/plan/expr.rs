@@ -26,6 +26,8 @@ pub enum Expr {
     Held(Name, Path),
     /// The sum of two integers; NULL when either is.
     Plus(Box<Expr>, Box<Expr>),
+    /// The larger of two integers; the first when either is NULL.
+    Greatest(Box<Expr>, Box<Expr>),
     /// How many rows the plan picked.
     PickedCount,
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
@@ -85,6 +87,12 @@ impl Expr {
         Expr::Plus(Box::new(self), Box::new(other))
     }
 
+    /// The larger of `self` and `other`: a time that never runs backwards.
+    #[must_use]
+    pub fn or_later(self, other: Expr) -> Self {
+        Expr::Greatest(Box::new(self), Box::new(other))
+    }
+
     /// The type of the scalar.
     #[must_use]
     pub fn ty(&self) -> ColumnType {
@@ -93,7 +101,7 @@ impl Expr {
             Expr::Const(_) | Expr::Joined(_) => ColumnType::Text,
             Expr::Object(_) => ColumnType::Json,
             Expr::Held(_, path) => path.ty(),
-            Expr::Plus(..) | Expr::PickedCount => ColumnType::BigInt,
+            Expr::Plus(..) | Expr::Greatest(..) | Expr::PickedCount => ColumnType::BigInt,
         }
     }
 
@@ -102,7 +110,9 @@ impl Expr {
     pub fn reads_row(&self, row: &str) -> bool {
         match self {
             Expr::Held(held, _) => held == row,
-            Expr::Plus(left, right) => left.reads_row(row) || right.reads_row(row),
+            Expr::Plus(left, right) | Expr::Greatest(left, right) => {
+                left.reads_row(row) || right.reads_row(row)
+            }
             Expr::Joined(parts) => parts.iter().any(|part| part.reads_row(row)),
             Expr::Object(members) => members.iter().any(|(_, member)| member.reads_row(row)),
             Expr::Value(..)

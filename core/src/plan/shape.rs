@@ -209,7 +209,7 @@ impl Predicate {
 
 fn visit_expr(expr: &mut Expr, visit: &mut impl FnMut(&mut Expr)) {
     match expr {
-        Expr::Plus(left, right) => {
+        Expr::Plus(left, right) | Expr::Greatest(left, right) => {
             visit_expr(left, visit);
             visit_expr(right, visit);
         }

@@ -137,7 +137,7 @@ table! {
         attempt_index: i32,
         /// When it was appended, Unix ms; the first half of the public frame id `<ts_ms>-<seq>`.
         ts_ms: i64,
-        /// Number among the frames of that millisecond, counted from 0.
+        /// Number within the attempt, counted from 0. Older databases count within the millisecond.
         seq: i32,
         /// The frame: type, payload, encoding, source, correlation id.
         fields: Json,
@@ -175,7 +175,8 @@ table! {
 }
 
 table! {
-    /// One row per attempt with best-effort frames: how fast they come and how many are kept.
+    /// One row per attempt that put out frames: where its stream stands, how fast frames come and how
+    /// many best-effort ones are kept.
     stream_meta = "ff_stream_meta" key [partition_key, execution_id, attempt_index] partitioned {
         /// The partition of the execution.
         partition_key: i16,
@@ -183,12 +184,19 @@ table! {
         execution_id: Uuid,
         /// The attempt, counted from 0.
         attempt_index: i32,
-        /// Moving average of the append rate, frames per second.
+        /// Moving average of the append rate, taken at best-effort appends, frames per second.
         ema_rate_hz: f64 = Default::Int(0),
         /// Previous append, Unix ms; 0 before the first.
         last_append_ts_ms: i64 = Default::Int(0),
         /// How many frames the last trim kept.
         maxlen_applied_last: i32 = Default::Int(0),
+        /// The number of the next frame; 0 in rows of older databases, which did not count.
+        next_seq: i32 = Default::Int(0),
+        /// How many numbers below `next_seq` stand for no frame: `next_seq` less this is how many
+        /// frames there are.
+        trimmed_count: i64 = Default::Int(0),
+        /// No best-effort frame is older than this, Unix ms: where the next trim begins to look.
+        trimmed_before_ms: i64 = Default::Int(0),
     }
     indexes []
 }
