@@ -3,15 +3,19 @@
 //! One file per command. A command talks to the engine and to `output`; it knows no rule and no
 //! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage.
 
+mod approve;
 mod bulk;
 mod cancel;
 mod catalogue;
 mod command;
 mod demo;
+mod events;
 mod failure;
 mod filter;
 mod flow;
 mod ids;
+mod interrupt;
+mod keys;
 mod line;
 mod ls;
 mod migrate;
@@ -19,10 +23,13 @@ mod output;
 mod priority;
 mod replay;
 mod result;
+mod resume;
 mod scan;
 mod show;
-mod signals;
+mod signal;
 mod submit;
+mod tail;
+mod waitpoints;
 mod work;
 
 use std::io::IsTerminal;
@@ -107,6 +114,20 @@ enum Command {
     Cancel(cancel::Arguments),
     /// Let an execution that has ended run again.
     Replay(replay::Arguments),
+    /// List where suspended executions wait, and what for.
+    Waitpoints(waitpoints::Arguments),
+    /// Deliver a signal to a waitpoint whose token is at hand.
+    Signal(signal::Arguments),
+    /// Signal a waitpoint as an operator, without its token.
+    Approve(approve::Arguments),
+    /// Let a suspended execution go on, whatever it waits for.
+    Resume(resume::Arguments),
+    /// Install and replace the keys that sign the tokens of waitpoints.
+    Keys(keys::Arguments),
+    /// Print what an execution writes while it runs.
+    Tail(tail::Arguments),
+    /// Print what is announced: ends, leases, signals, operators.
+    Events(events::Arguments),
     /// Give an execution that waits another priority.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
@@ -119,7 +140,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Print what an operation asks of the database, in every dialect.
     Sql(catalogue::Arguments),
-    /// Watch executions survive a killed worker, and a flow. Needs nothing, leaves nothing.
+    /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
+    /// nothing, leaves nothing.
     Demo(demo::Arguments),
     /// What the workers of the demo run.
     #[command(hide = true)]
@@ -159,6 +181,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Result(arguments) => result::run(global, arguments).await,
         Command::Cancel(arguments) => cancel::run(global, arguments).await,
         Command::Replay(arguments) => replay::run(global, arguments).await,
+        Command::Waitpoints(arguments) => waitpoints::run(global, arguments).await,
+        Command::Signal(arguments) => signal::run(global, arguments).await,
+        Command::Approve(arguments) => approve::run(global, arguments).await,
+        Command::Resume(arguments) => resume::run(global, arguments).await,
+        Command::Keys(arguments) => keys::run(global, arguments).await,
+        Command::Tail(arguments) => tail::run(global, arguments).await,
+        Command::Events(arguments) => events::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
@@ -193,4 +222,16 @@ fn start_log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_agree_with_themselves() {
+        Arguments::command().debug_assert();
+    }
 }

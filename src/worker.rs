@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, Handle};
-use ff_core::contracts::ExecutionQuery;
+use ff_core::contracts::{ExecutionQuery, SuspendArgs};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::ContentionKind;
 use ff_core::state::PublicState;
@@ -73,6 +73,9 @@ pub enum Ending {
     },
     /// Not now: to be claimed again at the given time.
     Delayed(TimestampMs),
+    /// Not before somebody has signalled: to be claimed again when the condition holds. The next run
+    /// is of the same attempt, and `observe_signals` with its handle tells what has come.
+    Suspended(SuspendArgs),
 }
 
 /// Does the work. Any `Fn(Arc<Job>) -> impl Future<Output = Ending>` is one.
@@ -159,6 +162,8 @@ pub struct WorkerReport {
     pub retried: u64,
     /// How many executions failed for good.
     pub failed: u64,
+    /// How many executions it left waiting for signals.
+    pub suspended: u64,
     /// How many executions it gave back unfinished.
     pub handed_back: u64,
     /// How many executions it lost: the lease, or the connection until the lease had lapsed.
@@ -173,6 +178,7 @@ impl WorkerReport {
             Ok(Fate::Completed) => self.completed += 1,
             Ok(Fate::Retried) => self.retried += 1,
             Ok(Fate::Failed) => self.failed += 1,
+            Ok(Fate::Suspended) => self.suspended += 1,
             Ok(Fate::HandedBack) => self.handed_back += 1,
             Ok(Fate::Lost) => self.lost += 1,
             Err(error) => {
@@ -321,7 +327,8 @@ impl Worker {
             if self.any(PublicState::Delayed).await? {
                 return Ok(Quiet::No);
             }
-            if self.any(PublicState::Waiting).await? {
+            // Suspended executions wait for somebody outside, and count when they are signalled.
+            if self.any(PublicState::Resumable).await? || self.any(PublicState::Waiting).await? {
                 quiet = Quiet::NothingForUs;
             }
             if self.any(PublicState::Active).await? {

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::Global;
 use super::failure::Failure;
 use super::filter::FilterArguments;
+use super::interrupt::Interrupts;
 use super::output::Output;
-use super::signals::Signals;
 
 /// How many plans a dry run shows.
 const PLANS_SHOWN: u32 = 3;
@@ -175,9 +175,9 @@ impl Bulk {
 
     /// Goes on until nothing is left, or until it is told to stop; a batch that has begun is ended.
     async fn all_batches(&mut self, matched: u64, sum: &mut Sum) -> Result<(), Failure> {
-        let mut signals = Signals::new()
+        let mut interrupts = Interrupts::new()
             .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
-        let told_to_stop = tokio::spawn(async move { signals.next().await });
+        let told_to_stop = tokio::spawn(async move { interrupts.next().await });
         let progress = progress(matched);
         loop {
             let args = BulkArgs::new(self.action.clone(), self.query.clone(), TimestampMs::now());

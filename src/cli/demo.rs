@@ -1,5 +1,6 @@
-//! `ff demo`: executions outlive the worker that ran them, and wait for each other.
+//! `ff demo`: executions outlive the worker that ran them, wait for each other, and wait for people.
 
+mod approval;
 mod progress;
 mod release;
 pub(super) mod task;
@@ -68,8 +69,10 @@ impl Demo {
     async fn show(&self) -> Result<(), Failure> {
         let mut told = self.first_act().await?;
         let flow = self.second_act().await?;
+        let approval = self.third_act().await?;
         if let (true, Some(members)) = (self.output.is_json(), told.as_object_mut()) {
             members.insert("flow".to_owned(), flow);
+            members.insert("approval".to_owned(), approval);
             self.output.json(&told)?;
         }
         Ok(())

@@ -76,7 +76,8 @@ fn tag(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn span(text: &str) -> Result<i64, String> {
+/// A span of time in milliseconds.
+pub(super) fn span(text: &str) -> Result<i64, String> {
     span_ms(text).ok_or_else(|| "expected a number with ms, s, m, h or d, such as 2h".to_owned())
 }
 

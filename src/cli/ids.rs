@@ -1,7 +1,7 @@
 //! Which execution an argument means.
 
 use ff_core::partition::PartitionConfig;
-use ff_core::types::{ExecutionId, FlowId, LaneId};
+use ff_core::types::{ExecutionId, FlowId, LaneId, WaitpointId};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -36,10 +36,20 @@ pub(super) fn flow_id(text: &str) -> Result<FlowId, String> {
     FlowId::parse(text).map_err(|_| format!("flow {text:?} is no UUID"))
 }
 
+/// The waitpoint of that id.
+pub(super) fn waitpoint_id(text: &str) -> Result<WaitpointId, String> {
+    WaitpointId::parse(text).map_err(|_| format!("waitpoint {text:?} is no UUID"))
+}
+
+/// The execution that `text` names in full.
+pub(super) fn full_execution_id(text: &str) -> Result<ExecutionId, String> {
+    ExecutionId::parse(text).map_err(|error| error.to_string())
+}
+
 /// The execution that `text` names in full, or by the UUID alone as one of `lane`.
 pub(super) fn execution_id(text: &str, lane: &LaneId) -> Result<ExecutionId, String> {
     if text.starts_with('{') {
-        return ExecutionId::parse(text).map_err(|error| error.to_string());
+        return full_execution_id(text);
     }
     let uuid = Uuid::parse_str(text)
         .map_err(|_| format!("id {text:?} is neither {{fp:N}}:UUID nor a UUID"))?;

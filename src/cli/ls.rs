@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Global;
 use super::failure::Failure;
 use super::filter::FilterArguments;
+use super::ids::full_execution_id;
 use super::output::{or_dash, table, time, word};
 use crate::flow::NODE_TAG;
 
@@ -25,12 +26,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
     /// Only those after this one, in the order of the list.
-    #[arg(long, value_name = "ID", value_parser = after)]
+    #[arg(long, value_name = "ID", value_parser = full_execution_id)]
     after: Option<ExecutionId>,
-}
-
-fn after(text: &str) -> Result<ExecutionId, String> {
-    ExecutionId::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {

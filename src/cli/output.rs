@@ -33,6 +33,13 @@ impl Output {
         writeln!(stdout)
     }
 
+    /// One JSON value on a line of its own, for readers who take them one by one.
+    pub(super) fn json_line(self, value: &impl Serialize) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, value)?;
+        writeln!(stdout)
+    }
+
     /// Bytes as they are.
     pub(super) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
@@ -97,9 +104,29 @@ pub(super) fn word(value: &impl Serialize) -> String {
     }
 }
 
+/// Text on one line, without anything that a terminal would obey.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        if character.is_control() && character != '\t' {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terminals_are_not_commanded() {
+        assert_eq!(one_line("plain\ttext \u{e9}\n"), "plain\ttext \u{e9}");
+        assert_eq!(one_line("two\nlines\r\n"), "two\\nlines");
+        assert_eq!(one_line("\u{1b}[2J\u{9b}1m\0"), "\\u{1b}[2J\\u{9b}1m\\u{0}");
+    }
 
     #[test]
     fn times_are_written_in_utc() {

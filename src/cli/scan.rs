@@ -8,8 +8,8 @@ use serde_json::{Map, json};
 
 use super::Global;
 use super::failure::Failure;
+use super::interrupt::Interrupts;
 use super::output::{Output, table};
-use super::signals::Signals;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 
 /// How long the scanners may take to end what they are doing.
@@ -31,13 +31,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let signals =
-        Signals::new().map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    let interrupts = Interrupts::new()
+        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     let engine = global.open().await?;
     if arguments.until_idle {
         until_idle(&engine, arguments.batch, global.output()).await
     } else {
-        until_told(engine, arguments.batch, signals, global.output()).await
+        until_told(engine, arguments.batch, interrupts, global.output()).await
     }
 }
 
@@ -92,12 +92,12 @@ fn tell(output: Output, tallies: &[Tally]) -> Result<(), Failure> {
 async fn until_told(
     engine: Arc<dyn EngineBackend>,
     batch: u32,
-    mut signals: Signals,
+    mut interrupts: Interrupts,
     output: Output,
 ) -> Result<(), Failure> {
     let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
-    signals.next().await;
+    interrupts.next().await;
     let report = scanners.shutdown(GRACE).await;
     // What is durable is durable, however the farewell goes.
     let _ = engine.shutdown_prepare(GRACE).await;

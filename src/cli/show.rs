@@ -9,6 +9,9 @@ use super::failure::Failure;
 use super::ids::IdArguments;
 use super::output::{Output, or_dash, since, table, time, word};
 
+/// The one completion event that is no end.
+const RESUMABLE: &str = "resumable";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -115,6 +118,7 @@ pub(super) fn print_timeline(
             // Its holder has ended it as a rule: the outbox has one word for that and for worse.
             Outbox::Lease if event.event == "revoked" => "lease ended (revoked)".to_owned(),
             Outbox::Lease => format!("lease {}", event.event),
+            Outbox::Completion if event.event == RESUMABLE => "may go on (resumable)".to_owned(),
             Outbox::Completion => format!("ended: {}", event.event),
             Outbox::Operator => format!("operator: {}", event.event),
             Outbox::Signal => format!("signal {}", event.event),

@@ -13,7 +13,7 @@ use super::Global;
 use super::command::CommandRunner;
 use super::failure::Failure;
 use super::ids::{DEFAULT_LANE, lane};
-use super::signals::Signals;
+use super::interrupt::Interrupts;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 use crate::worker::{Stop, Worker, WorkerConfig};
 
@@ -90,6 +90,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             "completed": report.completed,
             "retried": report.retried,
             "failed": report.failed,
+            "suspended": report.suspended,
             "handed_back": report.handed_back,
             "lost": report.lost,
             "left_waiting": report.left_waiting,
@@ -115,19 +116,19 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 /// does not.
 fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("listening for signals: {error}"));
-    let mut signals = Signals::new().map_err(failed)?;
+    let mut interrupts = Interrupts::new().map_err(failed)?;
     tokio::spawn(async move {
         for (urgency, what) in [
             (Stop::Drain, "stopping: running commands may end; once more to kill them"),
             (Stop::Now, "stopping at once"),
         ] {
-            signals.next().await;
+            interrupts.next().await;
             tracing::warn!("{what}");
             stop.send_replace(urgency);
         }
         // Further ones change nothing; the listener must live on, or they would kill the process.
         loop {
-            signals.next().await;
+            interrupts.next().await;
         }
     });
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::{FailOutcome, FailureReason, Handle};
+use ff_core::contracts::SuspendOutcome;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::handle_codec;
 use ff_core::types::TimestampMs;
@@ -19,6 +20,7 @@ pub(super) enum Fate {
     Completed,
     Retried,
     Failed,
+    Suspended,
     HandedBack,
     Lost,
 }
@@ -123,6 +125,17 @@ impl Task {
             Ending::Delayed(until) => {
                 self.backend.delay(&self.handle, until).await?;
                 Ok(Fate::HandedBack)
+            }
+            Ending::Suspended(args) => {
+                let now = args.now;
+                match self.backend.suspend(&self.handle, args).await? {
+                    SuspendOutcome::Suspended { .. } => Ok(Fate::Suspended),
+                    // There is nothing to wait for: it runs again at once.
+                    _ => {
+                        self.backend.delay(&self.handle, now).await?;
+                        Ok(Fate::HandedBack)
+                    }
+                }
             }
         }
     }

@@ -2,11 +2,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use ff_backend_memory::MemoryBackend;
-use ff_core::contracts::CreateExecutionArgs;
+use ff_core::contracts::{
+    CreateExecutionArgs, DeliverApprovalSignalArgs, ListPendingWaitpointsArgs, ResumeCondition,
+    ResumePolicy, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspensionReasonCode,
+    WaitpointBinding,
+};
 use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
-use ff_core::types::Namespace;
+use ff_core::types::{Namespace, SuspensionId, WaitpointId};
 
 use super::*;
 use crate::flow::{self, FlowSpec};
@@ -198,4 +202,60 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
     assert_eq!((report.lost, report.claimed), (1, 1));
     assert_eq!(*looked.lock().unwrap(), [2_500, 3_001, 3_502, 4_003]);
     assert_eq!(state(&engine, &id).await, PublicState::Waiting);
+}
+
+/// Waits for a signal of any name at the waitpoint `answer`.
+fn until_answered() -> SuspendArgs {
+    let waitpoint_key = "answer".to_owned();
+    let waitpoint = WaitpointBinding::Fresh {
+        waitpoint_id: WaitpointId::new(),
+        waitpoint_key: waitpoint_key.clone(),
+    };
+    let condition = ResumeCondition::Single { waitpoint_key, matcher: SignalMatcher::Wildcard };
+    let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForCallback);
+    SuspendArgs::new(SuspensionId::new(), waitpoint, condition, policy, reason, TimestampMs::now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_suspends_and_runs_again_with_what_has_come() {
+    let engine = engine();
+    let key = SeedWaitpointHmacSecretArgs::new("k1", "5a".repeat(32));
+    engine.seed_waitpoint_hmac_secret(key).await.unwrap();
+    let id = submit(&engine, None).await;
+    let own = Arc::clone(&engine);
+    let runner = Arc::new(move |job: Arc<Job>| {
+        let engine = Arc::clone(&own);
+        async move {
+            let signals = engine.observe_signals(&job.handle).await.unwrap();
+            match signals.first() {
+                None => Ending::Suspended(until_answered()),
+                Some(signal) => Ending::Completed(Some(signal.signal_name.clone().into_bytes())),
+            }
+        }
+    });
+    let work = async || {
+        let worker = Worker::new(Arc::clone(&engine), Arc::clone(&runner) as _, config());
+        worker.run(watch::channel(Stop::Not).1).await.unwrap()
+    };
+    let report = work().await;
+    assert_eq!((report.claimed, report.suspended, report.left_waiting), (1, 1, false));
+    assert_eq!(state(&engine, &id).await, PublicState::Suspended);
+    assert_eq!(work().await.claimed, 0, "nobody has answered");
+    let args = ListPendingWaitpointsArgs::new(id.clone());
+    let waitpoint = engine.list_pending_waitpoints(args).await.unwrap().entries.remove(0);
+    let (lane, waitpoint_id) = (LaneId::new("default"), waitpoint.waitpoint_id);
+    let yes = DeliverApprovalSignalArgs::new(
+        id.clone(),
+        lane,
+        waitpoint_id,
+        "yes",
+        "k",
+        1_000,
+        None,
+        None,
+    );
+    engine.deliver_approval_signal(yes).await.unwrap();
+    let report = work().await;
+    assert_eq!((report.claimed, report.completed, report.suspended), (1, 1, 0));
+    assert_eq!(engine.get_execution_result(&id).await.unwrap(), Some(b"yes".to_vec()));
 }

@@ -1,12 +1,20 @@
 //! The real binary on real files: what it prints, how it exits, and that bad input is told, not
 //! panicked about.
 
+mod events;
 mod flow;
 mod operator;
+mod suspension;
+mod tail;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
+use ff_core::engine_backend::EngineBackend;
 use serde_json::{Value as Json, json};
 
 const ONE: &str = "11111111-1111-4111-8111-111111111111";
@@ -36,6 +44,21 @@ impl Place {
         told.out
     }
 
+    /// Runs a command that reads `input`.
+    fn ff_reading(&self, arguments: &[&str], input: &str) -> Told {
+        let mut command = binary(self.0.path());
+        command.args(arguments).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        told(child.wait_with_output().unwrap())
+    }
+
+    /// This process's own engine on the place's database.
+    async fn engine(&self) -> Arc<dyn EngineBackend> {
+        let path = self.0.path().join("ff.db");
+        flowfabric_sql::open(&format!("sqlite:{}", path.display())).await.unwrap()
+    }
+
     fn json(&self, arguments: &[&str]) -> Json {
         let arguments = [&["--json"], arguments].concat();
         serde_json::from_str(&self.out(&arguments)).unwrap()
@@ -60,6 +83,50 @@ struct Told {
     err: String,
 }
 
+/// A command that runs, and what it prints. Killed when dropped.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(place: &Place, arguments: &[&str]) -> Self {
+        let mut command = binary(place.0.path());
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let (line, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|text| line.send(text))
+        });
+        Self { child, lines }
+    }
+
+    /// The next line, which must come.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(BOUND).expect("a line in time")
+    }
+
+    /// Whatever else it prints before it ends, as it must, and well.
+    fn rest(mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(BOUND) {
+            rest.push(line);
+        }
+        assert!(self.child.wait().unwrap().success());
+        rest
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How long anything here may take.
+const BOUND: Duration = Duration::from_secs(60);
+
 /// The binary, without what the environment would tell it.
 pub(crate) fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
@@ -72,7 +139,10 @@ pub(crate) fn binary(directory: &Path) -> Command {
 }
 
 fn ff(directory: &Path, arguments: &[&str]) -> Told {
-    let Output { status, stdout, stderr } = binary(directory).args(arguments).output().unwrap();
+    told(binary(directory).args(arguments).output().unwrap())
+}
+
+fn told(Output { status, stdout, stderr }: Output) -> Told {
     let told = Told {
         code: status.code().expect("not killed"),
         out: String::from_utf8(stdout).unwrap(),
@@ -80,6 +150,17 @@ fn ff(directory: &Path, arguments: &[&str]) -> Told {
     };
     assert!(!told.err.contains("panicked"), "{told:?}");
     told
+}
+
+/// The example asks a person, too, and is as good as its last run.
+#[path = "../../examples/approval.rs"]
+#[allow(dead_code, reason = "its main function")]
+mod approval;
+
+#[tokio::test]
+async fn the_example_pays_what_was_approved() {
+    assert_eq!(approval::run("sqlite::memory:").await.unwrap(), "invoice 17 paid: approved");
+    assert_eq!(approval::run("memory:").await.unwrap(), "invoice 17 paid: approved");
 }
 
 #[test]
@@ -191,7 +272,7 @@ fn bad_input_is_one_line() {
         (vec!["--db", "", "ls"], 1),
         (vec!["--db", "sqlite:missing/dir/x.db", "ls"], 1),
         (vec!["--db", "sqlite:in.jsonl", "ls"], 1),
-        (vec!["--db", "postgres://nobody:secret@127.0.0.1:1/none", "ls"], 1),
+        (vec!["--db", "postgres://nobody:hunter2@127.0.0.1:1/none", "ls"], 1),
         (vec!["sql", "no_such_operation"], 2),
         (vec!["--no-migrate", "--db", "sqlite:fresh.db", "ls"], 1),
     ] {
@@ -199,7 +280,7 @@ fn bad_input_is_one_line() {
         let lines: Vec<&str> = told.err.lines().collect();
         assert_eq!(lines.len(), 1, "{arguments:?}: {told:?}");
         assert!(lines[0].starts_with("error: "), "{arguments:?}: {told:?}");
-        assert!(!told.err.contains("secret"), "{told:?}");
+        assert!(!told.err.contains("hunter2"), "{told:?}");
         assert_eq!(told.code, code, "{arguments:?}: {told:?}");
         let told = place.ff(&[&["--json"], arguments.as_slice()].concat());
         let error: Json = serde_json::from_str(told.err.trim_end()).unwrap();

@@ -415,7 +415,7 @@ impl WaitpointBinding {
 }
 
 /// Suspends an execution.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SuspendArgs {
     /// The id of the new suspension.

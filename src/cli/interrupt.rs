@@ -1,13 +1,13 @@
 //! Being told to stop: Ctrl-C or SIGTERM.
 
 #[cfg(unix)]
-pub(super) struct Signals {
+pub(super) struct Interrupts {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Signals {
+impl Interrupts {
     /// From now on neither ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -25,10 +25,10 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-pub(super) struct Signals;
+pub(super) struct Interrupts;
 
 #[cfg(not(unix))]
-impl Signals {
+impl Interrupts {
     /// From now on neither ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self)

@@ -1,0 +1,177 @@
+//! `ff events`: what is announced, as it happens or from any point of the past on.
+
+mod event;
+mod kind;
+mod place;
+
+use std::time::{Duration, Instant};
+
+use ff_core::EngineError;
+use ff_core::backend::ScannerFilter;
+use ff_core::rules::outbox::INSTANCE_TAG;
+use futures_util::StreamExt;
+use futures_util::stream::select_all;
+use serde_json::{Value as Json, json};
+
+use super::Global;
+use super::failure::Failure;
+use super::output::{Output, one_line, time};
+use event::Event;
+use kind::Kind;
+use place::Place;
+
+/// How long nothing must have come before it is believed that there is no more.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How many round trips to the database may pass on top of that.
+const QUIET_ROUND_TRIPS: u32 = 10;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(long)]
+    follow: bool,
+    /// Where to begin: `start`, `now`, or after an event, by its cursor as it has been printed. Each
+    /// kind has its own cursors, so there may be one for each; the others begin at the start.
+    #[arg(long, value_name = "CURSOR", default_value = "start")]
+    from: Vec<Place>,
+    /// Only events of this kind; may be given many times.
+    #[arg(long = "kind", value_name = "KIND", value_enum)]
+    kinds: Vec<Kind>,
+    /// Only those of executions of this tenant; there is no such choice for events of the kind `tag`.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Only those of executions whose tag `cairn.instance_id` has this value, likewise.
+    #[arg(long, value_name = "VALUE")]
+    instance: Option<String>,
+}
+
+impl Arguments {
+    /// The kinds asked for, and which of their events.
+    fn choice(&self) -> Result<(&[Kind], ScannerFilter), Failure> {
+        let filter = self.filter();
+        match self.kinds.as_slice() {
+            [] if filter.is_noop() => Ok((&Kind::ALL, filter)),
+            [] => Ok((&Kind::FILTERED, filter)),
+            kinds if !filter.is_noop() && kinds.contains(&Kind::Tag) => {
+                Err(Failure::usage("events of the kind tag are all or none"))
+            }
+            kinds => Ok((kinds, filter)),
+        }
+    }
+
+    fn filter(&self) -> ScannerFilter {
+        let mut filter = ScannerFilter::new();
+        if let Some(namespace) = &self.namespace {
+            filter = filter.with_namespace(namespace.as_str());
+        }
+        if let Some(instance) = &self.instance {
+            filter = filter.with_instance_tag(INSTANCE_TAG, instance);
+        }
+        filter
+    }
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let (kinds, filter) = arguments.choice()?;
+    let cursors = place::cursors(kinds, &arguments.from).map_err(Failure::usage)?;
+    let engine = global.open().await?;
+    let output = global.output();
+    let asked = Instant::now();
+    engine.ping().await.map_err(|error| Failure::engine("reaching the database", &error))?;
+    let quiet = QUIET + asked.elapsed() * QUIET_ROUND_TRIPS;
+    let mut subscriptions = Vec::new();
+    for (kind, cursor) in cursors {
+        let subscription = kind.subscribe(engine.as_ref(), cursor, &filter).await;
+        subscriptions.push(subscription.map_err(|error| failed(&error))?);
+    }
+    let mut events = select_all(subscriptions);
+    loop {
+        let next = if arguments.follow {
+            events.next().await
+        } else {
+            let Ok(next) = tokio::time::timeout(quiet, events.next()).await else { return Ok(()) };
+            next
+        };
+        match next {
+            Some(Ok(event)) => print(output, &event)?,
+            // The subscription goes on by itself, from where it was.
+            Some(Err(error @ EngineError::StreamDisconnected { .. })) => tracing::warn!(%error),
+            Some(Err(error)) => return Err(failed(&error)),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn failed(error: &EngineError) -> Failure {
+    Failure::engine("reading events", error)
+}
+
+fn print(output: Output, event: &Event) -> Result<(), Failure> {
+    if output.is_json() {
+        Ok(output.json_line(&json(event))?)
+    } else {
+        Ok(output.line(text(event))?)
+    }
+}
+
+fn json(event: &Event) -> Json {
+    let mut object = json!({
+        "kind": event.kind.as_str(),
+        "cursor": hex::encode(event.cursor.as_bytes()),
+        "at": event.at,
+        "execution_id": event.execution_id,
+        "event": event.what,
+    });
+    if let Some(members) = object.as_object_mut() {
+        for (name, value) in &event.details {
+            members.insert((*name).to_owned(), value.clone());
+        }
+    }
+    object
+}
+
+/// The cursor as `--from` takes it, when it happened, to what, and what.
+fn text(event: &Event) -> String {
+    let (kind, cursor) = (event.kind.as_str(), hex::encode(event.cursor.as_bytes()));
+    let at = time(event.at);
+    let mut line =
+        format!("{kind}:{cursor}  {at}  {}  {}", event.execution_id, one_line(&event.what));
+    for (name, value) in &event.details {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        line.push_str(&format!("  {name}={}", one_line(&value)));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::stream_events::{CompletionEvent, CompletionOutcome};
+    use ff_core::stream_subscribe::encode_postgres_event_cursor;
+    use ff_core::types::{ExecutionId, TimestampMs};
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_begins_with_its_cursor() {
+        let id = "{fp:7}:550e8400-e29b-41d4-a716-446655440000";
+        let mut event = Event::from(CompletionEvent::new(
+            encode_postgres_event_cursor(12_345),
+            ExecutionId::parse(id).unwrap(),
+            CompletionOutcome::from_wire("success"),
+            TimestampMs(0),
+        ));
+        assert_eq!(
+            text(&event),
+            format!("completion:020000000000003039  1970-01-01 00:00:00.000  {id}  success")
+        );
+        event.details.push(("more", json!({ "a": "\u{1b}" })));
+        event.details.push(("who", json!("me\n")));
+        assert!(text(&event).ends_with("  success  more={\"a\":\"\\u001b\"}  who=me"));
+        let object = json(&event);
+        assert_eq!(
+            (&object["cursor"], &object["who"]),
+            (&json!("020000000000003039"), &json!("me\n"))
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! `ff signal`: whoever has a waitpoint's token delivers a signal to it.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use ff_core::contracts::{DeliverSignalArgs, DeliverSignalResult};
+use ff_core::types::{ExecutionId, SignalId, TimestampMs, WaitpointId, WaitpointToken};
+use serde_json::{Value as Json, json};
+
+use super::Global;
+use super::failure::Failure;
+use super::ids::{DEFAULT_LANE, execution_id, lane, waitpoint_id};
+use super::output::Output;
+
+/// What the engine says of a signal that the execution was waiting for.
+const SATISFIED: &str = "resume_condition_satisfied";
+
+/// How long a repeated key is recognised, in milliseconds.
+pub(super) const DEDUP_TTL_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The longest token, in bytes.
+const TOKEN_MAX: u64 = 4 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The waitpoint's token; `-` reads it from stdin, where no list of processes shows it.
+    #[arg(value_name = "TOKEN", value_parser = token)]
+    token: Token,
+    /// The execution: `{fp:N}:UUID`, or only the UUID of one outside any flow.
+    #[arg(long, value_name = "ID")]
+    execution: String,
+    /// The lane that a bare UUID was submitted to.
+    #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
+    lane: String,
+    /// The waitpoint.
+    #[arg(long, value_name = "WAITPOINT", value_parser = waitpoint_id)]
+    waitpoint: WaitpointId,
+    /// The name of the signal, which conditions ask for.
+    #[arg(long, value_name = "NAME", default_value = "signal")]
+    name: String,
+    /// The category of the signal.
+    #[arg(long, value_name = "NAME", default_value = "external")]
+    category: String,
+    /// Who sends it. Conditions may count different senders.
+    #[arg(long, value_name = "NAME", default_value = "ff signal")]
+    source: String,
+    /// What the signal carries.
+    #[arg(long, value_name = "TEXT", conflicts_with = "payload_file")]
+    payload: Option<String>,
+    /// The file with what the signal carries; `-` is stdin.
+    #[arg(long, value_name = "FILE")]
+    payload_file: Option<PathBuf>,
+    /// Makes it repeatable: within a day, a second signal with this key changes nothing.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// What the signal belongs to, in the sender's terms.
+    #[arg(long, value_name = "TEXT")]
+    correlation: Option<String>,
+}
+
+/// Where the token is.
+#[derive(Clone, Debug)]
+enum Token {
+    Given(WaitpointToken),
+    OnStdin,
+}
+
+// Infallible, and no error ever repeats the token.
+#[allow(clippy::unnecessary_wraps, reason = "what clap takes")]
+fn token(text: &str) -> Result<Token, String> {
+    Ok(if text == "-" { Token::OnStdin } else { Token::Given(WaitpointToken::new(text)) })
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let id = execution_id(&arguments.execution, &lane(&arguments.lane)?);
+    let id = id.map_err(Failure::usage)?;
+    let token_on_stdin = matches!(arguments.token, Token::OnStdin);
+    let payload_on_stdin = arguments.payload_file.as_deref() == Some(Path::new("-"));
+    if token_on_stdin && payload_on_stdin {
+        return Err(Failure::usage("token and payload cannot both come from stdin"));
+    }
+    let waitpoint_token = match arguments.token {
+        Token::Given(token) => token,
+        Token::OnStdin => token_on_stdin_now()?,
+    };
+    let payload = match (arguments.payload, arguments.payload_file) {
+        (Some(text), _) => Some(text.into_bytes()),
+        (None, Some(path)) => Some(content(&path)?),
+        (None, None) => None,
+    };
+    let engine = global.open().await?;
+    let now = TimestampMs::now();
+    let args = DeliverSignalArgs {
+        execution_id: id.clone(),
+        waitpoint_id: arguments.waitpoint,
+        signal_id: SignalId::new(),
+        signal_name: arguments.name,
+        signal_category: arguments.category,
+        source_type: "external".to_owned(),
+        source_identity: arguments.source,
+        payload,
+        payload_encoding: None,
+        correlation_id: arguments.correlation,
+        dedup_ttl_ms: arguments.key.as_ref().map(|_| DEDUP_TTL_MS),
+        idempotency_key: arguments.key,
+        target_scope: "waitpoint".to_owned(),
+        created_at: Some(now),
+        resume_delay_ms: None,
+        max_signals_per_execution: None,
+        signal_maxlen: None,
+        waitpoint_token,
+        now,
+    };
+    let delivered = engine.deliver_signal(args).await;
+    let delivered =
+        delivered.map_err(|error| Failure::engine(&format!("signalling {id}"), &error))?;
+    tell(global.output(), &id, &delivered)
+}
+
+fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
+    let mut text = String::new();
+    let read = io::stdin().lock().take(TOKEN_MAX).read_to_string(&mut text);
+    read.map_err(|error| Failure::new(format!("reading the token: {error}")))?;
+    match text.trim() {
+        "" => Err(Failure::usage("no token on stdin")),
+        token => Ok(WaitpointToken::new(token)),
+    }
+}
+
+fn content(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error| Failure::new(format!("{}: {error}", path.display()));
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+        return Ok(bytes);
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// Says what came of a signal.
+pub(super) fn tell(
+    output: Output,
+    id: &ExecutionId,
+    delivered: &DeliverSignalResult,
+) -> Result<(), Failure> {
+    let (answer, text) = told(id, delivered);
+    if output.is_json() { Ok(output.json(&answer)?) } else { Ok(output.line(text)?) }
+}
+
+fn told(id: &ExecutionId, delivered: &DeliverSignalResult) -> (Json, String) {
+    let (outcome, signal_id, effect, text) = match delivered {
+        DeliverSignalResult::Accepted { signal_id, effect } if effect == SATISFIED => {
+            ("resumed", signal_id, Some(effect), format!("{id} resumes"))
+        }
+        DeliverSignalResult::Accepted { signal_id, effect } => {
+            let text = format!("the signal is collected; {id} still waits");
+            ("collected", signal_id, Some(effect), text)
+        }
+        DeliverSignalResult::Duplicate { existing_signal_id } => {
+            let text = format!("a duplicate of signal {existing_signal_id}: nothing was changed");
+            ("duplicate", existing_signal_id, None, text)
+        }
+    };
+    let answer = json!({
+        "execution_id": id, "outcome": outcome, "signal_id": signal_id, "effect": effect,
+    });
+    (answer, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+    #[test]
+    fn each_outcome_has_its_words() {
+        let id = ExecutionId::parse(&format!("{{fp:7}}:{ID}")).unwrap();
+        let signal_id = SignalId::parse(ID).unwrap();
+        let accepted = |effect: &str| DeliverSignalResult::Accepted {
+            signal_id: signal_id.clone(),
+            effect: effect.to_owned(),
+        };
+        let (answer, text) = told(&id, &accepted(SATISFIED));
+        assert_eq!((&answer["outcome"], text), (&json!("resumed"), format!("{id} resumes")));
+        let (answer, text) = told(&id, &accepted("appended_to_waitpoint"));
+        assert_eq!(answer["outcome"], "collected");
+        assert_eq!(text, format!("the signal is collected; {id} still waits"));
+        let duplicate = DeliverSignalResult::Duplicate { existing_signal_id: signal_id.clone() };
+        let (answer, text) = told(&id, &duplicate);
+        assert_eq!((&answer["outcome"], &answer["effect"]), (&json!("duplicate"), &Json::Null));
+        assert!(text.contains(ID), "{text}");
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let secret = "c0ffee";
+        let given = token(&format!("k1:{secret}")).unwrap();
+        assert!(!format!("{given:?}").contains(secret));
+        assert!(matches!(token("-").unwrap(), Token::OnStdin));
+    }
+}

@@ -1,0 +1,208 @@
+//! `ff tail`: what the attempts of an execution write while they run.
+
+mod step;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::backend::TailVisibility;
+use ff_core::contracts::{StreamCursor, StreamFrame};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::types::{AttemptIndex, ExecutionId};
+use serde_json::{Value as Json, json};
+
+use super::Global;
+use super::failure::Failure;
+use super::ids::IdArguments;
+use super::output::{Output, one_line};
+use step::{Seen, Step};
+
+/// How many frames are asked for at a time.
+const PAGE: u64 = 1_000;
+
+/// How long to wait for frames before the execution is looked at.
+const WAIT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    id: IdArguments,
+    /// Only what this attempt writes, counted from 0; otherwise from the current attempt on.
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// From `start`, or after the frame of this id, as it has been printed.
+    #[arg(long, value_name = "FRAME", default_value = "start", value_parser = from)]
+    from: StreamCursor,
+    /// End after what there is, instead of waiting for more until the execution is over.
+    #[arg(long)]
+    no_follow: bool,
+    /// Print the attempt's summary document, too, whenever it has changed.
+    #[arg(long)]
+    summary: bool,
+}
+
+fn from(text: &str) -> Result<StreamCursor, String> {
+    match text.parse() {
+        Ok(StreamCursor::Start) => Ok(StreamCursor::from_beginning()),
+        Ok(at @ StreamCursor::At(_)) => Ok(at),
+        Ok(StreamCursor::End) | Err(_) => Err("expected start or the id of a frame".to_owned()),
+    }
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let id = arguments.id.execution_id()?;
+    let engine = global.open().await?;
+    let mut tail = Tail {
+        attempt: AttemptIndex(0),
+        after: arguments.from,
+        summary: arguments.summary.then_some(0),
+        output: global.output(),
+        engine,
+        id,
+    };
+    let current = tail.look().await?.current_attempt;
+    tail.attempt = arguments.attempt.map_or(current, AttemptIndex);
+    tail.print_all(arguments.attempt.is_none(), !arguments.no_follow).await
+}
+
+/// How far the printing has come.
+struct Tail {
+    engine: Arc<dyn EngineBackend>,
+    output: Output,
+    id: ExecutionId,
+    attempt: AttemptIndex,
+    after: StreamCursor,
+    /// The version of the summary that was printed last; absent where none is asked for.
+    summary: Option<u64>,
+}
+
+impl Tail {
+    async fn print_all(&mut self, every_attempt: bool, follow: bool) -> Result<(), Failure> {
+        let mut wait = follow;
+        loop {
+            if self.print_page(wait).await? {
+                continue;
+            }
+            if wait {
+                // What was written before the look is there after it.
+                let seen = self.look().await?;
+                match step::after(seen, self.attempt) {
+                    Step::Wait => {}
+                    Step::Drain => wait = false,
+                }
+                continue;
+            }
+            if !follow {
+                return Ok(());
+            }
+            // The attempt has no more to say; there may be others.
+            if !every_attempt || self.look().await?.current_attempt <= self.attempt {
+                return Ok(());
+            }
+            self.attempt = AttemptIndex(self.attempt.0.saturating_add(1));
+            self.after = StreamCursor::from_beginning();
+            self.summary = self.summary.map(|_| 0);
+            wait = true;
+        }
+    }
+
+    /// Prints what comes next, if need be after waiting for it; whether there was anything.
+    async fn print_page(&mut self, wait: bool) -> Result<bool, Failure> {
+        let wait_ms = if wait { u64::try_from(WAIT.as_millis()).unwrap_or(0) } else { 0 };
+        let (after, all) = (self.after.clone(), TailVisibility::All);
+        let page = self.engine.tail_stream(&self.id, self.attempt, after, wait_ms, PAGE, all).await;
+        let page = page.map_err(|error| self.failed(&error))?;
+        for frame in &page.frames {
+            self.print_frame(frame)?;
+        }
+        if let Some(last) = page.frames.last() {
+            self.after = StreamCursor::At(last.id.clone());
+        }
+        self.print_summary().await?;
+        Ok(!page.frames.is_empty())
+    }
+
+    fn print_frame(&self, frame: &StreamFrame) -> Result<(), Failure> {
+        if self.output.is_json() {
+            let (attempt, id, fields) = (self.attempt, &frame.id, &frame.fields);
+            let line = json!({ "attempt_index": attempt, "id": id, "fields": fields });
+            return Ok(self.output.json_line(&line)?);
+        }
+        Ok(self.output.line(written(frame))?)
+    }
+
+    async fn print_summary(&mut self) -> Result<(), Failure> {
+        let Some(printed) = self.summary else { return Ok(()) };
+        let summary = self.engine.read_summary(&self.id, self.attempt).await;
+        let summary = summary.map_err(|error| self.failed(&error))?;
+        let Some(summary) = summary.filter(|summary| summary.version != printed) else {
+            return Ok(());
+        };
+        self.summary = Some(summary.version);
+        let (attempt, version) = (self.attempt, summary.version);
+        let text = String::from_utf8_lossy(&summary.document_json);
+        if self.output.is_json() {
+            let document = serde_json::from_str(&text);
+            let document = document.unwrap_or_else(|_| Json::String(text.clone().into_owned()));
+            let line = json!({ "attempt_index": attempt, "summary": document, "version": version });
+            return Ok(self.output.json_line(&line)?);
+        }
+        Ok(self.output.line(format!("summary {version}: {}", one_line(&text)))?)
+    }
+
+    /// Where the execution stands.
+    async fn look(&self) -> Result<Seen, Failure> {
+        let state = self.engine.read_execution_state(&self.id).await;
+        let state = state.map_err(|error| self.failed(&error))?;
+        let Some(state) = state else {
+            return Err(Failure::new(format!("there is no execution {}", self.id)));
+        };
+        // In this order: an attempt that has begun since is seen, and an end is believed only of the
+        // last one.
+        let current_attempt = self.engine.read_current_attempt_index(&self.id).await;
+        let current_attempt = current_attempt.map_err(|error| self.failed(&error))?;
+        Ok(Seen { is_over: step::is_over(state), current_attempt })
+    }
+
+    fn failed(&self, error: &ff_core::EngineError) -> Failure {
+        Failure::engine(&format!("reading the frames of {}", self.id), error)
+    }
+}
+
+/// A frame as one line: its id, its type, what it says.
+pub(super) fn written(frame: &StreamFrame) -> String {
+    let field = |name: &str| frame.fields.get(name).map_or("", String::as_str);
+    let (kind, payload) = (one_line(field("frame_type")), one_line(field("payload")));
+    match frame.fields.get("correlation_id") {
+        Some(correlation) => format!("{} {kind} [{}] {payload}", frame.id, one_line(correlation)),
+        None => format!("{} {kind} {payload}", frame.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(fields: &[(&str, &str)]) -> StreamFrame {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        StreamFrame { id: "17-0".to_owned(), fields: fields.collect() }
+    }
+
+    #[test]
+    fn a_frame_is_one_line() {
+        let fields = [("frame_type", "stdout"), ("payload", "one\ntwo\n"), ("source", "worker")];
+        assert_eq!(written(&frame(&fields)), "17-0 stdout one\\ntwo");
+        let fields = [("frame_type", "event"), ("payload", "x"), ("correlation_id", "c 1")];
+        assert_eq!(written(&frame(&fields)), "17-0 event [c 1] x");
+        assert_eq!(written(&frame(&[])), "17-0  ");
+    }
+
+    #[test]
+    fn a_tail_begins_at_the_start_or_after_a_frame() {
+        assert_eq!(from("start"), Ok(StreamCursor::from_beginning()));
+        assert_eq!(from("17-3"), Ok(StreamCursor::At("17-3".to_owned())));
+        for bad in ["", "end", "now", "17-"] {
+            assert!(from(bad).is_err(), "{bad}");
+        }
+    }
+}

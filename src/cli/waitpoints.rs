@@ -1,0 +1,227 @@
+//! `ff waitpoints`: where suspended executions wait, and what for.
+
+use std::sync::Arc;
+
+use comfy_table::Table;
+use ff_core::contracts::{ExecutionQuery, ListPendingWaitpointsArgs, PendingWaitpointInfo};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::state::PublicState;
+use ff_core::types::{ExecutionId, WaitpointId};
+use serde_json::json;
+
+use super::Global;
+use super::failure::Failure;
+use super::ids::{DEFAULT_LANE, execution_id, full_execution_id, lane, waitpoint_id};
+use super::ls::pages;
+use super::output::{Output, or_dash, table, time};
+
+/// The largest page that the engine gives.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only those of this execution: `{fp:N}:UUID`, or only the UUID of one outside any flow.
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// The lane that a bare UUID was submitted to.
+    #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
+    lane: String,
+    /// Only this one.
+    #[arg(long, value_name = "WAITPOINT", requires = "id", value_parser = waitpoint_id)]
+    waitpoint: Option<WaitpointId>,
+    /// Of how many suspended executions at most.
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "id")]
+    limit: u32,
+    /// Only those of executions after this one, in the order of the list.
+    #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = full_execution_id)]
+    after: Option<ExecutionId>,
+    /// Print the token of the one waitpoint that is open, and nothing else. It is a secret: whoever
+    /// has it can signal the waitpoint. No other command prints it.
+    #[arg(long, requires = "id")]
+    token: bool,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let lane = lane(&arguments.lane)?;
+    let id = arguments.id.as_deref().map(|id| execution_id(id, &lane)).transpose();
+    let id = id.map_err(Failure::usage)?;
+    let engine = global.open().await?;
+    let output = global.output();
+    let (mut waitpoints, next) = match &id {
+        Some(id) => (open_waitpoints(&engine, id).await?, None),
+        None => of_suspended(&engine, arguments.limit, arguments.after).await?,
+    };
+    if let Some(wanted) = &arguments.waitpoint {
+        waitpoints.retain(|waitpoint| waitpoint.waitpoint_id == *wanted);
+    }
+    if let (true, Some(id)) = (arguments.token, &id) {
+        return print_token(&engine, output, &only_one(id, waitpoints)?).await;
+    }
+    if output.is_json() {
+        return Ok(output.json(&json!({ "waitpoints": waitpoints, "next_cursor": next }))?);
+    }
+    if waitpoints.is_empty() {
+        output.line("no open waitpoints")?;
+    } else {
+        output.line(listed(&waitpoints).to_string())?;
+    }
+    if let Some(next) = next {
+        output.line(format!("more: --after '{next}'"))?;
+    }
+    Ok(())
+}
+
+/// All open waitpoints of one execution.
+pub(super) async fn open_waitpoints(
+    engine: &Arc<dyn EngineBackend>,
+    id: &ExecutionId,
+) -> Result<Vec<PendingWaitpointInfo>, Failure> {
+    let mut args = ListPendingWaitpointsArgs::new(id.clone()).with_limit(PAGE);
+    let mut waitpoints = Vec::new();
+    loop {
+        let page = engine.list_pending_waitpoints(args.clone()).await;
+        let page = page
+            .map_err(|error| Failure::engine(&format!("listing the waitpoints of {id}"), &error))?;
+        let got = page.entries.len();
+        waitpoints.extend(page.entries);
+        match page.next_cursor {
+            Some(next) if got != 0 => args = args.with_after(next),
+            Some(_) | None => return Ok(waitpoints),
+        }
+    }
+}
+
+/// The open waitpoints of up to `limit` suspended executions, and the last of these if there are more.
+async fn of_suspended(
+    engine: &Arc<dyn EngineBackend>,
+    limit: u32,
+    after: Option<ExecutionId>,
+) -> Result<(Vec<PendingWaitpointInfo>, Option<ExecutionId>), Failure> {
+    let mut query = ExecutionQuery::new(0).with_public_state(PublicState::Suspended);
+    query.after = after;
+    let (rows, next) = pages(engine, query, limit).await?;
+    let mut waitpoints = Vec::new();
+    for row in rows {
+        waitpoints.extend(open_waitpoints(engine, &row.execution_id).await?);
+    }
+    Ok((waitpoints, next))
+}
+
+/// The waitpoint that is meant where none is named.
+pub(super) fn only_one(
+    id: &ExecutionId,
+    mut waitpoints: Vec<PendingWaitpointInfo>,
+) -> Result<PendingWaitpointInfo, Failure> {
+    match (waitpoints.pop(), waitpoints.len()) {
+        (Some(waitpoint), 0) => Ok(waitpoint),
+        (None, _) => Err(Failure::new(format!("{id} has no such open waitpoint"))),
+        (Some(_), others) => {
+            Err(Failure::new(format!("{id} has {} open waitpoints: name one", others + 1)))
+        }
+    }
+}
+
+async fn print_token(
+    engine: &Arc<dyn EngineBackend>,
+    output: Output,
+    waitpoint: &PendingWaitpointInfo,
+) -> Result<(), Failure> {
+    let id = &waitpoint.waitpoint_id;
+    let index = waitpoint.execution_id.partition();
+    let partition = Partition { family: PartitionFamily::Execution, index };
+    let token = engine.read_waitpoint_token(partition.into(), id).await;
+    let token = token.map_err(|error| Failure::engine(&format!("reading {id}"), &error))?;
+    let token =
+        token.ok_or_else(|| Failure::new(format!("waitpoint {id} is not open any more")))?;
+    if output.is_json() {
+        Ok(output.json(&json!({ "waitpoint_id": id, "token": token }))?)
+    } else {
+        Ok(output.line(token)?)
+    }
+}
+
+/// As a table.
+pub(super) fn listed(waitpoints: &[PendingWaitpointInfo]) -> Table {
+    let mut table = table([
+        "execution",
+        "waitpoint",
+        "key",
+        "state",
+        "waits for",
+        "kid",
+        "fingerprint",
+        "expires (UTC)",
+    ]);
+    for waitpoint in waitpoints {
+        table.add_row([
+            waitpoint.execution_id.to_string(),
+            waitpoint.waitpoint_id.to_string(),
+            waitpoint.waitpoint_key.clone(),
+            waitpoint.state.clone(),
+            awaited(waitpoint),
+            waitpoint.token_kid.clone(),
+            waitpoint.token_fingerprint.clone(),
+            or_dash(waitpoint.expires_at.map(time)),
+        ]);
+    }
+    table
+}
+
+/// What a waitpoint waits for, in words. Nothing is known of one that no suspension uses yet.
+fn awaited(waitpoint: &PendingWaitpointInfo) -> String {
+    let names = waitpoint.required_signal_names.iter().map(|name| match name.as_str() {
+        "__operator_only__" => "an operator",
+        "__timeout_only__" => "its timeout",
+        name => name,
+    });
+    let names: Vec<&str> = names.collect();
+    match names.as_slice() {
+        [] if waitpoint.activated_at.is_none() => "-".to_owned(),
+        [] => "any signal".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::types::TimestampMs;
+
+    use super::*;
+
+    fn waitpoint() -> PendingWaitpointInfo {
+        let id = "550e8400-e29b-41d4-a716-446655440000";
+        PendingWaitpointInfo::new(
+            WaitpointId::parse(id).unwrap(),
+            "approval".to_owned(),
+            "active".to_owned(),
+            TimestampMs(1),
+            ExecutionId::parse(&format!("{{fp:7}}:{id}")).unwrap(),
+            "k1".to_owned(),
+            "0123456789abcdef".to_owned(),
+        )
+        .with_activated_at(TimestampMs(1))
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said_in_words() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let waits = |list: &[&str]| awaited(&waitpoint().with_required_signal_names(names(list)));
+        assert_eq!(waits(&[]), "any signal");
+        assert_eq!(waits(&["approved", "rejected"]), "approved, rejected");
+        assert_eq!(waits(&["__operator_only__"]), "an operator");
+        assert_eq!(waits(&["__timeout_only__"]), "its timeout");
+        let mut pending = waitpoint();
+        pending.activated_at = None;
+        assert_eq!(awaited(&pending), "-");
+    }
+
+    #[test]
+    fn one_is_meant_only_where_there_is_one() {
+        let id = waitpoint().execution_id;
+        assert_eq!(only_one(&id, vec![waitpoint()]).unwrap(), waitpoint());
+        assert!(only_one(&id, vec![]).is_err());
+        assert!(only_one(&id, vec![waitpoint(), waitpoint()]).is_err());
+    }
+}

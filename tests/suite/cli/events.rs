@@ -1,0 +1,110 @@
+//! Events by the command line: the past, from any point on, and what other processes do meanwhile.
+
+use std::time::Instant;
+
+use serde_json::{Value as Json, json};
+
+use super::{BOUND, ONE, Place, Running, TWO};
+
+/// The events that the arguments ask for, as JSON; once there are so many.
+fn events(place: &Place, count: usize, arguments: &[&str]) -> Vec<Json> {
+    let started = Instant::now();
+    loop {
+        let printed = place.out(&[&["--json", "events"], arguments].concat());
+        let events: Vec<Json> =
+            printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // A machine under load may take longer than the command waits.
+        if count <= events.len() {
+            assert_eq!(events.len(), count, "{events:?}");
+            return events;
+        }
+        assert!(started.elapsed() < BOUND, "{count} events within {BOUND:?}: {events:?}");
+    }
+}
+
+fn words(events: &[Json], member: &str) -> Vec<String> {
+    events.iter().map(|event| event[member].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_event_is_read_again_exactly_after_a_cursor() {
+    let place = Place::with_two();
+    place.out(&["cancel", TWO]);
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    place.out(&["replay", TWO]);
+    let all = events(&place, 5, &[]);
+    let operators = events(&place, 1, &["--kind", "operator"]);
+    assert_eq!((&operators[0]["event"], all.contains(&operators[0])), (&json!("replayed"), true));
+    let lease = events(&place, 2, &["--kind", "lease"]);
+    assert_eq!(words(&lease, "event"), ["acquired", "revoked"]);
+    let ends = events(&place, 2, &["--kind", "completion"]);
+    assert_eq!(words(&ends, "event"), ["cancelled", "success"]);
+    assert!(lease.iter().chain(&ends).all(|event| all.contains(event)), "{all:?}");
+    for kind in [&lease, &ends] {
+        let (first, second) = (&kind[0], &kind[1]);
+        let (name, cursor) = (first["kind"].as_str().unwrap(), first["cursor"].as_str().unwrap());
+        let after = events(&place, 1, &["--kind", name, "--from", cursor]);
+        assert_eq!(&after[0], second);
+        let with_kind = format!("{name}:{cursor}");
+        assert_eq!(events(&place, 4, &["--from", &with_kind]).len(), 4);
+        let last = second["cursor"].as_str().unwrap();
+        assert_eq!(place.out(&["events", "--kind", name, "--from", last]), "");
+    }
+    assert_eq!(place.out(&["events", "--from", "now"]), "");
+    let text = place.out(&["events", "--kind", "completion"]);
+    let (line, cursor) = (text.lines().next().unwrap(), ends[0]["cursor"].as_str().unwrap());
+    assert!(line.starts_with(&format!("completion:{cursor}  2")), "{line}");
+    assert!(line.ends_with(&format!("  {{fp:86}}:{TWO}  cancelled")), "{line}");
+    let cursor = line.split_whitespace().next().unwrap();
+    let after = place.out(&["events", "--kind", "completion", "--from", cursor]);
+    assert!(text.lines().skip(1).eq(after.lines()), "as printed: {after}");
+}
+
+#[test]
+fn wrong_places_are_refused() {
+    let place = Place::new();
+    for arguments in [
+        vec!["events", "--from", "yesterday"],
+        vec!["events", "--from", "020000000000000001"],
+        vec!["events", "--kind", "lease", "--from", "signal:020000000000000001"],
+        vec!["events", "--kind", "nonsense"],
+        vec!["events", "--kind", "tag", "--namespace", "default"],
+    ] {
+        let told = place.ff(&arguments);
+        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?}: {told:?}");
+    }
+    let told = place.ff(&["events", "--kind", "lease", "--from", "0102"]);
+    assert_eq!((told.code, told.err.lines().count()), (1, 1), "{told:?}");
+}
+
+#[test]
+fn only_what_is_asked_for_is_printed() {
+    let place = Place::new();
+    let tags = json!({ "cairn.instance_id": "i-1" });
+    let line = |id: &str, tags: &Json| {
+        json!({ "kind": "echo", "payload": "", "id": id, "tags": tags }).to_string()
+    };
+    place.write("in.jsonl", &[&line(ONE, &tags), &line(TWO, &json!({}))]);
+    place.out(&["submit", "in.jsonl"]);
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    let of_one = events(&place, 3, &["--instance", "i-1"]);
+    assert!(of_one.iter().all(|event| event["execution_id"].as_str().unwrap().ends_with(ONE)));
+    assert_eq!(events(&place, 6, &["--namespace", "default"]).len(), 6);
+    assert_eq!(place.out(&["events", "--namespace", "other"]), "");
+    let tags = events(&place, 1, &["--kind", "tag"]);
+    assert_eq!((&tags[0]["event"], &tags[0]["tag"]), (&json!("attached"), &json!("i-1")));
+}
+
+#[test]
+fn who_follows_hears_of_other_processes() {
+    let place = Place::with_two();
+    let follower =
+        Running::start(&place, &["--json", "events", "--follow", "--kind", "completion"]);
+    let mut heard = Vec::new();
+    place.out(&["cancel", TWO]);
+    heard.push(follower.line());
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    heard.push(follower.line());
+    let heard: Vec<Json> = heard.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(words(&heard, "event"), ["cancelled", "success"]);
+}
