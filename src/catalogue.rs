@@ -11,6 +11,9 @@ mod given;
 mod recorder;
 mod scenes;
 mod stage;
+mod streams;
+mod subscriptions;
+mod suspensions;
 
 use std::borrow::Cow;
 
@@ -57,7 +60,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 24] = [
+    let scenes: [fn(&mut Scene); 34] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -82,6 +85,16 @@ fn all() -> Vec<Sample> {
         Scene::hops,
         Scene::ends_that_are_told,
         Scene::siblings,
+        Scene::streams,
+        Scene::older_streams,
+        Scene::stream_reads,
+        Scene::subscriptions,
+        Scene::instance_tags,
+        Scene::signing_keys,
+        Scene::suspensions,
+        Scene::signals,
+        Scene::waits_that_end,
+        Scene::waits_that_are_read,
     ];
     let play = |scene: fn(&mut Scene)| {
         let mut stage = Scene::new();

@@ -30,6 +30,10 @@ pub struct ScannerConfig {
     pub dependency_dispatch: Duration,
     /// The pause between looks at upstreams that are no longer needed; zero for none at all.
     pub sibling_cancel: Duration,
+    /// The pause between looks at suspensions out of time; zero for none at all.
+    pub suspension_timeout: Duration,
+    /// The pause between looks at waitpoints out of time; zero for none at all.
+    pub waitpoint_expiry: Duration,
     /// By which fraction each pause is shortened or lengthened at random, so that processes that
     /// were started together do not look together.
     pub jitter: f64,
@@ -47,6 +51,8 @@ impl Default for ScannerConfig {
             delayed_promotion: Duration::from_millis(500),
             dependency_dispatch: Duration::from_millis(100),
             sibling_cancel: Duration::from_millis(250),
+            suspension_timeout: Duration::from_secs(2),
+            waitpoint_expiry: Duration::from_secs(5),
             jitter: 0.1,
             batch_limit: 1_000,
         }
@@ -64,6 +70,8 @@ impl ScannerConfig {
             Scan::DelayedPromotion => self.delayed_promotion,
             Scan::DependencyDispatch => self.dependency_dispatch,
             Scan::SiblingCancel => self.sibling_cancel,
+            Scan::SuspensionTimeout => self.suspension_timeout,
+            Scan::WaitpointExpiry => self.waitpoint_expiry,
         }
     }
 }
@@ -254,6 +262,8 @@ mod tests {
             delayed_promotion: Duration::ZERO,
             dependency_dispatch: Duration::ZERO,
             sibling_cancel: Duration::ZERO,
+            suspension_timeout: Duration::ZERO,
+            waitpoint_expiry: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
         }

@@ -31,10 +31,10 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     let mut targets: Vec<(&str, &Vec<(ColumnRef, Expr)>)> = Vec::new();
     for mutation in &plan.mutations {
         match mutation {
-            Mutation::Insert { row, .. } if row.is_empty() => {
+            Mutation::Insert { row, .. } | Mutation::InsertEach { row, .. } if row.is_empty() => {
                 return broken("an insert without columns".into());
             }
-            Mutation::Insert { .. } => {}
+            Mutation::Insert { .. } | Mutation::InsertEach { .. } => {}
             Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
                 if !leads_key(table.key, target) {
                     return broken(format!("{} is changed without its key", table.name));
@@ -120,7 +120,7 @@ pub(crate) fn key_of(
 ) -> Result<Vec<(ColumnRef, Expr)>, RenderError> {
     let table = mutation.table();
     let given = match mutation {
-        Mutation::Insert { row, .. } => row,
+        Mutation::Insert { row, .. } | Mutation::InsertEach { row, .. } => row,
         Mutation::Update { target, .. } | Mutation::Delete { target, .. } => target,
     };
     let found = |key: &ColumnRef| given.iter().find(|(column, _)| column == key).cloned();

@@ -8,13 +8,16 @@ mod sqlite;
 
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
-use sea_query::{Expr, SelectStatement, TableCreateStatement};
+use sea_query::{Expr, FunctionCall, SelectStatement, TableCreateStatement};
 
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 use crate::statement::RenderError;
 use crate::writer::Tree;
+
+/// What statements call the element of a list.
+pub(crate) const ITEM: &str = "item";
 
 /// How a dialect applies a plan atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +96,13 @@ pub trait Dialect: Send + Sync {
 
     /// Every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
+
+    /// The elements of `list`, the text of a JSON array as bytes: a function to select from, whose
+    /// column is called `value`.
+    fn items(&self, list: Expr) -> FunctionCall;
+
+    /// A member of the element that is selected as [`ITEM`], as a column of type `ty` stores it.
+    fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
     /// Whether a row whose key depends on another row is looked up by a fenced `LATERAL` select of
     /// its own. Where the planner goes by statistics, a plain join without any may read a whole flow

@@ -25,7 +25,7 @@ use sea_query::{
 };
 
 use crate::audit;
-use crate::dialect::{self, Dialect, RowLock};
+use crate::dialect::{self, Dialect, ITEM, RowLock};
 use crate::names;
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Arity, Fused, Param, RenderError};
@@ -343,7 +343,8 @@ impl Renderer<'_> {
         let returning = (!returning.is_empty())
             .then(|| Query::returning().columns(returning.iter().map(|column| column.name)));
         match mutation {
-            Mutation::Insert { table, on_conflict, .. } => {
+            Mutation::Insert { table, on_conflict, .. }
+            | Mutation::InsertEach { table, on_conflict, .. } => {
                 let mut insert = self.insert(mutation, source)?;
                 match on_conflict {
                     // The unique violation refuses the plan.
@@ -396,11 +397,15 @@ impl Renderer<'_> {
     }
 
     fn insert(&self, mutation: &Mutation, source: &str) -> Result<InsertStatement, RenderError> {
-        let Mutation::Insert { table, row, .. } = mutation else {
-            return Err(RenderError::Audit {
-                plan: self.plan.name.to_string(),
-                rule: "only an insert inserts".into(),
-            });
+        let (table, row, items) = match mutation {
+            Mutation::Insert { table, row, .. } => (table, row, None),
+            Mutation::InsertEach { table, row, items, .. } => (table, row, Some(items)),
+            Mutation::Update { .. } | Mutation::Delete { .. } => {
+                return Err(RenderError::Audit {
+                    plan: self.plan.name.to_string(),
+                    rule: "only an insert inserts".into(),
+                });
+            }
         };
         let mut scope = self.scope();
         let mut scalars = Scalars { dialect: self.dialect, scope: &mut scope, subject: None };
@@ -409,6 +414,10 @@ impl Renderer<'_> {
             values.expr(scalars.expr(expr, column.ty));
         }
         values.from_as(Alias::new(source), SOURCE);
+        if let Some(items) = items {
+            let list = self.dialect.items(scalars.expr(items, ColumnType::Bytes));
+            values.from_function(list, ITEM);
+        }
         let mut insert = InsertStatement::new();
         insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
         insert.select_from(values).map_err(|error| RenderError::Unsupported {

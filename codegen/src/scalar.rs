@@ -6,7 +6,7 @@
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
 use ff_core::schema::ColumnRef;
 use ff_core::value::ColumnType;
-use sea_query::{Alias, BinOper, Condition, Expr, ExprTrait, Func};
+use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func};
 
 use crate::dialect::Dialect;
 use crate::writer::constant;
@@ -42,7 +42,14 @@ impl<S: Scope> Scalars<'_, S> {
                 let left = self.expr(left, ty);
                 left.add(self.expr(right, ty))
             }
+            Scalar::Greatest(left, right) => {
+                // Written out, so that NULL means the same everywhere: databases' own functions differ.
+                let larger = self.expr(left, ty).lt(self.expr(right, ty));
+                let (own, other) = (self.expr(left, ty), self.expr(right, ty));
+                Expr::Case(Box::new(CaseStatement::new().case(larger, other).finally(own)))
+            }
             Scalar::PickedCount => self.scope.picked_count(),
+            Scalar::Item(own, name) => self.dialect.item(name, *own),
             Scalar::Joined(parts) => {
                 let parts = parts.iter().map(|part| self.expr(part, ColumnType::Text)).collect();
                 self.dialect.joined(parts)

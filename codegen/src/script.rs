@@ -15,7 +15,7 @@ use sea_query::{
 };
 
 use crate::audit;
-use crate::dialect::{self, Dialect, RowLock};
+use crate::dialect::{self, Dialect, ITEM, RowLock};
 use crate::fused::{order, settle};
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Script, Source, Statement, Step};
@@ -97,7 +97,9 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
             | Scalar::Const(_)
             | Scalar::Null(_)
             | Scalar::Plus(..)
+            | Scalar::Greatest(..)
             | Scalar::PickedCount
+            | Scalar::Item(..)
             | Scalar::Joined(_)
             | Scalar::Object(_),
         ) => None,
@@ -190,6 +192,33 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 }
             }
             returning.map(|columns| insert.returning(columns));
+            Tree::Insert(insert)
+        }
+        Mutation::InsertEach { table, items, row, on_conflict } => {
+            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+            let mut values = Query::select();
+            for (column, expr) in row {
+                values.expr(scalars.expr(expr, column.ty));
+            }
+            let list = dialect.items(scalars.expr(items, ColumnType::Bytes));
+            // Without a condition, SQLite would read the conflict clause as that of a join.
+            values.from_function(list, ITEM).and_where(Expr::cust("TRUE"));
+            let mut insert = InsertStatement::new();
+            insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
+            insert.select_from(values).map_err(|error| RenderError::Unsupported {
+                dialect: dialect.name(),
+                what: error.to_string(),
+            })?;
+            match on_conflict {
+                // The unique violation refuses the plan.
+                OnConflict::Refuse => {}
+                OnConflict::Ignore => {
+                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
+                }
+                OnConflict::Update(set) => {
+                    insert.on_conflict(settle(table.name, table.key, set));
+                }
+            }
             Tree::Insert(insert)
         }
         Mutation::Update { table, target, set } => {

@@ -197,12 +197,35 @@ pub enum FrameKind {
     Blob,
 }
 
+impl FrameKind {
+    /// The frame type that stands for this where the writer names none.
+    #[must_use]
+    pub const fn wire_str(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Event => "event",
+            Self::Blob => "blob",
+        }
+    }
+}
+
 /// How a frame changes a durable summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PatchKind {
     /// As an RFC 7396 merge patch: `json-merge-patch`.
     JsonMergePatch,
+}
+
+impl PatchKind {
+    /// The text that stands for this in storage.
+    #[must_use]
+    pub const fn wire_str(&self) -> &'static str {
+        match self {
+            Self::JsonMergePatch => "json-merge-patch",
+        }
+    }
 }
 
 /// How a frame is kept.
@@ -260,14 +283,15 @@ impl StreamMode {
     }
 }
 
-/// How many frames of a best-effort stream stay: those of `ttl_ms` at the writer's smoothed rate, twice
-/// over, between floor and ceiling. Two of them are equal when the smoothing has the same bits.
+/// Which frames of a best-effort stream stay: those not older than `ttl_ms`, and of them the newest, as
+/// many as the writer's smoothed rate makes in twice that time, between floor and ceiling. Two
+/// configurations are equal when their smoothing has the same bits.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BestEffortLiveConfig {
-    /// The time to cover, in milliseconds.
+    /// The time to cover, in milliseconds; older best-effort frames go.
     pub ttl_ms: u32,
-    /// At least so many frames stay.
+    /// At least so many frames stay, of those that are young enough.
     pub maxlen_floor: u32,
     /// At most so many frames stay.
     pub maxlen_ceiling: u32,

@@ -9,6 +9,7 @@ mod backend;
 pub mod bell;
 mod bulk;
 mod cascade;
+mod frames;
 mod memo;
 mod subscribe;
 pub mod tail;

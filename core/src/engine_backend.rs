@@ -736,7 +736,10 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Streams.
 
-    /// Appends one frame to the stream of the handle's attempt; its mode says how it is kept.
+    /// Appends one frame to the stream of the handle's attempt; its mode says how it is kept. Frames are
+    /// numbered through the attempt from 0, and their times never run backwards. Bytes that are no
+    /// UTF-8, and NUL, are stored as U+FFFD. Fenced: an attempt that has ended, or is somebody else's,
+    /// takes no frames.
     async fn append_frame(
         &self,
         handle: &Handle,
@@ -745,7 +748,9 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("append_frame")
     }
 
-    /// The frames of an attempt from one cursor to another.
+    /// The frames of an attempt from one cursor to another, both inclusive, oldest first; at most
+    /// [`crate::contracts::STREAM_READ_HARD_CAP`]. An unknown attempt has none. A stream is closed once
+    /// its attempt has ended: by when it ended, and with which outcome.
     async fn read_stream(
         &self,
         execution_id: &ExecutionId,
@@ -757,7 +762,9 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("read_stream")
     }
 
-    /// The frames of an attempt after a cursor, waiting up to `block_ms` for the first of them.
+    /// The frames of an attempt after a cursor, waiting up to `block_ms` for the first of them or for
+    /// the end of the attempt, which is told at the latest with the first answer that has no frames.
+    /// Whoever waits holds no connection.
     async fn tail_stream(
         &self,
         execution_id: &ExecutionId,
@@ -1141,17 +1148,23 @@ pub enum Scan {
     DependencyDispatch,
     /// Members of a flow that are no longer needed, and are to be cancelled.
     SiblingCancel,
+    /// Suspensions that nobody ended in time.
+    SuspensionTimeout,
+    /// Waitpoints that nobody signalled in time.
+    WaitpointExpiry,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
         Self::DelayedPromotion,
         Self::DependencyDispatch,
         Self::SiblingCancel,
+        Self::SuspensionTimeout,
+        Self::WaitpointExpiry,
     ];
 
     /// Whether what it applies may at once make more of its own kind due: a skipped member is told to
@@ -1164,7 +1177,9 @@ impl Scan {
             | Self::AttemptTimeout
             | Self::ExecutionDeadline
             | Self::DelayedPromotion
-            | Self::SiblingCancel => false,
+            | Self::SiblingCancel
+            | Self::SuspensionTimeout
+            | Self::WaitpointExpiry => false,
         }
     }
 
@@ -1178,6 +1193,8 @@ impl Scan {
             Self::DelayedPromotion => "delayed_promotion",
             Self::DependencyDispatch => "dependency_dispatch",
             Self::SiblingCancel => "sibling_cancel",
+            Self::SuspensionTimeout => "suspension_timeout",
+            Self::WaitpointExpiry => "waitpoint_expiry",
         }
     }
 }
@@ -1343,7 +1360,9 @@ mod tests {
                 "execution_deadline",
                 "delayed_promotion",
                 "dependency_dispatch",
-                "sibling_cancel"
+                "sibling_cancel",
+                "suspension_timeout",
+                "waitpoint_expiry"
             ]
         );
         assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");

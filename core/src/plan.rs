@@ -87,6 +87,17 @@ pub enum Mutation {
         /// What a row that is already there means.
         on_conflict: OnConflict,
     },
+    /// Adds one row for each element of a list, however long it is.
+    InsertEach {
+        /// Where.
+        table: TableRef,
+        /// The list: bytes that hold a JSON array of objects, which no log prints.
+        items: Expr,
+        /// The columns given; [`Expr::Item`] reads them from an element.
+        row: Vec<(ColumnRef, Expr)>,
+        /// What a row that is already there means.
+        on_conflict: OnConflict,
+    },
     /// Changes the rows whose columns equal the target: by primary key, or by a leading part of it.
     Update {
         /// Where.
@@ -204,6 +215,19 @@ impl Plan {
         self
     }
 
+    /// Adds an insert of one row for each element of a list.
+    #[must_use]
+    pub fn insert_each(
+        mut self,
+        table: TableRef,
+        items: Expr,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        self.mutations.push(Mutation::InsertEach { table, items, row, on_conflict });
+        self
+    }
+
     /// Adds a delete.
     #[must_use]
     pub fn delete(mut self, table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
@@ -220,7 +244,12 @@ impl Plan {
             {
                 Some(first)
             }
-            Some(Mutation::Insert { .. } | Mutation::Update { .. } | Mutation::Delete { .. })
+            Some(
+                Mutation::Insert { .. }
+                | Mutation::InsertEach { .. }
+                | Mutation::Update { .. }
+                | Mutation::Delete { .. },
+            )
             | None => None,
         }
     }
@@ -244,6 +273,7 @@ impl Mutation {
     pub fn table(&self) -> TableRef {
         match self {
             Mutation::Insert { table, .. }
+            | Mutation::InsertEach { table, .. }
             | Mutation::Update { table, .. }
             | Mutation::Delete { table, .. } => *table,
         }

@@ -48,6 +48,7 @@ pub static TABLES: &[&Table] = &[
     &suspension::suspension_current::TABLE,
     &suspension::waitpoint_pending::TABLE,
     &suspension::suspend_dedup::TABLE,
+    &suspension::signal_dedup::TABLE,
     &suspension::stream_frame::TABLE,
     &suspension::stream_summary::TABLE,
     &suspension::stream_meta::TABLE,

@@ -399,6 +399,30 @@ closed_set! {
 }
 
 closed_set! {
+    /// What a signal brought about.
+    pub enum SignalEffect = "signal_effect" {
+        /// The condition held with it: the execution goes on.
+        Satisfied,
+        /// It is kept: the condition does not hold yet.
+        Buffered,
+        /// It had been delivered before.
+        Deduped,
+    }
+}
+
+closed_set! {
+    /// Where a waitpoint is.
+    pub enum WaitpointState = "waitpoint_state" {
+        /// Created ahead of the suspension that will use it.
+        Pending,
+        /// A suspension waits at it.
+        Active,
+        /// It takes no more signals.
+        Closed,
+    }
+}
+
+closed_set! {
     /// What happened to a lease.
     pub enum LeaseEventType = "lease_event_type" {
         /// A worker took it.

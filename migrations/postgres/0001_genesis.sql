@@ -8,6 +8,7 @@ CREATE TABLE "ff_waitpoint_hmac" (
     "secret" bytea NOT NULL,
     "rotated_at_ms" bigint NOT NULL,
     "active" boolean NOT NULL DEFAULT TRUE,
+    "verifies_until_ms" bigint,
     PRIMARY KEY ("kid")
 );
 
@@ -230,7 +231,7 @@ CREATE TABLE "ff_pending_cancel_groups" (
 );
 
 -- statement
-CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("partition_key", "enqueued_at_ms");
+CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("enqueued_at_ms", "flow_id", "downstream_eid");
 
 -- statement
 -- One row per single sibling to cancel; kept for existing databases, never written.
@@ -303,6 +304,11 @@ CREATE TABLE "ff_suspension_current" (
     "satisfied_set" jsonb NOT NULL DEFAULT '[]',
     "member_map" jsonb NOT NULL DEFAULT '{}',
     "timeout_behavior" text COLLATE "C",
+    "resume_policy" jsonb,
+    "requested_by" text COLLATE "C",
+    "continuation_metadata_pointer" text COLLATE "C",
+    "signal_count" bigint NOT NULL DEFAULT 0,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
@@ -310,7 +316,7 @@ CREATE TABLE "ff_suspension_current" (
 CREATE INDEX "ff_suspension_current_suspended_at_idx" ON "ff_suspension_current" ("partition_key", "suspended_at_ms");
 
 -- statement
-CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("partition_key", "timeout_at_ms")
+CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("timeout_at_ms", "execution_id")
     WHERE "ff_suspension_current"."timeout_at_ms" IS NOT NULL;
 
 -- statement
@@ -335,7 +341,7 @@ CREATE TABLE "ff_waitpoint_pending" (
 CREATE INDEX "ff_waitpoint_pending_exec_idx" ON "ff_waitpoint_pending" ("partition_key", "execution_id");
 
 -- statement
-CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("partition_key", "expires_at_ms")
+CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("expires_at_ms", "waitpoint_id")
     WHERE "ff_waitpoint_pending"."expires_at_ms" IS NOT NULL;
 
 -- statement
@@ -346,6 +352,19 @@ CREATE TABLE "ff_suspend_dedup" (
     "outcome_json" jsonb NOT NULL,
     "created_at_ms" bigint NOT NULL,
     PRIMARY KEY ("partition_key", "idempotency_key")
+);
+
+-- statement
+-- One row per signal with an idempotency key: a repetition is answered by the first one.
+CREATE TABLE "ff_signal_dedup" (
+    "partition_key" smallint NOT NULL,
+    "execution_id" uuid NOT NULL,
+    "idempotency_key" text COLLATE "C" NOT NULL,
+    "signal_id" uuid NOT NULL,
+    "waitpoint_id" uuid NOT NULL,
+    "accepted_at_ms" bigint NOT NULL,
+    "expires_at_ms" bigint,
+    PRIMARY KEY ("partition_key", "execution_id", "idempotency_key")
 );
 
 -- statement
@@ -377,7 +396,7 @@ CREATE TABLE "ff_stream_summary" (
 );
 
 -- statement
--- One row per attempt with best-effort frames: how fast they come and how many are kept.
+-- One row per attempt that put out frames: where its stream stands, how fast frames come and how many best-effort ones are kept.
 CREATE TABLE "ff_stream_meta" (
     "partition_key" smallint NOT NULL,
     "execution_id" uuid NOT NULL,
@@ -385,6 +404,9 @@ CREATE TABLE "ff_stream_meta" (
     "ema_rate_hz" double precision NOT NULL DEFAULT (0.0),
     "last_append_ts_ms" bigint NOT NULL DEFAULT 0,
     "maxlen_applied_last" integer NOT NULL DEFAULT 0,
+    "next_seq" integer NOT NULL DEFAULT 0,
+    "trimmed_count" bigint NOT NULL DEFAULT 0,
+    "trimmed_before_ms" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 

@@ -8,6 +8,7 @@ CREATE TABLE "ff_waitpoint_hmac" (
     "secret" BLOB NOT NULL,
     "rotated_at_ms" INTEGER NOT NULL,
     "active" INTEGER NOT NULL DEFAULT TRUE,
+    "verifies_until_ms" INTEGER,
     PRIMARY KEY ("kid")
 );
 
@@ -230,7 +231,7 @@ CREATE TABLE "ff_pending_cancel_groups" (
 );
 
 -- statement
-CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("partition_key", "enqueued_at_ms");
+CREATE INDEX "ff_pending_cancel_groups_enqueued_idx" ON "ff_pending_cancel_groups" ("enqueued_at_ms", "flow_id", "downstream_eid");
 
 -- statement
 -- One row per single sibling to cancel; kept for existing databases, never written.
@@ -303,6 +304,11 @@ CREATE TABLE "ff_suspension_current" (
     "satisfied_set" TEXT NOT NULL DEFAULT '[]',
     "member_map" TEXT NOT NULL DEFAULT '{}',
     "timeout_behavior" TEXT,
+    "resume_policy" TEXT,
+    "requested_by" TEXT,
+    "continuation_metadata_pointer" TEXT,
+    "signal_count" INTEGER NOT NULL DEFAULT 0,
+    "version" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
@@ -310,7 +316,7 @@ CREATE TABLE "ff_suspension_current" (
 CREATE INDEX "ff_suspension_current_suspended_at_idx" ON "ff_suspension_current" ("partition_key", "suspended_at_ms");
 
 -- statement
-CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("partition_key", "timeout_at_ms")
+CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("timeout_at_ms", "execution_id")
     WHERE "ff_suspension_current"."timeout_at_ms" IS NOT NULL;
 
 -- statement
@@ -335,7 +341,7 @@ CREATE TABLE "ff_waitpoint_pending" (
 CREATE INDEX "ff_waitpoint_pending_exec_idx" ON "ff_waitpoint_pending" ("partition_key", "execution_id");
 
 -- statement
-CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("partition_key", "expires_at_ms")
+CREATE INDEX "ff_waitpoint_pending_expires_idx" ON "ff_waitpoint_pending" ("expires_at_ms", "waitpoint_id")
     WHERE "ff_waitpoint_pending"."expires_at_ms" IS NOT NULL;
 
 -- statement
@@ -346,6 +352,19 @@ CREATE TABLE "ff_suspend_dedup" (
     "outcome_json" TEXT NOT NULL,
     "created_at_ms" INTEGER NOT NULL,
     PRIMARY KEY ("partition_key", "idempotency_key")
+);
+
+-- statement
+-- One row per signal with an idempotency key: a repetition is answered by the first one.
+CREATE TABLE "ff_signal_dedup" (
+    "partition_key" INTEGER NOT NULL,
+    "execution_id" BLOB NOT NULL,
+    "idempotency_key" TEXT NOT NULL,
+    "signal_id" BLOB NOT NULL,
+    "waitpoint_id" BLOB NOT NULL,
+    "accepted_at_ms" INTEGER NOT NULL,
+    "expires_at_ms" INTEGER,
+    PRIMARY KEY ("partition_key", "execution_id", "idempotency_key")
 );
 
 -- statement
@@ -377,7 +396,7 @@ CREATE TABLE "ff_stream_summary" (
 );
 
 -- statement
--- One row per attempt with best-effort frames: how fast they come and how many are kept.
+-- One row per attempt that put out frames: where its stream stands, how fast frames come and how many best-effort ones are kept.
 CREATE TABLE "ff_stream_meta" (
     "partition_key" INTEGER NOT NULL,
     "execution_id" BLOB NOT NULL,
@@ -385,6 +404,9 @@ CREATE TABLE "ff_stream_meta" (
     "ema_rate_hz" REAL NOT NULL DEFAULT (0.0),
     "last_append_ts_ms" INTEGER NOT NULL DEFAULT 0,
     "maxlen_applied_last" INTEGER NOT NULL DEFAULT 0,
+    "next_seq" INTEGER NOT NULL DEFAULT 0,
+    "trimmed_count" INTEGER NOT NULL DEFAULT 0,
+    "trimmed_before_ms" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 

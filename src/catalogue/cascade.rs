@@ -25,13 +25,6 @@ use super::given::lane;
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
-    /// A database of its own for one combination; what it asks is kept here.
-    fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
-        let mut scene = Scene::new();
-        play(&mut scene);
-        self.samples.append(&mut scene.samples);
-    }
-
     pub(super) fn applied_edges(&mut self) {
         for (group_case, group) in Group::ALL {
             for (child_case, child) in Child::ALL {

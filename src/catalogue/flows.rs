@@ -29,7 +29,7 @@ impl Scene {
         CreateFlowArgs { flow_id, flow_kind, namespace, now: self.at() }
     }
 
-    fn in_flow(&mut self, flow: &FlowId) -> ExecutionId {
+    pub(super) fn in_flow(&mut self, flow: &FlowId) -> ExecutionId {
         let id = self.args().execution_id;
         ExecutionId::deterministic_for_flow(flow, &PartitionConfig::default(), id.uuid())
     }

@@ -16,7 +16,7 @@ use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::scan::{Due, DueRow, Overdue};
 use ff_core::schema::outbox::completion_event;
 use ff_core::types::{
-    AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WorkerInstanceId,
+    AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WaitpointId, WorkerInstanceId,
 };
 use ff_core::value::Value;
 use ff_core::{handle_codec, rules};
@@ -337,9 +337,13 @@ impl Scene {
                 Scan::LeaseExpiry
                 | Scan::AttemptTimeout
                 | Scan::ExecutionDeadline
-                | Scan::DelayedPromotion => DueRow::Execution(key),
+                | Scan::DelayedPromotion
+                | Scan::SuspensionTimeout => DueRow::Execution(key),
                 Scan::DependencyDispatch => DueRow::Event(event.clone()),
                 Scan::SiblingCancel => DueRow::Siblings(GroupKey { flow, downstream: key.uuid }),
+                Scan::WaitpointExpiry => {
+                    DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
+                }
             };
             let due = Due { scan, limit: 100, after: Some(Overdue { row, since: Some(NOON) }) };
             self.sample("scan", format!("{}, past stuck rows", scan.as_str()), async |b| {

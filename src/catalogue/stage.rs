@@ -48,6 +48,13 @@ impl Scene {
         Self { backend, memory, clock, samples: Vec::new(), submitted: 0 }
     }
 
+    /// A database of its own for one combination; what it asks is kept here.
+    pub(super) fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
+        let mut scene = Scene::new();
+        play(&mut scene);
+        self.samples.append(&mut scene.samples);
+    }
+
     pub(super) fn at(&self) -> TimestampMs {
         TimestampMs(self.clock.load(Ordering::Relaxed))
     }

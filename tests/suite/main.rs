@@ -16,4 +16,6 @@ mod plans;
 mod process;
 mod round_trips;
 mod shapes;
+mod subscriptions;
+mod suspended;
 mod tidy;

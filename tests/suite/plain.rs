@@ -268,7 +268,7 @@ fn from_postgres(row: &PgRow, index: usize, ty: ColumnType) -> Value {
 }
 
 impl Cells {
-    fn value(&self, column: &str) -> &Value {
+    pub(crate) fn value(&self, column: &str) -> &Value {
         self.0.get(column).unwrap_or_else(|| panic!("no column {column}"))
     }
 
@@ -286,6 +286,13 @@ impl Cells {
         match self.value(column) {
             Value::Null => None,
             Value::Int(number) => Some(*number),
+            other => panic!("{column} is {other:?}"),
+        }
+    }
+
+    pub(crate) fn float(&self, column: &str) -> f64 {
+        match self.value(column) {
+            Value::Float(number) => *number,
             other => panic!("{column} is {other:?}"),
         }
     }

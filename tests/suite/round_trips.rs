@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ff_backend_postgres::PostgresOptions;
 use ff_core::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
+    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Frame, FrameKind,
+    Handle, StreamMode, TailVisibility,
 };
 use ff_core::contracts::{
     CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, CreateFlowArgs, ReplayExecutionArgs,
-    RevokeLeaseArgs,
+    RevokeLeaseArgs, StreamCursor,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::types::{
-    CancelSource, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerInstanceId,
+    AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
+    WorkerInstanceId,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -309,6 +311,39 @@ async fn waiting_replaying_and_reordering_cost_two() {
             proxy.count(async { bench.backend.change_priority(change).await.unwrap() }).await;
         assert!(round < 2 || cost == 2, "{cost} round trips for another priority");
         assert!(bench.try_claim().await.is_some());
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_frame_costs_one_once_the_stream_has_begun() {
+    let (proxy, bench) = bench().await;
+    let stdout = |mode| Frame::new(b"{}".to_vec(), FrameKind::Stdout).with_mode(mode);
+    for round in 0..3 {
+        let (id, handle) = bench.leased().await;
+        for (name, mode, expected) in [
+            ("the first frame", StreamMode::durable(), 2),
+            ("the next frame", StreamMode::durable(), 1),
+            ("the first patch", StreamMode::durable_summary(), 2),
+            ("the next patch", StreamMode::durable_summary(), 2),
+            ("a best-effort frame", StreamMode::best_effort_live(1_000), 2),
+            ("a durable frame after them", StreamMode::durable(), 1),
+        ] {
+            let append = async { bench.backend.append_frame(&handle, stdout(mode)).await.unwrap() };
+            let cost = proxy.count(append).await;
+            assert!(round < 2 || cost == expected, "{cost} round trips for {name}");
+        }
+        let (attempt, backend) = (AttemptIndex(0), &bench.backend);
+        let (from, to) = (StreamCursor::Start, StreamCursor::End);
+        let read = async { backend.read_stream(&id, attempt, from, to, 9).await.unwrap() };
+        let cost = proxy.count(read).await;
+        assert!(round < 2 || cost == 2, "{cost} round trips for reading a stream");
+        let (from, all) = (StreamCursor::from_beginning(), TailVisibility::All);
+        let tail = async { backend.tail_stream(&id, attempt, from, 0, 9, all).await.unwrap() };
+        let cost = proxy.count(tail).await;
+        assert!(round < 2 || cost == 2, "{cost} round trips for what follows a frame");
+        let cost = proxy.count(async { backend.read_summary(&id, attempt).await.unwrap() }).await;
+        assert!(round < 2 || cost == 1, "{cost} round trips for a summary");
     }
     bench.tear_down().await;
 }

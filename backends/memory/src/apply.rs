@@ -156,6 +156,21 @@ impl<'a> Run<'a> {
                 let given = evaluate(row, &self.held(item, picked));
                 self.insert(table.0, given, on_conflict, written)
             }
+            Mutation::InsertEach { table, items, row, on_conflict } => {
+                let mut held = self.held(item, picked);
+                let Value::Bytes(list) = items.evaluate(&held) else {
+                    return Err(MemoryError::NotAList.into());
+                };
+                let list: Vec<serde_json::Value> =
+                    serde_json::from_slice(&list).map_err(|_| MemoryError::NotAList)?;
+                let mut rows = Vec::with_capacity(list.len());
+                for element in &list {
+                    held.element = Some(element);
+                    rows.push(evaluate(row, &held));
+                }
+                rows.into_iter()
+                    .try_for_each(|given| self.insert(table.0, given, on_conflict, written))
+            }
             Mutation::Update { table, target, set } => {
                 let held = self.held(item, picked);
                 let keys = self.tables.matching(table.0, &evaluate(target, &held));

@@ -20,6 +20,9 @@ pub enum MemoryError {
         /// The name.
         column: String,
     },
+    /// What rows are to be inserted for is no list.
+    #[error("the items of a plan are not a JSON array")]
+    NotAList,
     /// A column that must hold a value holds none.
     #[error("{table}.{column} must not be null")]
     Missing {

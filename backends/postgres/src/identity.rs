@@ -37,6 +37,8 @@ impl Identities {
         for mutation in &plan.mutations {
             match mutation {
                 Mutation::Insert { on_conflict: OnConflict::Ignore, .. } => {}
+                // The rows of a list belong to a row that the plan guards.
+                Mutation::InsertEach { .. } => {}
                 Mutation::Insert {
                     table,
                     row,
@@ -119,7 +121,9 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
         | Expr::Const(_)
         | Expr::Null(_)
         | Expr::Plus(..)
+        | Expr::Greatest(..)
         | Expr::PickedCount
+        | Expr::Item(..)
         | Expr::Joined(_)
         | Expr::Object(_) => None,
     }

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::PostgresError;
-use crate::notify::channel;
 
 /// How long to wait before connecting again: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -106,7 +105,7 @@ impl Listening {
 
     async fn connect(&self, pool: &PgPool) -> Result<PgListener, sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen_all(Topic::ALL.map(channel)).await?;
+        listener.listen_all(Topic::ALL.map(Topic::channel)).await?;
         Ok(listener)
     }
 
@@ -117,7 +116,7 @@ impl Listening {
             match listener.try_recv().await {
                 Ok(Some(heard)) if heard.payload() == self.own => {}
                 Ok(Some(heard)) => {
-                    let heard = |topic: &Topic| channel(*topic) == heard.channel();
+                    let heard = |topic: &Topic| topic.channel() == heard.channel();
                     if let Some(topic) = Topic::ALL.into_iter().find(heard) {
                         self.bell.ring(topic);
                     }

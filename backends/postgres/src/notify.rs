@@ -22,18 +22,6 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, $2) \
                       FROM unnest($1::text[]) AS channel";
 
-/// The channel of a topic. Channels belong to a database, whichever schema the tables are in.
-pub(crate) const fn channel(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Completions => "ff_completion",
-        Topic::Leases => "ff_lease_event",
-        Topic::Signals => "ff_signal_event",
-        Topic::Operators => "ff_operator_event",
-        Topic::InstanceTags => "ff_instance_tag_event",
-        Topic::Frames => "ff_stream_frame",
-    }
-}
-
 /// Rings the bell of this process and notifies the others.
 #[derive(Clone)]
 pub(crate) struct Notifier(Arc<Inner>);
@@ -106,7 +94,7 @@ impl Inner {
     }
 
     async fn send(&self, topics: Topics) -> Result<(), sqlx::Error> {
-        let channels: Vec<&str> = topics.iter().map(channel).collect();
+        let channels: Vec<&str> = topics.iter().map(Topic::channel).collect();
         let mut arguments = PgArguments::default();
         arguments.add(channels).map_err(sqlx::Error::Encode)?;
         arguments.add(self.sender.as_str()).map_err(sqlx::Error::Encode)?;

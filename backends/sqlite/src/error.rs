@@ -87,6 +87,13 @@ impl SqliteError {
         Self { class: ErrorClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
     }
 
+    /// Whether a row with that key is there already.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        let source = self.source.downcast_ref::<sqlx::Error>();
+        let database = source.and_then(sqlx::Error::as_database_error);
+        database.is_some_and(DatabaseError::is_unique_violation)
+    }
+
     /// What it means for the caller.
     #[must_use]
     pub fn class(&self) -> ErrorClass {

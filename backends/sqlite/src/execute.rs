@@ -32,7 +32,11 @@ pub(crate) async fn apply(
     isolation: Isolation,
 ) -> Result<Outcome, SqliteError> {
     let mut attempt = Attempt { connection, prepared, isolation, saved: false };
-    let outcome = attempt.whole(bindings).await;
+    let outcome = match attempt.whole(bindings).await {
+        // Only this statement was undone; the plan is refused as a whole.
+        Err(Failure::Database(error)) if error.is_unique_violation() => Ok(Commit::Refused),
+        outcome => outcome,
+    };
     if !attempt.saved {
         return match outcome {
             Err(Failure::Database(error)) if !attempt.is_inside().await => Err(error),

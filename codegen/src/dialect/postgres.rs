@@ -3,11 +3,11 @@
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
 use sea_query::{
-    CaseStatement, Expr, ExprTrait, Func, LockBehavior, LockType, SelectStatement,
-    TableCreateStatement,
+    CaseStatement, Expr, ExprTrait, Func, FunctionCall, LockBehavior, LockType, Query,
+    SelectStatement, SubQueryStatement, TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
@@ -118,6 +118,37 @@ impl Dialect for Postgres {
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {
         operator(list, "<@", by)
+    }
+
+    fn items(&self, list: Expr) -> FunctionCall {
+        let text = Func::cust("convert_from").arg(list).arg(constant("UTF8"));
+        Func::cust("jsonb_array_elements").arg(Expr::from(text).cast_as("jsonb"))
+    }
+
+    fn item(&self, name: &Name, ty: ColumnType) -> Expr {
+        let element = Expr::col((ITEM, "value"));
+        match ty {
+            ColumnType::Text => operator(element, "->>", constant(name)),
+            ColumnType::Json => operator(element, "->", constant(name)),
+            ColumnType::TextList => {
+                let list = operator(element, "->", constant(name));
+                let mut texts = Query::select();
+                texts
+                    .column("value")
+                    .from_function(Func::cust("jsonb_array_elements_text").arg(list), "listed");
+                let texts = SubQueryStatement::SelectStatement(texts);
+                Func::cust("array").arg(Expr::SubQuery(None, Box::new(texts))).into()
+            }
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::BigInt
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Bytes
+            | ColumnType::Uuid => {
+                operator(element, "->>", constant(name)).cast_as(self.type_name(ty))
+            }
+        }
     }
 
     fn fences_lookups(&self) -> bool {

@@ -3,9 +3,11 @@
 
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
-use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement, TableCreateStatement};
+use sea_query::{
+    Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement, TableCreateStatement,
+};
 
-use super::{ArrayType, CommitStrategy, Dialect, Identity, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
@@ -102,9 +104,7 @@ impl Dialect for Sqlite {
         let mut listed = Query::select();
         listed.from_function(Func::cust("json_each").arg(list), "listed");
         if ty == ColumnType::Uuid {
-            // Stored as its 16 bytes.
-            let bare = Func::cust("replace").arg(Expr::col("value")).arg(constant("-"));
-            listed.expr(Func::cust("unhex").arg(bare.arg(constant(""))));
+            listed.expr(unhyphenated(Expr::col("value")));
         } else {
             listed.column("value");
         }
@@ -120,6 +120,28 @@ impl Dialect for Sqlite {
             .from_function(Func::cust("json_each").arg(list), "required")
             .and_where(Expr::col(("required", "value")).not_in_subquery(offered));
         Expr::not_exists(missing)
+    }
+
+    fn items(&self, list: Expr) -> FunctionCall {
+        Func::cust("json_each").arg(list.cast_as("TEXT"))
+    }
+
+    fn item(&self, name: &Name, ty: ColumnType) -> Expr {
+        let path = format!("$.\"{name}\"");
+        let element = Expr::col((ITEM, "value"));
+        let member = Func::cust("json_extract").arg(element).arg(constant(&path));
+        match ty {
+            ColumnType::Uuid => unhyphenated(member.into()),
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::BigInt
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Text
+            | ColumnType::Bytes
+            | ColumnType::Json
+            | ColumnType::TextList => member.into(),
+        }
     }
 
     fn fences_lookups(&self) -> bool {
@@ -166,4 +188,10 @@ impl Dialect for Sqlite {
     fn text(&self, tree: &TreeRef<'_>) -> String {
         writer::sqlite(tree.0)
     }
+}
+
+/// The 16 bytes, which is how a UUID is stored, of its text.
+fn unhyphenated(text: Expr) -> Expr {
+    let bare = Func::cust("replace").arg(text).arg(constant("-")).arg(constant(""));
+    Func::cust("unhex").arg(bare).into()
 }

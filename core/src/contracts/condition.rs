@@ -299,6 +299,18 @@ impl TimeoutBehavior {
             Self::Escalate => "escalate",
         }
     }
+
+    /// The behavior of a stored name; anything unknown, and nothing, is [`Self::Fail`].
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        match word {
+            "cancel" => Self::Cancel,
+            "expire" => Self::Expire,
+            "auto_resume_with_timeout_signal" => Self::AutoResumeWithTimeoutSignal,
+            "escalate" => Self::Escalate,
+            _ => Self::Fail,
+        }
+    }
 }
 
 /// Why an execution is suspended.

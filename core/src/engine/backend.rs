@@ -8,32 +8,40 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::subscribe::subscribe;
-use super::{Executor, bulk, cascade, run, timers};
+use super::{Executor, bulk, cascade, frames, run, timers};
 use crate::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy, CompletionPayload, FailOutcome,
-    FailureClass, FailureReason, Handle, LeaseRenewal, PrepareOutcome, ScannerFilter,
+    AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
+    CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
+    PendingWaitpoint, PrepareOutcome, ResumeSignal, ResumeToken, ScannerFilter, SummaryDocument,
+    TailVisibility,
 };
 use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
     ApplyDependencyToChildResult, BulkArgs, BulkPreview, BulkReport, CancelExecutionArgs,
     CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowResult, CascadeOutcome,
-    ChangePriorityArgs, ChangePriorityResult, CompleteExecutionArgs, CompleteExecutionResult,
+    ChangePriorityArgs, ChangePriorityResult, ClaimResumedExecutionArgs,
+    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
-    EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
-    EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
-    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, FailExecutionArgs,
-    FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, RenewLeaseArgs,
-    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs,
-    ResolveDependencyOutcome, RevokeLeaseArgs, RevokeLeaseResult, SetEdgeGroupPolicyResult,
-    StageDependencyEdgeArgs, StageDependencyEdgeResult,
+    DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
+    EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
+    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
+    ExecutionTimeline, FailExecutionArgs, FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage,
+    FlowSnapshot, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
+    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSuspendedPage, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
+    ReplayExecutionResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
+    ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
+    RotateWaitpointHmacSecretAllResult, SeedOutcome, SeedWaitpointHmacSecretArgs,
+    SetEdgeGroupPolicyResult, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SuspendArgs, SuspendOutcome,
 };
 use crate::engine_backend::{
     EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
     validate_tag_key,
 };
 use crate::engine_error::EngineError;
+use crate::handle_codec::HandlePayload;
 use crate::partition::{Partition, PartitionKey};
 use crate::rules::claim::{Claim, Claimed};
 use crate::rules::create::Create;
@@ -59,11 +67,20 @@ use crate::rules::flow::summary::Summarise;
 use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
+use crate::rules::keystore::{Rotate, Seed};
 use crate::rules::lease::{Progress, Renew};
 use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::stream::read::{ReadFrames, ReadSummary};
+use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
+use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
+use crate::rules::suspension::suspend::Suspend;
+use crate::rules::suspension::take::{ClaimByGrant, ClaimResumed};
+use crate::rules::suspension::timeout::ExpireSuspension;
+use crate::rules::suspension::waitpoint::{CloseWaitpoint, CreateWaitpoint};
+use crate::rules::suspension::wake::Resume;
 use crate::rules::tags::SetTag;
 use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
@@ -73,8 +90,11 @@ use crate::stream_events::{
     CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
     OperatorEventSubscription, SignalDeliverySubscription,
 };
-use crate::stream_subscribe::StreamCursor;
-use crate::types::{AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, TimestampMs};
+use crate::stream_subscribe::StreamCursor as EventCursor;
+use crate::types::{
+    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
+    WaitpointId, WorkerInstanceId,
+};
 
 /// What every backend built on [`Executor`] does today; the others follow with their operations.
 const SUPPORTS: Supports = {
@@ -92,6 +112,11 @@ const SUPPORTS: Supports = {
     supports.read_execution_info = true;
     supports.get_execution_result = true;
     supports.list_expired_leases = true;
+    supports.rotate_waitpoint_hmac_secret_all = true;
+    supports.seed_waitpoint_hmac_secret = true;
+    supports.list_pending_waitpoints = true;
+    supports.stream_durable_summary = true;
+    supports.stream_best_effort_live = true;
     supports.subscribe_lease_history = true;
     supports.subscribe_completion = true;
     supports.subscribe_signal_delivery = true;
@@ -205,6 +230,159 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<ChangePriorityResult, EngineError> {
         run(self, &ChangePriority::new(&args)?).await?;
         Ok(ChangePriorityResult::Changed { execution_id: args.execution_id })
+    }
+
+    async fn resume_execution(
+        &self,
+        args: ResumeExecutionArgs,
+    ) -> Result<ResumeExecutionResult, EngineError> {
+        run(self, &Resume::new(&args)?).await
+    }
+
+    async fn claim_resumed_execution(
+        &self,
+        args: ClaimResumedExecutionArgs,
+    ) -> Result<ClaimResumedExecutionResult, EngineError> {
+        run(self, &ClaimResumed::new(self.identity().tag, args)?).await
+    }
+
+    async fn claim_from_resume_grant(
+        &self,
+        token: ResumeToken,
+    ) -> Result<Option<Handle>, EngineError> {
+        let lease_id = self.source().uuid();
+        run(self, &ClaimByGrant::new(self.identity().tag, token, lease_id)?).await
+    }
+
+    async fn suspend(
+        &self,
+        handle: &Handle,
+        args: SuspendArgs,
+    ) -> Result<SuspendOutcome, EngineError> {
+        let tag = self.identity().tag;
+        let payload = handle::open(tag, handle)?;
+        let fence = Fence::of_handle(&payload)?;
+        run(self, &Suspend::new(tag, payload, fence, args)?).await
+    }
+
+    async fn suspend_by_triple(
+        &self,
+        exec_id: ExecutionId,
+        triple: LeaseFence,
+        args: SuspendArgs,
+    ) -> Result<SuspendOutcome, EngineError> {
+        let index = run(self, &read::attempt_in_hand(&exec_id)?).await?;
+        let holder = CancelSource::LeaseHolder;
+        let fence = Fence::of_args(&exec_id, index, Some(&triple), &holder)?;
+        // What a fence does not say of a handle: nobody asks for it again before the next claim.
+        let payload = HandlePayload::new(
+            exec_id,
+            index,
+            triple.attempt_id,
+            triple.lease_id,
+            triple.lease_epoch,
+            0,
+            LaneId::new(""),
+            WorkerInstanceId::new(""),
+        );
+        run(self, &Suspend::new(self.identity().tag, payload, fence, args)?).await
+    }
+
+    async fn create_waitpoint(
+        &self,
+        handle: &Handle,
+        waitpoint_key: &str,
+        expires_in: Duration,
+    ) -> Result<PendingWaitpoint, EngineError> {
+        let payload = handle::open(self.identity().tag, handle)?;
+        run(self, &CreateWaitpoint::new(&payload, waitpoint_key, expires_in)?).await
+    }
+
+    async fn read_waitpoint_token(
+        &self,
+        partition: PartitionKey,
+        waitpoint_id: &WaitpointId,
+    ) -> Result<Option<String>, EngineError> {
+        run(self, &Token::of(&partition, waitpoint_id)?).await
+    }
+
+    async fn observe_signals(&self, handle: &Handle) -> Result<Vec<ResumeSignal>, EngineError> {
+        let payload = handle::open(self.identity().tag, handle)?;
+        run(self, &Signals { key: ExecutionKey::of(&payload.execution_id)? }).await
+    }
+
+    async fn deliver_signal(
+        &self,
+        args: DeliverSignalArgs,
+    ) -> Result<DeliverSignalResult, EngineError> {
+        run(self, &Deliver::new(args)?).await
+    }
+
+    async fn deliver_approval_signal(
+        &self,
+        args: DeliverApprovalSignalArgs,
+    ) -> Result<DeliverSignalResult, EngineError> {
+        match run(self, &Approve::new(args)?).await? {
+            Approval::Deliver(args) => self.deliver_signal(*args).await,
+            Approval::Repeated(existing_signal_id) => {
+                Ok(DeliverSignalResult::Duplicate { existing_signal_id })
+            }
+        }
+    }
+
+    async fn list_pending_waitpoints(
+        &self,
+        args: ListPendingWaitpointsArgs,
+    ) -> Result<ListPendingWaitpointsResult, EngineError> {
+        run(self, &Waitpoints::of(&args)?).await
+    }
+
+    async fn list_suspended(
+        &self,
+        partition: PartitionKey,
+        cursor: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<ListSuspendedPage, EngineError> {
+        run(self, &Suspended::of(&partition, cursor, limit)?).await
+    }
+
+    async fn close_waitpoint(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        waitpoint_id: &str,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        input::same_partition("close_waitpoint", &partition, execution_id)?;
+        let id = WaitpointId::parse(waitpoint_id)
+            .map_err(|error| input::invalid(format!("waitpoint_id not a UUID: {error}")))?;
+        let execution = ExecutionKey::of(execution_id)?;
+        run(self, &CloseWaitpoint { execution, id, at: Some(now_ms) }).await.map(drop)
+    }
+
+    async fn expire_suspension(
+        &self,
+        partition: Partition,
+        execution_id: &ExecutionId,
+        now_ms: TimestampMs,
+    ) -> Result<(), EngineError> {
+        input::same_partition("expire_suspension", &partition, execution_id)?;
+        let (key, at) = (ExecutionKey::of(execution_id)?, Some(now_ms));
+        run(self, &ExpireSuspension { key, at }).await.map(drop)
+    }
+
+    async fn seed_waitpoint_hmac_secret(
+        &self,
+        args: SeedWaitpointHmacSecretArgs,
+    ) -> Result<SeedOutcome, EngineError> {
+        run(self, &Seed::new(args)?).await
+    }
+
+    async fn rotate_waitpoint_hmac_secret_all(
+        &self,
+        args: RotateWaitpointHmacSecretAllArgs,
+    ) -> Result<RotateWaitpointHmacSecretAllResult, EngineError> {
+        run(self, &Rotate::new(args)?).await
     }
 
     async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
@@ -601,6 +779,48 @@ impl<E: Executor> EngineBackend for E {
         Ok(run(self, &read::fields(execution_id)?).await?.read(fields))
     }
 
+    async fn append_frame(
+        &self,
+        handle: &Handle,
+        frame: Frame,
+    ) -> Result<AppendFrameOutcome, EngineError> {
+        let payload = handle::open(self.identity().tag, handle)?;
+        frames::append(self, &payload, &frame).await
+    }
+
+    async fn read_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        from: StreamCursor,
+        to: StreamCursor,
+        count_limit: u64,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::between(execution_id, attempt_index, &from, &to, count_limit)?;
+        run(self, &read).await
+    }
+
+    async fn tail_stream(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+        after: StreamCursor,
+        block_ms: u64,
+        count_limit: u64,
+        visibility: TailVisibility,
+    ) -> Result<StreamFrames, EngineError> {
+        let read = ReadFrames::after(execution_id, attempt_index, &after, count_limit, visibility)?;
+        frames::tail(self, &read, block_ms).await
+    }
+
+    async fn read_summary(
+        &self,
+        execution_id: &ExecutionId,
+        attempt_index: AttemptIndex,
+    ) -> Result<Option<SummaryDocument>, EngineError> {
+        run(self, &ReadSummary::of(execution_id, attempt_index)?).await
+    }
+
     async fn list_expired_leases(
         &self,
         args: ListExpiredLeasesArgs,
@@ -653,7 +873,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_lease_history(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<LeaseHistorySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -661,7 +881,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_completion(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<CompletionSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -669,7 +889,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_signal_delivery(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<SignalDeliverySubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -677,7 +897,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_operator_events(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
         filter: &ScannerFilter,
     ) -> Result<OperatorEventSubscription, EngineError> {
         subscribe(self, &cursor, filter).await
@@ -685,7 +905,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn subscribe_instance_tags(
         &self,
-        cursor: StreamCursor,
+        cursor: EventCursor,
     ) -> Result<InstanceTagSubscription, EngineError> {
         subscribe(self, &cursor, &ScannerFilter::NOOP).await
     }

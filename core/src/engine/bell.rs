@@ -52,6 +52,20 @@ impl Topic {
         }
     }
 
+    /// What it is called where databases pass wake-ups from process to process. A channel belongs to a
+    /// database, whichever schema the tables are in.
+    #[must_use]
+    pub const fn channel(self) -> &'static str {
+        match self {
+            Self::Completions => "ff_completion",
+            Self::Leases => "ff_lease_event",
+            Self::Signals => "ff_signal_event",
+            Self::Operators => "ff_operator_event",
+            Self::InstanceTags => "ff_instance_tag_event",
+            Self::Frames => "ff_stream_frame",
+        }
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -131,7 +145,9 @@ impl Rings {
         let mut rings = Self::default();
         for mutation in &plan.mutations {
             let topics = match mutation {
-                Mutation::Insert { table, .. } => Topics::of_table(table.name),
+                Mutation::Insert { table, .. } | Mutation::InsertEach { table, .. } => {
+                    Topics::of_table(table.name)
+                }
                 Mutation::Update { .. } | Mutation::Delete { .. } => Topics::NONE,
             };
             if plan.per_picked_row(mutation) {

@@ -24,39 +24,87 @@ pub struct RetryFacts {
     pub retries: u32,
 }
 
-/// Retry facts by lease.
+/// What is remembered, by lease; and whose turn it is.
 #[derive(Debug, Default)]
-pub struct Memo(Mutex<Leases>);
+pub struct Memo {
+    retries: Mutex<Leases<RetryFacts>>,
+    streams: Mutex<Leases<()>>,
+    appends: Turns,
+}
 
-#[derive(Debug, Default)]
-struct Leases {
-    facts: HashMap<Uuid, RetryFacts>,
+#[derive(Debug)]
+struct Leases<F> {
+    facts: HashMap<Uuid, F>,
     oldest_first: VecDeque<Uuid>,
+}
+
+impl<F> Default for Leases<F> {
+    fn default() -> Self {
+        Self { facts: HashMap::new(), oldest_first: VecDeque::new() }
+    }
 }
 
 impl Memo {
     /// Remembers what was claimed under a lease.
     pub fn keep(&self, lease: Uuid, facts: RetryFacts) {
-        let mut leases = self.lock();
-        if leases.facts.insert(lease, facts).is_none() {
-            leases.oldest_first.push_back(lease);
-        }
-        while leases.oldest_first.len() > CAPACITY {
-            if let Some(oldest) = leases.oldest_first.pop_front() {
-                leases.facts.remove(&oldest);
-            }
-        }
+        lock(&self.retries).keep(lease, facts);
     }
 
     /// What was claimed under a lease, if it is remembered.
     #[must_use]
     pub fn recall(&self, lease: Uuid) -> Option<RetryFacts> {
-        self.lock().facts.get(&lease).cloned()
+        lock(&self.retries).facts.get(&lease).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Leases> {
-        // Each change is one insert or one removal: a panic elsewhere leaves nothing half-done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Remembers that a frame was appended under a lease.
+    pub(super) fn keep_stream(&self, lease: Uuid) {
+        lock(&self.streams).keep(lease, ());
+    }
+
+    /// Whether a frame was appended under a lease, as far as is remembered.
+    pub(super) fn has_stream(&self, lease: Uuid) -> bool {
+        lock(&self.streams).facts.contains_key(&lease)
+    }
+
+    /// Waits for the turn of a lease among appends that are decided on what they read: those of one
+    /// process need not refuse each other.
+    pub(super) async fn turn(&self, lease: Uuid) -> impl Send + '_ {
+        let turns = self.appends.0.len().max(1);
+        let own = usize::try_from(lease.as_u128() % turns as u128).unwrap_or(0);
+        match self.appends.0.get(own) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+}
+
+impl<F> Leases<F> {
+    fn keep(&mut self, lease: Uuid, facts: F) {
+        if self.facts.insert(lease, facts).is_none() {
+            self.oldest_first.push_back(lease);
+        }
+        while self.oldest_first.len() > CAPACITY {
+            if let Some(oldest) = self.oldest_first.pop_front() {
+                self.facts.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one insert or one removal: a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One lock for each of many leases; leases that share one wait for each other, which costs time and
+/// nothing else.
+#[derive(Debug)]
+struct Turns(Vec<futures_util::lock::Mutex<()>>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        const LOCKS: usize = 1024;
+        Self((0..LOCKS).map(|_| futures_util::lock::Mutex::default()).collect())
     }
 }
 
@@ -81,5 +129,23 @@ mod tests {
         memo.keep(Uuid::nil(), RetryFacts::default());
         memo.keep(Uuid::nil(), facts.clone());
         assert_eq!(memo.recall(Uuid::nil()), Some(facts));
+    }
+
+    #[test]
+    fn a_stream_that_began_is_remembered_by_lease() {
+        let memo = Memo::default();
+        memo.keep_stream(Uuid::nil());
+        assert!(memo.has_stream(Uuid::nil()) && !memo.has_stream(Uuid::max()));
+    }
+
+    #[test]
+    fn one_lease_has_one_turn_at_a_time() {
+        use futures_util::FutureExt as _;
+        let memo = Memo::default();
+        let turn = memo.turn(Uuid::from_u128(7)).now_or_never();
+        assert!(turn.is_some() && memo.turn(Uuid::from_u128(7)).now_or_never().is_none());
+        assert!(memo.turn(Uuid::from_u128(8)).now_or_never().is_some());
+        drop(turn);
+        assert!(memo.turn(Uuid::from_u128(7)).now_or_never().is_some());
     }
 }

@@ -11,6 +11,8 @@ use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::Drain;
 use crate::rules::key::ExecutionKey;
 use crate::rules::scan::{Due, DueRow, Overdue};
+use crate::rules::suspension::timeout::ExpireSuspension;
+use crate::rules::suspension::waitpoint::CloseWaitpoint;
 
 /// Applies up to `limit` due rows. Rows that fail stay due: a whole page of them is passed by, so that
 /// it does not hide what comes after it.
@@ -56,6 +58,10 @@ async fn resolve<E: Executor>(executor: &E, scan: Scan, row: &DueRow) -> Result<
     match row {
         DueRow::Event(row) => Ok(cascade::dispatch(executor, Event::read(row)?).await?.is_some()),
         DueRow::Siblings(key) => run(executor, &Drain { key: *key }).await,
+        DueRow::Waitpoint(key, id) => {
+            let (execution, id) = (*key, id.clone());
+            run(executor, &CloseWaitpoint { execution, id, at: None }).await
+        }
         DueRow::Execution(key) => of_execution(executor, scan, *key).await,
     }
 }
@@ -70,7 +76,8 @@ async fn of_execution<E: Executor>(
         Scan::AttemptTimeout => run(executor, &ExpireAttempt { key, at: None }).await,
         Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
         Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
+        Scan::SuspensionTimeout => run(executor, &ExpireSuspension { key, at: None }).await,
         // These list rows of their own.
-        Scan::DependencyDispatch | Scan::SiblingCancel => Ok(false),
+        Scan::DependencyDispatch | Scan::SiblingCancel | Scan::WaitpointExpiry => Ok(false),
     }
 }

@@ -45,21 +45,11 @@ impl Display for Mutation {
         match self {
             Mutation::Insert { table, row, on_conflict } => {
                 write!(f, "insert {}", table.name)?;
-                for (column, expr) in row {
-                    write!(f, "\n    {} := {expr}", column.name)?;
-                }
-                match on_conflict {
-                    OnConflict::Refuse => f.write_str("\n    if present: refuse"),
-                    OnConflict::Ignore => f.write_str("\n    if present: ignore"),
-                    OnConflict::Update(set) => {
-                        f.write_str("\n    if present: update")?;
-                        set.iter().try_for_each(|(column, settle)| match settle {
-                            Settle::Take => write!(f, "\n      {} := inserted", column.name),
-                            Settle::Grow => write!(f, "\n      {} += inserted", column.name),
-                            Settle::Clear => write!(f, "\n      {} := null", column.name),
-                        })
-                    }
-                }
+                inserted(f, row, on_conflict)
+            }
+            Mutation::InsertEach { table, items, row, on_conflict } => {
+                write!(f, "for each item of {items} insert {}", table.name)?;
+                inserted(f, row, on_conflict)
             }
             Mutation::Update { table, target: rows, set } => {
                 write!(f, "update {}", table.name)?;
@@ -119,7 +109,9 @@ impl Display for Expr {
             Expr::Null(_) => f.write_str("null"),
             Expr::Held(row, path) => write!(f, "{row}.{path}"),
             Expr::Plus(left, right) => write!(f, "{left} + {right}"),
+            Expr::Greatest(left, right) => write!(f, "greatest({left}, {right})"),
             Expr::PickedCount => f.write_str("count of picked rows"),
+            Expr::Item(_, name) => write!(f, "item.{name}"),
             Expr::Joined(parts) => listed(f, parts, " & "),
             Expr::Object(members) => {
                 f.write_str("{")?;
@@ -233,6 +225,24 @@ fn order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
         write!(f, "{lead}{}{suffix}", column.name)?;
     }
     Ok(())
+}
+
+fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnConflict) -> Result {
+    for (column, expr) in row {
+        write!(f, "\n    {} := {expr}", column.name)?;
+    }
+    match on_conflict {
+        OnConflict::Refuse => f.write_str("\n    if present: refuse"),
+        OnConflict::Ignore => f.write_str("\n    if present: ignore"),
+        OnConflict::Update(set) => {
+            f.write_str("\n    if present: update")?;
+            set.iter().try_for_each(|(column, settle)| match settle {
+                Settle::Take => write!(f, "\n      {} := inserted", column.name),
+                Settle::Grow => write!(f, "\n      {} += inserted", column.name),
+                Settle::Clear => write!(f, "\n      {} := null", column.name),
+            })
+        }
+    }
 }
 
 fn assignments(f: &mut Formatter<'_>, set: &[(ColumnRef, Assign)]) -> Result {

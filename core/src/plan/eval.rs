@@ -16,6 +16,8 @@ pub struct Held<'a> {
     pub item: usize,
     /// How many rows the plan picked.
     pub picked: usize,
+    /// The list element that a row is inserted for.
+    pub element: Option<&'a Json>,
 }
 
 impl<'a> Held<'a> {
@@ -64,6 +66,11 @@ impl Expr {
             Expr::Const(text) => Value::Text(text.to_string()),
             Expr::Held(row, path) => held.read(row, path),
             Expr::Plus(left, right) => left.evaluate(held).plus(&right.evaluate(held)),
+            Expr::Item(ty, name) => {
+                let member = held.element.and_then(|element| element.get(name.as_ref()));
+                member.map_or(Value::Null, |member| Value::of_json(member, *ty))
+            }
+            Expr::Greatest(left, right) => left.evaluate(held).or_larger(right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
             Expr::Joined(parts) => {
                 let texts = parts.iter().map(|part| match part.evaluate(held) {
@@ -101,6 +108,28 @@ impl Expr {
 }
 
 impl Value {
+    /// The value of type `ty` that a JSON document stands for; NULL when it stands for none.
+    #[must_use]
+    pub fn of_json(document: &Json, ty: ColumnType) -> Value {
+        let value = match ty {
+            ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
+                document.as_i64().map(Value::Int)
+            }
+            ColumnType::Bool => document.as_bool().map(Value::Bool),
+            ColumnType::Float => document.as_f64().map(Value::Float),
+            ColumnType::Text => document.as_str().map(|text| Value::Text(text.to_owned())),
+            ColumnType::Bytes => None,
+            ColumnType::Uuid => {
+                document.as_str().and_then(|text| text.parse().ok()).map(Value::Uuid)
+            }
+            ColumnType::Json => Some(Value::Json(document.clone())),
+            ColumnType::TextList => {
+                serde_json::from_value(document.clone()).ok().map(Value::TextList)
+            }
+        };
+        value.unwrap_or(Value::Null)
+    }
+
     /// The value as a column of type `ty` stores it: a UUID written into a text column is its
     /// lower-case hyphenated form; everything else stays as it is.
     #[must_use]
@@ -202,6 +231,20 @@ impl Value {
             Value::Int(a.saturating_add(*b))
         } else {
             Value::Null
+        }
+    }
+}
+
+impl Value {
+    /// The larger of two integers; `self` when either is not one.
+    #[must_use]
+    fn or_larger(self, other: Value) -> Value {
+        if let (Value::Int(own), Value::Int(larger)) = (&self, &other)
+            && own < larger
+        {
+            other
+        } else {
+            self
         }
     }
 }

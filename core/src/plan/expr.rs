@@ -26,10 +26,15 @@ pub enum Expr {
     Held(Name, Path),
     /// The sum of two integers; NULL when either is.
     Plus(Box<Expr>, Box<Expr>),
+    /// The larger of two integers; the first when either is NULL.
+    Greatest(Box<Expr>, Box<Expr>),
     /// How many rows the plan picked.
     PickedCount,
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
     Joined(Vec<Expr>),
+    /// A member of the list element that a row is inserted for ([`super::Mutation::InsertEach`]);
+    /// NULL when absent.
+    Item(ColumnType, Name),
     /// A JSON object of these members: integers as numbers, everything else as text.
     Object(Vec<(Name, Expr)>),
 }
@@ -82,15 +87,21 @@ impl Expr {
         Expr::Plus(Box::new(self), Box::new(other))
     }
 
+    /// The larger of `self` and `other`: a time that never runs backwards.
+    #[must_use]
+    pub fn or_later(self, other: Expr) -> Self {
+        Expr::Greatest(Box::new(self), Box::new(other))
+    }
+
     /// The type of the scalar.
     #[must_use]
     pub fn ty(&self) -> ColumnType {
         match self {
-            Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) => *ty,
+            Expr::Value(ty, _) | Expr::Slot(ty, _) | Expr::Null(ty) | Expr::Item(ty, _) => *ty,
             Expr::Const(_) | Expr::Joined(_) => ColumnType::Text,
             Expr::Object(_) => ColumnType::Json,
             Expr::Held(_, path) => path.ty(),
-            Expr::Plus(..) | Expr::PickedCount => ColumnType::BigInt,
+            Expr::Plus(..) | Expr::Greatest(..) | Expr::PickedCount => ColumnType::BigInt,
         }
     }
 
@@ -99,13 +110,16 @@ impl Expr {
     pub fn reads_row(&self, row: &str) -> bool {
         match self {
             Expr::Held(held, _) => held == row,
-            Expr::Plus(left, right) => left.reads_row(row) || right.reads_row(row),
+            Expr::Plus(left, right) | Expr::Greatest(left, right) => {
+                left.reads_row(row) || right.reads_row(row)
+            }
             Expr::Joined(parts) => parts.iter().any(|part| part.reads_row(row)),
             Expr::Object(members) => members.iter().any(|(_, member)| member.reads_row(row)),
             Expr::Value(..)
             | Expr::Slot(..)
             | Expr::Const(_)
             | Expr::Null(_)
+            | Expr::Item(..)
             | Expr::PickedCount => false,
         }
     }

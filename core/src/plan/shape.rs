@@ -154,6 +154,10 @@ impl Mutation {
             Mutation::Insert { row, .. } => {
                 row.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
             }
+            Mutation::InsertEach { items, row, .. } => {
+                visit_expr(items, visit);
+                row.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
+            }
             Mutation::Update { target, set, .. } => {
                 target.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
                 set.iter_mut().for_each(|(_, assign)| visit_expr(assign.expr_mut(), visit));
@@ -205,7 +209,7 @@ impl Predicate {
 
 fn visit_expr(expr: &mut Expr, visit: &mut impl FnMut(&mut Expr)) {
     match expr {
-        Expr::Plus(left, right) => {
+        Expr::Plus(left, right) | Expr::Greatest(left, right) => {
             visit_expr(left, visit);
             visit_expr(right, visit);
         }
@@ -218,6 +222,7 @@ fn visit_expr(expr: &mut Expr, visit: &mut impl FnMut(&mut Expr)) {
         | Expr::Const(_)
         | Expr::Null(_)
         | Expr::Held(..)
+        | Expr::Item(..)
         | Expr::PickedCount => visit(expr),
     }
 }

@@ -131,7 +131,7 @@ impl Claim {
         plan.mutations.push(Mutation::Insert {
             table: attempt::REF,
             row,
-            on_conflict: OnConflict::Update(release()),
+            on_conflict: OnConflict::Update(renewed_lease()),
         });
         plan = outbox::lease_changed(plan, LeaseEventType::Acquired, lease_id, now);
         plan.returns = vec![
@@ -231,10 +231,11 @@ fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFac
     Some(RetryFacts { policy: policy.ok()?, retries: retries.ok()?.unwrap_or(0) })
 }
 
-struct Returned<'a>(&'a [Value]);
+/// What an applied plan reported of one item, by position.
+pub(crate) struct Returned<'a>(pub(crate) &'a [Value]);
 
 impl Returned<'_> {
-    fn read<T: Storable>(&self, index: usize, column: Col<T>) -> Result<T, EngineError> {
+    pub(crate) fn read<T: Storable>(&self, index: usize, column: Col<T>) -> Result<T, EngineError> {
         let value = self.0.get(index).unwrap_or(&Value::Null).clone();
         crate::facts::Row::new(vec![(column.column(), value)]).read(column)
     }
@@ -242,7 +243,8 @@ impl Returned<'_> {
 
 /// An attempt that is there already is leased anew: everything is taken from the new lease, except
 /// that the epoch goes on from where it was.
-fn release() -> Vec<(ColumnRef, Settle)> {
+#[must_use]
+pub fn renewed_lease() -> Vec<(ColumnRef, Settle)> {
     vec![
         (attempt::worker_id.column(), Settle::Take),
         (attempt::worker_instance_id.column(), Settle::Take),

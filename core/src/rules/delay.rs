@@ -72,16 +72,24 @@ impl Transition for Promote {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        if facts.refusals() != 0 {
-            return Ok(Step::Answer(false));
-        }
+        // What resumed after a delay is told so when it wakes: the second try.
+        let resumes = exec_core::blocking_reason.holds(BlockingReason::WaitingForResumeDelay);
+        let (wakes, status) = match facts.refusals() {
+            0 => (
+                exec_core::blocking_reason.is_null().or(exec_core::blocking_reason
+                    .holds_another_than(BlockingReason::WaitingForResumeDelay)),
+                Status::waiting(AttemptState::None),
+            ),
+            1 => (resumes, Status::resumable()),
+            _ => return Ok(Step::Answer(false)),
+        };
         let at = self.at.unwrap_or(ctx.now);
         let due =
             exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
-        let mut set = but_the_attempt(Status::waiting(AttemptState::None));
+        let mut set = but_the_attempt(status);
         set.push(exec_core::eligible_at_ms.clear());
         let plan = Plan::new("promote_delayed")
-            .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due))
+            .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due).and(wakes))
             .update(exec_core::REF, held_core(), set);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }

@@ -3,14 +3,18 @@
 //! Every event carries the execution's namespace and instance tag, taken from the row that the plan
 //! holds as `core`: nobody has to read them first.
 
-use crate::contracts::CreateExecutionArgs;
+use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs};
 use crate::plan::{Expr, OnConflict, Plan};
 use crate::rules::flow::key::FLOW;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::flow_core;
-use crate::schema::outbox::{completion_event, instance_tag_event, lease_event, operator_event};
-use crate::state::{CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType};
+use crate::schema::outbox::{
+    completion_event, instance_tag_event, lease_event, operator_event, signal_event,
+};
+use crate::state::{
+    CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType, SignalEffect,
+};
 use crate::types::TimestampMs;
 
 /// The execution tag whose value marks the instance that an execution belongs to.
@@ -107,6 +111,44 @@ pub fn completed(plan: Plan, outcome: CompletionKind, at: TimestampMs) -> Plan {
             completion_event::namespace.put_expr(namespace()),
             completion_event::instance_tag.put_expr(instance_tag()),
             completion_event::occurred_at_ms.put(at.0),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces that a suspended execution goes on. Nobody who waits for its end is told, so it carries
+/// no flow.
+#[must_use]
+pub fn resumable(plan: Plan, at: TimestampMs) -> Plan {
+    plan.insert(
+        completion_event::REF,
+        vec![
+            completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+            completion_event::outcome.put(CompletionKind::Resumable),
+            completion_event::namespace.put_expr(namespace()),
+            completion_event::instance_tag.put_expr(instance_tag()),
+            completion_event::occurred_at_ms.put(at.0),
+        ],
+        OnConflict::Refuse,
+    )
+}
+
+/// Announces a signal and what it brought about.
+#[must_use]
+pub fn signal_delivered(plan: Plan, signal: &DeliverSignalArgs, effect: SignalEffect) -> Plan {
+    plan.insert(
+        signal_event::REF,
+        vec![
+            signal_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+            signal_event::signal_id.put(signal.signal_id.to_string()),
+            signal_event::waitpoint_id.put(Some(signal.waitpoint_id.to_string())),
+            signal_event::source_identity.put(Some(signal.source_identity.clone())),
+            signal_event::delivered_at_ms.put(signal.now.0),
+            signal_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+            signal_event::namespace.put_expr(namespace()),
+            signal_event::instance_tag.put_expr(instance_tag()),
+            signal_event::effect.put(effect),
         ],
         OnConflict::Refuse,
     )

@@ -158,6 +158,18 @@ pub fn attempt_index(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, En
     })
 }
 
+/// The index of the current attempt of an execution that has to be there.
+///
+/// # Errors
+/// `NotFound` for an unknown execution; `Validation(InvalidInput)` for a partition beyond what a row
+/// can store.
+pub fn attempt_in_hand(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, EngineError> {
+    of_core(id, vec![exec_core::attempt_index.column()], |rows| {
+        let missing = EngineError::NotFound { entity: "execution" };
+        Ok(index(rows.core.ok_or(missing)?.read(exec_core::attempt_index)?))
+    })
+}
+
 /// How many attempts were claimed.
 ///
 /// # Errors

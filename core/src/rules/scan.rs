@@ -18,8 +18,11 @@ use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::{completion_event, undispatched};
+use crate::schema::suspension::{
+    suspension_current, suspension_times_out, waitpoint_expires, waitpoint_pending,
+};
 use crate::state::LifecyclePhase;
-use crate::types::TimestampMs;
+use crate::types::{TimestampMs, WaitpointId};
 
 /// Lists the rows that a scan has to look at.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub enum DueRow {
     Event(Row),
     /// Upstreams that have to be cancelled.
     Siblings(GroupKey),
+    /// A waitpoint of an execution.
+    Waitpoint(ExecutionKey, WaitpointId),
 }
 
 impl DueRow {
@@ -57,7 +62,7 @@ impl DueRow {
     #[must_use]
     pub fn execution(&self) -> ExecutionKey {
         match self {
-            Self::Execution(key) => *key,
+            Self::Execution(key) | Self::Waitpoint(key, _) => *key,
             Self::Event(row) => ExecutionKey {
                 partition: row.read(completion_event::partition_key).unwrap_or_default(),
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
@@ -81,6 +86,8 @@ impl Transition for Due {
             Scan::DelayedPromotion => |row| execution(row, exec_core::eligible_at_ms),
             Scan::DependencyDispatch => event,
             Scan::SiblingCancel => siblings,
+            Scan::SuspensionTimeout => suspension,
+            Scan::WaitpointExpiry => waitpoint,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -118,6 +125,44 @@ impl Due {
             ),
             Scan::DependencyDispatch => self.of_events(),
             Scan::SiblingCancel => self.of_groups(),
+            Scan::SuspensionTimeout => self.of_suspensions(now),
+            Scan::WaitpointExpiry => self.of_waitpoints(now),
+        }
+    }
+
+    fn of_suspensions(&self, now: TimestampMs) -> List {
+        let (due, id) = (suspension_current::timeout_at_ms, suspension_current::execution_id);
+        let predicate = suspension_times_out().and(due.below(Some(now.0)));
+        List {
+            name: "suspensions out of time".into(),
+            table: suspension_current::REF,
+            join: None,
+            columns: vec![suspension_current::partition_key.column(), id.column(), due.column()],
+            predicate: self.past(due, id, predicate),
+            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    fn of_waitpoints(&self, now: TimestampMs) -> List {
+        let (due, id) = (waitpoint_pending::expires_at_ms, waitpoint_pending::waitpoint_id);
+        let mut predicate = waitpoint_expires().and(due.below(Some(now.0)));
+        if let Some(Overdue { row: DueRow::Waitpoint(_, after), since }) = &self.after {
+            predicate = predicate.and(Predicate::After(vec![due.at(*since), id.at(after.0)]));
+        }
+        List {
+            name: "waitpoints out of time".into(),
+            table: waitpoint_pending::REF,
+            join: None,
+            columns: vec![
+                waitpoint_pending::partition_key.column(),
+                id.column(),
+                waitpoint_pending::execution_id.column(),
+                due.column(),
+            ],
+            predicate,
+            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
         }
     }
 
@@ -221,6 +266,21 @@ fn lease(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(attempt::partition_key)?;
     let key = ExecutionKey { partition, uuid: row.read(attempt::execution_id)? };
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
+}
+
+fn suspension(row: &Row) -> Result<Overdue, EngineError> {
+    let partition = row.read(suspension_current::partition_key)?;
+    let key = ExecutionKey { partition, uuid: row.read(suspension_current::execution_id)? };
+    let since = row.read(suspension_current::timeout_at_ms)?;
+    Ok(Overdue { row: DueRow::Execution(key), since })
+}
+
+fn waitpoint(row: &Row) -> Result<Overdue, EngineError> {
+    let partition = row.read(waitpoint_pending::partition_key)?;
+    let key = ExecutionKey { partition, uuid: row.read(waitpoint_pending::execution_id)? };
+    let id = WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?);
+    let since = row.read(waitpoint_pending::expires_at_ms)?;
+    Ok(Overdue { row: DueRow::Waitpoint(key, id), since })
 }
 
 fn event(row: &Row) -> Result<Overdue, EngineError> {

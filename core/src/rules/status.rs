@@ -27,6 +27,8 @@ pub struct Status {
     pub outcome: TerminalOutcome,
     /// Where its current attempt is.
     pub attempt: AttemptState,
+    /// Whether the wait of a suspension has just ended: told to users until the next claim.
+    pub resumable: bool,
 }
 
 impl Status {
@@ -40,6 +42,24 @@ impl Status {
             blocking: Some(BlockingReason::WaitingForWorker),
             outcome: TerminalOutcome::None,
             attempt,
+            resumable: false,
+        }
+    }
+
+    /// Claimable now, by whoever goes on with it: its signals have come.
+    #[must_use]
+    pub fn resumable() -> Self {
+        Self { resumable: true, ..Self::waiting(AttemptState::AttemptInterrupted) }
+    }
+
+    /// Waits for signals.
+    #[must_use]
+    pub fn suspended(reason: BlockingReason) -> Self {
+        Self {
+            phase: LifecyclePhase::Suspended,
+            eligibility: EligibilityState::NotApplicable,
+            blocking: Some(reason),
+            ..Self::waiting(AttemptState::AttemptInterrupted)
         }
     }
 
@@ -92,6 +112,7 @@ impl Status {
             blocking: None,
             outcome: TerminalOutcome::None,
             attempt: AttemptState::RunningAttempt,
+            resumable: false,
         }
     }
 
@@ -105,6 +126,7 @@ impl Status {
             blocking: None,
             outcome,
             attempt: AttemptState::AttemptTerminal,
+            resumable: false,
         }
     }
 
@@ -119,7 +141,7 @@ impl Status {
     /// What a caller is told.
     #[must_use]
     pub fn public(&self) -> PublicState {
-        derive_public_state(self.phase, self.eligibility, self.outcome, false)
+        derive_public_state(self.phase, self.eligibility, self.outcome, self.resumable)
     }
 
     /// The columns of the execution row that say so, its version included.

@@ -37,14 +37,16 @@ impl Timeline {
 
     fn queries(&self) -> Vec<Query> {
         let key = &self.key;
-        let list = |name: &'static str, table: TableRef, predicate, order: ColumnRef| {
+        // By time first: by number alone, the order would be that of the primary key, along which a
+        // planner without statistics walks all events of a partition.
+        let list = |name: &'static str, table: TableRef, predicate, order: &[ColumnRef]| {
             Query::List(List {
                 name: name.into(),
                 table,
                 join: None,
                 columns: table.columns.to_vec(),
                 predicate,
-                order: vec![(order, Ascending)],
+                order: order.iter().map(|column| (*column, Ascending)).collect(),
                 limit: limit(TIMELINE_MAX - 1),
             })
         };
@@ -65,21 +67,31 @@ impl Timeline {
             .equals(key.partition)
             .and(signal_event::execution_id.equals(text));
         vec![
-            list("attempts", attempt::REF, attempts, attempt::attempt_index.column()),
-            list("lease events", lease_event::REF, leases, lease_event::event_id.column()),
+            list("attempts", attempt::REF, attempts, &[attempt::attempt_index.column()]),
+            list(
+                "lease events",
+                lease_event::REF,
+                leases,
+                &[lease_event::occurred_at_ms.column(), lease_event::event_id.column()],
+            ),
             list(
                 "completion events",
                 completion_event::REF,
                 completions,
-                completion_event::event_id.column(),
+                &[completion_event::occurred_at_ms.column(), completion_event::event_id.column()],
             ),
             list(
                 "operator events",
                 operator_event::REF,
                 operators,
-                operator_event::event_id.column(),
+                &[operator_event::occurred_at_ms.column(), operator_event::event_id.column()],
             ),
-            list("signal events", signal_event::REF, signals, signal_event::event_id.column()),
+            list(
+                "signal events",
+                signal_event::REF,
+                signals,
+                &[signal_event::delivered_at_ms.column(), signal_event::event_id.column()],
+            ),
         ]
     }
 }

@@ -14,8 +14,10 @@ table! {
         secret: Secret,
         /// When the key was installed, Unix ms.
         rotated_at_ms: i64,
-        /// Whether the key signs new tokens; a retired key still verifies old ones.
+        /// Whether the key signs new tokens; a retired key still verifies old ones for a while.
         active: bool = Default::Bool(true),
+        /// Until when a retired key verifies, Unix ms; NULL without end.
+        verifies_until_ms: Option<i64>,
     }
     indexes []
 }

@@ -117,7 +117,8 @@ table! {
         enqueued_at_ms: i64,
     }
     indexes [
-        "ff_pending_cancel_groups_enqueued_idx" (partition_key Ascending, enqueued_at_ms Ascending),
+        "ff_pending_cancel_groups_enqueued_idx"
+            (enqueued_at_ms Ascending, flow_id Ascending, downstream_eid Ascending),
     ]
 }
 

@@ -13,7 +13,9 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::plan::Predicate;
-use crate::state::{CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType};
+use crate::state::{
+    CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType, SignalEffect,
+};
 
 table! {
     /// One row per execution that ended or became resumable; dependent executions follow from it.
@@ -92,8 +94,8 @@ table! {
         waitpoint_id: Option<String>,
         /// Who sent it; empty for an operator's approval.
         source_identity: Option<String>,
-        /// What it did: `satisfied` its condition, was `buffered` for it, or was `deduped`.
-        effect: String = Default::Text("satisfied"),
+        /// What it brought about.
+        effect: SignalEffect = Default::Text("satisfied"),
         /// When it was accepted, Unix ms.
         delivered_at_ms: i64,
         /// The partition of the execution.

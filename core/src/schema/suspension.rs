@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::plan::Predicate;
+use crate::state::WaitpointState;
 
 table! {
     /// One row per execution that was suspended: its latest suspension and the signals collected.
@@ -33,11 +34,21 @@ table! {
         member_map: Json = Default::Json("{}"),
         /// What happens at the timeout; NULL means `fail`.
         timeout_behavior: Option<String>,
+        /// What happens when the condition is met; NULL means the usual.
+        resume_policy: Option<Json>,
+        /// Who asked for the suspension.
+        requested_by: Option<String>,
+        /// Where the worker left what it needs to go on.
+        continuation_metadata_pointer: Option<String>,
+        /// How many signals the execution has received, over all its suspensions.
+        signal_count: i64 = Default::Int(0),
+        /// Grows with every change to this row, so that a decision can be pinned to what it read.
+        version: i64 = Default::Int(0),
     }
     indexes [
         "ff_suspension_current_suspended_at_idx"
             (partition_key Ascending, suspended_at_ms Ascending),
-        "ff_suspension_current_timeout_idx" (partition_key Ascending, timeout_at_ms Ascending)
+        "ff_suspension_current_timeout_idx" (timeout_at_ms Ascending, execution_id Ascending)
             only suspension_times_out,
     ]
 }
@@ -64,7 +75,7 @@ table! {
         /// The caller's name for it, under which its signals are collected.
         waitpoint_key: String = Default::Text(""),
         /// `pending` when created ahead of a suspension, `active` once one waits on it.
-        state: String = Default::Text("pending"),
+        state: WaitpointState = Default::Text("pending"),
         /// Signal names the condition asks for; empty for any.
         required_signal_names: Vec<String> = Default::EmptyList,
         /// When a suspension began to wait on it, Unix ms.
@@ -72,7 +83,7 @@ table! {
     }
     indexes [
         "ff_waitpoint_pending_exec_idx" (partition_key Ascending, execution_id Ascending),
-        "ff_waitpoint_pending_expires_idx" (partition_key Ascending, expires_at_ms Ascending)
+        "ff_waitpoint_pending_expires_idx" (expires_at_ms Ascending, waitpoint_id Ascending)
             only waitpoint_expires,
     ]
 }
@@ -82,12 +93,33 @@ table! {
     suspend_dedup = "ff_suspend_dedup" key [partition_key, idempotency_key] {
         /// The partition of the execution.
         partition_key: i16,
-        /// The caller's key.
+        /// The execution's UUID, a colon, and the caller's key.
         idempotency_key: String,
-        /// The answer of the first call.
+        /// The answer of the first call, without its tokens.
         outcome_json: Json,
         /// When the first call was made, Unix ms.
         created_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
+    /// One row per signal with an idempotency key: a repetition is answered by the first one.
+    signal_dedup = "ff_signal_dedup" key [partition_key, execution_id, idempotency_key] {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The sender's key.
+        idempotency_key: String,
+        /// The signal that came first.
+        signal_id: Uuid,
+        /// The waitpoint that it came in through.
+        waitpoint_id: Uuid,
+        /// When it was accepted, Unix ms.
+        accepted_at_ms: i64,
+        /// When the key is forgotten, Unix ms; NULL never.
+        expires_at_ms: Option<i64>,
     }
     indexes []
 }
@@ -105,7 +137,7 @@ table! {
         attempt_index: i32,
         /// When it was appended, Unix ms; the first half of the public frame id `<ts_ms>-<seq>`.
         ts_ms: i64,
-        /// Number among the frames of that millisecond, counted from 0.
+        /// Number within the attempt, counted from 0. Older databases count within the millisecond.
         seq: i32,
         /// The frame: type, payload, encoding, source, correlation id.
         fields: Json,
@@ -143,7 +175,8 @@ table! {
 }
 
 table! {
-    /// One row per attempt with best-effort frames: how fast they come and how many are kept.
+    /// One row per attempt that put out frames: where its stream stands, how fast frames come and how
+    /// many best-effort ones are kept.
     stream_meta = "ff_stream_meta" key [partition_key, execution_id, attempt_index] partitioned {
         /// The partition of the execution.
         partition_key: i16,
@@ -151,20 +184,31 @@ table! {
         execution_id: Uuid,
         /// The attempt, counted from 0.
         attempt_index: i32,
-        /// Moving average of the append rate, frames per second.
+        /// Moving average of the append rate, taken at best-effort appends, frames per second.
         ema_rate_hz: f64 = Default::Int(0),
         /// Previous append, Unix ms; 0 before the first.
         last_append_ts_ms: i64 = Default::Int(0),
         /// How many frames the last trim kept.
         maxlen_applied_last: i32 = Default::Int(0),
+        /// The number of the next frame; 0 in rows of older databases, which did not count.
+        next_seq: i32 = Default::Int(0),
+        /// How many numbers below `next_seq` stand for no frame: `next_seq` less this is how many
+        /// frames there are.
+        trimmed_count: i64 = Default::Int(0),
+        /// No best-effort frame is older than this, Unix ms: where the next trim begins to look.
+        trimmed_before_ms: i64 = Default::Int(0),
     }
     indexes []
 }
 
-fn suspension_times_out() -> Predicate {
+/// The wait is given up at some time.
+#[must_use]
+pub fn suspension_times_out() -> Predicate {
     suspension_current::timeout_at_ms.is_present()
 }
 
-fn waitpoint_expires() -> Predicate {
+/// Stops accepting signals at some time.
+#[must_use]
+pub fn waitpoint_expires() -> Predicate {
     waitpoint_pending::expires_at_ms.is_present()
 }

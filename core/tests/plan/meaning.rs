@@ -262,3 +262,17 @@ fn a_uuid_in_a_text_column_is_hyphenated() {
     assert_eq!(id.clone().stored_as(ColumnType::Uuid), id);
     assert_eq!(Value::Int(5).stored_as(ColumnType::Text), Value::Int(5));
 }
+
+#[test]
+fn the_larger_of_two_is_the_first_where_one_is_null() {
+    for (one, other, expected) in [
+        (Some(1), Some(2), Value::Int(2)),
+        (Some(2), Some(1), Value::Int(2)),
+        (Some(1), None, Value::Int(1)),
+        (None, Some(1), Value::Null),
+        (None::<i64>, None::<i64>, Value::Null),
+    ] {
+        let larger = one.into_expr().or_later(other.into_expr());
+        assert_eq!(larger.evaluate(&Held::default()), expected, "{larger}");
+    }
+}

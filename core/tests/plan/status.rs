@@ -14,6 +14,8 @@ fn the_named_states() {
     let first = AttemptState::PendingFirstAttempt;
     let named = [
         ("waiting", Status::waiting(first)),
+        ("resumable", Status::resumable()),
+        ("suspended", Status::suspended(BlockingReason::WaitingForSignal)),
         ("delayed", Status::delayed(BlockingReason::WaitingForDelay, first)),
         ("active", Status::active()),
         ("terminal success", Status::terminal(TerminalOutcome::Success)),
@@ -36,6 +38,8 @@ fn the_named_states() {
     }
     assert_snapshot!(page, @r"
     waiting: runnable unowned eligible_now waiting_for_worker pending_first_attempt => waiting
+    resumable: runnable unowned eligible_now waiting_for_worker attempt_interrupted => resumable
+    suspended: suspended unowned not_applicable waiting_for_signal attempt_interrupted => suspended
     delayed: runnable unowned not_eligible_until_time waiting_for_delay pending_first_attempt => delayed
     active: active leased not_applicable - running_attempt => active
     terminal success: terminal unowned not_applicable - attempt_terminal => completed
@@ -55,7 +59,9 @@ fn what_a_caller_is_told_follows_from_phase_eligibility_and_outcome() {
             let public = |outcome, ownership| {
                 let blocking = None;
                 let attempt = AttemptState::None;
-                Status { phase, ownership, eligibility, blocking, outcome, attempt }.public()
+                let resumable = false;
+                Status { phase, ownership, eligibility, blocking, outcome, attempt, resumable }
+                    .public()
             };
             let told: Vec<_> = TerminalOutcome::all()
                 .into_iter()

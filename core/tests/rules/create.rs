@@ -76,6 +76,14 @@ fn a_submission_is_claimable_at_once() {
         registered_at_ms := 999999
         registered_by := "create_execution"
         if present: ignore
+      insert ff_instance_tag_event
+        execution_id := "00000000-0000-0000-0000-000000000001"
+        event_type := attached
+        occurred_at_ms := 999999
+        partition_key := 7
+        namespace := "acme"
+        instance_tag := "i1"
+        if present: refuse
     answer Created { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Waiting }
     "#);
 }
@@ -120,6 +128,14 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
         registered_at_ms := 999999
         registered_by := "create_execution"
         if present: ignore
+      insert ff_instance_tag_event
+        execution_id := "00000000-0000-0000-0000-000000000001"
+        event_type := attached
+        occurred_at_ms := 999999
+        partition_key := 7
+        namespace := "acme"
+        instance_tag := "i1"
+        if present: refuse
     answer Created { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Delayed }
     "#);
 }

@@ -79,7 +79,7 @@ fn what_is_due_is_woken_with_its_attempt_untouched() {
     assert_snapshot!(decide(&promote(), &Stored::of(&delayed(Some(NOW)))), @r"
     plan promote_delayed
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where lifecycle_phase in (runnable, pending, eligible, blocked) and eligibility_state is not_eligible_until_time and (eligible_at_ms is null or eligible_at_ms <= 1000000)
+        where lifecycle_phase in (runnable, pending, eligible, blocked) and eligibility_state is not_eligible_until_time and (eligible_at_ms is null or eligible_at_ms <= 1000000) and (blocking_reason is null or blocking_reason not in (waiting_for_resume_delay))
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         lifecycle_phase := runnable
         ownership_state := unowned

@@ -3,6 +3,7 @@
 mod cancel;
 mod claim;
 mod complete;
+mod condition;
 mod create;
 mod delay;
 mod expire;
@@ -16,6 +17,7 @@ mod scan;
 mod stored;
 mod table;
 mod tags;
+mod token;
 
 use std::fmt::{Debug, Display, Formatter};
 

@@ -1,6 +1,6 @@
 //! Refusals in order of precedence: rows that break several rules at once get the most important.
 
-use ff_core::backend::FailureClass;
+use ff_core::backend::{FailureClass, Frame, FrameKind, StreamMode};
 use ff_core::engine::Transition;
 use ff_core::rules::delay::Delay;
 use ff_core::rules::fail::{Fail, RetryRule};
@@ -8,6 +8,7 @@ use ff_core::rules::fence::Style;
 use ff_core::rules::finish::Complete;
 use ff_core::rules::lease::{Progress, Renew};
 use ff_core::rules::status::Status;
+use ff_core::rules::stream::append::Append;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, OwnershipState};
 use ff_core::types::TimestampMs;
@@ -59,6 +60,14 @@ fn every_fenced_operation_refuses_in_the_same_order() {
     check(|style| Progress { fence: fence(style), percent: None, message: None });
     check(|style| Complete { fence: fence(style), result: None, at: None });
     check(|style| Delay { fence: fence(style), until: TimestampMs(NOW + 5) });
+    for mode in
+        [StreamMode::durable(), StreamMode::durable_summary(), StreamMode::best_effort_live(1)]
+    {
+        let frame = Frame::new(b"{}".to_vec(), FrameKind::Event).with_mode(mode);
+        for begun in [false, true] {
+            check(|style| Append::new(fence(style), &frame, begun).unwrap());
+        }
+    }
     let fail = |retry: RetryRule| {
         move |style| Fail { fence: fence(style), reason: "r".into(), retry: retry.clone() }
     };

@@ -63,7 +63,10 @@ fn the_answer_is_the_keys_in_the_order_of_the_list() {
         let rows = match scan {
             Scan::LeaseExpiry | Scan::AttemptTimeout => rows[1].clone(),
             Scan::ExecutionDeadline | Scan::DelayedPromotion => rows[0].clone(),
-            Scan::DependencyDispatch | Scan::SiblingCancel => continue,
+            Scan::DependencyDispatch
+            | Scan::SiblingCancel
+            | Scan::SuspensionTimeout
+            | Scan::WaitpointExpiry => continue,
         };
         let found = answers(&due(scan), vec![rows]).unwrap();
         assert_eq!(found.iter().map(|due| due.row.execution()).collect::<Vec<_>>(), keys);

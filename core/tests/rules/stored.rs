@@ -148,7 +148,10 @@ impl Stored {
             Mutation::Insert { table, row, on_conflict: OnConflict::Refuse } => {
                 self.find(*table, row, &held).is_some()
             }
-            Mutation::Insert { .. } | Mutation::Update { .. } | Mutation::Delete { .. } => false,
+            Mutation::Insert { .. }
+            | Mutation::InsertEach { .. }
+            | Mutation::Update { .. }
+            | Mutation::Delete { .. } => false,
         })
     }
 

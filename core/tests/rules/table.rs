@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ff_core::EngineError;
-use ff_core::backend::{BackendTag, FailureClass};
+use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, ReplayExecutionArgs, RevokeLeaseArgs,
 };
@@ -27,6 +27,7 @@ use ff_core::rules::priority::ChangePriority;
 use ff_core::rules::replay::Replay;
 use ff_core::rules::revoke::RevokeLease;
 use ff_core::rules::status::Status;
+use ff_core::rules::stream::append::Append;
 use ff_core::rules::tags::SetTag;
 use ff_core::rules::unblock::Unblock;
 use ff_core::schema::ColumnRef;
@@ -136,7 +137,10 @@ fn effect(plan: &Plan) -> String {
             let phase = word(exec_core::lifecycle_phase.column(), set)?;
             Some(format!("{phase}/{}", word(exec_core::public_state.column(), set)?))
         }
-        Mutation::Insert { .. } | Mutation::Update { .. } | Mutation::Delete { .. } => None,
+        Mutation::Insert { .. }
+        | Mutation::InsertEach { .. }
+        | Mutation::Update { .. }
+        | Mutation::Delete { .. } => None,
     });
     format!("-> {}", state.unwrap_or_else(|| "same state".into()))
 }
@@ -185,6 +189,8 @@ fn operations() -> Vec<(&'static str, Decide)> {
     });
     let progress = Progress { fence: fence(Handle), percent: Some(1), message: None };
     let delay = Delay { fence: fence(Handle), until: TimestampMs(NOW + 1) };
+    let frame = Frame::new(b"a".to_vec(), FrameKind::Stdout);
+    let append = Append::new(fence(Handle), &frame, true).unwrap();
     let now = TimestampMs(NOW);
     let priority =
         ChangePriorityArgs { execution_id: id(), new_priority: 9, lane_id: "main".into(), now };
@@ -208,6 +214,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("fail_execution, no policy", operation(fail(fence(Typed), RetryRule::Given(None)))),
         ("fail_execution, retrying", operation(fail(fence(Typed), given()))),
         ("fail_execution, retrying, overriding", operation(fail(overriding(), given()))),
+        ("append_frame", operation(append)),
         ("delay", operation(delay)),
         ("cancel", operation(cancel)),
         ("cancel_execution, operator", operation(by_id(CancelSource::OperatorOverride, None))),

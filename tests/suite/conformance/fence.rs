@@ -2,7 +2,7 @@
 //! means refused entirely: all rows of all tables stay as they were.
 
 use ff_core::EngineError;
-use ff_core::backend::{FailureClass, FailureReason, Handle};
+use ff_core::backend::{FailureClass, FailureReason, Frame, FrameKind, Handle};
 use ff_core::contracts::{CompleteExecutionArgs, FailExecutionArgs, RenewLeaseArgs};
 use ff_core::handle_codec::HandlePayload;
 use ff_core::types::{
@@ -26,13 +26,14 @@ pub(crate) enum Fenced {
     Cancel,
     Delay,
     Renew,
+    Append,
     TypedComplete,
     TypedFail,
     TypedFailRetry,
     TypedRenew,
 }
 
-pub(crate) const EVERY: [Fenced; 11] = [
+pub(crate) const EVERY: [Fenced; 12] = [
     Fenced::Progress,
     Fenced::Complete,
     Fenced::FailRetry,
@@ -40,6 +41,7 @@ pub(crate) const EVERY: [Fenced; 11] = [
     Fenced::Cancel,
     Fenced::Delay,
     Fenced::Renew,
+    Fenced::Append,
     Fenced::TypedComplete,
     Fenced::TypedFail,
     Fenced::TypedFailRetry,
@@ -62,6 +64,10 @@ impl Fenced {
             Self::Cancel => backend.cancel(handle, "because").await,
             Self::Delay => backend.delay(handle, TimestampMs(START + 1_000_000)).await,
             Self::Renew => backend.renew(handle).await.map(drop),
+            Self::Append => {
+                let frame = Frame::new(b"half".to_vec(), FrameKind::Stdout);
+                backend.append_frame(handle, frame).await.map(drop)
+            }
             Self::TypedComplete => {
                 backend.complete_execution(complete_args(bench, handle)).await.map(drop)
             }
@@ -83,7 +89,8 @@ impl Fenced {
             | Self::FailFinal
             | Self::Cancel
             | Self::Delay
-            | Self::Renew => "contention: LeaseConflict",
+            | Self::Renew
+            | Self::Append => "contention: LeaseConflict",
             Self::TypedComplete | Self::TypedFail | Self::TypedFailRetry | Self::TypedRenew => {
                 "state: StaleLease"
             }
@@ -226,7 +233,7 @@ conformance! {
             let (_, handle) = bench.leased().await;
             bench.clock.advance(TTL - 1);
             operation.call(&bench, &handle).await.unwrap_or_else(|e| panic!("{operation:?}: {e}"));
-            if matches!(operation, Fenced::Progress | Fenced::Renew | Fenced::TypedRenew) {
+            if matches!(operation, Fenced::Progress | Fenced::Renew | Fenced::Append | Fenced::TypedRenew) {
                 bench.backend.complete(&handle, None).await.unwrap();
             }
         }

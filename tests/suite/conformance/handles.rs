@@ -8,7 +8,7 @@ use crate::bench::opened;
 use crate::conformance::fence::Fenced;
 
 /// Every operation that takes a handle.
-const BY_HANDLE: [Fenced; 7] = [
+const BY_HANDLE: [Fenced; 8] = [
     Fenced::Progress,
     Fenced::Complete,
     Fenced::FailRetry,
@@ -16,6 +16,7 @@ const BY_HANDLE: [Fenced; 7] = [
     Fenced::Cancel,
     Fenced::Delay,
     Fenced::Renew,
+    Fenced::Append,
 ];
 
 async fn all_refused(bench: &Bench, handle: &Handle, expected: &str) {
@@ -31,6 +32,7 @@ async fn all_refused(bench: &Bench, handle: &Handle, expected: &str) {
                 backend.fail(handle, reason, class).await.map(drop)
             }
             Fenced::Cancel => backend.cancel(handle, "x").await,
+            Fenced::Append => Fenced::Append.call(bench, handle).await,
             Fenced::Delay => backend.delay(handle, bench.clock.now()).await,
             _ => backend.renew(handle).await.map(drop),
         };

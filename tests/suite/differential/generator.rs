@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ff_core::backend::FailureClass;
+use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::ctx::{Seeded, Source as _};
 use ff_core::engine_backend::{ExpirePhase, Scan};
@@ -36,6 +36,18 @@ const TEXTS: [&str; 12] = [
     "\u{2028}\u{feff}\u{ffff}",
     "00012e5",
 ];
+/// Payloads of frames, most of which are patches too.
+const PATCHES: [&str; 9] = [
+    r#"{"a":{"b":1,"c":"__ff_null__"},"käse":[1,null]}"#,
+    r#"{"a":{"b":null,"c":2.5}}"#,
+    r#"{"a":"__ff_null__","z":{"y":{"x":null}}}"#,
+    r#"{"n":[-0.0,1e16,-1e16,1.0,0.1,1e300,18446744073709551615]}"#,
+    r#"{"a":null,"z":null}"#,
+    "null",
+    r#"["__ff_null__",{}]"#,
+    "no patch \0",
+    "{\"a\":\"\0\"}",
+];
 const SPANS: [i64; 12] = [1, 9, 10, 10, 100, 499, 500, 999, 1_000, 1_001, 5_000, 30_000];
 const WIRE_POLICIES: [&str; 8] = [
     "",
@@ -56,6 +68,7 @@ pub(super) enum Kind {
     ClaimMany,
     Renew,
     Progress,
+    Append,
     Complete,
     Fail,
     Delay,
@@ -79,12 +92,13 @@ pub(super) enum Kind {
 }
 
 /// Every kind, and how often it comes in an average history.
-pub(super) const KINDS: [(Kind, usize); 25] = [
+pub(super) const KINDS: [(Kind, usize); 26] = [
     (Kind::Create, 12),
     (Kind::Claim, 14),
     (Kind::ClaimMany, 8),
     (Kind::Renew, 4),
     (Kind::Progress, 4),
+    (Kind::Append, 9),
     (Kind::Complete, 3),
     (Kind::Fail, 6),
     (Kind::Delay, 4),
@@ -244,6 +258,7 @@ impl Generator {
             Kind::Advance => Operation::Advance(self.pick(&SPANS)),
             Kind::Renew
             | Kind::Progress
+            | Kind::Append
             | Kind::Complete
             | Kind::Fail
             | Kind::Delay
@@ -264,6 +279,16 @@ impl Generator {
                 let percent = self.pick(&[None, Some(0), Some(50), Some(100), Some(101)]);
                 let message = self.chance(60).then(|| self.text());
                 Operation::Progress(held, percent, message)
+            }
+            Kind::Append => {
+                let config = BestEffortLiveConfig::new(self.pick(&[0, 20, 40_000]));
+                let config = config.with_maxlen_floor(1).with_maxlen_ceiling(self.pick(&[2, 9]));
+                let mode = self.pick(&[
+                    StreamMode::durable(),
+                    StreamMode::durable_summary(),
+                    StreamMode::best_effort_live_with_config(config.with_ema_alpha(0.3)),
+                ]);
+                Operation::Append(held, mode, self.pick(&PATCHES))
             }
             Kind::Complete => Operation::Complete(held, self.bytes()),
             Kind::Fail => {

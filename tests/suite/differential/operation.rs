@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use ff_core::EngineError;
-use ff_core::backend::{CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Handle};
+use ff_core::backend::{
+    CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Frame, FrameKind, Handle, StreamMode,
+};
 use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, FailExecutionArgs,
     RenewLeaseArgs,
@@ -60,6 +62,7 @@ pub(super) enum Operation {
     ClaimMany(LaneId, Worker, u32),
     Renew(Held),
     Progress(Held, Option<u8>, Option<String>),
+    Append(Held, StreamMode, &'static str),
     Complete(Held, Option<Vec<u8>>),
     Fail(Held, FailureClass, String),
     Delay(Held, TimestampMs),
@@ -84,6 +87,7 @@ impl Operation {
         match self {
             Self::Renew(held)
             | Self::Progress(held, ..)
+            | Self::Append(held, ..)
             | Self::Complete(held, _)
             | Self::Fail(held, ..)
             | Self::Delay(held, _)
@@ -152,6 +156,7 @@ impl Side {
             }
             Operation::Renew(held)
             | Operation::Progress(held, ..)
+            | Operation::Append(held, ..)
             | Operation::Complete(held, _)
             | Operation::Fail(held, ..)
             | Operation::Delay(held, _)
@@ -165,6 +170,10 @@ impl Side {
             Operation::Renew(_) => self.told(backend.renew(handle).await),
             Operation::Progress(_, percent, message) => {
                 self.told(backend.progress(handle, *percent, message.clone()).await)
+            }
+            Operation::Append(_, mode, payload) => {
+                let frame = Frame::new(payload.as_bytes().to_vec(), FrameKind::Event);
+                self.told(backend.append_frame(handle, frame.with_mode(*mode)).await)
             }
             Operation::Complete(_, result) => {
                 self.told(backend.complete(handle, result.clone()).await)

@@ -197,7 +197,7 @@ impl Event for SignalDeliveryEvent {
             SignalId(uuid(signal_event::signal_id.column(), &signal)?),
             optional_uuid(row, signal_event::waitpoint_id)?.map(WaitpointId),
             row.read(signal_event::source_identity)?,
-            SignalDeliveryEffect::from_wire(&row.read(signal_event::effect)?),
+            SignalDeliveryEffect::from_wire(row.read(signal_event::effect)?.as_str()),
             TimestampMs(row.read(signal_event::delivered_at_ms)?),
         ))
     }

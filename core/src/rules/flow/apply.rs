@@ -15,7 +15,7 @@ use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
-use crate::rules::flow::dispatch::last_end;
+use crate::rules::flow::dispatch::{ENDS_MAX, last_end, newest_first};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::hop::{check_ends, edge_unmoved, is_applied};
 use crate::rules::flow::key::{
@@ -30,7 +30,6 @@ use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::premise::unmoved;
 use crate::rules::status;
 use crate::schema::ColumnRef;
-use crate::schema::Direction::Descending;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
@@ -180,17 +179,17 @@ impl Apply {
         ]
     }
 
-    fn last_end_of_upstream(&self) -> List {
+    fn ends_of_upstream(&self) -> List {
         List {
-            name: "the last end of an upstream".into(),
+            name: "the ends of an upstream".into(),
             table: completion_event::REF,
             join: None,
             columns: vec![completion_event::outcome.column(), completion_event::event_id.column()],
             predicate: completion_event::partition_key
                 .equals(self.places.home().partition)
                 .and(completion_event::execution_id.equals(self.upstream.uuid)),
-            order: vec![(completion_event::event_id.column(), Descending)],
-            limit: Expr::int(1),
+            order: newest_first(),
+            limit: Expr::int(ENDS_MAX),
         }
     }
 
@@ -281,7 +280,7 @@ impl Transition for Apply {
         }
         let Some(end) = self.end_of(edge, upstream.as_ref(), upstream_attempt.as_ref(), facts)?
         else {
-            return Ok(Step::Read(vec![Query::List(self.last_end_of_upstream())]));
+            return Ok(Step::Read(vec![Query::List(self.ends_of_upstream())]));
         };
         let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
         let mut decision = Decision::on(rows, end)?;

@@ -12,10 +12,10 @@ use crate::rules::flow::edges::edges_from;
 use crate::rules::flow::hop::{Ended, dispatched};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::ExecutionKey;
-use crate::schema::ColumnRef;
-use crate::schema::Direction::Ascending;
+use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::flow::edge;
 use crate::schema::outbox::completion_event;
+use crate::schema::{ColumnRef, Direction};
 use crate::state::CompletionKind;
 use crate::types::EdgeId;
 
@@ -180,7 +180,20 @@ impl Transition for FindEvent {
     }
 }
 
-/// The last end of an execution that was announced: how it counts, and by which event.
+/// The most ends of one execution that are looked at.
+pub const ENDS_MAX: i64 = 1_000;
+
+/// The order of one execution's ends. The event's number alone would be the order of the primary key,
+/// along which a planner without statistics walks all events of a partition.
+#[must_use]
+pub fn newest_first() -> Vec<(ColumnRef, Direction)> {
+    [completion_event::occurred_at_ms.column(), completion_event::event_id.column()]
+        .map(|column| (column, Descending))
+        .to_vec()
+}
+
+/// The last end of an execution that was announced: how it counts, and by which event. Clocks may step
+/// back, the numbers of one execution's events do not.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
@@ -188,5 +201,6 @@ pub fn last_end(rows: &[Row]) -> Result<Option<(CompletionKind, i64)>, EngineErr
     let end = |row: &Row| {
         Ok((row.read(completion_event::outcome)?, row.read(completion_event::event_id)?))
     };
-    rows.first().map(end).transpose()
+    let ends = rows.iter().map(end).collect::<Result<Vec<_>, EngineError>>()?;
+    Ok(ends.into_iter().max_by_key(|(_, event_id)| *event_id))
 }

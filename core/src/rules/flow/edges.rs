@@ -90,19 +90,23 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
     let which = edge::downstream_eid.equals(downstream).and(unfinished());
     let columns = vec![edge::upstream_eid.column()];
     let list = edges("upstreams that are not over", flow, which, edge::upstream_eid, columns);
-    List { join: Some(upstream_of_edge()), ..list }
+    with_upstreams(list)
 }
 
-/// Joins an edge to the execution that is waited for.
+/// Joins each edge to the execution that is waited for, the oldest first: by the upstream's id alone,
+/// SQLite would walk all edges of the flow along the index by upstream.
 #[must_use]
-pub fn upstream_of_edge() -> Join {
-    Join {
+pub fn with_upstreams(list: List) -> List {
+    let join = Join {
         table: exec_core::REF,
         on: vec![
             (edge::partition_key.column(), exec_core::partition_key.column()),
             (edge::upstream_eid.column(), exec_core::execution_id.column()),
         ],
-    }
+    };
+    let mut order = vec![(exec_core::created_at_ms.column(), Ascending)];
+    order.extend(list.order);
+    List { join: Some(join), order, ..list }
 }
 
 /// The listed upstreams but one, each once, as bare UUID texts.

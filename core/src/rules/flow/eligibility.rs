@@ -6,8 +6,8 @@ use crate::contracts::{EdgeDependencyPolicy, EvaluateFlowEligibilityResult};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Join, List, Lookup, Query};
-use crate::rules::flow::edges::{edges_into, upstream_of_edge};
+use crate::plan::{List, Lookup, Query};
+use crate::rules::flow::edges::{edges_into, with_upstreams};
 use crate::rules::flow::key::{FlowKey, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
 use crate::rules::key::ExecutionKey;
@@ -47,9 +47,8 @@ impl Evaluate {
         ]
     }
 
-    fn edges(&self, flow: FlowKey, join: Option<Join>, column: ColumnRef) -> Query {
-        let list = edges_into("edges into an execution", flow, self.key.uuid, vec![column]);
-        Query::List(List { join, ..list })
+    fn edges(&self, flow: FlowKey, column: ColumnRef) -> List {
+        edges_into("edges into an execution", flow, self.key.uuid, vec![column])
     }
 }
 
@@ -77,10 +76,9 @@ impl Transition for Evaluate {
         let Some(flow) = core.read(exec_core::flow_id)? else { return answer("eligible") };
         let flow = FlowKey { partition: self.key.partition, uuid: flow };
         let (Some(edges), Some(upstreams)) = (facts.list(1), facts.list(2)) else {
-            let every = self.edges(flow, None, edge::edge_id.column());
-            let join = Some(upstream_of_edge());
-            let known = self.edges(flow, join, exec_core::public_state.column());
-            return Ok(Step::Read(vec![every, known]));
+            let every = self.edges(flow, edge::edge_id.column());
+            let known = with_upstreams(self.edges(flow, exec_core::public_state.column()));
+            return Ok(Step::Read(vec![Query::List(every), Query::List(known)]));
         };
         let policy = group.as_ref().map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);

@@ -1,0 +1,89 @@
+//! Appending frames, and following them.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
+use super::bell::Topic;
+use super::{Executor, run};
+use crate::EngineError;
+use crate::backend::{AppendFrameOutcome, Frame, StreamMode};
+use crate::contracts::StreamFrames;
+use crate::handle_codec::HandlePayload;
+use crate::rules::fence::Fence;
+use crate::rules::stream::append::Append;
+use crate::rules::stream::read::ReadFrames;
+
+/// How often a follower looks without having been woken: for the end of the attempt, which rings no
+/// bell of its stream, and for frames that a deaf backend did not hear of.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long a follower rests who was woken for nothing: on a busy backend most rings are about
+/// streams of others.
+const REST: Duration = Duration::from_millis(20);
+
+/// Appends a frame to the stream of the handle's attempt.
+pub(super) async fn append<E: Executor + ?Sized>(
+    executor: &E,
+    handle: &HandlePayload,
+    frame: &Frame,
+) -> Result<AppendFrameOutcome, EngineError> {
+    let memo = executor.memo();
+    let lease = handle.lease_id.0;
+    let append = Append::new(Fence::of_handle(handle)?, frame, memo.has_stream(lease))?;
+    let turn = memo.turn(lease).await;
+    // What is decided on what it reads is left alone meanwhile; the others only let it pass.
+    let _turn = match frame.mode {
+        StreamMode::Durable => None,
+        StreamMode::DurableSummary { .. } | StreamMode::BestEffortLive { .. } => Some(turn),
+    };
+    let outcome = run(executor, &append).await?;
+    memo.keep_stream(lease);
+    Ok(outcome)
+}
+
+/// The frames that a follower has not seen, waiting up to `block_ms` for the first of them or for the
+/// end of the attempt. Nothing of the database is held while it waits.
+pub(super) async fn tail<E: Executor + ?Sized>(
+    executor: &E,
+    read: &ReadFrames,
+    block_ms: u64,
+) -> Result<StreamFrames, EngineError> {
+    if block_ms == 0 || read.asks_for_none() {
+        return run(executor, read).await;
+    }
+    // Before looking: no frame comes in between unheard.
+    let mut heard = executor.bell().listen(Topic::Frames);
+    executor.attend();
+    let found = run(executor, read).await?;
+    if is_news(&found) {
+        return Ok(found);
+    }
+    let mut time_out = executor.sleep(Duration::from_millis(block_ms));
+    loop {
+        executor.attend();
+        let ring_or_poll = select(&mut heard, executor.sleep(POLL));
+        let rung = match select(&mut time_out, ring_or_poll).await {
+            Either::Left(..) => return run(executor, read).await,
+            Either::Right((Either::Left(..), _)) => true,
+            Either::Right((Either::Right(..), _)) => false,
+        };
+        let found = if rung {
+            heard = executor.bell().listen(Topic::Frames);
+            run(executor, &read.frames_only()).await?
+        } else {
+            run(executor, read).await?
+        };
+        if is_news(&found) {
+            return Ok(found);
+        }
+        if rung {
+            executor.sleep(REST).await;
+        }
+    }
+}
+
+/// Whether there is something that a follower waits for.
+fn is_news(found: &StreamFrames) -> bool {
+    !found.frames.is_empty() || found.is_closed()
+}

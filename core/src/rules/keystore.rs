@@ -1,0 +1,306 @@
+//! The keys that sign waitpoint tokens: installed, replaced, found for signing and for verifying.
+//!
+//! One key signs: the active one that was installed last. A key that was replaced verifies the tokens
+//! it signed until its grace is over. Keys are never removed, so that no key id ever stands for two
+//! secrets.
+
+use crate::EngineError;
+use crate::contracts::{
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllEntry,
+    RotateWaitpointHmacSecretAllResult, RotateWaitpointHmacSecretOutcome, SeedOutcome,
+    SeedWaitpointHmacSecretArgs,
+};
+use crate::crypto::constant_time_eq;
+use crate::crypto::hmac::{hmac_sign, hmac_verify};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::ConflictKind;
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, List, Lookup, OnConflict, Pairing, Plan, Query, Selection};
+use crate::rules::input;
+use crate::schema::Direction::{Ascending, Descending};
+use crate::schema::admin::waitpoint_hmac;
+use crate::types::{ExecutionId, TimestampMs, WaitpointId};
+use crate::value::Secret;
+
+/// The name that plans and look-ups give a key's row.
+pub const KEY: &str = "key";
+
+/// How long a secret is, in hex digits: 256 bits.
+const SECRET_HEX_DIGITS: usize = 64;
+
+/// A key that signs or verifies.
+#[derive(Clone, Debug)]
+pub struct TokenKey {
+    kid: String,
+    secret: Secret,
+}
+
+impl TokenKey {
+    /// The query for the key that signs.
+    #[must_use]
+    pub fn signing() -> Query {
+        Query::List(List {
+            name: "the key that signs".into(),
+            table: waitpoint_hmac::REF,
+            join: None,
+            columns: waitpoint_hmac::REF.columns.to_vec(),
+            predicate: waitpoint_hmac::active.equals(true),
+            order: vec![
+                (waitpoint_hmac::rotated_at_ms.column(), Descending),
+                (waitpoint_hmac::kid.column(), Ascending),
+            ],
+            limit: Expr::int(1),
+        })
+    }
+
+    /// The key that signs, from the answer to [`Self::signing`].
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when there is none; `Validation(Corruption)` for a stored value that
+    /// is none.
+    pub fn of_signing(rows: &[Row], operation: &str) -> Result<Self, EngineError> {
+        let row = rows.first().ok_or_else(|| {
+            input::invalid(format!("ff_waitpoint_hmac empty — seed a kid before {operation}"))
+        })?;
+        Self::read(row)
+    }
+
+    /// The look-up of the key that a token names.
+    #[must_use]
+    pub fn lookup(kid: &str) -> Lookup {
+        Lookup {
+            row: KEY.into(),
+            table: waitpoint_hmac::REF,
+            key: vec![waitpoint_hmac::kid.at(kid.to_owned())],
+            columns: waitpoint_hmac::REF.columns.to_vec(),
+        }
+    }
+
+    /// The key of a stored row, if it still verifies at that time.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` without a row, or after its grace.
+    pub fn verifying(row: Option<&Row>, kid: &str, at: TimestampMs) -> Result<Self, EngineError> {
+        let missing = || input::invalid(format!("kid {kid} missing from keystore"));
+        let row = row.ok_or_else(missing)?;
+        let until = row.read(waitpoint_hmac::verifies_until_ms)?;
+        if !row.read(waitpoint_hmac::active)? && until.is_some_and(|until| until <= at.0) {
+            return Err(input::invalid(format!("kid {kid} was replaced and its grace is over")));
+        }
+        Self::read(row)
+    }
+
+    fn read(row: &Row) -> Result<Self, EngineError> {
+        Ok(Self { kid: row.read(waitpoint_hmac::kid)?, secret: row.read(waitpoint_hmac::secret)? })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The token of a waitpoint.
+    #[must_use]
+    pub fn sign(&self, execution: &ExecutionId, waitpoint: &WaitpointId) -> String {
+        hmac_sign(&self.secret.0, &self.kid, message(execution, waitpoint).as_bytes())
+    }
+
+    /// Whether the token is this key's for that waitpoint.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` saying in which way it is not, without the token.
+    pub fn verify(
+        &self,
+        execution: &ExecutionId,
+        waitpoint: &WaitpointId,
+        token: &str,
+    ) -> Result<(), EngineError> {
+        let message = message(execution, waitpoint);
+        hmac_verify(&self.secret.0, &self.kid, message.as_bytes(), token)
+            .map_err(|error| input::invalid(format!("waitpoint_token verify: {error}")))
+    }
+}
+
+fn message(execution: &ExecutionId, waitpoint: &WaitpointId) -> String {
+    format!("{execution}:{waitpoint}")
+}
+
+/// A new key, checked.
+#[derive(Clone, Debug)]
+struct NewKey {
+    kid: String,
+    secret: Secret,
+}
+
+impl NewKey {
+    fn new(kid: String, secret_hex: &str) -> Result<Self, EngineError> {
+        if kid.is_empty() {
+            return Err(input::invalid("kid must be non-empty"));
+        }
+        if kid.contains(':') {
+            let shape = "token wire shape is `<kid>:<hex>`";
+            return Err(input::invalid(format!("kid must not contain ':' ({shape})")));
+        }
+        input::text("kid", &kid)?;
+        let wrong = || input::invalid("secret_hex must be 64 hex characters (256-bit secret)");
+        if secret_hex.len() != SECRET_HEX_DIGITS {
+            return Err(wrong());
+        }
+        let secret = hex::decode(secret_hex).map_err(|_| wrong())?;
+        Ok(Self { kid, secret: Secret(secret) })
+    }
+
+    fn is_secret_of(&self, row: &Row) -> Result<bool, EngineError> {
+        Ok(constant_time_eq(&row.read(waitpoint_hmac::secret)?.0, &self.secret.0))
+    }
+
+    fn installed(&self, plan: Plan, at: TimestampMs) -> Plan {
+        let row = vec![
+            waitpoint_hmac::kid.put(self.kid.clone()),
+            waitpoint_hmac::secret.put(self.secret.clone()),
+            waitpoint_hmac::rotated_at_ms.put(at.0),
+            waitpoint_hmac::active.put(true),
+        ];
+        plan.insert(waitpoint_hmac::REF, row, OnConflict::Refuse)
+    }
+}
+
+fn keys(new: &NewKey) -> Vec<Query> {
+    vec![Query::Lookup(vec![TokenKey::lookup(&new.kid)]), TokenKey::signing()]
+}
+
+/// Installs the first key; never overwrites one.
+#[derive(Clone, Debug)]
+pub struct Seed(NewKey);
+
+impl Seed {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a kid that is empty or holds a colon, or a secret that is not 64
+    /// hex digits.
+    pub fn new(args: SeedWaitpointHmacSecretArgs) -> Result<Self, EngineError> {
+        Ok(Self(NewKey::new(args.kid, &args.secret_hex)?))
+    }
+}
+
+impl Transition for Seed {
+    type Outcome = SeedOutcome;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<SeedOutcome>, EngineError> {
+        let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
+            return Ok(Step::Read(keys(&self.0)));
+        };
+        let kid = self.0.kid.clone();
+        if let Some(Some(row)) = own.first() {
+            let same_secret = self.0.is_secret_of(row)?;
+            return Ok(Step::Answer(SeedOutcome::AlreadySeeded { kid, same_secret }));
+        }
+        if let Some(row) = active.first() {
+            let active_kid = row.read(waitpoint_hmac::kid)?;
+            return Err(input::invalid(format!(
+                "seed_waitpoint_hmac_secret: a different kid {active_kid:?} is already active; \
+                 use rotate_waitpoint_hmac_secret_all to change kid"
+            )));
+        }
+        let plan = self.0.installed(Plan::new("seed_waitpoint_hmac_secret"), ctx.now);
+        Ok(Step::Commit(plan, Then::Answer(SeedOutcome::Seeded { kid })))
+    }
+}
+
+/// Installs another key, which signs from now on; the one before verifies for a grace period.
+#[derive(Clone, Debug)]
+pub struct Rotate {
+    new: NewKey,
+    grace_ms: i64,
+}
+
+impl Rotate {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// As [`Seed::new`].
+    pub fn new(args: RotateWaitpointHmacSecretAllArgs) -> Result<Self, EngineError> {
+        let new = NewKey::new(args.new_kid, &args.new_secret_hex)?;
+        Ok(Self { new, grace_ms: input::span_ms(args.grace_ms) })
+    }
+
+    fn plan(&self, previous: Option<&str>, at: TimestampMs) -> Plan {
+        let mut plan = Plan::new("rotate_waitpoint_hmac_secret_all");
+        if let Some(previous) = previous {
+            // Of two rotations at once the second finds this key retired, and looks again.
+            let key = vec![waitpoint_hmac::kid.at(previous.to_owned())];
+            let active = waitpoint_hmac::active.equals(true);
+            plan = plan.guard("previous", waitpoint_hmac::REF, key, active.clone());
+            plan.selection = Some(Selection {
+                row: KEY.into(),
+                table: waitpoint_hmac::REF,
+                predicate: active,
+                order: vec![(waitpoint_hmac::kid.column(), Ascending)],
+                pairing: Pairing::Every,
+            });
+            let retired = vec![waitpoint_hmac::kid.put_expr(waitpoint_hmac::kid.of(KEY))];
+            plan = plan.update(
+                waitpoint_hmac::REF,
+                retired,
+                vec![
+                    waitpoint_hmac::active.set(false),
+                    waitpoint_hmac::verifies_until_ms.set(Some(at.0.saturating_add(self.grace_ms))),
+                ],
+            );
+        }
+        self.new.installed(plan, at)
+    }
+}
+
+impl Transition for Rotate {
+    type Outcome = RotateWaitpointHmacSecretAllResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
+            return Ok(Step::Read(keys(&self.new)));
+        };
+        let kid = self.new.kid.clone();
+        if let Some(Some(row)) = own.first() {
+            let result = if self.new.is_secret_of(row)? {
+                Ok(RotateWaitpointHmacSecretOutcome::Noop { kid })
+            } else {
+                let clash = format!("kid {kid} already installed with a different secret");
+                Err(EngineError::Conflict(ConflictKind::RotationConflict(clash)))
+            };
+            return Ok(Step::Answer(everywhere(result)));
+        }
+        let previous_kid = active.first().map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
+        let plan = self.plan(previous_kid.as_deref(), ctx.now);
+        let rotated =
+            RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid: kid, gc_count: 0 };
+        Ok(Step::Commit(plan, Then::Answer(everywhere(Ok(rotated)))))
+    }
+}
+
+/// The keystore is one for all partitions: one entry, for partition 0.
+fn everywhere(
+    result: Result<RotateWaitpointHmacSecretOutcome, EngineError>,
+) -> RotateWaitpointHmacSecretAllResult {
+    RotateWaitpointHmacSecretAllResult::new(vec![RotateWaitpointHmacSecretAllEntry::new(0, result)])
+}
+
+/// What tells tokens apart without being one: the id of the key that signed it and the first 16 hex
+/// digits of the signature; empty for a token that is none.
+#[must_use]
+pub fn fingerprint(token: &str) -> (String, String) {
+    match token.split_once(':') {
+        Some((kid, signature)) if !kid.is_empty() && !signature.is_empty() => {
+            (kid.to_owned(), signature.chars().take(16).collect())
+        }
+        Some(_) | None => (String::new(), String::new()),
+    }
+}
+
+/// The kid that a token names; `None` for what is no token.
+#[must_use]
+pub fn kid_of(token: &str) -> Option<&str> {
+    token.split_once(':').map(|(kid, _)| kid)
+}

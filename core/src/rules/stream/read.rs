@@ -1,0 +1,221 @@
+//! Reading streams: frames by range, and the summary.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::EngineError;
+use crate::backend::{PatchKind, StreamMode, SummaryDocument, TailVisibility};
+use crate::contracts::{STREAM_READ_HARD_CAP, StreamCursor, StreamFrame, StreamFrames};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Transition};
+use crate::engine_error::ValidationKind;
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, List, Lookup, Predicate, Query};
+use crate::rules::key::ATTEMPT;
+use crate::rules::stream::cursor::FrameId;
+use crate::rules::stream::key::{SUMMARY, StreamKey};
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::attempt;
+use crate::schema::suspension::{stream_frame, stream_summary};
+use crate::state::ClosedSet;
+use crate::types::{AttemptIndex, ExecutionId, TimestampMs};
+
+/// Reads the frames between two places, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadFrames {
+    key: StreamKey,
+    after: FrameId,
+    to: FrameId,
+    limit: u64,
+    visibility: TailVisibility,
+    /// Whether to ask if the attempt has ended, too.
+    with_end: bool,
+}
+
+impl ReadFrames {
+    /// From one cursor to another, both inclusive. An unknown attempt has no frames.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a cursor or an attempt that no row can have.
+    pub fn between(
+        id: &ExecutionId,
+        index: AttemptIndex,
+        from: &StreamCursor,
+        to: &StreamCursor,
+        limit: u64,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            key: StreamKey::of(id, index)?,
+            after: FrameId::of(from)?.before(),
+            to: FrameId::of(to)?,
+            limit: limit.min(STREAM_READ_HARD_CAP),
+            visibility: TailVisibility::All,
+            with_end: true,
+        })
+    }
+
+    /// What follows a frame that a follower has seen.
+    ///
+    /// # Errors
+    /// As [`Self::between`]; for a cursor that names no frame.
+    pub fn after(
+        id: &ExecutionId,
+        index: AttemptIndex,
+        after: &StreamCursor,
+        limit: u64,
+        visibility: TailVisibility,
+    ) -> Result<Self, EngineError> {
+        let after = FrameId::reached(after)?;
+        let all = Self::between(id, index, &StreamCursor::Start, &StreamCursor::End, limit)?;
+        Ok(Self { after, visibility, ..all })
+    }
+
+    /// The same, without asking whether the attempt has ended.
+    #[must_use]
+    pub fn frames_only(self) -> Self {
+        Self { with_end: false, ..self }
+    }
+
+    /// Whether nothing can come of it.
+    #[must_use]
+    pub fn asks_for_none(&self) -> bool {
+        self.limit == 0
+    }
+
+    fn end(&self) -> Query {
+        Query::Lookup(vec![Lookup {
+            row: ATTEMPT.into(),
+            table: attempt::REF,
+            key: self.key.attempt(),
+            columns: vec![attempt::terminal_at_ms.column(), attempt::outcome.column()],
+        }])
+    }
+
+    fn frames(&self) -> Query {
+        let FrameId { ts_ms, seq } = self.after;
+        let after =
+            Predicate::After(vec![stream_frame::ts_ms.at(ts_ms), stream_frame::seq.at(seq)]);
+        let FrameId { ts_ms, seq } = self.to;
+        let to = stream_frame::ts_ms
+            .at_most(ts_ms)
+            .and(stream_frame::ts_ms.below(ts_ms).or(stream_frame::seq.at_most(seq)));
+        let visible = match self.visibility {
+            TailVisibility::All => Predicate::Always,
+            TailVisibility::ExcludeBestEffort => {
+                let best_effort = StreamMode::best_effort_live(0).wire_str();
+                Predicate::NoneOf(stream_frame::mode.column(), vec![best_effort.into()])
+            }
+        };
+        Query::List(List {
+            name: "frames".into(),
+            table: stream_frame::REF,
+            join: None,
+            columns: vec![
+                stream_frame::ts_ms.column(),
+                stream_frame::seq.column(),
+                stream_frame::fields.column(),
+            ],
+            predicate: self.key.frames().and(after).and(to).and(visible),
+            order: vec![
+                (stream_frame::ts_ms.column(), Ascending),
+                (stream_frame::seq.column(), Ascending),
+            ],
+            limit: Expr::int(i64::try_from(self.limit).unwrap_or(i64::MAX)),
+        })
+    }
+}
+
+impl Transition for ReadFrames {
+    type Outcome = StreamFrames;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<StreamFrames>, EngineError> {
+        if self.asks_for_none() {
+            return Ok(Step::Answer(StreamFrames::empty_open()));
+        }
+        // The end first: whatever was appended before it is among the frames that are read after it.
+        let end = facts.lookup(0);
+        let Some(frames) = facts.list(usize::from(self.with_end)) else {
+            let queries =
+                if self.with_end { vec![self.end(), self.frames()] } else { vec![self.frames()] };
+            return Ok(Step::Read(queries));
+        };
+        let mut answer = StreamFrames::empty_open();
+        answer.frames = frames.iter().map(frame).collect::<Result<_, _>>()?;
+        if let Some([Some(attempt)]) = end {
+            answer.closed_at = attempt.read(attempt::terminal_at_ms)?.map(TimestampMs);
+            if answer.is_closed() {
+                let outcome = attempt.read(attempt::outcome)?;
+                answer.closed_reason = outcome.map(|outcome| outcome.as_str().to_owned());
+            }
+        }
+        Ok(Step::Answer(answer))
+    }
+}
+
+fn frame(row: &Row) -> Result<StreamFrame, EngineError> {
+    let id = FrameId { ts_ms: row.read(stream_frame::ts_ms)?, seq: row.read(stream_frame::seq)? };
+    let fields = match row.read(stream_frame::fields)? {
+        Json::Object(fields) => {
+            fields.into_iter().map(|(name, field)| (name, text(field))).collect()
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+            BTreeMap::new()
+        }
+    };
+    Ok(StreamFrame { id: id.to_string(), fields })
+}
+
+fn text(field: Json) -> String {
+    match field {
+        Json::String(text) => text,
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+            field.to_string()
+        }
+    }
+}
+
+/// Reads the summary of an attempt; `None` where nothing was merged.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadSummary {
+    key: StreamKey,
+}
+
+impl ReadSummary {
+    /// Of an attempt.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for an attempt that no row can have.
+    pub fn of(id: &ExecutionId, index: AttemptIndex) -> Result<Self, EngineError> {
+        Ok(Self { key: StreamKey::of(id, index)? })
+    }
+}
+
+impl Transition for ReadSummary {
+    type Outcome = Option<SummaryDocument>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
+                row: SUMMARY.into(),
+                table: stream_summary::REF,
+                key: self.key.summary(),
+                columns: stream_summary::REF.columns.to_vec(),
+            }])]));
+        };
+        let [Some(row)] = rows else { return Ok(Step::Answer(None)) };
+        let document = row.read(stream_summary::document_json)?;
+        // Members come in the order of their names.
+        let bytes = serde_json::to_vec(&document).map_err(|error| EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!("corrupt summary document in ff_stream_summary: {error}"),
+        })?;
+        Ok(Step::Answer(Some(SummaryDocument::new(
+            bytes,
+            u64::from(row.read(stream_summary::version)?.unsigned_abs()),
+            PatchKind::JsonMergePatch,
+            row.read(stream_summary::last_updated_ms)?.unsigned_abs(),
+            row.read(stream_summary::first_applied_ms)?.unsigned_abs(),
+        ))))
+    }
+}

@@ -1,0 +1,144 @@
+//! Where a stream stands: which number comes next, and how many frames there are.
+
+use crate::EngineError;
+use crate::facts::Row;
+use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate};
+use crate::rules::input;
+use crate::rules::stream::cursor::FrameId;
+use crate::rules::stream::key::{META, StreamKey, meta_of_attempt};
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Descending;
+use crate::schema::suspension::{stream_frame, stream_meta};
+
+/// Where a stream stands, as it was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// What its row says of the next number; `None` where there is no row yet.
+    stored: Option<i32>,
+    /// The number of the next frame.
+    next_seq: i32,
+    /// How many numbers below stand for no frame.
+    pub trimmed: i64,
+    /// When the latest frame was appended, Unix ms; 0 before the first.
+    pub last_ms: i64,
+    /// The smoothed rate of appends, frames per second.
+    pub rate_hz: f64,
+    /// No best-effort frame is older, Unix ms.
+    pub trimmed_before_ms: i64,
+}
+
+/// The row of a stream that counts its frames and has numbers left.
+#[must_use]
+pub fn goes_on() -> Predicate {
+    stream_meta::next_seq.above(0).and(stream_meta::next_seq.below(i32::MAX))
+}
+
+/// The frames of a stream that nobody counted: one that an older database began. Latest first.
+#[must_use]
+pub fn uncounted_frames(key: &StreamKey) -> List {
+    List {
+        name: "frames of a stream that nobody counted".into(),
+        table: stream_frame::REF,
+        join: None,
+        columns: vec![stream_frame::ts_ms.column(), stream_frame::seq.column()],
+        predicate: key.frames(),
+        order: vec![
+            (stream_frame::ts_ms.column(), Descending),
+            (stream_frame::seq.column(), Descending),
+        ],
+        limit: Expr::int(i64::MAX),
+    }
+}
+
+impl Standing {
+    /// Reads the stream's row; where it counted no frame, the frames are needed as well, and the
+    /// answer without them is `None`.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` naming the column that holds what it must not.
+    pub fn of(meta: Option<&Row>, frames: Option<&[Row]>) -> Result<Option<Self>, EngineError> {
+        let stored = meta.map(|meta| meta.read(stream_meta::next_seq)).transpose()?;
+        let mut standing = Self {
+            stored,
+            next_seq: stored.unwrap_or(0),
+            trimmed: 0,
+            last_ms: 0,
+            rate_hz: 0.0,
+            trimmed_before_ms: 0,
+        };
+        if let Some(meta) = meta {
+            standing.trimmed = meta.read(stream_meta::trimmed_count)?;
+            standing.last_ms = meta.read(stream_meta::last_append_ts_ms)?;
+            standing.rate_hz = meta.read(stream_meta::ema_rate_hz)?;
+            standing.trimmed_before_ms = meta.read(stream_meta::trimmed_before_ms)?;
+        }
+        if 0 < standing.next_seq {
+            return Ok(Some(standing));
+        }
+        let Some(frames) = frames else { return Ok(None) };
+        standing.count(frames)?;
+        Ok(Some(standing))
+    }
+
+    /// Goes on after frames that were numbered within their millisecond.
+    fn count(&mut self, frames: &[Row]) -> Result<(), EngineError> {
+        let stored = i32::try_from(frames.len()).unwrap_or(i32::MAX);
+        self.next_seq = stored;
+        for frame in frames {
+            let after = frame.read(stream_frame::seq)?.saturating_add(1);
+            self.next_seq = self.next_seq.max(after);
+            self.last_ms = self.last_ms.max(frame.read(stream_frame::ts_ms)?);
+        }
+        self.trimmed = i64::from(self.next_seq) - i64::from(stored);
+        Ok(())
+    }
+
+    /// Whether the stream counts its frames, so that the next can join without looking.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.stored.is_some_and(|next| 0 < next)
+    }
+
+    /// The id that the next frame gets at that time; time never runs backwards within a stream.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when all numbers were given out.
+    pub fn next(&self, now_ms: i64) -> Result<FrameId, EngineError> {
+        if self.next_seq == i32::MAX {
+            return Err(input::invalid(format!("frame: the stream has had {} frames", i32::MAX)));
+        }
+        Ok(FrameId { ts_ms: now_ms.max(self.last_ms), seq: self.next_seq })
+    }
+
+    /// How many frames there are once the next is in.
+    #[must_use]
+    pub fn frame_count(&self) -> i64 {
+        i64::from(self.next_seq) + 1 - self.trimmed
+    }
+
+    /// Records that this frame went in, if the stream still stands where it was read.
+    #[must_use]
+    pub fn advance(&self, plan: Plan, id: FrameId, more: Vec<(ColumnRef, Expr)>) -> Plan {
+        let mut columns = vec![
+            stream_meta::next_seq.put(id.seq + 1),
+            stream_meta::last_append_ts_ms.put(id.ts_ms),
+        ];
+        columns.extend(more);
+        match self.stored {
+            Some(next) => {
+                let set = columns.into_iter().map(|(column, expr)| (column, Assign::Set(expr)));
+                plan.guard(
+                    META,
+                    stream_meta::REF,
+                    meta_of_attempt(),
+                    stream_meta::next_seq.equals(next),
+                )
+                .update(stream_meta::REF, meta_of_attempt(), set.collect())
+            }
+            None => {
+                let row = meta_of_attempt().into_iter().chain(columns).collect();
+                plan.insert(stream_meta::REF, row, OnConflict::Refuse)
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Suspensions: an execution waits for signals, which come in through waitpoints.
+//!
+//! A suspended execution has one suspension row: the condition that ends the wait and the signals
+//! collected so far. Its waitpoints are the doors that senders knock at, each with a token of its own.
+//! Whatever ends the wait (signals, an operator, the timeout) goes through [`wake`] or
+//! [`timeout`], and all of it is pinned to the version of the suspension row: of two that come at
+//! once, one wins.
+
+pub mod collected;
+pub mod deliver;
+pub mod listing;
+pub mod repeat;
+pub mod row;
+pub mod satisfied;
+pub mod suspend;
+pub mod take;
+pub mod timeout;
+pub mod waitpoint;
+pub mod wake;

@@ -1,0 +1,375 @@
+//! A signal comes in through a waitpoint; the one that completes the condition wakes the execution.
+
+use crate::EngineError;
+use crate::backend::ResumeSignal;
+use crate::contracts::{DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult};
+use crate::crypto::constant_time_eq;
+use crate::crypto::hmac::HmacVerifyError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::{StateKind, ValidationKind};
+use crate::facts::{Facts, Row};
+use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::keystore::{TokenKey, kid_of};
+use crate::rules::outbox;
+use crate::rules::premise::{execution_row, without_bodies};
+use crate::rules::status::Status;
+use crate::rules::suspension::row::{Suspension, WAITPOINT, changed, lookup, suspension_row};
+use crate::rules::suspension::satisfied::satisfied;
+use crate::rules::suspension::waitpoint;
+use crate::rules::suspension::wake::woken;
+use crate::schema::ColumnRef;
+use crate::schema::execution::exec_core;
+use crate::schema::suspension::{signal_dedup, suspension_current, waitpoint_pending};
+use crate::state::{LifecyclePhase, SignalEffect, WaitpointState};
+use crate::types::{SignalId, TimestampMs, WaitpointToken};
+
+/// What a signal that wakes its execution is answered with.
+const WOKE: &str = "resume_condition_satisfied";
+/// What a signal that is kept for later is answered with.
+const KEPT: &str = "appended_to_waitpoint";
+
+/// Delivers one signal.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    args: DeliverSignalArgs,
+    key: ExecutionKey,
+    /// How many signals the waitpoint keeps.
+    keep: Option<usize>,
+}
+
+impl Deliver {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for text with NUL and for a waitpoint that would keep no signal.
+    pub fn new(args: DeliverSignalArgs) -> Result<Self, EngineError> {
+        for (field, text) in [
+            ("signal_name", args.signal_name.as_str()),
+            ("signal_category", &args.signal_category),
+            ("source_type", &args.source_type),
+            ("source_identity", &args.source_identity),
+            ("correlation_id", args.correlation_id.as_deref().unwrap_or_default()),
+            ("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default()),
+        ] {
+            input::text(field, text)?;
+        }
+        let keep = match args.signal_maxlen {
+            None => None,
+            Some(0) => return Err(input::invalid("signal_maxlen: must be positive")),
+            Some(keep) => Some(usize::try_from(keep).unwrap_or(usize::MAX)),
+        };
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args, keep })
+    }
+
+    fn kid(&self) -> &str {
+        kid_of(self.args.waitpoint_token.as_str()).unwrap_or_default()
+    }
+
+    fn reads(&self) -> Vec<Lookup> {
+        let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
+        let mut rows = vec![
+            lookup(WAITPOINT, waitpoint_pending::REF, waitpoint),
+            TokenKey::lookup(self.kid()),
+            execution_row(&self.key, without_bodies(exec_core::REF)),
+            suspension_row(&self.key),
+        ];
+        let repeated = self.args.idempotency_key.as_deref();
+        rows.extend(repeated.map(|key| dedup_row(&self.key, key)));
+        rows
+    }
+}
+
+/// The look-up of the signal that came first under an idempotency key.
+fn dedup_row(execution: &ExecutionKey, key: &str) -> Lookup {
+    lookup("repeated", signal_dedup::REF, dedup_key(execution, key))
+}
+
+fn dedup_key(execution: &ExecutionKey, key: &str) -> Vec<(ColumnRef, Expr)> {
+    vec![
+        signal_dedup::partition_key.at(execution.partition),
+        signal_dedup::execution_id.at(execution.uuid),
+        signal_dedup::idempotency_key.at(key.to_owned()),
+    ]
+}
+
+/// The signal that came first, while its key is remembered.
+fn first(row: Option<&Row>, at: TimestampMs) -> Result<Option<SignalId>, EngineError> {
+    let Some(row) = row else { return Ok(None) };
+    let forgotten = row.read(signal_dedup::expires_at_ms)?.is_some_and(|until| until <= at.0);
+    let signal = row.read(signal_dedup::signal_id)?;
+    Ok((!forgotten).then(|| SignalId::from_uuid(signal)))
+}
+
+impl Transition for Deliver {
+    type Outcome = DeliverSignalResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let at = self.args.now;
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(self.reads())]));
+        };
+        let [door, key, core, suspension, more @ ..] = rows else {
+            return Err(EngineError::NotFound { entity: "waitpoint" });
+        };
+        let repeated = more.first().and_then(Option::as_ref);
+        let first = first(repeated, at)?;
+        let duplicate = |existing_signal_id| {
+            Ok(Step::Answer(DeliverSignalResult::Duplicate { existing_signal_id }))
+        };
+        let Some(door) = door else {
+            // A waitpoint closes with the signal that was enough; who repeats that one has its token.
+            let known = repeated.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
+            return match first {
+                Some(first) if known == Some(self.args.waitpoint_id.0) => {
+                    self.verify(key.as_ref(), self.kid(), ctx.now)?;
+                    duplicate(first)
+                }
+                Some(_) | None => Err(EngineError::NotFound { entity: "waitpoint" }),
+            };
+        };
+        self.authorise(door, key.as_ref(), ctx.now)?;
+        if let Some(first) = first {
+            return duplicate(first);
+        }
+        self.open(door)?;
+        let Some(suspension) = suspension else {
+            return Err(EngineError::NotFound { entity: "suspension" });
+        };
+        let Some(core) = core else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
+            return Err(EngineError::State(StateKind::TargetNotSignalable));
+        }
+        let suspension = Suspension::read(suspension)?;
+        self.capped(&suspension)?;
+        let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
+        let (plan, effect) = self.recorded(&suspension, core, &waitpoint_key)?;
+        let signal_id = self.args.signal_id.clone();
+        let accepted = DeliverSignalResult::Accepted { signal_id, effect: effect.into() };
+        Ok(Step::Commit(plan, Then::Answer(accepted)))
+    }
+}
+
+impl Deliver {
+    /// Whether the sender may signal here: the token is the one that was handed out, and its key
+    /// still counts.
+    fn authorise(
+        &self,
+        door: &Row,
+        key: Option<&Row>,
+        now: TimestampMs,
+    ) -> Result<(), EngineError> {
+        if door.read(waitpoint_pending::execution_id)? != self.key.uuid {
+            return Err(input::invalid("waitpoint belongs to a different execution"));
+        }
+        let stored_kid = door.read(waitpoint_pending::token_kid)?;
+        self.verify(key, &stored_kid, now)?;
+        let stored = door.read(waitpoint_pending::token)?;
+        let given = self.args.waitpoint_token.as_str();
+        if !constant_time_eq(stored.as_bytes(), given.as_bytes()) {
+            return Err(input::invalid("waitpoint_token does not match minted token"));
+        }
+        Ok(())
+    }
+
+    fn verify(&self, key: Option<&Row>, kid: &str, now: TimestampMs) -> Result<(), EngineError> {
+        let token = self.args.waitpoint_token.as_str();
+        let refused = |error: HmacVerifyError| {
+            Err(input::invalid(format!("waitpoint_token verify: {error}")))
+        };
+        match kid_of(token) {
+            None => refused(HmacVerifyError::Malformed),
+            Some(given) if given != kid => refused(HmacVerifyError::WrongKid {
+                expected: kid.to_owned(),
+                actual: given.to_owned(),
+            }),
+            Some(_) => {
+                let (execution, waitpoint) = (&self.args.execution_id, &self.args.waitpoint_id);
+                TokenKey::verifying(key, kid, now)?.verify(execution, waitpoint, token)
+            }
+        }
+    }
+
+    fn open(&self, door: &Row) -> Result<(), EngineError> {
+        let state = door.read(waitpoint_pending::state)?;
+        let until = door.read(waitpoint_pending::expires_at_ms)?;
+        let lapsed = until.is_some_and(|until| until < self.args.now.0);
+        match state {
+            WaitpointState::Closed => Err(EngineError::State(StateKind::WaitpointClosed)),
+            WaitpointState::Active if lapsed => Err(EngineError::State(StateKind::WaitpointClosed)),
+            WaitpointState::Pending if lapsed => {
+                Err(EngineError::State(StateKind::PendingWaitpointExpired))
+            }
+            WaitpointState::Active | WaitpointState::Pending => Ok(()),
+        }
+    }
+
+    fn capped(&self, suspension: &Suspension) -> Result<(), EngineError> {
+        let received = suspension.signal_count.unsigned_abs();
+        match self.args.max_signals_per_execution {
+            Some(most) if most <= received => Err(EngineError::Validation {
+                kind: ValidationKind::SignalLimitExceeded,
+                detail: format!("max_signals_per_execution: {received} of {most} received"),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn recorded(
+        &self,
+        suspension: &Suspension,
+        core: &Row,
+        waitpoint_key: &str,
+    ) -> Result<(Plan, &'static str), EngineError> {
+        let at = self.args.now;
+        let mut collected = suspension.collected.clone();
+        collected.add(waitpoint_key, &self.signal(), self.keep)?;
+        let told = vec![
+            suspension_current::member_map.set(collected.stored()),
+            suspension_current::signal_count.grow(1),
+        ];
+        let (plan, effect, answer) = if satisfied(&suspension.condition, &collected.by_key()) {
+            let plan = suspension.ending("deliver_signal", &self.key, core)?;
+            let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
+            let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
+            (suspension.closed(plan, &self.key, told), SignalEffect::Satisfied, WOKE)
+        } else {
+            let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
+            let plan =
+                Plan::new("deliver_signal").guard(CORE, exec_core::REF, self.key.core(), waits);
+            let mut set = told;
+            set.push(suspension_current::version.grow(1));
+            (changed(suspension.pinned(plan, &self.key), set), SignalEffect::Buffered, KEPT)
+        };
+        let plan = outbox::signal_delivered(plan, &self.args, effect);
+        Ok((self.remembered(plan), answer))
+    }
+
+    fn signal(&self) -> ResumeSignal {
+        let args = self.args.clone();
+        ResumeSignal {
+            signal_id: args.signal_id,
+            signal_name: args.signal_name,
+            signal_category: args.signal_category,
+            source_type: args.source_type,
+            source_identity: args.source_identity,
+            correlation_id: args.correlation_id.unwrap_or_default(),
+            accepted_at: args.now,
+            payload: args.payload,
+        }
+    }
+
+    /// Remembers the idempotency key for as long as the sender asks, without end unless it does.
+    fn remembered(&self, plan: Plan) -> Plan {
+        let Some(key) = self.args.idempotency_key.as_deref() else { return plan };
+        let at = self.args.now.0;
+        let until = self.args.dedup_ttl_ms.map(|ttl| at.saturating_add(input::span_ms(ttl)));
+        let mut row = dedup_key(&self.key, key);
+        row.extend([
+            signal_dedup::signal_id.put(self.args.signal_id.0),
+            signal_dedup::waitpoint_id.put(self.args.waitpoint_id.0),
+            signal_dedup::accepted_at_ms.put(at),
+            signal_dedup::expires_at_ms.put(until),
+        ]);
+        // A forgotten key is taken anew; of two at once, the suspension's version lets one through.
+        let taken = [
+            signal_dedup::signal_id.column(),
+            signal_dedup::waitpoint_id.column(),
+            signal_dedup::accepted_at_ms.column(),
+            signal_dedup::expires_at_ms.column(),
+        ];
+        let settle = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+        plan.insert(signal_dedup::REF, row, OnConflict::Update(settle))
+    }
+}
+
+/// An operator approves or rejects: the stored token is shown, and the caller never sees it.
+#[derive(Clone, Debug)]
+pub struct Approve {
+    args: DeliverApprovalSignalArgs,
+    key: ExecutionKey,
+}
+
+/// What is to be done about an approval.
+pub enum Approval {
+    /// This signal is to be delivered.
+    Deliver(Box<DeliverSignalArgs>),
+    /// It was given before.
+    Repeated(SignalId),
+}
+
+impl Approve {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for text with NUL.
+    pub fn new(args: DeliverApprovalSignalArgs) -> Result<Self, EngineError> {
+        input::text("signal_name", &args.signal_name)?;
+        input::text("idempotency_suffix", &args.idempotency_suffix)?;
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args })
+    }
+
+    fn idempotency_key(&self) -> String {
+        format!("approval:{}:{}", self.args.signal_name, self.args.idempotency_suffix)
+    }
+}
+
+impl Transition for Approve {
+    type Outcome = Approval;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Approval>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
+            return Ok(Step::Read(vec![Query::Lookup(vec![
+                execution_row(&self.key, vec![exec_core::lane_id.column()]),
+                lookup(WAITPOINT, waitpoint_pending::REF, waitpoint),
+                dedup_row(&self.key, &self.idempotency_key()),
+            ])]));
+        };
+        let [Some(core), door, repeated] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        let (given, stored) = (self.args.lane_id.as_str(), core.read(exec_core::lane_id)?);
+        if given != stored {
+            return Err(input::invalid(format!(
+                "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
+            )));
+        }
+        let token = match door {
+            Some(door) => door.read(waitpoint_pending::token)?,
+            None => String::new(),
+        };
+        if token.is_empty() {
+            return match first(repeated.as_ref(), ctx.now)? {
+                Some(first) => Ok(Step::Answer(Approval::Repeated(first))),
+                None => Err(EngineError::NotFound { entity: "waitpoint" }),
+            };
+        }
+        let args = self.args.clone();
+        Ok(Step::Answer(Approval::Deliver(Box::new(DeliverSignalArgs {
+            execution_id: args.execution_id,
+            waitpoint_id: args.waitpoint_id,
+            signal_id: SignalId::from_uuid(ctx.uuid()),
+            signal_name: args.signal_name,
+            signal_category: "approval".into(),
+            source_type: "operator".into(),
+            source_identity: String::new(),
+            payload: None,
+            payload_encoding: None,
+            correlation_id: None,
+            idempotency_key: Some(self.idempotency_key()),
+            target_scope: "execution".into(),
+            created_at: Some(ctx.now),
+            dedup_ttl_ms: Some(args.signal_dedup_ttl_ms),
+            resume_delay_ms: None,
+            max_signals_per_execution: args.max_signals_per_execution,
+            signal_maxlen: args.maxlen,
+            waitpoint_token: WaitpointToken::new(token),
+            now: ctx.now,
+        }))))
+    }
+}

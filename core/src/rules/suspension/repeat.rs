@@ -1,0 +1,145 @@
+//! A suspension that is asked for twice under one idempotency key is answered twice alike.
+//!
+//! Keys belong to their execution. The answer is stored with its tokens, and so travels as bytes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::EngineError;
+use crate::backend::{BackendTag, Handle, HandleKind, HandleOpaque, WaitpointHmac};
+use crate::contracts::{
+    AdditionalWaitpointBinding, IdempotencyKey, SuspendOutcome, SuspendOutcomeDetails,
+};
+use crate::engine_error::ValidationKind;
+use crate::facts::Row;
+use crate::plan::{Expr, Lookup, OnConflict, Plan};
+use crate::rules::key::ExecutionKey;
+use crate::rules::suspension::row::lookup;
+use crate::rules::suspension::waitpoint::items;
+use crate::schema::ColumnRef;
+use crate::schema::suspension::suspend_dedup;
+use crate::types::{SuspensionId, TimestampMs, WaitpointId};
+use crate::value::ColumnType;
+
+/// An answer as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    variant: Variant,
+    details: Details,
+    handle_opaque_hex: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Variant {
+    Suspended,
+    AlreadySatisfied,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Details {
+    suspension_id: SuspensionId,
+    #[serde(flatten)]
+    primary: Door,
+    #[serde(default)]
+    extras: Vec<Door>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Door {
+    waitpoint_id: WaitpointId,
+    waitpoint_key: String,
+    token: String,
+}
+
+/// The look-up of what was answered under the key.
+#[must_use]
+pub fn row(execution: &ExecutionKey, key: &IdempotencyKey) -> Lookup {
+    lookup("repeated", suspend_dedup::REF, stored_key(execution, key))
+}
+
+fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef, Expr)> {
+    vec![
+        suspend_dedup::partition_key.at(execution.partition),
+        suspend_dedup::idempotency_key.at(format!("{}:{key}", execution.uuid)),
+    ]
+}
+
+/// Keeps the answer.
+///
+/// # Errors
+/// `Validation(InvalidInput)` when it cannot be written as JSON.
+pub fn kept(
+    plan: Plan,
+    execution: &ExecutionKey,
+    key: &IdempotencyKey,
+    details: &SuspendOutcomeDetails,
+    handle: &Handle,
+    at: TimestampMs,
+) -> Result<Plan, EngineError> {
+    let extra = |extra: &AdditionalWaitpointBinding| Door {
+        waitpoint_id: extra.waitpoint_id.clone(),
+        waitpoint_key: extra.waitpoint_key.clone(),
+        token: extra.waitpoint_token.as_str().to_owned(),
+    };
+    let stored = Stored {
+        variant: Variant::Suspended,
+        details: Details {
+            suspension_id: details.suspension_id.clone(),
+            primary: Door {
+                waitpoint_id: details.waitpoint_id.clone(),
+                waitpoint_key: details.waitpoint_key.clone(),
+                token: details.waitpoint_token.as_str().to_owned(),
+            },
+            extras: details.additional_waitpoints.iter().map(extra).collect(),
+        },
+        handle_opaque_hex: Some(hex::encode(handle.opaque.as_bytes())),
+    };
+    let mut row = stored_key(execution, key);
+    row.extend([
+        suspend_dedup::outcome_json.put_expr(Expr::Item(ColumnType::Json, "outcome".into())),
+        suspend_dedup::created_at_ms.put(at.0),
+    ]);
+    let answer = items(&[json!({ "outcome": stored })])?;
+    Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Refuse))
+}
+
+/// The answer that a row holds.
+///
+/// # Errors
+/// `Validation(Corruption)` when it holds none.
+pub fn outcome(tag: BackendTag, row: &Row) -> Result<SuspendOutcome, EngineError> {
+    let corrupt = |detail: String| EngineError::Validation {
+        kind: ValidationKind::Corruption,
+        detail: format!("suspend_dedup outcome_json: {detail}"),
+    };
+    let stored = row.read(suspend_dedup::outcome_json)?;
+    // serde_json quotes what it stumbles over, which may be a token: only the place is told.
+    let unreadable = |error: serde_json::Error| {
+        corrupt(format!(
+            "{:?} at line {} column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ))
+    };
+    let Stored { variant, details, handle_opaque_hex } =
+        serde_json::from_value(stored).map_err(unreadable)?;
+    let Door { waitpoint_id, waitpoint_key, token } = details.primary;
+    let extras = details.extras.into_iter().map(|extra| {
+        let token = WaitpointHmac::new(extra.token);
+        AdditionalWaitpointBinding::new(extra.waitpoint_id, extra.waitpoint_key, token)
+    });
+    let token = WaitpointHmac::new(token);
+    let details =
+        SuspendOutcomeDetails::new(details.suspension_id, waitpoint_id, waitpoint_key, token)
+            .with_additional_waitpoints(extras.collect());
+    match variant {
+        Variant::AlreadySatisfied => Ok(SuspendOutcome::AlreadySatisfied { details }),
+        Variant::Suspended => {
+            let opaque = hex::decode(handle_opaque_hex.unwrap_or_default())
+                .map_err(|error| corrupt(format!("dedup handle hex: {error}")))?;
+            let handle = Handle::new(tag, HandleKind::Suspended, HandleOpaque::new(opaque.into()));
+            Ok(SuspendOutcome::Suspended { details, handle })
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A suspension and its waitpoints as rows: how they are found, read and closed.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::contracts::{ResumeCondition, ResumePolicy, TimeoutBehavior};
+use crate::engine_error::ValidationKind;
+use crate::facts::Row;
+use crate::plan::{Assign, Expr, Lookup, Mutation, Pairing, Plan, Selection};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::unmoved;
+use crate::rules::suspension::collected::Collected;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::exec_core;
+use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::schema::{ColumnRef, TableRef};
+use crate::state::WaitpointState;
+
+/// The name that every plan gives a suspension's row.
+pub const SUSPENSION: &str = "suspension";
+/// The name that every plan gives a waitpoint's row.
+pub const WAITPOINT: &str = "waitpoint";
+
+/// A suspension as it is stored.
+#[derive(Clone, Debug)]
+pub struct Suspension {
+    /// What ends the wait.
+    pub condition: ResumeCondition,
+    /// What happens then.
+    pub policy: ResumePolicy,
+    /// The signals so far.
+    pub collected: Collected,
+    /// How many signals the execution has received over all its suspensions.
+    pub signal_count: i64,
+    /// When the wait is given up, Unix ms.
+    pub timeout_at_ms: Option<i64>,
+    /// What happens then.
+    pub timeout_behavior: TimeoutBehavior,
+    /// What a decision about it is pinned to.
+    pub version: i64,
+}
+
+impl Suspension {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a condition, a policy or signals that are none.
+    pub fn read(row: &Row) -> Result<Self, EngineError> {
+        let corrupt = |column: &str, error: serde_json::Error| EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!("{column}: {error}"),
+        };
+        let condition = serde_json::from_value(row.read(suspension_current::condition)?)
+            .map_err(|error| corrupt("condition", error))?;
+        let policy = match row.read(suspension_current::resume_policy)? {
+            Some(policy) => {
+                serde_json::from_value(policy).map_err(|error| corrupt("resume_policy", error))?
+            }
+            None => ResumePolicy::default(),
+        };
+        let behavior = row.read(suspension_current::timeout_behavior)?.unwrap_or_default();
+        Ok(Self {
+            condition,
+            policy,
+            collected: Collected::of(row.read(suspension_current::member_map)?)?,
+            signal_count: row.read(suspension_current::signal_count)?,
+            timeout_at_ms: row.read(suspension_current::timeout_at_ms)?,
+            timeout_behavior: TimeoutBehavior::of_word(&behavior),
+            version: row.read(suspension_current::version)?,
+        })
+    }
+
+    /// A plan that ends this wait: pinned to the execution and the suspension as they were read.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` when the stored version is no number.
+    pub fn ending(
+        &self,
+        name: &'static str,
+        key: &ExecutionKey,
+        core: &Row,
+    ) -> Result<Plan, EngineError> {
+        let plan = Plan::new(name).guard(CORE, exec_core::REF, key.core(), unmoved(core)?);
+        Ok(self.pinned(plan, key))
+    }
+
+    /// How long the execution is put off once the condition is met, ms: what the signal asks for,
+    /// else what the policy says.
+    #[must_use]
+    pub fn resume_delay_ms(&self, asked: Option<u64>) -> i64 {
+        asked.or(self.policy.resume_delay_ms).map_or(0, input::span_ms)
+    }
+
+    /// Guards the suspension as it was read.
+    #[must_use]
+    pub fn pinned(&self, plan: Plan, key: &ExecutionKey) -> Plan {
+        let same = suspension_current::version.equals(self.version);
+        plan.guard(SUSPENSION, suspension_current::REF, suspension_key(key), same)
+    }
+
+    /// Ends the wait: no timeout any more, and the waitpoints closed, or kept for the next
+    /// suspension where the policy says so.
+    #[must_use]
+    pub fn closed(&self, plan: Plan, key: &ExecutionKey, more: Vec<(ColumnRef, Assign)>) -> Plan {
+        let mut set =
+            vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
+        set.extend(more);
+        let mut plan = plan.update(suspension_current::REF, held_suspension(), set);
+        plan.selection = Some(waitpoints_of(key));
+        plan.mutations.push(self.waitpoint_closed());
+        plan
+    }
+
+    fn waitpoint_closed(&self) -> Mutation {
+        let (table, target) = (waitpoint_pending::REF, held_waitpoint());
+        if self.policy.close_waitpoint_on_resume {
+            return Mutation::Delete { table, target };
+        }
+        let set = vec![
+            waitpoint_pending::state.set(WaitpointState::Pending),
+            waitpoint_pending::activated_at_ms.clear(),
+            waitpoint_pending::expires_at_ms.clear(),
+        ];
+        Mutation::Update { table, target, set }
+    }
+}
+
+/// What an execution's open bag says once it no longer waits.
+#[must_use]
+pub fn waits_no_more() -> (ColumnRef, Assign) {
+    exec_core::raw_fields.merge(json!({ "current_suspension_id": "", "current_waitpoint_id": "" }))
+}
+
+/// The key of an execution's suspension row.
+#[must_use]
+pub fn suspension_key(key: &ExecutionKey) -> Vec<(ColumnRef, Expr)> {
+    vec![
+        suspension_current::partition_key.at(key.partition),
+        suspension_current::execution_id.at(key.uuid),
+    ]
+}
+
+/// The look-up of an execution's suspension row.
+#[must_use]
+pub fn suspension_row(key: &ExecutionKey) -> Lookup {
+    lookup(SUSPENSION, suspension_current::REF, suspension_key(key))
+}
+
+/// The look-up of a whole row.
+#[must_use]
+pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -> Lookup {
+    Lookup { row: row.into(), table, key, columns: table.columns.to_vec() }
+}
+
+fn held_suspension() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        suspension_current::partition_key
+            .put_expr(suspension_current::partition_key.of(SUSPENSION)),
+        suspension_current::execution_id.put_expr(suspension_current::execution_id.of(SUSPENSION)),
+    ]
+}
+
+/// Changes the suspension row that the plan holds.
+#[must_use]
+pub fn changed(plan: Plan, set: Vec<(ColumnRef, Assign)>) -> Plan {
+    plan.update(suspension_current::REF, held_suspension(), set)
+}
+
+fn held_waitpoint() -> Vec<(ColumnRef, Expr)> {
+    vec![
+        waitpoint_pending::partition_key.put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
+        waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
+    ]
+}
+
+/// Every waitpoint of an execution.
+fn waitpoints_of(key: &ExecutionKey) -> Selection {
+    Selection {
+        row: WAITPOINT.into(),
+        table: waitpoint_pending::REF,
+        predicate: waitpoint_pending::partition_key
+            .equals(key.partition)
+            .and(waitpoint_pending::execution_id.equals(key.uuid)),
+        order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
+        pairing: Pairing::Every,
+    }
+}

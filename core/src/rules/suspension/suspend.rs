@@ -1,0 +1,350 @@
+//! A worker lets go of its execution until a condition holds.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::backend::{BackendTag, Handle, HandleKind, WaitpointHmac};
+use crate::contracts::{
+    AdditionalWaitpointBinding, SuspendArgs, SuspendOutcome, SuspendOutcomeDetails,
+    SuspensionReasonCode, WaitpointBinding,
+};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::StateKind;
+use crate::facts::{Facts, Row};
+use crate::handle_codec::HandlePayload;
+use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::input;
+use crate::rules::key::{ExecutionKey, held_attempt, held_core};
+use crate::rules::keystore::TokenKey;
+use crate::rules::premise::{Known, check, guard_all, lookups};
+use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::collected::Collected;
+use crate::rules::suspension::repeat;
+use crate::rules::suspension::row::{Suspension, suspension_key, suspension_row};
+use crate::rules::suspension::satisfied;
+use crate::rules::suspension::waitpoint::{Door, activated, opened};
+use crate::rules::{handle, outbox};
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::state::{AttemptOutcome, BlockingReason, LeaseEventType, WaitpointState};
+use crate::types::{TimestampMs, WaitpointId};
+
+/// Suspends an execution at waitpoints of its own.
+#[derive(Clone, Debug)]
+pub struct Suspend {
+    tag: BackendTag,
+    payload: HandlePayload,
+    fence: Fence,
+    args: SuspendArgs,
+}
+
+impl Suspend {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming what is wrong: no waitpoint, one named twice, a condition
+    /// that cannot hold, text with NUL.
+    pub fn new(
+        tag: BackendTag,
+        payload: HandlePayload,
+        fence: Fence,
+        args: SuspendArgs,
+    ) -> Result<Self, EngineError> {
+        if args.waitpoints.is_empty() {
+            return Err(without_waitpoint());
+        }
+        let mut ids = BTreeSet::new();
+        for binding in &args.waitpoints {
+            let id = match binding {
+                WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => {
+                    input::text("waitpoint_key", waitpoint_key)?;
+                    waitpoint_id
+                }
+                WaitpointBinding::UsePending { waitpoint_id } => waitpoint_id,
+            };
+            if !ids.insert(id.0) {
+                return Err(input::invalid(format!("waitpoints: {id} is bound twice")));
+            }
+        }
+        satisfied::check(&args.resume_condition, args.timeout_at.is_some())?;
+        if let Some(pointer) = &args.continuation_metadata_pointer {
+            input::text("continuation_metadata_pointer", pointer)?;
+        }
+        if let Some(key) = &args.idempotency_key {
+            input::text("idempotency_key", key.as_str())?;
+        }
+        Ok(Self { tag, payload, fence, args })
+    }
+
+    fn key(&self) -> &ExecutionKey {
+        &self.fence.key
+    }
+
+    fn reads(&self, at: TimestampMs) -> Vec<Query> {
+        let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
+        rows.push(suspension_row(self.key()));
+        rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
+        let mut queries = vec![Query::Lookup(rows), TokenKey::signing()];
+        let pending: Vec<Uuid> = self
+            .args
+            .waitpoints
+            .iter()
+            .filter_map(|binding| match binding {
+                WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
+                WaitpointBinding::Fresh { .. } => None,
+            })
+            .collect();
+        if !pending.is_empty() {
+            queries.push(Query::List(pending_waitpoints(self.key(), pending)));
+        }
+        queries
+    }
+}
+
+/// Waitpoints by id, whoever's they are.
+fn pending_waitpoints(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
+    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    List {
+        name: "waitpoints made earlier".into(),
+        table: waitpoint_pending::REF,
+        join: None,
+        columns: waitpoint_pending::REF.columns.to_vec(),
+        predicate: waitpoint_pending::partition_key
+            .equals(key.partition)
+            .and(waitpoint_pending::waitpoint_id.is_among(ids)),
+        order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
+        limit: Expr::int(count),
+    }
+}
+
+impl Transition for Suspend {
+    type Outcome = SuspendOutcome;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<SuspendOutcome>, EngineError> {
+        let at = self.args.now;
+        let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
+            return Ok(Step::Read(self.reads(at)));
+        };
+        let premises = self.fence.premises(at, OpenLease::Live);
+        let known = Known::of(&premises, rows);
+        let (suspension, dedup) = match rows {
+            [_, _, suspension, dedup] => (suspension.as_ref(), dedup.as_ref()),
+            [_, _, suspension] => (suspension.as_ref(), None),
+            _ => (None, None),
+        };
+        if let Some(row) = dedup {
+            return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
+        }
+        check(&premises, &known)?;
+        let signing = TokenKey::of_signing(signing, "suspend")?;
+        let doors = self.doors(&signing, facts.list(2).unwrap_or_default())?;
+        let carried = self.carried(suspension, &doors)?;
+        let details = self.details(&doors)?;
+        if satisfied::satisfied(&self.args.resume_condition, &carried.by_key()) {
+            return Ok(Step::Answer(SuspendOutcome::AlreadySatisfied { details }));
+        }
+        let handle = handle::mint(self.tag, HandleKind::Suspended, &self.payload);
+        let plan = guard_all(Plan::new("suspend"), premises, &known)?;
+        let plan = self.effects(plan, &doors, &carried, &handle)?;
+        Ok(Step::Commit(plan, Then::Answer(SuspendOutcome::Suspended { details, handle })))
+    }
+}
+
+impl Suspend {
+    /// The waitpoints asked for, in their order, each with its key and token.
+    fn doors(&self, signing: &TokenKey, pending: &[Row]) -> Result<Vec<Door>, EngineError> {
+        let door = |binding: &WaitpointBinding| match binding {
+            WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => Ok(Door::signed(
+                signing,
+                &self.payload.execution_id,
+                waitpoint_id.clone(),
+                waitpoint_key.clone(),
+            )),
+            WaitpointBinding::UsePending { waitpoint_id } => self.pending(waitpoint_id, pending),
+        };
+        self.args.waitpoints.iter().map(door).collect()
+    }
+
+    /// A waitpoint made earlier keeps the token that was handed out for it.
+    fn pending(&self, id: &WaitpointId, pending: &[Row]) -> Result<Door, EngineError> {
+        let same = |row: &&Row| {
+            row.read(waitpoint_pending::waitpoint_id).is_ok_and(|stored| stored == id.0)
+        };
+        let Some(row) = pending.iter().find(same) else {
+            return Err(EngineError::NotFound { entity: "waitpoint" });
+        };
+        if row.read(waitpoint_pending::execution_id)? != self.key().uuid {
+            return Err(input::invalid("waitpoint belongs to a different execution"));
+        }
+        let expires_at = row.read(waitpoint_pending::expires_at_ms)?;
+        if expires_at.is_some_and(|expires_at| expires_at < self.args.now.0) {
+            return Err(EngineError::State(StateKind::PendingWaitpointExpired));
+        }
+        match row.read(waitpoint_pending::state)? {
+            WaitpointState::Pending => Door::stored(row),
+            WaitpointState::Active | WaitpointState::Closed => {
+                Err(EngineError::State(StateKind::WaitpointNotPending))
+            }
+        }
+    }
+
+    /// What the suspension before leaves to this one at the same waitpoints: signals that it did not
+    /// use up, where its policy keeps them.
+    fn carried(&self, before: Option<&Row>, doors: &[Door]) -> Result<Collected, EngineError> {
+        let Some(row) = before else { return Ok(Collected::default()) };
+        let before = Suspension::read(row)?;
+        let (consumes, retains) = (
+            before.policy.consume_matched_signals,
+            before.policy.retain_signal_buffer_until_closed
+                && !before.policy.close_waitpoint_on_resume,
+        );
+        Ok(before.collected.only(|key, signal| {
+            let here = doors.iter().any(|door| door.key == key);
+            let matched = satisfied::counts(&before.condition, key, signal);
+            here && if matched { !consumes } else { retains }
+        }))
+    }
+
+    fn details(&self, doors: &[Door]) -> Result<SuspendOutcomeDetails, EngineError> {
+        let suspension_id = self.args.suspension_id.clone();
+        let (primary, extras) = doors.split_first().ok_or_else(without_waitpoint)?;
+        let token = |door: &Door| WaitpointHmac::new(door.token.clone());
+        let extras = extras.iter().map(|door| {
+            AdditionalWaitpointBinding::new(door.id.clone(), door.key.clone(), token(door))
+        });
+        let (id, key, hmac) = (primary.id.clone(), primary.key.clone(), token(primary));
+        Ok(SuspendOutcomeDetails::new(suspension_id, id, key, hmac)
+            .with_additional_waitpoints(extras.collect()))
+    }
+
+    fn effects(
+        &self,
+        plan: Plan,
+        doors: &[Door],
+        carried: &Collected,
+        handle: &Handle,
+    ) -> Result<Plan, EngineError> {
+        let (args, at) = (&self.args, self.args.now);
+        let plan = plan.update(exec_core::REF, held_core(), self.core(doors)).update(
+            attempt::REF,
+            held_attempt(),
+            let_go(),
+        );
+        let row = self.suspension(carried)?;
+        let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
+        let (made, fresh): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
+        let plan = if fresh.is_empty() {
+            plan
+        } else {
+            opened(plan, &fresh, &args.resume_condition, args.timeout_at, at)?
+        };
+        let plan = if made.is_empty() {
+            plan
+        } else {
+            activated(plan, &made, &args.resume_condition, args.timeout_at, at)?
+        };
+        let lease = outbox::held_lease();
+        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        match &args.idempotency_key {
+            None => Ok(plan),
+            Some(key) => repeat::kept(plan, self.key(), key, &self.details(doors)?, handle, at),
+        }
+    }
+
+    fn core(&self, doors: &[Door]) -> Vec<(ColumnRef, Assign)> {
+        let reason = blocking(self.args.reason_code);
+        let mut set = Status::suspended(reason).assignments();
+        // The reason is data to the plan, not one of its cases.
+        set.retain(|(column, _)| *column != exec_core::blocking_reason.column());
+        set.push(exec_core::blocking_reason.set_chosen(Some(reason)));
+        let primary = doors.first().map(|door| door.id.to_string()).unwrap_or_default();
+        set.push(exec_core::raw_fields.merge(json!({
+            "current_suspension_id": self.args.suspension_id.to_string(),
+            "current_waitpoint_id": primary,
+            "last_mutation_at": self.args.now.0.to_string(),
+        })));
+        set
+    }
+
+    fn suspension(&self, carried: &Collected) -> Result<Vec<(ColumnRef, Expr)>, EngineError> {
+        let args = &self.args;
+        let json = |field: &str, value: Result<Json, serde_json::Error>| {
+            value.map_err(|error| input::invalid(format!("{field}: {error}")))
+        };
+        let condition = json("resume_condition", serde_json::to_value(&args.resume_condition))?;
+        let policy = json("resume_policy", serde_json::to_value(&args.resume_policy))?;
+        let mut row = suspension_key(self.key());
+        row.extend([
+            suspension_current::suspension_id.put(args.suspension_id.0),
+            suspension_current::suspended_at_ms.put(args.now.0),
+            suspension_current::timeout_at_ms.put(args.timeout_at.map(|at| at.0)),
+            suspension_current::reason_code.put(Some(args.reason_code.as_wire_str().into())),
+            suspension_current::condition.put(condition),
+            suspension_current::satisfied_set.put(json!([])),
+            suspension_current::member_map.put(carried.stored()),
+            suspension_current::timeout_behavior
+                .put(Some(args.timeout_behavior.as_wire_str().into())),
+            suspension_current::resume_policy.put(Some(policy)),
+            suspension_current::requested_by.put(Some(args.requested_by.as_wire_str().into())),
+            suspension_current::continuation_metadata_pointer
+                .put(args.continuation_metadata_pointer.clone()),
+            suspension_current::version.put(1),
+        ]);
+        Ok(row)
+    }
+}
+
+fn without_waitpoint() -> EngineError {
+    input::invalid("suspend requires at least one waitpoint binding")
+}
+
+/// The lease is given back: whoever still shows it shows an old one.
+fn let_go() -> Vec<(ColumnRef, Assign)> {
+    let mut set = lease_ended(AttemptOutcome::AttemptInterrupted);
+    set.push(attempt::lease_epoch.grow(1));
+    set
+}
+
+/// A suspension takes the place of the one before; how many signals came is counted on.
+fn renewed() -> Vec<(ColumnRef, Settle)> {
+    let taken = [
+        suspension_current::suspension_id.column(),
+        suspension_current::suspended_at_ms.column(),
+        suspension_current::timeout_at_ms.column(),
+        suspension_current::reason_code.column(),
+        suspension_current::condition.column(),
+        suspension_current::satisfied_set.column(),
+        suspension_current::member_map.column(),
+        suspension_current::timeout_behavior.column(),
+        suspension_current::resume_policy.column(),
+        suspension_current::requested_by.column(),
+        suspension_current::continuation_metadata_pointer.column(),
+    ];
+    let mut set: Vec<_> = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+    set.push((suspension_current::version.column(), Settle::Grow));
+    set
+}
+
+/// What the execution waits for, in the words of its state.
+fn blocking(reason: SuspensionReasonCode) -> BlockingReason {
+    match reason {
+        SuspensionReasonCode::WaitingForSignal => BlockingReason::WaitingForSignal,
+        SuspensionReasonCode::WaitingForApproval => BlockingReason::WaitingForApproval,
+        SuspensionReasonCode::WaitingForCallback => BlockingReason::WaitingForCallback,
+        SuspensionReasonCode::WaitingForToolResult => BlockingReason::WaitingForToolResult,
+        SuspensionReasonCode::PausedByBudget => BlockingReason::WaitingForBudget,
+        SuspensionReasonCode::PausedByPolicy | SuspensionReasonCode::StepBoundary => {
+            BlockingReason::PausedByPolicy
+        }
+        SuspensionReasonCode::WaitingForOperatorReview | SuspensionReasonCode::ManualPause => {
+            BlockingReason::PausedByOperator
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A worker takes up an execution that was suspended: the same attempt under a new lease.
+
+use uuid::Uuid;
+
+use crate::EngineError;
+use crate::backend::{BackendTag, Handle, HandleKind, ResumeToken};
+use crate::contracts::{
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, ClaimedResumedExecution,
+};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::ContentionKind;
+use crate::facts::{Facts, Row};
+use crate::handle_codec::HandlePayload;
+use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
+use crate::rules::claim::{Returned, renewed_lease};
+use crate::rules::handle;
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::status::Status;
+use crate::schema::execution::{attempt, exec_core};
+use crate::state::{LeaseEventType, LifecyclePhase, PublicState};
+use crate::types::{
+    AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
+};
+use crate::value::{Storable, Value};
+
+/// A lease about to be taken of an attempt that goes on.
+#[derive(Clone, Debug)]
+struct Terms {
+    worker_id: WorkerId,
+    worker_instance_id: WorkerInstanceId,
+    lane_id: LaneId,
+    lease_id: Uuid,
+    ttl_ms: i64,
+}
+
+impl Terms {
+    fn check(&self) -> Result<(), EngineError> {
+        input::lane(&self.lane_id)?;
+        input::text("worker_id", self.worker_id.as_str())?;
+        input::text("worker_instance_id", self.worker_instance_id.as_str())?;
+        if self.worker_instance_id.as_str().is_empty() {
+            return Err(input::invalid("worker_instance_id: must not be empty"));
+        }
+        Ok(())
+    }
+
+    /// Leases the current attempt of the held execution. The attempt keeps its id; one that has none
+    /// gets `attempt_id`.
+    fn taken(&self, plan: Plan, attempt_id: Uuid, event: LeaseEventType, at: TimestampMs) -> Plan {
+        let mut core = Status::active().assignments();
+        core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
+        core.push(exec_core::granted_until_ms.clear());
+        core.push(exec_core::eligible_at_ms.clear());
+        let plan = plan.update(exec_core::REF, held_core(), core);
+        let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
+        let lease_id = Some(self.lease_id).into_expr();
+        let mut row = current_attempt();
+        row.extend([
+            attempt::worker_id.put(Some(self.worker_id.as_str().to_owned())),
+            attempt::worker_instance_id.put(Some(self.worker_instance_id.as_str().to_owned())),
+            attempt::lease_epoch.put(1),
+            attempt::lease_expires_at_ms.put(Some(at.0.saturating_add(self.ttl_ms))),
+            attempt::started_at_ms.put(Some(at.0)),
+            attempt::lease_id.put_expr(lease_id.clone()),
+            attempt::attempt_id.put(Some(attempt_id)),
+            attempt::timeout_at_ms.put_expr(timeout),
+        ]);
+        let mut settle = renewed_lease();
+        settle.retain(|(column, _)| *column != attempt::attempt_id.column());
+        let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
+        plan = outbox::lease_changed(plan, event, lease_id, at);
+        plan.returns = vec![
+            Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
+            Return::Written(attempt::lease_epoch.column()),
+            Return::Written(attempt::attempt_id.column()),
+        ];
+        plan
+    }
+
+    fn payload(
+        &self,
+        key: &ExecutionKey,
+        rows: &[Vec<Value>],
+    ) -> Result<HandlePayload, EngineError> {
+        let returned = Returned(rows.first().map_or(&[], Vec::as_slice));
+        let index = returned.read(0, exec_core::attempt_index)?;
+        let epoch = returned.read(1, attempt::lease_epoch)?;
+        let attempt_id = returned.read(2, attempt::attempt_id)?.unwrap_or_default();
+        Ok(HandlePayload::new(
+            key.id(),
+            AttemptIndex(index.unsigned_abs()),
+            AttemptId::from_uuid(attempt_id),
+            LeaseId::from_uuid(self.lease_id),
+            LeaseEpoch(epoch.unsigned_abs()),
+            self.ttl_ms.unsigned_abs(),
+            self.lane_id.clone(),
+            self.worker_instance_id.clone(),
+        ))
+    }
+}
+
+/// Leases an execution whose condition was met.
+#[derive(Clone, Debug)]
+pub struct ClaimResumed {
+    tag: BackendTag,
+    key: ExecutionKey,
+    terms: Terms,
+    at: TimestampMs,
+}
+
+impl ClaimResumed {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field.
+    pub fn new(tag: BackendTag, args: ClaimResumedExecutionArgs) -> Result<Self, EngineError> {
+        let terms = Terms {
+            worker_id: args.worker_id,
+            worker_instance_id: args.worker_instance_id,
+            lane_id: args.lane_id,
+            lease_id: args.lease_id.0,
+            ttl_ms: input::positive_ms("lease_ttl_ms", args.lease_ttl_ms)?,
+        };
+        terms.check()?;
+        Ok(Self { tag, key: ExecutionKey::of(&args.execution_id)?, terms, at: args.now })
+    }
+}
+
+impl Transition for ClaimResumed {
+    type Outcome = ClaimResumedExecutionResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        // Decided on the expectation; read only to say what was wrong.
+        let at = self.at;
+        let resumable = exec_core::public_state
+            .is(PublicState::Resumable)
+            .and(exec_core::lifecycle_phase.is(LifecyclePhase::Runnable));
+        let pinned = match (facts.refusals(), facts.lookup(0)) {
+            (0, _) => Predicate::Always,
+            (_, None) => {
+                return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
+            }
+            (_, Some([Some(core), _])) => {
+                if core.read(exec_core::public_state)? != PublicState::Resumable {
+                    return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
+                }
+                unmoved(core)?
+            }
+            (_, Some(_)) => return Err(EngineError::NotFound { entity: "execution" }),
+        };
+        let holds = resumable.and(pinned);
+        let plan = Plan::new("claim_resumed_execution").guard(
+            CORE,
+            exec_core::REF,
+            self.key.core(),
+            holds,
+        );
+        let plan = self.terms.taken(plan, ctx.uuid(), LeaseEventType::Acquired, at);
+        let claim = self.clone();
+        let read = move |rows: Vec<Vec<Value>>| {
+            let payload = claim.terms.payload(&claim.key, &rows)?;
+            let expires = TimestampMs(at.0.saturating_add(claim.terms.ttl_ms));
+            let handle = handle::mint(claim.tag, HandleKind::Resumed, &payload);
+            Ok(ClaimResumedExecutionResult::Claimed(ClaimedResumedExecution::new(
+                payload.execution_id,
+                payload.lease_id,
+                payload.lease_epoch,
+                payload.attempt_index,
+                payload.attempt_id,
+                expires,
+                handle,
+            )))
+        };
+        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+    }
+}
+
+/// Turns a resume token into a lease on the same attempt.
+#[derive(Clone, Debug)]
+pub struct ClaimByGrant {
+    tag: BackendTag,
+    key: ExecutionKey,
+    terms: Terms,
+    expires_at_ms: u64,
+}
+
+impl ClaimByGrant {
+    /// Checks the token; the lease's id is drawn by the caller.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field.
+    pub fn new(tag: BackendTag, token: ResumeToken, lease_id: Uuid) -> Result<Self, EngineError> {
+        let terms = Terms {
+            worker_id: token.worker_id,
+            worker_instance_id: token.worker_instance_id,
+            lane_id: token.grant.lane_id,
+            lease_id,
+            ttl_ms: input::positive_ms("lease_ttl_ms", u64::from(token.lease_ttl_ms))?,
+        };
+        terms.check()?;
+        let key = ExecutionKey::of(&token.grant.execution_id)?;
+        let given = input::partition_key("claim_from_resume_grant", &token.grant.partition_key)?;
+        if given != key.partition {
+            let own = key.partition;
+            return Err(input::invalid(format!(
+                "claim_from_resume_grant: partition mismatch (grant={given}, eid={own})"
+            )));
+        }
+        Ok(Self { tag, key, terms, expires_at_ms: token.grant.expires_at_ms })
+    }
+}
+
+impl Transition for ClaimByGrant {
+    /// `None` while the old lease still holds.
+    type Outcome = Option<Handle>;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let at = ctx.now;
+        if self.expires_at_ms <= at.0.unsigned_abs() {
+            return Err(EngineError::Contention(ContentionKind::ClaimGrantExpired));
+        }
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
+        };
+        let [Some(core), current] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        let Some(current) = current else {
+            return Err(EngineError::NotFound { entity: "attempt" });
+        };
+        if is_held(core, current, at)? {
+            return Ok(Step::Answer(None));
+        }
+        let plan = Plan::new("claim_from_resume_grant").guard(
+            CORE,
+            exec_core::REF,
+            self.key.core(),
+            unmoved(core)?,
+        );
+        let plan = self.terms.taken(plan, ctx.uuid(), LeaseEventType::Reclaimed, at);
+        let claim = self.clone();
+        let read = move |rows: Vec<Vec<Value>>| {
+            let payload = claim.terms.payload(&claim.key, &rows)?;
+            Ok(Some(handle::mint(claim.tag, HandleKind::Resumed, &payload)))
+        };
+        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+    }
+}
+
+/// Whether somebody holds the lease.
+///
+/// # Errors
+/// `Contention(ExecutionNotLeaseable)` when nobody could: it is over, suspended, or waits for its time.
+fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineError> {
+    let expires = current.read(attempt::lease_expires_at_ms)?;
+    match core.read(exec_core::public_state)? {
+        PublicState::Active => Ok(expires.is_none_or(|expires| at.0 < expires)),
+        PublicState::Resumable | PublicState::Waiting => Ok(false),
+        PublicState::Delayed
+        | PublicState::RateLimited
+        | PublicState::WaitingChildren
+        | PublicState::Suspended
+        | PublicState::Completed
+        | PublicState::Failed
+        | PublicState::Cancelled
+        | PublicState::Expired
+        | PublicState::Skipped => {
+            Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable))
+        }
+    }
+}

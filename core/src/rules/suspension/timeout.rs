@@ -1,0 +1,123 @@
+//! Nobody came: a suspension whose time is up ends as its timeout behavior says.
+
+use serde_json::json;
+
+use crate::EngineError;
+use crate::contracts::TimeoutBehavior;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Assign, Plan, Query};
+use crate::rules::finish::End;
+use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{execution_row, without_bodies};
+use crate::rules::status::Status;
+use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
+use crate::rules::suspension::row::{Suspension, changed, suspension_row};
+use crate::rules::suspension::wake::woken;
+use crate::schema::ColumnRef;
+use crate::schema::execution::exec_core;
+use crate::schema::suspension::suspension_current;
+use crate::state::{BlockingReason, LifecyclePhase};
+use crate::types::{SignalId, TimestampMs};
+
+/// Gives up waiting for signals, where that is due. A wait that something else ended meanwhile only
+/// loses its timeout.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpireSuspension {
+    /// Whose.
+    pub key: ExecutionKey,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Transition for ExpireSuspension {
+    /// Whether a timeout was dealt with.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            let core = execution_row(&self.key, without_bodies(exec_core::REF));
+            return Ok(Step::Read(vec![Query::Lookup(vec![core, suspension_row(&self.key)])]));
+        };
+        let [Some(core), Some(stored)] = rows else {
+            return Ok(Step::Answer(false));
+        };
+        let due = stored.read(suspension_current::timeout_at_ms)?;
+        let at = self.at.unwrap_or(ctx.now);
+        if due.is_none_or(|due| at.0 <= due) {
+            return Ok(Step::Answer(false));
+        }
+        let suspension = Suspension::read(stored)?;
+        let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
+        let plan = if waits {
+            self.given_up(&suspension, core, at, ctx)?
+        } else {
+            over(&suspension, self)
+        };
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// The execution ended or went on by itself.
+fn over(suspension: &Suspension, expire: &ExpireSuspension) -> Plan {
+    let plan = suspension.pinned(Plan::new("expire_suspension"), &expire.key);
+    let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
+    changed(plan, set)
+}
+
+impl ExpireSuspension {
+    fn given_up(
+        &self,
+        suspension: &Suspension,
+        core: &Row,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Plan, EngineError> {
+        let plan = suspension.ending("expire_suspension", &self.key, core)?;
+        let ended = |plan: Plan, end: End, reason: &str| {
+            suspension.closed(given_up_as(plan, end, reason, at), &self.key, Vec::new())
+        };
+        Ok(match suspension.timeout_behavior {
+            TimeoutBehavior::Fail => ended(plan, End::FAILED, "suspension_timeout_fail"),
+            TimeoutBehavior::Cancel => ended(plan, End::CANCELLED, "suspension_timeout_cancel"),
+            TimeoutBehavior::Expire => ended(plan, End::EXPIRED, "suspension_timeout_expire"),
+            TimeoutBehavior::AutoResumeWithTimeoutSignal => {
+                let mut collected = suspension.collected.clone();
+                let signal = timed_out(SignalId::from_uuid(ctx.uuid()), at);
+                collected.add(TIMEOUT_KEY, &signal, None)?;
+                let delay_ms = suspension.resume_delay_ms(None);
+                let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
+                let told = vec![suspension_current::member_map.set(collected.stored())];
+                suspension.closed(plan, &self.key, told)
+            }
+            TimeoutBehavior::Escalate => escalated(plan),
+        })
+    }
+}
+
+fn given_up_as(plan: Plan, end: End, reason: &str, at: TimestampMs) -> Plan {
+    let mut core = end.of_core(at);
+    core.push(exec_core::cancellation_reason.set(Some(reason.to_owned())));
+    core.push(exec_core::raw_fields.merge(json!({
+        "last_failure_message": "suspension_timeout",
+        "current_suspension_id": "",
+        "current_waitpoint_id": "",
+    })));
+    let plan = plan.update(exec_core::REF, held_core(), core);
+    outbox::completed(end.record_attempt(plan, at), end.event, at)
+}
+
+/// It stays suspended, for an operator to decide: signals still count.
+fn escalated(plan: Plan) -> Plan {
+    let paused: (ColumnRef, Assign) =
+        exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
+    let core = vec![paused, exec_core::version.grow(1)];
+    let set = vec![
+        suspension_current::timeout_at_ms.clear(),
+        suspension_current::reason_code.set(Some("waiting_for_operator_review".into())),
+        suspension_current::version.grow(1),
+    ];
+    changed(plan.update(exec_core::REF, held_core(), core), set)
+}

@@ -1,0 +1,251 @@
+//! Waitpoints: made ahead of a suspension or by it, listed, and closed when nobody came.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::EngineError;
+use crate::backend::{PendingWaitpoint, WaitpointHmac};
+use crate::contracts::ResumeCondition;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::handle_codec::HandlePayload;
+use crate::plan::{Expr, OnConflict, Plan, Query, Settle};
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::input;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::keystore::TokenKey;
+use crate::rules::premise::{Known, check, guard_all, lookups};
+use crate::rules::suspension::row::WAITPOINT;
+use crate::rules::suspension::satisfied;
+use crate::schema::ColumnRef;
+use crate::schema::execution::exec_core;
+use crate::schema::suspension::waitpoint_pending;
+use crate::state::WaitpointState;
+use crate::types::{ExecutionId, TimestampMs, WaitpointId};
+use crate::value::{ColumnType, Storable};
+
+/// A waitpoint of a suspension, with what its senders have to show.
+#[derive(Clone)]
+pub struct Door {
+    /// The waitpoint.
+    pub id: WaitpointId,
+    /// Its key within the execution.
+    pub key: String,
+    /// The id of the key that signed the token.
+    pub kid: String,
+    /// The token.
+    pub token: String,
+    /// Whether its row is there already.
+    pub is_stored: bool,
+}
+
+impl Door {
+    /// A new one.
+    #[must_use]
+    pub fn signed(
+        signing: &TokenKey,
+        execution: &ExecutionId,
+        id: WaitpointId,
+        key: String,
+    ) -> Self {
+        let token = signing.sign(execution, &id);
+        Self { id, key, kid: signing.kid().to_owned(), token, is_stored: false }
+    }
+
+    /// One made earlier.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a row that holds what it must not.
+    pub fn stored(row: &Row) -> Result<Self, EngineError> {
+        Ok(Self {
+            id: WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?),
+            key: row.read(waitpoint_pending::waitpoint_key)?,
+            kid: row.read(waitpoint_pending::token_kid)?,
+            token: row.read(waitpoint_pending::token)?,
+            is_stored: true,
+        })
+    }
+
+    fn item(&self, names: &[String]) -> Json {
+        json!({
+            "id": self.id.to_string(),
+            "key": self.key,
+            "kid": self.kid,
+            "token": self.token,
+            "names": names,
+        })
+    }
+}
+
+/// A list to insert rows for, as bytes: what is in it is printed nowhere.
+///
+/// # Errors
+/// `Validation(InvalidInput)` when it cannot be written as JSON.
+pub fn items(list: &[Json]) -> Result<Expr, EngineError> {
+    let bytes = serde_json::to_vec(list)
+        .map_err(|error| input::invalid(format!("a list of rows: {error}")))?;
+    Ok(bytes.into_expr())
+}
+
+fn row(state: WaitpointState, expires_at: Option<i64>, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
+    let item = |ty, name: &'static str| Expr::Item(ty, name.into());
+    vec![
+        waitpoint_pending::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        waitpoint_pending::waitpoint_id.put_expr(item(ColumnType::Uuid, "id")),
+        waitpoint_pending::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        waitpoint_pending::token_kid.put_expr(item(ColumnType::Text, "kid")),
+        waitpoint_pending::token.put_expr(item(ColumnType::Text, "token")),
+        waitpoint_pending::created_at_ms.put(at.0),
+        waitpoint_pending::expires_at_ms.put(expires_at),
+        waitpoint_pending::waitpoint_key.put_expr(item(ColumnType::Text, "key")),
+        waitpoint_pending::state.put(state),
+        waitpoint_pending::required_signal_names.put_expr(item(ColumnType::TextList, "names")),
+    ]
+}
+
+fn active(expires_at: Option<TimestampMs>, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
+    let mut row = row(WaitpointState::Active, expires_at.map(|at| at.0), at);
+    row.push(waitpoint_pending::activated_at_ms.put(Some(at.0)));
+    row
+}
+
+fn named(doors: &[&Door], condition: &ResumeCondition) -> Result<Expr, EngineError> {
+    let item = |door: &&Door| door.item(&satisfied::required_names(condition, &door.key));
+    items(&doors.iter().map(item).collect::<Vec<_>>())
+}
+
+/// Opens new waitpoints of the held execution.
+///
+/// # Errors
+/// As [`items`].
+pub fn opened(
+    plan: Plan,
+    doors: &[&Door],
+    condition: &ResumeCondition,
+    expires_at: Option<TimestampMs>,
+    at: TimestampMs,
+) -> Result<Plan, EngineError> {
+    let (doors, row) = (named(doors, condition)?, active(expires_at, at));
+    Ok(plan.insert_each(waitpoint_pending::REF, doors, row, OnConflict::Refuse))
+}
+
+/// Opens waitpoints that the held execution made earlier; they keep their tokens.
+///
+/// # Errors
+/// As [`items`].
+pub fn activated(
+    plan: Plan,
+    doors: &[&Door],
+    condition: &ResumeCondition,
+    expires_at: Option<TimestampMs>,
+    at: TimestampMs,
+) -> Result<Plan, EngineError> {
+    let (doors, row) = (named(doors, condition)?, active(expires_at, at));
+    let taken = [
+        waitpoint_pending::expires_at_ms.column(),
+        waitpoint_pending::state.column(),
+        waitpoint_pending::required_signal_names.column(),
+        waitpoint_pending::activated_at_ms.column(),
+    ];
+    let settle = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+    Ok(plan.insert_each(waitpoint_pending::REF, doors, row, OnConflict::Update(settle)))
+}
+
+/// Makes a waitpoint ahead of the suspension that will use it.
+#[derive(Clone, Debug)]
+pub struct CreateWaitpoint {
+    fence: Fence,
+    execution: ExecutionId,
+    key: String,
+    expires_in_ms: i64,
+}
+
+impl CreateWaitpoint {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a key with NUL.
+    pub fn new(
+        payload: &HandlePayload,
+        key: &str,
+        expires_in: Duration,
+    ) -> Result<Self, EngineError> {
+        input::text("waitpoint_key", key)?;
+        let expires_in_ms = i64::try_from(expires_in.as_millis()).unwrap_or(i64::MAX);
+        let (fence, execution) = (Fence::of_handle(payload)?, payload.execution_id.clone());
+        Ok(Self { fence, execution, key: key.to_owned(), expires_in_ms })
+    }
+}
+
+impl Transition for CreateWaitpoint {
+    type Outcome = PendingWaitpoint;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let at = ctx.now;
+        let premises = self.fence.premises(at, OpenLease::Live);
+        let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
+            let rows = Query::Lookup(lookups(&premises));
+            return Ok(Step::Read(vec![rows, TokenKey::signing()]));
+        };
+        let known = Known::of(&premises, rows);
+        check(&premises, &known)?;
+        let signing = TokenKey::of_signing(signing, "create_waitpoint")?;
+        let id = WaitpointId::from_uuid(ctx.uuid());
+        let door = Door::signed(&signing, &self.execution, id.clone(), self.key.clone());
+        let plan = guard_all(Plan::new("create_waitpoint"), premises, &known)?;
+        let expires_at = at.0.saturating_add(self.expires_in_ms);
+        let row = row(WaitpointState::Pending, Some(expires_at), at);
+        let plan = plan.insert_each(
+            waitpoint_pending::REF,
+            items(&[door.item(&[])])?,
+            row,
+            OnConflict::Refuse,
+        );
+        let made = PendingWaitpoint::new(id, WaitpointHmac::new(door.token));
+        Ok(Step::Commit(plan, Then::Answer(made)))
+    }
+}
+
+/// Closes a waitpoint that nobody signalled in time; changes nothing when it is not due.
+#[derive(Clone, Debug)]
+pub struct CloseWaitpoint {
+    /// The execution that it belongs to.
+    pub execution: ExecutionKey,
+    /// Which.
+    pub id: WaitpointId,
+    /// The caller's time, where it gave one.
+    pub at: Option<TimestampMs>,
+}
+
+impl Transition for CloseWaitpoint {
+    /// Whether it was closed.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        if facts.refusals() != 0 {
+            return Ok(Step::Answer(false));
+        }
+        let at = self.at.unwrap_or(ctx.now);
+        let key = key(self.execution.partition, &self.id);
+        let held = vec![
+            waitpoint_pending::partition_key
+                .put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
+            waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
+        ];
+        let lapsed = waitpoint_pending::expires_at_ms
+            .below(Some(at.0))
+            .and(waitpoint_pending::execution_id.equals(self.execution.uuid));
+        let plan = Plan::new("close_waitpoint")
+            .guard(WAITPOINT, waitpoint_pending::REF, key, lapsed)
+            .delete(waitpoint_pending::REF, held);
+        Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// The key of a waitpoint's row.
+#[must_use]
+pub fn key(partition: i16, id: &WaitpointId) -> Vec<(ColumnRef, Expr)> {
+    vec![waitpoint_pending::partition_key.at(partition), waitpoint_pending::waitpoint_id.at(id.0)]
+}

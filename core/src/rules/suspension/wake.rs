@@ -1,0 +1,81 @@
+//! The wait is over: an execution goes on, at once or after a delay.
+
+use crate::EngineError;
+use crate::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::engine_error::StateKind;
+use crate::facts::Facts;
+use crate::plan::{Plan, Query};
+use crate::rules::input;
+use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{execution_row, without_bodies};
+use crate::rules::status::Status;
+use crate::rules::suspension::row::{Suspension, suspension_row, waits_no_more};
+use crate::schema::execution::exec_core;
+use crate::state::{AttemptState, BlockingReason, LifecyclePhase};
+use crate::types::TimestampMs;
+
+/// Makes the held execution claimable again and announces it. A delay puts that off; `otherwise` is
+/// what it is without one.
+#[must_use]
+pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (Plan, Status) {
+    let interrupted = AttemptState::AttemptInterrupted;
+    let (status, eligible_at) = match delay_ms {
+        0 => (otherwise, None),
+        delay => {
+            let status = Status::delayed(BlockingReason::WaitingForResumeDelay, interrupted);
+            (status, Some(at.0.saturating_add(delay)))
+        }
+    };
+    let mut core = status.assignments();
+    core.push(exec_core::eligible_at_ms.set(eligible_at));
+    core.push(waits_no_more());
+    (outbox::resumable(plan.update(exec_core::REF, held_core(), core), at), status)
+}
+
+/// An operator ends a suspension. The signals stay readable; the waitpoints close.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    key: ExecutionKey,
+    delay_ms: i64,
+}
+
+impl Resume {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a trigger type with NUL.
+    pub fn new(args: &ResumeExecutionArgs) -> Result<Self, EngineError> {
+        input::text("trigger_type", &args.trigger_type)?;
+        let delay_ms = input::span_ms(args.resume_delay_ms);
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, delay_ms })
+    }
+}
+
+impl Transition for Resume {
+    type Outcome = ResumeExecutionResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            let core = execution_row(&self.key, without_bodies(exec_core::REF));
+            return Ok(Step::Read(vec![Query::Lookup(vec![core, suspension_row(&self.key)])]));
+        };
+        let [Some(core), suspension] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        let not_suspended = EngineError::State(StateKind::ExecutionNotSuspended);
+        let Some(suspension) = suspension else { return Err(not_suspended) };
+        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
+            return Err(not_suspended);
+        }
+        let suspension = Suspension::read(suspension)?;
+        let plan = suspension.ending("resume_execution", &self.key, core)?;
+        let otherwise = Status::waiting(AttemptState::AttemptInterrupted);
+        let (plan, status) = woken(plan, otherwise, self.delay_ms, ctx.now);
+        let plan = suspension.closed(plan, &self.key, Vec::new());
+        let resumed = ResumeExecutionResult::Resumed { public_state: status.public() };
+        Ok(Step::Commit(plan, Then::Answer(resumed)))
+    }
+}

@@ -1,0 +1,174 @@
+//! On Postgres a number is taken before its transaction commits: writers that commit in another order
+//! than they numbered their rows, or roll back, against subscribers that come and go.
+//!
+//! `FF_WRITERS_MS=30000` writes for so long; `FF_SEED=17` draws the same again.
+
+use std::env;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use ff_core::ScannerFilter;
+use ff_core::ctx::{Seeded, Source as _};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::stream_subscribe::{
+    StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
+};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use super::{BOUND, Events};
+use crate::backends::{self, Bench, postgres_url};
+use crate::bench::{lane, worker};
+use crate::plain::PlainSql;
+use ff_core::stream_events::LeaseHistoryEvent;
+use futures_util::StreamExt as _;
+
+const WRITERS: u64 = 16;
+const SUBSCRIBERS: u64 = 4;
+const INSERT: &str = "INSERT INTO ff_lease_event \
+                      (execution_id, event_type, occurred_at_ms, partition_key) \
+                      VALUES (gen_random_uuid()::text, 'renewed', 0, $1)";
+
+fn number(variable: &str, default: u64) -> u64 {
+    let Ok(given) = env::var(variable) else { return default };
+    given.parse().unwrap_or_else(|_| panic!("{variable} is no number: {given}"))
+}
+
+/// A number below `bound`.
+fn below(source: &mut Seeded, bound: usize) -> usize {
+    (source.fraction() * bound as f64) as usize
+}
+
+/// Transactions that number their rows, linger, and then commit or roll back.
+async fn write(pool: PgPool, mut source: Seeded, end: Instant) {
+    while Instant::now() < end {
+        let mut transaction = pool.begin().await.unwrap();
+        for _ in 0..=below(&mut source, 3) {
+            let partition = i16::try_from(below(&mut source, 256)).unwrap();
+            sqlx::query(INSERT).bind(partition).execute(&mut *transaction).await.unwrap();
+            linger(&mut source).await;
+        }
+        if below(&mut source, 4) == 0 {
+            transaction.rollback().await.unwrap();
+        } else {
+            transaction.commit().await.unwrap();
+        }
+    }
+}
+
+async fn linger(source: &mut Seeded) {
+    // Most are quick, some are slow.
+    let most_ms = if below(source, 10) == 0 { 120 } else { 8 };
+    let ms = u64::try_from(below(source, most_ms)).unwrap();
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Real executions live and end meanwhile.
+async fn live(bench: Arc<Bench>, end: Instant) {
+    while Instant::now() < end {
+        bench.create().await;
+        let claimed = bench.backend.claim(&lane(), &Default::default(), worker("w")).await;
+        if let Some(handle) = claimed.unwrap() {
+            bench.backend.renew(&handle).await.unwrap();
+            bench.backend.complete(&handle, None).await.unwrap();
+        }
+    }
+}
+
+/// Reads the outbox in many pieces: leaves after a few events and comes back where it was, or
+/// somewhere it has been before. Returns what it saw once `last` is known and was seen.
+async fn follow(
+    backend: Arc<dyn EngineBackend>,
+    mut source: Seeded,
+    last: Arc<AtomicI64>,
+) -> Vec<i64> {
+    let mut seen: Vec<i64> = Vec::new();
+    // How much of what was seen lies behind.
+    let mut at = 0_usize;
+    let started = Instant::now();
+    loop {
+        let reached = at.checked_sub(1).map_or(0, |index| seen[index]);
+        if at == seen.len() && 0 < reached && reached == last.load(Ordering::SeqCst) {
+            return seen;
+        }
+        assert!(started.elapsed() < 4 * BOUND, "{} seen, the last is {reached}", seen.len());
+        let cursor = encode_postgres_event_cursor(reached);
+        let mut events = subscribe(backend.as_ref(), cursor).await;
+        for _ in 0..=below(&mut source, 300) {
+            // Also leaves while it waits.
+            let patience = Duration::from_millis(1 + below(&mut source, 200) as u64);
+            let Ok(event) = tokio::time::timeout(patience, events.next()).await else { break };
+            let event = event.unwrap().unwrap();
+            let number = decode_postgres_event_cursor(event.cursor()).unwrap().unwrap();
+            match seen.get(at) {
+                Some(before) => assert_eq!(*before, number, "the same events again"),
+                None => {
+                    let newest = seen.last().copied().unwrap_or(0);
+                    assert!(newest < number, "{number} after {newest}");
+                    seen.push(number);
+                }
+            }
+            at += 1;
+        }
+        if below(&mut source, 4) == 0 {
+            at -= below(&mut source, at.min(200) + 1);
+        }
+    }
+}
+
+async fn subscribe(backend: &dyn EngineBackend, cursor: StreamCursor) -> Events<LeaseHistoryEvent> {
+    backend.subscribe_lease_history(cursor, &ScannerFilter::NOOP).await.unwrap()
+}
+
+/// As many connections as writers, beside the backend's own.
+async fn writers_pool(bench: &Bench) -> PgPool {
+    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
+    let schema: String =
+        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
+    let options = PgConnectOptions::from_str(&postgres_url()).unwrap();
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(WRITERS).unwrap())
+        .connect_with(options.options([("search_path", schema)]))
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_subscriber_sees_every_event_once_and_in_order() {
+    let span = Duration::from_millis(number("FF_WRITERS_MS", 5_000));
+    let seed = number("FF_SEED", u64::from(uuid::Uuid::new_v4().as_u128() as u32));
+    println!("FF_SEED={seed}");
+    let bench = Arc::new(backends::postgres().await);
+    let pool = writers_pool(&bench).await;
+    let last = Arc::new(AtomicI64::new(0));
+    let source = |number: u64| Seeded::new(seed.wrapping_mul(1_000).wrapping_add(number));
+    let followers: Vec<_> = (0..SUBSCRIBERS)
+        .map(|number| {
+            let backend = Arc::clone(&bench.backend);
+            tokio::spawn(follow(backend, source(100 + number), Arc::clone(&last)))
+        })
+        .collect();
+    let end = Instant::now() + span;
+    let mut writers: Vec<_> =
+        (0..WRITERS).map(|number| tokio::spawn(write(pool.clone(), source(number), end))).collect();
+    writers.push(tokio::spawn(live(Arc::clone(&bench), end)));
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let truth: Vec<i64> =
+        sqlx::query_scalar("SELECT event_id FROM ff_lease_event ORDER BY event_id")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    last.store(*truth.last().unwrap(), Ordering::SeqCst);
+    let rolled_back = truth.last().unwrap() - i64::try_from(truth.len()).unwrap();
+    println!("{} events, {rolled_back} numbers rolled back", truth.len());
+    assert!(0 < rolled_back);
+    for follower in followers {
+        let seen = follower.await.unwrap();
+        assert!(seen == truth, "{} seen of {}", seen.len(), truth.len());
+    }
+    pool.close().await;
+    Arc::into_inner(bench).unwrap().tear_down().await;
+}

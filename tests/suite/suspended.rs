@@ -1,0 +1,153 @@
+//! What cases about suspensions do: install a key, suspend, signal.
+
+use ff_core::EngineError;
+use ff_core::backend::Handle;
+use ff_core::contracts::{
+    CancelExecutionArgs, DeliverSignalArgs, DeliverSignalResult, ResumeCondition, ResumePolicy,
+    SeedWaitpointHmacSecretArgs, SignalMatcher, SuspendArgs, SuspendOutcome, SuspensionReasonCode,
+    WaitpointBinding,
+};
+use ff_core::types::{
+    CancelSource, ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointToken,
+};
+use uuid::Uuid;
+
+use crate::backends::Bench;
+
+/// The states of a suspended execution, in the order of `Cells::states`.
+pub(crate) const SUSPENDED: &str =
+    "suspended unowned not_applicable suspended attempt_interrupted waiting_for_signal";
+/// The states of one whose signals have come.
+pub(crate) const RESUMABLE: &str =
+    "runnable unowned eligible_now resumable attempt_interrupted waiting_for_worker";
+
+/// A secret, in hex.
+pub(crate) fn secret(byte: u8) -> String {
+    format!("{byte:02x}").repeat(32)
+}
+
+/// A waitpoint of that key, under an id of its own.
+pub(crate) fn fresh(key: &str) -> WaitpointBinding {
+    let waitpoint_id = WaitpointId::from_uuid(Uuid::new_v4());
+    WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: key.to_owned() }
+}
+
+/// Holds with one signal of that name at that waitpoint.
+pub(crate) fn named(key: &str, name: &str) -> ResumeCondition {
+    let matcher = SignalMatcher::ByName(name.to_owned());
+    ResumeCondition::Single { waitpoint_key: key.to_owned(), matcher }
+}
+
+/// Where a signal goes in, and what its sender shows.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) execution: ExecutionId,
+    pub(crate) id: WaitpointId,
+    pub(crate) token: String,
+}
+
+impl Bench {
+    pub(crate) async fn seed(&self) {
+        let args = SeedWaitpointHmacSecretArgs::new("kid1", secret(1));
+        self.backend.seed_waitpoint_hmac_secret(args).await.unwrap();
+    }
+
+    /// A suspension at those waitpoints.
+    pub(crate) fn wait(
+        &self,
+        waitpoints: Vec<WaitpointBinding>,
+        condition: ResumeCondition,
+    ) -> SuspendArgs {
+        let suspension_id = SuspensionId::from_uuid(Uuid::new_v4());
+        let reason = SuspensionReasonCode::WaitingForSignal;
+        let (policy, now) = (ResumePolicy::new(), self.clock.now());
+        SuspendArgs::new(suspension_id, fresh("unused"), condition, policy, reason, now)
+            .with_waitpoints(waitpoints)
+    }
+
+    /// Suspends, and says where signals go in, in the order of the waitpoints.
+    pub(crate) async fn suspend(
+        &self,
+        id: &ExecutionId,
+        handle: &Handle,
+        args: SuspendArgs,
+    ) -> Vec<Door> {
+        let outcome = self.backend.suspend(handle, args).await.unwrap();
+        assert!(matches!(outcome, SuspendOutcome::Suspended { .. }), "{outcome:?}");
+        doors(id, &outcome)
+    }
+
+    /// An execution that waits for `go` at the waitpoint `a`.
+    pub(crate) async fn waiting(
+        &self,
+        change: impl FnOnce(SuspendArgs) -> SuspendArgs,
+    ) -> (ExecutionId, Handle, Door) {
+        self.seed().await;
+        let (id, handle) = self.leased().await;
+        let args = change(self.wait(vec![fresh("a")], named("a", "go")));
+        let door = self.suspend(&id, &handle, args).await.remove(0);
+        (id, handle, door)
+    }
+
+    pub(crate) fn signal(&self, door: &Door, name: &str) -> DeliverSignalArgs {
+        DeliverSignalArgs {
+            execution_id: door.execution.clone(),
+            waitpoint_id: door.id.clone(),
+            signal_id: SignalId::from_uuid(Uuid::new_v4()),
+            signal_name: name.to_owned(),
+            signal_category: "test".into(),
+            source_type: "person".into(),
+            source_identity: "ada".into(),
+            payload: Some(b"\x00payload".to_vec()),
+            payload_encoding: None,
+            correlation_id: Some("c-1".into()),
+            idempotency_key: None,
+            target_scope: "waitpoint".into(),
+            created_at: None,
+            dedup_ttl_ms: None,
+            resume_delay_ms: None,
+            max_signals_per_execution: None,
+            signal_maxlen: None,
+            waitpoint_token: WaitpointToken::new(door.token.clone()),
+            now: self.clock.now(),
+        }
+    }
+
+    /// Delivers a signal; what it brought about.
+    pub(crate) async fn deliver(&self, door: &Door, name: &str) -> Result<String, EngineError> {
+        match self.backend.deliver_signal(self.signal(door, name)).await? {
+            DeliverSignalResult::Accepted { effect, .. } => Ok(effect),
+            DeliverSignalResult::Duplicate { existing_signal_id } => {
+                Ok(format!("duplicate of {existing_signal_id}"))
+            }
+        }
+    }
+}
+
+/// What an operator says to end an execution.
+pub(crate) fn cancellation(bench: &Bench, id: &ExecutionId) -> CancelExecutionArgs {
+    CancelExecutionArgs {
+        execution_id: id.clone(),
+        reason: "enough".into(),
+        source: CancelSource::OperatorOverride,
+        lease_id: None,
+        lease_epoch: None,
+        attempt_id: None,
+        now: bench.clock.now(),
+    }
+}
+
+/// Where signals go in, in the order of the waitpoints.
+pub(crate) fn doors(id: &ExecutionId, outcome: &SuspendOutcome) -> Vec<Door> {
+    let details = outcome.details();
+    let door = |waitpoint: &WaitpointId, token: &str| Door {
+        execution: id.clone(),
+        id: waitpoint.clone(),
+        token: token.to_owned(),
+    };
+    let mut doors = vec![door(&details.waitpoint_id, details.waitpoint_token.as_str())];
+    for extra in &details.additional_waitpoints {
+        doors.push(door(&extra.waitpoint_id, extra.waitpoint_token.as_str()));
+    }
+    doors
+}
