@@ -58,7 +58,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 26] = [
+    let scenes: [fn(&mut Scene); 27] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -84,6 +84,7 @@ fn all() -> Vec<Sample> {
         Scene::ends_that_are_told,
         Scene::siblings,
         Scene::subscriptions,
+        Scene::spoiled_pages,
         Scene::instance_tags,
     ];
     let play = |scene: fn(&mut Scene)| {
