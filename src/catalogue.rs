@@ -59,7 +59,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 29] = [
+    let scenes: [fn(&mut Scene); 30] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -88,6 +88,7 @@ fn all() -> Vec<Sample> {
         Scene::older_streams,
         Scene::stream_reads,
         Scene::subscriptions,
+        Scene::spoiled_pages,
         Scene::instance_tags,
     ];
     let play = |scene: fn(&mut Scene)| {

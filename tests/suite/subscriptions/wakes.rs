@@ -99,13 +99,16 @@ impl Connections {
         }
     }
 
+    /// Ends them, and returns when they are gone.
     async fn terminate(&self, pids: &[i32]) {
         for pid in pids {
-            sqlx::query("SELECT pg_terminate_backend($1)")
+            let gone: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1, $2)")
                 .bind(pid)
-                .execute(&self.pool)
+                .bind(i64::try_from(BOUND.as_millis()).unwrap())
+                .fetch_one(&self.pool)
                 .await
                 .unwrap();
+            assert!(gone, "{pid}");
         }
     }
 }
@@ -200,6 +203,11 @@ async fn a_lost_connection_is_told_with_the_cursor_and_the_stream_goes_on() {
     let ids = [id(), id()];
     bench.backend.create_execution(bench.args(&ids[0])).await.unwrap();
     assert_eq!(execution(&next(&mut events).await.unwrap()), &ids[0]);
+    let started = Instant::now();
+    while pool(&bench).num_idle() != 1 {
+        assert!(started.elapsed() < BOUND, "the connection is not given back");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let pids = connections.that_ran("SELECT").await;
     assert!(!pids.is_empty());
     connections.terminate(&pids).await;
