@@ -60,7 +60,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 34] = [
+    let scenes: [fn(&mut Scene); 35] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -89,6 +89,7 @@ fn all() -> Vec<Sample> {
         Scene::older_streams,
         Scene::stream_reads,
         Scene::subscriptions,
+        Scene::spoiled_pages,
         Scene::instance_tags,
         Scene::signing_keys,
         Scene::suspensions,

@@ -32,6 +32,7 @@ use crate::value::Value;
 
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use memo::{Memo, RetryFacts};
+pub use subscribe::spoiled_pages;
 
 /// How often a refused plan is decided anew before the caller is told to try later.
 pub const MAX_REFUSALS: u32 = 16;

@@ -4,8 +4,9 @@
 use ff_core::backend::{Frame, FrameKind, Handle, StreamMode, TailVisibility};
 use ff_core::contracts::StreamCursor;
 use ff_core::engine_backend::EngineBackend;
-use ff_core::schema::suspension::{stream_meta, stream_summary};
-use ff_core::types::{AttemptIndex, ExecutionId};
+use ff_core::handle_codec;
+use ff_core::schema::suspension::{stream_frame, stream_meta, stream_summary};
+use ff_core::types::AttemptIndex;
 use ff_core::value::Value;
 use serde_json::json;
 
@@ -35,26 +36,46 @@ impl Scene {
 
     /// Streams whose frames nobody counted.
     pub(super) fn older_streams(&mut self) {
-        for (name, mode) in MODES {
-            let Some((id, handle)) = self.held(None) else { return };
-            self.put_by_hand(&id, stream_meta::TABLE.name, Vec::new());
-            self.append(format!("{name}, on a stream that nobody counted"), &handle, mode);
-        }
-        for case in ["without a row of its own", "that nobody counted"] {
-            let Some((id, handle)) = self.held(None) else { return };
-            if case == "that nobody counted" {
-                self.put_by_hand(&id, stream_meta::TABLE.name, Vec::new());
+        let patch = StreamMode::durable_summary();
+        for with_row in [false, true] {
+            for (name, mode) in MODES {
+                let Some(handle) = self.uncounted(with_row) else { return };
+                self.append(older(name, with_row), &handle, mode);
             }
-            let summary = vec![
-                ("document_json", Value::Json(json!({"pages": 16}))),
-                ("version", Value::Int(1)),
-                ("last_updated_ms", Value::Int(NOON)),
-                ("first_applied_ms", Value::Int(NOON)),
-            ];
-            self.put_by_hand(&id, stream_summary::TABLE.name, summary);
-            let mode = StreamMode::durable_summary();
-            self.append(format!("a further patch, on a stream {case}"), &handle, mode);
+            let Some(handle) = self.uncounted(with_row) else { return };
+            self.put_summary(&handle);
+            self.append(older("a further patch", with_row), &handle, patch);
         }
+        let Some((_, handle)) = self.held(None) else { return };
+        self.put_summary(&handle);
+        self.append("a further patch, whose frames are gone", &handle, patch);
+    }
+
+    /// A stream with one frame; whether it has a row of its own, too.
+    fn uncounted(&mut self, with_row: bool) -> Option<Handle> {
+        let (_, handle) = self.held(None)?;
+        if with_row {
+            self.put_by_hand(&handle, stream_meta::TABLE.name, Vec::new());
+        }
+        let frame = vec![
+            ("ts_ms", Value::Int(NOON)),
+            ("seq", Value::Int(0)),
+            ("fields", Value::Json(json!({"payload": "16"}))),
+            ("mode", Value::Text("durable".into())),
+            ("created_at_ms", Value::Int(NOON)),
+        ];
+        self.put_by_hand(&handle, stream_frame::TABLE.name, frame);
+        Some(handle)
+    }
+
+    fn put_summary(&self, handle: &Handle) {
+        let summary = vec![
+            ("document_json", Value::Json(json!({"pages": 16}))),
+            ("version", Value::Int(1)),
+            ("last_updated_ms", Value::Int(NOON)),
+            ("first_applied_ms", Value::Int(NOON)),
+        ];
+        self.put_by_hand(handle, stream_summary::TABLE.name, summary);
     }
 
     pub(super) fn stream_reads(&mut self) {
@@ -84,7 +105,9 @@ impl Scene {
         self.sample("append_frame", case, async |b| b.append_frame(handle, frame(mode)).await);
     }
 
-    fn put_by_hand(&self, id: &ExecutionId, table: &str, more: Vec<(&'static str, Value)>) {
+    fn put_by_hand(&self, handle: &Handle, table: &str, more: Vec<(&'static str, Value)>) {
+        let Ok(decoded) = handle_codec::decode(&handle.opaque) else { return };
+        let id = decoded.payload.execution_id;
         let mut row = vec![
             ("partition_key", Value::Int(i64::from(id.partition()))),
             ("execution_id", Value::Uuid(id.uuid())),
@@ -93,4 +116,9 @@ impl Scene {
         row.extend(more);
         let _ = self.memory.insert_row(table, row);
     }
+}
+
+fn older(name: &str, with_row: bool) -> String {
+    let stream = if with_row { "that nobody counted" } else { "without a row of its own" };
+    format!("{name}, on a stream {stream}")
 }

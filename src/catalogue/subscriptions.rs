@@ -1,13 +1,15 @@
 //! The situations in which subscribers look at the outboxes.
 
+use ff_core::engine::{Executor as _, spoiled_pages};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::rules::outbox::INSTANCE_TAG;
 use ff_core::stream_subscribe::{StreamCursor, encode_postgres_event_cursor};
+use ff_core::types::TimestampMs;
 use ff_core::{EngineError, ScannerFilter};
 use futures_util::{Stream, StreamExt};
 
 use super::given::flow;
-use super::stage::Scene;
+use super::stage::{NOON, Scene};
 
 impl Scene {
     pub(super) fn subscriptions(&mut self) {
@@ -36,6 +38,14 @@ impl Scene {
         }
     }
 
+    pub(super) fn spoiled_pages(&mut self) {
+        for (operation, query) in spoiled_pages() {
+            self.sample(operation, "a row that cannot be read", async |b| {
+                b.read(vec![query]).await
+            });
+        }
+    }
+
     pub(super) fn instance_tags(&mut self) {
         let id = self.submit(|_| ());
         for (case, value) in [("instance tag attached", "eu-2"), ("instance tag cleared", "")] {
@@ -45,11 +55,17 @@ impl Scene {
         }
         let mut args = self.args();
         args.tags.clear();
+        let mut later = args.clone();
+        later.execution_id = self.args().execution_id;
+        later.delay_until = Some(TimestampMs(NOON + 60_000));
         self.created_flow();
         let mut member = args.clone();
         member.execution_id = self.in_flow(&flow());
         self.sample("create_execution", "without an instance tag", async |b| {
             b.create_execution(args).await
+        });
+        self.sample("create_execution", "put off, without an instance tag", async |b| {
+            b.create_execution(later).await
         });
         self.sample("create_flow_members", "without an instance tag", async |b| {
             b.create_flow_members(&flow(), vec![member]).await

@@ -29,8 +29,14 @@ const STEPS: usize = 50;
 const LOOK: usize = 5;
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 5] =
-    ["ff_exec_core", "ff_attempt", "ff_lease_event", "ff_completion_event", "ff_lane_registry"];
+const TABLES: [&str; 6] = [
+    "ff_exec_core",
+    "ff_attempt",
+    "ff_lease_event",
+    "ff_completion_event",
+    "ff_instance_tag_event",
+    "ff_lane_registry",
+];
 /// What has to come about at least once, and how an outcome says so.
 const OUTCOMES: [(&str, &str); 12] = [
     ("claimed", "claimed"),

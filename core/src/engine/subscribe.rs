@@ -5,6 +5,7 @@
 //! by itself, except where the backend was shut down.
 
 mod completions;
+mod events;
 mod outbox;
 
 use std::collections::VecDeque;
@@ -16,20 +17,22 @@ use futures_core::Stream;
 use futures_util::future::select;
 use futures_util::stream::unfold;
 
-use self::outbox::{Event, Outbox};
+use self::events::Event;
+use self::outbox::Outbox;
+use super::Executor;
 use super::tail::{PAGE, Pace, Tail};
-use super::{Executor, Horizon};
 use crate::EngineError;
 use crate::backend::ScannerFilter;
 use crate::engine_error::ValidationKind;
 use crate::facts::{Answer, Row};
-use crate::plan::{Expr, List, Predicate, Query};
+use crate::plan::Query;
 use crate::rules::input;
-use crate::schema::{ColumnRef, Direction};
 use crate::stream_subscribe::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };
 use crate::types::Namespace;
+
+pub use outbox::spoiled_pages;
 
 /// How long a lost wake-up can go unnoticed, and rows that nobody rang for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -82,9 +85,8 @@ pub(super) async fn subscribe<T: Event>(
 
 /// The numbers of the newest rows.
 async fn newest(executor: &dyn Executor, outbox: &Outbox) -> Result<Vec<i64>, EngineError> {
-    let columns = &[outbox.event_id.column()];
-    let query = list(outbox.newest, outbox, columns, Predicate::Always, Direction::Descending);
-    numbers(outbox, &rows(executor, query).await?)
+    let rows = rows(executor, outbox.newest()).await?;
+    rows.iter().map(|row| row.read(outbox.event_id)).collect()
 }
 
 struct Subscription<T> {
@@ -124,18 +126,18 @@ impl<T: Event> Subscription<T> {
 
     /// One page: what may be delivered of it becomes ready.
     async fn look(&mut self) -> Result<Pace, EngineError> {
-        let outbox = &T::OUTBOX;
         let executor = self.executor.as_ref();
-        let horizon: Horizon = executor.horizon().await?;
-        let after = outbox.event_id.above(self.tail.position());
-        let query = list(outbox.after, outbox, outbox.columns, after, Direction::Ascending);
-        let listed = rows(executor, query).await?;
-        let numbers = numbers(outbox, &listed)?;
+        // Before the rows: see [`Tail::round`].
+        let horizon = executor.horizon().await?;
+        let page = page(executor, &T::OUTBOX, self.tail.position()).await?;
+        let numbers: Vec<i64> = page.iter().map(|(number, _)| *number).collect();
         let round = self.tail.round(horizon, &numbers);
-        for place in round.deliver {
-            if let (Some(number), Some(row)) = (numbers.get(place), listed.get(place)) {
-                let event = event(&self.filter, *number, row);
-                self.ready.extend(event.transpose());
+        let mut delivered = round.deliver.into_iter().peekable();
+        for (place, (number, row)) in page.into_iter().enumerate() {
+            if delivered.next_if_eq(&place).is_some() {
+                let event = row.and_then(|row| event(&self.filter, number, &row));
+                self.ready
+                    .extend(event.map_err(|error| named(&T::OUTBOX, number, error)).transpose());
             }
         }
         Ok(round.pace)
@@ -150,45 +152,70 @@ impl<T: Event> Subscription<T> {
     }
 }
 
+/// A row's number, and the row, or why it cannot be read.
+type Numbered = (i64, Result<Row, EngineError>);
+
+/// The first rows after a position.
+async fn page(
+    executor: &dyn Executor,
+    outbox: &Outbox,
+    position: i64,
+) -> Result<Vec<Numbered>, EngineError> {
+    match rows(executor, outbox.rows_after(position, PAGE)).await {
+        Ok(rows) => {
+            let numbered = |row: Row| Ok((row.read(outbox.event_id)?, Ok(row)));
+            rows.into_iter().map(numbered).collect()
+        }
+        Err(error) if is_corruption(&error) => row_by_row(executor, outbox, position).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The same, where a database has let in a value that is not of its column's type, and so a row
+/// spoils the page.
+async fn row_by_row(
+    executor: &dyn Executor,
+    outbox: &Outbox,
+    position: i64,
+) -> Result<Vec<Numbered>, EngineError> {
+    let numbers = rows(executor, outbox.numbers_after(position)).await?;
+    let mut page = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let number = number.read(outbox.event_id)?;
+        match rows(executor, outbox.rows_after(number.saturating_sub(1), 1)).await {
+            Ok(rows) => page.extend(rows.into_iter().map(|row| (number, Ok(row)))),
+            Err(error) if is_corruption(&error) => page.push((number, Err(error))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(page)
+}
+
+fn is_corruption(error: &EngineError) -> bool {
+    matches!(error, EngineError::Validation { kind: ValidationKind::Corruption, .. })
+}
+
 /// The event that a row is, unless the filter holds it back.
 fn event<T: Event>(
     filter: &ScannerFilter,
     number: i64,
     row: &Row,
 ) -> Result<Option<T>, EngineError> {
-    let read = || {
-        let namespace = row.read(T::OUTBOX.namespace)?.map(Namespace::new);
-        let instance_tag = row.read(T::OUTBOX.instance_tag)?;
-        if !filter.matches(namespace.as_ref(), instance_tag.as_deref()) {
-            return Ok(None);
-        }
-        T::read(row, encode_postgres_event_cursor(number)).map(Some)
-    };
-    read().map_err(|error: EngineError| match error {
-        EngineError::Validation { kind: ValidationKind::Corruption, detail } => {
-            let detail = format!("{} {number}: {detail}", T::OUTBOX.event_id.column.table);
-            EngineError::Validation { kind: ValidationKind::Corruption, detail }
-        }
-        other => other,
-    })
+    let namespace = row.read(T::OUTBOX.namespace)?.map(Namespace::new);
+    let instance_tag = row.read(T::OUTBOX.instance_tag)?;
+    if !filter.matches(namespace.as_ref(), instance_tag.as_deref()) {
+        return Ok(None);
+    }
+    T::read(row, encode_postgres_event_cursor(number)).map(Some)
 }
 
-fn list(
-    name: &'static str,
-    outbox: &Outbox,
-    columns: &[ColumnRef],
-    predicate: Predicate,
-    direction: Direction,
-) -> Query {
-    Query::List(List {
-        name: name.into(),
-        table: outbox.table,
-        join: None,
-        columns: columns.to_vec(),
-        predicate,
-        order: vec![(outbox.event_id.column(), direction)],
-        limit: Expr::int(i64::try_from(PAGE).unwrap_or(i64::MAX)),
-    })
+/// The error, with the row that it is about.
+fn named(outbox: &Outbox, number: i64, error: EngineError) -> EngineError {
+    let EngineError::Validation { kind: ValidationKind::Corruption, detail } = error else {
+        return error;
+    };
+    let detail = format!("{} {number}: {detail}", outbox.table.name);
+    EngineError::Validation { kind: ValidationKind::Corruption, detail }
 }
 
 async fn rows(executor: &dyn Executor, query: Query) -> Result<Vec<Row>, EngineError> {
@@ -197,8 +224,4 @@ async fn rows(executor: &dyn Executor, query: Query) -> Result<Vec<Row>, EngineE
         Some(Answer::List(rows)) => rows,
         Some(Answer::Lookup(_)) | None => Vec::new(),
     })
-}
-
-fn numbers(outbox: &Outbox, rows: &[Row]) -> Result<Vec<i64>, EngineError> {
-    rows.iter().map(|row| row.read(outbox.event_id)).collect()
 }

@@ -339,6 +339,7 @@ impl Side {
             rows.sort_by_key(|row| (row.uuid("execution_id"), row.int("event_id")));
         }
         for Cells(row) in &mut rows {
+            row.remove("transaction_id");
             row.remove("event_id");
             row.remove("committed_at_ms");
             for column in ["lease_id", "attempt_id"] {

@@ -1,6 +1,7 @@
 //! What each subscription delivers, from which cursor on, and what a filter lets through.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::ScannerFilter;
@@ -18,7 +19,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use uuid::Uuid;
 
 use super::{BOUND, beginning, next, take};
-use crate::backends::{Bench, START, conformance};
+use crate::backends::{self, Bench, START, conformance};
 use crate::bench::{INSTANCE, NAMESPACE, id, id_in, lane, opened};
 use crate::plain::{Given, int, text};
 
@@ -329,6 +330,28 @@ conformance! {
         assert!(supports.subscribe_lease_history && supports.subscribe_completion);
         assert!(supports.subscribe_signal_delivery && supports.subscribe_instance_tags);
     }
+}
+
+// Only SQLite lets in a value of another type than its column's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_spoils_its_page_is_told_and_passed_by() {
+    let case = |bench: Arc<Bench>| async move {
+        let (before, after) = (id(), id());
+        completion(&bench, &before, "success", vec![]).await;
+        let bad = "INSERT INTO ff_completion_event \
+                   (partition_key, execution_id, outcome, occurred_at_ms) \
+                   VALUES (7, x'00', 'success', 0)";
+        bench.plain.execute(bad).await;
+        completion(&bench, &after, "success", vec![]).await;
+        let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
+        assert_eq!(next(&mut ends).await.unwrap().execution_id, before);
+        let error = next(&mut ends).await.unwrap_err().to_string();
+        assert!(error.starts_with("validation: Corruption: ff_completion_event 2: "), "{error}");
+        assert_eq!(next(&mut ends).await.unwrap().execution_id, after);
+        // What must hold of every row cannot be asked of such a one.
+        bench.plain.execute("DELETE FROM ff_completion_event").await;
+    };
+    backends::run(backends::sqlite_file(), case).await;
 }
 
 #[tokio::test]

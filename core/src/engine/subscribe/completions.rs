@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::future::ready;
 
-use super::outbox::Completion;
+use super::events::Completion;
 use super::subscribe;
 use crate::EngineError;
 use crate::backend::ScannerFilter;

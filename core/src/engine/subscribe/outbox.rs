@@ -1,106 +1,81 @@
-//! The outboxes, and how a row of each becomes an event.
+//! The outboxes, as far as all are alike, and what is asked of them.
 
-use uuid::Uuid;
-
-use crate::EngineError;
-use crate::backend::CompletionPayload;
-use crate::engine::Topic;
-use crate::engine_error::ValidationKind;
-use crate::facts::Row;
-use crate::rules::key::ExecutionKey;
+use crate::engine::tail::PAGE;
+use crate::plan::{Expr, List, Predicate, Query};
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
-use crate::schema::{Col, ColumnRef, TableRef};
-use crate::state::{ClosedSet as _, CompletionKind, InstanceTagEventType, LeaseEventType};
-use crate::stream_events::{
-    CompletionEvent, CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, OperatorEvent,
-    SignalDeliveryEffect, SignalDeliveryEvent,
-};
-use crate::stream_subscribe::StreamCursor;
-use crate::types::{ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId};
-use crate::value::Value;
+use crate::schema::{Col, ColumnRef, Direction, TableRef};
 
-/// What a subscription delivers.
-pub(crate) trait Event: Sized + Send + 'static {
-    /// The operation that subscribes, for its errors.
-    const OPERATION: &'static str;
-    /// What rings for it.
-    const TOPIC: Topic;
-    /// Where it is stored.
-    const OUTBOX: Outbox;
-
-    /// Reads the event, after which a subscription continues at `cursor`.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` naming the column that holds what it must not.
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError>;
-}
-
-/// A table of events, as far as all are alike.
+/// A table of events.
 pub(crate) struct Outbox {
     pub(super) table: TableRef,
     pub(super) event_id: Col<i64>,
     pub(super) namespace: Col<Option<String>>,
     pub(super) instance_tag: Col<Option<String>>,
     /// What an event is read from, these three included.
-    pub(super) columns: &'static [ColumnRef],
+    columns: &'static [ColumnRef],
     /// The name of the query for the rows after a cursor.
-    pub(super) after: &'static str,
+    after: &'static str,
     /// The name of the query for the newest rows.
-    pub(super) newest: &'static str,
+    newest: &'static str,
+    /// The name of the query for the numbers after a cursor.
+    numbers: &'static str,
 }
 
-impl Event for LeaseHistoryEvent {
-    const OPERATION: &'static str = "subscribe_lease_history";
-    const TOPIC: Topic = Topic::Leases;
-    const OUTBOX: Outbox = Outbox {
-        table: lease_event::REF,
-        event_id: lease_event::event_id,
-        namespace: lease_event::namespace,
-        instance_tag: lease_event::instance_tag,
-        columns: &[
-            lease_event::event_id.column(),
-            lease_event::execution_id.column(),
-            lease_event::lease_id.column(),
-            lease_event::event_type.column(),
-            lease_event::occurred_at_ms.column(),
-            lease_event::partition_key.column(),
-            lease_event::namespace.column(),
-            lease_event::instance_tag.column(),
-        ],
-        after: "lease events after a cursor",
-        newest: "newest lease events",
-    };
+impl Outbox {
+    /// The first rows after a position, so many at most.
+    pub(super) fn rows_after(&self, position: i64, limit: usize) -> Query {
+        let after = self.event_id.above(position);
+        self.list(self.after, self.columns, after, Direction::Ascending, limit)
+    }
 
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
-        let partition = row.read(lease_event::partition_key)?;
-        let execution_id = execution(row, partition, lease_event::execution_id)?;
-        let lease_id = optional_uuid(row, lease_event::lease_id)?.map(LeaseId);
-        let at = TimestampMs(row.read(lease_event::occurred_at_ms)?);
-        Ok(match row.read(lease_event::event_type)? {
-            LeaseEventType::Acquired => {
-                Self::Acquired { cursor, execution_id, lease_id, worker_instance_id: None, at }
-            }
-            LeaseEventType::Renewed => {
-                Self::Renewed { cursor, execution_id, lease_id, worker_instance_id: None, at }
-            }
-            LeaseEventType::Expired => {
-                Self::Expired { cursor, execution_id, lease_id, prev_owner: None, at }
-            }
-            LeaseEventType::Reclaimed => {
-                let new_lease_id = lease_id;
-                Self::Reclaimed { cursor, execution_id, new_lease_id, new_owner: None, at }
-            }
-            LeaseEventType::Revoked => {
-                let revoked_by = "operator".to_owned();
-                Self::Revoked { cursor, execution_id, lease_id, revoked_by, at }
-            }
+    /// The numbers of the first rows after a position.
+    pub(super) fn numbers_after(&self, position: i64) -> Query {
+        let (columns, after) = ([self.event_id.column()], self.event_id.above(position));
+        self.list(self.numbers, &columns, after, Direction::Ascending, PAGE)
+    }
+
+    /// The numbers of the newest rows.
+    pub(super) fn newest(&self) -> Query {
+        let columns = [self.event_id.column()];
+        self.list(self.newest, &columns, Predicate::Always, Direction::Descending, PAGE)
+    }
+
+    fn list(
+        &self,
+        name: &'static str,
+        columns: &[ColumnRef],
+        predicate: Predicate,
+        direction: Direction,
+        limit: usize,
+    ) -> Query {
+        Query::List(List {
+            name: name.into(),
+            table: self.table,
+            join: None,
+            columns: columns.to_vec(),
+            predicate,
+            order: vec![(self.event_id.column(), direction)],
+            limit: Expr::int(i64::try_from(limit).unwrap_or(i64::MAX)),
         })
     }
 }
 
-const COMPLETIONS: Outbox = Outbox {
+/// What each subscription asks, by its operation, once a page holds a row that cannot be read: for the
+/// catalogue, whose database lets no such row in.
+#[must_use]
+pub fn spoiled_pages() -> [(&'static str, Query); 5] {
+    [
+        ("subscribe_completion", COMPLETIONS.numbers_after(0)),
+        ("subscribe_lease_history", LEASES.numbers_after(0)),
+        ("subscribe_signal_delivery", SIGNALS.numbers_after(0)),
+        ("subscribe_operator_events", OPERATORS.numbers_after(0)),
+        ("subscribe_instance_tags", INSTANCE_TAGS.numbers_after(0)),
+    ]
+}
+
+pub(super) const COMPLETIONS: Outbox = Outbox {
     table: completion_event::REF,
     event_id: completion_event::event_id,
     namespace: completion_event::namespace,
@@ -117,172 +92,86 @@ const COMPLETIONS: Outbox = Outbox {
     ],
     after: "completion events after a cursor",
     newest: "newest completion events",
+    numbers: "numbers of completion events after a cursor",
 };
 
-fn completed(row: &Row) -> Result<ExecutionId, EngineError> {
-    let partition = row.read(completion_event::partition_key)?;
-    Ok(ExecutionKey { partition, uuid: row.read(completion_event::execution_id)? }.id())
-}
+pub(super) const LEASES: Outbox = Outbox {
+    table: lease_event::REF,
+    event_id: lease_event::event_id,
+    namespace: lease_event::namespace,
+    instance_tag: lease_event::instance_tag,
+    columns: &[
+        lease_event::event_id.column(),
+        lease_event::execution_id.column(),
+        lease_event::lease_id.column(),
+        lease_event::event_type.column(),
+        lease_event::occurred_at_ms.column(),
+        lease_event::partition_key.column(),
+        lease_event::namespace.column(),
+        lease_event::instance_tag.column(),
+    ],
+    after: "lease events after a cursor",
+    newest: "newest lease events",
+    numbers: "numbers of lease events after a cursor",
+};
 
-/// The recorded word, in its first spelling if it is a known one.
-fn outcome(row: &Row) -> Result<String, EngineError> {
-    let column = completion_event::outcome;
-    match row.value(column.column()) {
-        Some(Value::Text(text)) => Ok(CompletionKind::parse(text)
-            .map_or_else(|| text.clone(), |known| known.as_str().to_owned())),
-        Some(_) | None => row.read(column).map(|known| known.as_str().to_owned()),
-    }
-}
+pub(super) const SIGNALS: Outbox = Outbox {
+    table: signal_event::REF,
+    event_id: signal_event::event_id,
+    namespace: signal_event::namespace,
+    instance_tag: signal_event::instance_tag,
+    columns: &[
+        signal_event::event_id.column(),
+        signal_event::execution_id.column(),
+        signal_event::signal_id.column(),
+        signal_event::waitpoint_id.column(),
+        signal_event::source_identity.column(),
+        signal_event::effect.column(),
+        signal_event::delivered_at_ms.column(),
+        signal_event::partition_key.column(),
+        signal_event::namespace.column(),
+        signal_event::instance_tag.column(),
+    ],
+    after: "signal events after a cursor",
+    newest: "newest signal events",
+    numbers: "numbers of signal events after a cursor",
+};
 
-impl Event for CompletionEvent {
-    const OPERATION: &'static str = "subscribe_completion";
-    const TOPIC: Topic = Topic::Completions;
-    const OUTBOX: Outbox = COMPLETIONS;
+pub(super) const OPERATORS: Outbox = Outbox {
+    table: operator_event::REF,
+    event_id: operator_event::event_id,
+    namespace: operator_event::namespace,
+    instance_tag: operator_event::instance_tag,
+    columns: &[
+        operator_event::event_id.column(),
+        operator_event::execution_id.column(),
+        operator_event::event_type.column(),
+        operator_event::details.column(),
+        operator_event::occurred_at_ms.column(),
+        operator_event::partition_key.column(),
+        operator_event::namespace.column(),
+        operator_event::instance_tag.column(),
+    ],
+    after: "operator events after a cursor",
+    newest: "newest operator events",
+    numbers: "numbers of operator events after a cursor",
+};
 
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
-        let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
-        let outcome = CompletionOutcome::from_wire(&outcome(row)?);
-        Ok(Self::new(cursor, completed(row)?, outcome, at))
-    }
-}
-
-/// A completion event without its cursor.
-pub(crate) struct Completion(pub(crate) CompletionPayload);
-
-impl Event for Completion {
-    const OPERATION: &'static str = "subscribe_completions";
-    const TOPIC: Topic = Topic::Completions;
-    const OUTBOX: Outbox = COMPLETIONS;
-
-    fn read(row: &Row, _: StreamCursor) -> Result<Self, EngineError> {
-        let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
-        let payload = CompletionPayload::new(completed(row)?, outcome(row)?, None, at);
-        Ok(Self(match row.read(completion_event::flow_id)? {
-            Some(flow) => payload.with_flow_id(FlowId::from_uuid(flow)),
-            None => payload,
-        }))
-    }
-}
-
-impl Event for SignalDeliveryEvent {
-    const OPERATION: &'static str = "subscribe_signal_delivery";
-    const TOPIC: Topic = Topic::Signals;
-    const OUTBOX: Outbox = Outbox {
-        table: signal_event::REF,
-        event_id: signal_event::event_id,
-        namespace: signal_event::namespace,
-        instance_tag: signal_event::instance_tag,
-        columns: &[
-            signal_event::event_id.column(),
-            signal_event::execution_id.column(),
-            signal_event::signal_id.column(),
-            signal_event::waitpoint_id.column(),
-            signal_event::source_identity.column(),
-            signal_event::effect.column(),
-            signal_event::delivered_at_ms.column(),
-            signal_event::partition_key.column(),
-            signal_event::namespace.column(),
-            signal_event::instance_tag.column(),
-        ],
-        after: "signal events after a cursor",
-        newest: "newest signal events",
-    };
-
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
-        let partition = row.read(signal_event::partition_key)?;
-        let signal = row.read(signal_event::signal_id)?;
-        Ok(Self::new(
-            cursor,
-            execution(row, partition, signal_event::execution_id)?,
-            SignalId(uuid(signal_event::signal_id.column(), &signal)?),
-            optional_uuid(row, signal_event::waitpoint_id)?.map(WaitpointId),
-            row.read(signal_event::source_identity)?,
-            SignalDeliveryEffect::from_wire(row.read(signal_event::effect)?.as_str()),
-            TimestampMs(row.read(signal_event::delivered_at_ms)?),
-        ))
-    }
-}
-
-impl Event for InstanceTagEvent {
-    const OPERATION: &'static str = "subscribe_instance_tags";
-    const TOPIC: Topic = Topic::InstanceTags;
-    const OUTBOX: Outbox = Outbox {
-        table: instance_tag_event::REF,
-        event_id: instance_tag_event::event_id,
-        namespace: instance_tag_event::namespace,
-        instance_tag: instance_tag_event::instance_tag,
-        columns: &[
-            instance_tag_event::event_id.column(),
-            instance_tag_event::execution_id.column(),
-            instance_tag_event::event_type.column(),
-            instance_tag_event::occurred_at_ms.column(),
-            instance_tag_event::partition_key.column(),
-            instance_tag_event::namespace.column(),
-            instance_tag_event::instance_tag.column(),
-        ],
-        after: "instance tag events after a cursor",
-        newest: "newest instance tag events",
-    };
-
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
-        let partition = row.read(instance_tag_event::partition_key)?;
-        let execution_id = execution(row, partition, instance_tag_event::execution_id)?;
-        // Clearing what was not set clears nothing in particular.
-        let tag = row.read(instance_tag_event::instance_tag)?.unwrap_or_default();
-        let at = TimestampMs(row.read(instance_tag_event::occurred_at_ms)?);
-        Ok(match row.read(instance_tag_event::event_type)? {
-            InstanceTagEventType::Attached => Self::Attached { cursor, execution_id, tag, at },
-            InstanceTagEventType::Cleared => Self::Cleared { cursor, execution_id, tag, at },
-        })
-    }
-}
-
-impl Event for OperatorEvent {
-    const OPERATION: &'static str = "subscribe_operator_events";
-    const TOPIC: Topic = Topic::Operators;
-    const OUTBOX: Outbox = Outbox {
-        table: operator_event::REF,
-        event_id: operator_event::event_id,
-        namespace: operator_event::namespace,
-        instance_tag: operator_event::instance_tag,
-        columns: &[
-            operator_event::event_id.column(),
-            operator_event::execution_id.column(),
-            operator_event::event_type.column(),
-            operator_event::details.column(),
-            operator_event::occurred_at_ms.column(),
-            operator_event::partition_key.column(),
-            operator_event::namespace.column(),
-            operator_event::instance_tag.column(),
-        ],
-        after: "operator events after a cursor",
-        newest: "newest operator events",
-    };
-
-    fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
-        let partition = row.read(operator_event::partition_key)?;
-        Ok(Self::new(
-            cursor,
-            execution(row, partition, operator_event::execution_id)?,
-            row.read(operator_event::event_type)?,
-            row.read(operator_event::details)?,
-            TimestampMs(row.read(operator_event::occurred_at_ms)?),
-        ))
-    }
-}
-
-fn execution(row: &Row, partition: i16, column: Col<String>) -> Result<ExecutionId, EngineError> {
-    let uuid = uuid(column.column(), &row.read(column)?)?;
-    Ok(ExecutionKey { partition, uuid }.id())
-}
-
-fn optional_uuid(row: &Row, column: Col<Option<String>>) -> Result<Option<Uuid>, EngineError> {
-    row.read(column)?.map(|text| uuid(column.column(), &text)).transpose()
-}
-
-fn uuid(column: ColumnRef, text: &str) -> Result<Uuid, EngineError> {
-    text.parse().map_err(|_| EngineError::Validation {
-        kind: ValidationKind::Corruption,
-        detail: format!("{column:?}: {text:?} is no UUID"),
-    })
-}
+pub(super) const INSTANCE_TAGS: Outbox = Outbox {
+    table: instance_tag_event::REF,
+    event_id: instance_tag_event::event_id,
+    namespace: instance_tag_event::namespace,
+    instance_tag: instance_tag_event::instance_tag,
+    columns: &[
+        instance_tag_event::event_id.column(),
+        instance_tag_event::execution_id.column(),
+        instance_tag_event::event_type.column(),
+        instance_tag_event::occurred_at_ms.column(),
+        instance_tag_event::partition_key.column(),
+        instance_tag_event::namespace.column(),
+        instance_tag_event::instance_tag.column(),
+    ],
+    after: "instance tag events after a cursor",
+    newest: "newest instance tag events",
+    numbers: "numbers of instance tag events after a cursor",
+};

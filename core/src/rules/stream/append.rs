@@ -155,20 +155,21 @@ impl Append {
             stream_meta::trimmed_count.put(standing.trimmed),
             stream_meta::ema_rate_hz.put(standing.rate_hz),
         ];
-        match &self.keep {
+        let (plan, then) = match &self.keep {
             Keep::Durable => {
                 let plan = self.insert(standing.advance(plan, id, counted), seq, ts_ms);
-                Ok((plan, Then::Answer(outcome(id, count, None))))
+                (plan, Then::Answer(outcome(id, count, None)))
             }
             Keep::Summary(patch) => {
                 let plan = standing.advance(plan, id, counted);
                 let (plan, version) =
                     summary::patched(plan, summary, patch.clone(), ts_ms.clone())?;
                 let outcome = outcome(id, count, Some(version));
-                Ok((self.insert(plan, seq, ts_ms), Then::Answer(outcome)))
+                (self.insert(plan, seq, ts_ms), Then::Answer(outcome))
             }
             Keep::BestEffort(config) => {
                 let trim = Trim::at(config, standing, id);
+                // Whatever is picked of a stream that is presumed to be new refuses the plan.
                 let trimmed = standing.trimmed.into_expr().plus(Expr::PickedCount);
                 let paced = vec![
                     stream_meta::trimmed_count.put_expr(trimmed),
@@ -176,18 +177,22 @@ impl Append {
                     stream_meta::maxlen_applied_last.put(trim.keep),
                     stream_meta::trimmed_before_ms.put(trim.before_ms),
                 ];
-                let plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
-                let mut plan = plan.delete(stream_frame::REF, trim::picked());
-                plan.selection = Some(trim.selection());
+                let mut plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
+                if !standing.presumed {
+                    plan = plan.delete(stream_frame::REF, trim::picked());
+                    plan.selection = Some(trim.selection());
+                }
                 let number = Path::column(stream_frame::seq.column());
                 plan.returns = vec![Return::Held(OLD.into(), number)];
                 let read: FromRows<_> = Box::new(move |old| {
                     let trimmed = i64::try_from(old.len()).unwrap_or(i64::MAX);
                     Ok(outcome(id, count - trimmed, None))
                 });
-                Ok((plan, Then::FromRows(read)))
+                (plan, Then::FromRows(read))
             }
-        }
+        };
+        let plan = if standing.presumed { trim::refused_by_frames(plan) } else { plan };
+        Ok((plan, then))
     }
 
     /// Whether it joins the stream wherever that stands, rather than where it was read to stand.
@@ -220,10 +225,15 @@ impl Transition for Append {
         check(&premises, &Known::of(&premises, rows))?;
         let mut stored = rows.iter().skip(premises.len()).map(Option::as_ref);
         let (meta, summary) = (stored.next().flatten(), stored.next().flatten());
-        let Some(standing) = Standing::of(meta, facts.list(1))? else {
-            let key =
-                StreamKey { execution: self.fence.key, attempt_index: self.fence.attempt_index };
-            return Ok(Step::Read(vec![Query::List(standing::uncounted_frames(&key))]));
+        let standing = match Standing::of(meta, facts.list(1))? {
+            Some(standing) => standing,
+            // Only an older database has frames without that row: the plan is refused by them.
+            None if meta.is_none() && facts.refusals() == 0 => Standing::NEW,
+            None => {
+                let Fence { key: execution, attempt_index, .. } = self.fence;
+                let key = StreamKey { execution, attempt_index };
+                return Ok(Step::Read(vec![Query::List(standing::uncounted_frames(&key))]));
+            }
         };
         let plan = guarded(premises)?;
         let (plan, then) = if self.joins() && standing.counts() {

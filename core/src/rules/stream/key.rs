@@ -13,7 +13,7 @@ use crate::types::{AttemptIndex, ExecutionId};
 pub const META: &str = "meta";
 /// The name that every plan gives a summary's row.
 pub const SUMMARY: &str = "summary";
-/// The name that every plan gives a frame that is trimmed.
+/// The name that every plan gives a frame that is there already.
 pub const OLD: &str = "old";
 
 /// The stored form of one attempt of one execution.

@@ -25,6 +25,8 @@ pub struct Standing {
     pub rate_hz: f64,
     /// No best-effort frame is older, Unix ms.
     pub trimmed_before_ms: i64,
+    /// Whether that there are no frames is only presumed.
+    pub presumed: bool,
 }
 
 /// The row of a stream that counts its frames and has numbers left.
@@ -51,6 +53,17 @@ pub fn uncounted_frames(key: &StreamKey) -> List {
 }
 
 impl Standing {
+    /// A stream without a row of its own, which is presumed to have no frames either.
+    pub const NEW: Self = Self {
+        stored: None,
+        next_seq: 0,
+        trimmed: 0,
+        last_ms: 0,
+        rate_hz: 0.0,
+        trimmed_before_ms: 0,
+        presumed: true,
+    };
+
     /// Reads the stream's row; where it counted no frame, the frames are needed as well, and the
     /// answer without them is `None`.
     ///
@@ -58,14 +71,8 @@ impl Standing {
     /// `Validation(Corruption)` naming the column that holds what it must not.
     pub fn of(meta: Option<&Row>, frames: Option<&[Row]>) -> Result<Option<Self>, EngineError> {
         let stored = meta.map(|meta| meta.read(stream_meta::next_seq)).transpose()?;
-        let mut standing = Self {
-            stored,
-            next_seq: stored.unwrap_or(0),
-            trimmed: 0,
-            last_ms: 0,
-            rate_hz: 0.0,
-            trimmed_before_ms: 0,
-        };
+        let next_seq = stored.unwrap_or(0);
+        let mut standing = Self { stored, next_seq, presumed: false, ..Self::NEW };
         if let Some(meta) = meta {
             standing.trimmed = meta.read(stream_meta::trimmed_count)?;
             standing.last_ms = meta.read(stream_meta::last_append_ts_ms)?;

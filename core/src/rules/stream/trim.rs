@@ -5,7 +5,7 @@
 
 use crate::EngineError;
 use crate::backend::{BestEffortLiveConfig, StreamMode};
-use crate::plan::{Expr, Pairing, Predicate, Selection};
+use crate::plan::{Expr, OnConflict, Pairing, Plan, Predicate, Selection};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{OLD, frame_of_attempt, frames_of_attempt};
@@ -88,22 +88,39 @@ impl Trim {
             .and(stream_frame::ts_ms.above(self.from_ms.saturating_sub(1)))
             .and(Predicate::OneOf(stream_frame::mode.column(), vec![best_effort.into()]))
             .and(outlived);
-        Selection {
-            row: OLD.into(),
-            table: stream_frame::REF,
-            predicate,
-            order: vec![
-                (stream_frame::execution_id.column(), Ascending),
-                (stream_frame::attempt_index.column(), Ascending),
-                (stream_frame::ts_ms.column(), Ascending),
-                (stream_frame::seq.column(), Ascending),
-            ],
-            pairing: Pairing::Every,
-        }
+        selected(predicate)
     }
 }
 
-/// The key of a frame that is trimmed.
+fn selected(predicate: Predicate) -> Selection {
+    Selection {
+        row: OLD.into(),
+        table: stream_frame::REF,
+        predicate,
+        order: vec![
+            (stream_frame::execution_id.column(), Ascending),
+            (stream_frame::attempt_index.column(), Ascending),
+            (stream_frame::ts_ms.column(), Ascending),
+            (stream_frame::seq.column(), Ascending),
+        ],
+        pairing: Pairing::Every,
+    }
+}
+
+/// Has the plan refused if the held attempt has frames: each of them would be inserted anew, where it
+/// finds itself.
+#[must_use]
+pub fn refused_by_frames(plan: Plan) -> Plan {
+    let mut again = picked();
+    again.push(stream_frame::fields.put_expr(stream_frame::fields.of(OLD)));
+    again.push(stream_frame::mode.put_expr(stream_frame::mode.of(OLD)));
+    again.push(stream_frame::created_at_ms.put_expr(stream_frame::created_at_ms.of(OLD)));
+    let mut plan = plan.insert(stream_frame::REF, again, OnConflict::Refuse);
+    plan.selection = Some(selected(frames_of_attempt()));
+    plan
+}
+
+/// The key of a picked frame.
 #[must_use]
 pub fn picked() -> Vec<(ColumnRef, Expr)> {
     let mut key = frame_of_attempt();
