@@ -20,7 +20,7 @@ mod reads;
 mod replay;
 mod revoke;
 mod scan;
-mod signal;
+pub(crate) mod signal;
 mod stream;
 mod suspension;
 mod tags;

@@ -14,6 +14,7 @@ mod flow;
 mod plain;
 mod plans;
 mod process;
+mod race;
 mod round_trips;
 mod shapes;
 mod subscriptions;

@@ -25,6 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::backends::{self, Bench, postgres_url};
 use crate::bench::{id, id_in, lane, opened, worker};
 use crate::conformance::fence::{complete_args, fail_args, renew_args};
+use crate::conformance::signal::resumed;
+use crate::suspended::{fresh, named};
 
 /// Stands between client and server and counts how often the client asks for an answer.
 struct Proxy {
@@ -311,6 +313,28 @@ async fn waiting_replaying_and_reordering_cost_two() {
             proxy.count(async { bench.backend.change_priority(change).await.unwrap() }).await;
         assert!(round < 2 || cost == 2, "{cost} round trips for another priority");
         assert!(bench.try_claim().await.is_some());
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspending_costs_three_and_a_signal_two() {
+    let (proxy, bench) = bench().await;
+    for round in 0..4 {
+        bench.seed().await;
+        let (id, handle) = bench.leased().await;
+        let args = bench.wait(vec![fresh("a"), fresh("b")], named("a", "go"));
+        let (mut doors, backend) = (Vec::new(), &bench.backend);
+        let suspend = async { doors = bench.suspend(&id, &handle, args).await };
+        let cost = proxy.count(suspend).await;
+        assert!(round < 2 || cost == 3, "{cost} round trips for a suspension");
+        for name in ["other", "go"] {
+            let cost = proxy.count(bench.deliver(&doors[0], name)).await;
+            assert!(round < 2 || cost == 2, "{cost} round trips for the signal {name}");
+        }
+        let claim = async { backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap() };
+        let cost = proxy.count(claim).await;
+        assert!(round < 2 || cost == 1, "{cost} round trips for taking up what was resumed");
     }
     bench.tear_down().await;
 }

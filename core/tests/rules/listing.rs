@@ -194,25 +194,25 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
       from ff_lease_event
         read transaction_id, event_id, execution_id, lease_id, event_type, occurred_at_ms, partition_key, namespace, instance_tag
         where partition_key = 7 and execution_id = "00000000-0000-0000-0000-000000000001"
-        order event_id
+        order occurred_at_ms, event_id
         limit 1000
     list completion events
       from ff_completion_event
         read transaction_id, partition_key, event_id, execution_id, flow_id, outcome, namespace, instance_tag, occurred_at_ms, committed_at_ms, dispatched_at_ms
         where partition_key = 7 and execution_id = 00000000-0000-0000-0000-000000000001
-        order event_id
+        order occurred_at_ms, event_id
         limit 1000
     list operator events
       from ff_operator_event
         read transaction_id, event_id, execution_id, event_type, details, occurred_at_ms, partition_key, namespace, instance_tag
         where partition_key = 7 and execution_id = "00000000-0000-0000-0000-000000000001"
-        order event_id
+        order occurred_at_ms, event_id
         limit 1000
     list signal events
       from ff_signal_event
         read transaction_id, event_id, execution_id, signal_id, waitpoint_id, source_identity, effect, delivered_at_ms, partition_key, namespace, instance_tag
         where partition_key = 7 and execution_id = "00000000-0000-0000-0000-000000000001"
-        order event_id
+        order delivered_at_ms, event_id
         limit 1000
     "#);
     let lease = |at: i64, event: LeaseEventType, number: i64| {

@@ -1,7 +1,11 @@
 //! Refusals in order of precedence: rows that break several rules at once get the most important.
 
-use ff_core::backend::{FailureClass, Frame, FrameKind, StreamMode};
+use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind, StreamMode};
+use ff_core::contracts::{
+    ResumeCondition, ResumePolicy, SuspendArgs, SuspensionReasonCode, WaitpointBinding,
+};
 use ff_core::engine::Transition;
+use ff_core::handle_codec::HandlePayload;
 use ff_core::rules::delay::Delay;
 use ff_core::rules::fail::{Fail, RetryRule};
 use ff_core::rules::fence::Style;
@@ -9,12 +13,19 @@ use ff_core::rules::finish::Complete;
 use ff_core::rules::lease::{Progress, Renew};
 use ff_core::rules::status::Status;
 use ff_core::rules::stream::append::Append;
+use ff_core::rules::suspension::suspend::Suspend;
+use ff_core::rules::suspension::waitpoint::CreateWaitpoint;
+use ff_core::schema::admin::waitpoint_hmac;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, OwnershipState};
-use ff_core::types::TimestampMs;
-use ff_core::value::Value;
+use ff_core::types::{
+    AttemptId, AttemptIndex, LeaseEpoch, LeaseId, SuspensionId, TimestampMs, WaitpointId,
+    WorkerInstanceId,
+};
+use ff_core::value::{Secret, Value};
+use uuid::Uuid;
 
-use crate::stored::{Stored, attempt_row, core_row};
+use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};
 use crate::{Decision, NOW, decide, fence};
 
 /// Each row breaks its own rule and all the rules after it.
@@ -36,6 +47,42 @@ fn ladder() -> Vec<(Stored, &'static str, &'static str)> {
     ]
 }
 
+/// What a handle of the stored lease stands for.
+fn payload() -> HandlePayload {
+    HandlePayload::new(
+        crate::id(),
+        AttemptIndex(0),
+        AttemptId::from_uuid(crate::ATTEMPT_ID),
+        LeaseId::from_uuid(crate::LEASE_ID),
+        LeaseEpoch(3),
+        1_000,
+        "main".into(),
+        WorkerInstanceId::new("w1"),
+    )
+}
+
+fn suspension() -> SuspendArgs {
+    let door = WaitpointBinding::fresh_with(WaitpointId::from_uuid(Uuid::nil()));
+    SuspendArgs::new(
+        SuspensionId::from_uuid(Uuid::nil()),
+        door,
+        ResumeCondition::OperatorOnly,
+        ResumePolicy::new(),
+        SuspensionReasonCode::ManualPause,
+        TimestampMs(NOW),
+    )
+}
+
+/// The key that signs.
+fn signing_key() -> RowOf {
+    blank()
+        .with(waitpoint_hmac::kid, "k1".into())
+        .with(waitpoint_hmac::secret, Secret(vec![1; 32]))
+        .with(waitpoint_hmac::rotated_at_ms, 1)
+        .with(waitpoint_hmac::active, true)
+        .with(waitpoint_hmac::verifies_until_ms, None)
+}
+
 #[track_caller]
 fn check<T: Transition>(operation: impl Fn(Style) -> T)
 where
@@ -43,14 +90,15 @@ where
 {
     for (rung, (stored, by_handle, typed)) in ladder().into_iter().enumerate() {
         for (style, expected) in [(Style::Handle, by_handle), (Style::Typed, typed)] {
-            let refused = match decide(&operation(style), &stored) {
+            let refused = match decide(&operation(style), &stored.clone().with(&signing_key())) {
                 Decision::Refused(error) => error.to_string(),
                 decision @ (Decision::Plan(..) | Decision::Answer(_)) => decision.to_string(),
             };
             assert!(refused.starts_with(expected), "rung {rung}, {style:?}: {refused}");
         }
     }
-    let accepted = decide(&operation(Style::Handle), &Stored::held());
+    let held = Stored::held().with(&signing_key());
+    let accepted = decide(&operation(Style::Handle), &held);
     assert!(matches!(accepted, Decision::Plan(..)), "{accepted}");
 }
 
@@ -68,6 +116,13 @@ fn every_fenced_operation_refuses_in_the_same_order() {
             check(|style| Append::new(fence(style), &frame, begun).unwrap());
         }
     }
+    check(|style| Suspend::new(BackendTag::Memory, payload(), fence(style), suspension()).unwrap());
+    check(|style| CreateWaitpoint {
+        fence: fence(style),
+        execution: crate::id(),
+        key: "a".into(),
+        expires_in_ms: 5,
+    });
     let fail = |retry: RetryRule| {
         move |style| Fail { fence: fence(style), reason: "r".into(), retry: retry.clone() }
     };

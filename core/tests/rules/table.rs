@@ -9,7 +9,8 @@ use std::fmt::Write;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
-    CancelExecutionArgs, ChangePriorityArgs, ReplayExecutionArgs, RevokeLeaseArgs,
+    CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, ReplayExecutionArgs,
+    ResumeExecutionArgs, RevokeLeaseArgs,
 };
 use ff_core::engine::Transition;
 use ff_core::engine_error::ContentionKind;
@@ -28,19 +29,26 @@ use ff_core::rules::replay::Replay;
 use ff_core::rules::revoke::RevokeLease;
 use ff_core::rules::status::Status;
 use ff_core::rules::stream::append::Append;
+use ff_core::rules::suspension::take::ClaimResumed;
+use ff_core::rules::suspension::timeout::ExpireSuspension;
+use ff_core::rules::suspension::wake::Resume;
 use ff_core::rules::tags::SetTag;
 use ff_core::rules::unblock::Unblock;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
+use ff_core::schema::suspension::suspension_current;
 use ff_core::state::{
     AttemptOutcome, AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase,
     OwnershipState, PublicState, TerminalOutcome,
 };
-use ff_core::types::{CancelSource, LeaseEpoch, TimestampMs, WorkerInstanceId};
+use ff_core::types::{
+    AttemptIndex, CancelSource, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
+};
+use serde_json::json;
 
 use crate::claim::claim;
-use crate::stored::{RowOf, Stored, attempt_row, core_row};
-use crate::{Decision, EPOCH, NOW, decide, fence, id, key, overriding};
+use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};
+use crate::{Decision, EPOCH, LEASE_ID, NOW, decide, fence, id, key, overriding};
 
 /// The lifecycles, each with the row it is stored as, if any.
 fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
@@ -74,6 +82,7 @@ fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
         ("runnable/held back", core_row().in_state(Status::held_back(AttemptState::None))),
         ("active", core_row()),
         ("suspended", suspended),
+        ("runnable/resumable", core_row().in_state(Status::resumable())),
         ("terminal/completed", over(TerminalOutcome::Success)),
         ("terminal/failed", over(TerminalOutcome::Failed)),
         ("terminal/cancelled", over(TerminalOutcome::Cancelled)),
@@ -191,6 +200,11 @@ fn operations() -> Vec<(&'static str, Decide)> {
     let delay = Delay { fence: fence(Handle), until: TimestampMs(NOW + 1) };
     let frame = Frame::new(b"a".to_vec(), FrameKind::Stdout);
     let append = Append::new(fence(Handle), &frame, true).unwrap();
+    let resume = ResumeExecutionArgs {
+        execution_id: id(),
+        trigger_type: "operator".into(),
+        resume_delay_ms: 0,
+    };
     let now = TimestampMs(NOW);
     let priority =
         ChangePriorityArgs { execution_id: id(), new_priority: 9, lane_id: "main".into(), now };
@@ -215,6 +229,9 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("fail_execution, retrying", operation(fail(fence(Typed), given()))),
         ("fail_execution, retrying, overriding", operation(fail(overriding(), given()))),
         ("append_frame", operation(append)),
+        ("resume_execution", operation(Resume::new(&resume).unwrap())),
+        ("claim_resumed_execution", operation(claim_resumed())),
+        ("expire_suspension", operation(ExpireSuspension { key: key(), at: None })),
         ("delay", operation(delay)),
         ("cancel", operation(cancel)),
         ("cancel_execution, operator", operation(by_id(CancelSource::OperatorOverride, None))),
@@ -231,6 +248,36 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
         ("promote_delayed", operation(Promote { key: key(), at: None })),
     ]
+}
+
+fn claim_resumed() -> ClaimResumed {
+    let args = ClaimResumedExecutionArgs {
+        execution_id: id(),
+        worker_id: WorkerId::new("pool"),
+        worker_instance_id: WorkerInstanceId::new("w2"),
+        lane_id: "main".into(),
+        lease_id: LeaseId::from_uuid(LEASE_ID),
+        lease_ttl_ms: 1_000,
+        current_attempt_index: AttemptIndex(0),
+        remaining_attempt_timeout_ms: None,
+        now: TimestampMs(NOW),
+    };
+    ClaimResumed::new(BackendTag::Memory, args).unwrap()
+}
+
+/// The suspension that the execution is in or was in last: out of time, so that giving up is decided
+/// by the state alone.
+fn suspension() -> RowOf {
+    blank()
+        .with(suspension_current::partition_key, key().partition)
+        .with(suspension_current::execution_id, key().uuid)
+        .with(suspension_current::condition, json!("OperatorOnly"))
+        .with(suspension_current::member_map, json!({}))
+        .with(suspension_current::resume_policy, None)
+        .with(suspension_current::timeout_at_ms, Some(NOW - 1))
+        .with(suspension_current::timeout_behavior, Some("expire".into()))
+        .with(suspension_current::signal_count, 0)
+        .with(suspension_current::version, 1)
 }
 
 /// Groups what behaves alike: the members of each group, and how they behave.
@@ -312,7 +359,7 @@ fn every_operation_on_every_state() {
                         core.with(exec_core::attempt_index, *current)
                     });
                     let stored = core.as_ref().map_or(Stored::nothing(), Stored::of);
-                    let stored = attempts.iter().fold(stored, Stored::and);
+                    let stored = attempts.iter().fold(stored, Stored::and).with(&suspension());
                     cells.insert((phase, owner, lease), decide(&stored, core.as_ref()));
                 }
             }

@@ -18,7 +18,8 @@ use crate::suspended::{Door, RESUMABLE, SUSPENDED, cancellation, fresh, named};
 const KEPT: &str = "appended_to_waitpoint";
 const WOKE: &str = "resume_condition_satisfied";
 
-fn claim(bench: &Bench, id: &ExecutionId) -> ClaimResumedExecutionArgs {
+/// What a worker says to take up an execution whose signals have come.
+pub(crate) fn resumed(bench: &Bench, id: &ExecutionId) -> ClaimResumedExecutionArgs {
     ClaimResumedExecutionArgs {
         execution_id: id.clone(),
         worker_id: WorkerId::new("w"),
@@ -75,11 +76,11 @@ conformance! {
     async fn a_resumed_execution_goes_on_with_the_same_attempt(bench) {
         let (id, first, door) = bench.waiting(|args| args).await;
         refused(
-            bench.backend.claim_resumed_execution(claim(&bench, &id)).await,
+            bench.backend.claim_resumed_execution(resumed(&bench, &id)).await,
             "contention: NotAResumedExecution",
         );
         bench.deliver(&door, "go").await.unwrap();
-        let args = claim(&bench, &id);
+        let args = resumed(&bench, &id);
         let claimed = bench.backend.claim_resumed_execution(args.clone()).await.unwrap();
         let ClaimResumedExecutionResult::Claimed(claimed) = claimed;
         assert_eq!(claimed.lease_id, args.lease_id);
@@ -88,14 +89,14 @@ conformance! {
         assert_eq!(claimed.lease_epoch.0, 3, "suspending and claiming each take one");
         assert_eq!(claimed.handle.kind, HandleKind::Resumed);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked", "acquired"]);
-        let again = bench.backend.claim_resumed_execution(claim(&bench, &id)).await;
+        let again = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await;
         refused(again, "contention: NotAResumedExecution");
         let observed = bench.backend.observe_signals(&claimed.handle).await.unwrap();
         assert_eq!(observed.len(), 1);
         bench.backend.renew(&claimed.handle).await.unwrap();
         bench.backend.complete(&claimed.handle, None).await.unwrap();
         assert_eq!(bench.completions(&id).await, ["resumable", "success"]);
-        let missing = claim(&bench, &id_in(9));
+        let missing = resumed(&bench, &id_in(9));
         refused(bench.backend.claim_resumed_execution(missing).await, "not found: execution");
     }
 
@@ -270,7 +271,7 @@ conformance! {
         let scan = ff_core::engine_backend::Scan::DelayedPromotion;
         assert_eq!(bench.backend.scan(scan, 10).await.unwrap().processed, 1);
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
-        bench.backend.claim_resumed_execution(claim(&bench, &id)).await.unwrap();
+        bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
     }
 
     async fn what_was_not_used_up_counts_in_the_next_suspension(bench) {

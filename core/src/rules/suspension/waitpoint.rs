@@ -156,10 +156,14 @@ pub fn activated(
 /// Makes a waitpoint ahead of the suspension that will use it.
 #[derive(Clone, Debug)]
 pub struct CreateWaitpoint {
-    fence: Fence,
-    execution: ExecutionId,
-    key: String,
-    expires_in_ms: i64,
+    /// Who makes it.
+    pub fence: Fence,
+    /// For which execution.
+    pub execution: ExecutionId,
+    /// Its key within the execution.
+    pub key: String,
+    /// How long it waits for a suspension, ms.
+    pub expires_in_ms: i64,
 }
 
 impl CreateWaitpoint {
