@@ -7,6 +7,7 @@
 
 mod generator;
 mod operation;
+mod suspension;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -29,16 +30,23 @@ const STEPS: usize = 50;
 const LOOK: usize = 5;
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 13] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_lease_event",
     "ff_completion_event",
     "ff_instance_tag_event",
     "ff_lane_registry",
+    "ff_stream_frame",
+    "ff_stream_summary",
+    "ff_stream_meta",
+    "ff_suspension_current",
+    "ff_waitpoint_pending",
+    "ff_signal_dedup",
+    "ff_signal_event",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 12] = [
+const OUTCOMES: [(&str, &str); 15] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -51,6 +59,9 @@ const OUTCOMES: [(&str, &str); 12] = [
     ("not active", "ExecutionNotActive"),
     ("duplicate", "Duplicate"),
     ("not found", "NotFound"),
+    ("suspended", "SuspendOutcomeDetails"),
+    ("woken by a signal", "resume_condition_satisfied"),
+    ("a signal kept", "appended_to_waitpoint"),
 ];
 
 /// How often what was done and came about.
@@ -152,6 +163,9 @@ impl History {
     }
 
     async fn run(&mut self, tally: &mut Tally) -> Result<(), String> {
+        for side in &self.sides {
+            side.bench.seed().await;
+        }
         let mut known: Vec<Held> = Vec::new();
         for number in 1..=STEPS {
             let held = self.sides[0].leases().await;

@@ -213,6 +213,20 @@ conformance! {
         refused(made, "contention: LeaseConflict");
     }
 
+    async fn the_id_of_a_waitpoint_is_taken_once(bench) {
+        let (id, _, door) = bench.waiting(|args| args).await;
+        let (_, handle) = bench.leased().await;
+        let before = bench.everything().await;
+        let waitpoint_id = door.id.clone();
+        let taken = WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: "b".into() };
+        let args = bench.wait(vec![fresh("a"), taken], named("b", "go"));
+        let refusal = bench.backend.suspend(&handle, args).await;
+        refused(refusal, "conflict: WaitpointAlreadyExists");
+        assert_eq!(bench.everything().await, before, "nothing of it is left");
+        assert_eq!(bench.deliver(&door, "go").await.unwrap(), "resume_condition_satisfied");
+        assert_eq!(bench.core(&id).await.states(), RESUMABLE);
+    }
+
     async fn an_operator_ends_the_wait(bench) {
         let (id, handle, door) = bench.waiting(|args| args).await;
         let resumed = bench.backend.resume_execution(resume(&id, 0)).await.unwrap();

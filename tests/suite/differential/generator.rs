@@ -10,6 +10,7 @@ use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
 use ff_core::types::{CancelSource, ExecutionId, LaneId, Namespace, TimestampMs};
+use uuid::Uuid;
 
 use super::operation::{Held, Operation, Proof, Worker};
 use crate::bench::NAMESPACE;
@@ -69,6 +70,9 @@ pub(super) enum Kind {
     Renew,
     Progress,
     Append,
+    Suspend,
+    Signal,
+    Resume,
     Complete,
     Fail,
     Delay,
@@ -84,6 +88,8 @@ pub(super) enum Kind {
     ScanAttemptTimeout,
     ScanExecutionDeadline,
     ScanDelayedPromotion,
+    ScanSuspensionTimeout,
+    ScanWaitpointExpiry,
     ExpireLease,
     Promote,
     ExpireAttempt,
@@ -92,13 +98,16 @@ pub(super) enum Kind {
 }
 
 /// Every kind, and how often it comes in an average history.
-pub(super) const KINDS: [(Kind, usize); 26] = [
+pub(super) const KINDS: [(Kind, usize); 31] = [
     (Kind::Create, 12),
     (Kind::Claim, 14),
     (Kind::ClaimMany, 8),
     (Kind::Renew, 4),
     (Kind::Progress, 4),
     (Kind::Append, 9),
+    (Kind::Suspend, 7),
+    (Kind::Signal, 14),
+    (Kind::Resume, 3),
     (Kind::Complete, 3),
     (Kind::Fail, 6),
     (Kind::Delay, 4),
@@ -114,6 +123,8 @@ pub(super) const KINDS: [(Kind, usize); 26] = [
     (Kind::ScanAttemptTimeout, 3),
     (Kind::ScanExecutionDeadline, 2),
     (Kind::ScanDelayedPromotion, 4),
+    (Kind::ScanSuspensionTimeout, 3),
+    (Kind::ScanWaitpointExpiry, 3),
     (Kind::ExpireLease, 3),
     (Kind::Promote, 3),
     (Kind::ExpireAttempt, 2),
@@ -244,6 +255,17 @@ impl Generator {
             Kind::ScanAttemptTimeout => Operation::Scan(Scan::AttemptTimeout, limit),
             Kind::ScanExecutionDeadline => Operation::Scan(Scan::ExecutionDeadline, limit),
             Kind::ScanDelayedPromotion => Operation::Scan(Scan::DelayedPromotion, limit),
+            Kind::ScanSuspensionTimeout => Operation::Scan(Scan::SuspensionTimeout, limit),
+            Kind::ScanWaitpointExpiry => Operation::Scan(Scan::WaitpointExpiry, limit),
+            Kind::Signal => {
+                let execution = self.below(self.created.clamp(1, EXECUTIONS));
+                let at = self.around(now);
+                self.signal(execution, at)
+            }
+            Kind::Resume => {
+                let execution = self.below(EXECUTIONS);
+                Operation::Resume(execution, self.pick(&[0, 0, 500]))
+            }
             Kind::ExpireLease => Operation::ExpireLease(self.execution(situation)),
             Kind::Promote => Operation::Promote(self.execution(situation), self.around(now)),
             Kind::ExpireAttempt => Operation::Expire(
@@ -259,6 +281,7 @@ impl Generator {
             Kind::Renew
             | Kind::Progress
             | Kind::Append
+            | Kind::Suspend
             | Kind::Complete
             | Kind::Fail
             | Kind::Delay
@@ -290,6 +313,7 @@ impl Generator {
                 ]);
                 Operation::Append(held, mode, self.pick(&PATCHES))
             }
+            Kind::Suspend => self.suspension(held, now),
             Kind::Complete => Operation::Complete(held, self.bytes()),
             Kind::Fail => {
                 let class = self.pick(&[
@@ -462,6 +486,10 @@ impl Generator {
         LaneId::new(if self.chance(85) { LANES[0] } else { LANES[1] })
     }
 
+    pub(super) fn draw(&mut self) -> Uuid {
+        self.source.uuid()
+    }
+
     fn text(&mut self) -> String {
         self.pick(&TEXTS).to_owned()
     }
@@ -471,11 +499,11 @@ impl Generator {
             .map(<[u8]>::to_vec)
     }
 
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+    pub(super) fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 

@@ -12,7 +12,7 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, FailExecutionArgs,
-    RenewLeaseArgs,
+    RenewLeaseArgs, SuspendArgs,
 };
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::engine_error::ContentionKind;
@@ -24,6 +24,7 @@ use ff_core::types::{
 use ff_core::value::Value;
 use uuid::Uuid;
 
+use super::suspension::Sent;
 use crate::backends::Bench;
 use crate::bench::{fence, opened, partition};
 use crate::plain::{Cells, text};
@@ -63,6 +64,9 @@ pub(super) enum Operation {
     Renew(Held),
     Progress(Held, Option<u8>, Option<String>),
     Append(Held, StreamMode, &'static str),
+    Suspend(Held, Box<SuspendArgs>),
+    Signal(usize, Box<Sent>),
+    Resume(usize, u64),
     Complete(Held, Option<Vec<u8>>),
     Fail(Held, FailureClass, String),
     Delay(Held, TimestampMs),
@@ -88,6 +92,7 @@ impl Operation {
             Self::Renew(held)
             | Self::Progress(held, ..)
             | Self::Append(held, ..)
+            | Self::Suspend(held, _)
             | Self::Complete(held, _)
             | Self::Fail(held, ..)
             | Self::Delay(held, _)
@@ -154,6 +159,9 @@ impl Side {
             Operation::TypedComplete(..) | Operation::TypedFail(..) | Operation::TypedRenew(..) => {
                 self.call_typed(operation).await
             }
+            Operation::Suspend(held, args) => self.suspend(*held, args).await,
+            Operation::Signal(execution, sent) => self.signal(*execution, sent).await,
+            Operation::Resume(execution, delay_ms) => self.resume(*execution, *delay_ms).await,
             Operation::Renew(held)
             | Operation::Progress(held, ..)
             | Operation::Append(held, ..)
@@ -314,7 +322,11 @@ impl Side {
         held
     }
 
-    fn told<T: fmt::Debug>(&self, result: Result<T, EngineError>) -> String {
+    pub(super) fn handle(&self, held: Held) -> &Handle {
+        &self.handles[&held]
+    }
+
+    pub(super) fn told<T: fmt::Debug>(&self, result: Result<T, EngineError>) -> String {
         match result {
             Ok(outcome) => format!("{outcome:?}"),
             Err(EngineError::Contention(ContentionKind::ExecutionNotActive {

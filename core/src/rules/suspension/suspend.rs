@@ -13,7 +13,7 @@ use crate::contracts::{
 };
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
-use crate::engine_error::StateKind;
+use crate::engine_error::{ConflictKind, StateKind};
 use crate::facts::{Facts, Row};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
@@ -87,32 +87,35 @@ impl Suspend {
         &self.fence.key
     }
 
-    fn reads(&self, at: TimestampMs) -> Vec<Query> {
+    /// What to read: of waitpoints, those made earlier, and after a refusal also whether a new one has
+    /// an id that is taken.
+    fn reads(&self, at: TimestampMs, refusals: u32) -> Vec<Query> {
         let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
         rows.push(suspension_row(self.key()));
         rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
         let mut queries = vec![Query::Lookup(rows), TokenKey::signing()];
-        let pending: Vec<Uuid> = self
+        let asked: Vec<Uuid> = self
             .args
             .waitpoints
             .iter()
             .filter_map(|binding| match binding {
-                WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
-                WaitpointBinding::Fresh { .. } => None,
+                WaitpointBinding::Fresh { .. } if refusals == 0 => None,
+                WaitpointBinding::Fresh { waitpoint_id, .. }
+                | WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
             })
             .collect();
-        if !pending.is_empty() {
-            queries.push(Query::List(pending_waitpoints(self.key(), pending)));
+        if !asked.is_empty() {
+            queries.push(Query::List(waitpoints(self.key(), asked)));
         }
         queries
     }
 }
 
 /// Waitpoints by id, whoever's they are.
-fn pending_waitpoints(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
+fn waitpoints(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
     let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     List {
-        name: "waitpoints made earlier".into(),
+        name: "waitpoints by id".into(),
         table: waitpoint_pending::REF,
         join: None,
         columns: waitpoint_pending::REF.columns.to_vec(),
@@ -130,7 +133,7 @@ impl Transition for Suspend {
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<SuspendOutcome>, EngineError> {
         let at = self.args.now;
         let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
-            return Ok(Step::Read(self.reads(at)));
+            return Ok(Step::Read(self.reads(at, facts.refusals())));
         };
         let premises = self.fence.premises(at, OpenLease::Live);
         let known = Known::of(&premises, rows);
@@ -159,25 +162,23 @@ impl Transition for Suspend {
 
 impl Suspend {
     /// The waitpoints asked for, in their order, each with its key and token.
-    fn doors(&self, signing: &TokenKey, pending: &[Row]) -> Result<Vec<Door>, EngineError> {
+    fn doors(&self, signing: &TokenKey, stored: &[Row]) -> Result<Vec<Door>, EngineError> {
         let door = |binding: &WaitpointBinding| match binding {
-            WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => Ok(Door::signed(
-                signing,
-                &self.payload.execution_id,
-                waitpoint_id.clone(),
-                waitpoint_key.clone(),
-            )),
-            WaitpointBinding::UsePending { waitpoint_id } => self.pending(waitpoint_id, pending),
+            WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => {
+                if of(waitpoint_id, stored).is_some() {
+                    return Err(EngineError::Conflict(ConflictKind::WaitpointAlreadyExists));
+                }
+                let (execution, key) = (&self.payload.execution_id, waitpoint_key.clone());
+                Ok(Door::signed(signing, execution, waitpoint_id.clone(), key))
+            }
+            WaitpointBinding::UsePending { waitpoint_id } => self.pending(waitpoint_id, stored),
         };
         self.args.waitpoints.iter().map(door).collect()
     }
 
     /// A waitpoint made earlier keeps the token that was handed out for it.
-    fn pending(&self, id: &WaitpointId, pending: &[Row]) -> Result<Door, EngineError> {
-        let same = |row: &&Row| {
-            row.read(waitpoint_pending::waitpoint_id).is_ok_and(|stored| stored == id.0)
-        };
-        let Some(row) = pending.iter().find(same) else {
+    fn pending(&self, id: &WaitpointId, stored: &[Row]) -> Result<Door, EngineError> {
+        let Some(row) = of(id, stored) else {
             return Err(EngineError::NotFound { entity: "waitpoint" });
         };
         if row.read(waitpoint_pending::execution_id)? != self.key().uuid {
@@ -299,6 +300,12 @@ impl Suspend {
         ]);
         Ok(row)
     }
+}
+
+/// The row of a waitpoint among those that were read.
+fn of<'a>(id: &WaitpointId, stored: &'a [Row]) -> Option<&'a Row> {
+    let same = |row: &&Row| row.read(waitpoint_pending::waitpoint_id).is_ok_and(|own| own == id.0);
+    stored.iter().find(same)
 }
 
 fn without_waitpoint() -> EngineError {
