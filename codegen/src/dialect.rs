@@ -101,7 +101,7 @@ pub trait Dialect: Send + Sync {
     /// column is called `value`.
     fn items(&self, list: Expr) -> FunctionCall;
 
-    /// A member of the element that is selected as [`ITEM`], as a column of type `ty` stores it.
+    /// A member of the element that is selected as `item`, as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
     /// Whether a row whose key depends on another row is looked up by a fenced `LATERAL` select of

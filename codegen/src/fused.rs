@@ -16,7 +16,7 @@ use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Settle, Shape,
 };
-use ff_core::schema::{ColumnRef, Direction};
+use ff_core::schema::{ColumnRef, Direction, TableRef};
 use ff_core::value::ColumnType;
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, InsertStatement,
@@ -346,16 +346,7 @@ impl Renderer<'_> {
             Mutation::Insert { table, on_conflict, .. }
             | Mutation::InsertEach { table, on_conflict, .. } => {
                 let mut insert = self.insert(mutation, source)?;
-                match on_conflict {
-                    // The unique violation refuses the plan.
-                    OnConflict::Refuse => {}
-                    OnConflict::Ignore => {
-                        insert.on_conflict(Conflict::new().do_nothing().to_owned());
-                    }
-                    OnConflict::Update(set) => {
-                        insert.on_conflict(settle(table.name, table.key, set));
-                    }
-                }
+                meet(&mut insert, *table, on_conflict);
                 returning.map(|columns| insert.returning(columns));
                 self.cte(&name, insert);
             }
@@ -516,12 +507,22 @@ pub(crate) fn order(direction: Direction) -> Order {
     }
 }
 
+/// What becomes of rows that are there already. Where they refuse the plan, nothing is said: the
+/// unique violation does.
+pub(crate) fn meet(insert: &mut InsertStatement, table: TableRef, on_conflict: &OnConflict) {
+    match on_conflict {
+        OnConflict::Refuse => {}
+        OnConflict::Ignore => {
+            insert.on_conflict(Conflict::new().do_nothing().to_owned());
+        }
+        OnConflict::Update(set) => {
+            insert.on_conflict(settle(table.name, table.key, set));
+        }
+    }
+}
+
 /// `ON CONFLICT (key) DO UPDATE`.
-pub(crate) fn settle(
-    table: &'static str,
-    key: &[ColumnRef],
-    set: &[(ColumnRef, Settle)],
-) -> Conflict {
+fn settle(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, Settle)]) -> Conflict {
     let mut conflict = Conflict::columns(key.iter().map(|column| column.name));
     for (column, settle) in set {
         let inserted = Expr::col(("excluded", column.name));

@@ -16,7 +16,7 @@ use sea_query::{
 
 use crate::audit;
 use crate::dialect::{self, Dialect, ITEM, RowLock};
-use crate::fused::{order, settle};
+use crate::fused::{meet, order};
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Script, Source, Statement, Step};
 use crate::writer::{Tree, limit_by, placeholder};
@@ -179,17 +179,11 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 dialect: dialect.name(),
                 what: error.to_string(),
             })?;
-            match on_conflict {
-                OnConflict::Refuse => {
-                    must_write = true;
-                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
-                }
-                OnConflict::Ignore => {
-                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
-                }
-                OnConflict::Update(set) => {
-                    insert.on_conflict(settle(table.name, table.key, set));
-                }
+            must_write = *on_conflict == OnConflict::Refuse;
+            if must_write {
+                insert.on_conflict(Conflict::new().do_nothing().to_owned());
+            } else {
+                meet(&mut insert, *table, on_conflict);
             }
             returning.map(|columns| insert.returning(columns));
             Tree::Insert(insert)
@@ -209,16 +203,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 dialect: dialect.name(),
                 what: error.to_string(),
             })?;
-            match on_conflict {
-                // The unique violation refuses the plan.
-                OnConflict::Refuse => {}
-                OnConflict::Ignore => {
-                    insert.on_conflict(Conflict::new().do_nothing().to_owned());
-                }
-                OnConflict::Update(set) => {
-                    insert.on_conflict(settle(table.name, table.key, set));
-                }
-            }
+            meet(&mut insert, *table, on_conflict);
             Tree::Insert(insert)
         }
         Mutation::Update { table, target, set } => {

@@ -26,3 +26,4 @@ mod suspension;
 mod tags;
 mod timeout;
 mod unblock;
+mod waitpoints;

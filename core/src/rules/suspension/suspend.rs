@@ -27,7 +27,7 @@ use crate::rules::suspension::collected::Collected;
 use crate::rules::suspension::repeat;
 use crate::rules::suspension::row::{Suspension, suspension_key, suspension_row};
 use crate::rules::suspension::satisfied;
-use crate::rules::suspension::waitpoint::{Door, activated, opened};
+use crate::rules::suspension::waitpoint::{Door, opened};
 use crate::rules::{handle, outbox};
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
@@ -240,17 +240,7 @@ impl Suspend {
         );
         let row = self.suspension(carried)?;
         let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
-        let (made, fresh): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
-        let plan = if fresh.is_empty() {
-            plan
-        } else {
-            opened(plan, &fresh, &args.resume_condition, args.timeout_at, at)?
-        };
-        let plan = if made.is_empty() {
-            plan
-        } else {
-            activated(plan, &made, &args.resume_condition, args.timeout_at, at)?
-        };
+        let plan = opened(plan, doors, &args.resume_condition, args.timeout_at, at)?;
         let lease = outbox::held_lease();
         let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
         match &args.idempotency_key {

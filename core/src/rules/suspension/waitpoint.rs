@@ -116,41 +116,34 @@ fn named(doors: &[&Door], condition: &ResumeCondition) -> Result<Expr, EngineErr
     items(&doors.iter().map(item).collect::<Vec<_>>())
 }
 
-/// Opens new waitpoints of the held execution.
+/// Opens waitpoints of the held execution: new ones, and those that it made earlier, which keep their
+/// tokens.
 ///
 /// # Errors
 /// As [`items`].
 pub fn opened(
-    plan: Plan,
-    doors: &[&Door],
+    mut plan: Plan,
+    doors: &[Door],
     condition: &ResumeCondition,
     expires_at: Option<TimestampMs>,
     at: TimestampMs,
 ) -> Result<Plan, EngineError> {
-    let (doors, row) = (named(doors, condition)?, active(expires_at, at));
-    Ok(plan.insert_each(waitpoint_pending::REF, doors, row, OnConflict::Refuse))
-}
-
-/// Opens waitpoints that the held execution made earlier; they keep their tokens.
-///
-/// # Errors
-/// As [`items`].
-pub fn activated(
-    plan: Plan,
-    doors: &[&Door],
-    condition: &ResumeCondition,
-    expires_at: Option<TimestampMs>,
-    at: TimestampMs,
-) -> Result<Plan, EngineError> {
-    let (doors, row) = (named(doors, condition)?, active(expires_at, at));
     let taken = [
         waitpoint_pending::expires_at_ms.column(),
         waitpoint_pending::state.column(),
         waitpoint_pending::required_signal_names.column(),
         waitpoint_pending::activated_at_ms.column(),
     ];
-    let settle = taken.into_iter().map(|column| (column, Settle::Take)).collect();
-    Ok(plan.insert_each(waitpoint_pending::REF, doors, row, OnConflict::Update(settle)))
+    let activated = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+    let (stored, new): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
+    for (doors, on_conflict) in [(new, OnConflict::Refuse), (stored, OnConflict::Update(activated))]
+    {
+        if !doors.is_empty() {
+            let (items, row) = (named(&doors, condition)?, active(expires_at, at));
+            plan = plan.insert_each(waitpoint_pending::REF, items, row, on_conflict);
+        }
+    }
+    Ok(plan)
 }
 
 /// Makes a waitpoint ahead of the suspension that will use it.
