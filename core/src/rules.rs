@@ -32,5 +32,6 @@ pub mod status;
 pub mod stream;
 pub mod suspension;
 pub mod tags;
+pub mod take;
 pub mod timeline;
 pub mod unblock;

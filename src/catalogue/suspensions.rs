@@ -5,8 +5,8 @@ use std::time::Duration;
 use ff_core::backend::{Handle, PendingWaitpoint, ResumeToken};
 use ff_core::contracts::{
     CancelExecutionArgs, ClaimResumedExecutionArgs, CompositeBody, CountKind,
-    DeliverApprovalSignalArgs, DeliverSignalArgs, IdempotencyKey, ListPendingWaitpointsArgs,
-    ResumeCondition, ResumeExecutionArgs, ResumeGrant, ResumePolicy,
+    DeliverApprovalSignalArgs, DeliverSignalArgs, IdempotencyKey, IssueGrantAndClaimArgs,
+    ListPendingWaitpointsArgs, ResumeCondition, ResumeExecutionArgs, ResumeGrant, ResumePolicy,
     RotateWaitpointHmacSecretAllArgs, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspendArgs,
     SuspensionReasonCode, TimeoutBehavior, WaitpointBinding,
 };
@@ -239,6 +239,23 @@ impl Scene {
             }
         }
         self.apart(Scene::taken_up);
+        self.apart(Scene::taken_by_an_operator);
+    }
+
+    fn taken_by_an_operator(&mut self) {
+        let args = |id: ExecutionId| IssueGrantAndClaimArgs::new(id, lane(), 30_000);
+        let first = args(self.submit(|_| {}));
+        self.sample("issue_grant_and_claim", "first attempt", async |b| {
+            b.issue_grant_and_claim(first).await
+        });
+        self.seeded();
+        let Some((id, _, token)) = self.suspended(|args| args) else { return };
+        let delivered = signal(&id, "approved", &token, self.at());
+        let _ = now(self.backend.deliver_signal(delivered));
+        let resumed = args(id);
+        self.sample("issue_grant_and_claim", "resumed", async |b| {
+            b.issue_grant_and_claim(resumed).await
+        });
     }
 
     fn timed_out(&mut self, behavior: TimeoutBehavior, closes: bool) {

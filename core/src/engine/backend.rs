@@ -20,21 +20,21 @@ use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
     ApplyDependencyToChildResult, BulkArgs, BulkPreview, BulkReport, CancelExecutionArgs,
     CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowResult, CascadeOutcome,
-    ChangePriorityArgs, ChangePriorityResult, ClaimResumedExecutionArgs,
+    ChangePriorityArgs, ChangePriorityResult, ClaimGrantOutcome, ClaimResumedExecutionArgs,
     ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
     EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
     ExecutionTimeline, FailExecutionArgs, FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
-    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSuspendedPage, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
-    ReplayExecutionResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
-    ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
-    RotateWaitpointHmacSecretAllResult, SeedOutcome, SeedWaitpointHmacSecretArgs,
-    SetEdgeGroupPolicyResult, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SuspendArgs, SuspendOutcome,
+    FlowSnapshot, IssueGrantAndClaimArgs, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
+    ListPendingWaitpointsResult, ListSuspendedPage, RenewLeaseArgs, RenewLeaseResult,
+    ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs, ResolveDependencyOutcome,
+    ResumeExecutionArgs, ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs, SuspendOutcome,
 };
 use crate::engine_backend::{
     EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
@@ -77,11 +77,11 @@ use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
 use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
 use crate::rules::suspension::suspend::Suspend;
-use crate::rules::suspension::take::{ClaimByGrant, ClaimResumed};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::{CloseWaitpoint, CreateWaitpoint};
 use crate::rules::suspension::wake::Resume;
 use crate::rules::tags::SetTag;
+use crate::rules::take::{ClaimByGrant, ClaimByOperator, ClaimResumed};
 use crate::rules::timeline::Timeline;
 use crate::rules::unblock::Unblock;
 use crate::rules::{flow, handle, input, listing, read};
@@ -244,6 +244,13 @@ impl<E: Executor> EngineBackend for E {
         args: ClaimResumedExecutionArgs,
     ) -> Result<ClaimResumedExecutionResult, EngineError> {
         run(self, &ClaimResumed::new(self.identity().tag, args)?).await
+    }
+
+    async fn issue_grant_and_claim(
+        &self,
+        args: IssueGrantAndClaimArgs,
+    ) -> Result<ClaimGrantOutcome, EngineError> {
+        run(self, &ClaimByOperator::new(args)?).await
     }
 
     async fn claim_from_resume_grant(

@@ -64,6 +64,12 @@ impl Known {
         Self { rows: names.zip(rows.iter().cloned()).collect() }
     }
 
+    /// An execution's row and its current attempt's.
+    #[must_use]
+    pub fn execution(core: &Row, attempt: Option<&Row>) -> Self {
+        Self { rows: vec![(CORE, Some(core.clone())), (ATTEMPT, attempt.cloned())] }
+    }
+
     /// The loaded row of that name.
     #[must_use]
     pub fn row(&self, name: &str) -> Option<&Row> {

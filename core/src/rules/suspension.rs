@@ -13,7 +13,6 @@ pub mod repeat;
 pub mod row;
 pub mod satisfied;
 pub mod suspend;
-pub mod take;
 pub mod timeout;
 pub mod waitpoint;
 pub mod wake;

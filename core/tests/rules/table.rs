@@ -9,8 +9,8 @@ use std::fmt::Write;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
-    CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, ReplayExecutionArgs,
-    ResumeExecutionArgs, RevokeLeaseArgs,
+    CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, IssueGrantAndClaimArgs,
+    ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
 };
 use ff_core::engine::Transition;
 use ff_core::engine_error::ContentionKind;
@@ -29,10 +29,10 @@ use ff_core::rules::replay::Replay;
 use ff_core::rules::revoke::RevokeLease;
 use ff_core::rules::status::Status;
 use ff_core::rules::stream::append::Append;
-use ff_core::rules::suspension::take::ClaimResumed;
 use ff_core::rules::suspension::timeout::ExpireSuspension;
 use ff_core::rules::suspension::wake::Resume;
 use ff_core::rules::tags::SetTag;
+use ff_core::rules::take::{ClaimByOperator, ClaimResumed};
 use ff_core::rules::unblock::Unblock;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
@@ -231,6 +231,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("append_frame", operation(append)),
         ("resume_execution", operation(Resume::new(&resume).unwrap())),
         ("claim_resumed_execution", operation(claim_resumed())),
+        ("issue_grant_and_claim", operation(by_operator())),
         ("expire_suspension", operation(ExpireSuspension { key: key(), at: None })),
         ("delay", operation(delay)),
         ("cancel", operation(cancel)),
@@ -248,6 +249,10 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
         ("promote_delayed", operation(Promote { key: key(), at: None })),
     ]
+}
+
+fn by_operator() -> ClaimByOperator {
+    ClaimByOperator::new(IssueGrantAndClaimArgs::new(id(), "main".into(), 1_000)).unwrap()
 }
 
 fn claim_resumed() -> ClaimResumed {

@@ -1,11 +1,11 @@
 //! What an operator does to an execution from outside.
 
-use ff_core::contracts::{CancelExecutionArgs, CancelExecutionResult};
+use ff_core::contracts::{CancelExecutionArgs, CancelExecutionResult, IssueGrantAndClaimArgs};
 use ff_core::state::PublicState;
-use ff_core::types::{CancelSource, ExecutionId, LeaseEpoch};
+use ff_core::types::{CancelSource, ExecutionId, LaneId, LeaseEpoch, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{COMPLETED, id, not_active, refused};
+use crate::bench::{ACTIVE, COMPLETED, LANE, id, id_in, not_active, partition, refused, requiring};
 
 const CANCELLED: &str = "cancelled unowned not_applicable cancelled attempt_terminal -";
 
@@ -22,6 +22,43 @@ fn cancel(bench: &Bench, id: &ExecutionId, source: CancelSource) -> CancelExecut
 }
 
 conformance! {
+    async fn an_operator_claims_what_could_be_claimed(bench) {
+        let picky = Some(requiring(&["gpu"]));
+        let id = bench.create_with(&|args| args.policy = picky.clone()).await;
+        let args = |lane: &str| IssueGrantAndClaimArgs::new(id.clone(), LaneId::new(lane), 30_000);
+        let error = bench.backend.issue_grant_and_claim(args("other")).await.unwrap_err();
+        assert!(error.to_string().contains("lane_mismatch"), "{error}");
+        let taken = bench.backend.issue_grant_and_claim(args(LANE)).await.unwrap();
+        assert_eq!((taken.lease_epoch.0, taken.attempt_index.0), (1, 0));
+        assert_eq!(bench.core(&id).await.states(), ACTIVE);
+        let attempt = bench.attempt(&id, 0).await;
+        assert_eq!(attempt.text("worker_id"), "operator");
+        assert_eq!(attempt.uuid("lease_id"), Some(taken.lease_id.0));
+        assert!(attempt.uuid("attempt_id").is_some());
+        assert_eq!(bench.core(&id).await.int("total_attempt_count"), Some(1));
+        assert_eq!(bench.lease_events(&id).await, ["acquired"]);
+        not_active(bench.backend.issue_grant_and_claim(args(LANE)).await, "active");
+        assert!(bench.of("ff_claim_grant", &id).await.is_empty());
+        bench.clock.advance(30_001);
+        bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();
+        let again = bench.backend.issue_grant_and_claim(args(LANE)).await.unwrap();
+        assert_eq!(again.lease_epoch.0, 3, "epochs go on");
+        let kept = bench.attempt(&id, 0).await.uuid("attempt_id");
+        assert_eq!(kept, attempt.uuid("attempt_id"), "an interrupted attempt goes on");
+        let unknown = IssueGrantAndClaimArgs::new(id_in(9), LaneId::new(LANE), 1);
+        refused(bench.backend.issue_grant_and_claim(unknown).await, "not found: execution");
+    }
+
+    async fn an_operator_cannot_claim_what_waits_for_its_time(bench) {
+        let later = Some(TimestampMs(START + 5_000));
+        let id = bench.create_with(&|args| args.delay_until = later).await;
+        let args = IssueGrantAndClaimArgs::new(id, LaneId::new(LANE), 30_000);
+        let before = bench.everything().await;
+        let early = bench.backend.issue_grant_and_claim(args).await;
+        refused(early, "contention: ExecutionNotLeaseable");
+        assert_eq!(bench.everything().await, before);
+    }
+
     async fn an_operator_cancels_what_runs(bench) {
         let (id, handle) = bench.leased().await;
         let args = cancel(&bench, &id, CancelSource::OperatorOverride);

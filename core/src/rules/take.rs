@@ -1,11 +1,12 @@
-//! A worker takes up an execution that was suspended: the same attempt under a new lease.
+//! One named execution is taken up: after its suspension, under a resume token, or by an operator.
 
 use uuid::Uuid;
 
 use crate::EngineError;
 use crate::backend::{BackendTag, Handle, HandleKind, ResumeToken};
 use crate::contracts::{
-    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, ClaimedResumedExecution,
+    ClaimGrantOutcome, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
+    ClaimedResumedExecution, IssueGrantAndClaimArgs,
 };
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
@@ -14,20 +15,23 @@ use crate::facts::{Facts, Row};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
 use crate::rules::claim::{Returned, renewed_lease};
+use crate::rules::fence::not_active;
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{LeaseEventType, LifecyclePhase, PublicState};
+use crate::state::{
+    AttemptState, EligibilityState, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
+};
 use crate::types::{
     AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
 };
 use crate::value::{Storable, Value};
 
-/// A lease about to be taken of an attempt that goes on.
+/// A lease about to be taken of the current attempt.
 #[derive(Clone, Debug)]
 struct Terms {
     worker_id: WorkerId,
@@ -35,6 +39,19 @@ struct Terms {
     lane_id: LaneId,
     lease_id: Uuid,
     ttl_ms: i64,
+}
+
+/// The attempt that is leased.
+#[derive(Clone, Copy, Debug)]
+enum Attempt {
+    /// It was interrupted, and keeps its id; this one, if its row holds none.
+    GoesOn { otherwise: Uuid },
+    /// It begins, under this id.
+    Begins(Uuid),
+}
+
+fn going_on(ctx: &mut Ctx<'_>) -> Attempt {
+    Attempt::GoesOn { otherwise: ctx.uuid() }
 }
 
 impl Terms {
@@ -48,13 +65,17 @@ impl Terms {
         Ok(())
     }
 
-    /// Leases the current attempt of the held execution. The attempt keeps its id; one that has none
-    /// gets `attempt_id`.
-    fn taken(&self, plan: Plan, attempt_id: Uuid, event: LeaseEventType, at: TimestampMs) -> Plan {
+    /// Leases the current attempt of the held execution. One that goes on keeps its id.
+    fn taken(&self, plan: Plan, leased: Attempt, event: LeaseEventType, at: TimestampMs) -> Plan {
+        let (attempt_id, goes_on) = match leased {
+            Attempt::GoesOn { otherwise } => (otherwise, true),
+            Attempt::Begins(id) => (id, false),
+        };
         let mut core = Status::active().assignments();
         core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
         core.push(exec_core::granted_until_ms.clear());
         core.push(exec_core::eligible_at_ms.clear());
+        core.extend((!goes_on).then(|| exec_core::total_attempt_count.grow(1)));
         let plan = plan.update(exec_core::REF, held_core(), core);
         let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let lease_id = Some(self.lease_id).into_expr();
@@ -70,7 +91,7 @@ impl Terms {
             attempt::timeout_at_ms.put_expr(timeout),
         ]);
         let mut settle = renewed_lease();
-        settle.retain(|(column, _)| *column != attempt::attempt_id.column());
+        settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());
         let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
         plan = outbox::lease_changed(plan, event, lease_id, at);
         plan.returns = vec![
@@ -159,7 +180,7 @@ impl Transition for ClaimResumed {
             self.key.core(),
             holds,
         );
-        let plan = self.terms.taken(plan, ctx.uuid(), LeaseEventType::Acquired, at);
+        let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Acquired, at);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = claim.terms.payload(&claim.key, &rows)?;
@@ -241,7 +262,7 @@ impl Transition for ClaimByGrant {
             self.key.core(),
             unmoved(core)?,
         );
-        let plan = self.terms.taken(plan, ctx.uuid(), LeaseEventType::Reclaimed, at);
+        let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Reclaimed, at);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = claim.terms.payload(&claim.key, &rows)?;
@@ -271,5 +292,96 @@ fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineErr
         | PublicState::Skipped => {
             Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable))
         }
+    }
+}
+
+/// An operator takes an execution that could be claimed, in front of all others and whatever it
+/// requires; a reservation for somebody else lapses.
+#[derive(Clone, Debug)]
+pub struct ClaimByOperator {
+    key: ExecutionKey,
+    lane_id: LaneId,
+    ttl_ms: i64,
+}
+
+/// Who an operator's lease belongs to.
+const OPERATOR: &str = "operator";
+
+impl ClaimByOperator {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field.
+    pub fn new(args: IssueGrantAndClaimArgs) -> Result<Self, EngineError> {
+        input::lane(&args.lane_id)?;
+        let ttl_ms = input::positive_ms("lease_duration_ms", args.lease_duration_ms)?;
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, lane_id: args.lane_id, ttl_ms })
+    }
+
+    fn claimable(&self, core: &Row, known: &Known) -> Result<(), EngineError> {
+        let (given, stored) = (self.lane_id.as_str(), core.read(exec_core::lane_id)?);
+        if given != stored {
+            return Err(input::invalid(format!(
+                "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
+            )));
+        }
+        match core.read(exec_core::lifecycle_phase)? {
+            LifecyclePhase::Runnable | LifecyclePhase::Submitted => {}
+            LifecyclePhase::Active
+            | LifecyclePhase::Suspended
+            | LifecyclePhase::Terminal
+            | LifecyclePhase::Cancelled => return Err(not_active(known)),
+        }
+        if core.read(exec_core::ownership_state)? == OwnershipState::Leased {
+            return Err(EngineError::Contention(ContentionKind::LeaseConflict));
+        }
+        if core.read(exec_core::eligibility_state)? != EligibilityState::EligibleNow {
+            return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
+        }
+        Ok(())
+    }
+}
+
+impl Transition for ClaimByOperator {
+    type Outcome = ClaimGrantOutcome;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
+        };
+        let [Some(core), current] = rows else {
+            return Err(EngineError::NotFound { entity: "execution" });
+        };
+        self.claimable(core, &Known::execution(core, current.as_ref()))?;
+        let lease_id = ctx.uuid();
+        let terms = Terms {
+            worker_id: WorkerId::new(OPERATOR),
+            worker_instance_id: WorkerInstanceId::new(OPERATOR),
+            lane_id: self.lane_id.clone(),
+            lease_id,
+            ttl_ms: self.ttl_ms,
+        };
+        let attempt = match core.read(exec_core::attempt_state)? {
+            AttemptState::AttemptInterrupted => going_on(ctx),
+            AttemptState::None
+            | AttemptState::PendingFirstAttempt
+            | AttemptState::RunningAttempt
+            | AttemptState::PendingRetryAttempt
+            | AttemptState::PendingReplayAttempt
+            | AttemptState::AttemptTerminal => Attempt::Begins(ctx.uuid()),
+        };
+        let plan = Plan::new("issue_grant_and_claim").guard(
+            CORE,
+            exec_core::REF,
+            self.key.core(),
+            unmoved(core)?,
+        );
+        let plan = terms.taken(plan, attempt, LeaseEventType::Acquired, ctx.now);
+        let key = self.key;
+        let read = move |rows: Vec<Vec<Value>>| {
+            let payload = terms.payload(&key, &rows)?;
+            Ok(ClaimGrantOutcome::new(payload.lease_id, payload.lease_epoch, payload.attempt_index))
+        };
+        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
     }
 }
