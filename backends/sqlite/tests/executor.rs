@@ -382,7 +382,8 @@ async fn a_lookup_answers_each_row_and_names_a_corrupt_one() {
             },
         ])
     };
-    let secret = "INSERT INTO ff_waitpoint_hmac VALUES ('a', x'0102', 1, 1)";
+    let secret = "INSERT INTO ff_waitpoint_hmac (kid, secret, rotated_at_ms, active) \
+                  VALUES ('a', x'0102', 1, 1)";
     let outside = backend.pool_for_test();
     sqlx::query(secret).execute(outside).await.expect("an insert");
     let answers = backend.read(vec![look_up()]).await.expect("a read");
