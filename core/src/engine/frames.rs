@@ -34,7 +34,10 @@ pub(super) async fn append<E: Executor + ?Sized>(
     let turn = memo.turn(lease).await;
     // What is decided on what it reads is left alone meanwhile; the others only let it pass.
     let _turn = match frame.mode {
-        StreamMode::Durable => None,
+        StreamMode::Durable => {
+            drop(turn);
+            None
+        }
         StreamMode::DurableSummary { .. } | StreamMode::BestEffortLive { .. } => Some(turn),
     };
     let outcome = run(executor, &append).await?;
