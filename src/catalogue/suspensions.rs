@@ -44,25 +44,17 @@ fn waiting(at: TimestampMs) -> SuspendArgs {
 
 fn signal(id: &ExecutionId, name: &str, token: &str, at: TimestampMs) -> DeliverSignalArgs {
     DeliverSignalArgs {
-        execution_id: id.clone(),
-        waitpoint_id: DOOR,
-        signal_id: SignalId::from_uuid(Uuid::from_u128(0x51)),
-        signal_name: name.into(),
         signal_category: "approval".into(),
         source_type: "person".into(),
         source_identity: "ada".into(),
-        payload: None,
-        payload_encoding: None,
-        correlation_id: None,
-        idempotency_key: None,
-        target_scope: "waitpoint".into(),
-        created_at: None,
-        dedup_ttl_ms: None,
-        resume_delay_ms: None,
-        max_signals_per_execution: None,
-        signal_maxlen: None,
-        waitpoint_token: WaitpointToken::new(token),
-        now: at,
+        ..DeliverSignalArgs::new(
+            id.clone(),
+            DOOR,
+            SignalId::from_uuid(Uuid::from_u128(0x51)),
+            name,
+            WaitpointToken::new(token),
+            at,
+        )
     }
 }
 

@@ -91,25 +91,19 @@ impl Bench {
 
     pub(crate) fn signal(&self, door: &Door, name: &str) -> DeliverSignalArgs {
         DeliverSignalArgs {
-            execution_id: door.execution.clone(),
-            waitpoint_id: door.id.clone(),
-            signal_id: SignalId::from_uuid(Uuid::new_v4()),
-            signal_name: name.to_owned(),
             signal_category: "test".into(),
             source_type: "person".into(),
             source_identity: "ada".into(),
             payload: Some(b"\x00payload".to_vec()),
-            payload_encoding: None,
             correlation_id: Some("c-1".into()),
-            idempotency_key: None,
-            target_scope: "waitpoint".into(),
-            created_at: None,
-            dedup_ttl_ms: None,
-            resume_delay_ms: None,
-            max_signals_per_execution: None,
-            signal_maxlen: None,
-            waitpoint_token: WaitpointToken::new(door.token.clone()),
-            now: self.clock.now(),
+            ..DeliverSignalArgs::new(
+                door.execution.clone(),
+                door.id.clone(),
+                SignalId::from_uuid(Uuid::new_v4()),
+                name,
+                WaitpointToken::new(door.token.clone()),
+                self.clock.now(),
+            )
         }
     }
 

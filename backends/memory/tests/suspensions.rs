@@ -163,25 +163,16 @@ impl World {
             panic!("a waitpoint: {door:?}")
         };
         Ok(DeliverSignalArgs {
-            execution_id: id(),
-            waitpoint_id: WaitpointId::from_uuid(*waitpoint),
-            signal_id: SignalId::from_uuid(Uuid::nil()),
-            signal_name: name.into(),
-            signal_category: String::new(),
-            source_type: String::new(),
-            source_identity: String::new(),
-            payload: None,
-            payload_encoding: None,
-            correlation_id: None,
-            idempotency_key: None,
-            target_scope: "waitpoint".into(),
-            created_at: None,
-            dedup_ttl_ms: None,
-            resume_delay_ms: None,
             max_signals_per_execution: Some(2),
             signal_maxlen: Some(1),
-            waitpoint_token: WaitpointToken::new(token.clone()),
-            now: self.now(),
+            ..DeliverSignalArgs::new(
+                id(),
+                WaitpointId::from_uuid(*waitpoint),
+                SignalId::from_uuid(Uuid::nil()),
+                name,
+                WaitpointToken::new(token.clone()),
+                self.now(),
+            )
         })
     }
 

@@ -206,6 +206,41 @@ pub struct DeliverSignalArgs {
     pub now: TimestampMs,
 }
 
+impl DeliverSignalArgs {
+    /// A signal of that name to a waitpoint, from nobody in particular, with nothing in it.
+    #[must_use]
+    pub fn new(
+        execution_id: ExecutionId,
+        waitpoint_id: WaitpointId,
+        signal_id: SignalId,
+        signal_name: impl Into<String>,
+        waitpoint_token: WaitpointToken,
+        now: TimestampMs,
+    ) -> Self {
+        Self {
+            execution_id,
+            waitpoint_id,
+            signal_id,
+            signal_name: signal_name.into(),
+            signal_category: String::new(),
+            source_type: String::new(),
+            source_identity: String::new(),
+            payload: None,
+            payload_encoding: None,
+            correlation_id: None,
+            idempotency_key: None,
+            target_scope: "waitpoint".to_owned(),
+            created_at: None,
+            dedup_ttl_ms: None,
+            resume_delay_ms: None,
+            max_signals_per_execution: None,
+            signal_maxlen: None,
+            waitpoint_token,
+            now,
+        }
+    }
+}
+
 /// What came of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliverSignalResult {

@@ -71,7 +71,8 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// Adds the execution, in that state, its lane, and the event of its instance tag, if it has one. A row that is there already refuses the plan.
+    /// Adds the execution, in that state, its lane, and the event of its instance tag, if it has one.
+    /// A row that is there already refuses the plan.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a policy that cannot be stored.

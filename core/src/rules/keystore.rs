@@ -11,7 +11,7 @@ use crate::contracts::{
     SeedWaitpointHmacSecretArgs,
 };
 use crate::crypto::constant_time_eq;
-use crate::crypto::hmac::{hmac_sign, hmac_verify};
+use crate::crypto::hmac::{HmacVerifyError, hmac_sign, hmac_verify};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::engine_error::ConflictKind;
@@ -119,8 +119,14 @@ impl TokenKey {
     ) -> Result<(), EngineError> {
         let message = message(execution, waitpoint);
         hmac_verify(&self.secret.0, &self.kid, message.as_bytes(), token)
-            .map_err(|error| input::invalid(format!("waitpoint_token verify: {error}")))
+            .map_err(|error| refused(&error))
     }
+}
+
+/// The refusal of a token, without the token.
+#[must_use]
+pub fn refused(error: &HmacVerifyError) -> EngineError {
+    input::invalid(format!("waitpoint_token verify: {error}"))
 }
 
 fn message(execution: &ExecutionId, waitpoint: &WaitpointId) -> String {

@@ -95,27 +95,14 @@ impl Target {
     }
 
     fn deliver(&self, token: &str) -> Result<(), EngineError> {
-        let deliver = Deliver::new(DeliverSignalArgs {
-            execution_id: self.execution.clone(),
-            waitpoint_id: self.waitpoint.clone(),
-            signal_id: SignalId::from_uuid(Uuid::nil()),
-            signal_name: "go".into(),
-            signal_category: String::new(),
-            source_type: String::new(),
-            source_identity: String::new(),
-            payload: None,
-            payload_encoding: None,
-            correlation_id: None,
-            idempotency_key: None,
-            target_scope: "waitpoint".into(),
-            created_at: None,
-            dedup_ttl_ms: None,
-            resume_delay_ms: None,
-            max_signals_per_execution: None,
-            signal_maxlen: None,
-            waitpoint_token: WaitpointToken::new(token),
-            now: TimestampMs(NOW),
-        })?;
+        let deliver = Deliver::new(DeliverSignalArgs::new(
+            self.execution.clone(),
+            self.waitpoint.clone(),
+            SignalId::from_uuid(Uuid::nil()),
+            "go",
+            WaitpointToken::new(token),
+            TimestampMs(NOW),
+        ))?;
         let [waitpoint, core, suspension] = self.rows();
         let mut facts = Facts::default();
         facts.learn(vec![Answer::Lookup(vec![waitpoint, self.key(token), core, suspension])]);

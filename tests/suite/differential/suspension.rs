@@ -94,25 +94,23 @@ impl Side {
             None => (sent.signal_id, "kid1:00".into()),
         };
         let args = DeliverSignalArgs {
-            execution_id: id.clone(),
-            waitpoint_id: WaitpointId::from_uuid(waitpoint_id),
-            signal_id: SignalId::from_uuid(sent.signal_id),
-            signal_name: sent.name.into(),
             signal_category: "c".into(),
             source_type: "person".into(),
             source_identity: "ada".into(),
             payload: Some(vec![0, 255]),
-            payload_encoding: None,
-            correlation_id: None,
             idempotency_key: sent.key.map(Into::into),
-            target_scope: "waitpoint".into(),
-            created_at: None,
             dedup_ttl_ms: Some(5_000),
             resume_delay_ms: sent.delay,
             max_signals_per_execution: sent.most,
             signal_maxlen: sent.keep,
-            waitpoint_token: WaitpointToken::new(token),
-            now: sent.now,
+            ..DeliverSignalArgs::new(
+                id.clone(),
+                WaitpointId::from_uuid(waitpoint_id),
+                SignalId::from_uuid(sent.signal_id),
+                sent.name,
+                WaitpointToken::new(token),
+                sent.now,
+            )
         };
         self.told(self.bench.backend.deliver_signal(args).await)
     }

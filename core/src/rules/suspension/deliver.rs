@@ -12,7 +12,7 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::keystore::{TokenKey, kid_of};
+use crate::rules::keystore::{TokenKey, kid_of, refused};
 use crate::rules::outbox;
 use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::Status;
@@ -178,15 +178,12 @@ impl Deliver {
 
     fn verify(&self, key: Option<&Row>, kid: &str, now: TimestampMs) -> Result<(), EngineError> {
         let token = self.args.waitpoint_token.as_str();
-        let refused = |error: HmacVerifyError| {
-            Err(input::invalid(format!("waitpoint_token verify: {error}")))
-        };
         match kid_of(token) {
-            None => refused(HmacVerifyError::Malformed),
-            Some(given) if given != kid => refused(HmacVerifyError::WrongKid {
+            None => Err(refused(&HmacVerifyError::Malformed)),
+            Some(given) if given != kid => Err(refused(&HmacVerifyError::WrongKid {
                 expected: kid.to_owned(),
                 actual: given.to_owned(),
-            }),
+            })),
             Some(_) => {
                 let (execution, waitpoint) = (&self.args.execution_id, &self.args.waitpoint_id);
                 TokenKey::verifying(key, kid, now)?.verify(execution, waitpoint, token)

@@ -167,7 +167,9 @@ pub fn changed(plan: Plan, set: Vec<(ColumnRef, Assign)>) -> Plan {
     plan.update(suspension_current::REF, held_suspension(), set)
 }
 
-fn held_waitpoint() -> Vec<(ColumnRef, Expr)> {
+/// The key of the waitpoint row that the plan holds.
+#[must_use]
+pub fn held_waitpoint() -> Vec<(ColumnRef, Expr)> {
     vec![
         waitpoint_pending::partition_key.put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
         waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),

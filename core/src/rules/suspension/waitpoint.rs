@@ -17,7 +17,7 @@ use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::TokenKey;
 use crate::rules::premise::{Known, check, guard_all, lookups};
-use crate::rules::suspension::row::WAITPOINT;
+use crate::rules::suspension::row::{WAITPOINT, held_waitpoint};
 use crate::rules::suspension::satisfied;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -226,17 +226,12 @@ impl Transition for CloseWaitpoint {
         }
         let at = self.at.unwrap_or(ctx.now);
         let key = key(self.execution.partition, &self.id);
-        let held = vec![
-            waitpoint_pending::partition_key
-                .put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
-            waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
-        ];
         let lapsed = waitpoint_pending::expires_at_ms
             .below(Some(at.0))
             .and(waitpoint_pending::execution_id.equals(self.execution.uuid));
         let plan = Plan::new("close_waitpoint")
             .guard(WAITPOINT, waitpoint_pending::REF, key, lapsed)
-            .delete(waitpoint_pending::REF, held);
+            .delete(waitpoint_pending::REF, held_waitpoint());
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
