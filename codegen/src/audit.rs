@@ -3,7 +3,7 @@
 //! The audit walks the shape, not the text: what it finds wrong is an error before any SQL exists.
 
 use ff_core::plan::{Expr, Lookup, Mutation, Name, Path, Plan, Query, Return, Selection};
-use ff_core::schema::ColumnRef;
+use ff_core::schema::{ColumnRef, TableRef};
 
 use crate::statement::RenderError;
 
@@ -11,7 +11,7 @@ use crate::statement::RenderError;
 ///
 /// # Errors
 /// [`RenderError::Audit`] naming the plan and the rule: an update or delete that does not name its
-/// rows by a leading part of the primary key; a guard without the full key; a name that is not held;
+/// rows by a leading part of the primary key or of an index; a guard without the full key; a name that is not held;
 /// a result of a table that is not written; a table written twice for one row; a picked order that is not total.
 pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     let broken = |rule: String| Err(RenderError::Audit { plan: plan.name.to_string(), rule });
@@ -36,7 +36,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             }
             Mutation::Insert { .. } | Mutation::InsertEach { .. } => {}
             Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
-                if !leads_key(table.key, target) {
+                if !leads_key(table.key, target) && !leads_index(*table, target) {
                     return broken(format!("{} is changed without its key", table.name));
                 }
                 if targets.contains(&(table.name, target)) {
@@ -111,6 +111,15 @@ fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
     let leading = key.iter().take_while(|part| given.iter().any(|(column, _)| column == *part));
     // A partition alone is no row: at least one more column must say which.
     leading.count() == given.len() && (given.len() > 1 || key.len() == 1)
+}
+
+/// All rows that an index finds by its leading columns, the partition and at least one more.
+fn leads_index(table: TableRef, given: &[(ColumnRef, Expr)]) -> bool {
+    let whole = table.indexes.iter().filter(|index| index.only.is_none());
+    whole.into_iter().any(|index| {
+        let columns: Vec<_> = index.columns.iter().map(|(column, _)| *column).collect();
+        leads_key(&columns, given)
+    })
 }
 
 /// The primary key of the row that a mutation is about, column by column.

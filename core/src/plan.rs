@@ -98,7 +98,8 @@ pub enum Mutation {
         /// What a row that is already there means.
         on_conflict: OnConflict,
     },
-    /// Changes the rows whose columns equal the target: by primary key, or by a leading part of it.
+    /// Changes the rows whose columns equal the target: by primary key, by a leading part of it, or
+    /// by a leading part of an index.
     Update {
         /// Where.
         table: TableRef,

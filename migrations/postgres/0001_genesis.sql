@@ -75,6 +75,7 @@ CREATE TABLE "ff_exec_core" (
     "attempt_timeout_ms" bigint,
     "total_attempt_count" integer NOT NULL DEFAULT 0,
     "version" bigint NOT NULL DEFAULT 0,
+    "has_waitpoints" boolean NOT NULL DEFAULT TRUE,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
@@ -320,7 +321,7 @@ CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("ti
     WHERE "ff_suspension_current"."timeout_at_ms" IS NOT NULL;
 
 -- statement
--- One row per open waitpoint; the row goes when its execution's condition is met.
+-- One row per open waitpoint; the row goes with the wait or the attempt that it was made for.
 CREATE TABLE "ff_waitpoint_pending" (
     "partition_key" smallint NOT NULL,
     "waitpoint_id" uuid NOT NULL,
@@ -334,6 +335,7 @@ CREATE TABLE "ff_waitpoint_pending" (
     "state" text COLLATE "C" NOT NULL DEFAULT 'pending',
     "required_signal_names" text[] NOT NULL DEFAULT '{}',
     "activated_at_ms" bigint,
+    "suspension_id" uuid,
     PRIMARY KEY ("partition_key", "waitpoint_id")
 );
 

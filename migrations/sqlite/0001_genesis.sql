@@ -75,6 +75,7 @@ CREATE TABLE "ff_exec_core" (
     "attempt_timeout_ms" INTEGER,
     "total_attempt_count" INTEGER NOT NULL DEFAULT 0,
     "version" INTEGER NOT NULL DEFAULT 0,
+    "has_waitpoints" INTEGER NOT NULL DEFAULT TRUE,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
@@ -320,7 +321,7 @@ CREATE INDEX "ff_suspension_current_timeout_idx" ON "ff_suspension_current" ("ti
     WHERE "ff_suspension_current"."timeout_at_ms" IS NOT NULL;
 
 -- statement
--- One row per open waitpoint; the row goes when its execution's condition is met.
+-- One row per open waitpoint; the row goes with the wait or the attempt that it was made for.
 CREATE TABLE "ff_waitpoint_pending" (
     "partition_key" INTEGER NOT NULL,
     "waitpoint_id" BLOB NOT NULL,
@@ -334,6 +335,7 @@ CREATE TABLE "ff_waitpoint_pending" (
     "state" TEXT NOT NULL DEFAULT 'pending',
     "required_signal_names" TEXT NOT NULL DEFAULT '[]',
     "activated_at_ms" INTEGER,
+    "suspension_id" BLOB,
     PRIMARY KEY ("partition_key", "waitpoint_id")
 );
 

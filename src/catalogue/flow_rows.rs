@@ -112,6 +112,7 @@ impl Scene {
             vec![
                 ("execution_id", Value::Uuid(uuid)),
                 ("flow_id", Value::Uuid(FLOW)),
+                ("has_waitpoints", Value::Bool(false)),
                 ("lane_id", text(lane().as_str())),
                 ("lifecycle_phase", text(status.phase.as_str())),
                 ("ownership_state", text(status.ownership.as_str())),

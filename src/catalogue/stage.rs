@@ -11,9 +11,13 @@ use ff_core::contracts::CreateExecutionArgs;
 use ff_core::engine::{Executor, run};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::{Expr, Plan};
 use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::claim::Claim;
+use ff_core::schema::ColumnRef;
+use ff_core::schema::execution::exec_core;
 use ff_core::types::{ExecutionId, Namespace, TimestampMs};
+use ff_core::value::Value;
 use futures_util::FutureExt;
 use uuid::Uuid;
 
@@ -31,6 +35,8 @@ pub(super) struct Scene {
     clock: Arc<AtomicI64>,
     pub(super) samples: Vec<Sample>,
     submitted: u128,
+    /// Whether every execution says that a waitpoint of it may be open.
+    has_waitpoints: bool,
 }
 
 /// The in-memory backend never waits, so its futures are ready at once.
@@ -45,12 +51,17 @@ impl Scene {
         let tell = Box::new(move || TimestampMs(reads.load(Ordering::Relaxed)));
         let memory = Arc::new(MemoryBackend::new().with_clock(tell).with_seed(7));
         let backend = Recorder::new(Arc::clone(&memory));
-        Self { backend, memory, clock, samples: Vec::new(), submitted: 0 }
+        Self { backend, memory, clock, samples: Vec::new(), submitted: 0, has_waitpoints: false }
+    }
+
+    /// One on which every execution may have a waitpoint, whatever is done to it.
+    pub(super) fn with_waitpoints() -> Self {
+        Self { has_waitpoints: true, ..Self::new() }
     }
 
     /// A database of its own for one combination; what it asks is kept here.
     pub(super) fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
-        let mut scene = Scene::new();
+        let mut scene = Scene { has_waitpoints: self.has_waitpoints, ..Scene::new() };
         play(&mut scene);
         self.samples.append(&mut scene.samples);
     }
@@ -70,14 +81,33 @@ impl Scene {
         case: impl Into<Cow<'static, str>>,
         call: impl AsyncFnOnce(&Recorder<MemoryBackend>) -> T,
     ) -> Option<T> {
+        if self.has_waitpoints {
+            self.given_waitpoints();
+        }
         let backend = self.backend.clone();
         let _ = backend.take();
         let outcome = now(call(&backend));
         let asked = backend.take();
-        let case = case.into();
+        let case = match (case.into(), self.has_waitpoints) {
+            (case, false) => case,
+            (case, true) => format!("{case}, with waitpoints").into(),
+        };
         let sample = |asked| Sample { operation, case: case.clone(), asked };
         self.samples.extend(asked.into_iter().map(sample));
         outcome
+    }
+
+    fn given_waitpoints(&self) {
+        for row in self.memory.rows(exec_core::TABLE.name) {
+            let cell = |column: ColumnRef| {
+                let value = row.get(column.name).cloned().unwrap_or(Value::Null);
+                (column, Expr::Value(column.ty, vec![value]))
+            };
+            let key = exec_core::TABLE.key.iter().map(|column| cell(*column)).collect();
+            let set = vec![exec_core::has_waitpoints.set(true)];
+            let plan = Plan::new("by hand").update(exec_core::REF, key, set);
+            let _ = now(self.memory.commit(plan));
+        }
     }
 
     pub(super) fn args(&mut self) -> CreateExecutionArgs {

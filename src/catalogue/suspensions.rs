@@ -10,15 +10,20 @@ use ff_core::contracts::{
     RotateWaitpointHmacSecretAllArgs, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspendArgs,
     SuspensionReasonCode, TimeoutBehavior, WaitpointBinding,
 };
+use ff_core::engine::Executor as _;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::PartitionKey;
+use ff_core::plan::Plan;
+use ff_core::rules::key::ExecutionKey;
+use ff_core::rules::suspension::row::suspension_key;
+use ff_core::schema::suspension::suspension_current;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, LeaseId, SignalId, SuspensionId, TimestampMs,
     WaitpointId, WaitpointToken, WorkerId, WorkerInstanceId,
 };
 use uuid::Uuid;
 
-use super::given::{fence_of, lane, partition};
+use super::given::{capabilities, fence_of, lane, partition, worker};
 use super::stage::{Scene, now};
 
 const DOOR: WaitpointId = WaitpointId::from_uuid(Uuid::from_u128(0xD00));
@@ -225,6 +230,7 @@ impl Scene {
             }
         }
         self.apart(Scene::timed_out_when_over);
+        self.apart(Scene::past_its_deadline);
         for closes in [true, false] {
             for resume_delay_ms in [0, 500] {
                 self.apart(|scene| scene.resumed(closes, resume_delay_ms));
@@ -285,12 +291,32 @@ impl Scene {
             attempt_id: None,
             now: self.at(),
         };
-        let _ = now(self.backend.cancel_execution(args));
+        let row = ExecutionKey::of(&args.execution_id);
+        self.sample("cancel_execution", "suspended", async |b| b.cancel_execution(args).await);
+        // As a cancellation left it in older databases.
+        if let Ok(key) = row {
+            let set = vec![suspension_current::timeout_at_ms.set(Some(soon.0))];
+            let (table, key) = (suspension_current::REF, suspension_key(&key));
+            let _ = now(self.memory.commit(Plan::new("by hand").update(table, key, set)));
+        }
         self.pass(2_000);
         self.sample("scan", "suspension timeout", async |b| {
             b.scan(Scan::SuspensionTimeout, 100).await
         });
         self.sample("scan", "waitpoint expiry", async |b| b.scan(Scan::WaitpointExpiry, 100).await);
+    }
+
+    fn past_its_deadline(&mut self) {
+        self.seeded();
+        let deadline = TimestampMs(self.at().0 + 1_000);
+        let _ = self.submit(|args| args.execution_deadline_at = Some(deadline));
+        let claimed = now(self.backend.claim(&lane(), &capabilities(), worker()));
+        let Some(Ok(Some(handle))) = claimed else { return };
+        let _ = now(self.backend.suspend(&handle, waiting(self.at())));
+        self.pass(2_000);
+        self.sample("scan", "deadline while suspended", async |b| {
+            b.scan(Scan::ExecutionDeadline, 100).await
+        });
     }
 
     fn resumed(&mut self, closes: bool, resume_delay_ms: u64) {
@@ -307,6 +333,18 @@ impl Scene {
         let trigger_type = "operator".into();
         let args = ResumeExecutionArgs { execution_id, trigger_type, resume_delay_ms };
         self.sample("resume_execution", case, async |b| b.resume_execution(args).await);
+    }
+
+    pub(super) fn lapsed_leases(&mut self) {
+        let Some((id, _)) = self.held(None) else { return };
+        self.pass(60_000);
+        let until = self.at().0.unsigned_abs() + 60_000;
+        let grant = ResumeGrant::new(id.clone(), partition_key(&id), "g".into(), until, lane());
+        let instance = WorkerInstanceId::new("renderer-2");
+        let token = ResumeToken::new(grant, WorkerId::new("renderer"), instance, 30_000);
+        self.sample("claim_from_resume_grant", "lapsed", async |b| {
+            b.claim_from_resume_grant(token).await
+        });
     }
 
     fn taken_up(&mut self) {

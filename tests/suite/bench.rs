@@ -314,6 +314,7 @@ impl Bench {
                 assert_eq!(event.int("partition_key"), core.int("partition_key"), "{event:?}");
             }
         }
+        self.assert_nothing_outlives_its_wait(&cores).await;
         assert_flows_sound(self).await;
     }
 }

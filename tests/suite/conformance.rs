@@ -3,6 +3,7 @@
 mod bulk;
 mod cancel;
 mod claim;
+mod closing;
 mod create;
 mod delay;
 mod expire;

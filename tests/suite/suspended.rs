@@ -13,6 +13,8 @@ use ff_core::types::{
 use uuid::Uuid;
 
 use crate::backends::Bench;
+use crate::bench::NAMESPACE;
+use crate::plain::Cells;
 
 /// The states of a suspended execution, in the order of `Cells::states`.
 pub(crate) const SUSPENDED: &str =
@@ -104,6 +106,27 @@ impl Bench {
                 WaitpointToken::new(door.token.clone()),
                 self.clock.now(),
             )
+        }
+    }
+
+    /// An execution that is not suspended has no open waitpoint, and one that is over none at all; only
+    /// what is suspended times out.
+    pub(crate) async fn assert_nothing_outlives_its_wait(&self, cores: &[Cells]) {
+        let waitpoints = self.plain.rows("ff_waitpoint_pending").await;
+        let suspensions = self.plain.rows("ff_suspension_current").await;
+        for core in cores.iter().filter(|core| core.raw("namespace") == NAMESPACE) {
+            let own = |row: &&Cells| row.uuid("execution_id") == core.uuid("execution_id");
+            let phase = core.text("lifecycle_phase");
+            let waits = phase == "suspended";
+            let over = matches!(phase, "terminal" | "cancelled");
+            for waitpoint in waitpoints.iter().filter(own) {
+                assert!(!over, "{core:?} leaves {waitpoint:?}");
+                assert!(waits || waitpoint.text("state") != "active", "{core:?} has {waitpoint:?}");
+                assert!(core.flag("has_waitpoints"), "{core:?} denies {waitpoint:?}");
+            }
+            for suspension in suspensions.iter().filter(own) {
+                assert!(waits || suspension.int("timeout_at_ms").is_none(), "{core:?}");
+            }
         }
     }
 

@@ -111,6 +111,7 @@ impl Create {
             exec_core::payload.put(Some(args.input_payload.clone())),
             exec_core::policy.put(policy.map(stored_policy).transpose()?),
             exec_core::raw_fields.put(raw_fields(args)),
+            exec_core::has_waitpoints.put(false),
         ];
         row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
         let lane = vec![

@@ -11,8 +11,9 @@ use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
 use crate::rules::finish::End;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::{closed, closed_if_read};
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
 use crate::types::TimestampMs;
@@ -30,25 +31,38 @@ impl Transition for ExpireLease {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        if facts.refusals() != 0 {
-            return Ok(Step::Answer(false));
-        }
         let (key, at) = (&self.key, ctx.now);
         let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
+
+        // Released on the expectation that it is due and has nothing open; read only after a refusal.
+        let known = match (facts.refusals(), facts.lookup(0)) {
+            (0, _) => Known::default(),
+            (_, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
+            (_, Some([Some(core), Some(current)])) => {
+                let held = Held::default();
+                if !active.accepts(core, &held) || !lapsed.accepts(current, &held) {
+                    return Ok(Step::Answer(false));
+                }
+                Known::execution(core, Some(current))
+            }
+            (_, Some(_)) => return Ok(Step::Answer(false)),
+        };
+        let pinned = known.row(CORE).map(unmoved).transpose()?.unwrap_or(Predicate::Always);
+
         let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments();
         let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(expired));
         let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
         lease.push(attempt::lease_epoch.grow(1));
         let plan = Plan::new("expire_lease")
-            .guard(CORE, exec_core::REF, key.core(), active)
+            .guard(CORE, exec_core::REF, key.core(), active.and(pinned))
             .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed)
             .update(exec_core::REF, held_core(), core)
             .update(attempt::REF, held_attempt(), lease);
         let event = LeaseEventType::Expired;
         let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
-        Ok(Step::Commit(plan, Then::Answer(true)))
+        Ok(Step::Commit(closed_if_read(plan, &known)?, Then::Answer(true)))
     }
 }
 
@@ -96,7 +110,7 @@ impl Transition for ExpireAttempt {
         };
         let event = LeaseEventType::Expired;
         let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
-        Ok(Step::Commit(plan, Then::Answer(true)))
+        Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
     }
 }
 
@@ -152,6 +166,6 @@ impl Transition for ExpireExecution {
         } else {
             plan
         };
-        Ok(Step::Commit(plan, Then::Answer(true)))
+        Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
     }
 }

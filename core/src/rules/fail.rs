@@ -17,6 +17,7 @@ use crate::rules::key::{ATTEMPT, CORE, attempt_of_core, held_attempt, held_core}
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::closed_if_read;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
 use crate::types::{AttemptIndex, TimestampMs};
@@ -126,7 +127,7 @@ impl Guarded for Fail {
             let plan = ended(plan, &self.reason, End::FAILED, at);
             let lease = outbox::held_lease();
             let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
-            return Ok((plan, Failed::TerminalFailed));
+            return Ok((closed_if_read(plan, known)?, Failed::TerminalFailed));
         };
         let outcome = match self.retry {
             RetryRule::ByClass(..) => AttemptOutcome::Retry,
@@ -135,7 +136,8 @@ impl Guarded for Fail {
         let retry = Retry { attempt_index, outcome, retries, delay_ms };
         let (plan, outcome) = retry.scheduled(plan, &self.reason, at)?;
         let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at), outcome))
+        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        Ok((closed_if_read(plan, known)?, outcome))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core}
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise, check, lookups, unmoved};
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::{closed, closed_if_read};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
@@ -155,7 +156,7 @@ impl Guarded for Complete {
 
     fn effects(
         &self,
-        _: &Known,
+        known: &Known,
         plan: Plan,
         at: TimestampMs,
         _: &mut Ctx<'_>,
@@ -175,7 +176,7 @@ impl Guarded for Complete {
         let plan = outbox::completed(plan, end.event, at);
         let lease = outbox::held_lease();
         let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
-        Ok((plan, PublicState::Completed))
+        Ok((closed_if_read(plan, known)?, PublicState::Completed))
     }
 }
 
@@ -231,7 +232,8 @@ impl Transition for Cancel {
         } else {
             plan
         };
-        Ok(Step::Commit(self.effects(plan, active && claimed, at), Then::Answer(())))
+        let plan = closed(self.effects(plan, active && claimed, at), core)?;
+        Ok(Step::Commit(plan, Then::Answer(())))
     }
 }
 

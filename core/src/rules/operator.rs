@@ -15,6 +15,7 @@ use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attem
 use crate::rules::outbox;
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::LeaseEventType;
 use crate::types::CancelSource;
@@ -112,6 +113,7 @@ impl Transition for CancelExecution {
             }
             None => plan,
         };
-        Ok(Step::Commit(self.plan(plan, holder.is_some()), Then::Answer(cancelled)))
+        let plan = closed(self.plan(plan, holder.is_some()), core)?;
+        Ok(Step::Commit(plan, Then::Answer(cancelled)))
     }
 }

@@ -19,6 +19,7 @@ use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attem
 use crate::rules::outbox;
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
@@ -190,7 +191,8 @@ impl Transition for Replay {
             None => plan,
         };
         let replayed = ReplayExecutionResult::Replayed { public_state: status.public() };
-        Ok(Step::Commit(plan, Then::Answer(replayed)))
+        // Rows of older databases may have something open still.
+        Ok(Step::Commit(closed(plan, core)?, Then::Answer(replayed)))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attem
 use crate::rules::outbox;
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptState, LeaseEventType, LifecyclePhase};
 
@@ -113,7 +114,7 @@ impl Transition for RevokeLease {
             let mut set = Status::waiting(AttemptState::AttemptInterrupted).assignments();
             let mutated = json!({ "last_mutation_at": ctx.now.0.to_string() });
             set.push(exec_core::raw_fields.merge(mutated));
-            plan.update(exec_core::REF, held_core(), set)
+            closed(plan.update(exec_core::REF, held_core(), set), core)?
         } else {
             plan
         };

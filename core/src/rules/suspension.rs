@@ -6,6 +6,7 @@
 //! [`timeout`], and all of it is pinned to the version of the suspension row: of two that come at
 //! once, one wins.
 
+pub mod close;
 pub mod collected;
 pub mod deliver;
 pub mod listing;

@@ -22,6 +22,7 @@ use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
     AttemptState, EligibilityState, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
@@ -263,6 +264,15 @@ impl Transition for ClaimByGrant {
             unmoved(core)?,
         );
         let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Reclaimed, at);
+        let plan = match core.read(exec_core::lifecycle_phase)? {
+            // Its lease lapsed: nothing that was opened under it goes on.
+            LifecyclePhase::Active => closed(plan, core)?,
+            LifecyclePhase::Submitted
+            | LifecyclePhase::Runnable
+            | LifecyclePhase::Suspended
+            | LifecyclePhase::Terminal
+            | LifecyclePhase::Cancelled => plan,
+        };
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = claim.terms.payload(&claim.key, &rows)?;

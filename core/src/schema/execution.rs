@@ -73,6 +73,8 @@ table! {
         total_attempt_count: i32 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
+        /// Whether a waitpoint of it may be open; true in rows that were not made to say so.
+        has_waitpoints: bool = Default::Bool(true),
     }
     indexes [
         "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, created_at_ms Ascending,

@@ -54,7 +54,7 @@ table! {
 }
 
 table! {
-    /// One row per open waitpoint; the row goes when its execution's condition is met.
+    /// One row per open waitpoint; the row goes with the wait or the attempt that it was made for.
     waitpoint_pending = "ff_waitpoint_pending" key [partition_key, waitpoint_id] partitioned {
         /// The partition of the execution.
         partition_key: i16,
@@ -80,6 +80,8 @@ table! {
         required_signal_names: Vec<String> = Default::EmptyList,
         /// When a suspension began to wait on it, Unix ms.
         activated_at_ms: Option<i64>,
+        /// The suspension that waits on it, or did and kept it; NULL before, and in older databases.
+        suspension_id: Option<Uuid>,
     }
     indexes [
         "ff_waitpoint_pending_exec_idx" (partition_key Ascending, execution_id Ascending),

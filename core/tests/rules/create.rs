@@ -70,6 +70,7 @@ fn a_submission_is_claimable_at_once() {
         payload := <3 bytes>
         policy := null
         raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"999999","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        has_waitpoints := false
         if present: refuse
       insert ff_lane_registry
         lane_id := "main"
@@ -122,6 +123,7 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
         payload := <3 bytes>
         policy := {"budget_ids":[],"delay_until":1000001,"max_reclaim_count":100,"max_replay_count":10,"max_signals_per_execution":10000,"priority":0,"routing_requirements":{"required_capabilities":["avx","gpu"]},"timeout_policy":{"attempt_timeout_ms":50,"execution_deadline_ms":700,"max_reclaim_count":2}}
         raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"999999","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        has_waitpoints := false
         if present: refuse
       insert ff_lane_registry
         lane_id := "main"

@@ -42,7 +42,7 @@ fn a_lapsed_lease_releases_its_execution_and_moves_the_epoch_on() {
     assert_snapshot!(decide(&LEASE, &Stored::of(&core_row()).and(&lapsed(Some(NOW)))), @r#"
     plan expire_lease
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where lifecycle_phase is active
+        where lifecycle_phase is active and has_waitpoints = false
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index core.attempt_index]
         where lease_expires_at_ms <= 1000000
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]

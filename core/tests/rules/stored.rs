@@ -59,6 +59,7 @@ pub(crate) fn core_row() -> RowOf {
         .with(exec_core::created_at_ms, NOW - 5_000)
         .with(exec_core::total_attempt_count, 1)
         .with(exec_core::version, 9)
+        .with(exec_core::has_waitpoints, false)
         .with(exec_core::raw_fields, json!({"namespace": "acme", "execution_kind": "render"}))
         .in_state(Status::active())
 }

@@ -276,6 +276,8 @@ fn suspension() -> RowOf {
     blank()
         .with(suspension_current::partition_key, key().partition)
         .with(suspension_current::execution_id, key().uuid)
+        .with(suspension_current::suspension_id, uuid::Uuid::nil())
+        .with(suspension_current::suspended_at_ms, NOW - 9)
         .with(suspension_current::condition, json!("OperatorOnly"))
         .with(suspension_current::member_map, json!({}))
         .with(suspension_current::resume_policy, None)

@@ -62,12 +62,15 @@ impl Target {
             (waitpoint_pending::expires_at_ms.column(), Value::Null),
             (waitpoint_pending::waitpoint_key.column(), text("a")),
             (waitpoint_pending::state.column(), text("active")),
+            (waitpoint_pending::suspension_id.column(), uuid(Uuid::nil())),
         ];
         let core = vec![
             (exec_core::lifecycle_phase.column(), text("suspended")),
             (exec_core::version.column(), Value::Int(4)),
         ];
         let suspension = vec![
+            (suspension_current::suspension_id.column(), uuid(Uuid::nil())),
+            (suspension_current::suspended_at_ms.column(), Value::Int(0)),
             (suspension_current::condition.column(), Value::Json(json!(condition))),
             (suspension_current::member_map.column(), Value::Json(json!({}))),
             (suspension_current::resume_policy.column(), Value::Null),

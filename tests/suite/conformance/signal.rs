@@ -330,7 +330,7 @@ conformance! {
         refused(bench.deliver(&door, "go").await, "not found: suspension");
         let (other, _, door) = bench.waiting(|args| args).await;
         bench.backend.cancel_execution(cancellation(&bench, &other)).await.unwrap();
-        refused(bench.deliver(&door, "go").await, "state: TargetNotSignalable");
+        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
     }
 
     async fn signals_that_come_at_once_are_all_kept(bench) {

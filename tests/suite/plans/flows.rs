@@ -20,7 +20,7 @@ use flowfabric_sql::catalogue::{Asked, Sample, samples};
 use uuid::Uuid;
 
 use super::explain::{self, Explained};
-use super::rows::{LAYER, Layered, insert_headers};
+use super::rows::{LAYER, Layered, insert_headers, insert_waits};
 use super::{Scans, cold, scale_of};
 use crate::backends::{self, Bench, START, postgres_url};
 use crate::bench::{lane, worker};
@@ -58,7 +58,11 @@ fn narrow(table: &str) -> &'static [&'static str] {
     match table {
         "ff_edge" => &["edge_id", "upstream_eid", "downstream_eid"],
         "ff_edge_group" | "ff_pending_cancel_groups" => &["downstream_eid"],
-        "ff_exec_core" | "ff_attempt" | "ff_cancel_backlog_member" => &["execution_id"],
+        "ff_exec_core"
+        | "ff_attempt"
+        | "ff_cancel_backlog_member"
+        | "ff_waitpoint_pending"
+        | "ff_suspension_current" => &["execution_id"],
         "ff_completion_event" => &["execution_id", "event_id"],
         "ff_flow_core" | "ff_flow_summary" | "ff_cancel_backlog" => &["flow_id"],
         other => panic!("no flow reads {other}"),
@@ -126,6 +130,7 @@ fn complaints(sample: &Sample, explained: &Explained) -> Vec<String> {
 async fn fill(bench: &Bench) -> Layered {
     let part = scale_of(10);
     insert_headers(bench, 20_000).await;
+    insert_waits(bench, 5_000).await;
     for number in 1..=200 / part {
         Layered::new(number, 500).insert(bench, true).await;
     }

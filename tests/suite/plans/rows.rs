@@ -167,6 +167,30 @@ impl Layered {
 
 /// Flows without executions, and what is owed or was counted of as many: the tables that have one row
 /// per flow are as large as after some time.
+/// Executions of no flow that wait, with a waitpoint each.
+pub(super) async fn insert_waits(bench: &Bench, count: i64) {
+    let Words { series, random, .. } = words(&bench.plain);
+    let rows = series(count);
+    for (table, columns, values) in [
+        (
+            "ff_suspension_current",
+            "suspension_id, suspended_at_ms, condition",
+            format!("{random}, {START} - n, '{{}}'"),
+        ),
+        (
+            "ff_waitpoint_pending",
+            "waitpoint_id, token_kid, token, created_at_ms, state",
+            format!("{random}, 'k', 'k:00', {START} - n, 'active'"),
+        ),
+    ] {
+        let sql = format!(
+            "INSERT INTO {table} (partition_key, execution_id, {columns}) \
+             SELECT n % 256, {random}, {values} FROM {rows}"
+        );
+        bench.plain.execute(&sql).await;
+    }
+}
+
 pub(super) async fn insert_headers(bench: &Bench, count: i64) {
     let Words { series, random, .. } = words(&bench.plain);
     let rows = series(count);

@@ -21,6 +21,7 @@ use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_i
 use crate::rules::outbox;
 use crate::rules::read::text;
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed_unread;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
@@ -295,7 +296,7 @@ fn flipped(
     Ok(plan.update(flow_core::REF, held_flow(), set))
 }
 
-/// Cancels each picked execution: its state, its attempt, its events. A reason and a canceller that it
+/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A reason and a canceller that it
 /// has already stay.
 #[must_use]
 pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
@@ -309,7 +310,7 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     let plan = outbox::completed(end.break_attempt(plan, at), end.event, at);
     // The attempts are not read, so the leases have no names here.
     let unnamed = Expr::Null(ColumnType::Text);
-    outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
+    closed_unread(outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at))
 }
 
 fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {

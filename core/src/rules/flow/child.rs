@@ -12,6 +12,7 @@ use crate::rules::flow::tally::Verdict;
 use crate::rules::key::held_core;
 use crate::rules::outbox;
 use crate::rules::status::{Status, but_the_attempt};
+use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
@@ -106,7 +107,7 @@ impl Action {
         let attempt = AttemptState::None;
         let status = match self {
             Self::Leave => return Ok(plan),
-            Self::Skip => return Ok(skipped(plan, at)),
+            Self::Skip => return skipped(plan, core, at),
             Self::Block => Status::waiting_for_dependencies(attempt),
             Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
         };
@@ -114,12 +115,11 @@ impl Action {
     }
 }
 
-/// Ends the held execution without its having run.
-#[must_use]
-pub fn skipped(plan: Plan, at: TimestampMs) -> Plan {
+/// Ends the held execution, read as `core`, without its having run to an end of its own.
+fn skipped(plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
     let end = End::SKIPPED;
     let plan = plan.update(exec_core::REF, held_core(), end.of_core(at));
-    outbox::completed(end.record_attempt(plan, at), end.event, at)
+    closed(outbox::completed(end.record_attempt(plan, at), end.event, at), core)
 }
 
 /// Whether an execution is not over.

@@ -19,6 +19,7 @@ use crate::rules::key::{CORE, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::edge_group;
 use crate::state::{AttemptOutcome, AttemptState, LeaseEventType};
@@ -110,7 +111,7 @@ impl Transition for WaitChildren {
             Some(Verdict::Pending) => {
                 Self::parked(plan, Status::waiting_for_dependencies(interrupted), at)
             }
-            Some(Verdict::Impossible) => Self::skipped(plan, at),
+            Some(Verdict::Impossible) => closed(Self::skipped(plan, at), core)?,
             Some(Verdict::Satisfied) | None => Self::parked(plan, Status::waiting(interrupted), at),
         };
         let lease = outbox::held_lease();

@@ -145,6 +145,7 @@ impl Transition for Deliver {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
         let suspension = Suspension::read(suspension)?;
+        waitpoint::check_bound(door, &suspension)?;
         self.capped(&suspension)?;
         let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
         let (plan, effect) = self.recorded(&suspension, core, &waitpoint_key)?;
@@ -233,7 +234,7 @@ impl Deliver {
             let plan = suspension.ending("deliver_signal", &self.key, core)?;
             let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
             let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
-            (suspension.closed(plan, &self.key, told), SignalEffect::Satisfied, WOKE)
+            (suspension.closed(plan, told), SignalEffect::Satisfied, WOKE)
         } else {
             let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
             let plan =

@@ -1,9 +1,11 @@
 //! A suspension that is asked for twice under one idempotency key is answered twice alike.
 //!
-//! Keys belong to their execution. The answer is stored with its tokens, and so travels as bytes.
+//! Keys belong to their execution, and to the lease under which they were given: what a worker waits
+//! for after a resume, a retry or a replay is another wait. The answer is stored with its tokens, and
+//! so travels as bytes.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::EngineError;
 use crate::backend::{BackendTag, Handle, HandleKind, HandleOpaque, WaitpointHmac};
@@ -12,7 +14,9 @@ use crate::contracts::{
 };
 use crate::engine_error::ValidationKind;
 use crate::facts::Row;
-use crate::plan::{Expr, Lookup, OnConflict, Plan};
+use crate::handle_codec::HandlePayload;
+use crate::plan::{Expr, Lookup, OnConflict, Plan, Settle};
+use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::row::lookup;
 use crate::rules::suspension::waitpoint::items;
@@ -100,7 +104,25 @@ pub fn kept(
         suspend_dedup::created_at_ms.put(at.0),
     ]);
     let answer = items(&[json!({ "outcome": stored })])?;
-    Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Refuse))
+    // A key that was given under an earlier lease is given anew.
+    let anew = vec![
+        (suspend_dedup::outcome_json.column(), Settle::Take),
+        (suspend_dedup::created_at_ms.column(), Settle::Take),
+    ];
+    Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
+}
+
+/// Whether the answer in the row was given to this lease. Rows of older databases hold handles that
+/// do not say: they answer every repetition.
+#[must_use]
+pub fn asked_by(tag: BackendTag, row: &Row, payload: &HandlePayload) -> bool {
+    let Ok(stored) = row.read(suspend_dedup::outcome_json) else { return true };
+    let hex = stored.get("handle_opaque_hex").and_then(Json::as_str).unwrap_or_default();
+    let Ok(bytes) = hex::decode(hex) else { return true };
+    let asked = Handle::new(tag, HandleKind::Suspended, HandleOpaque::new(bytes.into()));
+    handle::open(tag, &asked).map_or(true, |asked| {
+        asked.attempt_index == payload.attempt_index && asked.lease_epoch == payload.lease_epoch
+    })
 }
 
 /// The answer that a row holds.

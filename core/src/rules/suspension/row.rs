@@ -1,17 +1,18 @@
 //! A suspension and its waitpoints as rows: how they are found, read and closed.
 
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::EngineError;
 use crate::contracts::{ResumeCondition, ResumePolicy, TimeoutBehavior};
 use crate::engine_error::ValidationKind;
 use crate::facts::Row;
-use crate::plan::{Assign, Expr, Lookup, Mutation, Pairing, Plan, Selection};
+use crate::plan::{Assign, Expr, Lookup, Plan};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::unmoved;
+use crate::rules::suspension::close::{waitpoints_of_core, without_waitpoints};
 use crate::rules::suspension::collected::Collected;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::schema::{ColumnRef, TableRef};
@@ -25,6 +26,10 @@ pub const WAITPOINT: &str = "waitpoint";
 /// A suspension as it is stored.
 #[derive(Clone, Debug)]
 pub struct Suspension {
+    /// Its id.
+    pub id: Uuid,
+    /// When it began, Unix ms.
+    pub suspended_at_ms: i64,
     /// What ends the wait.
     pub condition: ResumeCondition,
     /// What happens then.
@@ -61,6 +66,8 @@ impl Suspension {
         };
         let behavior = row.read(suspension_current::timeout_behavior)?.unwrap_or_default();
         Ok(Self {
+            id: row.read(suspension_current::suspension_id)?,
+            suspended_at_ms: row.read(suspension_current::suspended_at_ms)?,
             condition,
             policy,
             collected: Collected::of(row.read(suspension_current::member_map)?)?,
@@ -99,31 +106,29 @@ impl Suspension {
         plan.guard(SUSPENSION, suspension_current::REF, suspension_key(key), same)
     }
 
-    /// Ends the wait: no timeout any more, and the waitpoints closed, or kept for the next
-    /// suspension where the policy says so.
+    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed, or
+    /// kept for its next suspension where the policy says so.
     #[must_use]
-    pub fn closed(&self, plan: Plan, key: &ExecutionKey, more: Vec<(ColumnRef, Assign)>) -> Plan {
+    pub fn closed(&self, plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
         let mut set =
             vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
         set.extend(more);
-        let mut plan = plan.update(suspension_current::REF, held_suspension(), set);
-        plan.selection = Some(waitpoints_of(key));
-        plan.mutations.push(self.waitpoint_closed());
-        plan
-    }
-
-    fn waitpoint_closed(&self) -> Mutation {
-        let (table, target) = (waitpoint_pending::REF, held_waitpoint());
+        let plan = plan.update(suspension_current::REF, held_suspension(), set);
         if self.policy.close_waitpoint_on_resume {
-            return Mutation::Delete { table, target };
+            without_waitpoints(plan)
+        } else {
+            plan.update(waitpoint_pending::REF, waitpoints_of_core(), kept())
         }
-        let set = vec![
-            waitpoint_pending::state.set(WaitpointState::Pending),
-            waitpoint_pending::activated_at_ms.clear(),
-            waitpoint_pending::expires_at_ms.clear(),
-        ];
-        Mutation::Update { table, target, set }
     }
+}
+
+/// A waitpoint that waits for the execution's next suspension.
+fn kept() -> Vec<(ColumnRef, Assign)> {
+    vec![
+        waitpoint_pending::state.set(WaitpointState::Pending),
+        waitpoint_pending::activated_at_ms.clear(),
+        waitpoint_pending::expires_at_ms.clear(),
+    ]
 }
 
 /// What an execution's open bag says once it no longer waits.
@@ -174,17 +179,4 @@ pub fn held_waitpoint() -> Vec<(ColumnRef, Expr)> {
         waitpoint_pending::partition_key.put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
         waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
     ]
-}
-
-/// Every waitpoint of an execution.
-fn waitpoints_of(key: &ExecutionKey) -> Selection {
-    Selection {
-        row: WAITPOINT.into(),
-        table: waitpoint_pending::REF,
-        predicate: waitpoint_pending::partition_key
-            .equals(key.partition)
-            .and(waitpoint_pending::execution_id.equals(key.uuid)),
-        order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
-        pairing: Pairing::Every,
-    }
 }

@@ -23,6 +23,7 @@ use crate::rules::key::{ExecutionKey, held_attempt, held_core};
 use crate::rules::keystore::TokenKey;
 use crate::rules::premise::{Known, check, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::some_open;
 use crate::rules::suspension::collected::Collected;
 use crate::rules::suspension::repeat;
 use crate::rules::suspension::row::{Suspension, suspension_key, suspension_row};
@@ -142,7 +143,9 @@ impl Transition for Suspend {
             [_, _, suspension] => (suspension.as_ref(), None),
             _ => (None, None),
         };
-        if let Some(row) = dedup {
+        if let Some(row) = dedup
+            && repeat::asked_by(self.tag, row, &self.payload)
+        {
             return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
         }
         check(&premises, &known)?;
@@ -196,8 +199,8 @@ impl Suspend {
         }
     }
 
-    /// What the suspension before leaves to this one at the same waitpoints: signals that it did not
-    /// use up, where its policy keeps them.
+    /// What the suspension before leaves to this one at the waitpoints that it kept: signals that it
+    /// did not use up, where its policy keeps them. A new waitpoint of the same key is another one.
     fn carried(&self, before: Option<&Row>, doors: &[Door]) -> Result<Collected, EngineError> {
         let Some(row) = before else { return Ok(Collected::default()) };
         let before = Suspension::read(row)?;
@@ -207,7 +210,7 @@ impl Suspend {
                 && !before.policy.close_waitpoint_on_resume,
         );
         Ok(before.collected.only(|key, signal| {
-            let here = doors.iter().any(|door| door.key == key);
+            let here = doors.iter().any(|door| door.key == key && door.kept_by == Some(before.id));
             let matched = satisfied::counts(&before.condition, key, signal);
             here && if matched { !consumes } else { retains }
         }))
@@ -240,7 +243,7 @@ impl Suspend {
         );
         let row = self.suspension(carried)?;
         let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
-        let plan = opened(plan, doors, &args.resume_condition, args.timeout_at, at)?;
+        let plan = opened(plan, doors, args)?;
         let lease = outbox::held_lease();
         let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
         match &args.idempotency_key {
@@ -255,6 +258,7 @@ impl Suspend {
         // The reason is data to the plan, not one of its cases.
         set.retain(|(column, _)| *column != exec_core::blocking_reason.column());
         set.push(exec_core::blocking_reason.set_chosen(Some(reason)));
+        set.push(some_open());
         let primary = doors.first().map(|door| door.id.to_string()).unwrap_or_default();
         set.push(exec_core::raw_fields.merge(json!({
             "current_suspension_id": self.args.suspension_id.to_string(),

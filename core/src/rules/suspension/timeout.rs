@@ -13,6 +13,7 @@ use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::Status;
+use crate::rules::suspension::close::closed;
 use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
 use crate::rules::suspension::row::{Suspension, changed, suspension_row};
 use crate::rules::suspension::wake::woken;
@@ -76,13 +77,12 @@ impl ExpireSuspension {
         ctx: &mut Ctx<'_>,
     ) -> Result<Plan, EngineError> {
         let plan = suspension.ending("expire_suspension", &self.key, core)?;
-        let ended = |plan: Plan, end: End, reason: &str| {
-            suspension.closed(given_up_as(plan, end, reason, at), &self.key, Vec::new())
-        };
+        let ended =
+            |plan: Plan, end: End, reason: &str| closed(given_up_as(plan, end, reason, at), core);
         Ok(match suspension.timeout_behavior {
-            TimeoutBehavior::Fail => ended(plan, End::FAILED, "suspension_timeout_fail"),
-            TimeoutBehavior::Cancel => ended(plan, End::CANCELLED, "suspension_timeout_cancel"),
-            TimeoutBehavior::Expire => ended(plan, End::EXPIRED, "suspension_timeout_expire"),
+            TimeoutBehavior::Fail => ended(plan, End::FAILED, "suspension_timeout_fail")?,
+            TimeoutBehavior::Cancel => ended(plan, End::CANCELLED, "suspension_timeout_cancel")?,
+            TimeoutBehavior::Expire => ended(plan, End::EXPIRED, "suspension_timeout_expire")?,
             TimeoutBehavior::AutoResumeWithTimeoutSignal => {
                 let mut collected = suspension.collected.clone();
                 let signal = timed_out(SignalId::from_uuid(ctx.uuid()), at);
@@ -90,7 +90,7 @@ impl ExpireSuspension {
                 let delay_ms = suspension.resume_delay_ms(None);
                 let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
                 let told = vec![suspension_current::member_map.set(collected.stored())];
-                suspension.closed(plan, &self.key, told)
+                suspension.closed(plan, told)
             }
             TimeoutBehavior::Escalate => escalated(plan),
         })

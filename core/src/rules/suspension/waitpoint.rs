@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
 use crate::EngineError;
 use crate::backend::{PendingWaitpoint, WaitpointHmac};
-use crate::contracts::ResumeCondition;
+use crate::contracts::{ResumeCondition, SuspendArgs};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
+use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Expr, OnConflict, Plan, Query, Settle};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::keystore::TokenKey;
 use crate::rules::premise::{Known, check, guard_all, lookups};
-use crate::rules::suspension::row::{WAITPOINT, held_waitpoint};
+use crate::rules::suspension::close::some_open;
+use crate::rules::suspension::row::{Suspension, WAITPOINT, held_waitpoint};
 use crate::rules::suspension::satisfied;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -39,6 +42,8 @@ pub struct Door {
     pub token: String,
     /// Whether its row is there already.
     pub is_stored: bool,
+    /// The suspension that waited on it before, and kept it for the next one.
+    pub kept_by: Option<Uuid>,
 }
 
 impl Door {
@@ -51,7 +56,7 @@ impl Door {
         key: String,
     ) -> Self {
         let token = signing.sign(execution, &id);
-        Self { id, key, kid: signing.kid().to_owned(), token, is_stored: false }
+        Self { id, key, kid: signing.kid().to_owned(), token, is_stored: false, kept_by: None }
     }
 
     /// One made earlier.
@@ -65,6 +70,7 @@ impl Door {
             kid: row.read(waitpoint_pending::token_kid)?,
             token: row.read(waitpoint_pending::token)?,
             is_stored: true,
+            kept_by: row.read(waitpoint_pending::suspension_id)?,
         })
     }
 
@@ -105,9 +111,11 @@ fn row(state: WaitpointState, expires_at: Option<i64>, at: TimestampMs) -> Vec<(
     ]
 }
 
-fn active(expires_at: Option<TimestampMs>, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
-    let mut row = row(WaitpointState::Active, expires_at.map(|at| at.0), at);
-    row.push(waitpoint_pending::activated_at_ms.put(Some(at.0)));
+fn active(args: &SuspendArgs) -> Vec<(ColumnRef, Expr)> {
+    let expires_at = args.timeout_at.map(|at| at.0);
+    let mut row = row(WaitpointState::Active, expires_at, args.now);
+    row.push(waitpoint_pending::activated_at_ms.put(Some(args.now.0)));
+    row.push(waitpoint_pending::suspension_id.put(Some(args.suspension_id.0)));
     row
 }
 
@@ -116,30 +124,25 @@ fn named(doors: &[&Door], condition: &ResumeCondition) -> Result<Expr, EngineErr
     items(&doors.iter().map(item).collect::<Vec<_>>())
 }
 
-/// Opens waitpoints of the held execution: new ones, and those that it made earlier, which keep their
-/// tokens.
+/// Opens waitpoints of the held execution for this suspension: new ones, and those that it made
+/// earlier, which keep their tokens.
 ///
 /// # Errors
 /// As [`items`].
-pub fn opened(
-    mut plan: Plan,
-    doors: &[Door],
-    condition: &ResumeCondition,
-    expires_at: Option<TimestampMs>,
-    at: TimestampMs,
-) -> Result<Plan, EngineError> {
+pub fn opened(mut plan: Plan, doors: &[Door], args: &SuspendArgs) -> Result<Plan, EngineError> {
     let taken = [
         waitpoint_pending::expires_at_ms.column(),
         waitpoint_pending::state.column(),
         waitpoint_pending::required_signal_names.column(),
         waitpoint_pending::activated_at_ms.column(),
+        waitpoint_pending::suspension_id.column(),
     ];
     let activated = taken.into_iter().map(|column| (column, Settle::Take)).collect();
     let (stored, new): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
     for (doors, on_conflict) in [(new, OnConflict::Refuse), (stored, OnConflict::Update(activated))]
     {
         if !doors.is_empty() {
-            let (items, row) = (named(&doors, condition)?, active(expires_at, at));
+            let (items, row) = (named(&doors, &args.resume_condition)?, active(args));
             plan = plan.insert_each(waitpoint_pending::REF, items, row, on_conflict);
         }
     }
@@ -194,7 +197,8 @@ impl Transition for CreateWaitpoint {
         let plan = guard_all(Plan::new("create_waitpoint"), premises, &known)?;
         let expires_at = at.0.saturating_add(self.expires_in_ms);
         let row = row(WaitpointState::Pending, Some(expires_at), at);
-        let plan = plan.insert_each(
+        let has_one = vec![some_open(), exec_core::version.grow(1)];
+        let plan = plan.update(exec_core::REF, held_core(), has_one).insert_each(
             waitpoint_pending::REF,
             items(&[door.item(&[])])?,
             row,
@@ -233,6 +237,30 @@ impl Transition for CloseWaitpoint {
             .guard(WAITPOINT, waitpoint_pending::REF, key, lapsed)
             .delete(waitpoint_pending::REF, held_waitpoint());
         Ok(Step::Commit(plan, Then::Answer(true)))
+    }
+}
+
+/// Checks that the suspension waits on the waitpoint, which is open. Rows of older databases do not
+/// say on which they do; there it is every waitpoint that was active when the suspension began.
+///
+/// # Errors
+/// `State(WaitpointNotOpen)` for one that no suspension waits on yet; `State(WaitpointClosed)` for one
+/// of another suspension, which is over.
+pub fn check_bound(door: &Row, suspension: &Suspension) -> Result<(), EngineError> {
+    let bound = match door.read(waitpoint_pending::suspension_id)? {
+        Some(id) => id == suspension.id,
+        None => {
+            let since = door.read(waitpoint_pending::activated_at_ms)?;
+            since.is_none_or(|since| suspension.suspended_at_ms <= since)
+        }
+    };
+
+    match door.read(waitpoint_pending::state)? {
+        WaitpointState::Pending => Err(EngineError::State(StateKind::WaitpointNotOpen)),
+        WaitpointState::Active if bound => Ok(()),
+        WaitpointState::Active | WaitpointState::Closed => {
+            Err(EngineError::State(StateKind::WaitpointClosed))
+        }
     }
 }
 

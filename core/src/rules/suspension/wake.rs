@@ -74,7 +74,7 @@ impl Transition for Resume {
         let plan = suspension.ending("resume_execution", &self.key, core)?;
         let otherwise = Status::waiting(AttemptState::AttemptInterrupted);
         let (plan, status) = woken(plan, otherwise, self.delay_ms, ctx.now);
-        let plan = suspension.closed(plan, &self.key, Vec::new());
+        let plan = suspension.closed(plan, Vec::new());
         let resumed = ResumeExecutionResult::Resumed { public_state: status.public() };
         Ok(Step::Commit(plan, Then::Answer(resumed)))
     }
