@@ -10,6 +10,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_error::{StateKind, ValidationKind};
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
+use crate::policy::stored::max_signals;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{TokenKey, kid_of, refused};
@@ -145,7 +146,7 @@ impl Transition for Deliver {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
         let suspension = Suspension::read(suspension)?;
-        self.capped(&suspension)?;
+        self.capped(&suspension, core)?;
         let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
         let (plan, effect) = self.recorded(&suspension, core, &waitpoint_key)?;
         let signal_id = self.args.signal_id.clone();
@@ -205,15 +206,18 @@ impl Deliver {
         }
     }
 
-    fn capped(&self, suspension: &Suspension) -> Result<(), EngineError> {
+    /// The sender and the execution's policy may both set a cap; the lower one counts.
+    fn capped(&self, suspension: &Suspension, core: &Row) -> Result<(), EngineError> {
         let received = suspension.signal_count.unsigned_abs();
-        match self.args.max_signals_per_execution {
-            Some(most) if most <= received => Err(EngineError::Validation {
-                kind: ValidationKind::SignalLimitExceeded,
-                detail: format!("max_signals_per_execution: {received} of {most} received"),
-            }),
-            Some(_) | None => Ok(()),
+        let most = u64::from(max_signals(core.read(exec_core::policy)?.as_ref()));
+        let most = self.args.max_signals_per_execution.map_or(most, |given| given.min(most));
+        if received < most {
+            return Ok(());
         }
+        Err(EngineError::Validation {
+            kind: ValidationKind::SignalLimitExceeded,
+            detail: format!("max_signals_per_execution: {received} of {most} received"),
+        })
     }
 
     fn recorded(
