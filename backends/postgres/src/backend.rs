@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
@@ -21,7 +22,7 @@ use crate::commit::{Committer, Limits};
 use crate::connect::PostgresOptions;
 use crate::error::PostgresError;
 use crate::listen::Listener;
-use crate::migrate::{MigrateError, MigrateOptions, migrate};
+use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
 use crate::random::Random;
 use crate::reader::Reader;
@@ -225,25 +226,30 @@ impl Executor for PostgresBackend {
     }
 
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        if !self.options.migrate {
-            return Ok(PrepareOutcome::NoOp);
-        }
+        let Some(opening) = self.options.opening else { return Ok(PrepareOutcome::NoOp) };
         let mut options = MigrateOptions::new();
         if let Some(schema) = &self.options.schema {
             options = options.schema(schema.clone());
         }
-        let report = migrate(&self.pool, &options).await.map_err(|error| match error {
+        let failed = |error| match error {
             MigrateError::Database(cause) => {
                 PostgresError::write(cause).into_engine(self.options.max_connections)
             }
             refused @ (MigrateError::Ledger(_)
+            | MigrateError::Refused(_)
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }
             | MigrateError::Render(_)) => {
                 EngineError::Transport { backend: "postgres", source: Box::new(refused) }
             }
-        })?;
+        };
+
+        let admission = migrate::admit(&self.pool, &options, opening).await.map_err(failed)?;
+        if admission == Admission::Ready {
+            return Ok(PrepareOutcome::NoOp);
+        }
+        let report = migrate::migrate(&self.pool, &options).await.map_err(failed)?;
         if report.applied.is_empty() {
             Ok(PrepareOutcome::NoOp)
         } else {

@@ -22,8 +22,11 @@ mod random;
 mod reader;
 mod session;
 mod statements;
+mod url;
 
 pub use backend::PostgresBackend;
 pub use connect::PostgresOptions;
+pub use ff_codegen::opening::{Opening, Refusal};
+
 pub use error::{ErrorClass, PostgresError, map_sqlx_error};
 pub use sqlx::PgPool;

@@ -13,8 +13,10 @@ mod bind;
 mod connect;
 mod error;
 mod execute;
+mod inspect;
 mod location;
 pub mod migrate;
+mod presence;
 mod reader;
 mod statements;
 mod watch;
@@ -22,4 +24,6 @@ mod writer;
 
 pub use backend::SqliteBackend;
 pub use connect::{Clock, SqliteOptions, Synchronous};
+pub use ff_codegen::opening::{Opening, Refusal};
+
 pub use error::{ErrorClass, OpenError, SqliteError};
