@@ -23,6 +23,7 @@ use crate::error::PostgresError;
 use crate::listen::Listener;
 use crate::migrate::{MigrateError, MigrateOptions, migrate};
 use crate::notify::Notifier;
+use crate::parameters;
 use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
@@ -68,7 +69,7 @@ impl PostgresBackend {
     /// and where that fails until the next ping, the process clock counts.
     ///
     /// Let the pool skip `test_before_acquire`, and its connections keep a few hundred statements:
-    /// both cost a round trip otherwise.
+    /// both cost a round trip otherwise. Settings that its sessions should have and lack are logged.
     #[must_use]
     pub fn from_pool(pool: PgPool, partitions: PartitionConfig) -> Arc<Self> {
         let options = PostgresOptions::new(String::new())
@@ -77,10 +78,12 @@ impl PostgresBackend {
         let backend = Arc::new(Self::over(pool, options));
         let measured: Weak<Self> = Arc::downgrade(&backend);
         tokio::spawn(async move {
-            if let Some(backend) = measured.upgrade()
-                && let Err(error) = backend.measure_clock().await
-            {
+            let Some(backend) = measured.upgrade() else { return };
+            if let Err(error) = backend.measure_clock().await {
                 tracing::warn!(%error, "the database's clock could not be read");
+            }
+            if let Err(error) = backend.check_parameters().await {
+                tracing::debug!(%error, "the session's settings could not be read");
             }
         });
         backend
@@ -120,6 +123,10 @@ impl PostgresBackend {
         let failed = |error| PostgresError::read(error).into_engine(self.options.max_connections);
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         self.clock.measure(&mut connection, self.protocol).await.map_err(failed)
+    }
+
+    async fn check_parameters(&self) -> Result<(), sqlx::Error> {
+        parameters::check(&mut *self.pool.acquire().await?).await
     }
 
     /// Waits for the work no longer than the request time-out.

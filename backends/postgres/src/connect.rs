@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use crate::clock::Given;
 use crate::error::PostgresError;
 use crate::migrate::SchemaName;
+use crate::parameters;
 use crate::session::Protocol;
 
 /// How many prepared statements a connection keeps: more than there are shapes.
@@ -27,8 +28,8 @@ const STATEMENT_CACHE: usize = 512;
 ///
 /// Behind PgBouncer in transaction mode either let it track named statements
 /// (`max_prepared_statements`, 1.21 and later) or use [`Self::unnamed_statements`]; and since a
-/// pooler drops the start-up parameter that [`Self::schema`] sends, leave that out and give the role
-/// a default search path instead: `ALTER ROLE … SET search_path = …`.
+/// pooler refuses or drops start-up parameters, leave out [`Self::schema`] and
+/// [`Self::session_parameters`], and give the role those settings instead: `ALTER ROLE … SET …`.
 #[derive(Clone)]
 pub struct PostgresOptions {
     url: String,
@@ -38,6 +39,7 @@ pub struct PostgresOptions {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) schema: Option<SchemaName>,
     unnamed_statements: bool,
+    session_parameters: bool,
     pub(crate) partitions: PartitionConfig,
     pub(crate) max_batch: usize,
     pub(crate) max_in_flight: usize,
@@ -59,6 +61,7 @@ impl PostgresOptions {
             request_timeout: None,
             schema: None,
             unnamed_statements: false,
+            session_parameters: true,
             partitions: PartitionConfig::default(),
             max_batch: 256,
             max_in_flight: 4,
@@ -125,6 +128,15 @@ impl PostgresOptions {
         self
     }
 
+    /// Whether each connection asks for the settings that the statements are written for: generic
+    /// plans, no JIT, READ COMMITTED. A pooler may refuse or drop what is asked for at start-up; what
+    /// a role should have then is logged as a warning when connecting.
+    #[must_use]
+    pub fn session_parameters(mut self, session_parameters: bool) -> Self {
+        self.session_parameters = session_parameters;
+        self
+    }
+
     /// How many partitions each family of ids has.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
@@ -182,7 +194,8 @@ impl PostgresOptions {
         let connect = self.parse().map_err(failed)?;
         // A pool goes on trying until its time is up, and then cannot say what was wrong.
         let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
-        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        let mut first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        parameters::check(&mut first).await.map_err(failed)?;
         // The pool makes its own connections, however this one ends.
         let _ = first.close().await;
         Ok(self.pool_options().connect_lazy_with(connect))
@@ -210,6 +223,9 @@ impl PostgresOptions {
         let mut connect = PgConnectOptions::from_str(&self.url)?;
         if connect.get_application_name().is_none() {
             connect = connect.application_name("flowfabric-sql");
+        }
+        if self.session_parameters {
+            connect = parameters::ask(connect);
         }
         if let Some(schema) = &self.schema {
             connect = connect.options([("search_path", format!("\"{}\"", schema.as_str()))]);
@@ -239,6 +255,7 @@ impl fmt::Debug for PostgresOptions {
             .field("request_timeout", &self.request_timeout)
             .field("schema", &self.schema)
             .field("unnamed_statements", &self.unnamed_statements)
+            .field("session_parameters", &self.session_parameters)
             .field("partitions", &self.partitions)
             .field("max_batch", &self.max_batch)
             .field("max_in_flight", &self.max_in_flight)

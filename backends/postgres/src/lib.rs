@@ -18,6 +18,7 @@ mod identity;
 mod listen;
 pub mod migrate;
 mod notify;
+mod parameters;
 mod random;
 mod reader;
 mod session;

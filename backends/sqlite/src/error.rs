@@ -52,6 +52,9 @@ const TABLE: &[(i32, ErrorClass)] = &[
     (26, ErrorClass::Corrupt),
 ];
 
+/// TOOBIG: a value, or the row with it, is larger than SQLite stores.
+const TOO_BIG: i32 = 18;
+
 /// A failure of the database, classified.
 #[derive(Clone, Debug)]
 pub struct SqliteError {
@@ -94,6 +97,15 @@ impl SqliteError {
         database.is_some_and(DatabaseError::is_unique_violation)
     }
 
+    /// Whether a value is what the database, or the driver while binding it, refuses.
+    fn refuses_content(&self) -> bool {
+        let Some(source) = self.source.downcast_ref::<sqlx::Error>() else { return false };
+        match result_code(source) {
+            Some(code) => code & 0xff == TOO_BIG,
+            None => matches!(source, sqlx::Error::Encode(_)),
+        }
+    }
+
     /// What it means for the caller.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
@@ -122,6 +134,9 @@ impl Error for SqliteError {
 
 impl From<SqliteError> for EngineError {
     fn from(error: SqliteError) -> Self {
+        if error.refuses_content() {
+            return EngineError::refused_by_database("sqlite", error);
+        }
         EngineError::Transport { backend: "sqlite", source: Box::new(error) }
     }
 }
@@ -239,8 +254,7 @@ pub(crate) fn shut_down() -> EngineError {
 }
 
 fn classify(error: &sqlx::Error) -> ErrorClass {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    if let Some(code) = code.and_then(|code| code.parse::<i32>().ok()) {
+    if let Some(code) = result_code(error) {
         return class_of(code);
     }
     match error {
@@ -249,6 +263,10 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
         // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
         _ => ErrorClass::Permanent,
     }
+}
+
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 fn class_of(code: i32) -> ErrorClass {
@@ -260,6 +278,14 @@ fn class_of(code: i32) -> ErrorClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_cannot_be_bound_is_refused_for_what_it_is() {
+        let encode = sqlx::Error::Encode("blob too large".into());
+        assert!(EngineError::from(SqliteError::write(encode)).is_refused_for_content());
+        let crashed = SqliteError::write(sqlx::Error::WorkerCrashed);
+        assert!(!EngineError::from(crashed).is_refused_for_content());
+    }
 
     #[test]
     fn extended_codes_follow_their_primary_code() {
