@@ -1076,6 +1076,18 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     /// Applies up to `limit` due timers of one kind. An addition.
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
+        self.scan_filtered(scan, limit, &ScannerFilter::NOOP).await
+    }
+
+    /// Applies up to `limit` due timers of one kind, of the executions that `filter` lets through: how
+    /// several engines over one database divide its timers. The tag is compared by key and value with
+    /// those of the execution; for sibling cancellations it is the execution that waited. An addition.
+    async fn scan_filtered(
+        &self,
+        scan: Scan,
+        limit: u32,
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
         unavailable!("scan")
     }
 

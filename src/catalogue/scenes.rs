@@ -1,6 +1,6 @@
 //! The situations in which the operations on executions are sampled.
 
-use ff_core::backend::{FailureClass, FailureReason};
+use ff_core::backend::{FailureClass, FailureReason, ScannerFilter};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
     FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
@@ -273,6 +273,11 @@ impl Scene {
 
     pub(super) fn scans(&mut self) {
         self.passes_by();
+        let ours = ScannerFilter::new().with_instance_tag("cairn.instance_id", "eu-1");
+        for scan in Scan::ALL {
+            let case = format!("{}, of an instance", scan.as_str());
+            self.sample("scan", case, async |b| b.scan_filtered(scan, 100, &ours).await);
+        }
         self.sample("scan", "delayed promotion, nothing due", async |b| {
             b.scan(Scan::DelayedPromotion, 100).await
         });
@@ -345,10 +350,13 @@ impl Scene {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
             };
-            let due = Due { scan, limit: 100, after: Some(Overdue { row, since: Some(NOON) }) };
-            self.sample("scan", format!("{}, past stuck rows", scan.as_str()), async |b| {
-                run(b, &due).await
-            });
+            let after = Some(Overdue { row, since: Some(NOON) });
+            let ours = ScannerFilter::new().with_namespace("billing");
+            for (filter, whose) in [(ScannerFilter::NOOP, ""), (ours, ", of a namespace")] {
+                let case = format!("{}{whose}, past stuck rows", scan.as_str());
+                let due = Due { scan, limit: 100, after: after.clone(), filter };
+                self.sample("scan", case, async |b| run(b, &due).await);
+            }
         }
     }
 }

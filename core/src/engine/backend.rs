@@ -874,8 +874,13 @@ impl<E: Executor> EngineBackend for E {
         }
     }
 
-    async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-        timers::scan(self, scan, limit).await
+    async fn scan_filtered(
+        &self,
+        scan: Scan,
+        limit: u32,
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
+        timers::scan(self, scan, limit, filter).await
     }
 
     async fn subscribe_lease_history(

@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use super::{Executor, cascade, run};
 use crate::EngineError;
+use crate::backend::ScannerFilter;
 use crate::engine_backend::{ReconcileCounts, Scan};
 use crate::rules::delay::Promote;
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
@@ -14,22 +15,28 @@ use crate::rules::scan::{Due, DueRow, Overdue};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 
-/// Applies up to `limit` due rows. Rows that fail stay due: a whole page of them is passed by, so that
-/// it does not hide what comes after it.
+/// Applies up to `limit` due rows of the executions that the filter lets through. A row that fails, or
+/// that somebody else has dealt with, is passed by within the same look, so that no number of them
+/// hides what comes after: a look ends once `limit` rows were applied or none is left.
 pub(super) async fn scan<E: Executor>(
     executor: &E,
     scan: Scan,
     limit: u32,
+    filter: &ScannerFilter,
 ) -> Result<ReconcileCounts, EngineError> {
     let mut counts = ReconcileCounts::default();
     let mut after = None;
     loop {
-        let due = run(executor, &Due { scan, limit, after }).await?;
+        let wanted = limit.saturating_sub(counts.processed);
+        let due = Due { scan, limit: wanted, after, filter: filter.clone() };
+        let due = run(executor, &due).await?;
+
         let page = resolve_all(executor, scan, &due).await;
         counts.processed += page.processed;
         counts.errors += page.errors;
-        let full = u32::try_from(due.len()) == Ok(limit);
-        if page.processed != 0 || page.errors == 0 || !full {
+
+        let full = u32::try_from(due.len()) == Ok(wanted);
+        if !full || limit <= counts.processed {
             return Ok(counts);
         }
         after = due.into_iter().next_back();
