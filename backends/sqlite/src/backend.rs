@@ -16,6 +16,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{ErrorClass, SqliteError, shut_down};
 use crate::migrate::{MigrateOptions, migrate};
@@ -39,6 +40,7 @@ pub struct SqliteBackend {
     /// Absent for a memory database, which no other process can reach.
     watch: Option<Watch>,
     beside: OnceLock<SqlitePool>,
+    pub(crate) scanners: Installed,
 }
 
 impl std::fmt::Debug for SqliteBackend {
@@ -48,12 +50,9 @@ impl std::fmt::Debug for SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the database at `location` with the default options; see [`SqliteOptions::new`].
-    ///
-    /// # Errors
-    /// As [`Self::open`], in the form that all backends share.
-    pub async fn new(location: &str) -> Result<Arc<Self>, BackendError> {
-        let opened = Self::open(SqliteOptions::new(location)).await;
+    /// Opens the database; what fails comes in the form that all backends share.
+    pub(crate) async fn open_shared(options: SqliteOptions) -> Result<Arc<Self>, BackendError> {
+        let opened = Self::open(options).await;
         opened.map_err(|error| {
             let kind = match error.class() {
                 ErrorClass::Retryable | ErrorClass::OutcomeUnknown => BackendErrorKind::Transport,
@@ -96,6 +95,7 @@ impl SqliteBackend {
             bell,
             watch,
             beside: OnceLock::new(),
+            scanners: Installed::default(),
         }))
     }
 
@@ -204,6 +204,7 @@ impl Executor for SqliteBackend {
 
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let start = Instant::now();
+        self.scanners.shutdown(grace).await;
         let shut = tokio::time::timeout(grace, self.shut()).await;
         shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
     }
