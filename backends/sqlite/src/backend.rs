@@ -17,6 +17,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{ErrorClass, SqliteError, shut_down};
 use crate::inspect;
@@ -44,6 +45,7 @@ pub struct SqliteBackend {
     /// Absent for a memory database, which has no files.
     presence: Option<Arc<Presence>>,
     beside: OnceLock<SqlitePool>,
+    pub(crate) scanners: Installed,
 }
 
 impl std::fmt::Debug for SqliteBackend {
@@ -53,12 +55,9 @@ impl std::fmt::Debug for SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the database at `location` with the default options; see [`SqliteOptions::new`].
-    ///
-    /// # Errors
-    /// As [`Self::open`], in the form that all backends share.
-    pub async fn new(location: &str) -> Result<Arc<Self>, BackendError> {
-        let opened = Self::open(SqliteOptions::new(location)).await;
+    /// Opens the database; what fails comes in the form that all backends share.
+    pub(crate) async fn open_shared(options: SqliteOptions) -> Result<Arc<Self>, BackendError> {
+        let opened = Self::open(options).await;
         opened.map_err(|error| {
             let kind = match error.class() {
                 ErrorClass::Retryable | ErrorClass::OutcomeUnknown => BackendErrorKind::Transport,
@@ -114,6 +113,7 @@ impl SqliteBackend {
             watch,
             presence,
             beside: OnceLock::new(),
+            scanners: Installed::default(),
         }))
     }
 
@@ -241,6 +241,7 @@ impl Executor for SqliteBackend {
 
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let start = Instant::now();
+        self.scanners.shutdown(grace).await;
         let shut = tokio::time::timeout(grace, self.shut()).await;
         shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
     }

@@ -35,6 +35,7 @@ pub enum Synchronous {
 pub struct SqliteOptions {
     location: String,
     synchronous: Synchronous,
+    write_ahead_log: bool,
     readers: u32,
     pub(crate) busy_timeout: Duration,
     pub(crate) clock: Clock,
@@ -63,6 +64,7 @@ impl SqliteOptions {
         Self {
             location: location.into(),
             synchronous: Synchronous::default(),
+            write_ahead_log: true,
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             clock: Arc::new(TimestampMs::now),
@@ -75,6 +77,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
+        self
+    }
+
+    /// Whether a file has a write-ahead log, so that readers and the writer do not wait for each
+    /// other; a file keeps the log that it has until it is opened without one.
+    #[must_use]
+    pub fn write_ahead_log(mut self, write_ahead_log: bool) -> Self {
+        self.write_ahead_log = write_ahead_log;
         self
     }
 
@@ -232,7 +242,10 @@ impl Connections {
             Synchronous::Normal => SqliteSynchronous::Normal,
         };
         let options = match self.place {
-            Place::File(_) => self.base().journal_mode(SqliteJournalMode::Wal),
+            Place::File(_) if self.options.write_ahead_log => {
+                self.base().journal_mode(SqliteJournalMode::Wal)
+            }
+            Place::File(_) => self.base().journal_mode(SqliteJournalMode::Delete),
             Place::Memory(_) => self.base(),
         };
         options
