@@ -62,8 +62,8 @@ impl Claim {
         limit: u32,
     ) -> Result<Self, EngineError> {
         input::lane(lane)?;
-        input::text("worker_id", policy.worker_id.as_str())?;
-        input::text("worker_instance_id", policy.worker_instance_id.as_str())?;
+        input::name("worker_id", policy.worker_id.as_str())?;
+        input::name("worker_instance_id", policy.worker_instance_id.as_str())?;
         if policy.worker_instance_id.as_str().is_empty() {
             return Err(input::invalid("worker_instance_id: must not be empty"));
         }

@@ -34,23 +34,20 @@ impl Create {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a policy that makes
+    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
+    /// input that is too long, a policy that makes
     /// no sense ([`ExecutionPolicy::check`]).
     pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
-        let texts = [
-            ("namespace", Some(args.namespace.as_str())),
-            ("execution_kind", Some(args.execution_kind.as_str())),
-            ("creator_identity", Some(args.creator_identity.as_str())),
-            ("payload_encoding", args.payload_encoding.as_deref()),
-            ("idempotency_key", args.idempotency_key.as_deref()),
-        ];
-        for (field, value) in texts {
-            value.map_or(Ok(()), |value| input::text(field, value))?;
-        }
+        input::name("namespace", args.namespace.as_str())?;
+        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        input::text("execution_kind", &args.execution_kind)?;
+        input::text("creator_identity", &args.creator_identity)?;
+        input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
+        input::body("input_payload", &args.input_payload)?;
         for (name, value) in &args.tags {
-            input::text("tags", name)?;
+            input::name("tags", name)?;
             input::text("tags", value)?;
         }
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;

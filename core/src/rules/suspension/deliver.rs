@@ -53,10 +53,11 @@ impl Deliver {
             ("source_type", &args.source_type),
             ("source_identity", &args.source_identity),
             ("correlation_id", args.correlation_id.as_deref().unwrap_or_default()),
-            ("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default()),
         ] {
             input::text(field, text)?;
         }
+        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        input::body("payload", args.payload.as_deref().unwrap_or_default())?;
         let keep = match args.signal_maxlen {
             None => None,
             Some(0) => return Err(input::invalid("signal_maxlen: must be positive")),
@@ -311,7 +312,9 @@ impl Approve {
     pub fn new(args: DeliverApprovalSignalArgs) -> Result<Self, EngineError> {
         input::text("signal_name", &args.signal_name)?;
         input::text("idempotency_suffix", &args.idempotency_suffix)?;
-        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args })
+        let approve = Self { key: ExecutionKey::of(&args.execution_id)?, args };
+        input::name("signal_name and idempotency_suffix", &approve.idempotency_key())?;
+        Ok(approve)
     }
 
     fn idempotency_key(&self) -> String {

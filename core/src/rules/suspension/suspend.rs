@@ -65,7 +65,7 @@ impl Suspend {
         for binding in &args.waitpoints {
             let id = match binding {
                 WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => {
-                    input::text("waitpoint_key", waitpoint_key)?;
+                    input::name("waitpoint_key", waitpoint_key)?;
                     waitpoint_id
                 }
                 WaitpointBinding::UsePending { waitpoint_id } => waitpoint_id,
@@ -79,7 +79,7 @@ impl Suspend {
             input::text("continuation_metadata_pointer", pointer)?;
         }
         if let Some(key) = &args.idempotency_key {
-            input::text("idempotency_key", key.as_str())?;
+            input::name("idempotency_key", key.as_str())?;
         }
         Ok(Self { tag, payload, fence, args })
     }
