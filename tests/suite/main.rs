@@ -4,6 +4,7 @@
 //!
 //! `scripts/test` brings the Postgres that these tests need.
 
+mod absence;
 mod backends;
 mod bench;
 mod cascades;
@@ -16,6 +17,7 @@ mod plans;
 mod process;
 mod race;
 mod round_trips;
+mod sessions;
 mod shapes;
 mod subscriptions;
 mod suspended;

@@ -73,6 +73,7 @@ use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
 use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
@@ -156,6 +157,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn complete(&self, handle: &Handle, payload: Option<Vec<u8>>) -> Result<(), EngineError> {
         let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        input::body("payload", payload.as_deref().unwrap_or_default())?;
         run(self, &Complete { fence, result: payload, at: None }).await.map(drop)
     }
 
@@ -196,6 +198,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CompleteExecutionResult, EngineError> {
         let CompleteExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
+        input::body("result_payload", args.result_payload.as_deref().unwrap_or_default())?;
         let complete = Complete { fence, result: args.result_payload, at: Some(args.now) };
         let public_state = run(self, &complete).await?;
         Ok(CompleteExecutionResult::Completed { execution_id: args.execution_id, public_state })
@@ -874,8 +877,14 @@ impl<E: Executor> EngineBackend for E {
         }
     }
 
-    async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-        timers::scan(self, scan, limit).await
+    async fn scan_filtered(
+        &self,
+        scan: Scan,
+        limit: u32,
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
+        let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
+        timers::scan_within(self, scan, limit, &scope).await
     }
 
     async fn subscribe_lease_history(

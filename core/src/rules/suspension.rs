@@ -10,6 +10,7 @@ pub mod close;
 pub mod collected;
 pub mod deliver;
 pub mod listing;
+pub mod owner;
 pub mod repeat;
 pub mod row;
 pub mod satisfied;
