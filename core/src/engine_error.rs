@@ -3,6 +3,7 @@
 //! A refusal is a value: its variant names the broken rule, and [`EngineError::class`] says what
 //! the caller should do about it. Texts never carry secrets.
 
+mod content;
 mod sentence;
 
 use std::time::Duration;

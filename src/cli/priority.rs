@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let named = arguments.id.named()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let id = named.find(&engine).await?;
     let info = match engine.read_execution_info(&id).await {
         Ok(info) => info.ok_or_else(|| missing(&id))?,

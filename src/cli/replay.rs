@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let named = arguments.id.named()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let id = named.find(&engine).await?;
 
     let args = ReplayExecutionArgs { execution_id: id.clone(), now: now(&engine).await? };

@@ -93,7 +93,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         (None, None) => None,
     };
 
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let id = named.find(&engine).await?;
     let waitpoint_id = match arguments.waitpoint.in_full() {
         Some(waitpoint_id) => waitpoint_id,

@@ -5,6 +5,7 @@ mod ends;
 mod events;
 mod flow;
 mod json;
+mod opening;
 mod operator;
 mod suspension;
 mod tail;

@@ -29,7 +29,7 @@ impl EngineError {
                 "a defect of this program: a new attempt has been started already".to_owned()
             }
             Self::Transport { source, .. } => format!("the database failed: {source}"),
-            Self::Unavailable { op } => format!("this database does not offer {op}"),
+            Self::Unavailable { op } => format!("this is not available: {op}"),
             Self::ResourceExhausted { max, .. } => {
                 format!("all {max} connections to the database are in use")
             }

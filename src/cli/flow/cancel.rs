@@ -50,7 +50,7 @@ struct Members {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let id = arguments.flow.find(&engine).await?;
     let failed = |error| Failure::engine(&format!("cancelling flow {id}"), &error);
     // The engine takes a flow that is not there for one without executions.
