@@ -226,9 +226,24 @@ mod tests {
         7:aaaaaaaa  mail  failed         the server said 550 no such user
         7:bbbbbbbb  mail  done\u{1b}[2J  -
         ");
-        insta::assert_snapshot!(text(Some(50)));
-        insta::assert_snapshot!(text(Some(42)));
-        insta::assert_snapshot!(text(Some(20)));
+        insta::assert_snapshot!(text(Some(50)), @r"
+        id          kind  state          reason
+        ──────────────────────────────────────────────────
+        7:aaaaaaaa  mail  failed         the server said …
+        7:bbbbbbbb  mail  done\u{1b}[2J  -
+        ");
+        insta::assert_snapshot!(text(Some(42)), @r"
+        id          state          reason
+        ──────────────────────────────────────────
+        7:aaaaaaaa  failed         the server sai…
+        7:bbbbbbbb  done\u{1b}[2J  -
+        ");
+        insta::assert_snapshot!(text(Some(20)), @r"
+        id         reason
+        ────────────────────
+        7:aaaaaa…  the serv…
+        7:bbbbbb…  -
+        ");
     }
 
     #[test]
@@ -237,6 +252,12 @@ mod tests {
         table.row(["reason", "a long text about nothing at all"]);
         let lines = table.lines(Some(24));
         let lines: Vec<&str> = lines.iter().map(Shown::as_str).collect();
-        insta::assert_snapshot!(lines.join("\n"));
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        name    value
+        ────────────────────────
+        reason  a long text
+                about nothing at
+                all
+        ");
     }
 }
