@@ -13,10 +13,12 @@ mod events;
 mod failure;
 mod filter;
 mod flow;
+mod group;
 mod ids;
 mod interrupt;
 mod keys;
 mod line;
+mod log;
 mod ls;
 mod migrate;
 mod output;
@@ -30,10 +32,10 @@ mod signal;
 mod submit;
 mod tail;
 mod waitpoints;
+mod watchdog;
 mod work;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,7 +43,6 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ff_core::engine_backend::EngineBackend;
-use tracing_subscriber::EnvFilter;
 
 use crate::open::{OpenError, OpenOptions, Opening};
 use failure::Failure;
@@ -79,6 +80,10 @@ struct Global {
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
+    /// What the log on stderr looks like. RUST_LOG says what is logged: `info` for one line for each
+    /// start and end of a run; warnings and errors if it is not set.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: log::Format,
 }
 
 impl Global {
@@ -165,6 +170,9 @@ enum Command {
     /// What the workers of the demo run.
     #[command(hide = true)]
     DemoTask,
+    /// What ends the commands of a worker that was killed.
+    #[command(hide = true, name = watchdog::COMMAND)]
+    WatchGroups(watchdog::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -174,7 +182,8 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    start_log();
+    // To the end: what is logged at last is written, too.
+    let _flush = log::start(arguments.global.log_format);
     let json = arguments.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
@@ -237,6 +246,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Sql(arguments) => catalogue::run(global, &arguments),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoTask => demo::task::run(),
+        Command::WatchGroups(arguments) => watchdog::run(arguments).await,
     }
 }
 
@@ -254,15 +264,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Nothing can be done about a closed terminal.
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 #[cfg(test)]

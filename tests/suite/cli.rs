@@ -7,6 +7,7 @@ mod opening;
 mod operator;
 mod suspension;
 mod tail;
+mod work;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

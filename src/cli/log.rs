@@ -1,0 +1,106 @@
+//! The log, and what commands say on stderr. Both are best effort: a thread of its own writes them,
+//! so that a stderr that is closed, or that is no longer read, holds up nothing and ends nothing.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+/// How many pieces of text may wait to be written; further ones are dropped.
+const WAITING_MAX: usize = 4_096;
+
+/// How long the process waits at its end for what is still to be written.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// One line of text for each event.
+    #[default]
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+enum Piece {
+    Text(Vec<u8>),
+    /// All before it has been written.
+    Mark(SyncSender<()>),
+}
+
+static STDERR: OnceLock<SyncSender<Piece>> = OnceLock::new();
+
+/// Waits, for a bounded time, until what was logged is written. To be kept until the process ends.
+#[must_use]
+pub(super) struct Flush(());
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let Some(sender) = STDERR.get() else { return };
+        let (written, mark) = sync_channel(1);
+        if sender.try_send(Piece::Mark(written)).is_ok() {
+            // A reader that has gone away for good is not waited for any longer.
+            let _ = mark.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+/// Begins to log to stderr, as `RUST_LOG` says; warnings and errors if it says nothing.
+pub(super) fn start(format: Format) -> Flush {
+    let (sender, pieces) = sync_channel(WAITING_MAX);
+    let writer = std::thread::Builder::new().name("ff-stderr".into()).spawn(|| write(pieces));
+    if writer.is_ok() {
+        let _ = STDERR.set(sender);
+    }
+
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .with_writer(|| Stderr);
+    match format {
+        Format::Text => log.init(),
+        Format::Json => log.json().init(),
+    }
+    Flush(())
+}
+
+/// Passes bytes on to stderr, if it takes them.
+pub(super) fn pass_on(bytes: &[u8]) {
+    match STDERR.get() {
+        // The one who reads them is too slow, or gone: nobody must wait for that.
+        Some(sender) => match sender.try_send(Piece::Text(bytes.to_vec())) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        },
+        None => {
+            let _ = io::stderr().write_all(bytes);
+        }
+    }
+}
+
+fn write(pieces: Receiver<Piece>) {
+    let mut stderr = io::stderr();
+    for piece in pieces {
+        match piece {
+            // Where it cannot be written it is lost.
+            Piece::Text(text) => drop(stderr.write_all(&text)),
+            Piece::Mark(written) => drop(written.try_send(())),
+        }
+    }
+}
+
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        pass_on(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
