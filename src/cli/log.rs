@@ -1,12 +1,15 @@
 //! The log, and what commands say on stderr. Both are best effort: a thread of its own writes them,
-//! so that a stderr that is closed, or that is no longer read, holds up nothing and ends nothing.
+//! so that a stderr that is closed, or that is no longer read, holds up nothing and ends nothing. What
+//! a terminal would obey is written out in the log.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+
+use super::shown::Shown;
 
 /// How many pieces of text may wait to be written; further ones are dropped.
 const WAITING_MAX: usize = 4_096;
@@ -58,7 +61,8 @@ pub(super) fn start(format: Format) -> Flush {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
+        // Messages quote what is stored: no escape sequence passes, not even one of our own.
+        .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(|| Stderr);
     match format {
@@ -71,7 +75,7 @@ pub(super) fn start(format: Format) -> Flush {
 /// Passes bytes on to stderr, if it takes them.
 pub(super) fn pass_on(bytes: &[u8]) {
     match STDERR.get() {
-        // The one who reads them is too slow, or gone: nobody must wait for that.
+        // A reader that is too slow, or gone, is not waited for.
         Some(sender) => match sender.try_send(Piece::Text(bytes.to_vec())) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         },
@@ -92,12 +96,16 @@ fn write(pieces: Receiver<Piece>) {
     }
 }
 
+/// Writes each event as one line.
 struct Stderr;
 
 impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        pass_on(bytes);
-        Ok(bytes.len())
+    /// An event arrives whole, with the end of its line.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = format!("{}\n", Shown::from(text.trim_end_matches('\n')));
+        pass_on(line.as_bytes());
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
