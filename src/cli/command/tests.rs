@@ -141,7 +141,7 @@ async fn a_command_that_is_ended_may_clean_up() {
     let directory = tempfile::tempdir().unwrap();
     let (begun, cleaned) = (directory.path().join("begun"), directory.path().join("cleaned"));
     let script = format!(
-        "trap 'touch {}; exit' TERM; touch {}; while :; do sleep 0.02; done",
+        "exec 2> /dev/null; trap 'touch {}; exit' TERM; touch {}; while :; do sleep 0.02; done",
         cleaned.display(),
         begun.display()
     );
