@@ -18,7 +18,7 @@ pub mod statement;
 mod writer;
 
 pub use dialect::{Dialect, Postgres, Sqlite};
-pub use fused::fused;
+pub use fused::{fused, fused_beside_locks};
 pub use query::query;
 pub use script::script;
 pub use statement::{Arity, Bind, Fused, Param, RenderError, Script, Source, Statement, Step};

@@ -11,6 +11,7 @@ mod bulk;
 mod cascade;
 mod frames;
 mod memo;
+mod passing;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -136,6 +137,15 @@ pub trait Executor: Send + Sync + 'static {
     /// # Errors
     /// `Transport` for anything the database did; the error says whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
+
+    /// The same for a caller that comes back anyway, and would rather leave a row that someone else
+    /// holds than wait for it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; `Contention(RetryExhausted)` where a row was held, and nothing changed.
+    async fn commit_in_passing(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.commit(plan).await
+    }
 
     /// What its commits ring, and whoever waits for rows listens to.
     fn bell(&self) -> &Bell;

@@ -11,6 +11,7 @@ mod cli;
 mod conformance;
 mod differential;
 mod flow;
+mod locks;
 mod plain;
 mod plans;
 mod process;

@@ -44,7 +44,7 @@ impl Role {
     }
 }
 
-async fn leases(bench: &Bench, count: u32) -> Vec<Handle> {
+pub(crate) async fn leases(bench: &Bench, count: u32) -> Vec<Handle> {
     let batch = (0..count).map(|_| bench.args(&id())).collect();
     for result in bench.backend.create_executions(batch).await {
         result.unwrap();

@@ -17,7 +17,7 @@ use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 
 use crate::clock::Clock;
-use crate::commit::{Committer, Limits};
+use crate::commit::{Committer, Limits, Patience};
 use crate::connect::PostgresOptions;
 use crate::error::PostgresError;
 use crate::listen::Listener;
@@ -197,7 +197,11 @@ impl Executor for PostgresBackend {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan)).await
+        self.in_time("commit", self.committer.commit(plan, Patience::Waits)).await
+    }
+
+    async fn commit_in_passing(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.in_time("commit", self.committer.commit(plan, Patience::Passes)).await
     }
 
     fn bell(&self) -> &Bell {

@@ -116,7 +116,12 @@ impl PostgresError {
 
     /// Whether the statement lost to another transaction and left nothing behind.
     pub(crate) fn lost_a_race(&self) -> bool {
-        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01" | "55P03"))
+        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// Whether someone else held a row or table for longer than the statement may wait.
+    pub(crate) fn waited_for_a_lock(&self) -> bool {
+        self.sqlstate().as_deref() == Some("55P03")
     }
 
     /// Whether the connection failed, rather than what was asked on it.

@@ -14,6 +14,7 @@ mod clock;
 mod commit;
 mod connect;
 mod error;
+mod flight;
 mod identity;
 mod listen;
 pub mod migrate;

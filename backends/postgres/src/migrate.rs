@@ -285,8 +285,9 @@ async fn begin<'a>(
     connection: &'a mut PgConnection,
     options: &MigrateOptions,
 ) -> Result<Transaction<'a, Database>, sqlx::Error> {
-    // Every statement must see what others committed before it got the lock.
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    // Every statement must see what others committed before it got the lock, however long that takes.
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 0";
+    let mut transaction = connection.begin_with(begin).await?;
     if let Some(schema) = &options.schema {
         sqlx::query("SELECT set_config('search_path', $1, true)")
             .persistent(false)

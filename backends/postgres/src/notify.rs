@@ -19,7 +19,9 @@ use crate::session::{Protocol, fetch};
 /// How long one notification is followed by none.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, $2) \
+// Those who notify take turns, in the whole server: this waits for its own.
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), \
+                      set_config('lock_timeout', '0', true), pg_notify(channel, $2) \
                       FROM unnest($1::text[]) AS channel";
 
 /// Rings the bell of this process and notifies the others.

@@ -1,12 +1,14 @@
 //! Queries in, answers out.
 
+use std::time::Duration;
+
 use ff_core::EngineError;
 use ff_core::engine::Horizon;
 use ff_core::facts::{Answer, Row};
 use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
 use ff_core::value::ColumnType;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
-use sqlx::{Row as _, SqlSafeStr as _};
+use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 
 use crate::bind;
 use crate::error::{PostgresError, corrupt};
@@ -16,6 +18,9 @@ use crate::statements::{ByShape, ReadStatement};
 // The database's own numbers; no table of the schema is asked.
 const HORIZON: &str = "SELECT (pg_snapshot_xmin(now)::text)::bigint, \
                        (pg_snapshot_xmax(now)::text)::bigint FROM pg_current_snapshot() AS now";
+
+/// How long a read pauses that met a locked table.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers queries: one statement each.
 pub(crate) struct Reader {
@@ -53,10 +58,8 @@ impl Reader {
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let mut session = Session::new(self.pool.clone());
-        let connection = session.connection().await.map_err(failed)?;
-        let sql = HORIZON.into_sql_str();
-        let rows = fetch(connection, self.protocol, &sql, PgArguments::default()).await;
-        let rows = rows.map_err(failed)?;
+        let rows = self.ask(&mut session, &HORIZON.into_sql_str(), PgArguments::default()).await;
+        let rows = rows.map_err(|error| error.into_engine(self.max_connections))?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
         let number = |index: usize| row.try_get(index).map_err(failed);
         Ok(Horizon { oldest_open: number(0)?, next: number(1)? })
@@ -68,12 +71,34 @@ impl Reader {
         statement: &ReadStatement,
         bindings: &Bindings,
     ) -> Result<Answer, EngineError> {
-        let arguments = bind::read(&statement.binds, bindings)?;
-        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        let connection = session.connection().await.map_err(failed)?;
-        let rows = fetch(connection, self.protocol, &statement.sql, arguments).await;
-        let rows = rows.map_err(failed)?;
-        decode(statement, &rows)
+        loop {
+            let arguments = bind::read(&statement.binds, bindings)?;
+            let rows = self.ask(session, &statement.sql, arguments).await;
+            match rows {
+                Ok(rows) => return decode(statement, &rows),
+                // Reads wait for no row; but someone may be changing the whole table.
+                Err(error) if error.waited_for_a_lock() => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into_engine(self.max_connections)),
+            }
+        }
+    }
+
+    /// Asks on the session's connection, which is given up where it failed.
+    async fn ask(
+        &self,
+        session: &mut Session,
+        sql: &SqlStr,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, PostgresError> {
+        let connection = session.connection().await.map_err(PostgresError::read)?;
+        let rows = fetch(connection, self.protocol, sql, arguments).await;
+        rows.map_err(|error| {
+            let error = PostgresError::read(error);
+            if !error.refused_by_server() {
+                session.discard();
+            }
+            error
+        })
     }
 }
 

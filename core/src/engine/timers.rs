@@ -2,9 +2,11 @@
 
 use futures_util::future::join_all;
 
+use super::passing::Passing;
 use super::{Executor, cascade, run};
 use crate::EngineError;
 use crate::engine_backend::{ReconcileCounts, Scan};
+use crate::engine_error::ContentionKind;
 use crate::rules::delay::Promote;
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
@@ -21,6 +23,7 @@ pub(super) async fn scan<E: Executor>(
     scan: Scan,
     limit: u32,
 ) -> Result<ReconcileCounts, EngineError> {
+    let executor = &Passing::by(executor);
     let mut counts = ReconcileCounts::default();
     let mut after = None;
     loop {
@@ -43,6 +46,11 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
         match result {
             Ok(true) => counts.processed += 1,
             Ok(false) => {}
+            // Someone else holds the row, or keeps changing it: no failure. The next look finds it.
+            Err(EngineError::Contention(ContentionKind::RetryExhausted)) => {
+                let execution = due.row.execution().id();
+                tracing::debug!(scan = scan.as_str(), %execution, "row is held by someone else");
+            }
             Err(error) => {
                 counts.errors += 1;
                 let execution = due.row.execution().id();
