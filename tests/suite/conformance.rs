@@ -20,6 +20,7 @@ mod reads;
 mod replay;
 mod revoke;
 mod scan;
+mod scan_filter;
 pub(crate) mod signal;
 mod stream;
 mod suspension;
