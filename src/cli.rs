@@ -29,6 +29,7 @@ mod show;
 mod signal;
 mod submit;
 mod tail;
+mod tuning;
 mod waitpoints;
 mod work;
 
@@ -76,6 +77,8 @@ struct Global {
     /// Refuse a missing or an older database, instead of making it or bringing it up to date.
     #[arg(long, global = true)]
     no_migrate: bool,
+    #[command(flatten)]
+    tuning: tuning::Arguments,
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
@@ -99,7 +102,10 @@ impl Global {
 
     async fn open_as(&self, opening: Opening) -> Result<Arc<dyn EngineBackend>, Failure> {
         let opening = if self.no_migrate { Opening::Current } else { opening };
-        let options = OpenOptions::new().opening(opening).schema(self.schema.clone());
+        let options = OpenOptions::new()
+            .opening(opening)
+            .schema(self.schema.clone())
+            .tuning(self.tuning.tuning());
         options.open(&self.db).await.map_err(|error| self.not_opened(&error))
     }
 

@@ -8,6 +8,7 @@ mod backends;
 mod bench;
 mod cascades;
 mod cli;
+mod clocks;
 mod conformance;
 mod differential;
 mod flow;

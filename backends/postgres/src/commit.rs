@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ff_core::EngineError;
 use ff_core::engine::Commit;
 use ff_core::plan::{Bindings, Plan, Shape};
-use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::connections::Connections;
 use crate::error::PostgresError;
 use crate::flight::Flight;
 use crate::identity::Rows;
@@ -36,7 +36,7 @@ pub(crate) struct Committer(Arc<Inner>);
 
 /// What all tasks share.
 pub(crate) struct Inner {
-    pub(crate) pool: PgPool,
+    pub(crate) connections: Connections,
     pub(crate) protocol: Protocol,
     pub(crate) limits: Limits,
     pub(crate) notifier: Notifier,
@@ -88,13 +88,13 @@ impl Waiting {
 
 impl Committer {
     pub(crate) fn new(
-        pool: PgPool,
+        connections: Connections,
         protocol: Protocol,
         limits: Limits,
         notifier: Notifier,
     ) -> Self {
         Self(Arc::new(Inner {
-            pool,
+            connections,
             protocol,
             limits,
             notifier,

@@ -11,6 +11,7 @@ use ff_core::ctx::Source;
 use ff_core::engine::{Commit, Topics};
 use ff_core::engine_error::ContentionKind;
 use sqlx::SqlStr;
+use sqlx::postgres::PgRow;
 
 use crate::commit::{Lane, Patience, Task, Waiting};
 use crate::error::PostgresError;
@@ -48,7 +49,7 @@ impl Flight {
 
     pub(crate) async fn run(mut self) {
         let inner = Arc::clone(self.sender.task.inner());
-        let mut session = Session::new(inner.pool.clone());
+        let mut session = Session::new(inner.connections.clone());
         let mut turns = 0;
         loop {
             // Before boarding: whatever arrives while the pool is busy comes along.
@@ -59,7 +60,7 @@ impl Flight {
             };
             match connected {
                 Ok(()) => self.apply(&mut session, batch).await,
-                Err(error) => self.sender.fail(batch, &PostgresError::read(error)),
+                Err(error) => self.sender.fail(batch, &error),
             }
             turns += 1;
             if turns % TURNS_PER_CONNECTION == 0 {
@@ -168,7 +169,7 @@ impl Sender {
         loop {
             // Never closed; without its turn it would go on as well.
             let turn = inner.aside.acquire().await;
-            let mut session = Session::new(inner.pool.clone());
+            let mut session = Session::new(inner.connections.clone());
             if let Alone::Done(outcome) = self.alone(&mut session, &plan).await {
                 return plan.answer(outcome);
             }
@@ -215,25 +216,34 @@ impl Sender {
         plans: &[SizedPlan<'_>],
     ) -> Result<Vec<Result<Commit, EngineError>>, Failure> {
         let (inner, statement) = (self.task.inner(), &self.lane.statement);
-        let arguments = statement.arguments(plans).map_err(Failure::Unsent)?;
-        let connection = session.connection().await;
-        let connection =
-            connection.map_err(|error| Failure::Database(PostgresError::read(error)))?;
-        match fetch(connection, inner.protocol, sql, arguments).await {
-            Ok(rows) => {
-                let outcomes = statement.outcomes(plans, &rows);
-                let applied = outcomes.iter().flatten().map(|commit| statement.rings.after(commit));
-                inner.notifier.announce(applied.fold(Topics::NONE, Topics::and));
-                Ok(outcomes)
-            }
-            Err(error) => {
-                let error = PostgresError::write(error);
-                if !error.refused_by_server() {
-                    session.discard();
-                }
-                Err(Failure::Database(error))
-            }
+        let mut sent = self.ask(session, sql, plans).await;
+        if let Err(Failure::Database(error)) = &sent
+            && error.never_ran()
+        {
+            sent = self.ask(session, sql, plans).await;
         }
+
+        let outcomes = statement.outcomes(plans, &sent?);
+        let applied = outcomes.iter().flatten().map(|commit| statement.rings.after(commit));
+        inner.notifier.announce(applied.fold(Topics::NONE, Topics::and));
+        Ok(outcomes)
+    }
+
+    /// Sends the statement once.
+    async fn ask(
+        &self,
+        session: &mut Session,
+        sql: &SqlStr,
+        plans: &[SizedPlan<'_>],
+    ) -> Result<Vec<PgRow>, Failure> {
+        let arguments = self.lane.statement.arguments(plans).map_err(Failure::Unsent)?;
+        let connection = session.connection().await.map_err(Failure::Database)?;
+        let rows = fetch(connection, self.task.inner().protocol, sql, arguments).await;
+        rows.map_err(|error| {
+            let error = PostgresError::write(error);
+            session.judge(&error);
+            Failure::Database(error)
+        })
     }
 
     fn fail(&self, batch: Vec<Waiting>, error: &PostgresError) {

@@ -14,6 +14,7 @@ mod clock;
 mod commit;
 mod compat;
 mod connect;
+mod connections;
 mod error;
 mod flight;
 mod identity;

@@ -7,10 +7,11 @@ use ff_core::engine::Horizon;
 use ff_core::facts::{Answer, Row};
 use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
 use ff_core::value::ColumnType;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 
 use crate::bind;
+use crate::connections::Connections;
 use crate::error::{PostgresError, corrupt};
 use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, ReadStatement};
@@ -24,15 +25,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers queries: one statement each.
 pub(crate) struct Reader {
-    pool: PgPool,
+    connections: Connections,
     protocol: Protocol,
     max_connections: u32,
     statements: ByShape<QueryShape, ReadStatement>,
 }
 
 impl Reader {
-    pub(crate) fn new(pool: PgPool, protocol: Protocol, max_connections: u32) -> Self {
-        Self { pool, protocol, max_connections, statements: ByShape::new() }
+    pub(crate) fn new(connections: Connections, protocol: Protocol, max_connections: u32) -> Self {
+        Self { connections, protocol, max_connections, statements: ByShape::new() }
     }
 
     /// Answers the queries in their order, on one connection. Not one snapshot: whoever decides on
@@ -41,7 +42,7 @@ impl Reader {
     /// # Errors
     /// `Transport`, `ResourceExhausted`, or `Validation(Corruption)`.
     pub(crate) async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
-        let mut session = Session::new(self.pool.clone());
+        let mut session = Session::new(self.connections.clone());
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
             let (shape, bindings) = query.into_shape();
@@ -57,7 +58,7 @@ impl Reader {
     /// `Transport` or `ResourceExhausted`.
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        let mut session = Session::new(self.pool.clone());
+        let mut session = Session::new(self.connections.clone());
         let rows = self.ask(&mut session, &HORIZON.into_sql_str(), PgArguments::default()).await;
         let rows = rows.map_err(|error| error.into_engine(self.max_connections))?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
@@ -71,11 +72,14 @@ impl Reader {
         statement: &ReadStatement,
         bindings: &Bindings,
     ) -> Result<Answer, EngineError> {
+        let mut again = true;
         loop {
             let arguments = bind::read(&statement.binds, bindings)?;
             let rows = self.ask(session, &statement.sql, arguments).await;
             match rows {
                 Ok(rows) => return decode(statement, &rows),
+                // The session was over before, or is now: a read may be repeated, in another one.
+                Err(error) if again && error.lost_connection() => again = false,
                 // Reads wait for no row; but someone may be changing the whole table.
                 Err(error) if error.waited_for_a_lock() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into_engine(self.max_connections)),
@@ -83,22 +87,16 @@ impl Reader {
         }
     }
 
-    /// Asks on the session's connection, which is given up where it failed.
+    /// Asks on the session's connection.
     async fn ask(
         &self,
         session: &mut Session,
         sql: &SqlStr,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, PostgresError> {
-        let connection = session.connection().await.map_err(PostgresError::read)?;
+        let connection = session.connection().await?;
         let rows = fetch(connection, self.protocol, sql, arguments).await;
-        rows.map_err(|error| {
-            let error = PostgresError::read(error);
-            if !error.refused_by_server() {
-                session.discard();
-            }
-            error
-        })
+        rows.map_err(PostgresError::read).inspect_err(|error| session.judge(error))
     }
 }
 
