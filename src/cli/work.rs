@@ -88,7 +88,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     // What is durable is durable, however the farewell goes.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
     let report = worked
-        .map_err(|error| Failure::engine(&format!("claiming from {:?}", arguments.lane), &error))?;
+        .map_err(|error| Failure::new(format!("claiming from {:?}: {error}", arguments.lane)))?;
     let output = global.output();
     if output.is_json() {
         output.json(&json!({
