@@ -49,14 +49,14 @@ pub struct ScannerConfig {
 impl Default for ScannerConfig {
     fn default() -> Self {
         Self {
-            lease_expiry: Duration::from_millis(1_500),
-            attempt_timeout: Duration::from_secs(2),
-            execution_deadline: Duration::from_secs(2),
-            delayed_promotion: Duration::from_millis(500),
-            dependency_dispatch: Duration::from_millis(100),
-            sibling_cancel: Duration::from_millis(250),
-            suspension_timeout: Duration::from_secs(2),
-            waitpoint_expiry: Duration::from_secs(5),
+            lease_expiry: Scan::LeaseExpiry.usual_pause(),
+            attempt_timeout: Scan::AttemptTimeout.usual_pause(),
+            execution_deadline: Scan::ExecutionDeadline.usual_pause(),
+            delayed_promotion: Scan::DelayedPromotion.usual_pause(),
+            dependency_dispatch: Scan::DependencyDispatch.usual_pause(),
+            sibling_cancel: Scan::SiblingCancel.usual_pause(),
+            suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
+            waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
             jitter: 0.1,
             batch_limit: 1_000,
             filter: ScannerFilter::NOOP,

@@ -3,7 +3,8 @@
 //! A backend implements [`Executor`]: read rows, commit a plan, tell the time. In return it receives
 //! all of [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
 //! Concurrency is optimistic: a transition decides on what it read, the plan's guards say what must
-//! still hold, and a refused plan means: read again, decide again.
+//! still hold, and a refused plan means: read again, decide again. Many callers that change one row take
+//! turns within a process, and keep out of each other's way by chance between processes.
 
 mod backend;
 pub mod bell;
@@ -12,6 +13,7 @@ mod cascade;
 mod frames;
 mod memo;
 mod patience;
+mod patrol;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -32,10 +34,14 @@ use crate::plan::{Plan, Query};
 use crate::types::TimestampMs;
 use crate::value::Value;
 
+pub use crate::rules::scan::ScanScope;
 pub use bell::{Bell, Rings, Topic, Topics};
+pub use cascade::dispatch_event;
 pub use memo::{Memo, RetryFacts};
 pub use patience::pause_after;
+pub use patrol::{StopPatrols, patrol};
 pub use subscribe::spoiled_pages;
+pub use timers::scan_within;
 
 /// One operation, as a pure decision.
 pub trait Transition: Sync {

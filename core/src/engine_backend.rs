@@ -1195,6 +1195,19 @@ impl Scan {
         }
     }
 
+    /// The pause between two looks that suits most deployments.
+    #[must_use]
+    pub const fn usual_pause(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::LeaseExpiry => 1_500,
+            Self::AttemptTimeout | Self::ExecutionDeadline | Self::SuspensionTimeout => 2_000,
+            Self::DelayedPromotion => 500,
+            Self::DependencyDispatch => 100,
+            Self::SiblingCancel => 250,
+            Self::WaitpointExpiry => 5_000,
+        })
+    }
+
     /// The name, for logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -1262,6 +1275,9 @@ impl ExpirePhase {
         }
     }
 }
+
+#[cfg(feature = "generate")]
+pub use crate::generate::wait_for_flow_cancellation;
 
 /// How long "indefinitely" is when waiting for a flow's cancellation.
 const CANCEL_FLOW_LONGEST_WAIT: Duration = Duration::from_secs(300);

@@ -13,7 +13,7 @@ use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, Timeout
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::siblings::GroupKey;
 use ff_core::rules::key::ExecutionKey;
-use ff_core::rules::scan::{Due, DueRow, Overdue};
+use ff_core::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use ff_core::schema::outbox::completion_event;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WaitpointId, WorkerInstanceId,
@@ -351,10 +351,17 @@ impl Scene {
                 }
             };
             let after = Some(Overdue { row, since: Some(NOON) });
-            let ours = ScannerFilter::new().with_namespace("billing");
-            for (filter, whose) in [(ScannerFilter::NOOP, ""), (ours, ", of a namespace")] {
+            let filter = ScannerFilter::new().with_namespace("billing");
+            let all = ScanScope::default();
+            let namespace = ScanScope { filter, ..all.clone() };
+            let partition = ScanScope { partition: Some(7), older_than_ms: 1_000, ..all.clone() };
+            for (scope, whose) in [
+                (all, ""),
+                (namespace, ", of a namespace"),
+                (partition, ", of a partition and old"),
+            ] {
                 let case = format!("{}{whose}, past stuck rows", scan.as_str());
-                let due = Due { scan, limit: 100, after: after.clone(), filter };
+                let due = Due { scan, limit: 100, after: after.clone(), scope };
                 self.sample("scan", case, async |b| run(b, &due).await);
             }
         }

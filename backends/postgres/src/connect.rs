@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_codegen::opening::Opening;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendConnection};
 use ff_core::partition::PartitionConfig;
@@ -17,6 +18,7 @@ use crate::error::PostgresError;
 use crate::migrate::SchemaName;
 use crate::parameters;
 use crate::session::Protocol;
+use crate::url;
 
 /// How many prepared statements a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
@@ -44,7 +46,8 @@ pub struct PostgresOptions {
     pub(crate) max_batch: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) clock: Option<Given>,
-    pub(crate) migrate: bool,
+    /// Whether preparing looks at the schema at all, and how much it may change.
+    pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
 }
 
@@ -66,7 +69,7 @@ impl PostgresOptions {
             max_batch: 256,
             max_in_flight: 4,
             clock: None,
-            migrate: false,
+            opening: None,
             notifies: true,
         }
     }
@@ -166,10 +169,18 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether [`ff_core::engine::Executor::prepare`] applies the migrations that are missing.
+    /// Whether [`ff_core::engine::Executor::prepare`] creates the tables and applies the migrations
+    /// that are missing; otherwise it does not look at the schema. Finer: [`Self::opening`].
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
-        self.migrate = migrate;
+        self.opening = migrate.then_some(Opening::Create);
+        self
+    }
+
+    /// Has [`ff_core::engine::Executor::prepare`] check the schema, and change so much of it.
+    #[must_use]
+    pub fn opening(mut self, opening: Opening) -> Self {
+        self.opening = Some(opening);
         self
     }
 
@@ -220,7 +231,7 @@ impl PostgresOptions {
     // The driver leaves TCP_NODELAY off and offers no way to set it. It costs nothing here: bind,
     // execute and sync leave in one write, and nothing follows before the answer.
     fn parse(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        let mut connect = PgConnectOptions::from_str(&self.url)?;
+        let mut connect = url::parse(&self.url)?;
         if connect.get_application_name().is_none() {
             connect = connect.application_name("flowfabric-sql");
         }
@@ -259,7 +270,7 @@ impl fmt::Debug for PostgresOptions {
             .field("partitions", &self.partitions)
             .field("max_batch", &self.max_batch)
             .field("max_in_flight", &self.max_in_flight)
-            .field("migrate", &self.migrate)
+            .field("opening", &self.opening)
             .field("notifies", &self.notifies)
             .finish_non_exhaustive()
     }

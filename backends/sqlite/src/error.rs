@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_codegen::opening::Refusal;
 use ff_core::EngineError;
 use ff_core::engine_error::ValidationKind;
 use sqlx::error::DatabaseError;
@@ -92,9 +93,12 @@ impl SqliteError {
 
     /// Whether a row with that key is there already.
     pub(crate) fn is_unique_violation(&self) -> bool {
-        let source = self.source.downcast_ref::<sqlx::Error>();
-        let database = source.and_then(sqlx::Error::as_database_error);
-        database.is_some_and(DatabaseError::is_unique_violation)
+        self.database().is_some_and(DatabaseError::is_unique_violation)
+    }
+
+    /// What SQLite itself said.
+    pub(crate) fn database(&self) -> Option<&dyn DatabaseError> {
+        self.source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error)
     }
 
     /// Whether a value is what the database, or the driver while binding it, refuses.
@@ -151,7 +155,7 @@ impl From<MigrateError> for SqliteError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Database(error) => Self::read(error),
-            MigrateError::Ledger(_) => Self::permanent(error),
+            MigrateError::Refused(_) | MigrateError::Ledger(_) => Self::permanent(error),
         }
     }
 }
@@ -182,6 +186,20 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// There is no such file, and the opening makes none.
+    #[error("there is no file {}; `ff migrate` makes a database there", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The contents do not fit this binary, or the opening.
+    #[error("{}: {refusal}", place.display())]
+    Refused {
+        /// The file.
+        place: PathBuf,
+        /// What does not fit.
+        refusal: Refusal,
     },
     /// The SQLite library is too old for the statements of this crate.
     #[error("SQLite {found} is too old, 3.42 is needed")]

@@ -73,6 +73,7 @@ use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
 use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
@@ -880,7 +881,8 @@ impl<E: Executor> EngineBackend for E {
         limit: u32,
         filter: &ScannerFilter,
     ) -> Result<ReconcileCounts, EngineError> {
-        timers::scan(self, scan, limit, filter).await
+        let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
+        timers::scan_within(self, scan, limit, &scope).await
     }
 
     async fn subscribe_lease_history(

@@ -4,31 +4,33 @@ use futures_util::future::join_all;
 
 use super::{Executor, cascade, run};
 use crate::EngineError;
-use crate::backend::ScannerFilter;
 use crate::engine_backend::{ReconcileCounts, Scan};
 use crate::rules::delay::Promote;
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::Drain;
 use crate::rules::key::ExecutionKey;
-use crate::rules::scan::{Due, DueRow, Overdue};
+use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 
-/// Applies up to `limit` due rows of the executions that the filter lets through. A row that fails, or
+/// Applies up to `limit` due rows within the scope. A row that fails, or
 /// that somebody else has dealt with, is passed by within the same look, so that no number of them
 /// hides what comes after: a look ends once `limit` rows were applied or none is left.
-pub(super) async fn scan<E: Executor>(
+///
+/// # Errors
+/// The backend's error, when the rows cannot be listed.
+pub async fn scan_within<E: Executor>(
     executor: &E,
     scan: Scan,
     limit: u32,
-    filter: &ScannerFilter,
+    scope: &ScanScope,
 ) -> Result<ReconcileCounts, EngineError> {
     let mut counts = ReconcileCounts::default();
     let mut after = None;
     loop {
         let wanted = limit.saturating_sub(counts.processed);
-        let due = Due { scan, limit: wanted, after, filter: filter.clone() };
+        let due = Due { scan, limit: wanted, after, scope: scope.clone() };
         let due = run(executor, &due).await?;
 
         let page = resolve_all(executor, scan, &due).await;

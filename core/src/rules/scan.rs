@@ -1,19 +1,18 @@
 //! Which rows are due: what the scanners look for, a bounded batch at a time, the longest overdue
 //! first.
 
-use serde_json::{Map, json};
+mod scope;
+
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::backend::ScannerFilter;
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
 use crate::engine_backend::Scan;
 use crate::facts::{Facts, Row};
-use crate::plan::{Expr, Join, List, Predicate, Query};
+use crate::plan::{Expr, List, Predicate, Query};
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, debt_of};
-use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::rules::listing::core_of_current_attempt;
 use crate::schema::Col;
@@ -27,6 +26,8 @@ use crate::schema::suspension::{
 use crate::state::LifecyclePhase;
 use crate::types::{TimestampMs, WaitpointId};
 
+pub use scope::ScanScope;
+
 /// Lists the rows that a scan has to look at.
 #[derive(Clone, Debug)]
 pub struct Due {
@@ -36,8 +37,8 @@ pub struct Due {
     pub limit: u32,
     /// Only those after this one: past rows that could not be dealt with.
     pub after: Option<Overdue>,
-    /// Only those about executions that it lets through.
-    pub filter: ScannerFilter,
+    /// Only those in it.
+    pub scope: ScanScope,
 }
 
 /// A row that is due, and since when.
@@ -82,7 +83,7 @@ impl Transition for Due {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            let list = self.filtered(self.list(ctx.now))?;
+            let list = self.scope.narrow(self.scan, self.list(ctx.now), ctx.now)?;
             return Ok(Step::Read(vec![Query::List(list)]));
         };
         let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
@@ -134,57 +135,6 @@ impl Due {
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
         }
-    }
-
-    /// The list, as far as the filter lets through the execution that each row is about. The database
-    /// evaluates it: rows of others neither fill the page nor are loaded.
-    fn filtered(&self, list: List) -> Result<List, EngineError> {
-        if self.filter.is_noop() {
-            return Ok(list);
-        }
-
-        let mut members = Map::new();
-        if let Some(namespace) = &self.filter.namespace {
-            input::text("namespace", namespace.as_str())?;
-            members.insert("namespace".into(), namespace.as_str().into());
-        }
-        if let Some((key, value)) = &self.filter.instance_tag {
-            input::text("instance_tag", key)?;
-            input::text("instance_tag", value)?;
-            members.insert("tags".into(), json!({ key: value }));
-        }
-
-        let ours = exec_core::raw_fields.contains(members.into());
-        let predicate = list.predicate.and(ours);
-        Ok(List { join: list.join.or_else(|| self.execution_of_row()), predicate, ..list })
-    }
-
-    /// Joins a listed row to its execution, where it is not the execution itself.
-    fn execution_of_row(&self) -> Option<Join> {
-        let (partition, execution) = match self.scan {
-            Scan::ExecutionDeadline | Scan::DelayedPromotion => return None,
-            Scan::LeaseExpiry | Scan::AttemptTimeout => return Some(core_of_current_attempt()),
-            Scan::DependencyDispatch => {
-                (completion_event::partition_key.column(), completion_event::execution_id.column())
-            }
-            Scan::SiblingCancel => (
-                pending_cancel_groups::partition_key.column(),
-                pending_cancel_groups::downstream_eid.column(),
-            ),
-            Scan::SuspensionTimeout => (
-                suspension_current::partition_key.column(),
-                suspension_current::execution_id.column(),
-            ),
-            Scan::WaitpointExpiry => (
-                waitpoint_pending::partition_key.column(),
-                waitpoint_pending::execution_id.column(),
-            ),
-        };
-        let on = vec![
-            (partition, exec_core::partition_key.column()),
-            (execution, exec_core::execution_id.column()),
-        ];
-        Some(Join { table: exec_core::REF, on })
     }
 
     fn of_suspensions(&self, now: TimestampMs) -> List {
