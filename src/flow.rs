@@ -31,6 +31,7 @@
 //! happens to the others: `"let_run"` unless it says `"cancel_remaining"`).
 
 pub(crate) mod fields;
+mod difference;
 mod file;
 mod ids;
 mod order;

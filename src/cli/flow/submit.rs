@@ -44,7 +44,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let submitted = submit_with(engine.as_ref(), &spec, TimestampMs::now(), &done).await;
     progress.finish_and_clear();
     let submitted = submitted.map_err(|error| {
-        Failure::new(format!("{error}; to go on, submit it again with --flow-id {flow_id}"))
+        let advice = if error.can_go_on {
+            format!("to go on, submit it again with --flow-id {flow_id}")
+        } else {
+            "submit this graph under another --flow-id, or the graph that is there".to_owned()
+        };
+        Failure::new(format!("{error}; {advice}"))
     })?;
     tell(output, &spec, &submitted)
 }

@@ -6,6 +6,7 @@ mod cancel_header;
 mod cascade;
 mod create;
 mod eligibility;
+mod end;
 mod fan_in;
 mod fixed_points;
 mod many_at_once;
