@@ -131,8 +131,7 @@ fn is_total(list: &List) -> bool {
 
 fn determines(table: &TableRef, known: &[ColumnRef]) -> bool {
     let numbered = table.identity().is_some_and(|number| known.contains(&number));
-    numbered
-        || table.key.iter().all(|key| key.name == "partition_key" || known.contains(key))
+    numbered || table.key.iter().all(|key| key.name == "partition_key" || known.contains(key))
 }
 
 fn extend(known: &mut Vec<ColumnRef>, more: impl IntoIterator<Item = ColumnRef>) {

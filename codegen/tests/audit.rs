@@ -192,7 +192,8 @@ fn the_order_of_a_list_is_total() {
     let (id, index, due) =
         (attempt::execution_id, attempt::attempt_index, attempt::lease_expires_at_ms.column());
     let refused = "p: a bounded list needs an order that is total";
-    let attempts = |join, predicate, order: &[ColumnRef]| list(attempt::REF, join, predicate, order);
+    let attempts =
+        |join, predicate, order: &[ColumnRef]| list(attempt::REF, join, predicate, order);
 
     // The key, or what the predicate leaves open of it.
     check_query(&attempts(None, Predicate::Always, &[due]), refused);

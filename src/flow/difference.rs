@@ -45,7 +45,11 @@ pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph)
         .collect();
     for edge in stored.edges.iter().filter(|edge| !edges.contains(&edge.edge_id)) {
         let (up, down) = (&edge.upstream_execution_id, &edge.downstream_execution_id);
-        found.push(format!("node {} waits for {} there, and not in this graph", name(down), name(up)));
+        found.push(format!(
+            "node {} waits for {} there, and not in this graph",
+            name(down),
+            name(up)
+        ));
     }
 
     for node in spec.nodes() {

@@ -104,8 +104,7 @@ fn every_word_of_an_attempt_reads() {
 #[test]
 fn every_word_of_a_flow_reads() {
     let words = "open cancelled running blocked completed failed terminal active";
-    let canonical =
-        "open cancelled running blocked completed failed terminal=failed active=open";
+    let canonical = "open cancelled running blocked completed failed terminal=failed active=open";
     assert_eq!(reads(flow_core::public_flow_state, words), canonical);
     assert_eq!(reads(flow_summary::public_flow_state, words), canonical);
 }

@@ -178,7 +178,11 @@ async fn another_graph_under_the_same_id_is_refused_with_what_differs() {
     for (from, to, differs) in [
         (r#""name": "e""#, r#""name": "z""#, "node e is there, and not in this graph"),
         (r#""after": ["c", "d"]"#, r#""after": ["c"]"#, "node e waits for d there, and not in"),
-        (r#"{ "name": "a", "kind": "k""#, r#"{ "name": "a", "kind": "x""#, "node a is of kind k there"),
+        (
+            r#"{ "name": "a", "kind": "k""#,
+            r#"{ "name": "a", "kind": "x""#,
+            "node a is of kind k there",
+        ),
     ] {
         let other = SPEC.replace(from, to);
         assert_ne!(other, SPEC);

@@ -29,7 +29,8 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
         let state = flow.text("public_flow_state");
         let over = ["completed", "failed", "cancelled"].contains(&state);
         assert_eq!(flow.int("terminal_at_ms").is_some(), over, "{flow:?}");
-        let ended = |core: &Cells| ["terminal", "cancelled"].contains(&core.text("lifecycle_phase"));
+        let ended =
+            |core: &Cells| ["terminal", "cancelled"].contains(&core.text("lifecycle_phase"));
         let all_ended = !cores.is_empty() && cores.iter().all(ended);
         if ["completed", "failed"].contains(&state) {
             assert!(all_ended, "a flow ends with its last member: {flow:?} {cores:?}");

@@ -149,7 +149,12 @@ impl EndFlow {
         Query::Lookup(vec![Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }])
     }
 
-    fn plan(&self, flow: &Row, state: PublicFlowState, at: TimestampMs) -> Result<Plan, EngineError> {
+    fn plan(
+        &self,
+        flow: &Row,
+        state: PublicFlowState,
+        at: TimestampMs,
+    ) -> Result<Plan, EngineError> {
         let relies = goes_on().and(unmoved(flow)?);
         let set = vec![
             flow_core::public_flow_state.set(state),

@@ -24,7 +24,8 @@ async fn ends(bench: &Bench, flow: &FlowId) -> Vec<String> {
     events.retain(|event| {
         event.uuid("execution_id") == Some(flow.0) && event.text("event_type") == "flow_ended"
     });
-    let state = |details: &serde_json::Value| details["public_flow_state"].as_str().unwrap().to_owned();
+    let state =
+        |details: &serde_json::Value| details["public_flow_state"].as_str().unwrap().to_owned();
     events.iter().map(|event| state(event.json("details"))).collect()
 }
 
