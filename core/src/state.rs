@@ -472,6 +472,7 @@ closed_set! {
     #[non_exhaustive]
     pub enum PublicFlowState = "public_flow_state" {
         /// It goes on.
+        #[strum(to_string = "open", serialize = "active")]
         Open,
         /// It goes on; an execution of it is being worked on.
         Running,
@@ -488,7 +489,7 @@ closed_set! {
 }
 
 impl PublicFlowState {
-    /// The states that a flow never leaves: nothing is added to it any more.
+    /// The states of a flow that is over.
     pub const OVER: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
     /// Whether it is over.
@@ -507,6 +508,8 @@ closed_set! {
         Replayed,
         /// Asked for a flow to be cancelled.
         FlowCancelRequested,
+        /// No operator did anything: a flow ended with its members.
+        FlowEnded,
     }
 }
 
@@ -669,8 +672,8 @@ mod tests {
                 "lease_event_type 5: ",
                 "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,
-                r#"public_flow_state 6: "terminal"=failed"#,
-                "operator_event_type 3: ",
+                r#"public_flow_state 6: "active"=open "terminal"=failed"#,
+                "operator_event_type 4: ",
             ]
         );
     }

@@ -490,7 +490,10 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CascadeOutcome, EngineError> {
         let event = run(self, &FindEvent::of(payload)?).await?;
         let told = match event {
-            Some(event) => cascade::dispatch(self, event).await?,
+            Some(event) => {
+                let look = cascade::look_at_flow(self, &event);
+                cascade::dispatch(self, event, look).await?
+            }
             None => None,
         };
         Ok(CascadeOutcome::async_dispatched(told.unwrap_or(0)))

@@ -3,11 +3,12 @@
 //! Each edge is told by a plan of its own. A process that dies between two of them leaves an event
 //! that is not done with: whoever finds it tells the edges that have not heard of it yet.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use super::{Executor, run};
 use crate::EngineError;
 use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event, EventById};
+use crate::rules::flow::end::EndFlow;
 use crate::rules::flow::hop::{Hop, Hopped};
 use crate::rules::flow::key::FlowKey;
 use crate::types::EdgeId;
@@ -22,15 +23,35 @@ pub async fn dispatch_event<E: Executor>(
     event_id: i64,
 ) -> Result<Option<usize>, EngineError> {
     match run(executor, &EventById { event_id }).await? {
-        Some(event) => dispatch(executor, event).await,
+        Some(event) => dispatch(executor, event, look_at_flow(executor, &event)).await,
         None => Ok(None),
     }
 }
 
+/// Ends the flow of an event if all of its members are over.
+///
+/// # Errors
+/// The backend's error.
+pub(super) async fn look_at_flow<E: Executor>(
+    executor: &E,
+    event: &Event,
+) -> Result<(), EngineError> {
+    match event.flow {
+        Some(flow) => run(executor, &EndFlow { flow }).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Tells everybody who waits of an end. How many edges that took; nothing when all were told before.
+/// The event is not done with before the look at its flow is through: a process that dies in between
+/// leaves another one to look.
+///
+/// # Errors
+/// The refusal of a hop, the backend's error, or that of the look.
 pub(super) async fn dispatch<E: Executor>(
     executor: &E,
     event: Event,
+    look: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<Option<usize>, EngineError> {
     if event.dispatched {
         return Ok(None);
@@ -38,10 +59,18 @@ pub(super) async fn dispatch<E: Executor>(
     let Some(flow) = event.flow else {
         return run(executor, &Done { event }).await.map(|()| Some(0));
     };
-    let (mut told, mut after, mut failed) = (0, None, None);
+    let first = EdgesFrom { flow, upstream: event.end.upstream, after: None };
+    let (looked, first) = join(look, run(executor, &first)).await;
+    let (mut told, mut after, mut failed) = (0, None, looked.err());
+    let mut first = Some(first?);
     loop {
-        let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
-        let mut page = run(executor, &edges).await?;
+        let mut page = match first.take() {
+            Some(page) => page,
+            None => {
+                let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
+                run(executor, &edges).await?
+            }
+        };
         told += page.len();
         let more = page.len() == EDGES_PER_PAGE;
         after = page.last().cloned();

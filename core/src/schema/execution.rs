@@ -81,6 +81,9 @@ table! {
         "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
         "ff_exec_core_flow_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending) only in_flow,
+        "ff_exec_core_flow_unfinished_idx"
+            (partition_key Ascending, flow_id Ascending, execution_id Ascending)
+            only unfinished_in_flow,
     ]
 }
 
@@ -227,4 +230,9 @@ pub fn timed() -> Predicate {
 
 fn in_flow() -> Predicate {
     exec_core::flow_id.is_present()
+}
+
+/// The members that a flow waits for before it ends.
+fn unfinished_in_flow() -> Predicate {
+    in_flow().and(unfinished())
 }

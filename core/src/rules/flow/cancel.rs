@@ -15,6 +15,7 @@ use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate, Query};
 use crate::rules::finish::End;
+use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
@@ -184,7 +185,7 @@ impl Transition for CancelHeader {
         let Some((flow, row)) = self.places.found(rows) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
-        if !row.read(flow_core::public_flow_state)?.is_over() {
+        if !is_over(row) {
             let cancellation_policy = self.args.cancellation_policy.clone();
             let then: FromRows<Self::Outcome> = Box::new(move |rows| {
                 let member_execution_ids = ids(flow, &rows)?;
@@ -290,6 +291,7 @@ fn flipped(
         flow_core::public_flow_state.set(PublicFlowState::Cancelled),
         flow_core::terminal_at_ms.keep_or(Some(at.0)),
         flow_core::raw_fields.merge(details),
+        flow_core::version.grow(1),
     ];
     let plan = plan.guard(FLOW, flow_core::REF, flow.row(), unmoved.and(relies));
     Ok(plan.update(flow_core::REF, held_flow(), set))
