@@ -92,7 +92,7 @@ struct Global {
     #[arg(long, global = true)]
     no_migrate: bool,
     #[command(flatten)]
-    tuning: tuning::Arguments,
+    tuning: tuning::Connecting,
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,

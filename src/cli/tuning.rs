@@ -6,7 +6,7 @@ use crate::open::Tuning;
 
 /// See [`Tuning`].
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct Connecting {
     /// How many connections there are at most: 10 on Postgres; on SQLite 4 that read.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections: Option<u32>,
@@ -33,7 +33,7 @@ enum Synchronous {
     Normal,
 }
 
-impl Arguments {
+impl Connecting {
     /// What they ask for.
     pub(super) fn tuning(&self) -> Tuning {
         Tuning {

@@ -17,6 +17,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{ErrorClass, SqliteError, shut_down};
@@ -89,6 +90,8 @@ impl SqliteBackend {
         }
 
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
+        let notes = connections.opening() != Opening::Current;
+        let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
         let bell = Arc::<Bell>::default();
@@ -106,7 +109,7 @@ impl SqliteBackend {
             writer,
             reader,
             connections,
-            clock: options.clock,
+            clock,
             partitions: options.partitions,
             memo: Arc::default(),
             bell,

@@ -10,6 +10,7 @@
 
 mod backend;
 mod bind;
+mod clock;
 mod compat;
 mod connect;
 mod error;
