@@ -3,7 +3,7 @@
 //! Each edge is told by a plan of its own. A process that dies between two of them leaves an event
 //! that is not done with: whoever finds it tells the edges that have not heard of it yet.
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 
 use super::{Executor, run};
 use crate::EngineError;
@@ -43,8 +43,8 @@ pub(super) async fn look_at_flow<E: Executor>(
 }
 
 /// Tells everybody who waits of an end. How many edges that took; nothing when all were told before.
-/// The event is not done with before the look at its flow is through: a process that dies in between
-/// leaves another one to look.
+/// Where nobody goes on behind its last edge, the event is not done with before the look at its flow is
+/// through: a process that dies in between leaves another one to look.
 ///
 /// # Errors
 /// The refusal of a hop, the backend's error, or that of the look.
@@ -59,18 +59,10 @@ pub(super) async fn dispatch<E: Executor>(
     let Some(flow) = event.flow else {
         return run(executor, &Done { event }).await.map(|()| Some(0));
     };
-    let first = EdgesFrom { flow, upstream: event.end.upstream, after: None };
-    let (looked, first) = join(look, run(executor, &first)).await;
-    let (mut told, mut after, mut failed) = (0, None, looked.err());
-    let mut first = Some(first?);
+    let (mut told, mut after, mut failed) = (0, None, None);
     loop {
-        let mut page = match first.take() {
-            Some(page) => page,
-            None => {
-                let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
-                run(executor, &edges).await?
-            }
-        };
+        let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
+        let mut page = run(executor, &edges).await?;
         told += page.len();
         let more = page.len() == EDGES_PER_PAGE;
         after = page.last().cloned();
@@ -82,11 +74,18 @@ pub(super) async fn dispatch<E: Executor>(
         if more {
             continue;
         }
-        if let Some((_, edge)) = last {
-            let hopped = hop(executor, event, flow, edge, failed.is_none()).await;
-            failed = failed.or(hopped.err());
-        } else if failed.is_none() {
-            run(executor, &Done { event }).await?;
+        // The last edge ends the event, unless the flow may be over with it.
+        let hopped = match last {
+            Some((_, edge)) => hop(executor, event, flow, edge, failed.is_none()).await,
+            None => Ok(Hopped::NobodyGoesOn),
+        };
+        match hopped {
+            Ok(Hopped::NobodyGoesOn) if failed.is_none() => {
+                look.await?;
+                run(executor, &Done { event }).await?;
+            }
+            Ok(Hopped::NobodyGoesOn | Hopped::Told | Hopped::Known | Hopped::NoEdge) => {}
+            Err(error) => failed = failed.or(Some(error)),
         }
         return failed.map_or(Ok(Some(told)), Err);
     }

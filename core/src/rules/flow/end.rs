@@ -1,13 +1,14 @@
 //! The end of a flow, when its last member has ended.
 //!
-//! It is looked for with every end of a member, before that end counts as told: so the last one is
-//! followed by a look that sees all of them, however many end at once and whichever process dies. A flow
-//! without members goes on, and so does one with a member that is held back.
+//! It is looked for with every end of a member that leaves none of those that waited for it going on,
+//! before that end counts as told: so the last one is followed by a look that sees all of them, however
+//! many end at once and whichever process dies. A flow without members goes on, and so does one with a
+//! member that is held back.
 //!
 //! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member is
 //! replayed or another one is added.
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::EngineError;
 use crate::ctx::Ctx;
@@ -56,13 +57,15 @@ pub fn ended_by_members(flow: &Row) -> bool {
     }
 }
 
-/// Changes by which a flow that has ended goes on. The plan relies on the flow's row as it was read.
+/// Changes by which a flow that has ended goes on, together with `members` of its open bag. The plan relies
+/// on the flow's row as it was read.
 #[must_use]
-pub fn reopened() -> Vec<(ColumnRef, Assign)> {
+pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
+    members.insert(ENDED_BY.0.to_owned(), Json::Null);
     vec![
         flow_core::public_flow_state.set(PublicFlowState::Open),
         flow_core::terminal_at_ms.clear(),
-        flow_core::raw_fields.merge(json!({ ENDED_BY.0: null })),
+        flow_core::raw_fields.merge(Json::Object(members)),
     ]
 }
 
@@ -107,7 +110,7 @@ pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError
 
     let mut set = vec![flow_core::version.grow(1)];
     let relies = if is_over(row) {
-        set.extend(reopened());
+        set.extend(reopened(Map::new()));
         unmoved(row)?
     } else {
         goes_on()
@@ -157,7 +160,7 @@ impl EndFlow {
     ) -> Result<Plan, EngineError> {
         let relies = goes_on().and(unmoved(flow)?);
         let set = vec![
-            flow_core::public_flow_state.set(state),
+            flow_core::public_flow_state.set_to(Expr::text(state.as_str())),
             flow_core::terminal_at_ms.keep_or(Some(at.0)),
             flow_core::raw_fields.merge(json!({ ENDED_BY.0: ENDED_BY.1 })),
             flow_core::version.grow(1),

@@ -1,7 +1,7 @@
 //! Executions become members of a flow, one way or the other: an existing one is added, or a new one
 //! is created inside it and held back until the flow is complete.
 
-use serde_json::json;
+use serde_json::Map;
 
 use crate::EngineError;
 use crate::contracts::{
@@ -59,11 +59,9 @@ impl AddExecution {
 
     fn plan(&self, flow: FlowKey, row: &Row, core: &Row) -> Result<Plan, EngineError> {
         let set = vec![exec_core::flow_id.set(Some(flow.uuid)), exec_core::version.grow(1)];
-        let mut of_flow = one_node_more(self.args.now);
         // With one that is over itself, a flow that has ended stays so.
-        if is_over(row) && unfinished().accepts(core, &Held::default()) {
-            of_flow.extend(reopened());
-        }
+        let reopens = is_over(row) && unfinished().accepts(core, &Held::default());
+        let of_flow = one_node_more(self.args.now, reopens);
 
         let plan = Plan::new("add_execution_to_flow")
             .guard(FLOW, flow_core::REF, flow.row(), takes_members(Some(row))?)
@@ -193,10 +191,7 @@ impl CreateMember {
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
         let plan = self.create.inserts(plan, until, status, Some(flow.uuid))?;
-        let mut of_flow = one_node_more(self.at);
-        if row.is_some_and(is_over) {
-            of_flow.extend(reopened());
-        }
+        let of_flow = one_node_more(self.at, row.is_some_and(is_over));
         let plan = plan.update(flow_core::REF, held_flow(), of_flow);
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
@@ -291,13 +286,20 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-fn one_node_more(at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-    vec![
+/// The flow has one member more, with which it perhaps goes on again.
+fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
+    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), at.0.into())]);
+    let mut set = vec![
         flow_core::graph_revision.grow(1),
         flow_core::node_count.grow(1),
         flow_core::version.grow(1),
-        flow_core::raw_fields.merge(json!({ "last_mutation_at_ms": at.0 })),
-    ]
+    ];
+    if reopens {
+        set.extend(reopened(mutated));
+    } else {
+        set.push(flow_core::raw_fields.merge(mutated.into()));
+    }
+    set
 }
 
 /// What a plan relies on that adds a member: the flow goes on, or is as it was read and has ended in a way
