@@ -110,11 +110,11 @@ fn a_command_learns_nothing_of_the_database() {
     place.write("in.jsonl", &[&json!({ "kind": "x", "payload": "", "id": ONE }).to_string()]);
     place.out(&["submit", "in.jsonl"]);
     let mut command = binary(place.0.path());
-    command.env("FF_DATABASE_URL", "sqlite:ff.db").env("FF_SCHEMA", "").env("MINE", "kept");
+    command.env("FF_DATABASE_URL", "sqlite:ff.db").env("MINE", "kept");
     command.args(["work", "--until-empty", "--", "sh", "-c", "env | grep -e ^FF_ -e ^MINE"]);
     assert_eq!(told(command.output().unwrap()).code, 0);
     let result = place.out(&["result", ONE]);
-    assert!(!result.contains("FF_DATABASE_URL") && !result.contains("FF_SCHEMA"), "{result}");
+    assert!(!result.contains("FF_DATABASE_URL"), "{result}");
     assert!(result.contains("MINE=kept") && result.contains("FF_KIND=x"), "{result}");
 }
 
