@@ -32,15 +32,18 @@ mod tail;
 mod waitpoints;
 mod work;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ff_core::engine_backend::EngineBackend;
 use tracing_subscriber::EnvFilter;
 
-use crate::open::{OpenError, OpenOptions};
+use crate::open::{OpenError, OpenOptions, Opening};
 use failure::Failure;
 use output::Output;
 
@@ -70,7 +73,7 @@ struct Global {
     /// The Postgres schema that holds the tables.
     #[arg(long, global = true, value_name = "NAME", env = "FF_SCHEMA")]
     schema: Option<String>,
-    /// Leave the database's schema as it is, however old; otherwise it is brought up to date first.
+    /// Refuse a missing or an older database, instead of making it or bringing it up to date.
     #[arg(long, global = true)]
     no_migrate: bool,
     /// Print JSON, and errors as JSON on stderr.
@@ -79,8 +82,24 @@ struct Global {
 }
 
 impl Global {
+    /// Opens the database to look at it.
     async fn open(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
-        let options = OpenOptions::new().migrate(!self.no_migrate).schema(self.schema.clone());
+        self.open_as(Opening::Current).await
+    }
+
+    /// Opens the database to change what is in it.
+    async fn open_existing(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
+        self.open_as(Opening::Existing).await
+    }
+
+    /// Opens the database, or makes it.
+    async fn open_or_create(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
+        self.open_as(Opening::Create).await
+    }
+
+    async fn open_as(&self, opening: Opening) -> Result<Arc<dyn EngineBackend>, Failure> {
+        let opening = if self.no_migrate { Opening::Current } else { opening };
+        let options = OpenOptions::new().opening(opening).schema(self.schema.clone());
         options.open(&self.db).await.map_err(|error| self.not_opened(&error))
     }
 
@@ -151,7 +170,7 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -169,6 +188,28 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Reads a command line. An option of all commands is refused where it would have no effect.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(line)?;
+    if let Some((name, given)) = matches.subcommand() {
+        let (unused, why) = match name {
+            "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
+            "demo" => (&["db", "schema", "no_migrate"][..], "which makes a database of its own"),
+            "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
+            _ => (&[][..], ""),
+        };
+        let is_given = |id: &&&str| given.value_source(id) == Some(ValueSource::CommandLine);
+        if let Some(id) = unused.iter().find(is_given) {
+            let option = id.replace('_', "-");
+            let text =
+                format!("the argument '--{option}' cannot be used with 'ff {name}', {why}\n");
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
+    }
+    Arguments::from_arg_matches(&matches)
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -226,12 +267,27 @@ fn start_log() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_of_all_commands_agree_with_themselves() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_without_effect_is_refused_by_its_name() {
+        let read = |line: &str| parse(line.split(' ').map(OsString::from));
+        for (line, option) in [
+            ("ff migrate --no-migrate", "--no-migrate"),
+            ("ff --db sqlite:x.db demo", "--db"),
+            ("ff demo --schema s", "--schema"),
+            ("ff sql --no-migrate claim", "--no-migrate"),
+        ] {
+            let text = read(line).unwrap_err().to_string();
+            assert!(text.contains(option), "{line}: {text}");
+        }
+        for line in ["ff migrate --db sqlite:x.db", "ff demo --json", "ff ls --no-migrate"] {
+            assert!(read(line).is_ok(), "{line}");
+        }
     }
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use ff_core::EngineError;
 use ff_core::engine_backend::EngineBackend;
 
+pub use ff_core::opening::Opening;
+
 /// The schemes that [`open`] knows, as messages list them.
 const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";
 
 /// Opens the database at `url` with the default options: brought to the current schema if it is not.
 ///
 /// - `sqlite:PATH`, `file:PATH`: a SQLite file, created if missing; `sqlite::memory:` is private to
-///   the engine that opens it;
+///   the engine that opens it. In PATH, `%23` stands for `#`, `%3F` for `?`, `%25` for `%`;
 /// - `postgres://…`, `postgresql://…`: a Postgres database;
 /// - `memory:`: tables in this process's memory, gone with the engine.
+///
+/// A part of the URL that would have no effect is refused.
 ///
 /// # Errors
 /// [`OpenError`], naming what is wrong.
@@ -25,7 +29,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
 /// How to open a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    migrate: bool,
+    opening: Opening,
     schema: Option<String>,
 }
 
@@ -36,18 +40,25 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Brings the database to the current schema; in Postgres, the one that the search path names.
+    /// Makes a missing database, and brings an older one to the current schema; in Postgres, the
+    /// schema that the search path names.
     #[must_use]
     pub const fn new() -> Self {
-        Self { migrate: true, schema: None }
+        Self { opening: Opening::Create, schema: None }
     }
 
-    /// Whether opening brings the database to the current schema. One that is up to date is only
-    /// read.
+    /// How much opening may change. A database that is up to date is only read, and one that does not
+    /// fit this binary is always refused. Tables in memory are new in any case.
     #[must_use]
-    pub fn migrate(mut self, migrate: bool) -> Self {
-        self.migrate = migrate;
+    pub fn opening(mut self, opening: Opening) -> Self {
+        self.opening = opening;
         self
+    }
+
+    /// The same as [`Self::opening`] with [`Opening::Create`], or with [`Opening::Current`].
+    #[must_use]
+    pub fn migrate(self, migrate: bool) -> Self {
+        self.opening(if migrate { Opening::Create } else { Opening::Current })
     }
 
     /// The Postgres schema that holds the tables. No other backend has schemas.
@@ -76,7 +87,7 @@ impl OpenOptions {
     #[cfg(feature = "sqlite")]
     async fn open_sqlite(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
         use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
-        let options = SqliteOptions::new(url).migrate(self.migrate);
+        let options = SqliteOptions::new(url).opening(self.opening);
         match SqliteBackend::open(options).await {
             Ok(backend) => Ok(backend),
             Err(source) => Err(OpenError::Sqlite { source }),
@@ -90,17 +101,30 @@ impl OpenOptions {
 
     #[cfg(feature = "postgres")]
     async fn open_postgres(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
-        use ff_backend_postgres::migrate::SchemaName;
+        use ff_backend_postgres::migrate::{MigrateError, SchemaName};
         use ff_backend_postgres::{PostgresBackend, PostgresOptions};
-        let mut options = PostgresOptions::new(url).migrate(self.migrate);
+        let mut options = PostgresOptions::new(url).opening(self.opening);
         if let Some(schema) = &self.schema {
             let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
             options = options.schema(name);
         }
+
         let failed = |source| OpenError::Postgres { source };
         let backend = PostgresBackend::open(options).await.map_err(failed)?;
-        EngineBackend::prepare(backend.as_ref()).await.map_err(failed)?;
-        Ok(backend)
+        let prepared = EngineBackend::prepare(backend.as_ref()).await;
+        match prepared {
+            Ok(_) => Ok(backend),
+            Err(source) => {
+                backend.pool().close().await;
+                let EngineError::Transport { source: cause, .. } = &source else {
+                    return Err(OpenError::Postgres { source });
+                };
+                match cause.downcast_ref::<MigrateError>().and_then(MigrateError::refusal) {
+                    Some(refusal) => Err(OpenError::Refused { refusal }),
+                    None => Err(OpenError::Postgres { source }),
+                }
+            }
+        }
     }
 
     #[cfg(not(feature = "postgres"))]
@@ -212,6 +236,13 @@ pub enum OpenError {
     Schema {
         /// What is wrong with it.
         source: ff_backend_postgres::migrate::MigrateError,
+    },
+    /// The schema's tables do not fit this binary, or the opening.
+    #[cfg(feature = "postgres")]
+    #[error("{refusal}")]
+    Refused {
+        /// What does not fit.
+        refusal: ff_backend_postgres::Refusal,
     },
     /// Postgres refused or could not be reached.
     #[error("{source}")]

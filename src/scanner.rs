@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::backend::ScannerFilter;
 use ff_core::ctx::{Seeded, Source};
 use ff_core::engine_backend::{EngineBackend, Scan};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// How often each kind of timer is looked at.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScannerConfig {
     /// The pause between looks at lapsed leases; zero for none at all.
     pub lease_expiry: Duration,
@@ -40,21 +41,25 @@ pub struct ScannerConfig {
     /// How many rows one look handles at most. One that finds as many is followed by another at
     /// once.
     pub batch_limit: u32,
+    /// Whose timers are looked at: those of the executions that it lets through. Every execution has
+    /// to be let through by the filter of some process, or its timers never end.
+    pub filter: ScannerFilter,
 }
 
 impl Default for ScannerConfig {
     fn default() -> Self {
         Self {
-            lease_expiry: Duration::from_millis(1_500),
-            attempt_timeout: Duration::from_secs(2),
-            execution_deadline: Duration::from_secs(2),
-            delayed_promotion: Duration::from_millis(500),
-            dependency_dispatch: Duration::from_millis(100),
-            sibling_cancel: Duration::from_millis(250),
-            suspension_timeout: Duration::from_secs(2),
-            waitpoint_expiry: Duration::from_secs(5),
+            lease_expiry: Scan::LeaseExpiry.usual_pause(),
+            attempt_timeout: Scan::AttemptTimeout.usual_pause(),
+            execution_deadline: Scan::ExecutionDeadline.usual_pause(),
+            delayed_promotion: Scan::DelayedPromotion.usual_pause(),
+            dependency_dispatch: Scan::DependencyDispatch.usual_pause(),
+            sibling_cancel: Scan::SiblingCancel.usual_pause(),
+            suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
+            waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
             jitter: 0.1,
             batch_limit: 1_000,
+            filter: ScannerFilter::NOOP,
         }
     }
 }
@@ -110,6 +115,7 @@ impl ScannerSupervisor {
                 continue;
             }
             running.push(scan);
+            let config = config.clone();
             let scanner = Scanner { backend: Arc::clone(&backend), scan, config };
             loops.spawn(scanner.run(stop.subscribe()));
         }
@@ -176,7 +182,7 @@ impl Scanner {
     async fn tick(&self, tally: &mut Tally) -> bool {
         let limit = self.config.batch_limit.max(1);
         tally.ticks += 1;
-        match self.backend.scan(self.scan, limit).await {
+        match self.backend.scan_filtered(self.scan, limit, &self.config.filter).await {
             Ok(counts) => {
                 tally.processed += u64::from(counts.processed);
                 tally.errors += u64::from(counts.errors);
@@ -241,8 +247,13 @@ mod tests {
 
     #[async_trait]
     impl EngineBackend for Fake {
-        async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-            assert_eq!(limit, 10);
+        async fn scan_filtered(
+            &self,
+            scan: Scan,
+            limit: u32,
+            filter: &ScannerFilter,
+        ) -> Result<ReconcileCounts, EngineError> {
+            assert_eq!((limit, filter), (10, &ScannerFilter::new().with_namespace("ours")));
             let at = u64::try_from(self.start.elapsed().as_millis()).unwrap();
             self.asked.lock().unwrap().push((scan, at));
             tokio::time::sleep(self.takes).await;
@@ -266,6 +277,7 @@ mod tests {
             waitpoint_expiry: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
+            filter: ScannerFilter::new().with_namespace("ours"),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod dialect;
 mod fused;
 pub mod migrations;
 mod names;
+pub mod opening;
 mod query;
 mod scalar;
 mod script;

@@ -11,6 +11,7 @@ mod bulk;
 mod cascade;
 mod frames;
 mod memo;
+mod patrol;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -30,9 +31,13 @@ use crate::plan::{Plan, Query};
 use crate::types::TimestampMs;
 use crate::value::Value;
 
+pub use crate::rules::scan::ScanScope;
 pub use bell::{Bell, Rings, Topic, Topics};
+pub use cascade::dispatch_event;
 pub use memo::{Memo, RetryFacts};
+pub use patrol::{StopPatrols, patrol};
 pub use subscribe::spoiled_pages;
+pub use timers::scan_within;
 
 /// How often a refused plan is decided anew before the caller is told to try later.
 pub const MAX_REFUSALS: u32 = 16;

@@ -1076,6 +1076,18 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     /// Applies up to `limit` due timers of one kind. An addition.
     async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
+        self.scan_filtered(scan, limit, &ScannerFilter::NOOP).await
+    }
+
+    /// Applies up to `limit` due timers of one kind, of the executions that `filter` lets through: how
+    /// several engines over one database divide its timers. The tag is compared by key and value with
+    /// those of the execution; for sibling cancellations it is the execution that waited. An addition.
+    async fn scan_filtered(
+        &self,
+        scan: Scan,
+        limit: u32,
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
         unavailable!("scan")
     }
 
@@ -1183,6 +1195,19 @@ impl Scan {
         }
     }
 
+    /// The pause between two looks that suits most deployments.
+    #[must_use]
+    pub const fn usual_pause(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::LeaseExpiry => 1_500,
+            Self::AttemptTimeout | Self::ExecutionDeadline | Self::SuspensionTimeout => 2_000,
+            Self::DelayedPromotion => 500,
+            Self::DependencyDispatch => 100,
+            Self::SiblingCancel => 250,
+            Self::WaitpointExpiry => 5_000,
+        })
+    }
+
     /// The name, for logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -1250,6 +1275,9 @@ impl ExpirePhase {
         }
     }
 }
+
+#[cfg(feature = "generate")]
+pub use crate::generate::wait_for_flow_cancellation;
 
 /// How long "indefinitely" is when waiting for a flow's cancellation.
 const CANCEL_FLOW_LONGEST_WAIT: Duration = Duration::from_secs(300);

@@ -3,6 +3,8 @@
 //! A refusal is a value: its variant names the broken rule, and [`EngineError::class`] says what
 //! the caller should do about it. Texts never carry secrets.
 
+mod content;
+
 use std::time::Duration;
 
 use crate::contracts::EdgeSnapshot;

@@ -1,12 +1,15 @@
-//! Convenience constructors that draw random ids or read the clock.
+//! Convenience constructors that draw random ids or read the clock, and the one wait.
 //!
 //! The only impure code of this crate, behind the feature `generate`. No rule may call it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_timer::Delay;
 use uuid::Uuid;
 
+use crate::EngineError;
 use crate::contracts::WaitpointBinding;
+use crate::engine_backend::EngineBackend;
 use crate::partition::PartitionConfig;
 use crate::types::{
     AttemptId, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, LeaseId, QuotaPolicyId, SignalId,
@@ -76,6 +79,38 @@ impl WaitpointBinding {
     #[must_use]
     pub fn fresh() -> Self {
         Self::fresh_with(WaitpointId::new())
+    }
+}
+
+/// The pause between two looks at a flow that is being cancelled.
+const CANCELLATION_POLL: Duration = Duration::from_millis(100);
+
+/// Waits until the flow is cancelled or gone, looking every 100 ms; looks at least once. Runs on any
+/// async runtime.
+///
+/// Cancelling is one plan here, so a flow whose cancellation was acknowledged is cancelled at the
+/// first look.
+///
+/// # Errors
+/// `Timeout` with the deadline when it has passed; the backend's error.
+pub async fn wait_for_flow_cancellation<B: EngineBackend + ?Sized>(
+    backend: &B,
+    flow_id: &FlowId,
+    deadline: Duration,
+) -> Result<(), EngineError> {
+    let started = Instant::now();
+
+    loop {
+        let flow = backend.describe_flow(flow_id).await?;
+        if flow.is_none_or(|flow| flow.public_flow_state == "cancelled") {
+            return Ok(());
+        }
+
+        let left = deadline.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(EngineError::Timeout { op: "cancel_flow", elapsed: deadline });
+        }
+        Delay::new(left.min(CANCELLATION_POLL)).await;
     }
 }
 

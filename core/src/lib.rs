@@ -30,6 +30,7 @@ pub mod facts;
 mod generate;
 pub mod handle_codec;
 pub mod hash;
+pub mod opening;
 pub mod partition;
 pub mod plan;
 pub mod policy;

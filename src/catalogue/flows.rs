@@ -6,8 +6,10 @@ use ff_core::contracts::{
     CreateFlowArgs, EdgeDependencyPolicy, EdgeDirection, EvaluateFlowEligibilityArgs, FlowCursor,
     FlowQuery, OnSatisfied, ReplayExecutionArgs, StageDependencyEdgeArgs,
 };
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::{PartitionConfig, PartitionKey, flow_partition};
+use ff_core::rules::flow::dispatch::EventById;
 use ff_core::types::{EdgeId, ExecutionId, FlowId, Namespace, TimestampMs};
 use uuid::Uuid;
 
@@ -351,6 +353,8 @@ impl Scene {
         self.sample("cascade_completion", "two wait", async |b| {
             b.cascade_completion(&payload).await
         });
+        let numbered = EventById { event_id: 1 };
+        self.sample("cascade_completion", "by number", async |b| run(b, &numbered).await);
         for _ in 0..3 {
             self.sample("scan", "dependency dispatch", async |b| {
                 b.scan(Scan::DependencyDispatch, 100).await

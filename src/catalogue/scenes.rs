@@ -1,6 +1,6 @@
 //! The situations in which the operations on executions are sampled.
 
-use ff_core::backend::{FailureClass, FailureReason};
+use ff_core::backend::{FailureClass, FailureReason, ScannerFilter};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
     FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
@@ -13,7 +13,7 @@ use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, Timeout
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::siblings::GroupKey;
 use ff_core::rules::key::ExecutionKey;
-use ff_core::rules::scan::{Due, DueRow, Overdue};
+use ff_core::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use ff_core::schema::outbox::completion_event;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WaitpointId, WorkerInstanceId,
@@ -273,6 +273,11 @@ impl Scene {
 
     pub(super) fn scans(&mut self) {
         self.passes_by();
+        let ours = ScannerFilter::new().with_instance_tag("cairn.instance_id", "eu-1");
+        for scan in Scan::ALL {
+            let case = format!("{}, of an instance", scan.as_str());
+            self.sample("scan", case, async |b| b.scan_filtered(scan, 100, &ours).await);
+        }
         self.sample("scan", "delayed promotion, nothing due", async |b| {
             b.scan(Scan::DelayedPromotion, 100).await
         });
@@ -345,10 +350,20 @@ impl Scene {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
             };
-            let due = Due { scan, limit: 100, after: Some(Overdue { row, since: Some(NOON) }) };
-            self.sample("scan", format!("{}, past stuck rows", scan.as_str()), async |b| {
-                run(b, &due).await
-            });
+            let after = Some(Overdue { row, since: Some(NOON) });
+            let filter = ScannerFilter::new().with_namespace("billing");
+            let all = ScanScope::default();
+            let namespace = ScanScope { filter, ..all.clone() };
+            let partition = ScanScope { partition: Some(7), older_than_ms: 1_000, ..all.clone() };
+            for (scope, whose) in [
+                (all, ""),
+                (namespace, ", of a namespace"),
+                (partition, ", of a partition and old"),
+            ] {
+                let case = format!("{}{whose}, past stuck rows", scan.as_str());
+                let due = Due { scan, limit: 100, after: after.clone(), scope };
+                self.sample("scan", case, async |b| run(b, &due).await);
+            }
         }
     }
 }

@@ -10,8 +10,11 @@ use ff_core::contracts::{
     RotateWaitpointHmacSecretAllArgs, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspendArgs,
     SuspensionReasonCode, TimeoutBehavior, WaitpointBinding,
 };
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::PartitionKey;
+use ff_core::rules::keystore::{ReadKey, ReadSigningKey};
+use ff_core::rules::suspension::owner::WaitpointOwner;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, LeaseId, SignalId, SuspensionId, TimestampMs,
     WaitpointId, WaitpointToken, WorkerId, WorkerInstanceId,
@@ -93,6 +96,11 @@ impl Scene {
         self.sample("rotate_waitpoint_hmac_secret_all", "next", async |b| {
             b.rotate_waitpoint_hmac_secret_all(next).await
         });
+        self.sample("read_key", "the one that signs", async |b| run(b, &ReadSigningKey).await);
+        let named = ReadKey { kid: "k1".into() };
+        self.sample("read_key", "by its id", async |b| run(b, &named).await);
+        let owner = WaitpointOwner { partition: 7, id: DOOR.clone() };
+        self.sample("close_waitpoint", "whose it is", async |b| run(b, &owner).await);
     }
 
     pub(super) fn suspensions(&mut self) {

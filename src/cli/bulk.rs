@@ -96,7 +96,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
     let query = scope.filter.query(scope.batch, TimestampMs::now())?;
-    let bulk = Bulk { engine: global.open().await?, output: global.output(), doing, action, query };
+    let bulk = Bulk {
+        engine: global.open_existing().await?,
+        output: global.output(),
+        doing,
+        action,
+        query,
+    };
     if scope.dry_run {
         return bulk.say_what_would_be().await;
     }

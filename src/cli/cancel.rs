@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let execution_id = arguments.id.execution_id()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let what = format!("cancelling {execution_id}");
     let args = CancelExecutionArgs {
         execution_id,

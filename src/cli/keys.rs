@@ -74,7 +74,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 async fn seed(global: &Global, key: &Key) -> Result<(Json, String), Failure> {
     let args = SeedWaitpointHmacSecretArgs::new(key.kid.clone(), key.secret_hex()?);
-    let seeded = global.open().await?.seed_waitpoint_hmac_secret(args).await;
+    let seeded = global.open_or_create().await?.seed_waitpoint_hmac_secret(args).await;
     let seeded = seeded.map_err(|error| failed("seeding", key, &error))?;
     let was_given = key.secret_file.is_some();
     match seeded {
@@ -93,7 +93,7 @@ async fn seed(global: &Global, key: &Key) -> Result<(Json, String), Failure> {
 async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(Json, String), Failure> {
     let secret = key.secret_hex()?;
     let args = RotateWaitpointHmacSecretAllArgs::new(key.kid.clone(), secret, grace_ms);
-    let rotated = global.open().await?.rotate_waitpoint_hmac_secret_all(args).await;
+    let rotated = global.open_existing().await?.rotate_waitpoint_hmac_secret_all(args).await;
     let rotated = rotated.map_err(|error| failed("rotating to", key, &error))?;
     let mut outcome = None;
     for entry in rotated.entries {

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let id = arguments.id.execution_id()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let failed = |error| Failure::engine(&format!("reordering {id}"), &error);
     let info = engine.read_execution_info(&id).await.map_err(failed)?;
     let Some(info) = info else {

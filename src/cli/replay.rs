@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let execution_id = arguments.id.execution_id()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let args = ReplayExecutionArgs { execution_id: execution_id.clone(), now: TimestampMs::now() };
     let replayed = engine.replay_execution(args).await;
     let ReplayExecutionResult::Replayed { public_state } =

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let id = arguments.id.execution_id()?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let args = ResumeExecutionArgs {
         execution_id: id.clone(),
         trigger_type: "operator".to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::EngineError;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use serde_json::{Map, json};
 
@@ -14,6 +15,9 @@ use crate::scanner::{ScannerConfig, ScannerSupervisor};
 
 /// How long the scanners may take to end what they are doing.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often the database is asked whether it is still there.
+const CHECK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -33,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let interrupts = Interrupts::new()
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     if arguments.until_idle {
         until_idle(&engine, arguments.batch, global.output()).await
     } else {
@@ -97,10 +101,16 @@ async fn until_told(
 ) -> Result<(), Failure> {
     let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
-    interrupts.next().await;
+    let failed = tokio::select! {
+        () = interrupts.next() => None,
+        error = unavailable(engine.as_ref()) => Some(error),
+    };
     let report = scanners.shutdown(GRACE).await;
     // What is durable is durable, however the farewell goes.
     let _ = engine.shutdown_prepare(GRACE).await;
+    if let Some(error) = failed {
+        return Err(Failure::engine("scanning", &error));
+    }
     if output.is_json() {
         return Ok(output.json(&json!({
             "looks": report.ticks,
@@ -110,4 +120,14 @@ async fn until_told(
     }
     let (looks, processed, errors) = (report.ticks, report.processed, report.errors);
     Ok(output.line(format!("{looks} looks: {processed} processed, {errors} errors"))?)
+}
+
+/// Returns once the database is out of reach for good: a look that fails is otherwise repeated.
+async fn unavailable(engine: &dyn EngineBackend) -> EngineError {
+    loop {
+        tokio::time::sleep(CHECK).await;
+        if let Err(error @ EngineError::Unavailable { .. }) = engine.ping().await {
+            return error;
+        }
+    }
 }

@@ -89,7 +89,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         (None, Some(path)) => Some(content(&path)?),
         (None, None) => None,
     };
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let now = TimestampMs::now();
     let args = DeliverSignalArgs {
         execution_id: id.clone(),

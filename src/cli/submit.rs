@@ -42,7 +42,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let defaults =
         Defaults { lane: lane(&arguments.lane)?, namespace: Namespace::new(arguments.namespace) };
     let source = Source::open(&arguments.file)?;
-    let engine = global.open().await?;
+    let engine = global.open_or_create().await?;
     let output = global.output();
     let progress = source.progress();
     let mut submission = Submission::new(engine, output, arguments.ids, progress.clone());

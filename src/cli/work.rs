@@ -71,7 +71,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
     let stop = watch::Sender::new(Stop::Not);
     listen(stop.clone())?;
-    let engine = global.open().await?;
+    // A worker that waits for work may come before its submitter; one that does not was given the
+    // wrong place.
+    let engine = if arguments.until_empty {
+        global.open_existing().await?
+    } else {
+        global.open_or_create().await?
+    };
     let scanners = (!arguments.no_scanners)
         .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);

@@ -3,6 +3,7 @@
 
 mod events;
 mod flow;
+mod opening;
 mod operator;
 mod suspension;
 mod tail;

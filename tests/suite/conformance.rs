@@ -21,6 +21,7 @@ mod reasons;
 mod replay;
 mod revoke;
 mod scan;
+mod scan_filter;
 pub(crate) mod signal;
 mod since;
 mod stream;

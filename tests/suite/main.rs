@@ -16,6 +16,7 @@ mod plans;
 mod process;
 mod race;
 mod round_trips;
+mod sessions;
 mod shapes;
 mod subscriptions;
 mod suspended;

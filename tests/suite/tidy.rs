@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ff_core::engine_backend::Scan;
 use ff_core::schema::TABLES;
 use ff_core::state::{
     AttemptState, ClosedSet, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
 };
+use flowfabric_sql::ScannerConfig;
 
 /// Files that may be longer than [`LONGEST`], and why.
 const LONG: [(&str, &str); 14] = [
@@ -168,6 +170,17 @@ fn files_hold_one_topic() {
     for (name, _) in LONG {
         let lines = fs::read_to_string(root().join(name)).unwrap().lines().count();
         assert!(LONGEST < lines, "{name} is short enough now: take it off the list");
+    }
+}
+
+#[test]
+fn the_manual_lists_every_scan_and_its_pause() {
+    let manual = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let config = ScannerConfig::default();
+    for scan in Scan::ALL {
+        let pause = config.interval(scan).as_secs_f64();
+        let row = format!("| `{}` | {pause} s | ", scan.as_str());
+        assert!(manual.contains(&row), "docs/operating.md has no line {row}");
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine_backend::EngineBackend;
 use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Plan, Query};
@@ -18,11 +20,13 @@ use sqlx::postgres::PgPool;
 
 use crate::clock::Clock;
 use crate::commit::{Committer, Limits};
+use crate::compat::scanner_supervisor::Installed;
 use crate::connect::PostgresOptions;
 use crate::error::PostgresError;
 use crate::listen::Listener;
-use crate::migrate::{MigrateError, MigrateOptions, migrate};
+use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
+use crate::parameters;
 use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
@@ -39,17 +43,19 @@ pub struct PostgresBackend {
     memo: Arc<Memo>,
     bell: Arc<Bell>,
     listener: Listener,
+    pub(crate) scanners: Installed,
 }
 
 impl PostgresBackend {
-    /// Connects with the defaults of [`PostgresOptions`], as the configuration says. Applies no
-    /// migrations.
+    /// Connects with the defaults of [`PostgresOptions`], as the configuration says, and forgets
+    /// which backend it is: [`Self::open`] keeps it. Applies no migrations.
     ///
     /// # Errors
     /// `Unavailable` when the configuration names another kind of database, `Transport` when the
     /// database cannot be reached.
-    pub async fn connect(config: BackendConfig) -> Result<Arc<Self>, EngineError> {
-        Self::open(PostgresOptions::from_config(config)?).await
+    pub async fn connect(config: BackendConfig) -> Result<Arc<dyn EngineBackend>, EngineError> {
+        let backend = Self::open(PostgresOptions::from_config(config)?).await?;
+        Ok(backend)
     }
 
     /// Connects, and measures the database's clock. Applies no migrations.
@@ -68,21 +74,14 @@ impl PostgresBackend {
     /// and where that fails until the next ping, the process clock counts.
     ///
     /// Let the pool skip `test_before_acquire`, and its connections keep a few hundred statements:
-    /// both cost a round trip otherwise.
+    /// both cost a round trip otherwise. Settings that its sessions should have and lack are logged.
     #[must_use]
     pub fn from_pool(pool: PgPool, partitions: PartitionConfig) -> Arc<Self> {
         let options = PostgresOptions::new(String::new())
             .max_connections(pool.options().get_max_connections())
             .partitions(partitions);
         let backend = Arc::new(Self::over(pool, options));
-        let measured: Weak<Self> = Arc::downgrade(&backend);
-        tokio::spawn(async move {
-            if let Some(backend) = measured.upgrade()
-                && let Err(error) = backend.measure_clock().await
-            {
-                tracing::warn!(%error, "the database's clock could not be read");
-            }
-        });
+        backend.look_around_soon();
         backend
     }
 
@@ -93,7 +92,7 @@ impl PostgresBackend {
         &self.pool
     }
 
-    fn over(pool: PgPool, options: PostgresOptions) -> Self {
+    pub(crate) fn over(pool: PgPool, options: PostgresOptions) -> Self {
         let protocol = options.protocol();
         let limits = Limits {
             batch: options.max_batch,
@@ -109,6 +108,7 @@ impl PostgresBackend {
             committer: Committer::new(pool.clone(), protocol, limits, notifier),
             memo: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
+            scanners: Installed::default(),
             bell,
             protocol,
             options,
@@ -116,10 +116,29 @@ impl PostgresBackend {
         }
     }
 
-    async fn measure_clock(&self) -> Result<(), EngineError> {
+    /// Measures the database's clock and checks the session's settings in the background, if the
+    /// backend still lives by then.
+    pub(crate) fn look_around_soon(self: &Arc<Self>) {
+        let measured: Weak<Self> = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let Some(backend) = measured.upgrade() else { return };
+            if let Err(error) = backend.measure_clock().await {
+                tracing::warn!(%error, "the database's clock could not be read");
+            }
+            if let Err(error) = backend.check_parameters().await {
+                tracing::debug!(%error, "the session's settings could not be read");
+            }
+        });
+    }
+
+    pub(crate) async fn measure_clock(&self) -> Result<(), EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.options.max_connections);
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         self.clock.measure(&mut connection, self.protocol).await.map_err(failed)
+    }
+
+    async fn check_parameters(&self) -> Result<(), sqlx::Error> {
+        parameters::check(&mut *self.pool.acquire().await?).await
     }
 
     /// Waits for the work no longer than the request time-out.
@@ -225,25 +244,30 @@ impl Executor for PostgresBackend {
     }
 
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        if !self.options.migrate {
-            return Ok(PrepareOutcome::NoOp);
-        }
+        let Some(opening) = self.options.opening else { return Ok(PrepareOutcome::NoOp) };
         let mut options = MigrateOptions::new();
         if let Some(schema) = &self.options.schema {
             options = options.schema(schema.clone());
         }
-        let report = migrate(&self.pool, &options).await.map_err(|error| match error {
+        let failed = |error| match error {
             MigrateError::Database(cause) => {
                 PostgresError::write(cause).into_engine(self.options.max_connections)
             }
             refused @ (MigrateError::Ledger(_)
+            | MigrateError::Refused(_)
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }
             | MigrateError::Render(_)) => {
                 EngineError::Transport { backend: "postgres", source: Box::new(refused) }
             }
-        })?;
+        };
+
+        let admission = migrate::admit(&self.pool, &options, opening).await.map_err(failed)?;
+        if admission == Admission::Ready {
+            return Ok(PrepareOutcome::NoOp);
+        }
+        let report = migrate::migrate(&self.pool, &options).await.map_err(failed)?;
         if report.applied.is_empty() {
             Ok(PrepareOutcome::NoOp)
         } else {
@@ -253,6 +277,7 @@ impl Executor for PostgresBackend {
 
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let drained = tokio::time::timeout(grace, async {
+            self.scanners.shutdown(grace).await;
             self.listener.close().await;
             self.committer.drain().await;
             self.pool.close().await;

@@ -101,10 +101,10 @@ fn misfit(slot: usize, ty: ColumnType) -> EngineError {
     corrupt(format!("the value of slot {slot} is no {ty:?}"))
 }
 
-/// The arguments of a fused statement.
+/// The arguments of a fused statement, whose values [`check`] has found to be of their slots' types.
 ///
 /// # Errors
-/// `Validation(Corruption)` for a value that is not of its slot's type, or too large to send.
+/// `Validation(PayloadTooLarge)` for a value that is too large to send.
 pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, EngineError> {
     let mut arguments = PgArguments::default();
     for param in params {
@@ -112,7 +112,7 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
             Arity::Each => array(&mut arguments, &items.each(param.slot), param.ty),
             Arity::Once => scalar(&mut arguments, &items.once(param.slot), param.ty),
         }
-        .map_err(|_| misfit(param.slot, param.ty))?;
+        .map_err(|error| EngineError::refused_by_database("postgres", error))?;
     }
     Ok(arguments)
 }
@@ -120,7 +120,7 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
 /// The arguments of a read.
 ///
 /// # Errors
-/// As [`fused`].
+/// `Validation(Corruption)` for a value that is not of its slot's type, or too large to send.
 pub(crate) fn read(binds: &[Bind], bindings: &Bindings) -> Result<PgArguments, EngineError> {
     let mut arguments = PgArguments::default();
     for bind in binds {

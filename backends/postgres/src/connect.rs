@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_codegen::opening::Opening;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendConnection};
 use ff_core::partition::PartitionConfig;
@@ -15,7 +16,9 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use crate::clock::Given;
 use crate::error::PostgresError;
 use crate::migrate::SchemaName;
+use crate::parameters;
 use crate::session::Protocol;
+use crate::url;
 
 /// How many prepared statements a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
@@ -27,8 +30,8 @@ const STATEMENT_CACHE: usize = 512;
 ///
 /// Behind PgBouncer in transaction mode either let it track named statements
 /// (`max_prepared_statements`, 1.21 and later) or use [`Self::unnamed_statements`]; and since a
-/// pooler drops the start-up parameter that [`Self::schema`] sends, leave that out and give the role
-/// a default search path instead: `ALTER ROLE … SET search_path = …`.
+/// pooler refuses or drops start-up parameters, leave out [`Self::schema`] and
+/// [`Self::session_parameters`], and give the role those settings instead: `ALTER ROLE … SET …`.
 #[derive(Clone)]
 pub struct PostgresOptions {
     url: String,
@@ -38,11 +41,13 @@ pub struct PostgresOptions {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) schema: Option<SchemaName>,
     unnamed_statements: bool,
+    session_parameters: bool,
     pub(crate) partitions: PartitionConfig,
     pub(crate) max_batch: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) clock: Option<Given>,
-    pub(crate) migrate: bool,
+    /// Whether preparing looks at the schema at all, and how much it may change.
+    pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
 }
 
@@ -59,11 +64,12 @@ impl PostgresOptions {
             request_timeout: None,
             schema: None,
             unnamed_statements: false,
+            session_parameters: true,
             partitions: PartitionConfig::default(),
             max_batch: 256,
             max_in_flight: 4,
             clock: None,
-            migrate: false,
+            opening: None,
             notifies: true,
         }
     }
@@ -125,6 +131,15 @@ impl PostgresOptions {
         self
     }
 
+    /// Whether each connection asks for the settings that the statements are written for: generic
+    /// plans, no JIT, READ COMMITTED. A pooler may refuse or drop what is asked for at start-up; what
+    /// a role should have then is logged as a warning when connecting.
+    #[must_use]
+    pub fn session_parameters(mut self, session_parameters: bool) -> Self {
+        self.session_parameters = session_parameters;
+        self
+    }
+
     /// How many partitions each family of ids has.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
@@ -154,10 +169,18 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether [`ff_core::engine::Executor::prepare`] applies the migrations that are missing.
+    /// Whether [`ff_core::engine::Executor::prepare`] creates the tables and applies the migrations
+    /// that are missing; otherwise it does not look at the schema. Finer: [`Self::opening`].
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
-        self.migrate = migrate;
+        self.opening = migrate.then_some(Opening::Create);
+        self
+    }
+
+    /// Has [`ff_core::engine::Executor::prepare`] check the schema, and change so much of it.
+    #[must_use]
+    pub fn opening(mut self, opening: Opening) -> Self {
+        self.opening = Some(opening);
         self
     }
 
@@ -182,7 +205,8 @@ impl PostgresOptions {
         let connect = self.parse().map_err(failed)?;
         // A pool goes on trying until its time is up, and then cannot say what was wrong.
         let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
-        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        let mut first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        parameters::check(&mut first).await.map_err(failed)?;
         // The pool makes its own connections, however this one ends.
         let _ = first.close().await;
         Ok(self.pool_options().connect_lazy_with(connect))
@@ -207,9 +231,12 @@ impl PostgresOptions {
     // The driver leaves TCP_NODELAY off and offers no way to set it. It costs nothing here: bind,
     // execute and sync leave in one write, and nothing follows before the answer.
     fn parse(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        let mut connect = PgConnectOptions::from_str(&self.url)?;
+        let mut connect = url::parse(&self.url)?;
         if connect.get_application_name().is_none() {
             connect = connect.application_name("flowfabric-sql");
+        }
+        if self.session_parameters {
+            connect = parameters::ask(connect);
         }
         if let Some(schema) = &self.schema {
             connect = connect.options([("search_path", format!("\"{}\"", schema.as_str()))]);
@@ -239,10 +266,11 @@ impl fmt::Debug for PostgresOptions {
             .field("request_timeout", &self.request_timeout)
             .field("schema", &self.schema)
             .field("unnamed_statements", &self.unnamed_statements)
+            .field("session_parameters", &self.session_parameters)
             .field("partitions", &self.partitions)
             .field("max_batch", &self.max_batch)
             .field("max_in_flight", &self.max_in_flight)
-            .field("migrate", &self.migrate)
+            .field("opening", &self.opening)
             .field("notifies", &self.notifies)
             .finish_non_exhaustive()
     }

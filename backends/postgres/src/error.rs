@@ -56,6 +56,11 @@ const TABLE: &[(&str, ErrorClass)] = &[
 
 const UNIQUE_VIOLATION: &str = "23505";
 
+/// What the server says of a value that it cannot store, whichever statement brings it: truncated
+/// text, a number out of range, characters that its encoding lacks, no text of the wanted kind, and
+/// (class 54) whatever is too large or too deeply nested.
+const CONTENT: &[&str] = &["22001", "22003", "22021", "22P02", "22P05", "54"];
+
 /// A failure of the database, classified.
 #[derive(Clone)]
 pub struct PostgresError {
@@ -101,6 +106,14 @@ impl PostgresError {
         self.sqlstate().as_deref() == Some(UNIQUE_VIOLATION)
     }
 
+    /// Whether a value is what the server, or the driver while writing it down, refuses.
+    fn refuses_content(&self) -> bool {
+        match self.sqlstate() {
+            Some(code) => CONTENT.iter().any(|listed| code.starts_with(listed)),
+            None => matches!(*self.cause, sqlx::Error::Encode(_)),
+        }
+    }
+
     /// Whether the statement lost to another transaction and left nothing behind.
     pub(crate) fn lost_a_race(&self) -> bool {
         matches!(self.sqlstate().as_deref(), Some("40001" | "40P01" | "55P03"))
@@ -124,6 +137,9 @@ impl PostgresError {
         }
         if matches!(*self.cause, sqlx::Error::PoolClosed) {
             return EngineError::Unavailable { op: "postgres backend is drained" };
+        }
+        if self.refuses_content() {
+            return EngineError::refused_by_database("postgres", self);
         }
         EngineError::Transport { backend: "postgres", source: Box::new(self) }
     }
@@ -157,8 +173,8 @@ impl fmt::Debug for PostgresError {
 impl std::error::Error for PostgresError {}
 
 /// The engine's error for a driver error of a statement that may have changed rows. A pool time-out
-/// becomes `ResourceExhausted` (with `max` 0: the size is the pool's to know), everything else
-/// `Transport` around a [`PostgresError`].
+/// becomes `ResourceExhausted` (with `max` 0: the size is the pool's to know), a value that the server
+/// cannot store `Validation(PayloadTooLarge)`, everything else `Transport` around a [`PostgresError`].
 #[must_use]
 pub fn map_sqlx_error(error: sqlx::Error) -> EngineError {
     PostgresError::write(error).into_engine(0)
@@ -233,6 +249,14 @@ mod tests {
         assert_eq!(PostgresError::write(lost()).class(), ErrorClass::OutcomeUnknown);
         assert_eq!(PostgresError::read(lost()).class(), ErrorClass::Retryable);
         assert!(!PostgresError::write(lost()).refused_by_server());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_down_is_refused_for_what_it_is() {
+        let encode = || sqlx::Error::Encode("value size 2147483648 is too large".into());
+        assert!(PostgresError::write(encode()).into_engine(1).is_refused_for_content());
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(!PostgresError::write(lost).into_engine(1).is_refused_for_content());
     }
 
     #[test]

@@ -12,18 +12,32 @@ mod backend;
 mod bind;
 mod clock;
 mod commit;
+mod compat;
 mod connect;
 mod error;
 mod identity;
 mod listen;
 pub mod migrate;
 mod notify;
+mod parameters;
 mod random;
 mod reader;
 mod session;
 mod statements;
+mod url;
 
 pub use backend::PostgresBackend;
+pub use compat::apply_migrations;
+pub use compat::scanner_supervisor::{PostgresScannerConfig, PostgresScannerHandle};
+pub use compat::version::check_schema_version;
+pub use compat::{
+    dispatch, flow, flow_staging, pool, reconcilers, scanner_supervisor, signal, stream, suspend,
+    version,
+};
 pub use connect::PostgresOptions;
+pub use ff_codegen::opening::{Opening, Refusal};
+
 pub use error::{ErrorClass, PostgresError, map_sqlx_error};
+pub use ff_core::backend::PostgresConnection;
+pub use migrate::MigrateError as MigrationError;
 pub use sqlx::PgPool;

@@ -6,12 +6,17 @@
 //! migration, and the others wait and find nothing to do. Locks and settings belong to
 //! transactions, never to sessions, so that a pooler in between does no harm.
 
+mod inspect;
+
 use std::borrow::Cow;
 
-use ff_codegen::migrations::{self, Entry, GENESIS_NAME, LedgerError, Migration, POSTGRES};
+use ff_codegen::migrations::{self, GENESIS_NAME, LedgerError, Migration, POSTGRES};
+use ff_codegen::opening::{self, Admission, Opening, Refusal};
 use ff_codegen::{Postgres, RenderError, ddl};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction};
+
+use inspect::Found;
 
 /// Serialises all migrations within one database. Any number that nobody else uses.
 const LOCK: i64 = 0x6666_5f73_716c;
@@ -129,6 +134,9 @@ pub enum MigrateError {
     /// The database was migrated by a binary that this one does not fit.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The schema has tables that the migrations did not make, or none where it should.
+    #[error("{0}")]
+    Refused(Refusal),
     /// Not a name that is accepted for a schema.
     #[error("invalid schema name {0:?}: lower-case letters, digits and _ only, 63 at most")]
     InvalidSchemaName(String),
@@ -155,9 +163,6 @@ const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
     version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, \
     detail text, applied_at_ms bigint)";
 
-const READ_LEDGER: &str = "SELECT version::bigint, checksum, detail, applied_at_ms IS NOT NULL \
-    FROM ff_schema_ledger ORDER BY version";
-
 const BEGIN_ENTRY: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, detail) \
     VALUES ($1, $2, $3, $4) ON CONFLICT (version) DO NOTHING";
 
@@ -165,13 +170,34 @@ const FINISH_ENTRY: &str = "INSERT INTO ff_schema_ledger (version, name, checksu
     VALUES ($1, $2, $3, $4, (extract(epoch from clock_timestamp()) * 1000)::bigint) \
     ON CONFLICT (version) DO UPDATE SET applied_at_ms = excluded.applied_at_ms";
 
-/// One row of the ledger.
-struct Recorded {
-    entry: Entry,
-    /// How many partitions the tables have.
-    partitions: Option<u16>,
-    /// False while a migration that needs several transactions is under way, or was killed.
-    finished: bool,
+impl MigrateError {
+    /// Why the schema may not be used, where that is the error.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Ledger(error) => Some(Refusal::Ledger(error.clone())),
+            Self::Refused(refusal) => Some(refusal.clone()),
+            Self::InvalidSchemaName(_)
+            | Self::InvalidPartitions(_)
+            | Self::PartitionsDiffer { .. }
+            | Self::Render(_)
+            | Self::Database(_) => None,
+        }
+    }
+}
+
+impl From<Refusal> for MigrateError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Ledger(error) => Self::Ledger(error),
+            other @ (Refusal::Missing
+            | Refusal::Stranger { .. }
+            | Refusal::Reference { .. }
+            | Refusal::Unrecorded
+            | Refusal::Older { .. }
+            | Refusal::Unfinished { .. }) => Self::Refused(other),
+        }
+    }
 }
 
 /// Applies every migration that the schema still needs; none if it is up to date.
@@ -195,15 +221,38 @@ pub async fn migrate(
     result
 }
 
+/// Decides whether the schema may be used, and whether migrations are missing. Changes nothing.
+///
+/// # Errors
+/// [`MigrateError::Refused`] and [`MigrateError::Ledger`] where it may not.
+pub async fn admit(
+    pool: &PgPool,
+    options: &MigrateOptions,
+    opening: Opening,
+) -> Result<Admission, MigrateError> {
+    let mut connection = pool.acquire().await?.detach();
+    let found = find(&mut connection, options).await;
+    // Nothing was written.
+    let _ = connection.close().await;
+    Ok(opening::admit(POSTGRES, &found?.inventory(), opening)?)
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    options: &MigrateOptions,
+) -> Result<Found, sqlx::Error> {
+    let mut transaction = begin(connection, options).await?;
+    let found = inspect::look(&mut transaction).await?;
+    transaction.rollback().await?;
+    Ok(found)
+}
+
 async fn run(
     connection: &mut PgConnection,
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
-    let mut transaction = begin(connection, options).await?;
-    let ledger = read_ledger(&mut transaction).await?;
-    transaction.rollback().await?;
-
-    let pending = pending(&ledger, options)?;
+    let found = find(connection, options).await?;
+    let pending = pending(&found, options)?;
     if options.dry_run {
         let mut sql = Vec::new();
         for next in pending {
@@ -222,14 +271,13 @@ async fn run(
 }
 
 /// The migrations that are missing or unfinished.
-fn pending(
-    ledger: &[Recorded],
-    options: &MigrateOptions,
-) -> Result<&'static [Migration], MigrateError> {
-    let finished = ledger.iter().filter(|row| row.finished);
-    let entries: Vec<Entry> = finished.map(|row| row.entry.clone()).collect();
-    let pending = migrations::pending(POSTGRES, &entries)?;
-    if let Some(first) = ledger.first() {
+fn pending(found: &Found, options: &MigrateOptions) -> Result<&'static [Migration], MigrateError> {
+    let inventory = found.inventory();
+    if let Some(refusal) = opening::adoptable(&inventory) {
+        return Err(refusal.into());
+    }
+    let pending = migrations::pending(POSTGRES, &inventory.ledger)?;
+    if let Some(first) = found.recorded.first() {
         let (recorded, asked) = (first.partitions, options.partitions);
         if recorded != asked && !(first.finished && asked.is_none()) {
             return Err(MigrateError::PartitionsDiffer { recorded, asked });
@@ -259,8 +307,8 @@ async fn apply_next(
     loop {
         let mut transaction = begin(connection, options).await?;
         lock_and_bootstrap(&mut transaction, options).await?;
-        let ledger = read_ledger(&mut transaction).await?;
-        let Some(next) = pending(&ledger, options)?.first() else {
+        let found = inspect::look(&mut transaction).await?;
+        let Some(next) = pending(&found, options)?.first() else {
             transaction.rollback().await?;
             return Ok(None);
         };
@@ -320,27 +368,6 @@ async fn lock_and_bootstrap(
         }
     }
     run_text(transaction, Cow::Borrowed(CREATE_LEDGER)).await
-}
-
-async fn read_ledger(
-    transaction: &mut Transaction<'_, Database>,
-) -> Result<Vec<Recorded>, sqlx::Error> {
-    let found: bool = sqlx::query_scalar("SELECT to_regclass('ff_schema_ledger') IS NOT NULL")
-        .persistent(false)
-        .fetch_one(&mut **transaction)
-        .await?;
-    if !found {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(i64, String, Option<String>, bool)> =
-        sqlx::query_as(READ_LEDGER).persistent(false).fetch_all(&mut **transaction).await?;
-    let recorded = rows.into_iter().map(|(version, checksum, detail, finished)| Recorded {
-        // There is no version 0: it shows as a gap.
-        entry: Entry { version: u32::try_from(version).unwrap_or(0), checksum },
-        partitions: detail.and_then(|text| text.strip_prefix("partitions=")?.parse().ok()),
-        finished,
-    });
-    Ok(recorded.collect())
 }
 
 async fn write_ledger(

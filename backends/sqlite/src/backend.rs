@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::ctx::Source;
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
@@ -16,9 +17,12 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{ErrorClass, SqliteError, shut_down};
+use crate::inspect;
 use crate::migrate::{MigrateOptions, migrate};
+use crate::presence::Presence;
 use crate::reader::Reader;
 use crate::statements::Statements;
 use crate::watch::Watch;
@@ -38,7 +42,10 @@ pub struct SqliteBackend {
     bell: Arc<Bell>,
     /// Absent for a memory database, which no other process can reach.
     watch: Option<Watch>,
+    /// Absent for a memory database, which has no files.
+    presence: Option<Arc<Presence>>,
     beside: OnceLock<SqlitePool>,
+    pub(crate) scanners: Installed,
 }
 
 impl std::fmt::Debug for SqliteBackend {
@@ -48,12 +55,9 @@ impl std::fmt::Debug for SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the database at `location` with the default options; see [`SqliteOptions::new`].
-    ///
-    /// # Errors
-    /// As [`Self::open`], in the form that all backends share.
-    pub async fn new(location: &str) -> Result<Arc<Self>, BackendError> {
-        let opened = Self::open(SqliteOptions::new(location)).await;
+    /// Opens the database; what fails comes in the form that all backends share.
+    pub(crate) async fn open_shared(options: SqliteOptions) -> Result<Arc<Self>, BackendError> {
+        let opened = Self::open(options).await;
         opened.map_err(|error| {
             let kind = match error.class() {
                 ErrorClass::Retryable | ErrorClass::OutcomeUnknown => BackendErrorKind::Transport,
@@ -65,26 +69,38 @@ impl SqliteBackend {
         })
     }
 
-    /// Opens the database, creating its file (mode 0600) and bringing it to the current schema. The
-    /// writer runs on the current tokio runtime for as long as the backend lives.
+    /// Opens the database: creates its file (mode 0600) and brings it to the current schema, as far as
+    /// [`SqliteOptions::opening`] allows. The writer runs on the current tokio runtime for as long as
+    /// the backend lives.
     ///
     /// # Errors
     /// What SQLite reports, a location that names no database, a missing directory, a schema that
     /// this binary does not fit.
     pub async fn open(options: SqliteOptions) -> Result<Arc<Self>, SqliteError> {
         let connections = Arc::new(options.resolve()?);
+        let admission = inspect::admit(&connections, connections.opening()).await?;
+        if connections.opening() == Opening::Create {
+            connections.create_file()?;
+        }
         let mut connection = connections.writer().await?;
         connect::check_version(&mut connection).await?;
-        if options.migrate {
+        if admission == Admission::Migrate {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
+
+        let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
         let bell = Arc::<Bell>::default();
         let watched = reader.as_ref().map(|_| (Arc::clone(&connections), Arc::clone(&bell)));
         let watch = watched.map(|(connections, bell)| Watch::new(connections, bell));
-        let writer =
-            Writer::start(connection, Arc::clone(&connections), patience, Arc::clone(&bell));
+        let writer = Writer::start(
+            connection,
+            Arc::clone(&connections),
+            patience,
+            Arc::clone(&bell),
+            presence.clone(),
+        );
         Ok(Arc::new(Self {
             statements: Arc::default(),
             writer,
@@ -95,7 +111,9 @@ impl SqliteBackend {
             memo: Arc::default(),
             bell,
             watch,
+            presence,
             beside: OnceLock::new(),
+            scanners: Installed::default(),
         }))
     }
 
@@ -103,6 +121,16 @@ impl SqliteBackend {
     #[doc(hidden)]
     pub fn pool_for_test(&self) -> &SqlitePool {
         self.beside.get_or_init(|| self.connections.beside())
+    }
+
+    /// Refuses once the database's files are gone.
+    fn present(&self) -> Result<(), EngineError> {
+        self.presence.as_ref().map_or(Ok(()), |presence| presence.check())
+    }
+
+    /// The error, or that the database's files are gone, which is why there is one.
+    fn explained(&self, error: EngineError) -> EngineError {
+        self.presence.as_ref().and_then(|presence| presence.look().err()).unwrap_or(error)
     }
 
     async fn shut(&self) {
@@ -139,21 +167,25 @@ impl Executor for SqliteBackend {
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        self.present()?;
         let mut asked = Vec::with_capacity(queries.len());
         for query in queries {
             let (shape, bindings) = query.into_shape();
             asked.push((self.statements.query(shape)?, bindings));
         }
-        match &self.reader {
+        let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
             Some(reader) => reader.answer(&asked).await,
             None => self.writer.read(asked).await,
-        }
+        };
+        read.map_err(|error| self.explained(error))
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.present()?;
         let (shape, bindings) = plan.into_shape();
-        self.writer.commit(self.statements.plan(shape)?, bindings).await
+        let committed = self.writer.commit(self.statements.plan(shape)?, bindings).await;
+        committed.map_err(|error| self.explained(error))
     }
 
     fn bell(&self) -> &Bell {
@@ -183,6 +215,7 @@ impl Executor for SqliteBackend {
     }
 
     async fn ping(&self) -> Result<(), EngineError> {
+        self.present()?;
         match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
             Some(reader) => Ok(reader.ping().await?),
@@ -191,6 +224,10 @@ impl Executor for SqliteBackend {
     }
 
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+        let opening = self.connections.opening();
+        if inspect::admit(&self.connections, opening).await? == Admission::Ready {
+            return Ok(PrepareOutcome::NoOp);
+        }
         let mut connection = self.connections.writer().await?;
         let report = migrate(&mut connection, &MigrateOptions::new()).await;
         let closed = connection.close().await.map_err(SqliteError::read);
@@ -204,6 +241,7 @@ impl Executor for SqliteBackend {
 
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let start = Instant::now();
+        self.scanners.shutdown(grace).await;
         let shut = tokio::time::timeout(grace, self.shut()).await;
         shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_codegen::opening::Opening;
 use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
 use sqlx::sqlite::{
@@ -34,11 +35,12 @@ pub enum Synchronous {
 pub struct SqliteOptions {
     location: String,
     synchronous: Synchronous,
+    write_ahead_log: bool,
     readers: u32,
     pub(crate) busy_timeout: Duration,
     pub(crate) clock: Clock,
     pub(crate) partitions: PartitionConfig,
-    pub(crate) migrate: bool,
+    pub(crate) opening: Opening,
 }
 
 impl std::fmt::Debug for SqliteOptions {
@@ -62,11 +64,12 @@ impl SqliteOptions {
         Self {
             location: location.into(),
             synchronous: Synchronous::default(),
+            write_ahead_log: true,
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             clock: Arc::new(TimestampMs::now),
             partitions: PartitionConfig::default(),
-            migrate: true,
+            opening: Opening::Create,
         }
     }
 
@@ -74,6 +77,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
+        self
+    }
+
+    /// Whether a file has a write-ahead log, so that readers and the writer do not wait for each
+    /// other; a file keeps the log that it has until it is opened without one.
+    #[must_use]
+    pub fn write_ahead_log(mut self, write_ahead_log: bool) -> Self {
+        self.write_ahead_log = write_ahead_log;
         self
     }
 
@@ -105,31 +116,33 @@ impl SqliteOptions {
         self
     }
 
-    /// Whether opening brings the database to the current schema.
+    /// Whether opening makes a missing database and brings an older one to the current schema;
+    /// otherwise it refuses both. Finer: [`Self::opening`].
     #[must_use]
-    pub fn migrate(mut self, migrate: bool) -> Self {
-        self.migrate = migrate;
+    pub fn migrate(self, migrate: bool) -> Self {
+        self.opening(if migrate { Opening::Create } else { Opening::Current })
+    }
+
+    /// How much opening the database may change.
+    #[must_use]
+    pub fn opening(mut self, opening: Opening) -> Self {
+        self.opening = opening;
         self
     }
 
-    /// Whether there is such a file; there is none of a memory database.
-    pub(crate) fn exists(&self) -> Result<bool, OpenError> {
-        match Location::parse(&self.location)? {
-            Location::File(path) => {
-                let found = path.try_exists();
-                found.map_err(|source| OpenError::File { path, source })
-            }
-            Location::Memory(_) => Ok(false),
-        }
-    }
-
-    /// Finds the database, and creates its file if there is none.
+    /// Finds out where the database is. Neither looks for the file nor makes it.
     pub(crate) fn resolve(&self) -> Result<Connections, OpenError> {
+        let mut options = self.clone();
         let place = match Location::parse(&self.location)? {
-            Location::File(path) => Place::File(create_file(&path)?),
+            Location::File { path, must_exist } => {
+                if must_exist {
+                    options.opening = options.opening.without_creation();
+                }
+                Place::File(absolute(&path)?)
+            }
             Location::Memory(uri) => Place::Memory(uri),
         };
-        Ok(Connections { place, options: self.clone() })
+        Ok(Connections { place, options })
     }
 }
 
@@ -158,9 +171,42 @@ const LOG_PAGES: &str = "8000";
 const WRITER_CACHE: &str = "-65536";
 
 impl Connections {
+    /// How much opening the database may change.
+    pub(crate) fn opening(&self) -> Opening {
+        self.options.opening
+    }
+
+    /// The database's file; `None` in memory.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Memory(_) => None,
+        }
+    }
+
+    /// Creates the file unless it is there.
+    pub(crate) fn create_file(&self) -> Result<(), OpenError> {
+        self.file().map_or(Ok(()), create_file)
+    }
+
     /// The one connection that writes. Waits for others to let go of the database.
     pub(crate) async fn writer(&self) -> Result<SqliteConnection, SqliteError> {
-        let options = self.writable().optimize_on_close(true, 400);
+        self.connect(&self.writable().optimize_on_close(true, 400)).await
+    }
+
+    /// A connection that leaves the database's file as it is, byte for byte.
+    pub(crate) async fn onlooker(&self) -> Result<SqliteConnection, SqliteError> {
+        match self.place {
+            Place::File(_) => self.connect(&self.base().read_only(true)).await,
+            Place::Memory(_) => self.connect(&self.base()).await,
+        }
+    }
+
+    /// Connects, and waits for others to let go of the database.
+    async fn connect(
+        &self,
+        options: &SqliteConnectOptions,
+    ) -> Result<SqliteConnection, SqliteError> {
         let patience = Patience::new(self.options.busy_timeout);
         loop {
             match options.connect().await.map_err(SqliteError::read) {
@@ -196,7 +242,10 @@ impl Connections {
             Synchronous::Normal => SqliteSynchronous::Normal,
         };
         let options = match self.place {
-            Place::File(_) => self.base().journal_mode(SqliteJournalMode::Wal),
+            Place::File(_) if self.options.write_ahead_log => {
+                self.base().journal_mode(SqliteJournalMode::Wal)
+            }
+            Place::File(_) => self.base().journal_mode(SqliteJournalMode::Delete),
             Place::Memory(_) => self.base(),
         };
         options
@@ -231,9 +280,8 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// Creates the file, readable for its owner only, unless it is there. SQLite gives its log and
-/// shared-memory files the same mode. Returns the absolute path.
-fn create_file(path: &Path) -> Result<PathBuf, OpenError> {
+/// The absolute path of a file in a directory that exists.
+fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
     let parent = match path.parent() {
@@ -243,16 +291,21 @@ fn create_file(path: &Path) -> Result<PathBuf, OpenError> {
     let directory = parent
         .canonicalize()
         .map_err(|source| OpenError::Directory { path: parent.to_owned(), source })?;
+    Ok(directory.join(name))
+}
+
+/// Creates the file, readable for its owner only, unless it is there. SQLite gives its log and
+/// shared-memory files the same mode.
+fn create_file(path: &Path) -> Result<(), OpenError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(error)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(OpenError::File { path: path.to_owned(), source }),
     }
-    Ok(directory.join(name))
 }
 
 /// Refuses a library that lacks what the statements use.
@@ -266,7 +319,8 @@ pub(crate) async fn check_version(connection: &mut SqliteConnection) -> Result<(
     if version < (3, 42) { Err(OpenError::TooOld { found }.into()) } else { Ok(()) }
 }
 
-/// Moves the log into the database file and closes the connection.
+/// Moves the log into the database file and closes the connection. A database that is looked at only
+/// is left as it is.
 pub(crate) async fn close(mut connection: SqliteConnection) {
     // Best effort: the log is durable as it is, and the next opening goes on from it.
     let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_codegen::opening::Refusal;
 use ff_core::EngineError;
 use ff_core::engine_error::ValidationKind;
 use sqlx::error::DatabaseError;
@@ -52,6 +53,9 @@ const TABLE: &[(i32, ErrorClass)] = &[
     (26, ErrorClass::Corrupt),
 ];
 
+/// TOOBIG: a value, or the row with it, is larger than SQLite stores.
+const TOO_BIG: i32 = 18;
+
 /// A failure of the database, classified.
 #[derive(Clone, Debug)]
 pub struct SqliteError {
@@ -89,9 +93,21 @@ impl SqliteError {
 
     /// Whether a row with that key is there already.
     pub(crate) fn is_unique_violation(&self) -> bool {
-        let source = self.source.downcast_ref::<sqlx::Error>();
-        let database = source.and_then(sqlx::Error::as_database_error);
-        database.is_some_and(DatabaseError::is_unique_violation)
+        self.database().is_some_and(DatabaseError::is_unique_violation)
+    }
+
+    /// What SQLite itself said.
+    pub(crate) fn database(&self) -> Option<&dyn DatabaseError> {
+        self.source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error)
+    }
+
+    /// Whether a value is what the database, or the driver while binding it, refuses.
+    fn refuses_content(&self) -> bool {
+        let Some(source) = self.source.downcast_ref::<sqlx::Error>() else { return false };
+        match result_code(source) {
+            Some(code) => code & 0xff == TOO_BIG,
+            None => matches!(source, sqlx::Error::Encode(_)),
+        }
     }
 
     /// What it means for the caller.
@@ -122,6 +138,9 @@ impl Error for SqliteError {
 
 impl From<SqliteError> for EngineError {
     fn from(error: SqliteError) -> Self {
+        if error.refuses_content() {
+            return EngineError::refused_by_database("sqlite", error);
+        }
         EngineError::Transport { backend: "sqlite", source: Box::new(error) }
     }
 }
@@ -136,7 +155,7 @@ impl From<MigrateError> for SqliteError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Database(error) => Self::read(error),
-            MigrateError::Ledger(_) => Self::permanent(error),
+            MigrateError::Refused(_) | MigrateError::Ledger(_) => Self::permanent(error),
         }
     }
 }
@@ -167,6 +186,20 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// There is no such file, and the opening makes none.
+    #[error("there is no file {}; `ff migrate` makes a database there", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The contents do not fit this binary, or the opening.
+    #[error("{}: {refusal}", place.display())]
+    Refused {
+        /// The file.
+        place: PathBuf,
+        /// What does not fit.
+        refusal: Refusal,
     },
     /// The SQLite library is too old for the statements of this crate.
     #[error("SQLite {found} is too old, 3.42 is needed")]
@@ -239,8 +272,7 @@ pub(crate) fn shut_down() -> EngineError {
 }
 
 fn classify(error: &sqlx::Error) -> ErrorClass {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    if let Some(code) = code.and_then(|code| code.parse::<i32>().ok()) {
+    if let Some(code) = result_code(error) {
         return class_of(code);
     }
     match error {
@@ -249,6 +281,10 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
         // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
         _ => ErrorClass::Permanent,
     }
+}
+
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 fn class_of(code: i32) -> ErrorClass {
@@ -260,6 +296,14 @@ fn class_of(code: i32) -> ErrorClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_cannot_be_bound_is_refused_for_what_it_is() {
+        let encode = sqlx::Error::Encode("blob too large".into());
+        assert!(EngineError::from(SqliteError::write(encode)).is_refused_for_content());
+        let crashed = SqliteError::write(sqlx::Error::WorkerCrashed);
+        assert!(!EngineError::from(crashed).is_refused_for_content());
+    }
 
     #[test]
     fn extended_codes_follow_their_primary_code() {

@@ -10,16 +10,26 @@
 
 mod backend;
 mod bind;
+mod compat;
 mod connect;
 mod error;
 mod execute;
+mod inspect;
 mod location;
 pub mod migrate;
+mod presence;
 mod reader;
 mod statements;
 mod watch;
 mod writer;
 
 pub use backend::SqliteBackend;
+pub use compat::retry::{
+    IsRetryableBusy, MAX_ATTEMPTS, is_retryable_sqlite_busy, retry_serializable,
+};
+pub use compat::scanner_supervisor::{SqliteScannerConfig, SqliteScannerHandle};
+pub use compat::{pubsub, retry};
 pub use connect::{Clock, SqliteOptions, Synchronous};
+pub use ff_codegen::opening::{Opening, Refusal};
+
 pub use error::{ErrorClass, OpenError, SqliteError};

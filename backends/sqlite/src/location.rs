@@ -3,6 +3,9 @@
 //! Accepted are a bare path, `sqlite:PATH`, `sqlite://PATH`, SQLite's own `file:` URIs, and
 //! `:memory:`. A memory database belongs to one backend alone, unless a `file:` URI names it and
 //! says `cache=shared`: then all backends of this process with that name share it.
+//!
+//! A bare path is taken as it is. In a URI `?` and `#` end the path, and `%` and two hex digits are
+//! one byte of it: `sqlite:a%23b.db` is the file `a#b.db`. A part that has no effect here is refused.
 
 use std::path::PathBuf;
 
@@ -14,7 +17,12 @@ use crate::error::OpenError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// In this file.
-    File(PathBuf),
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Whether the location forbids to create it.
+        must_exist: bool,
+    },
     /// In memory, under this URI.
     Memory(String),
 }
@@ -41,7 +49,7 @@ impl Location {
         match of_scheme {
             Some(uri) => Self::uri(uri),
             None if rest.is_empty() => Err("it is empty".into()),
-            None => Ok(Self::File(rest.into())),
+            None => Ok(Self::File { path: rest.into(), must_exist: false }),
         }
     }
 
@@ -50,31 +58,62 @@ impl Location {
     }
 
     fn uri(uri: &str) -> Result<Self, String> {
-        let uri = uri.split_once('#').map_or(uri, |(before, _)| before);
-        let (name, parameters) = uri.split_once('?').unwrap_or((uri, ""));
-        let mut memory = name == ":memory:";
-        let mut shared = false;
-        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-            match parameter {
-                "mode=memory" => memory = true,
-                "cache=shared" => shared = true,
-                "mode=rw" | "mode=rwc" | "cache=private" => {}
-                other => return Err(format!("the parameter {other} is not supported")),
-            }
+        if let Some((_, fragment)) = uri.split_once('#') {
+            let hint = "in a file's name write %23 for #";
+            return Err(format!("the fragment #{fragment} is not supported; {hint}"));
         }
-        match (memory, shared) {
+        let (name, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let parameters = Parameters::parse(query)?;
+        let memory = parameters.memory || name == ":memory:";
+
+        match (memory, parameters.shared) {
             (true, true) if name.is_empty() => Err("a shared database needs a name".into()),
             (true, true) => Ok(Self::Memory(format!("file:{name}?mode=memory&cache=shared"))),
+            // A name would be lost: such a database belongs to one backend.
+            (true, false) if !["", ":memory:"].contains(&name) => {
+                Err(format!("a database in memory called {name} needs cache=shared"))
+            }
             (true, false) => Ok(Self::private()),
-            (false, _) => {
+            (false, true) => Err("cache=shared is only for a database in memory".into()),
+            (false, false) => {
                 let path = decoded(local_part(name)?)?;
                 if path.is_empty() {
-                    Err("it is empty".into())
-                } else {
-                    Ok(Self::File(path.into()))
+                    return Err("it is empty".into());
                 }
+                Ok(Self::File { path: path.into(), must_exist: parameters.must_exist })
             }
         }
+    }
+}
+
+/// The parameters of a URI.
+#[derive(Default)]
+struct Parameters {
+    memory: bool,
+    shared: bool,
+    must_exist: bool,
+}
+
+impl Parameters {
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut parsed = Self::default();
+        let mut seen = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter {
+                "mode=memory" => parsed.memory = true,
+                "cache=shared" => parsed.shared = true,
+                "mode=rw" => parsed.must_exist = true,
+                // What holds without them, too.
+                "mode=rwc" | "cache=private" => {}
+                other => return Err(format!("the parameter {other} is not supported")),
+            }
+            let name = parameter.split('=').next();
+            if seen.contains(&name) {
+                return Err(format!("the parameter {} is given twice", name.unwrap_or_default()));
+            }
+            seen.push(name);
+        }
+        Ok(parsed)
     }
 }
 
@@ -110,7 +149,7 @@ mod tests {
 
     fn file(text: &str) -> String {
         match Location::parse(text).unwrap() {
-            Location::File(path) => path.to_str().unwrap().to_owned(),
+            Location::File { path, .. } => path.to_str().unwrap().to_owned(),
             Location::Memory(uri) => panic!("{text} is in memory as {uri}"),
         }
     }
@@ -118,7 +157,7 @@ mod tests {
     fn memory(text: &str) -> String {
         match Location::parse(text).unwrap() {
             Location::Memory(uri) => uri,
-            Location::File(path) => panic!("{text} is the file {}", path.display()),
+            Location::File { path, .. } => panic!("{text} is the file {}", path.display()),
         }
     }
 
@@ -130,13 +169,30 @@ mod tests {
         assert_eq!(file("sqlite://flow.db?mode=rwc"), "flow.db");
         assert_eq!(file("sqlite:///var/a%20b.db"), "/var/a b.db");
         assert_eq!(file("file:flow.db"), "flow.db");
-        assert_eq!(file("file:///var/flow.db#fragment"), "/var/flow.db");
         assert_eq!(file("file://localhost/var/flow.db"), "/var/flow.db");
     }
 
     #[test]
+    fn odd_names_are_written_with_percent_signs() {
+        assert_eq!(file("sqlite:a%23b.db"), "a#b.db");
+        assert_eq!(file("sqlite:///var/what%3F%20100%25.db"), "/var/what? 100%.db");
+        assert_eq!(file("file:%C3%A4.db"), "ä.db");
+        // A bare path needs none.
+        assert_eq!(file("/var/a#b.db"), "/var/a#b.db");
+    }
+
+    #[test]
+    fn a_location_can_forbid_to_create_the_file() {
+        for (text, expected) in [("sqlite:a", false), ("a", false), ("sqlite:a?mode=rw", true)] {
+            let found = Location::parse(text).unwrap();
+            let path = "a".into();
+            assert_eq!(found, Location::File { path, must_exist: expected }, "{text}");
+        }
+    }
+
+    #[test]
     fn memory_is_private_unless_it_is_named_and_shared() {
-        for private in [":memory:", "sqlite::memory:", "sqlite://:memory:", "file:x?mode=memory"] {
+        for private in [":memory:", "sqlite::memory:", "sqlite://:memory:", "file:?mode=memory"] {
             assert_ne!(memory(private), memory(private), "{private}");
         }
         assert_eq!(
@@ -147,14 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_honoured_is_refused() {
-        for bad in ["", "sqlite:", "file:a?mode=ro", "file://elsewhere/a", "file:a%zz", "a\0b"] {
-            assert!(Location::parse(bad).is_err(), "{bad:?}");
+    fn a_part_that_is_not_understood_is_refused_and_named() {
+        for (bad, named) in [
+            ("", "it is empty"),
+            ("sqlite:", "it is empty"),
+            ("a\0b", "NUL"),
+            ("sqlite:a#b.db", "#b.db"),
+            ("file:///var/flow.db#part", "#part"),
+            ("file:a?mode=ro", "mode=ro"),
+            ("file:a?immutable=1", "immutable=1"),
+            ("sqlite:a?mode=rw&mode=rwc", "mode is given twice"),
+            ("sqlite:a?cache=shared", "cache=shared"),
+            ("file:x?mode=memory", "cache=shared"),
+            ("file://elsewhere/a", "another machine"),
+            ("file:a%zz", "percent sign"),
+        ] {
+            let error = Location::parse(bad).unwrap_err().to_string();
+            assert!(error.contains(named), "{bad:?}: {error}");
         }
-        let error = Location::parse("file:a?immutable=1").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "\"file:a?immutable=1\" names no database: the parameter immutable=1 is not supported"
-        );
     }
 }

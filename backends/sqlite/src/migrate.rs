@@ -5,11 +5,13 @@
 //! `BEGIN IMMEDIATE` transaction that reads the ledger first and writes to it last, so one process
 //! applies it, the others wait and find nothing to do, and a kill leaves no half of it.
 
-use ff_codegen::migrations::{self, Entry, LedgerError, Migration, SQLITE};
+use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
+use ff_codegen::opening::{self, Inventory, Opening, Refusal};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::connect::{self, SqliteOptions};
 use crate::error::SqliteError;
+use crate::inspect;
 
 /// How to migrate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ pub enum MigrateError {
     /// The database was migrated by a binary that this one does not fit.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The database has tables that the migrations did not make.
+    #[error("{0}")]
+    Refused(Refusal),
     /// SQLite refused or was not reachable.
     #[error("migrating the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -64,11 +69,6 @@ pub enum MigrateError {
 const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
     version integer PRIMARY KEY NOT NULL, name text NOT NULL, checksum text NOT NULL, \
     detail text, applied_at_ms bigint)";
-
-const FIND_LEDGER: &str =
-    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ff_schema_ledger'";
-
-const READ_LEDGER: &str = "SELECT version, checksum FROM ff_schema_ledger ORDER BY version";
 
 const WRITE_LEDGER: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, applied_at_ms) \
     VALUES (?1, ?2, ?3, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
@@ -86,11 +86,11 @@ pub async fn migrate(
     connection: &mut SqliteConnection,
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
-    let ledger = read_ledger(connection).await?;
-    let pending = migrations::pending(SQLITE, &ledger)?;
+    let found = inspect::inventory(connection).await?;
+    let pending = pending(&found)?;
     if options.dry_run {
         let sql = pending.iter().flat_map(Migration::statements).map(str::to_owned).collect();
-        return Ok(MigrateReport { applied: Vec::new(), already: ledger.len(), sql });
+        return Ok(MigrateReport { applied: Vec::new(), already: found.ledger.len(), sql });
     }
     let mut applied = Vec::new();
     if !pending.is_empty() {
@@ -109,23 +109,35 @@ pub async fn migrate_at(
     place: &SqliteOptions,
     options: &MigrateOptions,
 ) -> Result<MigrateReport, SqliteError> {
-    if options.dry_run && !place.exists()? {
-        let sql = SQLITE.iter().flat_map(Migration::statements).map(str::to_owned).collect();
-        return Ok(MigrateReport { applied: Vec::new(), already: 0, sql });
-    }
-    let mut connection = place.resolve()?.writer().await?;
+    let place = place.resolve()?;
+    let found = inspect::look(&place).await?;
+    let known = found.as_ref().map_or(Ok(()), inspect::refuse_strangers);
+    known.map_err(|refusal| inspect::refused(&place, refusal))?;
+
+    let mut connection = if options.dry_run {
+        let Some(found) = found else {
+            let sql = SQLITE.iter().flat_map(Migration::statements).map(str::to_owned).collect();
+            return Ok(MigrateReport { applied: Vec::new(), already: 0, sql });
+        };
+        drop(found);
+        place.onlooker().await?
+    } else {
+        if place.opening() == Opening::Create {
+            place.create_file()?;
+        }
+        place.writer().await?
+    };
     let report = migrate(&mut connection, options).await;
     connect::close(connection).await;
     Ok(report?)
 }
 
-async fn read_ledger(connection: &mut SqliteConnection) -> Result<Vec<Entry>, sqlx::Error> {
-    let tables: i64 = sqlx::query_scalar(FIND_LEDGER).fetch_one(&mut *connection).await?;
-    if tables == 0 {
-        return Ok(Vec::new());
+/// The migrations that are missing.
+fn pending(found: &Inventory) -> Result<&'static [Migration], MigrateError> {
+    if let Some(refusal) = opening::adoptable(found) {
+        return Err(MigrateError::Refused(refusal));
     }
-    let rows: Vec<(u32, String)> = sqlx::query_as(READ_LEDGER).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(version, checksum)| Entry { version, checksum }).collect())
+    Ok(migrations::pending(SQLITE, &found.ledger)?)
 }
 
 /// Applies the first missing migration and names it; `None` when there is none.
@@ -133,8 +145,8 @@ async fn apply_next(
     connection: &mut SqliteConnection,
 ) -> Result<Option<&'static str>, MigrateError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let ledger = read_ledger(&mut transaction).await?;
-    let Some(next) = migrations::pending(SQLITE, &ledger)?.first() else {
+    let found = inspect::inventory(&mut transaction).await?;
+    let Some(next) = pending(&found)?.first() else {
         transaction.rollback().await?;
         return Ok(None);
     };

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::connect::{self, Connections};
 use crate::error::{Patience, SqliteError, shut_down};
 use crate::execute::{self, Outcome};
+use crate::presence::Presence;
 use crate::reader::{self, Asked};
 use crate::statements::{Isolation, Prepared};
 
@@ -54,10 +55,11 @@ impl Writer {
         connections: Arc<Connections>,
         patience: Duration,
         bell: Arc<Bell>,
+        presence: Option<Arc<Presence>>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let task = Task { connection, connections, patience, bell, jobs };
+        let task = Task { connection, connections, patience, bell, presence, jobs };
         tokio::spawn(async move {
             task.work().await;
             drop(ending);
@@ -106,6 +108,8 @@ struct Task {
     connections: Arc<Connections>,
     patience: Duration,
     bell: Arc<Bell>,
+    /// Absent for a memory database.
+    presence: Option<Arc<Presence>>,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -129,7 +133,13 @@ impl Task {
                 self.serve(job).await;
             }
         }
-        connect::close(self.connection).await;
+        if self.presence.is_some_and(|presence| presence.look().is_err()) {
+            // The last connection that closes removes the log by its name, and at that name there may
+            // be the log of a new database by now. So this one stays open until the process ends.
+            std::mem::forget(self.connection);
+        } else {
+            connect::close(self.connection).await;
+        }
     }
 
     async fn serve(&mut self, job: Job) {

@@ -74,6 +74,7 @@ use crate::rules::operator::CancelExecution;
 use crate::rules::priority::ChangePriority;
 use crate::rules::replay::Replay;
 use crate::rules::revoke::RevokeLease;
+use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
 use crate::rules::suspension::listing::{Signals, Suspended, Token, Waitpoints};
@@ -886,8 +887,14 @@ impl<E: Executor> EngineBackend for E {
         }
     }
 
-    async fn scan(&self, scan: Scan, limit: u32) -> Result<ReconcileCounts, EngineError> {
-        timers::scan(self, scan, limit).await
+    async fn scan_filtered(
+        &self,
+        scan: Scan,
+        limit: u32,
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
+        let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
+        timers::scan_within(self, scan, limit, &scope).await
     }
 
     async fn subscribe_lease_history(

@@ -7,10 +7,25 @@ use futures_util::future::join_all;
 
 use super::{Executor, run};
 use crate::EngineError;
-use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event};
+use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event, EventById};
 use crate::rules::flow::hop::{Hop, Hopped};
 use crate::rules::flow::key::FlowKey;
 use crate::types::EdgeId;
+
+/// Applies the completion event of that number to every outgoing edge: the number of edges, or
+/// nothing for an event that is unknown or was dispatched before.
+///
+/// # Errors
+/// The refusal of a hop, or the backend's error; the event then stays due.
+pub async fn dispatch_event<E: Executor>(
+    executor: &E,
+    event_id: i64,
+) -> Result<Option<usize>, EngineError> {
+    match run(executor, &EventById { event_id }).await? {
+        Some(event) => dispatch(executor, event).await,
+        None => Ok(None),
+    }
+}
 
 /// Tells everybody who waits of an end. How many edges that took; nothing when all were told before.
 pub(super) async fn dispatch<E: Executor>(

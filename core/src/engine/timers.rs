@@ -10,26 +10,35 @@ use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::Drain;
 use crate::rules::key::ExecutionKey;
-use crate::rules::scan::{Due, DueRow, Overdue};
+use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 
-/// Applies up to `limit` due rows. Rows that fail stay due: a whole page of them is passed by, so that
-/// it does not hide what comes after it.
-pub(super) async fn scan<E: Executor>(
+/// Applies up to `limit` due rows within the scope. A row that fails, or
+/// that somebody else has dealt with, is passed by within the same look, so that no number of them
+/// hides what comes after: a look ends once `limit` rows were applied or none is left.
+///
+/// # Errors
+/// The backend's error, when the rows cannot be listed.
+pub async fn scan_within<E: Executor>(
     executor: &E,
     scan: Scan,
     limit: u32,
+    scope: &ScanScope,
 ) -> Result<ReconcileCounts, EngineError> {
     let mut counts = ReconcileCounts::default();
     let mut after = None;
     loop {
-        let due = run(executor, &Due { scan, limit, after }).await?;
+        let wanted = limit.saturating_sub(counts.processed);
+        let due = Due { scan, limit: wanted, after, scope: scope.clone() };
+        let due = run(executor, &due).await?;
+
         let page = resolve_all(executor, scan, &due).await;
         counts.processed += page.processed;
         counts.errors += page.errors;
-        let full = u32::try_from(due.len()) == Ok(limit);
-        if page.processed != 0 || page.errors == 0 || !full {
+
+        let full = u32::try_from(due.len()) == Ok(wanted);
+        if !full || limit <= counts.processed {
             return Ok(counts);
         }
         after = due.into_iter().next_back();

@@ -101,6 +101,12 @@ impl TokenKey {
         &self.kid
     }
 
+    /// The id and the bytes of the secret, for a caller that signs or verifies by itself.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Vec<u8>) {
+        (self.kid, self.secret.0)
+    }
+
     /// The token of a waitpoint.
     #[must_use]
     pub fn sign(&self, execution: &ExecutionId, waitpoint: &WaitpointId) -> String {
@@ -120,6 +126,40 @@ impl TokenKey {
         let message = message(execution, waitpoint);
         hmac_verify(&self.secret.0, &self.kid, message.as_bytes(), token)
             .map_err(|error| refused(&error))
+    }
+}
+
+/// Reads the key that signs; `None` while no key is installed.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadSigningKey;
+
+impl Transition for ReadSigningKey {
+    type Outcome = Option<TokenKey>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.list(0) else {
+            return Ok(Step::Read(vec![TokenKey::signing()]));
+        };
+        Ok(Step::Answer(rows.first().map(TokenKey::read).transpose()?))
+    }
+}
+
+/// Reads the key of that id, whether or not it still verifies; `None` for an unknown id.
+#[derive(Clone, Debug)]
+pub struct ReadKey {
+    /// The id.
+    pub kid: String,
+}
+
+impl Transition for ReadKey {
+    type Outcome = Option<TokenKey>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(vec![TokenKey::lookup(&self.kid)])]));
+        };
+        let row = rows.first().and_then(Option::as_ref);
+        Ok(Step::Answer(row.map(TokenKey::read).transpose()?))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which rows are due: what the scanners look for, a bounded batch at a time, the longest overdue
 //! first.
 
+mod scope;
+
 use uuid::Uuid;
 
 use crate::EngineError;
@@ -24,6 +26,8 @@ use crate::schema::suspension::{
 use crate::state::LifecyclePhase;
 use crate::types::{TimestampMs, WaitpointId};
 
+pub use scope::ScanScope;
+
 /// Lists the rows that a scan has to look at.
 #[derive(Clone, Debug)]
 pub struct Due {
@@ -33,6 +37,8 @@ pub struct Due {
     pub limit: u32,
     /// Only those after this one: past rows that could not be dealt with.
     pub after: Option<Overdue>,
+    /// Only those in it.
+    pub scope: ScanScope,
 }
 
 /// A row that is due, and since when.
@@ -77,7 +83,8 @@ impl Transition for Due {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.list(0) else {
-            return Ok(Step::Read(vec![Query::List(self.list(ctx.now))]));
+            let list = self.scope.narrow(self.scan, self.list(ctx.now), ctx.now)?;
+            return Ok(Step::Read(vec![Query::List(list)]));
         };
         let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
             Scan::LeaseExpiry => |row| lease(row, attempt::lease_expires_at_ms),

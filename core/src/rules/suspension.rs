@@ -9,6 +9,7 @@
 pub mod collected;
 pub mod deliver;
 pub mod listing;
+pub mod owner;
 pub mod repeat;
 pub mod row;
 pub mod satisfied;

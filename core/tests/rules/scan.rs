@@ -1,5 +1,6 @@
 //! What the scanners look for.
 
+use ff_core::engine::ScanScope;
 use ff_core::engine_backend::Scan;
 use ff_core::facts::Row;
 use ff_core::rules::key::ExecutionKey;
@@ -12,7 +13,7 @@ use crate::stored::{attempt_row, core_row};
 use crate::{answers, asks};
 
 fn due(scan: Scan) -> Due {
-    Due { scan, limit: 50, after: None }
+    Due { scan, limit: 50, after: None, scope: ScanScope::default() }
 }
 
 #[test]

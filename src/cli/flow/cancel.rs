@@ -51,7 +51,7 @@ struct Members {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let id = arguments.flow_id;
-    let engine = global.open().await?;
+    let engine = global.open_existing().await?;
     let failed = |error| Failure::engine(&format!("cancelling flow {id}"), &error);
     // The engine takes a flow that is not there for one without executions.
     if engine.describe_flow(&id).await.map_err(failed)?.is_none() {

@@ -33,7 +33,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let spec = spec.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let flow_id = arguments.flow_id.or_else(|| spec.flow_id().cloned()).unwrap_or_default();
     let spec = spec.with_flow_id(flow_id.clone());
-    let engine = global.open().await?;
+    let engine = global.open_or_create().await?;
     let output = global.output();
     if !output.is_json() {
         // First of all: whoever interrupts what follows needs it to go on.

@@ -198,6 +198,7 @@ fn the_executions_of_a_flow_are_found_by_flow_and_by_tag() {
 #[test]
 fn a_bad_flow_is_refused_with_the_node_that_is_wrong_and_nothing_is_created() {
     let place = Place::new();
+    place.out(&["migrate"]);
     let node = |name: &str, after: &[&str]| json!({ "name": name, "kind": "k", "payload": "", "after": after });
     for (nodes, reason) in [
         (json!([]), "a flow needs at least one node"),
@@ -237,6 +238,7 @@ fn a_bad_flow_is_refused_with_the_node_that_is_wrong_and_nothing_is_created() {
 #[test]
 fn a_submission_that_was_killed_is_finished_by_the_next_one() {
     let place = Place::new();
+    place.out(&["migrate"]);
     let node = |number: usize| {
         let after: Vec<String> =
             number.checked_sub(1).map(|before| format!("n{before}")).into_iter().collect();

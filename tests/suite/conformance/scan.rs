@@ -115,6 +115,32 @@ conformance! {
         assert_eq!(scan(&bench, Scan::AttemptTimeout, 100).await, (0, 1));
     }
 
+    async fn rows_that_fail_take_no_place_from_those_that_do_not(bench) {
+        let raw = |retries: serde_json::Value| Value::Json(json!({ "retry_count": retries }));
+        let mut sound = Vec::new();
+        for number in 0..8 {
+            let id = id();
+            let retries = if number % 2 == 0 { json!("many") } else { json!(0) };
+            bench.insert_core(&id, ACTIVE, vec![("raw_fields", raw(retries))]).await;
+            let overdue = vec![
+                ("worker_instance_id", text("w-1")),
+                ("lease_expires_at_ms", int(START + TTL)),
+                ("timeout_at_ms", int(START - 100 + number)),
+            ];
+            bench.insert_attempt(&id, 0, 1, overdue).await;
+            if number % 2 == 1 {
+                sound.push(id);
+            }
+        }
+        // One that failed is looked at once, and what is applied is still bounded by the limit.
+        let counts = scan(&bench, Scan::AttemptTimeout, 3).await;
+        assert_eq!(counts, (3, 3));
+        assert_eq!(public(&bench, &sound[2]).await, "expired");
+        assert_eq!(public(&bench, &sound[3]).await, "active");
+        assert_eq!(scan(&bench, Scan::AttemptTimeout, 3).await, (1, 4));
+        assert_eq!(scan(&bench, Scan::AttemptTimeout, 3).await, (0, 4));
+    }
+
     async fn scanners_may_run_side_by_side(bench) {
         let mut ids = Vec::new();
         for number in 0..40 {

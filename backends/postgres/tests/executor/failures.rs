@@ -144,3 +144,32 @@ async fn a_plan_that_the_server_refuses_fails_alone() {
     assert_eq!((applied, errors.len()), (20, 1));
     assert_eq!(class_of(&errors[0]), ErrorClass::Permanent);
 }
+
+#[tokio::test]
+async fn every_session_has_the_settings_that_statements_are_written_for() {
+    let database = Database::fresh("settings").await;
+    let own = format!(
+        "{}{}options=-c%20jit%3Don",
+        database.url,
+        if database.url.contains('?') { '&' } else { '?' }
+    );
+    let with_own = Database { url: own, ..Database::new("settings") };
+    for (backend, expected) in [
+        (database.open(|options| options).await, "force_generic_plan off read committed"),
+        (with_own.open(|options| options).await, "force_generic_plan on read committed"),
+        (
+            database.open(|options| options.session_parameters(false)).await,
+            "auto on read committed",
+        ),
+    ] {
+        let found: String = sqlx::query_scalar(
+            "SELECT concat_ws(' ', current_setting('plan_cache_mode'), current_setting('jit'), \
+             current_setting('transaction_isolation'))",
+        )
+        .fetch_one(backend.pool())
+        .await
+        .unwrap();
+        assert_eq!(found, expected);
+        backend.commit(lane(expected, "x")).await.unwrap();
+    }
+}

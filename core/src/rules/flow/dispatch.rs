@@ -180,6 +180,33 @@ impl Transition for FindEvent {
     }
 }
 
+/// Reads the event of that number.
+#[derive(Clone, Copy, Debug)]
+pub struct EventById {
+    /// The number.
+    pub event_id: i64,
+}
+
+impl Transition for EventById {
+    type Outcome = Option<Event>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.list(0) else {
+            let list = List {
+                name: "the event of a number".into(),
+                table: completion_event::REF,
+                join: None,
+                columns: Event::columns(),
+                predicate: completion_event::event_id.equals(self.event_id),
+                order: vec![(completion_event::event_id.column(), Ascending)],
+                limit: Expr::int(1),
+            };
+            return Ok(Step::Read(vec![Query::List(list)]));
+        };
+        Ok(Step::Answer(rows.first().map(Event::read).transpose()?))
+    }
+}
+
 /// The most ends of one execution that are looked at.
 pub const ENDS_MAX: i64 = 1_000;
 

@@ -1,0 +1,26 @@
+//! Pools as a configuration describes them.
+
+use ff_core::EngineError;
+use ff_core::backend::{BackendConfig, BackendConnection, PostgresConnection};
+use sqlx::postgres::PgPool;
+
+use crate::connect::PostgresOptions;
+
+/// Opens a pool, after one connection has shown that the database answers.
+///
+/// # Errors
+/// `Unavailable` when the configuration names another kind of database, `Transport` when the
+/// database cannot be reached.
+pub async fn build_pool(config: &BackendConfig) -> Result<PgPool, EngineError> {
+    PostgresOptions::from_config(config.clone())?.open_pool().await
+}
+
+/// As [`build_pool`], of the connection alone.
+///
+/// # Errors
+/// `Transport` when the database cannot be reached.
+pub async fn build_pool_from_connection(
+    connection: &PostgresConnection,
+) -> Result<PgPool, EngineError> {
+    build_pool(&BackendConfig::new(BackendConnection::Postgres(connection.clone()))).await
+}

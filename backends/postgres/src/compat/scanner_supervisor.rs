@@ -1,0 +1,157 @@
+//! Scanners that belong to a backend, as the reference installs them.
+//!
+//! A process of its own, or several backends in one, run them better with the facade's supervisor.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ff_core::backend::ScannerFilter;
+use ff_core::engine::{StopPatrols, patrol};
+use ff_core::engine_backend::Scan;
+use ff_core::partition::PartitionConfig;
+use sqlx::postgres::PgPool;
+use tokio::task::JoinSet;
+
+use super::options_of;
+use crate::backend::PostgresBackend;
+
+/// The age at which the reference's supervisor dispatches a completion event that its first
+/// dispatcher has left, in ms.
+pub const DEFAULT_DEP_STALE_MS: i64 = 15_000;
+
+/// The pauses of the reference's scanners; zero turns a scanner off.
+#[derive(Clone, Debug)]
+pub struct PostgresScannerConfig {
+    /// The pause between looks at attempts out of time, and at executions past their deadline.
+    pub attempt_timeout_interval: Duration,
+    /// The pause between looks at lapsed leases, and at delays that have ended.
+    pub lease_expiry_interval: Duration,
+    /// The pause between looks at suspensions and at waitpoints out of time.
+    pub suspension_timeout_interval: Duration,
+    /// The pause between looks at completion events that were not dispatched.
+    pub dependency_reconciler_interval: Duration,
+    /// The pause between looks at siblings to cancel.
+    pub edge_cancel_dispatcher_interval: Duration,
+    /// The reference's second look at siblings to cancel. One look does both here: the shorter of
+    /// the two pauses counts.
+    pub edge_cancel_reconciler_interval: Duration,
+    /// The pause between budget resets. Budgets are not served yet, so nothing is due.
+    pub budget_reset_interval: Duration,
+    /// The pause between sweeps of the worker registry. It is not served yet, so nothing is due.
+    pub worker_registry_ttl_interval: Duration,
+    /// The age at which the reference dispatches an event again, ms. Events are dispatched here as
+    /// soon as they are found, by whichever scanner finds them first.
+    pub dependency_stale_threshold_ms: i64,
+    /// The executions that these scanners care for.
+    pub scanner_filter: ScannerFilter,
+    /// How many partitions each family of ids has.
+    pub partition_config: PartitionConfig,
+}
+
+impl PostgresScannerConfig {
+    fn pause(&self, scan: Scan) -> Duration {
+        match scan {
+            Scan::AttemptTimeout | Scan::ExecutionDeadline => self.attempt_timeout_interval,
+            Scan::LeaseExpiry | Scan::DelayedPromotion => self.lease_expiry_interval,
+            Scan::SuspensionTimeout | Scan::WaitpointExpiry => self.suspension_timeout_interval,
+            Scan::DependencyDispatch => self.dependency_reconciler_interval,
+            Scan::SiblingCancel => {
+                let dispatcher = self.edge_cancel_dispatcher_interval;
+                let pauses = [dispatcher, self.edge_cancel_reconciler_interval];
+                pauses.into_iter().filter(|pause| !pause.is_zero()).min().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// Running scanners. They stop when this is dropped.
+pub struct PostgresScannerHandle {
+    stop: StopPatrols,
+    loops: JoinSet<()>,
+}
+
+impl PostgresScannerHandle {
+    pub(crate) fn spawn(backend: &PostgresBackend, config: &PostgresScannerConfig) -> Self {
+        let stop = StopPatrols::default();
+        let mut loops = JoinSet::new();
+
+        for scan in Scan::ALL {
+            let pause = config.pause(scan);
+            if !pause.is_zero() {
+                let filter = config.scanner_filter.clone();
+                loops.spawn(patrol(backend.without_scanners(), scan, pause, filter, stop.clone()));
+            }
+        }
+        Self { stop, loops }
+    }
+
+    /// Stops the scanners and waits `grace` for them to end what they are at. The number of those
+    /// that had not ended by then.
+    pub async fn shutdown(mut self, grace: Duration) -> usize {
+        self.stop.stop();
+        let ended = async { while self.loops.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(grace, ended).await;
+        self.loops.len()
+    }
+}
+
+impl fmt::Debug for PostgresScannerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresScannerHandle").field("running", &self.loops.len()).finish()
+    }
+}
+
+/// Starts the scanners over the caller's pool. Must be called inside a tokio runtime.
+#[must_use]
+pub fn spawn_scanners(pool: PgPool, config: PostgresScannerConfig) -> PostgresScannerHandle {
+    let options = options_of(&pool).partitions(config.partition_config);
+    let backend = Arc::new(PostgresBackend::over(pool, options));
+    backend.look_around_soon();
+    PostgresScannerHandle::spawn(&backend, &config)
+}
+
+/// The scanners that were installed with a backend, if any.
+#[derive(Clone, Default)]
+pub(crate) struct Installed(Arc<Mutex<Option<PostgresScannerHandle>>>);
+
+impl Installed {
+    fn slot(&self) -> MutexGuard<'_, Option<PostgresScannerHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops what is installed, within `grace`.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        let handle = self.slot().take();
+        if let Some(handle) = handle {
+            let unfinished = handle.shutdown(grace).await;
+            if unfinished != 0 {
+                tracing::warn!(unfinished, "scanners were cut short");
+            }
+        }
+    }
+}
+
+impl PostgresBackend {
+    /// Installs scanners that run until the backend is dropped or drained by `shutdown_prepare`.
+    /// False, and nothing is installed, when the backend is shared or has scanners already.
+    pub fn with_scanners(self: &mut Arc<Self>, config: PostgresScannerConfig) -> bool {
+        if Arc::get_mut(self).is_none() {
+            return false;
+        }
+
+        let mut slot = self.scanners.slot();
+        let free = slot.is_none();
+        if free {
+            *slot = Some(PostgresScannerHandle::spawn(self, &config));
+        }
+        free
+    }
+
+    /// The same backend for the scanners themselves: it must not keep them alive.
+    fn without_scanners(&self) -> Self {
+        let mut backend = self.clone();
+        backend.scanners = Installed::default();
+        backend
+    }
+}

@@ -1,0 +1,119 @@
+//! The settings that every session asks for when it begins.
+//!
+//! The statements are written for them: a session that lacks one is slower, or fails where others
+//! would wait, but does nothing wrong. They travel as start-up parameters, so no statement is ever
+//! sent to `SET` them; a pooler drops those, which the first connection finds out and reports.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgConnection, Row as _};
+
+/// One setting, what it should be, and what goes wrong without it.
+struct Parameter {
+    name: &'static str,
+    value: &'static str,
+    without: &'static str,
+}
+
+const PARAMETERS: [Parameter; 3] = [
+    // A text never depends on its values, so one plan fits all of them. Making it takes longer than
+    // running it.
+    Parameter {
+        name: "plan_cache_mode",
+        value: "force_generic_plan",
+        without: "statements are planned at each call",
+    },
+    // Costs are estimated for tables of any size; compiling a plan takes far longer than a run.
+    Parameter {
+        name: "jit",
+        value: "off",
+        without: "statements over partitioned tables are compiled for seconds before they run",
+    },
+    // A guard looks again at a row that another transaction has changed; stricter levels fail instead.
+    Parameter {
+        name: "default_transaction_isolation",
+        value: "read committed",
+        without: "transactions that meet fail and are sent again",
+    },
+];
+
+/// The role, and what it has of each parameter, in their order.
+const SETTINGS: &str = "SELECT quote_ident(session_user), current_setting('plan_cache_mode'), \
+                        current_setting('jit'), current_setting('default_transaction_isolation')";
+
+/// Asks for the settings when connecting, except for those that the URL sets itself.
+pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {
+    let own = connect.get_options().unwrap_or_default().to_owned();
+    let missing = PARAMETERS.iter().filter(|parameter| !own.contains(parameter.name));
+    connect.options(missing.map(|parameter| (parameter.name, parameter.value)))
+}
+
+/// Warns of each setting that the session does not have, with the statement that mends it.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // The simple protocol leaves no prepared statement behind in a pooler.
+    let row = sqlx::raw_sql(SETTINGS).fetch_one(connection).await?;
+    let role: String = row.try_get(0)?;
+    for (parameter, index) in PARAMETERS.iter().zip(1..) {
+        if let Some(advice) = advice(parameter, row.try_get(index)?, &role) {
+            tracing::warn!("{advice}");
+        }
+    }
+    Ok(())
+}
+
+fn advice(
+    Parameter { name, value, without }: &Parameter,
+    found: &str,
+    role: &str,
+) -> Option<String> {
+    (found != *value).then(|| {
+        format!(
+            "the database session has {name} = {found:?}: {without}; \
+             mend it by ALTER ROLE {role} SET {name} = '{value}'"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: &str) -> String {
+        let connect: PgConnectOptions = url.parse().unwrap();
+        ask(connect).get_options().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn what_the_url_sets_itself_is_left_alone() {
+        let plain = asked("postgres://db/jobs");
+        for parameter in &PARAMETERS {
+            assert!(plain.contains(&format!("-c {}=", parameter.name)), "{plain}");
+        }
+        assert!(plain.contains("read\\ committed"), "{plain}");
+        let own = asked("postgres://db/jobs?options=-c%20jit%3Don");
+        assert!(own.contains("jit=on") && !own.contains("jit=off"), "{own}");
+        assert!(own.contains("plan_cache_mode=force_generic_plan"), "{own}");
+    }
+
+    #[test]
+    fn every_setting_is_looked_at_in_its_order() {
+        let asked: Vec<&str> = SETTINGS.split("current_setting('").skip(1).collect();
+        assert_eq!(asked.len(), PARAMETERS.len());
+        for (asked, parameter) in asked.iter().zip(&PARAMETERS) {
+            assert!(asked.starts_with(parameter.name), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_missing_comes_with_its_remedy() {
+        for parameter in &PARAMETERS {
+            assert_eq!(advice(parameter, parameter.value, "worker"), None);
+            let said = advice(parameter, "serializable", "\"Worker\"").unwrap();
+            let remedy =
+                format!("ALTER ROLE \"Worker\" SET {} = '{}'", parameter.name, parameter.value);
+            assert!(said.contains(&remedy) && said.contains("\"serializable\""), "{said}");
+        }
+    }
+}

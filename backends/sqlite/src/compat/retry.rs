@@ -1,0 +1,71 @@
+//! Trying again what met a lock. The engine does so by itself; this is for a caller's own statements.
+
+use std::error::Error;
+use std::time::Duration;
+
+use ff_core::EngineError;
+
+/// How often [`retry_serializable`] tries.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// The pause after the first try; doubled after each.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// SQLITE_BUSY and SQLITE_LOCKED: primary result codes, in the low byte of an extended one.
+const BUSY: [i32; 2] = [5, 6];
+
+/// Whether another connection held the lock, so that the same statement may succeed later.
+#[must_use]
+pub fn is_retryable_sqlite_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| BUSY.contains(&(code & 0xff)))
+}
+
+/// An error that may stand for a lock that another connection held.
+pub trait IsRetryableBusy {
+    /// Whether it does.
+    fn is_retryable_busy(&self) -> bool;
+}
+
+impl IsRetryableBusy for sqlx::Error {
+    fn is_retryable_busy(&self) -> bool {
+        is_retryable_sqlite_busy(self)
+    }
+}
+
+impl IsRetryableBusy for EngineError {
+    fn is_retryable_busy(&self) -> bool {
+        let EngineError::Transport { backend: "sqlite", source } = self else { return false };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(source.as_ref());
+        while let Some(error) = cause {
+            if error.downcast_ref::<sqlx::Error>().is_some_and(is_retryable_sqlite_busy) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+/// Calls `work` until it succeeds, fails for another reason than a lock, or has been tried
+/// [`MAX_ATTEMPTS`] times; pauses for 5 and 10 ms between.
+///
+/// # Errors
+/// The last error of `work`.
+pub async fn retry_serializable<F, Fut, T, E>(mut work: F) -> Result<T, E>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    E: IsRetryableBusy,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..MAX_ATTEMPTS {
+        match work().await {
+            Err(error) if error.is_retryable_busy() => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+        pause *= 2;
+    }
+    work().await
+}

@@ -1,0 +1,117 @@
+//! A look at a database before it is opened: which tables it has, which migrations, and whether that
+//! fits. The look changes no byte of the file, so that a mistyped name does no harm.
+
+use ff_codegen::migrations::{Entry, SQLITE};
+use ff_codegen::opening::{self, Admission, Inventory, Opening, REFERENCE_LEDGER, Refusal};
+use sqlx::error::DatabaseError;
+use sqlx::{Connection, SqliteConnection};
+
+use crate::connect::Connections;
+use crate::error::{OpenError, SqliteError};
+
+const LIST_TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' \
+    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+
+const READ_LEDGER: &str =
+    "SELECT version, checksum, applied_at_ms IS NOT NULL FROM ff_schema_ledger ORDER BY version";
+
+const READ_REFERENCE: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+
+/// The opening cannot be decided by a reader: a killed process left changes that only a writer can
+/// take back or take over (`READONLY_RECOVERY`, `READONLY_CANTLOCK`, `READONLY_ROLLBACK`).
+const NEEDS_A_WRITER: [&str; 3] = ["264", "520", "776"];
+
+/// Decides whether the database may be opened, and whether migrations are missing.
+pub(crate) async fn admit(
+    connections: &Connections,
+    opening: Opening,
+) -> Result<Admission, SqliteError> {
+    let Some(found) = look(connections).await? else {
+        return match opening {
+            Opening::Create => Ok(Admission::Migrate),
+            Opening::Existing | Opening::Current => Err(no_file(connections).into()),
+        };
+    };
+    let admitted = refuse_strangers(&found).and_then(|()| opening::admit(SQLITE, &found, opening));
+    admitted.map_err(|refusal| refused(connections, refusal).into())
+}
+
+/// Refuses a file that another program made.
+pub(crate) fn refuse_strangers(found: &Inventory) -> Result<(), Refusal> {
+    match found.stranger() {
+        Some(table) => Err(Refusal::Stranger { table: table.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// The database's contents; `None` where there is no file.
+pub(crate) async fn look(connections: &Connections) -> Result<Option<Inventory>, SqliteError> {
+    if let Some(path) = connections.file() {
+        let found = path.try_exists();
+        if !found.map_err(|source| OpenError::File { path: path.to_owned(), source })? {
+            return Ok(None);
+        }
+    }
+    match look_by(connections.onlooker().await).await {
+        Err(error) if error.has_code(&NEEDS_A_WRITER) => {
+            let writing = connections.reader().await.map_err(SqliteError::read);
+            look_by(writing).await.map(Some)
+        }
+        looked => looked.map(Some),
+    }
+}
+
+async fn look_by(
+    connected: Result<SqliteConnection, SqliteError>,
+) -> Result<Inventory, SqliteError> {
+    let mut connection = connected?;
+    let found = inventory(&mut connection).await;
+    // Nothing was written that closing could lose.
+    let _ = connection.close().await;
+    found.map_err(SqliteError::read)
+}
+
+/// The database's contents, on a connection.
+pub(crate) async fn inventory(connection: &mut SqliteConnection) -> Result<Inventory, sqlx::Error> {
+    let tables: Vec<String> = sqlx::query_scalar(LIST_TABLES).fetch_all(&mut *connection).await?;
+    let has = |wanted: &str| tables.iter().any(|name| name == wanted);
+
+    let mut found = Inventory::default();
+    if has("ff_schema_ledger") {
+        let rows: Vec<(u32, String, bool)> =
+            sqlx::query_as(READ_LEDGER).fetch_all(&mut *connection).await?;
+        for (version, checksum, finished) in rows {
+            if finished {
+                found.ledger.push(Entry { version, checksum });
+            } else {
+                found.unfinished.get_or_insert(version);
+            }
+        }
+    }
+    if has(REFERENCE_LEDGER) {
+        let version: i64 = sqlx::query_scalar(READ_REFERENCE).fetch_one(connection).await?;
+        found.reference = Some(u32::try_from(version).unwrap_or(u32::MAX));
+    }
+    Ok(Inventory { tables, ..found })
+}
+
+fn no_file(connections: &Connections) -> OpenError {
+    match connections.file() {
+        Some(path) => OpenError::Missing { path: path.to_owned() },
+        None => refused(connections, Refusal::Missing),
+    }
+}
+
+/// The refusal with the place that it is about.
+pub(crate) fn refused(connections: &Connections, refusal: Refusal) -> OpenError {
+    let place = connections.file().map_or_else(|| ":memory:".into(), ToOwned::to_owned);
+    OpenError::Refused { place, refusal }
+}
+
+impl SqliteError {
+    /// Whether SQLite answered with one of these extended result codes.
+    fn has_code(&self, codes: &[&str]) -> bool {
+        let code = self.database().and_then(DatabaseError::code);
+        code.is_some_and(|code| codes.contains(&code.as_ref()))
+    }
+}

@@ -1,0 +1,91 @@
+//! Notices that the files of an open database are gone.
+//!
+//! A process keeps a file that is removed or replaced, and would go on with rows that no other process
+//! will ever see. The file at the path is compared with the one that was opened, by device and inode;
+//! so is its write-ahead log, which SQLite keeps as long as the database is open.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ff_core::EngineError;
+
+/// How long a look at the files holds good.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The files of one database, since it was opened.
+pub(crate) struct Presence {
+    file: PathBuf,
+    log: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    /// Absent where it was gone as soon as it was opened.
+    file: Option<Identity>,
+    /// Absent until SQLite has made the log.
+    log: Option<Identity>,
+    looked: Instant,
+    gone: bool,
+}
+
+/// Device and inode; no other file has both as long as one process holds this one open.
+type Identity = (u64, u64);
+
+impl Presence {
+    /// Remembers the files of a database that has just been opened.
+    pub(crate) fn of(file: &Path) -> Self {
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let (found, found_log) = (identity(file), identity(&log));
+        let seen = Seen { file: found, log: found_log, looked: Instant::now(), gone: false };
+        Self { file: file.to_owned(), log, seen: Mutex::new(seen) }
+    }
+
+    /// Refuses once the files are gone. Looks at most once a second.
+    ///
+    /// # Errors
+    /// `Unavailable`: nothing that this process does can bring them back.
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        self.look_after(INTERVAL)
+    }
+
+    /// The same as of now.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn look(&self) -> Result<(), EngineError> {
+        self.look_after(Duration::ZERO)
+    }
+
+    fn look_after(&self, interval: Duration) -> Result<(), EngineError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.gone && interval <= seen.looked.elapsed() {
+            seen.looked = Instant::now();
+            let (file, log) = (identity(&self.file), identity(&self.log));
+            let log_is_gone = seen.log.is_some() && log != seen.log;
+            seen.gone = cfg!(unix) && (seen.file.is_none() || file != seen.file || log_is_gone);
+            seen.log = seen.log.or(log);
+        }
+        if seen.gone {
+            return Err(EngineError::Unavailable {
+                op: "sqlite: the database's file or its log was removed or replaced while it was open",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Elsewhere the system does not let a file be removed that is open.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}

@@ -1,0 +1,166 @@
+//! Refusals of what a call carries: they come again with every repetition.
+
+use super::{ConflictKind, EngineError, StateKind, ValidationKind};
+
+impl EngineError {
+    /// Whether the call is refused for what it carries, so that every repetition of it is refused
+    /// again, by whichever caller: a text with NUL, a policy out of bounds, a result larger than the
+    /// database takes, a waitpoint that is over. A worker that hears this about a report reports a
+    /// failure instead.
+    ///
+    /// Says no to whatever speaks of the caller's right to report at all (a lost lease, an end that
+    /// has come), of what is stored, or of the moment.
+    #[must_use]
+    pub fn is_refused_for_content(&self) -> bool {
+        match self {
+            Self::Validation { kind, .. } => kind.is_about_content(),
+            Self::Conflict(kind) => kind.is_about_content(),
+            Self::State(kind) => kind.is_about_content(),
+            Self::NotFound { entity } => *entity == "waitpoint",
+            Self::Contextual { source, .. } => source.is_refused_for_content(),
+            Self::Contention(_)
+            | Self::Bug(_)
+            | Self::Transport { .. }
+            | Self::Unavailable { .. }
+            | Self::ResourceExhausted { .. }
+            | Self::Timeout { .. }
+            | Self::StreamDisconnected { .. }
+            | Self::StreamBackpressure => false,
+        }
+    }
+
+    /// A database refuses a value: too large for it, or no text of its kind. `said` shows no value.
+    #[must_use]
+    pub fn refused_by_database(backend: &str, said: impl std::fmt::Display) -> Self {
+        Self::Validation {
+            kind: ValidationKind::PayloadTooLarge,
+            detail: format!("{backend} cannot store this: {said}"),
+        }
+    }
+}
+
+impl ValidationKind {
+    const fn is_about_content(&self) -> bool {
+        match self {
+            Self::InvalidInput
+            | Self::InvalidCapabilities
+            | Self::InvalidPolicyJson
+            | Self::PayloadTooLarge
+            | Self::InvalidWaitpointKey
+            | Self::InvalidToken
+            | Self::RetentionLimitExceeded
+            | Self::InvalidDependency
+            | Self::InvalidWaitpointForExecution
+            | Self::InvalidBlockingReason
+            | Self::InvalidOffset
+            | Self::InvalidBudgetScope
+            | Self::InvalidQuotaSpec
+            | Self::InvalidKid
+            | Self::InvalidSecretHex
+            | Self::InvalidGraceMs
+            | Self::InvalidTagKey
+            | Self::InvalidFrameType => true,
+            // Who asks, what is stored, how far it has come.
+            Self::CapabilityMismatch
+            | Self::SignalLimitExceeded
+            | Self::WaitpointNotTokenBound
+            | Self::InvalidLeaseForSuspend
+            | Self::Unauthorized
+            | Self::BudgetOverrideNotAllowed
+            | Self::Corruption
+            | Self::HandleFromOtherBackend => false,
+        }
+    }
+}
+
+impl ConflictKind {
+    const fn is_about_content(&self) -> bool {
+        match self {
+            Self::DependencyAlreadyExists { .. }
+            | Self::CycleDetected
+            | Self::SelfReferencingEdge
+            | Self::ExecutionAlreadyInFlow
+            | Self::WaitpointAlreadyExists
+            | Self::BudgetAttachConflict
+            | Self::QuotaAttachConflict
+            | Self::RotationConflict(_) => true,
+            Self::ActiveAttemptExists => false,
+        }
+    }
+}
+
+impl StateKind {
+    /// A waitpoint that was named is over, and stays so.
+    const fn is_about_content(&self) -> bool {
+        match self {
+            Self::WaitpointClosed | Self::WaitpointNotPending | Self::PendingWaitpointExpired => {
+                true
+            }
+            Self::StaleLease
+            | Self::LeaseExpired
+            | Self::LeaseRevoked
+            | Self::ExecutionNotSuspended
+            | Self::AlreadySuspended
+            | Self::TargetNotSignalable
+            | Self::DuplicateSignal
+            | Self::ResumeConditionNotMet
+            | Self::WaitpointNotOpen
+            | Self::ExecutionNotTerminal
+            | Self::MaxReplaysExhausted
+            | Self::StreamClosed
+            | Self::StaleOwnerCannotAppend
+            | Self::GrantAlreadyExists
+            | Self::ExecutionNotInFlow
+            | Self::FlowAlreadyTerminal
+            | Self::DepsNotSatisfied
+            | Self::NotBlockedByDeps
+            | Self::NotRunnable
+            | Self::Terminal
+            | Self::BudgetExceeded
+            | Self::BudgetSoftExceeded
+            | Self::OkAlreadyApplied
+            | Self::AttemptNotStarted
+            | Self::AttemptAlreadyTerminal
+            | Self::ExecutionNotEligibleForAttempt
+            | Self::ReplayNotAllowed
+            | Self::MaxRetriesExhausted
+            | Self::StreamAlreadyClosed
+            | Self::AlreadySatisfied => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine_error::{ContentionKind, backend_context};
+
+    #[test]
+    fn what_a_call_carries_is_told_from_who_calls_and_when() {
+        let validation = |kind| EngineError::Validation { kind, detail: String::new() };
+        for refused in [
+            validation(ValidationKind::InvalidInput),
+            validation(ValidationKind::InvalidPolicyJson),
+            EngineError::refused_by_database("postgres", "SQLSTATE 54000"),
+            EngineError::Conflict(ConflictKind::WaitpointAlreadyExists),
+            EngineError::State(StateKind::PendingWaitpointExpired),
+            EngineError::NotFound { entity: "waitpoint" },
+        ] {
+            assert!(refused.is_refused_for_content(), "{refused}");
+            let nested = EngineError::Contextual { source: Box::new(refused), context: "c".into() };
+            assert!(nested.is_refused_for_content(), "{nested}");
+        }
+        let lost = EngineError::Transport { backend: "postgres", source: "reset".into() };
+        for other in [
+            validation(ValidationKind::Corruption),
+            validation(ValidationKind::HandleFromOtherBackend),
+            EngineError::State(StateKind::LeaseExpired),
+            EngineError::State(StateKind::StaleLease),
+            EngineError::Contention(ContentionKind::LeaseConflict),
+            EngineError::NotFound { entity: "execution" },
+            backend_context(lost, "complete"),
+        ] {
+            assert!(!other.is_refused_for_content(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The part of the due rows that one scanner cares for.
+//!
+//! The database evaluates it: rows of others neither fill the page nor are loaded.
+
+use serde_json::{Map, json};
+
+use crate::EngineError;
+use crate::backend::ScannerFilter;
+use crate::engine_backend::Scan;
+use crate::plan::{Join, List, Predicate};
+use crate::rules::input;
+use crate::rules::listing::core_of_current_attempt;
+use crate::schema::Col;
+use crate::schema::execution::{attempt, exec_core};
+use crate::schema::flow::pending_cancel_groups;
+use crate::schema::outbox::completion_event;
+use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::types::TimestampMs;
+
+/// The due rows that a look is about; every one by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanScope {
+    /// Of the executions that it lets through; for sibling cancellations, of the execution that
+    /// waited.
+    pub filter: ScannerFilter,
+    /// In this partition.
+    pub partition: Option<i16>,
+    /// Of completion events, those that were committed longer ago than this, ms; 0 for all of them.
+    pub older_than_ms: i64,
+}
+
+impl ScanScope {
+    /// The list, as far as it is in scope.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a filter that no execution can meet.
+    pub(super) fn narrow(
+        &self,
+        scan: Scan,
+        list: List,
+        now: TimestampMs,
+    ) -> Result<List, EngineError> {
+        let place = Place::of(scan);
+        let mut list = list;
+
+        if let Some(partition) = self.partition {
+            list.predicate = list.predicate.and(place.partition.equals(partition));
+        }
+        if scan == Scan::DependencyDispatch && 0 < self.older_than_ms {
+            let until = now.0.saturating_sub(self.older_than_ms);
+            list.predicate = list.predicate.and(completion_event::committed_at_ms.below(until));
+        }
+        if self.filter.is_noop() {
+            return Ok(list);
+        }
+
+        list.predicate = list.predicate.and(passes(&self.filter)?);
+        list.join = list.join.or_else(|| place.to_its_execution(scan));
+        Ok(list)
+    }
+}
+
+/// What an execution's row holds that passes the filter.
+fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
+    let mut members = Map::new();
+    if let Some(namespace) = &filter.namespace {
+        input::text("namespace", namespace.as_str())?;
+        members.insert("namespace".into(), namespace.as_str().into());
+    }
+    if let Some((key, value)) = &filter.instance_tag {
+        input::text("instance_tag", key)?;
+        input::text("instance_tag", value)?;
+        members.insert("tags".into(), json!({ key: value }));
+    }
+    Ok(exec_core::raw_fields.contains(members.into()))
+}
+
+/// The columns by which a listed row names its execution.
+struct Place {
+    partition: Col<i16>,
+    execution: crate::schema::ColumnRef,
+}
+
+impl Place {
+    const fn of(scan: Scan) -> Self {
+        let (partition, execution) = match scan {
+            Scan::LeaseExpiry | Scan::AttemptTimeout => {
+                (attempt::partition_key, attempt::execution_id)
+            }
+            Scan::ExecutionDeadline | Scan::DelayedPromotion => {
+                (exec_core::partition_key, exec_core::execution_id)
+            }
+            Scan::DependencyDispatch => {
+                (completion_event::partition_key, completion_event::execution_id)
+            }
+            Scan::SiblingCancel => {
+                (pending_cancel_groups::partition_key, pending_cancel_groups::downstream_eid)
+            }
+            Scan::SuspensionTimeout => {
+                (suspension_current::partition_key, suspension_current::execution_id)
+            }
+            Scan::WaitpointExpiry => {
+                (waitpoint_pending::partition_key, waitpoint_pending::execution_id)
+            }
+        };
+        Self { partition, execution: execution.column() }
+    }
+
+    /// The join of a listed row to its execution, where it is not the execution itself.
+    fn to_its_execution(&self, scan: Scan) -> Option<Join> {
+        match scan {
+            Scan::ExecutionDeadline | Scan::DelayedPromotion => return None,
+            Scan::LeaseExpiry | Scan::AttemptTimeout => return Some(core_of_current_attempt()),
+            Scan::DependencyDispatch
+            | Scan::SiblingCancel
+            | Scan::SuspensionTimeout
+            | Scan::WaitpointExpiry => {}
+        }
+        let on = vec![
+            (self.partition.column(), exec_core::partition_key.column()),
+            (self.execution, exec_core::execution_id.column()),
+        ];
+        Some(Join { table: exec_core::REF, on })
+    }
+}

@@ -1,0 +1,40 @@
+//! The execution that a waitpoint belongs to, for callers that know the waitpoint alone.
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Transition};
+use crate::facts::Facts;
+use crate::plan::{Lookup, Query};
+use crate::rules::key::ExecutionKey;
+use crate::rules::suspension::row::WAITPOINT;
+use crate::rules::suspension::waitpoint::key;
+use crate::schema::suspension::waitpoint_pending;
+use crate::types::WaitpointId;
+
+/// Reads the execution that a waitpoint belongs to; `None` for an unknown waitpoint.
+#[derive(Clone, Debug)]
+pub struct WaitpointOwner {
+    /// The partition of both.
+    pub partition: i16,
+    /// The waitpoint.
+    pub id: WaitpointId,
+}
+
+impl Transition for WaitpointOwner {
+    type Outcome = Option<ExecutionKey>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(rows) = facts.lookup(0) else {
+            return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
+                row: WAITPOINT.into(),
+                table: waitpoint_pending::REF,
+                key: key(self.partition, &self.id),
+                columns: vec![waitpoint_pending::execution_id.column()],
+            }])]));
+        };
+
+        let row = rows.first().and_then(Option::as_ref);
+        let uuid = row.map(|row| row.read(waitpoint_pending::execution_id)).transpose()?;
+        Ok(Step::Answer(uuid.map(|uuid| ExecutionKey { partition: self.partition, uuid })))
+    }
+}

@@ -1,0 +1,127 @@
+//! Sessions of Postgres that are not as the design would have them: what each asks for itself, and
+//! that what comes out is right without it, too.
+
+use ff_backend_postgres::PostgresOptions;
+use ff_core::EngineError;
+use ff_core::backend::{CapabilitySet, Handle};
+use ff_core::engine_error::ContentionKind;
+use futures_util::future::join_all;
+use sqlx::{AssertSqlSafe, Executor as _};
+use uuid::Uuid;
+
+use crate::backends::{self, Bench, postgres_url};
+use crate::bench::{COMPLETED, id, lane, opened, worker};
+use crate::plain::PlainSql;
+
+/// A role that may do what the suite's may, without its exemptions; gone with [`Role::drop`].
+struct Role {
+    name: String,
+    url: String,
+}
+
+impl Role {
+    /// The role, with these clauses of `ALTER ROLE`.
+    async fn with(clauses: &[&str]) -> Self {
+        let name = format!("ff_role_{}", Uuid::new_v4().simple());
+        let admin = sqlx::PgPool::connect(&postgres_url()).await.unwrap();
+        let user: String =
+            sqlx::query_scalar("SELECT quote_ident(current_user)").fetch_one(&admin).await.unwrap();
+        let create = format!("CREATE ROLE {name} LOGIN PASSWORD 'secret' IN ROLE {user}");
+        admin.execute(AssertSqlSafe(create)).await.unwrap();
+        for clause in clauses {
+            admin.execute(AssertSqlSafe(format!("ALTER ROLE {name} {clause}"))).await.unwrap();
+        }
+        admin.close().await;
+        let url = postgres_url();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Self { url: format!("{url}{separator}user={name}&password=secret"), name }
+    }
+
+    async fn drop(self) {
+        let admin = sqlx::PgPool::connect(&postgres_url()).await.unwrap();
+        admin.execute(AssertSqlSafe(format!("DROP ROLE {}", self.name))).await.unwrap();
+        admin.close().await;
+    }
+}
+
+async fn leases(bench: &Bench, count: u32) -> Vec<Handle> {
+    let batch = (0..count).map(|_| bench.args(&id())).collect();
+    for result in bench.backend.create_executions(batch).await {
+        result.unwrap();
+    }
+    let none = CapabilitySet::default();
+    let mut handles = Vec::new();
+    while handles.len() < count as usize {
+        let lane = lane();
+        let claim = bench.backend.claim_many(&lane, &none, worker("w"), count);
+        handles.extend(claim.await.unwrap());
+    }
+    handles
+}
+
+/// Completes them all at once; how many have to be asked for again because others were in the way.
+async fn complete_all(bench: &Bench, handles: &[Handle]) -> usize {
+    let (mut open, mut repeated) = (handles.to_vec(), 0);
+    for _ in 0..50 {
+        let ends = open.iter().map(|handle| bench.backend.complete(handle, None));
+        let ends = join_all(ends).await;
+        let mut again = Vec::new();
+        for (handle, end) in open.into_iter().zip(ends) {
+            match end {
+                Ok(()) => {}
+                Err(EngineError::Contention(ContentionKind::RetryExhausted)) => again.push(handle),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        if again.is_empty() {
+            return repeated;
+        }
+        repeated += again.len();
+        open = again;
+    }
+    panic!("{} of {} never ended", open.len(), handles.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_serializable_is_the_default_every_end_is_right() {
+    let role = Role::with(&["SET default_transaction_isolation = 'serializable'"]).await;
+    for parameters in [true, false] {
+        let with = |options: PostgresOptions| options.session_parameters(parameters).max_batch(8);
+        let bench = backends::postgres_with(role.url.clone(), with).await;
+        let handles = leases(&bench, 200).await;
+        let repeated = complete_all(&bench, &handles).await;
+        assert!(!parameters || repeated == 0, "{repeated} ends had to be repeated");
+        for handle in handles.iter().step_by(50) {
+            let id = opened(handle).execution_id;
+            assert_eq!(bench.core(&id).await.states(), COMPLETED);
+        }
+        bench.assert_sound().await;
+        bench.tear_down().await;
+    }
+    role.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_is_planned_once_by_each_connection() {
+    let with = |options: PostgresOptions| options.max_connections(1);
+    let bench = backends::postgres_with(postgres_url(), with).await;
+    for handle in leases(&bench, 20).await {
+        bench.backend.renew(&handle).await.unwrap();
+        bench.backend.complete(&handle, None).await.unwrap();
+    }
+    for _ in 0..20 {
+        bench.create().await;
+        let handle = bench.claim().await;
+        bench.backend.complete(&handle, None).await.unwrap();
+    }
+    // A plan that is made anew for the values of one call is a custom one.
+    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
+    let planned: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert!(planned.iter().all(|(_, custom)| *custom == 0), "{planned:?}");
+    assert!(planned.iter().filter(|(generic, _)| 20 <= *generic).count() >= 3, "{planned:?}");
+    bench.tear_down().await;
+}
