@@ -126,6 +126,9 @@ async fn resolve<E: Executor>(
             let (execution, id) = (*key, id.clone());
             run(executor, &CloseWaitpoint { execution, id, at: None }).await
         }
+        DueRow::Lease(key, losses) => {
+            run(executor, &ExpireLease { key: *key, expected: *losses }).await
+        }
         DueRow::Execution(key) => of_execution(executor, scan, *key).await,
     }
 }
@@ -136,12 +139,14 @@ async fn of_execution<E: Executor>(
     key: ExecutionKey,
 ) -> Result<bool, EngineError> {
     match scan {
-        Scan::LeaseExpiry => run(executor, &ExpireLease { key }).await,
         Scan::AttemptTimeout => run(executor, &ExpireAttempt { key, at: None }).await,
         Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
         Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
         Scan::SuspensionTimeout => run(executor, &ExpireSuspension { key, at: None }).await,
         // These list rows of their own.
-        Scan::DependencyDispatch | Scan::SiblingCancel | Scan::WaitpointExpiry => Ok(false),
+        Scan::LeaseExpiry
+        | Scan::DependencyDispatch
+        | Scan::SiblingCancel
+        | Scan::WaitpointExpiry => Ok(false),
     }
 }
