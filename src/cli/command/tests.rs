@@ -149,7 +149,8 @@ async fn a_command_that_is_ended_may_clean_up() {
     let directory = tempfile::tempdir().unwrap();
     let (begun, cleaned) = (directory.path().join("begun"), directory.path().join("cleaned"));
     let script = format!(
-        "exec 2> /dev/null; trap 'touch {}; exit' TERM; touch {}; while :; do sleep 0.02; done",
+        "trap 'echo cleaning up; echo so it is >&2; touch {}; exit' TERM; touch {}; \
+         while :; do sleep 0.02; done",
         cleaned.display(),
         begun.display()
     );
