@@ -8,6 +8,7 @@ mod cascade;
 mod flow_rows;
 mod flows;
 mod given;
+mod losses;
 mod recorder;
 mod scenes;
 mod stage;
