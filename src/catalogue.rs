@@ -9,6 +9,7 @@ mod flow_ends;
 mod flow_rows;
 mod flows;
 mod given;
+mod losses;
 mod recorder;
 mod scenes;
 mod stage;
