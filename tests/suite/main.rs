@@ -4,8 +4,8 @@
 //!
 //! `scripts/test` brings the Postgres that these tests need.
 
-mod adopt;
 mod absence;
+mod adopt;
 mod backends;
 mod bench;
 mod cascades;

@@ -7,7 +7,7 @@ use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
 use ff_codegen::opening::Inventory;
 use ff_core::schema::TABLES;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::inspect;
 use crate::migrate::{self, MigrateError, MigrateOptions, MigrateReport};
@@ -38,8 +38,7 @@ pub(crate) async fn run(
         if let Some(left) = &mut statements {
             *left = left.checked_sub(1).ok_or(sqlx::Error::WorkerCrashed)?;
         }
-        // Generated from the schema and from texts that this database holds itself.
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+        migrate::run_text(&mut transaction, sql).await?;
     }
     record(&mut transaction).await?;
     transaction.commit().await?;

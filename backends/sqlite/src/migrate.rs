@@ -8,7 +8,7 @@
 use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
 use ff_codegen::opening::{self, Inventory, Opening, Refusal};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::adopt;
 use crate::connect::{self, SqliteOptions};
@@ -200,5 +200,15 @@ pub(crate) async fn write_ledger(
         .bind(migration.checksum())
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Runs one statement of an adoption: generated from the schema, and from texts that the database
+/// holds itself.
+pub(crate) async fn run_text(
+    connection: &mut SqliteConnection,
+    sql: String,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
