@@ -3,6 +3,9 @@
 //! Policies travel and are stored as JSON. Unknown members are ignored, absent optional ones are
 //! left out when written.
 
+pub mod check;
+pub mod stored;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +35,10 @@ pub struct RetryPolicy {
     pub max_retries: u32,
     /// The pause before each of them.
     pub backoff: BackoffStrategy,
-    /// The failure categories that are worth another attempt.
+    /// The failure categories that are worth another attempt; empty means all that can be: transient
+    /// failures and broken workers. In an execution's policy these are words of
+    /// [`crate::backend::FailureClass`] (`transient`, `infra_crash`, `timeout`); in the policy that
+    /// comes with a typed failure, whatever its `failure_category` may say.
     pub retryable_categories: Vec<String>,
 }
 
@@ -50,7 +56,8 @@ impl RetryPolicy {
     /// Reads the policy that a worker sends along with a failure. It is more lenient than the
     /// stored form: an empty text is no policy; without `max_retries` there are none; a backoff of
     /// missing or unknown type is a fixed second; an exponential one starts at a second, doubles,
-    /// and stays under a minute where it says nothing else.
+    /// and stays under a minute, or at its first
+    /// pause where that is longer, where it says nothing else. Whether it makes sense is for [`Self::check`] to say.
     ///
     /// # Errors
     /// When the text is no JSON object of this shape, or its multiplier is not finite.
@@ -95,9 +102,11 @@ impl WireBackoff {
                 if !multiplier.is_finite() {
                     return Err(format!("backoff multiplier is not finite: {multiplier}"));
                 }
+                let initial_delay_ms = self.initial_delay_ms.unwrap_or(DEFAULT_DELAY_MS);
+                let usual = DEFAULT_MAX_DELAY_MS.max(initial_delay_ms);
                 Ok(BackoffStrategy::Exponential {
-                    initial_delay_ms: self.initial_delay_ms.unwrap_or(DEFAULT_DELAY_MS),
-                    max_delay_ms: self.max_delay_ms.unwrap_or(DEFAULT_MAX_DELAY_MS),
+                    initial_delay_ms,
+                    max_delay_ms: self.max_delay_ms.unwrap_or(usual),
                     multiplier,
                     jitter: self.jitter.unwrap_or(false),
                 })
@@ -186,23 +195,24 @@ pub struct TimeoutPolicy {
     /// How long the execution may take in all, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_deadline_ms: Option<u64>,
-    /// How often it may be reclaimed from a lost worker.
+    /// How often its worker may be lost; where it is the default, the number of
+    /// [`ExecutionPolicy::max_reclaim_count`] counts.
     #[serde(default = "default_max_reclaim_count")]
     pub max_reclaim_count: u32,
 }
 
-/// How suspensions end that say nothing themselves.
+/// How suspensions end that name no end themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuspensionPolicy {
-    /// How long a suspension may last, in milliseconds.
+    /// How long a suspension may last, in milliseconds; without it the policy is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_timeout_ms: Option<u64>,
-    /// What happens then.
+    /// What happens then, in a word of [`crate::contracts::TimeoutBehavior`].
     #[serde(default = "default_timeout_behavior")]
     pub timeout_behavior: String,
 }
 
-/// What to try in turn.
+/// What to try in turn. It has no effect in this version: a policy that holds one is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FallbackPolicy {
     /// The tiers, best first.
@@ -227,15 +237,16 @@ pub struct RoutingRequirements {
     /// The capabilities that the worker must offer, all of them.
     #[serde(default)]
     pub required_capabilities: BTreeSet<String>,
-    /// Where it should run.
+    /// Where it should run. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_locality: Option<String>,
-    /// How isolated it should run.
+    /// How isolated it should run. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation_level: Option<String>,
 }
 
-/// How the execution's frames are kept.
+/// How the execution's frames are kept. It has no effect in this version: a policy that holds one is
+/// refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamPolicy {
     /// How durable they are.
@@ -249,10 +260,12 @@ pub struct StreamPolicy {
     pub retention_ttl_ms: Option<u64>,
 }
 
-/// Everything that the submitter of an execution asks for.
+/// Everything that the submitter of an execution asks for. [`ExecutionPolicy::check`] says whether it
+/// makes sense.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExecutionPolicy {
-    /// Which execution of a lane goes first: the higher one.
+    /// Which execution of a lane goes first: the higher one. Counts where the submission itself gives
+    /// none, that is, zero.
     #[serde(default)]
     pub priority: i32,
     /// Not to be claimed before this time.
@@ -264,28 +277,29 @@ pub struct ExecutionPolicy {
     /// How long things may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_policy: Option<TimeoutPolicy>,
-    /// How often it may be reclaimed from a lost worker.
+    /// How often its worker may be lost before it fails.
     #[serde(default = "default_max_reclaim_count")]
     pub max_reclaim_count: u32,
-    /// How suspensions end.
+    /// How suspensions end that name no end themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspension_policy: Option<SuspensionPolicy>,
-    /// What to try in turn.
+    /// What to try in turn. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_policy: Option<FallbackPolicy>,
     /// How often it may be replayed.
     #[serde(default = "default_max_replay_count")]
     pub max_replay_count: u32,
-    /// The budgets that it draws on.
+    /// The budgets that it draws on. Have no effect in this version: refused where there are any.
     #[serde(default)]
     pub budget_ids: Vec<BudgetId>,
     /// Which workers may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
-    /// How long a repeat of its idempotency key is a duplicate, in milliseconds.
+    /// How long a repeat of its idempotency key is a duplicate, in milliseconds. Has no effect in this
+    /// version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_window_ms: Option<u64>,
-    /// How its frames are kept.
+    /// How its frames are kept. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_policy: Option<StreamPolicy>,
     /// How many signals it may receive.
@@ -338,178 +352,4 @@ fn default_durability_mode() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn exponential(initial: u64, max: u64, multiplier: f64, jitter: bool) -> BackoffStrategy {
-        BackoffStrategy::Exponential {
-            initial_delay_ms: initial,
-            max_delay_ms: max,
-            multiplier,
-            jitter,
-        }
-    }
-
-    #[test]
-    fn defaults_have_these_json_forms() {
-        let execution = concat!(
-            r#"{"priority":0,"max_reclaim_count":100,"max_replay_count":10,"#,
-            r#""budget_ids":[],"max_signals_per_execution":10000}"#,
-        );
-        assert_eq!(serde_json::to_string(&ExecutionPolicy::default()).unwrap(), execution);
-        assert_eq!(parse::<ExecutionPolicy>("{}"), ExecutionPolicy::default());
-        let retry = concat!(
-            r#"{"max_retries":3,"backoff":{"type":"exponential","initial_delay_ms":1000,"#,
-            r#""max_delay_ms":60000,"multiplier":2.0,"jitter":false},"retryable_categories":[]}"#,
-        );
-        assert_eq!(serde_json::to_string(&RetryPolicy::default()).unwrap(), retry);
-        assert_eq!(parse::<RetryPolicy>("{}"), RetryPolicy::default());
-        assert_eq!(parse::<RetryPolicy>(retry), RetryPolicy::default());
-        let forms = [
-            serde_json::to_string(&parse::<TimeoutPolicy>("{}")).unwrap(),
-            serde_json::to_string(&parse::<SuspensionPolicy>("{}")).unwrap(),
-            serde_json::to_string(&RoutingRequirements::default()).unwrap(),
-            serde_json::to_string(&parse::<StreamPolicy>("{}")).unwrap(),
-        ];
-        assert_eq!(
-            forms,
-            [
-                r#"{"max_reclaim_count":100}"#,
-                r#"{"timeout_behavior":"fail"}"#,
-                r#"{"required_capabilities":[]}"#,
-                r#"{"durability_mode":"buffered","retention_maxlen":10000}"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn null_and_unknown_members_are_ignored() {
-        let policy: ExecutionPolicy =
-            parse(r#"{"retry_policy":null,"delay_until":null,"new":[1]}"#);
-        assert_eq!(policy, ExecutionPolicy::default());
-    }
-
-    #[test]
-    fn required_members_are_required() {
-        assert!(serde_json::from_str::<FallbackPolicy>("{}").is_err());
-        assert!(serde_json::from_str::<FallbackTier>(r#"{"provider":"p"}"#).is_err());
-        assert!(serde_json::from_str::<BackoffStrategy>(r#"{"type":"fixed"}"#).is_err());
-        assert!(serde_json::from_str::<BackoffStrategy>(r#"{"delay_ms":5}"#).is_err());
-        assert_eq!(
-            parse::<BackoffStrategy>(r#"{"type":"fixed","delay_ms":5}"#),
-            BackoffStrategy::Fixed { delay_ms: 5 }
-        );
-        assert_eq!(
-            parse::<BackoffStrategy>(
-                r#"{"type":"exponential","initial_delay_ms":1,"max_delay_ms":2,"multiplier":3}"#
-            ),
-            exponential(1, 2, 3.0, false)
-        );
-    }
-
-    #[test]
-    fn full_policies_round_trip() {
-        let json = concat!(
-            r#"{"priority":-5,"delay_until":9,"retry_policy":{"max_retries":1,"backoff":"#,
-            r#"{"type":"fixed","delay_ms":5},"retryable_categories":["net"]},"timeout_policy":"#,
-            r#"{"attempt_timeout_ms":1,"execution_deadline_ms":2,"max_reclaim_count":3},"#,
-            r#""max_reclaim_count":4,"suspension_policy":{"default_timeout_ms":5,"#,
-            r#""timeout_behavior":"cancel"},"fallback_policy":{"tiers":[{"provider":"p","#,
-            r#""model":"m","timeout_ms":6}]},"max_replay_count":7,"#,
-            r#""budget_ids":["550e8400-e29b-41d4-a716-446655440000"],"routing_requirements":"#,
-            r#"{"required_capabilities":["cuda","gpu"],"preferred_locality":"eu","#,
-            r#""isolation_level":"vm"},"dedup_window_ms":8,"stream_policy":"#,
-            r#"{"durability_mode":"durable","retention_maxlen":9,"retention_ttl_ms":10},"#,
-            r#""max_signals_per_execution":11}"#,
-        );
-        assert_eq!(serde_json::to_string(&parse::<ExecutionPolicy>(json)).unwrap(), json);
-    }
-
-    #[test]
-    fn pauses_grow_to_their_maximum() {
-        let fixed = BackoffStrategy::Fixed { delay_ms: 500 };
-        assert_eq!((fixed.delay_ms(0, None), fixed.delay_ms(9, Some(0.0))), (500, 500));
-        let pauses = |strategy: BackoffStrategy| -> Vec<u64> {
-            [0, 1, 2, 5, 6, u32::MAX].map(|n| strategy.delay_ms(n, None)).to_vec()
-        };
-        assert_eq!(
-            pauses(BackoffStrategy::default()),
-            [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]
-        );
-        assert_eq!(pauses(exponential(100, 1_000, 1.5, false)), [100, 150, 225, 759, 1_000, 1_000]);
-        assert_eq!(pauses(exponential(0, 1_000, 2.0, false)), [0; 6]);
-        assert_eq!(pauses(exponential(10, 1_000, -2.0, false)), [10, 0, 40, 0, 640, 0]);
-        assert_eq!(pauses(exponential(10, 5, 2.0, false)), [5; 6]);
-        assert_eq!(exponential(1, 7, f64::NAN, false).delay_ms(1, None), 7);
-        assert_eq!(exponential(1, u64::MAX, f64::INFINITY, false).delay_ms(1, None), u64::MAX);
-    }
-
-    #[test]
-    fn jitter_shortens_by_up_to_half_when_asked_for() {
-        let wanted = exponential(1_000, 60_000, 2.0, true);
-        for (draw, expected) in [
-            (None, 1_000),
-            (Some(0.0), 500),
-            (Some(0.5), 750),
-            (Some(1.0), 1_000),
-            (Some(-3.0), 500),
-            (Some(f64::INFINITY), 1_000),
-            (Some(f64::NAN), 1_000),
-        ] {
-            assert_eq!(wanted.delay_ms(0, draw), expected, "{draw:?}");
-        }
-        assert_eq!(exponential(1_000, 60_000, 2.0, false).delay_ms(0, Some(0.0)), 1_000);
-    }
-
-    #[test]
-    fn wire_policies_are_lenient_about_what_is_missing() {
-        let fixed = |delay_ms| BackoffStrategy::Fixed { delay_ms };
-        let cases = [
-            ("{}", 0, fixed(1_000)),
-            (r#"{"max_retries":null,"backoff":null,"more":1}"#, 0, fixed(1_000)),
-            (r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#, 3, fixed(500)),
-            (r#"{"max_retries":1,"backoff":{"type":"fixed"}}"#, 1, fixed(1_000)),
-            (r#"{"max_retries":1,"backoff":{"delay_ms":500}}"#, 1, fixed(1_000)),
-            (r#"{"max_retries":1,"backoff":{"type":"odd","delay_ms":500}}"#, 1, fixed(1_000)),
-            (r#"{"backoff":{"type":"exponential"}}"#, 0, exponential(1_000, 60_000, 2.0, false)),
-            (
-                concat!(
-                    r#"{"backoff":{"type":"exponential","initial_delay_ms":5,"#,
-                    r#""multiplier":3,"jitter":true}}"#,
-                ),
-                0,
-                exponential(5, 60_000, 3.0, true),
-            ),
-        ];
-        assert_eq!(RetryPolicy::from_wire_json(""), Ok(None));
-        for (text, max_retries, backoff) in cases {
-            let expected = RetryPolicy { max_retries, backoff, retryable_categories: Vec::new() };
-            assert_eq!(RetryPolicy::from_wire_json(text), Ok(Some(expected)), "{text}");
-        }
-        let stored = serde_json::to_string(&RetryPolicy::default()).unwrap();
-        assert_eq!(RetryPolicy::from_wire_json(&stored), Ok(Some(RetryPolicy::default())));
-    }
-
-    #[test]
-    fn wire_policies_of_another_shape_are_refused() {
-        for text in [
-            " ",
-            "{",
-            "null",
-            "3",
-            "[3]",
-            r#"{"max_retries":-1}"#,
-            r#"{"max_retries":"3"}"#,
-            r#"{"max_retries":4294967296}"#,
-            r#"{"backoff":"fixed"}"#,
-            r#"{"backoff":{"type":"exponential","multiplier":1e999}}"#,
-            r#"{"backoff":{"type":"exponential","multiplier":NaN}}"#,
-        ] {
-            assert!(RetryPolicy::from_wire_json(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@ pub use table::{Column, Default, Direction, Index, Table};
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
     &admin::waitpoint_hmac::TABLE,
+    &admin::waitpoint_keyring::TABLE,
     &admin::lane_registry::TABLE,
     &admin::partition_config::TABLE,
     &admin::migration_annotation::TABLE,

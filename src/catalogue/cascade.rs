@@ -210,9 +210,22 @@ impl Scene {
         self.sample("drain_sibling_cancel_group", "stale", async |b| {
             b.drain_sibling_cancel_group(partition, &flow, &downstream).await
         });
+        let all = EdgeDependencyPolicy::all_of();
+        self.apart(|scene| {
+            scene.put_group_of(DOWNSTREAM, &all, Vec::new());
+            scene.put("ff_pending_cancel_groups", debt());
+            scene.sample(
+                "reconcile_sibling_cancel_group",
+                "of a group that owes nothing",
+                async |b| b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await,
+            );
+            scene.put("ff_pending_cancel_groups", debt());
+            scene.sample("drain_sibling_cancel_group", "of a group that owes nothing", async |b| {
+                b.drain_sibling_cancel_group(partition, &flow, &downstream).await
+            });
+        });
         self.put("ff_pending_cancel_groups", debt());
         self.put_execution(SIBLING, Status::active(), None);
-        let all = EdgeDependencyPolicy::all_of();
         let owing = ("cancel_siblings_pending_flag", Value::Bool(true));
         let sibling =
             ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()]));

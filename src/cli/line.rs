@@ -156,6 +156,10 @@ mod tests {
                 r#"{"kind":"k","payload":1,"policy":{"retry_policy":{"backoff":{"type":"fixed","delay_ms":1,"delay":2}}}}"#,
                 "unknown field `retry_policy.backoff.delay`",
             ),
+            (
+                r#"{"kind":"k","payload":1,"policy":{"max_replay_count":10001}}"#,
+                "policy.max_replay_count: must be between 0 and 10000, got 10001",
+            ),
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");

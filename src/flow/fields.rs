@@ -95,13 +95,14 @@ pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
     Ok(kept.collect())
 }
 
-/// A policy whose every member is understood: a misspelt one would silently do nothing.
+/// A policy whose every member is understood, since a misspelt one would silently do nothing, and that
+/// makes sense.
 pub(crate) fn policy(given: Json) -> Result<ExecutionPolicy, String> {
     let policy: ExecutionPolicy =
         serde_json::from_value(given.clone()).map_err(|error| format!("policy: {error}"))?;
     match not_understood(&given, &policy) {
         Some(member) => Err(format!("policy: unknown field `{member}`")),
-        None => Ok(policy),
+        None => policy.check().map(|()| policy).map_err(|fault| fault.to_string()),
     }
 }
 

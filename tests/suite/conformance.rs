@@ -16,6 +16,7 @@ mod keystore;
 mod lease;
 mod listing;
 mod operator;
+mod policy;
 mod reads;
 mod reasons;
 mod replay;

@@ -4,6 +4,7 @@
 //!
 //! `scripts/test` brings the Postgres that these tests need.
 
+mod absence;
 mod backends;
 mod bench;
 mod cascades;

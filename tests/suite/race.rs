@@ -26,7 +26,7 @@ use crate::suspended::RESUMABLE;
 const QUESTIONS: u32 = 6;
 
 /// An operation that asks the database one thing at a time.
-struct Paced<T: Transition> {
+pub(crate) struct Paced<T: Transition> {
     transition: T,
     facts: Facts,
     outcome: Option<Result<T::Outcome, EngineError>>,
@@ -36,12 +36,12 @@ impl<T: Transition> Paced<T>
 where
     T::Outcome: Debug,
 {
-    fn new(transition: T) -> Self {
+    pub(crate) fn new(transition: T) -> Self {
         Self { transition, facts: Facts::default(), outcome: None }
     }
 
     /// Decides, and asks the next thing, unless it is through.
-    async fn go_on(&mut self, executor: &dyn Executor) {
+    pub(crate) async fn go_on(&mut self, executor: &dyn Executor) {
         if self.outcome.is_some() {
             return;
         }
@@ -69,7 +69,10 @@ where
         };
     }
 
-    async fn finish(mut self, executor: &dyn Executor) -> Result<T::Outcome, EngineError> {
+    pub(crate) async fn finish(
+        mut self,
+        executor: &dyn Executor,
+    ) -> Result<T::Outcome, EngineError> {
         loop {
             match self.outcome {
                 Some(outcome) => return outcome,
@@ -80,7 +83,7 @@ where
 }
 
 /// What the backend under test is built on.
-fn executor(bench: &Bench) -> &dyn Executor {
+pub(crate) fn executor(bench: &Bench) -> &dyn Executor {
     let any = bench.backend.as_any();
     if let Some(memory) = any.downcast_ref::<Recorder<MemoryBackend>>() {
         memory

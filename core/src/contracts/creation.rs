@@ -33,7 +33,7 @@ pub struct CreateExecutionArgs {
     pub priority: i32,
     /// Who submits it.
     pub creator_identity: String,
-    /// Repeats with the same key are the same submission.
+    /// Stored and shown, nothing more: in this version only a repeated `execution_id` is a duplicate.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     /// Free labels.

@@ -158,6 +158,7 @@ impl<E: Executor> EngineBackend for E {
 
     async fn complete(&self, handle: &Handle, payload: Option<Vec<u8>>) -> Result<(), EngineError> {
         let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        input::body("payload", payload.as_deref().unwrap_or_default())?;
         run(self, &Complete { fence, result: payload, at: None }).await.map(drop)
     }
 
@@ -199,6 +200,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CompleteExecutionResult, EngineError> {
         let CompleteExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
+        input::body("result_payload", args.result_payload.as_deref().unwrap_or_default())?;
         let complete = Complete { fence, result: args.result_payload, at: Some(args.now) };
         let public_state = run(self, &complete).await?;
         Ok(CompleteExecutionResult::Completed { execution_id: args.execution_id, public_state })

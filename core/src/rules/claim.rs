@@ -3,6 +3,7 @@
 //! The plan says which rows qualify and in which order; the database locks the best ones that nobody
 //! else is claiming, across all partitions, and leases each in the same step.
 
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::EngineError;
@@ -73,8 +74,8 @@ impl Claim {
         limit: u32,
     ) -> Result<Self, EngineError> {
         input::lane(lane)?;
-        input::text("worker_id", policy.worker_id.as_str())?;
-        input::text("worker_instance_id", policy.worker_instance_id.as_str())?;
+        input::name("worker_id", policy.worker_id.as_str())?;
+        input::name("worker_instance_id", policy.worker_instance_id.as_str())?;
         if policy.worker_instance_id.as_str().is_empty() {
             return Err(input::invalid("worker_instance_id: must not be empty"));
         }
@@ -265,9 +266,11 @@ fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFac
         )
         | None => None,
     };
-    let policy = text(policy).map(|text| serde_json::from_str::<RetryPolicy>(&text)).transpose();
+    let policy = text(policy).map(|text| serde_json::from_str::<Json>(&text)).transpose();
+    let policy = policy.map(|stored| stored.filter(Json::is_object));
     let retries = text(count).map(|text| text.parse()).transpose();
-    Some(RetryFacts { policy: policy.ok()?, retries: retries.ok()?.unwrap_or(0) })
+    let policy = policy.ok()?.as_ref().map(RetryPolicy::of_stored);
+    Some(RetryFacts { policy, retries: retries.ok()?.unwrap_or(0) })
 }
 
 /// What an applied plan reported of one item, by position.

@@ -9,10 +9,9 @@ use crate::EngineError;
 use crate::contracts::{CreateExecutionArgs, CreateExecutionResult};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
-use crate::engine_error::ValidationKind;
 use crate::facts::Facts;
 use crate::plan::{OnConflict, Plan};
-use crate::policy::{CAPS_MAX_BYTES, CAPS_MAX_TOKENS, ExecutionPolicy};
+use crate::policy::ExecutionPolicy;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::rules::outbox::instance_tag_given;
@@ -35,26 +34,23 @@ impl Create {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a policy that
-    /// cannot be stored, too many or malformed capabilities.
+    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
+    /// input that is too long, a policy that makes
+    /// no sense ([`ExecutionPolicy::check`]).
     pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
-        let texts = [
-            ("namespace", Some(args.namespace.as_str())),
-            ("execution_kind", Some(args.execution_kind.as_str())),
-            ("creator_identity", Some(args.creator_identity.as_str())),
-            ("payload_encoding", args.payload_encoding.as_deref()),
-            ("idempotency_key", args.idempotency_key.as_deref()),
-        ];
-        for (field, value) in texts {
-            value.map_or(Ok(()), |value| input::text(field, value))?;
-        }
+        input::name("namespace", args.namespace.as_str())?;
+        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        input::text("execution_kind", &args.execution_kind)?;
+        input::text("creator_identity", &args.creator_identity)?;
+        input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
+        input::body("input_payload", &args.input_payload)?;
         for (name, value) in &args.tags {
-            input::text("tags", name)?;
+            input::name("tags", name)?;
             input::text("tags", value)?;
         }
-        args.policy.as_ref().map_or(Ok(()), capabilities_fit)?;
+        args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
         Ok(Self { key, args })
     }
 
@@ -62,6 +58,14 @@ impl Create {
     #[must_use]
     pub fn key(&self) -> ExecutionKey {
         self.key
+    }
+
+    /// Which goes first. The arguments always hold a number, so zero there means that they say nothing.
+    fn priority(&self) -> i32 {
+        match (self.args.priority, &self.args.policy) {
+            (0, Some(policy)) => policy.priority,
+            (given, _) => given,
+        }
     }
 
     /// When it may be claimed, where that is later than now.
@@ -98,7 +102,7 @@ impl Create {
             exec_core::execution_id.put(key.uuid),
             exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
             exec_core::required_capabilities.put(required_capabilities(policy)),
-            exec_core::priority.put(args.priority),
+            exec_core::priority.put(self.priority()),
             exec_core::created_at_ms.put(now.0),
             exec_core::deadline_at_ms.put(deadline),
             exec_core::eligible_at_ms.put(until.map(|until| until.0)),
@@ -149,27 +153,6 @@ impl Transition for Create {
 pub fn required_capabilities(policy: Option<&ExecutionPolicy>) -> Vec<String> {
     let routing = policy.and_then(|policy| policy.routing_requirements.as_ref());
     routing.map(|routing| &routing.required_capabilities).into_iter().flatten().cloned().collect()
-}
-
-fn capabilities_fit(policy: &ExecutionPolicy) -> Result<(), EngineError> {
-    let required = required_capabilities(Some(policy));
-    let refuse = |detail: String| {
-        Err(EngineError::Validation { kind: ValidationKind::InvalidCapabilities, detail })
-    };
-    if required.len() > CAPS_MAX_TOKENS {
-        return refuse(format!(
-            "{} required capabilities exceed {CAPS_MAX_TOKENS}",
-            required.len()
-        ));
-    }
-    let bytes: usize = required.iter().map(String::len).sum();
-    if bytes > CAPS_MAX_BYTES {
-        return refuse(format!("{bytes} bytes of required capabilities exceed {CAPS_MAX_BYTES}"));
-    }
-    match required.iter().find(|token| token.is_empty() || token.contains('\0')) {
-        Some(token) => refuse(format!("required capability {token:?} is empty or contains NUL")),
-        None => Ok(()),
-    }
 }
 
 fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {

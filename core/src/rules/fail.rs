@@ -8,7 +8,7 @@ use crate::engine::RetryFacts;
 use crate::engine_error::ValidationKind;
 use crate::facts::Row;
 use crate::plan::{OnConflict, Plan};
-use crate::policy::{ExecutionPolicy, RetryPolicy};
+use crate::policy::RetryPolicy;
 use crate::rules::failure::Failure;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
@@ -64,12 +64,18 @@ impl Fail {
     /// The retry policy of a wire document.
     ///
     /// # Errors
-    /// `Validation(InvalidPolicyJson)` with what is wrong with it.
+    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out of
+    /// its bounds.
     pub fn policy_of(text: &str) -> Result<Option<RetryPolicy>, EngineError> {
-        RetryPolicy::from_wire_json(text).map_err(|error| EngineError::Validation {
+        const FIELD: &str = "retry_policy_json";
+        let refuse = |detail: String| EngineError::Validation {
             kind: ValidationKind::InvalidPolicyJson,
-            detail: format!("retry_policy_json: {error}"),
-        })
+            detail,
+        };
+        let policy = RetryPolicy::from_wire_json(text)
+            .map_err(|error| refuse(format!("{FIELD}: {error}")))?;
+        let fault = policy.as_ref().and_then(|policy| policy.check(FIELD).err());
+        fault.map_or(Ok(policy), |fault| Err(refuse(fault.to_string())))
     }
 
     fn is_final(&self) -> bool {
@@ -142,17 +148,9 @@ impl Guarded for Fail {
 /// The retry policy that an execution was submitted with.
 ///
 /// # Errors
-/// `Validation(Corruption)` when the stored policy is not one.
+/// `Validation(Corruption)` when the row holds no document.
 pub fn retry_policy(core: &Row) -> Result<Option<RetryPolicy>, EngineError> {
-    let Some(stored) = core.read(exec_core::policy)? else {
-        return Ok(None);
-    };
-    let policy: ExecutionPolicy =
-        serde_json::from_value(stored).map_err(|error| EngineError::Validation {
-            kind: ValidationKind::Corruption,
-            detail: format!("ff_exec_core.policy: {error}"),
-        })?;
-    Ok(policy.retry_policy)
+    Ok(core.read(exec_core::policy)?.as_ref().and_then(RetryPolicy::of_execution))
 }
 
 /// How many retries an execution has had.

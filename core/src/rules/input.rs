@@ -25,6 +25,41 @@ pub fn text(field: &str, value: &str) -> Result<(), EngineError> {
     }
 }
 
+/// The longest text that names something, in bytes. Names enter keys and indexes, and every database has
+/// a bound of its own there; this one is below all of them, so that all refuse alike.
+pub const NAME_MAX_BYTES: usize = 512;
+
+/// Text that names something and may enter a key or an index: without NUL, at most
+/// [`NAME_MAX_BYTES`]. Rows that hold longer ones already are still read.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the field.
+pub fn name(field: &str, value: &str) -> Result<(), EngineError> {
+    if NAME_MAX_BYTES < value.len() {
+        let bytes = value.len();
+        return Err(invalid(format!("{field}: {bytes} bytes exceed {NAME_MAX_BYTES}")));
+    }
+    text(field, value)
+}
+
+/// The longest input or result of an execution, payload of a signal or frame of a stream, in bytes:
+/// 256 MiB, which every database stores and gives back.
+pub const BODY_MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes that every database stores.
+///
+/// # Errors
+/// `Validation(PayloadTooLarge)` naming the field, beyond [`BODY_MAX_BYTES`].
+pub fn body(field: &str, bytes: &[u8]) -> Result<(), EngineError> {
+    if bytes.len() <= BODY_MAX_BYTES {
+        return Ok(());
+    }
+    Err(EngineError::Validation {
+        kind: ValidationKind::PayloadTooLarge,
+        detail: format!("{field}: {} bytes exceed {BODY_MAX_BYTES}", bytes.len()),
+    })
+}
+
 /// JSON that both databases store: no NUL inside any of its texts or member names.
 ///
 /// # Errors

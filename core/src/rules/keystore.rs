@@ -3,6 +3,9 @@
 //! One key signs: the active one that was installed last. A key that was replaced verifies the tokens
 //! it signed until its grace is over. Keys are never removed, so that no key id ever stands for two
 //! secrets.
+//!
+//! That there is no key yet is no row that a plan could guard. So whoever changes the set of keys moves
+//! the keyring's version on: the first one inserts its row, which refuses everybody else.
 
 use crate::EngineError;
 use crate::contracts::{
@@ -19,12 +22,15 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Expr, List, Lookup, OnConflict, Pairing, Plan, Query, Selection};
 use crate::rules::input;
 use crate::schema::Direction::{Ascending, Descending};
-use crate::schema::admin::waitpoint_hmac;
+use crate::schema::admin::{waitpoint_hmac, waitpoint_keyring};
 use crate::types::{ExecutionId, TimestampMs, WaitpointId};
 use crate::value::Secret;
 
 /// The name that plans and look-ups give a key's row.
 pub const KEY: &str = "key";
+
+/// The name that plans and look-ups give the keyring's row.
+const RING: &str = "ring";
 
 /// How long a secret is, in hex digits: 256 bits.
 const SECRET_HEX_DIGITS: usize = 64;
@@ -189,7 +195,7 @@ impl NewKey {
             let shape = "token wire shape is `<kid>:<hex>`";
             return Err(input::invalid(format!("kid must not contain ':' ({shape})")));
         }
-        input::text("kid", &kid)?;
+        input::name("kid", &kid)?;
         let wrong = || input::invalid("secret_hex must be 64 hex characters (256-bit secret)");
         if secret_hex.len() != SECRET_HEX_DIGITS {
             return Err(wrong());
@@ -202,19 +208,61 @@ impl NewKey {
         Ok(constant_time_eq(&row.read(waitpoint_hmac::secret)?.0, &self.secret.0))
     }
 
-    fn installed(&self, plan: Plan, at: TimestampMs) -> Plan {
+    /// Adds the key to the set of keys, which is still the one that was read.
+    fn installed(&self, plan: Plan, ring: &Ring, at: TimestampMs) -> Plan {
         let row = vec![
             waitpoint_hmac::kid.put(self.kid.clone()),
             waitpoint_hmac::secret.put(self.secret.clone()),
             waitpoint_hmac::rotated_at_ms.put(at.0),
             waitpoint_hmac::active.put(true),
         ];
-        plan.insert(waitpoint_hmac::REF, row, OnConflict::Refuse)
+        ring.moved_on(plan).insert(waitpoint_hmac::REF, row, OnConflict::Refuse)
     }
 }
 
 fn keys(new: &NewKey) -> Vec<Query> {
-    vec![Query::Lookup(vec![TokenKey::lookup(&new.kid)]), TokenKey::signing()]
+    let ring = Lookup {
+        row: RING.into(),
+        table: waitpoint_keyring::REF,
+        key: vec![waitpoint_keyring::singleton_lock.at(true)],
+        columns: waitpoint_keyring::REF.columns.to_vec(),
+    };
+    vec![Query::Lookup(vec![TokenKey::lookup(&new.kid), ring]), TokenKey::signing()]
+}
+
+/// The set of keys as it was read.
+struct Ring {
+    /// `None` before its first change.
+    version: Option<i64>,
+}
+
+impl Ring {
+    fn read(row: Option<&Row>) -> Result<Self, EngineError> {
+        Ok(Self { version: row.map(|row| row.read(waitpoint_keyring::version)).transpose()? })
+    }
+
+    /// Guards the set of keys: a plan that changes it applies only to the one that was read.
+    fn guarded(&self, plan: Plan) -> Plan {
+        let Some(version) = self.version else { return plan };
+        let key = vec![waitpoint_keyring::singleton_lock.at(true)];
+        let unmoved = waitpoint_keyring::version.equals(version);
+        plan.guard(RING, waitpoint_keyring::REF, key, unmoved)
+    }
+
+    fn moved_on(&self, plan: Plan) -> Plan {
+        let key = waitpoint_keyring::singleton_lock;
+        match self.version {
+            Some(_) => {
+                let held = vec![key.put_expr(key.of(RING))];
+                let grown = vec![waitpoint_keyring::version.grow(1)];
+                plan.update(waitpoint_keyring::REF, held, grown)
+            }
+            None => {
+                let first = vec![key.put(true), waitpoint_keyring::version.put(1)];
+                plan.insert(waitpoint_keyring::REF, first, OnConflict::Refuse)
+            }
+        }
+    }
 }
 
 /// Installs the first key; never overwrites one.
@@ -239,8 +287,9 @@ impl Transition for Seed {
         let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
             return Ok(Step::Read(keys(&self.0)));
         };
+        let [own, ring] = own else { return Ok(Step::Read(keys(&self.0))) };
         let kid = self.0.kid.clone();
-        if let Some(Some(row)) = own.first() {
+        if let Some(row) = own {
             let same_secret = self.0.is_secret_of(row)?;
             return Ok(Step::Answer(SeedOutcome::AlreadySeeded { kid, same_secret }));
         }
@@ -251,7 +300,9 @@ impl Transition for Seed {
                  use rotate_waitpoint_hmac_secret_all to change kid"
             )));
         }
-        let plan = self.0.installed(Plan::new("seed_waitpoint_hmac_secret"), ctx.now);
+        let ring = Ring::read(ring.as_ref())?;
+        let plan = ring.guarded(Plan::new("seed_waitpoint_hmac_secret"));
+        let plan = self.0.installed(plan, &ring, ctx.now);
         Ok(Step::Commit(plan, Then::Answer(SeedOutcome::Seeded { kid })))
     }
 }
@@ -273,10 +324,10 @@ impl Rotate {
         Ok(Self { new, grace_ms: input::span_ms(args.grace_ms) })
     }
 
-    fn plan(&self, previous: Option<&str>, at: TimestampMs) -> Plan {
-        let mut plan = Plan::new("rotate_waitpoint_hmac_secret_all");
+    fn plan(&self, ring: &Ring, previous: Option<&str>, at: TimestampMs) -> Plan {
+        let mut plan = ring.guarded(Plan::new("rotate_waitpoint_hmac_secret_all"));
         if let Some(previous) = previous {
-            // Of two rotations at once the second finds this key retired, and looks again.
+            // Plain SQL may have retired it without moving the ring.
             let key = vec![waitpoint_hmac::kid.at(previous.to_owned())];
             let active = waitpoint_hmac::active.equals(true);
             plan = plan.guard("previous", waitpoint_hmac::REF, key, active.clone());
@@ -297,7 +348,7 @@ impl Rotate {
                 ],
             );
         }
-        self.new.installed(plan, at)
+        self.new.installed(plan, ring, at)
     }
 }
 
@@ -308,8 +359,9 @@ impl Transition for Rotate {
         let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
             return Ok(Step::Read(keys(&self.new)));
         };
+        let [own, ring] = own else { return Ok(Step::Read(keys(&self.new))) };
         let kid = self.new.kid.clone();
-        if let Some(Some(row)) = own.first() {
+        if let Some(row) = own {
             let result = if self.new.is_secret_of(row)? {
                 Ok(RotateWaitpointHmacSecretOutcome::Noop { kid })
             } else {
@@ -319,7 +371,7 @@ impl Transition for Rotate {
             return Ok(Step::Answer(everywhere(result)));
         }
         let previous_kid = active.first().map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
-        let plan = self.plan(previous_kid.as_deref(), ctx.now);
+        let plan = self.plan(&Ring::read(ring.as_ref())?, previous_kid.as_deref(), ctx.now);
         let rotated =
             RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid: kid, gc_count: 0 };
         Ok(Step::Commit(plan, Then::Answer(everywhere(Ok(rotated)))))

@@ -12,6 +12,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::policy::stored::max_replay_count;
 use crate::rules::flow::edges::{self, an_edge_into};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_core_row, held_edge, held_group};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
@@ -100,6 +101,20 @@ impl Replay {
         })
     }
 
+    /// How often it was replayed before.
+    ///
+    /// # Errors
+    /// `State(MaxReplaysExhausted)` when that is as often as its policy allows.
+    fn replays(core: &Row) -> Result<i64, EngineError> {
+        let raw = core.read(exec_core::raw_fields)?;
+        let replays = raw.get("replay_count").and_then(Json::as_i64).unwrap_or(0);
+        let most = max_replay_count(core.read(exec_core::policy)?.as_ref());
+        if i64::from(most) <= replays {
+            return Err(EngineError::State(StateKind::MaxReplaysExhausted));
+        }
+        Ok(replays)
+    }
+
     /// The execution's row. Its deadline stays where it can still be met.
     fn of_core(
         &self,
@@ -107,8 +122,7 @@ impl Replay {
         status: Status,
         now: TimestampMs,
     ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
-        let raw = core.read(exec_core::raw_fields)?;
-        let replays = raw.get("replay_count").and_then(Json::as_i64).unwrap_or(0);
+        let replays = Self::replays(core)?;
         let deadline =
             core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
         let mut set = status.assignments(now);

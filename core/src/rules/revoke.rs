@@ -42,7 +42,7 @@ impl RevokeLease {
     /// `Validation(InvalidInput)` naming the field.
     pub fn new(tag: BackendTag, args: RevokeLeaseArgs) -> Result<Self, EngineError> {
         input::text("reason", &args.reason)?;
-        input::text("worker_instance_id", args.worker_instance_id.as_str())?;
+        input::name("worker_instance_id", args.worker_instance_id.as_str())?;
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, tag, args })
     }
 

@@ -29,9 +29,10 @@ impl SetTag {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a key that is no tag key, or a value with NUL.
+    /// `Validation(InvalidInput)` for a key that is no tag key or too long, or a value with NUL.
     pub fn new(id: &ExecutionId, name: &str, value: &str) -> Result<Self, EngineError> {
         validate_tag_key(name)?;
+        input::name("key", name)?;
         input::text("value", value)?;
         Ok(Self { key: ExecutionKey::of(id)?, name: name.to_owned(), value: value.to_owned() })
     }

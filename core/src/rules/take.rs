@@ -57,8 +57,8 @@ fn going_on(ctx: &mut Ctx<'_>) -> Attempt {
 impl Terms {
     fn check(&self) -> Result<(), EngineError> {
         input::lane(&self.lane_id)?;
-        input::text("worker_id", self.worker_id.as_str())?;
-        input::text("worker_instance_id", self.worker_instance_id.as_str())?;
+        input::name("worker_id", self.worker_id.as_str())?;
+        input::name("worker_instance_id", self.worker_instance_id.as_str())?;
         if self.worker_instance_id.as_str().is_empty() {
             return Err(input::invalid("worker_instance_id: must not be empty"));
         }

@@ -23,6 +23,18 @@ table! {
 }
 
 table! {
+    /// One row in all, once there is a key: whoever adds or replaces a key moves its version on, so that
+    /// two who found no key to follow cannot both add one.
+    waitpoint_keyring = "ff_waitpoint_keyring" key [singleton_lock] check [singleton_lock] {
+        /// Always true, so that a second row cannot exist.
+        singleton_lock: bool = Default::Bool(true),
+        /// Grows with every change to the set of keys.
+        version: i64 = Default::Int(1),
+    }
+    indexes []
+}
+
+table! {
     /// One row per lane that an execution was ever submitted to.
     lane_registry = "ff_lane_registry" key [lane_id] {
         /// Lane name.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ff_core::EngineError;
 use ff_core::contracts::CreateExecutionArgs;
+use ff_core::policy::check::LIMIT_MAX_MS;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements, TimeoutPolicy};
 use ff_core::rules::create::Create;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
@@ -148,7 +149,7 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
 fn what_the_call_says_outranks_the_policy() {
     let timeouts = TimeoutPolicy {
         attempt_timeout_ms: None,
-        execution_deadline_ms: Some(u64::MAX),
+        execution_deadline_ms: Some(LIMIT_MAX_MS),
         max_reclaim_count: 2,
     };
     let policy = ExecutionPolicy {
@@ -223,9 +224,9 @@ fn capabilities_are_bounded() {
     let detail = |result: Result<(), EngineError>| result.unwrap_err().to_string();
     let tokens = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>();
     assert!(with(tokens(256)).is_ok());
-    assert_snapshot!(detail(with(tokens(257))), @r"validation: InvalidCapabilities: 257 required capabilities exceed 256");
+    assert_snapshot!(detail(with(tokens(257))), @r"validation: InvalidCapabilities: policy.routing_requirements.required_capabilities: 257 tokens exceed 256");
     assert!(with(vec!["x".repeat(4096)]).is_ok());
-    assert_snapshot!(detail(with(vec!["x".repeat(4097)])), @r"validation: InvalidCapabilities: 4097 bytes of required capabilities exceed 4096");
-    assert_snapshot!(detail(with(vec![String::new()])), @r#"validation: InvalidCapabilities: required capability "" is empty or contains NUL"#);
-    assert_snapshot!(detail(with(vec!["a\0".into()])), @r#"validation: InvalidCapabilities: required capability "a\0" is empty or contains NUL"#);
+    assert_snapshot!(detail(with(vec!["x".repeat(4097)])), @r"validation: InvalidCapabilities: policy.routing_requirements.required_capabilities: 4097 bytes exceed 4096");
+    assert_snapshot!(detail(with(vec![String::new()])), @r#"validation: InvalidCapabilities: policy.routing_requirements.required_capabilities: token "" is empty or contains NUL"#);
+    assert_snapshot!(detail(with(vec!["a\0".into()])), @r#"validation: InvalidCapabilities: policy.routing_requirements.required_capabilities: token "a\0" is empty or contains NUL"#);
 }

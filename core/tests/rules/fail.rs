@@ -305,7 +305,9 @@ fn a_final_failure_reads_neither_policy_nor_count() {
         crate::Decision::Refused(error) => error.to_string(),
         crate::Decision::Plan(..) | crate::Decision::Answer(_) => panic!("it is refused"),
     };
-    assert!(refused.starts_with("validation: Corruption: ff_exec_core.policy: "), "{refused}");
+    let count =
+        "validation: Corruption: ff_exec_core.raw_fields: retry_count \"two\" is not a count";
+    assert_eq!(refused, count, "a policy that is none is taken for the default");
 }
 
 #[test]

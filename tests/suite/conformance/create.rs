@@ -177,7 +177,7 @@ conformance! {
             ),
             (
                 |args| args.policy = Some(requiring(&[""])),
-                "InvalidCapabilities: required capability \"\" is empty or contains NUL",
+                "InvalidCapabilities: policy.routing_requirements.required_capabilities: token \"\" is",
             ),
             (
                 |args| {
@@ -185,7 +185,7 @@ conformance! {
                     let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
                     args.policy = Some(requiring(&tokens));
                 },
-                "InvalidCapabilities: 257 required capabilities exceed 256",
+                "InvalidCapabilities: policy.routing_requirements.required_capabilities: 257 tokens",
             ),
         ];
         for (change, expected) in cases {

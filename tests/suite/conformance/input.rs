@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use ff_core::backend::{CapabilitySet, FailureClass, FailureReason};
-use ff_core::contracts::ExecutionQuery;
+use ff_core::contracts::{CreateExecutionArgs, ExecutionQuery, IdempotencyKey};
 use ff_core::types::{LaneId, Namespace};
 
 use crate::backends::conformance;
-use crate::bench::{id, opened, requiring, worker};
+use crate::bench::{id, lane, opened, refused, requiring, worker};
+use crate::suspended::{fresh, named};
 
 /// What a database, a driver, a shell or a terminal might trip over.
 const HOSTILE: [&str; 22] = [
@@ -150,6 +151,56 @@ conformance! {
         let id = bench.create_with(&|args| args.execution_kind = long.clone()).await;
         let context = bench.backend.read_execution_context(&id).await.unwrap();
         assert!(context.execution_kind == long);
+    }
+
+    /// Names enter keys and indexes, where every database has a bound of its own.
+    async fn a_name_has_as_many_bytes_everywhere(bench) {
+        let (longest, longer) = ("\u{e9}".repeat(256), format!("{}x", "\u{e9}".repeat(256)));
+        let refuse = |field: &str| format!("validation: InvalidInput: {field}: 513 bytes exceed 512");
+        let called = |name: &str| {
+            let mut args = bench.args(&id());
+            args.namespace = Namespace::new(name);
+            args.idempotency_key = Some(name.into());
+            args.tags = HashMap::from([(name.into(), "v".into())]);
+            args
+        };
+        bench.backend.create_execution(called(&longest)).await.unwrap();
+        let fields: [(&str, fn(&mut CreateExecutionArgs)); 3] = [
+            ("namespace", |_| {}),
+            ("idempotency_key", |args| args.namespace = Namespace::new("n")),
+            ("tags", |args| {
+                args.namespace = Namespace::new("n");
+                args.idempotency_key = None;
+            }),
+        ];
+        for (field, shorten) in fields {
+            let mut args = called(&longer);
+            shorten(&mut args);
+            refused(bench.backend.create_execution(args).await, &refuse(field));
+        }
+
+        let capabilities = CapabilitySet::default();
+        let claimed = bench.backend.claim(&lane(), &capabilities, worker(&longest[2..])).await.unwrap();
+        let handle = claimed.unwrap();
+        let refused_claim = bench.backend.claim(&lane(), &capabilities, worker(&longer)).await;
+        refused(refused_claim, &refuse("worker_id"));
+
+        bench.seed().await;
+        for (waitpoint, key, field) in [(&*longer, "k", "waitpoint_key"), ("w", &*longer, "idempotency_key")] {
+            let args = bench.wait(vec![fresh(waitpoint)], named(waitpoint, "go"));
+            let args = args.with_idempotency_key(IdempotencyKey::new(key));
+            refused(bench.backend.suspend(&handle, args).await, &refuse(field));
+        }
+        let held = opened(&handle).execution_id;
+        let args = bench.wait(vec![fresh(&longest)], named(&longest, "go"));
+        let args = args.with_idempotency_key(IdempotencyKey::new(&longest));
+        let door = bench.suspend(&held, &handle, args).await.remove(0);
+        let mut signal = bench.signal(&door, "other");
+        signal.idempotency_key = Some(longer.clone());
+        refused(bench.backend.deliver_signal(signal).await, &refuse("idempotency_key"));
+        let mut signal = bench.signal(&door, "other");
+        signal.idempotency_key = Some(longest);
+        bench.backend.deliver_signal(signal).await.unwrap();
     }
 
     async fn numbers_at_their_edges_come_back_as_they_were(bench) {

@@ -30,6 +30,12 @@ async fn rotate(
     entry.result
 }
 
+/// One byte longer than a name may be.
+const LONG_KID: &str = match std::str::from_utf8(&[b'k'; 513]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
 conformance! {
     async fn the_first_key_is_never_overwritten(bench) {
         let kid = || "kid1".to_owned();
@@ -87,6 +93,8 @@ conformance! {
         for (kid, hex, detail) in [
             ("", secret(1), "kid must be non-empty"),
             ("a:b", secret(1), "kid must not contain ':' (token wire shape is `<kid>:<hex>`)"),
+            ("a\0", secret(1), "kid: must not contain NUL (at byte 1)"),
+            (LONG_KID, secret(1), "kid: 513 bytes exceed 512"),
             ("a", "00".into(), "secret_hex must be 64 hex characters (256-bit secret)"),
             ("a", "zz".repeat(32), "secret_hex must be 64 hex characters (256-bit secret)"),
         ] {

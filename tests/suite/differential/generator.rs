@@ -6,6 +6,7 @@ use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::ctx::{Seeded, Source as _};
 use ff_core::engine_backend::{ExpirePhase, Scan};
+use ff_core::policy::check::LIMIT_MAX_MS;
 use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
@@ -406,9 +407,9 @@ impl Generator {
                 Some(50),
                 Some(2_000),
                 Some(20_000),
-                Some(u64::MAX),
+                Some(LIMIT_MAX_MS),
             ]),
-            execution_deadline_ms: self.pick(&[None, None, Some(60_000), Some(u64::MAX)]),
+            execution_deadline_ms: self.pick(&[None, None, Some(60_000), Some(LIMIT_MAX_MS)]),
             max_reclaim_count: 3,
         };
         let required: &[&str] = self.pick(&[

@@ -29,7 +29,7 @@ impl CreateFlow {
     /// `Validation(InvalidInput)` naming the field: text with NUL.
     pub fn new(args: CreateFlowArgs, partitions: &PartitionConfig) -> Result<Self, EngineError> {
         input::text("flow_kind", &args.flow_kind)?;
-        input::text("namespace", args.namespace.as_str())?;
+        input::name("namespace", args.namespace.as_str())?;
         Ok(Self { places: Places::of(&args.flow_id, partitions)?, args })
     }
 

@@ -72,9 +72,14 @@ impl GroupKey {
         ]
     }
 
-    /// Drops a debt that nobody owes.
-    fn dropped(&self) -> Plan {
-        Plan::new("drop_stale_sibling_cancel").delete(pending_cancel_groups::REF, self.debt())
+    /// Drops a debt that nobody owes: the group, where there is one, still owes nothing.
+    fn dropped(&self, group: Option<&Row>) -> Result<Plan, EngineError> {
+        let mut plan = Plan::new("drop_stale_sibling_cancel");
+        if let Some(group) = group {
+            let key = self.flow.group(self.downstream);
+            plan = plan.guard(GROUP, edge_group::REF, key, unmoved(group)?);
+        }
+        Ok(plan.delete(pending_cancel_groups::REF, self.debt()))
     }
 
     /// The group owes nothing any more.
@@ -125,7 +130,7 @@ impl Transition for Drain {
         let [debt, group] = rows else { return Ok(Step::Answer(false)) };
         let Some(group) = owing(group.as_ref())? else {
             return Ok(match debt {
-                Some(_) => Step::Commit(self.key.dropped(), Then::Answer(true)),
+                Some(_) => Step::Commit(self.key.dropped(group.as_ref())?, Then::Answer(true)),
                 None => Step::Answer(false),
             });
         };
@@ -159,7 +164,9 @@ impl Transition for Reconcile {
         let [debt, group] = rows else { return Ok(Step::Answer(NoOp)) };
         let Some(group) = owing(group.as_ref())? else {
             return Ok(match debt {
-                Some(_) => Step::Commit(self.key.dropped(), Then::Answer(SremmedStale)),
+                Some(_) => {
+                    Step::Commit(self.key.dropped(group.as_ref())?, Then::Answer(SremmedStale))
+                }
                 None => Step::Answer(NoOp),
             });
         };

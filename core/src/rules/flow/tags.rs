@@ -27,7 +27,7 @@ impl SetFlowTag {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a key that is no tag key, or a value with NUL.
+    /// `Validation(InvalidInput)` for a key that is no tag key or too long, or a value with NUL.
     pub fn new(
         flow: &FlowId,
         name: &str,
@@ -35,6 +35,7 @@ impl SetFlowTag {
         partitions: &PartitionConfig,
     ) -> Result<Self, EngineError> {
         validate_tag_key(name)?;
+        input::name("key", name)?;
         input::text("value", value)?;
         let places = Places::of(flow, partitions)?;
         Ok(Self { places, name: name.to_owned(), value: value.to_owned() })

@@ -56,6 +56,7 @@ impl Append {
         input::text("frame.frame_type", &frame.frame_type)?;
         let correlation_id = frame.correlation_id.as_deref();
         correlation_id.map_or(Ok(()), |id| input::text("frame.correlation_id", id))?;
+        input::body("frame.bytes", &frame.bytes)?;
         let keep = match frame.mode {
             StreamMode::Durable => Keep::Durable,
             StreamMode::DurableSummary { patch_kind: PatchKind::JsonMergePatch } => {

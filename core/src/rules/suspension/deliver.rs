@@ -10,6 +10,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_error::{StateKind, ValidationKind};
 use crate::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
+use crate::policy::stored::max_signals;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{TokenKey, kid_of, refused};
@@ -52,10 +53,11 @@ impl Deliver {
             ("source_type", &args.source_type),
             ("source_identity", &args.source_identity),
             ("correlation_id", args.correlation_id.as_deref().unwrap_or_default()),
-            ("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default()),
         ] {
             input::text(field, text)?;
         }
+        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        input::body("payload", args.payload.as_deref().unwrap_or_default())?;
         let keep = match args.signal_maxlen {
             None => None,
             Some(0) => return Err(input::invalid("signal_maxlen: must be positive")),
@@ -145,7 +147,7 @@ impl Transition for Deliver {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
         let suspension = Suspension::read(suspension)?;
-        self.capped(&suspension)?;
+        self.capped(&suspension, core)?;
         let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
         let (plan, effect) = self.recorded(&suspension, core, &waitpoint_key)?;
         let signal_id = self.args.signal_id.clone();
@@ -205,15 +207,18 @@ impl Deliver {
         }
     }
 
-    fn capped(&self, suspension: &Suspension) -> Result<(), EngineError> {
+    /// The sender and the execution's policy may both set a cap; the lower one counts.
+    fn capped(&self, suspension: &Suspension, core: &Row) -> Result<(), EngineError> {
         let received = suspension.signal_count.unsigned_abs();
-        match self.args.max_signals_per_execution {
-            Some(most) if most <= received => Err(EngineError::Validation {
-                kind: ValidationKind::SignalLimitExceeded,
-                detail: format!("max_signals_per_execution: {received} of {most} received"),
-            }),
-            Some(_) | None => Ok(()),
+        let most = u64::from(max_signals(core.read(exec_core::policy)?.as_ref()));
+        let most = self.args.max_signals_per_execution.map_or(most, |given| given.min(most));
+        if received < most {
+            return Ok(());
         }
+        Err(EngineError::Validation {
+            kind: ValidationKind::SignalLimitExceeded,
+            detail: format!("max_signals_per_execution: {received} of {most} received"),
+        })
     }
 
     fn recorded(
@@ -307,7 +312,9 @@ impl Approve {
     pub fn new(args: DeliverApprovalSignalArgs) -> Result<Self, EngineError> {
         input::text("signal_name", &args.signal_name)?;
         input::text("idempotency_suffix", &args.idempotency_suffix)?;
-        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args })
+        let approve = Self { key: ExecutionKey::of(&args.execution_id)?, args };
+        input::name("signal_name and idempotency_suffix", &approve.idempotency_key())?;
+        Ok(approve)
     }
 
     fn idempotency_key(&self) -> String {

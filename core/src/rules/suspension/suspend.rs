@@ -17,9 +17,10 @@ use crate::engine_error::{ConflictKind, StateKind};
 use crate::facts::{Facts, Row};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
+use crate::policy::stored::suspension_timeout;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{ExecutionKey, held_attempt, held_core};
+use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
 use crate::rules::keystore::TokenKey;
 use crate::rules::premise::{Known, check, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
@@ -64,7 +65,7 @@ impl Suspend {
         for binding in &args.waitpoints {
             let id = match binding {
                 WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => {
-                    input::text("waitpoint_key", waitpoint_key)?;
+                    input::name("waitpoint_key", waitpoint_key)?;
                     waitpoint_id
                 }
                 WaitpointBinding::UsePending { waitpoint_id } => waitpoint_id,
@@ -78,7 +79,7 @@ impl Suspend {
             input::text("continuation_metadata_pointer", pointer)?;
         }
         if let Some(key) = &args.idempotency_key {
-            input::text("idempotency_key", key.as_str())?;
+            input::name("idempotency_key", key.as_str())?;
         }
         Ok(Self { tag, payload, fence, args })
     }
@@ -146,21 +147,36 @@ impl Transition for Suspend {
             return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
         }
         check(&premises, &known)?;
+        let ended = self.ended_by_policy(known.row(CORE))?;
+        let this = ended.as_ref().unwrap_or(self);
         let signing = TokenKey::of_signing(signing, "suspend")?;
-        let doors = self.doors(&signing, facts.list(2).unwrap_or_default())?;
-        let carried = self.carried(suspension, &doors)?;
-        let details = self.details(&doors)?;
-        if satisfied::satisfied(&self.args.resume_condition, &carried.by_key()) {
+        let doors = this.doors(&signing, facts.list(2).unwrap_or_default())?;
+        let carried = this.carried(suspension, &doors)?;
+        let details = this.details(&doors)?;
+        if satisfied::satisfied(&this.args.resume_condition, &carried.by_key()) {
             return Ok(Step::Answer(SuspendOutcome::AlreadySatisfied { details }));
         }
-        let handle = handle::mint(self.tag, HandleKind::Suspended, &self.payload);
+        let handle = handle::mint(this.tag, HandleKind::Suspended, &this.payload);
         let plan = guard_all(Plan::new("suspend"), premises, &known)?;
-        let plan = self.effects(plan, &doors, &carried, &handle)?;
+        let plan = this.effects(plan, &doors, &carried, &handle)?;
         Ok(Step::Commit(plan, Then::Answer(SuspendOutcome::Suspended { details, handle })))
     }
 }
 
 impl Suspend {
+    /// The same, with the end that the execution's policy gives to a suspension that names none.
+    fn ended_by_policy(&self, core: Option<&Row>) -> Result<Option<Self>, EngineError> {
+        let (None, Some(core)) = (self.args.timeout_at, core) else { return Ok(None) };
+        let policy = core.read(exec_core::policy)?;
+        Ok(suspension_timeout(policy.as_ref()).map(|(limit, behavior)| {
+            let mut this = self.clone();
+            let ends = self.args.now.0.saturating_add(input::span_ms(limit));
+            this.args.timeout_at = Some(TimestampMs(ends));
+            this.args.timeout_behavior = behavior;
+            this
+        }))
+    }
+
     /// The waitpoints asked for, in their order, each with its key and token.
     fn doors(&self, signing: &TokenKey, stored: &[Row]) -> Result<Vec<Door>, EngineError> {
         let door = |binding: &WaitpointBinding| match binding {

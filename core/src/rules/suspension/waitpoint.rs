@@ -163,13 +163,13 @@ impl CreateWaitpoint {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a key with NUL.
+    /// `Validation(InvalidInput)` for a key with NUL or of too many bytes.
     pub fn new(
         payload: &HandlePayload,
         key: &str,
         expires_in: Duration,
     ) -> Result<Self, EngineError> {
-        input::text("waitpoint_key", key)?;
+        input::name("waitpoint_key", key)?;
         let expires_in_ms = i64::try_from(expires_in.as_millis()).unwrap_or(i64::MAX);
         let (fence, execution) = (Fence::of_handle(payload)?, payload.execution_id.clone());
         Ok(Self { fence, execution, key: key.to_owned(), expires_in_ms })
