@@ -1,12 +1,13 @@
 //! The command line: arguments in, an exit code out.
 //!
 //! One file per command. A command talks to the engine and to `output`; it knows no rule and no
-//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage.
+//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
 
 mod approve;
 mod bulk;
 mod cancel;
 mod catalogue;
+mod clock;
 mod command;
 mod demo;
 mod events;
@@ -17,39 +18,52 @@ mod ids;
 mod interrupt;
 mod keys;
 mod line;
+mod log;
 mod ls;
 mod migrate;
 mod output;
 mod priority;
+mod refusal;
 mod replay;
 mod result;
 mod resume;
 mod scan;
+mod session;
 mod show;
+mod shown;
 mod signal;
 mod submit;
+mod table;
 mod tail;
+mod view;
 mod waitpoints;
+mod words;
 mod work;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ff_core::engine_backend::EngineBackend;
-use tracing_subscriber::EnvFilter;
 
 use crate::open::{OpenError, OpenOptions, Opening};
 use failure::Failure;
-use output::Output;
+use interrupt::Interrupts;
+use output::{OnClosed, Output};
+use session::Session;
+use shown::Shown;
+
+/// How long a command that was told to stop may take to do so.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Durable execution on SQLite and Postgres: submit work, run it, look at it.
 #[derive(Debug, Parser)]
-#[command(name = "ff", version, propagate_version = true)]
+#[command(name = "ff", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -79,6 +93,11 @@ struct Global {
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
+    /// Write times in UTC instead of ages; as programs that read the output get them anyway.
+    #[arg(long, global = true)]
+    utc: bool,
+    #[arg(skip)]
+    session: Session,
 }
 
 impl Global {
@@ -100,7 +119,9 @@ impl Global {
     async fn open_as(&self, opening: Opening) -> Result<Arc<dyn EngineBackend>, Failure> {
         let opening = if self.no_migrate { Opening::Current } else { opening };
         let options = OpenOptions::new().opening(opening).schema(self.schema.clone());
-        options.open(&self.db).await.map_err(|error| self.not_opened(&error))
+        let engine = options.open(&self.db).await.map_err(|error| self.not_opened(&error))?;
+        self.session.keep(&engine);
+        Ok(engine)
     }
 
     /// Only the scheme of a URL that may carry a password is repeated.
@@ -113,7 +134,7 @@ impl Global {
     }
 
     fn output(&self) -> Output {
-        Output::new(self.json)
+        Output::new(self.json, self.utc, self.session.on_closed)
     }
 }
 
@@ -127,7 +148,7 @@ enum Command {
     Ls(ls::Arguments),
     /// Show one execution: its state, its attempts, what happened to it.
     Show(show::Arguments),
-    /// Print the result of an execution as it is.
+    /// Print the result of an execution as it is; on a terminal, without what would command it.
     Result(result::Arguments),
     /// Cancel an execution, whoever holds it.
     Cancel(cancel::Arguments),
@@ -167,18 +188,58 @@ enum Command {
     DemoTask,
 }
 
+impl Command {
+    /// What a closed stdout means: nothing to commands that change something.
+    const fn on_closed(&self) -> OnClosed {
+        match self {
+            Self::Submit(_)
+            | Self::Work(_)
+            | Self::Cancel(_)
+            | Self::Replay(_)
+            | Self::Signal(_)
+            | Self::Approve(_)
+            | Self::Resume(_)
+            | Self::Keys(_)
+            | Self::Priority(_)
+            | Self::Bulk(_)
+            | Self::Scan(_)
+            | Self::Migrate(_)
+            | Self::DemoTask => OnClosed::GoOn,
+            Self::Flow(arguments) => arguments.on_closed(),
+            Self::Ls(_)
+            | Self::Show(_)
+            | Self::Result(_)
+            | Self::Waitpoints(_)
+            | Self::Tail(_)
+            | Self::Events(_)
+            | Self::Sql(_)
+            | Self::Demo(_) => OnClosed::End,
+        }
+    }
+
+    /// Whether it ends by itself, and in its own way, when it is told to stop.
+    const fn handles_interrupts(&self) -> bool {
+        matches!(self, Self::Submit(_) | Self::Work(_) | Self::Bulk(_) | Self::Scan(_))
+    }
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match parse(std::env::args_os()) {
+    let mut arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    start_log();
+    log::start();
     let json = arguments.global.json;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
+    arguments.global.session.on_closed = arguments.command.on_closed();
+    let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let done = runtime.block_on(run_to_the_end(arguments));
+            // A read of stdin that nothing ends must not hold the process.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::new(format!("starting the async runtime: {error}"))),
     };
     match done {
@@ -210,6 +271,37 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
         }
     }
     Arguments::from_arg_matches(&matches)
+}
+
+/// Runs the command until it is done, has failed or is told to stop, and closes what it has opened.
+async fn run_to_the_end(arguments: Arguments) -> Result<(), Failure> {
+    let session = arguments.global.session.clone();
+    let by_itself = arguments.command.handles_interrupts();
+    let mut command = tokio::spawn(run(arguments));
+    let done = tokio::select! {
+        done = &mut command => {
+            done.unwrap_or_else(|error| Err(Failure::new(format!("the command broke off: {error}"))))
+        }
+        told = told_to_stop(), if !by_itself => {
+            command.abort();
+            // Unless it is caught in a read of stdin, which is given up.
+            let _ = tokio::time::timeout(STOP_GRACE, command).await;
+            Err(told)
+        }
+    };
+
+    session.close().await;
+    done
+}
+
+async fn told_to_stop() -> Failure {
+    match Interrupts::new() {
+        Ok(mut interrupts) => {
+            interrupts.next().await;
+            Failure::interrupted()
+        }
+        Err(error) => Failure::new(format!("listening for signals: {error}")),
+    }
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -251,18 +343,15 @@ fn usage(error: &clap::Error) -> ExitCode {
         Failure::usage(text).report(true);
         return ExitCode::from(2);
     }
-    // Nothing can be done about a closed terminal.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    if !error.use_stderr() {
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    for line in error.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", Shown::from(line));
+    }
+    ExitCode::from(2)
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@
 //!
 //! Of the flow: `kind`, `nodes`, and perhaps `namespace`, `lane` (of nodes that name none) and
 //! `flow_id`. Of a node: `name`, `kind`, `payload` (a text as it is, anything else as JSON), and
-//! perhaps `lane`, `priority`, `delay_until` (Unix milliseconds, or from the submission on, such as
-//! `"+5s"`), `tags`, `policy`, `after` (the names of those it waits for), `needs` (how many of them
+//! perhaps `lane`, `priority`, `delay_until` (Unix milliseconds, a time such as
+//! `"2026-01-31T12:00:00Z"`, or from the submission on, such as `"+5s"`), `tags`, `policy`, `after` (the names of those it waits for), `needs` (how many of them
 //! must end well: `"all"` unless it says `"any"` or `{"quorum": 2}`) and `on_satisfied` (what then
 //! happens to the others: `"let_run"` unless it says `"cancel_remaining"`).
 
@@ -53,7 +53,8 @@ pub const NODE_TAG: &str = "ff.node";
 /// The longest name of a node, in characters.
 pub const NODE_NAME_MAX: usize = 64;
 
-/// Names a node within its flow: letters, digits and `- _ . / : + @`, 64 of them at most.
+/// Names a node within its flow: letters, digits and marks of any script, as Unicode identifiers
+/// have them, and `- _ . / : + @`, 64 of them at most.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(String);
 
@@ -67,7 +68,11 @@ pub enum NodeNameError {
     #[error("the name has {0} characters, at most {NODE_NAME_MAX} are allowed")]
     TooLong(usize),
     /// The name has a character that names have not; carries it.
-    #[error("the name has the character {0:?}; allowed are letters, digits and - _ . / : + @")]
+    #[error(
+        "the name has the character {0:?} (U+{code:04X}); allowed are letters, digits and marks of \
+         any script and - _ . / : + @",
+        code = u32::from(*.0)
+    )]
     Character(char),
 }
 
@@ -85,7 +90,7 @@ impl NodeName {
         if NODE_NAME_MAX < length {
             return Err(NodeNameError::TooLong(length));
         }
-        match text.chars().find(|c| !(c.is_alphanumeric() || "-_./:+@".contains(*c))) {
+        match text.chars().find(|c| !is_allowed(*c)) {
             Some(other) => Err(NodeNameError::Character(other)),
             None => Ok(Self(text)),
         }
@@ -96,6 +101,13 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Marks belong to the letters before them: most words of Hindi or Thai have some.
+fn is_allowed(character: char) -> bool {
+    character.is_alphanumeric()
+        || unicode_ident::is_xid_continue(character)
+        || "-_./:+@".contains(character)
 }
 
 impl fmt::Display for NodeName {

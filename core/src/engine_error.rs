@@ -4,6 +4,7 @@
 //! the caller should do about it. Texts never carry secrets.
 
 mod content;
+mod sentence;
 
 use std::time::Duration;
 
@@ -574,6 +575,27 @@ mod tests {
             assert_eq!(wrapped.class(), class, "{text}");
             assert_eq!(matches!(wrapped, EngineError::Contextual { .. }), takes_context);
         }
+    }
+
+    #[test]
+    fn sentences_name_no_type() {
+        for (error, text, _, _) in samples() {
+            let sentence = error.sentence();
+            let type_name = |word: &str| word.chars().skip(1).any(char::is_uppercase);
+            assert!(!sentence.split_whitespace().any(type_name), "{text}: {sentence}");
+            assert!(
+                !sentence.contains(['{', '_']) || text.contains("fence_required"),
+                "{sentence}"
+            );
+        }
+        assert_eq!(
+            EngineError::State(StateKind::StaleLease).sentence(),
+            concat!("its lease has passed to another worker")
+        );
+        let active = EngineError::Contention(not_active()).sentence();
+        assert_eq!(active, "no worker is running it; it is terminal");
+        let nested = backend_context(transport(), "claim").sentence();
+        assert_eq!(nested, "the database failed: connection reset");
     }
 
     #[test]

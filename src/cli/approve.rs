@@ -1,21 +1,23 @@
 //! `ff approve`: an operator signals a waitpoint without ever seeing its token.
 
 use ff_core::contracts::DeliverApprovalSignalArgs;
-use ff_core::types::{LaneId, WaitpointId};
+use ff_core::types::LaneId;
 
 use super::Global;
 use super::failure::Failure;
-use super::ids::{IdArguments, waitpoint_id};
+use super::ids::{IdArguments, WaitpointName, waitpoint_name};
+use super::refusal::{Wish, missing};
 use super::signal::{DEDUP_TTL_MS, tell};
-use super::waitpoints::{only_one, open_waitpoints};
+use super::waitpoints::find;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// The waitpoint; may be left out where only one is open.
-    #[arg(value_name = "WAITPOINT", value_parser = waitpoint_id)]
-    waitpoint: Option<WaitpointId>,
+    /// The waitpoint: its id, the first digits of it, or its key. May be left out where only one is
+    /// open.
+    #[arg(value_name = "WAITPOINT", value_parser = waitpoint_name)]
+    waitpoint: Option<WaitpointName>,
     /// The name of the signal: what the execution waits for, or for instance `rejected`.
     #[arg(long, value_name = "NAME", default_value = "approved")]
     name: String,
@@ -26,17 +28,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open_existing().await?;
-    let failed = |error| Failure::engine(&format!("signalling {id}"), &error);
-    let info = engine.read_execution_info(&id).await.map_err(failed)?;
-    let Some(info) = info else {
-        return Err(Failure::new(format!("there is no execution {id}")));
+    let id = named.find(&engine).await?;
+    let info = match engine.read_execution_info(&id).await {
+        Ok(info) => info.ok_or_else(|| missing(&id))?,
+        Err(error) => return Err(Wish::Signal.refused(&engine, &id, &error).await),
     };
-    let waitpoint_id = match arguments.waitpoint {
-        Some(waitpoint_id) => waitpoint_id,
-        None => only_one(&id, open_waitpoints(&engine, &id).await?)?.waitpoint_id,
-    };
+    let waitpoint_id = find(&engine, &id, arguments.waitpoint.as_ref()).await?;
+
     let args = DeliverApprovalSignalArgs::new(
         id.clone(),
         LaneId::new(info.lane_id),
@@ -47,6 +47,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         None,
         None,
     );
-    let delivered = engine.deliver_approval_signal(args).await.map_err(failed)?;
-    tell(global.output(), &id, &delivered)
+    match engine.deliver_approval_signal(args).await {
+        Ok(delivered) => tell(global.output(), &id, &delivered),
+        Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),
+    }
 }

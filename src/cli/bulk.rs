@@ -3,17 +3,20 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
-use ff_core::contracts::{BulkAction, BulkArgs, BulkPreview, BulkRefusal, ExecutionQuery};
+use ff_core::contracts::{
+    BulkAction, BulkArgs, BulkPreview, BulkRefusal, BulkReport, ExecutionQuery,
+};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::TimestampMs;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
 use super::filter::FilterArguments;
 use super::interrupt::Interrupts;
 use super::output::Output;
+use super::view::{BulkDryRunView, BulkView};
+use super::words::count;
 
 /// How many plans a dry run shows.
 const PLANS_SHOWN: u32 = 3;
@@ -33,7 +36,7 @@ enum Action {
     Cancel {
         #[command(flatten)]
         scope: Scope,
-        /// Why, for whoever looks at it later.
+        /// Why, for those who look at it later.
         #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
         reason: String,
     },
@@ -95,14 +98,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if !(scope.yes || scope.dry_run || can_ask()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
-    let query = scope.filter.query(scope.batch, TimestampMs::now())?;
-    let bulk = Bulk {
-        engine: global.open_existing().await?,
-        output: global.output(),
-        doing,
-        action,
-        query,
-    };
+    let filter = scope.filter.checked()?;
+    let engine = global.open_existing().await?;
+    let now = now(&engine).await?;
+    let query = filter.query(&engine, scope.batch, now).await?;
+    let bulk = Bulk { engine, output: global.output(), doing, action, query };
     if scope.dry_run {
         return bulk.say_what_would_be().await;
     }
@@ -119,7 +119,7 @@ fn can_ask() -> bool {
 
 fn confirmed(doing: &str, matched: u64) -> Result<bool, Failure> {
     let failed = |error| Failure::new(format!("asking: {error}"));
-    write!(io::stderr(), "{doing} {matched} executions? [y/N] ").map_err(failed)?;
+    write!(io::stderr(), "{doing} {}? [y/N] ", count(matched, "execution")).map_err(failed)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
@@ -147,25 +147,24 @@ impl Bulk {
     async fn preview(&self, limit: u32) -> Result<BulkPreview, Failure> {
         let mut query = self.query.clone();
         query.limit = limit;
-        let args = BulkArgs::new(self.action.clone(), query, TimestampMs::now());
+        let args = BulkArgs::new(self.action.clone(), query, now(&self.engine).await?);
         self.engine.preview_bulk(args).await.map_err(|error| self.failed(&error))
     }
 
     async fn say_what_would_be(&self) -> Result<(), Failure> {
         let preview = self.preview(PLANS_SHOWN).await?;
         if self.output.is_json() {
-            return Ok(self.output.json(&preview)?);
+            let BulkPreview { matched, plans, refused, .. } = &preview;
+            return Ok(self.output.json(&BulkDryRunView { matched: *matched, plans, refused })?);
         }
         for plan in &preview.plans {
-            self.output.line(format!("{plan}\n"))?;
+            self.output.lines(&format!("{plan}\n\n"))?;
         }
         for BulkRefusal { execution_id, error } in &preview.refused {
             self.output.line(format!("{execution_id}: {error}"))?;
         }
-        let (doing, matched) = (self.doing, preview.matched);
-        Ok(self
-            .output
-            .line(format!("dry run: would {doing} {matched} executions, nothing was changed"))?)
+        let (doing, matched) = (self.doing, count(preview.matched, "execution"));
+        Ok(self.output.line(format!("dry run: would {doing} {matched}, nothing was changed"))?)
     }
 
     async fn run(mut self, matched: u64) -> Result<(), Failure> {
@@ -174,7 +173,8 @@ impl Bulk {
         self.tell(&sum)?;
         ended?;
         if sum.interrupted {
-            return Err(Failure::new("interrupted: there may be more to do"));
+            return Err(Failure::interrupted_at("interrupted: there may be more to do")
+                .with_help("the same command again goes on"));
         }
         if sum.refused == 0 { Ok(()) } else { Err(Failure::partly()) }
     }
@@ -186,12 +186,7 @@ impl Bulk {
         let told_to_stop = tokio::spawn(async move { interrupts.next().await });
         let progress = progress(matched);
         loop {
-            let args = BulkArgs::new(self.action.clone(), self.query.clone(), TimestampMs::now());
-            let report = self.engine.run_bulk(args).await;
-            let report = report.map_err(|error| {
-                progress.finish_and_clear();
-                self.failed(&error)
-            })?;
+            let report = self.batch().await.inspect_err(|_| progress.finish_and_clear())?;
             sum.matched += u64::from(report.matched);
             sum.applied += u64::from(report.applied);
             sum.refused += report.refused.len();
@@ -211,20 +206,24 @@ impl Bulk {
         Ok(())
     }
 
+    async fn batch(&self) -> Result<BulkReport, Failure> {
+        let now = now(&self.engine).await?;
+        let args = BulkArgs::new(self.action.clone(), self.query.clone(), now);
+        self.engine.run_bulk(args).await.map_err(|error| self.failed(&error))
+    }
+
     fn tell(&self, sum: &Sum) -> Result<(), Failure> {
         if self.output.is_json() {
-            return Ok(self.output.json(&json!({
-                "matched": sum.matched,
-                "applied": sum.applied,
-                "refused": sum.refused,
-                "first_refusals": sum.refusals,
-                "interrupted": sum.interrupted,
-            }))?);
+            return Ok(self.output.json(&BulkView {
+                matched: sum.matched,
+                applied: sum.applied,
+                refused: sum.refused,
+                first_refusals: &sum.refusals,
+                interrupted: sum.interrupted,
+            })?);
         }
-        self.output.line(format!(
-            "{} executions: {} applied, {} refused",
-            sum.matched, sum.applied, sum.refused
-        ))?;
+        let matched = count(sum.matched, "execution");
+        self.output.line(format!("{matched}: {} applied, {} refused", sum.applied, sum.refused))?;
         for BulkRefusal { execution_id, error } in &sum.refusals {
             self.output.line(format!("  {execution_id}: {error}"))?;
         }
@@ -255,10 +254,10 @@ mod tests {
 
     use async_trait::async_trait;
     use ff_core::EngineError;
-    use ff_core::contracts::BulkReport;
     use ff_core::types::ExecutionId;
     use uuid::Uuid;
 
+    use super::super::output::OnClosed;
     use super::*;
 
     /// Answers by script, and notes where each batch was to begin.
@@ -272,6 +271,10 @@ mod tests {
         async fn run_bulk(&self, args: BulkArgs) -> Result<BulkReport, EngineError> {
             self.asked.lock().unwrap().push(args.query.after);
             self.script.lock().unwrap().pop_front().unwrap()
+        }
+
+        async fn server_time_ms(&self) -> Result<u64, EngineError> {
+            Ok(0)
         }
     }
 
@@ -292,7 +295,7 @@ mod tests {
     fn bulk(script: Vec<Result<BulkReport, EngineError>>) -> (Arc<Fake>, Bulk) {
         let script = Mutex::new(script.into());
         let fake = Arc::new(Fake { script, asked: Mutex::default() });
-        let (engine, output) = (Arc::clone(&fake) as _, Output::new(true));
+        let (engine, output) = (Arc::clone(&fake) as _, Output::new(true, false, OnClosed::End));
         let (action, query) = (BulkAction::Replay, ExecutionQuery::new(500));
         (fake, Bulk { engine, output, doing: "replay", action, query })
     }

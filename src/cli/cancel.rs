@@ -1,44 +1,53 @@
 //! `ff cancel`: an operator ends an execution.
 
 use ff_core::contracts::{CancelExecutionArgs, CancelExecutionResult};
-use ff_core::types::{CancelSource, TimestampMs};
-use serde_json::json;
+use ff_core::types::CancelSource;
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::output::word;
+use super::output::Output;
+use super::refusal::Wish;
+use super::view::StateView;
+use super::words::word;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// Why, for whoever looks at it later.
+    /// Why, for those who look at it later.
     #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
     reason: String,
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let execution_id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open_existing().await?;
-    let what = format!("cancelling {execution_id}");
+    let id = named.find(&engine).await?;
+
     let args = CancelExecutionArgs {
-        execution_id,
+        execution_id: id.clone(),
         reason: arguments.reason,
         source: CancelSource::OperatorOverride,
         lease_id: None,
         lease_epoch: None,
         attempt_id: None,
-        now: TimestampMs::now(),
+        now: now(&engine).await?,
     };
-    let cancelled = engine.cancel_execution(args).await;
     let CancelExecutionResult::Cancelled { execution_id, public_state } =
-        cancelled.map_err(|error| Failure::engine(&what, &error))?;
-    let output = global.output();
+        match engine.cancel_execution(args).await {
+            Ok(cancelled) => cancelled,
+            Err(error) => return Err(Wish::Cancel.refused(&engine, &id, &error).await),
+        };
+
+    tell(global.output(), &StateView { execution_id: &execution_id, public_state })
+}
+
+/// Says which state an execution has been brought to.
+pub(super) fn tell(output: Output, view: &StateView<'_>) -> Result<(), Failure> {
     if output.is_json() {
-        output.json(&json!({ "execution_id": execution_id, "public_state": public_state }))?;
-    } else {
-        output.line(format!("{execution_id} is {}", word(&public_state)))?;
+        return Ok(output.json(view)?);
     }
-    Ok(())
+    Ok(output.line(format!("{} is {}", view.execution_id, word(&view.public_state)))?)
 }

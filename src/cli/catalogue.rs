@@ -1,8 +1,10 @@
 //! `ff sql`: what an operation asks of the database, as a plan and as SQL.
 
+use std::collections::BTreeMap;
+
 use ff_codegen::dialect::CommitStrategy;
 use ff_codegen::{Dialect, Postgres, RenderError, Script, Sqlite, Step};
-use serde_json::json;
+use serde::Serialize;
 
 use super::Global;
 use super::failure::Failure;
@@ -25,7 +27,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
         if output.is_json() {
             output.json(&operations)?;
         } else {
-            output.line(operations.join("\n"))?;
+            output.lines(&operations.join("\n"))?;
         }
         return Ok(());
     };
@@ -41,26 +43,31 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
         return Ok(());
     }
     for sample in samples {
-        output.line(format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.asked))?;
+        output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.asked))?;
         for (dialect, sql) in rendered(&sample.asked) {
-            output.line(format!("\n-- {dialect}\n{sql}"))?;
+            output.lines(&format!("\n-- {dialect}\n{sql}"))?;
         }
         output.line("")?;
     }
     Ok(())
 }
 
-fn described(sample: &Sample) -> serde_json::Value {
-    let sql: serde_json::Map<_, _> = rendered(&sample.asked)
-        .map(|(name, sql)| (name.to_owned(), sql.into()))
-        .into_iter()
-        .collect();
-    json!({
-        "operation": sample.operation,
-        "case": sample.case,
-        "asked": sample.asked.to_string(),
-        "sql": sql,
-    })
+/// What a sample asks, as programs read it.
+#[derive(Debug, Serialize)]
+struct SampleView<'a> {
+    operation: &'a str,
+    case: &'a str,
+    asked: String,
+    sql: BTreeMap<&'static str, String>,
+}
+
+fn described(sample: &Sample) -> SampleView<'_> {
+    SampleView {
+        operation: sample.operation,
+        case: &sample.case,
+        asked: sample.asked.to_string(),
+        sql: rendered(&sample.asked).into_iter().collect(),
+    }
 }
 
 /// The SQL by dialect; why there is none, as a comment, where the generator refuses.

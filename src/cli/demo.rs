@@ -13,16 +13,22 @@ use std::time::{Duration, Instant};
 use ff_core::contracts::{ExecutionQuery, ExecutionTimeline};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
 use super::line::{self, Defaults};
 use super::ls::pages;
-use super::output::{Output, table, word};
+use super::output::Output;
 use super::show::print_timeline;
+use super::table::{Column, Table};
+use super::view::HistoryView;
+use super::words::word;
 use crate::open::OpenOptions;
+use approval::ApprovalView;
 use progress::Progress;
+use release::ReleaseView;
 use workers::{CONCURRENCY, LEASE_TTL, WorkerProcess};
 
 /// What is submitted.
@@ -48,10 +54,10 @@ pub(super) async fn run(global: &Global, _: Arguments) -> Result<(), Failure> {
     let url = format!("sqlite:{}", directory.path().join("demo.db").display());
     let opened = OpenOptions::new().open(&url).await;
     let engine = opened.map_err(|error| Failure::new(format!("{url}: {error}")))?;
+    global.session.keep(&engine);
     let demo = Demo { engine, url, output: global.output(), start: Instant::now() };
     tokio::select! {
         shown = demo.show() => shown,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted")),
         () = tokio::time::sleep(PATIENCE) => {
             Err(Failure::new(format!("not finished after {} s", PATIENCE.as_secs())))
         }
@@ -67,19 +73,17 @@ struct Demo {
 
 impl Demo {
     async fn show(&self) -> Result<(), Failure> {
-        let mut told = self.first_act().await?;
+        let recovery = self.first_act().await?;
         let flow = self.second_act().await?;
         let approval = self.third_act().await?;
-        if let (true, Some(members)) = (self.output.is_json(), told.as_object_mut()) {
-            members.insert("flow".to_owned(), flow);
-            members.insert("approval".to_owned(), approval);
-            self.output.json(&told)?;
+        if self.output.is_json() {
+            self.output.json(&json(&recovery, flow.as_ref(), &approval))?;
         }
         Ok(())
     }
 
     /// Submits executions, kills a worker that holds some, and says how all of them ended.
-    async fn first_act(&self) -> Result<Json, Failure> {
+    async fn first_act(&self) -> Result<Recovery, Failure> {
         self.tell(
             "Two worker processes share one SQLite file. One of them is killed in the middle of its\n\
              work; nothing is lost, and nothing has to be repaired.\n",
@@ -101,17 +105,18 @@ impl Demo {
         let held = self.kill_at_work(&mut victim, total).await?;
         self.tell(format!(
             "3. worker-a is killed with SIGKILL while it holds leases ({}), and has no chance to give\n   \
-             them back. Nobody may touch those executions until the leases lapse; meanwhile\n   \
+             them back. No worker may touch those executions until the leases lapse; meanwhile\n   \
              worker-b goes on with the others.",
             held.len()
         ))?;
         self.watch_to_the_end(&mut survivor, total).await?;
-        self.conclude(total, &held).await
+        self.conclude(total, held).await
     }
 
     async fn submit(&self) -> Result<(usize, usize), Failure> {
         let defaults = Defaults { lane: LaneId::new(LANE), namespace: Namespace::new("demo") };
-        let read = |line| line::parse(line, &defaults, TimestampMs::now());
+        let now = now(&self.engine).await?;
+        let read = |line| line::parse(line, &defaults)?.at(now);
         let batch = INPUT.lines().map(read).collect::<Result<Vec<_>, _>>();
         let batch = batch.map_err(|reason| Failure::new(format!("demo input: {reason}")))?;
         let total = batch.len();
@@ -165,9 +170,9 @@ impl Demo {
         }
     }
 
-    async fn conclude(&self, total: usize, held: &[ExecutionId]) -> Result<Json, Failure> {
+    async fn conclude(&self, total: usize, held: Vec<ExecutionId>) -> Result<Recovery, Failure> {
         let states = self.states().await?;
-        let retaken = self.highest_epoch(held).await?;
+        let retaken = self.highest_epoch(&held).await?;
         let elapsed = self.start.elapsed();
         self.tell(format!(
             "4. worker-b found the lapsed leases, ran those executions itself, saw that nothing\n   \
@@ -180,15 +185,7 @@ impl Demo {
         if states.get("completed").copied() != Some(total) {
             return Err(Failure::new("not every execution completed"));
         }
-        Ok(json!({
-            "submitted": total,
-            "by_state": states,
-            "held_by_the_killed_worker": held,
-            "retaken": retaken.as_ref().map(|(id, timeline)| {
-                json!({ "execution_id": id, "timeline": timeline })
-            }),
-            "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        }))
+        Ok(Recovery { submitted: total, by_state: states, held, retaken, elapsed })
     }
 
     async fn print_states(
@@ -196,13 +193,13 @@ impl Demo {
         states: &BTreeMap<String, usize>,
         retaken: Option<&(ExecutionId, ExecutionTimeline)>,
     ) -> Result<(), Failure> {
-        let mut table = table(["state", "executions"]);
+        let mut table = Table::new(["state", "executions"].map(|name| Column::whole(name, 0)));
         for (state, count) in states {
-            table.add_row([state.clone(), count.to_string()]);
+            table.row([state.clone(), count.to_string()]);
         }
-        self.output.line(table.to_string())?;
+        self.output.table(&table)?;
         let Some((id, timeline)) = retaken else { return Ok(()) };
-        self.output.line(format!(
+        self.output.lines(&format!(
             "\nWhat happened to one that worker-a held, {id}:\n\
              every change of hands raises the lease's epoch. Had worker-a only been slow, its\n\
              late report would have been refused, for showing an old one."
@@ -245,8 +242,59 @@ impl Demo {
     }
 
     fn tell(&self, text: impl AsRef<str>) -> Result<(), Failure> {
-        if self.output.is_json() { Ok(()) } else { Ok(self.output.line(text)?) }
+        if self.output.is_json() { Ok(()) } else { Ok(self.output.lines(text.as_ref())?) }
     }
+}
+
+/// What the first act has come to.
+struct Recovery {
+    submitted: usize,
+    by_state: BTreeMap<String, usize>,
+    /// What the killed worker held.
+    held: Vec<ExecutionId>,
+    retaken: Option<(ExecutionId, ExecutionTimeline)>,
+    elapsed: Duration,
+}
+
+/// The whole as programs read it.
+#[derive(Serialize)]
+struct DemoView<'a> {
+    submitted: usize,
+    by_state: &'a BTreeMap<String, usize>,
+    held_by_the_killed_worker: &'a [ExecutionId],
+    retaken: Option<RetakenView<'a>>,
+    elapsed_ms: u64,
+    flow: Option<ReleaseView<'a>>,
+    approval: ApprovalView<'a>,
+}
+
+#[derive(Serialize)]
+struct RetakenView<'a> {
+    execution_id: &'a ExecutionId,
+    timeline: HistoryView<'a>,
+}
+
+fn json<'a>(
+    recovery: &'a Recovery,
+    flow: Option<&'a release::Released>,
+    approval: &'a approval::Approved,
+) -> DemoView<'a> {
+    DemoView {
+        submitted: recovery.submitted,
+        by_state: &recovery.by_state,
+        held_by_the_killed_worker: &recovery.held,
+        retaken: recovery.retaken.as_ref().map(|(execution_id, timeline)| RetakenView {
+            execution_id,
+            timeline: timeline.into(),
+        }),
+        elapsed_ms: ms(recovery.elapsed),
+        flow: flow.map(ReleaseView::from),
+        approval: approval.into(),
+    }
+}
+
+fn ms(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -259,7 +307,7 @@ mod tests {
         let mut ids = std::collections::HashSet::new();
         let mut flaky = 0;
         for line in INPUT.lines() {
-            let args = line::parse(line, &defaults, TimestampMs(0)).unwrap();
+            let args = line::parse(line, &defaults).unwrap().at(TimestampMs(0)).unwrap();
             assert!(ids.insert(args.execution_id), "{line}");
             flaky += usize::from(args.execution_kind == task::FLAKY);
         }

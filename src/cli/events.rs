@@ -11,12 +11,13 @@ use ff_core::backend::ScannerFilter;
 use ff_core::rules::outbox::INSTANCE_TAG;
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
-use serde_json::{Value as Json, json};
 
 use super::Global;
+use super::clock::Times;
 use super::failure::Failure;
-use super::output::{Output, one_line, time};
-use event::Event;
+use super::output::Output;
+use super::view::AnnouncedView;
+pub(super) use event::Event;
 use kind::Kind;
 use place::Place;
 
@@ -32,7 +33,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     follow: bool,
     /// Where to begin: `start`, `now`, or after an event, by its cursor as it has been printed.
-    /// Each kind has its own cursors, so there may be one for each; the others begin at the start.
+    /// Each kind has its own cursors, so there may be one for each. Where `--kind` says nothing,
+    /// cursors choose the kinds: only theirs are printed, unless `start` or `now` stands beside them.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
     from: Vec<Place>,
     /// Only events of this kind; may be given many times.
@@ -48,15 +50,17 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// The kinds asked for, and which of their events.
-    fn choice(&self) -> Result<(&[Kind], ScannerFilter), Failure> {
+    fn choice(&self) -> Result<(Vec<Kind>, ScannerFilter), Failure> {
         let filter = self.filter();
-        match self.kinds.as_slice() {
-            [] if filter.is_noop() => Ok((&Kind::ALL, filter)),
-            [] => Ok((&Kind::FILTERED, filter)),
+        let named =
+            if self.kinds.is_empty() { place::kinds(&self.from) } else { self.kinds.clone() };
+        match named.as_slice() {
+            [] if filter.is_noop() => Ok((Kind::ALL.to_vec(), filter)),
+            [] => Ok((Kind::FILTERED.to_vec(), filter)),
             kinds if !filter.is_noop() && kinds.contains(&Kind::Tag) => {
                 Err(Failure::usage("events of the kind tag are all or none"))
             }
-            kinds => Ok((kinds, filter)),
+            _ => Ok((named, filter)),
         }
     }
 
@@ -74,7 +78,7 @@ impl Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let (kinds, filter) = arguments.choice()?;
-    let cursors = place::cursors(kinds, &arguments.from).map_err(Failure::usage)?;
+    let cursors = place::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
     let engine = global.open().await?;
     let output = global.output();
     let asked = Instant::now();
@@ -109,37 +113,19 @@ fn failed(error: &EngineError) -> Failure {
 
 fn print(output: Output, event: &Event) -> Result<(), Failure> {
     if output.is_json() {
-        Ok(output.json_line(&json(event))?)
+        Ok(output.json_line(&AnnouncedView::from(event))?)
     } else {
         Ok(output.line(text(event))?)
     }
 }
 
-fn json(event: &Event) -> Json {
-    let mut object = json!({
-        "kind": event.kind.as_str(),
-        "cursor": hex::encode(event.cursor.as_bytes()),
-        "at": event.at,
-        "execution_id": event.execution_id,
-        "event": event.what,
-    });
-    if let Some(members) = object.as_object_mut() {
-        for (name, value) in &event.details {
-            members.insert((*name).to_owned(), value.clone());
-        }
-    }
-    object
-}
-
 /// The cursor as `--from` takes it, when it happened, to what, and what.
 fn text(event: &Event) -> String {
-    let (kind, cursor) = (event.kind.as_str(), hex::encode(event.cursor.as_bytes()));
-    let at = time(event.at);
-    let mut line =
-        format!("{kind}:{cursor}  {at}  {}  {}", event.execution_id, one_line(&event.what));
+    let (cursor, at) = (event.cursor_text(), Times::Absolute.written(event.at));
+    let mut line = format!("{cursor}  {at}  {}  {}", event.execution_id, event.what);
     for (name, value) in &event.details {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        line.push_str(&format!("  {name}={}", one_line(&value)));
+        line.push_str(&format!("  {name}={}", value.trim_end()));
     }
     line
 }
@@ -149,6 +135,7 @@ mod tests {
     use ff_core::stream_events::{CompletionEvent, CompletionOutcome};
     use ff_core::stream_subscribe::encode_postgres_event_cursor;
     use ff_core::types::{ExecutionId, TimestampMs};
+    use serde_json::json;
 
     use super::*;
 
@@ -168,10 +155,10 @@ mod tests {
         event.details.push(("more", json!({ "a": "\u{1b}" })));
         event.details.push(("who", json!("me\n")));
         assert!(text(&event).ends_with("  success  more={\"a\":\"\\u001b\"}  who=me"));
-        let object = json(&event);
+        let object = serde_json::to_value(AnnouncedView::from(&event)).unwrap();
         assert_eq!(
-            (&object["cursor"], &object["who"]),
-            (&json!("020000000000003039"), &json!("me\n"))
+            (&object["cursor"], &object["who"], &object["at_ms"]),
+            (&json!("completion:020000000000003039"), &json!("me\n"), &json!(0))
         );
     }
 }

@@ -1,37 +1,71 @@
-//! How a command fails: one line that says what and where, and an exit code.
+//! How a command fails: a sentence that says what and where, perhaps a hint, and an exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ff_core::EngineError;
-use serde_json::json;
+use serde::Serialize;
+
+use super::shown::{Shown, escaped_json};
+
+/// The exit code of a command that Ctrl-C or SIGTERM has ended, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command ends with another code than 0.
 #[derive(Debug)]
 pub(super) struct Failure {
     message: Option<String>,
+    help: Option<String>,
     code: u8,
 }
 
+/// A failure as JSON.
+#[derive(Serialize)]
+struct ErrorView<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
 impl Failure {
+    const fn of(message: Option<String>, code: u8) -> Self {
+        Self { message, help: None, code }
+    }
+
     /// The command failed.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: Some(message.into()), code: 1 }
+        Self::of(Some(message.into()), 1)
     }
 
     /// The engine refused or failed, while doing `what`.
     pub(super) fn engine(what: &str, error: &EngineError) -> Self {
-        Self::new(format!("{what}: {error}"))
+        Self::new(format!("{what}: {}", error.sentence()))
     }
 
     /// The arguments are wrong.
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { message: Some(message.into()), code: 2 }
+        Self::of(Some(message.into()), 2)
     }
 
     /// Some of the input failed, as has been reported.
     pub(super) const fn partly() -> Self {
-        Self { message: None, code: 2 }
+        Self::of(None, 2)
+    }
+
+    /// The command was told to stop.
+    pub(super) const fn interrupted() -> Self {
+        Self::of(None, INTERRUPTED)
+    }
+
+    /// The command was told to stop before it was done.
+    pub(super) fn interrupted_at(message: impl Into<String>) -> Self {
+        Self::of(Some(message.into()), INTERRUPTED)
+    }
+
+    /// The same with a hint: the command that helps, or what to change.
+    pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
@@ -40,15 +74,32 @@ impl Failure {
 
     /// Writes the message to stderr.
     pub(super) fn report(&self, as_json: bool) {
-        let Some(message) = &self.message else { return };
-        let message = message.replace('\n', " ");
-        let text = if as_json {
-            json!({ "error": message }).to_string()
-        } else {
-            format!("error: {message}")
-        };
         // Nothing can be done about a closed stderr.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = self.write(as_json, &mut io::stderr().lock());
+    }
+
+    fn write(&self, as_json: bool, stderr: &mut impl Write) -> io::Result<()> {
+        let Some(message) = &self.message else { return Ok(()) };
+        let message = message.replace('\n', " ");
+        let help = self.help.as_ref().map(|help| help.replace('\n', " "));
+        if as_json {
+            let view = ErrorView { error: &message, help: help.as_deref() };
+            return writeln!(stderr, "{}", escaped_json(&serde_json::to_string(&view)?));
+        }
+        writeln!(stderr, "error: {}", Shown::from(message))?;
+        match help {
+            Some(help) => writeln!(stderr, "help: {}", Shown::from(help)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut bytes = Vec::new();
+        self.write(false, &mut bytes).map_err(|_| std::fmt::Error)?;
+        f.write_str(&String::from_utf8_lossy(&bytes))
     }
 }
 
@@ -56,9 +107,26 @@ impl From<io::Error> for Failure {
     /// A failure to write the output. That the reader has gone is none: `ff ls | head -1`.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self { message: None, code: 0 }
+            Self::of(None, 0)
         } else {
             Self::new(format!("writing the output: {error}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_and_a_hint() {
+        let failure = Failure::new("no\nlane \u{1b}]0;x\u{7}").with_help("ff ls");
+        assert_eq!(failure.to_string(), "error: no lane \\u{1b}]0;x\\u{7}\nhelp: ff ls\n");
+        let mut json = Vec::new();
+        failure.write(true, &mut json).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["error"], "no lane \u{1b}]0;x\u{7}");
+        assert_eq!(json["help"], "ff ls");
+        assert_eq!(Failure::partly().to_string(), "");
     }
 }

@@ -1,11 +1,15 @@
 //! Which executions a command means: the same words for those that look and those that act.
 
+use std::sync::Arc;
+
 use ff_core::contracts::ExecutionQuery;
+use ff_core::engine_backend::EngineBackend;
 use ff_core::state::{ClosedSet, PublicState};
-use ff_core::types::{FlowId, Namespace, TimestampMs};
+use ff_core::types::{LaneId, Namespace, TimestampMs};
 
 use super::failure::Failure;
-use super::ids::{flow_id, lane};
+use super::flow::FlowNamed;
+use super::ids::lane;
 use crate::flow::fields::span_ms;
 
 /// Some executions; all of them where nothing is said.
@@ -17,9 +21,9 @@ pub(super) struct FilterArguments {
     /// Only those in this state: waiting, delayed, active, completed, failed, cancelled, expired …
     #[arg(long, value_name = "STATE", value_parser = one_of::<PublicState>)]
     state: Option<PublicState>,
-    /// Only those of this flow.
-    #[arg(long, value_name = "FLOW", value_parser = flow_id)]
-    flow: Option<FlowId>,
+    /// Only those of this flow: its id, or the first digits of it.
+    #[arg(long, value_name = "FLOW")]
+    flow: Option<FlowNamed>,
     /// Only those with this tag.
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     tag: Option<(String, String)>,
@@ -48,15 +52,39 @@ impl FilterArguments {
         self.flow.is_some()
     }
 
+    /// The filter, as far as it makes sense without the database.
+    pub(super) fn checked(self) -> Result<Filter, Failure> {
+        let lane_id = self.lane.as_deref().map(lane).transpose()?;
+        Ok(Filter { lane_id, arguments: self })
+    }
+}
+
+/// A filter whose parts can be.
+#[derive(Debug)]
+pub(super) struct Filter {
+    lane_id: Option<LaneId>,
+    arguments: FilterArguments,
+}
+
+impl Filter {
     /// The query, for up to `limit` of them.
-    pub(super) fn query(self, limit: u32, now: TimestampMs) -> Result<ExecutionQuery, Failure> {
+    pub(super) async fn query(
+        self,
+        engine: &Arc<dyn EngineBackend>,
+        limit: u32,
+        now: TimestampMs,
+    ) -> Result<ExecutionQuery, Failure> {
+        let FilterArguments { lane: _, state, flow, tag, namespace, older_than } = self.arguments;
         let mut query = ExecutionQuery::new(limit);
-        query.lane_id = self.lane.as_deref().map(lane).transpose()?;
-        query.public_state = self.state;
-        query.flow_id = self.flow;
-        query.tag = self.tag;
-        query.namespace = self.namespace.map(Namespace::new);
-        query.created_by = self.older_than.map(|ms| TimestampMs(now.0.saturating_sub(ms)));
+        query.lane_id = self.lane_id;
+        query.public_state = state;
+        query.flow_id = match flow {
+            Some(flow) => Some(flow.find(engine).await?),
+            None => None,
+        };
+        query.tag = tag;
+        query.namespace = namespace.map(Namespace::new);
+        query.created_by = older_than.map(|ms| TimestampMs(now.0.saturating_sub(ms)));
         Ok(query)
     }
 }
@@ -104,8 +132,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn spans_end_now() {
+    #[tokio::test]
+    async fn spans_end_now() {
         let nothing = || FilterArguments {
             lane: None,
             state: None,
@@ -117,7 +145,8 @@ mod tests {
         assert!(nothing().is_empty());
         let old = FilterArguments { older_than: Some(span("2s").unwrap()), ..nothing() };
         assert!(!old.is_empty());
-        let query = old.query(7, TimestampMs(5_000)).unwrap();
+        let engine = crate::open("memory:").await.unwrap();
+        let query = old.checked().unwrap().query(&engine, 7, TimestampMs(5_000)).await.unwrap();
         assert_eq!((query.created_by, query.limit), (Some(TimestampMs(3_000)), 7));
         assert!(span("2 hours").is_err());
     }

@@ -4,6 +4,7 @@ mod cancel;
 mod dot;
 mod ls;
 mod mermaid;
+mod named;
 mod palette;
 mod picture;
 pub(super) mod show;
@@ -12,8 +13,11 @@ pub(super) mod tree;
 
 use clap::Subcommand;
 
+pub(super) use named::FlowNamed;
+
 use super::Global;
 use super::failure::Failure;
+use super::output::OnClosed;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,6 +35,16 @@ enum Command {
     Show(show::Arguments),
     /// Cancel a flow with its executions.
     Cancel(cancel::Arguments),
+}
+
+impl Arguments {
+    /// What a closed stdout means: nothing to commands that change something.
+    pub(super) const fn on_closed(&self) -> OnClosed {
+        match self.command {
+            Command::Submit(_) | Command::Cancel(_) => OnClosed::GoOn,
+            Command::Ls(_) | Command::Show(_) => OnClosed::End,
+        }
+    }
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {

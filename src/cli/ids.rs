@@ -1,7 +1,12 @@
-//! Which execution an argument means.
+//! Which execution an argument means, and ids as short as lists show them.
 
-use ff_core::partition::PartitionConfig;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ff_core::engine_backend::EngineBackend;
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::types::{ExecutionId, FlowId, LaneId, WaitpointId};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -9,10 +14,26 @@ use super::failure::Failure;
 /// The name of the lane where none is given.
 pub(super) const DEFAULT_LANE: &str = "default";
 
+/// The fewest digits of a UUID that stand for it where nothing else narrows the search.
+pub(super) const DIGITS_MIN: usize = 4;
+
+/// The fewest digits of a UUID that lists show.
+const DIGITS_SHOWN: usize = 8;
+
+/// How many digits a UUID has.
+const DIGITS: usize = 32;
+
+/// How many partitions are searched at once.
+const SEARCHES: usize = 16;
+
+/// How many ids are named where several begin alike.
+const NAMED: usize = 5;
+
 /// One execution.
 #[derive(Debug, clap::Args)]
 pub(super) struct IdArguments {
-    /// The execution: `{fp:N}:UUID`, or only the UUID of one outside any flow.
+    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the UUID.
+    /// A whole UUID alone means one outside any flow.
     #[arg(value_name = "ID")]
     id: String,
     /// The lane that a bare UUID was submitted to.
@@ -21,9 +42,101 @@ pub(super) struct IdArguments {
 }
 
 impl IdArguments {
-    pub(super) fn execution_id(&self) -> Result<ExecutionId, Failure> {
-        execution_id(&self.id, &lane(&self.lane)?).map_err(Failure::usage)
+    pub(super) fn named(&self) -> Result<Named, Failure> {
+        named(&self.id, &lane(&self.lane)?).map_err(Failure::usage)
     }
+}
+
+/// An execution as an argument names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    InFull(ExecutionId),
+    /// By the first digits of its UUID, perhaps with its partition.
+    Beginning {
+        partition: Option<u16>,
+        digits: Digits,
+    },
+}
+
+impl Named {
+    /// The one execution that is meant.
+    pub(super) async fn find(
+        self,
+        engine: &Arc<dyn EngineBackend>,
+    ) -> Result<ExecutionId, Failure> {
+        let (partition, digits) = match self {
+            Self::InFull(id) => return Ok(id),
+            Self::Beginning { partition, digits } => (partition, digits),
+        };
+        let partitions = match partition {
+            Some(partition) => partition..partition.saturating_add(1),
+            None => 0..PartitionConfig::default().num_flow_partitions,
+        };
+        let searches = stream::iter(partitions).map(|index| beginning(engine, index, &digits));
+        let found = searches.buffered(SEARCHES).try_concat().await?;
+        only(&digits, "execution", found, ExecutionId::as_str)
+    }
+}
+
+/// Up to two executions of a partition whose UUID begins with these digits.
+async fn beginning(
+    engine: &Arc<dyn EngineBackend>,
+    index: u16,
+    digits: &Digits,
+) -> Result<Vec<ExecutionId>, Failure> {
+    let partition = Partition { family: PartitionFamily::Execution, index };
+    let before = digits.before().map(|uuid| ExecutionId::from_parts(index, uuid));
+    let page = engine.list_executions(partition.into(), before, 2).await;
+    let page = page.map_err(|error| Failure::engine("looking for the execution", &error))?;
+    Ok(page.executions.into_iter().filter(|id| digits.begin(id.uuid())).collect())
+}
+
+/// The first digits of a UUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Digits(String);
+
+impl Digits {
+    /// Hex digits, at least as many as lists could do without more; hyphens do not count.
+    pub(super) fn alone(text: &str) -> Option<Self> {
+        Self::parse(text, DIGITS_MIN)
+    }
+
+    /// Hex digits, at least `least` of them.
+    fn parse(text: &str, least: usize) -> Option<Self> {
+        let digits = text.replace('-', "").to_ascii_lowercase();
+        let are_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        (are_hex && (least..=DIGITS).contains(&digits.len())).then_some(Self(digits))
+    }
+
+    pub(super) fn begin(&self, uuid: Uuid) -> bool {
+        uuid.simple().to_string().starts_with(&self.0)
+    }
+
+    /// The UUID just before all that begin with the digits; none before the first.
+    fn before(&self) -> Option<Uuid> {
+        let first = u128::from_str_radix(&format!("{:0<32}", self.0), 16).ok()?;
+        first.checked_sub(1).map(Uuid::from_u128)
+    }
+}
+
+/// The one of those that were found.
+pub(super) fn only<T>(
+    digits: &Digits,
+    what: &str,
+    found: Vec<T>,
+    name: impl Fn(&T) -> &str,
+) -> Result<T, Failure> {
+    let Digits(digits) = digits;
+    if 1 < found.len() {
+        let names: Vec<&str> = found.iter().take(NAMED).map(name).collect();
+        let names = names.join(", ");
+        return Err(Failure::new(format!("{digits} is the beginning of several: {names}"))
+            .with_help("give more digits"));
+    }
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::new(format!("there is no {what} whose UUID begins with {digits}")))
 }
 
 /// The lane of that name.
@@ -36,14 +149,39 @@ pub(super) fn flow_id(text: &str) -> Result<FlowId, String> {
     FlowId::parse(text).map_err(|_| format!("flow {text:?} is no UUID"))
 }
 
-/// The waitpoint of that id.
-pub(super) fn waitpoint_id(text: &str) -> Result<WaitpointId, String> {
-    WaitpointId::parse(text).map_err(|_| format!("waitpoint {text:?} is no UUID"))
+/// A waitpoint by its id, by the first digits of it, or by its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WaitpointName(String);
+
+/// Any text may be the key of a waitpoint.
+#[allow(clippy::unnecessary_wraps, reason = "the form that clap takes")]
+pub(super) fn waitpoint_name(text: &str) -> Result<WaitpointName, String> {
+    if text.is_empty() {
+        return Err("a waitpoint has an id and a key; this is neither".to_owned());
+    }
+    Ok(WaitpointName(text.to_owned()))
+}
+
+impl WaitpointName {
+    /// The id, where it is one in full.
+    pub(super) fn in_full(&self) -> Option<WaitpointId> {
+        WaitpointId::parse(&self.0).ok()
+    }
+
+    /// Whether it names the waitpoint.
+    pub(super) fn names(&self, id: &WaitpointId, key: &str) -> bool {
+        let begins = |digits: Digits| id.to_string().replace('-', "").starts_with(&digits.0);
+        self.0 == key || Digits::parse(&self.0, DIGITS_MIN).is_some_and(begins)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The execution that `text` names in full.
 pub(super) fn full_execution_id(text: &str) -> Result<ExecutionId, String> {
-    ExecutionId::parse(text).map_err(|error| error.to_string())
+    ExecutionId::parse(text).map_err(|error| format!("id {text:?}: {error}"))
 }
 
 /// The execution that `text` names in full, or by the UUID alone as one of `lane`.
@@ -56,19 +194,121 @@ pub(super) fn execution_id(text: &str, lane: &LaneId) -> Result<ExecutionId, Str
     Ok(ExecutionId::deterministic_solo(lane, &PartitionConfig::default(), uuid))
 }
 
+/// The execution that an argument names, in full or by a beginning.
+pub(super) fn named(text: &str, lane: &LaneId) -> Result<Named, String> {
+    let wrong = match execution_id(text, lane) {
+        Ok(id) => return Ok(Named::InFull(id)),
+        Err(wrong) => wrong,
+    };
+    if let Some((partition, digits)) = text.split_once(':')
+        && let (Ok(index), Some(digits)) = (partition.parse(), Digits::parse(digits, 1))
+    {
+        return Ok(Named::Beginning { partition: Some(index), digits });
+    }
+    match Digits::parse(text, DIGITS_MIN) {
+        Some(digits) => Ok(Named::Beginning { partition: None, digits }),
+        None if text.starts_with('{') => Err(wrong),
+        None => Err(format!(
+            "id {text:?} is neither {{fp:N}}:UUID nor a UUID nor the first {DIGITS_MIN} digits of one"
+        )),
+    }
+}
+
+/// How the ids of one list are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    InFull,
+    /// With so many digits, which tell those of the list apart.
+    Short(usize),
+}
+
+impl Ids {
+    /// Short ids where the list goes to a terminal.
+    pub(super) fn of(uuids: impl IntoIterator<Item = Uuid>, width: Option<usize>) -> Self {
+        if width.is_none() {
+            return Self::InFull;
+        }
+        let all: HashSet<String> =
+            uuids.into_iter().map(|uuid| uuid.simple().to_string()).collect();
+        let tells_apart = |digits: &usize| {
+            let begins: HashSet<&str> = all.iter().filter_map(|id| id.get(..*digits)).collect();
+            begins.len() == all.len()
+        };
+        Self::Short((DIGITS_SHOWN..DIGITS).find(tells_apart).unwrap_or(DIGITS))
+    }
+
+    pub(super) fn execution(self, id: &ExecutionId) -> String {
+        match self {
+            Self::InFull => id.to_string(),
+            Self::Short(digits) => format!("{}:{}", id.partition(), first(id.uuid(), digits)),
+        }
+    }
+
+    pub(super) fn uuid(self, id: Uuid) -> String {
+        match self {
+            Self::InFull => id.to_string(),
+            Self::Short(digits) => first(id, digits),
+        }
+    }
+}
+
+fn first(uuid: Uuid, digits: usize) -> String {
+    uuid.simple().to_string().chars().take(digits).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
+
     #[test]
     fn ids_are_full_or_belong_to_a_lane() {
         let lane = LaneId::new("default");
-        let uuid = "550e8400-e29b-41d4-a716-446655440000";
-        let full = format!("{{fp:7}}:{uuid}");
+        let full = format!("{{fp:7}}:{UUID}");
         assert_eq!(execution_id(&full, &lane).unwrap().as_str(), full);
-        assert_eq!(execution_id(uuid, &lane).unwrap().as_str(), format!("{{fp:86}}:{uuid}"));
-        for bad in ["", "x", "{fp:x}:1", "{fp:7}", "fp:7:550e8400"] {
+        assert_eq!(execution_id(UUID, &lane).unwrap().as_str(), format!("{{fp:86}}:{UUID}"));
+        for bad in ["", "x", "{fp:x}:1", "{fp:7}", "fp:7:550e8400", "7:550e", "550e8400"] {
             assert!(execution_id(bad, &lane).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn arguments_may_be_beginnings() {
+        let lane = LaneId::new("default");
+        let named = |text| named(text, &lane);
+        let beginning = |partition, digits: &str| {
+            Ok(Named::Beginning { partition, digits: Digits(digits.to_owned()) })
+        };
+        assert!(matches!(named(UUID), Ok(Named::InFull(_))));
+        assert_eq!(named("550E8"), beginning(None, "550e8"));
+        assert_eq!(named("550e8400-e2"), beginning(None, "550e8400e2"));
+        assert_eq!(named("7:5"), beginning(Some(7), "5"));
+        for bad in ["", "x", "550", "7:", "7:x", "{fp:7}:550e", "70000:550e", "nonsense"] {
+            assert!(named(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_stands_before_all_that_begin_with_it() {
+        let digits = |text: &str| Digits::parse(text, 1).unwrap();
+        assert_eq!(digits("0").before(), None);
+        assert_eq!(
+            digits("00000001").before().unwrap().simple().to_string(),
+            "00000000f".to_owned() + &"f".repeat(23)
+        );
+        assert!(digits("550e8").begin(Uuid::parse_str(UUID).unwrap()));
+        assert!(!digits("550e9").begin(Uuid::parse_str(UUID).unwrap()));
+    }
+
+    #[test]
+    fn short_ids_tell_those_of_a_list_apart() {
+        let uuid = |text: &str| Uuid::parse_str(text).unwrap();
+        let (one, two) = (uuid(UUID), uuid("550e8400-e29b-51d4-a716-446655440000"));
+        let id = ExecutionId::from_parts(7, one);
+        assert_eq!(Ids::of([one], Some(80)).execution(&id), "7:550e8400");
+        assert_eq!(Ids::of([one, two, one], Some(80)).execution(&id), "7:550e8400e29b4");
+        assert_eq!(Ids::of([one, two], None).execution(&id), id.as_str());
+        assert_eq!(Ids::of([one], Some(80)).uuid(one), "550e8400");
     }
 }

@@ -8,11 +8,11 @@ use ff_core::contracts::{
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretOutcome, SeedOutcome,
     SeedWaitpointHmacSecretArgs,
 };
-use serde_json::{Value as Json, json};
 
 use super::Global;
 use super::failure::Failure;
 use super::filter::span;
+use super::view::KeyView;
 
 /// How many random bytes a secret has.
 const SECRET_LEN: usize = 32;
@@ -72,7 +72,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if output.is_json() { Ok(output.json(&answer)?) } else { Ok(output.line(text)?) }
 }
 
-async fn seed(global: &Global, key: &Key) -> Result<(Json, String), Failure> {
+async fn seed(global: &Global, key: &Key) -> Result<(KeyView, String), Failure> {
     let args = SeedWaitpointHmacSecretArgs::new(key.kid.clone(), key.secret_hex()?);
     let seeded = global.open_or_create().await?.seed_waitpoint_hmac_secret(args).await;
     let seeded = seeded.map_err(|error| failed("seeding", key, &error))?;
@@ -82,15 +82,15 @@ async fn seed(global: &Global, key: &Key) -> Result<(Json, String), Failure> {
             Err(Failure::new(format!("key {kid} is there already, with another secret")))
         }
         SeedOutcome::AlreadySeeded { kid, .. } => Ok((
-            json!({ "kid": kid, "outcome": "already_seeded" }),
+            view(&kid, "already_seeded"),
             format!("key {kid} is there already: nothing was changed"),
         )),
-        SeedOutcome::Seeded { kid } => Ok(signs(json!({ "kid": kid, "outcome": "seeded" }), &kid)),
-        other => Err(Failure::new(format!("seeding {}: unexpected answer {other:?}", key.kid))),
+        SeedOutcome::Seeded { kid } => Ok((view(&kid, "seeded"), signs(&kid))),
+        _ => Err(Failure::new(format!("seeding key {}: the answer is unknown", key.kid))),
     }
 }
 
-async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(Json, String), Failure> {
+async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(KeyView, String), Failure> {
     let secret = key.secret_hex()?;
     let args = RotateWaitpointHmacSecretAllArgs::new(key.kid.clone(), secret, grace_ms);
     let rotated = global.open_existing().await?.rotate_waitpoint_hmac_secret_all(args).await;
@@ -101,30 +101,29 @@ async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(Json, Stri
     }
     match outcome {
         Some(RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid, gc_count }) => {
-            let (answer, text) = signs(
-                json!({
-                    "kid": new_kid,
-                    "outcome": "rotated",
-                    "previous_kid": previous_kid,
-                    "grace_ms": grace_ms,
-                    "removed": gc_count,
-                }),
-                &new_kid,
-            );
+            let answer = KeyView {
+                previous_kid: previous_kid.clone(),
+                grace_ms: Some(grace_ms),
+                removed: Some(u64::from(gc_count)),
+                ..view(&new_kid, "rotated")
+            };
             let old = previous_kid
                 .map(|kid| format!("; tokens of {kid} stay valid for {} s", grace_ms / 1_000));
-            Ok((answer, text + &old.unwrap_or_default()))
+            Ok((answer, signs(&new_kid) + &old.unwrap_or_default()))
         }
-        Some(RotateWaitpointHmacSecretOutcome::Noop { kid }) => Ok((
-            json!({ "kid": kid, "outcome": "noop" }),
-            format!("key {kid} is there already: nothing was changed"),
-        )),
+        Some(RotateWaitpointHmacSecretOutcome::Noop { kid }) => {
+            Ok((view(&kid, "noop"), format!("key {kid} is there already: nothing was changed")))
+        }
         None => Err(Failure::new(format!("rotating to {}: no answer", key.kid))),
     }
 }
 
-fn signs(answer: Json, kid: &str) -> (Json, String) {
-    (answer, format!("key {kid} signs from now on"))
+fn view(kid: &str, outcome: &'static str) -> KeyView {
+    KeyView { kid: kid.to_owned(), outcome, previous_kid: None, grace_ms: None, removed: None }
+}
+
+fn signs(kid: &str) -> String {
+    format!("key {kid} signs from now on")
 }
 
 fn failed(what: &str, key: &Key, error: &ff_core::EngineError) -> Failure {

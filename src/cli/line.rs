@@ -6,7 +6,6 @@ use ff_core::contracts::CreateExecutionArgs;
 use ff_core::partition::PartitionConfig;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
 use serde::Deserialize;
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::ids;
@@ -29,31 +28,47 @@ struct Line {
     priority: Option<i32>,
     lane: Option<String>,
     delay_until: Option<NotBefore>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::tags")]
     tags: HashMap<String, String>,
-    policy: Option<Json>,
+    policy: Option<fields::Unique>,
     id: Option<String>,
 }
 
+/// An execution as a line asks for it, at whatever time it is submitted.
+#[derive(Debug)]
+pub(super) struct Request {
+    args: CreateExecutionArgs,
+    delay: Option<NotBefore>,
+    /// Whether the line names its execution, so that submitting it again finds what is there.
+    pub(super) has_id: bool,
+}
+
+impl Request {
+    /// What to create, when it is submitted `now`.
+    ///
+    /// # Errors
+    /// When the delay leads too far away.
+    pub(super) fn at(&self, now: TimestampMs) -> Result<CreateExecutionArgs, String> {
+        let delay_until = self.delay.map(|delay| delay.at(now)).transpose()?;
+        Ok(CreateExecutionArgs { delay_until, now, ..self.args.clone() })
+    }
+}
+
 /// Reads a line; the error says what is wrong with it.
-pub(super) fn parse(
-    line: &str,
-    defaults: &Defaults,
-    now: TimestampMs,
-) -> Result<CreateExecutionArgs, String> {
+pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| wrong_json(&error))?;
     let lane_id = match line.lane {
         Some(name) => LaneId::try_new(name).map_err(|error| format!("lane: {error}"))?,
         None => defaults.lane.clone(),
     };
+    let has_id = line.id.is_some();
     let execution_id = match line.id {
         Some(id) => ids::execution_id(&id, &lane_id)?,
         None => ExecutionId::solo(&lane_id, &PartitionConfig::default()),
     };
     let policy = line.policy.map(fields::policy).transpose()?;
-    let delay_until = line.delay_until.map(|delay| delay.at(now)).transpose()?;
     let of_policy = policy.as_ref().map_or(0, |policy| policy.priority);
-    Ok(CreateExecutionArgs {
+    let args = CreateExecutionArgs {
         partition_id: execution_id.partition(),
         execution_id,
         namespace: defaults.namespace.clone(),
@@ -66,10 +81,11 @@ pub(super) fn parse(
         idempotency_key: None,
         tags: line.tags,
         policy,
-        delay_until,
+        delay_until: None,
         execution_deadline_at: None,
-        now,
-    })
+        now: TimestampMs(0),
+    };
+    Ok(Request { args, delay: line.delay_until, has_id })
 }
 
 /// What is wrong, and in which column: that it is in line 1 of the line helps nobody.
@@ -89,7 +105,7 @@ mod tests {
 
     fn read(line: &str) -> Result<CreateExecutionArgs, String> {
         let (lane, namespace) = (LaneId::new("default"), Namespace::new("default"));
-        parse(line, &Defaults { lane, namespace }, NOW)
+        parse(line, &Defaults { lane, namespace })?.at(NOW)
     }
 
     fn payload_of(json: &str) -> String {
@@ -109,14 +125,14 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let args = read(concat!(
-            r#"{"kind":"k","payload":"p","priority":-3,"lane":"gpu","delay_until":5,"#,
+            r#"{"kind":"k","payload":"p","priority":-3,"lane":"gpu","delay_until":978307200005,"#,
             r#""tags":{"a.b":"c"},"policy":{"priority":9,"retry_policy":{"max_retries":1,"#,
             r#""backoff":{"type":"fixed","delay_ms":300}}},"#,
             r#""id":"550e8400-e29b-41d4-a716-446655440000"}"#,
         ))
         .unwrap();
         assert_eq!(args.execution_id.as_str(), "{fp:144}:550e8400-e29b-41d4-a716-446655440000");
-        assert_eq!((args.priority, args.delay_until), (-3, Some(TimestampMs(5))));
+        assert_eq!((args.priority, args.delay_until), (-3, Some(TimestampMs(978_307_200_005))));
         assert_eq!(args.tags["a.b"], "c");
         assert_eq!(args.policy.unwrap().retry_policy.unwrap().max_retries, 1);
         let args = read(r#"{"kind":"k","payload":1,"policy":{"priority":9}}"#).unwrap();
@@ -145,6 +161,12 @@ mod tests {
             (r#"{"kind":"k"}"#, "missing field `payload`"),
             (r#"{"kind":"k","payload":1,"more":1}"#, "unknown field `more`"),
             (r#"{"kind":"k","payload":1,"kind":"l"}"#, "duplicate field `kind`"),
+            (r#"{"kind":"k","payload":1,"tags":{"a":"1","a":"2"}}"#, "duplicate field `a`"),
+            (
+                r#"{"kind":"k","payload":1,"policy":{"priority":1,"priority":2}}"#,
+                "duplicate field `priority`",
+            ),
+            (r#"{"kind":"k","payload":1,"delay_until":1795700000}"#, "write 1795700000000"),
             (r#"{"kind":1,"payload":1}"#, "expected a string"),
             (r#"{"kind":"k","payload":1}x"#, "trailing"),
             (r#"{"kind":"k","payload":1,"lane":""}"#, "lane: lane id is empty"),

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use comfy_table::Table;
 use ff_core::contracts::{ExecutionQuery, ExecutionRow};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, TimestampMs};
-use serde_json::json;
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
 use super::filter::FilterArguments;
-use super::ids::full_execution_id;
-use super::output::{or_dash, table, time, word};
+use super::ids::{Ids, full_execution_id};
+use super::output::Output;
+use super::table::{Column, Table};
+use super::view::ExecutionsView;
+use super::words::{or_dash, word};
 use crate::flow::NODE_TAG;
 
 /// The largest page that the engine gives.
@@ -32,20 +34,21 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let is_one_flow = arguments.filter.names_a_flow();
-    let mut query = arguments.filter.query(0, TimestampMs::now())?;
-    query.after = arguments.after;
+    let filter = arguments.filter.checked()?;
     let engine = global.open().await?;
+    let now = now(&engine).await?;
+    let mut query = filter.query(&engine, 0, now).await?;
+    query.after = arguments.after;
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
+
     let output = global.output();
     if output.is_json() {
-        output.json(&json!({ "executions": rows, "next_cursor": next }))?;
-        return Ok(());
+        return Ok(output.json(&ExecutionsView::new(&rows, next.as_ref()))?);
     }
     if rows.is_empty() {
-        output.line("no executions")?;
-        return Ok(());
+        return Ok(output.line("no executions")?);
     }
-    output.line(listed(&rows, is_one_flow).to_string())?;
+    output.table(&listed(&rows, is_one_flow, output, now))?;
     if let Some(next) = next {
         output.line(format!("more: --after '{next}'"))?;
     }
@@ -53,28 +56,39 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 }
 
 /// The executions of one flow go by the names of their nodes, too.
-fn listed(rows: &[ExecutionRow], is_one_flow: bool) -> Table {
-    let columns =
-        ["execution", "lane", "kind", "state", "priority", "attempt", "claims", "created"];
-    let mut table = table(columns);
+fn listed(rows: &[ExecutionRow], is_one_flow: bool, output: Output, now: TimestampMs) -> Table {
+    let mut columns = vec![
+        Column::whole("execution", 0),
+        Column::cut("lane", 3),
+        Column::cut("kind", 2),
+        Column::whole("state", 0),
+        Column::whole("priority", 5),
+        Column::whole("attempt", 6),
+        Column::whole("claims", 4),
+        Column::whole("created", 1),
+    ];
     if is_one_flow {
-        table.set_header(columns.into_iter().chain(["node"]));
+        columns.push(Column::cut("node", 0));
     }
+
+    let ids = Ids::of(rows.iter().map(|row| row.execution_id.uuid()), output.width());
+    let times = output.times(now);
+    let mut table = Table::new(columns);
     for row in rows {
         let mut cells = vec![
-            row.execution_id.to_string(),
+            ids.execution(&row.execution_id),
             row.lane_id.to_string(),
             row.execution_kind.clone(),
             word(&row.public_state),
             row.priority.to_string(),
             row.attempt_index.to_string(),
             row.total_attempt_count.to_string(),
-            time(row.created_at),
+            times.written(row.created_at),
         ];
         if is_one_flow {
             cells.push(or_dash(row.tags.get(NODE_TAG)));
         }
-        table.add_row(cells);
+        table.row(cells);
     }
     table
 }

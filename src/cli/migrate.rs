@@ -39,7 +39,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }))?;
     } else if arguments.dry_run {
         for statement in &report.sql {
-            output.line(format!("{};", statement.trim_end().trim_end_matches(';')))?;
+            output.lines(&format!("{};", statement.trim_end().trim_end_matches(';')))?;
         }
         output.line(format!(
             "-- dry run: {} statements would run, nothing was changed",

@@ -1,12 +1,14 @@
 //! `ff priority`: an operator moves an execution up or down in its lane.
 
 use ff_core::contracts::{ChangePriorityArgs, ChangePriorityResult};
-use ff_core::types::{LaneId, TimestampMs};
-use serde_json::json;
+use ff_core::types::LaneId;
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
 use super::ids::IdArguments;
+use super::refusal::{Wish, missing};
+use super::view::PriorityView;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,28 +20,31 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open_existing().await?;
-    let failed = |error| Failure::engine(&format!("reordering {id}"), &error);
-    let info = engine.read_execution_info(&id).await.map_err(failed)?;
-    let Some(info) = info else {
-        return Err(Failure::new(format!("there is no execution {id}")));
+    let id = named.find(&engine).await?;
+    let info = match engine.read_execution_info(&id).await {
+        Ok(info) => info.ok_or_else(|| missing(&id))?,
+        Err(error) => return Err(Wish::Reprioritise.refused(&engine, &id, &error).await),
     };
+
     let args = ChangePriorityArgs {
         execution_id: id.clone(),
         new_priority: arguments.priority,
         lane_id: LaneId::new(info.lane_id),
-        now: TimestampMs::now(),
+        now: now(&engine).await?,
     };
-    let ChangePriorityResult::Changed { execution_id } =
-        engine.change_priority(args).await.map_err(failed)?;
-    let info = engine.read_execution_info(&execution_id).await.map_err(failed)?;
+    let ChangePriorityResult::Changed { execution_id } = match engine.change_priority(args).await {
+        Ok(changed) => changed,
+        Err(error) => return Err(Wish::Reprioritise.refused(&engine, &id, &error).await),
+    };
+
+    let info = engine.read_execution_info(&execution_id).await;
+    let info = info.map_err(|error| Failure::engine("reading the new priority", &error))?;
     let priority = info.map_or(arguments.priority, |info| info.priority);
     let output = global.output();
     if output.is_json() {
-        output.json(&json!({ "execution_id": execution_id, "priority": priority }))?;
-    } else {
-        output.line(format!("{execution_id} has priority {priority}"))?;
+        return Ok(output.json(&PriorityView { execution_id: &execution_id, priority })?);
     }
-    Ok(())
+    Ok(output.line(format!("{execution_id} has priority {priority}"))?)
 }

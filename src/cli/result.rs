@@ -3,7 +3,7 @@
 use super::Global;
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::output::word;
+use super::refusal::missing;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -12,14 +12,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open().await?;
+    let id = named.find(&engine).await?;
     let failed = |error| Failure::engine(&format!("reading the result of {id}"), &error);
     if let Some(result) = engine.get_execution_result(&id).await.map_err(failed)? {
         return Ok(global.output().bytes(&result)?);
     }
-    Err(Failure::new(match engine.read_execution_state(&id).await.map_err(failed)? {
-        Some(state) => format!("{id} has no result; it is {}", word(&state)),
-        None => format!("there is no execution {id}"),
-    }))
+
+    match engine.read_execution_state(&id).await.map_err(failed)? {
+        Some(state) => Err(Failure::new(format!("{id} has no result; it is {}", state.as_str()))
+            .with_help(format!("ff show '{id}' tells what happened to it"))),
+        None => Err(missing(&id)),
+    }
 }

@@ -1,13 +1,14 @@
 //! `ff resume`: an operator ends a suspension, whatever it waits for.
 
 use ff_core::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
-use serde_json::json;
 
 use super::Global;
+use super::cancel::tell;
 use super::failure::Failure;
 use super::filter::span;
 use super::ids::IdArguments;
-use super::output::word;
+use super::refusal::Wish;
+use super::view::StateView;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,21 +20,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open_existing().await?;
+    let id = named.find(&engine).await?;
+
     let args = ResumeExecutionArgs {
         execution_id: id.clone(),
         trigger_type: "operator".to_owned(),
         resume_delay_ms: arguments.delay.map_or(0, i64::unsigned_abs),
     };
-    let resumed = engine.resume_execution(args).await;
-    let ResumeExecutionResult::Resumed { public_state } =
-        resumed.map_err(|error| Failure::engine(&format!("resuming {id}"), &error))?;
-    let output = global.output();
-    if output.is_json() {
-        output.json(&json!({ "execution_id": id, "public_state": public_state }))?;
-    } else {
-        output.line(format!("{id} is {}", word(&public_state)))?;
-    }
-    Ok(())
+    let ResumeExecutionResult::Resumed { public_state } = match engine.resume_execution(args).await
+    {
+        Ok(resumed) => resumed,
+        Err(error) => return Err(Wish::Resume.refused(&engine, &id, &error).await),
+    };
+
+    tell(global.output(), &StateView { execution_id: &id, public_state })
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::engine_backend::{EngineBackend, Scan};
-use serde_json::{Map, json};
 
 use super::Global;
 use super::failure::Failure;
 use super::interrupt::Interrupts;
-use super::output::{Output, table};
+use super::output::Output;
+use super::table::{Column, Table};
+use super::view::{ScanCountsView, ScanView, ScannedView};
+use super::words::count;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 
 /// How long the scanners may take to end what they are doing.
@@ -80,17 +82,16 @@ async fn until_idle(
 
 fn tell(output: Output, tallies: &[Tally]) -> Result<(), Failure> {
     if output.is_json() {
-        let kinds = tallies.iter().map(|tally| {
-            let counts = json!({ "processed": tally.processed, "errors": tally.errors });
-            (tally.scan.as_str().to_owned(), counts)
+        let kinds = tallies.iter().map(|Tally { scan, processed, errors }| {
+            (scan.as_str(), ScanCountsView { processed: *processed, errors: *errors })
         });
-        return Ok(output.json(&kinds.collect::<Map<_, _>>())?);
+        return Ok(output.json(&ScannedView(kinds.collect()))?);
     }
-    let mut table = table(["scan", "processed", "errors"]);
+    let mut table = Table::new(["scan", "processed", "errors"].map(|name| Column::whole(name, 0)));
     for Tally { scan, processed, errors } in tallies {
-        table.add_row([scan.as_str().to_owned(), processed.to_string(), errors.to_string()]);
+        table.row([scan.as_str().to_owned(), processed.to_string(), errors.to_string()]);
     }
-    Ok(output.line(table.to_string())?)
+    Ok(output.table(&table)?)
 }
 
 async fn until_told(
@@ -106,20 +107,19 @@ async fn until_told(
         error = unavailable(engine.as_ref()) => Some(error),
     };
     let report = scanners.shutdown(GRACE).await;
-    // What is durable is durable, however the farewell goes.
-    let _ = engine.shutdown_prepare(GRACE).await;
     if let Some(error) = failed {
         return Err(Failure::engine("scanning", &error));
     }
     if output.is_json() {
-        return Ok(output.json(&json!({
-            "looks": report.ticks,
-            "processed": report.processed,
-            "errors": report.errors,
-        }))?);
+        return Ok(output.json(&ScanView {
+            looks: report.ticks,
+            processed: report.processed,
+            errors: report.errors,
+        })?);
     }
     let (looks, processed, errors) = (report.ticks, report.processed, report.errors);
-    Ok(output.line(format!("{looks} looks: {processed} processed, {errors} errors"))?)
+    let (looks, errors) = (count(looks, "look"), count(errors, "error"));
+    Ok(output.line(format!("{looks}: {processed} processed, {errors}"))?)
 }
 
 /// Returns once the database is out of reach for good: a look that fails is otherwise repeated.

@@ -1,13 +1,19 @@
 //! `ff show`: everything that is known about one execution.
 
-use ff_core::contracts::{ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, Outbox};
+use ff_core::contracts::{
+    AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, Outbox, TimelineEvent,
+};
 use ff_core::types::TimestampMs;
-use serde_json::json;
 
 use super::Global;
+use super::clock::{Times, now, since, span};
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::output::{Output, or_dash, since, table, time, word};
+use super::output::Output;
+use super::refusal::missing;
+use super::table::{Column, Table};
+use super::view::ExecutionView;
+use super::words::{or_dash, word};
 
 /// The one completion event that is no end.
 const RESUMABLE: &str = "resumable";
@@ -19,53 +25,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open().await?;
+    let id = named.find(&engine).await?;
     let failed = |error| Failure::engine(&format!("reading {id}"), &error);
     let info = engine.read_execution_info(&id).await.map_err(failed)?;
     let snapshot = engine.describe_execution(&id).await.map_err(failed)?;
     let (Some(info), Some(snapshot)) = (info, snapshot) else {
-        return Err(Failure::new(format!("there is no execution {id}")));
+        return Err(missing(&id));
     };
     let timeline = engine.execution_timeline(&id).await.map_err(failed)?;
+
     let output = global.output();
     if output.is_json() {
-        let lease = snapshot.current_lease.as_ref().map(|lease| {
-            json!({
-                "lease_id": lease.lease_id,
-                "lease_epoch": lease.lease_epoch,
-                "worker_instance_id": lease.worker_instance_id,
-                "expires_at": lease.expires_at,
-            })
-        });
-        output.json(&json!({
-            "execution": info,
-            "total_attempt_count": snapshot.total_attempt_count,
-            "last_mutation_at": snapshot.last_mutation_at,
-            "tags": snapshot.tags,
-            "lease": lease,
-            "attempts": timeline.attempts,
-            "events": timeline.events,
-        }))?;
-        return Ok(());
+        return Ok(output.json(&ExecutionView::new(&info, &snapshot, &timeline))?);
     }
-    print_facts(output, &info, &snapshot)?;
+    let times = output.times(now(&engine).await?);
+    print_facts(output, times, &info, &snapshot)?;
     print_timeline(output, snapshot.created_at, &timeline)
 }
 
 fn print_facts(
     output: Output,
+    times: Times,
     info: &ExecutionInfo,
     snapshot: &ExecutionSnapshot,
 ) -> Result<(), Failure> {
     let state = &info.state_vector;
-    let mut table = table([info.execution_id.as_str(), &word(&info.public_state)]);
-    let mut fact = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
+    let table = Table::new([Column::whole("", 0), Column::wrapped("", 0)]);
+    let mut table = table.with_header([word(&info.public_state), info.execution_id.to_string()]);
+    let mut fact = |name: &str, value: String| table.row([name.to_owned(), value]);
     fact("kind", info.execution_kind.clone());
     fact("lane", info.lane_id.clone());
     fact("namespace", info.namespace.clone());
+    if let Some(flow_id) = &info.flow_id {
+        fact("flow", flow_id.clone());
+    }
     fact("priority", info.priority.to_string());
     fact("lifecycle phase", word(&state.lifecycle_phase));
     fact("ownership", word(&state.ownership_state));
@@ -76,17 +71,18 @@ fn print_facts(
     fact("claims", snapshot.total_attempt_count.to_string());
     if let Some(lease) = &snapshot.current_lease {
         let (owner, epoch) = (&lease.worker_instance_id, lease.lease_epoch);
-        fact("lease", format!("{owner}, epoch {epoch}, until {}", time(lease.expires_at)));
+        let until = times.written(lease.expires_at);
+        fact("lease", format!("{owner}, epoch {epoch}, expires {until}"));
     }
     if let Some(detail) = snapshot.blocking_detail.as_ref().filter(|detail| !detail.is_empty()) {
         fact("blocking detail", detail.clone());
     }
-    fact("created", time(snapshot.created_at));
-    fact("last change", time(snapshot.last_mutation_at));
+    fact("created", times.said(snapshot.created_at));
+    fact("last change", times.said(snapshot.last_mutation_at));
     for (name, value) in &snapshot.tags {
         fact(&format!("tag {name}"), value.clone());
     }
-    Ok(output.line(table.to_string())?)
+    Ok(output.table(&table)?)
 }
 
 /// The attempts, and what was announced, by time since `start`.
@@ -95,25 +91,48 @@ pub(super) fn print_timeline(
     start: TimestampMs,
     timeline: &ExecutionTimeline,
 ) -> Result<(), Failure> {
-    let mut attempts = table(["attempt", "worker", "epoch", "started", "ended", "outcome"]);
-    for attempt in &timeline.attempts {
+    output.line("")?;
+    output.line("attempts")?;
+    output.table(&attempts(start, &timeline.attempts))?;
+    output.line("")?;
+    output.line("events")?;
+    Ok(output.table(&events(start, &timeline.events))?)
+}
+
+fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
+    let mut table = Table::new([
+        Column::whole("attempt", 0),
+        Column::cut("worker", 2),
+        Column::whole("epoch", 4),
+        Column::whole("started", 3),
+        Column::whole("took", 1),
+        Column::whole("outcome", 0),
+    ]);
+    for attempt in attempts {
         // The instance is known while it holds the lease, its pool ever after.
         let holder = attempt.worker_instance_id.as_ref().map(ToString::to_string);
         let pool = attempt.worker_id.as_ref().map(ToString::to_string);
-        attempts.add_row([
+        let took = attempt.started_at.zip(attempt.ended_at);
+        table.row([
             attempt.attempt_index.to_string(),
             or_dash(holder.or(pool)),
             attempt.lease_epoch.to_string(),
             or_dash(attempt.started_at.map(|at| since(start, at))),
-            or_dash(attempt.ended_at.map(|at| since(start, at))),
+            or_dash(took.map(|(from, to)| span(to.0.saturating_sub(from.0)))),
             or_dash(attempt.outcome.as_ref().map(word)),
         ]);
     }
-    output.line("\nattempts")?;
-    output.line(attempts.to_string())?;
-    let mut events = table(["after", "time (UTC)", "event"]);
-    events.add_row([since(start, start), time(start), "created".to_owned()]);
-    for event in &timeline.events {
+    table
+}
+
+fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
+    let mut table = Table::new([
+        Column::whole("after", 0),
+        Column::whole("time (UTC)", 1),
+        Column::wrapped("event", 0),
+    ]);
+    table.row([since(start, start), Times::Absolute.written(start), "created".to_owned()]);
+    for event in events {
         let what = match event.outbox {
             // Its holder has ended it as a rule: the outbox has one word for that and for worse.
             Outbox::Lease if event.event == "revoked" => "lease ended (revoked)".to_owned(),
@@ -123,8 +142,7 @@ pub(super) fn print_timeline(
             Outbox::Operator => format!("operator: {}", event.event),
             Outbox::Signal => format!("signal {}", event.event),
         };
-        events.add_row([since(start, event.at), time(event.at), what]);
+        table.row([since(start, event.at), Times::Absolute.written(event.at), what]);
     }
-    output.line("\nevents")?;
-    Ok(output.line(events.to_string())?)
+    table
 }

@@ -1,17 +1,20 @@
-//! `ff signal`: whoever has a waitpoint's token delivers a signal to it.
+//! `ff signal`: the holder of a waitpoint's token delivers a signal to it.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ff_core::contracts::{DeliverSignalArgs, DeliverSignalResult};
-use ff_core::types::{ExecutionId, SignalId, TimestampMs, WaitpointId, WaitpointToken};
-use serde_json::{Value as Json, json};
+use ff_core::types::{ExecutionId, SignalId, WaitpointToken};
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
-use super::ids::{DEFAULT_LANE, execution_id, lane, waitpoint_id};
+use super::ids::{DEFAULT_LANE, WaitpointName, lane, named, waitpoint_name};
 use super::output::Output;
+use super::refusal::Wish;
+use super::view::SignalView;
+use super::waitpoints::find;
 
 /// What the engine says of a signal that the execution was waiting for.
 const SATISFIED: &str = "resume_condition_satisfied";
@@ -27,22 +30,23 @@ pub(super) struct Arguments {
     /// The waitpoint's token; `-` reads it from stdin, where no list of processes shows it.
     #[arg(value_name = "TOKEN", value_parser = token)]
     token: Token,
-    /// The execution: `{fp:N}:UUID`, or only the UUID of one outside any flow.
+    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the UUID.
+    /// A whole UUID alone means one outside any flow.
     #[arg(long, value_name = "ID")]
     execution: String,
     /// The lane that a bare UUID was submitted to.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
-    /// The waitpoint.
-    #[arg(long, value_name = "WAITPOINT", value_parser = waitpoint_id)]
-    waitpoint: WaitpointId,
+    /// The waitpoint: its id, the first digits of it, or its key.
+    #[arg(long, value_name = "WAITPOINT", value_parser = waitpoint_name)]
+    waitpoint: WaitpointName,
     /// The name of the signal, which conditions ask for.
     #[arg(long, value_name = "NAME", default_value = "signal")]
     name: String,
     /// The category of the signal.
     #[arg(long, value_name = "NAME", default_value = "external")]
     category: String,
-    /// Who sends it. Conditions may count different senders.
+    /// The sender. Conditions may count different ones.
     #[arg(long, value_name = "NAME", default_value = "ff signal")]
     source: String,
     /// What the signal carries.
@@ -73,8 +77,7 @@ fn token(text: &str) -> Result<Token, String> {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = execution_id(&arguments.execution, &lane(&arguments.lane)?);
-    let id = id.map_err(Failure::usage)?;
+    let named = named(&arguments.execution, &lane(&arguments.lane)?).map_err(Failure::usage)?;
     let token_on_stdin = matches!(arguments.token, Token::OnStdin);
     let payload_on_stdin = arguments.payload_file.as_deref() == Some(Path::new("-"));
     if token_on_stdin && payload_on_stdin {
@@ -89,11 +92,17 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         (None, Some(path)) => Some(content(&path)?),
         (None, None) => None,
     };
+
     let engine = global.open_existing().await?;
-    let now = TimestampMs::now();
+    let id = named.find(&engine).await?;
+    let waitpoint_id = match arguments.waitpoint.in_full() {
+        Some(waitpoint_id) => waitpoint_id,
+        None => find(&engine, &id, Some(&arguments.waitpoint)).await?,
+    };
+    let now = now(&engine).await?;
     let args = DeliverSignalArgs {
         execution_id: id.clone(),
-        waitpoint_id: arguments.waitpoint,
+        waitpoint_id,
         signal_id: SignalId::new(),
         signal_name: arguments.name,
         signal_category: arguments.category,
@@ -112,10 +121,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         waitpoint_token,
         now,
     };
-    let delivered = engine.deliver_signal(args).await;
-    let delivered =
-        delivered.map_err(|error| Failure::engine(&format!("signalling {id}"), &error))?;
-    tell(global.output(), &id, &delivered)
+    match engine.deliver_signal(args).await {
+        Ok(delivered) => tell(global.output(), &id, &delivered),
+        Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),
+    }
 }
 
 fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
@@ -148,24 +157,21 @@ pub(super) fn tell(
     if output.is_json() { Ok(output.json(&answer)?) } else { Ok(output.line(text)?) }
 }
 
-fn told(id: &ExecutionId, delivered: &DeliverSignalResult) -> (Json, String) {
+fn told<'a>(id: &'a ExecutionId, delivered: &'a DeliverSignalResult) -> (SignalView<'a>, String) {
     let (outcome, signal_id, effect, text) = match delivered {
         DeliverSignalResult::Accepted { signal_id, effect } if effect == SATISFIED => {
-            ("resumed", signal_id, Some(effect), format!("{id} resumes"))
+            ("resumed", signal_id, Some(effect.as_str()), format!("{id} resumes"))
         }
         DeliverSignalResult::Accepted { signal_id, effect } => {
             let text = format!("the signal is collected; {id} still waits");
-            ("collected", signal_id, Some(effect), text)
+            ("collected", signal_id, Some(effect.as_str()), text)
         }
         DeliverSignalResult::Duplicate { existing_signal_id } => {
             let text = format!("a duplicate of signal {existing_signal_id}: nothing was changed");
             ("duplicate", existing_signal_id, None, text)
         }
     };
-    let answer = json!({
-        "execution_id": id, "outcome": outcome, "signal_id": signal_id, "effect": effect,
-    });
-    (answer, text)
+    (SignalView { execution_id: id, outcome, signal_id, effect }, text)
 }
 
 #[cfg(test)]
@@ -182,14 +188,16 @@ mod tests {
             signal_id: signal_id.clone(),
             effect: effect.to_owned(),
         };
-        let (answer, text) = told(&id, &accepted(SATISFIED));
-        assert_eq!((&answer["outcome"], text), (&json!("resumed"), format!("{id} resumes")));
-        let (answer, text) = told(&id, &accepted("appended_to_waitpoint"));
-        assert_eq!(answer["outcome"], "collected");
+        let satisfied = accepted(SATISFIED);
+        let (answer, text) = told(&id, &satisfied);
+        assert_eq!((answer.outcome, text), ("resumed", format!("{id} resumes")));
+        let appended = accepted("appended_to_waitpoint");
+        let (answer, text) = told(&id, &appended);
+        assert_eq!((answer.outcome, answer.effect), ("collected", Some("appended_to_waitpoint")));
         assert_eq!(text, format!("the signal is collected; {id} still waits"));
         let duplicate = DeliverSignalResult::Duplicate { existing_signal_id: signal_id.clone() };
         let (answer, text) = told(&id, &duplicate);
-        assert_eq!((&answer["outcome"], &answer["effect"]), (&json!("duplicate"), &Json::Null));
+        assert_eq!((answer.outcome, answer.effect), ("duplicate", None));
         assert!(text.contains(ID), "{text}");
     }
 

@@ -9,12 +9,16 @@ use ff_core::backend::TailVisibility;
 use ff_core::contracts::{StreamCursor, StreamFrame};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{AttemptIndex, ExecutionId};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::Global;
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::output::{Output, one_line};
+use super::output::Output;
+use super::refusal::missing;
+use super::shown::escaped;
+use super::view::{FrameView, SummaryView};
+pub(super) use step::is_over;
 use step::{Seen, Step};
 
 /// How many frames are asked for at a time.
@@ -50,8 +54,9 @@ fn from(text: &str) -> Result<StreamCursor, String> {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.id.execution_id()?;
+    let named = arguments.id.named()?;
     let engine = global.open().await?;
+    let id = named.find(&engine).await?;
     let mut tail = Tail {
         attempt: AttemptIndex(0),
         after: arguments.from,
@@ -124,9 +129,7 @@ impl Tail {
 
     fn print_frame(&self, frame: &StreamFrame) -> Result<(), Failure> {
         if self.output.is_json() {
-            let (attempt, id, fields) = (self.attempt, &frame.id, &frame.fields);
-            let line = json!({ "attempt_index": attempt, "id": id, "fields": fields });
-            return Ok(self.output.json_line(&line)?);
+            return Ok(self.output.json_line(&FrameView::new(self.attempt, frame))?);
         }
         Ok(self.output.line(written(frame))?)
     }
@@ -139,15 +142,14 @@ impl Tail {
             return Ok(());
         };
         self.summary = Some(summary.version);
-        let (attempt, version) = (self.attempt, summary.version);
+        let (attempt_index, version) = (self.attempt, summary.version);
         let text = String::from_utf8_lossy(&summary.document_json);
         if self.output.is_json() {
             let document = serde_json::from_str(&text);
-            let document = document.unwrap_or_else(|_| Json::String(text.clone().into_owned()));
-            let line = json!({ "attempt_index": attempt, "summary": document, "version": version });
-            return Ok(self.output.json_line(&line)?);
+            let summary = document.unwrap_or_else(|_| Json::String(text.clone().into_owned()));
+            return Ok(self.output.json_line(&SummaryView { attempt_index, summary, version })?);
         }
-        Ok(self.output.line(format!("summary {version}: {}", one_line(&text)))?)
+        Ok(self.output.line(format!("summary {version}: {}", text.trim_end()))?)
     }
 
     /// Where the execution stands.
@@ -155,7 +157,7 @@ impl Tail {
         let state = self.engine.read_execution_state(&self.id).await;
         let state = state.map_err(|error| self.failed(&error))?;
         let Some(state) = state else {
-            return Err(Failure::new(format!("there is no execution {}", self.id)));
+            return Err(missing(&self.id));
         };
         // In this order: an attempt that has begun since is seen, and an end is believed only of
         // the last one.
@@ -172,9 +174,9 @@ impl Tail {
 /// A frame as one line: its id, its type, what it says.
 pub(super) fn written(frame: &StreamFrame) -> String {
     let field = |name: &str| frame.fields.get(name).map_or("", String::as_str);
-    let (kind, payload) = (one_line(field("frame_type")), one_line(field("payload")));
+    let (kind, payload) = (escaped(field("frame_type")), escaped(field("payload").trim_end()));
     match frame.fields.get("correlation_id") {
-        Some(correlation) => format!("{} {kind} [{}] {payload}", frame.id, one_line(correlation)),
+        Some(correlation) => format!("{} {kind} [{}] {payload}", frame.id, escaped(correlation)),
         None => format!("{} {kind} {payload}", frame.id),
     }
 }

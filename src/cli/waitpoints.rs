@@ -2,69 +2,84 @@
 
 use std::sync::Arc;
 
-use comfy_table::Table;
 use ff_core::contracts::{ExecutionQuery, ListPendingWaitpointsArgs, PendingWaitpointInfo};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::state::PublicState;
-use ff_core::types::{ExecutionId, WaitpointId};
-use serde_json::json;
+use ff_core::types::{ExecutionId, TimestampMs, WaitpointId};
 
 use super::Global;
+use super::clock::now;
 use super::failure::Failure;
-use super::ids::{DEFAULT_LANE, execution_id, full_execution_id, lane, waitpoint_id};
+use super::ids::{
+    DEFAULT_LANE, Ids, WaitpointName, full_execution_id, lane, named, waitpoint_name,
+};
 use super::ls::pages;
-use super::output::{Output, or_dash, table, time};
+use super::output::Output;
+use super::refusal::Wish;
+use super::table::{Column, Table};
+use super::view::{TokenView, WaitpointsView};
+use super::words::{count, or_dash};
 
 /// The largest page that the engine gives.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only those of this execution: `{fp:N}:UUID`, or only the UUID of one outside any flow.
+    /// Only those of this execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first
+    /// digits of the UUID. A whole UUID alone means one outside any flow.
     #[arg(value_name = "ID")]
     id: Option<String>,
     /// The lane that a bare UUID was submitted to.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
-    /// Only this one.
-    #[arg(long, value_name = "WAITPOINT", requires = "id", value_parser = waitpoint_id)]
-    waitpoint: Option<WaitpointId>,
+    /// Only this one: its id, the first digits of it, or its key.
+    #[arg(long, value_name = "WAITPOINT", requires = "id", value_parser = waitpoint_name)]
+    waitpoint: Option<WaitpointName>,
     /// Of how many suspended executions at most.
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "id")]
     limit: u32,
     /// Only those of executions after this one, in the order of the list.
     #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = full_execution_id)]
     after: Option<ExecutionId>,
-    /// Print the token of the one waitpoint that is open, and nothing else. It is a secret: whoever
-    /// has it can signal the waitpoint. No other command prints it.
+    /// Print the token of the one waitpoint that is open, and nothing else. It is a secret: its holder
+    /// can signal the waitpoint. No other command prints it.
     #[arg(long, requires = "id")]
     token: bool,
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let lane = lane(&arguments.lane)?;
-    let id = arguments.id.as_deref().map(|id| execution_id(id, &lane)).transpose();
-    let id = id.map_err(Failure::usage)?;
+    let named = arguments.id.as_deref().map(|id| named(id, &lane)).transpose();
+    let named = named.map_err(Failure::usage)?;
     let engine = global.open().await?;
     let output = global.output();
-    let (mut waitpoints, next) = match &id {
-        Some(id) => (open_waitpoints(&engine, id).await?, None),
-        None => of_suspended(&engine, arguments.limit, arguments.after).await?,
+
+    let (id, mut waitpoints, next) = match named {
+        Some(named) => {
+            let id = named.find(&engine).await?;
+            let open = open_waitpoints(&engine, &id).await?;
+            (Some(id), open, None)
+        }
+        None => {
+            let (open, next) = of_suspended(&engine, arguments.limit, arguments.after).await?;
+            (None, open, next)
+        }
     };
     if let Some(wanted) = &arguments.waitpoint {
-        waitpoints.retain(|waitpoint| waitpoint.waitpoint_id == *wanted);
+        waitpoints.retain(|open| wanted.names(&open.waitpoint_id, &open.waitpoint_key));
     }
     if let (true, Some(id)) = (arguments.token, &id) {
         return print_token(&engine, output, &only_one(id, waitpoints)?).await;
     }
+
     if output.is_json() {
-        return Ok(output.json(&json!({ "waitpoints": waitpoints, "next_cursor": next }))?);
+        return Ok(output.json(&WaitpointsView::new(&waitpoints, next.as_ref()))?);
     }
     if waitpoints.is_empty() {
         output.line("no open waitpoints")?;
     } else {
-        output.line(listed(&waitpoints).to_string())?;
+        output.table(&listed(&waitpoints, output, now(&engine).await?))?;
     }
     if let Some(next) = next {
         output.line(format!("more: --after '{next}'"))?;
@@ -81,8 +96,10 @@ pub(super) async fn open_waitpoints(
     let mut waitpoints = Vec::new();
     loop {
         let page = engine.list_pending_waitpoints(args.clone()).await;
-        let page = page
-            .map_err(|error| Failure::engine(&format!("listing the waitpoints of {id}"), &error))?;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return Err(Wish::Read.refused(engine, id, &error).await),
+        };
         let got = page.entries.len();
         waitpoints.extend(page.entries);
         match page.next_cursor {
@@ -116,11 +133,34 @@ pub(super) fn only_one(
 ) -> Result<PendingWaitpointInfo, Failure> {
     match (waitpoints.pop(), waitpoints.len()) {
         (Some(waitpoint), 0) => Ok(waitpoint),
-        (None, _) => Err(Failure::new(format!("{id} has no open waitpoint"))),
+        (None, _) => Err(Failure::new(format!("{id} has no open waitpoint"))
+            .with_help(format!("ff show '{id}' tells its state"))),
         (Some(_), others) => {
-            Err(Failure::new(format!("{id} has {} open waitpoints: name one", others + 1)))
+            let open = count(others + 1, "open waitpoint");
+            Err(Failure::new(format!("{id} has {open}: name one"))
+                .with_help(format!("ff waitpoints '{id}' lists them; a key is a name, too")))
         }
     }
+}
+
+/// The open waitpoint that is meant.
+pub(super) async fn find(
+    engine: &Arc<dyn EngineBackend>,
+    id: &ExecutionId,
+    wanted: Option<&WaitpointName>,
+) -> Result<WaitpointId, Failure> {
+    if let Some(in_full) = wanted.and_then(WaitpointName::in_full) {
+        return Ok(in_full);
+    }
+    let mut open = open_waitpoints(engine, id).await?;
+    let Some(wanted) = wanted else { return Ok(only_one(id, open)?.waitpoint_id) };
+    open.retain(|open| wanted.names(&open.waitpoint_id, &open.waitpoint_key));
+    if open.is_empty() {
+        let name = wanted.as_str();
+        return Err(Failure::new(format!("{id} has no open waitpoint {name:?}"))
+            .with_help(format!("ff waitpoints '{id}' lists those that are open")));
+    }
+    Ok(only_one(id, open)?.waitpoint_id)
 }
 
 async fn print_token(
@@ -136,34 +176,42 @@ async fn print_token(
     let token =
         token.ok_or_else(|| Failure::new(format!("waitpoint {id} is not open any more")))?;
     if output.is_json() {
-        Ok(output.json(&json!({ "waitpoint_id": id, "token": token }))?)
+        Ok(output.json(&TokenView { waitpoint_id: id, token: &token })?)
     } else {
         Ok(output.line(token)?)
     }
 }
 
 /// As a table.
-pub(super) fn listed(waitpoints: &[PendingWaitpointInfo]) -> Table {
-    let mut table = table([
-        "execution",
-        "waitpoint",
-        "key",
-        "state",
-        "waits for",
-        "kid",
-        "fingerprint",
-        "expires (UTC)",
+pub(super) fn listed(
+    waitpoints: &[PendingWaitpointInfo],
+    output: Output,
+    now: TimestampMs,
+) -> Table {
+    let times = output.times(now);
+    let executions = waitpoints.iter().map(|waitpoint| waitpoint.execution_id.uuid());
+    let executions = Ids::of(executions, output.width());
+    let ids = Ids::of(waitpoints.iter().map(|waitpoint| waitpoint.waitpoint_id.0), output.width());
+    let mut table = Table::new([
+        Column::whole("execution", 0),
+        Column::whole("waitpoint", 3),
+        Column::cut("key", 0),
+        Column::whole("state", 4),
+        Column::cut("waits for", 1),
+        Column::cut("kid", 6),
+        Column::whole("fingerprint", 5),
+        Column::whole("expires", 2),
     ]);
     for waitpoint in waitpoints {
-        table.add_row([
-            waitpoint.execution_id.to_string(),
-            waitpoint.waitpoint_id.to_string(),
+        table.row([
+            executions.execution(&waitpoint.execution_id),
+            ids.uuid(waitpoint.waitpoint_id.0),
             waitpoint.waitpoint_key.clone(),
             waitpoint.state.clone(),
             awaited(waitpoint),
             waitpoint.token_kid.clone(),
             waitpoint.token_fingerprint.clone(),
-            or_dash(waitpoint.expires_at.map(time)),
+            or_dash(waitpoint.expires_at.map(|at| times.written(at))),
         ]);
     }
     table
@@ -186,8 +234,6 @@ fn awaited(waitpoint: &PendingWaitpointInfo) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ff_core::types::TimestampMs;
-
     use super::*;
 
     fn waitpoint() -> PendingWaitpointInfo {

@@ -1,11 +1,20 @@
 //! Fields that are written alike in a line of executions and in a flow's node, and what they mean.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::TimestampMs;
+use jiff::Timestamp;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value as Json};
+
+/// The first millisecond of 2001. An earlier time was most likely written in seconds.
+const PLAUSIBLE_FROM_MS: i64 = 978_307_200_000;
 
 /// When something may begin at the earliest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -18,10 +27,14 @@ pub enum NotBefore {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "delay_until: expected Unix milliseconds or a text such as \"+5s\"")]
+#[serde(
+    untagged,
+    expecting = "delay_until: expected Unix milliseconds, a time such as \"2026-01-31T12:00:00Z\", \
+                 or a span such as \"+5s\""
+)]
 enum Written {
-    At(i64),
-    In(String),
+    Ms(i64),
+    Text(String),
 }
 
 impl TryFrom<Written> for NotBefore {
@@ -29,16 +42,40 @@ impl TryFrom<Written> for NotBefore {
 
     fn try_from(written: Written) -> Result<Self, String> {
         match written {
-            Written::At(ms) => Ok(Self::At(TimestampMs(ms))),
-            Written::In(text) => match text.strip_prefix('+').and_then(span_ms) {
-                Some(ms) => Ok(Self::In(ms)),
-                None => Err(format!(
-                    "delay_until: {text:?} is not of the form +N with ms, s, m, h or d, such as \
-                     \"+5s\""
-                )),
+            Written::Ms(ms) => Ok(Self::At(plausible(ms)?)),
+            Written::Text(text) => match text.strip_prefix('+') {
+                Some(span) => span_ms(span).map(Self::In).ok_or_else(|| {
+                    format!("delay_until: {text:?} is not + and a number with ms, s, m, h or d")
+                }),
+                None => Ok(Self::At(time(&text)?)),
             },
         }
     }
+}
+
+/// A time in Unix milliseconds.
+fn plausible(ms: i64) -> Result<TimestampMs, String> {
+    if PLAUSIBLE_FROM_MS <= ms {
+        return Ok(TimestampMs(ms));
+    }
+    let hint = match ms.checked_mul(1_000) {
+        Some(of_seconds) if PLAUSIBLE_FROM_MS <= of_seconds => {
+            format!("if it is in seconds, write {of_seconds}")
+        }
+        Some(_) | None => "write a time such as \"2026-01-31T12:00:00Z\"".to_owned(),
+    };
+    Err(format!("delay_until: {ms} is a time before 2001 in Unix milliseconds; {hint}"))
+}
+
+/// A time in RFC 3339, with its offset.
+fn time(text: &str) -> Result<TimestampMs, String> {
+    let time: Timestamp = text.parse().map_err(|_| {
+        format!(
+            "delay_until: {text:?} is neither a time such as \"2026-01-31T12:00:00Z\" nor a span \
+             such as \"+5s\""
+        )
+    })?;
+    plausible(time.as_millisecond())
 }
 
 impl NotBefore {
@@ -97,12 +134,99 @@ pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
 
 /// A policy whose every member is understood, since a misspelt one would silently do nothing, and that
 /// makes sense.
-pub(crate) fn policy(given: Json) -> Result<ExecutionPolicy, String> {
+pub(crate) fn policy(Unique(given): Unique) -> Result<ExecutionPolicy, String> {
     let policy: ExecutionPolicy =
         serde_json::from_value(given.clone()).map_err(|error| format!("policy: {error}"))?;
     match not_understood(&given, &policy) {
         Some(member) => Err(format!("policy: unknown field `{member}`")),
         None => policy.check().map(|()| policy).map_err(|fault| fault.to_string()),
+    }
+}
+
+/// A JSON value in which no object names a member twice: of two, the reader could only guess which
+/// is meant.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unique(pub(crate) Json);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(Self)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Json::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Json, A::Error> {
+        let members = Members::<Unique>(PhantomData).visit_map(members)?;
+        Ok(Json::Object(members.into_iter().map(|(name, Unique(value))| (name, value)).collect()))
+    }
+}
+
+/// Tags, none of them named twice.
+pub(crate) fn tags<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<HashMap<String, String>, D::Error> {
+    deserializer.deserialize_map(Members::<String>(PhantomData))
+}
+
+/// The members of an object, none of them named twice.
+struct Members<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
+    type Value = HashMap<String, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<Self::Value, A::Error> {
+        let mut members = HashMap::new();
+        while let Some((name, value)) = given.next_entry::<String, V>()? {
+            if members.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            members.insert(name, value);
+        }
+        Ok(members)
     }
 }
 
@@ -149,11 +273,47 @@ mod tests {
     fn times_are_given_or_counted_from_the_submission() {
         let read = |json| serde_json::from_str::<NotBefore>(json);
         let now = TimestampMs(1_000);
-        assert_eq!(read("5").unwrap().at(now), Ok(TimestampMs(5)));
+        let noon = TimestampMs(1_767_268_800_000);
+        assert_eq!(read("1767268800000").unwrap().at(now), Ok(noon));
         assert_eq!(read(r#""+5s""#).unwrap().at(now), Ok(TimestampMs(6_000)));
+        for text in
+            ["2026-01-01T12:00:00Z", "2026-01-01T14:00:00+02:00", "2026-01-01t12:00:00.0004z"]
+        {
+            let written = format!("{text:?}");
+            let read = serde_json::from_str::<NotBefore>(&written);
+            assert_eq!(read.unwrap(), NotBefore::At(noon), "{text}");
+        }
         assert!(NotBefore::In(i64::MAX).at(now).unwrap_err().contains("too far away"));
-        for bad in ["1.5", "true", r#""5s""#, r#""+5""#, r#""""#] {
-            assert!(read(bad).unwrap_err().to_string().contains("delay_until: "), "{bad}");
+        for (bad, reason) in [
+            ("1.5", "expected"),
+            ("true", "expected"),
+            (r#""5s""#, "+5s"),
+            (r#""+5""#, "a number with"),
+            (r#""""#, "neither a time"),
+            (r#""2026-01-01T12:00:00""#, "neither a time"),
+            (r#""2026-13-01T12:00:00Z""#, "neither a time"),
+            (r#""1970-01-01T00:00:05Z""#, "before 2001"),
+            ("1767268800", "if it is in seconds, write 1767268800000"),
+            ("-1", "write a time such as"),
+            ("0", "write a time such as"),
+        ] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains("delay_until: ") && error.contains(reason), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_member_is_named_twice_at_any_depth() {
+        let read = serde_json::from_str::<Unique>;
+        let json = r#"{"a":[1,-2,1.5,"x",null,true,{"b":{}}],"c":18446744073709551615}"#;
+        assert_eq!(read(json).unwrap().0, serde_json::from_str::<Json>(json).unwrap());
+        for (json, name) in [
+            (r#"{"a":1,"a":1}"#, "a"),
+            (r#"{"retry_policy":{"max_retries":1,"max_retries":2}}"#, "max_retries"),
+            (r#"[{"b":{"c":1,"d":2,"c":3}}]"#, "c"),
+        ] {
+            let error = read(json).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("duplicate field `{name}`")), "{json}: {error}");
         }
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::types::{FlowId, LaneId, Namespace};
 use serde::Deserialize;
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::{FlowSpec, FlowSpecError, NodeName, NodeSpec, NotBefore, fields};
@@ -35,9 +34,9 @@ struct Node {
     lane: Option<String>,
     priority: Option<i32>,
     delay_until: Option<NotBefore>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields::tags")]
     tags: HashMap<String, String>,
-    policy: Option<Json>,
+    policy: Option<fields::Unique>,
     #[serde(default)]
     after: Vec<String>,
     needs: Option<Needs>,

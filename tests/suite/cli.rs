@@ -1,12 +1,15 @@
 //! The real binary on real files: what it prints, how it exits, and that bad input is told, not
 //! panicked about.
 
+mod ends;
 mod events;
 mod flow;
+mod json;
 mod opening;
 mod operator;
 mod suspension;
 mod tail;
+mod terminal;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -84,6 +87,18 @@ struct Told {
     err: String,
 }
 
+impl Told {
+    /// It ended with this code and said why on one line, and perhaps what helps on another.
+    #[track_caller]
+    fn assert_failed(&self, code: i32) {
+        let lines: Vec<&str> = self.err.lines().collect();
+        assert!(matches!(lines.len(), 1 | 2), "{self:?}");
+        assert!(lines[0].starts_with("error: "), "{self:?}");
+        assert!(lines.iter().skip(1).all(|line| line.starts_with("help: ")), "{self:?}");
+        assert_eq!(self.code, code, "{self:?}");
+    }
+}
+
 /// A command that runs, and what it prints. Killed when dropped.
 struct Running {
     child: Child,
@@ -132,7 +147,7 @@ const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.current_dir(directory).stdin(Stdio::null());
-    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE"] {
+    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(variable);
     }
     command.env("RUST_BACKTRACE", "0");
@@ -196,7 +211,7 @@ fn submitting_again_changes_nothing() {
     assert_eq!(again, "2 executions: 0 created, 2 duplicate, 0 failed\n");
     assert_eq!(
         place.json(&["submit", "in.jsonl"]),
-        json!({ "created": 0, "duplicate": 2, "failed": 0 })
+        json!({ "created": 0, "duplicate": 2, "failed": 0, "lines_left": null })
     );
     let ids = place.out(&["submit", "--ids", "in.jsonl"]);
     assert!(ids.lines().eq([format!("{{fp:86}}:{ONE}"), format!("{{fp:86}}:{TWO}")]), "{ids}");
@@ -259,7 +274,7 @@ fn everything_is_shown_for_people_and_for_programs() {
 }
 
 #[test]
-fn bad_input_is_one_line() {
+fn bad_input_is_one_line_and_perhaps_a_hint() {
     let place = Place::with_two();
     let unknown = "33333333-3333-4333-8333-333333333333";
     for (arguments, code) in [
@@ -278,11 +293,8 @@ fn bad_input_is_one_line() {
         (vec!["--no-migrate", "--db", "sqlite:fresh.db", "ls"], 1),
     ] {
         let told = place.ff(&arguments);
-        let lines: Vec<&str> = told.err.lines().collect();
-        assert_eq!(lines.len(), 1, "{arguments:?}: {told:?}");
-        assert!(lines[0].starts_with("error: "), "{arguments:?}: {told:?}");
+        told.assert_failed(code);
         assert!(!told.err.contains("hunter2"), "{told:?}");
-        assert_eq!(told.code, code, "{arguments:?}: {told:?}");
         let told = place.ff(&[&["--json"], arguments.as_slice()].concat());
         let error: Json = serde_json::from_str(told.err.trim_end()).unwrap();
         assert!(error["error"].is_string(), "{arguments:?}: {told:?}");

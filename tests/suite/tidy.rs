@@ -158,6 +158,19 @@ fn the_core_has_no_clock_and_no_chance() {
     }
 }
 
+/// What is stored may come from strangers: it reaches a terminal by one place, which escapes it.
+#[test]
+fn the_program_writes_to_stdout_in_one_place() {
+    let allowed = ["src/cli/output.rs", "src/cli/demo/task.rs"];
+    for path in files("src/cli", &["rs"]) {
+        for (number, line) in code(&path) {
+            let writes = ["io::stdout", "println!", "print!("].iter().any(|how| line.contains(how));
+            let name = relative(&path);
+            assert!(!writes || allowed.contains(&name.as_str()), "{name}:{number}: {line}");
+        }
+    }
+}
+
 #[test]
 fn files_hold_one_topic() {
     for path in files(".", &["rs"]) {

@@ -84,5 +84,5 @@ async fn planned<E: Executor>(
 }
 
 fn refusal(id: &ExecutionId, error: &EngineError) -> BulkRefusal {
-    BulkRefusal { execution_id: id.clone(), error: error.to_string() }
+    BulkRefusal { execution_id: id.clone(), error: error.sentence() }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
-    CreateExecutionArgs, DeliverSignalArgs, ListPendingWaitpointsArgs, PendingWaitpointInfo,
-    ResumeCondition, ResumePolicy, SeedWaitpointHmacSecretArgs, SignalMatcher, StreamCursor,
-    SuspendArgs, SuspensionReasonCode, WaitpointBinding,
+    CreateExecutionArgs, DeliverSignalArgs, ExecutionTimeline, ListPendingWaitpointsArgs,
+    PendingWaitpointInfo, ResumeCondition, ResumePolicy, SeedWaitpointHmacSecretArgs,
+    SignalMatcher, StreamCursor, SuspendArgs, SuspensionReasonCode, WaitpointBinding,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
@@ -19,14 +19,16 @@ use ff_core::types::{
     AttemptIndex, ExecutionId, LaneId, Namespace, SignalId, SuspensionId, TimestampMs, WaitpointId,
     WaitpointToken,
 };
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 use tokio::sync::watch;
 
-use super::Demo;
+use super::{Demo, ms};
+use crate::cli::clock::now;
 use crate::cli::failure::Failure;
 use crate::cli::keys::random_secret;
 use crate::cli::show::print_timeline;
 use crate::cli::tail::written;
+use crate::cli::view::{HistoryView, WaitpointView};
 use crate::cli::waitpoints::{listed, only_one, open_waitpoints};
 use crate::worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig};
 
@@ -36,7 +38,7 @@ const LANE: &str = "demo-approval";
 /// The name of the signal that is waited for.
 const APPROVED: &str = "approved";
 
-/// Prepares a release, asks, and publishes it once somebody has approved.
+/// Prepares a release, asks, and publishes it once a person has approved.
 struct Publisher {
     engine: Arc<dyn EngineBackend>,
 }
@@ -85,9 +87,43 @@ fn ask(now: TimestampMs) -> SuspendArgs {
     SuspendArgs::new(id, waitpoint, condition, ResumePolicy::normal(), reason, now)
 }
 
+/// What the third act has come to.
+pub(super) struct Approved {
+    id: ExecutionId,
+    waitpoint: PendingWaitpointInfo,
+    frames: Vec<String>,
+    result: String,
+    timeline: ExecutionTimeline,
+    elapsed: Duration,
+}
+
+/// The same as programs read it.
+#[derive(Serialize)]
+pub(super) struct ApprovalView<'a> {
+    execution_id: &'a ExecutionId,
+    waitpoint: WaitpointView<'a>,
+    frames: &'a [String],
+    result: &'a str,
+    timeline: HistoryView<'a>,
+    elapsed_ms: u64,
+}
+
+impl<'a> From<&'a Approved> for ApprovalView<'a> {
+    fn from(approved: &'a Approved) -> Self {
+        Self {
+            execution_id: &approved.id,
+            waitpoint: (&approved.waitpoint).into(),
+            frames: &approved.frames,
+            result: &approved.result,
+            timeline: (&approved.timeline).into(),
+            elapsed_ms: ms(approved.elapsed),
+        }
+    }
+}
+
 impl Demo {
     /// Runs an execution up to its question, answers, and says how it ended.
-    pub(super) async fn third_act(&self) -> Result<Json, Failure> {
+    pub(super) async fn third_act(&self) -> Result<Approved, Failure> {
         let begun = Instant::now();
         self.tell("\nThe third act waits for a person: nothing runs, and nothing is forgotten.\n")?;
         self.seed_key().await?;
@@ -96,16 +132,17 @@ impl Demo {
         self.expect(&id, PublicState::Suspended).await?;
         self.tell(
             "8. A worker prepares a release, writes frames about it, and suspends the execution\n   \
-             until somebody approves. Lease and worker are gone. So far it wrote:\n",
+             until a person approves. Lease and worker are gone. So far it wrote:\n",
         )?;
         let asked = self.print_frames(&id, 0).await?;
         let waitpoint = only_one(&id, open_waitpoints(&self.engine, &id).await?)?;
         self.tell(
             "\n9. Where it waits can be listed, with the key that has signed the waitpoint's token and\n   \
-             the token's fingerprint. The token itself is only for whoever shall answer.\n",
+             the token's fingerprint. The token itself is only for the person who shall answer.\n",
         )?;
         if !self.output.is_json() {
-            self.output.line(listed(std::slice::from_ref(&waitpoint)).to_string())?;
+            let now = now(&self.engine).await?;
+            self.output.table(&listed(std::slice::from_ref(&waitpoint), self.output, now))?;
         }
         self.approve(&waitpoint).await?;
         self.expect(&id, PublicState::Resumable).await?;
@@ -117,7 +154,7 @@ impl Demo {
             begun.elapsed().as_secs_f64()
         ))?;
         self.print_frames(&id, asked).await?;
-        self.conclude_approval(&id, &waitpoint, begun).await
+        self.conclude_approval(id, waitpoint, begun).await
     }
 
     /// Without a key nothing can be suspended.
@@ -145,7 +182,7 @@ impl Demo {
             policy: None,
             delay_until: None,
             execution_deadline_at: None,
-            now: TimestampMs::now(),
+            now: now(&self.engine).await?,
         };
         let created = self.engine.create_execution(args).await;
         created.map_err(|error| Failure::engine("submitting", &error))?;
@@ -170,7 +207,7 @@ impl Demo {
         let token = self.engine.read_waitpoint_token(partition.into(), &waitpoint.waitpoint_id);
         let token = token.await.map_err(failed)?;
         let token = token.ok_or_else(|| Failure::new("the waitpoint is gone"))?;
-        let now = TimestampMs::now();
+        let now = now(&self.engine).await?;
         let args = DeliverSignalArgs {
             execution_id: waitpoint.execution_id.clone(),
             waitpoint_id: waitpoint.waitpoint_id.clone(),
@@ -224,12 +261,12 @@ impl Demo {
 
     async fn conclude_approval(
         &self,
-        id: &ExecutionId,
-        waitpoint: &PendingWaitpointInfo,
+        id: ExecutionId,
+        waitpoint: PendingWaitpointInfo,
         begun: Instant,
-    ) -> Result<Json, Failure> {
+    ) -> Result<Approved, Failure> {
         let failed = |error| Failure::engine("reading", &error);
-        let result = self.engine.get_execution_result(id).await.map_err(failed)?;
+        let result = self.engine.get_execution_result(&id).await.map_err(failed)?;
         let result = String::from_utf8_lossy(&result.unwrap_or_default()).into_owned();
         if !result.ends_with("approved by Ada") {
             return Err(Failure::new(format!("the result should name who approved: {result:?}")));
@@ -239,18 +276,12 @@ impl Demo {
         if !left.entries.is_empty() {
             return Err(Failure::new("a waitpoint is left open"));
         }
-        let timeline = self.engine.execution_timeline(id).await.map_err(failed)?;
+        let timeline = self.engine.execution_timeline(&id).await.map_err(failed)?;
         if !self.output.is_json() {
-            self.output.line(format!("\nIts result: {result}"))?;
-            print_timeline(self.output, self.created(id).await?, &timeline)?;
+            self.output.lines(&format!("\nIts result: {result}"))?;
+            print_timeline(self.output, self.created(&id).await?, &timeline)?;
         }
-        Ok(json!({
-            "execution_id": id,
-            "waitpoint": waitpoint,
-            "frames": self.frames(id).await?,
-            "result": result,
-            "timeline": timeline,
-            "elapsed_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }))
+        let frames = self.frames(&id).await?;
+        Ok(Approved { id, waitpoint, frames, result, timeline, elapsed: begun.elapsed() })
     }
 }

@@ -1,14 +1,13 @@
 //! How far the demo is, for people who watch.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::cli::output::Output;
+use crate::cli::output::{Output, is_terminal};
 
 /// One line that is written over and over on a terminal, and now and then elsewhere.
 pub(super) struct Progress {
-    silent: bool,
+    output: Output,
     terminal: bool,
     last: Option<Instant>,
     text: String,
@@ -16,8 +15,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(output: Output) -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        Self { silent: output.is_json(), terminal, last: None, text: String::new() }
+        Self { output, terminal: is_terminal(), last: None, text: String::new() }
     }
 
     pub(super) fn show(
@@ -34,26 +32,26 @@ impl Progress {
             count("delayed")
         );
         let due = self.last.is_none_or(|last| Duration::from_millis(500) <= last.elapsed());
-        if self.silent || !(self.terminal || due) {
+        if self.output.is_json() || !(self.terminal || due) {
             return Ok(());
         }
         self.last = Some(Instant::now());
-        let mut stdout = std::io::stdout().lock();
-        if self.terminal {
-            write!(stdout, "\r\x1b[2K{}", self.text)?;
-            stdout.flush()
-        } else {
-            writeln!(stdout, "{}", self.text)
-        }
+        self.write(false)
     }
 
     /// Leaves the last state standing.
     pub(super) fn end(&mut self) -> std::io::Result<()> {
-        if self.silent {
+        if self.output.is_json() {
             return Ok(());
         }
-        let mut stdout = std::io::stdout().lock();
-        let start = if self.terminal { "\r\x1b[2K" } else { "" };
-        writeln!(stdout, "{start}{}", self.text)
+        self.write(true)
+    }
+
+    fn write(&self, ended: bool) -> std::io::Result<()> {
+        if self.terminal {
+            self.output.line_over(self.text.as_str(), ended)
+        } else {
+            self.output.line(self.text.as_str())
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! The demo's second act: a flow, from its submission to its end.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ff_core::contracts::FlowGraph;
 use ff_core::state::PublicState;
-use ff_core::types::{FlowId, TimestampMs};
-use serde_json::{Value as Json, json};
+use ff_core::types::FlowId;
+use serde::Serialize;
 
 use super::progress::Progress;
 use super::workers::{FLOW_CONCURRENCY, WorkerProcess};
-use super::{Demo, LOOK};
+use super::{Demo, LOOK, ms};
+use crate::cli::clock::now;
 use crate::cli::failure::Failure;
 use crate::cli::flow::show;
+use crate::cli::view::FlowView;
 use crate::flow::{FlowSpec, NODE_TAG, submit};
 
 /// What is submitted. Its payloads are shell scripts.
@@ -26,26 +28,46 @@ const OTHERWISE: [(&str, PublicState); 4] = [
     ("benchmark-report", PublicState::Skipped),
 ];
 
+/// What the second act has come to.
+pub(super) struct Released {
+    graph: FlowGraph,
+    elapsed: Duration,
+}
+
+/// The same as programs read it.
+#[derive(Serialize)]
+pub(super) struct ReleaseView<'a> {
+    graph: FlowView<'a>,
+    elapsed_ms: u64,
+}
+
+impl<'a> From<&'a Released> for ReleaseView<'a> {
+    fn from(released: &'a Released) -> Self {
+        Self { graph: (&released.graph).into(), elapsed_ms: ms(released.elapsed) }
+    }
+}
+
 impl Demo {
     /// Submits the flow, lets a worker run it, and says how every node of it ended.
-    pub(super) async fn second_act(&self) -> Result<Json, Failure> {
+    pub(super) async fn second_act(&self) -> Result<Option<Released>, Failure> {
         if cfg!(not(unix)) {
             self.tell("\nThe second act is left out: what it runs are shell scripts.")?;
-            return Ok(Json::Null);
+            return Ok(None);
         }
         let begun = Instant::now();
         self.tell("\nThe second act is a flow: executions that wait for each other.\n")?;
         let spec = FlowSpec::parse(FLOW);
         let spec = spec.map_err(|error| Failure::new(format!("demo input: {error}")))?;
-        let submitted = submit(self.engine.as_ref(), &spec, TimestampMs::now()).await;
-        let submitted = submitted.map_err(|error| Failure::new(error.to_string()))?;
+        let now = now(&self.engine).await?;
+        let submitted = submit(self.engine.as_ref(), &spec, now).await;
+        let submitted = submitted.map_err(|error| Failure::engine(&error.doing, &error.source))?;
         self.tell(format!(
             "5. {} executions are submitted, with {} dependencies between them (the file is\n   \
              examples/release.json). None may run before all of the flow is in place.\n",
             submitted.executions.len(),
             spec.edge_count()
         ))?;
-        self.print(&self.graph(&submitted.flow_id).await?)?;
+        self.print(&self.graph(&submitted.flow_id).await?).await?;
         let mut worker = WorkerProcess::start_shell("worker-c", &self.url)?;
         self.tell(format!(
             "\n6. worker-c (process {}) starts, with {FLOW_CONCURRENCY} commands at a time. Whatever\n   \
@@ -60,12 +82,9 @@ impl Demo {
              skipped, and nothing else waited for it. All of it took {:.1} s.\n",
             begun.elapsed().as_secs_f64()
         ))?;
-        self.print(&graph)?;
+        self.print(&graph).await?;
         check(&graph)?;
-        Ok(json!({
-            "graph": show::json(&graph),
-            "elapsed_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }))
+        Ok(Some(Released { graph, elapsed: begun.elapsed() }))
     }
 
     async fn graph(&self, id: &FlowId) -> Result<FlowGraph, Failure> {
@@ -74,8 +93,11 @@ impl Demo {
         graph.ok_or_else(|| Failure::new("the flow is gone"))
     }
 
-    fn print(&self, graph: &FlowGraph) -> Result<(), Failure> {
-        if self.output.is_json() { Ok(()) } else { show::print(self.output, graph) }
+    async fn print(&self, graph: &FlowGraph) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return Ok(());
+        }
+        show::print(self.output, graph, now(&self.engine).await?)
     }
 
     async fn watch_flow(&self, worker: &mut WorkerProcess, id: &FlowId) -> Result<(), Failure> {

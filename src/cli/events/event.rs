@@ -13,16 +13,16 @@ use super::kind::Kind;
 
 /// What all kinds of events have in common, and the rest by name.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) kind: Kind,
+pub(in crate::cli) struct Event {
+    pub(in crate::cli) kind: Kind,
     /// Where a subscription to its kind continues after it.
     pub(super) cursor: StreamCursor,
-    pub(super) at: TimestampMs,
+    pub(in crate::cli) at: TimestampMs,
     /// The execution that it happened to; where a flow was cancelled, its UUID and partition.
-    pub(super) execution_id: String,
+    pub(in crate::cli) execution_id: String,
     /// What happened, in one word.
-    pub(super) what: String,
-    pub(super) details: Vec<(&'static str, Json)>,
+    pub(in crate::cli) what: String,
+    pub(in crate::cli) details: Vec<(&'static str, Json)>,
 }
 
 impl From<CompletionEvent> for Event {
@@ -120,6 +120,11 @@ impl From<OperatorEvent> for Event {
 }
 
 impl Event {
+    /// The cursor as `--from` takes it.
+    pub(in crate::cli) fn cursor_text(&self) -> String {
+        format!("{}:{}", self.kind.as_str(), hex::encode(self.cursor.as_bytes()))
+    }
+
     /// None for an event of a sort that this program does not know yet.
     pub(super) fn of_tag(event: InstanceTagEvent) -> Option<Self> {
         let (what, cursor, execution_id, tag, at) = match event {

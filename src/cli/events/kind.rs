@@ -15,7 +15,7 @@ pub(super) type Subscription = Pin<Box<dyn Stream<Item = Result<Event, EngineErr
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// Executions that end, or may go on after a signal.
     Completion,
     /// Leases that are acquired, renewed, lost, given up.
@@ -38,7 +38,7 @@ impl Kind {
         [Self::Completion, Self::Lease, Self::Signal, Self::Operator];
 
     /// The name.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(in crate::cli) const fn as_str(self) -> &'static str {
         match self {
             Self::Completion => "completion",
             Self::Lease => "lease",

@@ -35,6 +35,15 @@ impl FromStr for Place {
     }
 }
 
+/// The kinds that the places choose: those of the cursors, unless one speaks of every kind.
+pub(super) fn kinds(places: &[Place]) -> Vec<Kind> {
+    let kind = |place: &Place| match place {
+        Place::After(kind, _) => *kind,
+        Place::Start | Place::Now => None,
+    };
+    places.iter().map(kind).collect::<Option<Vec<Kind>>>().unwrap_or_default()
+}
+
 /// The place of each of the kinds; those that no cursor speaks of begin at the start.
 pub(super) fn cursors(
     kinds: &[Kind],
@@ -86,6 +95,15 @@ mod tests {
         assert_eq!(place("lease:020000000000000007"), Place::After(Some(Kind::Lease), at(7)));
         for bad in ["", "lease:", "lease:start", "nobody:02", "2", "0g"] {
             assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cursors_choose_the_kinds() {
+        let (lease, signal) = (place("lease:0200"), place("signal:0200"));
+        assert_eq!(kinds(&[lease.clone(), signal]), [Kind::Lease, Kind::Signal]);
+        for all in [vec![lease, Place::Now], vec![Place::Start], vec![place("0200")]] {
+            assert_eq!(kinds(&all), []);
         }
     }
 

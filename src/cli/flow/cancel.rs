@@ -3,18 +3,18 @@
 use clap::ValueEnum;
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait};
 use ff_core::contracts::CancelFlowResult;
-use ff_core::types::FlowId;
-use serde_json::json;
 
+use super::named::{FlowNamed, missing};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
-use crate::cli::ids::flow_id;
+use crate::cli::view::FlowCancelledView;
+use crate::cli::words::count;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
-    /// The flow.
-    #[arg(value_name = "FLOW", value_parser = flow_id)]
-    flow_id: FlowId,
+    /// The flow: its id, or the first digits of it.
+    #[arg(value_name = "FLOW")]
+    flow: FlowNamed,
     /// Which of its executions are cancelled with it.
     #[arg(long, value_enum, default_value_t = Policy::All)]
     policy: Policy,
@@ -50,12 +50,12 @@ struct Members {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let id = arguments.flow_id;
     let engine = global.open_existing().await?;
+    let id = arguments.flow.find(&engine).await?;
     let failed = |error| Failure::engine(&format!("cancelling flow {id}"), &error);
     // The engine takes a flow that is not there for one without executions.
     if engine.describe_flow(&id).await.map_err(failed)?.is_none() {
-        return Err(Failure::new(format!("there is no flow {id}")));
+        return Err(missing(&id));
     }
     let policy = arguments.policy.of_engine();
     let cancelled = engine.cancel_flow(&id, policy, CancelFlowWait::NoWait).await;
@@ -74,15 +74,17 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
     let output = global.output();
     if output.is_json() {
-        output.json(&json!({
-            "flow_id": id,
-            "executions": covered,
-            "failed": failed,
-            "scheduled": later,
-        }))?;
+        output.json(&FlowCancelledView {
+            flow_id: &id,
+            executions: &covered,
+            failed: &failed,
+            scheduled: later,
+        })?;
     } else {
-        let how = if later { "are cancelled later" } else { "are cancelled with it" };
-        output.line(format!("flow {id} is cancelled; {} executions {how}", covered.len()))?;
+        let are = if covered.len() == 1 { "is" } else { "are" };
+        let how = if later { "later" } else { "with it" };
+        let executions = count(covered.len(), "execution");
+        output.line(format!("flow {id} is cancelled; {executions} {are} cancelled {how}"))?;
         for execution in &failed {
             output.line(format!("could not be cancelled: {execution}"))?;
         }

@@ -6,12 +6,13 @@ use ff_core::contracts::FlowGraph;
 
 use super::palette::look;
 use super::picture::{Picture, needs};
+use crate::cli::shown::escaped;
 
 /// The graph, with states as colours.
 pub(super) fn dot(graph: &FlowGraph) -> String {
     let picture = Picture::of(graph);
     let mut lines = vec![
-        format!("digraph {} {{", quoted(&graph.flow.flow_kind)),
+        format!("digraph {} {{", quoted(&escaped(&graph.flow.flow_kind))),
         "  rankdir=LR;".to_owned(),
         "  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];".to_owned(),
     ];

@@ -6,16 +6,17 @@ use ff_core::contracts::{FlowCursor, FlowQuery, FlowRow};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::state::PublicFlowState;
 use ff_core::types::{Namespace, TimestampMs};
-use serde_json::json;
 
 use crate::cli::Global;
+use crate::cli::clock::now;
 use crate::cli::failure::Failure;
 use crate::cli::filter::one_of;
-use crate::cli::ids::flow_id;
-use crate::cli::output::{table, time};
+use crate::cli::ids::{Ids, flow_id};
+use crate::cli::table::{Column, Table};
+use crate::cli::view::FlowsView;
 
 /// The largest page that the engine gives.
-const PAGE: u32 = 1_000;
+pub(super) const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -43,26 +44,35 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let next = next.as_ref().map(written);
     let output = global.output();
     if output.is_json() {
-        return Ok(output.json(&json!({ "flows": rows, "next_cursor": next }))?);
+        return Ok(output.json(&FlowsView::new(&rows, next.as_deref()))?);
     }
     if rows.is_empty() {
         return Ok(output.line("no flows")?);
     }
-    let columns =
-        ["flow", "kind", "namespace", "state", "executions", "dependencies", "created (UTC)"];
-    let mut table = table(columns);
+
+    let ids = Ids::of(rows.iter().map(|row| row.flow_id.0), output.width());
+    let times = output.times(now(&engine).await?);
+    let mut table = Table::new([
+        Column::whole("flow", 0),
+        Column::cut("kind", 1),
+        Column::cut("namespace", 5),
+        Column::whole("state", 0),
+        Column::whole("executions", 3),
+        Column::whole("dependencies", 4),
+        Column::whole("created", 2),
+    ]);
     for row in rows {
-        table.add_row([
-            row.flow_id.to_string(),
+        table.row([
+            ids.uuid(row.flow_id.0),
             row.flow_kind,
             row.namespace.to_string(),
             row.public_flow_state,
             row.node_count.to_string(),
             row.edge_count.to_string(),
-            time(row.created_at),
+            times.written(row.created_at),
         ]);
     }
-    output.line(table.to_string())?;
+    output.table(&table)?;
     if let Some(next) = next {
         output.line(format!("more: --after {next}"))?;
     }

@@ -14,7 +14,7 @@ pub(super) fn mermaid(graph: &FlowGraph) -> String {
     let (mut names, mut classes) = (HashMap::new(), BTreeMap::new());
     for (number, node) in (1..).zip(picture.nodes()) {
         let state = node.state.as_str();
-        let mut label = format!("{}<br/>{state}", escaped(&node.name));
+        let mut label = format!("{}<br/>{state}", escaped(node.name.as_str()));
         if let Some(group) = &node.group {
             label = format!("{label}<br/>needs {}", needs(group));
         }

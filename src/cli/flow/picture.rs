@@ -6,15 +6,15 @@ use ff_core::contracts::{EdgeDependencyPolicy, EdgeGroupSnapshot, FlowGraph, OnS
 use ff_core::state::PublicState;
 use ff_core::types::ExecutionId;
 
+use crate::cli::shown::Shown;
 use crate::flow::NODE_TAG;
 
 /// One execution.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: ExecutionId,
-    /// The name of its node, or else its kind and the beginning of its id. Without control
-    /// characters: it may come from anywhere and goes to a terminal.
-    pub(super) name: String,
+    /// The name of its node, or else its kind and the beginning of its id.
+    pub(super) name: Shown,
     pub(super) state: PublicState,
     /// Where its dependencies stand, if it has any.
     pub(super) group: Option<EdgeGroupSnapshot>,
@@ -57,7 +57,7 @@ impl Picture {
                 Clone::clone,
             );
             let node = Node {
-                name: name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+                name: name.into(),
                 state: row.public_state,
                 group: groups.remove(&id),
                 children: Vec::new(),
@@ -68,7 +68,8 @@ impl Picture {
         });
         let mut nodes: HashMap<ExecutionId, Node> = members.collect();
         let mut by_name: Vec<ExecutionId> = nodes.keys().cloned().collect();
-        by_name.sort_by_cached_key(|id| (nodes.get(id).map(|node| node.name.clone()), id.clone()));
+        by_name
+            .sort_by_cached_key(|id| (nodes.get(id).map(|node| node.name.to_string()), id.clone()));
         connect(&mut nodes, &by_name, graph);
         Self { nodes, by_name }
     }

@@ -1,16 +1,20 @@
 //! `ff flow submit`: a file with a flow goes in, and all of it or what is missing of it is created.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ff_core::types::{FlowId, TimestampMs};
+use ff_core::types::FlowId;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, json};
 
 use crate::cli::Global;
+use crate::cli::clock::now;
 use crate::cli::failure::Failure;
-use crate::cli::ids::flow_id;
-use crate::cli::output::{Output, table};
+use crate::cli::ids::{Ids, flow_id};
+use crate::cli::output::Output;
+use crate::cli::table::{Column, Table};
+use crate::cli::view::FlowSubmittedView;
+use crate::cli::words::count;
 use crate::flow::{FlowSpec, Submitted, submit_with};
 
 #[derive(Debug, clap::Args)]
@@ -36,15 +40,18 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let engine = global.open_or_create().await?;
     let output = global.output();
     if !output.is_json() {
-        // First of all: whoever interrupts what follows needs it to go on.
+        // First of all: after an interruption it is needed to go on.
         output.line(format!("flow {flow_id}"))?;
     }
     let progress = progress(&spec);
     let done = |steps| progress.inc(u64::try_from(steps).unwrap_or(0));
-    let submitted = submit_with(engine.as_ref(), &spec, TimestampMs::now(), &done).await;
+    let now = now(&engine).await?;
+    let submitted = submit_with(engine.as_ref(), &spec, now, &done).await;
     progress.finish_and_clear();
     let submitted = submitted.map_err(|error| {
-        Failure::new(format!("{error}; to go on, submit it again with --flow-id {flow_id}"))
+        let what = format!("submitting flow {flow_id}: {}", error.doing);
+        Failure::engine(&what, &error.source)
+            .with_help(format!("submit it again with --flow-id {flow_id} to go on"))
     })?;
     tell(output, &spec, &submitted)
 }
@@ -66,26 +73,26 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
 fn tell(output: Output, spec: &FlowSpec, submitted: &Submitted) -> Result<(), Failure> {
     let Submitted { flow_id, executions, created, found, released } = submitted;
     if output.is_json() {
-        let executions = executions.iter();
-        let by_node: Map<_, _> =
-            executions.map(|(node, id)| (node.to_string(), id.as_str().into())).collect();
-        return Ok(output.json(&json!({
-            "flow_id": flow_id,
-            "executions": by_node,
-            "created": created,
-            "found": found,
-            "released": released,
-        }))?);
+        let by_node = executions.iter().map(|(node, id)| (node.as_str(), id));
+        return Ok(output.json(&FlowSubmittedView {
+            flow_id,
+            executions: by_node.collect::<BTreeMap<_, _>>(),
+            created: *created,
+            found: *found,
+            released: *released,
+        })?);
     }
-    let mut table = table(["node", "execution"]);
+
+    let ids = Ids::of(executions.iter().map(|(_, id)| id.uuid()), output.width());
+    let mut table = Table::new([Column::cut("node", 0), Column::whole("execution", 0)]);
     for (node, id) in executions {
-        table.add_row([node.as_str(), id.as_str()]);
+        table.row([node.to_string(), ids.execution(id)]);
     }
-    output.line(table.to_string())?;
+    output.table(&table)?;
     Ok(output.line(format!(
-        "{} executions: {created} created, {found} found; {} dependencies",
-        executions.len(),
-        spec.edge_count()
+        "{}: {created} created, {found} found; {}",
+        count(executions.len(), "execution"),
+        count(spec.edge_count(), "dependency")
     ))?)
 }
 

@@ -11,8 +11,13 @@ use uuid::Uuid;
 
 use super::dot::dot;
 use super::mermaid::mermaid;
-use super::tree::{Colours, tree};
+use super::tree::{self, Colours};
 use crate::flow::NODE_TAG;
+
+fn tree(graph: &FlowGraph, colours: Colours) -> String {
+    let lines: Vec<String> = tree::tree(graph, colours).iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
 
 fn id(name: &str) -> ExecutionId {
     ExecutionId::from_parts(7, Uuid::new_v5(&Uuid::nil(), name.as_bytes()))
@@ -198,20 +203,20 @@ fn names_from_anywhere_stay_names() {
     let odd = "a\u{1b}[31m\"]\n<b>#\\";
     let graph = graph(vec![member(odd, PublicState::Active), nameless], vec![], vec![]);
     assert_snapshot!(tree(&graph, Colours::Off), @r#"
-    ▶ a�[31m"]�<b>#\  active
-    ▶ kind f3e951bb   active
+    ▶ a\u{1b}[31m"]\n<b>#\  active
+    ▶ kind f3e951bb         active
     "#);
     assert_snapshot!(dot(&graph), @r##"
     digraph "release \"one\"" {
       rankdir=LR;
       node [shape=box, style="rounded,filled", fontname="sans-serif"];
-      n1 [label="a�[31m\"]�<b>#\\\nactive", fillcolor="#dbeafe", color="#1d4ed8"];
+      n1 [label="a\\u{1b}[31m\"]\\n<b>#\\\nactive", fillcolor="#dbeafe", color="#1d4ed8"];
       n2 [label="kind f3e951bb\nactive", fillcolor="#dbeafe", color="#1d4ed8"];
     }
     "##);
     assert_snapshot!(mermaid(&graph), @r#"
     flowchart LR
-      n1["a�[31m#34;]�#60;b#62;#35;#92;<br/>active"]:::active
+      n1["a#92;u{1b}[31m#34;]#92;n#60;b#62;#35;#92;<br/>active"]:::active
       n2["kind f3e951bb<br/>active"]:::active
       classDef active fill:#dbeafe,stroke:#1d4ed8,color:#18181b
     "#);

@@ -1,10 +1,11 @@
 //! A flow as a tree for a terminal: who waits for whom, and where each of them stands.
 
-use console::{Style, measure_text_width};
+use console::Style;
 use ff_core::contracts::{EdgeGroupSnapshot, FlowGraph};
 
 use super::palette::look;
 use super::picture::{Picture, Visit, cancels_others, needs};
+use crate::cli::shown::Shown;
 
 /// Whether the terminal shows colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,8 @@ impl Colours {
         if console::colors_enabled() { Self::On } else { Self::Off }
     }
 
-    fn paint(self, style: &Style, text: &str) -> String {
-        if text.is_empty() {
-            return String::new();
-        }
-        style.clone().force_styling(self == Self::On).apply_to(text).to_string()
+    fn paint(self, style: &Style, text: impl Into<Shown>) -> Shown {
+        text.into().styled(&style.clone().force_styling(self == Self::On))
     }
 }
 
@@ -36,7 +34,7 @@ struct Line<'a> {
 
 /// The tree, one line per node; a node that waits for several is shown once, and is named where
 /// else it would stand.
-pub(in crate::cli) fn tree(graph: &FlowGraph, colours: Colours) -> String {
+pub(in crate::cli) fn tree(graph: &FlowGraph, colours: Colours) -> Vec<Shown> {
     let picture = Picture::of(graph);
     let visits = picture.visits();
     let lines: Vec<Line<'_>> =
@@ -45,35 +43,37 @@ pub(in crate::cli) fn tree(graph: &FlowGraph, colours: Colours) -> String {
     let width = widths.max().unwrap_or(0);
     let states = visits.iter().map(|visit| visit.node.state.as_str().len());
     let state_width = states.max().unwrap_or(0);
-    let written = lines.iter().map(|line| line.written(width, state_width, colours));
-    written.collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| line.written(width, state_width, colours)).collect()
 }
 
 impl Line<'_> {
     /// Of what stands before the state: rails, sign, blank and name.
     fn width(&self) -> usize {
-        measure_text_width(&self.rails) + 2 + measure_text_width(&self.visit.node.name)
+        self.rails.chars().count() + 2 + self.visit.node.name.width()
     }
 
-    fn written(&self, width: usize, state_width: usize, colours: Colours) -> String {
+    fn written(&self, width: usize, state_width: usize, colours: Colours) -> Shown {
         let (node, dim) = (self.visit.node, Style::new().dim());
-        let rails = colours.paint(&dim, &self.rails);
+        let blanks = |number| Shown::from(" ".repeat(number));
+        let rails = colours.paint(&dim, self.rails.as_str());
         if self.visit.is_again {
-            return format!("{rails}{}", colours.paint(&dim, &format!("↑ {}", node.name)));
+            return rails.then(&colours.paint(&dim, format!("↑ {}", node.name)));
         }
+
         let look = look(node.state);
-        let sign = colours.paint(&look.style, &look.sign.to_string());
         let state = node.state.as_str();
-        let Some(group) = &node.group else {
-            let gap = " ".repeat(width.saturating_sub(self.width()));
-            let state = colours.paint(&look.style, state);
-            return format!("{rails}{sign} {}{gap}  {state}", node.name);
-        };
-        let gap = " ".repeat(width.saturating_sub(self.width()));
-        let state_gap = " ".repeat(state_width.saturating_sub(state.len()));
-        let state = colours.paint(&look.style, state);
-        let counts = colours.paint(&dim, &counts(group));
-        format!("{rails}{sign} {}{gap}  {state}{state_gap}  {counts}", node.name)
+        let line = rails
+            .then(&colours.paint(&look.style, look.sign.to_string()))
+            .then(&blanks(1))
+            .then(&node.name)
+            .then(&blanks(width.saturating_sub(self.width()) + 2))
+            .then(&colours.paint(&look.style, state));
+        match &node.group {
+            None => line,
+            Some(group) => line
+                .then(&blanks(state_width.saturating_sub(state.len()) + 2))
+                .then(&colours.paint(&dim, counts(group))),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn after(seen: Seen, attempt: AttemptIndex) -> Step {
 }
 
 /// Whether the execution has ended, so that nothing is written any more.
-pub(super) fn is_over(state: PublicState) -> bool {
+pub(in crate::cli) fn is_over(state: PublicState) -> bool {
     use PublicState::{Cancelled, Completed, Expired, Failed, Skipped};
     matches!(state, Completed | Failed | Cancelled | Expired | Skipped)
 }

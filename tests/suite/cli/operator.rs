@@ -28,7 +28,8 @@ fn with_five() -> Place {
 fn what_has_ended_can_run_again() {
     let place = Place::with_two();
     let early = place.ff(&["replay", ONE]);
-    assert_eq!((early.code, early.err.lines().count()), (1, 1), "{early:?}");
+    early.assert_failed(1);
+    assert!(early.err.contains(": it has not ended; it is waiting\n"), "{early:?}");
     place.out(&["cancel", ONE]);
     let replayed = place.json(&["replay", ONE]);
     assert_eq!(replayed["public_state"], "waiting");

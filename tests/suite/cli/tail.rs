@@ -18,6 +18,19 @@ async fn claim(engine: &Arc<dyn EngineBackend>) -> Handle {
     engine.claim(&lane, &CapabilitySet::default(), terms).await.unwrap().unwrap()
 }
 
+/// The handle of the execution that is next, by an engine of this process.
+pub(super) async fn claimed(place: &Place) -> (Arc<dyn EngineBackend>, Handle) {
+    let engine = place.engine().await;
+    let handle = claim(&engine).await;
+    (engine, handle)
+}
+
+/// Gives the attempt a summary, and a frame with it.
+pub(super) async fn summarise(engine: &Arc<dyn EngineBackend>, handle: &Handle) {
+    let frame = Frame::new(br#"{"done":1}"#.to_vec(), FrameKind::Event);
+    engine.append_frame(handle, frame.with_mode(StreamMode::durable_summary())).await.unwrap();
+}
+
 async fn running() -> (Place, Arc<dyn EngineBackend>, Handle) {
     let place = Place::new();
     let policy = json!({ "retry_policy": {

@@ -188,7 +188,8 @@ conformance! {
         bench.insert_core(&poisoned, COMPLETED, more).await;
         bench.insert_attempt(&poisoned, 0, 1, vec![("outcome", text("odd"))]).await;
         let before = bench.of("ff_exec_core", &poisoned).await;
-        let expected = "validation: Corruption: ff_attempt.outcome: \"odd\" is not a known value";
+        let expected = "what is stored cannot be understood \
+                        (ff_attempt.outcome: \"odd\" is not a known value)";
         let args = BulkArgs::new(BulkAction::Replay, all(), bench.clock.now());
         let preview = bench.backend.preview_bulk(args).await.unwrap();
         assert_eq!((preview.matched, preview.plans.len()), (3, 2));

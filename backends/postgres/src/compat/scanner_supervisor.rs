@@ -98,7 +98,7 @@ impl PostgresScannerHandle {
 
 impl fmt::Debug for PostgresScannerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresScannerHandle").field("running", &self.loops.len()).finish()
+        f.debug_struct("PostgresScannerHandle").field("loops", &self.loops.len()).finish()
     }
 }
 

@@ -52,7 +52,7 @@ impl SqliteScannerHandle {
 
 impl fmt::Debug for SqliteScannerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteScannerHandle").field("running", &self.loops.len()).finish()
+        f.debug_struct("SqliteScannerHandle").field("loops", &self.loops.len()).finish()
     }
 }
 

@@ -1,0 +1,19 @@
+//! The answers that programs read: one struct per command and thing. Times are Unix milliseconds in
+//! members that end in `_ms`, ids are written in full, and a member that has no value is null.
+//! `docs/json.md` lists all of them.
+
+mod act;
+mod execution;
+mod flow;
+mod list;
+
+pub(super) use act::{
+    BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
+    SignalView, StateView, SubmittedView,
+};
+pub(super) use execution::{ExecutionView, HistoryView, RowView};
+pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowView};
+pub(super) use list::{
+    AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
+    WaitpointsView,
+};
