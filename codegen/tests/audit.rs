@@ -4,7 +4,7 @@ use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, scr
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
 use ff_core::ctx::{Ctx, Seeded};
 use ff_core::engine::{Step as Decided, Transition};
-use ff_core::facts::Facts;
+use ff_core::facts::{Facts, Row};
 use ff_core::plan::{
     Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
 };
@@ -16,6 +16,7 @@ use ff_core::rules::finish::Complete;
 use ff_core::rules::key::{CORE, ExecutionKey, held_core};
 use ff_core::rules::lease::{Progress, Renew};
 use ff_core::rules::listing::core_of_current_attempt;
+use ff_core::rules::losses::Losses;
 use ff_core::rules::tags::SetTag;
 use ff_core::schema::Direction::Ascending;
 use ff_core::schema::admin::lane_registry;
@@ -23,10 +24,19 @@ use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::lease_event;
 use ff_core::schema::{ColumnRef, TableRef};
 use ff_core::types::{ExecutionId, LaneId, TimestampMs, WorkerId, WorkerInstanceId};
+use ff_core::value::Value;
 
 fn key() -> ExecutionKey {
     let id = ExecutionId::parse("{fp:7}:00000000-0000-0000-0000-000000000001").unwrap();
     ExecutionKey::of(&id).unwrap()
+}
+
+fn no_losses() -> Losses {
+    let row = vec![
+        (exec_core::lease_reclaim_count.column(), Value::Int(0)),
+        (exec_core::policy.column(), Value::Null),
+    ];
+    Losses::read(&Row::new(row)).unwrap()
 }
 
 fn held(name: &'static str) -> Plan {
@@ -260,7 +270,7 @@ fn plans() -> Vec<Plan> {
         planned(&Renew { fence: fence(), ttl_ms: 50 }),
         planned(&Progress { fence: fence(), percent: Some(5), message: Some("m".into()) }),
         planned(&Promote { key: key(), at: None }),
-        planned(&ExpireLease { key: key() }),
+        planned(&ExpireLease { key: key(), expected: Some(no_losses()) }),
         planned(&SetTag::new(&key().id(), "a.b", "c").unwrap()),
     ];
     let count = vec![
