@@ -110,6 +110,10 @@ CREATE INDEX "ff_exec_core_flow_idx" ON "ff_exec_core" ("partition_key", "flow_i
     WHERE "ff_exec_core"."flow_id" IS NOT NULL;
 
 -- statement
+CREATE INDEX "ff_exec_core_flow_unfinished_idx" ON "ff_exec_core" ("partition_key", "flow_id", "execution_id")
+    WHERE "ff_exec_core"."flow_id" IS NOT NULL AND "ff_exec_core"."lifecycle_phase" NOT IN ('terminal', 'cancelled');
+
+-- statement
 -- Capability requirements as one row each, as SQLite databases of the reference keep them.
 CREATE TABLE "ff_execution_capabilities" (
     "execution_id" uuid NOT NULL,
@@ -188,6 +192,7 @@ CREATE TABLE "ff_flow_core" (
     "raw_fields" jsonb NOT NULL DEFAULT '{}',
     "node_count" integer NOT NULL DEFAULT 0,
     "edge_count" integer NOT NULL DEFAULT 0,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id")
 );
 
@@ -516,7 +521,7 @@ CREATE TABLE "ff_operator_event" (
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id"),
-    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested'))
+    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'flow_ended'))
 );
 
 -- statement
