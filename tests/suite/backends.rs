@@ -95,6 +95,27 @@ impl Bench {
         }
     }
 
+    /// An engine over the same database that shares no memory with the bench's, as in another process;
+    /// the bench's own where the database is its process.
+    pub(crate) async fn another_process(&self) -> Arc<dyn EngineBackend> {
+        match &self.leftover {
+            Leftover::Nothing => Arc::clone(&self.backend),
+            Leftover::Directory(directory) => {
+                let location = directory.path().join("flow.db").to_str().unwrap().to_owned();
+                let options = SqliteOptions::new(location)
+                    .synchronous(Synchronous::Normal)
+                    .clock(Arc::new(self.clock.teller()));
+                SqliteBackend::open(options).await.unwrap()
+            }
+            Leftover::Schema(_, schema) => {
+                let options = PostgresOptions::new(postgres_url())
+                    .schema(schema.clone())
+                    .clock(self.clock.teller());
+                PostgresBackend::open(options).await.unwrap()
+            }
+        }
+    }
+
     pub(crate) async fn tear_down(self) {
         self.assert_reviewed();
         let Self { backend, plain, leftover, .. } = self;

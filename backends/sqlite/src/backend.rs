@@ -210,6 +210,10 @@ impl Executor for SqliteBackend {
         Ok(Horizon::ONE_WRITER)
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        Ok(0)
+    }
+
     fn lost_connection(&self, _: &EngineError) -> bool {
         false
     }
