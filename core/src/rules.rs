@@ -11,6 +11,7 @@ pub mod create;
 pub mod delay;
 pub mod expire;
 pub mod fail;
+pub mod failure;
 pub mod fence;
 pub mod finish;
 pub mod flow;

@@ -84,15 +84,21 @@ CREATE TABLE "ff_exec_core" (
     "attempt_timeout_ms" bigint,
     "total_attempt_count" integer NOT NULL DEFAULT 0,
     "version" bigint NOT NULL DEFAULT 0,
+    "claimable_since_ms" bigint NOT NULL DEFAULT 0,
+    "last_changed_at_ms" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
 -- statement
-CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "created_at_ms", "execution_id")
+CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" IN ('eligible_now', 'pending_claim');
 
 -- statement
 CREATE INDEX "ff_exec_core_delayed_idx" ON "ff_exec_core" ("eligible_at_ms")
+    WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
+
+-- statement
+CREATE INDEX "ff_exec_core_due_idx" ON "ff_exec_core" ("lane_id", "eligible_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
 
 -- statement
@@ -130,6 +136,8 @@ CREATE TABLE "ff_attempt" (
     "lease_id" uuid,
     "attempt_id" uuid,
     "timeout_at_ms" bigint,
+    "failure_message" text COLLATE "C",
+    "failure_class" text COLLATE "C",
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 
@@ -433,6 +441,8 @@ CREATE TABLE "ff_completion_event" (
     "occurred_at_ms" bigint NOT NULL,
     "committed_at_ms" bigint NOT NULL DEFAULT ((extract(epoch from clock_timestamp()) * 1000)::bigint),
     "dispatched_at_ms" bigint,
+    "reason" text COLLATE "C",
+    "failure_class" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id")
 );
 
@@ -458,6 +468,9 @@ CREATE TABLE "ff_lease_event" (
     "partition_key" smallint NOT NULL,
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
+    "cause" text COLLATE "C",
+    "worker_id" text COLLATE "C",
+    "worker_instance_id" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id")
 );
 

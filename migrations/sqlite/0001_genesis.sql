@@ -84,15 +84,21 @@ CREATE TABLE "ff_exec_core" (
     "attempt_timeout_ms" INTEGER,
     "total_attempt_count" INTEGER NOT NULL DEFAULT 0,
     "version" INTEGER NOT NULL DEFAULT 0,
+    "claimable_since_ms" INTEGER NOT NULL DEFAULT 0,
+    "last_changed_at_ms" INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
 -- statement
-CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "created_at_ms", "execution_id")
+CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" IN ('eligible_now', 'pending_claim');
 
 -- statement
 CREATE INDEX "ff_exec_core_delayed_idx" ON "ff_exec_core" ("eligible_at_ms")
+    WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
+
+-- statement
+CREATE INDEX "ff_exec_core_due_idx" ON "ff_exec_core" ("lane_id", "eligible_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
 
 -- statement
@@ -130,6 +136,8 @@ CREATE TABLE "ff_attempt" (
     "lease_id" BLOB,
     "attempt_id" BLOB,
     "timeout_at_ms" INTEGER,
+    "failure_message" TEXT,
+    "failure_class" TEXT,
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 
@@ -432,7 +440,9 @@ CREATE TABLE "ff_completion_event" (
     "instance_tag" TEXT,
     "occurred_at_ms" INTEGER NOT NULL,
     "committed_at_ms" INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
-    "dispatched_at_ms" INTEGER
+    "dispatched_at_ms" INTEGER,
+    "reason" TEXT,
+    "failure_class" TEXT
 );
 
 -- statement
@@ -452,7 +462,10 @@ CREATE TABLE "ff_lease_event" (
     "occurred_at_ms" INTEGER NOT NULL,
     "partition_key" INTEGER NOT NULL,
     "namespace" TEXT,
-    "instance_tag" TEXT
+    "instance_tag" TEXT,
+    "cause" TEXT,
+    "worker_id" TEXT,
+    "worker_instance_id" TEXT
 );
 
 -- statement

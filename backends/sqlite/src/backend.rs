@@ -89,6 +89,10 @@ impl SqliteBackend {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
 
+        let partitions = match options.partitions {
+            Some(partitions) => partitions,
+            None => inspect::partitions(&mut connection).await.map_err(SqliteError::read)?,
+        };
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let notes = connections.opening() != Opening::Current;
         let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
@@ -110,7 +114,7 @@ impl SqliteBackend {
             reader,
             connections,
             clock,
-            partitions: options.partitions,
+            partitions,
             memo: Arc::default(),
             bell,
             watch,
@@ -207,6 +211,10 @@ impl Executor for SqliteBackend {
 
     async fn horizon(&self) -> Result<Horizon, EngineError> {
         Ok(Horizon::ONE_WRITER)
+    }
+
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        Ok(0)
     }
 
     fn lost_connection(&self, _: &EngineError) -> bool {

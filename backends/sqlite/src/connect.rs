@@ -40,7 +40,7 @@ pub struct SqliteOptions {
     pub(crate) busy_timeout: Duration,
     /// The machine's, unless given.
     pub(crate) clock: Option<Clock>,
-    pub(crate) partitions: PartitionConfig,
+    pub(crate) partitions: Option<PartitionConfig>,
     pub(crate) opening: Opening,
 }
 
@@ -69,7 +69,7 @@ impl SqliteOptions {
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             clock: None,
-            partitions: PartitionConfig::default(),
+            partitions: None,
             opening: Opening::Create,
         }
     }
@@ -111,10 +111,11 @@ impl SqliteOptions {
         self
     }
 
-    /// How many partitions each family of ids has. Must stay the same for the life of a database.
+    /// How many partitions each family of ids has; otherwise as the database records it. Must stay the
+    /// same for the life of a database.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
-        self.partitions = partitions;
+        self.partitions = Some(partitions);
         self
     }
 

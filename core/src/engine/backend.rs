@@ -49,6 +49,7 @@ use crate::rules::create::Create;
 use crate::rules::delay::{Delay, Promote};
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::fail::{Fail, Failed, RetryRule};
+use crate::rules::failure::Failure;
 use crate::rules::fence::Fence;
 use crate::rules::finish::{Cancel, Complete};
 use crate::rules::flow::apply::Apply;
@@ -171,8 +172,9 @@ impl<E: Executor> EngineBackend for E {
         let payload = handle::open(self.identity().tag, handle)?;
         input::text("reason.message", &reason.message)?;
         let fence = Fence::of_handle(&payload)?;
+        let failure = Failure::new(classification, reason.message);
         let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
-        Ok(match run(self, &Fail { fence, reason: reason.message, retry }).await? {
+        Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, .. } => {
                 FailOutcome::RetryScheduled { delay_until }
             }
@@ -212,8 +214,9 @@ impl<E: Executor> EngineBackend for E {
         let FailExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
         input::text("failure_reason", &args.failure_reason)?;
+        let failure = Failure::of_category(&args.failure_category, args.failure_reason);
         let retry = RetryRule::Given(Fail::policy_of(&args.retry_policy_json)?);
-        Ok(match run(self, &Fail { fence, reason: args.failure_reason, retry }).await? {
+        Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, next_attempt_index } => {
                 FailExecutionResult::RetryScheduled { delay_until, next_attempt_index }
             }
@@ -641,7 +644,16 @@ impl<E: Executor> EngineBackend for E {
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
         let claim = Claim::new(self.identity().tag, lane, capabilities, policy, limit)?;
-        let claimed = run(self, &claim).await?;
+        let mut claimed = run(self, &claim).await?;
+        if let Some(due) = claim.of_what_is_due(claimed.len()) {
+            match run(self, &due).await {
+                Ok(more) => claimed.extend(more),
+                Err(error) if claimed.is_empty() => return Err(error),
+                // What is claimed already must reach the worker.
+                Err(_) => {}
+            }
+        }
+
         let handles = claimed.into_iter().map(|Claimed { handle, lease_id, retry }| {
             if let Some(facts) = retry {
                 self.memo().keep(lease_id, facts);

@@ -69,6 +69,10 @@ impl Executor for Passing {
         self.0.horizon().await
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        self.0.frontier().await
+    }
+
     fn lost_connection(&self, error: &EngineError) -> bool {
         self.0.lost_connection(error)
     }

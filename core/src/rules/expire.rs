@@ -8,13 +8,16 @@ use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
 use crate::plan::{Held, Plan, Predicate, Query};
 use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
+use crate::rules::failure::Failure;
 use crate::rules::finish::End;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
+use crate::state::{
+    AttemptOutcome, AttemptState, ClosedSet as _, FailureClass, LeaseCause, LifecyclePhase,
+};
 use crate::types::TimestampMs;
 
 /// Releases an execution whose lease lapsed: it can be claimed again at once, and the epoch moves on,
@@ -36,7 +39,7 @@ impl Transition for ExpireLease {
         let (key, at) = (&self.key, ctx.now);
         let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
-        let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments();
+        let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments(at);
         let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(expired));
         let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
@@ -46,8 +49,7 @@ impl Transition for ExpireLease {
             .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed)
             .update(exec_core::REF, held_core(), core)
             .update(attempt::REF, held_attempt(), lease);
-        let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
+        let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
@@ -85,17 +87,16 @@ impl Transition for ExpireAttempt {
             .guard(ATTEMPT, attempt::REF, current_attempt(), due);
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
-        let reason = "attempt_timeout";
+        let failure = Failure::new(FailureClass::Timeout, "attempt_timeout");
         let plan = match next_delay(retry_policy(core)?.as_ref(), retries, ctx) {
             Some(delay_ms) => {
                 let outcome = AttemptOutcome::Interrupted;
                 let retry = Retry { attempt_index, outcome, retries, delay_ms };
-                retry.scheduled(plan, reason, at)?.0
+                retry.scheduled(plan, &failure, at)?.0
             }
-            None => ended(plan, reason, End::EXPIRED, at),
+            None => ended(plan, &failure, End::EXPIRED, at),
         };
-        let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
+        let plan = outbox::lease_ended(plan, LeaseCause::TimedOut, at);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
@@ -129,9 +130,11 @@ impl Transition for ExpireExecution {
             return Ok(Step::Answer(false));
         }
         let version = unmoved(core)?;
+        let failure = Failure::new(FailureClass::Timeout, "execution_deadline");
         let mut set = End::EXPIRED.of_core(at);
         set.push(exec_core::raw_fields.merge(json!({
-            "last_failure_message": "execution_deadline",
+            "last_failure_message": failure.message,
+            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
             "terminal_outcome": "expired",
             "last_mutation_at": at.0.to_string(),
         })));
@@ -144,14 +147,9 @@ impl Transition for ExpireExecution {
             plan
         };
         let plan = plan.update(exec_core::REF, held_core(), set);
-        let plan = End::EXPIRED.record_attempt(plan, at);
-        let plan = outbox::completed(plan, End::EXPIRED.event, at);
-        let plan = if leased {
-            let event = LeaseEventType::Expired;
-            outbox::lease_changed(plan, event, outbox::held_lease(), at)
-        } else {
-            plan
-        };
+        let plan = End::EXPIRED.record_failed_attempt(plan, &failure, at);
+        let plan = outbox::completed(plan, End::EXPIRED.event, Reason::Failure(&failure), at);
+        let plan = if leased { outbox::lease_ended(plan, LeaseCause::Deadline, at) } else { plan };
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }

@@ -116,11 +116,16 @@ impl Replay {
     }
 
     /// The execution's row. Its deadline stays where it can still be met.
-    fn of_core(&self, core: &Row, status: Status) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
+    fn of_core(
+        &self,
+        core: &Row,
+        status: Status,
+        now: TimestampMs,
+    ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
         let replays = Self::replays(core)?;
         let deadline =
             core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
-        let mut set = status.assignments();
+        let mut set = status.assignments(now);
         set.extend([
             exec_core::terminal_at_ms.clear(),
             exec_core::result.clear(),
@@ -164,7 +169,7 @@ impl Replay {
 impl Transition for Replay {
     type Outcome = ReplayExecutionResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
@@ -186,7 +191,7 @@ impl Transition for Replay {
         }
         let status = branch.status();
         let plan = self.guarded(core, current.as_ref(), reset)?;
-        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status)?);
+        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status, ctx.now)?);
         let plan = match current {
             Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),
             None => plan,
@@ -213,6 +218,8 @@ fn reopened() -> Vec<(ColumnRef, Assign)> {
     vec![
         attempt::outcome.clear(),
         attempt::terminal_at_ms.clear(),
+        attempt::failure_message.clear(),
+        attempt::failure_class.clear(),
         attempt::worker_id.clear(),
         attempt::worker_instance_id.clear(),
         attempt::lease_expires_at_ms.clear(),

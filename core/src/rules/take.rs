@@ -18,8 +18,8 @@ use crate::rules::claim::{Returned, renewed_lease};
 use crate::rules::fence::not_active;
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::outbox::{self, Holder};
 use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::schema::execution::{attempt, exec_core};
@@ -71,7 +71,7 @@ impl Terms {
             Attempt::GoesOn { otherwise } => (otherwise, true),
             Attempt::Begins(id) => (id, false),
         };
-        let mut core = Status::active().assignments();
+        let mut core = Status::active().assignments(at);
         core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
         core.push(exec_core::granted_until_ms.clear());
         core.push(exec_core::eligible_at_ms.clear());
@@ -93,7 +93,11 @@ impl Terms {
         let mut settle = renewed_lease();
         settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());
         let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
-        plan = outbox::lease_changed(plan, event, lease_id, at);
+        let holder = Holder {
+            worker_id: self.worker_id.as_str(),
+            worker_instance_id: self.worker_instance_id.as_str(),
+        };
+        plan = outbox::lease_taken(plan, event, lease_id, holder, at);
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
             Return::Written(attempt::lease_epoch.column()),
@@ -256,12 +260,14 @@ impl Transition for ClaimByGrant {
         if is_held(core, current, at)? {
             return Ok(Step::Answer(None));
         }
-        let plan = Plan::new("claim_from_resume_grant").guard(
-            CORE,
-            exec_core::REF,
-            self.key.core(),
-            unmoved(core)?,
-        );
+
+        // A renewal moves only the attempt's row: the execution's version says nothing of it.
+        let lapsed = attempt::lease_expires_at_ms
+            .is_null()
+            .or(attempt::lease_expires_at_ms.at_most(Some(at.0)));
+        let plan = Plan::new("claim_from_resume_grant")
+            .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
+            .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed);
         let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Reclaimed, at);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {

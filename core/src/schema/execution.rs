@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::plan::Predicate;
 use crate::state::{
-    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, GrantKind, LifecyclePhase,
-    OwnershipState, PublicState,
+    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, FailureClass, GrantKind,
+    LifecyclePhase, OwnershipState, PublicState,
 };
 
 table! {
@@ -73,11 +73,18 @@ table! {
         total_attempt_count: i32 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
+        /// When it last became claimable, Unix ms by the engine's clock; for one that waits for its
+        /// time, that time. 0 in rows by plain SQL, which go by their creation.
+        claimable_since_ms: i64 = Default::Int(0),
+        /// When this row last changed, Unix ms; 0 in rows by plain SQL.
+        last_changed_at_ms: i64 = Default::Int(0),
     }
     indexes [
-        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, created_at_ms Ascending,
-            execution_id Ascending) only claimable,
+        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, claimable_since_ms Ascending,
+            created_at_ms Ascending, execution_id Ascending) only claimable,
         "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
+        "ff_exec_core_due_idx"
+            (lane_id Ascending, eligible_at_ms Ascending, execution_id Ascending) only delayed,
         "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
         "ff_exec_core_flow_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending) only in_flow,
@@ -130,6 +137,10 @@ table! {
         attempt_id: Option<Uuid>,
         /// When the attempt is taken to have run too long, Unix ms; NULL without a live lease.
         timeout_at_ms: Option<i64>,
+        /// What went wrong, where it failed.
+        failure_message: Option<String>,
+        /// The class of that failure.
+        failure_class: Option<FailureClass>,
     }
     indexes [
         "ff_attempt_lease_expiry_idx" (lease_expires_at_ms Ascending) only leased,

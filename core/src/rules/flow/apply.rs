@@ -253,7 +253,7 @@ impl Apply {
             plan = match decision.action {
                 // Whoever decides about the execution without having seen this edge decides again.
                 Action::Leave => {
-                    plan.update(exec_core::REF, held_core(), vec![exec_core::version.grow(1)])
+                    plan.update(exec_core::REF, held_core(), status::changed(at).to_vec())
                 }
                 Action::Block | Action::Release | Action::Skip => {
                     decision.action.apply(plan, core, at)?

@@ -18,16 +18,16 @@ use crate::rules::finish::End;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::read::text;
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
-use crate::state::{LeaseEventType, LifecyclePhase, OperatorEventType, PublicFlowState};
+use crate::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
-use crate::value::{ColumnType, Value};
+use crate::value::Value;
 
 /// The most members that the answer about a flow that is over names.
 pub const MEMBERS_MAX: i64 = 100_000;
@@ -306,10 +306,10 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     let mutated = json!({ "last_mutation_at": at.0.to_string() });
     core.push(exec_core::raw_fields.merge(mutated));
     let plan = plan.update(exec_core::REF, held_core(), core);
-    let plan = outbox::completed(end.break_attempt(plan, at), end.event, at);
+    let plan = end.break_attempt(plan, at);
+    let plan = outbox::completed(plan, end.event, Reason::Given(reason), at);
     // The attempts are not read, so the leases have no names here.
-    let unnamed = Expr::Null(ColumnType::Text);
-    outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at)
+    outbox::unnamed_lease_ended(plan, LeaseCause::Cancelled, at)
 }
 
 fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {

@@ -10,7 +10,7 @@ use crate::rules::finish::End;
 use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::Verdict;
 use crate::rules::key::held_core;
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::status::{Status, but_the_attempt};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
@@ -110,16 +110,20 @@ impl Action {
             Self::Block => Status::waiting_for_dependencies(attempt),
             Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
         };
-        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status)))
+        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status, at)))
     }
 }
+
+/// Why an execution is skipped.
+pub const UNREACHABLE: &str = "its dependencies can no longer be satisfied";
 
 /// Ends the held execution without its having run.
 #[must_use]
 pub fn skipped(plan: Plan, at: TimestampMs) -> Plan {
     let end = End::SKIPPED;
     let plan = plan.update(exec_core::REF, held_core(), end.of_core(at));
-    outbox::completed(end.record_attempt(plan, at), end.event, at)
+    let plan = end.record_attempt(plan, at);
+    outbox::completed(plan, end.event, Reason::Given(UNREACHABLE), at)
 }
 
 /// Whether an execution is not over.

@@ -17,7 +17,7 @@ use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
-use crate::rules::status::{Status, but_the_attempt};
+use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{flow_core, goes_on};
@@ -56,8 +56,10 @@ impl AddExecution {
         rows
     }
 
-    fn plan(&self, flow: FlowKey) -> Plan {
-        let set = vec![exec_core::flow_id.set(Some(flow.uuid)), exec_core::version.grow(1)];
+    fn plan(&self, flow: FlowKey, at: TimestampMs) -> Plan {
+        let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
+        set.extend(changed(at));
+
         Plan::new("add_execution_to_flow")
             .guard(FLOW, flow_core::REF, flow.row(), goes_on())
             .guard(CORE, exec_core::REF, self.key.core(), exec_core::flow_id.is_null())
@@ -69,7 +71,7 @@ impl AddExecution {
 impl Transition for AddExecution {
     type Outcome = AddExecutionToFlowResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
@@ -94,7 +96,7 @@ impl Transition for AddExecution {
             Some(other) => Err(of_another_flow(FlowId::from_uuid(other))),
             None => {
                 let older = node_count.saturating_sub(stored_nodes(row)?);
-                let mut plan = self.plan(flow);
+                let mut plan = self.plan(flow, ctx.now);
                 plan.returns = vec![Return::Written(flow_core::node_count.column())];
                 let then = Then::FromRows(Box::new(move |rows| {
                     let new_node_count = older.saturating_add(written_count(&rows));
@@ -185,7 +187,7 @@ impl CreateMember {
         let plan = plan.guard(FLOW, flow_core::REF, flow.row(), goes_on());
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
-        let plan = self.create.inserts(plan, until, status, Some(flow.uuid))?;
+        let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
         let plan = plan.update(flow_core::REF, held_flow(), one_node_more(self.at));
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
@@ -235,19 +237,23 @@ impl Release {
     }
 
     fn plan(&self, flow: FlowKey) -> Plan {
-        let (status, when) = if self.delayed {
+        let (set, when) = if self.delayed {
             let until = exec_core::eligible_at_ms.above(Some(self.at.0));
-            (Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None), until)
+            let status =
+                Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None, self.at);
+            // Each row holds its own time already.
+            let set = since_due(but_the_attempt(Status { due: None, ..status }, self.at));
+            (set, until)
         } else {
             let due = exec_core::eligible_at_ms
                 .is_null()
                 .or(exec_core::eligible_at_ms.at_most(Some(self.at.0)));
-            (Status::waiting(AttemptState::None), due)
+            (but_the_attempt(Status::waiting(AttemptState::None), self.at), due)
         };
         let mut plan =
             Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
         plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
-        plan = plan.update(exec_core::REF, held_core(), but_the_attempt(status));
+        plan = plan.update(exec_core::REF, held_core(), set);
         plan.returns = picked_ids();
         plan
     }
