@@ -195,6 +195,23 @@ pub(crate) async fn postgres_with(
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
+/// A database that no engine has opened yet, for rows by hand.
+pub(crate) fn by_hand(plain: PlainSql, tag: BackendTag) -> Bench {
+    let backend = Arc::new(MemoryBackend::new());
+    let (clock, leftover) = (TestClock::new(), Leftover::Nothing);
+    Bench { plain, backend, clock, tag, asked: None, leftover }
+}
+
+/// The engine on a schema that is there.
+pub(crate) async fn postgres_at(schema: &SchemaName) -> Bench {
+    let clock = TestClock::new();
+    let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
+    let backend = PostgresBackend::open(options.clock(clock.teller())).await.unwrap();
+    let plain = PlainSql::Postgres(backend.pool().clone());
+    let tag = BackendTag::Postgres;
+    Bench { backend, plain, clock, tag, asked: None, leftover: Leftover::Nothing }
+}
+
 async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
     let sql = format!("DROP SCHEMA \"{}\" CASCADE", schema.as_str());
     pool.execute(AssertSqlSafe(sql)).await.unwrap();

@@ -261,6 +261,7 @@ impl Executor for PostgresBackend {
             }
             refused @ (MigrateError::Ledger(_)
             | MigrateError::Refused(_)
+            | MigrateError::Adopt(_)
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }

@@ -88,6 +88,10 @@ impl SqliteBackend {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
 
+        let partitions = match options.partitions {
+            Some(partitions) => partitions,
+            None => inspect::partitions(&mut connection).await.map_err(SqliteError::read)?,
+        };
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
@@ -107,7 +111,7 @@ impl SqliteBackend {
             reader,
             connections,
             clock: options.clock,
-            partitions: options.partitions,
+            partitions,
             memo: Arc::default(),
             bell,
             watch,
