@@ -13,6 +13,15 @@ CREATE TABLE "ff_waitpoint_hmac" (
 );
 
 -- statement
+-- One row in all, once there is a key: whoever adds or replaces a key moves its version on, so that two who found no key to follow cannot both add one.
+CREATE TABLE "ff_waitpoint_keyring" (
+    "singleton_lock" INTEGER NOT NULL DEFAULT TRUE,
+    "version" INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY ("singleton_lock"),
+    CONSTRAINT "ff_waitpoint_keyring_singleton_lock_check" CHECK ("singleton_lock")
+);
+
+-- statement
 -- One row per lane that an execution was ever submitted to.
 CREATE TABLE "ff_lane_registry" (
     "lane_id" TEXT NOT NULL,
