@@ -5,6 +5,8 @@
 //! says how many flows are cancelled, after a few that do not count. Figures of one run are comparable
 //! with each other.
 
+#[path = "common/backends.rs"]
+mod backends;
 mod common;
 
 use std::time::{Duration, Instant};
@@ -18,7 +20,8 @@ use ff_core::partition::PartitionConfig;
 use ff_core::types::{EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs};
 use futures_util::future::join_all;
 
-use common::{Backend, args, percentiles, worker};
+use backends::{Backend, each_backend};
+use common::{args, percentiles, worker};
 
 const MEMBERS: usize = 1_000;
 
@@ -152,7 +155,7 @@ async fn cascades(name: &str, backend: &Backend) {
 #[tokio::main]
 async fn main() {
     let rounds = common::setting("FF_BENCH_ROUNDS", 100);
-    common::each_backend(async |name, backend| {
+    each_backend(async |name, backend| {
         cascades(name, &backend).await;
         cancellation(name, &backend, rounds).await;
     })

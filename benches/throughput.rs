@@ -5,6 +5,8 @@
 //! bounds each measurement. Figures of one run are comparable with each other, not with other runs:
 //! quote ratios.
 
+#[path = "common/backends.rs"]
+mod backends;
 mod common;
 
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use ff_core::partition::PartitionConfig;
 use ff_core::types::{ExecutionId, LaneId};
 use futures_util::future::join_all;
 
-use common::{Backend, args, percentiles, worker};
+use backends::{Backend, each_backend};
+use common::{args, percentiles, worker};
 
 /// Spread over partitions, as executions of many flows would be.
 fn spread() -> ExecutionId {
@@ -134,5 +137,5 @@ async fn measure(name: &str, backend: Backend, seconds: u64) {
 #[tokio::main]
 async fn main() {
     let seconds = common::setting("FF_BENCH_SECONDS", 5);
-    common::each_backend(async |name, backend| measure(name, backend, seconds).await).await;
+    each_backend(async |name, backend| measure(name, backend, seconds).await).await;
 }

@@ -5,9 +5,11 @@
 //! review them, and the conformance suite checks that no other shape ever reaches a database.
 
 mod cascade;
+mod flow_ends;
 mod flow_rows;
 mod flows;
 mod given;
+mod losses;
 mod recorder;
 mod scenes;
 mod stage;
@@ -60,7 +62,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 35] = [
+    let scenes: [fn(&mut Scene); 36] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -96,6 +98,7 @@ fn all() -> Vec<Sample> {
         Scene::signals,
         Scene::waits_that_end,
         Scene::waits_that_are_read,
+        Scene::flow_ends,
     ];
     let play = |scene: fn(&mut Scene)| {
         let mut stage = Scene::new();

@@ -36,6 +36,7 @@ mod signal;
 mod submit;
 mod table;
 mod tail;
+mod tuning;
 mod view;
 mod waitpoints;
 mod watchdog;
@@ -92,6 +93,8 @@ struct Global {
     /// Refuse a missing or an older database, instead of making it or bringing it up to date.
     #[arg(long, global = true)]
     no_migrate: bool,
+    #[command(flatten)]
+    tuning: tuning::Connecting,
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
@@ -124,7 +127,10 @@ impl Global {
 
     async fn open_as(&self, opening: Opening) -> Result<Arc<dyn EngineBackend>, Failure> {
         let opening = if self.no_migrate { Opening::Current } else { opening };
-        let options = OpenOptions::new().opening(opening).schema(self.schema.clone());
+        let options = OpenOptions::new()
+            .opening(opening)
+            .schema(self.schema.clone())
+            .tuning(self.tuning.tuning());
         let engine = options.open(&self.db).await.map_err(|error| self.not_opened(&error))?;
         self.session.keep(&engine);
         Ok(engine)

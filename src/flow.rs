@@ -30,6 +30,7 @@
 //! must end well: `"all"` unless it says `"any"` or `{"quorum": 2}`) and `on_satisfied` (what then
 //! happens to the others: `"let_run"` unless it says `"cancel_remaining"`).
 
+mod difference;
 pub(crate) mod fields;
 mod file;
 mod ids;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::engine_backend::EngineBackend;
@@ -30,7 +31,43 @@ pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     opening: Opening,
+    adopt: bool,
     schema: Option<String>,
+    tuning: Tuning,
+}
+
+/// What only some backends know. A value for a backend that would ignore it is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// Postgres: how many connections there are at most, 10 unless said otherwise. SQLite: how many
+    /// read at once, 4 unless said otherwise.
+    pub connections: Option<u32>,
+    /// Postgres: prepares every statement anew, for a pooler that does not track named ones.
+    pub unnamed_statements: bool,
+    /// Postgres: asks for no session settings, for a pooler that refuses them. Give them to the role.
+    pub no_session_parameters: bool,
+    /// Postgres: tells no other process of commits, whose subscribers then look twice a second.
+    pub no_notify: bool,
+    /// SQLite: how long to wait for other processes that write, 5 s unless said otherwise.
+    pub busy_timeout: Option<Duration>,
+    /// SQLite: commits survive the end of the process, but perhaps not a power loss.
+    pub synchronous_normal: bool,
+}
+
+impl Tuning {
+    /// The first option that the backend does not know.
+    fn unknown_to(&self, scheme: Scheme) -> Option<&'static str> {
+        let (postgres, sqlite) = (scheme == Scheme::Postgres, scheme == Scheme::Sqlite);
+        let options = [
+            ("connections", self.connections.is_some(), postgres || sqlite),
+            ("unnamed statements", self.unnamed_statements, postgres),
+            ("no session parameters", self.no_session_parameters, postgres),
+            ("no notify", self.no_notify, postgres),
+            ("busy timeout", self.busy_timeout.is_some(), sqlite),
+            ("synchronous", self.synchronous_normal, sqlite),
+        ];
+        options.into_iter().find(|(_, given, known)| *given && !known).map(|(name, ..)| name)
+    }
 }
 
 impl Default for OpenOptions {
@@ -44,7 +81,15 @@ impl OpenOptions {
     /// schema that the search path names.
     #[must_use]
     pub const fn new() -> Self {
-        Self { opening: Opening::Create, schema: None }
+        let tuning = Tuning {
+            connections: None,
+            unnamed_statements: false,
+            no_session_parameters: false,
+            no_notify: false,
+            busy_timeout: None,
+            synchronous_normal: false,
+        };
+        Self { opening: Opening::Create, adopt: false, schema: None, tuning }
     }
 
     /// How much opening may change. A database that is up to date is only read, and one that does not
@@ -52,6 +97,14 @@ impl OpenOptions {
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
+        self
+    }
+
+    /// Whether a database of FlowFabric 0.15 is brought over to this schema first, unless the opening
+    /// migrates nothing. Make a backup before, and let no other process have it open.
+    #[must_use]
+    pub fn adopt(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
         self
     }
 
@@ -68,6 +121,13 @@ impl OpenOptions {
         self
     }
 
+    /// Pools, poolers, durability: what only some backends know.
+    #[must_use]
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
+    }
+
     /// Opens the database at `url`; see [`open`] for what that may be.
     ///
     /// # Errors
@@ -76,6 +136,9 @@ impl OpenOptions {
         let scheme = Scheme::of(url)?;
         if scheme != Scheme::Postgres && self.schema.is_some() {
             return Err(OpenError::NoSchemas { scheme });
+        }
+        if let Some(option) = self.tuning.unknown_to(scheme) {
+            return Err(OpenError::NoSuchOption { option, scheme });
         }
         match scheme {
             Scheme::Sqlite => self.open_sqlite(url).await,
@@ -86,8 +149,22 @@ impl OpenOptions {
 
     #[cfg(feature = "sqlite")]
     async fn open_sqlite(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
-        use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
-        let options = SqliteOptions::new(url).opening(self.opening);
+        use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
+        let mut options = SqliteOptions::new(url).opening(self.opening);
+        if let Some(readers) = self.tuning.connections {
+            options = options.readers(readers);
+        }
+        if let Some(busy_timeout) = self.tuning.busy_timeout {
+            options = options.busy_timeout(busy_timeout);
+        }
+        if self.tuning.synchronous_normal {
+            options = options.synchronous(Synchronous::Normal);
+        }
+        if self.adopt && self.opening != Opening::Current {
+            use ff_backend_sqlite::migrate::{MigrateOptions, migrate_at};
+            let adopted = migrate_at(&options, &MigrateOptions::new().adopt()).await;
+            adopted.map_err(|source| OpenError::Sqlite { source })?;
+        }
         match SqliteBackend::open(options).await {
             Ok(backend) => Ok(backend),
             Err(source) => Err(OpenError::Sqlite { source }),
@@ -103,7 +180,14 @@ impl OpenOptions {
     async fn open_postgres(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
         use ff_backend_postgres::migrate::{MigrateError, SchemaName};
         use ff_backend_postgres::{PostgresBackend, PostgresOptions};
-        let mut options = PostgresOptions::new(url).opening(self.opening);
+        let mut options = PostgresOptions::new(url)
+            .opening(self.opening)
+            .unnamed_statements(self.tuning.unnamed_statements)
+            .session_parameters(!self.tuning.no_session_parameters)
+            .notifies(!self.tuning.no_notify);
+        if let Some(connections) = self.tuning.connections {
+            options = options.max_connections(connections);
+        }
         if let Some(schema) = &self.schema {
             let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
             options = options.schema(name);
@@ -111,6 +195,9 @@ impl OpenOptions {
 
         let failed = |source| OpenError::Postgres { source };
         let backend = PostgresBackend::open(options).await.map_err(failed)?;
+        if self.adopt && self.opening != Opening::Current {
+            self.adopt_postgres(backend.pool()).await?;
+        }
         let prepared = EngineBackend::prepare(backend.as_ref()).await;
         match prepared {
             Ok(_) => Ok(backend),
@@ -125,6 +212,18 @@ impl OpenOptions {
                 }
             }
         }
+    }
+
+    /// Adopts what is there; an empty schema is left to the opening.
+    #[cfg(feature = "postgres")]
+    async fn adopt_postgres(&self, pool: &ff_backend_postgres::PgPool) -> Result<(), OpenError> {
+        use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, adopt};
+        let mut options = MigrateOptions::new();
+        if let Some(schema) = &self.schema {
+            let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
+            options = options.schema(name);
+        }
+        adopt(pool, &options).await.map(drop).map_err(|source| OpenError::Schema { source })
     }
 
     #[cfg(not(feature = "postgres"))]
@@ -217,6 +316,14 @@ pub enum OpenError {
         /// The backend.
         scheme: Scheme,
     },
+    /// An option was given that the backend would ignore.
+    #[error("the option {option:?} has no effect on a {scheme} database")]
+    NoSuchOption {
+        /// Its name.
+        option: &'static str,
+        /// The backend.
+        scheme: Scheme,
+    },
     /// Something follows `memory:`.
     #[error("{url:?}: tables in memory have no name; say memory:")]
     MemoryHasNoName {
@@ -230,7 +337,7 @@ pub enum OpenError {
         /// What it said.
         source: ff_backend_sqlite::SqliteError,
     },
-    /// The name of a Postgres schema is not one.
+    /// The name of a Postgres schema is not one, or its tables cannot be adopted.
     #[cfg(feature = "postgres")]
     #[error("{source}")]
     Schema {
@@ -292,6 +399,23 @@ mod tests {
         let options = OpenOptions::new().schema(Some("s".to_owned()));
         let error = options.open("sqlite::memory:").await.err().unwrap();
         assert_eq!(error.to_string(), "a schema was given, but a sqlite database has none");
+    }
+
+    #[tokio::test]
+    async fn an_option_without_effect_is_refused() {
+        let connections = Tuning { connections: Some(3), ..Tuning::default() };
+        let busy = Tuning { busy_timeout: Some(Duration::from_secs(1)), ..Tuning::default() };
+        let unnamed = Tuning { unnamed_statements: true, ..Tuning::default() };
+        for (url, tuning, option) in [
+            ("memory:", connections, "connections"),
+            ("postgres://nowhere/db", busy, "busy timeout"),
+            ("sqlite::memory:", unnamed, "unnamed statements"),
+        ] {
+            let error = OpenOptions::new().tuning(tuning).open(url).await.err().unwrap();
+            assert!(error.to_string().contains(option), "{error}");
+        }
+        let options = OpenOptions::new().tuning(Tuning { synchronous_normal: true, ..connections });
+        assert!(options.open("sqlite::memory:").await.is_ok());
     }
 
     #[cfg(feature = "sqlite")]

@@ -2,7 +2,9 @@
 //!
 //! The audit walks the shape, not the text: what it finds wrong is an error before any SQL exists.
 
-use ff_core::plan::{Expr, Lookup, Mutation, Name, Path, Plan, Query, Return, Selection};
+use ff_core::plan::{
+    Compare, Expr, List, Lookup, Mutation, Name, Path, Plan, Predicate, Query, Return, Selection,
+};
 use ff_core::schema::{ColumnRef, TableRef};
 
 use crate::statement::RenderError;
@@ -90,15 +92,74 @@ pub fn query(query: &Query) -> Result<(), RenderError> {
             }
             Ok(())
         }
-        Query::List(list) => {
-            if list.order.is_empty() {
-                return Err(RenderError::Audit {
-                    plan: list.name.to_string(),
-                    rule: "a bounded list needs an order".into(),
-                });
+        Query::List(list) if is_total(list) => Ok(()),
+        Query::List(list) => Err(RenderError::Audit {
+            plan: list.name.to_string(),
+            rule: "a bounded list needs an order that is total".into(),
+        }),
+    }
+}
+
+/// Whether the order, together with what the predicate fixes, determines the row: then every database
+/// lists the same rows first. A partition is left out: it follows from the rest of a key.
+fn is_total(list: &List) -> bool {
+    let mut known: Vec<ColumnRef> = list.order.iter().map(|(column, _)| *column).collect();
+    fixed_by(&list.predicate, &mut known);
+    let tables = std::iter::once(list.table).chain(list.join.iter().map(|join| join.table));
+    let tables: Vec<TableRef> = tables.collect();
+
+    // A key determines its row, and a join says which columns are equal.
+    loop {
+        let before = known.len();
+        for table in &tables {
+            if determines(table, &known) {
+                extend(&mut known, table.columns.iter().copied());
             }
-            Ok(())
         }
+        for (left, right) in list.join.iter().flat_map(|join| &join.on) {
+            if known.contains(left) {
+                extend(&mut known, [*right]);
+            } else if known.contains(right) {
+                extend(&mut known, [*left]);
+            }
+        }
+        if known.len() == before {
+            return tables.iter().all(|table| determines(table, &known));
+        }
+    }
+}
+
+fn determines(table: &TableRef, known: &[ColumnRef]) -> bool {
+    let numbered = table.identity().is_some_and(|number| known.contains(&number));
+    numbered || table.key.iter().all(|key| key.name == "partition_key" || known.contains(key))
+}
+
+fn extend(known: &mut Vec<ColumnRef>, more: impl IntoIterator<Item = ColumnRef>) {
+    for column in more {
+        if !known.contains(&column) {
+            known.push(column);
+        }
+    }
+}
+
+/// The columns that equal one value in every row that the predicate accepts.
+fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
+    match predicate {
+        Predicate::All(parts) => parts.iter().for_each(|part| fixed_by(part, fixed)),
+        Predicate::Compare(path, Compare::Equal, _) if path.keys.is_empty() => {
+            extend(fixed, [path.column]);
+        }
+        Predicate::Always
+        | Predicate::Any(_)
+        | Predicate::Compare(..)
+        | Predicate::OneOf(..)
+        | Predicate::NoneOf(..)
+        | Predicate::Among(..)
+        | Predicate::Contains(..)
+        | Predicate::Null(_)
+        | Predicate::NotNull(_)
+        | Predicate::Covered(..)
+        | Predicate::After(_) => {}
     }
 }
 

@@ -37,10 +37,23 @@ use crate::writer::{Tree, limit_by, placeholder};
 /// [`RenderError::Audit`] for a shape that breaks a rule every statement must keep,
 /// [`RenderError::Unsupported`] where the dialect has no fused form.
 pub fn fused(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError> {
+    render(dialect, shape, RowLock::Wait)
+}
+
+/// The same statement for whoever must not wait: an item whose guarded row someone else holds drops
+/// out like one whose guard fails, and the result does not tell the two apart.
+///
+/// # Errors
+/// As [`fused`].
+pub fn fused_beside_locks(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError> {
+    render(dialect, shape, RowLock::SkipLocked)
+}
+
+fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused, RenderError> {
     audit::plan(shape.plan())?;
     let plan = shape.plan();
     let params = params(shape);
-    let mut render = Renderer { dialect, plan, params: &params, with: WithClause::new() };
+    let mut render = Renderer { dialect, plan, params: &params, guards, with: WithClause::new() };
     render.input()?;
     let ok = render.ok()?;
     let items = render.selected(&ok)?;
@@ -87,6 +100,8 @@ struct Renderer<'a> {
     dialect: &'a dyn Dialect,
     plan: &'a Plan,
     params: &'a [Param],
+    /// What a guard does about a row that someone else holds.
+    guards: RowLock,
     with: WithClause,
 }
 
@@ -204,7 +219,7 @@ impl Renderer<'_> {
         }
         found.cond_where(scalars.predicate(&guard.holds));
         self.expose(&mut found, &guard.row, &holds);
-        self.dialect.lock_rows(&mut found, RowLock::Wait)?;
+        self.dialect.lock_rows(&mut found, self.guards)?;
         Ok(self.joined(source, found, &guard.row))
     }
 

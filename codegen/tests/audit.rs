@@ -4,9 +4,9 @@ use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, scr
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
 use ff_core::ctx::{Ctx, Seeded};
 use ff_core::engine::{Step as Decided, Transition};
-use ff_core::facts::Facts;
+use ff_core::facts::{Facts, Row};
 use ff_core::plan::{
-    Expr, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
+    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
 };
 use ff_core::rules::claim::Claim;
 use ff_core::rules::delay::{Delay, Promote};
@@ -15,16 +15,28 @@ use ff_core::rules::fence::{Fence, Lease, Style};
 use ff_core::rules::finish::Complete;
 use ff_core::rules::key::{CORE, ExecutionKey, held_core};
 use ff_core::rules::lease::{Progress, Renew};
+use ff_core::rules::listing::core_of_current_attempt;
+use ff_core::rules::losses::Losses;
 use ff_core::rules::tags::SetTag;
 use ff_core::schema::Direction::Ascending;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
+use ff_core::schema::outbox::lease_event;
 use ff_core::schema::{ColumnRef, TableRef};
 use ff_core::types::{ExecutionId, LaneId, TimestampMs, WorkerId, WorkerInstanceId};
+use ff_core::value::Value;
 
 fn key() -> ExecutionKey {
     let id = ExecutionId::parse("{fp:7}:00000000-0000-0000-0000-000000000001").unwrap();
     ExecutionKey::of(&id).unwrap()
+}
+
+fn no_losses() -> Losses {
+    let row = vec![
+        (exec_core::lease_reclaim_count.column(), Value::Int(0)),
+        (exec_core::policy.column(), Value::Null),
+    ];
+    Losses::read(&Row::new(row)).unwrap()
 }
 
 fn held(name: &'static str) -> Plan {
@@ -158,7 +170,7 @@ fn list(order: Vec<ColumnRef>) -> Query {
 
 #[test]
 fn a_list_is_ordered_and_a_look_up_keyed() {
-    check_query(&list(vec![]), "lanes: a bounded list needs an order");
+    check_query(&list(vec![]), "lanes: a bounded list needs an order that is total");
     let lookup = |key| {
         Query::Lookup(vec![Lookup {
             row: CORE.into(),
@@ -172,6 +184,48 @@ fn a_list_is_ordered_and_a_look_up_keyed() {
         "lookup of ff_exec_core: core is named by less than the key",
     );
     assert!(query(&Sqlite, &lookup(key().core()).into_shape().0).is_ok());
+}
+
+#[test]
+fn the_order_of_a_list_is_total() {
+    let list = |table: TableRef, join, predicate, order: &[ColumnRef]| {
+        Query::List(List {
+            name: "p".into(),
+            table,
+            join,
+            columns: vec![table.key[0]],
+            predicate,
+            order: order.iter().map(|column| (*column, Ascending)).collect(),
+            limit: Expr::int(9),
+        })
+    };
+    let (id, index, due) =
+        (attempt::execution_id, attempt::attempt_index, attempt::lease_expires_at_ms.column());
+    let refused = "p: a bounded list needs an order that is total";
+    let attempts =
+        |join, predicate, order: &[ColumnRef]| list(attempt::REF, join, predicate, order);
+
+    // The key, or what the predicate leaves open of it.
+    check_query(&attempts(None, Predicate::Always, &[due]), refused);
+    check_query(&attempts(None, Predicate::Always, &[due, id.column()]), refused);
+    check_query(&attempts(None, index.above(3), &[due, id.column()]), refused);
+    let either = index.equals(3).or(index.equals(4));
+    check_query(&attempts(None, either, &[due, id.column()]), refused);
+    let total = [
+        attempts(None, Predicate::Always, &[due, id.column(), index.column()]),
+        attempts(None, index.equals(3), &[due, id.column()]),
+        attempts(Some(core_of_current_attempt()), Predicate::Always, &[due, id.column()]),
+        list(lease_event::REF, None, Predicate::Always, &[lease_event::event_id.column()]),
+    ];
+    for query_of in total {
+        assert!(query(&Sqlite, &query_of.into_shape().0).is_ok());
+    }
+
+    // A joined row that is not determined is listed in any order.
+    let on = vec![(exec_core::execution_id.column(), id.column())];
+    let many = Some(Join { table: attempt::REF, on });
+    let order = [exec_core::execution_id.column()];
+    check_query(&list(exec_core::REF, many, Predicate::Always, &order), refused);
 }
 
 #[test]
@@ -216,7 +270,7 @@ fn plans() -> Vec<Plan> {
         planned(&Renew { fence: fence(), ttl_ms: 50 }),
         planned(&Progress { fence: fence(), percent: Some(5), message: Some("m".into()) }),
         planned(&Promote { key: key(), at: None }),
-        planned(&ExpireLease { key: key() }),
+        planned(&ExpireLease { key: key(), expected: Some(no_losses()) }),
         planned(&SetTag::new(&key().id(), "a.b", "c").unwrap()),
     ];
     let count = vec![

@@ -18,6 +18,7 @@ pub use crate::contracts::{
     SuspendArgs, SuspendOutcome, SuspendOutcomeDetails, SuspensionReasonCode, SuspensionRequester,
     TimeoutBehavior, WaitpointBinding,
 };
+pub use crate::state::FailureClass;
 pub use crate::types::Namespace;
 
 /// In a durable summary's patch, the string that stores a JSON null instead of removing the member.
@@ -597,22 +598,6 @@ impl FailureReason {
     }
 }
 
-/// Whether another attempt may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailureClass {
-    /// It may.
-    Transient,
-    /// It will not.
-    Permanent,
-    /// It may: the worker broke, not the work.
-    InfraCrash,
-    /// It will not: the time is up.
-    Timeout,
-    /// It will not: the work is no longer wanted.
-    Cancelled,
-}
-
 /// What follows a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailOutcome {
@@ -760,6 +745,10 @@ pub struct CompletionPayload {
     pub produced_at_ms: TimestampMs,
     /// Its flow, if it has one.
     pub flow_id: Option<FlowId>,
+    /// Why: what went wrong, or why it was cancelled or skipped; `None` for a success.
+    pub reason: Option<String>,
+    /// The class of the failure, where it failed and the class is known.
+    pub failure_class: Option<FailureClass>,
 }
 
 impl CompletionPayload {
@@ -771,13 +760,29 @@ impl CompletionPayload {
         payload_bytes: Option<Vec<u8>>,
         produced_at_ms: TimestampMs,
     ) -> Self {
-        Self { execution_id, outcome: outcome.into(), payload_bytes, produced_at_ms, flow_id: None }
+        Self {
+            execution_id,
+            outcome: outcome.into(),
+            payload_bytes,
+            produced_at_ms,
+            flow_id: None,
+            reason: None,
+            failure_class: None,
+        }
     }
 
     /// Of an execution in a flow.
     #[must_use]
     pub fn with_flow_id(mut self, flow_id: FlowId) -> Self {
         self.flow_id = Some(flow_id);
+        self
+    }
+
+    /// Says why it ended.
+    #[must_use]
+    pub fn with_reason(mut self, reason: Option<String>, class: Option<FailureClass>) -> Self {
+        self.reason = reason;
+        self.failure_class = class;
         self
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::{ClosedSet as _, FailureClass};
 use crate::types::{BudgetId, TimestampMs};
 
 /// The longest list of a worker's capabilities, in bytes of comma-separated text; inclusive.
@@ -53,6 +54,28 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Whether a failure of that class is worth another attempt: one that the policy names, or, where it
+    /// names none, one that is transient or broke the worker. What is permanent or cancelled never is.
+    #[must_use]
+    pub fn retries_class(&self, class: FailureClass) -> bool {
+        let named = self.retryable_categories.iter().any(|word| word == class.as_str());
+        match class {
+            FailureClass::Transient | FailureClass::InfraCrash => {
+                named || self.retryable_categories.is_empty()
+            }
+            FailureClass::Timeout => named,
+            FailureClass::Permanent | FailureClass::Cancelled => false,
+        }
+    }
+
+    /// Whether a failure of that category, in whatever words its caller has, is worth another attempt:
+    /// any, where the policy names none.
+    #[must_use]
+    pub fn retries_category(&self, category: &str) -> bool {
+        self.retryable_categories.is_empty()
+            || self.retryable_categories.iter().any(|word| word == category)
+    }
+
     /// Reads the policy that a worker sends along with a failure. It is more lenient than the
     /// stored form: an empty text is no policy; without `max_retries` there are none; a backoff of
     /// missing or unknown type is a fixed second; an exponential one starts at a second, doubles,

@@ -439,6 +439,51 @@ closed_set! {
 }
 
 closed_set! {
+    /// Why a lease ended.
+    pub enum LeaseCause = "lease_cause" {
+        /// Its holder completed the execution.
+        Completed,
+        /// Its holder reported a failure, whether or not another attempt follows.
+        Failed,
+        /// Its holder suspended the execution.
+        Suspended,
+        /// Its holder put the execution off.
+        Delayed,
+        /// Its holder handed the execution back until others of its flow have ended.
+        WaitingChildren,
+        /// What the execution depends on made it pointless.
+        Skipped,
+        /// The execution was cancelled, by its holder or from outside.
+        Cancelled,
+        /// An operator took the lease away.
+        Operator,
+        /// It lapsed: its holder did not renew it in time.
+        Expired,
+        /// The attempt ran longer than its execution allows.
+        TimedOut,
+        /// The execution missed its deadline.
+        Deadline,
+    }
+}
+
+closed_set! {
+    /// Whether another attempt may help.
+    #[non_exhaustive]
+    pub enum FailureClass = "failure_class" {
+        /// It may.
+        Transient,
+        /// It will not.
+        Permanent,
+        /// It may: the worker broke, not the work.
+        InfraCrash,
+        /// It will not: the time is up.
+        Timeout,
+        /// It will not: the work is no longer wanted.
+        Cancelled,
+    }
+}
+
+closed_set! {
     /// What happened to an execution's instance tag.
     pub enum InstanceTagEventType = "instance_tag_event_type" {
         /// It was set.
@@ -472,6 +517,7 @@ closed_set! {
     #[non_exhaustive]
     pub enum PublicFlowState = "public_flow_state" {
         /// It goes on.
+        #[strum(to_string = "open", serialize = "active")]
         Open,
         /// It goes on; an execution of it is being worked on.
         Running,
@@ -488,7 +534,7 @@ closed_set! {
 }
 
 impl PublicFlowState {
-    /// The states that a flow never leaves: nothing is added to it any more.
+    /// The states of a flow that is over.
     pub const OVER: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
     /// Whether it is over.
@@ -507,6 +553,8 @@ closed_set! {
         Replayed,
         /// Asked for a flow to be cancelled.
         FlowCancelRequested,
+        /// No operator did anything: a flow ended with its members.
+        FlowEnded,
     }
 }
 
@@ -642,6 +690,8 @@ mod tests {
             check_set::<AttemptOutcome>(),
             check_set::<LaneState>(),
             check_set::<LeaseEventType>(),
+            check_set::<LeaseCause>(),
+            check_set::<FailureClass>(),
             check_set::<InstanceTagEventType>(),
             check_set::<CompletionKind>(),
             check_set::<PublicFlowState>(),
@@ -667,10 +717,12 @@ mod tests {
                 r#"attempt_outcome 11: "failure"=failed"#,
                 "lane_state 4: ",
                 "lease_event_type 5: ",
+                "lease_cause 11: ",
+                "failure_class 5: ",
                 "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,
-                r#"public_flow_state 6: "terminal"=failed"#,
-                "operator_event_type 3: ",
+                r#"public_flow_state 6: "active"=open "terminal"=failed"#,
+                "operator_event_type 4: ",
             ]
         );
     }

@@ -6,7 +6,7 @@ use futures_core::Stream;
 use serde_json::Value as Json;
 
 use crate::engine_error::EngineError;
-use crate::state::OperatorEventType;
+use crate::state::{FailureClass, OperatorEventType};
 use crate::stream_subscribe::StreamCursor;
 use crate::types::{ExecutionId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId};
 
@@ -94,7 +94,8 @@ pub enum LeaseHistoryEvent {
         execution_id: ExecutionId,
         /// The lease, where recorded.
         lease_id: Option<LeaseId>,
-        /// Who ended it.
+        /// Why: the word of a [`crate::state::LeaseCause`], such as `completed`; `operator` where an
+        /// operator took it away, and in rows that do not say.
         revoked_by: String,
         /// When.
         at: TimestampMs,
@@ -178,10 +179,14 @@ pub struct CompletionEvent {
     pub outcome: CompletionOutcome,
     /// When.
     pub at: TimestampMs,
+    /// Why: what went wrong, or why it was cancelled or skipped; `None` for a success.
+    pub reason: Option<String>,
+    /// The class of the failure, where it failed and the class is known.
+    pub failure_class: Option<FailureClass>,
 }
 
 impl CompletionEvent {
-    /// One parameter per field, in order.
+    /// An end that is not explained.
     #[must_use]
     pub const fn new(
         cursor: StreamCursor,
@@ -189,7 +194,15 @@ impl CompletionEvent {
         outcome: CompletionOutcome,
         at: TimestampMs,
     ) -> Self {
-        Self { cursor, execution_id, outcome, at }
+        Self { cursor, execution_id, outcome, at, reason: None, failure_class: None }
+    }
+
+    /// Says why it ended.
+    #[must_use]
+    pub fn with_reason(mut self, reason: Option<String>, class: Option<FailureClass>) -> Self {
+        self.reason = reason;
+        self.failure_class = class;
+        self
     }
 }
 

@@ -84,16 +84,22 @@ CREATE TABLE "ff_exec_core" (
     "attempt_timeout_ms" bigint,
     "total_attempt_count" integer NOT NULL DEFAULT 0,
     "version" bigint NOT NULL DEFAULT 0,
+    "claimable_since_ms" bigint NOT NULL DEFAULT 0,
+    "last_changed_at_ms" bigint NOT NULL DEFAULT 0,
     "has_waitpoints" boolean NOT NULL DEFAULT TRUE,
     PRIMARY KEY ("partition_key", "execution_id")
 );
 
 -- statement
-CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "created_at_ms", "execution_id")
+CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" IN ('eligible_now', 'pending_claim');
 
 -- statement
 CREATE INDEX "ff_exec_core_delayed_idx" ON "ff_exec_core" ("eligible_at_ms")
+    WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
+
+-- statement
+CREATE INDEX "ff_exec_core_due_idx" ON "ff_exec_core" ("lane_id", "eligible_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
 
 -- statement
@@ -103,6 +109,10 @@ CREATE INDEX "ff_exec_core_deadline_idx" ON "ff_exec_core" ("deadline_at_ms")
 -- statement
 CREATE INDEX "ff_exec_core_flow_idx" ON "ff_exec_core" ("partition_key", "flow_id", "execution_id")
     WHERE "ff_exec_core"."flow_id" IS NOT NULL;
+
+-- statement
+CREATE INDEX "ff_exec_core_flow_unfinished_idx" ON "ff_exec_core" ("partition_key", "flow_id", "execution_id")
+    WHERE "ff_exec_core"."flow_id" IS NOT NULL AND "ff_exec_core"."lifecycle_phase" NOT IN ('terminal', 'cancelled');
 
 -- statement
 -- Capability requirements as one row each, as SQLite databases of the reference keep them.
@@ -131,6 +141,8 @@ CREATE TABLE "ff_attempt" (
     "lease_id" uuid,
     "attempt_id" uuid,
     "timeout_at_ms" bigint,
+    "failure_message" text COLLATE "C",
+    "failure_class" text COLLATE "C",
     PRIMARY KEY ("partition_key", "execution_id", "attempt_index")
 );
 
@@ -181,6 +193,7 @@ CREATE TABLE "ff_flow_core" (
     "raw_fields" jsonb NOT NULL DEFAULT '{}',
     "node_count" integer NOT NULL DEFAULT 0,
     "edge_count" integer NOT NULL DEFAULT 0,
+    "version" bigint NOT NULL DEFAULT 0,
     PRIMARY KEY ("partition_key", "flow_id")
 );
 
@@ -435,6 +448,8 @@ CREATE TABLE "ff_completion_event" (
     "occurred_at_ms" bigint NOT NULL,
     "committed_at_ms" bigint NOT NULL DEFAULT ((extract(epoch from clock_timestamp()) * 1000)::bigint),
     "dispatched_at_ms" bigint,
+    "reason" text COLLATE "C",
+    "failure_class" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id")
 );
 
@@ -460,6 +475,9 @@ CREATE TABLE "ff_lease_event" (
     "partition_key" smallint NOT NULL,
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
+    "cause" text COLLATE "C",
+    "worker_id" text COLLATE "C",
+    "worker_instance_id" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id")
 );
 
@@ -505,7 +523,7 @@ CREATE TABLE "ff_operator_event" (
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id"),
-    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested'))
+    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'flow_ended'))
 );
 
 -- statement

@@ -121,6 +121,27 @@ async fn every_statement_prepares_on_sqlite() {
     }
 }
 
+/// So it need not be reviewed or prepared on its own.
+#[test]
+fn who_does_not_wait_sends_the_same_statement_but_for_the_waiting() {
+    let mut differ = 0;
+    for sample in samples() {
+        let Asked::Plan(plan) = &sample.asked else { continue };
+        let shape = plan.shape();
+        let waits = ff_codegen::fused(&Postgres, &shape).expect("every sample renders");
+        let skips = ff_codegen::fused_beside_locks(&Postgres, &shape).expect("so does this");
+        assert_eq!(waits.params, skips.params);
+        let plain = |sql: &str| sql.replace(" SKIP LOCKED", "");
+        assert_eq!(plain(&waits.sql), plain(&skips.sql));
+        // Rows that a plan must change all of are waited for.
+        let every = skips.sql.matches("FOR NO KEY UPDATE").count()
+            - skips.sql.matches("SKIP LOCKED").count();
+        assert!(every <= 1, "{}", skips.sql);
+        differ += usize::from(waits.sql != skips.sql);
+    }
+    assert!(0 < differ);
+}
+
 #[tokio::test]
 async fn every_statement_prepares_on_postgres() {
     use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};

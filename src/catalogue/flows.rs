@@ -54,7 +54,7 @@ impl Scene {
         let _ = now(self.backend.create_flow(self.flow_args(flow())));
     }
 
-    fn edge(
+    pub(super) fn edge(
         &self,
         number: u128,
         upstream: &ExecutionId,
@@ -73,7 +73,7 @@ impl Scene {
         }
     }
 
-    fn application(edge: &StageDependencyEdgeArgs) -> ApplyDependencyToChildArgs {
+    pub(super) fn application(edge: &StageDependencyEdgeArgs) -> ApplyDependencyToChildArgs {
         ApplyDependencyToChildArgs {
             flow_id: edge.flow_id.clone(),
             edge_id: edge.edge_id.clone(),

@@ -275,6 +275,7 @@ impl Scene {
     }
 
     pub(super) fn scans(&mut self) {
+        self.lost_workers();
         self.passes_by();
         let ours = ScannerFilter::new().with_instance_tag("cairn.instance_id", "eu-1");
         for scan in Scan::ALL {

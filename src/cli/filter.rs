@@ -67,6 +67,13 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Whether it means only executions that ended without a result, for reasons worth a look.
+    pub(super) fn asks_for_reasons(&self) -> bool {
+        use PublicState::{Cancelled, Expired, Failed, Skipped};
+        let state = self.arguments.state;
+        state.is_some_and(|state| matches!(state, Cancelled | Expired | Failed | Skipped))
+    }
+
     /// The query, for up to `limit` of them.
     pub(super) async fn query(
         self,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ff_core::types::{ExecutionId, LeaseEpoch};
 use process_wrap::tokio::ChildWrapper;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -65,9 +66,18 @@ impl Endings {
 /// A command that runs. Dropping it begins to end it and its group.
 pub(super) struct Group {
     child: Option<Box<dyn ChildWrapper>>,
+    output: Output,
     id: Option<u32>,
     key: Key,
     endings: Endings,
+}
+
+/// What a command writes to. It is read until the group has ended: a command that cleans up may say
+/// so, and would get SIGPIPE otherwise.
+#[derive(Default)]
+struct Output {
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
 }
 
 /// What a command that has exited said.
@@ -92,12 +102,13 @@ impl From<io::Error> for Broken {
 }
 
 impl Group {
-    pub(super) fn new(child: Box<dyn ChildWrapper>, key: Key, endings: Endings) -> Self {
+    pub(super) fn new(mut child: Box<dyn ChildWrapper>, key: Key, endings: Endings) -> Self {
+        let output = Output { stdout: child.stdout().take(), stderr: child.stderr().take() };
         let id = child.id();
         if let (Some(watchdog), Some(id)) = (&endings.watchdog, id) {
             watchdog.add(id);
         }
-        Self { child: Some(child), id, key, endings }
+        Self { child: Some(child), output, id, key, endings }
     }
 
     /// Feeds the command, and takes what it writes, up to `max` bytes, until it has exited.
@@ -105,16 +116,16 @@ impl Group {
         let Some(child) = &mut self.child else {
             return Err(io::Error::other("the command has been ended").into());
         };
-        let (stdin, stdout, stderr) =
-            (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let stdin = child.stdin().take();
+        let Output { stdout, stderr } = &mut self.output;
         let (mut said, mut complained) = (Vec::new(), Vec::new());
 
         let status = {
             let streams = async {
                 tokio::try_join!(
                     feed(stdin, payload),
-                    collect(stdout, &mut said, max),
-                    pass_on(stderr, &mut complained)
+                    collect(stdout.as_mut(), &mut said, max),
+                    pass_on(stderr.as_mut(), &mut complained)
                 )
                 .map(drop)
             };
@@ -146,13 +157,31 @@ impl Drop for Group {
             return;
         };
         let (kill_after, watchdog) = (self.endings.kill_after, self.endings.watchdog.clone());
+        let output = std::mem::take(&mut self.output);
         let task = runtime.spawn(async move {
-            end(id, child, kill_after).await;
+            tokio::select! {
+                () = end(id, child, kill_after) => {}
+                () = output.drained() => {}
+            }
             if let Some(watchdog) = watchdog {
                 watchdog.remove(id);
             }
         });
         self.endings.lock().insert(self.key.clone(), task);
+    }
+}
+
+impl Output {
+    /// Reads what still comes; does not return.
+    async fn drained(mut self) {
+        let (mut sink, mut tail) = (tokio::io::sink(), Vec::new());
+        let stdout = async {
+            if let Some(stdout) = &mut self.stdout {
+                let _ = tokio::io::copy(stdout, &mut sink).await;
+            }
+        };
+        let _ = tokio::join!(stdout, pass_on(self.stderr.as_mut(), &mut tail));
+        std::future::pending().await
     }
 }
 

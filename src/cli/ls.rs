@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ff_core::contracts::{ExecutionQuery, ExecutionRow};
+use ff_core::contracts::{ExecutionInfo, ExecutionQuery, ExecutionRow};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, TimestampMs};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Global;
 use super::clock::now;
@@ -19,6 +20,9 @@ use crate::flow::NODE_TAG;
 
 /// The largest page that the engine gives.
 const PAGE: u32 = 1_000;
+
+/// How many executions are read at once.
+const READS: usize = 16;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -35,28 +39,58 @@ pub(super) struct Arguments {
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let is_one_flow = arguments.filter.names_a_flow();
     let filter = arguments.filter.checked()?;
+    let with_reasons = filter.asks_for_reasons();
     let engine = global.open().await?;
     let now = now(&engine).await?;
     let mut query = filter.query(&engine, 0, now).await?;
     query.after = arguments.after;
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
+    let reasons = if with_reasons { Some(reasons(&engine, &rows).await?) } else { None };
 
     let output = global.output();
     if output.is_json() {
-        return Ok(output.json(&ExecutionsView::new(&rows, next.as_ref()))?);
+        return Ok(output.json(&ExecutionsView::new(&rows, reasons.as_deref(), next.as_ref()))?);
     }
     if rows.is_empty() {
         return Ok(output.line("no executions")?);
     }
-    output.table(&listed(&rows, is_one_flow, output, now))?;
+    let more = More { is_one_flow, reasons: reasons.as_deref() };
+    output.table(&listed(&rows, more, output, now))?;
     if let Some(next) = next {
         output.line(format!("more: --after '{next}'"))?;
     }
     Ok(())
 }
 
-/// The executions of one flow go by the names of their nodes, too.
-fn listed(rows: &[ExecutionRow], is_one_flow: bool, output: Output, now: TimestampMs) -> Table {
+/// What some lists have besides.
+#[derive(Clone, Copy)]
+struct More<'a> {
+    /// The executions of one flow go by the names of their nodes, too.
+    is_one_flow: bool,
+    /// Why each of them ended.
+    reasons: Option<&'a [String]>,
+}
+
+/// Why each of the executions ended, in a line.
+async fn reasons(
+    engine: &Arc<dyn EngineBackend>,
+    rows: &[ExecutionRow],
+) -> Result<Vec<String>, Failure> {
+    let read = async |row: &ExecutionRow| {
+        let info = engine.read_execution_info(&row.execution_id).await;
+        let info = info.map_err(|error| Failure::engine("reading why it ended", &error))?;
+        Ok(info.and_then(|info| reason(&info)).unwrap_or_default())
+    };
+    stream::iter(rows).map(read).buffered(READS).try_collect().await
+}
+
+/// What went wrong last, or why it was cancelled.
+fn reason(info: &ExecutionInfo) -> Option<String> {
+    let cancellation = info.cancellation.as_ref().and_then(|cancelled| cancelled.reason.clone());
+    cancellation.or_else(|| info.last_failure.as_ref().map(|failure| failure.message.clone()))
+}
+
+fn listed(rows: &[ExecutionRow], more: More<'_>, output: Output, now: TimestampMs) -> Table {
     let mut columns = vec![
         Column::whole("execution", 0),
         Column::cut("lane", 3),
@@ -67,14 +101,17 @@ fn listed(rows: &[ExecutionRow], is_one_flow: bool, output: Output, now: Timesta
         Column::whole("claims", 4),
         Column::whole("created", 1),
     ];
-    if is_one_flow {
+    if more.is_one_flow {
         columns.push(Column::cut("node", 0));
+    }
+    if more.reasons.is_some() {
+        columns.push(Column::cut("reason", 0));
     }
 
     let ids = Ids::of(rows.iter().map(|row| row.execution_id.uuid()), output.width());
     let times = output.times(now);
     let mut table = Table::new(columns);
-    for row in rows {
+    for (place, row) in rows.iter().enumerate() {
         let mut cells = vec![
             ids.execution(&row.execution_id),
             row.lane_id.to_string(),
@@ -85,8 +122,11 @@ fn listed(rows: &[ExecutionRow], is_one_flow: bool, output: Output, now: Timesta
             row.total_attempt_count.to_string(),
             times.written(row.created_at),
         ];
-        if is_one_flow {
+        if more.is_one_flow {
             cells.push(or_dash(row.tags.get(NODE_TAG)));
+        }
+        if let Some(reasons) = more.reasons {
+            cells.push(or_dash(reasons.get(place).filter(|reason| !reason.is_empty())));
         }
         table.row(cells);
     }

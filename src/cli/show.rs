@@ -1,7 +1,8 @@
 //! `ff show`: everything that is known about one execution.
 
 use ff_core::contracts::{
-    AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, Outbox, TimelineEvent,
+    AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, FailureSummary, Outbox,
+    TimelineEvent,
 };
 use ff_core::types::TimestampMs;
 
@@ -28,13 +29,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = arguments.id.named()?;
     let engine = global.open().await?;
     let id = named.find(&engine).await?;
-    let failed = |error| Failure::engine(&format!("reading {id}"), &error);
-    let info = engine.read_execution_info(&id).await.map_err(failed)?;
-    let snapshot = engine.describe_execution(&id).await.map_err(failed)?;
+    let unread = |error| Failure::engine(&format!("reading {id}"), &error);
+    let info = engine.read_execution_info(&id).await.map_err(unread)?;
+    let snapshot = engine.describe_execution(&id).await.map_err(unread)?;
     let (Some(info), Some(snapshot)) = (info, snapshot) else {
         return Err(missing(&id));
     };
-    let timeline = engine.execution_timeline(&id).await.map_err(failed)?;
+    let timeline = engine.execution_timeline(&id).await.map_err(unread)?;
 
     let output = global.output();
     if output.is_json() {
@@ -77,12 +78,30 @@ fn print_facts(
     if let Some(detail) = snapshot.blocking_detail.as_ref().filter(|detail| !detail.is_empty()) {
         fact("blocking detail", detail.clone());
     }
+    if let Some(failure) = &snapshot.last_failure {
+        fact("failure", failed(failure));
+    }
+    if let Some(cancelled) = &snapshot.cancellation {
+        let by = cancelled.cancelled_by.as_deref().unwrap_or("unknown");
+        fact("cancelled", format!("{} (by {by})", cancelled.reason.as_deref().unwrap_or("-")));
+    }
     fact("created", times.said(snapshot.created_at));
+    if let Some(since) = snapshot.claimable_since {
+        fact("claimable since", times.said(since));
+    }
     fact("last change", times.said(snapshot.last_mutation_at));
     for (name, value) in &snapshot.tags {
         fact(&format!("tag {name}"), value.clone());
     }
     Ok(output.table(&table)?)
+}
+
+/// What went wrong, with its class.
+fn failed(failure: &FailureSummary) -> String {
+    match failure.class {
+        Some(class) => format!("{} ({})", failure.message, word(&class)),
+        None => failure.message.clone(),
+    }
 }
 
 /// The attempts, and what was announced, by time since `start`.
@@ -107,6 +126,7 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
         Column::whole("started", 3),
         Column::whole("took", 1),
         Column::whole("outcome", 0),
+        Column::wrapped("failure", 0),
     ]);
     for attempt in attempts {
         // The instance is known while it holds the lease, its pool ever after.
@@ -120,6 +140,7 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
             or_dash(attempt.started_at.map(|at| since(start, at))),
             or_dash(took.map(|(from, to)| span(to.0.saturating_sub(from.0)))),
             or_dash(attempt.outcome.as_ref().map(word)),
+            or_dash(attempt.failure.as_ref().map(failed)),
         ]);
     }
     table
@@ -133,16 +154,34 @@ fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
     ]);
     table.row([since(start, start), Times::Absolute.written(start), "created".to_owned()]);
     for event in events {
-        let what = match event.outbox {
-            // Its holder has ended it as a rule: the outbox has one word for that and for worse.
-            Outbox::Lease if event.event == "revoked" => "lease ended (revoked)".to_owned(),
-            Outbox::Lease => format!("lease {}", event.event),
-            Outbox::Completion if event.event == RESUMABLE => "may go on (resumable)".to_owned(),
-            Outbox::Completion => format!("ended: {}", event.event),
-            Outbox::Operator => format!("operator: {}", event.event),
-            Outbox::Signal => format!("signal {}", event.event),
-        };
-        table.row([since(start, event.at), Times::Absolute.written(event.at), what]);
+        table.row([since(start, event.at), Times::Absolute.written(event.at), told(event)]);
     }
     table
+}
+
+/// What an event says: what happened, why, and to which worker.
+fn told(event: &TimelineEvent) -> String {
+    let mut what = match event.outbox {
+        Outbox::Lease => match &event.cause {
+            // The outbox has one word for whatever ends a lease.
+            Some(cause) => format!("lease ended: {}", word(cause)),
+            None if event.event == "revoked" => "lease ended (revoked)".to_owned(),
+            None => format!("lease {}", event.event),
+        },
+        Outbox::Completion if event.event == RESUMABLE => "may go on (resumable)".to_owned(),
+        Outbox::Completion => format!("ended: {}", event.event),
+        Outbox::Operator => format!("operator: {}", event.event),
+        Outbox::Signal => format!("signal {}", event.event),
+    };
+    if let Some(reason) = &event.reason {
+        what.push_str(&format!(", {reason}"));
+    }
+    if let Some(class) = &event.failure_class {
+        what.push_str(&format!(" ({})", word(class)));
+    }
+    let instance = event.worker_instance_id.as_ref().map(ToString::to_string);
+    if let Some(worker) = instance.or(event.worker_id.as_ref().map(ToString::to_string)) {
+        what.push_str(&format!(", worker {worker}"));
+    }
+    what
 }

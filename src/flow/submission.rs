@@ -17,6 +17,7 @@ use ff_core::state::{ClosedSet, PublicFlowState};
 use ff_core::types::{EdgeId, ExecutionId, FlowId, TimestampMs};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::difference::differences;
 use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
 
 /// How many executions go to the engine together.
@@ -24,6 +25,9 @@ const BATCH: usize = 500;
 
 /// How many nodes have their dependencies applied at once.
 const AT_ONCE: usize = 16;
+
+/// How many differences an error names.
+const MOST_NAMED: usize = 5;
 
 /// How often the graph may have changed under one dependency before it is given up.
 const STALE_TRIES: u32 = 16;
@@ -46,7 +50,7 @@ pub struct Submitted {
     pub released: u32,
 }
 
-/// A submission that was cut short; submitting the same flow again goes on.
+/// A submission that was cut short.
 #[derive(Debug, thiserror::Error)]
 #[error("flow {flow_id}: {doing}: {source}")]
 pub struct SubmitError {
@@ -56,6 +60,8 @@ pub struct SubmitError {
     pub doing: String,
     /// Why it failed.
     pub source: EngineError,
+    /// Whether submitting the same flow again goes on. Not where another graph is there under its id.
+    pub can_go_on: bool,
 }
 
 /// Submits a flow: under the id that it names, or else under a new one. Repeating it with the same
@@ -98,8 +104,11 @@ struct Submission<'a> {
 impl Submission<'_> {
     async fn run(&self) -> Result<Submitted, SubmitError> {
         let begun = self.begin().await?;
-        if begun.as_ref().is_some_and(|graph| self.is_whole_and_over(&graph.flow)) {
-            return Ok(self.submitted(0, 0));
+        if let Some(graph) = &begun {
+            self.check_same(graph)?;
+            if self.is_whole_and_over(&graph.flow) {
+                return Ok(self.submitted(0, 0));
+            }
         }
         let created = self.create().await?;
         let flow = self.described().await?;
@@ -129,6 +138,24 @@ impl Submission<'_> {
                 graph.map_err(|error| self.failed("reading what is there", error))
             }
         }
+    }
+
+    /// What is there must be this graph, as far as it goes.
+    fn check_same(&self, stored: &FlowGraph) -> Result<(), SubmitError> {
+        let differences = differences(&self.flow_id, self.spec, stored);
+        let Some(first) = differences.first() else { return Ok(()) };
+        let mut detail = first.clone();
+        for difference in differences.iter().take(MOST_NAMED).skip(1) {
+            detail.push_str("; ");
+            detail.push_str(difference);
+        }
+        if MOST_NAMED < differences.len() {
+            detail.push_str(&format!("; and {} more", differences.len() - MOST_NAMED));
+        }
+
+        let source = EngineError::Validation { kind: ValidationKind::InvalidInput, detail };
+        let error = self.failed("another graph is there under this id", source);
+        Err(SubmitError { can_go_on: false, ..error })
     }
 
     /// Whether nothing is missing, and nothing may be added any more.
@@ -318,7 +345,8 @@ impl Submission<'_> {
     }
 
     fn failed(&self, doing: impl Into<String>, source: EngineError) -> SubmitError {
-        SubmitError { flow_id: self.flow_id.clone(), doing: doing.into(), source }
+        let flow_id = self.flow_id.clone();
+        SubmitError { flow_id, doing: doing.into(), source, can_go_on: true }
     }
 }
 

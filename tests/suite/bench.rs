@@ -358,6 +358,18 @@ fn assert_execution_sound(core: &Cells, attempts: &[Cells], completions: usize) 
         word::<BlockingReason>(core, "blocking_reason");
     }
 
+    let since = core.int("claimable_since_ms");
+    match eligibility {
+        EligibilityState::EligibleNow => {
+            assert_ne!(since, Some(0), "it says since when it can be claimed: {core:?}");
+        }
+        EligibilityState::NotEligibleUntilTime => {
+            assert_eq!(since, core.int("eligible_at_ms"), "it says from when on: {core:?}");
+        }
+        _ => {}
+    }
+    assert_ne!(core.int("last_changed_at_ms"), Some(0), "every change says when: {core:?}");
+
     let mut epoch = 0;
     for attempt in attempts {
         let leased = active && attempt.int("attempt_index") == core.int("attempt_index");

@@ -7,6 +7,7 @@ mod flow;
 mod json;
 mod opening;
 mod operator;
+mod reasons;
 mod suspension;
 mod tail;
 mod terminal;

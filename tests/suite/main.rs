@@ -5,13 +5,16 @@
 //! `scripts/test` brings the Postgres that these tests need.
 
 mod absence;
+mod adopt;
 mod backends;
 mod bench;
 mod cascades;
 mod cli;
+mod clocks;
 mod conformance;
 mod differential;
 mod flow;
+mod locks;
 mod plain;
 mod plans;
 mod process;

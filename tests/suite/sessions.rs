@@ -1,9 +1,13 @@
 //! Sessions of Postgres that are not as the design would have them: what each asks for itself, and
 //! that what comes out is right without it, too.
 
-use ff_backend_postgres::PostgresOptions;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_backend_postgres::{PostgresBackend, PostgresOptions};
 use ff_core::EngineError;
 use ff_core::backend::{CapabilitySet, Handle};
+use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::ContentionKind;
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -44,16 +48,25 @@ impl Role {
     }
 }
 
-async fn leases(bench: &Bench, count: u32) -> Vec<Handle> {
+pub(crate) async fn leases(bench: &Bench, count: u32) -> Vec<Handle> {
+    leases_of(bench, bench.backend.as_ref(), count).await
+}
+
+/// Creates and claims so many by another backend over the same tables.
+pub(crate) async fn leases_of(
+    bench: &Bench,
+    backend: &dyn EngineBackend,
+    count: u32,
+) -> Vec<Handle> {
     let batch = (0..count).map(|_| bench.args(&id())).collect();
-    for result in bench.backend.create_executions(batch).await {
+    for result in backend.create_executions(batch).await {
         result.unwrap();
     }
     let none = CapabilitySet::default();
     let mut handles = Vec::new();
     while handles.len() < count as usize {
         let lane = lane();
-        let claim = bench.backend.claim_many(&lane, &none, worker("w"), count);
+        let claim = backend.claim_many(&lane, &none, worker("w"), count);
         handles.extend(claim.await.unwrap());
     }
     handles
@@ -98,6 +111,43 @@ async fn where_serializable_is_the_default_every_end_is_right() {
         bench.assert_sound().await;
         bench.tear_down().await;
     }
+    role.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_few_connections_a_role_has_work_goes_on() {
+    for limit in [2, 3, 5] {
+        let role = Role::with(&[&format!("CONNECTION LIMIT {limit}")]).await;
+        let bench = Arc::new(backends::postgres_with(role.url.clone(), |options| options).await);
+        // One is taken, as by a process that listens.
+        let taken = sqlx::PgPool::connect(&role.url).await.unwrap();
+        let listening = taken.acquire().await.unwrap();
+        let work = async {
+            let handles = leases(&bench, 40).await;
+            let ends = handles.iter().map(|handle| async {
+                bench.backend.renew(handle).await.unwrap();
+                bench.backend.progress(handle, Some(50), None).await.unwrap();
+                bench.backend.complete(handle, None).await.unwrap();
+            });
+            join_all(ends).await;
+        };
+        tokio::time::timeout(Duration::from_secs(15), work).await.unwrap();
+        drop(listening);
+        taken.close().await;
+        Arc::into_inner(bench).unwrap().tear_down().await;
+        role.drop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_grants_no_connection_is_quoted() {
+    let role = Role::with(&["CONNECTION LIMIT 1"]).await;
+    let taken = sqlx::PgPool::connect(&role.url).await.unwrap();
+    let hogged = taken.acquire().await.unwrap();
+    let refused = PostgresBackend::open(PostgresOptions::new(role.url.clone())).await.unwrap_err();
+    assert!(refused.to_string().contains("too many connections for role"), "{refused}");
+    drop(hogged);
+    taken.close().await;
     role.drop().await;
 }
 

@@ -18,10 +18,11 @@ use ff_core::plan::{Plan, Query};
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 
-use crate::clock::Clock;
-use crate::commit::{Committer, Limits};
+use crate::clock::{Clock, Keeper};
+use crate::commit::{Committer, Limits, Patience};
 use crate::compat::scanner_supervisor::Installed;
 use crate::connect::PostgresOptions;
+use crate::connections::Connections;
 use crate::error::PostgresError;
 use crate::listen::Listener;
 use crate::migrate::{self, MigrateError, MigrateOptions};
@@ -37,7 +38,7 @@ pub struct PostgresBackend {
     pool: PgPool,
     options: PostgresOptions,
     protocol: Protocol,
-    clock: Arc<Clock>,
+    keeper: Arc<Keeper>,
     reader: Arc<Reader>,
     committer: Committer,
     memo: Arc<Memo>,
@@ -66,6 +67,7 @@ impl PostgresBackend {
         let pool = options.open_pool().await?;
         let backend = Self::over(pool, options);
         backend.measure_clock().await?;
+        backend.keeper.start();
         Ok(Arc::new(backend))
     }
 
@@ -100,12 +102,16 @@ impl PostgresBackend {
             connections: options.max_connections,
         };
         let bell = Arc::<Bell>::default();
-        let notifier = Notifier::new(pool.clone(), protocol, Arc::clone(&bell), options.notifies);
+        let connections = Connections::new(pool.clone(), Arc::clone(&options.trust));
+        let notifier =
+            Notifier::new(connections.clone(), protocol, Arc::clone(&bell), options.notifies);
+        let (given, wall) = (options.clock.clone(), options.wall_clock.clone());
+        let clock = Clock::new(given, wall, Arc::clone(&options.connected));
         let own = notifier.sender().to_owned();
         Self {
-            clock: Arc::new(Clock::new(options.clock.clone())),
-            reader: Arc::new(Reader::new(pool.clone(), protocol, options.max_connections)),
-            committer: Committer::new(pool.clone(), protocol, limits, notifier),
+            reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
+            committer: Committer::new(connections.clone(), protocol, limits, notifier),
+            keeper: Arc::new(Keeper { clock, connections, protocol }),
             memo: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: Installed::default(),
@@ -122,6 +128,7 @@ impl PostgresBackend {
         let measured: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {
             let Some(backend) = measured.upgrade() else { return };
+            backend.keeper.start();
             if let Err(error) = backend.measure_clock().await {
                 tracing::warn!(%error, "the database's clock could not be read");
             }
@@ -132,9 +139,8 @@ impl PostgresBackend {
     }
 
     pub(crate) async fn measure_clock(&self) -> Result<(), EngineError> {
-        let failed = |error| PostgresError::read(error).into_engine(self.options.max_connections);
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        self.clock.measure(&mut connection, self.protocol).await.map_err(failed)
+        let failed = |error: PostgresError| error.into_engine(self.options.max_connections);
+        self.keeper.measure().await.map_err(failed)
     }
 
     async fn check_parameters(&self) -> Result<(), sqlx::Error> {
@@ -175,7 +181,7 @@ impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresBackend")
             .field("options", &self.options)
-            .field("clock", &self.clock)
+            .field("clock", &self.keeper.clock)
             .finish_non_exhaustive()
     }
 }
@@ -195,7 +201,7 @@ impl Executor for PostgresBackend {
     }
 
     fn now(&self) -> TimestampMs {
-        self.clock.now()
+        self.keeper.clock.now()
     }
 
     fn source(&self) -> Box<dyn Source> {
@@ -209,7 +215,11 @@ impl Executor for PostgresBackend {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan)).await
+        self.in_time("commit", self.committer.commit(plan, Patience::Waits)).await
+    }
+
+    async fn commit_in_passing(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.in_time("commit", self.committer.commit(plan, Patience::Passes)).await
     }
 
     fn bell(&self) -> &Bell {
@@ -228,6 +238,12 @@ impl Executor for PostgresBackend {
         let reader = Arc::clone(&self.reader);
         let read = async move { reader.horizon().await };
         self.in_time("horizon", self.reading(read)).await
+    }
+
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        let reader = Arc::clone(&self.reader);
+        let read = async move { reader.frontier().await };
+        self.in_time("frontier", self.reading(read)).await
     }
 
     fn lost_connection(&self, error: &EngineError) -> bool {
@@ -255,6 +271,7 @@ impl Executor for PostgresBackend {
             }
             refused @ (MigrateError::Ledger(_)
             | MigrateError::Refused(_)
+            | MigrateError::Adopt(_)
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }

@@ -12,8 +12,10 @@ use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Notify;
 
 use crate::clock::Given;
+use crate::connections::Trust;
 use crate::error::PostgresError;
 use crate::migrate::SchemaName;
 use crate::parameters;
@@ -22,6 +24,9 @@ use crate::url;
 
 /// How many prepared statements a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
+
+/// After how long a connection is asked whether it still lives, unless said otherwise.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// How a [`crate::PostgresBackend`] is opened.
 ///
@@ -46,9 +51,14 @@ pub struct PostgresOptions {
     pub(crate) max_batch: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) clock: Option<Given>,
+    pub(crate) wall_clock: Option<Given>,
+    /// Raised by every connection that is made: it may lead to another server.
+    pub(crate) connected: Arc<Notify>,
+    pub(crate) trust: Arc<Trust>,
     /// Whether preparing looks at the schema at all, and how much it may change.
     pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
+    ping_after: Duration,
 }
 
 impl PostgresOptions {
@@ -69,8 +79,12 @@ impl PostgresOptions {
             max_batch: 256,
             max_in_flight: 4,
             clock: None,
+            wall_clock: None,
+            connected: Arc::default(),
+            trust: Arc::default(),
             opening: None,
             notifies: true,
+            ping_after: IDLE,
         }
     }
 
@@ -105,6 +119,14 @@ impl PostgresOptions {
     #[must_use]
     pub fn acquire_timeout(mut self, acquire_timeout: Duration) -> Self {
         self.acquire_timeout = acquire_timeout;
+        self
+    }
+
+    /// After how long idle a connection is asked whether it still lives before it is used: servers,
+    /// and what is on the way to them, close what idles.
+    #[must_use]
+    pub fn ping_after(mut self, idle: Duration) -> Self {
+        self.ping_after = idle;
         self
     }
 
@@ -169,6 +191,14 @@ impl PostgresOptions {
         self
     }
 
+    /// Stands in for the process's wall clock, which may be set at any time; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn wall_clock(mut self, wall: impl Fn() -> TimestampMs + Send + Sync + 'static) -> Self {
+        self.wall_clock = Some(Arc::new(wall));
+        self
+    }
+
     /// Whether [`ff_core::engine::Executor::prepare`] creates the tables and applies the migrations
     /// that are missing; otherwise it does not look at the schema. Finer: [`Self::opening`].
     #[must_use]
@@ -213,12 +243,24 @@ impl PostgresOptions {
     }
 
     fn pool_options(&self) -> PgPoolOptions {
+        let (trust, connected) = (Arc::clone(&self.trust), Arc::clone(&self.connected));
+        let ping_after = self.ping_after;
         PgPoolOptions::new()
             .max_connections(self.max_connections)
             .min_connections(self.min_connections)
             .acquire_timeout(self.acquire_timeout)
-            // One round trip less per statement. A connection that died meanwhile fails one.
+            // One round trip less per statement: only what has idled for long is looked after.
             .test_before_acquire(false)
+            .before_acquire(move |connection, meta| {
+                let trusted = trust.includes(meta.age);
+                Box::pin(async move {
+                    Ok(trusted && (meta.idle_for < ping_after || connection.ping().await.is_ok()))
+                })
+            })
+            .after_connect(move |_, _| {
+                connected.notify_one();
+                Box::pin(async { Ok(()) })
+            })
             // A statement on a connection inside a transaction would not be durable. What the driver
             // knows about is closed here. It does not know of a `BEGIN` whose caller went away before
             // the answer; nothing in this crate begins a transaction that a caller can abandon.
@@ -272,6 +314,7 @@ impl fmt::Debug for PostgresOptions {
             .field("max_in_flight", &self.max_in_flight)
             .field("opening", &self.opening)
             .field("notifies", &self.notifies)
+            .field("ping_after", &self.ping_after)
             .finish_non_exhaustive()
     }
 }

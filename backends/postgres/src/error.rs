@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ff_codegen::RenderError;
 use ff_core::EngineError;
 use ff_core::engine_error::ValidationKind;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// What a failure means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +34,12 @@ const TABLE: &[(&str, ErrorClass)] = &[
     ("08004", ErrorClass::Retryable),
     // A unique violation refuses a plan; outside a plan it is final.
     ("23505", ErrorClass::Permanent),
-    // In a read-only transaction: a standby was promoted or demoted.
+    // In a read-only transaction: a standby was promoted or demoted. Refused before it ran.
     ("25006", ErrorClass::Retryable),
+    // The transaction idled for too long: it was rolled back.
+    ("25P03", ErrorClass::Retryable),
+    // The transaction took too long; perhaps it was being committed.
+    ("25P04", ErrorClass::OutcomeUnknown),
     // Serialization failure, deadlock; 40003 is "statement completion unknown".
     ("40001", ErrorClass::Retryable),
     ("40P01", ErrorClass::Retryable),
@@ -50,9 +55,14 @@ const TABLE: &[(&str, ErrorClass)] = &[
     ("57P02", ErrorClass::OutcomeUnknown),
     // Starting up or shutting down: no connection was made.
     ("57P03", ErrorClass::Retryable),
-    // The session idled for too long; noticed at the next statement.
-    ("57P05", ErrorClass::OutcomeUnknown),
+    // The session idled for too long, so nothing was running; noticed at the next statement.
+    ("57P05", ErrorClass::Retryable),
 ];
+
+/// SQLSTATEs or their beginnings after which a session is of no use: connections that broke or were
+/// ended, a server that turned read-only, a transaction that was left open, prepared statements that
+/// are not there.
+const ENDS_SESSION: &[&str] = &["08", "57P", "25006", "25P", "26000", "42P05"];
 
 const UNIQUE_VIOLATION: &str = "23505";
 
@@ -116,18 +126,56 @@ impl PostgresError {
 
     /// Whether the statement lost to another transaction and left nothing behind.
     pub(crate) fn lost_a_race(&self) -> bool {
-        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01" | "55P03"))
+        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// Whether someone else held a row or table for longer than the statement may wait.
+    pub(crate) fn waited_for_a_lock(&self) -> bool {
+        self.sqlstate().as_deref() == Some("55P03")
     }
 
     /// Whether the connection failed, rather than what was asked on it.
     pub(crate) fn lost_connection(&self) -> bool {
-        self.class != ErrorClass::Permanent && !self.refused_by_server()
+        self.class != ErrorClass::Permanent && self.ends_session() && !self.refuses_another()
     }
 
-    /// Whether the server refused the statement as such, on a connection that is still good: parts of
-    /// it may succeed on their own.
+    /// Whether the server refused the statement as such, in a session that is still good: parts of it
+    /// may succeed on their own.
     pub(crate) fn refused_by_server(&self) -> bool {
-        matches!(self.sqlstate(), Some(code) if !ends_connection(&code))
+        self.cause.as_database_error().is_some() && !self.ends_session()
+    }
+
+    /// Whether the error is about the session: it is over, or not what it should be.
+    pub(crate) fn ends_session(&self) -> bool {
+        match &*self.cause {
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                let server = error.try_downcast_ref::<PgDatabaseError>();
+                let fatal = |error: &PgDatabaseError| {
+                    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+                };
+                ENDS_SESSION.iter().any(|prefix| code.starts_with(prefix))
+                    || server.is_some_and(fatal)
+            }
+            // What arrived in full cannot be read: the next answer can.
+            sqlx::Error::RowNotFound | sqlx::Error::Decode(_) => false,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => false,
+            // There was none.
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => false,
+            // Not exhaustive.
+            _ => true,
+        }
+    }
+
+    /// Whether the session had ended, or turned read-only, before the statement could run: it is as
+    /// good as not sent.
+    pub(crate) fn never_ran(&self) -> bool {
+        matches!(self.sqlstate().as_deref(), Some("25006" | "25P03" | "57P05"))
+    }
+
+    /// Whether the server grants no more connections.
+    pub(crate) fn refuses_another(&self) -> bool {
+        self.sqlstate().as_deref() == Some("53300")
     }
 
     /// As the engine reports it; `max` is the size of the pool.
@@ -160,7 +208,10 @@ impl fmt::Display for PostgresError {
         if let Some(constraint) = error.constraint() {
             write!(f, " ({constraint})")?;
         }
-        if code.starts_with("22") { Ok(()) } else { write!(f, ": {}", error.message()) }
+        if !code.starts_with("22") {
+            write!(f, ": {}", error.message())?;
+        }
+        advice(&code, error.message()).map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 
@@ -195,6 +246,9 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
         return class_of(&code);
     }
     match error {
+        // The certificate of one side is refused by the other; the next one will be, too.
+        sqlx::Error::Io(error) if names_a_certificate(error) => ErrorClass::Permanent,
+        sqlx::Error::Tls(error) if names_a_certificate(error) => ErrorClass::Permanent,
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             ErrorClass::OutcomeUnknown
         }
@@ -202,6 +256,11 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
         // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
         _ => ErrorClass::Permanent,
     }
+}
+
+fn names_a_certificate(error: &impl fmt::Display) -> bool {
+    // The driver hands on the text of its TLS library, not its type.
+    error.to_string().to_ascii_lowercase().contains("certificate")
 }
 
 fn class_of(code: &str) -> ErrorClass {
@@ -214,8 +273,19 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
-fn ends_connection(code: &str) -> bool {
-    code.starts_with("08") || code.starts_with("57P")
+/// What an operator can do about it, where the state tells.
+fn advice(code: &str, message: &str) -> Option<&'static str> {
+    match code {
+        "26000" | "42P05" => Some(
+            "a pooler switches between servers that know other prepared statements: let it track them \
+             (PgBouncer 1.21 and later, max_prepared_statements), or use unnamed statements",
+        ),
+        "08P01" if message.contains("startup parameter") => Some(
+            "a pooler refuses what is asked for at start-up: leave out the session settings and the \
+             schema, and give them to the role (ALTER ROLE .. SET ..)",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +303,10 @@ mod tests {
             ("57P01", ErrorClass::OutcomeUnknown),
             ("57P02", ErrorClass::OutcomeUnknown),
             ("57P03", ErrorClass::Retryable),
+            ("57P05", ErrorClass::Retryable),
+            ("25006", ErrorClass::Retryable),
+            ("25P03", ErrorClass::Retryable),
+            ("25P04", ErrorClass::OutcomeUnknown),
             ("08006", ErrorClass::OutcomeUnknown),
             ("08001", ErrorClass::Retryable),
             ("23505", ErrorClass::Permanent),
@@ -257,6 +331,36 @@ mod tests {
         assert!(PostgresError::write(encode()).into_engine(1).is_refused_for_content());
         let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         assert!(!PostgresError::write(lost).into_engine(1).is_refused_for_content());
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_is_refused_again() {
+        let refused = |text: &str| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, text.to_owned());
+            PostgresError::read(sqlx::Error::Io(error)).class()
+        };
+        let unknown = "invalid peer certificate: UnknownIssuer";
+        let own_root = "invalid peer certificate: CaUsedAsEndEntity";
+        let alert = "received fatal alert: CertificateRequired";
+        for text in [unknown, own_root, alert] {
+            assert_eq!(refused(text), ErrorClass::Permanent, "{text}");
+        }
+        assert_eq!(refused("received corrupt message"), ErrorClass::Retryable);
+        let tls = sqlx::Error::Tls("the certificate has expired".into());
+        assert_eq!(PostgresError::read(tls).class(), ErrorClass::Permanent);
+    }
+
+    #[test]
+    fn what_a_pooler_breaks_says_what_mends_it() {
+        for (code, message, wanted) in [
+            ("26000", "prepared statement \"sqlx_s_1\" does not exist", "unnamed statements"),
+            ("42P05", "prepared statement \"sqlx_s_1\" already exists", "unnamed statements"),
+            ("08P01", "unsupported startup parameter: options", "session settings"),
+        ] {
+            assert!(advice(code, message).unwrap().contains(wanted), "{code}");
+        }
+        assert_eq!(advice("08P01", "invalid message"), None);
+        assert_eq!(advice("23505", "duplicate key"), None);
     }
 
     #[test]

@@ -9,17 +9,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ff_core::engine::{Bell, Topic, Topics};
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, SqlSafeStr as _};
 use uuid::Uuid;
 
+use crate::connections::Connections;
 use crate::error::PostgresError;
-use crate::session::{Protocol, fetch};
+use crate::session::{Protocol, Session, fetch};
 
 /// How long one notification is followed by none.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, $2) \
+// Those who notify take turns, in the whole server: this waits for its own.
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), \
+                      set_config('lock_timeout', '0', true), pg_notify(channel, $2) \
                       FROM unnest($1::text[]) AS channel";
 
 /// Rings the bell of this process and notifies the others.
@@ -27,7 +30,7 @@ const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_n
 pub(crate) struct Notifier(Arc<Inner>);
 
 struct Inner {
-    pool: PgPool,
+    connections: Connections,
     protocol: Protocol,
     bell: Arc<Bell>,
     /// The payload, by which a process knows its own notifications.
@@ -44,9 +47,15 @@ struct Noted {
 }
 
 impl Notifier {
-    pub(crate) fn new(pool: PgPool, protocol: Protocol, bell: Arc<Bell>, notifies: bool) -> Self {
+    pub(crate) fn new(
+        connections: Connections,
+        protocol: Protocol,
+        bell: Arc<Bell>,
+        notifies: bool,
+    ) -> Self {
         let sender = Uuid::new_v4().simple().to_string();
-        Self(Arc::new(Inner { pool, protocol, bell, sender, notifies, noted: Mutex::default() }))
+        let noted = Mutex::default();
+        Self(Arc::new(Inner { connections, protocol, bell, sender, notifies, noted }))
     }
 
     /// What its notifications carry.
@@ -79,7 +88,7 @@ impl Inner {
 
     async fn run(self: Arc<Self>) {
         while let Some(topics) = self.take() {
-            if let Err(error) = self.send(topics).await.map_err(PostgresError::read) {
+            if let Err(error) = self.send(topics).await {
                 tracing::debug!(%error, "a notification was not sent");
             }
             tokio::time::sleep(INTERVAL).await;
@@ -93,16 +102,17 @@ impl Inner {
         noted.running.then(|| std::mem::take(&mut noted.topics))
     }
 
-    async fn send(&self, topics: Topics) -> Result<(), sqlx::Error> {
+    async fn send(&self, topics: Topics) -> Result<(), PostgresError> {
+        let unbound = |error| PostgresError::read(sqlx::Error::Encode(error));
         let channels: Vec<&str> = topics.iter().map(Topic::channel).collect();
         let mut arguments = PgArguments::default();
-        arguments.add(channels).map_err(sqlx::Error::Encode)?;
-        arguments.add(self.sender.as_str()).map_err(sqlx::Error::Encode)?;
-        let mut connection = self.pool.acquire().await?;
-        let sent = fetch(&mut connection, self.protocol, &NOTIFY.into_sql_str(), arguments).await;
-        if sent.is_err() {
-            connection.close_on_drop();
-        }
+        arguments.add(channels).map_err(unbound)?;
+        arguments.add(self.sender.as_str()).map_err(unbound)?;
+
+        let mut session = Session::new(self.connections.clone());
+        let connection = session.connection().await?;
+        let sent = fetch(connection, self.protocol, &NOTIFY.into_sql_str(), arguments).await;
+        let sent = sent.map_err(PostgresError::read).inspect_err(|error| session.judge(error));
         sent.map(drop)
     }
 }

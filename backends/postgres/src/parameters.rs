@@ -14,7 +14,7 @@ struct Parameter {
     without: &'static str,
 }
 
-const PARAMETERS: [Parameter; 3] = [
+const PARAMETERS: [Parameter; 4] = [
     // A text never depends on its values, so one plan fits all of them. Making it takes longer than
     // running it.
     Parameter {
@@ -34,11 +34,18 @@ const PARAMETERS: [Parameter; 3] = [
         value: "read committed",
         without: "transactions that meet fail and are sent again",
     },
+    // Longer than writers of one row hold it, shorter than a caller notices; see `flight.rs`.
+    Parameter {
+        name: "lock_timeout",
+        value: "250ms",
+        without: "a row that another session locks holds up calls about other rows",
+    },
 ];
 
 /// The role, and what it has of each parameter, in their order.
 const SETTINGS: &str = "SELECT quote_ident(session_user), current_setting('plan_cache_mode'), \
-                        current_setting('jit'), current_setting('default_transaction_isolation')";
+                        current_setting('jit'), current_setting('default_transaction_isolation'), \
+                        current_setting('lock_timeout')";
 
 /// Asks for the settings when connecting, except for those that the URL sets itself.
 pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {

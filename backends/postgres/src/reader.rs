@@ -1,33 +1,44 @@
 //! Queries in, answers out.
 
+use std::time::Duration;
+
 use ff_core::EngineError;
 use ff_core::engine::Horizon;
 use ff_core::facts::{Answer, Row};
 use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
 use ff_core::value::ColumnType;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
-use sqlx::{Row as _, SqlSafeStr as _};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 
 use crate::bind;
+use crate::connections::Connections;
 use crate::error::{PostgresError, corrupt};
 use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, ReadStatement};
 
 // The database's own numbers; no table of the schema is asked.
-const HORIZON: &str = "SELECT (pg_snapshot_xmin(now)::text)::bigint, \
-                       (pg_snapshot_xmax(now)::text)::bigint FROM pg_current_snapshot() AS now";
+const HORIZON: &str = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint, \
+                       (SELECT sum(setting::bigint)::bigint FROM pg_settings WHERE name IN \
+                       ('max_connections', 'max_prepared_transactions', 'max_worker_processes'))";
+
+// A snapshot ends after the latest transaction that is over; those that began later are not in it,
+// whether they have begun or not. Only a number of one's own is higher than all that have.
+const FRONTIER: &str = "SELECT (pg_current_xact_id()::text)::bigint";
+
+/// How long a read pauses that met a locked table.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers queries: one statement each.
 pub(crate) struct Reader {
-    pool: PgPool,
+    connections: Connections,
     protocol: Protocol,
     max_connections: u32,
     statements: ByShape<QueryShape, ReadStatement>,
 }
 
 impl Reader {
-    pub(crate) fn new(pool: PgPool, protocol: Protocol, max_connections: u32) -> Self {
-        Self { pool, protocol, max_connections, statements: ByShape::new() }
+    pub(crate) fn new(connections: Connections, protocol: Protocol, max_connections: u32) -> Self {
+        Self { connections, protocol, max_connections, statements: ByShape::new() }
     }
 
     /// Answers the queries in their order, on one connection. Not one snapshot: whoever decides on
@@ -36,7 +47,7 @@ impl Reader {
     /// # Errors
     /// `Transport`, `ResourceExhausted`, or `Validation(Corruption)`.
     pub(crate) async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
-        let mut session = Session::new(self.pool.clone());
+        let mut session = Session::new(self.connections.clone());
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
             let (shape, bindings) = query.into_shape();
@@ -51,15 +62,28 @@ impl Reader {
     /// # Errors
     /// `Transport` or `ResourceExhausted`.
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
+        let row = self.one_row(HORIZON).await?;
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        let mut session = Session::new(self.pool.clone());
-        let connection = session.connection().await.map_err(failed)?;
-        let sql = HORIZON.into_sql_str();
-        let rows = fetch(connection, self.protocol, &sql, PgArguments::default()).await;
-        let rows = rows.map_err(failed)?;
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
         let number = |index: usize| row.try_get(index).map_err(failed);
-        Ok(Horizon { oldest_open: number(0)?, next: number(1)? })
+        Ok(Horizon { oldest_open: number(0)?, most_open: number(1)? })
+    }
+
+    /// A number higher than that of every transaction that has begun to write.
+    ///
+    /// # Errors
+    /// `Transport` or `ResourceExhausted`.
+    pub(crate) async fn frontier(&self) -> Result<i64, EngineError> {
+        let row = self.one_row(FRONTIER).await?;
+        row.try_get(0).map_err(|error| PostgresError::read(error).into_engine(self.max_connections))
+    }
+
+    /// The one row that the server answers.
+    async fn one_row(&self, sql: &'static str) -> Result<PgRow, EngineError> {
+        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
+        let mut session = Session::new(self.connections.clone());
+        let rows = self.ask(&mut session, &sql.into_sql_str(), PgArguments::default()).await;
+        let rows = rows.map_err(|error| error.into_engine(self.max_connections))?;
+        rows.into_iter().next().ok_or(sqlx::Error::RowNotFound).map_err(failed)
     }
 
     async fn answer(
@@ -68,12 +92,31 @@ impl Reader {
         statement: &ReadStatement,
         bindings: &Bindings,
     ) -> Result<Answer, EngineError> {
-        let arguments = bind::read(&statement.binds, bindings)?;
-        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        let connection = session.connection().await.map_err(failed)?;
-        let rows = fetch(connection, self.protocol, &statement.sql, arguments).await;
-        let rows = rows.map_err(failed)?;
-        decode(statement, &rows)
+        let mut again = true;
+        loop {
+            let arguments = bind::read(&statement.binds, bindings)?;
+            let rows = self.ask(session, &statement.sql, arguments).await;
+            match rows {
+                Ok(rows) => return decode(statement, &rows),
+                // The session was over before, or is now: a read may be repeated, in another one.
+                Err(error) if again && error.lost_connection() => again = false,
+                // Reads wait for no row; but someone may be changing the whole table.
+                Err(error) if error.waited_for_a_lock() => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into_engine(self.max_connections)),
+            }
+        }
+    }
+
+    /// Asks on the session's connection.
+    async fn ask(
+        &self,
+        session: &mut Session,
+        sql: &SqlStr,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, PostgresError> {
+        let connection = session.connection().await?;
+        let rows = fetch(connection, self.protocol, sql, arguments).await;
+        rows.map_err(PostgresError::read).inspect_err(|error| session.judge(error))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Running one statement on one connection.
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
-use sqlx::{Connection, PgConnection, Postgres, SqlStr};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Connection, PgConnection, SqlStr};
+
+use crate::connections::{Connections, Held};
+use crate::error::PostgresError;
 
 /// How statements reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +35,25 @@ pub(crate) async fn fetch(
     }
 }
 
-/// A connection that is taken from the pool when first needed and replaced once it has failed.
+/// A connection that is taken when first needed and replaced once its session has ended.
 pub(crate) struct Session {
-    pool: PgPool,
-    connection: Option<PoolConnection<Postgres>>,
+    connections: Connections,
+    connection: Option<Held>,
 }
 
 impl Session {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, connection: None }
+    pub(crate) fn new(connections: Connections) -> Self {
+        Self { connections, connection: None }
     }
 
     /// The connection.
     ///
     /// # Errors
-    /// Those of the pool; nothing was sent.
-    pub(crate) async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+    /// Those of connecting; nothing was sent.
+    pub(crate) async fn connection(&mut self) -> Result<&mut PgConnection, PostgresError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await?,
+            None => self.connections.acquire().await?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -61,10 +63,14 @@ impl Session {
         self.connection = None;
     }
 
-    /// Throws the connection away: it failed, and what it would answer next is unknown.
-    pub(crate) fn discard(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            connection.close_on_drop();
+    /// Throws the connection away if the error is about the session, and not about what was asked: what
+    /// it would answer next is unknown. The others were made when it was, and are not trusted either.
+    pub(crate) fn judge(&mut self, error: &PostgresError) {
+        if error.ends_session()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.discard();
+            self.connections.distrust();
         }
     }
 }

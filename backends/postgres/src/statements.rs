@@ -66,6 +66,9 @@ pub(crate) enum Answers {
 pub(crate) struct PlanStatement {
     pub(crate) name: String,
     pub(crate) sql: SqlStr,
+    /// The same without waiting for guarded rows, where there are any: a plan whose row is held is
+    /// like one that is refused.
+    pub(crate) beside_locks: Option<SqlStr>,
     pub(crate) params: Vec<Param>,
     pub(crate) yields: Vec<ColumnType>,
     pub(crate) answers: Answers,
@@ -82,6 +85,8 @@ impl PlanStatement {
     pub(crate) fn render(shape: &Shape) -> Result<Self, EngineError> {
         let Fused { sql, params, yields, presence } =
             ff_codegen::fused(&Postgres, shape).map_err(unrenderable)?;
+        let beside_locks =
+            ff_codegen::fused_beside_locks(&Postgres, shape).map_err(unrenderable)?.sql;
         let plan = shape.plan();
         let answers = match &plan.selection {
             Some(Selection { pairing: Pairing::Slots(Expr::Slot(_, limit)), .. }) => {
@@ -92,6 +97,7 @@ impl PlanStatement {
         };
         Ok(Self {
             name: plan.name.to_string(),
+            beside_locks: (beside_locks != sql).then(|| generated(beside_locks)),
             sql: generated(sql),
             params,
             yields,

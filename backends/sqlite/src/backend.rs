@@ -17,6 +17,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{ErrorClass, SqliteError, shut_down};
@@ -88,7 +89,13 @@ impl SqliteBackend {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
 
+        let partitions = match options.partitions {
+            Some(partitions) => partitions,
+            None => inspect::partitions(&mut connection).await.map_err(SqliteError::read)?,
+        };
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
+        let notes = connections.opening() != Opening::Current;
+        let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
         let bell = Arc::<Bell>::default();
@@ -106,8 +113,8 @@ impl SqliteBackend {
             writer,
             reader,
             connections,
-            clock: options.clock,
-            partitions: options.partitions,
+            clock,
+            partitions,
             memo: Arc::default(),
             bell,
             watch,
@@ -204,6 +211,10 @@ impl Executor for SqliteBackend {
 
     async fn horizon(&self) -> Result<Horizon, EngineError> {
         Ok(Horizon::ONE_WRITER)
+    }
+
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        Ok(0)
     }
 
     fn lost_connection(&self, _: &EngineError) -> bool {

@@ -38,8 +38,9 @@ pub struct SqliteOptions {
     write_ahead_log: bool,
     readers: u32,
     pub(crate) busy_timeout: Duration,
-    pub(crate) clock: Clock,
-    pub(crate) partitions: PartitionConfig,
+    /// The machine's, unless given.
+    pub(crate) clock: Option<Clock>,
+    pub(crate) partitions: Option<PartitionConfig>,
     pub(crate) opening: Opening,
 }
 
@@ -57,7 +58,7 @@ impl std::fmt::Debug for SqliteOptions {
 impl SqliteOptions {
     /// The database at `location`: a path, `sqlite:PATH`, a `file:` URI, or `:memory:`.
     ///
-    /// Fully synchronous, 4 readers, 5 s patience with other writers, the wall clock, the default
+    /// Fully synchronous, 4 readers, 5 s patience with other writers, the file's clock, the default
     /// partitions; brought to the current schema when opened.
     #[must_use]
     pub fn new(location: impl Into<String>) -> Self {
@@ -67,8 +68,8 @@ impl SqliteOptions {
             write_ahead_log: true,
             readers: 4,
             busy_timeout: Duration::from_secs(5),
-            clock: Arc::new(TimestampMs::now),
-            partitions: PartitionConfig::default(),
+            clock: None,
+            partitions: None,
             opening: Opening::Create,
         }
     }
@@ -102,17 +103,19 @@ impl SqliteOptions {
         self
     }
 
-    /// Tells the time by `clock`.
+    /// Tells the time by `clock`. Without one, all processes that share the file on a machine agree,
+    /// whatever happens to its wall clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
-    /// How many partitions each family of ids has. Must stay the same for the life of a database.
+    /// How many partitions each family of ids has; otherwise as the database records it. Must stay the
+    /// same for the life of a database.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
-        self.partitions = partitions;
+        self.partitions = Some(partitions);
         self
     }
 

@@ -8,8 +8,10 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod adopt;
 mod backend;
 mod bind;
+mod clock;
 mod compat;
 mod connect;
 mod error;

@@ -63,17 +63,18 @@ impl Dialect for Sqlite {
             path.push_str(key);
             path.push('"');
         }
-        Expr::from(Func::cust("json_extract").arg(column).arg(constant(&path))).cast_as("TEXT")
+        let extract = Func::cust("json_extract").arg(readable(column)).arg(constant(&path));
+        Expr::from(extract).cast_as("TEXT")
     }
 
     fn json_merge(&self, object: Expr, members: Expr) -> Expr {
-        Func::cust("json_patch").arg(object).arg(members).into()
+        Func::cust("json_patch").arg(readable_or_empty(object)).arg(members).into()
     }
 
     fn json_merge_under(&self, object: Expr, member: &Name, members: Expr) -> Expr {
         let inner = Func::cust("json").arg(members);
         let patch = Func::cust("json_object").arg(constant(member)).arg(inner);
-        Func::cust("json_patch").arg(object).arg(patch).into()
+        Func::cust("json_patch").arg(readable_or_empty(object)).arg(patch).into()
     }
 
     fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr {
@@ -85,7 +86,7 @@ impl Dialect for Sqlite {
     fn json_contains(&self, object: Expr, members: Expr) -> Expr {
         // Every scalar that is wanted is found where it is wanted.
         let wanted = |column: &'static str| Expr::col(("wanted", column));
-        let found = Func::cust("json_extract").arg(object).arg(wanted("fullkey"));
+        let found = Func::cust("json_extract").arg(readable(object)).arg(wanted("fullkey"));
         let mut missing = Query::select();
         missing
             .column(("wanted", "id"))
@@ -117,9 +118,9 @@ impl Dialect for Sqlite {
         let mut missing = Query::select();
         missing
             .column(("required", "value"))
-            .from_function(Func::cust("json_each").arg(list), "required")
+            .from_function(Func::cust("json_each").arg(readable(list.clone())), "required")
             .and_where(Expr::col(("required", "value")).not_in_subquery(offered));
-        Expr::not_exists(missing)
+        valid(list).and(Expr::not_exists(missing))
     }
 
     fn items(&self, list: Expr) -> FunctionCall {
@@ -188,6 +189,21 @@ impl Dialect for Sqlite {
     fn text(&self, tree: &TreeRef<'_>) -> String {
         writer::sqlite(tree.0)
     }
+}
+
+fn valid(json: Expr) -> Expr {
+    Func::cust("json_valid").arg(json).into()
+}
+
+/// The document, or NULL for a text that is none: the database checks nothing that is inserted by
+/// hand, and one such row must not fail a statement about others.
+fn readable(json: Expr) -> Expr {
+    Expr::case(valid(json.clone()), json).into()
+}
+
+/// The same, where what is none is replaced by what is written into it.
+fn readable_or_empty(json: Expr) -> Expr {
+    Expr::case(valid(json.clone()), json).finally(constant("{}")).into()
 }
 
 /// The 16 bytes, which is how a UUID is stored, of its text.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::EdgeGroupSnapshot;
-use crate::state::{AttemptOutcome, PublicState, StateVector};
+use crate::state::{AttemptOutcome, FailureClass, LeaseCause, PublicState, StateVector};
 use crate::types::{
     AttemptId, AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, LeaseEpoch, LeaseId, Namespace,
     TimestampMs, WaitpointId, WorkerId, WorkerInstanceId,
@@ -43,6 +43,55 @@ pub struct ExecutionInfo {
     pub flow_id: Option<String>,
     /// Why it does not proceed; empty when there is nothing to say.
     pub blocking_detail: String,
+    /// Since when it can be claimed, Unix ms; for one that waits for its time, that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimable_since: Option<String>,
+    /// When it last changed, Unix ms.
+    #[serde(default)]
+    pub last_mutation_at: String,
+    /// What went wrong in the attempt that failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureSummary>,
+    /// Why and by whom it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<CancellationSummary>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FailureSummary {
+    /// In the words of the worker or of the engine.
+    pub message: String,
+    /// The class of the failure, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+}
+
+impl FailureSummary {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(message: impl Into<String>, class: Option<FailureClass>) -> Self {
+        Self { message: message.into(), class }
+    }
+}
+
+/// Why an execution was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CancellationSummary {
+    /// The reason that was given.
+    pub reason: Option<String>,
+    /// The source of the cancellation.
+    pub cancelled_by: Option<String>,
+}
+
+impl CancellationSummary {
+    /// Puts the parts together; `None` where there are none.
+    #[must_use]
+    pub fn of(reason: Option<String>, cancelled_by: Option<String>) -> Option<Self> {
+        (reason.is_some() || cancelled_by.is_some()).then_some(Self { reason, cancelled_by })
+    }
 }
 
 /// One execution as it stands.
@@ -77,6 +126,12 @@ pub struct ExecutionSnapshot {
     pub total_attempt_count: u32,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Since when it can be claimed; for one that waits for its time, that time.
+    pub claimable_since: Option<TimestampMs>,
+    /// What went wrong in the attempt that failed last.
+    pub last_failure: Option<FailureSummary>,
+    /// Why and by whom it was cancelled.
+    pub cancellation: Option<CancellationSummary>,
 }
 
 impl ExecutionSnapshot {
@@ -114,7 +169,31 @@ impl ExecutionSnapshot {
             last_mutation_at,
             total_attempt_count,
             tags,
+            claimable_since: None,
+            last_failure: None,
+            cancellation: None,
         }
+    }
+
+    /// Says since when it can be claimed.
+    #[must_use]
+    pub fn with_claimable_since(mut self, since: Option<TimestampMs>) -> Self {
+        self.claimable_since = since;
+        self
+    }
+
+    /// Says what went wrong last.
+    #[must_use]
+    pub fn with_last_failure(mut self, failure: Option<FailureSummary>) -> Self {
+        self.last_failure = failure;
+        self
+    }
+
+    /// Says why and by whom it was cancelled.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Option<CancellationSummary>) -> Self {
+        self.cancellation = cancellation;
+        self
     }
 }
 
@@ -771,6 +850,8 @@ pub struct AttemptRecord {
     pub ended_at: Option<TimestampMs>,
     /// How it ended.
     pub outcome: Option<AttemptOutcome>,
+    /// What went wrong, where it failed.
+    pub failure: Option<FailureSummary>,
 }
 
 impl AttemptRecord {
@@ -796,7 +877,15 @@ impl AttemptRecord {
             started_at,
             ended_at,
             outcome,
+            failure: None,
         }
+    }
+
+    /// Says what went wrong.
+    #[must_use]
+    pub fn with_failure(mut self, failure: Option<FailureSummary>) -> Self {
+        self.failure = failure;
+        self
     }
 }
 
@@ -812,13 +901,42 @@ pub struct TimelineEvent {
     pub event: String,
     /// Its number within the outbox.
     pub event_id: i64,
+    /// Why an execution ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The class of the failure that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_class: Option<FailureClass>,
+    /// Why a lease ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<LeaseCause>,
+    /// The worker pool that holds or held the lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<WorkerId>,
+    /// The worker instance that holds or held the lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_instance_id: Option<WorkerInstanceId>,
+    /// Particulars of what an operator did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
 }
 
 impl TimelineEvent {
     /// Puts the parts together.
     #[must_use]
     pub fn new(at: TimestampMs, outbox: Outbox, event: String, event_id: i64) -> Self {
-        Self { at, outbox, event, event_id }
+        Self {
+            at,
+            outbox,
+            event,
+            event_id,
+            reason: None,
+            failure_class: None,
+            cause: None,
+            worker_id: None,
+            worker_instance_id: None,
+            details: None,
+        }
     }
 }
 

@@ -49,6 +49,7 @@ use crate::rules::create::Create;
 use crate::rules::delay::{Delay, Promote};
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::fail::{Fail, Failed, RetryRule};
+use crate::rules::failure::{Failure, said};
 use crate::rules::fence::Fence;
 use crate::rules::finish::{Cancel, Complete};
 use crate::rules::flow::apply::Apply;
@@ -169,10 +170,10 @@ impl<E: Executor> EngineBackend for E {
         classification: FailureClass,
     ) -> Result<FailOutcome, EngineError> {
         let payload = handle::open(self.identity().tag, handle)?;
-        input::text("reason.message", &reason.message)?;
         let fence = Fence::of_handle(&payload)?;
+        let failure = Failure::new(classification, reason.message);
         let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
-        Ok(match run(self, &Fail { fence, reason: reason.message, retry }).await? {
+        Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, .. } => {
                 FailOutcome::RetryScheduled { delay_until }
             }
@@ -182,9 +183,8 @@ impl<E: Executor> EngineBackend for E {
 
     async fn cancel(&self, handle: &Handle, reason: &str) -> Result<(), EngineError> {
         let payload = handle::open(self.identity().tag, handle)?;
-        input::text("reason", reason)?;
         let fence = Fence::of_handle(&payload)?;
-        let (execution_id, reason) = (payload.execution_id, reason.to_owned());
+        let (execution_id, reason) = (payload.execution_id, said(reason));
         run(self, &Cancel { fence, execution_id, reason }).await
     }
 
@@ -211,9 +211,11 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<FailExecutionResult, EngineError> {
         let FailExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
-        input::text("failure_reason", &args.failure_reason)?;
-        let retry = RetryRule::Given(Fail::policy_of(&args.retry_policy_json)?);
-        Ok(match run(self, &Fail { fence, reason: args.failure_reason, retry }).await? {
+        let policy = Fail::policy_of(&args.retry_policy_json)?;
+        let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
+        let failure = Failure::of_category(&args.failure_category, args.failure_reason);
+        let retry = RetryRule::Given(policy);
+        Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, next_attempt_index } => {
                 FailExecutionResult::RetryScheduled { delay_until, next_attempt_index }
             }
@@ -490,7 +492,10 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CascadeOutcome, EngineError> {
         let event = run(self, &FindEvent::of(payload)?).await?;
         let told = match event {
-            Some(event) => cascade::dispatch(self, event).await?,
+            Some(event) => {
+                let look = cascade::look_at_flow(self, &event);
+                cascade::dispatch(self, event, look).await?
+            }
             None => None,
         };
         Ok(CascadeOutcome::async_dispatched(told.unwrap_or(0)))
@@ -641,7 +646,16 @@ impl<E: Executor> EngineBackend for E {
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
         let claim = Claim::new(self.identity().tag, lane, capabilities, policy, limit)?;
-        let claimed = run(self, &claim).await?;
+        let mut claimed = run(self, &claim).await?;
+        if let Some(due) = claim.of_what_is_due(claimed.len()) {
+            match run(self, &due).await {
+                Ok(more) => claimed.extend(more),
+                Err(error) if claimed.is_empty() => return Err(error),
+                // What is claimed already must reach the worker.
+                Err(_) => {}
+            }
+        }
+
         let handles = claimed.into_iter().map(|Claimed { handle, lease_id, retry }| {
             if let Some(facts) = retry {
                 self.memo().keep(lease_id, facts);
@@ -845,7 +859,8 @@ impl<E: Executor> EngineBackend for E {
         execution_id: &ExecutionId,
     ) -> Result<(), EngineError> {
         input::same_partition("mark_lease_expired_if_due", &partition, execution_id)?;
-        run(self, &ExpireLease { key: ExecutionKey::of(execution_id)? }).await.map(drop)
+        let key = ExecutionKey::of(execution_id)?;
+        run(self, &ExpireLease { key, expected: None }).await.map(drop)
     }
 
     async fn promote_delayed(

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::{Executor, run};
 use crate::EngineError;
 use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event, EventById};
+use crate::rules::flow::end::EndFlow;
 use crate::rules::flow::hop::{Hop, Hopped};
 use crate::rules::flow::key::FlowKey;
 use crate::types::EdgeId;
@@ -22,15 +23,35 @@ pub async fn dispatch_event<E: Executor>(
     event_id: i64,
 ) -> Result<Option<usize>, EngineError> {
     match run(executor, &EventById { event_id }).await? {
-        Some(event) => dispatch(executor, event).await,
+        Some(event) => dispatch(executor, event, look_at_flow(executor, &event)).await,
         None => Ok(None),
     }
 }
 
+/// Ends the flow of an event if all of its members are over.
+///
+/// # Errors
+/// The backend's error.
+pub(super) async fn look_at_flow<E: Executor>(
+    executor: &E,
+    event: &Event,
+) -> Result<(), EngineError> {
+    match event.flow {
+        Some(flow) => run(executor, &EndFlow { flow }).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Tells everybody who waits of an end. How many edges that took; nothing when all were told before.
+/// Where nobody goes on behind its last edge, the event is not done with before the look at its flow is
+/// through: a process that dies in between leaves another one to look.
+///
+/// # Errors
+/// The refusal of a hop, the backend's error, or that of the look.
 pub(super) async fn dispatch<E: Executor>(
     executor: &E,
     event: Event,
+    look: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<Option<usize>, EngineError> {
     if event.dispatched {
         return Ok(None);
@@ -53,11 +74,18 @@ pub(super) async fn dispatch<E: Executor>(
         if more {
             continue;
         }
-        if let Some((_, edge)) = last {
-            let hopped = hop(executor, event, flow, edge, failed.is_none()).await;
-            failed = failed.or(hopped.err());
-        } else if failed.is_none() {
-            run(executor, &Done { event }).await?;
+        // The last edge ends the event, unless the flow may be over with it.
+        let hopped = match last {
+            Some((_, edge)) => hop(executor, event, flow, edge, failed.is_none()).await,
+            None => Ok(Hopped::NobodyGoesOn),
+        };
+        match hopped {
+            Ok(Hopped::NobodyGoesOn) if failed.is_none() => {
+                look.await?;
+                run(executor, &Done { event }).await?;
+            }
+            Ok(Hopped::NobodyGoesOn | Hopped::Told | Hopped::Known | Hopped::NoEdge) => {}
+            Err(error) => failed = failed.or(Some(error)),
         }
         return failed.map_or(Ok(Some(told)), Err);
     }

@@ -1,13 +1,20 @@
 //! What is due is looked at again, row by row; one that fails is left for later and stops no other.
 
-use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, join_all};
+
+use super::passing::Passing;
 use super::{Executor, cascade, run};
 use crate::EngineError;
 use crate::engine_backend::{ReconcileCounts, Scan};
+use crate::engine_error::ContentionKind;
 use crate::rules::delay::Promote;
 use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
+use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::siblings::Drain;
 use crate::rules::key::ExecutionKey;
 use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
@@ -26,6 +33,7 @@ pub async fn scan_within<E: Executor>(
     limit: u32,
     scope: &ScanScope,
 ) -> Result<ReconcileCounts, EngineError> {
+    let executor = &Passing::by(executor);
     let mut counts = ReconcileCounts::default();
     let mut after = None;
     loop {
@@ -47,11 +55,17 @@ pub async fn scan_within<E: Executor>(
 
 async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
     let mut counts = ReconcileCounts::default();
-    let looks = due.iter().map(|due| resolve(executor, scan, &due.row));
+    let flows = Flows::of(executor, due);
+    let looks = due.iter().map(|due| resolve(executor, scan, &due.row, &flows));
     for (due, result) in due.iter().zip(join_all(looks).await) {
         match result {
             Ok(true) => counts.processed += 1,
             Ok(false) => {}
+            // Someone else holds the row, or keeps changing it: no failure. The next look finds it.
+            Err(EngineError::Contention(ContentionKind::RetryExhausted)) => {
+                let execution = due.row.execution().id();
+                tracing::debug!(scan = scan.as_str(), %execution, "row is held by someone else");
+            }
             Err(error) => {
                 counts.errors += 1;
                 let execution = due.row.execution().id();
@@ -62,14 +76,58 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
     counts
 }
 
+/// The flows that the ends on one page are of. Each is looked at once, however many of its members ended:
+/// the page was listed before, so the look sees all of those ends.
+struct Flows<'a>(HashMap<FlowKey, Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>>);
+
+impl<'a> Flows<'a> {
+    fn of<E: Executor>(executor: &'a E, due: &[Overdue]) -> Self {
+        let mut flows = HashMap::new();
+        for Overdue { row, .. } in due {
+            let DueRow::Event(row) = row else { continue };
+            let Ok(event) = Event::read(row) else { continue };
+            let Some(flow) = event.flow else { continue };
+            flows.entry(flow).or_insert_with(|| {
+                let look = async move { cascade::look_at_flow(executor, &event).await };
+                look.map(|looked| looked.map_err(Arc::new)).boxed().shared()
+            });
+        }
+        Self(flows)
+    }
+
+    /// Waits for the look at the flow of this event.
+    async fn look(&self, event: &Event) -> Result<(), EngineError> {
+        let look = event.flow.and_then(|flow| self.0.get(&flow).cloned());
+        match look {
+            Some(look) => look.await.map_err(|error| EngineError::Transport {
+                backend: "engine",
+                source: format!("the flow could not be looked at: {error}").into(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Looks again at one row that a scan found.
-async fn resolve<E: Executor>(executor: &E, scan: Scan, row: &DueRow) -> Result<bool, EngineError> {
+async fn resolve<E: Executor>(
+    executor: &E,
+    scan: Scan,
+    row: &DueRow,
+    flows: &Flows<'_>,
+) -> Result<bool, EngineError> {
     match row {
-        DueRow::Event(row) => Ok(cascade::dispatch(executor, Event::read(row)?).await?.is_some()),
+        DueRow::Event(row) => {
+            let event = Event::read(row)?;
+            let told = cascade::dispatch(executor, event, flows.look(&event)).await?;
+            Ok(told.is_some())
+        }
         DueRow::Siblings(key) => run(executor, &Drain { key: *key }).await,
         DueRow::Waitpoint(key, id) => {
             let (execution, id) = (*key, id.clone());
             run(executor, &CloseWaitpoint { execution, id, at: None }).await
+        }
+        DueRow::Lease(key, losses) => {
+            run(executor, &ExpireLease { key: *key, expected: *losses }).await
         }
         DueRow::Execution(key) => of_execution(executor, scan, *key).await,
     }
@@ -81,12 +139,14 @@ async fn of_execution<E: Executor>(
     key: ExecutionKey,
 ) -> Result<bool, EngineError> {
     match scan {
-        Scan::LeaseExpiry => run(executor, &ExpireLease { key }).await,
         Scan::AttemptTimeout => run(executor, &ExpireAttempt { key, at: None }).await,
         Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
         Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
         Scan::SuspensionTimeout => run(executor, &ExpireSuspension { key, at: None }).await,
         // These list rows of their own.
-        Scan::DependencyDispatch | Scan::SiblingCancel | Scan::WaitpointExpiry => Ok(false),
+        Scan::LeaseExpiry
+        | Scan::DependencyDispatch
+        | Scan::SiblingCancel
+        | Scan::WaitpointExpiry => Ok(false),
     }
 }

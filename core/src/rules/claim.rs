@@ -16,13 +16,14 @@ use crate::plan::{
     Expr, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection, Settle,
 };
 use crate::policy::RetryPolicy;
+use crate::rules::failure::forgiven;
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Holder};
 use crate::rules::status::Status;
 use crate::schema::Direction::{Ascending, Descending};
-use crate::schema::execution::{attempt, claimable, exec_core};
+use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 use crate::schema::{Col, ColumnRef};
 use crate::state::LeaseEventType;
 use crate::types::{
@@ -37,7 +38,8 @@ pub const CLAIM_MAX: u32 = 1000;
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
 pub const MOMENT_MS: i64 = 10;
 
-/// Claims up to `limit` executions of a lane for one worker, best first: priority, then age, then id.
+/// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
+/// longest claimable, then the oldest, then by id.
 #[derive(Clone, Debug)]
 pub struct Claim {
     tag: BackendTag,
@@ -46,6 +48,16 @@ pub struct Claim {
     policy: ClaimPolicy,
     lease_ttl_ms: i64,
     limit: u32,
+    takes: Takes,
+}
+
+/// Which executions a claim looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// Those that wait for a worker.
+    Waiting,
+    /// Those that waited for a time that has come, and that no scanner has promoted yet.
+    Due,
 }
 
 impl Claim {
@@ -73,19 +85,32 @@ impl Claim {
             return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
         }
         let (lane, capabilities) = (lane.clone(), capabilities.tokens.clone());
-        Ok(Self { tag, lane, capabilities, policy, lease_ttl_ms, limit })
+        Ok(Self { tag, lane, capabilities, policy, lease_ttl_ms, limit, takes: Takes::Waiting })
+    }
+
+    /// The claim that follows one that took `taken` executions: of those that are due, so that an
+    /// idle worker need not wait for a scanner. `None` where the claim got all that it asked for.
+    #[must_use]
+    pub fn of_what_is_due(&self, taken: usize) -> Option<Self> {
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        let limit = self.limit.saturating_sub(taken);
+        (0 < limit).then(|| Self { limit, takes: Takes::Due, ..self.clone() })
     }
 
     /// Which executions this worker may claim now: the eligibility rule.
     #[must_use]
     pub fn eligible(&self, now: TimestampMs) -> Predicate {
+        let open = match self.takes {
+            Takes::Waiting => claimable(),
+            Takes::Due => delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))),
+        };
         let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
         let ungranted = exec_core::granted_until_ms
             .is_null()
             .or(exec_core::granted_until_ms.at_most(Some(moment)));
         exec_core::lane_id
             .equals(self.lane.as_str().to_owned())
-            .and(claimable())
+            .and(open)
             .and(ungranted)
             .and(exec_core::required_capabilities.covered_by(self.capabilities.clone()))
     }
@@ -95,11 +120,18 @@ impl Claim {
             row: CORE.into(),
             table: exec_core::REF,
             predicate: self.eligible(now),
-            order: vec![
-                (exec_core::priority.column(), Descending),
-                (exec_core::created_at_ms.column(), Ascending),
-                (exec_core::execution_id.column(), Ascending),
-            ],
+            order: match self.takes {
+                Takes::Waiting => vec![
+                    (exec_core::priority.column(), Descending),
+                    (exec_core::claimable_since_ms.column(), Ascending),
+                    (exec_core::created_at_ms.column(), Ascending),
+                    (exec_core::execution_id.column(), Ascending),
+                ],
+                Takes::Due => vec![
+                    (exec_core::eligible_at_ms.column(), Ascending),
+                    (exec_core::execution_id.column(), Ascending),
+                ],
+            },
             pairing: Pairing::Slots(Expr::int(i64::from(self.limit))),
         }
     }
@@ -108,9 +140,12 @@ impl Claim {
         let lease_ids = leases.iter().map(|lease| Value::Uuid(lease.lease_id)).collect();
         let attempt_ids = leases.iter().map(|lease| Value::Uuid(lease.attempt_id)).collect();
         let lease_id = Expr::each(ColumnType::Uuid, lease_ids);
-        let mut plan = Plan::new("claim");
+        let mut plan = Plan::new(match self.takes {
+            Takes::Waiting => "claim",
+            Takes::Due => "claim_due",
+        });
         plan.selection = Some(self.selection(now));
-        let mut core = Status::active().assignments();
+        let mut core = Status::active().assignments(now);
         core.push(exec_core::started_at_ms.keep_or(Some(now.0)));
         core.push(exec_core::total_attempt_count.grow(1));
         core.push(exec_core::granted_until_ms.clear());
@@ -134,7 +169,11 @@ impl Claim {
             row,
             on_conflict: OnConflict::Update(renewed_lease()),
         });
-        plan = outbox::lease_changed(plan, LeaseEventType::Acquired, lease_id, now);
+        let holder = Holder {
+            worker_id: self.policy.worker_id.as_str(),
+            worker_instance_id: self.policy.worker_instance_id.as_str(),
+        };
+        plan = outbox::lease_taken(plan, LeaseEventType::Acquired, lease_id, holder, now);
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
             Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
@@ -248,7 +287,7 @@ impl Returned<'_> {
 /// that the epoch goes on from where it was.
 #[must_use]
 pub fn renewed_lease() -> Vec<(ColumnRef, Settle)> {
-    vec![
+    let mut settle = vec![
         (attempt::worker_id.column(), Settle::Take),
         (attempt::worker_instance_id.column(), Settle::Take),
         (attempt::lease_epoch.column(), Settle::Grow),
@@ -259,5 +298,7 @@ pub fn renewed_lease() -> Vec<(ColumnRef, Settle)> {
         (attempt::timeout_at_ms.column(), Settle::Take),
         (attempt::terminal_at_ms.column(), Settle::Clear),
         (attempt::outcome.column(), Settle::Clear),
-    ]
+    ];
+    settle.extend(forgiven());
+    settle
 }

@@ -75,7 +75,7 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// Adds the execution, in that state, its lane, and the event of its instance tag, if it has one.
+    /// Adds the execution, created at `now` in that state, its lane, and the event of its instance tag, if it has one.
     /// A row that is there already refuses the plan.
     ///
     /// # Errors
@@ -86,6 +86,7 @@ impl Create {
         until: Option<TimestampMs>,
         status: Status,
         flow: Option<Uuid>,
+        now: TimestampMs,
     ) -> Result<Plan, EngineError> {
         let Self { key, args } = self;
         let policy = args.policy.as_ref();
@@ -94,33 +95,28 @@ impl Create {
         let deadline = args
             .execution_deadline_at
             .map(|at| at.0)
-            .or_else(|| from_policy.map(|ms| args.now.0.saturating_add(input::clamped_ms(ms))));
+            .or_else(|| from_policy.map(|ms| now.0.saturating_add(input::clamped_ms(ms))));
         let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
         let mut row = vec![
             exec_core::partition_key.put(key.partition),
             exec_core::execution_id.put(key.uuid),
             exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
             exec_core::required_capabilities.put(required_capabilities(policy)),
-            exec_core::lifecycle_phase.put(status.phase),
-            exec_core::ownership_state.put(status.ownership),
-            exec_core::eligibility_state.put(status.eligibility),
-            exec_core::public_state.put(status.public()),
-            exec_core::attempt_state.put(status.attempt),
-            exec_core::blocking_reason.put(status.blocking),
             exec_core::priority.put(self.priority()),
-            exec_core::created_at_ms.put(args.now.0),
+            exec_core::created_at_ms.put(now.0),
             exec_core::deadline_at_ms.put(deadline),
             exec_core::eligible_at_ms.put(until.map(|until| until.0)),
             exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::span_ms)),
             exec_core::payload.put(Some(args.input_payload.clone())),
             exec_core::policy.put(policy.map(stored_policy).transpose()?),
-            exec_core::raw_fields.put(raw_fields(args)),
+            exec_core::raw_fields.put(raw_fields(args, now)),
             exec_core::has_waitpoints.put(false),
         ];
+        row.extend(status.row(now));
         row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
         let lane = vec![
             lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
-            lane_registry::registered_at_ms.put(args.now.0),
+            lane_registry::registered_at_ms.put(now.0),
             lane_registry::registered_by.put("create_execution".into()),
         ];
         let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
@@ -128,7 +124,7 @@ impl Create {
             lane,
             OnConflict::Ignore,
         );
-        Ok(instance_tag_given(plan, key, args))
+        Ok(instance_tag_given(plan, key, args, now))
     }
 }
 
@@ -143,12 +139,12 @@ impl Transition for Create {
         let until = self.put_off_until(ctx.now);
         let first = AttemptState::PendingFirstAttempt;
         let status = match until {
-            Some(_) => Status::delayed(BlockingReason::WaitingForDelay, first),
+            Some(until) => Status::delayed(BlockingReason::WaitingForDelay, first, until),
             None => Status::waiting(first),
         };
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
-        let plan = self.inserts(Plan::new("create_execution"), until, status, None)?;
+        let plan = self.inserts(Plan::new("create_execution"), until, status, None, ctx.now)?;
         Ok(Step::Commit(plan, Then::Answer(created)))
     }
 }
@@ -168,7 +164,7 @@ fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {
     Ok(stored)
 }
 
-fn raw_fields(args: &CreateExecutionArgs) -> Json {
+fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
     let tags: BTreeMap<&String, &String> = args.tags.iter().collect();
     let texts = [
         ("namespace", Some(args.namespace.as_str())),
@@ -179,7 +175,7 @@ fn raw_fields(args: &CreateExecutionArgs) -> Json {
     ];
     let given = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
     let mut fields: Map<String, Json> = given.collect();
-    fields.insert("last_mutation_at".into(), args.now.0.to_string().into());
+    fields.insert("last_mutation_at".into(), now.0.to_string().into());
     let tags = tags.into_iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
     fields.insert("tags".into(), Json::Object(tags.collect()));
     Json::Object(fields)

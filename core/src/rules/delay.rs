@@ -11,9 +11,9 @@ use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
-use crate::rules::status::{Status, but_the_attempt, lease_ended};
+use crate::rules::status::{Status, but_the_attempt, lease_ended, since_due};
 use crate::schema::execution::{attempt, delayed, exec_core};
-use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
+use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseCause};
 use crate::types::TimestampMs;
 
 /// A worker lets go of its execution until a point in time. The execution's deadline is untouched.
@@ -44,8 +44,8 @@ impl Guarded for Delay {
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
         let interrupted = AttemptState::AttemptInterrupted;
-        let mut core = Status::delayed(BlockingReason::WaitingForDelay, interrupted).assignments();
-        core.push(exec_core::eligible_at_ms.set(Some(self.until.0)));
+        let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, self.until);
+        let mut core = status.assignments(at);
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
         let plan = plan.update(exec_core::REF, held_core(), core).update(
@@ -53,8 +53,7 @@ impl Guarded for Delay {
             held_attempt(),
             lease_ended(AttemptOutcome::Interrupted),
         );
-        let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at), ()))
+        Ok((outbox::lease_ended(plan, LeaseCause::Delayed, at), ()))
     }
 }
 
@@ -86,7 +85,7 @@ impl Transition for Promote {
         let at = self.at.unwrap_or(ctx.now);
         let due =
             exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
-        let mut set = but_the_attempt(status);
+        let mut set = since_due(but_the_attempt(status, at));
         set.push(exec_core::eligible_at_ms.clear());
         let plan = Plan::new("promote_delayed")
             .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due).and(wakes))

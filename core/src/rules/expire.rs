@@ -7,64 +7,83 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::Facts;
 use crate::plan::{Held, Plan, Predicate, Query};
-use crate::rules::fail::{Retry, ended, next_delay, retry_count, retry_policy};
+use crate::rules::fail::{Retry, ended, ended_with, next_delay, retry_count, retry_policy};
+use crate::rules::failure::Failure;
 use crate::rules::finish::End;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::losses::Losses;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::{closed, closed_if_read};
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{AttemptOutcome, AttemptState, LeaseEventType, LifecyclePhase};
+use crate::state::{
+    AttemptOutcome, AttemptState, ClosedSet as _, FailureClass, LeaseCause, LifecyclePhase,
+};
 use crate::types::TimestampMs;
 
 /// Releases an execution whose lease lapsed: it can be claimed again at once, and the epoch moves on,
-/// so that its old worker can change nothing any more. Changes nothing when the lease is live.
+/// so that its old worker can change nothing any more. One loss more than its policy allows ends it as
+/// failed. Changes nothing when the lease is live.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireLease {
     /// Which.
     pub key: ExecutionKey,
+    /// The losses that a scan has read, where one did; expected to be the same still.
+    pub expected: Option<Losses>,
 }
 
 impl Transition for ExpireLease {
-    /// Whether it was released.
+    /// Whether it was released or ended.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, ctx.now);
-        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
-
-        // Released on the expectation that it is due and has nothing open; read only after a refusal.
-        let known = match (facts.refusals(), facts.lookup(0)) {
-            (0, _) => Known::default(),
-            (_, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
-            (_, Some([Some(core), Some(current)])) => {
-                let held = Held::default();
-                if !active.accepts(core, &held) || !lapsed.accepts(current, &held) {
+        let (losses, known) = match (facts.refusals(), self.expected, facts.lookup(0)) {
+            (0, Some(expected), _) => (expected, Known::default()),
+            (_, _, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
+            (_, _, Some([Some(core), Some(current)])) => {
+                let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
+                if !active || !lapsed.accepts(current, &Held::default()) {
                     return Ok(Step::Answer(false));
                 }
-                Known::execution(core, Some(current))
+                (Losses::read(core)?, Known::execution(core, Some(current)))
             }
-            (_, Some(_)) => return Ok(Step::Answer(false)),
+            (_, _, Some(_)) => return Ok(Step::Answer(false)),
         };
-        let pinned = known.row(CORE).map(unmoved).transpose()?.unwrap_or(Predicate::Always);
 
-        let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments();
-        let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
-        core.push(exec_core::raw_fields.merge(expired));
-        let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
-        lease.push(attempt::lease_epoch.grow(1));
-        let plan = Plan::new("expire_lease")
-            .guard(CORE, exec_core::REF, key.core(), active.and(pinned))
-            .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed)
-            .update(exec_core::REF, held_core(), core)
-            .update(attempt::REF, held_attempt(), lease);
-        let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
+        let pinned = known.row(CORE).map(unmoved).transpose()?.unwrap_or(Predicate::Always);
+        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
+        let active = active.and(losses.unmoved()).and(pinned);
+        let plan = Plan::new("expire_lease").guard(CORE, exec_core::REF, key.core(), active).guard(
+            ATTEMPT,
+            attempt::REF,
+            current_attempt(),
+            lapsed,
+        );
+        let plan = match losses.fatal() {
+            Some(failure) => ended_with(plan, &failure, End::FAILED, vec![losses.one_more()], at),
+            None => released(plan, losses, at),
+        };
+        let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
         Ok(Step::Commit(closed_if_read(plan, &known)?, Then::Answer(true)))
     }
 }
+
+fn released(plan: Plan, losses: Losses, at: TimestampMs) -> Plan {
+    let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments(at);
+    let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
+    core.push(exec_core::raw_fields.merge(expired));
+    core.push(losses.one_more());
+    let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
+    lease.push(attempt::lease_epoch.grow(1));
+
+    plan.update(exec_core::REF, held_core(), core).update(attempt::REF, held_attempt(), lease)
+}
+
+/// The category that a retry policy calls an attempt that took too long.
+const TIMEOUT: &str = "timeout";
 
 /// Ends an attempt that ran longer than its execution allows: tried again by policy, else the
 /// execution expires. Changes nothing when it is not due.
@@ -99,17 +118,17 @@ impl Transition for ExpireAttempt {
             .guard(ATTEMPT, attempt::REF, current_attempt(), due);
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
-        let reason = "attempt_timeout";
-        let plan = match next_delay(retry_policy(core)?.as_ref(), retries, ctx) {
+        let failure = Failure::new(FailureClass::Timeout, "attempt_timeout");
+        let policy = retry_policy(core)?.filter(|policy| policy.retries_category(TIMEOUT));
+        let plan = match next_delay(policy.as_ref(), retries, ctx) {
             Some(delay_ms) => {
                 let outcome = AttemptOutcome::Interrupted;
                 let retry = Retry { attempt_index, outcome, retries, delay_ms };
-                retry.scheduled(plan, reason, at)?.0
+                retry.scheduled(plan, &failure, at)?.0
             }
-            None => ended(plan, reason, End::EXPIRED, at),
+            None => ended(plan, &failure, End::EXPIRED, at),
         };
-        let event = LeaseEventType::Expired;
-        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), at);
+        let plan = outbox::lease_ended(plan, LeaseCause::TimedOut, at);
         Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
     }
 }
@@ -143,9 +162,11 @@ impl Transition for ExpireExecution {
             return Ok(Step::Answer(false));
         }
         let version = unmoved(core)?;
+        let failure = Failure::new(FailureClass::Timeout, "execution_deadline");
         let mut set = End::EXPIRED.of_core(at);
         set.push(exec_core::raw_fields.merge(json!({
-            "last_failure_message": "execution_deadline",
+            "last_failure_message": failure.message,
+            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
             "terminal_outcome": "expired",
             "last_mutation_at": at.0.to_string(),
         })));
@@ -158,14 +179,9 @@ impl Transition for ExpireExecution {
             plan
         };
         let plan = plan.update(exec_core::REF, held_core(), set);
-        let plan = End::EXPIRED.record_attempt(plan, at);
-        let plan = outbox::completed(plan, End::EXPIRED.event, at);
-        let plan = if leased {
-            let event = LeaseEventType::Expired;
-            outbox::lease_changed(plan, event, outbox::held_lease(), at)
-        } else {
-            plan
-        };
+        let plan = End::EXPIRED.record_failed_attempt(plan, &failure, at);
+        let plan = outbox::completed(plan, End::EXPIRED.event, Reason::Failure(&failure), at);
+        let plan = if leased { outbox::lease_ended(plan, LeaseCause::Deadline, at) } else { plan };
         Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
     }
 }

@@ -1,25 +1,28 @@
 //! Failure: tried again by policy, or for good.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::EngineError;
-use crate::backend::FailureClass;
 use crate::ctx::Ctx;
 use crate::engine::RetryFacts;
 use crate::engine_error::ValidationKind;
 use crate::facts::Row;
-use crate::plan::{OnConflict, Plan};
+use crate::plan::{Assign, OnConflict, Plan};
 use crate::policy::RetryPolicy;
+use crate::rules::failure::Failure;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, attempt_of_core, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::closed_if_read;
+use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseEventType};
+use crate::state::{
+    AttemptOutcome, AttemptState, BlockingReason, ClosedSet as _, FailureClass, LeaseCause,
+};
 use crate::types::{AttemptIndex, TimestampMs};
 use crate::value::Storable;
 
@@ -40,8 +43,8 @@ pub enum Failed {
 /// Which policy decides on another attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryRule {
-    /// The execution's own: transient failures are retried by its retry policy, or the default one;
-    /// others end it. What the claim told about both is expected to hold still; without it they are
+    /// The execution's own retry policy, or the default one: it says which classes are tried again.
+    /// What the claim told about both is expected to hold still; without it they are
     /// read.
     ByClass(FailureClass, Option<RetryFacts>),
     /// The caller's; none means no retry.
@@ -54,7 +57,7 @@ pub struct Fail {
     /// Who reports.
     pub fence: Fence,
     /// What went wrong.
-    pub reason: String,
+    pub failure: Failure,
     /// What decides on another attempt.
     pub retry: RetryRule,
 }
@@ -79,11 +82,11 @@ impl Fail {
 
     fn is_final(&self) -> bool {
         match &self.retry {
-            RetryRule::ByClass(FailureClass::Transient | FailureClass::InfraCrash, _) => false,
             RetryRule::ByClass(
-                FailureClass::Permanent | FailureClass::Timeout | FailureClass::Cancelled,
+                FailureClass::Transient | FailureClass::InfraCrash | FailureClass::Timeout,
                 _,
-            ) => true,
+            ) => false,
+            RetryRule::ByClass(FailureClass::Permanent | FailureClass::Cancelled, _) => true,
             RetryRule::Given(policy) => policy.is_none(),
         }
     }
@@ -129,10 +132,13 @@ impl Guarded for Fail {
                 (Some(policy.unwrap_or_default()), retries)
             }
         };
+        let policy = match self.retry {
+            RetryRule::ByClass(class, _) => policy.filter(|policy| policy.retries_class(class)),
+            RetryRule::Given(_) => policy,
+        };
         let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
-            let plan = ended(plan, &self.reason, End::FAILED, at);
-            let lease = outbox::held_lease();
-            let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+            let plan = ended(plan, &self.failure, End::FAILED, at);
+            let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
             return Ok((closed_if_read(plan, known)?, Failed::TerminalFailed));
         };
         let outcome = match self.retry {
@@ -140,9 +146,8 @@ impl Guarded for Fail {
             RetryRule::Given(_) => AttemptOutcome::Failed,
         };
         let retry = Retry { attempt_index, outcome, retries, delay_ms };
-        let (plan, outcome) = retry.scheduled(plan, &self.reason, at)?;
-        let lease = outbox::held_lease();
-        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        let (plan, outcome) = retry.scheduled(plan, &self.failure, at)?;
+        let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
         Ok((closed_if_read(plan, known)?, outcome))
     }
 }
@@ -198,14 +203,14 @@ pub struct Retry {
 
 impl Retry {
     /// Ends the attempt and puts the next one in its place, with the epoch carried on so that it
-    /// never restarts.
+    /// never restarts. The attempt that is over keeps what went wrong.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` when the attempt index cannot grow any further.
     pub fn scheduled(
         &self,
         plan: Plan,
-        reason: &str,
+        failure: &Failure,
         at: TimestampMs,
     ) -> Result<(Plan, Failed), EngineError> {
         let Self { attempt_index, outcome, retries, delay_ms } = self;
@@ -216,15 +221,17 @@ impl Retry {
         let pending = AttemptState::PendingRetryAttempt;
         let status = match delay_ms {
             0 => Status::waiting(pending),
-            _ => Status::delayed(BlockingReason::WaitingForRetryBackoff, pending),
+            _ => Status::delayed(BlockingReason::WaitingForRetryBackoff, pending, delay_until),
         };
-        let mut core = status.assignments();
+        let reason = failure.message.as_str();
+
+        let mut core = status.assignments(at);
         core.push(exec_core::attempt_index.set(next));
-        core.push(exec_core::eligible_at_ms.set(Some(delay_until.0)));
         core.push(exec_core::raw_fields.merge(json!({
             "pending_retry_reason": reason,
             "failure_reason": reason,
             "last_failure_message": reason,
+            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
             "pending_previous_attempt_index": attempt_index.to_string(),
             "retry_count": (u64::from(*retries) + 1).to_string(),
             "delay_until": delay_until.0.to_string(),
@@ -232,6 +239,7 @@ impl Retry {
         })));
         let mut ended = lease_ended(*outcome);
         ended.push(attempt::terminal_at_ms.set(Some(at.0)));
+        ended.extend(failure.of_attempt());
         let mut following = attempt_of_core(next.into_expr());
         following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
         let plan = plan
@@ -245,22 +253,35 @@ impl Retry {
 
 /// Ends an execution with its attempt, saying why.
 #[must_use]
-pub fn ended(plan: Plan, reason: &str, end: End, at: TimestampMs) -> Plan {
+pub fn ended(plan: Plan, failure: &Failure, end: End, at: TimestampMs) -> Plan {
+    ended_with(plan, failure, end, Vec::new(), at)
+}
+
+/// The same; the execution's row takes these changes besides.
+#[must_use]
+pub fn ended_with(
+    plan: Plan,
+    failure: &Failure,
+    end: End,
+    besides: Vec<(ColumnRef, Assign)>,
+    at: TimestampMs,
+) -> Plan {
     let mut core = end.of_core(at);
-    let members: Map<String, Json> = [
-        ("failure_reason", reason.to_owned()),
-        ("last_failure_message", reason.to_owned()),
-        ("terminal_outcome", <&'static str>::from(end.outcome).to_owned()),
-        ("last_mutation_at", at.0.to_string()),
-    ]
-    .into_iter()
-    .map(|(name, text)| (name.to_owned(), Json::from(text)))
-    .collect();
-    core.push(exec_core::raw_fields.merge(members.into()));
+    core.extend(besides);
+    core.push(exec_core::raw_fields.merge(json!({
+        "failure_reason": failure.message,
+        "last_failure_message": failure.message,
+        "last_failure_class": failure.class.map_or("", FailureClass::as_str),
+        "terminal_outcome": <&'static str>::from(end.outcome),
+        "last_mutation_at": at.0.to_string(),
+    })));
+    let mut attempt_row = end.of_attempt(at);
+    attempt_row.extend(failure.of_attempt());
+
     let plan = plan.update(exec_core::REF, held_core(), core).update(
         attempt::REF,
         held_attempt(),
-        end.of_attempt(at),
+        attempt_row,
     );
-    outbox::completed(plan, end.event, at)
+    outbox::completed(plan, end.event, Reason::Failure(failure), at)
 }

@@ -8,17 +8,18 @@ use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
 use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, Held, OnConflict, Plan, Predicate, Query, Settle};
+use crate::rules::failure::Failure;
 use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Guarded, Known, Premise, check, lookups, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::{closed, closed_if_read};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
-    AttemptOutcome, CompletionKind, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
+    AttemptOutcome, CompletionKind, LeaseCause, LifecyclePhase, OwnershipState, PublicState,
     TerminalOutcome,
 };
 use crate::types::{ExecutionId, TimestampMs};
@@ -76,7 +77,7 @@ impl End {
     /// The same, where the end is written as a status of its own.
     #[must_use]
     pub fn as_status(&self, status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-        let mut set = status.assignments();
+        let mut set = status.assignments(at);
         set.push(exec_core::terminal_at_ms.set(Some(at.0)));
         set.push(exec_core::eligible_at_ms.clear());
         set
@@ -98,7 +99,17 @@ impl End {
         plan.insert(attempt::REF, self.attempt_row(at), settle)
     }
 
-    /// The same, and the epoch moves on: whoever held the lease holds it no more. An insert finds the
+    /// The same, and the attempt says what went wrong.
+    #[must_use]
+    pub fn record_failed_attempt(&self, plan: Plan, failure: &Failure, at: TimestampMs) -> Plan {
+        let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
+        let says = failure.row();
+        settle.extend(says.iter().map(|(column, _)| (*column, Settle::Take)));
+        row.extend(says);
+        plan.insert(attempt::REF, row, OnConflict::Update(settle))
+    }
+
+    /// Ends the attempt as [`End::record_attempt`] does, and the epoch moves on: whoever held the lease holds it no more. An insert finds the
     /// attempt of a claim that went through meanwhile, where an update would miss it.
     #[must_use]
     pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
@@ -173,9 +184,8 @@ impl Guarded for Complete {
             held_attempt(),
             end.of_attempt(at),
         );
-        let plan = outbox::completed(plan, end.event, at);
-        let lease = outbox::held_lease();
-        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        let plan = outbox::completed(plan, end.event, Reason::None, at);
+        let plan = outbox::lease_ended(plan, LeaseCause::Completed, at);
         Ok((closed_if_read(plan, known)?, PublicState::Completed))
     }
 }
@@ -247,12 +257,8 @@ impl Cancel {
         core.push(exec_core::raw_fields.merge(mutated));
         let plan = plan.update(exec_core::REF, held_core(), core);
         let plan = end.record_attempt(plan, at);
-        let plan = outbox::completed(plan, end.event, at);
-        if leased {
-            outbox::lease_changed(plan, LeaseEventType::Revoked, outbox::held_lease(), at)
-        } else {
-            plan
-        }
+        let plan = outbox::completed(plan, end.event, Reason::Given(&self.reason), at);
+        if leased { outbox::lease_ended(plan, LeaseCause::Cancelled, at) } else { plan }
     }
 }
 

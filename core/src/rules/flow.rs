@@ -14,6 +14,7 @@ pub mod create;
 pub mod dispatch;
 pub mod edges;
 pub mod eligibility;
+pub mod end;
 pub mod hop;
 pub mod key;
 pub mod listing;

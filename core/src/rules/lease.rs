@@ -9,8 +9,8 @@ use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::key::{held_attempt, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::changed;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::LeaseEventType;
 use crate::types::TimestampMs;
 
 /// Pushes the lease's expiry out to `ttl_ms` from now. There is no upper bound on renewals; a lease
@@ -45,8 +45,7 @@ impl Guarded for Renew {
         let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
         let set = vec![attempt::lease_expires_at_ms.set(Some(expires.0))];
         let plan = plan.update(attempt::REF, held_attempt(), set);
-        let lease = outbox::held_lease();
-        Ok((outbox::lease_changed(plan, LeaseEventType::Renewed, lease, at), expires))
+        Ok((outbox::lease_renewed(plan, at), expires))
     }
 }
 
@@ -76,14 +75,15 @@ impl Guarded for Progress {
         &self,
         _: &Known,
         plan: Plan,
-        _: TimestampMs,
+        at: TimestampMs,
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
         let percent = self.percent.map(|percent| ("progress_pct", Json::from(percent)));
         let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
         let members: Map<String, Json> =
             percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
-        let set = vec![exec_core::raw_fields.merge(members.into()), exec_core::version.grow(1)];
+        let mut set = vec![exec_core::raw_fields.merge(members.into())];
+        set.extend(changed(at));
         Ok((plan.update(exec_core::REF, held_core(), set), ()))
     }
 }

@@ -12,12 +12,12 @@ use crate::plan::{Plan, Query};
 use crate::rules::finish::{End, already_ended};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::LeaseEventType;
+use crate::state::LeaseCause;
 use crate::types::CancelSource;
 
 /// Cancels an execution by id, whatever it is doing. Cancelling what is cancelled changes nothing;
@@ -73,14 +73,15 @@ impl CancelExecution {
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
         let plan = plan.update(exec_core::REF, held_core(), core);
+        let reason = Reason::Given(&self.args.reason);
         if !held {
-            return outbox::completed(end.record_attempt(plan, at), end.event, at);
+            return outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
         }
         let mut lease = end.of_attempt(at);
         lease.push(attempt::lease_epoch.grow(1));
         let plan = plan.update(attempt::REF, held_attempt(), lease);
-        let plan = outbox::completed(plan, end.event, at);
-        outbox::lease_changed(plan, LeaseEventType::Revoked, outbox::held_lease(), at)
+        let plan = outbox::completed(plan, end.event, reason, at);
+        outbox::lease_ended(plan, LeaseCause::Cancelled, at)
     }
 }
 

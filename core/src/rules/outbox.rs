@@ -5,17 +5,21 @@
 
 use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs};
 use crate::plan::{Expr, OnConflict, Plan};
+use crate::rules::failure::{Failure, class_word};
 use crate::rules::flow::key::FLOW;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::flow_core;
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
 use crate::state::{
-    CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType, SignalEffect,
+    CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
+    OperatorEventType, SignalEffect,
 };
 use crate::types::TimestampMs;
+use crate::value::ColumnType;
 
 /// The execution tag whose value marks the instance that an execution belongs to.
 pub const INSTANCE_TAG: &str = "cairn.instance_id";
@@ -32,28 +36,87 @@ pub fn instance_tag() -> Expr {
     exec_core::raw_fields.text_of(CORE, &["tags", INSTANCE_TAG])
 }
 
-/// The id of the lease that the held attempt row has or had.
-#[must_use]
-pub fn held_lease() -> Expr {
-    attempt::lease_id.of(ATTEMPT)
+/// A worker, as the rows of its lease name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The worker pool.
+    pub worker_id: &'a str,
+    /// The instance.
+    pub worker_instance_id: &'a str,
 }
 
-/// Announces a change of a lease.
+/// Announces that a worker took a lease.
 #[must_use]
-pub fn lease_changed(plan: Plan, event: LeaseEventType, lease: Expr, at: TimestampMs) -> Plan {
-    plan.insert(
-        lease_event::REF,
-        vec![
-            lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            lease_event::lease_id.put_expr(lease),
-            lease_event::event_type.put(event),
-            lease_event::occurred_at_ms.put(at.0),
-            lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            lease_event::namespace.put_expr(namespace()),
-            lease_event::instance_tag.put_expr(instance_tag()),
-        ],
-        OnConflict::Refuse,
-    )
+pub fn lease_taken(
+    plan: Plan,
+    event: LeaseEventType,
+    lease: Expr,
+    holder: Holder<'_>,
+    at: TimestampMs,
+) -> Plan {
+    let mut row = lease_row(event, lease, at);
+    row.push(lease_event::worker_id.put(Some(holder.worker_id.to_owned())));
+    row.push(lease_event::worker_instance_id.put(Some(holder.worker_instance_id.to_owned())));
+    plan.insert(lease_event::REF, row, OnConflict::Refuse)
+}
+
+/// Announces that the lease of the held attempt row was extended.
+#[must_use]
+pub fn lease_renewed(plan: Plan, at: TimestampMs) -> Plan {
+    let row = held_lease_row(LeaseEventType::Renewed, at);
+    plan.insert(lease_event::REF, row, OnConflict::Refuse)
+}
+
+/// Announces that the lease of the held attempt row ended, and why.
+#[must_use]
+pub fn lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
+    let mut row = held_lease_row(end_of_lease(cause), at);
+    row.push(lease_event::cause.put(Some(cause)));
+    plan.insert(lease_event::REF, row, OnConflict::Refuse)
+}
+
+/// The same where the plan does not hold the attempt, so that lease and worker have no names.
+#[must_use]
+pub fn unnamed_lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
+    let mut row = lease_row(end_of_lease(cause), Expr::Null(ColumnType::Text), at);
+    row.push(lease_event::cause.put(Some(cause)));
+    plan.insert(lease_event::REF, row, OnConflict::Refuse)
+}
+
+/// The word that subscribers know: time ended the lease, or somebody did.
+fn end_of_lease(cause: LeaseCause) -> LeaseEventType {
+    match cause {
+        LeaseCause::Expired | LeaseCause::TimedOut | LeaseCause::Deadline => {
+            LeaseEventType::Expired
+        }
+        LeaseCause::Completed
+        | LeaseCause::Failed
+        | LeaseCause::Suspended
+        | LeaseCause::Delayed
+        | LeaseCause::WaitingChildren
+        | LeaseCause::Skipped
+        | LeaseCause::Cancelled
+        | LeaseCause::Operator => LeaseEventType::Revoked,
+    }
+}
+
+fn held_lease_row(event: LeaseEventType, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
+    let mut row = lease_row(event, attempt::lease_id.of(ATTEMPT), at);
+    row.push(lease_event::worker_id.put_expr(attempt::worker_id.of(ATTEMPT)));
+    row.push(lease_event::worker_instance_id.put_expr(attempt::worker_instance_id.of(ATTEMPT)));
+    row
+}
+
+fn lease_row(event: LeaseEventType, lease: Expr, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
+    vec![
+        lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        lease_event::lease_id.put_expr(lease),
+        lease_event::event_type.put(event),
+        lease_event::occurred_at_ms.put(at.0),
+        lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        lease_event::namespace.put_expr(namespace()),
+        lease_event::instance_tag.put_expr(instance_tag()),
+    ]
 }
 
 /// Announces that the held execution's instance tag was attached or cleared.
@@ -80,7 +143,12 @@ pub fn instance_tag_changed(
 
 /// Announces the instance tag that a new execution has from the beginning.
 #[must_use]
-pub fn instance_tag_given(plan: Plan, key: &ExecutionKey, args: &CreateExecutionArgs) -> Plan {
+pub fn instance_tag_given(
+    plan: Plan,
+    key: &ExecutionKey,
+    args: &CreateExecutionArgs,
+    at: TimestampMs,
+) -> Plan {
     let Some(tag) = args.tags.get(INSTANCE_TAG).filter(|tag| !tag.is_empty()) else {
         return plan;
     };
@@ -89,7 +157,7 @@ pub fn instance_tag_given(plan: Plan, key: &ExecutionKey, args: &CreateExecution
         vec![
             instance_tag_event::execution_id.put(key.uuid.to_string()),
             instance_tag_event::event_type.put(InstanceTagEventType::Attached),
-            instance_tag_event::occurred_at_ms.put(args.now.0),
+            instance_tag_event::occurred_at_ms.put(at.0),
             instance_tag_event::partition_key.put(key.partition),
             instance_tag_event::namespace.put(Some(args.namespace.as_str().to_owned())),
             instance_tag_event::instance_tag.put(Some(tag.clone())),
@@ -98,22 +166,47 @@ pub fn instance_tag_given(plan: Plan, key: &ExecutionKey, args: &CreateExecution
     )
 }
 
+/// Why an execution ended, as its completion event says it.
+#[derive(Clone, Copy, Debug)]
+pub enum Reason<'a> {
+    /// There is nothing to explain: it succeeded.
+    None,
+    /// It was cancelled or skipped, for this reason.
+    Given(&'a str),
+    /// It failed or ran out of time.
+    Failure(&'a Failure),
+}
+
+impl Reason<'_> {
+    fn row(self) -> Vec<(ColumnRef, Expr)> {
+        let says = |text: &str, class: Option<FailureClass>| {
+            vec![
+                completion_event::reason.put(Some(text.to_owned())),
+                completion_event::failure_class.put_expr(class_word(class)),
+            ]
+        };
+        match self {
+            Self::None => Vec::new(),
+            Self::Given(text) => says(text, None),
+            Self::Failure(failure) => says(&failure.message, failure.class),
+        }
+    }
+}
+
 /// Announces the end of an execution.
 #[must_use]
-pub fn completed(plan: Plan, outcome: CompletionKind, at: TimestampMs) -> Plan {
-    plan.insert(
-        completion_event::REF,
-        vec![
-            completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            completion_event::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-            completion_event::outcome.put(outcome),
-            completion_event::namespace.put_expr(namespace()),
-            completion_event::instance_tag.put_expr(instance_tag()),
-            completion_event::occurred_at_ms.put(at.0),
-        ],
-        OnConflict::Refuse,
-    )
+pub fn completed(plan: Plan, outcome: CompletionKind, reason: Reason<'_>, at: TimestampMs) -> Plan {
+    let mut row = vec![
+        completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        completion_event::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+        completion_event::outcome.put(outcome),
+        completion_event::namespace.put_expr(namespace()),
+        completion_event::instance_tag.put_expr(instance_tag()),
+        completion_event::occurred_at_ms.put(at.0),
+    ];
+    row.extend(reason.row());
+    plan.insert(completion_event::REF, row, OnConflict::Refuse)
 }
 
 /// Announces that a suspended execution goes on. Nobody who waits for its end is told, so it carries

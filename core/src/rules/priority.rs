@@ -11,6 +11,7 @@ use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{Condition, Guarded, Known, Premise, Refusal};
+use crate::rules::status::changed;
 use crate::schema::execution::{claimable, exec_core};
 use crate::state::OperatorEventType;
 use crate::types::TimestampMs;
@@ -69,11 +70,11 @@ impl Guarded for ChangePriority {
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
         let old = known.read(CORE, exec_core::priority)?;
-        let set = vec![
+        let mut set = vec![
             exec_core::priority.set(self.priority),
             exec_core::raw_fields.merge(json!({ "last_mutation_at": at.0.to_string() })),
-            exec_core::version.grow(1),
         ];
+        set.extend(changed(at));
         let plan = plan.update(exec_core::REF, held_core(), set);
         let details = json!({ "old_priority": old, "new_priority": self.priority });
         let event = OperatorEventType::PriorityChanged;

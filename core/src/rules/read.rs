@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 
 use crate::EngineError;
 use crate::contracts::{
-    AttemptSummary, ExecutionContext, ExecutionInfo, ExecutionSnapshot, LeaseSummary,
+    AttemptSummary, CancellationSummary, ExecutionContext, ExecutionInfo, ExecutionSnapshot,
+    FailureSummary, LeaseSummary,
 };
 use crate::ctx::Ctx;
 use crate::engine::{Step, Transition};
@@ -19,7 +20,7 @@ use crate::rules::premise::{current_attempt_row, execution_row, without_bodies};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{BlockingReason, ClosedSet, PublicState};
+use crate::state::{BlockingReason, ClosedSet, EligibilityState, FailureClass, PublicState};
 use crate::types::{
     AttemptId, AttemptIndex, ExecutionId, FlowId, LaneId, LeaseEpoch, LeaseId, Namespace,
     TimestampMs, WorkerInstanceId,
@@ -214,6 +215,10 @@ pub fn info(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionInfo>>, En
             current_attempt_index: index(core.read(exec_core::attempt_index)?).0,
             flow_id: core.read(exec_core::flow_id)?.map(|flow| flow.to_string()),
             blocking_detail: text(&raw, "blocking_detail").unwrap_or_default(),
+            claimable_since: claimable_since(core)?.map(time),
+            last_mutation_at: time(last_changed(core, &raw)?),
+            last_failure: last_failure(&raw),
+            cancellation: cancellation(core)?,
         }))
     })
 }
@@ -229,14 +234,13 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
         };
         let raw = core.read(exec_core::raw_fields)?;
         let created = core.read(exec_core::created_at_ms)?;
-        let mutated = text(&raw, "last_mutation_at").and_then(|ms| ms.parse().ok());
         let lane = core.read(exec_core::lane_id)?;
         let lane_id = LaneId::try_new(lane.as_str())
             .map_err(|error| corrupt(format!("ff_exec_core.lane_id: {lane:?}: {error}")))?;
         let blocking = core.read(exec_core::blocking_reason)?;
         let blocking = blocking.filter(|reason| *reason != BlockingReason::None);
         let count = core.read(exec_core::total_attempt_count)?;
-        Ok(Some(ExecutionSnapshot::new(
+        let snapshot = ExecutionSnapshot::new(
             rows.id.clone(),
             core.read(exec_core::flow_id)?.map(FlowId::from_uuid),
             lane_id,
@@ -248,10 +252,16 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
             rows.attempt.map(lease_summary).transpose()?.flatten(),
             None,
             TimestampMs(created),
-            TimestampMs(mutated.unwrap_or(created)),
+            TimestampMs(last_changed(core, &raw)?),
             count.unsigned_abs(),
             tags_of(&raw),
-        )))
+        );
+        Ok(Some(
+            snapshot
+                .with_claimable_since(claimable_since(core)?.map(TimestampMs))
+                .with_last_failure(last_failure(&raw))
+                .with_cancellation(cancellation(core)?),
+        ))
     })
 }
 
@@ -327,6 +337,61 @@ fn as_text(value: &Value) -> Option<String> {
         | Value::Uuid(_)
         | Value::Json(_) => Some(value.to_string()),
     }
+}
+
+/// Since when a row can be claimed, or will be. Rows by plain SQL do not say, and go by their
+/// creation.
+fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
+    let status = core.read(exec_core::eligibility_state)?;
+    let since = match (status, core.read(exec_core::claimable_since_ms)?) {
+        (EligibilityState::EligibleNow, 0) => Some(core.read(exec_core::created_at_ms)?),
+        (EligibilityState::NotEligibleUntilTime, 0) => core.read(exec_core::eligible_at_ms)?,
+        (EligibilityState::EligibleNow | EligibilityState::NotEligibleUntilTime, since) => {
+            Some(since)
+        }
+        (
+            EligibilityState::NotApplicable
+            | EligibilityState::BlockedByDependencies
+            | EligibilityState::BlockedByBudget
+            | EligibilityState::BlockedByQuota
+            | EligibilityState::BlockedByRoute
+            | EligibilityState::BlockedByLaneState
+            | EligibilityState::BlockedByOperator,
+            _,
+        ) => None,
+    };
+    Ok(since)
+}
+
+/// When a row last changed; what older rows say of it is in their bag of fields.
+fn last_changed(core: &Row, raw: &Json) -> Result<i64, EngineError> {
+    match core.read(exec_core::last_changed_at_ms)? {
+        0 => {
+            let mutated = text(raw, "last_mutation_at").and_then(|ms| ms.parse().ok());
+            Ok(mutated.unwrap_or(core.read(exec_core::created_at_ms)?))
+        }
+        changed => Ok(changed),
+    }
+}
+
+fn last_failure(raw: &Json) -> Option<FailureSummary> {
+    let message = text(raw, "last_failure_message")?;
+    let class = text(raw, "last_failure_class").and_then(|word| FailureClass::parse(&word));
+    Some(FailureSummary::new(message, class))
+}
+
+/// What went wrong in an attempt.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn failure_of_attempt(row: &Row) -> Result<Option<FailureSummary>, EngineError> {
+    let class = row.read(attempt::failure_class)?;
+    Ok(row.read(attempt::failure_message)?.map(|message| FailureSummary::new(message, class)))
+}
+
+fn cancellation(core: &Row) -> Result<Option<CancellationSummary>, EngineError> {
+    let reason = core.read(exec_core::cancellation_reason)?;
+    Ok(CancellationSummary::of(reason, core.read(exec_core::cancelled_by)?))
 }
 
 fn attempt_summary(row: &Row) -> Result<Option<AttemptSummary>, EngineError> {

@@ -1,7 +1,7 @@
 //! What has ended runs again, by an operator: the same execution, the same attempt row, a new epoch.
 //!
 //! A member of a flow goes back to waiting for what it waited for, unless that has come: its group
-//! forgets the ends that were no successes and listens for new ones.
+//! forgets the ends that were no successes and listens for new ones. The flow goes on with it.
 
 use serde_json::{Value as Json, json};
 
@@ -14,6 +14,7 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Lookup, Pairing, Plan, Predicate, Query, Selection};
 use crate::policy::stored::max_replay_count;
 use crate::rules::flow::edges::{self, an_edge_into};
+use crate::rules::flow::end::{flow_of_core_row, with_its_flow};
 use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_core_row, held_edge, held_group};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
@@ -81,6 +82,7 @@ impl Replay {
     fn lookups(&self) -> Vec<Lookup> {
         let mut rows = row_and_attempt(&self.key);
         rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
+        rows.push(flow_of_core_row());
         rows
     }
 
@@ -88,9 +90,10 @@ impl Replay {
         &self,
         core: &Row,
         current: Option<&Row>,
+        its_flow: Option<&Row>,
         reset: Option<(FlowKey, &Row)>,
     ) -> Result<Plan, EngineError> {
-        let mut plan = Plan::new("replay_execution");
+        let mut plan = with_its_flow(Plan::new("replay_execution"), its_flow)?;
         if let Some((flow, group)) = reset {
             let key = flow.group(self.key.uuid);
             plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
@@ -117,17 +120,23 @@ impl Replay {
     }
 
     /// The execution's row. Its deadline stays where it can still be met.
-    fn of_core(&self, core: &Row, status: Status) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
+    fn of_core(
+        &self,
+        core: &Row,
+        status: Status,
+        now: TimestampMs,
+    ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
         let replays = Self::replays(core)?;
         let deadline =
             core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
-        let mut set = status.assignments();
+        let mut set = status.assignments(now);
         set.extend([
             exec_core::terminal_at_ms.clear(),
             exec_core::result.clear(),
             exec_core::cancellation_reason.clear(),
             exec_core::cancelled_by.clear(),
             exec_core::deadline_at_ms.set(deadline),
+            exec_core::lease_reclaim_count.set(0),
             exec_core::raw_fields.merge(json!({
                 "replay_count": replays.saturating_add(1),
                 "retry_count": "0",
@@ -165,11 +174,11 @@ impl Replay {
 impl Transition for Replay {
     type Outcome = ReplayExecutionResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
-        let [Some(core), current, group] = rows else {
+        let [Some(core), current, group, its_flow] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
         if !core.read(exec_core::lifecycle_phase)?.is_terminal() {
@@ -186,8 +195,8 @@ impl Transition for Replay {
             reset = group.as_ref().filter(|_| !edges.is_empty()).map(|group| (flow, group));
         }
         let status = branch.status();
-        let plan = self.guarded(core, current.as_ref(), reset)?;
-        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status)?);
+        let plan = self.guarded(core, current.as_ref(), its_flow.as_ref(), reset)?;
+        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status, ctx.now)?);
         let plan = match current {
             Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),
             None => plan,
@@ -215,6 +224,8 @@ fn reopened() -> Vec<(ColumnRef, Assign)> {
     vec![
         attempt::outcome.clear(),
         attempt::terminal_at_ms.clear(),
+        attempt::failure_message.clear(),
+        attempt::failure_class.clear(),
         attempt::worker_id.clear(),
         attempt::worker_instance_id.clear(),
         attempt::lease_expires_at_ms.clear(),

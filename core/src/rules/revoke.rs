@@ -17,7 +17,7 @@ use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{AttemptState, LeaseEventType, LifecyclePhase};
+use crate::state::{AttemptState, LeaseCause, LifecyclePhase};
 
 /// Drops the current lease. What is revoked already, or belongs to another worker or lease than the
 /// caller names, is left alone and says why.
@@ -111,7 +111,7 @@ impl Transition for RevokeLease {
             .guard(CORE, exec_core::REF, self.key.core(), version)
             .guard(ATTEMPT, attempt::REF, current_attempt(), same);
         let plan = if active {
-            let mut set = Status::waiting(AttemptState::AttemptInterrupted).assignments();
+            let mut set = Status::waiting(AttemptState::AttemptInterrupted).assignments(ctx.now);
             let mutated = json!({ "last_mutation_at": ctx.now.0.to_string() });
             set.push(exec_core::raw_fields.merge(mutated));
             closed(plan.update(exec_core::REF, held_core(), set), core)?
@@ -125,8 +125,7 @@ impl Transition for RevokeLease {
             attempt::lease_epoch.grow(1),
         ];
         let plan = plan.update(attempt::REF, held_attempt(), dropped);
-        let event = LeaseEventType::Revoked;
-        let plan = outbox::lease_changed(plan, event, outbox::held_lease(), ctx.now);
+        let plan = outbox::lease_ended(plan, LeaseCause::Operator, ctx.now);
         let revoked = RevokeLeaseResult::Revoked {
             lease_id: self.synthetic_id(&lease),
             lease_epoch: lease.epoch.saturating_add(1).to_string(),

@@ -15,7 +15,7 @@ use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, debt_of};
 use crate::rules::key::ExecutionKey;
 use crate::rules::listing::core_of_current_attempt;
-use crate::schema::Col;
+use crate::rules::losses::Losses;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
 use crate::schema::flow::pending_cancel_groups;
@@ -23,6 +23,7 @@ use crate::schema::outbox::{completion_event, undispatched};
 use crate::schema::suspension::{
     suspension_current, suspension_times_out, waitpoint_expires, waitpoint_pending,
 };
+use crate::schema::{Col, ColumnRef};
 use crate::state::LifecyclePhase;
 use crate::types::{TimestampMs, WaitpointId};
 
@@ -55,6 +56,8 @@ pub struct Overdue {
 pub enum DueRow {
     /// Something about an execution.
     Execution(ExecutionKey),
+    /// A lapsed lease of an execution, and the workers that it has lost before, where they can be read.
+    Lease(ExecutionKey, Option<Losses>),
     /// An end that has to be told: a row that [`Event::read`] reads, or finds fault with.
     Event(Row),
     /// Upstreams that have to be cancelled.
@@ -68,7 +71,7 @@ impl DueRow {
     #[must_use]
     pub fn execution(&self) -> ExecutionKey {
         match self {
-            Self::Execution(key) | Self::Waitpoint(key, _) => *key,
+            Self::Execution(key) | Self::Lease(key, _) | Self::Waitpoint(key, _) => *key,
             Self::Event(row) => ExecutionKey {
                 partition: row.read(completion_event::partition_key).unwrap_or_default(),
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
@@ -87,8 +90,8 @@ impl Transition for Due {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
         let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
-            Scan::LeaseExpiry => |row| lease(row, attempt::lease_expires_at_ms),
-            Scan::AttemptTimeout => |row| lease(row, attempt::timeout_at_ms),
+            Scan::LeaseExpiry => lease,
+            Scan::AttemptTimeout => |row| timed_out(row, attempt::timeout_at_ms),
             Scan::ExecutionDeadline => |row| execution(row, exec_core::deadline_at_ms),
             Scan::DelayedPromotion => |row| execution(row, exec_core::eligible_at_ms),
             Scan::DependencyDispatch => event,
@@ -108,11 +111,13 @@ impl Due {
                 "lapsed leases",
                 attempt::lease_expires_at_ms,
                 leased().and(attempt::lease_expires_at_ms.at_most(Some(now.0))).and(active),
+                &Losses::columns(),
             ),
             Scan::AttemptTimeout => self.of_attempts(
                 "attempts out of time",
                 attempt::timeout_at_ms,
                 timed().and(attempt::timeout_at_ms.at_most(Some(now.0))).and(active),
+                &[],
             ),
             Scan::ExecutionDeadline => self.of_executions(
                 "executions past their deadline",
@@ -219,13 +224,20 @@ impl Due {
         }
     }
 
-    fn of_attempts(&self, name: &'static str, due: Col<Option<i64>>, predicate: Predicate) -> List {
+    fn of_attempts(
+        &self,
+        name: &'static str,
+        due: Col<Option<i64>>,
+        predicate: Predicate,
+        besides: &[ColumnRef],
+    ) -> List {
         let id = attempt::execution_id;
+        let own = [attempt::partition_key.column(), id.column(), due.column()];
         List {
             name: name.into(),
             table: attempt::REF,
             join: Some(core_of_current_attempt()),
-            columns: vec![attempt::partition_key.column(), id.column(), due.column()],
+            columns: own.iter().chain(besides).copied().collect(),
             predicate: self.past(due, id, predicate),
             order: vec![(due.column(), Ascending), (id.column(), Ascending)],
             limit: Expr::int(i64::from(self.limit)),
@@ -269,7 +281,14 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 
-fn lease(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
+/// Losses that cannot be read are left to whoever looks at the row: one bad row hides no other.
+fn lease(row: &Row) -> Result<Overdue, EngineError> {
+    let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
+    let row = DueRow::Lease(overdue.row.execution(), Losses::read(row).ok());
+    Ok(Overdue { row, ..overdue })
+}
+
+fn timed_out(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(attempt::partition_key)?;
     let key = ExecutionKey { partition, uuid: row.read(attempt::execution_id)? };
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })

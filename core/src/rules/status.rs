@@ -2,7 +2,8 @@
 
 use crate::EngineError;
 use crate::facts::Row;
-use crate::plan::Assign;
+use crate::plan::{Assign, Expr};
+use crate::rules::key::CORE;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
@@ -29,6 +30,8 @@ pub struct Status {
     pub attempt: AttemptState,
     /// Whether the wait of a suspension has just ended: told to users until the next claim.
     pub resumable: bool,
+    /// When it may be claimed, while it waits for that time.
+    pub due: Option<TimestampMs>,
 }
 
 impl Status {
@@ -43,6 +46,7 @@ impl Status {
             outcome: TerminalOutcome::None,
             attempt,
             resumable: false,
+            due: None,
         }
     }
 
@@ -63,12 +67,13 @@ impl Status {
         }
     }
 
-    /// Claimable later; the time is in `eligible_at_ms`.
+    /// Claimable at that time.
     #[must_use]
-    pub fn delayed(reason: BlockingReason, attempt: AttemptState) -> Self {
+    pub fn delayed(reason: BlockingReason, attempt: AttemptState, until: TimestampMs) -> Self {
         Self {
             eligibility: EligibilityState::NotEligibleUntilTime,
             blocking: Some(reason),
+            due: Some(until),
             ..Self::waiting(attempt)
         }
     }
@@ -97,7 +102,9 @@ impl Status {
     #[must_use]
     pub fn released(eligible_at_ms: Option<i64>, at: TimestampMs, attempt: AttemptState) -> Self {
         match eligible_at_ms {
-            Some(time) if at.0 < time => Self::delayed(BlockingReason::WaitingForDelay, attempt),
+            Some(time) if at.0 < time => {
+                Self::delayed(BlockingReason::WaitingForDelay, attempt, TimestampMs(time))
+            }
             Some(_) | None => Self::waiting(attempt),
         }
     }
@@ -113,6 +120,7 @@ impl Status {
             outcome: TerminalOutcome::None,
             attempt: AttemptState::RunningAttempt,
             resumable: false,
+            due: None,
         }
     }
 
@@ -127,6 +135,7 @@ impl Status {
             outcome,
             attempt: AttemptState::AttemptTerminal,
             resumable: false,
+            due: None,
         }
     }
 
@@ -144,27 +153,81 @@ impl Status {
         derive_public_state(self.phase, self.eligibility, self.outcome, self.resumable)
     }
 
-    /// The columns of the execution row that say so, its version included.
+    /// Since when a row that comes to this status at `at` is claimable; `None` where it is not, and
+    /// the row goes on saying when it last was.
+    fn claimable_since(&self, at: TimestampMs) -> Option<TimestampMs> {
+        match self.eligibility {
+            EligibilityState::EligibleNow => Some(at),
+            EligibilityState::NotEligibleUntilTime => self.due,
+            EligibilityState::NotApplicable
+            | EligibilityState::BlockedByDependencies
+            | EligibilityState::BlockedByBudget
+            | EligibilityState::BlockedByQuota
+            | EligibilityState::BlockedByRoute
+            | EligibilityState::BlockedByLaneState
+            | EligibilityState::BlockedByOperator => None,
+        }
+    }
+
+    /// The columns of the execution row that say so: its states, since when it is or will be
+    /// claimable, and that it changed at `at`.
     #[must_use]
-    pub fn assignments(&self) -> Vec<(ColumnRef, Assign)> {
-        vec![
+    pub fn assignments(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+        let mut set = vec![
             exec_core::lifecycle_phase.set(self.phase),
             exec_core::ownership_state.set(self.ownership),
             exec_core::eligibility_state.set(self.eligibility),
             exec_core::public_state.set(self.public()),
             exec_core::attempt_state.set(self.attempt),
             exec_core::blocking_reason.set(self.blocking),
-            exec_core::version.grow(1),
+        ];
+        let since = self.claimable_since(at);
+        set.extend(since.map(|since| exec_core::claimable_since_ms.set(since.0)));
+        set.extend(self.due.map(|due| exec_core::eligible_at_ms.set(Some(due.0))));
+        set.extend(changed(at));
+        set
+    }
+
+    /// The columns of a new execution row that say the same.
+    #[must_use]
+    pub fn row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
+        let since = self.claimable_since(at).unwrap_or(TimestampMs(0));
+        vec![
+            exec_core::lifecycle_phase.put(self.phase),
+            exec_core::ownership_state.put(self.ownership),
+            exec_core::eligibility_state.put(self.eligibility),
+            exec_core::public_state.put(self.public()),
+            exec_core::attempt_state.put(self.attempt),
+            exec_core::blocking_reason.put(self.blocking),
+            exec_core::claimable_since_ms.put(since.0),
+            exec_core::last_changed_at_ms.put(at.0),
         ]
     }
+}
+
+/// The columns that every change of an execution row writes, whatever else it changes: the version
+/// that decisions are pinned to, and the time of the change.
+#[must_use]
+pub fn changed(at: TimestampMs) -> [(ColumnRef, Assign); 2] {
+    [exec_core::version.grow(1), exec_core::last_changed_at_ms.set(at.0)]
 }
 
 /// The columns of a status that say nothing of the attempt, whose own state stays: a pending retry
 /// is still one when what it waited for has come.
 #[must_use]
-pub fn but_the_attempt(status: Status) -> Vec<(ColumnRef, Assign)> {
-    let mut set = status.assignments();
+pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+    let mut set = status.assignments(at);
     set.retain(|(column, _)| *column != exec_core::attempt_state.column());
+    set
+}
+
+/// The same columns for a row whose time has come: claimable since that time, not since the scanner
+/// looked.
+#[must_use]
+pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> {
+    let since = exec_core::claimable_since_ms;
+    set.retain(|(column, _)| *column != since.column());
+    set.push(since.set_to(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
     set
 }
 

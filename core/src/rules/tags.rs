@@ -10,6 +10,7 @@ use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox::{INSTANCE_TAG, instance_tag, instance_tag_changed};
 use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::changed;
 use crate::schema::execution::exec_core;
 use crate::state::InstanceTagEventType;
 use crate::types::{ExecutionId, TimestampMs};
@@ -56,10 +57,8 @@ impl Guarded for SetTag {
         _: &mut Ctx<'_>,
     ) -> Result<(Plan, ()), EngineError> {
         let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
-        let set = vec![
-            exec_core::raw_fields.merge_under("tags", member.into()),
-            exec_core::version.grow(1),
-        ];
+        let mut set = vec![exec_core::raw_fields.merge_under("tags", member.into())];
+        set.extend(changed(now));
         let plan = plan.update(exec_core::REF, held_core(), set);
         if self.name != INSTANCE_TAG {
             return Ok((plan, ()));

@@ -15,17 +15,21 @@ use crate::facts::{Facts, Row};
 use crate::handle_codec::HandlePayload;
 use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
 use crate::rules::claim::{Returned, renewed_lease};
+use crate::rules::fail::ended_with;
 use crate::rules::fence::not_active;
+use crate::rules::finish::End;
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, current_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_core};
+use crate::rules::losses::Losses;
+use crate::rules::outbox::{self, Holder};
 use crate::rules::premise::{Known, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{
-    AttemptState, EligibilityState, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
+    AttemptState, EligibilityState, LeaseCause, LeaseEventType, LifecyclePhase, OwnershipState,
+    PublicState,
 };
 use crate::types::{
     AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
@@ -68,14 +72,27 @@ impl Terms {
 
     /// Leases the current attempt of the held execution. One that goes on keeps its id.
     fn taken(&self, plan: Plan, leased: Attempt, event: LeaseEventType, at: TimestampMs) -> Plan {
+        self.taken_over(plan, leased, event, None, at)
+    }
+
+    /// The same, from a worker that was lost: that counts.
+    fn taken_over(
+        &self,
+        plan: Plan,
+        leased: Attempt,
+        event: LeaseEventType,
+        losses: Option<Losses>,
+        at: TimestampMs,
+    ) -> Plan {
         let (attempt_id, goes_on) = match leased {
             Attempt::GoesOn { otherwise } => (otherwise, true),
             Attempt::Begins(id) => (id, false),
         };
-        let mut core = Status::active().assignments();
+        let mut core = Status::active().assignments(at);
         core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
         core.push(exec_core::granted_until_ms.clear());
         core.push(exec_core::eligible_at_ms.clear());
+        core.extend(losses.map(|losses| losses.one_more()));
         core.extend((!goes_on).then(|| exec_core::total_attempt_count.grow(1)));
         let plan = plan.update(exec_core::REF, held_core(), core);
         let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
@@ -94,7 +111,11 @@ impl Terms {
         let mut settle = renewed_lease();
         settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());
         let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
-        plan = outbox::lease_changed(plan, event, lease_id, at);
+        let holder = Holder {
+            worker_id: self.worker_id.as_str(),
+            worker_instance_id: self.worker_instance_id.as_str(),
+        };
+        plan = outbox::lease_taken(plan, event, lease_id, holder, at);
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
             Return::Written(attempt::lease_epoch.column()),
@@ -257,13 +278,26 @@ impl Transition for ClaimByGrant {
         if is_held(core, current, at)? {
             return Ok(Step::Answer(None));
         }
-        let plan = Plan::new("claim_from_resume_grant").guard(
-            CORE,
-            exec_core::REF,
-            self.key.core(),
-            unmoved(core)?,
-        );
-        let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Reclaimed, at);
+
+        // A renewal moves only the attempt's row: the execution's version says nothing of it.
+        let lapsed = attempt::lease_expires_at_ms
+            .is_null()
+            .or(attempt::lease_expires_at_ms.at_most(Some(at.0)));
+        let plan = Plan::new("claim_from_resume_grant")
+            .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
+            .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed);
+        let losses = lost(core)?;
+        if let Some((losses, failure)) = losses.and_then(|own| Some((own, own.fatal()?))) {
+            // One worker too many was lost: this is the end, and there is nothing to take.
+            let besides = vec![losses.one_more()];
+            let plan = ended_with(plan, &failure, End::FAILED, besides, at);
+            let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
+            let plan = closed(plan, core)?;
+            let over = |_| Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
+            return Ok(Step::Commit(plan, Then::FromRows(Box::new(over))));
+        }
+        let event = LeaseEventType::Reclaimed;
+        let plan = self.terms.taken_over(plan, going_on(ctx), event, losses, at);
         let plan = match core.read(exec_core::lifecycle_phase)? {
             // Its lease lapsed: nothing that was opened under it goes on.
             LifecyclePhase::Active => closed(plan, core)?,
@@ -280,6 +314,13 @@ impl Transition for ClaimByGrant {
         };
         Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
     }
+}
+
+/// The losses so far, where one more is at hand: the lease of a worker has lapsed, and no scan has
+/// counted that yet.
+fn lost(core: &Row) -> Result<Option<Losses>, EngineError> {
+    let active = core.read(exec_core::public_state)? == PublicState::Active;
+    active.then(|| Losses::read(core)).transpose()
 }
 
 /// Whether somebody holds the lease.

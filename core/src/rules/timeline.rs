@@ -8,6 +8,7 @@ use crate::facts::{Facts, Row};
 use crate::plan::{List, Query};
 use crate::rules::key::ExecutionKey;
 use crate::rules::listing::limit;
+use crate::rules::read::failure_of_attempt;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::attempt;
 use crate::schema::outbox::{completion_event, lease_event, operator_event, signal_event};
@@ -120,30 +121,40 @@ impl Transition for Timeline {
 type ReadEvent = fn(&Row) -> Result<TimelineEvent, EngineError>;
 
 fn lease(row: &Row) -> Result<TimelineEvent, EngineError> {
-    Ok(TimelineEvent::new(
+    let mut event = TimelineEvent::new(
         TimestampMs(row.read(lease_event::occurred_at_ms)?),
         Outbox::Lease,
         row.read(lease_event::event_type)?.as_str().to_owned(),
         row.read(lease_event::event_id)?,
-    ))
+    );
+    event.cause = row.read(lease_event::cause)?;
+    event.worker_id = row.read(lease_event::worker_id)?.map(WorkerId::new);
+    event.worker_instance_id =
+        row.read(lease_event::worker_instance_id)?.map(WorkerInstanceId::new);
+    Ok(event)
 }
 
 fn completion(row: &Row) -> Result<TimelineEvent, EngineError> {
-    Ok(TimelineEvent::new(
+    let mut event = TimelineEvent::new(
         TimestampMs(row.read(completion_event::occurred_at_ms)?),
         Outbox::Completion,
         row.read(completion_event::outcome)?.as_str().to_owned(),
         row.read(completion_event::event_id)?,
-    ))
+    );
+    event.reason = row.read(completion_event::reason)?;
+    event.failure_class = row.read(completion_event::failure_class)?;
+    Ok(event)
 }
 
 fn operator(row: &Row) -> Result<TimelineEvent, EngineError> {
-    Ok(TimelineEvent::new(
+    let mut event = TimelineEvent::new(
         TimestampMs(row.read(operator_event::occurred_at_ms)?),
         Outbox::Operator,
         row.read(operator_event::event_type)?.as_str().to_owned(),
         row.read(operator_event::event_id)?,
-    ))
+    );
+    event.details = row.read(operator_event::details)?;
+    Ok(event)
 }
 
 fn signal(row: &Row) -> Result<TimelineEvent, EngineError> {
@@ -158,7 +169,7 @@ fn signal(row: &Row) -> Result<TimelineEvent, EngineError> {
 fn attempt_record(row: &Row) -> Result<AttemptRecord, EngineError> {
     let time = |ms: Option<i64>| ms.map(TimestampMs);
     let outcome: Option<AttemptOutcome> = row.read(attempt::outcome)?;
-    Ok(AttemptRecord::new(
+    let record = AttemptRecord::new(
         AttemptIndex(row.read(attempt::attempt_index)?.unsigned_abs()),
         row.read(attempt::worker_id)?.map(WorkerId::new),
         row.read(attempt::worker_instance_id)?.map(WorkerInstanceId::new),
@@ -167,5 +178,6 @@ fn attempt_record(row: &Row) -> Result<AttemptRecord, EngineError> {
         time(row.read(attempt::started_at_ms)?),
         time(row.read(attempt::terminal_at_ms)?),
         outcome,
-    ))
+    );
+    Ok(record.with_failure(failure_of_attempt(row)?))
 }

@@ -57,7 +57,7 @@ impl Transition for Unblock {
     /// Whether it was let go.
     type Outcome = bool;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![core])]));
@@ -74,7 +74,7 @@ impl Transition for Unblock {
         let status = Status::released(eligible_at, self.at, AttemptState::None);
         let plan = Plan::new("unblock_execution")
             .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
-            .update(exec_core::REF, held_core(), but_the_attempt(status));
+            .update(exec_core::REF, held_core(), but_the_attempt(status, ctx.now));
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }

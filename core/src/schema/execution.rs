@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::plan::Predicate;
 use crate::state::{
-    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, GrantKind, LifecyclePhase,
-    OwnershipState, PublicState,
+    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, FailureClass, GrantKind,
+    LifecyclePhase, OwnershipState, PublicState,
 };
 
 table! {
@@ -73,16 +73,26 @@ table! {
         total_attempt_count: i32 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
+        /// When it last became claimable, Unix ms by the engine's clock; for one that waits for its
+        /// time, that time. 0 in rows by plain SQL, which go by their creation.
+        claimable_since_ms: i64 = Default::Int(0),
+        /// When this row last changed, Unix ms; 0 in rows by plain SQL.
+        last_changed_at_ms: i64 = Default::Int(0),
         /// Whether a waitpoint of it may be open; true in rows that were not made to say so.
         has_waitpoints: bool = Default::Bool(true),
     }
     indexes [
-        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, created_at_ms Ascending,
-            execution_id Ascending) only claimable,
+        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, claimable_since_ms Ascending,
+            created_at_ms Ascending, execution_id Ascending) only claimable,
         "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
+        "ff_exec_core_due_idx"
+            (lane_id Ascending, eligible_at_ms Ascending, execution_id Ascending) only delayed,
         "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
         "ff_exec_core_flow_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending) only in_flow,
+        "ff_exec_core_flow_unfinished_idx"
+            (partition_key Ascending, flow_id Ascending, execution_id Ascending)
+            only unfinished_in_flow,
     ]
 }
 
@@ -132,6 +142,10 @@ table! {
         attempt_id: Option<Uuid>,
         /// When the attempt is taken to have run too long, Unix ms; NULL without a live lease.
         timeout_at_ms: Option<i64>,
+        /// What went wrong, where it failed.
+        failure_message: Option<String>,
+        /// The class of that failure.
+        failure_class: Option<FailureClass>,
     }
     indexes [
         "ff_attempt_lease_expiry_idx" (lease_expires_at_ms Ascending) only leased,
@@ -229,4 +243,9 @@ pub fn timed() -> Predicate {
 
 fn in_flow() -> Predicate {
     exec_core::flow_id.is_present()
+}
+
+/// The members that a flow waits for before it ends.
+fn unfinished_in_flow() -> Predicate {
+    in_flow().and(unfinished())
 }

@@ -24,7 +24,7 @@ table! {
         public_flow_state: PublicFlowState,
         /// Creation, Unix ms.
         created_at_ms: i64,
-        /// End, Unix ms; the first end counts.
+        /// End, Unix ms; the first end counts. NULL again once the flow goes on.
         terminal_at_ms: Option<i64>,
         /// Open bag: kind, namespace, cancellation details, tags.
         raw_fields: Json = Default::Json("{}"),
@@ -32,6 +32,9 @@ table! {
         node_count: i32 = Default::Int(0),
         /// Edges staged through this engine.
         edge_count: i32 = Default::Int(0),
+        /// Grows with every change that bears on whether the flow is over, so that a decision can be
+        /// pinned to what it read.
+        version: i64 = Default::Int(0),
     }
     indexes ["ff_flow_core_created_idx" (created_at_ms Descending, flow_id Ascending)]
 }

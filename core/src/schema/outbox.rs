@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use crate::plan::Predicate;
 use crate::state::{
-    CompletionKind, InstanceTagEventType, LeaseEventType, OperatorEventType, SignalEffect,
+    CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
+    OperatorEventType, SignalEffect,
 };
 
 table! {
@@ -42,6 +43,10 @@ table! {
         committed_at_ms: i64 = Default::NowMs,
         /// When its effects on dependent executions were applied, Unix ms; NULL until then.
         dispatched_at_ms: Option<i64>,
+        /// Why it ended: what went wrong, or why it was cancelled or skipped.
+        reason: Option<String>,
+        /// The class of the failure, where it failed.
+        failure_class: Option<FailureClass>,
     }
     indexes [
         "ff_completion_event_event_id_idx" (event_id Ascending),
@@ -72,6 +77,12 @@ table! {
         namespace: Option<String>,
         /// The execution's instance tag: the bare value.
         instance_tag: Option<String>,
+        /// Why the lease ended, where it did.
+        cause: Option<LeaseCause>,
+        /// The worker pool that holds or held the lease, where known.
+        worker_id: Option<String>,
+        /// The worker instance that holds or held the lease, where known.
+        worker_instance_id: Option<String>,
     }
     indexes [
         "ff_lease_event_event_id_idx" (event_id Ascending),

@@ -7,6 +7,7 @@ use ff_core::state::{
     AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase, OwnershipState,
     TerminalOutcome,
 };
+use ff_core::types::TimestampMs;
 use insta::assert_snapshot;
 
 #[test]
@@ -16,7 +17,7 @@ fn the_named_states() {
         ("waiting", Status::waiting(first)),
         ("resumable", Status::resumable()),
         ("suspended", Status::suspended(BlockingReason::WaitingForSignal)),
-        ("delayed", Status::delayed(BlockingReason::WaitingForDelay, first)),
+        ("delayed", Status::delayed(BlockingReason::WaitingForDelay, first, TimestampMs(9))),
         ("active", Status::active()),
         ("terminal success", Status::terminal(TerminalOutcome::Success)),
         ("terminal failed", Status::terminal(TerminalOutcome::Failed)),
@@ -60,7 +61,8 @@ fn what_a_caller_is_told_follows_from_phase_eligibility_and_outcome() {
                 let blocking = None;
                 let attempt = AttemptState::None;
                 let resumable = false;
-                Status { phase, ownership, eligibility, blocking, outcome, attempt, resumable }
+                let due = None;
+                Status { phase, ownership, eligibility, blocking, outcome, attempt, resumable, due }
                     .public()
             };
             let told: Vec<_> = TerminalOutcome::all()

@@ -62,6 +62,7 @@ fn a_worker_cancels_what_it_holds() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
         cancellation_reason := "no longer needed"
@@ -87,6 +88,8 @@ fn a_worker_cancels_what_it_holds() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "no longer needed"
+        failure_class := null
         if present: refuse
       insert ff_lease_event
         execution_id := core.execution_id
@@ -96,6 +99,9 @@ fn a_worker_cancels_what_it_holds() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := cancelled
         if present: refuse
     answer ()
     "#);
@@ -115,6 +121,7 @@ fn a_worker_cancels_what_nobody_claimed() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
         cancellation_reason := "no longer needed"
@@ -140,6 +147,8 @@ fn a_worker_cancels_what_nobody_claimed() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "no longer needed"
+        failure_class := null
         if present: refuse
     answer ()
     "#);
@@ -148,8 +157,11 @@ fn a_worker_cancels_what_nobody_claimed() {
 #[test]
 fn a_worker_cancels_what_it_let_go_but_not_what_went_elsewhere() {
     let cancel = by_worker(fence(Style::Handle));
-    let delayed =
-        Status::delayed(BlockingReason::WaitingForDelay, AttemptState::AttemptInterrupted);
+    let delayed = Status::delayed(
+        BlockingReason::WaitingForDelay,
+        AttemptState::AttemptInterrupted,
+        TimestampMs(NOW),
+    );
     let core = core_row().in_state(delayed);
     let released = attempt_row()
         .with(attempt::worker_instance_id, None)
@@ -219,6 +231,7 @@ fn an_operator_breaks_a_lease() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000005
         terminal_at_ms := 1000005
         eligible_at_ms := null
         cancellation_reason keeps its value, else := "no longer needed"
@@ -239,6 +252,8 @@ fn an_operator_breaks_a_lease() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000005
+        reason := "no longer needed"
+        failure_class := null
         if present: refuse
       insert ff_lease_event
         execution_id := core.execution_id
@@ -248,6 +263,9 @@ fn an_operator_breaks_a_lease() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := cancelled
         if present: refuse
     answer Cancelled { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Cancelled }
     "#);
@@ -267,6 +285,7 @@ fn an_operator_cancels_what_nobody_holds() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000005
         terminal_at_ms := 1000005
         eligible_at_ms := null
         cancellation_reason keeps its value, else := "no longer needed"
@@ -292,6 +311,8 @@ fn an_operator_cancels_what_nobody_holds() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000005
+        reason := "no longer needed"
+        failure_class := null
         if present: refuse
     answer Cancelled { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Cancelled }
     "#);

@@ -41,7 +41,7 @@ fn a_claim_picks_leases_and_announces() {
     plan claim
       pick core from ff_exec_core
         where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
-        order priority descending, created_at_ms, execution_id
+        order priority descending, claimable_since_ms, created_at_ms, execution_id
         limit 2, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         lifecycle_phase := active
@@ -51,6 +51,7 @@ fn a_claim_picks_leases_and_announces() {
         attempt_state := running_attempt
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         started_at_ms keeps its value, else := 1000000
         total_attempt_count += 1
         granted_until_ms := null
@@ -78,6 +79,8 @@ fn a_claim_picks_leases_and_announces() {
           timeout_at_ms := inserted
           terminal_at_ms := null
           outcome := null
+          failure_message := null
+          failure_class := null
       insert ff_lease_event
         execution_id := core.execution_id
         lease_id := each(00000000-0000-0000-0000-00000000f001, 00000000-0000-0000-0000-00000000f003)
@@ -86,6 +89,8 @@ fn a_claim_picks_leases_and_announces() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := "pool"
+        worker_instance_id := "w2"
         if present: refuse
       return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id, core.policy->retry_policy, core.raw_fields->retry_count
     "#);
@@ -118,7 +123,11 @@ fn old_spellings_of_claimable_states_qualify() {
 #[test]
 fn a_delayed_row_waits_for_its_promotion() {
     let row = waiting()
-        .in_state(Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None))
+        .in_state(Status::delayed(
+            BlockingReason::WaitingForDelay,
+            AttemptState::None,
+            TimestampMs(NOW),
+        ))
         .with(exec_core::eligible_at_ms, Some(NOW - 1));
     check(&claim("main", &[], 1), &row, false);
 }

@@ -35,6 +35,7 @@ fn completing_ends_execution_attempt_and_lease() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
         result := <3 bytes>
@@ -62,6 +63,9 @@ fn completing_ends_execution_attempt_and_lease() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := completed
         if present: refuse
     answer Completed
     "#);
@@ -85,6 +89,7 @@ fn the_fence_may_be_typed_and_the_time_the_callers() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000005
         terminal_at_ms := 1000005
         eligible_at_ms := null
         result := null
@@ -112,6 +117,9 @@ fn the_fence_may_be_typed_and_the_time_the_callers() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := completed
         if present: refuse
     answer Completed
     "#);
@@ -140,6 +148,7 @@ fn an_operator_skips_the_fence_but_not_the_lifecycle() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
         result := <3 bytes>
@@ -167,6 +176,9 @@ fn an_operator_skips_the_fence_but_not_the_lifecycle() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := completed
         if present: refuse
     answer Completed
     "#);

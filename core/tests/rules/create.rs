@@ -57,31 +57,33 @@ fn a_submission_is_claimable_at_once() {
         execution_id := 00000000-0000-0000-0000-000000000001
         lane_id := "main"
         required_capabilities := []
+        priority := 5
+        created_at_ms := 1000000
+        deadline_at_ms := null
+        eligible_at_ms := null
+        attempt_timeout_ms := null
+        payload := <3 bytes>
+        policy := null
+        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"1000000","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        has_waitpoints := false
         lifecycle_phase := runnable
         ownership_state := unowned
         eligibility_state := eligible_now
         public_state := waiting
         attempt_state := pending_first_attempt
         blocking_reason := waiting_for_worker
-        priority := 5
-        created_at_ms := 999999
-        deadline_at_ms := null
-        eligible_at_ms := null
-        attempt_timeout_ms := null
-        payload := <3 bytes>
-        policy := null
-        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"999999","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
-        has_waitpoints := false
+        claimable_since_ms := 1000000
+        last_changed_at_ms := 1000000
         if present: refuse
       insert ff_lane_registry
         lane_id := "main"
-        registered_at_ms := 999999
+        registered_at_ms := 1000000
         registered_by := "create_execution"
         if present: ignore
       insert ff_instance_tag_event
         execution_id := "00000000-0000-0000-0000-000000000001"
         event_type := attached
-        occurred_at_ms := 999999
+        occurred_at_ms := 1000000
         partition_key := 7
         namespace := "acme"
         instance_tag := "i1"
@@ -110,31 +112,33 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
         execution_id := 00000000-0000-0000-0000-000000000001
         lane_id := "main"
         required_capabilities := ["avx", "gpu"]
+        priority := 5
+        created_at_ms := 1000000
+        deadline_at_ms := 1000700
+        eligible_at_ms := 1000001
+        attempt_timeout_ms := 50
+        payload := <3 bytes>
+        policy := {"budget_ids":[],"delay_until":1000001,"max_reclaim_count":100,"max_replay_count":10,"max_signals_per_execution":10000,"priority":0,"routing_requirements":{"required_capabilities":["avx","gpu"]},"timeout_policy":{"attempt_timeout_ms":50,"execution_deadline_ms":700,"max_reclaim_count":2}}
+        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"1000000","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        has_waitpoints := false
         lifecycle_phase := runnable
         ownership_state := unowned
         eligibility_state := not_eligible_until_time
         public_state := delayed
         attempt_state := pending_first_attempt
         blocking_reason := waiting_for_delay
-        priority := 5
-        created_at_ms := 999999
-        deadline_at_ms := 1000699
-        eligible_at_ms := 1000001
-        attempt_timeout_ms := 50
-        payload := <3 bytes>
-        policy := {"budget_ids":[],"delay_until":1000001,"max_reclaim_count":100,"max_replay_count":10,"max_signals_per_execution":10000,"priority":0,"routing_requirements":{"required_capabilities":["avx","gpu"]},"timeout_policy":{"attempt_timeout_ms":50,"execution_deadline_ms":700,"max_reclaim_count":2}}
-        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"999999","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
-        has_waitpoints := false
+        claimable_since_ms := 1000001
+        last_changed_at_ms := 1000000
         if present: refuse
       insert ff_lane_registry
         lane_id := "main"
-        registered_at_ms := 999999
+        registered_at_ms := 1000000
         registered_by := "create_execution"
         if present: ignore
       insert ff_instance_tag_event
         execution_id := "00000000-0000-0000-0000-000000000001"
         event_type := attached
-        occurred_at_ms := 999999
+        occurred_at_ms := 1000000
         partition_key := 7
         namespace := "acme"
         instance_tag := "i1"

@@ -22,7 +22,7 @@ fn promote() -> Promote {
 fn delayed(until: Option<i64>) -> RowOf {
     let reason = BlockingReason::WaitingForRetryBackoff;
     core_row()
-        .in_state(Status::delayed(reason, AttemptState::PendingRetryAttempt))
+        .in_state(Status::delayed(reason, AttemptState::PendingRetryAttempt, TimestampMs(NOW)))
         .with(exec_core::eligible_at_ms, until)
 }
 
@@ -42,8 +42,10 @@ fn a_delay_lets_go_of_the_lease_and_keeps_the_deadline() {
         public_state := delayed
         attempt_state := attempt_interrupted
         blocking_reason := waiting_for_delay
-        version += 1
+        claimable_since_ms := 1000060
         eligible_at_ms := 1000060
+        version += 1
+        last_changed_at_ms := 1000000
         raw_fields merges {"last_mutation_at":"1000000"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
@@ -58,6 +60,9 @@ fn a_delay_lets_go_of_the_lease_and_keeps_the_deadline() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := delayed
         if present: refuse
     answer ()
     "#);
@@ -87,6 +92,8 @@ fn what_is_due_is_woken_with_its_attempt_untouched() {
         public_state := waiting
         blocking_reason := waiting_for_worker
         version += 1
+        last_changed_at_ms := 1000000
+        claimable_since_ms := greatest(core.claimable_since_ms, core.eligible_at_ms)
         eligible_at_ms := null
     answer true
     ");

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::stored::{RowOf, Stored, attempt_row, core_row};
 use crate::{NOW, check, decide, key};
 
-const LEASE: ExpireLease = ExpireLease { key: KEY };
+const LEASE: ExpireLease = ExpireLease { key: KEY, expected: None };
 const ATTEMPT: ExpireAttempt = ExpireAttempt { key: KEY, at: None };
 const EXECUTION: ExpireExecution = ExpireExecution { key: KEY, at: None };
 const KEY: ff_core::rules::key::ExecutionKey =
@@ -42,7 +42,7 @@ fn a_lapsed_lease_releases_its_execution_and_moves_the_epoch_on() {
     assert_snapshot!(decide(&LEASE, &Stored::of(&core_row()).and(&lapsed(Some(NOW)))), @r#"
     plan expire_lease
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where lifecycle_phase is active and has_waitpoints = false
+        where lifecycle_phase is active and lease_reclaim_count = 0 and version = 9
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index core.attempt_index]
         where lease_expires_at_ms <= 1000000
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
@@ -52,8 +52,11 @@ fn a_lapsed_lease_releases_its_execution_and_moves_the_epoch_on() {
         public_state := waiting
         attempt_state := attempt_interrupted
         blocking_reason := waiting_for_worker
+        claimable_since_ms := 1000000
         version += 1
+        last_changed_at_ms := 1000000
         raw_fields merges {"last_mutation_at":"1000000","lease_expired_at_ms":1000000}
+        lease_reclaim_count := 1
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -68,6 +71,9 @@ fn a_lapsed_lease_releases_its_execution_and_moves_the_epoch_on() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := expired
         if present: refuse
     answer true
     "#);
@@ -118,16 +124,20 @@ fn an_attempt_that_ran_too_long_is_tried_again_by_policy() {
         public_state := delayed
         attempt_state := pending_retry_attempt
         blocking_reason := waiting_for_retry_backoff
-        version += 1
-        attempt_index := 1
+        claimable_since_ms := 1000070
         eligible_at_ms := 1000070
-        raw_fields merges {"delay_until":"1000070","failure_reason":"attempt_timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"attempt_timeout","retry_count":"1"}
+        version += 1
+        last_changed_at_ms := 1000000
+        attempt_index := 1
+        raw_fields merges {"delay_until":"1000070","failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"attempt_timeout","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
         timeout_at_ms := null
         outcome := interrupted
         terminal_at_ms := 1000000
+        failure_message := "attempt_timeout"
+        failure_class := "timeout"
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -142,6 +152,9 @@ fn an_attempt_that_ran_too_long_is_tried_again_by_policy() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := timed_out
         if present: refuse
     answer true
     "#);
@@ -164,15 +177,18 @@ fn an_attempt_that_ran_too_long_ends_an_execution_without_policy() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"failure_reason":"attempt_timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","terminal_outcome":"expired"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
         timeout_at_ms := null
         outcome := expired
         terminal_at_ms := 1000000
+        failure_message := "attempt_timeout"
+        failure_class := "timeout"
       insert ff_completion_event
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -181,6 +197,8 @@ fn an_attempt_that_ran_too_long_ends_an_execution_without_policy() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "attempt_timeout"
+        failure_class := "timeout"
         if present: refuse
       insert ff_lease_event
         execution_id := core.execution_id
@@ -190,6 +208,9 @@ fn an_attempt_that_ran_too_long_ends_an_execution_without_policy() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := timed_out
         if present: refuse
     answer true
     "#);
@@ -229,21 +250,26 @@ fn a_missed_deadline_ends_what_runs() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
         attempt_index := core.attempt_index
         outcome := expired
         terminal_at_ms := 1000000
+        failure_message := "execution_deadline"
+        failure_class := "timeout"
         if present: update
           outcome := inserted
           terminal_at_ms := inserted
           worker_instance_id := null
           lease_expires_at_ms := null
           timeout_at_ms := null
+          failure_message := inserted
+          failure_class := inserted
       insert ff_completion_event
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -252,6 +278,8 @@ fn a_missed_deadline_ends_what_runs() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "execution_deadline"
+        failure_class := "timeout"
         if present: refuse
       insert ff_lease_event
         execution_id := core.execution_id
@@ -261,6 +289,9 @@ fn a_missed_deadline_ends_what_runs() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := deadline
         if present: refuse
     answer true
     "#);
@@ -281,21 +312,26 @@ fn a_missed_deadline_ends_what_was_never_claimed() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
         attempt_index := core.attempt_index
         outcome := expired
         terminal_at_ms := 1000000
+        failure_message := "execution_deadline"
+        failure_class := "timeout"
         if present: update
           outcome := inserted
           terminal_at_ms := inserted
           worker_instance_id := null
           lease_expires_at_ms := null
           timeout_at_ms := null
+          failure_message := inserted
+          failure_class := inserted
       insert ff_completion_event
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -304,6 +340,8 @@ fn a_missed_deadline_ends_what_was_never_claimed() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "execution_deadline"
+        failure_class := "timeout"
         if present: refuse
     answer true
     "#);

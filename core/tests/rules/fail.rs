@@ -2,6 +2,7 @@
 
 use ff_core::backend::FailureClass;
 use ff_core::rules::fail::{Fail, Failed, RetryRule};
+use ff_core::rules::failure::Failure;
 use ff_core::rules::fence::{Fence, Style};
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::types::{AttemptIndex, TimestampMs};
@@ -15,14 +16,14 @@ use crate::{NOW, decide, decide_with, fence, overriding};
 fn by_class(class: FailureClass) -> Fail {
     Fail {
         fence: fence(Style::Handle),
-        reason: "printer on fire".into(),
+        failure: Failure::new(class, "printer on fire"),
         retry: RetryRule::ByClass(class, None),
     }
 }
 
 fn typed(fence: Fence, policy: &str) -> Fail {
     let retry = RetryRule::Given(Fail::policy_of(policy).unwrap());
-    Fail { fence, reason: "printer on fire".into(), retry }
+    Fail { fence, failure: Failure::of_category("unheard of", "printer on fire"), retry }
 }
 
 fn stored(core: &RowOf) -> Stored {
@@ -73,15 +74,18 @@ fn a_final_failure_ends_the_execution_unread() {
         attempt_state := attempt_terminal
         blocking_reason := null
         version += 1
+        last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"failure_reason":"printer on fire","last_failure_message":"printer on fire","last_mutation_at":"1000000","terminal_outcome":"failed"}
+        raw_fields merges {"failure_reason":"printer on fire","last_failure_class":"permanent","last_failure_message":"printer on fire","last_mutation_at":"1000000","terminal_outcome":"failed"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
         timeout_at_ms := null
         outcome := failed
         terminal_at_ms := 1000000
+        failure_message := "printer on fire"
+        failure_class := "permanent"
       insert ff_completion_event
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -90,6 +94,8 @@ fn a_final_failure_ends_the_execution_unread() {
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
         occurred_at_ms := 1000000
+        reason := "printer on fire"
+        failure_class := "permanent"
         if present: refuse
       insert ff_lease_event
         execution_id := core.execution_id
@@ -99,6 +105,9 @@ fn a_final_failure_ends_the_execution_unread() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := failed
         if present: refuse
     answer TerminalFailed
     "#);
@@ -119,16 +128,20 @@ fn a_transient_failure_makes_another_attempt() {
         public_state := delayed
         attempt_state := pending_retry_attempt
         blocking_reason := waiting_for_retry_backoff
-        version += 1
-        attempt_index := 1
+        claimable_since_ms := 1001000
         eligible_at_ms := 1001000
-        raw_fields merges {"delay_until":"1001000","failure_reason":"printer on fire","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
+        version += 1
+        last_changed_at_ms := 1000000
+        attempt_index := 1
+        raw_fields merges {"delay_until":"1001000","failure_reason":"printer on fire","last_failure_class":"transient","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
         timeout_at_ms := null
         outcome := retry
         terminal_at_ms := 1000000
+        failure_message := "printer on fire"
+        failure_class := "transient"
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -143,6 +156,9 @@ fn a_transient_failure_makes_another_attempt() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := failed
         if present: refuse
     answer RetryScheduled { delay_until: TimestampMs(1001000), next_attempt_index: AttemptIndex(1) }
     "#);
@@ -164,16 +180,19 @@ fn a_given_policy_makes_another_attempt() {
         public_state := waiting
         attempt_state := pending_retry_attempt
         blocking_reason := waiting_for_worker
+        claimable_since_ms := 1000000
         version += 1
+        last_changed_at_ms := 1000000
         attempt_index := 1
-        eligible_at_ms := 1000000
-        raw_fields merges {"delay_until":"1000000","failure_reason":"printer on fire","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
+        raw_fields merges {"delay_until":"1000000","failure_reason":"printer on fire","last_failure_class":"","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
         timeout_at_ms := null
         outcome := failed
         terminal_at_ms := 1000000
+        failure_message := "printer on fire"
+        failure_class := null
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -188,6 +207,9 @@ fn a_given_policy_makes_another_attempt() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
+        cause := failed
         if present: refuse
     answer RetryScheduled { delay_until: TimestampMs(1000000), next_attempt_index: AttemptIndex(1) }
     "#);

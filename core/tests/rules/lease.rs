@@ -38,6 +38,8 @@ fn a_renewal_pushes_the_expiry_out() {
         partition_key := core.partition_key
         namespace := core.raw_fields->namespace
         instance_tag := core.raw_fields->tags->cairn.instance_id
+        worker_id := attempt.worker_id
+        worker_instance_id := attempt.worker_instance_id
         if present: refuse
     answer TimestampMs(1000500)
     ");
@@ -70,6 +72,7 @@ fn progress_overwrites_what_is_given() {
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         raw_fields merges {"progress_message":"half","progress_pct":40}
         version += 1
+        last_changed_at_ms := 1000000
     answer ()
     "#);
     assert_snapshot!(decide(&progress(None, Some("half")), &Stored::held()), @r#"
@@ -81,6 +84,7 @@ fn progress_overwrites_what_is_given() {
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         raw_fields merges {"progress_message":"half"}
         version += 1
+        last_changed_at_ms := 1000000
     answer ()
     "#);
 }

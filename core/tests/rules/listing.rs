@@ -186,19 +186,19 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
     assert_snapshot!(asks(&timeline), @r#"
     list attempts
       from ff_attempt
-        read partition_key, execution_id, attempt_index, worker_id, worker_instance_id, lease_epoch, lease_expires_at_ms, started_at_ms, terminal_at_ms, outcome, usage, policy, raw_fields, lease_id, attempt_id, timeout_at_ms
+        read partition_key, execution_id, attempt_index, worker_id, worker_instance_id, lease_epoch, lease_expires_at_ms, started_at_ms, terminal_at_ms, outcome, usage, policy, raw_fields, lease_id, attempt_id, timeout_at_ms, failure_message, failure_class
         where partition_key = 7 and execution_id = 00000000-0000-0000-0000-000000000001
         order attempt_index
         limit 1000
     list lease events
       from ff_lease_event
-        read transaction_id, event_id, execution_id, lease_id, event_type, occurred_at_ms, partition_key, namespace, instance_tag
+        read transaction_id, event_id, execution_id, lease_id, event_type, occurred_at_ms, partition_key, namespace, instance_tag, cause, worker_id, worker_instance_id
         where partition_key = 7 and execution_id = "00000000-0000-0000-0000-000000000001"
         order occurred_at_ms, event_id
         limit 1000
     list completion events
       from ff_completion_event
-        read transaction_id, partition_key, event_id, execution_id, flow_id, outcome, namespace, instance_tag, occurred_at_ms, committed_at_ms, dispatched_at_ms
+        read transaction_id, partition_key, event_id, execution_id, flow_id, outcome, namespace, instance_tag, occurred_at_ms, committed_at_ms, dispatched_at_ms, reason, failure_class
         where partition_key = 7 and execution_id = 00000000-0000-0000-0000-000000000001
         order occurred_at_ms, event_id
         limit 1000
@@ -263,6 +263,7 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
                 ),
                 ended_at: None,
                 outcome: None,
+                failure: None,
             },
         ],
         events: [
@@ -273,6 +274,12 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
                 outbox: Lease,
                 event: "acquired",
                 event_id: 1,
+                reason: None,
+                failure_class: None,
+                cause: None,
+                worker_id: None,
+                worker_instance_id: None,
+                details: None,
             },
             TimelineEvent {
                 at: TimestampMs(
@@ -281,6 +288,12 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
                 outbox: Lease,
                 event: "revoked",
                 event_id: 2,
+                reason: None,
+                failure_class: None,
+                cause: None,
+                worker_id: None,
+                worker_instance_id: None,
+                details: None,
             },
             TimelineEvent {
                 at: TimestampMs(
@@ -289,6 +302,12 @@ fn a_timeline_is_ordered_by_time_and_then_by_outbox() {
                 outbox: Completion,
                 event: "success",
                 event_id: 1,
+                reason: None,
+                failure_class: None,
+                cause: None,
+                worker_id: None,
+                worker_instance_id: None,
+                details: None,
             },
         ],
     }

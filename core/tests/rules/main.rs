@@ -18,6 +18,7 @@ mod stored;
 mod table;
 mod tags;
 mod token;
+mod words;
 
 use std::fmt::{Debug, Display, Formatter};
 

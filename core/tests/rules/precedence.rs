@@ -8,6 +8,7 @@ use ff_core::engine::Transition;
 use ff_core::handle_codec::HandlePayload;
 use ff_core::rules::delay::Delay;
 use ff_core::rules::fail::{Fail, RetryRule};
+use ff_core::rules::failure::Failure;
 use ff_core::rules::fence::Style;
 use ff_core::rules::finish::Complete;
 use ff_core::rules::lease::{Progress, Renew};
@@ -124,7 +125,11 @@ fn every_fenced_operation_refuses_in_the_same_order() {
         expires_in_ms: 5,
     });
     let fail = |retry: RetryRule| {
-        move |style| Fail { fence: fence(style), reason: "r".into(), retry: retry.clone() }
+        move |style| Fail {
+            fence: fence(style),
+            failure: Failure::new(FailureClass::Permanent, "r"),
+            retry: retry.clone(),
+        }
     };
     check(fail(RetryRule::ByClass(FailureClass::Transient, None)));
     check(fail(RetryRule::ByClass(FailureClass::Permanent, None)));

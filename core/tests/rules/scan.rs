@@ -21,7 +21,7 @@ fn each_scan_asks_for_what_is_due_longest_overdue_first() {
     assert_snapshot!(asks(&due(Scan::LeaseExpiry)), @r"
     list lapsed leases
       from ff_attempt join ff_exec_core
-        read partition_key, execution_id, lease_expires_at_ms
+        read partition_key, execution_id, lease_expires_at_ms, lease_reclaim_count, policy
         where lease_expires_at_ms is present and lease_expires_at_ms <= 1000000 and lifecycle_phase is active
         order lease_expires_at_ms, execution_id
         limit 50

@@ -58,8 +58,11 @@ pub(crate) fn core_row() -> RowOf {
         .with(exec_core::priority, 5)
         .with(exec_core::created_at_ms, NOW - 5_000)
         .with(exec_core::total_attempt_count, 1)
+        .with(exec_core::lease_reclaim_count, 0)
         .with(exec_core::version, 9)
         .with(exec_core::has_waitpoints, false)
+        .with(exec_core::claimable_since_ms, NOW - 4_000)
+        .with(exec_core::last_changed_at_ms, 0)
         .with(exec_core::raw_fields, json!({"namespace": "acme", "execution_kind": "render"}))
         .in_state(Status::active())
 }

@@ -19,6 +19,7 @@ use ff_core::policy::RetryPolicy;
 use ff_core::rules::delay::{Delay, Promote};
 use ff_core::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use ff_core::rules::fail::{Fail, RetryRule};
+use ff_core::rules::failure::Failure;
 use ff_core::rules::fence::{Fence, Style};
 use ff_core::rules::finish::{Cancel, Complete};
 use ff_core::rules::flow::wait::WaitChildren;
@@ -60,7 +61,7 @@ fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
     let delayed = |until| {
         let reason = BlockingReason::WaitingForDelay;
         core_row()
-            .in_state(Status::delayed(reason, AttemptState::AttemptInterrupted))
+            .in_state(Status::delayed(reason, AttemptState::AttemptInterrupted, TimestampMs(NOW)))
             .with(exec_core::eligible_at_ms, Some(until))
     };
     let blocked = runnable(EligibilityState::BlockedByDependencies)
@@ -181,7 +182,7 @@ fn by_id(source: CancelSource, epoch: Option<u64>) -> CancelExecution {
 }
 
 fn fail(fence: Fence, retry: RetryRule) -> Fail {
-    Fail { fence, reason: "r".into(), retry }
+    Fail { fence, failure: Failure::new(FailureClass::Permanent, "r"), retry }
 }
 
 fn operations() -> Vec<(&'static str, Decide)> {
@@ -244,7 +245,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("unblock_execution", operation(Unblock::new(&id(), "", TimestampMs(NOW)).unwrap())),
         ("wait_children, alone", operation(WaitChildren { fence: fence(Handle) })),
         ("set_execution_tag", operation(SetTag::new(&id(), "a.b", "c").unwrap())),
-        ("mark_lease_expired_if_due", operation(ExpireLease { key: key() })),
+        ("mark_lease_expired_if_due", operation(ExpireLease { key: key(), expected: None })),
         ("expire_execution, attempt timeout", operation(ExpireAttempt { key: key(), at: None })),
         ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
         ("promote_delayed", operation(Promote { key: key(), at: None })),

@@ -15,6 +15,7 @@ fn a_tag_is_written_under_tags() {
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         raw_fields merges {"acme.team":"blue"} under tags
         version += 1
+        last_changed_at_ms := 1000000
     answer ()
     "#);
 }

@@ -62,6 +62,14 @@ async fn output_is_the_result() {
     assert_eq!(shell(told).await, completed("kind,lane,2,5,17"));
 }
 
+#[test]
+fn what_may_hold_a_password_is_not_passed_on() {
+    let mut command = std::process::Command::new("true");
+    without_secrets(&mut command);
+    let removed = command.get_envs().filter(|(_, value)| value.is_none());
+    assert!(removed.map(|(name, _)| name).eq(["FF_DATABASE_URL", "FF_SCHEMA"]));
+}
+
 #[tokio::test]
 async fn tags_that_would_share_a_variable_have_none() {
     let job = job_with(&[("a.b", "1"), ("a-b", "2"), ("c", "3")]);
@@ -141,7 +149,8 @@ async fn a_command_that_is_ended_may_clean_up() {
     let directory = tempfile::tempdir().unwrap();
     let (begun, cleaned) = (directory.path().join("begun"), directory.path().join("cleaned"));
     let script = format!(
-        "exec 2> /dev/null; trap 'touch {}; exit' TERM; touch {}; while :; do sleep 0.02; done",
+        "trap 'echo cleaning up; echo so it is >&2; touch {}; exit' TERM; touch {}; \
+         while :; do sleep 0.02; done",
         cleaned.display(),
         begun.display()
     );

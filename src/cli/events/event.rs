@@ -40,7 +40,10 @@ impl From<CompletionEvent> for Event {
             at: event.at,
             execution_id: event.execution_id.to_string(),
             what,
-            details: Vec::new(),
+            details: known([
+                ("reason", event.reason.map(Json::String)),
+                ("failure_class", event.failure_class.map(|class| json!(class))),
+            ]),
         }
     }
 }
@@ -61,14 +64,14 @@ impl From<LeaseHistoryEvent> for Event {
                 ("reclaimed", new_lease_id, new_owner, None)
             }
             LeaseHistoryEvent::Revoked { lease_id, revoked_by, .. } => {
-                ("revoked", lease_id, &None, Some(revoked_by))
+                ("revoked", lease_id, &None, Some(revoked_by.as_str()))
             }
             _ => ("unknown", &None, &None, None),
         };
         let details = [
             ("lease_id", lease_id.as_ref().map(|lease_id| json!(lease_id))),
             ("worker_instance_id", worker.as_ref().map(|worker| json!(worker))),
-            ("revoked_by", revoked_by.map(|by| json!(by))),
+            ("cause", revoked_by.map(|cause| json!(cause))),
         ];
         Self {
             kind: Kind::Lease,

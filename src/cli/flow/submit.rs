@@ -49,9 +49,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let submitted = submit_with(engine.as_ref(), &spec, now, &done).await;
     progress.finish_and_clear();
     let submitted = submitted.map_err(|error| {
+        let help = if error.can_go_on {
+            format!("submit it again with --flow-id {flow_id} to go on")
+        } else {
+            "submit this graph under another --flow-id, or the graph that is there".to_owned()
+        };
         let what = format!("submitting flow {flow_id}: {}", error.doing);
-        Failure::engine(&what, &error.source)
-            .with_help(format!("submit it again with --flow-id {flow_id} to go on"))
+        Failure::engine(&what, &error.source).with_help(help)
     })?;
     tell(output, &spec, &submitted)
 }

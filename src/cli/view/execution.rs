@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use ff_core::contracts::{
-    AttemptRecord, ExecutionInfo, ExecutionRow, ExecutionSnapshot, ExecutionTimeline, LeaseSummary,
-    Outbox, TimelineEvent,
+    AttemptRecord, CancellationSummary, ExecutionInfo, ExecutionRow, ExecutionSnapshot,
+    ExecutionTimeline, FailureSummary, LeaseSummary, Outbox, TimelineEvent,
 };
-use ff_core::state::{AttemptOutcome, PublicState, StateVector};
+use ff_core::state::{AttemptOutcome, FailureClass, LeaseCause, PublicState, StateVector};
 use ff_core::types::{
     AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
 };
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::flow::NODE_TAG;
 
@@ -28,6 +29,15 @@ pub(in crate::cli) struct RowView<'a> {
     tags: &'a BTreeMap<String, String>,
     /// The name of its node, of a member of a flow.
     node: Option<&'a str>,
+    /// Why it ended, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> RowView<'a> {
+    pub(in crate::cli) fn with_reason(row: &'a ExecutionRow, reason: &'a str) -> Self {
+        Self { reason: Some(reason), ..Self::from(row) }
+    }
 }
 
 impl<'a> From<&'a ExecutionRow> for RowView<'a> {
@@ -43,6 +53,7 @@ impl<'a> From<&'a ExecutionRow> for RowView<'a> {
             created_at_ms: row.created_at,
             tags: &row.tags,
             node: row.tags.get(NODE_TAG).map(String::as_str),
+            reason: None,
         }
     }
 }
@@ -70,10 +81,42 @@ struct FactsView<'a> {
     attempt_index: u32,
     total_attempt_count: u32,
     created_at_ms: TimestampMs,
+    claimable_since_ms: Option<TimestampMs>,
     started_at_ms: Option<i64>,
     ended_at_ms: Option<i64>,
     changed_at_ms: TimestampMs,
+    failure: Option<FailureView<'a>>,
+    cancellation: Option<CancellationView<'a>>,
     tags: &'a BTreeMap<String, String>,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize)]
+struct FailureView<'a> {
+    message: &'a str,
+    class: Option<FailureClass>,
+}
+
+impl<'a> From<&'a FailureSummary> for FailureView<'a> {
+    fn from(failure: &'a FailureSummary) -> Self {
+        Self { message: &failure.message, class: failure.class }
+    }
+}
+
+/// Why and by whom an execution was cancelled.
+#[derive(Debug, Serialize)]
+struct CancellationView<'a> {
+    reason: Option<&'a str>,
+    cancelled_by: Option<&'a str>,
+}
+
+impl<'a> From<&'a CancellationSummary> for CancellationView<'a> {
+    fn from(cancellation: &'a CancellationSummary) -> Self {
+        Self {
+            reason: cancellation.reason.as_deref(),
+            cancelled_by: cancellation.cancelled_by.as_deref(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -115,9 +158,12 @@ impl<'a> ExecutionView<'a> {
             attempt_index: info.current_attempt_index,
             total_attempt_count: snapshot.total_attempt_count,
             created_at_ms: snapshot.created_at,
+            claimable_since_ms: snapshot.claimable_since,
             started_at_ms: ms(&info.started_at),
             ended_at_ms: ms(&info.completed_at),
             changed_at_ms: snapshot.last_mutation_at,
+            failure: snapshot.last_failure.as_ref().map(FailureView::from),
+            cancellation: snapshot.cancellation.as_ref().map(CancellationView::from),
             tags: &snapshot.tags,
         };
         let lease = snapshot.current_lease.as_ref().map(LeaseView::from);
@@ -149,6 +195,7 @@ struct AttemptView<'a> {
     started_at_ms: Option<TimestampMs>,
     ended_at_ms: Option<TimestampMs>,
     outcome: Option<AttemptOutcome>,
+    failure: Option<FailureView<'a>>,
 }
 
 impl<'a> From<&'a AttemptRecord> for AttemptView<'a> {
@@ -162,6 +209,7 @@ impl<'a> From<&'a AttemptRecord> for AttemptView<'a> {
             started_at_ms: attempt.started_at,
             ended_at_ms: attempt.ended_at,
             outcome: attempt.outcome,
+            failure: attempt.failure.as_ref().map(FailureView::from),
         }
     }
 }
@@ -173,10 +221,29 @@ pub(in crate::cli) struct EventView<'a> {
     kind: Outbox,
     event: &'a str,
     at_ms: TimestampMs,
+    /// Why an execution ended.
+    reason: Option<&'a str>,
+    failure_class: Option<FailureClass>,
+    /// Why a lease ended.
+    cause: Option<LeaseCause>,
+    worker_id: Option<&'a WorkerId>,
+    worker_instance_id: Option<&'a WorkerInstanceId>,
+    /// Particulars of what an operator did.
+    details: Option<&'a Json>,
 }
 
 impl<'a> From<&'a TimelineEvent> for EventView<'a> {
     fn from(event: &'a TimelineEvent) -> Self {
-        Self { kind: event.outbox, event: &event.event, at_ms: event.at }
+        Self {
+            kind: event.outbox,
+            event: &event.event,
+            at_ms: event.at,
+            reason: event.reason.as_deref(),
+            failure_class: event.failure_class,
+            cause: event.cause,
+            worker_id: event.worker_id.as_ref(),
+            worker_instance_id: event.worker_instance_id.as_ref(),
+            details: event.details.as_ref(),
+        }
     }
 }

@@ -18,8 +18,20 @@ pub(in crate::cli) struct ExecutionsView<'a> {
 }
 
 impl<'a> ExecutionsView<'a> {
-    pub(in crate::cli) fn new(rows: &'a [ExecutionRow], next: Option<&'a ExecutionId>) -> Self {
-        Self { executions: rows.iter().map(RowView::from).collect(), next_cursor: next }
+    /// The rows, with the reason of each where there are reasons.
+    pub(in crate::cli) fn new(
+        rows: &'a [ExecutionRow],
+        reasons: Option<&'a [String]>,
+        next: Option<&'a ExecutionId>,
+    ) -> Self {
+        let executions = match reasons {
+            None => rows.iter().map(RowView::from).collect(),
+            Some(reasons) => {
+                let both = rows.iter().zip(reasons);
+                both.map(|(row, reason)| RowView::with_reason(row, reason)).collect()
+            }
+        };
+        Self { executions, next_cursor: next }
     }
 }
 

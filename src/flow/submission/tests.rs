@@ -164,7 +164,34 @@ async fn a_need_that_was_fixed_otherwise_is_refused_with_its_node() {
     submit(&engine, &spec, NOW).await.unwrap();
     let other = SPEC.replace(r#""needs": "any""#, r#""needs": "all""#);
     let error = submit(&engine, &FlowSpec::parse(&other).unwrap(), NOW).await.unwrap_err();
-    assert!(error.to_string().contains("node c: saying how many it needs: "), "{error}");
+    assert!(!error.can_go_on);
+    let error = error.to_string();
+    assert!(error.contains("another graph is there under this id: "), "{error}");
+    assert!(error.contains("node c needs any there, and all in this graph"), "{error}");
+}
+
+#[tokio::test]
+async fn another_graph_under_the_same_id_is_refused_with_what_differs() {
+    let engine = memory();
+    submit(&engine, &FlowSpec::parse(SPEC).unwrap(), NOW).await.unwrap();
+    let before = graph(&engine, &FlowSpec::parse(SPEC).unwrap()).await;
+    for (from, to, differs) in [
+        (r#""name": "e""#, r#""name": "z""#, "node e is there, and not in this graph"),
+        (r#""after": ["c", "d"]"#, r#""after": ["c"]"#, "node e waits for d there, and not in"),
+        (
+            r#"{ "name": "a", "kind": "k""#,
+            r#"{ "name": "a", "kind": "x""#,
+            "node a is of kind k there",
+        ),
+    ] {
+        let other = SPEC.replace(from, to);
+        assert_ne!(other, SPEC);
+        let error = submit(&engine, &FlowSpec::parse(&other).unwrap(), NOW).await.unwrap_err();
+        assert!(!error.can_go_on && error.to_string().contains(differs), "{error}");
+        assert_eq!(graph(&engine, &FlowSpec::parse(SPEC).unwrap()).await, before);
+    }
+    // What is only missing can be added: a submission that was cut short goes on.
+    submit(&engine, &FlowSpec::parse(SPEC).unwrap(), NOW).await.unwrap();
 }
 
 #[tokio::test]

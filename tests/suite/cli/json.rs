@@ -180,5 +180,7 @@ async fn every_member_is_documented() {
     check("flow show", &["flow", "show", flow]);
     check("flow cancel", &["flow", "cancel", flow]);
     check("flow show", &["flow", "show", flow]);
+    let cancelled = check("ls", &["ls", "--state", "cancelled"]);
+    check("show", &["show", cancelled["executions"][0]["execution_id"].as_str().unwrap()]);
     assert_documented("events", &lines(&place.out(&["--json", "events"])));
 }

@@ -88,13 +88,13 @@ conformance! {
     async fn the_best_goes_first_whatever_its_partition(bench) {
         let mut expected = Vec::new();
         for (priority, age, partition) in
-            [(9, 0, 200), (5, 0, 3), (5, 1, 255), (5, 1, 0), (0, 0, 17), (0, 7, 1), (-3, 0, 128)]
+            [(9, 0, 200), (5, 0, 3), (0, 0, 17), (-3, 0, 128), (5, 1, 255), (5, 1, 0), (0, 7, 1)]
         {
+            bench.clock.advance(START + age - bench.clock.now().0);
             let id = bench
                 .create_with(&|args| {
                     args.execution_id = id_in(partition);
                     args.priority = priority;
-                    args.now = TimestampMs(START + age);
                 })
                 .await;
             expected.push((-priority, age, *id.uuid().as_bytes(), id));
@@ -273,7 +273,7 @@ conformance! {
                 _ => {
                     let mut args = crate::conformance::fence::fail_args(
                         &handle,
-                        r#"{"max_retries":1000,"backoff":{"type":"fixed","delay_ms":0}}"#,
+                        r#"{"max_retries":100,"backoff":{"type":"fixed","delay_ms":0}}"#,
                     );
                     args.failure_reason = "again".into();
                     bench.backend.fail_execution(args).await.unwrap();
@@ -356,3 +356,35 @@ conformance! {
 }
 
 static LANE_ID: std::sync::LazyLock<LaneId> = std::sync::LazyLock::new(lane);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_row_of_sqlite_stops_no_other() {
+    let bench = crate::backends::sqlite_memory().await;
+    let broken = bench.create().await;
+    let needy = bench.create_with(&|args| args.policy = Some(requiring(&["gpu"]))).await;
+    for (column, text, id) in
+        [("raw_fields", "{\"tags\":", &broken), ("required_capabilities", "[", &needy)]
+    {
+        let hex = id.uuid().simple().to_string();
+        let sql =
+            format!("UPDATE ff_exec_core SET {column} = '{text}' WHERE execution_id = x'{hex}'");
+        bench.plain.execute(&sql).await;
+    }
+    let sound = bench.create().await;
+
+    let claimed: HashSet<_> = drain(&bench, 9).await.into_iter().collect();
+    assert_eq!(
+        claimed,
+        HashSet::from([broken.clone(), sound]),
+        "and who needs what, is claimed by none"
+    );
+    bench.clock.advance(TTL);
+    let lapsed = bench.backend.scan(ff_core::engine_backend::Scan::LeaseExpiry, 9).await.unwrap();
+    assert_eq!((lapsed.processed, lapsed.errors), (2, 0));
+    for handle in [bench.claim().await, bench.claim().await] {
+        bench.backend.complete(&handle, None).await.unwrap();
+    }
+    let described = bench.backend.describe_execution(&broken).await.unwrap().unwrap();
+    assert_eq!(described.public_state, ff_core::state::PublicState::Completed);
+    bench.tear_down().await;
+}

@@ -56,6 +56,35 @@ conformance! {
         assert_eq!(core.int("eligible_at_ms"), None);
     }
 
+    async fn a_claim_takes_what_is_due_before_a_scanner_wakes_it(bench) {
+        let due = |ms| Some(TimestampMs(START + ms));
+        let put_off = bench.create_with(&|args| args.delay_until = due(5)).await;
+        let later = bench.create_with(&|args| args.delay_until = due(6)).await;
+        let (retried, handle) = bench.leased().await;
+        let reason = ff_core::backend::FailureReason::new("no paper");
+        bench.backend.fail(&handle, reason, ff_core::state::FailureClass::Transient).await.unwrap();
+        let retry_at = bench.core(&retried).await.int("eligible_at_ms").unwrap();
+        let (paused, handle) = bench.leased().await;
+        bench.backend.delay(&handle, TimestampMs(retry_at + 1)).await.unwrap();
+        assert!(bench.try_claim().await.is_none(), "nothing is due");
+
+        bench.clock.advance(5);
+        let waiting = bench.create().await;
+        let none = ff_core::backend::CapabilitySet::default();
+        let claim = bench.backend.claim_many(&lane(), &none, crate::bench::worker("w"), 9).await;
+        let claimed: Vec<_> = claim.unwrap().iter().map(|at| opened(at).execution_id).collect();
+        assert_eq!(claimed, [waiting, put_off], "what waits goes first");
+        bench.clock.advance(retry_at);
+        for (expected, attempt, epoch) in [(later, 0, 1), (retried, 1, 2), (paused, 0, 2)] {
+            let payload = opened(&bench.claim().await);
+            assert_eq!(payload.execution_id, expected);
+            assert_eq!(payload.attempt_index, AttemptIndex(attempt));
+            assert_eq!(payload.lease_epoch, LeaseEpoch(epoch));
+            assert_eq!(bench.core(&expected).await.states(), crate::bench::ACTIVE);
+        }
+        assert!(bench.try_claim().await.is_none());
+    }
+
     async fn only_the_delayed_are_woken(bench) {
         for states in [
             crate::bench::ACTIVE,

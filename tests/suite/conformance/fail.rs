@@ -157,11 +157,51 @@ conformance! {
             let text = error.to_string();
             assert!(text.starts_with("validation: InvalidPolicyJson: retry_policy_json: "), "{text}");
         }
-        let args = FailExecutionArgs { failure_reason: "a\0".into(), ..typed(&id, "") };
-        refused(
-            bench.backend.fail_execution(args).await,
-            "validation: InvalidInput: failure_reason: must not contain NUL (at byte 1)",
-        );
+    }
+
+    /// A report that was refused for its words would let the lease lapse, and the work begin again.
+    async fn a_failure_ends_the_attempt_whatever_its_words(bench) {
+        let long = format!("\0{}", "\u{1f980}".repeat(3_000));
+        let kept = format!("\u{fffd}{}\u{2026} (cut, 12003 bytes in all)", "\u{1f980}".repeat(2_047));
+
+        let id = bench.insert_leased(json!({})).await;
+        let args = FailExecutionArgs { failure_reason: long.clone(), ..typed(&id, "") };
+        bench.backend.fail_execution(args).await.unwrap();
+        assert_eq!(bench.attempt(&id, 0).await.text("failure_message"), kept);
+        assert_eq!(bench.core(&id).await.raw("failure_reason"), kept);
+
+        for class in [FailureClass::Permanent, FailureClass::Transient] {
+            let (id, handle) = bench.leased().await;
+            let reason = FailureReason::new(long.clone());
+            bench.backend.fail(&handle, reason, class).await.unwrap();
+            assert_eq!(bench.attempt(&id, 0).await.text("failure_message"), kept);
+        }
+    }
+
+    async fn the_policy_says_which_failures_are_worth_another_attempt(bench) {
+        let patient = |categories: &[&str]| {
+            let categories = json!({ "retry_policy": { "retryable_categories": categories } });
+            serde_json::from_value::<ExecutionPolicy>(categories).unwrap()
+        };
+        for (policy, class, again) in [
+            (patient(&[]), FailureClass::Transient, true),
+            (patient(&[]), FailureClass::Timeout, false),
+            (patient(&["timeout"]), FailureClass::Timeout, true),
+            (patient(&["timeout"]), FailureClass::Transient, false),
+            (patient(&["infra_crash", "transient"]), FailureClass::InfraCrash, true),
+            (patient(&["infra_crash", "transient"]), FailureClass::Permanent, false),
+        ] {
+            let (_, handle) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
+            let outcome = bench.backend.fail(&handle, FailureReason::new("x"), class).await.unwrap();
+            let retried = matches!(outcome, FailOutcome::RetryScheduled { .. });
+            assert_eq!(retried, again, "{class:?} {policy:?}");
+        }
+        let only = |word: &str| format!(r#"{{"max_retries":3,"retryable_categories":["{word}"]}}"#);
+        for (word, again) in [("net", true), ("disk", false)] {
+            let id = bench.insert_leased(json!({})).await;
+            let result = bench.backend.fail_execution(typed(&id, &only(word))).await.unwrap();
+            assert_eq!(matches!(result, FailExecutionResult::RetryScheduled { .. }), again, "{word}");
+        }
     }
 
     async fn a_transient_failure_is_tried_again_by_default(bench) {

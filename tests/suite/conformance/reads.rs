@@ -65,7 +65,8 @@ conformance! {
             TimestampMs(START + 3),
             0,
             [("a.b".to_owned(), "c".to_owned())].into(),
-        );
+        )
+        .with_claimable_since(Some(TimestampMs(START)));
         assert_eq!(bench.backend.describe_execution(&id).await.unwrap(), Some(expected));
         let resolved = bench.backend.resolve_execution_flow_id(&id).await.unwrap();
         assert_eq!(resolved, Some(FlowId::from_uuid(flow)));

@@ -26,15 +26,26 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
         assert_eq!(flow.int("edge_count"), Some(count(&edges)), "{flow:?}");
         let revision = count(&cores) + count(&edges);
         assert_eq!(flow.int("graph_revision"), Some(revision), "{flow:?}");
-        let over = flow.text("public_flow_state") == "cancelled";
+        let state = flow.text("public_flow_state");
+        let over = ["completed", "failed", "cancelled"].contains(&state);
         assert_eq!(flow.int("terminal_at_ms").is_some(), over, "{flow:?}");
+        let ended =
+            |core: &Cells| ["terminal", "cancelled"].contains(&core.text("lifecycle_phase"));
+        let all_ended = !cores.is_empty() && cores.iter().all(ended);
+        if ["completed", "failed"].contains(&state) {
+            assert!(all_ended, "a flow ends with its last member: {flow:?} {cores:?}");
+        }
         for group in &groups {
             assert_group_sound(group, &edges);
             let child = group.uuid("downstream_eid");
             let owes = debts.iter().any(|debt| debt.uuid("downstream_eid") == child);
             assert_eq!(group.flag("cancel_siblings_pending_flag"), owes, "{group:?}");
         }
-        let told = of(&events).iter().all(|event| event.int("dispatched_at_ms").is_some());
+        let events = of(&events);
+        let told = events.iter().all(|event| event.int("dispatched_at_ms").is_some());
+        if told && !events.is_empty() {
+            assert!(over || !all_ended, "its last end was told, and it goes on: {flow:?}");
+        }
         let by_child: HashMap<_, _> =
             groups.iter().map(|group| (group.uuid("downstream_eid"), group)).collect();
         for core in &cores {

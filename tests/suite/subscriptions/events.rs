@@ -13,7 +13,7 @@ use ff_core::stream_events::{
     CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, SignalDeliveryEffect,
 };
 use ff_core::stream_subscribe::{StreamCursor, encode_valkey_cursor};
-use ff_core::types::{ExecutionId, FlowId, Namespace};
+use ff_core::types::{ExecutionId, FlowId, Namespace, WorkerInstanceId};
 use ff_core::value::Value;
 use futures_util::{FutureExt as _, StreamExt as _};
 use uuid::Uuid;
@@ -85,7 +85,9 @@ conformance! {
         let LeaseHistoryEvent::Acquired { lease_id, worker_instance_id, .. } = acquired else {
             panic!("acquired first")
         };
-        assert_eq!((lease_id, worker_instance_id), (Some(opened(&handle).lease_id), None));
+        let instance = WorkerInstanceId::new("w-1");
+        let expected = (Some(opened(&handle).lease_id), Some(instance));
+        assert_eq!((lease_id, worker_instance_id), expected);
         bench.backend.renew(&handle).await.unwrap();
         bench.backend.complete(&handle, None).await.unwrap();
         assert_eq!(told(&take(&mut leases, 2).await), [(&id, "renewed"), (&id, "revoked")]);
@@ -192,6 +194,38 @@ conformance! {
         assert_eq!(events[0].waitpoint_id, None);
         assert_eq!(events[1].waitpoint_id.as_ref().map(|id| id.0), Some(waitpoint));
         assert_eq!(events[1].source_identity.as_deref(), Some("billing"));
+    }
+
+    async fn every_lease_event_says_who_and_why(bench) {
+        let (_, handle) = bench.leased().await;
+        bench.backend.renew(&handle).await.unwrap();
+        bench.backend.complete(&handle, None).await.unwrap();
+        let id = id();
+        bench.plain.insert("ff_lease_event", vec![
+            ("execution_id", text(&id.uuid().to_string())),
+            ("event_type", text("revoked")),
+            ("occurred_at_ms", int(START)),
+            ("partition_key", int(i64::from(id.partition()))),
+        ]).await;
+        let mut leases = bench.backend.subscribe_lease_history(beginning(), &ALL).await.unwrap();
+        let said: Vec<_> = take(&mut leases, 4).await.into_iter().map(|event| match event {
+            LeaseHistoryEvent::Acquired { worker_instance_id, .. }
+            | LeaseHistoryEvent::Renewed { worker_instance_id, .. } => {
+                worker_instance_id.unwrap().as_str().to_owned()
+            }
+            LeaseHistoryEvent::Revoked { revoked_by, .. } => revoked_by,
+            other => panic!("{other:?}"),
+        }).collect();
+        assert_eq!(said, ["w-1", "w-1", "completed", "operator"]);
+    }
+
+    async fn an_end_says_why(bench) {
+        let (_, handle) = bench.leased().await;
+        bench.fail(&handle).await;
+        let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
+        let end = next(&mut ends).await.unwrap();
+        assert_eq!(end.reason.as_deref(), Some("broken"));
+        assert_eq!(end.failure_class, Some(ff_core::state::FailureClass::Permanent));
     }
 
     async fn what_operators_do_is_told(bench) {

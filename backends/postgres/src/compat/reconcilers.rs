@@ -109,7 +109,7 @@ pub mod lease_expiry {
         uuid: Uuid,
     ) -> Result<(), EngineError> {
         let key = ExecutionKey { partition, uuid };
-        run(engine(pool).await?.as_ref(), &ExpireLease { key }).await.map(drop)
+        run(engine(pool).await?.as_ref(), &ExpireLease { key, expected: None }).await.map(drop)
     }
 }
 

@@ -13,13 +13,17 @@ use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
 use crate::schema::{Col, ColumnRef};
-use crate::state::{ClosedSet as _, CompletionKind, InstanceTagEventType, LeaseEventType};
+use crate::state::{
+    ClosedSet as _, CompletionKind, InstanceTagEventType, LeaseCause, LeaseEventType,
+};
 use crate::stream_events::{
     CompletionEvent, CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, OperatorEvent,
     SignalDeliveryEffect, SignalDeliveryEvent,
 };
 use crate::stream_subscribe::StreamCursor;
-use crate::types::{ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId};
+use crate::types::{
+    ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId,
+};
 use crate::value::Value;
 
 /// What a subscription delivers.
@@ -48,22 +52,24 @@ impl Event for LeaseHistoryEvent {
         let execution_id = execution(row, partition, lease_event::execution_id)?;
         let lease_id = optional_uuid(row, lease_event::lease_id)?.map(LeaseId);
         let at = TimestampMs(row.read(lease_event::occurred_at_ms)?);
+        let worker = row.read(lease_event::worker_instance_id)?.map(WorkerInstanceId::new);
         Ok(match row.read(lease_event::event_type)? {
             LeaseEventType::Acquired => {
-                Self::Acquired { cursor, execution_id, lease_id, worker_instance_id: None, at }
+                Self::Acquired { cursor, execution_id, lease_id, worker_instance_id: worker, at }
             }
             LeaseEventType::Renewed => {
-                Self::Renewed { cursor, execution_id, lease_id, worker_instance_id: None, at }
+                Self::Renewed { cursor, execution_id, lease_id, worker_instance_id: worker, at }
             }
             LeaseEventType::Expired => {
-                Self::Expired { cursor, execution_id, lease_id, prev_owner: None, at }
+                Self::Expired { cursor, execution_id, lease_id, prev_owner: worker, at }
             }
             LeaseEventType::Reclaimed => {
                 let new_lease_id = lease_id;
-                Self::Reclaimed { cursor, execution_id, new_lease_id, new_owner: None, at }
+                Self::Reclaimed { cursor, execution_id, new_lease_id, new_owner: worker, at }
             }
             LeaseEventType::Revoked => {
-                let revoked_by = "operator".to_owned();
+                let cause = row.read(lease_event::cause)?.unwrap_or(LeaseCause::Operator);
+                let revoked_by = cause.as_str().to_owned();
                 Self::Revoked { cursor, execution_id, lease_id, revoked_by, at }
             }
         })
@@ -93,7 +99,11 @@ impl Event for CompletionEvent {
     fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
         let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
         let outcome = CompletionOutcome::from_wire(&outcome(row)?);
-        Ok(Self::new(cursor, completed(row)?, outcome, at))
+        let event = Self::new(cursor, completed(row)?, outcome, at);
+        Ok(event.with_reason(
+            row.read(completion_event::reason)?,
+            row.read(completion_event::failure_class)?,
+        ))
     }
 }
 
@@ -108,6 +118,10 @@ impl Event for Completion {
     fn read(row: &Row, _: StreamCursor) -> Result<Self, EngineError> {
         let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
         let payload = CompletionPayload::new(completed(row)?, outcome(row)?, None, at);
+        let payload = payload.with_reason(
+            row.read(completion_event::reason)?,
+            row.read(completion_event::failure_class)?,
+        );
         Ok(Self(match row.read(completion_event::flow_id)? {
             Some(flow) => payload.with_flow_id(FlowId::from_uuid(flow)),
             None => payload,

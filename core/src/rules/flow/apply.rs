@@ -20,6 +20,7 @@ use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::hop::{check_ends, edge_unmoved, is_applied};
 use crate::rules::flow::key::{
     EDGE, GROUP, Places, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
+    on_partition_of,
 };
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
@@ -215,6 +216,20 @@ impl Apply {
         Ok(Some(Some(announced.map_or((stored, None), |(end, event)| (end, Some(event))))))
     }
 
+    /// Why there is no such edge: perhaps because the flow is not where its downstream is.
+    fn without_edge(&self, facts: &Facts) -> Result<Vec<Query>, EngineError> {
+        let Some(rows) = facts.lookup(1) else {
+            return Ok(vec![Query::Lookup(self.places.lookups())]);
+        };
+        match self.places.found(rows) {
+            Some((flow, _)) => {
+                on_partition_of(flow, &self.downstream)?;
+                Err(input::invalid("edge_not_found"))
+            }
+            None => self.places.elsewhere(facts, 2, "edge_not_found"),
+        }
+    }
+
     fn plan(
         &self,
         rows: Rows<'_>,
@@ -253,7 +268,7 @@ impl Apply {
             plan = match decision.action {
                 // Whoever decides about the execution without having seen this edge decides again.
                 Action::Leave => {
-                    plan.update(exec_core::REF, held_core(), vec![exec_core::version.grow(1)])
+                    plan.update(exec_core::REF, held_core(), status::changed(at).to_vec())
                 }
                 Action::Block | Action::Release | Action::Skip => {
                     decision.action.apply(plan, core, at)?
@@ -272,8 +287,9 @@ impl Transition for Apply {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let [Some(edge), upstream, upstream_attempt, group, core] = rows else {
-            return Err(input::invalid("edge_not_found"));
+            return self.without_edge(facts).map(Step::Read);
         };
+        on_partition_of(self.places.home(), &self.upstream)?;
         check_ends(edge, self.upstream.uuid, self.downstream.uuid)?;
         if is_applied(edge)? {
             return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));

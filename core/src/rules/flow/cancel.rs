@@ -15,10 +15,11 @@ use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate, Query};
 use crate::rules::finish::End;
+use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::read::text;
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed_unread;
@@ -26,9 +27,9 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
-use crate::state::{LeaseEventType, LifecyclePhase, OperatorEventType, PublicFlowState};
+use crate::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
-use crate::value::{ColumnType, Value};
+use crate::value::Value;
 
 /// The most members that the answer about a flow that is over names.
 pub const MEMBERS_MAX: i64 = 100_000;
@@ -185,7 +186,7 @@ impl Transition for CancelHeader {
         let Some((flow, row)) = self.places.found(rows) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
-        if !row.read(flow_core::public_flow_state)?.is_over() {
+        if !is_over(row) {
             let cancellation_policy = self.args.cancellation_policy.clone();
             let then: FromRows<Self::Outcome> = Box::new(move |rows| {
                 let member_execution_ids = ids(flow, &rows)?;
@@ -291,6 +292,7 @@ fn flipped(
         flow_core::public_flow_state.set(PublicFlowState::Cancelled),
         flow_core::terminal_at_ms.keep_or(Some(at.0)),
         flow_core::raw_fields.merge(details),
+        flow_core::version.grow(1),
     ];
     let plan = plan.guard(FLOW, flow_core::REF, flow.row(), unmoved.and(relies));
     Ok(plan.update(flow_core::REF, held_flow(), set))
@@ -307,10 +309,10 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     let mutated = json!({ "last_mutation_at": at.0.to_string() });
     core.push(exec_core::raw_fields.merge(mutated));
     let plan = plan.update(exec_core::REF, held_core(), core);
-    let plan = outbox::completed(end.break_attempt(plan, at), end.event, at);
+    let plan = end.break_attempt(plan, at);
+    let plan = outbox::completed(plan, end.event, Reason::Given(reason), at);
     // The attempts are not read, so the leases have no names here.
-    let unnamed = Expr::Null(ColumnType::Text);
-    closed_unread(outbox::lease_changed(plan, LeaseEventType::Revoked, unnamed, at))
+    closed_unread(outbox::unnamed_lease_ended(plan, LeaseCause::Cancelled, at))
 }
 
 fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {

@@ -10,7 +10,7 @@ use crate::rules::finish::End;
 use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::Verdict;
 use crate::rules::key::held_core;
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::status::{Status, but_the_attempt};
 use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
@@ -111,15 +111,23 @@ impl Action {
             Self::Block => Status::waiting_for_dependencies(attempt),
             Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
         };
-        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status)))
+        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status, at)))
     }
 }
 
-/// Ends the held execution, read as `core`, without its having run to an end of its own.
-fn skipped(plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
+/// Why an execution is skipped.
+pub const UNREACHABLE: &str = "its dependencies can no longer be satisfied";
+
+/// Ends the held execution, read as `core`, without its having run.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn skipped(plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
     let end = End::SKIPPED;
     let plan = plan.update(exec_core::REF, held_core(), end.of_core(at));
-    closed(outbox::completed(end.record_attempt(plan, at), end.event, at), core)
+    let plan = end.record_attempt(plan, at);
+    let plan = outbox::completed(plan, end.event, Reason::Given(UNREACHABLE), at);
+    closed(plan, core)
 }
 
 /// Whether an execution is not over.

@@ -11,7 +11,7 @@ use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDepen
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
-use crate::plan::{Lookup, Plan, Predicate, Query};
+use crate::plan::{Held, Lookup, Plan, Predicate, Query};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::key::{
@@ -21,7 +21,7 @@ use crate::rules::flow::policy::cancels_remaining;
 use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
 use crate::rules::input;
 use crate::rules::key::CORE;
-use crate::schema::execution::exec_core;
+use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
 use crate::state::{ClosedSet, CompletionKind};
@@ -91,7 +91,10 @@ impl ByHand {
     /// `NotFound("edge")`.
     pub fn outcome(&self, hopped: Hopped) -> Result<ResolveDependencyOutcome, EngineError> {
         match (hopped, self.bucket) {
-            (Hopped::NoEdge, _) => Err(EngineError::NotFound { entity: "edge" }),
+            // By hand there is no event to be done with.
+            (Hopped::NoEdge | Hopped::NobodyGoesOn, _) => {
+                Err(EngineError::NotFound { entity: "edge" })
+            }
             (Hopped::Known, _) => Ok(ResolveDependencyOutcome::AlreadyResolved),
             (Hopped::Told, Bucket::Success) => Ok(ResolveDependencyOutcome::Satisfied),
             (Hopped::Told, Bucket::Fail | Bucket::Skip) => Ok(ResolveDependencyOutcome::Impossible),
@@ -108,6 +111,9 @@ pub enum Hopped {
     Known,
     /// There is no such edge.
     NoEdge,
+    /// The edge has heard or is not there, and nobody goes on behind it: the event is not done with yet
+    /// though it was the last edge, because the flow may be over.
+    NobodyGoesOn,
 }
 
 /// The rows that a hop decides on.
@@ -324,10 +330,32 @@ impl Transition for Hop {
     type Outcome = Hopped;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Hopped>, EngineError> {
-        let at = ctx.now;
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
+        let goes_on = |core: &Option<Row>| {
+            core.as_ref().is_some_and(|core| unfinished().accepts(core, &Held::default()))
+        };
+        if !self.last || rows.last().is_some_and(goes_on) {
+            return self.told_of(rows, facts, ctx.now);
+        }
+
+        let hop = Self { last: false, ..self.clone() };
+        Ok(match hop.told_of(rows, facts, ctx.now)? {
+            Step::Read(queries) => Step::Read(queries),
+            Step::Commit(plan, _) => Step::Commit(plan, Then::Answer(Hopped::NobodyGoesOn)),
+            Step::Answer(_) => Step::Answer(Hopped::NobodyGoesOn),
+        })
+    }
+}
+
+impl Hop {
+    fn told_of(
+        &self,
+        rows: &[Option<Row>],
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Step<Hopped>, EngineError> {
         let [Some(edge), group, core] = rows else {
             return Ok(self.nothing(Hopped::NoEdge, at));
         };

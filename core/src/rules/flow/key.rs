@@ -6,9 +6,9 @@
 use uuid::Uuid;
 
 use crate::EngineError;
-use crate::facts::Row;
+use crate::facts::{Facts, Row};
 use crate::partition::{PartitionConfig, flow_partition};
-use crate::plan::{Expr, Lookup, Predicate};
+use crate::plan::{Expr, Lookup, Predicate, Query};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::without_bodies;
@@ -25,7 +25,7 @@ pub const GROUP: &str = "group";
 pub const EDGE: &str = "edge";
 
 /// The stored form of a flow's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     /// Its partition.
     pub partition: i16,
@@ -76,6 +76,25 @@ impl Places {
         self.other
     }
 
+    /// Where a flow is looked for at last that is in neither place: its member's partition is then another.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` once the `index`-th question asked for it: naming the partition that it is
+    /// on, or in those `words` where it is nowhere.
+    pub fn elsewhere(
+        &self,
+        facts: &Facts,
+        index: usize,
+        words: &'static str,
+    ) -> Result<Vec<Query>, EngineError> {
+        let last = FlowKey { partition: 0, ..self.home };
+        match facts.lookup(index) {
+            None => Ok(vec![Query::Lookup(vec![last.lookup(FLOW)])]),
+            Some([Some(_)]) => Err(partition_mismatch(last)),
+            Some(_) => Err(input::invalid(words)),
+        }
+    }
+
     /// Looks in both places.
     #[must_use]
     pub fn lookups(&self) -> Vec<Lookup> {
@@ -88,6 +107,20 @@ impl Places {
         let mut found = rows.iter().zip([self.home, self.other]);
         found.find_map(|(row, key)| row.as_ref().map(|row| (key, row)))
     }
+}
+
+/// A member has to be on the partition of its flow.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the flow's partition.
+pub fn on_partition_of(flow: FlowKey, member: &ExecutionKey) -> Result<(), EngineError> {
+    if member.partition == flow.partition { Ok(()) } else { Err(partition_mismatch(flow)) }
+}
+
+/// The refusal of a member that is not on the partition of its flow.
+#[must_use]
+pub fn partition_mismatch(flow: FlowKey) -> EngineError {
+    input::invalid(format!("partition_mismatch: flow is on {{fp:{}}}", flow.partition))
 }
 
 fn home(flow: &FlowId, partitions: &PartitionConfig) -> Result<FlowKey, EngineError> {

@@ -1,7 +1,7 @@
 //! Executions become members of a flow, one way or the other: an existing one is added, or a new one
 //! is created inside it and held back until the flow is complete.
 
-use serde_json::json;
+use serde_json::Map;
 
 use crate::EngineError;
 use crate::contracts::{
@@ -11,15 +11,16 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
-use crate::plan::{Assign, Lookup, Plan, Predicate, Query, Return};
+use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::create::Create;
-use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
+use crate::rules::flow::end::{ended_by_members, is_over, reopened, unmoved};
+use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
-use crate::rules::status::{Status, but_the_attempt};
+use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
-use crate::schema::execution::exec_core;
+use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
 use crate::state::{AttemptState, BlockingReason, EligibilityState, LifecyclePhase};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
@@ -51,38 +52,49 @@ impl AddExecution {
             row: CORE.into(),
             table: exec_core::REF,
             key: self.key.core(),
-            columns: vec![exec_core::flow_id.column()],
+            columns: vec![exec_core::flow_id.column(), exec_core::lifecycle_phase.column()],
         });
         rows
     }
 
-    fn plan(&self, flow: FlowKey) -> Plan {
-        let set = vec![exec_core::flow_id.set(Some(flow.uuid)), exec_core::version.grow(1)];
-        Plan::new("add_execution_to_flow")
-            .guard(FLOW, flow_core::REF, flow.row(), goes_on())
+    fn plan(
+        &self,
+        flow: FlowKey,
+        row: &Row,
+        core: &Row,
+        at: TimestampMs,
+    ) -> Result<Plan, EngineError> {
+        let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
+        set.extend(changed(at));
+        // With one that is over itself, a flow that has ended stays so.
+        let reopens = is_over(row) && unfinished().accepts(core, &Held::default());
+        let of_flow = one_node_more(self.args.now, reopens);
+
+        let plan = Plan::new("add_execution_to_flow")
+            .guard(FLOW, flow_core::REF, flow.row(), takes_members(Some(row))?)
             .guard(CORE, exec_core::REF, self.key.core(), exec_core::flow_id.is_null())
-            .update(flow_core::REF, held_flow(), one_node_more(self.args.now))
-            .update(exec_core::REF, held_core(), set)
+            .update(flow_core::REF, held_flow(), of_flow)
+            .update(exec_core::REF, held_core(), set);
+        Ok(plan)
     }
 }
 
 impl Transition for AddExecution {
     type Outcome = AddExecutionToFlowResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let Some((flow, row)) = self.places.found(rows) else {
-            return Err(input::invalid("flow_not_found"));
+            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
-        if row.read(flow_core::public_flow_state)?.is_over() {
+        if is_over(row) && !ended_by_members(row) {
             return Err(input::invalid("flow_already_terminal"));
         }
+        on_partition_of(flow, &self.key)?;
         let execution_id = self.args.execution_id.clone();
-        let core = rows.get(2).and_then(Option::as_ref);
-        let core = core.filter(|_| flow.partition == self.key.partition);
-        let Some(core) = core else {
+        let Some(core) = rows.get(2).and_then(Option::as_ref) else {
             return Err(input::invalid("execution_not_found"));
         };
         let node_count = node_count(row)?;
@@ -94,7 +106,7 @@ impl Transition for AddExecution {
             Some(other) => Err(of_another_flow(FlowId::from_uuid(other))),
             None => {
                 let older = node_count.saturating_sub(stored_nodes(row)?);
-                let mut plan = self.plan(flow);
+                let mut plan = self.plan(flow, row, core, ctx.now)?;
                 plan.returns = vec![Return::Written(flow_core::node_count.column())];
                 let then = Then::FromRows(Box::new(move |rows| {
                     let new_node_count = older.saturating_add(written_count(&rows));
@@ -143,17 +155,12 @@ impl CreateMember {
     }
 
     /// Why it was refused, now that the rows are known; nothing if it would not be any more.
-    fn explain(&self, rows: &[Option<Row>]) -> Result<Option<CreateExecutionResult>, EngineError> {
-        let Some((flow, row)) = self.places.found(rows) else {
-            return Err(input::invalid("flow_not_found"));
-        };
-        if flow.partition != self.places.home().partition {
-            return Err(input::invalid(format!(
-                "execution partition mismatch: expected {}, got {}",
-                flow.partition,
-                self.places.home().partition
-            )));
-        }
+    fn explain(
+        &self,
+        (flow, row): (FlowKey, &Row),
+        rows: &[Option<Row>],
+    ) -> Result<Option<CreateExecutionResult>, EngineError> {
+        on_partition_of(flow, &self.create.key())?;
         let stored = rows.get(2).and_then(Option::as_ref);
         match stored.map(|core| core.read(exec_core::flow_id)).transpose()? {
             Some(Some(of)) if of == flow.uuid => {
@@ -161,7 +168,7 @@ impl CreateMember {
             }
             Some(Some(other)) => Err(of_another_flow(FlowId::from_uuid(other))),
             Some(None) => Err(input::invalid("execution_not_in_flow")),
-            None if row.read(flow_core::public_flow_state)?.is_over() => {
+            None if is_over(row) && !ended_by_members(row) => {
                 Err(input::invalid("flow_already_terminal"))
             }
             None => Ok(None),
@@ -179,14 +186,20 @@ impl CreateMember {
         rows
     }
 
-    fn commit(&self, now: TimestampMs) -> Result<Step<CreateExecutionResult>, EngineError> {
+    /// Creates it, by the flow's row where it was read.
+    fn commit(
+        &self,
+        row: Option<&Row>,
+        now: TimestampMs,
+    ) -> Result<Step<CreateExecutionResult>, EngineError> {
         let flow = self.places.home();
         let plan = Plan::new("create_flow_member");
-        let plan = plan.guard(FLOW, flow_core::REF, flow.row(), goes_on());
+        let plan = plan.guard(FLOW, flow_core::REF, flow.row(), takes_members(row)?);
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
-        let plan = self.create.inserts(plan, until, status, Some(flow.uuid))?;
-        let plan = plan.update(flow_core::REF, held_flow(), one_node_more(self.at));
+        let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
+        let of_flow = one_node_more(self.at, row.is_some_and(is_over));
+        let plan = plan.update(flow_core::REF, held_flow(), of_flow);
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
             public_state: status.public(),
@@ -200,14 +213,17 @@ impl Transition for CreateMember {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         if facts.refusals() == 0 {
-            return self.commit(ctx.now);
+            return self.commit(None, ctx.now);
         }
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
-        match self.explain(rows)? {
+        let Some(found) = self.places.found(rows) else {
+            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
+        };
+        match self.explain(found, rows)? {
             Some(outcome) => Ok(Step::Answer(outcome)),
-            None => self.commit(ctx.now),
+            None => self.commit(Some(found.1), ctx.now),
         }
     }
 }
@@ -235,19 +251,23 @@ impl Release {
     }
 
     fn plan(&self, flow: FlowKey) -> Plan {
-        let (status, when) = if self.delayed {
+        let (set, when) = if self.delayed {
             let until = exec_core::eligible_at_ms.above(Some(self.at.0));
-            (Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None), until)
+            let status =
+                Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None, self.at);
+            // Each row holds its own time already.
+            let set = since_due(but_the_attempt(Status { due: None, ..status }, self.at));
+            (set, until)
         } else {
             let due = exec_core::eligible_at_ms
                 .is_null()
                 .or(exec_core::eligible_at_ms.at_most(Some(self.at.0)));
-            (Status::waiting(AttemptState::None), due)
+            (but_the_attempt(Status::waiting(AttemptState::None), self.at), due)
         };
         let mut plan =
             Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
         plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
-        plan = plan.update(exec_core::REF, held_core(), but_the_attempt(status));
+        plan = plan.update(exec_core::REF, held_core(), set);
         plan.returns = picked_ids();
         plan
     }
@@ -277,12 +297,29 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-fn one_node_more(at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-    vec![
+/// The flow has one member more, with which it perhaps goes on again.
+fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
+    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), at.0.into())]);
+    let mut set = vec![
         flow_core::graph_revision.grow(1),
         flow_core::node_count.grow(1),
-        flow_core::raw_fields.merge(json!({ "last_mutation_at_ms": at.0 })),
-    ]
+        flow_core::version.grow(1),
+    ];
+    if reopens {
+        set.extend(reopened(mutated));
+    } else {
+        set.push(flow_core::raw_fields.merge(mutated.into()));
+    }
+    set
+}
+
+/// What a plan relies on that adds a member: the flow goes on, or is as it was read and has ended in a way
+/// that another member undoes.
+fn takes_members(flow: Option<&Row>) -> Result<Predicate, EngineError> {
+    match flow.filter(|flow| is_over(flow)) {
+        Some(ended) => unmoved(ended),
+        None => Ok(goes_on()),
+    }
 }
 
 fn of_another_flow(flow: FlowId) -> EngineError {

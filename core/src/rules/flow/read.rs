@@ -173,7 +173,12 @@ fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, En
     let created = row.read(flow_core::created_at_ms)?;
     let mutated = raw.get("last_mutation_at_ms").and_then(Json::as_i64).unwrap_or(created);
     let state = row.value(flow_core::public_flow_state.column());
-    let cancelled = row.read(flow_core::public_flow_state).ok() == Some(PublicFlowState::Cancelled);
+    let state_now = row.read(flow_core::public_flow_state).ok();
+    let cancelled = state_now == Some(PublicFlowState::Cancelled);
+    // A flow that ended with its members was not cancelled.
+    let by_members = [PublicFlowState::Completed, PublicFlowState::Failed].map(Some);
+    let cancelled_at = row.read(flow_core::terminal_at_ms)?;
+    let cancelled_at = cancelled_at.filter(|_| !by_members.contains(&state_now));
     let groups = groups.iter().map(|group| self::group(flow, group, cancelled));
     Ok(FlowSnapshot::new(
         flow.id(),
@@ -185,7 +190,7 @@ fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, En
         edge_count(row)?,
         TimestampMs(created),
         TimestampMs(mutated),
-        row.read(flow_core::terminal_at_ms)?.map(TimestampMs),
+        cancelled_at.map(TimestampMs),
         text(&raw, "cancel_reason"),
         text(&raw, "cancellation_policy"),
         flow_tags(&raw),

@@ -18,7 +18,8 @@ use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query};
 use crate::rules::flow::edges::edges;
-use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow};
+use crate::rules::flow::end::is_over;
+use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
@@ -86,7 +87,7 @@ impl Stage {
     }
 
     fn check_flow(&self, flow: &Row) -> Result<(), EngineError> {
-        if flow.read(flow_core::public_flow_state)?.is_over() {
+        if is_over(flow) {
             return Err(input::invalid("flow_already_terminal"));
         }
         if flow.read(flow_core::graph_revision)? != self.expected {
@@ -103,7 +104,11 @@ impl Stage {
     ) -> Result<(), EngineError> {
         for (row, key) in [(upstream, self.upstream), (downstream, self.downstream)] {
             let of = row.map(|row| row.read(exec_core::flow_id)).transpose()?.flatten();
-            if of != Some(flow.uuid) || key.partition != flow.partition {
+            if of.is_some_and(|of| of != flow.uuid) {
+                return Err(input::invalid("execution_not_in_flow"));
+            }
+            on_partition_of(flow, &key)?;
+            if of.is_none() {
                 return Err(input::invalid("execution_not_in_flow"));
             }
         }
@@ -190,7 +195,7 @@ impl Transition for Stage {
             return Err(input::invalid("flow_not_found"));
         };
         let Some((flow, row)) = self.places.found(rows) else {
-            return Err(input::invalid("flow_not_found"));
+            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
         self.check_flow(row)?;
         self.check_members(flow, upstream.as_ref(), downstream.as_ref())?;

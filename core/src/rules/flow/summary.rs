@@ -8,6 +8,7 @@ use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::partition::Partition;
 use crate::plan::{OnConflict, Plan, Settle};
+use crate::rules::flow::end::{BADLY, ended};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::read::Pages;
 use crate::rules::input;
@@ -105,12 +106,11 @@ impl Count {
     /// The flow's state as it follows from the counts.
     fn flow_state(&self) -> PublicFlowState {
         use PublicState::{
-            Active, Cancelled, Completed, Delayed, Expired, Failed, RateLimited, Skipped,
-            Suspended, WaitingChildren,
+            Active, Completed, Delayed, RateLimited, Skipped, Suspended, WaitingChildren,
         };
-        let badly = self.sum(&[Failed, Cancelled, Expired]);
+        let badly = self.sum(&BADLY);
         if badly + self.sum(&[Completed, Skipped]) == self.total {
-            return if badly == 0 { PublicFlowState::Completed } else { PublicFlowState::Failed };
+            return ended(badly != 0);
         }
         if self.of(Active) != 0 {
             PublicFlowState::Running

@@ -12,17 +12,18 @@ use crate::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::finish::End;
+use crate::rules::flow::child::UNREACHABLE;
 use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{CORE, held_attempt, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::edge_group;
-use crate::state::{AttemptOutcome, AttemptState, LeaseEventType};
+use crate::state::{AttemptOutcome, AttemptState, LeaseCause};
 use crate::types::TimestampMs;
 
 /// Parks an execution until its dependencies are resolved.
@@ -56,7 +57,7 @@ impl WaitChildren {
     }
 
     fn parked(plan: Plan, status: Status, at: TimestampMs) -> Plan {
-        let mut core = status.assignments();
+        let mut core = status.assignments(at);
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
         plan.update(exec_core::REF, held_core(), core).update(
@@ -73,7 +74,7 @@ impl WaitChildren {
             held_attempt(),
             end.of_attempt(at),
         );
-        outbox::completed(plan, end.event, at)
+        outbox::completed(plan, end.event, Reason::Given(UNREACHABLE), at)
     }
 }
 
@@ -107,15 +108,20 @@ impl Transition for WaitChildren {
             }
             (Some(_) | None, _) => None,
         };
-        let plan = match verdict {
+        let (plan, cause) = match verdict {
             Some(Verdict::Pending) => {
-                Self::parked(plan, Status::waiting_for_dependencies(interrupted), at)
+                let status = Status::waiting_for_dependencies(interrupted);
+                (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
             }
-            Some(Verdict::Impossible) => closed(Self::skipped(plan, at), core)?,
-            Some(Verdict::Satisfied) | None => Self::parked(plan, Status::waiting(interrupted), at),
+            Some(Verdict::Impossible) => {
+                (closed(Self::skipped(plan, at), core)?, LeaseCause::Skipped)
+            }
+            Some(Verdict::Satisfied) | None => {
+                let status = Status::waiting(interrupted);
+                (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
+            }
         };
-        let lease = outbox::held_lease();
-        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        let plan = outbox::lease_ended(plan, cause, at);
         Ok(Step::Commit(plan, Then::Answer(())))
     }
 }

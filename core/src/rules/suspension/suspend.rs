@@ -35,7 +35,7 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::state::{AttemptOutcome, BlockingReason, LeaseEventType, WaitpointState};
+use crate::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
 use crate::types::{TimestampMs, WaitpointId};
 
 /// Suspends an execution at waitpoints of its own.
@@ -260,8 +260,7 @@ impl Suspend {
         let row = self.suspension(carried)?;
         let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
         let plan = opened(plan, doors, args)?;
-        let lease = outbox::held_lease();
-        let plan = outbox::lease_changed(plan, LeaseEventType::Revoked, lease, at);
+        let plan = outbox::lease_ended(plan, LeaseCause::Suspended, at);
         match &args.idempotency_key {
             None => Ok(plan),
             Some(key) => repeat::kept(plan, self.key(), key, &self.details(doors)?, handle, at),
@@ -270,7 +269,7 @@ impl Suspend {
 
     fn core(&self, doors: &[Door]) -> Vec<(ColumnRef, Assign)> {
         let reason = blocking(self.args.reason_code);
-        let mut set = Status::suspended(reason).assignments();
+        let mut set = Status::suspended(reason).assignments(self.args.now);
         // The reason is data to the plan, not one of its cases.
         set.retain(|(column, _)| *column != exec_core::blocking_reason.column());
         set.push(exec_core::blocking_reason.set_chosen(Some(reason)));

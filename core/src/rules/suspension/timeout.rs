@@ -8,11 +8,12 @@ use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::facts::{Facts, Row};
 use crate::plan::{Assign, Plan, Query};
+use crate::rules::failure::Failure;
 use crate::rules::finish::End;
 use crate::rules::key::{ExecutionKey, held_core};
-use crate::rules::outbox;
+use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{execution_row, without_bodies};
-use crate::rules::status::Status;
+use crate::rules::status::{self, Status};
 use crate::rules::suspension::close::closed;
 use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
 use crate::rules::suspension::row::{Suspension, changed, suspension_row};
@@ -20,7 +21,7 @@ use crate::rules::suspension::wake::woken;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::suspension_current;
-use crate::state::{BlockingReason, LifecyclePhase};
+use crate::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
 use crate::types::{SignalId, TimestampMs};
 
 /// Gives up waiting for signals, where that is due. A wait that something else ended meanwhile only
@@ -92,28 +93,32 @@ impl ExpireSuspension {
                 let told = vec![suspension_current::member_map.set(collected.stored())];
                 suspension.closed(plan, told)
             }
-            TimeoutBehavior::Escalate => escalated(plan),
+            TimeoutBehavior::Escalate => escalated(plan, at),
         })
     }
 }
 
 fn given_up_as(plan: Plan, end: End, reason: &str, at: TimestampMs) -> Plan {
+    let failure = Failure::new(FailureClass::Timeout, "suspension_timeout");
     let mut core = end.of_core(at);
     core.push(exec_core::cancellation_reason.set(Some(reason.to_owned())));
     core.push(exec_core::raw_fields.merge(json!({
-        "last_failure_message": "suspension_timeout",
+        "last_failure_message": failure.message,
+        "last_failure_class": failure.class.map_or("", FailureClass::as_str),
         "current_suspension_id": "",
         "current_waitpoint_id": "",
     })));
     let plan = plan.update(exec_core::REF, held_core(), core);
-    outbox::completed(end.record_attempt(plan, at), end.event, at)
+    let plan = end.record_failed_attempt(plan, &failure, at);
+    outbox::completed(plan, end.event, Reason::Failure(&failure), at)
 }
 
 /// It stays suspended, for an operator to decide: signals still count.
-fn escalated(plan: Plan) -> Plan {
+fn escalated(plan: Plan, at: TimestampMs) -> Plan {
     let paused: (ColumnRef, Assign) =
         exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
-    let core = vec![paused, exec_core::version.grow(1)];
+    let mut core = vec![paused];
+    core.extend(status::changed(at));
     let set = vec![
         suspension_current::timeout_at_ms.clear(),
         suspension_current::reason_code.set(Some("waiting_for_operator_review".into())),

@@ -22,15 +22,17 @@ use crate::types::TimestampMs;
 #[must_use]
 pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (Plan, Status) {
     let interrupted = AttemptState::AttemptInterrupted;
-    let (status, eligible_at) = match delay_ms {
-        0 => (otherwise, None),
+    let status = match delay_ms {
+        0 => otherwise,
         delay => {
-            let status = Status::delayed(BlockingReason::WaitingForResumeDelay, interrupted);
-            (status, Some(at.0.saturating_add(delay)))
+            let until = TimestampMs(at.0.saturating_add(delay));
+            Status::delayed(BlockingReason::WaitingForResumeDelay, interrupted, until)
         }
     };
-    let mut core = status.assignments();
-    core.push(exec_core::eligible_at_ms.set(eligible_at));
+    let mut core = status.assignments(at);
+    if status.due.is_none() {
+        core.push(exec_core::eligible_at_ms.clear());
+    }
     core.push(waits_no_more());
     (outbox::resumable(plan.update(exec_core::REF, held_core(), core), at), status)
 }

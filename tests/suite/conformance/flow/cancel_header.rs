@@ -92,6 +92,29 @@ conformance! {
         bench.settle().await;
     }
 
+    async fn a_word_for_going_on_that_is_not_known_stops_no_cancellation(bench) {
+        for (round, word) in ["active", "running", "blocked", "odd"].into_iter().enumerate() {
+            let flow = bench.flow(2).await;
+            let key = vec![
+                ("partition_key", crate::plain::int(i64::from(flow.partition().index))),
+                ("flow_id", Value::Uuid(flow.id.0)),
+            ];
+            let cells = vec![("public_flow_state", crate::plain::text(word))];
+            bench.plain.set("ff_flow_core", key, cells).await;
+
+            let header = cancel(&bench, &flow.id).await.unwrap();
+            let CancelFlowHeader::Cancelled { mut member_execution_ids, .. } = header else {
+                panic!("{word}: {header:?}")
+            };
+            member_execution_ids.sort();
+            assert_eq!(member_execution_ids, sorted(&flow.members), "{word}");
+            assert_eq!(bench.flow_row(&flow.id).await.text("public_flow_state"), "cancelled");
+            assert_eq!(listed(&bench).await, (round + 1, 2 * (round + 1)));
+            assert_eq!(bench.plain.rows("ff_operator_event").await.len(), round + 1);
+            bench.settle().await;
+        }
+    }
+
     async fn a_flow_that_is_over_says_why(bench) {
         let flow = bench.flow(2).await;
         cancel(&bench, &flow.id).await.unwrap();

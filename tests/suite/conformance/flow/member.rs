@@ -61,7 +61,8 @@ conformance! {
         // An execution elsewhere is none that this flow could have.
         let elsewhere = id_in((flow.partition().index + 1) % 256);
         bench.insert_core(&elsewhere, WAITING, vec![]).await;
-        refused(bench.add(&flow, &elsewhere).await, &invalid("execution_not_found"));
+        let mismatch = format!("partition_mismatch: flow is on {{fp:{}}}", flow.partition().index);
+        refused(bench.add(&flow, &elsewhere).await, &invalid(&mismatch));
         assert_ne!(bench.everything().await, before);
         for state in ["cancelled", "completed", "failed", "terminal"] {
             let over = Flow { id: FlowId::new(), members: Vec::new() };
@@ -161,11 +162,8 @@ conformance! {
         let unknown = FlowId::new();
         refused(create(&unknown, &member_of(&unknown)).await, &invalid("flow_not_found"));
         let outside = id_in((flow.partition().index + 1) % 256);
-        let expected = format!(
-            "execution partition mismatch: expected {}, got {}",
-            flow.partition().index,
-            outside.partition()
-        );
+        let at = flow.partition().index;
+        let expected = format!("partition_mismatch: flow is on {{fp:{at}}}");
         refused(create(&flow.id, &outside).await, &invalid(&expected));
         assert_eq!(bench.everything().await, before);
         let solo = member_of(&flow.id);

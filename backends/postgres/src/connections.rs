@@ -1,0 +1,196 @@
+//! Connections from the pool: as many as the server grants, and none that went bad.
+//!
+//! A role or a pooler may grant fewer connections than the pool may have. The pool goes on asking for
+//! one until its caller's time is up; so callers take turns here, and each connection that the server
+//! refuses is a turn less for a while: what there is goes round.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgPool;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::PostgresError;
+
+/// How long to wait for the pool before finding out whether the server refuses.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a connection that the server refused is not asked for again.
+const WITHHELD: Duration = Duration::from_secs(30);
+
+/// How long the last caller pauses before asking again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands out the pool's connections. Clones share the turns.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    pool: PgPool,
+    turns: Arc<Semaphore>,
+    withheld: Arc<AtomicU32>,
+    trust: Arc<Trust>,
+}
+
+impl Connections {
+    pub(crate) fn new(pool: PgPool, trust: Arc<Trust>) -> Self {
+        let size = pool.options().get_max_connections();
+        let turns = Arc::new(Semaphore::new(size as usize));
+        Self { pool, turns, withheld: Arc::default(), trust }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection, within the pool's time.
+    ///
+    /// # Errors
+    /// Those of connecting; the server's reason where it refuses all but what others have.
+    pub(crate) async fn acquire(&self) -> Result<Held, PostgresError> {
+        let limit = self.pool.options().get_acquire_timeout();
+        let mut refusal = None;
+        match tokio::time::timeout(limit, self.granted(&mut refusal)).await {
+            Ok(connection) => connection,
+            Err(_) => {
+                Err(refusal.unwrap_or_else(|| PostgresError::read(sqlx::Error::PoolTimedOut)))
+            }
+        }
+    }
+
+    async fn granted(&self, refusal: &mut Option<PostgresError>) -> Result<Held, PostgresError> {
+        loop {
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
+            // Never closed.
+            let turn = turn.map_err(|_| PostgresError::read(sqlx::Error::PoolClosed))?;
+            if let Ok(connection) = tokio::time::timeout(PATIENCE, self.pool.acquire()).await {
+                let connection = connection.map_err(PostgresError::read)?;
+                return Ok(Held { connection, turn: Some(turn) });
+            }
+
+            let Some(reason) = self.refused().await else {
+                // It takes long, that is all.
+                let connection = self.pool.acquire().await.map_err(PostgresError::read)?;
+                return Ok(Held { connection, turn: Some(turn) });
+            };
+            if refusal.is_none() {
+                tracing::warn!(%reason, "the server grants fewer connections than are asked for");
+            }
+            *refusal = Some(reason);
+            self.withhold(turn).await;
+        }
+    }
+
+    /// Why the server refuses a connection more; nothing where it grants one, or all are made.
+    async fn refused(&self) -> Option<PostgresError> {
+        if self.pool.options().get_max_connections() <= self.pool.size() {
+            return None;
+        }
+        match self.pool.connect_options().connect().await {
+            Ok(connection) => {
+                // The pool makes its own.
+                let _ = connection.close().await;
+                None
+            }
+            Err(error) => Some(PostgresError::read(error)).filter(PostgresError::refuses_another),
+        }
+    }
+
+    /// One turn less for a while; but never the last.
+    async fn withhold(&self, turn: OwnedSemaphorePermit) {
+        let last = self.pool.options().get_max_connections().saturating_sub(1);
+        let take = |withheld: u32| (withheld < last).then_some(withheld + 1);
+        let taken = self.withheld.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        if taken.is_err() {
+            tokio::time::sleep(PAUSE).await;
+            return;
+        }
+
+        let withheld = Arc::clone(&self.withheld);
+        tokio::spawn(async move {
+            tokio::time::sleep(WITHHELD).await;
+            withheld.fetch_sub(1, Ordering::SeqCst);
+            drop(turn);
+        });
+    }
+
+    /// What is open now may have been through what just ended a session: it is not used again.
+    pub(crate) fn distrust(&self) {
+        self.trust.end_now();
+    }
+}
+
+/// A connection and its turn. The turn ends once the connection is back in the pool.
+pub(crate) struct Held {
+    connection: PoolConnection<Postgres>,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Closes the connection instead of giving it back.
+    pub(crate) fn discard(mut self) {
+        self.connection.close_on_drop();
+        // At once: a place that the server has not cleared yet is waited for when connecting.
+        self.turn = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        // Given back by a task in any case; without a runtime there is none who waits for a turn.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let back = self.connection.return_to_pool();
+            runtime.spawn(async move {
+                back.await;
+                drop(turn);
+            });
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+/// From when on connections are trusted. The pool asks before it hands one out.
+#[derive(Default)]
+pub(crate) struct Trust(Mutex<Option<Instant>>);
+
+impl Trust {
+    fn end_now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection of that age is trusted.
+    pub(crate) fn includes(&self, age: Duration) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| age <= since.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_open_when_a_session_ended_is_not_trusted() {
+        let trust = Trust::default();
+        assert!(trust.includes(Duration::from_secs(3600)));
+        trust.end_now();
+        assert!(!trust.includes(Duration::from_secs(3600)));
+        assert!(trust.includes(Duration::ZERO));
+    }
+}

@@ -1,0 +1,95 @@
+//! The backend as a look at what is due uses it: it waits for no row that someone else holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use crate::EngineError;
+use crate::backend::PrepareOutcome;
+use crate::ctx::Source;
+use crate::facts::Answer;
+use crate::partition::PartitionConfig;
+use crate::plan::{Plan, Query};
+use crate::types::TimestampMs;
+
+/// Commits in passing, and is the backend otherwise.
+pub(super) struct Passing(Arc<dyn Executor>);
+
+impl Passing {
+    pub(super) fn by<E: Executor>(executor: &E) -> Self {
+        Self(executor.share())
+    }
+}
+
+#[async_trait]
+impl Executor for Passing {
+    fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    fn partitions(&self) -> PartitionConfig {
+        self.0.partitions()
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.0.now()
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        self.0.source()
+    }
+
+    fn memo(&self) -> &Memo {
+        self.0.memo()
+    }
+
+    async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
+        self.0.read(queries).await
+    }
+
+    async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
+        self.0.commit_in_passing(plan).await
+    }
+
+    fn bell(&self) -> &Bell {
+        self.0.bell()
+    }
+
+    fn attend(&self) {
+        self.0.attend();
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.0.sleep(time).await;
+    }
+
+    async fn horizon(&self) -> Result<Horizon, EngineError> {
+        self.0.horizon().await
+    }
+
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        self.0.frontier().await
+    }
+
+    fn lost_connection(&self, error: &EngineError) -> bool {
+        self.0.lost_connection(error)
+    }
+
+    fn share(&self) -> Arc<dyn Executor> {
+        Arc::new(Self(Arc::clone(&self.0)))
+    }
+
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.0.ping().await
+    }
+
+    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+        self.0.prepare().await
+    }
+
+    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
+        self.0.drain(grace).await
+    }
+}

@@ -1,0 +1,207 @@
+//! The end of a flow, when its last member has ended.
+//!
+//! It is looked for with every end of a member that leaves none of those that waited for it going on,
+//! before that end counts as told: so the last one is followed by a look that sees all of them, however
+//! many end at once and whichever process dies. A flow without members goes on, and so does one with a
+//! member that is held back.
+//!
+//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member is
+//! replayed or another one is added.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::EngineError;
+use crate::ctx::Ctx;
+use crate::engine::{Step, Then, Transition};
+use crate::facts::{Facts, Row};
+use crate::plan::{Assign, Expr, Held, List, Lookup, Plan, Predicate, Query};
+use crate::rules::flow::key::{FLOW, FlowKey, held_flow};
+use crate::rules::key::CORE;
+use crate::rules::outbox;
+use crate::schema::ColumnRef;
+use crate::schema::Direction::Ascending;
+use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::flow::{flow_core, goes_on};
+use crate::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
+use crate::types::TimestampMs;
+use crate::value::Value;
+
+/// The ends of a member that make its flow a failed one.
+pub const BADLY: [PublicState; 3] =
+    [PublicState::Failed, PublicState::Cancelled, PublicState::Expired];
+
+/// The member of the open bag that says what ended a flow, and its word for "its members".
+const ENDED_BY: (&str, &str) = ("ended_by", "members");
+
+/// How a flow has ended all of whose members have.
+#[must_use]
+pub const fn ended(badly: bool) -> PublicFlowState {
+    if badly { PublicFlowState::Failed } else { PublicFlowState::Completed }
+}
+
+/// Whether a flow is over. Asks no more of the stored word: one that no engine knows is not.
+#[must_use]
+pub fn is_over(flow: &Row) -> bool {
+    !goes_on().accepts(flow, &Held::default())
+}
+
+/// Whether a flow is over because its members were, so that it goes on with another one.
+#[must_use]
+pub fn ended_by_members(flow: &Row) -> bool {
+    let (member, word) = ENDED_BY;
+    match flow.value(flow_core::raw_fields.column()) {
+        Some(Value::Json(Json::Object(raw))) => {
+            is_over(flow) && raw.get(member).and_then(Json::as_str) == Some(word)
+        }
+        Some(_) | None => false,
+    }
+}
+
+/// Changes by which a flow that has ended goes on, together with `members` of its open bag. The plan relies
+/// on the flow's row as it was read.
+#[must_use]
+pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
+    members.insert(ENDED_BY.0.to_owned(), Json::Null);
+    vec![
+        flow_core::public_flow_state.set(PublicFlowState::Open),
+        flow_core::terminal_at_ms.clear(),
+        flow_core::raw_fields.merge(Json::Object(members)),
+    ]
+}
+
+/// Nothing has moved that decides whether the flow is over.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn unmoved(flow: &Row) -> Result<Predicate, EngineError> {
+    Ok(flow_core::version.equals(flow.read(flow_core::version)?))
+}
+
+/// The flow of the execution looked up before it.
+#[must_use]
+pub fn flow_of_core_row() -> Lookup {
+    let key = vec![
+        flow_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
+        flow_core::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+    ];
+    let columns = vec![
+        flow_core::partition_key.column(),
+        flow_core::flow_id.column(),
+        flow_core::public_flow_state.column(),
+        flow_core::version.column(),
+    ];
+    Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
+}
+
+/// A member is to go on that had ended: its flow goes on with it, unless it was cancelled. A flow that
+/// goes on notices that one of its members does.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored version is no number.
+pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError> {
+    let cancelled = flow_core::public_flow_state.is(PublicFlowState::Cancelled);
+    let Some(row) = flow.filter(|row| !cancelled.accepts(row, &Held::default())) else {
+        return Ok(plan);
+    };
+    let key = FlowKey {
+        partition: row.read(flow_core::partition_key)?,
+        uuid: row.read(flow_core::flow_id)?,
+    };
+
+    let mut set = vec![flow_core::version.grow(1)];
+    let relies = if is_over(row) {
+        set.extend(reopened(Map::new()));
+        unmoved(row)?
+    } else {
+        goes_on()
+    };
+    Ok(plan.guard(FLOW, flow_core::REF, key.row(), relies).update(flow_core::REF, held_flow(), set))
+}
+
+/// Ends a flow if every member of it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct EndFlow {
+    /// The flow, on the partition of its members.
+    pub flow: FlowKey,
+}
+
+impl EndFlow {
+    fn unfinished(&self) -> Query {
+        self.one("a member that goes on", unfinished())
+    }
+
+    fn badly_ended(&self) -> Query {
+        self.one("a member that ended badly", exec_core::public_state.is_one_of(&BADLY))
+    }
+
+    fn one(&self, name: &'static str, which: Predicate) -> Query {
+        Query::List(List {
+            name: name.into(),
+            table: exec_core::REF,
+            join: None,
+            columns: vec![exec_core::execution_id.column()],
+            predicate: self.flow.members().and(which),
+            order: vec![(exec_core::execution_id.column(), Ascending)],
+            limit: Expr::int(1),
+        })
+    }
+
+    fn row(&self) -> Query {
+        let columns = vec![flow_core::public_flow_state.column(), flow_core::version.column()];
+        let key = self.flow.row();
+        Query::Lookup(vec![Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }])
+    }
+
+    fn plan(
+        &self,
+        flow: &Row,
+        state: PublicFlowState,
+        at: TimestampMs,
+    ) -> Result<Plan, EngineError> {
+        let relies = goes_on().and(unmoved(flow)?);
+        let set = vec![
+            flow_core::public_flow_state.set_to(Expr::text(state.as_str())),
+            flow_core::terminal_at_ms.keep_or(Some(at.0)),
+            flow_core::raw_fields.merge(json!({ ENDED_BY.0: ENDED_BY.1 })),
+            flow_core::version.grow(1),
+        ];
+        let told = Expr::Object(vec![
+            ("flow_id".into(), Expr::text(self.flow.uuid.to_string())),
+            ("public_flow_state".into(), Expr::text(state.as_str())),
+        ]);
+
+        let plan = Plan::new("end_flow")
+            .guard(FLOW, flow_core::REF, self.flow.row(), relies)
+            .update(flow_core::REF, held_flow(), set);
+        Ok(outbox::operator_acted_on_flow(plan, OperatorEventType::FlowEnded, told, at))
+    }
+}
+
+impl Transition for EndFlow {
+    /// Whether it has ended now.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        // Mostly there is such a member, and nothing more is asked.
+        let Some(going_on) = facts.list(0) else {
+            return Ok(Step::Read(vec![self.unfinished()]));
+        };
+        if !going_on.is_empty() {
+            return Ok(Step::Answer(false));
+        }
+
+        // The flow comes first: whichever member moves after it was read moves its version.
+        let (Some(rows), Some(going_on), Some(badly_ended)) =
+            (facts.lookup(1), facts.list(2), facts.list(3))
+        else {
+            return Ok(Step::Read(vec![self.row(), self.unfinished(), self.badly_ended()]));
+        };
+        let [Some(flow)] = rows else { return Ok(Step::Answer(false)) };
+        if is_over(flow) || !going_on.is_empty() {
+            return Ok(Step::Answer(false));
+        }
+
+        let state = ended(!badly_ended.is_empty());
+        Ok(Step::Commit(self.plan(flow, state, ctx.now)?, Then::Answer(true)))
+    }
+}
