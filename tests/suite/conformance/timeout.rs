@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use ff_core::contracts::TimeoutBehavior;
+use ff_core::contracts::{ResumeExecutionArgs, TimeoutBehavior};
 use ff_core::engine_backend::Scan;
 use ff_core::types::TimestampMs;
+use ff_core::value::Value;
+use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{CANCELLED, EXPIRED, FAILED, partition, refused};
@@ -77,6 +79,55 @@ conformance! {
         assert_eq!(suspension.text("reason_code"), "waiting_for_operator_review");
         assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 0);
         assert!(bench.completions(&id).await.is_empty());
+    }
+
+    async fn an_escalated_wait_still_takes_its_signal(bench) {
+        let behavior = TimeoutBehavior::Escalate;
+        for when in ["between its end and the scan", "after the scan"] {
+            let until = TimestampMs(bench.clock.now().0 + 1_000);
+            let (id, _, door) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
+            bench.clock.advance(1_001);
+            assert_eq!(processed(&bench, Scan::WaitpointExpiry).await, 0, "{when}");
+            if when == "after the scan" {
+                assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 1);
+                bench.clock.advance(3_600_000);
+                assert_eq!(processed(&bench, Scan::WaitpointExpiry).await, 0);
+            }
+            let answer = bench.deliver(&door, "go").await.unwrap();
+            assert_eq!(answer, "resume_condition_satisfied", "{when}");
+            assert_eq!(bench.core(&id).await.states(), RESUMABLE);
+        }
+    }
+
+    async fn what_cannot_be_read_keeps_no_timeout_and_no_operator_from_ending_the_wait(bench) {
+        for column in ["condition", "resume_policy", "member_map"] {
+            let behavior = TimeoutBehavior::Expire;
+            let until = TimestampMs(bench.clock.now().0 + 1_000);
+            let (expires, _, _) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
+            let (resumes, _, _) = bench.waiting(|args| args).await;
+            let (cancelled, _, _) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
+            for id in [&expires, &resumes, &cancelled] {
+                let partition = Value::Int(i64::from(id.partition()));
+                let key = vec![
+                    ("partition_key", partition),
+                    ("execution_id", Value::Uuid(id.uuid())),
+                ];
+                let of_another_version = vec![(column, Value::Json(json!(["of", "a", "version"])))];
+                bench.plain.set("ff_suspension_current", key, of_another_version).await;
+            }
+
+            let resume = ResumeExecutionArgs {
+                execution_id: resumes.clone(),
+                trigger_type: "operator".into(),
+                resume_delay_ms: 0,
+            };
+            bench.backend.resume_execution(resume).await.unwrap();
+            assert_eq!(bench.core(&resumes).await.text("public_state"), "waiting", "{column}");
+            bench.backend.cancel_execution(cancellation(&bench, &cancelled)).await.unwrap();
+            bench.clock.advance(1_001);
+            assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 1, "{column}");
+            assert_eq!(bench.core(&expires).await.states(), EXPIRED, "{column}");
+        }
     }
 
     async fn what_ended_before_its_timeout_is_left_alone(bench) {

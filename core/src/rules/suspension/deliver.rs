@@ -146,11 +146,11 @@ impl Transition for Deliver {
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
-        let suspension = Suspension::read(suspension)?;
+        let (stored, suspension) = (suspension, Suspension::read(suspension)?);
         waitpoint::check_bound(door, &suspension)?;
         self.capped(&suspension, core)?;
         let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
-        let (plan, effect) = self.recorded(&suspension, core, &waitpoint_key)?;
+        let (plan, effect) = self.recorded(stored, &suspension, core, &waitpoint_key)?;
         let signal_id = self.args.signal_id.clone();
         let accepted = DeliverSignalResult::Accepted { signal_id, effect: effect.into() };
         Ok(Step::Commit(plan, Then::Answer(accepted)))
@@ -224,18 +224,20 @@ impl Deliver {
 
     fn recorded(
         &self,
+        stored: &Row,
         suspension: &Suspension,
         core: &Row,
         waitpoint_key: &str,
     ) -> Result<(Plan, &'static str), EngineError> {
         let at = self.args.now;
-        let mut collected = suspension.collected.clone();
+        let condition = Suspension::condition(stored)?;
+        let mut collected = Suspension::collected(stored)?;
         collected.add(waitpoint_key, &self.signal(), self.keep)?;
         let told = vec![
             suspension_current::member_map.set(collected.stored()),
             suspension_current::signal_count.grow(1),
         ];
-        let (plan, effect, answer) = if satisfied(&suspension.condition, &collected.by_key()) {
+        let (plan, effect, answer) = if satisfied(&condition, &collected.by_key()) {
             let plan = suspension.ending("deliver_signal", &self.key, core)?;
             let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
             let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);

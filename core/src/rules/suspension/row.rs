@@ -23,19 +23,17 @@ pub const SUSPENSION: &str = "suspension";
 /// The name that every plan gives a waitpoint's row.
 pub const WAITPOINT: &str = "waitpoint";
 
-/// A suspension as it is stored.
+/// A suspension, as far as every decision about it goes. Its condition and its signals are read only
+/// by those that need them: what this version cannot read keeps no operator and no timeout from
+/// ending the wait.
 #[derive(Clone, Debug)]
 pub struct Suspension {
     /// Its id.
     pub id: Uuid,
     /// When it began, Unix ms.
     pub suspended_at_ms: i64,
-    /// What ends the wait.
-    pub condition: ResumeCondition,
-    /// What happens then.
+    /// How the execution resumes; one that this version cannot read counts as the usual one.
     pub policy: ResumePolicy,
-    /// The signals so far.
-    pub collected: Collected,
     /// How many signals the execution has received over all its suspensions.
     pub signal_count: i64,
     /// When the wait is given up, Unix ms.
@@ -47,35 +45,43 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// Reads a row.
+    /// Reads a row, with or without its condition and its signals.
     ///
     /// # Errors
-    /// `Validation(Corruption)` for a condition, a policy or signals that are none.
+    /// `Validation(Corruption)` for a column of another type.
     pub fn read(row: &Row) -> Result<Self, EngineError> {
-        let corrupt = |column: &str, error: serde_json::Error| EngineError::Validation {
-            kind: ValidationKind::Corruption,
-            detail: format!("{column}: {error}"),
-        };
-        let condition = serde_json::from_value(row.read(suspension_current::condition)?)
-            .map_err(|error| corrupt("condition", error))?;
-        let policy = match row.read(suspension_current::resume_policy)? {
-            Some(policy) => {
-                serde_json::from_value(policy).map_err(|error| corrupt("resume_policy", error))?
-            }
-            None => ResumePolicy::default(),
-        };
+        let policy = row.read(suspension_current::resume_policy)?;
+        let policy = policy.and_then(|policy| serde_json::from_value(policy).ok());
         let behavior = row.read(suspension_current::timeout_behavior)?.unwrap_or_default();
         Ok(Self {
             id: row.read(suspension_current::suspension_id)?,
             suspended_at_ms: row.read(suspension_current::suspended_at_ms)?,
-            condition,
-            policy,
-            collected: Collected::of(row.read(suspension_current::member_map)?)?,
+            policy: policy.unwrap_or_default(),
             signal_count: row.read(suspension_current::signal_count)?,
             timeout_at_ms: row.read(suspension_current::timeout_at_ms)?,
             timeout_behavior: TimeoutBehavior::of_word(&behavior),
             version: row.read(suspension_current::version)?,
         })
+    }
+
+    /// The condition that ends the wait of a row.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for what is none.
+    pub fn condition(row: &Row) -> Result<ResumeCondition, EngineError> {
+        let stored = row.read(suspension_current::condition)?;
+        serde_json::from_value(stored).map_err(|error| EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!("condition: {error}"),
+        })
+    }
+
+    /// The signals that a row has collected.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for what is no object.
+    pub fn collected(row: &Row) -> Result<Collected, EngineError> {
+        Collected::of(row.read(suspension_current::member_map)?)
     }
 
     /// A plan that ends this wait: pinned to the execution and the suspension as they were read.
@@ -150,6 +156,15 @@ pub fn suspension_key(key: &ExecutionKey) -> Vec<(ColumnRef, Expr)> {
 #[must_use]
 pub fn suspension_row(key: &ExecutionKey) -> Lookup {
     lookup(SUSPENSION, suspension_current::REF, suspension_key(key))
+}
+
+/// The look-up of an execution's suspension row by who ends the wait whatever it waits for: without
+/// the condition, which may be one that this version cannot read.
+#[must_use]
+pub fn unconditional_suspension_row(key: &ExecutionKey) -> Lookup {
+    let mut row = suspension_row(key);
+    row.columns.retain(|column| *column != suspension_current::condition.column());
+    row
 }
 
 /// The look-up of a whole row.

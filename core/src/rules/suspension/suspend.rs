@@ -225,9 +225,12 @@ impl Suspend {
             before.policy.retain_signal_buffer_until_closed
                 && !before.policy.close_waitpoint_on_resume,
         );
-        Ok(before.collected.only(|key, signal| {
+        // What an earlier wait left that cannot be read is nothing that this one may count.
+        let read = (Suspension::condition(row), Suspension::collected(row));
+        let (Ok(condition), Ok(collected)) = read else { return Ok(Collected::default()) };
+        Ok(collected.only(|key, signal| {
             let here = doors.iter().any(|door| door.key == key && door.kept_by == Some(before.id));
-            let matched = satisfied::counts(&before.condition, key, signal);
+            let matched = satisfied::counts(&condition, key, signal);
             here && if matched { !consumes } else { retains }
         }))
     }

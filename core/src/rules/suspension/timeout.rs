@@ -14,13 +14,13 @@ use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::{self, Status};
-use crate::rules::suspension::close::closed;
+use crate::rules::suspension::close::{closed, waitpoints_of_core};
 use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
-use crate::rules::suspension::row::{Suspension, changed, suspension_row};
+use crate::rules::suspension::row::{Suspension, changed, unconditional_suspension_row};
 use crate::rules::suspension::wake::woken;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
-use crate::schema::suspension::suspension_current;
+use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
 use crate::types::{SignalId, TimestampMs};
 
@@ -41,7 +41,10 @@ impl Transition for ExpireSuspension {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
-            return Ok(Step::Read(vec![Query::Lookup(vec![core, suspension_row(&self.key)])]));
+            return Ok(Step::Read(vec![Query::Lookup(vec![
+                core,
+                unconditional_suspension_row(&self.key),
+            ])]));
         };
         let [Some(core), Some(stored)] = rows else {
             return Ok(Step::Answer(false));
@@ -54,7 +57,7 @@ impl Transition for ExpireSuspension {
         let suspension = Suspension::read(stored)?;
         let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
         let plan = if waits {
-            self.given_up(&suspension, core, at, ctx)?
+            self.given_up(&suspension, stored, core, at, ctx)?
         } else {
             over(&suspension, self)
         };
@@ -73,6 +76,7 @@ impl ExpireSuspension {
     fn given_up(
         &self,
         suspension: &Suspension,
+        stored: &Row,
         core: &Row,
         at: TimestampMs,
         ctx: &mut Ctx<'_>,
@@ -85,13 +89,15 @@ impl ExpireSuspension {
             TimeoutBehavior::Cancel => ended(plan, End::CANCELLED, "suspension_timeout_cancel")?,
             TimeoutBehavior::Expire => ended(plan, End::EXPIRED, "suspension_timeout_expire")?,
             TimeoutBehavior::AutoResumeWithTimeoutSignal => {
-                let mut collected = suspension.collected.clone();
                 let signal = timed_out(SignalId::from_uuid(ctx.uuid()), at);
-                collected.add(TIMEOUT_KEY, &signal, None)?;
                 let delay_ms = suspension.resume_delay_ms(None);
                 let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
-                let told = vec![suspension_current::member_map.set(collected.stored())];
-                suspension.closed(plan, told)
+                // Signals that cannot be read stay as they are: the wait ends all the same.
+                let told = Suspension::collected(stored).and_then(|mut collected| {
+                    collected.add(TIMEOUT_KEY, &signal, None)?;
+                    Ok(vec![suspension_current::member_map.set(collected.stored())])
+                });
+                suspension.closed(plan, told.unwrap_or_default())
             }
             TimeoutBehavior::Escalate => escalated(plan, at),
         })
@@ -113,7 +119,7 @@ fn given_up_as(plan: Plan, end: End, reason: &str, at: TimestampMs) -> Plan {
     outbox::completed(plan, end.event, Reason::Failure(&failure), at)
 }
 
-/// It stays suspended, for an operator to decide: signals still count.
+/// It stays suspended, for an operator to decide: signals still count, so its waitpoints stay open.
 fn escalated(plan: Plan, at: TimestampMs) -> Plan {
     let paused: (ColumnRef, Assign) =
         exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
@@ -124,5 +130,10 @@ fn escalated(plan: Plan, at: TimestampMs) -> Plan {
         suspension_current::reason_code.set(Some("waiting_for_operator_review".into())),
         suspension_current::version.grow(1),
     ];
-    changed(plan.update(exec_core::REF, held_core(), core), set)
+    let plan = changed(plan.update(exec_core::REF, held_core(), core), set);
+    plan.update(
+        waitpoint_pending::REF,
+        waitpoints_of_core(),
+        vec![waitpoint_pending::expires_at_ms.clear()],
+    )
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::EngineError;
 use crate::backend::{PendingWaitpoint, WaitpointHmac};
-use crate::contracts::{ResumeCondition, SuspendArgs};
+use crate::contracts::{ResumeCondition, SuspendArgs, TimeoutBehavior};
 use crate::ctx::Ctx;
 use crate::engine::{Step, Then, Transition};
 use crate::engine_error::StateKind;
@@ -112,7 +112,14 @@ fn row(state: WaitpointState, expires_at: Option<i64>, at: TimestampMs) -> Vec<(
 }
 
 fn active(args: &SuspendArgs) -> Vec<(ColumnRef, Expr)> {
-    let expires_at = args.timeout_at.map(|at| at.0);
+    // What is left to an operator at its timeout takes signals until the operator has decided.
+    let expires_at = match args.timeout_behavior {
+        TimeoutBehavior::Escalate => None,
+        TimeoutBehavior::Fail
+        | TimeoutBehavior::Cancel
+        | TimeoutBehavior::Expire
+        | TimeoutBehavior::AutoResumeWithTimeoutSignal => args.timeout_at.map(|at| at.0),
+    };
     let mut row = row(WaitpointState::Active, expires_at, args.now);
     row.push(waitpoint_pending::activated_at_ms.put(Some(args.now.0)));
     row.push(waitpoint_pending::suspension_id.put(Some(args.suspension_id.0)));

@@ -12,7 +12,7 @@ use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox;
 use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::Status;
-use crate::rules::suspension::row::{Suspension, suspension_row, waits_no_more};
+use crate::rules::suspension::row::{Suspension, unconditional_suspension_row, waits_no_more};
 use crate::schema::execution::exec_core;
 use crate::state::{AttemptState, BlockingReason, LifecyclePhase};
 use crate::types::TimestampMs;
@@ -62,7 +62,10 @@ impl Transition for Resume {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let Some(rows) = facts.lookup(0) else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
-            return Ok(Step::Read(vec![Query::Lookup(vec![core, suspension_row(&self.key)])]));
+            return Ok(Step::Read(vec![Query::Lookup(vec![
+                core,
+                unconditional_suspension_row(&self.key),
+            ])]));
         };
         let [Some(core), suspension] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
