@@ -13,7 +13,7 @@ use ff_core::stream_events::{
     CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, SignalDeliveryEffect,
 };
 use ff_core::stream_subscribe::{StreamCursor, encode_valkey_cursor};
-use ff_core::types::{ExecutionId, FlowId, Namespace};
+use ff_core::types::{ExecutionId, FlowId, Namespace, WorkerInstanceId};
 use ff_core::value::Value;
 use futures_util::{FutureExt as _, StreamExt as _};
 use uuid::Uuid;
