@@ -8,8 +8,8 @@ use std::sync::Arc;
 use flowfabric_sql::core::contracts::*;
 use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
-    Ending, EngineBackend, EngineError, FlowSpec, Job, LaneId, Stop, TimestampMs, Worker,
-    WorkerConfig, WorkerReport, flow,
+    Ending, EngineBackend, FlowSpec, Job, LaneId, Stop, TimestampMs, Worker, WorkerConfig,
+    WorkerError, WorkerReport, flow,
 };
 use tokio::sync::watch;
 
@@ -31,7 +31,7 @@ async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
 }
 
 /// Pays what can be paid, and ends.
-async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, EngineError> {
+async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, WorkerError> {
     let own = Arc::clone(engine);
     let runner = move |job| pay(Arc::clone(&own), job);
     let mut config = WorkerConfig::new("payments".into(), "payer".into(), "payer-1".into());

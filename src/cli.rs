@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod filter;
 mod flow;
+mod group;
 mod ids;
 mod interrupt;
 mod keys;
@@ -37,6 +38,7 @@ mod table;
 mod tail;
 mod view;
 mod waitpoints;
+mod watchdog;
 mod words;
 mod work;
 
@@ -93,6 +95,10 @@ struct Global {
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
+    /// What the log on stderr looks like. RUST_LOG says what is logged: `info` for one line for each
+    /// start and end of a run; warnings and errors if it is not set.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: log::Format,
     /// Write times in UTC instead of ages; as programs that read the output get them anyway.
     #[arg(long, global = true)]
     utc: bool,
@@ -186,6 +192,9 @@ enum Command {
     /// What the workers of the demo run.
     #[command(hide = true)]
     DemoTask,
+    /// What ends the commands of a worker that was killed.
+    #[command(hide = true, name = watchdog::COMMAND)]
+    WatchGroups(watchdog::Arguments),
 }
 
 impl Command {
@@ -204,7 +213,8 @@ impl Command {
             | Self::Bulk(_)
             | Self::Scan(_)
             | Self::Migrate(_)
-            | Self::DemoTask => OnClosed::GoOn,
+            | Self::DemoTask
+            | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Flow(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
@@ -219,7 +229,10 @@ impl Command {
 
     /// Whether it ends by itself, and in its own way, when it is told to stop.
     const fn handles_interrupts(&self) -> bool {
-        matches!(self, Self::Submit(_) | Self::Work(_) | Self::Bulk(_) | Self::Scan(_))
+        matches!(
+            self,
+            Self::Submit(_) | Self::Work(_) | Self::Bulk(_) | Self::Scan(_) | Self::WatchGroups(_)
+        )
     }
 }
 
@@ -230,7 +243,8 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    log::start();
+    // To the end: what is logged at last is written, too.
+    let _flush = log::start(arguments.global.log_format);
     let json = arguments.global.json;
     arguments.global.session.on_closed = arguments.command.on_closed();
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -329,6 +343,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Sql(arguments) => catalogue::run(global, &arguments),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoTask => demo::task::run(),
+        Command::WatchGroups(arguments) => watchdog::run(arguments).await,
     }
 }
 

@@ -101,4 +101,4 @@ pub use ff_core::types::{
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
-pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerReport};
+pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

@@ -30,6 +30,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     opening: Opening,
+    adopt: bool,
     schema: Option<String>,
 }
 
@@ -44,7 +45,7 @@ impl OpenOptions {
     /// schema that the search path names.
     #[must_use]
     pub const fn new() -> Self {
-        Self { opening: Opening::Create, schema: None }
+        Self { opening: Opening::Create, adopt: false, schema: None }
     }
 
     /// How much opening may change. A database that is up to date is only read, and one that does not
@@ -52,6 +53,14 @@ impl OpenOptions {
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
+        self
+    }
+
+    /// Whether a database of FlowFabric 0.15 is brought over to this schema first, unless the opening
+    /// migrates nothing. Make a backup before, and let no other process have it open.
+    #[must_use]
+    pub fn adopt(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
         self
     }
 
@@ -88,6 +97,11 @@ impl OpenOptions {
     async fn open_sqlite(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
         use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
         let options = SqliteOptions::new(url).opening(self.opening);
+        if self.adopt && self.opening != Opening::Current {
+            use ff_backend_sqlite::migrate::{MigrateOptions, migrate_at};
+            let adopted = migrate_at(&options, &MigrateOptions::new().adopt()).await;
+            adopted.map_err(|source| OpenError::Sqlite { source })?;
+        }
         match SqliteBackend::open(options).await {
             Ok(backend) => Ok(backend),
             Err(source) => Err(OpenError::Sqlite { source }),
@@ -111,6 +125,9 @@ impl OpenOptions {
 
         let failed = |source| OpenError::Postgres { source };
         let backend = PostgresBackend::open(options).await.map_err(failed)?;
+        if self.adopt && self.opening != Opening::Current {
+            self.adopt_postgres(backend.pool()).await?;
+        }
         let prepared = EngineBackend::prepare(backend.as_ref()).await;
         match prepared {
             Ok(_) => Ok(backend),
@@ -125,6 +142,18 @@ impl OpenOptions {
                 }
             }
         }
+    }
+
+    /// Adopts what is there; an empty schema is left to the opening.
+    #[cfg(feature = "postgres")]
+    async fn adopt_postgres(&self, pool: &ff_backend_postgres::PgPool) -> Result<(), OpenError> {
+        use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, adopt};
+        let mut options = MigrateOptions::new();
+        if let Some(schema) = &self.schema {
+            let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
+            options = options.schema(name);
+        }
+        adopt(pool, &options).await.map(drop).map_err(|source| OpenError::Schema { source })
     }
 
     #[cfg(not(feature = "postgres"))]
@@ -230,7 +259,7 @@ pub enum OpenError {
         /// What it said.
         source: ff_backend_sqlite::SqliteError,
     },
-    /// The name of a Postgres schema is not one.
+    /// The name of a Postgres schema is not one, or its tables cannot be adopted.
     #[cfg(feature = "postgres")]
     #[error("{source}")]
     Schema {

@@ -7,7 +7,7 @@
 mod index;
 mod table;
 
-use ff_core::schema::{TABLES, Table, admin};
+use ff_core::schema::{ColumnRef, TABLES, Table, admin};
 use sea_query::{Expr, OnConflict, Query};
 
 use crate::dialect::{Dialect, Identity, Postgres, Sqlite, text};
@@ -77,6 +77,48 @@ pub fn statements(
         .into_iter()
         .map(|(doc, tree)| statement_text(dialect, doc, repeatable(tree, partitions)))
         .collect())
+}
+
+/// The statements that create one table and its indexes, each of which may be repeated.
+pub(crate) fn table_statements(
+    dialect: &dyn Dialect,
+    table: &Table,
+) -> Result<Vec<String>, RenderError> {
+    let create = table_text(dialect, table)?;
+    let mut statements = vec![create.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)];
+    statements.extend(index_statements(dialect, table)?.into_iter().map(|(_, sql)| sql));
+    Ok(statements)
+}
+
+/// The statement that creates one table, as the first migration has it.
+pub(crate) fn table_text(dialect: &dyn Dialect, table: &Table) -> Result<String, RenderError> {
+    let create = table::table_tree(dialect, table, None)?;
+    let sql = statement_text(dialect, Some(""), create);
+    Ok(sql.trim_start_matches("-- \n").to_owned())
+}
+
+/// The statement that creates each index, by the index's name; each may be repeated.
+pub(crate) fn index_statements(
+    dialect: &dyn Dialect,
+    table: &Table,
+) -> Result<Vec<(String, String)>, RenderError> {
+    let mut statements = Vec::new();
+    for (name, mut tree) in index::named_trees(dialect, table)? {
+        if let Tree::CreateIndex(create) = &mut tree {
+            create.if_not_exists();
+        }
+        statements.push((name, statement_text(dialect, None, tree)));
+    }
+    Ok(statements)
+}
+
+/// A column as `CREATE TABLE` and `ADD COLUMN` write it.
+pub(crate) fn column_text(dialect: &dyn Dialect, column: ColumnRef) -> String {
+    let mut create = sea_query::Table::create();
+    create.table("t").col(table::column_definition(dialect, column));
+    let sql = text(dialect, &Tree::CreateTable(create));
+    let inside = sql.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+    inside.map_or_else(String::new, |(definition, _)| definition.trim().to_owned())
 }
 
 fn statement_text(dialect: &dyn Dialect, doc: Option<&str>, tree: Tree) -> String {

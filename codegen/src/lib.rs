@@ -2,9 +2,11 @@
 //!
 //! Input is data from `ff-core`: tables, [`ff_core::plan::Shape`]s and [`ff_core::plan::QueryShape`]s.
 //! Output is text with numbered placeholders and the list of what to bind: one text per shape. This
-//! crate knows no rule and no state name; whatever it writes stood in its input. A dialect is one
+//! crate knows no rule and no state name; whatever it writes stood in its input; only [`adopt`] knows words that
+//! the reference stores. A dialect is one
 //! file of answers to [`dialect::Dialect`]'s questions.
 
+pub mod adopt;
 pub mod audit;
 pub mod ddl;
 pub mod dialect;

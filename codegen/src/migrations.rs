@@ -75,7 +75,10 @@ pub enum LedgerError {
         known: u32,
     },
     /// The file was different when it was applied.
-    #[error("migration {version} was applied with checksum {recorded}, this binary has {expected}")]
+    #[error(
+        "migration {version} was applied with checksum {recorded}, this binary has {expected}; a \
+         database from before the first release is brought over with `ff migrate --adopt`"
+    )]
     Altered {
         /// The migration.
         version: u32,

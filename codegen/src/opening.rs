@@ -152,6 +152,16 @@ pub fn adoptable(found: &Inventory) -> Option<Refusal> {
     })
 }
 
+/// Whether an adoption has anything to do: other programs' tables, or those of another first release.
+#[must_use]
+pub fn needs_adoption(known: &[Migration], found: &Inventory) -> bool {
+    let altered = matches!(
+        migrations::pending(known, &found.ledger),
+        Err(LedgerError::Altered { .. } | LedgerError::Gap { .. })
+    );
+    altered || adoptable(found).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,8 @@
 //! A backend implements [`Executor`]: read rows, commit a plan, tell the time. In return it receives
 //! all of [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
 //! Concurrency is optimistic: a transition decides on what it read, the plan's guards say what must
-//! still hold, and a refused plan means: read again, decide again.
+//! still hold, and a refused plan means: read again, decide again. Many callers that change one row take
+//! turns within a process, and keep out of each other's way by chance between processes.
 
 mod backend;
 pub mod bell;
@@ -11,10 +12,12 @@ mod bulk;
 mod cascade;
 mod frames;
 mod memo;
+mod patience;
 mod patrol;
 mod subscribe;
 pub mod tail;
 mod timers;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +38,10 @@ pub use crate::rules::scan::ScanScope;
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use cascade::dispatch_event;
 pub use memo::{Memo, RetryFacts};
+pub use patience::pause_after;
 pub use patrol::{StopPatrols, patrol};
 pub use subscribe::spoiled_pages;
 pub use timers::scan_within;
-
-/// How often a refused plan is decided anew before the caller is told to try later.
-pub const MAX_REFUSALS: u32 = 16;
 
 /// One operation, as a pure decision.
 pub trait Transition: Sync {
@@ -100,14 +101,14 @@ pub struct Identity {
 pub struct Horizon {
     /// Every transaction with a lower number is over: it is visible, or will never be.
     pub oldest_open: i64,
-    /// No transaction has this number or a higher one yet.
-    pub next: i64,
+    /// At most so many transactions are open at the same time.
+    pub most_open: i64,
 }
 
 impl Horizon {
     /// Of a database whose writers take turns: whatever is not visible will get a higher number than
     /// all that is.
-    pub const ONE_WRITER: Self = Self { oldest_open: 0, next: 0 };
+    pub const ONE_WRITER: Self = Self { oldest_open: 0, most_open: 0 };
 }
 
 /// What a backend must do.
@@ -159,6 +160,13 @@ pub trait Executor: Send + Sync + 'static {
     /// `Transport` when the database cannot be asked.
     async fn horizon(&self) -> Result<Horizon, EngineError>;
 
+    /// A number higher than that of every transaction that has begun to write so far. May use up a
+    /// number, so it is asked for only where one is needed; 0 where writers take turns.
+    ///
+    /// # Errors
+    /// `Transport` when the database cannot be asked.
+    async fn frontier(&self) -> Result<i64, EngineError>;
+
     /// Whether it is the connection that failed, so that the same question may be answered again soon.
     fn lost_connection(&self, error: &EngineError) -> bool;
 
@@ -184,33 +192,61 @@ pub trait Executor: Send + Sync + 'static {
     async fn drain(&self, grace: Duration) -> Result<(), EngineError>;
 }
 
-/// Runs one operation to its end.
+/// Runs one operation to its end. From its second try on it has its turn among the callers of this
+/// process that change the same row, and from the third on it pauses before it looks again, for as long
+/// as [`pause_after`] says.
 ///
 /// # Errors
 /// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept changing
-/// under [`MAX_REFUSALS`] decisions in a row.
+/// for longer than an operation is patient.
 pub async fn run<E, T>(executor: &E, transition: &T) -> Result<T::Outcome, EngineError>
 where
     E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
-    let mut facts = Facts::default();
-    while facts.refusals() < MAX_REFUSALS {
-        match decide(executor, transition, &facts)? {
-            Step::Read(queries) => facts.learn(executor.read(queries).await?),
+    let (mut facts, mut turn) = (Facts::default(), None);
+    loop {
+        let (plan, then) = match decide(executor, transition, &facts)? {
+            Step::Read(queries) => {
+                facts.learn(executor.read(queries).await?);
+                continue;
+            }
             Step::Answer(outcome) => return Ok(outcome),
-            Step::Commit(plan, then) => match executor.commit(plan).await? {
-                Commit::Applied(rows) => {
-                    return match then {
-                        Then::Answer(outcome) => Ok(outcome),
-                        Then::FromRows(read) => read(rows),
-                    };
-                }
-                Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
-            },
+            Step::Commit(plan, then) => (plan, then),
+        };
+
+        if facts.refusals() != 0
+            && turn.is_none()
+            && let Some(taken) = executor.memo().turn_of_plan(&plan).await
+        {
+            turn = Some(taken.turn);
+            if taken.waited {
+                // What was read has been changed by the caller before.
+                facts = Facts::after_refusals(facts.refusals());
+                continue;
+            }
+        }
+
+        let name = plan.name.clone();
+        match executor.commit(plan).await? {
+            Commit::Applied(rows) => {
+                return match then {
+                    Then::Answer(outcome) => Ok(outcome),
+                    Then::FromRows(read) => read(rows),
+                };
+            }
+            Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
+        }
+
+        let pause = pause_after(facts.refusals(), || executor.source().fraction());
+        let Some(pause) = pause else {
+            tracing::warn!(plan = %name, tries = facts.refusals(), "the rows kept changing");
+            return Err(EngineError::Contention(ContentionKind::RetryExhausted));
+        };
+        if !pause.is_zero() {
+            executor.sleep(pause).await;
         }
     }
-    Err(EngineError::Contention(ContentionKind::RetryExhausted))
 }
 
 /// What an operation would do now.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,7 @@ use crate::contracts::{
     StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs,
     SuspendOutcome,
 };
+use crate::engine::Topic;
 use crate::engine_error::{EngineError, ValidationKind};
 use crate::partition::{Partition, PartitionKey};
 use crate::state::PublicState;
@@ -1072,6 +1074,24 @@ pub trait EngineBackend: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
         unavailable!("claim_many")
+    }
+
+    /// Whether a worker with these capabilities could claim something of a lane now, if other
+    /// sessions held no lock on it and it were reserved for no other worker. An addition.
+    async fn has_claimable(
+        &self,
+        lane: &LaneId,
+        capabilities: &CapabilitySet,
+    ) -> Result<bool, EngineError> {
+        unavailable!("has_claimable")
+    }
+
+    /// Listens for a topic, from this call on and not only from the first poll: ready once there may
+    /// be something new. A ring is a hint: it may be superfluous, and one may get lost, so a caller
+    /// looks first, and looks again now and then. By default it is never ready. An addition.
+    fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let _ = topic;
+        Box::pin(std::future::pending())
     }
 
     /// Applies up to `limit` due timers of one kind. An addition.

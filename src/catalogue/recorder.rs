@@ -92,6 +92,10 @@ impl<E: Executor> Executor for Recorder<E> {
         self.inner.horizon().await
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        self.inner.frontier().await
+    }
+
     fn lost_connection(&self, error: &EngineError) -> bool {
         self.inner.lost_connection(error)
     }

@@ -218,6 +218,9 @@ impl Scene {
         self.sample("read_execution_context", "held", async |b| {
             b.read_execution_context(&id).await
         });
+        self.sample("has_claimable", "with capabilities", async |b| {
+            b.has_claimable(&lane(), &capabilities()).await
+        });
         self.sample("read_current_attempt_index", "held", async |b| {
             b.read_current_attempt_index(&id).await
         });

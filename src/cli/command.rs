@@ -1,28 +1,34 @@
 //! Runs one execution as a child process: payload in, output out, exit status as the outcome.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use ff_core::backend::FailureClass;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use process_wrap::tokio::{ChildWrapper, CommandWrap};
+use tokio::process::Command;
 
+use super::group::{Broken, Endings, Finished, Group, Key};
 use crate::worker::{Ending, Job, Runner};
-
-/// How much of the end of stderr is kept to find its last line, in bytes.
-const STDERR_TAIL: usize = 8 * 1024;
 
 /// The longest message of a failure, in characters.
 const MESSAGE_MAX: usize = 1_000;
+
+/// What this program is told and no command of a user needs: it may hold a password.
+const SECRETS: [&str; 2] = ["FF_DATABASE_URL", "FF_SCHEMA"];
 
 /// A command to run for each execution.
 #[derive(Clone, Debug)]
 pub(super) struct CommandRunner {
     pub(super) program: OsString,
     pub(super) arguments: Vec<OsString>,
+    /// How many bytes it may write to stdout.
+    pub(super) max_output: usize,
+    /// How its runs are ended.
+    pub(super) endings: Endings,
 }
 
 #[async_trait]
@@ -32,23 +38,40 @@ impl Runner for CommandRunner {
             Ok(child) => child,
             Err(error) => return self.not_spawned(&error),
         };
-        let mut group = Group { child };
-        match group.finish(&job.payload).await {
-            Ok((status, stdout, _)) if status.success() => Ending::Completed(Some(stdout)),
-            Ok((status, _, stderr)) => {
+        let ended = {
+            let mut group = Group::new(child, key(&job), self.endings.clone());
+            group.finish(&job.payload, self.max_output).await
+        };
+        // Nothing that the command has started outlives its job.
+        self.endings.over(&key(&job)).await;
+
+        match ended {
+            Ok(Finished { status, stdout, .. }) if status.success() => {
+                Ending::Completed(Some(stdout))
+            }
+            Ok(Finished { status, stderr, .. }) => {
                 Ending::Failed { message: message(status, &stderr), class: FailureClass::Transient }
             }
-            Err(error) => Ending::Failed {
+            Err(Broken::TooMuch) => Ending::Failed {
+                message: format!("it wrote more than {} bytes to stdout", self.max_output),
+                class: FailureClass::Permanent,
+            },
+            Err(Broken::Io(error)) => Ending::Failed {
                 message: format!("talking to {}: {error}", self.program.display()),
                 class: FailureClass::Transient,
             },
         }
     }
+
+    async fn cleared(&self, job: &Job) {
+        self.endings.over(&key(job)).await;
+    }
 }
 
 impl CommandRunner {
-    fn spawn(&self, job: &Job) -> io::Result<Child> {
+    fn spawn(&self, job: &Job) -> io::Result<Box<dyn ChildWrapper>> {
         let mut command = Command::new(&self.program);
+        without_secrets(command.as_std_mut());
         command
             .args(&self.arguments)
             .env("FF_EXECUTION_ID", job.execution_id.as_str())
@@ -56,94 +79,79 @@ impl CommandRunner {
             .env("FF_KIND", &job.kind)
             .env("FF_LANE", job.lane_id.as_str())
             .env("FF_LEASE_EPOCH", job.lease_epoch.to_string())
-            .envs(job.tags.iter().map(|(name, value)| (tag_variable(name), value)))
+            .env("FF_TAGS", tags(job))
+            .envs(tag_variables(job))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // A group of its own: Ctrl-C in the terminal reaches the worker only, which decides.
+        let mut command = CommandWrap::from(command);
         #[cfg(unix)]
-        command.process_group(0);
-        command.spawn()
+        command.wrap(process_wrap::tokio::ProcessSession);
+        // The wrapper's own child waits for the whole group, which is ended and not waited for.
+        Ok(command.spawn()?.into_inner())
     }
 
-    /// A command that cannot be run now cannot be run later either, unless the machine is short of
-    /// something.
+    /// A command that cannot be started is no fault of the job, unless what the job brings along is
+    /// more than a command can be given, or something else than one can be given.
     fn not_spawned(&self, error: &io::Error) -> Ending {
-        use io::ErrorKind::{OutOfMemory, ResourceBusy, WouldBlock};
-        let class = match error.kind() {
-            WouldBlock | OutOfMemory | ResourceBusy => FailureClass::Transient,
-            _ => FailureClass::Permanent,
-        };
-        Ending::Failed { message: format!("running {}: {error}", self.program.display()), class }
-    }
-}
-
-/// A child with all that it has started. Both are killed when this is dropped.
-struct Group {
-    child: Child,
-}
-
-impl Group {
-    async fn finish(&mut self, payload: &[u8]) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
-        let (stdin, stdout, stderr) =
-            (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
-        let feed = async {
-            if let Some(mut stdin) = stdin {
-                // A command may close its input before it has read all of it.
-                let _ = stdin.write_all(payload).await;
-                let _ = stdin.shutdown().await;
+        use io::ErrorKind::{ArgumentListTooLong, InvalidInput};
+        let reason = format!("running {}: {error}", self.program.display());
+        match error.kind() {
+            ArgumentListTooLong | InvalidInput => {
+                Ending::Failed { message: reason, class: FailureClass::Permanent }
             }
-        };
-        let collect = async {
-            let mut bytes = Vec::new();
-            if let Some(mut stdout) = stdout {
-                stdout.read_to_end(&mut bytes).await?;
-            }
-            io::Result::Ok(bytes)
-        };
-        let pass_on = async {
-            match stderr {
-                Some(stderr) => pass_on(stderr, tokio::io::stderr()).await,
-                None => Ok(Vec::new()),
-            }
-        };
-        let ((), stdout, stderr) = tokio::join!(feed, collect, pass_on);
-        Ok((self.child.wait().await?, stdout?, stderr?))
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Group {
-    fn drop(&mut self) {
-        // No id: the child has been waited for, and its number may belong to somebody else.
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = id.and_then(rustix::process::Pid::from_raw) {
-            // An error means that there is nobody left to kill.
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+            _ => Ending::Unable(reason),
         }
     }
 }
 
-/// Copies one stream to the other and keeps its end.
-async fn pass_on(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl tokio::io::AsyncWrite + Unpin,
-) -> io::Result<Vec<u8>> {
-    let mut tail = Vec::new();
-    let mut buffer = vec![0; STDERR_TAIL];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
-            return Ok(tail);
-        };
-        // What the command says is kept, whether or not anybody hears it.
-        let _ = to.write_all(chunk).await;
-        let _ = to.flush().await;
-        tail.extend_from_slice(chunk);
-        let surplus = tail.len().saturating_sub(STDERR_TAIL);
-        tail.drain(..surplus);
+fn key(job: &Job) -> Key {
+    (job.execution_id.clone(), job.lease_epoch)
+}
+
+/// Takes out of a command's environment what only this program should know.
+pub(super) fn without_secrets(command: &mut std::process::Command) {
+    for variable in SECRETS {
+        command.env_remove(variable);
     }
+}
+
+/// Finds out whether there is such a program, before anything is claimed for it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn look_up(program: &OsStr) -> Result<(), String> {
+    let name = program.display();
+    let mut not_executable = None;
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let candidates: Vec<_> = if std::path::Path::new(program).components().count() == 1 {
+        std::env::split_paths(&directories).map(|directory| directory.join(program)).collect()
+    } else {
+        vec![program.into()]
+    };
+    for candidate in candidates {
+        match std::fs::metadata(&candidate) {
+            Ok(found) if found.is_file() && is_executable(&found) => return Ok(()),
+            Ok(_) => not_executable = Some(candidate),
+            Err(_) => {}
+        }
+    }
+    Err(match not_executable {
+        Some(found) => format!("{name}: {} is no executable file", found.display()),
+        None => format!("{name}: there is no such command"),
+    })
+}
+
+#[cfg(unix)]
+fn is_executable(found: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    found.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &std::fs::Metadata) -> bool {
+    true
 }
 
 fn message(status: ExitStatus, stderr: &[u8]) -> String {
@@ -158,6 +166,32 @@ fn message(status: ExitStatus, stderr: &[u8]) -> String {
     message.chars().take(MESSAGE_MAX).collect()
 }
 
+/// All tags as one JSON object.
+fn tags(job: &Job) -> String {
+    let sorted: BTreeMap<_, _> = job.tags.iter().collect();
+    serde_json::to_string(&sorted).unwrap_or_default()
+}
+
+/// A variable for each tag. Tags that would share one have none, lest chance decides between them:
+/// `FF_TAGS` tells them apart.
+fn tag_variables(job: &Job) -> BTreeMap<String, &str> {
+    let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
+    for (name, value) in &job.tags {
+        let shared = |known: &mut Option<&str>| *known = None;
+        variables.entry(tag_variable(name)).and_modify(shared).or_insert(Some(value));
+    }
+    variables
+        .into_iter()
+        .filter_map(|(variable, value)| {
+            if value.is_none() {
+                let execution_id = &job.execution_id;
+                tracing::warn!(%execution_id, variable, "tags share a variable, and so have none");
+            }
+            value.map(|value| (variable, value))
+        })
+        .collect()
+}
+
 /// `FF_TAG_` and the tag's name in capitals, with underscores for all that no variable name has.
 fn tag_variable(name: &str) -> String {
     let upper = name.chars().map(|c| match c.to_ascii_uppercase() {
@@ -168,78 +202,4 @@ fn tag_variable(name: &str) -> String {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use std::collections::HashMap;
-    use std::time::Duration;
-
-    use ff_core::backend::stub_handle_fresh;
-    use ff_core::types::{AttemptIndex, ExecutionId, LeaseEpoch};
-
-    use super::*;
-
-    fn job() -> Arc<Job> {
-        Arc::new(Job {
-            handle: stub_handle_fresh(),
-            execution_id: ExecutionId::parse("{fp:7}:550e8400-e29b-41d4-a716-446655440000")
-                .unwrap(),
-            attempt_index: AttemptIndex(2),
-            lease_epoch: LeaseEpoch(5),
-            lane_id: "lane".into(),
-            kind: "kind".to_owned(),
-            payload: b"input".to_vec(),
-            tags: HashMap::from([("app.order-id".to_owned(), "17".to_owned())]),
-        })
-    }
-
-    async fn shell(script: &str) -> Ending {
-        let arguments = vec!["-c".into(), script.into()];
-        CommandRunner { program: "sh".into(), arguments }.run(job()).await
-    }
-
-    fn failed(message: &str) -> Ending {
-        Ending::Failed { message: message.to_owned(), class: FailureClass::Transient }
-    }
-
-    #[tokio::test]
-    async fn output_is_the_result() {
-        assert_eq!(shell("cat").await, Ending::Completed(Some(b"input".to_vec())));
-        assert_eq!(shell("true").await, Ending::Completed(Some(Vec::new())));
-        let told =
-            "printf %s $FF_KIND,$FF_LANE,$FF_ATTEMPT_INDEX,$FF_LEASE_EPOCH,$FF_TAG_APP_ORDER_ID";
-        assert_eq!(shell(told).await, Ending::Completed(Some(b"kind,lane,2,5,17".to_vec())));
-    }
-
-    #[tokio::test]
-    async fn exit_status_and_last_words_are_the_message() {
-        assert_eq!(shell("exit 3").await, failed("exit status: 3"));
-        assert_eq!(
-            shell("echo one >&2; echo two >&2; echo >&2; exit 3").await,
-            failed("exit status: 3: two")
-        );
-        assert_eq!(shell("kill -9 $$").await, failed("signal: 9 (SIGKILL)"));
-    }
-
-    #[tokio::test]
-    async fn what_cannot_run_fails_for_good() {
-        let runner = CommandRunner { program: "/no/such/program".into(), arguments: vec![] };
-        let Ending::Failed { message, class } = runner.run(job()).await else { panic!() };
-        assert_eq!(class, FailureClass::Permanent);
-        assert!(message.starts_with("running /no/such/program: "), "{message}");
-    }
-
-    #[tokio::test]
-    async fn all_that_a_command_started_ends_with_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let (begun, late) = (directory.path().join("begun"), directory.path().join("late"));
-        let script =
-            format!("(touch {}; sleep 1; touch {}) & wait", begun.display(), late.display());
-        let run = tokio::spawn(async move { shell(&script).await });
-        while !begun.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        run.abort();
-        assert!(run.await.unwrap_err().is_cancelled());
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        assert!(!late.exists());
-    }
-}
+mod tests;

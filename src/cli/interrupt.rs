@@ -1,27 +1,50 @@
-//! Being told to stop: Ctrl-C or SIGTERM.
+//! Being told to stop: Ctrl-C, SIGTERM, or the end of the terminal.
+
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[cfg(unix)]
 pub(super) struct Interrupts {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 #[cfg(unix)]
 impl Interrupts {
-    /// From now on neither ends the process.
+    /// From now on none of them ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let terminate = signal(SignalKind::terminate())?;
+        // `nohup` has it ignored, and so it stays.
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt, terminate, hangup })
     }
 
     /// Returns when the next one comes.
     pub(super) async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hung_up => {}
         }
     }
+}
+
+/// Whether the process was started with SIGHUP ignored. Only Linux says so.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & HANGUP != 0)
 }
 
 #[cfg(not(unix))]
@@ -29,7 +52,7 @@ pub(super) struct Interrupts;
 
 #[cfg(not(unix))]
 impl Interrupts {
-    /// From now on neither ends the process.
+    /// From now on none of them ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self)
     }

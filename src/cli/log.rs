@@ -1,45 +1,114 @@
-//! The log on stderr: what a terminal would obey is written out there, too.
+//! The log, and what commands say on stderr. Both are best effort: a thread of its own writes them,
+//! so that a stderr that is closed, or that is no longer read, holds up nothing and ends nothing. What
+//! a terminal would obey is written out in the log.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::shown::Shown;
 
-/// Starts the log, as `RUST_LOG` asks for it.
-pub(super) fn start() {
+/// How many pieces of text may wait to be written; further ones are dropped.
+const WAITING_MAX: usize = 4_096;
+
+/// How long the process waits at its end for what is still to be written.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// One line of text for each event.
+    #[default]
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+enum Piece {
+    Text(Vec<u8>),
+    /// All before it has been written.
+    Mark(SyncSender<()>),
+}
+
+static STDERR: OnceLock<SyncSender<Piece>> = OnceLock::new();
+
+/// Waits, for a bounded time, until what was logged is written. To be kept until the process ends.
+#[must_use]
+pub(super) struct Flush(());
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let Some(sender) = STDERR.get() else { return };
+        let (written, mark) = sync_channel(1);
+        if sender.try_send(Piece::Mark(written)).is_ok() {
+            // A reader that has gone away for good is not waited for any longer.
+            let _ = mark.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+/// Begins to log to stderr, as `RUST_LOG` says; warnings and errors if it says nothing.
+pub(super) fn start(format: Format) -> Flush {
+    let (sender, pieces) = sync_channel(WAITING_MAX);
+    let writer = std::thread::Builder::new().name("ff-stderr".into()).spawn(|| write(pieces));
+    if writer.is_ok() {
+        let _ = STDERR.set(sender);
+    }
+
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Messages quote what is stored: no escape sequence passes, not even one of our own.
         .with_ansi(false)
-        .with_writer(Stderr)
-        .init();
+        .log_internal_errors(false)
+        .with_writer(|| Stderr);
+    match format {
+        Format::Text => log.init(),
+        Format::Json => log.json().init(),
+    }
+    Flush(())
+}
+
+/// Passes bytes on to stderr, if it takes them.
+pub(super) fn pass_on(bytes: &[u8]) {
+    match STDERR.get() {
+        // A reader that is too slow, or gone, is not waited for.
+        Some(sender) => match sender.try_send(Piece::Text(bytes.to_vec())) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        },
+        None => {
+            let _ = io::stderr().write_all(bytes);
+        }
+    }
+}
+
+fn write(pieces: Receiver<Piece>) {
+    let mut stderr = io::stderr();
+    for piece in pieces {
+        match piece {
+            // Where it cannot be written it is lost.
+            Piece::Text(text) => drop(stderr.write_all(&text)),
+            Piece::Mark(written) => drop(written.try_send(())),
+        }
+    }
 }
 
 /// Writes each event as one line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stderr;
+struct Stderr;
 
 impl Write for Stderr {
     /// An event arrives whole, with the end of its line.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        // Nothing can be done about a closed stderr.
-        let _ = writeln!(io::stderr(), "{}", Shown::from(text.trim_end_matches('\n')));
+        let line = format!("{}\n", Shown::from(text.trim_end_matches('\n')));
+        pass_on(line.as_bytes());
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Stderr {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        *self
     }
 }

@@ -11,6 +11,13 @@ pub(super) struct Arguments {
     /// Print the statements that would run; change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Bring over a database of FlowFabric 0.15, or one of this program from before its first release.
+    /// Make a backup first, and stop what uses it. When it was interrupted, run it again.
+    #[arg(long, conflicts_with = "partitions")]
+    adopt: bool,
+    /// Leave the Postgres triggers that notify FlowFabric's own listeners of each event.
+    #[arg(long, requires = "adopt")]
+    keep_triggers: bool,
     /// Split the tables of a new Postgres database into so many hash partitions.
     #[arg(long, value_name = "N")]
     partitions: Option<u16>,
@@ -55,13 +62,16 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 #[cfg(feature = "sqlite")]
 async fn in_sqlite(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
-    if global.schema.is_some() || arguments.partitions.is_some() {
-        return Err(Failure::usage("--schema and --partitions are for Postgres"));
+    if global.schema.is_some() || arguments.partitions.is_some() || arguments.keep_triggers {
+        return Err(Failure::usage("--schema, --partitions and --keep-triggers are for Postgres"));
     }
     use ff_backend_sqlite::{SqliteOptions, migrate as sqlite};
     let mut options = sqlite::MigrateOptions::new();
     if arguments.dry_run {
         options = options.dry_run();
+    }
+    if arguments.adopt {
+        options = options.adopt();
     }
     let place = SqliteOptions::new(&global.db);
     let report = sqlite::migrate_at(&place, &options).await;
@@ -82,6 +92,12 @@ async fn in_postgres(global: &Global, arguments: &Arguments) -> Result<Report, F
     let mut options = postgres::MigrateOptions::new();
     if arguments.dry_run {
         options = options.dry_run();
+    }
+    if arguments.adopt {
+        options = options.adopt();
+    }
+    if arguments.keep_triggers {
+        options = options.keep_triggers();
     }
     if let Some(schema) = &global.schema {
         options = options.schema(postgres::SchemaName::new(schema).map_err(wrong)?);

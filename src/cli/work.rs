@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Global;
-use super::command::CommandRunner;
+use super::command::{CommandRunner, look_up};
 use super::failure::Failure;
+use super::group::Endings;
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
+use super::watchdog::Watchdog;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
-use crate::worker::{Stop, Worker, WorkerConfig};
+use crate::worker::{Stop, Worker, WorkerConfig, WorkerReport};
 
 /// How long the scanners may take to end what they are doing.
 const SCANNER_GRACE: Duration = Duration::from_secs(5);
@@ -31,10 +33,12 @@ pub(super) struct Arguments {
     /// How many executions run at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: u32,
-    /// End when nothing on the lane is left to do or being done, by this worker or by others.
+    /// End when nothing on the lane is left to do or being done, by this worker or by others. What
+    /// needs other capabilities is left, which is said; what other sessions hold locked is waited for,
+    /// for 30 s, and then the exit code is 1.
     #[arg(long)]
     until_empty: bool,
-    /// How long a lease lasts without renewal; it is renewed at a third of that.
+    /// How long a lease lasts without renewal; it is renewed at a third of that, or after 5 s.
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
     lease_ttl_ms: u32,
     /// Something that this worker is able to do; may be given many times.
@@ -43,14 +47,23 @@ pub(super) struct Arguments {
     /// What to call this worker.
     #[arg(long, value_name = "NAME", default_value = "ff-work")]
     name: String,
-    /// How long running commands may go on after Ctrl-C or SIGTERM; the second one kills them.
+    /// How long running commands may go on after Ctrl-C, SIGTERM or SIGHUP; a second one ends them at
+    /// once.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     grace_ms: u64,
+    /// How long a command that is ended, with all that it has started, may go on after SIGTERM before
+    /// it gets SIGKILL.
+    #[arg(long, alias = "kill-after", value_name = "MS", default_value_t = 5_000)]
+    kill_after_ms: u64,
+    /// How many bytes a command may write to stdout; beyond, it is ended, and fails for good.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    max_output: usize,
     /// Leave lapsed leases, delays and timeouts to other processes.
     #[arg(long)]
     no_scanners: bool,
     /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
-    /// FF_LANE, FF_LEASE_EPOCH and FF_TAG_… in its environment; what it prints is the result.
+    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object) and FF_TAG_… in its environment, without
+    /// FF_DATABASE_URL and FF_SCHEMA; what it prints is the result.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -59,7 +72,15 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let lane = lane(&arguments.lane)?;
     let mut command = arguments.command.into_iter();
     let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
-    let runner = CommandRunner { program, arguments: command.collect() };
+    look_up(&program).map_err(Failure::usage)?;
+    let kill_after = Duration::from_millis(arguments.kill_after_ms);
+    let watchdog = cfg!(unix).then(|| Arc::new(Watchdog::new(kill_after)));
+    let runner = CommandRunner {
+        program,
+        arguments: command.collect(),
+        max_output: arguments.max_output,
+        endings: Endings::new(kill_after, watchdog),
+    };
     let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
     let config = WorkerConfig {
         capabilities: CapabilitySet::new(arguments.capabilities),
@@ -69,6 +90,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         grace: Duration::from_millis(arguments.grace_ms),
         ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
     };
+
     let stop = watch::Sender::new(Stop::Not);
     listen(stop.clone())?;
     // A worker that waits for work may come before its submitter; one that does not was given the
@@ -78,6 +100,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     } else {
         global.open_or_create().await?
     };
+
     let scanners = (!arguments.no_scanners)
         .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
@@ -87,8 +110,18 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
     // What is durable is durable, however the farewell goes.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
+
     let report = worked
-        .map_err(|error| Failure::engine(&format!("claiming from {:?}", arguments.lane), &error))?;
+        .map_err(|error| Failure::new(format!("claiming from {:?}: {error}", arguments.lane)))?;
+    tell(global, &report)?;
+    if report.left_locked {
+        return Err(Failure::new("some executions stayed locked or reserved, and were left"));
+    }
+    Ok(())
+}
+
+/// Says what the worker did.
+fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
     let output = global.output();
     if output.is_json() {
         output.json(&json!({
@@ -96,19 +129,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             "completed": report.completed,
             "retried": report.retried,
             "failed": report.failed,
+            "cancelled": report.cancelled,
             "suspended": report.suspended,
             "handed_back": report.handed_back,
             "lost": report.lost,
             "left_waiting": report.left_waiting,
+            "left_locked": report.left_locked,
         }))?;
         return Ok(());
     }
     output.line(format!(
-        "{} claimed: {} completed, {} to be retried, {} failed, {} handed back, {} lost",
+        "{} claimed: {} completed, {} to be retried, {} failed, {} cancelled, {} handed back, {} lost",
         report.claimed,
         report.completed,
         report.retried,
         report.failed,
+        report.cancelled,
         report.handed_back,
         report.lost
     ))?;
@@ -118,19 +154,19 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     Ok(())
 }
 
-/// Turns Ctrl-C and SIGTERM into a stop: the first one lets running commands end, the next one
-/// does not.
+/// Turns Ctrl-C, SIGTERM and SIGHUP into a stop: the first one lets running commands end, the next
+/// one does not.
 fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("listening for signals: {error}"));
     let mut interrupts = Interrupts::new().map_err(failed)?;
     tokio::spawn(async move {
         for (urgency, what) in [
-            (Stop::Drain, "stopping: running commands may end; once more to kill them"),
+            (Stop::Drain, "stopping: running commands may end; once more to end them"),
             (Stop::Now, "stopping at once"),
         ] {
             interrupts.next().await;
-            tracing::warn!("{what}");
             stop.send_replace(urgency);
+            tracing::warn!("{what}");
         }
         // Further ones change nothing; the listener must live on, or they would kill the process.
         loop {

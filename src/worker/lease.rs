@@ -1,36 +1,73 @@
 //! Keeping a lease while its work runs.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use ff_core::EngineError;
 use ff_core::backend::Handle;
+use ff_core::engine::Topic;
 use ff_core::engine_backend::EngineBackend;
-use tokio::time::{Instant, sleep};
+use ff_core::state::PublicState;
+use ff_core::types::ExecutionId;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::may_pass;
 
+/// The longest time between two renewals, and so for which a run can go on that is no longer wanted
+/// and whose worker was not told so.
+const RENEWAL_MAX: Duration = Duration::from_secs(5);
+
+/// The shortest time between two looks at one execution that rings ask for.
+const LOOK_GAP: Duration = Duration::from_millis(200);
+
 /// Renews the lease at a third of its time, over and over; returns when it is lost: refused, or
-/// lapsed before the database could be reached.
+/// lapsed before the database could be reached. A cancellation is heard of at once.
 pub(super) async fn keep(
     backend: &dyn EngineBackend,
     handle: &Handle,
+    id: &ExecutionId,
     ttl: Duration,
     leased_since: Instant,
-) {
+) -> EngineError {
+    let regular = (ttl / 3).min(RENEWAL_MAX);
     let mut lapses = leased_since + ttl;
-    let mut pause = ttl / 3;
+    let mut pause = regular;
+    let mut interrupted = pin!(interrupted(backend, id));
     loop {
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            // The renewal says what has happened.
+            () = &mut interrupted => interrupted.set(self::interrupted(backend, id)),
+        }
+
         let asked = Instant::now();
         match backend.renew(handle).await {
-            Ok(_) => (lapses, pause) = (asked + ttl, ttl / 3),
+            Ok(_) => (lapses, pause) = (asked + ttl, regular),
             Err(error) if may_pass(&error) && Instant::now() < lapses => {
-                tracing::warn!(%error, "renewing a lease failed; trying again");
+                tracing::warn!(execution_id = %id, %error, "renewing a lease failed; trying again");
                 pause = ttl / 10;
             }
-            Err(error) => {
-                tracing::warn!(%error, "a lease is lost");
-                return;
-            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Returns when the execution is no longer active, as soon as a ring has asked to look.
+async fn interrupted(backend: &dyn EngineBackend, id: &ExecutionId) {
+    let mut looked = None;
+    let mut rung = backend.listen(Topic::Interruptions);
+    loop {
+        rung.await;
+        // Before looking: what happens meanwhile rings again.
+        rung = backend.listen(Topic::Interruptions);
+        if let Some(looked) = looked {
+            sleep_until(looked + LOOK_GAP).await;
+        }
+        looked = Some(Instant::now());
+        match backend.read_execution_state(id).await {
+            // A database that cannot be reached is the renewal's concern.
+            Ok(Some(PublicState::Active)) | Err(_) => {}
+            Ok(_) => return,
         }
     }
 }

@@ -1,7 +1,12 @@
+mod stopped;
+
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use ff_backend_memory::MemoryBackend;
+use ff_core::backend::FailureClass;
+use ff_core::contracts::SuspendArgs;
 use ff_core::contracts::{
     CreateExecutionArgs, DeliverApprovalSignalArgs, ListPendingWaitpointsArgs, ResumeCondition,
     ResumePolicy, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspensionReasonCode,
@@ -10,7 +15,8 @@ use ff_core::contracts::{
 use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
-use ff_core::types::{Namespace, SuspensionId, WaitpointId};
+use ff_core::state::PublicState;
+use ff_core::types::{ExecutionId, Namespace, SuspensionId, TimestampMs, WaitpointId};
 
 use super::*;
 use crate::flow::{self, FlowSpec};

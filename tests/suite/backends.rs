@@ -95,6 +95,27 @@ impl Bench {
         }
     }
 
+    /// An engine over the same database that shares no memory with the bench's, as in another process;
+    /// the bench's own where the database is its process.
+    pub(crate) async fn another_process(&self) -> Arc<dyn EngineBackend> {
+        match &self.leftover {
+            Leftover::Nothing => Arc::clone(&self.backend),
+            Leftover::Directory(directory) => {
+                let location = directory.path().join("flow.db").to_str().unwrap().to_owned();
+                let options = SqliteOptions::new(location)
+                    .synchronous(Synchronous::Normal)
+                    .clock(Arc::new(self.clock.teller()));
+                SqliteBackend::open(options).await.unwrap()
+            }
+            Leftover::Schema(_, schema) => {
+                let options = PostgresOptions::new(postgres_url())
+                    .schema(schema.clone())
+                    .clock(self.clock.teller());
+                PostgresBackend::open(options).await.unwrap()
+            }
+        }
+    }
+
     pub(crate) async fn tear_down(self) {
         self.assert_reviewed();
         let Self { backend, plain, leftover, .. } = self;
@@ -172,6 +193,23 @@ pub(crate) async fn postgres_with(
     let plain = PlainSql::Postgres(backend.pool().clone());
     let leftover = Leftover::Schema(pool, schema);
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
+}
+
+/// A database that no engine has opened yet, for rows by hand.
+pub(crate) fn by_hand(plain: PlainSql, tag: BackendTag) -> Bench {
+    let backend = Arc::new(MemoryBackend::new());
+    let (clock, leftover) = (TestClock::new(), Leftover::Nothing);
+    Bench { plain, backend, clock, tag, asked: None, leftover }
+}
+
+/// The engine on a schema that is there.
+pub(crate) async fn postgres_at(schema: &SchemaName) -> Bench {
+    let clock = TestClock::new();
+    let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
+    let backend = PostgresBackend::open(options.clock(clock.teller())).await.unwrap();
+    let plain = PlainSql::Postgres(backend.pool().clone());
+    let tag = BackendTag::Postgres;
+    Bench { backend, plain, clock, tag, asked: None, leftover: Leftover::Nothing }
 }
 
 async fn drop_schema(pool: &PgPool, schema: &SchemaName) {

@@ -10,6 +10,7 @@ mod operator;
 mod suspension;
 mod tail;
 mod terminal;
+mod work;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -5,6 +5,7 @@
 //! `scripts/test` brings the Postgres that these tests need.
 
 mod absence;
+mod adopt;
 mod backends;
 mod bench;
 mod cascades;

@@ -221,6 +221,10 @@ impl Executor for MemoryBackend {
         Ok(Horizon::ONE_WRITER)
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        Ok(0)
+    }
+
     fn lost_connection(&self, _: &EngineError) -> bool {
         false
     }

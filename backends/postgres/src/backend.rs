@@ -230,6 +230,12 @@ impl Executor for PostgresBackend {
         self.in_time("horizon", self.reading(read)).await
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        let reader = Arc::clone(&self.reader);
+        let read = async move { reader.frontier().await };
+        self.in_time("frontier", self.reading(read)).await
+    }
+
     fn lost_connection(&self, error: &EngineError) -> bool {
         let EngineError::Transport { source, .. } = error else { return false };
         source.downcast_ref::<PostgresError>().is_some_and(PostgresError::lost_connection)
@@ -255,6 +261,7 @@ impl Executor for PostgresBackend {
             }
             refused @ (MigrateError::Ledger(_)
             | MigrateError::Refused(_)
+            | MigrateError::Adopt(_)
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }

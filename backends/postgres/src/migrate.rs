@@ -6,10 +6,12 @@
 //! migration, and the others wait and find nothing to do. Locks and settings belong to
 //! transactions, never to sessions, so that a pooler in between does no harm.
 
+mod adopt;
 mod inspect;
 
 use std::borrow::Cow;
 
+use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, GENESIS_NAME, LedgerError, Migration, POSTGRES};
 use ff_codegen::opening::{self, Admission, Opening, Refusal};
 use ff_codegen::{Postgres, RenderError, ddl};
@@ -73,6 +75,10 @@ pub struct MigrateOptions {
     schema: Option<SchemaName>,
     // Invariant: 1 to 256.
     partitions: Option<u16>,
+    adopt: bool,
+    keep_triggers: bool,
+    /// How many statements an adoption runs before it fails, for tests.
+    budget: Option<usize>,
 }
 
 impl MigrateOptions {
@@ -80,13 +86,44 @@ impl MigrateOptions {
     /// plain tables.
     #[must_use]
     pub const fn new() -> Self {
-        Self { dry_run: false, schema: None, partitions: None }
+        Self {
+            dry_run: false,
+            schema: None,
+            partitions: None,
+            adopt: false,
+            keep_triggers: false,
+            budget: None,
+        }
     }
 
     /// Only reports what would run; writes nothing.
     #[must_use]
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
+        self
+    }
+
+    /// Adopts tables that the reference made, or a version of this project from before its first
+    /// release: changes them to the current schema where they are, in many small transactions. One
+    /// that was killed goes on when it is run again. Nothing else may have the database open.
+    #[must_use]
+    pub fn adopt(mut self) -> Self {
+        self.adopt = true;
+        self
+    }
+
+    /// Has an adoption leave the triggers that notify the reference's own listeners of each event.
+    #[must_use]
+    pub fn keep_triggers(mut self) -> Self {
+        self.keep_triggers = true;
+        self
+    }
+
+    /// Has an adoption fail after so many statements.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fail_after(mut self, statements: usize) -> Self {
+        self.budget = Some(statements);
         self
     }
 
@@ -151,6 +188,9 @@ pub enum MigrateError {
         /// The number in the options.
         asked: Option<u16>,
     },
+    /// The tables cannot be adopted.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
     /// The generator cannot render a schema with partitions.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -178,6 +218,7 @@ impl MigrateError {
             Self::Ledger(error) => Some(Refusal::Ledger(error.clone())),
             Self::Refused(refusal) => Some(refusal.clone()),
             Self::InvalidSchemaName(_)
+            | Self::Adopt(_)
             | Self::InvalidPartitions(_)
             | Self::PartitionsDiffer { .. }
             | Self::Render(_)
@@ -237,6 +278,25 @@ pub async fn admit(
     Ok(opening::admit(POSTGRES, &found?.inventory(), opening)?)
 }
 
+/// Adopts the schema's tables where that is needed, and nothing else; see [`MigrateOptions::adopt`].
+///
+/// # Errors
+/// As [`migrate`], and [`MigrateError::Adopt`].
+pub async fn adopt(
+    pool: &PgPool,
+    options: &MigrateOptions,
+) -> Result<Option<MigrateReport>, MigrateError> {
+    let mut connection = pool.acquire().await?.detach();
+    let found = find(&mut connection, options).await?;
+    if !opening::needs_adoption(POSTGRES, &found.inventory()) {
+        return Ok(None);
+    }
+    let result = adopt::run(&mut connection, options).await;
+    // What was committed is committed, however the farewell goes.
+    let _ = connection.close().await;
+    result.map(Some)
+}
+
 async fn find(
     connection: &mut PgConnection,
     options: &MigrateOptions,
@@ -252,6 +312,9 @@ async fn run(
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
     let found = find(connection, options).await?;
+    if options.adopt && opening::needs_adoption(POSTGRES, &found.inventory()) {
+        return adopt::run(connection, options).await;
+    }
     let pending = pending(&found, options)?;
     if options.dry_run {
         let mut sql = Vec::new();

@@ -14,8 +14,13 @@ use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, ReadStatement};
 
 // The database's own numbers; no table of the schema is asked.
-const HORIZON: &str = "SELECT (pg_snapshot_xmin(now)::text)::bigint, \
-                       (pg_snapshot_xmax(now)::text)::bigint FROM pg_current_snapshot() AS now";
+const HORIZON: &str = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint, \
+                       (SELECT sum(setting::bigint)::bigint FROM pg_settings WHERE name IN \
+                       ('max_connections', 'max_prepared_transactions', 'max_worker_processes'))";
+
+// A snapshot ends after the latest transaction that is over; those that began later are not in it,
+// whether they have begun or not. Only a number of one's own is higher than all that have.
+const FRONTIER: &str = "SELECT (pg_current_xact_id()::text)::bigint";
 
 /// Answers queries: one statement each.
 pub(crate) struct Reader {
@@ -51,15 +56,30 @@ impl Reader {
     /// # Errors
     /// `Transport` or `ResourceExhausted`.
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
+        let row = self.ask(HORIZON).await?;
+        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
+        let number = |index: usize| row.try_get(index).map_err(failed);
+        Ok(Horizon { oldest_open: number(0)?, most_open: number(1)? })
+    }
+
+    /// A number higher than that of every transaction that has begun to write.
+    ///
+    /// # Errors
+    /// `Transport` or `ResourceExhausted`.
+    pub(crate) async fn frontier(&self) -> Result<i64, EngineError> {
+        let row = self.ask(FRONTIER).await?;
+        row.try_get(0).map_err(|error| PostgresError::read(error).into_engine(self.max_connections))
+    }
+
+    /// The one row that the server answers.
+    async fn ask(&self, sql: &'static str) -> Result<PgRow, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let mut session = Session::new(self.pool.clone());
         let connection = session.connection().await.map_err(failed)?;
-        let sql = HORIZON.into_sql_str();
+        let sql = sql.into_sql_str();
         let rows = fetch(connection, self.protocol, &sql, PgArguments::default()).await;
-        let rows = rows.map_err(failed)?;
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound).map_err(failed)?;
-        let number = |index: usize| row.try_get(index).map_err(failed);
-        Ok(Horizon { oldest_open: number(0)?, next: number(1)? })
+        let row = rows.map_err(failed)?.into_iter().next();
+        row.ok_or(sqlx::Error::RowNotFound).map_err(failed)
     }
 
     async fn answer(

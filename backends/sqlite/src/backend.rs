@@ -88,6 +88,10 @@ impl SqliteBackend {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
 
+        let partitions = match options.partitions {
+            Some(partitions) => partitions,
+            None => inspect::partitions(&mut connection).await.map_err(SqliteError::read)?,
+        };
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
@@ -107,7 +111,7 @@ impl SqliteBackend {
             reader,
             connections,
             clock: options.clock,
-            partitions: options.partitions,
+            partitions,
             memo: Arc::default(),
             bell,
             watch,
@@ -204,6 +208,10 @@ impl Executor for SqliteBackend {
 
     async fn horizon(&self) -> Result<Horizon, EngineError> {
         Ok(Horizon::ONE_WRITER)
+    }
+
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        Ok(0)
     }
 
     fn lost_connection(&self, _: &EngineError) -> bool {

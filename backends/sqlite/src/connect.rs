@@ -39,7 +39,7 @@ pub struct SqliteOptions {
     readers: u32,
     pub(crate) busy_timeout: Duration,
     pub(crate) clock: Clock,
-    pub(crate) partitions: PartitionConfig,
+    pub(crate) partitions: Option<PartitionConfig>,
     pub(crate) opening: Opening,
 }
 
@@ -68,7 +68,7 @@ impl SqliteOptions {
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             clock: Arc::new(TimestampMs::now),
-            partitions: PartitionConfig::default(),
+            partitions: None,
             opening: Opening::Create,
         }
     }
@@ -109,10 +109,11 @@ impl SqliteOptions {
         self
     }
 
-    /// How many partitions each family of ids has. Must stay the same for the life of a database.
+    /// How many partitions each family of ids has; otherwise as the database records it. Must stay the
+    /// same for the life of a database.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
-        self.partitions = partitions;
+        self.partitions = Some(partitions);
         self
     }
 

@@ -155,7 +155,9 @@ impl From<MigrateError> for SqliteError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Database(error) => Self::read(error),
-            MigrateError::Refused(_) | MigrateError::Ledger(_) => Self::permanent(error),
+            MigrateError::Refused(_) | MigrateError::Adopt(_) | MigrateError::Ledger(_) => {
+                Self::permanent(error)
+            }
         }
     }
 }

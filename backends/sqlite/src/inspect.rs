@@ -1,8 +1,10 @@
 //! A look at a database before it is opened: which tables it has, which migrations, and whether that
 //! fits. The look changes no byte of the file, so that a mistyped name does no harm.
 
+use ff_codegen::adopt::PARTITION_COUNTS;
 use ff_codegen::migrations::{Entry, SQLITE};
 use ff_codegen::opening::{self, Admission, Inventory, Opening, REFERENCE_LEDGER, Refusal};
+use ff_core::partition::PartitionConfig;
 use sqlx::error::DatabaseError;
 use sqlx::{Connection, SqliteConnection};
 
@@ -95,7 +97,22 @@ pub(crate) async fn inventory(connection: &mut SqliteConnection) -> Result<Inven
     Ok(Inventory { tables, ..found })
 }
 
-fn no_file(connections: &Connections) -> OpenError {
+/// How many partitions each family of ids has, as the database records it.
+pub(crate) async fn partitions(
+    connection: &mut SqliteConnection,
+) -> Result<PartitionConfig, sqlx::Error> {
+    let recorded: Option<(u16, u16, u16)> =
+        sqlx::query_as(PARTITION_COUNTS).fetch_optional(connection).await?;
+    let counts = recorded.map(|(flows, budgets, quotas)| PartitionConfig {
+        num_flow_partitions: flows.max(1),
+        num_budget_partitions: budgets.max(1),
+        num_quota_partitions: quotas.max(1),
+    });
+    Ok(counts.unwrap_or_default())
+}
+
+/// There is no file, and none may be made.
+pub(crate) fn no_file(connections: &Connections) -> OpenError {
     match connections.file() {
         Some(path) => OpenError::Missing { path: path.to_owned() },
         None => refused(connections, Refusal::Missing),

@@ -5,10 +5,12 @@
 //! `BEGIN IMMEDIATE` transaction that reads the ledger first and writes to it last, so one process
 //! applies it, the others wait and find nothing to do, and a kill leaves no half of it.
 
+use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
 use ff_codegen::opening::{self, Inventory, Opening, Refusal};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
+use crate::adopt;
 use crate::connect::{self, SqliteOptions};
 use crate::error::SqliteError;
 use crate::inspect;
@@ -18,13 +20,32 @@ use crate::inspect;
 pub struct MigrateOptions {
     /// Only report what would run; write nothing.
     pub dry_run: bool,
+    adopt: bool,
+    /// How many statements an adoption runs before it fails, for tests.
+    pub(crate) budget: Option<usize>,
 }
 
 impl MigrateOptions {
     /// Applies what is missing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { dry_run: false }
+        Self { dry_run: false, adopt: false, budget: None }
+    }
+
+    /// Adopts tables that the reference made, or a version of this project from before its first
+    /// release: rebuilds them in the current schema, in one transaction.
+    #[must_use]
+    pub const fn adopt(mut self) -> Self {
+        self.adopt = true;
+        self
+    }
+
+    /// Has an adoption fail after so many statements.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn fail_after(mut self, statements: usize) -> Self {
+        self.budget = Some(statements);
+        self
     }
 
     /// Only reports what would run.
@@ -61,12 +82,15 @@ pub enum MigrateError {
     /// The database has tables that the migrations did not make.
     #[error("{0}")]
     Refused(Refusal),
+    /// The tables cannot be adopted.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
     /// SQLite refused or was not reachable.
     #[error("migrating the database: {0}")]
     Database(#[from] sqlx::Error),
 }
 
-const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
+pub(crate) const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_ledger (\
     version integer PRIMARY KEY NOT NULL, name text NOT NULL, checksum text NOT NULL, \
     detail text, applied_at_ms bigint)";
 
@@ -87,6 +111,9 @@ pub async fn migrate(
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
     let found = inspect::inventory(connection).await?;
+    if options.adopt && opening::needs_adoption(SQLITE, &found) {
+        return adopt::run(connection, options).await;
+    }
     let pending = pending(&found)?;
     if options.dry_run {
         let sql = pending.iter().flat_map(Migration::statements).map(str::to_owned).collect();
@@ -114,6 +141,9 @@ pub async fn migrate_at(
     let known = found.as_ref().map_or(Ok(()), inspect::refuse_strangers);
     known.map_err(|refusal| inspect::refused(&place, refusal))?;
 
+    if found.is_none() && place.opening() != Opening::Create {
+        return Err(inspect::no_file(&place).into());
+    }
     let mut connection = if options.dry_run {
         let Some(found) = found else {
             let sql = SQLITE.iter().flat_map(Migration::statements).map(str::to_owned).collect();
@@ -154,12 +184,31 @@ async fn apply_next(
     for statement in next.statements() {
         sqlx::query(statement).persistent(false).execute(&mut *transaction).await?;
     }
-    sqlx::query(WRITE_LEDGER)
-        .bind(next.version)
-        .bind(next.name)
-        .bind(next.checksum())
-        .execute(&mut *transaction)
-        .await?;
+    write_ledger(&mut transaction, next).await?;
     transaction.commit().await?;
     Ok(Some(next.name))
+}
+
+/// Records a finished migration.
+pub(crate) async fn write_ledger(
+    connection: &mut SqliteConnection,
+    migration: &Migration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(WRITE_LEDGER)
+        .bind(migration.version)
+        .bind(migration.name)
+        .bind(migration.checksum())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Runs one statement of an adoption: generated from the schema, and from texts that the database
+/// holds itself.
+pub(crate) async fn run_text(
+    connection: &mut SqliteConnection,
+    sql: String,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }

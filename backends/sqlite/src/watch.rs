@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::connect::Connections;
 
 /// How often the file is looked at.
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(10);
 /// How long the task goes on when nobody waits.
 const LINGER: Duration = Duration::from_secs(3);
 

@@ -26,12 +26,21 @@ pub(super) fn key(table: &Table) -> IndexCreateStatement {
 
 /// Every index besides the primary key.
 pub(super) fn index_trees(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Tree>, RenderError> {
+    Ok(named_trees(dialect, table)?.into_iter().map(|(_, tree)| tree).collect())
+}
+
+/// The same by the indexes' names.
+pub(super) fn named_trees(
+    dialect: &dyn Dialect,
+    table: &Table,
+) -> Result<Vec<(String, Tree)>, RenderError> {
     let mut trees = Vec::new();
     let numbered = numbers_rows(dialect, table);
     if numbered {
         let mut unique = key(table);
-        unique.unique().name(format!("{}_key", table.name)).table(table.name);
-        trees.push(Tree::CreateIndex(unique));
+        let name = format!("{}_key", table.name);
+        unique.unique().name(&name).table(table.name);
+        trees.push((name, Tree::CreateIndex(unique)));
     }
     for index in table.indexes {
         // Rows that are stored in the order of their number need no index over the number.
@@ -40,7 +49,8 @@ pub(super) fn index_trees(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Tr
             _ => false,
         };
         if !(numbered && is_number) {
-            trees.push(Tree::CreateIndex(index_statement(dialect, table, index)?));
+            let create = index_statement(dialect, table, index)?;
+            trees.push((index.name.to_owned(), Tree::CreateIndex(create)));
         }
     }
     Ok(trees)

@@ -34,7 +34,7 @@ pub(super) fn table_tree(
     Ok(Tree::CreateTable(create))
 }
 
-fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
+pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
     let mut definition = ColumnDef::new(column.name);
     definition.custom(Alias::new(dialect.column_type(column.ty)));
     if !column.nullable {

@@ -283,6 +283,8 @@ pub struct ExecutionContext {
     pub execution_kind: String,
     /// Its tags.
     pub tags: HashMap<String, String>,
+    /// How long one attempt may run, in milliseconds; without end if absent. An addition.
+    pub attempt_timeout_ms: Option<u64>,
 }
 
 impl ExecutionContext {
@@ -293,7 +295,14 @@ impl ExecutionContext {
         execution_kind: String,
         tags: HashMap<String, String>,
     ) -> Self {
-        Self { input_payload, execution_kind, tags }
+        Self { input_payload, execution_kind, tags, attempt_timeout_ms: None }
+    }
+
+    /// The same with a limit to how long one attempt may run, in milliseconds.
+    #[must_use]
+    pub fn with_attempt_timeout_ms(mut self, attempt_timeout_ms: Option<u64>) -> Self {
+        self.attempt_timeout_ms = attempt_timeout_ms;
+        self
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::subscribe::subscribe;
-use super::{Executor, bulk, cascade, frames, run, timers};
+use super::{Executor, Topic, bulk, cascade, frames, run, timers};
 use crate::backend::{
     AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
     CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
@@ -936,6 +937,21 @@ impl<E: Executor> EngineBackend for E {
         cursor: EventCursor,
     ) -> Result<InstanceTagSubscription, EngineError> {
         subscribe(self, &cursor, &ScannerFilter::NOOP).await
+    }
+
+    async fn has_claimable(
+        &self,
+        lane: &LaneId,
+        capabilities: &CapabilitySet,
+    ) -> Result<bool, EngineError> {
+        run(self, &listing::claimable_by(lane, capabilities)?).await
+    }
+
+    fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let rung = self.bell().listen(topic);
+        // After beginning to listen: see there.
+        self.attend();
+        Box::pin(rung)
     }
 
     async fn server_time_ms(&self) -> Result<u64, EngineError> {

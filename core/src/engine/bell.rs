@@ -8,10 +8,12 @@
 use event_listener::{Event, EventListener};
 
 use super::Commit;
-use crate::plan::{Mutation, Plan};
-use crate::schema::{outbox, suspension};
+use crate::plan::{Assign, Expr, Mutation, Plan};
+use crate::schema::execution::exec_core;
+use crate::schema::{ColumnRef, outbox, suspension};
+use crate::state::{ClosedSet as _, CompletionKind, EligibilityState, LeaseEventType};
 
-/// What a listener waits for: new rows of one table.
+/// What a listener waits for: new rows of one table, or a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// An execution ended or may resume.
@@ -26,29 +28,38 @@ pub enum Topic {
     InstanceTags,
     /// An attempt wrote a frame.
     Frames,
+    /// An execution may be claimed now, or once its delay is over.
+    Claimable,
+    /// A run may be no longer wanted: its execution was cancelled or is out of time, or its lease has
+    /// lapsed.
+    Interruptions,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Completions,
         Self::Leases,
         Self::Signals,
         Self::Operators,
         Self::InstanceTags,
         Self::Frames,
+        Self::Claimable,
+        Self::Interruptions,
     ];
 
-    /// The table whose new rows it stands for.
+    /// The table whose new rows it stands for, if there is one.
     #[must_use]
-    pub fn table(self) -> &'static str {
+    pub fn table(self) -> Option<&'static str> {
         match self {
-            Self::Completions => outbox::completion_event::TABLE.name,
-            Self::Leases => outbox::lease_event::TABLE.name,
-            Self::Signals => outbox::signal_event::TABLE.name,
-            Self::Operators => outbox::operator_event::TABLE.name,
-            Self::InstanceTags => outbox::instance_tag_event::TABLE.name,
-            Self::Frames => suspension::stream_frame::TABLE.name,
+            Self::Completions => Some(outbox::completion_event::TABLE.name),
+            Self::Leases => Some(outbox::lease_event::TABLE.name),
+            Self::Signals => Some(outbox::signal_event::TABLE.name),
+            Self::Operators => Some(outbox::operator_event::TABLE.name),
+            Self::InstanceTags => Some(outbox::instance_tag_event::TABLE.name),
+            Self::Frames => Some(suspension::stream_frame::TABLE.name),
+            Self::Claimable => Some(exec_core::TABLE.name),
+            Self::Interruptions => None,
         }
     }
 
@@ -63,6 +74,8 @@ impl Topic {
             Self::Operators => "ff_operator_event",
             Self::InstanceTags => "ff_instance_tag_event",
             Self::Frames => "ff_stream_frame",
+            Self::Claimable => "ff_claimable",
+            Self::Interruptions => "ff_interruption",
         }
     }
 
@@ -85,7 +98,7 @@ impl Topics {
         Topic::ALL.into_iter().fold(Self::NONE, Self::with)
     }
 
-    /// The topics that a plan's inserts ring.
+    /// The topics that a plan's changes ring.
     #[must_use]
     pub fn written_by(plan: &Plan) -> Self {
         let Rings { once, each } = Rings::of(plan);
@@ -95,7 +108,7 @@ impl Topics {
     /// The topic that a new row of `table` rings, if there is one.
     #[must_use]
     pub fn of_table(table: &str) -> Self {
-        let topic = Topic::ALL.into_iter().find(|topic| topic.table() == table);
+        let topic = Topic::ALL.into_iter().find(|topic| topic.table() == Some(table));
         topic.map_or(Self::NONE, |topic| Self::NONE.with(topic))
     }
 
@@ -139,17 +152,13 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// Those of this plan, by the tables that it inserts into.
+    /// Those of this plan, by the tables that it inserts into and the states that it writes. States
+    /// are part of a plan's shape, so a shape rings what its plans do.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         let mut rings = Self::default();
         for mutation in &plan.mutations {
-            let topics = match mutation {
-                Mutation::Insert { table, .. } | Mutation::InsertEach { table, .. } => {
-                    Topics::of_table(table.name)
-                }
-                Mutation::Update { .. } | Mutation::Delete { .. } => Topics::NONE,
-            };
+            let topics = topics_of(mutation);
             if plan.per_picked_row(mutation) {
                 rings.each = rings.each.and(topics);
             } else {
@@ -170,6 +179,50 @@ impl Rings {
     }
 }
 
+/// The topics that one change rings.
+fn topics_of(mutation: &Mutation) -> Topics {
+    match mutation {
+        Mutation::Insert { table, row, .. } | Mutation::InsertEach { table, row, .. } => {
+            let states = of_states(row.iter().map(|(column, value)| (*column, value)));
+            // A row of this table may be one that nobody can claim: its state says so.
+            if *table == exec_core::REF { states } else { Topics::of_table(table.name).and(states) }
+        }
+        Mutation::Update { set, .. } => {
+            of_states(set.iter().filter_map(|(column, assign)| match assign {
+                Assign::Set(value) | Assign::Keep(value) => Some((*column, value)),
+                Assign::Add(_) | Assign::Merge { .. } => None,
+            }))
+        }
+        Mutation::Delete { .. } => Topics::NONE,
+    }
+}
+
+/// The topics that the states which a change writes ring. A delay counts as claimable, since it may
+/// be over at once. A lease that an operator revokes rings for claims only: a run that has lost its
+/// lease in this way finds out when it renews it.
+fn of_states<'a>(written: impl Iterator<Item = (ColumnRef, &'a Expr)>) -> Topics {
+    use {CompletionKind as End, EligibilityState as Eligible};
+    let (eligibility, outcome) =
+        (exec_core::eligibility_state.column(), outbox::completion_event::outcome.column());
+    let event = outbox::lease_event::event_type.column();
+
+    let mut topics = Topics::NONE;
+    for (column, value) in written {
+        let is_one_of =
+            |words: &[&str]| matches!(value, Expr::Const(word) if words.contains(&word.as_ref()));
+        let claimable = [Eligible::EligibleNow.as_str(), Eligible::NotEligibleUntilTime.as_str()];
+        if column == eligibility && is_one_of(&claimable) {
+            topics = topics.with(Topic::Claimable);
+        }
+        if (column == outcome && is_one_of(&[End::Cancelled.as_str(), End::Expired.as_str()]))
+            || (column == event && is_one_of(&[LeaseEventType::Expired.as_str()]))
+        {
+            topics = topics.with(Topic::Interruptions);
+        }
+    }
+    topics
+}
+
 /// Wakes those who wait for new rows.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -179,6 +232,8 @@ pub struct Bell {
     operators: Event,
     instance_tags: Event,
     frames: Event,
+    claimable: Event,
+    interruptions: Event,
 }
 
 impl Bell {
@@ -219,6 +274,8 @@ impl Bell {
             Topic::Operators => &self.operators,
             Topic::InstanceTags => &self.instance_tags,
             Topic::Frames => &self.frames,
+            Topic::Claimable => &self.claimable,
+            Topic::Interruptions => &self.interruptions,
         }
     }
 }
@@ -271,7 +328,8 @@ mod tests {
     #[test]
     fn every_topic_is_a_table_of_its_own() {
         for topic in Topic::ALL {
-            assert_eq!(Topics::of_table(topic.table()).iter().collect::<Vec<_>>(), [topic]);
+            let Some(table) = topic.table() else { continue };
+            assert_eq!(Topics::of_table(table).iter().collect::<Vec<_>>(), [topic]);
         }
     }
 }

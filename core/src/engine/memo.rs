@@ -1,4 +1,4 @@
-//! What a backend remembers of the claims it handed out.
+//! What a backend remembers of the claims it handed out, and the turns of its callers.
 //!
 //! A worker that reports a failure would otherwise wait for its execution's retry policy to be read
 //! back. The memo is an expectation, never a source: a plan decided on it carries the same fence as
@@ -10,7 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::turns::{Taken, Turn, Turns};
+use crate::plan::{Expr, Plan};
 use crate::policy::RetryPolicy;
+use crate::schema::execution::exec_core;
+use crate::schema::{ColumnRef, TableRef};
 
 /// How many leases are remembered; the oldest are forgotten first.
 const CAPACITY: usize = 65_536;
@@ -24,12 +28,16 @@ pub struct RetryFacts {
     pub retries: u32,
 }
 
-/// What is remembered, by lease; and whose turn it is.
+/// A row that callers change, by its key.
+pub(super) type Contended = (TableRef, Vec<(ColumnRef, Expr)>);
+
+/// What is remembered, by lease; and the turns that callers take.
 #[derive(Debug, Default)]
 pub struct Memo {
     retries: Mutex<Leases<RetryFacts>>,
     streams: Mutex<Leases<()>>,
-    appends: Turns,
+    appends: Turns<Uuid>,
+    changes: Turns<Contended>,
 }
 
 #[derive(Debug)]
@@ -68,13 +76,16 @@ impl Memo {
 
     /// Waits for the turn of a lease among appends that are decided on what they read: those of one
     /// process need not refuse each other.
-    pub(super) async fn turn(&self, lease: Uuid) -> impl Send + '_ {
-        let turns = self.appends.0.len().max(1);
-        let own = usize::try_from(lease.as_u128() % turns as u128).unwrap_or(0);
-        match self.appends.0.get(own) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    pub(super) async fn turn(&self, lease: Uuid) -> Turn<Uuid> {
+        self.appends.take(lease).await.turn
+    }
+
+    /// Waits for the turn among callers whose plans rely on the same row: the execution if the plan
+    /// guards one, else the first row that it guards. `None` for a plan that guards nothing.
+    pub(super) async fn turn_of_plan(&self, plan: &Plan) -> Option<Taken<Contended>> {
+        let execution = plan.guards.iter().find(|guard| guard.table == exec_core::REF);
+        let guard = execution.or(plan.guards.first())?;
+        Some(self.changes.take((guard.table, guard.key.clone())).await)
     }
 }
 
@@ -94,18 +105,6 @@ impl<F> Leases<F> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is one insert or one removal: a panic elsewhere leaves nothing half-done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One lock for each of many leases; leases that share one wait for each other, which costs time and
-/// nothing else.
-#[derive(Debug)]
-struct Turns(Vec<futures_util::lock::Mutex<()>>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        const LOCKS: usize = 1024;
-        Self((0..LOCKS).map(|_| futures_util::lock::Mutex::default()).collect())
-    }
 }
 
 #[cfg(test)]
@@ -139,13 +138,25 @@ mod tests {
     }
 
     #[test]
-    fn one_lease_has_one_turn_at_a_time() {
+    fn plans_about_one_execution_take_turns_whatever_else_they_guard() {
         use futures_util::FutureExt as _;
+
+        use crate::plan::Predicate::Always;
+        use crate::schema::flow::edge_group;
         let memo = Memo::default();
-        let turn = memo.turn(Uuid::from_u128(7)).now_or_never();
-        assert!(turn.is_some() && memo.turn(Uuid::from_u128(7)).now_or_never().is_none());
-        assert!(memo.turn(Uuid::from_u128(8)).now_or_never().is_some());
+        let execution = |uuid| vec![exec_core::execution_id.at(Uuid::from_u128(uuid))];
+        let group = vec![edge_group::downstream_eid.at(Uuid::nil())];
+        let of = |uuid| Plan::new("one").guard("core", exec_core::REF, execution(uuid), Always);
+        let grouped = Plan::new("two").guard("group", edge_group::REF, group, Always).guard(
+            "core",
+            exec_core::REF,
+            execution(7),
+            Always,
+        );
+        let turn = memo.turn_of_plan(&of(7)).now_or_never();
+        assert!(turn.is_some() && memo.turn_of_plan(&grouped).now_or_never().is_none());
+        assert!(memo.turn_of_plan(&of(8)).now_or_never().is_some());
         drop(turn);
-        assert!(memo.turn(Uuid::from_u128(7)).now_or_never().is_some());
+        assert!(memo.turn_of_plan(&grouped).now_or_never().is_some());
     }
 }

@@ -20,7 +20,7 @@ use futures_util::stream::unfold;
 use self::events::Event;
 use self::outbox::Outbox;
 use super::Executor;
-use super::tail::{PAGE, Pace, Tail};
+use super::tail::{Beginning, LowerBound, PAGE, Pace, Tail};
 use crate::EngineError;
 use crate::backend::ScannerFilter;
 use crate::engine_error::ValidationKind;
@@ -58,7 +58,7 @@ pub(super) async fn subscribe<T: Event>(
         .map_err(|detail| input::invalid(format!("{}: {detail}", T::OPERATION)))?;
     let tail = match position {
         Some(position) => Tail::after(position),
-        None => Tail::from_now(&newest(executor, &T::OUTBOX).await?),
+        None => from_now(executor, &T::OUTBOX).await?,
     };
     executor.attend();
     let subscription = Subscription {
@@ -83,10 +83,42 @@ pub(super) async fn subscribe<T: Event>(
     })))
 }
 
-/// The numbers of the newest rows.
-async fn newest(executor: &dyn Executor, outbox: &Outbox) -> Result<Vec<i64>, EngineError> {
-    let rows = rows(executor, outbox.newest()).await?;
-    rows.iter().map(|row| row.read(outbox.event_id)).collect()
+/// A reader of what appears from now on: also of what is numbered lower than the newest rows, because its
+/// transaction is open still.
+async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, EngineError> {
+    let mut beginning = Beginning::at(executor.horizon().await?);
+    let first = rows(executor, outbox.newest_below(i64::MAX)).await?;
+    let mut looked_at = numbered(outbox, &first)?;
+    let mut bound = beginning.look(&looked_at, PAGE);
+    if let LowerBound::Above(bound) = bound {
+        let visible = looked_at.into_iter().map(|(number, _)| number);
+        return Ok(Tail::from_now(bound, visible.filter(|number| bound < *number)));
+    }
+
+    let bound = loop {
+        match bound {
+            LowerBound::Above(bound) => break bound,
+            LowerBound::Below(lowest) => {
+                looked_at = numbered(outbox, &rows(executor, outbox.newest_below(lowest)).await?)?;
+                bound = beginning.look(&looked_at, PAGE);
+            }
+        }
+    };
+    // Once more and together: what was committed between two looks must not count as old in one and as
+    // missing in the other.
+    let visible = rows(executor, outbox.numbers_after(bound, usize::MAX)).await?;
+    let visible: Result<Vec<i64>, _> =
+        visible.iter().map(|row| row.read(outbox.event_id)).collect();
+    Ok(Tail::from_now(bound, visible?))
+}
+
+/// The number of each row, and the transaction that inserted it; 0 where none is recorded.
+fn numbered(outbox: &Outbox, rows: &[Row]) -> Result<Vec<(i64, i64)>, EngineError> {
+    let numbered = |row: &Row| {
+        let transaction = row.read(outbox.transaction_id).unwrap_or_default();
+        Ok((row.read(outbox.event_id)?, transaction))
+    };
+    rows.iter().map(numbered).collect()
 }
 
 struct Subscription<T> {
@@ -127,7 +159,10 @@ impl<T: Event> Subscription<T> {
     /// One page: what may be delivered of it becomes ready.
     async fn look(&mut self) -> Result<Pace, EngineError> {
         let executor = self.executor.as_ref();
-        // Before the rows: see [`Tail::round`].
+        // In this order: see [`Tail::round`].
+        if self.tail.needs_frontier() {
+            self.tail.learn_frontier(executor.frontier().await?);
+        }
         let horizon = executor.horizon().await?;
         let page = page(executor, &T::OUTBOX, self.tail.position()).await?;
         let numbers: Vec<i64> = page.iter().map(|(number, _)| *number).collect();
@@ -178,7 +213,7 @@ async fn row_by_row(
     outbox: &Outbox,
     position: i64,
 ) -> Result<Vec<Numbered>, EngineError> {
-    let numbers = rows(executor, outbox.numbers_after(position)).await?;
+    let numbers = rows(executor, outbox.numbers_after(position, PAGE)).await?;
     let mut page = Vec::with_capacity(numbers.len());
     for number in numbers {
         let number = number.read(outbox.event_id)?;

@@ -24,6 +24,63 @@ pub struct Tail {
     gap: Option<Gap>,
     /// Rows after the position that were there before the reader was, and are none of its business.
     old: BTreeSet<i64>,
+    /// The most rows that one round lists.
+    page: usize,
+}
+
+/// The start of a reader of what appears from now on: how far down its first rows may be numbered.
+///
+/// A late row belongs to a transaction that was open at the start, and so was numbered after the oldest
+/// of those began to write. Transactions that began before that one were over by the start, and all but
+/// [`Horizon::most_open`] of them were over when it began: whatever they numbered is lower. So going
+/// down from the newest row it is enough to come past one more of them than can have been open with it.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// Taken before any row was looked at.
+    horizon: Horizon,
+    /// Transactions before the oldest open one, as far as they have been met.
+    older: BTreeSet<i64>,
+}
+
+/// How far down a reader's first rows may be numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerBound {
+    /// Above this number.
+    Above(i64),
+    /// Not known yet: look at the rows numbered lower than this.
+    Below(i64),
+}
+
+impl Beginning {
+    /// Of a reader that begins at that horizon.
+    #[must_use]
+    pub const fn at(horizon: Horizon) -> Self {
+        Self { horizon, older: BTreeSet::new() }
+    }
+
+    /// Goes down the next rows, of which there are `page` unless they are the last: their numbers, highest
+    /// first, and the transactions that inserted them.
+    pub fn look(&mut self, rows: &[(i64, i64)], page: usize) -> LowerBound {
+        for &(number, transaction) in rows {
+            let late_rows_are_higher = if self.horizon == Horizon::ONE_WRITER {
+                true
+            } else if self.horizon.oldest_open <= transaction {
+                false
+            } else {
+                self.older.insert(transaction);
+                let open_with_it = usize::try_from(self.horizon.most_open);
+                open_with_it.is_ok_and(|open_with_it| open_with_it < self.older.len())
+            };
+            if late_rows_are_higher {
+                return LowerBound::Above(number);
+            }
+        }
+
+        match rows.last() {
+            Some((lowest, _)) if page <= rows.len() => LowerBound::Below(*lowest),
+            Some(_) | None => LowerBound::Above(0),
+        }
+    }
 }
 
 /// Numbers that are missing, and what is waited for.
@@ -32,7 +89,7 @@ struct Gap {
     /// The highest number that was visible when they were missing.
     seen: i64,
     /// The transactions with lower numbers have to end first; not known yet in the round that finds
-    /// the gap, whose horizon is older than what it lists.
+    /// the gap, which began before it.
     before: Option<i64>,
 }
 
@@ -60,21 +117,20 @@ impl Tail {
     /// A reader of everything after that number.
     #[must_use]
     pub const fn after(position: i64) -> Self {
-        Self { position, settled: position, gap: None, old: BTreeSet::new() }
+        Self { position, settled: position, gap: None, old: BTreeSet::new(), page: PAGE }
     }
 
-    /// A reader of everything that appears from now on, where `newest` are the highest numbers that
-    /// are visible: [`PAGE`] of them, or all there are. What is missing among them may still appear.
+    /// A reader of everything that appears from now on, where `visible` are the numbers above `bound` that
+    /// are visible, in any order. What is missing among them may still appear.
     #[must_use]
-    pub fn from_now(newest: &[i64]) -> Self {
-        let mut old: BTreeSet<i64> = newest.iter().copied().collect();
-        let first = old.first().copied().filter(|_| PAGE <= newest.len());
-        let mut tail = Self::after(first.map_or(0, |first| first.saturating_sub(1)));
+    pub fn from_now(bound: i64, visible: impl IntoIterator<Item = i64>) -> Self {
+        let mut old: BTreeSet<i64> = visible.into_iter().collect();
+        let mut tail = Self::after(bound);
         while old.remove(&tail.position.saturating_add(1)) {
             tail.position = tail.position.saturating_add(1);
         }
         tail.settled = tail.position;
-        tail.old = old.split_off(&tail.position);
+        tail.old = old;
         tail
     }
 
@@ -84,7 +140,21 @@ impl Tail {
         self.position
     }
 
-    /// Goes on as far as it may. The horizon was taken before the rows were listed.
+    /// Whether it waits for transactions and does not know yet for which.
+    #[must_use]
+    pub fn needs_frontier(&self) -> bool {
+        self.gap.as_ref().is_some_and(|gap| gap.before.is_none())
+    }
+
+    /// Learns that every transaction that had begun to write has a lower number.
+    pub fn learn_frontier(&mut self, frontier: i64) {
+        if let Some(gap) = &mut self.gap {
+            gap.before.get_or_insert(frontier);
+        }
+    }
+
+    /// Goes on as far as it may. The horizon was taken before the rows were listed, and the frontier, where
+    /// one was needed, before the horizon.
     pub fn round(&mut self, horizon: Horizon, listed: &[i64]) -> Round {
         self.settle(horizon, listed);
         let mut deliver = Vec::new();
@@ -97,7 +167,7 @@ impl Tail {
                 deliver.push(place);
             }
         }
-        let pace = if listed.len() < PAGE { Pace::Later } else { Pace::Now };
+        let pace = if listed.len() < self.page { Pace::Later } else { Pace::Now };
         Round { deliver, pace }
     }
 
@@ -105,9 +175,8 @@ impl Tail {
         if horizon == Horizon::ONE_WRITER {
             self.settled = listed.last().copied().unwrap_or(self.settled);
         }
-        let Some(gap) = &mut self.gap else { return };
-        let before = *gap.before.get_or_insert(horizon.next);
-        if before <= horizon.oldest_open {
+        let Some(gap) = &self.gap else { return };
+        if gap.before.is_some_and(|before| before <= horizon.oldest_open) {
             self.settled = self.settled.max(gap.seen);
             self.gap = None;
         }
@@ -128,13 +197,24 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Transactions below `oldest_open` are over, `next` has not begun.
-    fn horizon(oldest_open: i64, next: i64) -> Horizon {
-        Horizon { oldest_open, next }
+    /// Transactions below `oldest_open` are over.
+    fn horizon(oldest_open: i64) -> Horizon {
+        Horizon { oldest_open, most_open: 2 }
+    }
+
+    /// The numbers that a round delivers, and its pace, once it is known that transactions from `next` on
+    /// have not begun.
+    fn later(tail: &mut Tail, next: i64, oldest_open: i64, listed: &[i64]) -> (Vec<i64>, Pace) {
+        if tail.needs_frontier() {
+            tail.learn_frontier(next);
+        }
+        round(tail, horizon(oldest_open), listed)
     }
 
     /// The numbers that a round delivers, and its pace.
@@ -146,58 +226,58 @@ mod tests {
     #[test]
     fn what_follows_without_a_gap_is_delivered() {
         let mut tail = Tail::after(4);
-        assert_eq!(round(&mut tail, horizon(9, 9), &[5, 6]), (vec![5, 6], Pace::Later));
+        assert_eq!(later(&mut tail, 9, 9, &[5, 6]), (vec![5, 6], Pace::Later));
         assert_eq!(tail.position(), 6);
-        assert_eq!(round(&mut tail, horizon(9, 9), &[]), (vec![], Pace::Later));
+        assert_eq!(later(&mut tail, 9, 9, &[]), (vec![], Pace::Later));
         let page: Vec<i64> = (7..7 + 256).collect();
-        assert_eq!(round(&mut tail, horizon(9, 9), &page), (page.clone(), Pace::Now));
+        assert_eq!(later(&mut tail, 9, 9, &page), (page.clone(), Pace::Now));
     }
 
     #[test]
     fn a_late_lower_number_is_waited_for_and_keeps_the_order() {
         let mut tail = Tail::after(0);
         // 2 is missing: transaction 20 has it.
-        assert_eq!(round(&mut tail, horizon(20, 22), &[1, 3]), (vec![1], Pace::Now));
-        assert_eq!(round(&mut tail, horizon(20, 22), &[3]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(20, 30), &[3, 4]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 22, 20, &[1, 3]), (vec![1], Pace::Now));
+        assert_eq!(later(&mut tail, 22, 20, &[3]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 30, 20, &[3, 4]), (vec![], Pace::Soon));
         // It has committed.
-        assert_eq!(round(&mut tail, horizon(30, 30), &[2, 3, 4]), (vec![2, 3, 4], Pace::Later));
+        assert_eq!(later(&mut tail, 30, 30, &[2, 3, 4]), (vec![2, 3, 4], Pace::Later));
     }
 
     #[test]
     fn a_number_that_was_rolled_back_is_stepped_over() {
         let mut tail = Tail::after(0);
-        assert_eq!(round(&mut tail, horizon(20, 22), &[2]), (vec![], Pace::Now));
-        assert_eq!(round(&mut tail, horizon(20, 22), &[2]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(21, 22), &[2]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(22, 25), &[2]), (vec![2], Pace::Later));
+        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Now));
+        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 22, 21, &[2]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 25, 22, &[2]), (vec![2], Pace::Later));
     }
 
     #[test]
     fn the_horizon_of_the_round_that_finds_a_gap_decides_nothing() {
         let mut tail = Tail::after(0);
         // Nothing was open when the horizon was taken; then 20 began, took 1, and 21 committed 2.
-        assert_eq!(round(&mut tail, horizon(20, 20), &[2]), (vec![], Pace::Now));
-        assert_eq!(round(&mut tail, horizon(20, 22), &[2]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(22, 22), &[1, 2]), (vec![1, 2], Pace::Later));
+        assert_eq!(later(&mut tail, 20, 20, &[2]), (vec![], Pace::Now));
+        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 22, 22, &[1, 2]), (vec![1, 2], Pace::Later));
     }
 
     #[test]
     fn where_nothing_is_open_a_gap_costs_one_more_round() {
         let mut tail = Tail::after(0);
-        assert_eq!(round(&mut tail, horizon(20, 20), &[7, 9]), (vec![], Pace::Now));
-        assert_eq!(round(&mut tail, horizon(20, 20), &[7, 9]), (vec![7, 9], Pace::Later));
+        assert_eq!(later(&mut tail, 20, 20, &[7, 9]), (vec![], Pace::Now));
+        assert_eq!(later(&mut tail, 20, 20, &[7, 9]), (vec![7, 9], Pace::Later));
     }
 
     #[test]
     fn a_second_gap_has_transactions_of_its_own() {
         let mut tail = Tail::after(0);
-        assert_eq!(round(&mut tail, horizon(20, 22), &[2, 4]), (vec![], Pace::Now));
+        assert_eq!(later(&mut tail, 22, 20, &[2, 4]), (vec![], Pace::Now));
         // A third gap is found later: whoever has 5 may have begun after the first two were found.
-        assert_eq!(round(&mut tail, horizon(20, 22), &[2, 4, 6]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(22, 24), &[2, 4, 6]), (vec![2, 4], Pace::Now));
-        assert_eq!(round(&mut tail, horizon(22, 24), &[6]), (vec![], Pace::Soon));
-        assert_eq!(round(&mut tail, horizon(24, 24), &[5, 6]), (vec![5, 6], Pace::Later));
+        assert_eq!(later(&mut tail, 22, 20, &[2, 4, 6]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 24, 22, &[2, 4, 6]), (vec![2, 4], Pace::Now));
+        assert_eq!(later(&mut tail, 24, 22, &[6]), (vec![], Pace::Soon));
+        assert_eq!(later(&mut tail, 24, 24, &[5, 6]), (vec![5, 6], Pace::Later));
     }
 
     #[test]
@@ -208,26 +288,37 @@ mod tests {
 
     #[test]
     fn from_now_on_means_what_was_not_visible() {
-        let mut tail = Tail::from_now(&[6, 5, 3, 2, 1]);
+        let mut tail = Tail::from_now(0, [6, 5, 3, 2, 1]);
         assert_eq!(tail.position(), 3);
-        assert_eq!(round(&mut tail, horizon(20, 22), &[5, 6, 7]), (vec![], Pace::Now));
+        assert_eq!(later(&mut tail, 22, 20, &[5, 6, 7]), (vec![], Pace::Now));
         // 4 commits: it is new, and 5 and 6 are not.
-        assert_eq!(round(&mut tail, horizon(22, 23), &[4, 5, 6, 7]), (vec![4, 7], Pace::Later));
+        assert_eq!(later(&mut tail, 23, 22, &[4, 5, 6, 7]), (vec![4, 7], Pace::Later));
     }
 
     #[test]
     fn from_now_on_in_an_empty_table_is_from_the_beginning() {
-        let mut tail = Tail::from_now(&[]);
-        assert_eq!(round(&mut tail, horizon(20, 20), &[1]), (vec![1], Pace::Later));
+        let mut tail = Tail::from_now(0, []);
+        assert_eq!(later(&mut tail, 20, 20, &[1]), (vec![1], Pace::Later));
     }
 
     #[test]
-    fn from_now_on_in_a_long_table_is_from_its_newest_page() {
-        let newest: Vec<i64> = (1001..=1256).rev().collect();
-        assert_eq!(Tail::from_now(&newest), Tail::after(1256));
-        let holed: Vec<i64> = (1000..=1256).filter(|number| *number != 1100).rev().collect();
-        assert_eq!(Tail::from_now(&holed).position(), 1099);
+    fn a_late_row_may_be_numbered_as_low_as_its_transaction_is_old() {
+        let rows = |rows: &[(i64, i64)]| Beginning::at(horizon(20)).look(rows, 4);
+        // 25 and 20 may be late. 19 and 18 may have been open when 20 began, but not 17 as well.
+        assert_eq!(rows(&[(90, 25), (80, 19), (70, 18), (60, 18)]), LowerBound::Below(60));
+        assert_eq!(rows(&[(90, 19), (80, 18), (70, 25), (60, 17)]), LowerBound::Above(60));
+        assert_eq!(rows(&[(90, 19), (80, 18), (70, 25)]), LowerBound::Above(0), "there is no more");
+        assert_eq!(rows(&[]), LowerBound::Above(0));
     }
+
+    #[test]
+    fn where_writers_take_turns_nothing_is_late() {
+        let mut one_writer = Beginning::at(Horizon::ONE_WRITER);
+        assert_eq!(one_writer.look(&[(90, 0), (80, 0)], 2), LowerBound::Above(90));
+    }
+
+    /// At most so many writers at once.
+    const WRITERS: usize = 3;
 
     /// A table whose writers take their numbers before they commit.
     #[derive(Default)]
@@ -235,71 +326,126 @@ mod tests {
         transactions: i64,
         numbers: i64,
         open: Vec<(i64, Vec<i64>)>,
-        visible: BTreeSet<i64>,
+        /// The latest transaction that is over.
+        over: i64,
+        /// The numbers that are visible, and the transactions that inserted them.
+        visible: BTreeMap<i64, i64>,
     }
 
     impl Writers {
         fn act(&mut self, action: u8) {
-            let chosen = usize::from(action / 4) % self.open.len().max(1);
+            let writers = self.open.len();
+            let chosen = usize::from(action / 4) % writers.max(1);
             match (action % 4, self.open.get_mut(chosen)) {
                 (1, Some((_, numbers))) => {
                     self.numbers += 1;
                     numbers.push(self.numbers);
                 }
-                (2, Some(_)) => self.visible.extend(self.open.remove(chosen).1),
-                (3, Some(_)) => drop(self.open.remove(chosen)),
-                (_, _) => {
+                (2, Some(_)) => {
+                    let (transaction, numbers) = self.open.remove(chosen);
+                    self.over = self.over.max(transaction);
+                    self.visible.extend(numbers.into_iter().map(|number| (number, transaction)));
+                }
+                (3, Some(_)) => self.over = self.over.max(self.open.remove(chosen).0),
+                (_, _) if writers < WRITERS => {
                     self.transactions += 1;
                     self.open.push((self.transactions, Vec::new()));
                 }
+                (_, _) => {}
             }
         }
 
+        /// As a snapshot sees it: transactions after the latest that is over may have begun or not.
         fn horizon(&self) -> Horizon {
-            let next = self.transactions + 1;
             let open = self.open.iter().map(|(transaction, _)| *transaction).min();
-            horizon(open.unwrap_or(next), next)
+            let most_open = i64::try_from(WRITERS).unwrap();
+            let unknown = self.over + 1;
+            Horizon { oldest_open: open.map_or(unknown, |open| open.min(unknown)), most_open }
         }
 
-        fn after(&self, position: i64) -> Vec<i64> {
-            self.visible.range(position + 1..).take(PAGE).copied().collect()
+        fn frontier(&mut self) -> i64 {
+            self.transactions += 1;
+            self.over = self.transactions;
+            self.transactions
+        }
+
+        fn tell(&mut self, tail: &mut Tail) {
+            if tail.needs_frontier() {
+                tail.learn_frontier(self.frontier());
+            }
+        }
+
+        fn after(&self, position: i64, page: usize) -> Vec<i64> {
+            self.visible.range(position + 1..).take(page).map(|(number, _)| *number).collect()
+        }
+
+        /// Begins to read, while writers go on; what was visible then is old.
+        fn begin(&mut self, actions: &[u8], page: usize) -> (Tail, BTreeSet<i64>) {
+            let mut actions = actions.iter();
+            let mut beginning = Beginning::at(self.horizon());
+            let mut below = i64::MAX;
+            let bound = loop {
+                actions.by_ref().take(2).for_each(|action| self.act(*action));
+                let down = self.visible.range(..below).rev();
+                let rows: Vec<_> = down.take(page).map(|(number, of)| (*number, *of)).collect();
+                match beginning.look(&rows, page) {
+                    LowerBound::Above(bound) => break bound,
+                    LowerBound::Below(lowest) => below = lowest,
+                }
+            };
+            actions.for_each(|action| self.act(*action));
+            let old: BTreeSet<i64> = self.visible.keys().copied().collect();
+            let mut tail = Tail::from_now(bound, self.after(bound, usize::MAX));
+            tail.page = page;
+            (tail, old)
         }
     }
 
     proptest! {
         #[test]
         fn every_committed_number_is_delivered_once_and_in_order(
-            before in proptest::collection::vec(any::<u8>(), 0..30),
+            page in 1..5_usize,
+            before in proptest::collection::vec(any::<u8>(), 0..200),
+            meanwhile in proptest::collection::vec(any::<u8>(), 0..20),
             history in proptest::collection::vec((any::<u8>(), 0..3_u8), 0..200),
         ) {
             let mut writers = Writers::default();
             before.into_iter().for_each(|action| writers.act(action));
-            let old = writers.visible.clone();
-            let newest: Vec<i64> = old.iter().rev().copied().collect();
-            let mut tail = Tail::from_now(&newest);
+            let (mut tail, old) = writers.begin(&meanwhile, page);
             let mut delivered = Vec::new();
             for (action, looks) in history {
                 match looks {
                     0 => writers.act(action),
                     // Something happens between the two halves of a round.
                     1 => {
+                        writers.tell(&mut tail);
                         let horizon = writers.horizon();
                         writers.act(action);
-                        let listed = writers.after(tail.position());
+                        let listed = writers.after(tail.position(), page);
                         delivered.extend(round(&mut tail, horizon, &listed).0);
                     }
                     _ => {
-                        let listed = writers.after(tail.position());
+                        writers.tell(&mut tail);
+                        let listed = writers.after(tail.position(), page);
                         delivered.extend(round(&mut tail, writers.horizon(), &listed).0);
                     }
                 }
             }
-            writers.open.clear();
-            for _ in 0..4 {
-                let listed = writers.after(tail.position());
-                delivered.extend(round(&mut tail, writers.horizon(), &listed).0);
+
+            while !writers.open.is_empty() {
+                writers.act(3);
             }
-            let new: Vec<i64> = writers.visible.difference(&old).copied().collect();
+            loop {
+                writers.tell(&mut tail);
+                let listed = writers.after(tail.position(), page);
+                let (numbers, pace) = round(&mut tail, writers.horizon(), &listed);
+                delivered.extend(numbers);
+                if pace == Pace::Later {
+                    break;
+                }
+            }
+            let visible: BTreeSet<i64> = writers.visible.keys().copied().collect();
+            let new: Vec<i64> = visible.difference(&old).copied().collect();
             prop_assert_eq!(delivered, new);
         }
     }

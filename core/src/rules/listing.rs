@@ -4,6 +4,7 @@
 use serde_json::{Map, json};
 
 use crate::EngineError;
+use crate::backend::CapabilitySet;
 use crate::contracts::{
     ExecutionQuery, ExecutionQueryPage, ExecutionRow, ExpiredLeaseInfo, ExpiredLeasesCursor,
     LIST_EXPIRED_LEASES_DEFAULT_LIMIT, LIST_EXPIRED_LEASES_MAX_LIMIT, ListExecutionsPage,
@@ -21,7 +22,7 @@ use crate::rules::key::ExecutionKey;
 use crate::rules::read::{tags_of, text};
 use crate::schema::Direction::Ascending;
 use crate::schema::admin::lane_registry;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, claimable, exec_core};
 use crate::schema::{ColumnRef, Direction};
 use crate::state::{ClosedSet, LifecyclePhase, PublicState};
 use crate::types::{
@@ -79,6 +80,38 @@ pub fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
 pub fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
     let partition = row.read(exec_core::partition_key)?;
     Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? }.id())
+}
+
+/// Whether there is something of a lane that these capabilities suffice for, whoever has it locked or
+/// reserved for the moment.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a lane that is no lane name, or a capability with NUL.
+pub fn claimable_by(
+    lane: &LaneId,
+    capabilities: &CapabilitySet,
+) -> Result<Listing<bool>, EngineError> {
+    input::lane(lane)?;
+    capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
+    let predicate = exec_core::lane_id
+        .equals(lane.as_str().to_owned())
+        .and(claimable())
+        .and(exec_core::required_capabilities.covered_by(capabilities.tokens.clone()));
+    let list = List {
+        name: "claimable by capabilities".into(),
+        table: exec_core::REF,
+        join: None,
+        columns: vec![exec_core::execution_id.column()],
+        predicate,
+        // That of the claims' index, which need not be sorted.
+        order: vec![
+            (exec_core::priority.column(), Direction::Descending),
+            (exec_core::created_at_ms.column(), Ascending),
+            (exec_core::execution_id.column(), Ascending),
+        ],
+        limit: Expr::int(1),
+    };
+    Ok(Listing { list, page: 1, read: |rows, _| Ok(!rows.is_empty()) })
 }
 
 /// The executions of a partition by ascending UUID. A limit of 0 is an empty page; more than 1000

@@ -136,15 +136,22 @@ pub fn tags(id: &ExecutionId) -> Result<ReadExecution<BTreeMap<String, String>>,
 /// # Errors
 /// As [`state`]; `Validation(InvalidInput)` for an unknown execution.
 pub fn context(id: &ExecutionId) -> Result<ReadExecution<ExecutionContext>, EngineError> {
-    let columns = vec![exec_core::payload.column(), exec_core::raw_fields.column()];
+    let columns = vec![
+        exec_core::payload.column(),
+        exec_core::raw_fields.column(),
+        exec_core::attempt_timeout_ms.column(),
+    ];
     of_core(id, columns, |rows| {
         let core = known(rows, "read_execution_context")?;
         let raw = core.read(exec_core::raw_fields)?;
-        Ok(ExecutionContext::new(
+        let context = ExecutionContext::new(
             core.read(exec_core::payload)?.unwrap_or_default(),
             text(&raw, "execution_kind").unwrap_or_default(),
             tags_of(&raw).into_iter().collect(),
-        ))
+        );
+        let timeout = core.read(exec_core::attempt_timeout_ms)?;
+        let timeout = timeout.map(|ms| u64::try_from(ms).unwrap_or(0));
+        Ok(context.with_attempt_timeout_ms(timeout))
     })
 }
 

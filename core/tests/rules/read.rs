@@ -48,7 +48,7 @@ fn a_read_asks_only_for_what_it_shows() {
     assert_snapshot!(asks(&read::context(&id()).unwrap()), @r"
     lookup
       core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        read payload, raw_fields
+        read payload, raw_fields, attempt_timeout_ms
     ");
 }
 
@@ -84,7 +84,7 @@ fn an_unknown_execution_is_nothing_or_refused() {
 
 #[test]
 fn the_wide_reads() {
-    assert_snapshot!(decide(&read::context(&id()).unwrap(), &stored()), @r#"answer ExecutionContext { input_payload: [1, 2], execution_kind: "render", tags: {"acme.team": "blue"} }"#);
+    assert_snapshot!(decide(&read::context(&id()).unwrap(), &stored()), @r#"answer ExecutionContext { input_payload: [1, 2], execution_kind: "render", tags: {"acme.team": "blue"}, attempt_timeout_ms: None }"#);
     assert_snapshot!(decide(&read::info(&id()).unwrap(), &stored()), @r#"answer Some(ExecutionInfo { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, namespace: "acme", lane_id: "main", priority: 5, execution_kind: "render", state_vector: StateVector { lifecycle_phase: Active, ownership_state: Leased, eligibility_state: NotApplicable, blocking_reason: None, terminal_outcome: None, attempt_state: RunningAttempt, public_state: Active }, public_state: Active, created_at: "995000", started_at: Some("999600"), completed_at: None, current_attempt_index: 0, flow_id: Some("00000000-0000-0000-0000-00000000000c"), blocking_detail: "", claimable_since: None, last_mutation_at: "999000", last_failure: None, cancellation: None })"#);
     assert_snapshot!(decide(&read::snapshot(&id()).unwrap(), &stored()), @r#"answer Some(ExecutionSnapshot { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, flow_id: Some(FlowId(00000000-0000-0000-0000-00000000000c)), lane_id: LaneId("main"), namespace: Namespace("acme"), public_state: Active, blocking_reason: None, blocking_detail: None, current_attempt: Some(AttemptSummary { attempt_id: AttemptId(00000000-0000-0000-0000-00000000000b), attempt_index: AttemptIndex(0) }), current_lease: Some(LeaseSummary { lease_epoch: LeaseEpoch(3), worker_instance_id: WorkerInstanceId("w1"), expires_at: TimestampMs(1001000), lease_id: LeaseId(00000000-0000-0000-0000-00000000000a), attempt_index: AttemptIndex(0), last_heartbeat_at: None }), current_waitpoint: None, created_at: TimestampMs(995000), last_mutation_at: TimestampMs(999000), total_attempt_count: 4, tags: {"acme.team": "blue"}, claimable_since: None, last_failure: None, cancellation: None })"#);
 }

@@ -197,7 +197,7 @@ impl Demo {
         let worker = Worker::new(Arc::clone(&self.engine), Arc::new(runner), config);
         let stop = watch::Sender::new(Stop::Not);
         let worked = worker.run(stop.subscribe()).await;
-        worked.map(drop).map_err(|error| Failure::engine("claiming", &error))
+        worked.map(drop).map_err(|error| Failure::new(format!("working: {error}")))
     }
 
     async fn approve(&self, waitpoint: &PendingWaitpointInfo) -> Result<(), Failure> {

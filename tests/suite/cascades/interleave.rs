@@ -99,6 +99,10 @@ impl Executor for Actor {
         self.inner.horizon().await
     }
 
+    async fn frontier(&self) -> Result<i64, EngineError> {
+        self.inner.frontier().await
+    }
+
     fn lost_connection(&self, error: &EngineError) -> bool {
         self.inner.lost_connection(error)
     }

@@ -183,7 +183,7 @@ fn a_command_ends_when_the_database_is_gone() {
         std::fs::remove_file(place.0.path().join(file)).unwrap();
     };
     let job = r#"{"kind": "echo", "payload": ""}"#;
-    let delayed = r#"{"kind": "echo", "payload": "", "delay_until": 1000000000001}"#;
+    let delayed = r#"{"kind": "echo", "payload": "", "delay_until": "+1s"}"#;
 
     let (all, worker) = started(&["work", "--", "cat"], job, "completed");
     for file in ["ff.db", "ff.db-wal", "ff.db-shm"] {

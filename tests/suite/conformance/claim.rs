@@ -273,7 +273,7 @@ conformance! {
                 _ => {
                     let mut args = crate::conformance::fence::fail_args(
                         &handle,
-                        r#"{"max_retries":1000,"backoff":{"type":"fixed","delay_ms":0}}"#,
+                        r#"{"max_retries":100,"backoff":{"type":"fixed","delay_ms":0}}"#,
                     );
                     args.failure_reason = "again".into();
                     bench.backend.fail_execution(args).await.unwrap();

@@ -8,6 +8,7 @@ mod create;
 mod eligibility;
 mod fan_in;
 mod fixed_points;
+mod many_at_once;
 mod member;
 mod policy;
 mod races;

@@ -172,3 +172,93 @@ async fn every_subscriber_sees_every_event_once_and_in_order() {
     pool.close().await;
     Arc::into_inner(bench).unwrap().tear_down().await;
 }
+
+/// Inserts `$1` rows that are about nothing.
+const INSERTS: [&str; 3] = [
+    "INSERT INTO ff_lease_event (execution_id, event_type, occurred_at_ms, partition_key) \
+     SELECT gen_random_uuid()::text, 'renewed', 0, 0 FROM generate_series(1, $1)",
+    "INSERT INTO ff_completion_event (execution_id, outcome, occurred_at_ms, partition_key) \
+     SELECT gen_random_uuid(), 'success', 0, 0 FROM generate_series(1, $1)",
+    "INSERT INTO ff_operator_event (execution_id, event_type, details, occurred_at_ms, partition_key) \
+     SELECT gen_random_uuid()::text, 'replayed', '{\"branch\": \"normal\"}', 0, 0 \
+     FROM generate_series(1, $1)",
+];
+
+/// Subscribes to the outbox that is inserted into so from now on; yields numbers.
+async fn from_now(bench: &Bench, insert: &str) -> Events<i64> {
+    fn numbers<T: 'static>(
+        events: Events<T>,
+        cursor: impl Fn(&T) -> StreamCursor + Send + Copy + 'static,
+    ) -> Events<i64> {
+        let number =
+            move |event: T| decode_postgres_event_cursor(&cursor(&event)).unwrap().unwrap();
+        Box::pin(events.map(move |event| event.map(number)))
+    }
+    let (now, noop) = (StreamCursor::empty(), &ScannerFilter::NOOP);
+    let backend = &bench.backend;
+    if insert == INSERTS[0] {
+        let events = backend.subscribe_lease_history(now, noop).await.unwrap();
+        return numbers(events, |event| event.cursor().clone());
+    }
+    if insert == INSERTS[1] {
+        let events = backend.subscribe_completion(now, noop).await.unwrap();
+        return numbers(events, |event| event.cursor.clone());
+    }
+    let events = backend.subscribe_operator_events(now, noop).await.unwrap();
+    numbers(events, |event| event.cursor.clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_open_when_a_subscription_began_is_heard_however_many_numbers_lie_between() {
+    let bench = Arc::new(backends::postgres().await);
+    let pool = writers_pool(&bench).await;
+    for insert in INSERTS {
+        for (late, later) in [(1, 300), (3_000, 40), (700, 1_500)] {
+            let mut open = pool.begin().await.unwrap();
+            sqlx::query(insert).bind(late).execute(&mut *open).await.unwrap();
+            // Committed before the subscription began, each on its own.
+            for _ in 0..later.min(40) {
+                sqlx::query(insert).bind(later / later.min(40)).execute(&pool).await.unwrap();
+            }
+
+            let mut events = from_now(&bench, insert).await;
+            open.commit().await.unwrap();
+            sqlx::query(insert).bind(1).execute(&pool).await.unwrap();
+            let mut heard = Vec::new();
+            for _ in 0..=late {
+                heard.push(super::next(&mut events).await.unwrap());
+            }
+            assert!(heard.is_sorted());
+            let between = heard[heard.len() - 1] - heard[0] - i64::from(late);
+            assert!(i64::from(later / later.min(40)) <= between, "{late} {later} {insert}");
+        }
+    }
+    pool.close().await;
+    Arc::into_inner(bench).unwrap().tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_whose_transaction_is_the_latest_to_begin_is_waited_for() {
+    let bench = Arc::new(backends::postgres().await);
+    let pool = writers_pool(&bench).await;
+    let mut events = subscribe(bench.backend.as_ref(), encode_postgres_event_cursor(0)).await;
+
+    // The first to begin numbers its row last and commits first; nothing begins after the second.
+    let (mut first, mut second) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    let begin = "SELECT (pg_current_xact_id()::text)::bigint";
+    let began: i64 = sqlx::query_scalar(begin).fetch_one(&mut *first).await.unwrap();
+    sqlx::query(INSERT).bind(1_i16).execute(&mut *second).await.unwrap();
+    sqlx::query(INSERT).bind(2_i16).execute(&mut *first).await.unwrap();
+    first.commit().await.unwrap();
+    assert!(0 < began);
+
+    let early = tokio::time::timeout(Duration::from_millis(300), events.next()).await;
+    assert!(early.is_err(), "the lower number may still appear: {early:?}");
+    second.commit().await.unwrap();
+    let numbers = super::take(&mut events, 2).await;
+    let number =
+        |event: &LeaseHistoryEvent| decode_postgres_event_cursor(event.cursor()).unwrap().unwrap();
+    assert_eq!(numbers.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+    pool.close().await;
+    Arc::into_inner(bench).unwrap().tear_down().await;
+}

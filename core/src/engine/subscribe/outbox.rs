@@ -11,6 +11,7 @@ use crate::schema::{Col, ColumnRef, Direction, TableRef};
 pub(crate) struct Outbox {
     pub(super) table: TableRef,
     pub(super) event_id: Col<i64>,
+    pub(super) transaction_id: Col<i64>,
     pub(super) namespace: Col<Option<String>>,
     pub(super) instance_tag: Col<Option<String>>,
     /// What an event is read from, these three included.
@@ -30,16 +31,17 @@ impl Outbox {
         self.list(self.after, self.columns, after, Direction::Ascending, limit)
     }
 
-    /// The numbers of the first rows after a position.
-    pub(super) fn numbers_after(&self, position: i64) -> Query {
+    /// The numbers of the first rows after a position, so many at most.
+    pub(super) fn numbers_after(&self, position: i64, limit: usize) -> Query {
         let (columns, after) = ([self.event_id.column()], self.event_id.above(position));
-        self.list(self.numbers, &columns, after, Direction::Ascending, PAGE)
+        self.list(self.numbers, &columns, after, Direction::Ascending, limit)
     }
 
-    /// The numbers of the newest rows.
-    pub(super) fn newest(&self) -> Query {
-        let columns = [self.event_id.column()];
-        self.list(self.newest, &columns, Predicate::Always, Direction::Descending, PAGE)
+    /// The newest rows below a number: their numbers, and the transactions that inserted them.
+    pub(super) fn newest_below(&self, number: i64) -> Query {
+        let columns = [self.event_id.column(), self.transaction_id.column()];
+        let below = self.event_id.below(number);
+        self.list(self.newest, &columns, below, Direction::Descending, PAGE)
     }
 
     fn list(
@@ -67,17 +69,18 @@ impl Outbox {
 #[must_use]
 pub fn spoiled_pages() -> [(&'static str, Query); 5] {
     [
-        ("subscribe_completion", COMPLETIONS.numbers_after(0)),
-        ("subscribe_lease_history", LEASES.numbers_after(0)),
-        ("subscribe_signal_delivery", SIGNALS.numbers_after(0)),
-        ("subscribe_operator_events", OPERATORS.numbers_after(0)),
-        ("subscribe_instance_tags", INSTANCE_TAGS.numbers_after(0)),
+        ("subscribe_completion", COMPLETIONS.numbers_after(0, PAGE)),
+        ("subscribe_lease_history", LEASES.numbers_after(0, PAGE)),
+        ("subscribe_signal_delivery", SIGNALS.numbers_after(0, PAGE)),
+        ("subscribe_operator_events", OPERATORS.numbers_after(0, PAGE)),
+        ("subscribe_instance_tags", INSTANCE_TAGS.numbers_after(0, PAGE)),
     ]
 }
 
 pub(super) const COMPLETIONS: Outbox = Outbox {
     table: completion_event::REF,
     event_id: completion_event::event_id,
+    transaction_id: completion_event::transaction_id,
     namespace: completion_event::namespace,
     instance_tag: completion_event::instance_tag,
     columns: &[
@@ -100,6 +103,7 @@ pub(super) const COMPLETIONS: Outbox = Outbox {
 pub(super) const LEASES: Outbox = Outbox {
     table: lease_event::REF,
     event_id: lease_event::event_id,
+    transaction_id: lease_event::transaction_id,
     namespace: lease_event::namespace,
     instance_tag: lease_event::instance_tag,
     columns: &[
@@ -122,6 +126,7 @@ pub(super) const LEASES: Outbox = Outbox {
 pub(super) const SIGNALS: Outbox = Outbox {
     table: signal_event::REF,
     event_id: signal_event::event_id,
+    transaction_id: signal_event::transaction_id,
     namespace: signal_event::namespace,
     instance_tag: signal_event::instance_tag,
     columns: &[
@@ -144,6 +149,7 @@ pub(super) const SIGNALS: Outbox = Outbox {
 pub(super) const OPERATORS: Outbox = Outbox {
     table: operator_event::REF,
     event_id: operator_event::event_id,
+    transaction_id: operator_event::transaction_id,
     namespace: operator_event::namespace,
     instance_tag: operator_event::instance_tag,
     columns: &[
@@ -164,6 +170,7 @@ pub(super) const OPERATORS: Outbox = Outbox {
 pub(super) const INSTANCE_TAGS: Outbox = Outbox {
     table: instance_tag_event::REF,
     event_id: instance_tag_event::event_id,
+    transaction_id: instance_tag_event::transaction_id,
     namespace: instance_tag_event::namespace,
     instance_tag: instance_tag_event::instance_tag,
     columns: &[

@@ -176,9 +176,12 @@ conformance! {
         }
         let stored: Vec<String> = bench.frames(&id).await.into_iter().map(|f| f.id).collect();
         let expected: Vec<String> = (0..100).map(|seq| format!("{START}-{seq}")).collect();
-        assert_eq!(stored, expected);
         told.sort_by_key(|id| id.split_once('-').unwrap().1.parse::<u32>().unwrap());
         assert_eq!(told, expected);
+        // Of the best-effort ones, those that others pushed out are gone again.
+        let kept: Vec<&String> = expected.iter().filter(|id| stored.contains(id)).collect();
+        assert_eq!(stored.iter().collect::<Vec<_>>(), kept);
+        assert!(75 <= stored.len(), "{stored:?}");
         let summary = bench.backend.read_summary(&id, FIRST).await.unwrap().unwrap();
         assert_eq!(summary.version, 25);
     }

@@ -1,0 +1,173 @@
+//! Adoption on SQLite: a table whose text differs is made anew beside the old one, filled from it, and
+//! takes its name. All of it is one transaction: there is no half of it.
+
+use ff_core::schema::{ColumnRef, Default, TABLES, Table};
+use ff_core::value::ColumnType;
+
+use super::catalog::{Catalog, FoundColumn, FoundTable};
+use super::postgres::RETIRED;
+use super::{AdoptError, Step, quoted, rows};
+use crate::ddl;
+use crate::dialect::Sqlite;
+
+/// What a table is called until it takes its name.
+const NEW: &str = "_adopting";
+
+/// The steps from what is found to what is wanted: an empty database's catalog.
+///
+/// # Errors
+/// [`AdoptError::UnknownColumn`] where a table would lose one.
+pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError> {
+    let mut steps = Vec::new();
+    for table in TABLES {
+        let (is, should) = (found.table(table.name), wanted.table(table.name));
+        match (is, should) {
+            (Some(is), Some(should)) if is.sql == should.sql => {
+                reindex(table, is, &mut steps)?;
+            }
+            (Some(is), Some(_)) => rebuild(table, is, &mut steps)?,
+            (_, _) => {
+                steps.extend(ddl::table_statements(&Sqlite, table)?.into_iter().map(Step::one));
+            }
+        }
+    }
+    steps.extend(rows::sqlite().into_iter().map(Step::one));
+    Ok(steps)
+}
+
+/// Only the indexes differ, if anything.
+fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), AdoptError> {
+    let wanted = ddl::index_statements(&Sqlite, table)?;
+    let bare = |sql: &str| sql.trim_end_matches(';').replace(" IF NOT EXISTS", "");
+    for object in &is.objects {
+        let ours = wanted.iter().find(|(name, _)| *name == object.name);
+        let stays = match ours {
+            Some((_, sql)) => bare(sql) == bare(&object.sql),
+            None => !RETIRED.contains(&object.name.as_str()),
+        };
+        if !stays {
+            steps.push(Step::one(format!("DROP INDEX {};", quoted(&object.name))));
+        }
+    }
+    for (name, sql) in wanted {
+        let object = is.objects.iter().find(|object| object.name == name);
+        if object.is_none_or(|object| bare(&object.sql) != bare(&sql)) {
+            steps.push(Step::one(sql));
+        }
+    }
+    Ok(())
+}
+
+fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), AdoptError> {
+    if let Some(lost) = is.columns.iter().find(|column| table.column(&column.name).is_none()) {
+        let (table, column) = (table.name.to_owned(), lost.name.clone());
+        return Err(AdoptError::UnknownColumn { table, column });
+    }
+    let filled: Vec<(ColumnRef, String)> =
+        table.columns.iter().filter_map(|column| Some((*column, copied(*column, is)?))).collect();
+    let names: Vec<String> = filled.iter().map(|(column, _)| quoted(column.name)).collect();
+    let values: Vec<&str> = filled.iter().map(|(_, value)| value.as_str()).collect();
+    let (old, new) = (quoted(table.name), quoted(&format!("{}{NEW}", table.name)));
+
+    let create = ddl::table_text(&Sqlite, table)?;
+    let head = format!("CREATE TABLE {old} (");
+    steps.push(Step::one(create.replacen(&head, &format!("CREATE TABLE {new} ("), 1)));
+    steps.push(Step::one(format!(
+        "INSERT INTO {new} ({})\n    SELECT {} FROM {old};",
+        names.join(", "),
+        values.join(", ")
+    )));
+    if table.identity().is_some() {
+        steps.extend(numbers(table));
+    }
+    steps.push(Step::one(format!("DROP TABLE {old};")));
+    steps.push(Step::one(format!("ALTER TABLE {new} RENAME TO {old};")));
+
+    let wanted = ddl::index_statements(&Sqlite, table)?;
+    let ours = |name: &str| wanted.iter().any(|(wanted, _)| wanted == name);
+    let kept = is.objects.iter();
+    let kept =
+        kept.filter(|object| !ours(&object.name) && !RETIRED.contains(&object.name.as_str()));
+    steps.extend(kept.map(|object| Step::one(format!("{};", object.sql))));
+    steps.extend(wanted.iter().map(|(_, sql)| Step::one(sql.clone())));
+    Ok(())
+}
+
+/// The numbers that rows had which are gone are not given again.
+fn numbers(table: &Table) -> [Step; 2] {
+    let (old, new) = (table.name, format!("{}{NEW}", table.name));
+    [
+        Step::one(format!("DELETE FROM sqlite_sequence WHERE name = '{new}';")),
+        Step::one(format!(
+            "INSERT INTO sqlite_sequence (name, seq) \
+             SELECT '{new}', seq FROM sqlite_sequence WHERE name = '{old}';"
+        )),
+    ]
+}
+
+/// A column's value in the new table, from the old one; `None` for its default.
+fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
+    let name = quoted(column.name);
+    let Some(found) = is.column(column.name) else {
+        let worker = is.column("worker_instance_id").is_some();
+        return (column.name == "partition_key" && worker).then(worker_partition);
+    };
+    let value = converted(column, found, &name);
+    if column.nullable || !found.nullable {
+        return Some(value);
+    }
+    // The old table allowed NULL, and the new one does not.
+    match column.default {
+        Default::Int(number) => Some(format!("coalesce({value}, {number})")),
+        Default::Bool(flag) => Some(format!("coalesce({value}, {flag})")),
+        Default::Text(text) | Default::Json(text) => Some(format!("coalesce({value}, '{text}')")),
+        Default::EmptyList => Some(format!("coalesce({value}, '[]')")),
+        Default::Required | Default::NowMs | Default::Identity | Default::Transaction => {
+            Some(value)
+        }
+    }
+}
+
+/// What the reference writes in another form.
+fn converted(column: ColumnRef, found: &FoundColumn, name: &str) -> String {
+    let is_text = found.ty.eq_ignore_ascii_case("text");
+    match column.ty {
+        ColumnType::Uuid if is_text => format!(
+            "CASE typeof({name}) WHEN 'text' THEN unhex(replace({name}, '-', '')) ELSE {name} END"
+        ),
+        // Lanes of workers: joined by commas.
+        ColumnType::TextList if column.table == "ff_worker_registry" => format!(
+            "CASE WHEN {name} = '' THEN '[]' WHEN substr({name}, 1, 1) = '[' THEN {name} \
+             ELSE '[' || replace(json_quote({name}), ',', '\",\"') || ']' END"
+        ),
+        ColumnType::SmallInt
+        | ColumnType::Int
+        | ColumnType::BigInt
+        | ColumnType::Bool
+        | ColumnType::Float
+        | ColumnType::Text
+        | ColumnType::Bytes
+        | ColumnType::Uuid
+        | ColumnType::Json
+        | ColumnType::TextList => name.to_owned(),
+    }
+}
+
+/// The partition of a worker: the low byte of FNV-1a over its instance id. The low byte of a product
+/// is that of the low bytes' product, and `a ^ b` is `(a | b) - (a & b)`.
+fn worker_partition() -> String {
+    let byte = |hex: &str| {
+        let digit = |at: u8| format!("instr('0123456789ABCDEF', substr({hex}, {at}, 1)) - 1");
+        format!("({}) * 16 + {}", digit(1), digit(2))
+    };
+    let instance = "hex(CAST(\"worker_instance_id\" AS BLOB))";
+    format!(
+        "(WITH RECURSIVE bytes(rest, hash, byte) AS (\
+             SELECT {instance}, 37, {} UNION ALL \
+             SELECT substr(rest, 3), (((hash | byte) - (hash & byte)) * 179) & 255, {} \
+             FROM bytes WHERE rest <> '') \
+         SELECT hash FROM bytes WHERE rest = '')",
+        byte(instance),
+        byte("substr(rest, 3)")
+    )
+}

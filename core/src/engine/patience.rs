@@ -1,0 +1,65 @@
+//! How long an operation goes on when its plans are refused.
+//!
+//! Callers of other processes are not seen, so they are kept apart by chance: each pauses for a random
+//! time around a length that doubles. Decides only; knows no clock.
+
+use std::time::Duration;
+
+/// The length of the first pause.
+const FIRST_MS: u64 = 2;
+/// No pause is longer on average.
+const LONGEST_MS: u64 = 250;
+/// The pauses of one operation come to about this much together. What else it waits for, answers of the
+/// database and its turn, comes on top.
+const PATIENCE_MS: u64 = 15_000;
+
+/// The pause before the next try of an operation that was refused so often: none at all after the first
+/// refusal, which is seldom more than an old expectation. `None` once it has tried for long enough.
+/// `draw` yields a number in `0.0..1.0`.
+#[must_use]
+pub fn pause_after(refusals: u32, draw: impl FnOnce() -> f64) -> Option<Duration> {
+    let Some(pauses_before) = refusals.checked_sub(2) else {
+        return Some(Duration::ZERO);
+    };
+    let spent: u64 = (0..pauses_before.min(1_000)).map(length_ms).sum();
+    if PATIENCE_MS <= spent {
+        return None;
+    }
+
+    // Between one half and three halves of the length.
+    let length = Duration::from_millis(length_ms(pauses_before));
+    Some(length.mul_f64(0.5 + draw().clamp(0.0, 1.0)))
+}
+
+fn length_ms(pauses_before: u32) -> u64 {
+    FIRST_MS.checked_shl(pauses_before.min(16)).unwrap_or(LONGEST_MS).min(LONGEST_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_begin_after_the_second_refusal_and_grow_to_their_longest() {
+        let ms = |refusals| pause_after(refusals, || 0.5).map(|pause| pause.as_millis());
+        let pauses = [0, 1, 2, 3, 4, 8, 9, 40].map(ms);
+        assert_eq!(pauses, [0, 0, 2, 4, 8, 128, 250, 250].map(Some));
+    }
+
+    #[test]
+    fn chance_moves_a_pause_by_half_of_it() {
+        for (draw, us) in [(0.0, 4_000), (0.5, 8_000), (1.0, 12_000), (-3.0, 4_000), (9.0, 12_000)]
+        {
+            assert_eq!(pause_after(4, || draw), Some(Duration::from_micros(us)), "{draw}");
+        }
+    }
+
+    #[test]
+    fn patience_ends() {
+        let tries = (1..).take_while(|refusals| pause_after(*refusals, || 0.0).is_some()).count();
+        let waited: Duration = (1..).map_while(|refusals| pause_after(refusals, || 0.5)).sum();
+        assert!((50..100).contains(&tries), "{tries}");
+        assert!((15..16).contains(&waited.as_secs()), "{waited:?}");
+        assert_eq!(pause_after(u32::MAX, || 0.5), None);
+    }
+}

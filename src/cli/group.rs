@@ -1,0 +1,300 @@
+//! A command with all that it has started, and how they are ended.
+//!
+//! A command leads a session and a process group of its own: Ctrl-C in the terminal reaches the
+//! worker only, and a command that asks the terminal for something gets an error instead of being
+//! stopped. When a command is over, or no longer wanted, its whole group gets SIGTERM, and SIGKILL if
+//! anything of it is left after a time. A process that leaves the group is on its own.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ff_core::types::{ExecutionId, LeaseEpoch};
+use process_wrap::tokio::ChildWrapper;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::log;
+use super::watchdog::Watchdog;
+
+/// How long the output of a command is read after the command itself has exited: whatever it left
+/// running may hold it open for ever.
+const READ_ON: Duration = Duration::from_millis(100);
+
+/// How much of the end of stderr is kept to find its last line, in bytes.
+const STDERR_TAIL: usize = 8 * 1024;
+
+/// The longest pause between two looks at a group that is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The run that a group belongs to.
+pub(super) type Key = (ExecutionId, LeaseEpoch);
+
+/// The groups that are being ended.
+#[derive(Clone, Debug)]
+pub(super) struct Endings {
+    /// How long a group may go on after SIGTERM.
+    pub(super) kill_after: Duration,
+    /// Ends the groups if this process cannot.
+    pub(super) watchdog: Option<Arc<Watchdog>>,
+    tasks: Arc<Mutex<HashMap<Key, JoinHandle<()>>>>,
+}
+
+impl Endings {
+    pub(super) fn new(kill_after: Duration, watchdog: Option<Arc<Watchdog>>) -> Self {
+        Self { kill_after, watchdog, tasks: Arc::default() }
+    }
+
+    /// Returns when nothing of the run's group is left.
+    pub(super) async fn over(&self, key: &Key) {
+        let task = self.lock().remove(key);
+        if let Some(task) = task {
+            // A task that panicked is over as well.
+            let _ = task.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A command that runs. Dropping it begins to end it and its group.
+pub(super) struct Group {
+    child: Option<Box<dyn ChildWrapper>>,
+    output: Output,
+    id: Option<u32>,
+    key: Key,
+    endings: Endings,
+}
+
+/// What a command writes to. It is read until the group has ended: a command that cleans up may say
+/// so, and would get SIGPIPE otherwise.
+#[derive(Default)]
+struct Output {
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+/// What a command that has exited said.
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Why a command did not get to its exit.
+pub(super) enum Broken {
+    /// It wrote more than it may.
+    TooMuch,
+    /// The machine failed.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Group {
+    pub(super) fn new(mut child: Box<dyn ChildWrapper>, key: Key, endings: Endings) -> Self {
+        let output = Output { stdout: child.stdout().take(), stderr: child.stderr().take() };
+        let id = child.id();
+        if let (Some(watchdog), Some(id)) = (&endings.watchdog, id) {
+            watchdog.add(id);
+        }
+        Self { child: Some(child), output, id, key, endings }
+    }
+
+    /// Feeds the command, and takes what it writes, up to `max` bytes, until it has exited.
+    pub(super) async fn finish(&mut self, payload: &[u8], max: usize) -> Result<Finished, Broken> {
+        let Some(child) = &mut self.child else {
+            return Err(io::Error::other("the command has been ended").into());
+        };
+        let stdin = child.stdin().take();
+        let Output { stdout, stderr } = &mut self.output;
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+
+        let status = {
+            let streams = async {
+                tokio::try_join!(
+                    feed(stdin, payload),
+                    collect(stdout.as_mut(), &mut said, max),
+                    pass_on(stderr.as_mut(), &mut complained)
+                )
+                .map(drop)
+            };
+            let mut streams = std::pin::pin!(streams);
+            tokio::select! {
+                biased;
+                status = child.wait() => {
+                    let status = status?;
+                    if let Ok(read) = timeout(READ_ON, &mut streams).await {
+                        read?;
+                    }
+                    status
+                }
+                read = &mut streams => {
+                    read?;
+                    child.wait().await?
+                }
+            }
+        };
+        Ok(Finished { status, stdout: said, stderr: complained })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let (Some(child), Some(id)) = (self.child.take(), self.id) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            signal(id, Signal::Kill);
+            return;
+        };
+        let (kill_after, watchdog) = (self.endings.kill_after, self.endings.watchdog.clone());
+        let output = std::mem::take(&mut self.output);
+        let task = runtime.spawn(async move {
+            tokio::select! {
+                () = end(id, child, kill_after) => {}
+                () = output.drained() => {}
+            }
+            if let Some(watchdog) = watchdog {
+                watchdog.remove(id);
+            }
+        });
+        self.endings.lock().insert(self.key.clone(), task);
+    }
+}
+
+impl Output {
+    /// Reads what still comes; does not return.
+    async fn drained(mut self) {
+        let (mut sink, mut tail) = (tokio::io::sink(), Vec::new());
+        let stdout = async {
+            if let Some(stdout) = &mut self.stdout {
+                let _ = tokio::io::copy(stdout, &mut sink).await;
+            }
+        };
+        let _ = tokio::join!(stdout, pass_on(self.stderr.as_mut(), &mut tail));
+        std::future::pending().await
+    }
+}
+
+/// Ends a group: SIGTERM, and SIGKILL for what is left after a time.
+async fn end(id: u32, mut child: Box<dyn ChildWrapper>, kill_after: Duration) {
+    let deadline = Instant::now() + kill_after;
+    signal(id, Signal::Terminate);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        // The command is waited for here, if it has not been before: its number stays its own until
+        // then, and the group's for as long as anything of it is left.
+        let exited = !matches!(child.try_wait(), Ok(None));
+        if exited && !is_alive(id) {
+            return;
+        }
+        if deadline <= Instant::now() {
+            signal(id, Signal::Kill);
+            let _ = child.wait().await;
+            return;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// How a group is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Terminate,
+    Kill,
+}
+
+/// Signals every process of a group.
+#[cfg(unix)]
+pub(super) fn signal(group: u32, signal: Signal) {
+    use rustix::process::{Signal as Unix, kill_process_group};
+    let Some(group) = group_of(group) else { return };
+    // An error means that nothing of the group is left.
+    match signal {
+        Signal::Terminate => {
+            let _ = kill_process_group(group, Unix::TERM);
+            // What is stopped would not hear of it otherwise.
+            let _ = kill_process_group(group, Unix::CONT);
+        }
+        Signal::Kill => {
+            let _ = kill_process_group(group, Unix::KILL);
+        }
+    }
+}
+
+/// Whether anything of a group is left.
+#[cfg(unix)]
+pub(super) fn is_alive(group: u32) -> bool {
+    let left = |group| rustix::process::test_kill_process_group(group);
+    group_of(group).is_some_and(|group| left(group) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(unix)]
+fn group_of(id: u32) -> Option<rustix::process::Pid> {
+    i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw)
+}
+
+/// There are no groups: the command itself is killed when it is dropped.
+#[cfg(not(unix))]
+pub(super) fn signal(_: u32, _: Signal) {}
+
+/// There are no groups.
+#[cfg(not(unix))]
+pub(super) fn is_alive(_: u32) -> bool {
+    false
+}
+
+async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8]) -> Result<(), Broken> {
+    if let Some(mut stdin) = stdin {
+        // A command may close its input before it has read all of it.
+        let _ = stdin.write_all(payload).await;
+        let _ = stdin.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Reads all of a stream, if it is not too much.
+async fn collect(
+    from: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+    max: usize,
+) -> Result<(), Broken> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok(());
+        };
+        if max.saturating_sub(into.len()) < chunk.len() {
+            return Err(Broken::TooMuch);
+        }
+        into.extend_from_slice(chunk);
+    }
+}
+
+/// Passes a stream on to stderr, and keeps its end.
+async fn pass_on(from: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) -> Result<(), Broken> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut buffer = vec![0; STDERR_TAIL];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok(());
+        };
+        log::pass_on(chunk);
+        tail.extend_from_slice(chunk);
+        let surplus = tail.len().saturating_sub(STDERR_TAIL);
+        tail.drain(..surplus);
+    }
+}

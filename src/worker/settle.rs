@@ -1,0 +1,150 @@
+//! Reporting how a run ended, until the engine has taken it.
+
+use std::time::Duration;
+
+use ff_core::EngineError;
+use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
+use ff_core::contracts::SuspendOutcome;
+use ff_core::engine_error::{ContentionKind, StateKind};
+use ff_core::state::PublicState;
+use ff_core::types::TimestampMs;
+use tokio::time::Instant;
+
+use super::task::{Fate, Task};
+use super::{Ending, may_pass};
+
+impl Task {
+    /// Reports the ending; again and again while the database cannot be reached and the lease may
+    /// still hold. One that is refused for its content becomes a failure, so that the execution never
+    /// begins again in silence.
+    pub(super) async fn settle(&self, mut ending: Ending) -> Fate {
+        let execution_id = &self.held.execution_id;
+        let mut pause = Duration::from_millis(20);
+        // The last renewal may be as young as this moment.
+        let hopeless = Instant::now() + self.lease_ttl;
+        let mut refusals = 0;
+        loop {
+            let error = match self.report(ending.clone()).await {
+                Ok(fate) => return fate,
+                Err(error) => error,
+            };
+            if lease_is_over(&error) {
+                return self.too_late(&error).await;
+            }
+            if may_pass(&error) {
+                if hopeless <= Instant::now() {
+                    tracing::warn!(%execution_id, %error, "an ending could not be reported");
+                    return Fate::Lost;
+                }
+                tracing::warn!(%execution_id, %error, "reporting an ending failed; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+                continue;
+            }
+
+            refusals += 1;
+            tracing::warn!(%execution_id, %error, "an ending was refused; it becomes a failure");
+            ending = match failure_instead(ending, &error, refusals) {
+                Some(failure) => failure,
+                None => return Fate::Lost,
+            };
+        }
+    }
+
+    /// The execution was ended, or given to another worker, before it could be reported.
+    async fn too_late(&self, error: &EngineError) -> Fate {
+        let execution_id = &self.held.execution_id;
+        match self.backend.read_execution_state(execution_id).await {
+            Ok(Some(PublicState::Cancelled)) => Fate::Cancelled,
+            _ => {
+                tracing::warn!(%execution_id, %error, "an ending came too late");
+                Fate::Lost
+            }
+        }
+    }
+
+    async fn report(&self, ending: Ending) -> Result<Fate, EngineError> {
+        match ending {
+            Ending::Completed(result) => {
+                self.backend.complete(&self.handle, result).await?;
+                Ok(Fate::Completed)
+            }
+            Ending::Failed { message, class } => {
+                let (id, attempt) = (&self.held.execution_id, self.held.attempt_index.0);
+                tracing::info!(execution_id = %id, attempt, reason = message, "an attempt fails");
+                let reason = FailureReason::new(message);
+                match self.backend.fail(&self.handle, reason, class).await? {
+                    FailOutcome::RetryScheduled { delay_until } => {
+                        let now = self.now().await?;
+                        let wait = u64::try_from(delay_until.0.saturating_sub(now.0)).unwrap_or(0);
+                        Ok(Fate::Retried(Some(Duration::from_millis(wait))))
+                    }
+                    FailOutcome::TerminalFailed => Ok(Fate::Failed),
+                }
+            }
+            Ending::Delayed(until) => {
+                self.backend.delay(&self.handle, until).await?;
+                Ok(Fate::HandedBack)
+            }
+            Ending::HandedBack => {
+                self.backend.delay(&self.handle, self.now().await?).await?;
+                Ok(Fate::HandedBack)
+            }
+            Ending::Unable(reason) => {
+                tracing::warn!(execution_id = %self.held.execution_id, reason, "unable to run");
+                self.backend.delay(&self.handle, self.now().await?).await?;
+                Ok(Fate::Unable(reason))
+            }
+            Ending::Suspended(mut args) => {
+                // The database's clock, not the one of this machine, says when it was suspended.
+                args.now = self.now().await?;
+                let now = args.now;
+                match self.backend.suspend(&self.handle, args).await? {
+                    SuspendOutcome::Suspended { .. } => Ok(Fate::Suspended),
+                    // There is nothing to wait for: it runs again at once.
+                    _ => {
+                        self.backend.delay(&self.handle, now).await?;
+                        Ok(Fate::HandedBack)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The time, by the clock that decides.
+    pub(super) async fn now(&self) -> Result<TimestampMs, EngineError> {
+        let ms = self.backend.server_time_ms().await?;
+        Ok(TimestampMs(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The failure that a refused ending becomes: by policy at first; for good, without a look at the
+/// policy, where even that was refused; and at last in words that can always be stored.
+fn failure_instead(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
+    let (class, message) = match (refusals, ending) {
+        (1, Ending::Failed { message, .. }) => {
+            (FailureClass::Permanent, format!("{message} (reporting it as such: {error})"))
+        }
+        (1, _) => (FailureClass::Transient, format!("its ending was refused: {error}")),
+        (2, _) => (FailureClass::Permanent, format!("its ending was refused: {error}")),
+        (3, _) => (FailureClass::Permanent, "its ending was refused".to_owned()),
+        _ => return None,
+    };
+    let message = message.replace('\0', "\u{fffd}").chars().take(1_000).collect();
+    Some(Ending::Failed { message, class })
+}
+
+/// Whether the lease is gone, so that nothing can be reported any more.
+fn lease_is_over(error: &EngineError) -> bool {
+    match error {
+        EngineError::NotFound { entity } => *entity == "execution",
+        EngineError::State(
+            StateKind::StaleLease | StateKind::LeaseExpired | StateKind::LeaseRevoked,
+        )
+        | EngineError::Contention(
+            ContentionKind::LeaseConflict | ContentionKind::ExecutionNotActive { .. },
+        ) => true,
+        EngineError::Contextual { source, .. } => lease_is_over(source),
+        _ => false,
+    }
+}
