@@ -41,7 +41,36 @@ impl Scene {
                 b.create_flow_members(&flow(), vec![args]).await
             });
         });
+        self.apart(Scene::replays_beside_an_end);
         self.apart(Scene::flow_on_another_partition);
+    }
+
+    /// A child that its parent's end has skipped: both are replayed, in a flow that has ended and in one that
+    /// goes on.
+    fn replays_beside_an_end(&mut self) {
+        self.created_flow();
+        let members = self.members(3);
+        let [parent, child, other] = members.as_slice() else { return };
+        self.depends(1, parent, child);
+        let at = self.at();
+        let _ = now(self.backend.release_flow(&flow(), at));
+        self.cancel_one(parent);
+        for goes_on in [true, false] {
+            if !goes_on {
+                self.cancel_one(other);
+            }
+            for _ in 0..3 {
+                let _ = now(self.backend.scan(Scan::DependencyDispatch, 100));
+            }
+            for (of, id) in [("a skipped member", child), ("a member that failed", parent)] {
+                let replay = ReplayExecutionArgs { execution_id: id.clone(), now: self.at() };
+                let flow = if goes_on { "flow goes on" } else { "flow has ended" };
+                self.sample("replay_execution", format!("{of}, the {flow}"), async |b| {
+                    b.replay_execution(replay).await
+                });
+            }
+            self.cancel_one(parent);
+        }
     }
 
     /// A flow whose only member has ended, and that member.
