@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn indexes_keep_their_order_and_their_predicate() {
         let claim = "INDEX \"ff_exec_core_claim_idx\" ON \"ff_exec_core\" (\"lane_id\", \
-                     \"priority\" DESC, \"created_at_ms\", \"execution_id\")\n    WHERE ";
+                     \"priority\" DESC, \"claimable_since_ms\", \"created_at_ms\", \"execution_id\")\n    \
+                     WHERE ";
         for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
             let statements = statements(dialect, None).unwrap();
             let sql = statements.iter().find(|sql| sql.contains("claim_idx")).unwrap();

@@ -6,7 +6,7 @@ use ff_core::types::{CancelSource, ExecutionId, FlowId, TimestampMs};
 use ff_core::value::Value;
 use uuid::Uuid;
 
-use super::given::flow;
+use super::given::{capabilities, flow, lane, worker};
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
@@ -42,6 +42,8 @@ impl Scene {
             });
         });
         self.apart(Scene::replays_beside_an_end);
+        self.apart(|scene| scene.replay_after_its_parent(true));
+        self.apart(|scene| scene.replay_after_its_parent(false));
         self.apart(Scene::flow_on_another_partition);
     }
 
@@ -71,6 +73,42 @@ impl Scene {
             }
             self.cancel_one(parent);
         }
+    }
+
+    /// A skipped child whose parent was replayed and has succeeded since: it may run at once.
+    fn replay_after_its_parent(&mut self, goes_on: bool) {
+        self.created_flow();
+        let members = self.members(3);
+        let [parent, child, other] = members.as_slice() else { return };
+        self.depends(1, parent, child);
+        let at = self.at();
+        let _ = now(self.backend.release_flow(&flow(), at));
+        self.cancel_one(parent);
+        let dispatch = |scene: &Self| {
+            for _ in 0..3 {
+                let _ = now(scene.backend.scan(Scan::DependencyDispatch, 100));
+            }
+        };
+        dispatch(self);
+
+        let replay = |id: &ExecutionId, now| ReplayExecutionArgs { execution_id: id.clone(), now };
+        let _ = now(self.backend.replay_execution(replay(parent, at)));
+        if !goes_on {
+            self.cancel_one(other);
+        }
+        let claimed = now(self.backend.claim_many(&lane(), &capabilities(), worker(), 3));
+        for handle in claimed.and_then(Result::ok).unwrap_or_default() {
+            let id = ff_core::handle_codec::decode(&handle.opaque);
+            if id.is_ok_and(|decoded| decoded.payload.execution_id == *parent) {
+                let _ = now(self.backend.complete(&handle, None));
+            }
+        }
+        dispatch(self);
+        let of = if goes_on { "flow goes on" } else { "flow has ended" };
+        let child = replay(child, self.at());
+        self.sample("replay_execution", format!("after its parent, the {of}"), async |b| {
+            b.replay_execution(child).await
+        });
     }
 
     /// A flow whose only member has ended, and that member.

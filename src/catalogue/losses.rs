@@ -2,7 +2,7 @@
 
 use ff_core::backend::ResumeToken;
 use ff_core::contracts::ResumeGrant;
-use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{WorkerId, WorkerInstanceId};
 
@@ -18,6 +18,13 @@ impl Scene {
                 scene.pass(60_000);
                 scene.sample("mark_lease_expired_if_due", case, async |b| {
                     b.mark_lease_expired_if_due(partition(&id), &id).await
+                });
+            });
+            self.apart(|scene| {
+                let Some(_) = scene.held(Some(policy.clone())) else { return };
+                scene.pass(60_000);
+                scene.sample("scan", format!("lease expiry, {case}"), async |b| {
+                    b.scan(Scan::LeaseExpiry, 100).await
                 });
             });
             self.apart(|scene| {

@@ -132,6 +132,10 @@ impl SqliteBackend {
 
     /// Refuses once the database's files are gone.
     fn present(&self) -> Result<(), EngineError> {
+        // Closing removes the log.
+        if !self.writer.is_open() {
+            return Err(shut_down());
+        }
         self.presence.as_ref().map_or(Ok(()), |presence| presence.check())
     }
 

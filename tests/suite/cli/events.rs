@@ -59,7 +59,8 @@ fn every_event_is_read_again_exactly_after_a_cursor() {
     let text = lines(&place, 2, &["events", "--kind", "completion"]);
     let (line, cursor) = (&text[0], ends[0]["cursor"].as_str().unwrap());
     assert!(line.starts_with(&format!("{cursor}  2")), "{line}");
-    assert!(line.ends_with(&format!("  {{fp:86}}:{TWO}  cancelled")), "{line}");
+    let told = format!("  {{fp:86}}:{TWO}  cancelled  reason=cancelled by an operator");
+    assert!(line.ends_with(&told), "{line}");
     let cursor = line.split_whitespace().next().unwrap();
     let after = lines(&place, 1, &["events", "--kind", "completion", "--from", cursor]);
     assert_eq!(after, text[1..], "as printed");

@@ -88,8 +88,10 @@ fn assert_documented(command: &str, answers: &[Json]) {
         paths(answer, "", &known, &mut found);
     }
     // An object that is null has no members to look for.
-    let parents: BTreeSet<&str> =
-        known.iter().filter_map(|path| path.split_once('.')).map(|(parent, _)| parent).collect();
+    let parents: BTreeSet<&str> = known
+        .iter()
+        .flat_map(|path| path.match_indices('.').filter_map(|(at, _)| path.get(..at)))
+        .collect();
     let unknown: Vec<_> = found
         .iter()
         .filter(|path| !known.contains(*path) && !parents.contains(path.as_str()))

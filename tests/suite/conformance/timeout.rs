@@ -96,6 +96,8 @@ conformance! {
             let answer = bench.deliver(&door, "go").await.unwrap();
             assert_eq!(answer, "resume_condition_satisfied", "{when}");
             assert_eq!(bench.core(&id).await.states(), RESUMABLE);
+            let handle = bench.claim().await;
+            bench.backend.complete(&handle, None).await.unwrap();
         }
     }
 
@@ -123,6 +125,8 @@ conformance! {
             };
             bench.backend.resume_execution(resume).await.unwrap();
             assert_eq!(bench.core(&resumes).await.text("public_state"), "waiting", "{column}");
+            let handle = bench.claim().await;
+            bench.backend.complete(&handle, None).await.unwrap();
             bench.backend.cancel_execution(cancellation(&bench, &cancelled)).await.unwrap();
             bench.clock.advance(1_001);
             assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 1, "{column}");

@@ -26,6 +26,10 @@ pub async fn check_schema_version(pool: &PgPool, required: u32) -> Result<(), En
         Ok(_) if required == 0 => Ok(()),
         Ok(_) => Err(behind),
         Err(MigrateError::Database(cause)) => Err(PostgresError::read(cause).into_engine(0)),
-        Err(other) => Err(EngineError::Transport { backend: "postgres", source: Box::new(other) }),
+        // Tables without our ledger, or with another one: what they lack is not known.
+        Err(other) => {
+            tracing::warn!(error = %other, "the schema's version is not known");
+            Err(behind)
+        }
     }
 }
