@@ -590,7 +590,7 @@ mod tests {
         }
         assert_eq!(
             EngineError::State(StateKind::StaleLease).sentence(),
-            concat!("its lease has passed to another worker")
+            "its lease has passed to another worker"
         );
         let active = EngineError::Contention(not_active()).sentence();
         assert_eq!(active, "no worker is running it; it is terminal");

@@ -181,7 +181,7 @@ impl Output {
             }
         };
         let _ = tokio::join!(stdout, pass_on(self.stderr.as_mut(), &mut tail));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

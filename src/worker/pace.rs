@@ -155,9 +155,9 @@ mod tests {
         assert!(pace.may_look());
         pace.found_nothing();
         if rung {
-            pace.wait(ready(())).await
+            pace.wait(ready(())).await;
         } else {
-            pace.wait(pending()).await
+            pace.wait(pending()).await;
         }
         begun.elapsed().as_millis()
     }

@@ -133,7 +133,7 @@ impl World {
             Step::Cancel => drop(backend.cancel_execution(self.cancellation()).await?),
             Step::Replay => {
                 let args = ReplayExecutionArgs { execution_id: id(), now: self.now() };
-                drop(backend.replay_execution(args).await?);
+                backend.replay_execution(args).await?;
             }
             Step::MakeAhead => {
                 let handle = handle()?;

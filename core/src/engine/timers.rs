@@ -78,7 +78,10 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
 
 /// The flows that the ends on one page are of. Each is looked at once, however many of its members ended:
 /// the page was listed before, so the look sees all of those ends.
-struct Flows<'a>(HashMap<FlowKey, Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>>);
+struct Flows<'a>(HashMap<FlowKey, OneLook<'a>>);
+
+/// One look at a flow, whose result everything that waits for it shares.
+type OneLook<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
 
 impl<'a> Flows<'a> {
     fn of<E: Executor>(executor: &'a E, due: &[Overdue]) -> Self {

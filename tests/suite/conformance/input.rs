@@ -36,6 +36,8 @@ const HOSTILE: [&str; 22] = [
     "\\u0000 \\x00",
 ];
 
+type Spoil = fn(&mut CreateExecutionArgs);
+
 conformance! {
     async fn every_text_comes_back_as_it_was(bench) {
         for text in HOSTILE {
@@ -165,7 +167,7 @@ conformance! {
             args
         };
         bench.backend.create_execution(called(&longest)).await.unwrap();
-        let fields: [(&str, fn(&mut CreateExecutionArgs)); 3] = [
+        let fields: [(&str, Spoil); 3] = [
             ("namespace", |_| {}),
             ("idempotency_key", |args| args.namespace = Namespace::new("n")),
             ("tags", |args| {

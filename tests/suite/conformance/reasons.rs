@@ -6,7 +6,7 @@ use ff_core::contracts::{CancellationSummary, FailureSummary, TimelineEvent};
 use ff_core::engine_backend::Scan;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
 use ff_core::state::LeaseCause;
-use ff_core::types::{ExecutionId, TimestampMs};
+use ff_core::types::{ExecutionId, TimestampMs, WorkerId, WorkerInstanceId};
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{TTL, id, lane, partition};
@@ -114,8 +114,8 @@ conformance! {
     async fn a_lease_says_who_held_it_and_what_ended_it(bench) {
         let (id, handle) = bench.leased_with(&|args| args.policy = Some(once_more())).await;
         let took = &events(&bench, &id).await[0];
-        assert_eq!(took.worker_id.as_ref().map(|id| id.as_str()), Some("w"));
-        assert_eq!(took.worker_instance_id.as_ref().map(|id| id.as_str()), Some("w-1"));
+        assert_eq!(took.worker_id.as_ref().map(WorkerId::as_str), Some("w"));
+        assert_eq!(took.worker_instance_id.as_ref().map(WorkerInstanceId::as_str), Some("w-1"));
         assert_eq!(took.cause, None);
 
         fail(&bench, &handle, "no paper", FailureClass::Transient).await;

@@ -78,10 +78,8 @@ impl SqliteBackend {
     /// Installs scanners that run until the last clone of the backend is dropped or
     /// `shutdown_prepare` drains it. False, and nothing is installed, when there are some already.
     /// Must be called inside a tokio runtime.
-    pub fn with_scanners(&self, config: SqliteScannerConfig) -> bool {
-        // Nothing of it is due before budgets and the worker registry are served.
-        drop(config);
-
+    pub fn with_scanners(&self, _: SqliteScannerConfig) -> bool {
+        // Nothing that the configuration names is due before budgets and the registry are served.
         let mut slot = self.scanners.slot();
         let free = slot.is_none();
         if free {
