@@ -4,7 +4,7 @@
 //! A backend lists what it finds in the database as a [`Catalog`], and the same of an empty database
 //! with the current schema. The difference becomes statements here. Every statement may be repeated,
 //! and what is done already is no difference any more: an adoption that was killed goes on when it is
-//! run again. Rows stay; what the reference keeps elsewhere is moved by [`rows`].
+//! run again. Rows stay; what the reference keeps elsewhere is moved by `adopt/rows.rs`.
 
 mod catalog;
 mod postgres;
