@@ -17,6 +17,7 @@ mod keystore;
 mod lease;
 mod listing;
 mod losses;
+mod many_signals;
 mod operator;
 mod policy;
 mod reads;
