@@ -155,6 +155,8 @@ async fn every_member_is_documented() {
     check("keys rotate", &["keys", "rotate", "k2", "--grace", "1h"]);
     check("bulk --dry-run", &["bulk", "priority", "5", "--all", "--dry-run"]);
     check("bulk", &["bulk", "priority", "5", "--all", "--yes"]);
+    // A replay queues behind what has waited longer; this one is to be claimed next.
+    place.out(&["priority", ONE, "9"]);
     check("scan --until-idle", &["scan", "--until-idle"]);
     check("sql", &["sql", "claim"]);
 
