@@ -97,6 +97,19 @@ pub trait Dialect: Send + Sync {
     /// Every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 
+    /// `list` has no elements, said so that an index that keeps equal lists together finds it.
+    fn is_empty_list(&self, list: Expr) -> Expr;
+
+    /// What an index keeps in place of a list so that equal lists stand together, where it cannot
+    /// keep the list itself.
+    fn list_key(&self, list: Expr) -> Option<Expr>;
+
+    /// A key that no list's key is below.
+    fn least_list_key(&self) -> Expr;
+
+    /// Whether a select in `FROM` may read the rows to its left.
+    fn has_lateral(&self) -> bool;
+
     /// The elements of `list`, the text of a JSON array as bytes: a function to select from, whose
     /// column is called `value`.
     fn items(&self, list: Expr) -> FunctionCall;

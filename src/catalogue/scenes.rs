@@ -1,6 +1,6 @@
 //! The situations in which the operations on executions are sampled.
 
-use ff_core::backend::{FailureClass, FailureReason, ScannerFilter};
+use ff_core::backend::{CapabilitySet, FailureClass, FailureReason, ScannerFilter};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
     FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
@@ -53,6 +53,10 @@ impl Scene {
         self.sample("claim", "one", async |b| b.claim(&lane(), &capabilities(), worker()).await);
         self.sample("claim_many", "up to ten", async |b| {
             b.claim_many(&lane(), &capabilities(), worker(), 10).await
+        });
+        let none = CapabilitySet::default();
+        self.sample("claim", "without capabilities", async |b| {
+            b.claim(&lane(), &none, worker()).await
         });
     }
 
