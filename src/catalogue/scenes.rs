@@ -225,6 +225,10 @@ impl Scene {
         self.sample("has_claimable", "with capabilities", async |b| {
             b.has_claimable(&lane(), &capabilities()).await
         });
+        let none = CapabilitySet::default();
+        self.sample("has_claimable", "without capabilities", async |b| {
+            b.has_claimable(&lane(), &none).await
+        });
         self.sample("read_current_attempt_index", "held", async |b| {
             b.read_current_attempt_index(&id).await
         });
