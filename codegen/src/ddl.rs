@@ -76,7 +76,6 @@ pub fn statements(
     }
 
     trees.extend(seeds(dialect).map(|tree| (None, tree)));
-
     Ok(trees
         .into_iter()
         .map(|(doc, tree)| statement_text(dialect, doc, repeatable(tree, partitions)))
@@ -91,7 +90,6 @@ pub(crate) fn table_statements(
     let create = table_text(dialect, table)?;
     let mut statements = vec![create.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)];
     statements.extend(index_statements(dialect, table)?.into_iter().map(|(_, sql)| sql));
-
     Ok(statements)
 }
 
@@ -218,7 +216,6 @@ fn one_column_a_line(sql: &str) -> String {
         }
 
         let (outside, listed) = (quote.is_none() && !done, depth == 1);
-
         if outside && letter == ')' && depth == 0 {
             lines.truncate(lines.trim_end().len());
             lines.push('\n');

@@ -51,7 +51,6 @@ pub fn fused_beside_locks(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused,
 
 fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused, RenderError> {
     audit::plan(shape.plan())?;
-
     let plan = shape.plan();
     let params = params(shape);
     let mut render = Renderer { dialect, plan, params: &params, guards, with: WithClause::new() };
@@ -99,7 +98,6 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
 
     selection.predicate.visit(&mut collect);
     collect(limit);
-
     slots
 }
 
@@ -171,7 +169,6 @@ impl Renderer<'_> {
     /// `input`: the arrays, unnested in step. `ord = abs(ord)` keeps every row. The planner
     /// estimates that such a condition leaves one row, so it looks up the other tables by key even
     /// where they have no statistics yet.
-
     fn input(&mut self) -> Result<(), RenderError> {
         let mut arrays = Query::select();
         let mut first = None;
@@ -199,7 +196,6 @@ impl Renderer<'_> {
             .column(Asterisk)
             .from_subquery(arrays, "a")
             .and_where(Expr::col(("a", "ord")).eq(Func::cust("abs").arg(Expr::col(("a", "ord")))));
-
         self.cte("input", input);
         Ok(())
     }
@@ -230,7 +226,6 @@ impl Renderer<'_> {
         let mut found = Query::select();
         let holds = audit::reads_of(self.plan, &guard.row);
         found.from_as(guard.table.name, Alias::new(guard.row.to_string()));
-
         for (column, expr) in &guard.key {
             let value = scalars.expr(expr, column.ty);
             found.and_where(scalars.column(*column).eq(value));
@@ -239,7 +234,6 @@ impl Renderer<'_> {
 
         self.expose(&mut found, &guard.row, &holds);
         self.dialect.lock_rows(&mut found, self.guards)?;
-
         Ok(self.joined(source, found, &guard.row))
     }
 
@@ -581,7 +575,6 @@ pub(crate) fn meet(insert: &mut InsertStatement, table: TableRef, on_conflict: &
 /// `ON CONFLICT (key) DO UPDATE`.
 fn settle(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, Settle)]) -> Conflict {
     let mut conflict = Conflict::columns(key.iter().map(|column| column.name));
-
     for (column, settle) in set {
         let inserted = Expr::col(("excluded", column.name));
         let value = match settle {

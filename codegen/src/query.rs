@@ -26,7 +26,6 @@ pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, Ren
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
     };
-
     let sql = dialect::text(dialect, &Tree::Select(select));
     Ok(Statement { sql, binds, yields })
 }
@@ -63,7 +62,6 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<Colum
         let alias = Alias::new(row.to_string());
         let mut scope = Direct { dialect };
         let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(row) };
-
         let mut same = Condition::all();
         for (column, expr) in key {
             let value = scalars.expr(expr, column.ty);
@@ -111,7 +109,6 @@ fn list(
 ) -> Result<(SelectStatement, Vec<ColumnType>), RenderError> {
     let mut scope = Direct { dialect };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
-
     let mut select = Query::select();
     select.from(read.table.name);
 
@@ -138,7 +135,6 @@ fn list(
             rule: "the limit is a bound value".into(),
         });
     };
-
     limit_by(&mut select, slot + 1);
     Ok((select, read.columns.iter().map(|column| column.ty).collect()))
 }

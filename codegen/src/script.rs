@@ -31,7 +31,6 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
 
     let mut once = Vec::new();
     let mut each = Vec::new();
-
     for row in &plan.guards {
         once.push(guard(dialect, plan, row)?);
     }
@@ -116,7 +115,6 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
     select.from(guard.table.name);
-
     for (column, expr) in &guard.key {
         let value = scalars.expr(expr, column.ty);
         select.and_where(scalars.column(*column).eq(value));
@@ -125,7 +123,6 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
 
     let holds = audit::reads_of(plan, &guard.row);
     let yields = expose(dialect, &mut select, &holds);
-
     dialect.lock_rows(&mut select, RowLock::Wait)?;
 
     let sql = dialect::text(dialect, &Tree::Select(select));
@@ -201,7 +198,6 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             } else {
                 meet(&mut insert, *table, on_conflict);
             }
-
             returning.map(|columns| insert.returning(columns));
             Tree::Insert(insert)
         }
@@ -222,7 +218,6 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 dialect: dialect.name(),
                 what: error.to_string(),
             })?;
-
             meet(&mut insert, *table, on_conflict);
             Tree::Insert(insert)
         }
@@ -230,7 +225,6 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut update = UpdateStatement::new();
             update.table(table.name);
-
             for (column, assign) in set {
                 update.value(column.name, scalars.assign(*column, assign));
             }
@@ -239,7 +233,6 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 let value = scalars.expr(expr, column.ty);
                 update.and_where(Expr::col(column.name).eq(value));
             }
-
             returning.map(|columns| update.returning(columns));
             Tree::Update(update)
         }
@@ -247,12 +240,10 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut delete = Query::delete();
             delete.from_table(table.name);
-
             for (column, expr) in target {
                 let value = scalars.expr(expr, column.ty);
                 delete.and_where(Expr::col(column.name).eq(value));
             }
-
             returning.map(|columns| delete.returning(columns));
             Tree::Delete(delete)
         }

@@ -300,6 +300,5 @@ where
     T: Transition + ?Sized,
 {
     let mut source = executor.source();
-
     transition.step(facts, &mut Ctx::new(executor.now(), source.as_mut()))
 }

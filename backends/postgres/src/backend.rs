@@ -65,7 +65,6 @@ impl PostgresBackend {
     /// `Transport` when the URL cannot be read or the database not be reached.
     pub async fn open(options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
         let pool = options.open_pool().await?;
-
         let backend = Self::over(pool, options);
         backend.measure_clock().await?;
         backend.keeper.start();
@@ -293,7 +292,6 @@ impl Executor for PostgresBackend {
         }
 
         let report = migrate::migrate(&self.pool, &options).await.map_err(failed)?;
-
         if report.applied.is_empty() {
             Ok(PrepareOutcome::NoOp)
         } else {

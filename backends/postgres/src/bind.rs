@@ -73,7 +73,6 @@ pub(crate) fn check(params: &[Param], items: Items<'_>) -> Result<(), EngineErro
             Arity::Each => items.each(param.slot).into_iter().all(|value| fits(value, param.ty)),
             Arity::Once => fits(&items.once(param.slot), param.ty),
         };
-
         if !fit {
             return Err(misfit(param.slot, param.ty));
         }

@@ -83,7 +83,6 @@ impl Clock {
         if DISAGREEMENT_MS < wall_elapsed_ms.saturating_sub(elapsed_ms).saturating_abs() {
             self.doubt.notify_one();
         }
-
         TimestampMs::from_millis(reading.now_ms())
     }
 
@@ -94,7 +93,6 @@ impl Clock {
         protocol: Protocol,
     ) -> Result<(), sqlx::Error> {
         let mut best: Option<(Duration, Reading)> = None;
-
         for _ in 0..SAMPLES {
             let (before, wall_ms) = (Instant::now(), (self.wall)().0);
             let sql = NOW_MS.into_sql_str();
@@ -111,7 +109,6 @@ impl Clock {
         if let Some((trip, reading)) = best {
             self.adopt(reading, trip);
         }
-
         Ok(())
     }
 

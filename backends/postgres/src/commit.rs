@@ -131,7 +131,6 @@ impl Committer {
 
         let (answer, answered) = oneshot::channel();
         let rows = lane.statement.identities.rows(&bindings);
-
         self.submit(&lane, Waiting { bindings, size, patience, rows, answer });
         // A task that is dropped without an answer ended with its runtime.
         answered.await.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
@@ -197,7 +196,6 @@ impl Lane {
         let mut batch: Vec<Waiting> = Vec::with_capacity(room.min(queue.waiting.len()));
         let mut left = VecDeque::new();
         let mut taken = HashSet::new();
-
         let mut items = 0;
         // A bound on the search, for a queue full of plans for one row.
         let mut looks = room.saturating_mul(2);
@@ -232,7 +230,6 @@ impl Lane {
     pub(crate) fn give_up(&self) {
         let mut queue = self.lock();
         queue.in_flight -= 1;
-
         if queue.in_flight == 0 {
             queue.waiting.clear();
         }

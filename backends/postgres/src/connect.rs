@@ -242,7 +242,6 @@ impl PostgresOptions {
 
         // The pool makes its own connections, so an error here does not matter.
         let _ = first.close().await;
-
         Ok(self.pool_options().connect_lazy_with(connect))
     }
 

@@ -52,7 +52,6 @@ impl Connections {
     /// use.
     pub(crate) async fn acquire(&self) -> Result<Held, PostgresError> {
         let limit = self.pool.options().get_acquire_timeout();
-
         let mut refusal = None;
         match tokio::time::timeout(limit, self.granted(&mut refusal)).await {
             Ok(connection) => connection,

@@ -182,11 +182,9 @@ impl PostgresError {
         if matches!(*self.cause, sqlx::Error::PoolTimedOut) {
             return EngineError::ResourceExhausted { pool: "postgres", max, retry_after_ms: None };
         }
-
         if matches!(*self.cause, sqlx::Error::PoolClosed) {
             return EngineError::Unavailable { op: "postgres backend is drained" };
         }
-
         if self.refuses_content() {
             return EngineError::refused_by_database("postgres", self);
         }

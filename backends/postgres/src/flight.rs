@@ -190,7 +190,6 @@ impl Sender {
         let statement = &self.lane.statement;
         for retry in 0..=MAX_RETRIES {
             let sent = self.send(session, &statement.sql, &[(&plan.bindings, plan.size)]).await;
-
             let error = match sent {
                 Ok(outcomes) => {
                     let outcome = outcomes.into_iter().next();
@@ -247,7 +246,6 @@ impl Sender {
         plans: &[SizedPlan<'_>],
     ) -> Result<Vec<PgRow>, Failure> {
         let arguments = self.lane.statement.arguments(plans).map_err(Failure::Unsent)?;
-
         let connection = session.connection().await.map_err(Failure::Database)?;
         let rows = fetch(connection, self.task.inner().protocol, sql, arguments).await;
         rows.map_err(|error| {

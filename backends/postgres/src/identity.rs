@@ -95,7 +95,6 @@ impl Rows {
         if self.0.iter().any(|row| taken.contains(row)) {
             return false;
         }
-
         taken.extend(self.0.iter().cloned());
         true
     }

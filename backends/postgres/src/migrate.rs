@@ -143,7 +143,6 @@ impl MigrateOptions {
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
             return Err(MigrateError::InvalidPartitions(partitions));
         }
-
         self.partitions = Some(partitions);
         Ok(self)
     }
@@ -319,7 +318,6 @@ async fn run(
     if options.adopt && opening::needs_adoption(POSTGRES, &found.inventory()) {
         return adopt::run(connection, options).await;
     }
-
     let pending = pending(&found, options)?;
 
     if options.dry_run {
@@ -347,7 +345,6 @@ fn pending(found: &Found, options: &MigrateOptions) -> Result<&'static [Migratio
     if let Some(refusal) = opening::adoptable(&inventory) {
         return Err(refusal.into());
     }
-
     let pending = migrations::pending(POSTGRES, &inventory.ledger)?;
 
     if let Some(first) = found.recorded.first() {
@@ -423,7 +420,6 @@ async fn begin<'a>(
             .execute(&mut *transaction)
             .await?;
     }
-
     Ok(transaction)
 }
 

@@ -69,7 +69,6 @@ pub(crate) async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Err
             tracing::warn!("{advice}");
         }
     }
-
     Ok(())
 }
 

@@ -64,7 +64,6 @@ impl Reader {
     /// `Transport` or `ResourceExhausted`.
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
         let row = self.one_row(HORIZON).await?;
-
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let number = |index: usize| row.try_get(index).map_err(failed);
         Ok(Horizon { oldest_open: number(0)?, most_open: number(1)? })
@@ -98,7 +97,6 @@ impl Reader {
         loop {
             let arguments = bind::read(&statement.binds, bindings)?;
             let rows = self.ask(session, &statement.sql, arguments).await;
-
             match rows {
                 Ok(rows) => return decode(statement, &rows),
                 // The session was lost: a read may be repeated in another one.
@@ -163,7 +161,6 @@ fn looked_up(
     };
 
     let present = !bind::decode(row, index, ty)?.is_null();
-
     let mut cells = Vec::with_capacity(lookup.columns.len());
     for (column, (index, ty)) in lookup.columns.iter().zip(types) {
         if present {

@@ -55,7 +55,6 @@ fn check(url: &str) -> Result<(), UrlError> {
     }
 
     let query = url.split_once('?').map_or("", |(_, query)| query);
-
     let mut seen = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);

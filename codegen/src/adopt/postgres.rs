@@ -109,7 +109,6 @@ fn alter(
     }
 
     steps.extend(numbering(table, is, should));
-
     for (name, sql) in ddl::index_statements(&Postgres, table)? {
         if is.indexes.get(&name) != should.indexes.get(&name) {
             steps.push(Step::one(sql));
@@ -196,7 +195,6 @@ fn numbering(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step
     sql.push(format!("ALTER TABLE {name} ALTER COLUMN {column} ADD GENERATED ALWAYS AS IDENTITY;"));
 
     let own = format!("pg_get_serial_sequence('{}', '{}')", table.name, table.identity()?.name);
-
     if is.sequence.is_some() {
         let old = quoted(&old);
         sql.push(format!("SELECT setval({own}, last_value, is_called) FROM {old};"));

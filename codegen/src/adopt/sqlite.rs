@@ -119,7 +119,6 @@ fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
     };
 
     let value = converted(column, found, &name);
-
     if column.nullable || !found.nullable {
         return Some(value);
     }

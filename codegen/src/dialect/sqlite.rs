@@ -80,7 +80,6 @@ impl Dialect for Sqlite {
 
     fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr {
         let object = Func::cust("json_object");
-
         let pairs = members.into_iter();
         pairs.fold(object, |object, (name, member)| object.arg(constant(name)).arg(member)).into()
     }

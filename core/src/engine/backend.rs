@@ -153,7 +153,6 @@ impl<E: Executor> EngineBackend for E {
         if let Some(over) = percent.filter(|percent| 100 < *percent) {
             return Err(input::invalid(format!("percent: {over} is not in 0..=100")));
         }
-
         message.as_deref().map_or(Ok(()), |text| input::text("message", text))?;
 
         run(self, &Progress { fence: Fence::of_handle(&payload)?, percent, message }).await
@@ -188,7 +187,6 @@ impl<E: Executor> EngineBackend for E {
         let payload = handle::open(self.identity().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
         let (execution_id, reason) = (payload.execution_id, said(reason));
-
         run(self, &Cancel { fence, execution_id, reason }).await
     }
 
@@ -203,7 +201,6 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CompleteExecutionResult, EngineError> {
         let CompleteExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
-
         input::body("result_payload", args.result_payload.as_deref().unwrap_or_default())?;
 
         let complete = Complete { fence, result: args.result_payload, at: Some(args.now) };
@@ -220,7 +217,6 @@ impl<E: Executor> EngineBackend for E {
 
         let policy = Fail::policy_of(&args.retry_policy_json)?;
         let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
-
         let failure = Failure::of_category(&args.failure_category, args.failure_reason);
         let retry = RetryRule::Given(policy);
         Ok(match run(self, &Fail { fence, failure, retry }).await? {
@@ -504,7 +500,6 @@ impl<E: Executor> EngineBackend for E {
         let told = match event {
             Some(event) => {
                 let look = cascade::look_at_flow(self, &event);
-
                 cascade::dispatch(self, event, look).await?
             }
             None => None,

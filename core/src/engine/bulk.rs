@@ -16,7 +16,6 @@ pub(super) async fn apply<E: Executor>(
     let batch = run(executor, &Matching::new(args, &executor.partitions())?).await?;
 
     let each = batch.found.iter().map(|(id, lane)| single(executor, args, id, lane));
-
     let mut report = BulkReport {
         matched: u32::try_from(batch.found.len()).unwrap_or(u32::MAX),
         next_cursor: batch.next,

@@ -44,7 +44,6 @@ pub(super) async fn append<E: Executor + ?Sized>(
     };
 
     let outcome = run(executor, &append).await?;
-
     memo.keep_stream(lease);
     Ok(outcome)
 }

@@ -64,7 +64,6 @@ pub(super) async fn subscribe<T: Event>(
     };
 
     executor.attend();
-
     let subscription = Subscription {
         executor: executor.share(),
         filter: filter.clone(),

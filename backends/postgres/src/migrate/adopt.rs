@@ -208,7 +208,6 @@ async fn record(
     let detail = (partitions != 0).then(|| format!("partitions={partitions}"));
 
     run_text(&mut transaction, "DELETE FROM ff_schema_ledger".into()).await?;
-
     for migration in POSTGRES {
         sqlx::query(FINISH_ENTRY)
             .persistent(false)

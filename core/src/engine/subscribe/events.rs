@@ -118,7 +118,6 @@ impl Event for Completion {
 
     fn read(row: &Row, _: StreamCursor) -> Result<Self, EngineError> {
         let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
-
         let payload = CompletionPayload::new(completed(row)?, outcome(row)?, None, at);
         let payload = payload.with_reason(
             row.read(completion_event::reason)?,
