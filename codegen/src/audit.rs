@@ -86,7 +86,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
 /// Checks a query.
 ///
 /// # Errors
-/// [`RenderError::Audit`] for a look-up without the full key, or a list whose order is not total.
+/// [`RenderError::Audit`] for a look-up without the full key, or a list without a total order.
 pub fn query(query: &Query) -> Result<(), RenderError> {
     match query {
         Query::Lookup(rows) => {

@@ -103,8 +103,8 @@ pub trait Dialect: Send + Sync {
     /// A member of the current [`ITEM`], as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
-    /// True if a look-up whose key depends on another row needs a fenced `LATERAL` select of its
-    /// own. Without statistics, a planner that relies on them may read a whole flow for a plain
+    /// True if a look-up by a key that depends on another row needs a fenced `LATERAL` select of
+    /// its own. Without statistics, a planner that relies on them may read a whole flow for a plain
     /// join and discard all rows but one.
     fn fences_lookups(&self) -> bool;
 

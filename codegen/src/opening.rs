@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(holding(&["customers"]).stranger(), Some("customers"));
         assert_eq!(holding(&["customers", "ff_attempt"]).stranger(), None);
         assert_eq!(at(&[1]).stranger(), None);
-        // The ledger of an application's own migrations says nothing by itself.
+        // The ledger of an application's own migrations alone decides nothing.
         let migrated =
             Inventory { reference: Some(3), ..holding(&[REFERENCE_LEDGER, "customers"]) };
         assert_eq!(migrated.stranger(), Some("customers"));

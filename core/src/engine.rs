@@ -1,6 +1,6 @@
 //! The [`Executor`] that a backend implements, and the loop that runs every operation on it.
 //!
-//! A backend reads rows, commits plans and tells the time. In return it receives all of
+//! A backend reads rows, commits plans and has a clock. In return it receives all of
 //! [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
 //! Concurrency is optimistic: a transition decides on the rows that it read, and its plan guards
 //! what must still hold at commit. A refused plan is decided again on rows that are read again.
@@ -108,8 +108,8 @@ pub struct Horizon {
 }
 
 impl Horizon {
-    /// The horizon of a database whose writers take turns: a row that is not visible yet will get a
-    /// higher number than every visible one.
+    /// The horizon of a database with one writer at a time: a row that is not visible yet will get
+    /// a higher number than every visible one.
     pub const ONE_WRITER: Self = Self { oldest_open: 0, most_open: 0 };
 }
 
@@ -139,7 +139,7 @@ pub trait Executor: Send + Sync + 'static {
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
 
     /// Applies the plan entirely and durably, or not at all. Afterwards rings the bell for what it
-    /// inserted, also when the caller has gone away.
+    /// inserted, also if the caller has stopped waiting.
     ///
     /// # Errors
     /// `Transport` for anything the database did; the error says whether the outcome is unknown.

@@ -77,7 +77,7 @@ impl Tables {
         self.stored.get(table)?.rows.get(key)
     }
 
-    /// The keys of the rows whose columns equal the given values. NULL equals nothing.
+    /// The keys of the rows with columns equal to the given values. NULL equals nothing.
     pub(crate) fn matching(&self, table: &Table, equal: &[(ColumnRef, Value)]) -> Vec<Key> {
         let Some(stored) = self.stored.get(table.name) else {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! Sends a batch as one statement, then retries without the plans that wait for locked rows.
 //!
 //! A statement waits for a row no longer than the `lock_timeout` of the session. A plan that has to
-//! wait longer leaves the batch and its queue: it goes on alone and delays no other plan.
+//! wait longer leaves the batch and its queue: it is sent alone and delays no other plan.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::session::{Session, fetch};
 use crate::statements::SizedPlan;
 
-/// How often a statement that lost a conflict with another transaction is sent again.
+/// The number of retries of a statement that lost a conflict with another transaction.
 const MAX_RETRIES: u32 = 5;
 
 /// The number of statements after which a task releases its connection to the tasks of other
@@ -173,7 +173,7 @@ impl Sender {
         let inner = self.task.inner();
         let [mut pause, longest] = PAUSES;
         loop {
-            // Never closed; an error would only mean to go on without a permit.
+            // Never closed; on an error the plan is sent without a permit.
             let turn = inner.aside.acquire().await;
             let mut session = Session::new(inner.connections.clone());
             if let Alone::Done(outcome) = self.alone(&mut session, &plan).await {

@@ -142,7 +142,7 @@ mod tests {
 
     const TEN_MINUTES: i64 = 600_000;
 
-    /// A machine whose clocks the test turns.
+    /// A machine with clocks that the test sets.
     struct Turned {
         up_ms: Arc<AtomicI64>,
         wall_ms: Arc<AtomicI64>,
@@ -201,7 +201,7 @@ mod tests {
         machine.up_ms.store(3, Ordering::SeqCst);
         machine.set_wall(TEN_MINUTES);
         let wall = TimestampMs(machine.wall_ms.load(Ordering::SeqCst));
-        // Who only looks notes nothing.
+        // A process that only reads writes no note.
         assert_eq!(machine.process("b", false).now(), wall);
         assert!(fs::read_to_string(&machine.note).unwrap().starts_with("a "));
         assert_eq!(machine.process("b", true).now(), wall);

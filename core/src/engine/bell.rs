@@ -47,7 +47,7 @@ impl Topic {
         Self::Interruptions,
     ];
 
-    /// The table whose new rows ring this topic, if there is one.
+    /// The table with the new rows that ring this topic, if there is one.
     #[must_use]
     pub fn table(self) -> Option<&'static str> {
         match self {

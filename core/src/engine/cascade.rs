@@ -43,7 +43,7 @@ pub(super) async fn look_at_flow<E: Executor>(
 }
 
 /// Applies the event to every outgoing edge. Returns the number of edges; `None` if the event was
-/// already dispatched. Where no member goes on behind the last edge, `look` runs before the event
+/// already dispatched. If no member can run after the last edge, `look` runs before the event
 /// is marked: after a crash in between, the next scan looks at the flow again.
 ///
 /// # Errors

@@ -14,8 +14,8 @@ use crate::rules::fence::Fence;
 use crate::rules::stream::append::Append;
 use crate::rules::stream::read::ReadFrames;
 
-/// How often a follower reads without a ring: for the end of the attempt, which rings no frames,
-/// and for frames of processes whose notifications do not reach this one.
+/// The interval at which a follower reads without a ring: for the end of the attempt, which rings
+/// no frames, and for frames committed by a process that sends this one no notifications.
 const POLL: Duration = Duration::from_millis(500);
 
 /// The pause after a ring that brought nothing new: on a busy backend most rings are for other

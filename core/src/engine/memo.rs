@@ -80,7 +80,7 @@ impl Memo {
         self.appends.take(lease).await.turn
     }
 
-    /// Waits for the turn among callers whose plans rely on the same row: the execution if the plan
+    /// Waits for the turn among callers with plans that rely on one row: the execution if the plan
     /// guards one, else the first row that it guards. `None` for a plan that guards nothing.
     pub(super) async fn turn_of_plan(&self, plan: &Plan) -> Option<Taken<Contended>> {
         let execution = plan.guards.iter().find(|guard| guard.table == exec_core::REF);

@@ -1,4 +1,4 @@
-//! How long an operation is retried when its plans are refused.
+//! The pauses between the retries of an operation with refused plans.
 //!
 //! Callers in other processes cannot take turns with this one, so each backs off at random: for a
 //! time around a length that doubles. Decides only; knows no clock.

@@ -87,8 +87,8 @@ pub(super) async fn subscribe<T: Event>(
     })))
 }
 
-/// A reader of new rows. These include rows numbered below the newest, whose transactions are still
-/// open.
+/// A reader of new rows. These include rows of open transactions that are numbered below the newest
+/// row.
 async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, EngineError> {
     let mut beginning = Beginning::at(executor.horizon().await?);
     let first = rows(executor, outbox.newest_below(i64::MAX)).await?;

@@ -89,7 +89,7 @@ struct Gap {
     /// The highest number that was visible when the gap was found.
     seen: i64,
     /// Transactions with lower numbers have to end first. `None` in the round that finds the gap,
-    /// whose horizon was taken earlier.
+    /// which has an older horizon.
     before: Option<i64>,
 }
 
@@ -110,7 +110,7 @@ pub enum Pace {
     /// Soon, or when the bell rings: the reader waits for a transaction that may end without a
     /// ring.
     Soon,
-    /// When the bell rings.
+    /// At the next ring of the bell.
     Later,
 }
 
@@ -187,7 +187,7 @@ impl Tail {
         }
     }
 
-    /// The pace of a reader whose next number is missing; opens the gap if it is new.
+    /// The pace of a reader before a missing number; opens the gap if it is new.
     fn wait(&mut self, listed: &[i64]) -> Pace {
         match &self.gap {
             Some(gap) if self.position < gap.seen => Pace::Soon,
@@ -325,7 +325,7 @@ mod tests {
     /// At most so many writers at once.
     const WRITERS: usize = 3;
 
-    /// A table whose writers take their numbers before they commit.
+    /// A table with writers that take their numbers before they commit.
     #[derive(Default)]
     struct Writers {
         transactions: i64,
@@ -384,7 +384,7 @@ mod tests {
             self.visible.range(position + 1..).take(page).map(|(number, _)| *number).collect()
         }
 
-        /// Begins to read, while writers go on; what was visible then is old.
+        /// Begins to read while writers continue; the numbers visible then are old.
         fn begin(&mut self, actions: &[u8], page: usize) -> (Tail, BTreeSet<i64>) {
             let mut actions = actions.iter();
             let mut beginning = Beginning::at(self.horizon());

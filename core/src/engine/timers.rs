@@ -85,7 +85,7 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
 /// members ended: the page was listed before, so the look sees all of those ends.
 struct Flows<'a>(HashMap<FlowKey, OneLook<'a>>);
 
-/// One look at a flow, whose result all events of that flow share.
+/// One look at a flow, with a result that all events of that flow share.
 type OneLook<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
 
 impl<'a> Flows<'a> {

@@ -1,8 +1,8 @@
 //! Turns: callers of one process that work on the same row go one after the other.
 //!
 //! A turn belongs to a key and goes to the caller that has waited longest. It never replaces a
-//! guard: with or without a turn, the database refuses a plan whose guard another process has
-//! broken. Runs on every runtime and knows no clock.
+//! guard: with or without a turn, the database refuses a plan after another process has broken its
+//! guard. Runs on every runtime and knows no clock.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};

@@ -1,4 +1,4 @@
-//! The subscription to completions without cursors, which logs interruptions and goes on.
+//! The subscription to completions without cursors. It logs interruptions and continues.
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
