@@ -153,8 +153,8 @@ impl Submission {
         }
     }
 
-    /// Sends the batch. Returns false if the database did not take all of it. A line that the engine
-    /// finds invalid is reported like any bad line; the database is not at fault then.
+    /// Sends the batch. Returns false if the database did not take all of it. A line that the
+    /// engine finds invalid is reported like any bad line; the database is not at fault then.
     async fn flush(&mut self) -> bool {
         let batch = std::mem::take(&mut self.so_far.batch);
         if batch.is_empty() {
