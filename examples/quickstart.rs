@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         engine.create_execution(args).await?;
     }
 
-    // Every process that works also runs the scanners: they promote executions whose retry is due.
+    // Every process that works also runs the scanners: they promote executions with a due retry.
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
     let config = WorkerConfig {
         concurrency: 2,

@@ -278,7 +278,7 @@ impl Scheme {
             Some("sqlite" | "file") => Ok(Self::Sqlite),
             Some("postgres" | "postgresql") => Ok(Self::Postgres),
             Some("memory") => Ok(Self::Memory),
-            // What is before a slash is part of a path, not a scheme; and never a password.
+            // Text before a slash is part of a path, not a scheme. Nor may a password be repeated.
             Some(other) if !other.is_empty() && !other.contains(['/', '@', '\\', '.']) => {
                 Err(OpenError::UnknownScheme { scheme: other.to_owned() })
             }

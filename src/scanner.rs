@@ -40,8 +40,8 @@ pub struct ScannerConfig {
     /// The most rows that one scan handles. A scan that handles as many is followed by another at
     /// once.
     pub batch_limit: u32,
-    /// The executions whose timers this process applies. Every execution must pass the filter of
-    /// some process, or its timers never fire.
+    /// A choice of executions; only their timers are applied by this process. Every execution must
+    /// pass the filter of some process, or its timers never fire.
     pub filter: ScannerFilter,
 }
 

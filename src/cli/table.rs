@@ -25,17 +25,17 @@ enum Fit {
 }
 
 impl Column {
-    /// A column whose cells are shown whole.
+    /// A column with cells that are shown whole.
     pub(super) const fn whole(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Whole, rank }
     }
 
-    /// A column whose cells are cut.
+    /// A column with cells that may be cut.
     pub(super) const fn cut(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Cut, rank }
     }
 
-    /// A column whose cells take several lines.
+    /// A column with cells that may take several lines.
     pub(super) const fn wrapped(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Wrapped, rank }
     }

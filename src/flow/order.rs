@@ -43,7 +43,7 @@ pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecErr
     }
 
     match circle(unplaced.values().map(|left| &left.node)) {
-        // What is left without a place waits for another such node.
+        // Every node left without a place waits for another such node.
         Some(path) => Err(FlowSpecError::Cycle { path }),
         None => Ok(placed),
     }

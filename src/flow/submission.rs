@@ -24,7 +24,7 @@ use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
 /// The number of executions created in one call.
 const BATCH: usize = 500;
 
-/// The number of nodes whose dependencies are applied at the same time.
+/// The number of nodes that have their dependencies applied at the same time.
 const AT_ONCE: usize = 16;
 
 /// The number of differences that an error names.

@@ -24,9 +24,9 @@ pub(super) enum Verdict {
     GoOn,
     /// There is none.
     Empty,
-    /// What waits needs capabilities that this worker lacks.
+    /// Only executions wait that need capabilities which this worker lacks.
     LeftWaiting,
-    /// What waits stayed locked or reserved.
+    /// Executions wait, and stayed locked or reserved.
     LeftLocked,
 }
 
@@ -82,7 +82,7 @@ impl Quiet {
 async fn look(backend: &dyn EngineBackend, config: &WorkerConfig) -> Result<Found, EngineError> {
     let mut waits = false;
     for _ in 0..2 {
-        // What waits for others of its flow is work to come, whichever worker takes it.
+        // An execution that waits for others of its flow is work to come, whichever worker runs it.
         if any(backend, config, PublicState::WaitingChildren).await?
             || any(backend, config, PublicState::Delayed).await?
         {

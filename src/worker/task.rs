@@ -223,7 +223,7 @@ impl Task {
     }
 }
 
-/// The fate of an execution whose attempt was ended by its time-out.
+/// The fate of an execution after its attempt was ended by its time-out.
 fn out_of_time_fate(state: Option<PublicState>) -> Fate {
     match state {
         Some(PublicState::Cancelled) => Fate::Cancelled,
