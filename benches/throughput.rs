@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench throughput` measures SQLite on a temporary file; with `FF_BENCH_PG_URL`
 //! set, Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_SECONDS` bounds
-//! each measurement, 5 by default. Figures of one run are comparable with each other, not with other
-//! runs: quote ratios.
+//! each measurement, 5 by default. Figures of one run are comparable with each other, not with
+//! other runs: quote ratios.
 
 #[path = "common/backends.rs"]
 mod backends;
