@@ -329,7 +329,7 @@ pub struct List {
     pub predicate: Predicate,
     /// The order; ends in the primary key.
     pub order: Vec<(ColumnRef, Direction)>,
-    /// At most this many.
+    /// The most rows to return.
     pub limit: Expr,
 }
 

@@ -638,9 +638,9 @@ pub const fn derive_public_state(
 closed_set! {
     /// The operation that a claim grant permits.
     pub enum GrantKind = "grant_kind" {
-        /// To claim an execution that no worker holds.
+        /// Claiming an execution that no worker holds.
         Claim,
-        /// To reclaim an execution after its worker was lost.
+        /// Reclaiming an execution after its worker was lost.
         Reclaim,
     }
 }

@@ -105,6 +105,7 @@ impl Value {
             (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
             (Value::Uuid(a), Value::Uuid(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
             (Value::TextList(a), Value::TextList(b)) => Some(a.cmp(b)),
+            // Every kind is named, so that a new one does not compile until its order is decided.
             (
                 Value::Null
                 | Value::Bool(_)

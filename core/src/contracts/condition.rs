@@ -172,6 +172,7 @@ impl ResumeCondition {
     pub fn referenced_waitpoint_keys(&self) -> Vec<String> {
         let mut mentioned = Vec::new();
         self.mention_waitpoint_keys(&mut mentioned);
+
         let mut seen = BTreeSet::new();
         mentioned.retain(|key| seen.insert(*key));
         mentioned.into_iter().map(str::to_owned).collect()

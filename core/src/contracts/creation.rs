@@ -208,7 +208,7 @@ impl BlockRouteArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockRouteOutcome {
-    /// It no longer counts as eligible.
+    /// The execution no longer counts as eligible.
     Blocked {
         /// The execution.
         execution_id: ExecutionId,
@@ -715,7 +715,7 @@ pub enum IssueReclaimGrantOutcome {
         /// The reason for the refusal, in words.
         detail: String,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     ReclaimCapExceeded {
         /// The execution.
         execution_id: ExecutionId,
@@ -805,7 +805,7 @@ pub enum ReclaimExecutionOutcome {
         /// The reason for the refusal, in words.
         detail: String,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     ReclaimCapExceeded {
         /// The execution.
         execution_id: ExecutionId,
@@ -835,7 +835,7 @@ pub enum ReclaimExecutionResult {
         /// The lease's expiry without renewal.
         lease_expires_at: TimestampMs,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     MaxReclaimsExceeded,
 }
 

@@ -101,7 +101,7 @@ pub enum CancelFlowResult {
         cancellation_policy: String,
         /// The members that it covers.
         member_execution_ids: Vec<String>,
-        /// Those of them that could not be cancelled.
+        /// The members that could not be cancelled.
         failed_member_execution_ids: Vec<String>,
     },
 }
@@ -326,7 +326,7 @@ pub struct PromoteBlockedToEligibleArgs {
 /// The outcome of making an execution claimable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PromoteBlockedToEligibleResult {
-    /// It is claimable.
+    /// The execution is claimable.
     Promoted,
 }
 

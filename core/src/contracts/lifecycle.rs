@@ -269,7 +269,7 @@ pub struct UpdateProgressArgs {
 /// The outcome of a progress report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpdateProgressResult {
-    /// It is stored.
+    /// The progress is stored.
     Updated,
 }
 
@@ -368,7 +368,7 @@ pub struct ResumeExecutionArgs {
 /// The outcome of resuming an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResumeExecutionResult {
-    /// It is runnable, or delayed when it still has to wait.
+    /// The execution is runnable, or delayed if a delay was asked for.
     Resumed {
         /// The state that users see.
         public_state: PublicState,

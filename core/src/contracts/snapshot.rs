@@ -627,7 +627,7 @@ pub struct SetExecutionTagsArgs {
 /// The outcome of writing an execution's tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetExecutionTagsResult {
-    /// They are written.
+    /// The tags are written.
     Ok {
         /// The number of tags that the execution has now.
         count: u32,
@@ -646,7 +646,7 @@ pub struct SetFlowTagsArgs {
 /// The outcome of writing a flow's tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetFlowTagsResult {
-    /// They are written.
+    /// The tags are written.
     Ok {
         /// The number of tags that the flow has now.
         count: u32,

@@ -61,7 +61,7 @@ impl RegisterWorkerArgs {
 pub enum RegisterWorkerOutcome {
     /// The instance is new.
     Registered,
-    /// It was known; its record is replaced.
+    /// The instance was known; its record is replaced.
     Refreshed,
 }
 
@@ -135,7 +135,7 @@ impl MarkWorkerDeadArgs {
 pub enum MarkWorkerDeadOutcome {
     /// The instance is no longer registered.
     Marked,
-    /// It was not registered.
+    /// The instance was not registered.
     NotRegistered,
 }
 

@@ -5,6 +5,7 @@ pub mod hmac;
 /// Compares two byte strings in a time that depends on their lengths only.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
+    // `black_box` keeps the compiler from ending the fold at the first difference.
     let difference =
         left.iter().zip(right).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
     left.len() == right.len() && difference == 0

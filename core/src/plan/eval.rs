@@ -61,9 +61,11 @@ impl Expr {
     #[must_use]
     pub fn evaluate(&self, held: &Held<'_>) -> Value {
         match self {
+            // One value serves every item.
             Expr::Value(_, values) => {
                 values.get(held.item).or_else(|| values.first()).cloned().unwrap_or(Value::Null)
             }
+            // A slot has no value: only shapes contain slots, and no shape is evaluated.
             Expr::Slot(..) | Expr::Null(_) => Value::Null,
             Expr::Const(text) => Value::Text(text.to_string()),
             Expr::Held(row, path) => held.read(row, path),
@@ -265,6 +267,7 @@ fn contains(document: &Json, members: &Json) -> bool {
 fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
     let mut document =
         if let Value::Json(Json::Object(document)) = now { document.clone() } else { Map::new() };
+
     let Value::Json(Json::Object(members)) = members else {
         return now.clone();
     };
@@ -280,5 +283,6 @@ fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
             document.insert(name.to_owned(), Json::Object(inner));
         }
     }
+
     Value::Json(Json::Object(document))
 }

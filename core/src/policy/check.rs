@@ -166,6 +166,7 @@ impl RetryPolicy {
 /// would never match a failure that a worker reports.
 fn categories_of_classes(retry: &RetryPolicy) -> Result<(), PolicyFault> {
     let unknown = |word: &&String| !RETRYABLE_CATEGORIES.contains(&word.as_str());
+
     match retry.retryable_categories.iter().find(unknown) {
         None => Ok(()),
         Some(word) => Err(PolicyFault::new(
@@ -221,6 +222,7 @@ impl RoutingRequirements {
     fn check(&self) -> Result<(), PolicyFault> {
         let place = "policy.routing_requirements";
         capabilities_fit(&self.required_capabilities)?;
+
         without_effect(&[
             (&format!("{place}.preferred_locality"), self.preferred_locality.is_some()),
             (&format!("{place}.isolation_level"), self.isolation_level.is_some()),
@@ -266,6 +268,7 @@ fn within<T: PartialOrd + Display>(
     if least <= value && value <= most {
         return Ok(());
     }
+
     let problem = format!("must be between {least} and {most}, got {value}");
     Err(PolicyFault::new(field, problem))
 }

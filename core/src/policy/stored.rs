@@ -106,6 +106,7 @@ pub fn suspension_timeout(policy: Option<&Json>) -> Option<(u64, TimeoutBehavior
     let own = policy?.get("suspension_policy")?;
     let limit = number(own.get("default_timeout_ms"))?.clamp(1, LIMIT_MAX_MS);
     let word = own.get("timeout_behavior").and_then(Json::as_str).unwrap_or_default();
+
     Some((limit, TimeoutBehavior::of_word(word)))
 }
 

@@ -63,7 +63,7 @@ table! {
         started_at_ms: Option<i64>,
         /// The number of reclaims.
         lease_reclaim_count: i32 = Default::Int(0),
-        /// Not claimable before, Unix ms.
+        /// The time before which it cannot be claimed, Unix ms.
         eligible_at_ms: Option<i64>,
         /// Reserved for the holder of a claim grant until then, Unix ms.
         granted_until_ms: Option<i64>,

@@ -94,7 +94,7 @@ table! {
         running_count: i32 = Default::Int(0),
         /// True if siblings are still to be cancelled.
         cancel_siblings_pending_flag: bool = Default::Bool(false),
-        /// Those siblings, as bare UUID texts.
+        /// The siblings still to be cancelled, as bare UUID texts.
         cancel_siblings_pending_members: Vec<String> = Default::EmptyList,
         /// Edges that are applied, whether or not their upstreams have ended; 0 in rows of older
         /// databases, where the sum of the counters stands in for it.
