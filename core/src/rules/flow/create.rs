@@ -55,6 +55,7 @@ impl Transition for CreateFlow {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
+
         if self.places.found(rows).is_some() {
             return Ok(Step::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
         }
