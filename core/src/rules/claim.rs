@@ -34,7 +34,7 @@ use crate::value::{ColumnType, Storable, Value};
 /// The most executions that one claim takes.
 pub const CLAIM_MAX: u32 = 1000;
 
-/// How finely a claim looks at the clock when it passes over reserved executions, ms. Claims of one
+/// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
 pub const MOMENT_MS: i64 = 10;
 
@@ -231,8 +231,8 @@ pub struct Claimed {
     pub handle: Handle,
     /// The lease it holds.
     pub lease_id: Uuid,
-    /// The retry policy and count that a failure needs. `None` when they cannot be read: the failure
-    /// then reads them itself and reports the fault.
+    /// The retry policy and count that a failure needs. `None` when they cannot be read: the
+    /// failure then reads them itself and reports the fault.
     pub retry: Option<RetryFacts>,
 }
 

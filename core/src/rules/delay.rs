@@ -58,7 +58,7 @@ impl Guarded for Delay {
     }
 }
 
-/// Promotes an execution whose time has come; changes nothing when it has not.
+/// Promotes a delayed execution that is due; changes nothing when it is not.
 #[derive(Clone, Copy, Debug)]
 pub struct Promote {
     /// The execution.
@@ -72,7 +72,7 @@ impl Transition for Promote {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        // An execution whose resume was delayed is promoted as resumable. A plan cannot branch: the
+        // An execution with a delayed resume is promoted as resumable. A plan cannot branch: the
         // first try guards against that reason, the second requires it.
         let resumes = exec_core::blocking_reason.holds(BlockingReason::WaitingForResumeDelay);
         let (wakes, status) = match facts.refusals() {

@@ -22,9 +22,9 @@ use crate::state::{
 };
 use crate::types::TimestampMs;
 
-/// Releases an execution whose lease lapsed: it can be claimed again at once, and the epoch moves on,
-/// so that its old worker can change nothing any more. One loss more than its policy allows ends it as
-/// failed. Changes nothing when the lease is live.
+/// Releases an execution after its lease lapsed: it can be claimed again at once, and the epoch
+/// grows, so that its old worker can change nothing any more. One loss more than its policy allows
+/// ends it as failed. Changes nothing when the lease is live.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireLease {
     /// The execution.

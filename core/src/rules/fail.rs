@@ -66,8 +66,8 @@ impl Fail {
     /// The retry policy of a wire document.
     ///
     /// # Errors
-    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out of
-    /// its bounds.
+    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out
+    /// of its bounds.
     pub fn policy_of(text: &str) -> Result<Option<RetryPolicy>, EngineError> {
         const FIELD: &str = "retry_policy_json";
         let refuse = |detail: String| EngineError::Validation {
@@ -104,8 +104,8 @@ impl Guarded for Fail {
         self.fence.premises(at, OpenLease::Live)
     }
 
-    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one whose
-    /// claim is remembered.
+    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one
+    /// with the retry facts of its claim at hand.
     fn predicted(&self) -> bool {
         self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }

@@ -28,7 +28,7 @@ pub fn said(message: impl Into<String>) -> String {
     message
 }
 
-/// Why an attempt or an execution failed.
+/// The failure of an attempt or an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The message of the worker or of the engine, as [`said`] keeps it.
@@ -44,7 +44,7 @@ impl Failure {
         Self { message: said(message), class: Some(class) }
     }
 
-    /// A failure whose class is given as a word; unknown words are no class.
+    /// A failure with its class given as a word; an unknown word is no class.
     #[must_use]
     pub fn of_category(category: &str, message: impl Into<String>) -> Self {
         Self { message: said(message), class: FailureClass::parse(category) }

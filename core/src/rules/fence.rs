@@ -1,8 +1,8 @@
 //! The fence: only the worker that holds the lease may change what the lease covers.
 //!
-//! A fence is an attempt and an epoch. Epochs only grow, across release, expiry, retry and reclaim of
-//! an execution, so a worker whose lease was taken over can change nothing, however late it comes.
-//! The order of refusals is the same for every fenced operation: the execution exists, its lease was
+//! A fence is an attempt and an epoch. Epochs only grow, across release, expiry, retry and reclaim
+//! of an execution, so a worker that lost its lease can change nothing, however late it comes. The
+//! order of refusals is the same for every fenced operation: the execution exists, its lease was
 //! not revoked, it is active, the attempt exists, the epoch is the current one, the lease is live.
 
 use uuid::Uuid;
@@ -48,9 +48,9 @@ pub struct Lease {
 /// The error that reports a lease that is not the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// By operations that take a handle: `Contention(LeaseConflict)`.
+    /// The error of operations that take a handle: `Contention(LeaseConflict)`.
     Handle,
-    /// By operations that take a fence: `State(StaleLease)`.
+    /// The error of operations that take a fence: `State(StaleLease)`.
     Typed,
 }
 
@@ -84,8 +84,8 @@ impl Fence {
     /// The fence of a typed operation; only an operator's override may come without one.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` with detail exactly `fence_required`, or for numbers beyond what a
-    /// row can store.
+    /// `Validation(InvalidInput)` with detail exactly `fence_required`, or for numbers beyond what
+    /// a row can store.
     pub fn of_args(
         id: &ExecutionId,
         attempt_index: AttemptIndex,

@@ -1,4 +1,5 @@
-//! The ends of an execution: completed, cancelled by its worker, and the columns that all ends share.
+//! The ends of an execution: completed, cancelled by its worker, and the columns that all ends
+//! share.
 
 use serde_json::json;
 
@@ -91,8 +92,8 @@ impl End {
         set
     }
 
-    /// Ends the current attempt, or records the outcome as an attempt of its own where none was ever
-    /// claimed: an execution's outcome is always found on its attempt.
+    /// Ends the current attempt, or records the outcome as an attempt of its own where none was
+    /// ever claimed: an execution's outcome is always found on its attempt.
     #[must_use]
     pub fn record_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let settle = OnConflict::Update(settled_attempt());
@@ -110,8 +111,8 @@ impl End {
     }
 
     /// Ends the attempt as [`End::record_attempt`] does, and grows the epoch, so that the worker
-    /// that held the lease can change nothing. An insert also finds the attempt of a claim that went
-    /// through meanwhile, where an update would miss it.
+    /// that held the lease can change nothing. An insert also finds the attempt of a claim that
+    /// went through meanwhile, where an update would miss it.
     #[must_use]
     pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
@@ -197,7 +198,7 @@ impl Guarded for Complete {
 /// any other end is an error that names it.
 ///
 /// The fence is compared with the attempt row where there is one: a worker may cancel an execution
-/// that nobody has claimed yet, but not one whose lease went elsewhere.
+/// that was never claimed, but not one with a lease that went elsewhere.
 #[derive(Clone, Debug)]
 pub struct Cancel {
     /// The fence of the worker that cancels.

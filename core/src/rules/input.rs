@@ -25,8 +25,8 @@ pub fn text(field: &str, value: &str) -> Result<(), EngineError> {
     }
 }
 
-/// The longest text that names something, in bytes. Names enter keys and indexes, and every database
-/// has a bound of its own there; this one is below all of them, so that all refuse alike.
+/// The longest text that names something, in bytes. Names enter keys and indexes, and every
+/// database has a bound of its own there; this one is below all of them, so that all refuse alike.
 pub const NAME_MAX_BYTES: usize = 512;
 
 /// Checks a text that names something and may enter a key or an index: no NUL, at most

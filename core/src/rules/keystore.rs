@@ -1,8 +1,8 @@
 //! The keys that sign waitpoint tokens: installed, replaced, found for signing and for verifying.
 //!
-//! One key signs: the active one that was installed last. A key that was replaced verifies the tokens
-//! it signed until its grace is over. Keys are never removed, so that no key id ever stands for two
-//! secrets.
+//! One key signs: the active one that was installed last. A key that was replaced verifies the
+//! tokens it signed until its grace is over. Keys are never removed, so that no key id ever stands
+//! for two secrets.
 //!
 //! The absence of a key is no row that a plan could guard. So every change to the set of keys grows
 //! the keyring's version. The first change inserts the keyring's row, which refuses any other first
@@ -64,8 +64,8 @@ impl TokenKey {
     /// The key that signs, from the answer to [`Self::signing`].
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` when there is none; `Validation(Corruption)` for a stored value that
-    /// is none.
+    /// `Validation(InvalidInput)` when there is none; `Validation(Corruption)` for a stored value
+    /// that is none.
     pub fn of_signing(rows: &[Row], operation: &str) -> Result<Self, EngineError> {
         let row = rows.first().ok_or_else(|| {
             input::invalid(format!("ff_waitpoint_hmac empty — seed a kid before {operation}"))
@@ -277,8 +277,8 @@ impl Seed {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a kid that is empty or holds a colon, or a secret that is not 64
-    /// hex digits.
+    /// `Validation(InvalidInput)` for a kid that is empty or holds a colon, or a secret that is not
+    /// 64 hex digits.
     pub fn new(args: SeedWaitpointHmacSecretArgs) -> Result<Self, EngineError> {
         Ok(Self(NewKey::new(args.kid, &args.secret_hex)?))
     }
@@ -398,8 +398,8 @@ fn everywhere(
     RotateWaitpointHmacSecretAllResult::new(vec![RotateWaitpointHmacSecretAllEntry::new(0, result)])
 }
 
-/// A fingerprint that tells tokens apart without revealing one: the id of the key that signed it and
-/// the first 16 hex digits of the signature; empty for a text that is no token.
+/// A fingerprint that tells tokens apart without revealing one: the id of the key that signed it
+/// and the first 16 hex digits of the signature; empty for a text that is no token.
 #[must_use]
 pub fn fingerprint(token: &str) -> (String, String) {
     match token.split_once(':') {

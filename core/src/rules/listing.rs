@@ -38,7 +38,7 @@ pub struct Listing<O> {
 }
 
 impl<O> Listing<O> {
-    /// A list whose limit is one row more than the page.
+    /// A list with a limit of one row more than the page.
     #[must_use]
     pub fn new(list: List, page: usize, read: fn(&[Row], usize) -> Result<O, EngineError>) -> Self {
         Self { list, page, read }
@@ -240,7 +240,7 @@ pub fn filters(
         .and(exec_core::raw_fields.contains(members.into())))
 }
 
-/// By partition and UUID.
+/// The order by partition and UUID.
 #[must_use]
 pub fn by_id() -> Vec<(ColumnRef, Direction)> {
     vec![
@@ -415,7 +415,7 @@ pub fn core_of_current_attempt() -> Join {
     }
 }
 
-/// Earliest expiry first.
+/// The order by expiry, the earliest first.
 fn by_expiry() -> Vec<(ColumnRef, Direction)> {
     vec![
         (attempt::lease_expires_at_ms.column(), Ascending),

@@ -21,8 +21,8 @@ use crate::state::LeaseCause;
 use crate::types::CancelSource;
 
 /// Cancels an execution by id, whatever it is doing. Cancelling what is cancelled changes nothing;
-/// any other end is an error that names it. Only an operator's override needs no epoch while a worker
-/// holds the lease.
+/// any other end is an error that names it. Only an operator's override needs no epoch while a
+/// worker holds the lease.
 #[derive(Clone, Debug)]
 pub struct CancelExecution {
     key: ExecutionKey,
@@ -40,7 +40,8 @@ impl CancelExecution {
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args })
     }
 
-    /// The epoch of the lease, if a worker holds it: exactly while the attempt row names its instance.
+    /// The epoch of the lease, if a worker holds it: exactly while the attempt row names its
+    /// instance.
     fn holder_epoch(current: Option<&Row>) -> Result<Option<i64>, EngineError> {
         let Some(row) = current else { return Ok(None) };
         let owner = row.read(attempt::worker_instance_id)?.filter(|owner| !owner.is_empty());

@@ -21,7 +21,7 @@ use crate::state::{
 use crate::types::TimestampMs;
 use crate::value::ColumnType;
 
-/// The execution tag whose value marks the instance that an execution belongs to.
+/// The execution tag that names the instance that an execution belongs to.
 pub const INSTANCE_TAG: &str = "cairn.instance_id";
 
 /// The namespace that the held execution row names.

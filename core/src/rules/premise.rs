@@ -1,9 +1,9 @@
 //! Rows that a decision relies on, and what must hold of them, in order of precedence.
 //!
-//! One list serves three readers: the plan's guards, the check that explains a refusal once the rows
-//! are loaded, and the decision table. An operation that knows beforehand what its rows must look
-//! like commits on that expectation in one round trip; only when the guards refuse does it load the
-//! rows and let the same list say which condition failed.
+//! One list serves three readers: the plan's guards, the check that explains a refusal once the
+//! rows are loaded, and the decision table. An operation that knows beforehand what its rows must
+//! look like commits on that expectation in one round trip; only when the guards refuse does it
+//! load the rows and let the same list say which condition failed.
 
 use crate::EngineError;
 use crate::ctx::Ctx;
@@ -26,7 +26,7 @@ pub struct Premise {
     pub key: Vec<(ColumnRef, Expr)>,
     /// The refusal when it does not exist.
     pub absent: Refusal,
-    /// What must hold, most important first.
+    /// The conditions that must hold, most important first.
     pub conditions: Vec<Condition>,
 }
 

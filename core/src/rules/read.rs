@@ -172,8 +172,8 @@ pub fn attempt_index(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, En
 /// The index of the current attempt of an execution that has to be there.
 ///
 /// # Errors
-/// `NotFound` for an unknown execution; `Validation(InvalidInput)` for a partition beyond what a row
-/// can store.
+/// `NotFound` for an unknown execution; `Validation(InvalidInput)` for a partition beyond what a
+/// row can store.
 pub fn attempt_in_hand(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, EngineError> {
     of_core(id, vec![exec_core::attempt_index.column()], |rows| {
         let missing = EngineError::NotFound { entity: "execution" };
@@ -349,8 +349,8 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The time since which a row can be claimed, or will be. A row inserted by plain SQL holds none: its
-/// creation or due time counts.
+/// The time since which a row can be claimed, or will be. A row inserted by plain SQL holds none:
+/// its creation or due time counts.
 fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
     let status = core.read(exec_core::eligibility_state)?;
 

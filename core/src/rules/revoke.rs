@@ -1,5 +1,5 @@
-//! Taking a lease away: an operator makes an execution claimable again without waiting for the lease
-//! to lapse.
+//! Taking a lease away: an operator makes an execution claimable again without waiting for the
+//! lease to lapse.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ impl RevokeLease {
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, tag, args })
     }
 
-    /// The name of a lease by what its row says, for leases whose own id the caller does not know.
+    /// The name of a lease made from its row, for callers that do not know its own id.
     fn synthetic_id(&self, lease: &Current) -> String {
         let family = match self.tag {
             BackendTag::Postgres => "pg",

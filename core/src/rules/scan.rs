@@ -56,7 +56,8 @@ pub struct Overdue {
 pub enum DueRow {
     /// Something about an execution.
     Execution(ExecutionKey),
-    /// A lapsed lease of an execution, and the workers that it has lost before, where they can be read.
+    /// A lapsed lease of an execution, and the workers that it has lost before, where they can be
+    /// read.
     Lease(ExecutionKey, Option<Losses>),
     /// A completion event to dispatch, as a row that [`Event::read`] accepts or rejects.
     Event(Row),
@@ -289,7 +290,8 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 
-/// Leaves losses that cannot be read to the row's own transition, so that one bad row hides no other.
+/// Leaves losses that cannot be read to the row's own transition, so that one bad row hides no
+/// other.
 fn lease(row: &Row) -> Result<Overdue, EngineError> {
     let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
     let row = DueRow::Lease(overdue.row.execution(), Losses::read(row).ok());

@@ -153,8 +153,8 @@ impl Status {
         derive_public_state(self.phase, self.eligibility, self.outcome, self.resumable)
     }
 
-    /// The time from which a row that enters this status at `at` is claimable. `None` where it is not:
-    /// the row then keeps the last such time.
+    /// The time from which a row that enters this status at `at` is claimable. `None` where it is
+    /// not: the row then keeps the last such time.
     fn claimable_since(&self, at: TimestampMs) -> Option<TimestampMs> {
         match self.eligibility {
             EligibilityState::EligibleNow => Some(at),
@@ -223,7 +223,7 @@ pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assig
     set
 }
 
-/// The same columns for a row whose time has come: claimable since that time, not since the scanner
+/// The same columns for a row that is due: claimable since its due time, not since the scanner
 /// looked.
 #[must_use]
 pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> {

@@ -151,7 +151,7 @@ impl Terms {
     }
 }
 
-/// Leases an execution whose condition was met.
+/// Leases an execution after its condition was met.
 #[derive(Clone, Debug)]
 pub struct ClaimResumed {
     tag: BackendTag,
@@ -302,7 +302,8 @@ impl Transition for ClaimByGrant {
 
         let losses = lost(core)?;
         if let Some((losses, failure)) = losses.and_then(|own| Some((own, own.fatal()?))) {
-            // This loss exceeds the policy: the execution ends as failed, and there is nothing to lease.
+            // This loss exceeds the policy: the execution ends as failed, and there is nothing to
+            // lease.
             let besides = vec![losses.one_more()];
             let plan = ended_with(plan, &failure, End::FAILED, besides, at);
             let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);

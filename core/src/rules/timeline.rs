@@ -116,7 +116,8 @@ impl Transition for Timeline {
             }
         }
 
-        // A stable sort: events of equal times stay in the order lease, completion, operator, signal.
+        // A stable sort: events of equal times stay in the order lease, completion, operator,
+        // signal.
         events.sort_by_key(|event| event.at);
         Ok(Step::Answer(ExecutionTimeline::new(attempts, events)))
     }

@@ -1,7 +1,7 @@
 //! Applying a staged edge: from then on its downstream waits for its upstream.
 //!
-//! An upstream that has ended by then counts at once. An end that is dispatched meanwhile changes the
-//! edge, so that the plan is refused and the decision made anew.
+//! An upstream that has ended by then counts at once. An end that is dispatched meanwhile changes
+//! the edge, so that the plan is refused and the decision made anew.
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! Cancelling a whole flow, by an operator.
 //!
 //! One plan flips the flow and every member that it covers, however many there are: the database
-//! picks them. The flow's graph is pinned to what was read, so that a member that is added meanwhile
-//! is not missed.
+//! picks them. The flow's graph is pinned to what was read, so that a member that is added
+//! meanwhile is not missed.
 
 use serde_json::json;
 
@@ -109,7 +109,8 @@ impl Transition for CancelFlow {
 }
 
 /// Cancels a flow with all its unfinished members, and keeps a list of them until each is
-/// acknowledged ([`AckMember`]). A flow that is over stays as it is, and the answer says how it ended.
+/// acknowledged ([`AckMember`]). A flow that is over stays as it is, and the answer says how it
+/// ended.
 #[derive(Clone, Debug)]
 pub struct CancelHeader {
     places: Places,
@@ -262,7 +263,8 @@ impl Transition for AckMember {
 }
 
 impl AckMember {
-    /// Relies on the other one being there still: of the last two, one must see that it is the last.
+    /// Relies on the other one being there still: of the last two, one must see that it is the
+    /// last.
     fn one_of_several(&self, named: &str, another: &str) -> Plan {
         let (first, second) = if named < another { (named, another) } else { (another, named) };
         Plan::new("ack_cancel_member")
@@ -313,8 +315,8 @@ fn flipped(
     Ok(plan.update(flow_core::REF, held_flow(), set))
 }
 
-/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A reason
-/// and a canceller that it has already stay.
+/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A
+/// reason and a canceller that it has already stay.
 #[must_use]
 pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
     let end = End::CANCELLED;

@@ -150,8 +150,8 @@ pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, Engine
     Ok(members)
 }
 
-/// Records that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner cancels
-/// them. Returns the changes to the group's row.
+/// Records that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner
+/// cancels them. Returns the changes to the group's row.
 #[must_use]
 pub fn owes_cancellations(
     plan: Plan,

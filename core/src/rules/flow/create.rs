@@ -14,8 +14,8 @@ use crate::rules::input;
 use crate::schema::flow::flow_core;
 use crate::state::PublicFlowState;
 
-/// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that there
-/// was none at home, and databases of older engines get no more flows elsewhere.
+/// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that
+/// there was none at home, and databases of older engines get no more flows elsewhere.
 #[derive(Clone, Debug)]
 pub struct CreateFlow {
     places: Places,

@@ -139,8 +139,8 @@ impl Transition for Done {
     }
 }
 
-/// Finds the event that a completion was announced by: of those of that execution and time, the first
-/// that was not dispatched, or else the first.
+/// Finds the event that a completion was announced by: of those of that execution and time, the
+/// first that was not dispatched, or else the first.
 #[derive(Clone, Debug)]
 pub struct FindEvent {
     key: ExecutionKey,
@@ -215,8 +215,8 @@ impl Transition for EventById {
 /// The most ends of one execution that are read.
 pub const ENDS_MAX: i64 = 1_000;
 
-/// The order of one execution's ends. The event's number alone would be the order of the primary key,
-/// along which a planner without statistics walks all events of a partition.
+/// The order of one execution's ends. The event's number alone would be the order of the primary
+/// key, along which a planner without statistics walks all events of a partition.
 #[must_use]
 pub fn newest_first() -> Vec<(ColumnRef, Direction)> {
     [completion_event::occurred_at_ms.column(), completion_event::event_id.column()]

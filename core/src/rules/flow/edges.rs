@@ -1,8 +1,8 @@
 //! Lists of a flow's edges by one of their ends.
 //!
-//! All of them have one order, by the other end and then by key. The primary key does not have it, so
-//! no planner without statistics walks the whole flow along the key to find the few edges that are
-//! asked for.
+//! All of them have one order, by the other end and then by key. The primary key does not have it,
+//! so no planner without statistics walks the whole flow along the key to find the few edges that
+//! are asked for.
 
 use uuid::Uuid;
 
@@ -93,8 +93,8 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
     with_upstreams(list)
 }
 
-/// Joins each edge to the execution that is waited for, the oldest first: by the upstream's id alone,
-/// SQLite would walk all edges of the flow along the index by upstream.
+/// Joins each edge to the execution that is waited for, the oldest first: by the upstream's id
+/// alone, SQLite would walk all edges of the flow along the index by upstream.
 #[must_use]
 pub fn with_upstreams(list: List) -> List {
     let join = Join {

@@ -1,12 +1,12 @@
 //! The end of a flow, when its last member has ended.
 //!
-//! The check follows every end of a member that leaves no unfinished execution behind its edges, and
-//! comes before that end's event is marked as dispatched. So the last end is followed by a check that
-//! sees all of them, however many end at once and whichever process dies. A flow without members goes
-//! on, and so does one with a member that is held back.
+//! The check follows every end of a member that leaves no unfinished execution behind its edges,
+//! and comes before that end's event is marked as dispatched. So the last end is followed by a
+//! check that sees all of them, however many end at once and whichever process dies. A flow without
+//! members goes on, and so does one with a member that is held back.
 //!
-//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member is
-//! replayed or another one is added.
+//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member
+//! is replayed or another one is added.
 
 use serde_json::{Map, Value as Json, json};
 

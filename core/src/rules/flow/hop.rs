@@ -1,8 +1,8 @@
 //! One hop of a cascade: the end of an upstream is applied to one edge.
 //!
-//! `(edge, group, execution, end) -> plan`, decided in one place. A hop may be repeated, and nothing
-//! is counted twice: the edge records the last end that was applied to it, and an older one changes
-//! nothing. An upstream that was replayed and ends otherwise is recounted.
+//! `(edge, group, execution, end) -> plan`, decided in one place. A hop may be repeated, and
+//! nothing is counted twice: the edge records the last end that was applied to it, and an older one
+//! changes nothing. An upstream that was replayed and ends otherwise is recounted.
 
 use uuid::Uuid;
 
@@ -113,8 +113,8 @@ pub enum Hopped {
     Known,
     /// There is no such edge.
     NoEdge,
-    /// This was the last edge, and no unfinished execution is behind it. The event is not dispatched
-    /// yet, because the flow may be over.
+    /// This was the last edge, and no unfinished execution is behind it. The event is not
+    /// dispatched yet, because the flow may be over.
     NobodyGoesOn,
 }
 
@@ -395,7 +395,7 @@ fn change_of(before: Option<Bucket>, tally: &Tally, bucket: Bucket) -> Change {
     let change = Change::default().one_more(bucket);
     match before {
         Some(before) => change.one_less(before),
-        // An edge whose count was reset by a replay is not among the running ones.
+        // An edge that a replay has reset is not among the running ones.
         None => change.running(-i32::from(0 < tally.running)),
     }
 }

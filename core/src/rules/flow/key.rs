@@ -1,7 +1,8 @@
 //! The keys of a flow's rows, and the partition that they are on.
 //!
 //! A flow and its executions live on the partition that its id hashes to. SQLite databases of older
-//! engines keep every flow on partition 0 instead, so a flow that is not at home is looked for there.
+//! engines keep every flow on partition 0 instead, so a flow that is not at home is looked for
+//! there.
 
 use uuid::Uuid;
 
@@ -76,7 +77,8 @@ impl Places {
         self.other
     }
 
-    /// The last look-up of a flow that is in neither place: its member is then on another partition.
+    /// The last look-up of a flow that is in neither place: its member is then on another
+    /// partition.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` once the `index`-th query was that look-up: naming the partition

@@ -1,5 +1,5 @@
-//! Executions become members of a flow, one way or the other: an existing one is added, or a new one
-//! is created inside it and held back until the flow is complete.
+//! Executions become members of a flow, one way or the other: an existing one is added, or a new
+//! one is created inside it and held back until the flow is complete.
 
 use serde_json::Map;
 
@@ -132,8 +132,8 @@ fn written_count(rows: &[Vec<crate::value::Value>]) -> u32 {
     }
 }
 
-/// Creates an execution inside a flow, held back until the flow is released or a dependency of it is
-/// applied. Repeating it changes nothing.
+/// Creates an execution inside a flow, held back until the flow is released or a dependency of it
+/// is applied. Repeating it changes nothing.
 #[derive(Clone, Debug)]
 pub struct CreateMember {
     places: Places,

@@ -216,8 +216,8 @@ fn flow_tags(raw: &Json) -> BTreeMap<String, String> {
     tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// The number of a flow's members: those that are counted in its own column, and those that an older
-/// engine counted in the open bag.
+/// The number of a flow's members: those that are counted in its own column, and those that an
+/// older engine counted in the open bag.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.

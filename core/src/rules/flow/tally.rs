@@ -51,8 +51,8 @@ pub struct Tally {
     pub running: i32,
     /// Applied edges; 0 where that was not recorded.
     pub dependencies: i32,
-    /// Edges that are staged and not applied yet, where that was asked: a group is not judged before
-    /// it is complete.
+    /// Edges that are staged and not applied yet, where that was asked: a group is not judged
+    /// before it is complete.
     pub unapplied: i32,
 }
 
@@ -123,8 +123,8 @@ impl Tally {
         self.fail.saturating_add(self.skip)
     }
 
-    /// The verdict under a policy. Satisfied comes first: enough successes stay enough, whatever else
-    /// fails.
+    /// The verdict under a policy. Satisfied comes first: enough successes stay enough, whatever
+    /// else fails.
     #[must_use]
     pub fn verdict(&self, policy: &EdgeDependencyPolicy) -> Verdict {
         let total = self.total();

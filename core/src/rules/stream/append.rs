@@ -28,8 +28,8 @@ use crate::value::{Storable, Value};
 ///
 /// A durable frame joins a stream without anything being read: the number and the time that it gets
 /// are taken from the row that the plan holds, so any number of writers can append at once. A patch
-/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream was
-/// read to stand, and so is the first frame of a stream.
+/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream
+/// was read to stand, and so is the first frame of a stream.
 #[derive(Clone, Debug)]
 pub struct Append {
     fence: Fence,
@@ -50,8 +50,8 @@ impl Append {
     /// Checks the frame. That the stream has `begun` is only an expectation.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a type or correlation id with NUL, a patch that is no JSON, or a
-    /// best-effort configuration that is out of range.
+    /// `Validation(InvalidInput)` for a type or correlation id with NUL, a patch that is no JSON,
+    /// or a best-effort configuration that is out of range.
     pub fn new(fence: Fence, frame: &Frame, begun: bool) -> Result<Self, EngineError> {
         input::text("frame.frame_type", &frame.frame_type)?;
         let correlation_id = frame.correlation_id.as_deref();
@@ -262,8 +262,8 @@ impl Transition for Append {
     }
 }
 
-/// The stored fields of a frame. Bytes that are no UTF-8, and NUL, which not every database stores in
-/// a text, become U+FFFD.
+/// The stored fields of a frame. Bytes that are no UTF-8, and NUL, which not every database stores
+/// in a text, become U+FFFD.
 fn fields(frame: &Frame) -> Json {
     let frame_type = match frame.frame_type.as_str() {
         "" => frame.kind.wire_str(),

@@ -34,7 +34,7 @@ pub struct ReadFrames {
 }
 
 impl ReadFrames {
-    /// From one cursor to another, both inclusive. An unknown attempt has no frames.
+    /// The frames from one cursor to another, both inclusive. An unknown attempt has no frames.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a cursor or an attempt that no row can have.
@@ -137,7 +137,8 @@ impl Transition for ReadFrames {
             return Ok(Step::Answer(StreamFrames::empty_open()));
         }
 
-        // The end is read first: every frame appended before it is among those that are read after it.
+        // The end is read first: every frame appended before it is among those that are read after
+        // it.
         let end = facts.lookup(0);
         let Some(frames) = facts.list(usize::from(self.with_end)) else {
             let queries =

@@ -103,7 +103,8 @@ impl Standing {
         Ok(())
     }
 
-    /// Returns true if the stream counts its frames, so that the next can join without reading them.
+    /// Returns true if the stream counts its frames, so that the next can join without reading
+    /// them.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.stored.is_some_and(|next| 0 < next)

@@ -1,7 +1,7 @@
 //! Summaries: documents that the frames of an attempt patch.
 //!
-//! A patch is merged as RFC 7396 says, with one addition: the string [`SUMMARY_NULL_SENTINEL`] stores
-//! a null, which in a merge patch would otherwise remove the member.
+//! A patch is merged as RFC 7396 says, with one addition: the string [`SUMMARY_NULL_SENTINEL`]
+//! stores a null, which in a merge patch would otherwise remove the member.
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -27,8 +27,8 @@ pub fn patch_of(bytes: &[u8]) -> Result<Json, EngineError> {
     Ok(patch)
 }
 
-/// Rewrites numbers as every database gives them back: databases differ in whether they keep the sign
-/// of a zero, and whether large whole floats come back as integers.
+/// Rewrites numbers as every database gives them back: databases differ in whether they keep the
+/// sign of a zero, and whether large whole floats come back as integers.
 fn settle_numbers(document: &mut Json) {
     match document {
         Json::Number(number) => {
@@ -92,8 +92,8 @@ pub fn merge(document: &mut Json, patch: Json) {
 /// new version.
 ///
 /// # Errors
-/// `Validation(Corruption)` naming the column that holds what it must not; `Validation(InvalidInput)`
-/// when all versions were given out.
+/// `Validation(Corruption)` naming the column that holds what it must not;
+/// `Validation(InvalidInput)` when all versions were given out.
 pub fn patched(
     plan: Plan,
     summary: Option<&Row>,

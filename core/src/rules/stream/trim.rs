@@ -1,4 +1,5 @@
-//! The best-effort frames that are dropped: those that are too old, and those that too many followed.
+//! The best-effort frames that are dropped: those that are too old, and those that too many
+//! followed.
 //!
 //! How many may follow depends on the pace of the writer. Durable frames and patches count, but are
 //! never dropped.
@@ -112,8 +113,8 @@ fn selected(predicate: Predicate) -> Selection {
     }
 }
 
-/// Makes the plan be refused if the held attempt has frames: each of them would be inserted anew, and
-/// conflict with itself.
+/// Makes the plan be refused if the held attempt has frames: each of them would be inserted anew,
+/// and conflict with itself.
 #[must_use]
 pub fn refused_by_frames(plan: Plan) -> Plan {
     let mut again = picked();

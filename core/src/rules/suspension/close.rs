@@ -1,10 +1,10 @@
 //! Closing an attempt's waitpoints and the timeout of its wait, so that neither outlives it.
 //!
-//! Every end goes through here, whichever operation makes it. Most executions never have a waitpoint, and
-//! ending them must cost nothing more for those that do: the execution's row says whether one may be
-//! open, so a plan that reads nothing relies on that, and only one that was refused comes back with
-//! the changes that close. A delete in every end instead would probe an index in each, and each
-//! partition of a partitioned table.
+//! Every end goes through here, whichever operation makes it. Most executions never have a
+//! waitpoint, and ending them must cost nothing more for those that do: the execution's row says
+//! whether one may be open, so a plan that reads nothing relies on that, and only one that was
+//! refused comes back with the changes that close. A delete in every end instead would probe an
+//! index in each, and each partition of a partitioned table.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -69,8 +69,8 @@ pub fn closed_if_read(mut plan: Plan, known: &Known) -> Result<Plan, EngineError
 }
 
 /// The same for each picked execution, none of which was read. A waitpoint that is opened while the
-/// plan waits for a row may escape it. So the row keeps its mark, and a replay, without which no such
-/// waitpoint counts again, closes it.
+/// plan waits for a row may escape it. So the row keeps its mark, and a replay, without which no
+/// such waitpoint counts again, closes it.
 #[must_use]
 pub fn closed_unread(plan: Plan) -> Plan {
     without_timeout(deleted(plan))

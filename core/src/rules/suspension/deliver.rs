@@ -169,8 +169,8 @@ impl Transition for Deliver {
 }
 
 impl Deliver {
-    /// Checks that the sender may signal here: the token is the one that was handed out, and its key
-    /// still counts.
+    /// Checks that the sender may signal here: the token is the one that was handed out, and its
+    /// key still counts.
     fn authorise(
         &self,
         door: &Row,

@@ -1,8 +1,8 @@
 //! Repeated suspensions: two calls under one idempotency key get the same answer.
 //!
-//! Keys belong to their execution, and to the lease under which they were given: what a worker waits
-//! for after a resume, a retry or a replay is another wait. The answer is stored with its tokens, and
-//! so travels as bytes.
+//! Keys belong to their execution, and to the lease under which they were given: what a worker
+//! waits for after a resume, a retry or a replay is another wait. The answer is stored with its
+//! tokens, and so travels as bytes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};

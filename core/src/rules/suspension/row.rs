@@ -31,7 +31,8 @@ pub struct Suspension {
     pub id: Uuid,
     /// The time when it began, Unix ms.
     pub suspended_at_ms: i64,
-    /// The way in which the execution resumes; one that this version cannot read counts as the default.
+    /// The way in which the execution resumes; one that this version cannot read counts as the
+    /// default.
     pub policy: ResumePolicy,
     /// The number of signals that the execution has received over all its suspensions.
     pub signal_count: i64,
@@ -98,8 +99,8 @@ impl Suspension {
         Ok(self.pinned(plan, key))
     }
 
-    /// The time by which the execution is put off once the condition is met, ms: as the signal asks,
-    /// else as the policy says.
+    /// The time by which the execution is put off once the condition is met, ms: as the signal
+    /// asks, else as the policy says.
     #[must_use]
     pub fn resume_delay_ms(&self, asked: Option<u64>) -> i64 {
         asked.or(self.policy.resume_delay_ms).map_or(0, input::span_ms)
@@ -112,8 +113,8 @@ impl Suspension {
         plan.guard(SUSPENSION, suspension_current::REF, suspension_key(key), same)
     }
 
-    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed, or
-    /// kept for its next suspension where the policy says so.
+    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed,
+    /// or kept for its next suspension where the policy says so.
     #[must_use]
     pub fn closed(&self, plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
         let mut set =

@@ -92,8 +92,8 @@ impl Suspend {
         &self.fence.key
     }
 
-    /// The queries. Of the waitpoints they read those made earlier, and after a refusal also the new
-    /// ones, in case an id is taken.
+    /// The queries. Of the waitpoints they read those made earlier, and after a refusal also the
+    /// new ones, in case an id is taken.
     fn reads(&self, at: TimestampMs, refusals: u32) -> Vec<Query> {
         let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
         rows.push(suspension_row(self.key()));

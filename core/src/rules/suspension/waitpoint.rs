@@ -260,8 +260,8 @@ impl Transition for CloseWaitpoint {
 /// name the suspension; there it waits on every waitpoint that was activated since it began.
 ///
 /// # Errors
-/// `State(WaitpointNotOpen)` for one that no suspension waits on yet; `State(WaitpointClosed)` for one
-/// of another suspension, which is over.
+/// `State(WaitpointNotOpen)` for one that no suspension waits on yet; `State(WaitpointClosed)` for
+/// one of another suspension, which is over.
 pub fn check_bound(door: &Row, suspension: &Suspension) -> Result<(), EngineError> {
     let bound = match door.read(waitpoint_pending::suspension_id)? {
         Some(id) => id == suspension.id,
