@@ -159,9 +159,7 @@ impl Renderer<'_> {
         self.with.cte(cte);
     }
 
-    /// `input`: the arrays, unnested in step. `ord = abs(ord)` keeps every row; it is there because
-    /// the planner takes such a condition to leave one row, and so looks the others up by key even
-    /// where a table has no statistics yet.
+    /// `input`: the arrays, unnested in step.
     fn input(&mut self) -> Result<(), RenderError> {
         let mut arrays = Query::select();
         let mut first = None;
@@ -183,10 +181,7 @@ impl Renderer<'_> {
         };
         arrays.expr_as(Func::cust("generate_subscripts").arg(first).arg(Expr::cust("1")), "ord");
         let mut input = Query::select();
-        input
-            .column(Asterisk)
-            .from_subquery(arrays, "a")
-            .and_where(Expr::col(("a", "ord")).eq(Func::cust("abs").arg(Expr::col(("a", "ord")))));
+        input.column(Asterisk).from_subquery(arrays, "a").and_where(few("a"));
         self.cte("input", input);
         Ok(())
     }
@@ -304,7 +299,8 @@ impl Renderer<'_> {
         match &selection.pairing {
             Pairing::Every => {
                 self.dialect.lock_rows(&mut found, RowLock::Wait)?;
-                let picked = self.joined(ok, found, &selection.row);
+                let mut picked = self.joined(ok, found, &selection.row);
+                picked.and_where(few(SOURCE));
                 self.cte("picked", picked);
             }
             Pairing::Slots(limit) => {
@@ -513,6 +509,12 @@ impl Scope for Nothing {
     fn picked_count(&mut self) -> Expr {
         Expr::null()
     }
+}
+
+/// `ord = abs(ord)`, which keeps every row. The planner takes such a condition to leave next to none,
+/// and so looks other rows up by key, even in tables without statistics.
+fn few(rows: &'static str) -> Expr {
+    Expr::col((rows, "ord")).eq(Func::cust("abs").arg(Expr::col((rows, "ord"))))
 }
 
 pub(crate) fn order(direction: Direction) -> Order {
