@@ -166,9 +166,7 @@ impl Renderer<'_> {
         self.with.cte(cte);
     }
 
-    /// `input`: the arrays, unnested in step. `ord = abs(ord)` keeps every row. The planner
-    /// estimates that such a condition leaves one row, so it looks up the other tables by key even
-    /// where they have no statistics yet.
+    /// `input`: the arrays, unnested in step.
     fn input(&mut self) -> Result<(), RenderError> {
         let mut arrays = Query::select();
         let mut first = None;
@@ -192,10 +190,7 @@ impl Renderer<'_> {
         arrays.expr_as(Func::cust("generate_subscripts").arg(first).arg(Expr::cust("1")), "ord");
 
         let mut input = Query::select();
-        input
-            .column(Asterisk)
-            .from_subquery(arrays, "a")
-            .and_where(Expr::col(("a", "ord")).eq(Func::cust("abs").arg(Expr::col(("a", "ord")))));
+        input.column(Asterisk).from_subquery(arrays, "a").and_where(few("a"));
         self.cte("input", input);
         Ok(())
     }
@@ -325,7 +320,8 @@ impl Renderer<'_> {
         match &selection.pairing {
             Pairing::Every => {
                 self.dialect.lock_rows(&mut found, RowLock::Wait)?;
-                let picked = self.joined(ok, found, &selection.row);
+                let mut picked = self.joined(ok, found, &selection.row);
+                picked.and_where(few(SOURCE));
                 self.cte("picked", picked);
             }
             Pairing::Slots(limit) => {
@@ -549,6 +545,12 @@ impl Scope for Nothing {
     fn picked_count(&mut self) -> Expr {
         Expr::null()
     }
+}
+
+/// `ord = abs(ord)`, which keeps every row. The planner estimates that such a condition leaves few
+/// rows, so it looks up other tables by key even where they have no statistics.
+fn few(rows: &'static str) -> Expr {
+    Expr::col((rows, "ord")).eq(Func::cust("abs").arg(Expr::col((rows, "ord"))))
 }
 
 pub(crate) fn order(direction: Direction) -> Order {

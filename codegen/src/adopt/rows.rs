@@ -52,8 +52,13 @@ pub(super) fn sqlite() -> Vec<String> {
 const LIVE: &str = "terminal_at_ms IS NULL AND lifecycle_phase NOT IN ('terminal', 'cancelled')";
 
 fn statements(words: &Words) -> Vec<String> {
+    let mut statements = of_executions(words);
+    statements.extend(of_flows(words));
+    statements
+}
+
+fn of_executions(words: &Words) -> Vec<String> {
     let Words { capabilities, none, delay_until, attempt_timeout, .. } = words;
-    let Words { is_applied, is_applied_edge, .. } = words;
     vec![
         // A claim compares required capabilities in the execution's own row.
         format!(
@@ -104,6 +109,12 @@ fn statements(words: &Words) -> Vec<String> {
              WHERE {LIVE} AND attempt_timeout_ms IS NULL AND policy IS NOT NULL \
              AND {attempt_timeout} IS NOT NULL;"
         ),
+    ]
+}
+
+fn of_flows(words: &Words) -> Vec<String> {
+    let Words { is_applied, is_applied_edge, .. } = words;
+    vec![
         "UPDATE ff_flow_core SET \
              node_count = (SELECT count(*) FROM ff_exec_core AS core \
                  WHERE core.partition_key = ff_flow_core.partition_key \
