@@ -145,8 +145,8 @@ pub trait Executor: Send + Sync + 'static {
     /// `Transport` for anything the database did; the error says whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
 
-    /// Commits, but does not wait for a row that another transaction has locked: for a scan, which
-    /// finds the row again.
+    /// Commits, but gives up if another transaction keeps a row locked. For a scan, which finds the
+    /// row again.
     ///
     /// # Errors
     /// As [`Self::commit`]; `Contention(RetryExhausted)` where a row was held, and nothing changed.
@@ -226,6 +226,7 @@ where
             Step::Commit(plan, then) => (plan, then),
         };
 
+        // Only after a refusal: most plans meet no other caller, and waiting would delay them.
         if facts.refusals() != 0
             && turn.is_none()
             && let Some(taken) = executor.memo().turn_of_plan(&plan).await

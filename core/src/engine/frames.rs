@@ -33,8 +33,8 @@ pub(super) async fn append<E: Executor + ?Sized>(
     let append = Append::new(Fence::of_handle(handle)?, frame, memo.has_stream(lease))?;
 
     let turn = memo.turn(lease).await;
-    // A summary or live append decides on what it reads, so it keeps its turn; a durable one does
-    // not.
+    // Summary and live appends are decided on what they read, so they keep their turn. A durable
+    // append only waits for those before it.
     let _turn = match frame.mode {
         StreamMode::Durable => {
             drop(turn);
