@@ -100,7 +100,7 @@ pub trait Dialect: Send + Sync {
     /// text of a JSON array, as bytes.
     fn items(&self, list: Expr) -> FunctionCall;
 
-    /// A member of the current [`ITEM`], as a column of type `ty` stores it.
+    /// A member of the current element, selected as `item`, as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
     /// True if a look-up by a key that depends on another row needs a fenced `LATERAL` select of

@@ -134,7 +134,7 @@ pub trait Executor: Send + Sync + 'static {
     /// Answers the queries, in their order.
     ///
     /// # Errors
-    /// `Transport` for anything the database did, `Validation(Corruption)` for a value of a type
+    /// `Transport` for a failure of the database, `Validation(Corruption)` for a value of a type
     /// that its column cannot have.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
 
@@ -142,7 +142,7 @@ pub trait Executor: Send + Sync + 'static {
     /// inserted, also if the caller has stopped waiting.
     ///
     /// # Errors
-    /// `Transport` for anything the database did; the error says whether the outcome is unknown.
+    /// `Transport` for a failure of the database; its source tells whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
 
     /// Commits, but gives up if another transaction keeps a row locked. For a scan, which finds the
@@ -168,14 +168,14 @@ pub trait Executor: Send + Sync + 'static {
     /// The transactions that are over.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn horizon(&self) -> Result<Horizon, EngineError>;
 
     /// A number higher than that of every transaction that has begun to write so far; 0 where
     /// writers take turns. It may consume a number, so it is called only where one is needed.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn frontier(&self) -> Result<i64, EngineError>;
 
     /// True if the connection failed, so that a retry may succeed soon.

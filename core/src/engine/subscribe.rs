@@ -76,7 +76,7 @@ pub(super) async fn subscribe<T: Event>(
         let mut subscription: Subscription<T> = subscription?;
         loop {
             match subscription.ready.pop_front() {
-                // The backend is gone for good.
+                // The backend is shut down for good.
                 Some(Err(error @ EngineError::Unavailable { .. })) => {
                     return Some((Err(error), None));
                 }
