@@ -77,6 +77,7 @@ pub(super) async fn tail<E: Executor + ?Sized>(
             Either::Right((Either::Right(..), _)) => false,
         };
 
+        // A ring announces frames only; the end of the attempt is found by polling.
         let found = if rung {
             heard = executor.bell().listen(Topic::Frames);
             run(executor, &read.frames_only()).await?
