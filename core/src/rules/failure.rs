@@ -20,6 +20,7 @@ pub fn said(message: impl Into<String>) -> String {
 
     let whole = message.len();
     if MESSAGE_MAX_BYTES < whole {
+        // A cut must not split a character.
         let cut = (0..=MESSAGE_MAX_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(cut.unwrap_or(0));
         message.push_str(&format!("\u{2026} (cut, {whole} bytes in all)"));
@@ -33,7 +34,8 @@ pub fn said(message: impl Into<String>) -> String {
 pub struct Failure {
     /// The message of the worker or of the engine, as [`said`] keeps it.
     pub message: String,
-    /// The class, which decides on another attempt; `None` where the caller gave a word of its own.
+    /// The class, which says if another attempt may help; `None` where the caller gave a word of
+    /// its own.
     pub class: Option<FailureClass>,
 }
 

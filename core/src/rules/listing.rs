@@ -336,7 +336,7 @@ pub fn lanes(
     })
 }
 
-/// Live leases of active executions that lapsed by `as_of`, by expiry and execution.
+/// Leases of active executions that lapsed by `as_of`, by expiry and execution.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.

@@ -22,11 +22,11 @@ use crate::types::TimestampMs;
 /// The position of an execution towards its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It waits for them.
+    /// It waits for its dependencies.
     Blocked,
     /// It has not begun, and waits for something else or for nothing.
     Waiting,
-    /// It runs, is suspended, or is over: they no longer matter to it.
+    /// Its dependencies no longer matter: it runs, is suspended, or is over.
     Beyond,
 }
 
