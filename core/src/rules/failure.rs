@@ -6,7 +6,7 @@ use crate::schema::execution::attempt;
 use crate::state::{ClosedSet as _, FailureClass};
 use crate::value::Storable as _;
 
-/// The longest message that is kept, in bytes; what is longer is cut and says so.
+/// The longest message that is kept, in bytes; a longer one is cut, with a note.
 pub const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
 /// A failure message as every database stores it: NUL becomes U+FFFD, and it is cut at
@@ -52,7 +52,7 @@ impl Failure {
         Self { message: said(message), class: FailureClass::parse(category) }
     }
 
-    /// The columns of an attempt row that say so.
+    /// The columns of an attempt row that hold the failure.
     #[must_use]
     pub fn of_attempt(&self) -> [(ColumnRef, Assign); 2] {
         [

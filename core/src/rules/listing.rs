@@ -120,7 +120,7 @@ pub fn claimable_by(
 /// counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn executions(
     partition: &PartitionKey,
     cursor: Option<&ExecutionId>,

@@ -2,7 +2,7 @@
 //!
 //! The caller names the revision of the graph that it has seen. The search for a cycle reads the
 //! graph at exactly that revision: it begins after the revision was read, and the commit refuses if
-//! the revision has moved on.
+//! the revision has grown since.
 
 use std::collections::BTreeSet;
 

@@ -189,7 +189,6 @@ impl Append {
                 ];
 
                 let mut plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
-                // Of a stream that is presumed new, frames are picked only to refuse the plan.
                 if !standing.presumed {
                     plan = plan.delete(stream_frame::REF, trim::picked());
                     plan.selection = Some(trim.selection());
