@@ -394,6 +394,7 @@ mod tests {
         ] {
             assert_eq!(Scheme::of(url).unwrap(), scheme, "{url}");
         }
+
         for bare in ["", "ff.db", "./a:b", "/var/x:y", ":memory:", "me:pw@db/ff", "C.db:x"] {
             let error = Scheme::of(bare).unwrap_err();
             let unknown = matches!(&error, OpenError::UnknownScheme { scheme } if scheme == "me");

@@ -87,6 +87,7 @@ impl Scene {
         }
 
         let backend = self.backend.clone();
+        // The calls that prepared the scene are not part of the sample.
         let _ = backend.take();
         let outcome = now(call(&backend));
         let asked = backend.take();
