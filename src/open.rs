@@ -228,7 +228,6 @@ impl OpenOptions {
     #[cfg(feature = "postgres")]
     async fn adopt_postgres(&self, pool: &ff_backend_postgres::PgPool) -> Result<(), OpenError> {
         use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, adopt};
-
         let mut options = MigrateOptions::new();
         if let Some(schema) = &self.schema {
             let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
