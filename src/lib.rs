@@ -20,8 +20,10 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = flowfabric_sql::open("sqlite::memory:").await?;
 //!
-//! // A caller submits an execution. let lane = LaneId::new("invoices"); let id =
-//! ExecutionId::solo(&lane, &PartitionConfig::default()); let args = CreateExecutionArgs {
+//! // A caller submits an execution.
+//! let lane = LaneId::new("invoices");
+//! let id = ExecutionId::solo(&lane, &PartitionConfig::default());
+//! let args = CreateExecutionArgs {
 //!     execution_id: id.clone(),
 //!     namespace: Namespace::new("default"),
 //!     lane_id: lane.clone(),

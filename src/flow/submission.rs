@@ -109,6 +109,7 @@ impl Submission<'_> {
         let begun = self.begin().await?;
         if let Some(graph) = &begun {
             self.check_same(graph)?;
+            // A flow that is over takes no changes, so the steps cannot be repeated.
             if self.is_whole_and_over(&graph.flow) {
                 return Ok(self.submitted(0, 0));
             }
