@@ -293,7 +293,7 @@ fn namespace_is(namespace: &str) -> Predicate {
 /// The lanes by name. A limit of 0 is an empty page.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a cursor that is no lane name.
+/// `Validation(InvalidInput)` for a cursor with NUL.
 pub fn lanes(
     cursor: Option<&LaneId>,
     limit_given: usize,
@@ -339,7 +339,7 @@ pub fn lanes(
 /// Leases of active executions that lapsed by `as_of`, by expiry and execution.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn expired_leases(
     args: &ListExpiredLeasesArgs,
 ) -> Result<Listing<ListExpiredLeasesResult>, EngineError> {

@@ -88,7 +88,7 @@ fn summary(row: &Row) -> Result<FlowSummary, EngineError> {
 /// Flows of all partitions that match a query, newest first.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
 
