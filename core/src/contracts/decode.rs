@@ -133,6 +133,7 @@ pub fn build_edge_snapshot(
     let row = Row { context: "edge_snapshot: edge_hash", fields: raw };
 
     let unknown = |field: &&String| !EDGE_KNOWN_FIELDS.contains(&field.as_str());
+    // The first in order, so that the message does not depend on the map's order.
     if let Some(field) = raw.keys().filter(unknown).min() {
         return Err(row.unexpected(field));
     }
