@@ -75,7 +75,7 @@ impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);
         match self {
-            // Floats and JSON hash by kind only: 0.0 equals -0.0 but has other bits, and the keys of
+            // Floats and JSON hash by kind only: 0.0 equals -0.0 but has other bits. The keys of
             // statement caches are shapes, which hold no values.
             Value::Null | Value::Float(_) | Value::Json(_) => {}
             Value::Bool(flag) => flag.hash(state),
