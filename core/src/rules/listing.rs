@@ -120,7 +120,7 @@ pub fn claimable_by(
 /// counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn executions(
     partition: &PartitionKey,
     cursor: Option<&ExecutionId>,
@@ -336,7 +336,7 @@ pub fn lanes(
     })
 }
 
-/// Live leases of active executions that lapsed by `as_of`, by expiry and execution.
+/// Leases of active executions that lapsed by `as_of`, by expiry and execution.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.

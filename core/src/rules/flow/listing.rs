@@ -27,7 +27,7 @@ use crate::value::Value;
 /// partition; more than 1000 counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn flows(
     partition: &PartitionKey,
     cursor: Option<&FlowId>,
