@@ -34,7 +34,7 @@ const MOST_NAMED: usize = 5;
 /// up.
 const STALE_TRIES: u32 = 16;
 
-/// The end of an upstream that satisfies a dependency.
+/// The kind of every dependency: only an upstream that completes satisfies it.
 const DEPENDENCY_KIND: &str = "success_only";
 
 /// A submitted flow.
