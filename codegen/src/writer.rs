@@ -1,8 +1,9 @@
 //! The one place where a sea-query tree becomes text.
 //!
-//! sea-query turns every constant into a bound value. Here closed-set constants are written out (so
-//! that a partial index stays provable) and everything else is a numbered placeholder: a placeholder
-//! travels through the tree as an unsigned integer value, which the schema itself never uses.
+//! sea-query turns every constant into a bound value. Here closed-set constants are written out, so
+//! that a partial index stays provable, and everything else is a numbered placeholder. A
+//! placeholder travels through the tree as an unsigned integer, a type that the schema itself never
+//! uses.
 
 use std::fmt::Write;
 
@@ -45,7 +46,7 @@ pub(crate) fn limit_to_one(select: &mut SelectStatement) {
 /// Marks an unsigned integer that stands for itself, not for a placeholder.
 const ITSELF: u64 = 1 << 63;
 
-/// Keeps the planner from merging the select into the statement around it: an `OFFSET` of nothing.
+/// Keeps the planner from merging the select into its outer statement, by an `OFFSET 0`.
 pub(crate) fn fence(select: &mut SelectStatement) {
     select.offset(ITSELF);
 }
@@ -74,6 +75,7 @@ fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: ch
         Tree::CreateTable(create) => text.sql = create.build(builder),
         Tree::CreateIndex(create) => text.sql = create.build(builder),
     }
+
     text.sql
 }
 
@@ -103,7 +105,7 @@ impl SqlWriter for Text {
             }
             self.sql.push_str(&(number & !ITSELF).to_string());
         } else {
-            // A constant: sea-query's own escaping for this dialect. Writing to a String cannot fail.
+            // A constant, in sea-query's own escaping. Writing to a String cannot fail.
             let _ = builder.write_value(&mut self.sql, &value);
         }
     }
