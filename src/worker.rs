@@ -56,10 +56,14 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// How long running work may go on after [`Stop::Drain`].
     pub grace: Duration,
+    /// The longest pause before looking for work where no bell rings; what other processes submit
+    /// rings, too.
+    pub poll: Duration,
 }
 
 impl WorkerConfig {
-    /// One execution at a time, leases of 30 s, no capabilities, until told to stop, 10 s grace.
+    /// One execution at a time, leases of 30 s, no capabilities, until told to stop, 10 s grace, a look
+    /// every 250 ms at least.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl WorkerConfig {
             worker_instance_id,
             until_empty: false,
             grace: Duration::from_secs(10),
+            poll: Duration::from_millis(250),
         }
     }
 
@@ -115,11 +120,11 @@ impl Worker {
         Self {
             backend,
             runner,
+            pace: Pace::new(config.poll),
             config,
             tasks: JoinSet::new(),
             running: Running::default(),
             report: WorkerReport::default(),
-            pace: Pace::new(),
             quiet: Quiet::default(),
         }
     }

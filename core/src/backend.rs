@@ -580,7 +580,7 @@ impl WaitpointSpec {
 pub struct FailureReason {
     /// In words.
     pub message: String,
-    /// In the worker's own terms.
+    /// In the worker's own terms: kept behind the words, as text.
     pub detail: Option<Vec<u8>>,
 }
 

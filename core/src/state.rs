@@ -553,6 +553,10 @@ closed_set! {
         Replayed,
         /// Asked for a flow to be cancelled.
         FlowCancelRequested,
+        /// Cancelled an execution.
+        Cancelled,
+        /// Took a lease away.
+        LeaseRevoked,
         /// No operator did anything: a flow ended with its members.
         FlowEnded,
     }

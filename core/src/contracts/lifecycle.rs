@@ -290,7 +290,8 @@ pub struct FailExecutionArgs {
     /// The policy that decides about another attempt, as JSON.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of that attempt, as JSON.
+    /// The policy of that attempt, as JSON. It has no effect in this version: any but an empty one is
+    /// refused.
     #[serde(default)]
     pub next_attempt_policy_json: String,
     /// Who asks.

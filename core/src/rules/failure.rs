@@ -1,5 +1,6 @@
 //! What went wrong, as the rows of an attempt and of an end say it.
 
+use crate::backend::FailureReason;
 use crate::plan::{Assign, Expr, Settle};
 use crate::schema::ColumnRef;
 use crate::schema::execution::attempt;
@@ -41,6 +42,20 @@ impl Failure {
     #[must_use]
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { message: said(message), class: Some(class) }
+    }
+
+    /// A failure as a worker reports it. What it has to add in its own terms follows its words.
+    #[must_use]
+    pub fn reported(class: FailureClass, reason: FailureReason) -> Self {
+        let FailureReason { message, detail } = reason;
+        let detail = detail.filter(|detail| !detail.is_empty());
+        Self::new(
+            class,
+            match detail {
+                Some(detail) => format!("{message}\n{}", String::from_utf8_lossy(&detail)),
+                None => message,
+            },
+        )
     }
 
     /// A failure whose class is given as a word; unknown words are no class.

@@ -17,9 +17,9 @@ use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{AttemptState, LeaseCause, LifecyclePhase};
+use crate::state::{AttemptState, LeaseCause, LifecyclePhase, OperatorEventType};
 
-/// Drops the current lease. What is revoked already, or belongs to another worker or lease than the
+/// Drops the current lease, and announces why. What is revoked already, or belongs to another worker or lease than the
 /// caller names, is left alone and says why.
 #[derive(Clone, Debug)]
 pub struct RevokeLease {
@@ -126,6 +126,12 @@ impl Transition for RevokeLease {
         ];
         let plan = plan.update(attempt::REF, held_attempt(), dropped);
         let plan = outbox::lease_ended(plan, LeaseCause::Operator, ctx.now);
+        let why = json!({
+            "reason": self.args.reason,
+            "lease_id": self.synthetic_id(&lease),
+            "worker_instance_id": lease.owner,
+        });
+        let plan = outbox::operator_acted(plan, OperatorEventType::LeaseRevoked, why, ctx.now);
         let revoked = RevokeLeaseResult::Revoked {
             lease_id: self.synthetic_id(&lease),
             lease_epoch: lease.epoch.saturating_add(1).to_string(),

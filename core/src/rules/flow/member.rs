@@ -13,16 +13,21 @@ use crate::facts::{Facts, Row};
 use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::create::Create;
-use crate::rules::flow::end::{ended_by_members, is_over, reopened, unmoved};
+use crate::rules::flow::end::{
+    BADLY, EndFlow, ended, ended_by_members, is_over, over, reopened, told, unmoved,
+};
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
+use crate::rules::premise;
 use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-use crate::state::{AttemptState, BlockingReason, EligibilityState, LifecyclePhase};
+use crate::state::{
+    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
+};
 use crate::types::{ExecutionId, FlowId, TimestampMs};
 
 /// Adds an existing execution to a flow. Its state stays as it is.
@@ -52,30 +57,75 @@ impl AddExecution {
             row: CORE.into(),
             table: exec_core::REF,
             key: self.key.core(),
-            columns: vec![exec_core::flow_id.column(), exec_core::lifecycle_phase.column()],
+            columns: vec![
+                exec_core::flow_id.column(),
+                exec_core::lifecycle_phase.column(),
+                exec_core::public_state.column(),
+                exec_core::version.column(),
+            ],
         });
         rows
+    }
+
+    /// What the flow is with it, once that is known. One that goes on holds the flow open, or opens it
+    /// again; one that is over tells nobody, so it has to be looked now whether the flow is.
+    fn flow_with(
+        flow: FlowKey,
+        row: &Row,
+        core: &Row,
+        facts: &Facts,
+    ) -> Result<FlowWith, EngineError> {
+        if unfinished().accepts(core, &Held::default()) {
+            return Ok(if is_over(row) { FlowWith::Opened } else { FlowWith::AsItWas });
+        }
+        let badly = BADLY.contains(&core.read(exec_core::public_state)?);
+        if is_over(row) {
+            let well = row.read(flow_core::public_flow_state)? == ended(false);
+            let worse = well && badly;
+            return Ok(if worse { FlowWith::Over(ended(true)) } else { FlowWith::AsItWas });
+        }
+
+        // Mostly there is a member that goes on, and nothing more is asked.
+        let members = EndFlow { flow };
+        match (facts.list(1), facts.list(2)) {
+            (None, _) => Ok(FlowWith::Unknown(vec![members.unfinished()])),
+            (Some([]), None) => Ok(FlowWith::Unknown(vec![members.badly_ended()])),
+            (Some([]), Some(badly_ended)) => {
+                Ok(FlowWith::Over(ended(badly || !badly_ended.is_empty())))
+            }
+            (Some(_), _) => Ok(FlowWith::AsItWas),
+        }
     }
 
     fn plan(
         &self,
         flow: FlowKey,
-        row: &Row,
-        core: &Row,
+        (row, core): (&Row, &Row),
+        with: &FlowWith,
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
         let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
         set.extend(changed(at));
-        // With one that is over itself, a flow that has ended stays so.
-        let reopens = is_over(row) && unfinished().accepts(core, &Held::default());
-        let of_flow = one_node_more(self.args.now, reopens);
+        let of_flow = one_node_more(self.args.now, with, at);
+        let of_flow_row = match with {
+            // Whichever member moves after the flow was read moves its version.
+            FlowWith::Over(_) => unmoved(row)?,
+            FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => {
+                takes_members(Some(row))?
+            }
+        };
+        // One that ends meanwhile would tell nobody of it.
+        let as_read = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
 
         let plan = Plan::new("add_execution_to_flow")
-            .guard(FLOW, flow_core::REF, flow.row(), takes_members(Some(row))?)
-            .guard(CORE, exec_core::REF, self.key.core(), exec_core::flow_id.is_null())
+            .guard(FLOW, flow_core::REF, flow.row(), of_flow_row)
+            .guard(CORE, exec_core::REF, self.key.core(), as_read)
             .update(flow_core::REF, held_flow(), of_flow)
             .update(exec_core::REF, held_core(), set);
-        Ok(plan)
+        Ok(match with {
+            FlowWith::Over(state) => told(plan, flow, *state, at),
+            FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => plan,
+        })
     }
 }
 
@@ -106,7 +156,11 @@ impl Transition for AddExecution {
             Some(other) => Err(of_another_flow(FlowId::from_uuid(other))),
             None => {
                 let older = node_count.saturating_sub(stored_nodes(row)?);
-                let mut plan = self.plan(flow, row, core, ctx.now)?;
+                let with = match Self::flow_with(flow, row, core, facts)? {
+                    FlowWith::Unknown(queries) => return Ok(Step::Read(queries)),
+                    with => with,
+                };
+                let mut plan = self.plan(flow, (row, core), &with, ctx.now)?;
                 plan.returns = vec![Return::Written(flow_core::node_count.column())];
                 let then = Then::FromRows(Box::new(move |rows| {
                     let new_node_count = older.saturating_add(written_count(&rows));
@@ -198,7 +252,9 @@ impl CreateMember {
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
         let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
-        let of_flow = one_node_more(self.at, row.is_some_and(is_over));
+        let opens = row.is_some_and(is_over);
+        let with = if opens { FlowWith::Opened } else { FlowWith::AsItWas };
+        let of_flow = one_node_more(self.at, &with, now);
         let plan = plan.update(flow_core::REF, held_flow(), of_flow);
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
@@ -297,18 +353,32 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-/// The flow has one member more, with which it perhaps goes on again.
-fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
-    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), at.0.into())]);
+/// A flow with one member more.
+enum FlowWith {
+    /// Goes on, or is over, as without it.
+    AsItWas,
+    /// Goes on, having been over.
+    Opened,
+    /// Over, like that.
+    Over(PublicFlowState),
+    /// Unknown as long as this was not read.
+    Unknown(Vec<Query>),
+}
+
+/// The flow has one member more.
+fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), given.0.into())]);
     let mut set = vec![
         flow_core::graph_revision.grow(1),
         flow_core::node_count.grow(1),
         flow_core::version.grow(1),
     ];
-    if reopens {
-        set.extend(reopened(mutated));
-    } else {
-        set.push(flow_core::raw_fields.merge(mutated.into()));
+    match with {
+        FlowWith::Opened => set.extend(reopened(mutated)),
+        FlowWith::Over(state) => set.extend(over(*state, mutated, at)),
+        FlowWith::AsItWas | FlowWith::Unknown(_) => {
+            set.push(flow_core::raw_fields.merge(mutated.into()));
+        }
     }
     set
 }
