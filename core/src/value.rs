@@ -38,7 +38,7 @@ pub enum ColumnType {
     TextList,
 }
 
-/// What one column of one row holds. Prints bytes as their number only: payloads and secrets are
+/// The value of one column of one row. Prints bytes as their number only: payloads and secrets are
 /// bytes, and a plan may be logged.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value {
@@ -87,7 +87,7 @@ impl Hash for Value {
 }
 
 impl Value {
-    /// Whether this is NULL.
+    /// Returns true if this is NULL.
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
@@ -105,6 +105,7 @@ impl Value {
             (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
             (Value::Uuid(a), Value::Uuid(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
             (Value::TextList(a), Value::TextList(b)) => Some(a.cmp(b)),
+            // Every kind is named, so that a new one does not compile until its order is decided.
             (
                 Value::Null
                 | Value::Bool(_)
@@ -125,7 +126,7 @@ impl Value {
 pub trait Storable: Sized {
     /// The column's logical type.
     const TYPE: ColumnType;
-    /// Whether the column may be NULL.
+    /// True if the column may be NULL.
     const NULLABLE: bool = false;
     /// The canonical spellings when the column holds a closed set, else nothing.
     fn spellings() -> Vec<&'static str> {

@@ -131,7 +131,7 @@ impl Bench {
         id
     }
 
-    /// Adds one that has ended by then.
+    /// Adds an execution that has ended before.
     pub(crate) async fn join_ended(&self, flow: &mut Flow, end: End) {
         let id = member_of(&flow.id);
         self.backend.create_execution(self.member_args(&id)).await.unwrap();

@@ -1,6 +1,6 @@
-//! A lease lapses at the moment in which its holder renews it, by two clocks that are a millisecond
-//! apart: every order of the reads and commits of a renewal and of a caller that takes the lapsed
-//! lease away is played, on every database. One of both succeeds, and the rows say which.
+//! A lease lapses while its worker renews it, by two clocks that are a millisecond apart. Every order
+//! of the reads and commits of a renewal and of a caller that takes the lapsed lease is played on
+//! every database: exactly one of them succeeds, and the rows agree.
 
 use std::fmt::Debug;
 
@@ -20,8 +20,7 @@ use crate::backends::{self, Bench};
 use crate::bench::{TTL, lane, opened, partition};
 use crate::race::{Paced, executor};
 
-/// How often the database is asked before both are through: two questions of the taker and of the
-/// renewal, and one more of the one that comes second.
+/// The number of questions to the database: two of each caller, and one more of the loser.
 const QUESTIONS: u32 = 5;
 
 fn renewal(handle: &Handle) -> Renew {
@@ -63,7 +62,7 @@ async fn play<T: Transition<Outcome: Debug>>(
     (renewed, take.finish(executor).await)
 }
 
-/// Plays every order for one kind of taker; `taken` says whether it got what it wanted.
+/// Plays every order with one kind of taker; `taken` tells if it succeeded.
 async fn one_succeeds<T: Transition<Outcome: Debug>>(
     bench: &Bench,
     take: impl Fn(&ExecutionId) -> T,
@@ -97,16 +96,16 @@ async fn case(bench: Bench) {
 }
 
 #[tokio::test]
-async fn a_renewal_or_who_takes_the_lease_wins_in_memory() {
+async fn a_renewal_or_the_next_taker_of_a_lease_wins_in_memory() {
     case(backends::memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_who_takes_the_lease_wins_on_sqlite() {
+async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_sqlite() {
     case(backends::sqlite_memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_who_takes_the_lease_wins_on_postgres() {
+async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_postgres() {
     case(backends::postgres().await).await;
 }

@@ -1,5 +1,5 @@
-//! Workers over a database that others use at the same time: what other sessions hold, what other
-//! processes submit, and clocks that are wrong.
+//! Workers beside other users of their database: rows that other sessions lock, submissions of other
+//! processes, and processes whose clocks are wrong.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,14 +21,13 @@ use crate::backends::{self, Bench, postgres_url};
 use crate::bench::{COMPLETED, WAITING, id, lane, opened, requiring, worker};
 use crate::plain::PlainSql;
 
-/// A pause between looks that no test outlasts: who starts earlier was woken.
+/// A pause between looks that outlasts every test: a worker that starts work earlier was woken.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// How long anything may take before a test gives up.
+/// The time after which a test gives up.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// How soon an idle worker starts what it is woken for, on a machine that does much else. Every try
-/// but the last may be slower.
+/// The longest time in which a woken worker starts. A busy machine may need a few tries.
 const PROMPT: Duration = Duration::from_millis(250);
 
 fn config() -> WorkerConfig {
@@ -76,7 +75,7 @@ impl Running {
     }
 }
 
-/// Looks again until something holds.
+/// Returns once the condition holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -86,7 +85,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_locked_is_waited_for_and_not_taken_for_work_of_others() {
+async fn a_locked_row_is_waited_for_and_not_said_to_need_capabilities() {
     let bench = backends::postgres().await;
     let ours = [bench.create().await, bench.create().await];
     let theirs = bench.create_with(&|args| args.policy = Some(requiring(&["gpu"]))).await;
@@ -114,7 +113,7 @@ async fn what_is_locked_is_waited_for_and_not_taken_for_work_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn capabilities_are_missed_only_where_they_are_missing() {
+async fn a_worker_says_that_capabilities_are_missing_only_if_they_are() {
     let bench = backends::postgres().await;
     for needs in [&["gpu"][..], &["gpu", "cuda"]] {
         bench.create_with(&|args| args.policy = Some(requiring(needs))).await;
@@ -132,7 +131,7 @@ async fn capabilities_are_missed_only_where_they_are_missing() {
     bench.tear_down().await;
 }
 
-/// The same schema as another process sees it, by the database's own clock.
+/// Another process on the same schema, with the time of the database.
 async fn process(
     bench: &Bench,
     with: impl FnOnce(PostgresOptions) -> PostgresOptions,
@@ -144,7 +143,7 @@ async fn process(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_worker_hands_back_waits_for_nobodys_wall_clock() {
+async fn work_that_is_handed_back_does_not_wait_for_the_wall_clock() {
     let bench = backends::postgres().await;
     let other = process(&bench, |options| options).await;
     for ahead in [600_000, -600_000] {
@@ -166,7 +165,7 @@ async fn what_a_worker_hands_back_waits_for_nobodys_wall_clock() {
                 let mut noted = noted.lock().unwrap();
                 *noted += 1;
                 started.send_replace(*noted);
-                // What comes back to this worker stays there.
+                // The second run of this worker goes on until it is stopped.
                 if *noted == 1 { ending.clone() } else { None }
             };
             let working = Running::start(&astray, config(), once);
@@ -186,7 +185,7 @@ async fn what_a_worker_hands_back_waits_for_nobodys_wall_clock() {
     bench.tear_down().await;
 }
 
-/// Retried at once, or nearly.
+/// One retry after a millisecond.
 fn retried_in_a_moment() -> ExecutionPolicy {
     let retry = RetryPolicy {
         max_retries: 1,
@@ -196,7 +195,8 @@ fn retried_in_a_moment() -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// An idle worker starts what another process submits, and its own retries, without a look between.
+/// Asserts that an idle worker starts submissions of another process, and its own retries, before its
+/// next look without a ring.
 async fn starts_promptly(
     bench: &Bench,
     submitter: Arc<dyn EngineBackend>,
@@ -225,7 +225,7 @@ async fn starts_promptly(
         let [.., (first, began), (second, again)] = &seen[..] else { panic!("{seen:?}") };
         assert_eq!((first, second), (&id, &id));
         delays.push((*began - submitted).max(*again - *began));
-        // The first tries find a worker that has yet to begin to listen.
+        // During the first tries the worker may not listen yet.
         if 3 <= round && delays[round] < PROMPT {
             break;
         }

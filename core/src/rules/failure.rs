@@ -1,4 +1,4 @@
-//! What went wrong, as the rows of an attempt and of an end say it.
+//! The message and class of a failure, as the rows of an attempt and of an end store them.
 
 use crate::backend::FailureReason;
 use crate::plan::{Assign, Expr, Settle};
@@ -10,30 +10,31 @@ use crate::value::Storable as _;
 /// The longest message that is kept, in bytes; what is longer is cut and says so.
 pub const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
-/// What went wrong, as every database stores it. An ending that came with too many words, or with NUL
-/// in them, would be no ending at all if it were refused: NUL becomes U+FFFD, and a message is cut at
-/// [`MESSAGE_MAX_BYTES`].
+/// A failure message as every database stores it: NUL becomes U+FFFD, and it is cut at
+/// [`MESSAGE_MAX_BYTES`]. To refuse such a message would be to refuse the end that it explains.
 #[must_use]
 pub fn said(message: impl Into<String>) -> String {
     let mut message = message.into();
     if message.contains('\0') {
         message = message.replace('\0', "\u{fffd}");
     }
+
     let whole = message.len();
     if MESSAGE_MAX_BYTES < whole {
         let cut = (0..=MESSAGE_MAX_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(cut.unwrap_or(0));
         message.push_str(&format!("\u{2026} (cut, {whole} bytes in all)"));
     }
+
     message
 }
 
-/// Why an attempt or an execution failed.
+/// The failure of an attempt or an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong, in the words of the worker or of the engine, as [`said`] keeps them.
+    /// The message of the worker or of the engine, as [`said`] keeps it.
     pub message: String,
-    /// Whether another attempt may help; `None` where the caller gave a word of its own.
+    /// The class, which decides on another attempt; `None` where the caller gave a word of its own.
     pub class: Option<FailureClass>,
 }
 
@@ -44,21 +45,19 @@ impl Failure {
         Self { message: said(message), class: Some(class) }
     }
 
-    /// A failure as a worker reports it. What it has to add in its own terms follows its words.
+    /// A failure as a worker reports it: the message, and behind it the detail as text.
     #[must_use]
     pub fn reported(class: FailureClass, reason: FailureReason) -> Self {
         let FailureReason { message, detail } = reason;
         let detail = detail.filter(|detail| !detail.is_empty());
-        Self::new(
-            class,
-            match detail {
-                Some(detail) => format!("{message}\n{}", String::from_utf8_lossy(&detail)),
-                None => message,
-            },
-        )
+        let whole = match detail {
+            Some(detail) => format!("{message}\n{}", String::from_utf8_lossy(&detail)),
+            None => message,
+        };
+        Self::new(class, whole)
     }
 
-    /// A failure whose class is given as a word; unknown words are no class.
+    /// A failure with its class given as a word; an unknown word is no class.
     #[must_use]
     pub fn of_category(category: &str, message: impl Into<String>) -> Self {
         Self { message: said(message), class: FailureClass::parse(category) }
@@ -89,7 +88,7 @@ pub fn class_word(class: Option<FailureClass>) -> Expr {
     class.map(|class| class.as_str().to_owned()).into_expr()
 }
 
-/// An attempt that begins anew has not failed.
+/// The conflict columns of an attempt that begins anew: it has not failed.
 #[must_use]
 pub fn forgiven() -> [(ColumnRef, Settle); 2] {
     [

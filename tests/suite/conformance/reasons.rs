@@ -113,7 +113,7 @@ conformance! {
         let acts = events(&bench, &id).await.into_iter().filter_map(|event| event.details);
         assert_eq!(acts.collect::<Vec<_>>(), [json!({ "reason": "enough" })]);
 
-        // A worker that gives up is no operator, nor is a source with a name of its own.
+        // A worker is no operator, and neither is a source with a name of its own.
         let (id, handle) = bench.leased().await;
         bench.backend.cancel(&handle, "enough").await.unwrap();
         assert!(bench.of("ff_operator_event", &id).await.is_empty());
@@ -132,7 +132,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.text("cancelled_by"), "billing");
     }
 
-    async fn what_a_worker_adds_to_a_failure_is_kept(bench) {
+    async fn the_detail_of_a_failure_is_kept(bench) {
         for (detail, kept) in [
             (&b"at line 7"[..], "no ink\nat line 7"),
             (b"\xff\0", "no ink\n\u{fffd}\u{fffd}"),

@@ -1,8 +1,7 @@
-//! Servers whose certificate is refused: that is told at once, as an error that repeating does not
-//! help, with what does.
+//! Servers whose certificate is refused: the error is permanent, comes at once and says what helps.
 //!
-//! The server here speaks no more of the protocol than it takes to get to its certificate, so that
-//! the tests need no Postgres with TLS. Certificates are made by the program `openssl`.
+//! The server of these tests speaks the protocol as far as the TLS handshake, so that they need no
+//! Postgres with TLS. The program `openssl` makes the certificates.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -55,7 +54,7 @@ impl Certificate {
     }
 }
 
-/// Answers one client after the other with this certificate, and hangs up. The port.
+/// Starts a server that shakes hands with one client after the other and hangs up. Returns its port.
 fn serve(certificate: &Certificate, wants_clients: bool) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -75,7 +74,7 @@ fn serve(certificate: &Certificate, wants_clients: bool) -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            // How a client ends is its own affair.
+            // The client reports its own errors.
             let _ = client.and_then(|client| shake_hands(client, &config));
         }
     });
@@ -94,7 +93,7 @@ fn shake_hands(mut client: TcpStream, config: &Arc<ServerConfig>) -> std::io::Re
     connection.complete_io(&mut client).map(drop)
 }
 
-/// Why a client that checks everything does not get in.
+/// The error of a client that checks certificate and host name.
 async fn refusal(port: u16, root: Option<&Certificate>) -> (ErrorClass, String) {
     let mut url = format!("postgres://me@localhost:{port}/db?sslmode=verify-full");
     if let Some(root) = root {
@@ -134,7 +133,7 @@ async fn a_certificate_that_is_refused_is_permanent_and_says_what_helps() {
 async fn a_certificate_that_is_its_own_root_is_accepted_where_it_is_no_authority() {
     let directory = tempfile::tempdir().unwrap();
     let good = Certificate::new(directory.path(), "good", "localhost", false);
-    // The server hangs up afterwards, which may be different the next time.
+    // The server hangs up after the handshake.
     let (class, text) = refusal(serve(&good, false), Some(&good)).await;
     assert_eq!(class, ErrorClass::Retryable, "{text}");
     assert!(!text.to_lowercase().contains("certificate"), "{text}");

@@ -1,13 +1,13 @@
 //! The end of a flow, when its last member has ended.
 //!
-//! It is looked for with every end of a member that leaves none of those that waited for it going on,
-//! before that end counts as told: so the last one is followed by a look that sees all of them, however
-//! many end at once and whichever process dies. A flow without members goes on, and so does one with a
-//! member that is held back.
+//! The check follows every end of a member that leaves no unfinished execution behind its edges,
+//! and comes before that end's event is marked as dispatched. So the last end is followed by a
+//! check that sees all of them, however many end at once and whichever process dies. A flow without
+//! members goes on, and so does one with a member that is held back.
 //!
-//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member is
-//! replayed or another one is added. One that is added after its own end tells nobody of it: adding it
-//! looks whether the flow is over with it.
+//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member
+//! is replayed or another one is added. The event of an execution that had ended before it was
+//! added names no flow, so that the addition itself checks if the flow is over.
 
 use serde_json::{Map, Value as Json};
 
@@ -34,19 +34,19 @@ pub const BADLY: [PublicState; 3] =
 /// The member of the open bag that says what ended a flow, and its word for "its members".
 const ENDED_BY: (&str, &str) = ("ended_by", "members");
 
-/// How a flow has ended all of whose members have.
+/// The state of a flow after the end of all its members, one of them `badly` or none.
 #[must_use]
 pub const fn ended(badly: bool) -> PublicFlowState {
     if badly { PublicFlowState::Failed } else { PublicFlowState::Completed }
 }
 
-/// Whether a flow is over. Asks no more of the stored word: one that no engine knows is not.
+/// Returns true if a flow is over. A stored word that no engine knows counts as not over.
 #[must_use]
 pub fn is_over(flow: &Row) -> bool {
     !goes_on().accepts(flow, &Held::default())
 }
 
-/// Whether a flow is over because its members were, so that it goes on with another one.
+/// Returns true if a flow is over because its members were; such a flow goes on with another one.
 #[must_use]
 pub fn ended_by_members(flow: &Row) -> bool {
     let (member, word) = ENDED_BY;
@@ -58,8 +58,8 @@ pub fn ended_by_members(flow: &Row) -> bool {
     }
 }
 
-/// Changes by which a flow that has ended goes on, together with `members` of its open bag. The plan relies
-/// on the flow's row as it was read.
+/// The changes by which a flow that has ended goes on, together with `members` of its open bag. The
+/// plan relies on the flow's row as it was read.
 #[must_use]
 pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
     members.insert(ENDED_BY.0.to_owned(), Json::Null);
@@ -70,10 +70,10 @@ pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
     ]
 }
 
-/// Changes by which a flow is over with its members, together with `members` of its open bag. The plan
+/// The changes that end a flow with its members, together with `members` of its open bag. The plan
 /// relies on the flow's row as it was read.
 #[must_use]
-pub fn over(
+pub fn end_changes(
     state: PublicFlowState,
     mut members: Map<String, Json>,
     at: TimestampMs,
@@ -86,9 +86,9 @@ pub fn over(
     ]
 }
 
-/// Announces that the held flow is over.
+/// Announces the end of the held flow.
 #[must_use]
-pub fn told(plan: Plan, flow: FlowKey, state: PublicFlowState, at: TimestampMs) -> Plan {
+pub fn announce_end(plan: Plan, flow: FlowKey, state: PublicFlowState, at: TimestampMs) -> Plan {
     let details = Expr::Object(vec![
         ("flow_id".into(), Expr::text(flow.uuid.to_string())),
         ("public_flow_state".into(), Expr::text(state.as_str())),
@@ -96,7 +96,7 @@ pub fn told(plan: Plan, flow: FlowKey, state: PublicFlowState, at: TimestampMs) 
     outbox::operator_acted_on_flow(plan, OperatorEventType::FlowEnded, details, at)
 }
 
-/// Nothing has moved that decides whether the flow is over.
+/// The predicate that nothing has changed that decides if the flow is over.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -120,8 +120,8 @@ pub fn flow_of_core_row() -> Lookup {
     Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
 }
 
-/// A member is to go on that had ended: its flow goes on with it, unless it was cancelled. A flow that
-/// goes on notices that one of its members does.
+/// Reopens the flow of a member that goes on after its end, unless the flow was cancelled. An open
+/// flow only grows its version, so that a concurrent end of the flow is refused.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -130,6 +130,7 @@ pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError
     let Some(row) = flow.filter(|row| !cancelled.accepts(row, &Held::default())) else {
         return Ok(plan);
     };
+
     let key = FlowKey {
         partition: row.read(flow_core::partition_key)?,
         uuid: row.read(flow_core::flow_id)?,
@@ -153,12 +154,12 @@ pub struct EndFlow {
 }
 
 impl EndFlow {
-    /// A member that goes on, if there is one.
+    /// Finds an unfinished member.
     pub(super) fn unfinished(&self) -> Query {
         self.one("a member that goes on", unfinished())
     }
 
-    /// A member that makes the flow a failed one, if there is one.
+    /// Finds a member with which the flow counts as failed.
     pub(super) fn badly_ended(&self) -> Query {
         self.one("a member that ended badly", exec_core::public_state.is_one_of(&BADLY))
     }
@@ -188,22 +189,22 @@ impl EndFlow {
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
         let relies = goes_on().and(unmoved(flow)?);
-        let mut set = over(state, Map::new(), at);
+        let mut set = end_changes(state, Map::new(), at);
         set.push(flow_core::version.grow(1));
 
         let plan = Plan::new("end_flow")
             .guard(FLOW, flow_core::REF, self.flow.row(), relies)
             .update(flow_core::REF, held_flow(), set);
-        Ok(told(plan, self.flow, state, at))
+        Ok(announce_end(plan, self.flow, state, at))
     }
 }
 
 impl Transition for EndFlow {
-    /// Whether it has ended now.
+    /// True if it has ended now.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        // Mostly there is such a member, and nothing more is asked.
+        // Usually a member goes on, and nothing more is read.
         let Some(going_on) = facts.list(0) else {
             return Ok(Step::Read(vec![self.unfinished()]));
         };
@@ -211,7 +212,7 @@ impl Transition for EndFlow {
             return Ok(Step::Answer(false));
         }
 
-        // The flow comes first: whichever member moves after it was read moves its version.
+        // The flow is read first: a member that goes on again after that read grows its version.
         let (Some(rows), Some(going_on), Some(badly_ended)) =
             (facts.lookup(1), facts.list(2), facts.list(3))
         else {

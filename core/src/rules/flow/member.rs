@@ -1,5 +1,5 @@
-//! Executions become members of a flow, one way or the other: an existing one is added, or a new one
-//! is created inside it and held back until the flow is complete.
+//! Executions become members of a flow, one way or the other: an existing one is added, or a new
+//! one is created inside it and held back until the flow is complete.
 
 use serde_json::Map;
 
@@ -14,7 +14,7 @@ use crate::partition::PartitionConfig;
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::create::Create;
 use crate::rules::flow::end::{
-    BADLY, EndFlow, ended, ended_by_members, is_over, over, reopened, told, unmoved,
+    BADLY, EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
 };
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
@@ -67,8 +67,9 @@ impl AddExecution {
         rows
     }
 
-    /// What the flow is with it, once that is known. One that goes on holds the flow open, or opens it
-    /// again; one that is over tells nobody, so it has to be looked now whether the flow is.
+    /// The state of the flow with the execution. An unfinished one keeps the flow open, or opens it
+    /// again. An ended one has announced its end already, so this is the only check if the flow is
+    /// over with it.
     fn flow_with(
         flow: FlowKey,
         row: &Row,
@@ -85,7 +86,7 @@ impl AddExecution {
             return Ok(if worse { FlowWith::Over(ended(true)) } else { FlowWith::AsItWas });
         }
 
-        // Mostly there is a member that goes on, and nothing more is asked.
+        // Most flows have an unfinished member, and the first query is the only one.
         let members = EndFlow { flow };
         match (facts.list(1), facts.list(2)) {
             (None, _) => Ok(FlowWith::Unknown(vec![members.unfinished()])),
@@ -107,23 +108,23 @@ impl AddExecution {
         let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
         set.extend(changed(at));
         let of_flow = one_node_more(self.args.now, with, at);
-        let of_flow_row = match with {
-            // Whichever member moves after the flow was read moves its version.
+        let flow_relies = match with {
+            // Every member that starts again after the flow was read changes its version.
             FlowWith::Over(_) => unmoved(row)?,
             FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => {
                 takes_members(Some(row))?
             }
         };
-        // One that ends meanwhile would tell nobody of it.
-        let as_read = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
+        // An execution that ended in between would have announced it without this flow.
+        let core_relies = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
 
         let plan = Plan::new("add_execution_to_flow")
-            .guard(FLOW, flow_core::REF, flow.row(), of_flow_row)
-            .guard(CORE, exec_core::REF, self.key.core(), as_read)
+            .guard(FLOW, flow_core::REF, flow.row(), flow_relies)
+            .guard(CORE, exec_core::REF, self.key.core(), core_relies)
             .update(flow_core::REF, held_flow(), of_flow)
             .update(exec_core::REF, held_core(), set);
         Ok(match with {
-            FlowWith::Over(state) => told(plan, flow, *state, at),
+            FlowWith::Over(state) => announce_end(plan, flow, *state, at),
             FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => plan,
         })
     }
@@ -139,14 +140,17 @@ impl Transition for AddExecution {
         let Some((flow, row)) = self.places.found(rows) else {
             return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
+
         if is_over(row) && !ended_by_members(row) {
             return Err(input::invalid("flow_already_terminal"));
         }
         on_partition_of(flow, &self.key)?;
+
         let execution_id = self.args.execution_id.clone();
         let Some(core) = rows.get(2).and_then(Option::as_ref) else {
             return Err(input::invalid("execution_not_found"));
         };
+
         let node_count = node_count(row)?;
         match core.read(exec_core::flow_id)? {
             Some(of) if of == flow.uuid => {
@@ -183,8 +187,8 @@ fn written_count(rows: &[Vec<crate::value::Value>]) -> u32 {
     }
 }
 
-/// Creates an execution inside a flow, held back until the flow is let go or a dependency of it is
-/// applied. Repeating it changes nothing.
+/// Creates an execution inside a flow, held back until the flow is released or a dependency of it
+/// is applied. Repeating it changes nothing.
 #[derive(Clone, Debug)]
 pub struct CreateMember {
     places: Places,
@@ -208,13 +212,14 @@ impl CreateMember {
         Ok(Self { places, create: Create::new(args)?, id, at })
     }
 
-    /// Why it was refused, now that the rows are known; nothing if it would not be any more.
+    /// The reason for a refusal, now that the rows are read; `None` if nothing refuses it any more.
     fn explain(
         &self,
         (flow, row): (FlowKey, &Row),
         rows: &[Option<Row>],
     ) -> Result<Option<CreateExecutionResult>, EngineError> {
         on_partition_of(flow, &self.create.key())?;
+
         let stored = rows.get(2).and_then(Option::as_ref);
         match stored.map(|core| core.read(exec_core::flow_id)).transpose()? {
             Some(Some(of)) if of == flow.uuid => {
@@ -240,7 +245,7 @@ impl CreateMember {
         rows
     }
 
-    /// Creates it, by the flow's row where it was read.
+    /// Creates the execution, relying on the flow's row where it was read.
     fn commit(
         &self,
         row: Option<&Row>,
@@ -249,6 +254,7 @@ impl CreateMember {
         let flow = self.places.home();
         let plan = Plan::new("create_flow_member");
         let plan = plan.guard(FLOW, flow_core::REF, flow.row(), takes_members(row)?);
+
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
         let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
@@ -256,6 +262,7 @@ impl CreateMember {
         let with = if opens { FlowWith::Opened } else { FlowWith::AsItWas };
         let of_flow = one_node_more(self.at, &with, now);
         let plan = plan.update(flow_core::REF, held_flow(), of_flow);
+
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
             public_state: status.public(),
@@ -271,12 +278,14 @@ impl Transition for CreateMember {
         if facts.refusals() == 0 {
             return self.commit(None, ctx.now);
         }
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let Some(found) = self.places.found(rows) else {
             return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
+
         match self.explain(found, rows)? {
             Some(outcome) => Ok(Step::Answer(outcome)),
             None => self.commit(Some(found.1), ctx.now),
@@ -284,7 +293,7 @@ impl Transition for CreateMember {
     }
 }
 
-/// Lets go of the members that are still held back: those that are to wait for their own time, or
+/// Releases the members that are still held back: those that are to wait for their own time, or
 /// those that are not.
 #[derive(Clone, Copy, Debug)]
 pub struct Release {
@@ -294,13 +303,13 @@ pub struct Release {
 }
 
 impl Release {
-    /// Of those that may be claimed at once.
+    /// The release of the members that may be claimed at once.
     #[must_use]
     pub fn due(places: Places, at: TimestampMs) -> Self {
         Self { places, at, delayed: false }
     }
 
-    /// Of those whose time is still to come.
+    /// The release of the members with a time that is still to come.
     #[must_use]
     pub fn delayed(places: Places, at: TimestampMs) -> Self {
         Self { places, at, delayed: true }
@@ -320,6 +329,7 @@ impl Release {
                 .or(exec_core::eligible_at_ms.at_most(Some(self.at.0)));
             (but_the_attempt(Status::waiting(AttemptState::None), self.at), due)
         };
+
         let mut plan =
             Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
         plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
@@ -330,7 +340,7 @@ impl Release {
 }
 
 impl Transition for Release {
-    /// How many were let go.
+    /// The number of members that were released.
     type Outcome = u32;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<u32>, EngineError> {
@@ -340,12 +350,13 @@ impl Transition for Release {
         let Some((flow, _)) = self.places.found(rows) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
+
         let count = |rows: Vec<Vec<_>>| Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         Ok(Step::Commit(self.plan(flow), Then::FromRows(Box::new(count))))
     }
 }
 
-/// Created inside a flow, and not let go since.
+/// The predicate of a member that was created inside its flow and not released since.
 fn held_back() -> Predicate {
     exec_core::lifecycle_phase
         .is(LifecyclePhase::Runnable)
@@ -353,19 +364,19 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-/// A flow with one member more.
+/// The state of a flow once it has one more member.
 enum FlowWith {
-    /// Goes on, or is over, as without it.
+    /// The state that it had before.
     AsItWas,
-    /// Goes on, having been over.
+    /// Open again, after it was over.
     Opened,
-    /// Over, like that.
+    /// Over, with this state.
     Over(PublicFlowState),
-    /// Unknown as long as this was not read.
+    /// Not known before these queries are answered.
     Unknown(Vec<Query>),
 }
 
-/// The flow has one member more.
+/// The changes to a flow that gets one more member.
 fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
     let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), given.0.into())]);
     let mut set = vec![
@@ -373,9 +384,10 @@ fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(C
         flow_core::node_count.grow(1),
         flow_core::version.grow(1),
     ];
+
     match with {
         FlowWith::Opened => set.extend(reopened(mutated)),
-        FlowWith::Over(state) => set.extend(over(*state, mutated, at)),
+        FlowWith::Over(state) => set.extend(end_changes(*state, mutated, at)),
         FlowWith::AsItWas | FlowWith::Unknown(_) => {
             set.push(flow_core::raw_fields.merge(mutated.into()));
         }
@@ -383,8 +395,8 @@ fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(C
     set
 }
 
-/// What a plan relies on that adds a member: the flow goes on, or is as it was read and has ended in a way
-/// that another member undoes.
+/// The predicate that a plan relies on when it adds a member: the flow is open, or unchanged since
+/// it was read as ended by its members.
 fn takes_members(flow: Option<&Row>) -> Result<Predicate, EngineError> {
     match flow.filter(|flow| is_over(flow)) {
         Some(ended) => unmoved(ended),

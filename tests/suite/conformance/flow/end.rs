@@ -134,7 +134,7 @@ conformance! {
         assert_eq!(ends(&bench, &flow.id).await, ["completed", "failed", "failed"]);
     }
 
-    async fn one_that_has_ended_before_leaves_no_flow_open(bench) {
+    async fn a_member_that_ended_before_leaves_no_flow_open(bench) {
         for (end, word) in
             [(End::Success, "completed"), (End::Failed, "failed"), (End::Cancelled, "failed")]
         {
@@ -145,7 +145,7 @@ conformance! {
             assert_eq!(row.int("terminal_at_ms"), Some(bench.clock.now().0));
             assert_eq!(ends(&bench, &flow.id).await, [word]);
 
-            // What goes on with another one ends as all of them have.
+            // With another member the flow goes on, and ends as all of them have.
             bench.join(&mut flow).await;
             bench.join_ended(&mut flow, End::Success).await;
             assert_eq!(state(&bench, &flow.id).await, "open");
@@ -154,7 +154,7 @@ conformance! {
         }
     }
 
-    async fn the_end_of_a_flow_follows_one_that_is_added_afterwards(bench) {
+    async fn the_end_of_a_flow_follows_a_member_that_is_added_afterwards(bench) {
         let mut flow = bench.flow(1).await;
         bench.end_and_tell(&flow.members[0].clone(), End::Success).await;
         for (end, word) in [
@@ -170,7 +170,7 @@ conformance! {
         assert_eq!((row.int("node_count"), row.int("graph_revision")), (Some(4), Some(4)));
     }
 
-    async fn one_that_ends_while_it_is_added_leaves_no_flow_open(bench) {
+    async fn a_member_that_ends_while_it_is_added_leaves_no_flow_open(bench) {
         for _ in 0..10 {
             let flow = bench.empty_flow().await;
             let id = member_of(&flow.id);
