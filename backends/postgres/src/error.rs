@@ -285,6 +285,11 @@ const CERTIFICATES: &[(&str, &str)] = &[
          the one that has with sslrootcert in the URL",
     ),
     (
+        "BadSignature",
+        "another authority of the same name has signed the server's certificate: name the file of \
+         the one that has with sslrootcert in the URL",
+    ),
+    (
         "CaUsedAsEndEntity",
         "the server's certificate is marked as an authority (CA:TRUE), and no authority is accepted \
          as a server: make it with basicConstraints=CA:FALSE, or sign another one with it",
