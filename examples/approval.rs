@@ -36,7 +36,6 @@ async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
 async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, WorkerError> {
     let own = Arc::clone(engine);
     let runner = move |job| pay(Arc::clone(&own), job);
-
     let mut config = WorkerConfig::new("payments".into(), "payer".into(), "payer-1".into());
     config.until_empty = true;
 

@@ -364,6 +364,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
 /// for.
 fn usage(error: &clap::Error) -> ExitCode {
+    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
     if error.use_stderr()
         && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
     {

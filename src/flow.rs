@@ -212,8 +212,8 @@ pub struct FlowSpec {
 }
 
 impl FlowSpec {
-    /// Checks the graph, and orders the nodes so that each follows all that it waits for. The given
-    /// order is kept where it does.
+    /// Checks the graph, and orders the nodes so that each follows all that it waits for. A given
+    /// order that does so is kept.
     ///
     /// # Errors
     /// The rule that the graph breaks, and the node that breaks it.

@@ -228,7 +228,6 @@ impl OpenOptions {
     #[cfg(feature = "postgres")]
     async fn adopt_postgres(&self, pool: &ff_backend_postgres::PgPool) -> Result<(), OpenError> {
         use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, adopt};
-
         let mut options = MigrateOptions::new();
         if let Some(schema) = &self.schema {
             let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
@@ -394,6 +393,7 @@ mod tests {
         ] {
             assert_eq!(Scheme::of(url).unwrap(), scheme, "{url}");
         }
+
         for bare in ["", "ff.db", "./a:b", "/var/x:y", ":memory:", "me:pw@db/ff", "C.db:x"] {
             let error = Scheme::of(bare).unwrap_err();
             let unknown = matches!(&error, OpenError::UnknownScheme { scheme } if scheme == "me");

@@ -126,6 +126,7 @@ impl ScannerSupervisor {
     /// Lets each loop finish its scan, for `grace` at most.
     pub async fn shutdown(mut self, grace: Duration) -> ScannerReport {
         self.stop.send_replace(true);
+        // A loop counts as unfinished until it reports.
         let mut report = ScannerReport { unfinished: self.running, ..ScannerReport::default() };
         let ended = async {
             while let Some(ended) = self.loops.join_next().await {
@@ -185,6 +186,7 @@ impl Scanner {
     async fn tick(&self, tally: &mut Tally) -> bool {
         let limit = self.config.batch_limit.max(1);
         tally.ticks += 1;
+
         match self.backend.scan_filtered(self.scan, limit, &self.config.filter).await {
             Ok(counts) => {
                 tally.processed += u64::from(counts.processed);
@@ -192,6 +194,7 @@ impl Scanner {
                 if counts.processed != 0 {
                     tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
                 }
+                // More may be due after a full batch, or after an event that caused another.
                 limit <= counts.processed || (self.scan.feeds_itself() && counts.processed != 0)
             }
             Err(error) => {

@@ -146,6 +146,7 @@ impl Worker {
     }
 
     async fn claim_until(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), WorkerError> {
+        // If the first claim fails, the URL or the rights are likely wrong; a retry would hide it.
         let mut reached = false;
         let concurrency = usize::try_from(self.config.concurrency.max(1)).unwrap_or(usize::MAX);
 
@@ -232,6 +233,7 @@ impl Worker {
                 after.into_iter().for_each(|time| self.pace.delayed(time));
             }
             Fate::Completed | Fate::Failed | Fate::Suspended => self.pace.able(),
+            // These say nothing about the machine's ability to run work.
             Fate::Cancelled | Fate::HandedBack | Fate::Lost => {}
         }
     }

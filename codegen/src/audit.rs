@@ -26,6 +26,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     }
 
     if let Some(Selection { table, order, .. }) = &plan.selection {
+        // The partition follows from the rest of the key.
         let total = table.key.iter().all(|key| {
             key.name == "partition_key" || order.iter().any(|(column, _)| column == key)
         });

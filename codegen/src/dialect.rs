@@ -84,23 +84,23 @@ pub trait Dialect: Send + Sync {
     /// A JSON object of these members: numbers and texts.
     fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr;
 
-    /// True if the object has these members, at every depth.
+    /// The condition that the object has these members, at every depth.
     fn json_contains(&self, object: Expr, members: Expr) -> Expr;
 
     /// The concatenation of the texts; NULL if one of them is.
     fn joined(&self, texts: Vec<Expr>) -> Expr;
 
-    /// True if `value`, a column of type `ty`, is in `list`, a list of texts.
+    /// The condition that `value`, a column of type `ty`, is in `list`, a list of texts.
     fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr;
 
-    /// True if every text of `list` is in `by`.
+    /// The condition that every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 
     /// A function that yields the elements of `list` as rows with a column `value`. The list is the
     /// text of a JSON array, as bytes.
     fn items(&self, list: Expr) -> FunctionCall;
 
-    /// A member of the current [`ITEM`], as a column of type `ty` stores it.
+    /// A member of the current element, selected as `item`, as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
     /// True if a look-up by a key that depends on another row needs a fenced `LATERAL` select of

@@ -40,7 +40,7 @@ pub fn fused(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError>
     render(dialect, shape, RowLock::Wait)
 }
 
-/// Renders the same statement for a scan, which must not wait. An item is dropped if another
+/// Renders the same statement without waits for locked rows. An item is dropped if another
 /// transaction holds its guarded row, and the result does not distinguish that from a failed guard.
 ///
 /// # Errors
@@ -267,11 +267,14 @@ impl Renderer<'_> {
         select
     }
 
+    /// The first insert in place of a guard: an item with an existing row inserts nothing, and so
+    /// is missing from `ok`.
     fn gate(&mut self, gate: &Mutation) -> Result<String, RenderError> {
         let table = gate.table();
         let mut insert = self.insert(gate, "input")?;
         insert.on_conflict(Conflict::new().do_nothing().to_owned());
 
+        // The key joins an inserted row to its item, even if the plan reports nothing of it.
         let mut returning = audit::returned_columns(self.plan, gate);
         if returning.is_empty() {
             returning.extend(table.key);

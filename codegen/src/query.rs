@@ -54,6 +54,7 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<Colum
     let mut select = Query::select();
     let mut yields = Vec::new();
 
+    // One row to join to, so that absent rows still yield a result row.
     let mut one = Query::select();
     one.expr_as(Expr::cust("1"), "one");
     select.from_subquery(one, "always");

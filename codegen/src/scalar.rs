@@ -1,6 +1,6 @@
 //! Expressions, predicates and assignments as sea-query trees.
 //!
-//! The trees are the same for every dialect, except for what is asked of [`Dialect`]. The caller's
+//! The trees are the same for every dialect, except where the [`Dialect`] answers. The caller's
 //! [`Scope`] supplies the values: a placeholder, or a column of an earlier step.
 
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};

@@ -192,6 +192,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 what: error.to_string(),
             })?;
 
+            // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
             if must_write {
                 insert.on_conflict(Conflict::new().do_nothing().to_owned());

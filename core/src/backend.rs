@@ -162,7 +162,8 @@ impl CapabilitySet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimPolicy {
-    /// The longest wait for work; no wait when absent.
+    /// The longest wait for work; no wait when absent. Has no effect in this version: a claim
+    /// answers at once.
     pub max_wait: Option<Duration>,
     /// The worker.
     pub worker_id: WorkerId,
@@ -414,7 +415,7 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// The kind of content.
     pub kind: FrameKind,
-    /// The writer's own number for it.
+    /// The writer's own number for it. Has no effect in this version: the store numbers frames.
     pub seq: Option<u64>,
     /// The writer's own name for its type; the kind's when empty.
     pub frame_type: String,
@@ -1061,10 +1062,12 @@ mod tests {
             (BackendTag::Sqlite, 0x03),
             (BackendTag::Memory, 0x04),
         ];
+
         for (tag, byte) in tags {
             assert_eq!(tag.wire_byte(), byte);
             assert_eq!(BackendTag::from_wire_byte(byte), Some(tag));
         }
+
         assert_eq!(BackendTag::from_wire_byte(0x00), None);
         assert_eq!(BackendTag::from_wire_byte(0x05), None);
     }
@@ -1116,6 +1119,7 @@ mod tests {
             ("postgres://db:5432/ff", "postgres://db:5432/ff"),
             ("host=db password=s3cret", "<REDACTED>"),
         ];
+
         for (url, expected) in cases {
             let debug = format!("{:?}", BackendConfig::postgres(url));
             assert!(debug.contains(&format!("url: {expected:?}")), "{debug}");

@@ -62,6 +62,7 @@ mod tests {
     fn every_required_token_must_be_offered_verbatim() {
         let offered = CapabilitySet::new(["gpu", "cuda"]);
         let worker: BTreeSet<String> = ["gpu".to_owned(), "cuda".to_owned()].into();
+
         let cases = [
             ("", true),
             (",,", true),
@@ -71,6 +72,7 @@ mod tests {
             ("GPU", false),
             (" gpu", false),
         ];
+
         for (csv, expected) in cases {
             assert_eq!(
                 matches(&CapabilityRequirement::from_csv(csv), &offered),

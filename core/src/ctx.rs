@@ -15,6 +15,7 @@ pub struct Ctx<'a> {
 pub trait Source: Send {
     /// A new id, unique among all ids.
     fn uuid(&mut self) -> Uuid;
+
     /// A number in `0.0..1.0`.
     fn fraction(&mut self) -> f64;
 }

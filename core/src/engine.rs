@@ -134,7 +134,7 @@ pub trait Executor: Send + Sync + 'static {
     /// Answers the queries, in their order.
     ///
     /// # Errors
-    /// `Transport` for anything the database did, `Validation(Corruption)` for a value of a type
+    /// `Transport` for a failure of the database, `Validation(Corruption)` for a value of a type
     /// that its column cannot have.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
 
@@ -142,11 +142,11 @@ pub trait Executor: Send + Sync + 'static {
     /// inserted, also if the caller has stopped waiting.
     ///
     /// # Errors
-    /// `Transport` for anything the database did; the error says whether the outcome is unknown.
+    /// `Transport` for a failure of the database; its source tells whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
 
-    /// Commits, but does not wait for a row that another transaction has locked: for a scan, which
-    /// finds the row again.
+    /// Commits, but gives up if another transaction keeps a row locked. For a scan, which finds the
+    /// row again.
     ///
     /// # Errors
     /// As [`Self::commit`]; `Contention(RetryExhausted)` where a row was held, and nothing changed.
@@ -168,14 +168,14 @@ pub trait Executor: Send + Sync + 'static {
     /// The transactions that are over.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn horizon(&self) -> Result<Horizon, EngineError>;
 
     /// A number higher than that of every transaction that has begun to write so far; 0 where
     /// writers take turns. It may consume a number, so it is called only where one is needed.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn frontier(&self) -> Result<i64, EngineError>;
 
     /// True if the connection failed, so that a retry may succeed soon.
@@ -226,6 +226,7 @@ where
             Step::Commit(plan, then) => (plan, then),
         };
 
+        // Only after a refusal: most plans meet no other caller, and waiting would delay them.
         if facts.refusals() != 0
             && turn.is_none()
             && let Some(taken) = executor.memo().turn_of_plan(&plan).await

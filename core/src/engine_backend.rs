@@ -1369,6 +1369,7 @@ mod tests {
     #[test]
     fn a_bare_backend_offers_nothing() {
         let backend: &dyn EngineBackend = &Bare;
+
         let capabilities = backend.capabilities();
         assert_eq!(capabilities.identity.family, "unknown");
         assert_eq!(capabilities.identity.version, Version::new(0, 0, 0));
@@ -1376,11 +1377,13 @@ mod tests {
         assert_eq!(capabilities.supports, Supports::none());
         assert_eq!(backend.backend_label(), "unknown");
         assert!(backend.as_any().is::<()>());
+
         assert!(matches!(now(backend.ping()), Err(EngineError::Unavailable { op: "ping" })));
         assert!(matches!(
             now(backend.scan(Scan::LeaseExpiry, 1)),
             Err(EngineError::Unavailable { op: "scan" })
         ));
+
         assert!(matches!(now(backend.prepare()), Ok(PrepareOutcome::NoOp)));
         assert!(now(backend.shutdown_prepare(Duration::ZERO)).is_ok());
         assert!(now(backend.create_executions(Vec::new())).is_empty());
@@ -1391,6 +1394,7 @@ mod tests {
         for key in ["a.b", "app.tenant_id", "a1_.0", "a._", "a.b.c", "a.b.", "a.b..c"] {
             assert!(validate_tag_key(key).is_ok(), "{key}");
         }
+
         for key in [
             "", ".", "a", "a.", "a..b", ".a", "1a.b", "_a.b", "A.b", "a.B", "a-b.c", "a.b-c",
             "a.b c", "a.b\n", " a.b", "é.b", "a.é",
@@ -1430,6 +1434,7 @@ mod tests {
                 "waitpoint_expiry"
             ]
         );
+
         assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");
         assert_eq!(ExpirePhase::ExecutionDeadline.as_str(), "execution_deadline");
         assert_eq!(SiblingCancelReconcileAction::SremmedStale.as_str(), "sremmed_stale");

@@ -509,6 +509,7 @@ mod tests {
             EngineError::ResourceExhausted { pool: "conn", max: 8, retry_after_ms: None };
         let elapsed = Duration::from_millis(1500);
         let nested = backend_context(transport(), "claim");
+
         vec![
             (EngineError::NotFound { entity: "flow" }, "not found: flow", Terminal, false),
             (
@@ -588,6 +589,7 @@ mod tests {
                 "{sentence}"
             );
         }
+
         assert_eq!(
             EngineError::State(StateKind::StaleLease).sentence(),
             "its lease has passed to another worker"
@@ -641,6 +643,7 @@ mod tests {
             (BackendErrorKind::ScriptNotLoaded, "script_not_loaded", false),
             (BackendErrorKind::Other, "other", false),
         ];
+
         for (kind, name, retryable) in kinds {
             assert_eq!((kind.as_stable_str(), kind.is_retryable()), (name, retryable));
         }

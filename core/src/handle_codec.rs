@@ -343,6 +343,7 @@ mod tests {
     #[test]
     fn headers_are_refused_in_order() {
         use HandleDecodeError::{BadBackendTag, BadV1Version, BadWireVersion, Truncated};
+
         let cases: [(&[u8], HandleDecodeError); 7] = [
             (&[], Truncated { needed: 1, at: 0, have: 0 }),
             (&[0x03], BadV1Version { got: 3 }),
@@ -352,9 +353,11 @@ mod tests {
             (&[0x02, 0x01, 0x00], BadBackendTag { got: 0 }),
             (&[0x01], Truncated { needed: 4, at: 1, have: 1 }),
         ];
+
         for (bytes, expected) in cases {
             assert_eq!(decode_bytes(bytes), Err(expected));
         }
+
         assert_eq!(
             decode_bytes(&changed(3, &u32::MAX.to_le_bytes())),
             Err(Truncated { needed: u32::MAX as usize, at: 7, have: 174 })
@@ -368,10 +371,12 @@ mod tests {
             HandleDecodeError::InvalidUtf8 { field } => format!("utf8 {field}"),
             other => other.to_string(),
         };
+
         let (execution, attempt, lease, lane, worker) = (7, 59, 99, 155, 166);
         assert_eq!(field_of(&changed(execution, b"x")), "parse execution_id");
         assert_eq!(field_of(&changed(attempt, b"x")), "parse attempt_id");
         assert_eq!(field_of(&changed(lease, b"x")), "parse lease_id");
+
         for (at, field) in [
             (execution, "execution_id"),
             (attempt, "attempt_id"),
@@ -381,6 +386,7 @@ mod tests {
         ] {
             assert_eq!(field_of(&changed(at, &[0xff])), format!("utf8 {field}"));
         }
+
         let mut both = changed(lease, b"x");
         both[attempt] = b'x';
         assert_eq!(field_of(&both), "parse attempt_id");

@@ -329,6 +329,7 @@ mod tests {
         use PartitionKeyParseError::{
             InvalidIndex, MalformedBody, MissingBraces, UnknownFamilyPrefix,
         };
+
         let cases = [
             ("", MissingBraces),
             ("fp:0", MissingBraces),
@@ -340,6 +341,7 @@ mod tests {
             ("{fp:65536}", InvalidIndex("65536".to_owned())),
             ("{b:}", InvalidIndex(String::new())),
         ];
+
         for (text, expected) in cases {
             let key: PartitionKey = serde_json::from_value(text.into()).unwrap();
             assert_eq!(key.parse(), Err(expected.clone()), "{text}");

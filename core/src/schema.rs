@@ -337,6 +337,7 @@ impl<T: ClosedSet> Col<T> {
 
 impl std::ops::Deref for TableRef {
     type Target = Table;
+
     fn deref(&self) -> &Table {
         self.0
     }
@@ -344,6 +345,7 @@ impl std::ops::Deref for TableRef {
 
 impl std::ops::Deref for ColumnRef {
     type Target = Column;
+
     fn deref(&self) -> &Column {
         self.0
     }

@@ -660,6 +660,7 @@ mod tests {
     fn check_set<S: ClosedSet + Serialize + DeserializeOwned>() -> String {
         let mut owners = BTreeMap::new();
         let mut aliases = Vec::new();
+
         for variant in S::all() {
             let spellings = variant.spellings();
             assert_eq!(spellings.first(), Some(&variant.as_str()));
@@ -668,6 +669,7 @@ mod tests {
                 let other = owners.insert(*spelling, variant);
                 assert_eq!(other, None, "{}: {spelling} belongs to two variants", S::NAME);
             }
+
             let json = serde_json::to_value(variant).unwrap();
             assert_eq!(json, variant.as_str(), "{}: the JSON form is canonical", S::NAME);
             assert_eq!(serde_json::from_value::<S>(json).unwrap(), variant);
@@ -675,6 +677,7 @@ mod tests {
                 spellings[1..].iter().map(|alias| format!("{alias:?}={}", variant.as_str())),
             );
         }
+
         assert_eq!(S::parse("no such word"), None);
         format!("{} {}: {}", S::NAME, S::all().len(), aliases.join(" "))
     }
@@ -701,6 +704,7 @@ mod tests {
             check_set::<PublicFlowState>(),
             check_set::<OperatorEventType>(),
         ];
+
         assert_eq!(
             report,
             [
@@ -745,12 +749,14 @@ mod tests {
     fn terminal_means_ended() {
         let ended: Vec<_> = LifecyclePhase::iter().filter(|phase| phase.is_terminal()).collect();
         assert_eq!(ended, [LifecyclePhase::Terminal, LifecyclePhase::Cancelled]);
+
         let running: Vec<_> =
             AttemptLifecycle::iter().filter(|state| !state.is_terminal()).collect();
         assert_eq!(
             running,
             [AttemptLifecycle::Created, AttemptLifecycle::Started, AttemptLifecycle::Suspended]
         );
+
         for outcome in AttemptOutcome::iter() {
             let execution = outcome.terminal_outcome();
             assert!(execution == TerminalOutcome::None || execution.as_str() == outcome.as_str());
@@ -784,6 +790,7 @@ mod tests {
     #[test]
     fn the_public_state_follows_the_table_for_every_combination() {
         let fits = |pattern: &str, word: &str| pattern == "*" || pattern == word;
+
         for phase in LifecyclePhase::iter() {
             for eligibility in EligibilityState::iter() {
                 for outcome in TerminalOutcome::iter() {
@@ -819,12 +826,16 @@ mod tests {
             attempt_state: AttemptState::AttemptInterrupted,
             public_state: PublicState::Resumable,
         };
+
         assert!(vector.is_consistent());
+
         vector.public_state = PublicState::Active;
         assert!(!vector.is_consistent());
         assert_eq!(vector.derive_public_state(), PublicState::Waiting);
+
         vector.lifecycle_phase = LifecyclePhase::Active;
         assert!(vector.is_consistent());
+
         assert_eq!(
             serde_json::to_string(&vector).unwrap(),
             concat!(

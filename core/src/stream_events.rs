@@ -352,6 +352,7 @@ mod tests {
             CompletionOutcome::from_wire("expired"),
             CompletionOutcome::Other("expired".to_owned())
         );
+
         assert_eq!(SignalDeliveryEffect::from_wire("satisfied"), SignalDeliveryEffect::Satisfied);
         assert_eq!(SignalDeliveryEffect::from_wire("buffered"), SignalDeliveryEffect::Buffered);
         assert_eq!(SignalDeliveryEffect::from_wire("deduped"), SignalDeliveryEffect::Deduped);

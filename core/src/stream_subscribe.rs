@@ -120,6 +120,7 @@ mod tests {
         let postgres = encode_postgres_event_cursor(1);
         assert!(decode_postgres_event_cursor(&valkey).is_err());
         assert!(decode_valkey_cursor(&postgres).is_err());
+
         for cursor in [valkey, postgres] {
             let mut long = cursor.as_bytes().to_vec();
             long.push(0);

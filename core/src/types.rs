@@ -466,6 +466,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{UUID}\""));
             assert_eq!(FlowId::from_uuid(Uuid::from_bytes(*id.as_bytes())), id);
         }
+
         assert!(FlowId::parse("550e8400").is_err());
         assert!(serde_json::from_str::<FlowId>("\"nope\"").is_err());
     }
@@ -494,6 +495,7 @@ mod tests {
             ("ab\u{7f}".to_owned(), Err(LaneIdError::NonPrintable(2))),
             ("é".to_owned(), Err(LaneIdError::NonPrintable(0))),
         ];
+
         for (text, expected) in cases {
             let json = serde_json::to_string(&text).unwrap();
             assert_eq!(LaneId::try_new(text.clone()).map(|_| ()), expected, "{text:?}");
@@ -519,6 +521,7 @@ mod tests {
             assert_eq!((id.partition(), id.uuid().to_string().as_str()), (7, UUID));
             assert_eq!(id, ExecutionId::from_parts(7, id.uuid()));
         }
+
         assert_eq!(ExecutionId::parse(&format!("{{fp:65535}}:{UUID}")).unwrap().partition(), 65535);
     }
 
@@ -545,9 +548,11 @@ mod tests {
             Uuid::nil(),
         );
         assert_eq!(id.to_string(), "{fp:86}:00000000-0000-0000-0000-000000000000");
+
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<ExecutionId>(&json).unwrap(), id);
+
         let flow = FlowId::parse(UUID).unwrap();
         let config = PartitionConfig::default();
         let member = ExecutionId::deterministic_for_flow(&flow, &config, Uuid::nil());

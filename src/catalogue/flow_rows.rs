@@ -40,7 +40,7 @@ impl Child {
     ];
 }
 
-/// The group of the downstream execution, before the hop.
+/// The verdict of the group once the upstream has ended.
 #[derive(Clone, Copy)]
 pub(super) enum Group {
     None,

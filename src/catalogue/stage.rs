@@ -35,7 +35,7 @@ pub(super) struct Scene {
     clock: Arc<AtomicI64>,
     pub(super) samples: Vec<Sample>,
     submitted: u128,
-    /// True if every execution is marked as having open waitpoints.
+    /// True if every execution is marked as one that may have open waitpoints.
     has_waitpoints: bool,
 }
 
@@ -54,7 +54,7 @@ impl Scene {
         Self { backend, memory, clock, samples: Vec::new(), submitted: 0, has_waitpoints: false }
     }
 
-    /// A scene in which every execution is marked as having open waitpoints.
+    /// A scene in which every execution is marked as one that may have open waitpoints.
     pub(super) fn with_waitpoints() -> Self {
         Self { has_waitpoints: true, ..Self::new() }
     }
@@ -87,6 +87,7 @@ impl Scene {
         }
 
         let backend = self.backend.clone();
+        // The calls that prepared the scene are not part of the sample.
         let _ = backend.take();
         let outcome = now(call(&backend));
         let asked = backend.take();

@@ -42,6 +42,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         LaneId::new(info.lane_id),
         waitpoint_id.clone(),
         arguments.name,
+        // One key per waitpoint, so that a repeated command approves only once.
         arguments.key.unwrap_or_else(|| waitpoint_id.to_string()),
         DEDUP_TTL_MS,
         None,

@@ -111,6 +111,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return bulk.say_what_would_be().await;
     }
 
+    // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
     if !(scope.yes || matched == 0 || confirmed(doing, matched)?) {
         return Err(Failure::new("nothing was changed"));

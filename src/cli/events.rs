@@ -84,6 +84,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let engine = global.open().await?;
     let output = global.output();
 
+    // A slow database needs a longer silence before its backlog counts as drained.
     let asked = Instant::now();
     engine.ping().await.map_err(|error| Failure::engine("reaching the database", &error))?;
     let quiet = QUIET + asked.elapsed() * QUIET_ROUND_TRIPS;

@@ -155,6 +155,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         let (Some(child), Some(id)) = (self.child.take(), self.id) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Without a runtime nothing can wait for SIGTERM to take effect.
             signal(id, Signal::Kill);
             return;
         };

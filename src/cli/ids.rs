@@ -71,6 +71,7 @@ impl Named {
 
         let partitions = match partition {
             Some(partition) => partition..partition.saturating_add(1),
+            // Digits alone do not tell the partition.
             None => 0..PartitionConfig::default().num_flow_partitions,
         };
 

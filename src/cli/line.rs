@@ -139,6 +139,7 @@ mod tests {
         assert_eq!((args.priority, args.delay_until), (-3, Some(TimestampMs(978_307_200_005))));
         assert_eq!(args.tags["a.b"], "c");
         assert_eq!(args.policy.unwrap().retry_policy.unwrap().max_retries, 1);
+
         let args = read(r#"{"kind":"k","payload":1,"policy":{"priority":9}}"#).unwrap();
         assert_eq!(args.priority, 9);
     }

@@ -154,6 +154,7 @@ pub(super) async fn pages(
         left = left.saturating_sub(got);
         rows.extend(page.executions);
         match page.next_cursor {
+            // An empty page that names a next one would be asked for without end.
             Some(next) if left != 0 && got != 0 => query.after = Some(next),
             cursor => return Ok((rows, cursor)),
         }

@@ -40,6 +40,7 @@ impl Output {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
         let terminal = || if io::stdout().is_terminal() { terminal() } else { None };
+        // COLUMNS wins, so that a width can be asked for without a terminal.
         let width = columns.or_else(terminal).map(|width: usize| width.max(NARROWEST));
         Self { json, utc, on_closed, width }
     }

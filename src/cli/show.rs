@@ -138,7 +138,7 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
     ]);
 
     for attempt in attempts {
-        // The instance is stored while it holds the lease, its pool for ever.
+        // The instance is stored only while it holds the lease; the worker's id stays.
         let holder = attempt.worker_instance_id.as_ref().map(ToString::to_string);
         let pool = attempt.worker_id.as_ref().map(ToString::to_string);
         let took = attempt.started_at.zip(attempt.ended_at);

@@ -133,6 +133,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
     let mut text = String::new();
+    // Bounded, in case stdin is not a token at all.
     let read = io::stdin().lock().take(TOKEN_MAX).read_to_string(&mut text);
     read.map_err(|error| Failure::new(format!("reading the token: {error}")))?;
 

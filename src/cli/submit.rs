@@ -83,6 +83,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 
     match unwritten {
+        // A failed print does not stop the submission, so it is reported last.
         Some(error) if end == End::Read => {
             Err(Failure::new(format!("writing the output: {error}")))
         }

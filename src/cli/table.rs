@@ -234,18 +234,21 @@ mod tests {
         7:aaaaaaaa  mail  failed         the server said 550 no such user
         7:bbbbbbbb  mail  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(50)), @r"
         id          kind  state          reason
         ──────────────────────────────────────────────────
         7:aaaaaaaa  mail  failed         the server said …
         7:bbbbbbbb  mail  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(42)), @r"
         id          state          reason
         ──────────────────────────────────────────
         7:aaaaaaaa  failed         the server sai…
         7:bbbbbbbb  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(20)), @r"
         id         reason
         ────────────────────

@@ -234,6 +234,8 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
     }
 }
 
+/// The first member of `given` that the policy does not know. Serde skips unknown members, so the
+/// policy is serialized again and compared.
 fn not_understood(given: &Json, policy: &impl Serialize) -> Option<String> {
     fn missing(given: &Json, kept: &Json) -> Option<String> {
         given.as_object()?.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
@@ -288,6 +290,7 @@ mod tests {
             let read = serde_json::from_str::<NotBefore>(&written);
             assert_eq!(read.unwrap(), NotBefore::At(noon), "{text}");
         }
+
         assert!(NotBefore::In(i64::MAX).at(now).unwrap_err().contains("too far away"));
         for (bad, reason) in [
             ("1.5", "expected"),

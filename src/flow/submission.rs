@@ -34,7 +34,7 @@ const MOST_NAMED: usize = 5;
 /// up.
 const STALE_TRIES: u32 = 16;
 
-/// The end of an upstream that satisfies a dependency.
+/// The kind of every dependency: only an upstream that completes satisfies it.
 const DEPENDENCY_KIND: &str = "success_only";
 
 /// A submitted flow.
@@ -109,6 +109,7 @@ impl Submission<'_> {
         let begun = self.begin().await?;
         if let Some(graph) = &begun {
             self.check_same(graph)?;
+            // A flow that is over takes no changes, so the steps cannot be repeated.
             if self.is_whole_and_over(&graph.flow) {
                 return Ok(self.submitted(0, 0));
             }

@@ -47,6 +47,7 @@ pub(super) async fn keep(
             Ok(_) => (lapses, pause) = (asked + ttl, regular),
             Err(error) if may_pass(&error) && Instant::now() < lapses => {
                 tracing::warn!(execution_id = %id, %error, "renewing a lease failed; trying again");
+                // Short enough for several tries before the lease lapses.
                 pause = ttl / 10;
             }
             Err(error) => return error,

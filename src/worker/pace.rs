@@ -228,6 +228,7 @@ mod tests {
             waits.push(begun.elapsed().as_millis());
         }
         assert_eq!(waits, [100, 200, 400, 800, 1_600]);
+
         pace.unable("no memory".to_owned());
         let error = pace.check().unwrap_err().to_string();
         assert_eq!(error, "nothing could be run 6 times in a row; the last time: no memory");

@@ -72,6 +72,7 @@ impl Place {
     /// Waits until the older run of the same execution is over.
     pub(super) async fn alone(&self) {
         if let Some(mut older) = self.older.clone() {
+            // Nothing is ever sent; the channel closes when the older run is over.
             while older.changed().await.is_ok() {}
         }
     }

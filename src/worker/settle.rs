@@ -89,6 +89,7 @@ impl Task {
                 Ok(Fate::HandedBack)
             }
             Ending::HandedBack => {
+                // A delay until now: claimable at once, without a retry being counted.
                 self.backend.delay(&self.handle, self.now().await?).await?;
                 Ok(Fate::HandedBack)
             }
@@ -132,6 +133,7 @@ fn failure_instead(ending: Ending, error: &EngineError, refusals: u32) -> Option
         (3, _) => (FailureClass::Permanent, "its ending was refused".to_owned()),
         _ => return None,
     };
+    // No database stores a NUL, and the length may be what was refused.
     let message = message.replace('\0', "\u{fffd}").chars().take(1_000).collect();
     Some(Ending::Failed { message, class })
 }

@@ -148,8 +148,10 @@ impl Task {
             }
         };
 
+        // A run that panicked is never polled again, so that no broken state is seen.
         let work = AssertUnwindSafe(self.runner.run(Arc::clone(job))).catch_unwind();
         tokio::select! {
+            // An ending that is there is reported, whatever else happened meanwhile.
             biased;
             ending = work => Stopped::Ended(ending.unwrap_or_else(|panic| panicked(&*panic))),
             error = lease => Stopped::LeaseLost(error),

@@ -31,6 +31,7 @@ async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> Executi
     let id = ExecutionId::solo(&lane, &PartitionConfig::default());
     let required_capabilities = needs.into_iter().map(str::to_owned).collect();
     let routing = RoutingRequirements { required_capabilities, ..Default::default() };
+
     let args = CreateExecutionArgs {
         execution_id: id.clone(),
         namespace: Namespace::new("default"),

@@ -32,7 +32,7 @@ use tables::Tables;
 /// A function that returns the time, in Unix milliseconds.
 pub type Clock = Box<dyn Fn() -> TimestampMs + Send + Sync>;
 
-/// A database in this process's memory; gone when the last clone is dropped.
+/// A database in this process's memory; dropped with the last clone.
 #[derive(Clone)]
 pub struct MemoryBackend {
     tables: Arc<Mutex<Tables>>,

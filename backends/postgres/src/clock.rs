@@ -1,4 +1,4 @@
-//! The database's time, without a round trip for each look.
+//! The database's time, without a round trip for each reading.
 //!
 //! All processes of one database must agree on the time, or leases lapse early for some. So the
 //! database's clock is read now and then, and continued by the process's monotonic clock, which no

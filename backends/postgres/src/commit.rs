@@ -217,10 +217,12 @@ impl Lane {
             }
         }
 
+        // Plans that were passed over keep their place at the head of the queue.
         while let Some(passed_over) = left.pop_back() {
             queue.waiting.push_front(passed_over);
         }
 
+        // All batches lock their rows in this order, so that they do not deadlock.
         batch.sort_by(|one, other| one.rows.cmp(&other.rows));
         Some(batch)
     }

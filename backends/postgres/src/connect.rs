@@ -264,10 +264,9 @@ impl PostgresOptions {
                 connected.notify_one();
                 Box::pin(async { Ok(()) })
             })
-            // A statement on a connection inside a transaction would not be durable. Transactions
-            // that the driver knows of are closed here. It does not know of a `BEGIN` after its
-            // future was dropped before the answer, but no caller of this crate can drop such a
-            // future.
+            // A statement on a connection inside a transaction would not be durable, so such a
+            // connection is closed. The driver misses a `BEGIN` that was dropped before its answer;
+            // no caller of this crate can drop one.
             .after_release(|connection, _| {
                 let clean = !connection.is_in_transaction();
                 Box::pin(async move { Ok(clean) })

@@ -156,7 +156,7 @@ impl PostgresError {
                 ENDS_SESSION.iter().any(|prefix| code.starts_with(prefix))
                     || server.is_some_and(fatal)
             }
-            // An answer that arrived in full but cannot be read says nothing against the session.
+            // An answer that arrived in full but cannot be read does not concern the session.
             sqlx::Error::RowNotFound | sqlx::Error::Decode(_) => false,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => false,
             // There was no session.

@@ -73,7 +73,7 @@ impl Flight {
     }
 
     /// Sends one statement for the batch. If the server refuses it for whatever reason, sends one
-    /// for each plan, so that a plan is answered for itself alone.
+    /// for each plan, so that no plan fails for another.
     async fn apply(&self, session: &mut Session, batch: Vec<Waiting>) {
         let alone = if batch.len() > 1 { self.together(session, batch).await } else { batch };
         for plan in alone {

@@ -119,7 +119,7 @@ impl MigrateOptions {
         self
     }
 
-    /// Lets an adoption fail after so many statements.
+    /// Makes an adoption fail after this many statements.
     #[doc(hidden)]
     #[must_use]
     pub fn fail_after(mut self, statements: usize) -> Self {
@@ -134,7 +134,7 @@ impl MigrateOptions {
         self
     }
 
-    /// Splits the tables of a new database into so many hash partitions. The number cannot be
+    /// Splits the tables of a new database into this many hash partitions. The number cannot be
     /// changed: a migration with another number is refused.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl MigrateOptions {
         self
     }
 
-    /// Lets an adoption fail after so many statements.
+    /// Makes an adoption fail after this many statements.
     #[doc(hidden)]
     #[must_use]
     pub const fn fail_after(mut self, statements: usize) -> Self {

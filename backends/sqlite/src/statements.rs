@@ -50,6 +50,7 @@ fn cached<K: Hash + Eq, V>(
         return Ok(Arc::clone(found));
     }
 
+    // Rendered outside the lock: two callers may render one shape, and the first result is kept.
     let rendered = Arc::new(render(&shape).map_err(SqliteError::permanent)?);
     let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
     Ok(Arc::clone(known.entry(shape).or_insert(rendered)))
@@ -270,6 +271,7 @@ fn positional(sql: &str, binds: usize) -> Option<String> {
     let mut seen = 0;
     let mut quote = None;
     let mut rest = sql.chars().peekable();
+
     while let Some(next) = rest.next() {
         text.push(next);
         match (quote, next) {

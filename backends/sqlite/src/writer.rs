@@ -123,6 +123,7 @@ impl Task {
             for job in jobs.drain(..) {
                 match job {
                     Job::Plan(order) => orders.push(order),
+                    // Jobs that are queued already are still received.
                     Job::Close => self.jobs.close(),
                     other @ (Job::Read(..) | Job::Ping(_)) => rest.push(other),
                 }
@@ -197,6 +198,7 @@ impl Task {
             outcomes.push(applying.await?);
         }
 
+        // A plan that was alone and did not apply has left changes, so a rollback is needed.
         let applied = outcomes.iter().any(|outcome| matches!(outcome, Ok(Commit::Applied(_))));
         if applied {
             self.control("COMMIT").await?;

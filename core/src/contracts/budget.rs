@@ -511,6 +511,7 @@ mod tests {
             limits.map(|(key, limit)| (key.to_owned(), limit.to_owned())).into(),
             [("cost".to_owned(), 4), ("other".to_owned(), 9)].into(),
         );
+
         let listed: Vec<_> = budget.hard_limits_with_usage().collect();
         assert_eq!(listed, [("cost", 4, 10), ("tokens", 0, 7)]);
         assert_eq!(BudgetUsageAndLimits::empty().hard_limits_with_usage().count(), 0);

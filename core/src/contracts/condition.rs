@@ -646,6 +646,7 @@ mod tests {
             Some(SignalMatcher::ByName("ok".to_owned())),
             ["a".to_owned()],
         ));
+
         let cases: [(ResumeCondition, Value); 6] = [
             (single("a"), json!({"Single": {"waitpoint_key": "a", "matcher": "Wildcard"}})),
             (ResumeCondition::OperatorOnly, json!("OperatorOnly")),
@@ -671,6 +672,7 @@ mod tests {
                 }}),
             ),
         ];
+
         for (condition, form) in cases {
             assert_eq!(serde_json::to_value(&condition).unwrap(), form);
             assert_eq!(serde_json::from_value::<ResumeCondition>(form).unwrap(), condition);
@@ -680,6 +682,7 @@ mod tests {
     #[test]
     fn composites_are_checked() {
         use CountKind::{DistinctSignals, DistinctSources, DistinctWaitpoints};
+
         let nested = |levels: usize| (0..levels).fold(single("a"), |inner, _| all_of([inner]));
         let cases = [
             (single("a"), None),
@@ -697,6 +700,7 @@ mod tests {
             (count(3, DistinctSources, &["a"]), None),
             (all_of([count(0, DistinctSources, &["a"])]), Some("count_n_zero")),
         ];
+
         for (condition, refusal) in cases {
             let detail = condition.validate_composite().err().map(|err| err.detail);
             assert_eq!(detail.as_deref(), refusal, "{condition:?}");
@@ -769,6 +773,7 @@ mod tests {
             )
             .with_additional_waitpoints(vec![extra]),
         };
+
         assert!(!format!("{outcome:?}").contains("c0ffee"));
         assert_eq!(outcome.details().additional_waitpoints.len(), 1);
     }

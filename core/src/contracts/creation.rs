@@ -49,7 +49,8 @@ pub struct CreateExecutionArgs {
     /// The deadline of the whole execution.
     #[serde(default)]
     pub execution_deadline_at: Option<TimestampMs>,
-    /// The partition that the execution's id names.
+    /// The partition that the execution's id names. Has no effect in this version: the id
+    /// decides.
     pub partition_id: u16,
     /// The caller's clock.
     pub now: TimestampMs,
@@ -572,7 +573,8 @@ pub struct ClaimResumedExecutionArgs {
     pub lease_ttl_ms: u64,
     /// The number of the latest attempt.
     pub current_attempt_index: AttemptIndex,
-    /// The rest of the attempt's time, in milliseconds.
+    /// The rest of the attempt's time, in milliseconds. Has no effect in this version: the stored
+    /// timeout applies.
     #[serde(default)]
     pub remaining_attempt_timeout_ms: Option<u64>,
     /// The caller's clock.
@@ -858,6 +860,7 @@ mod tests {
             "creator_identity": "me", "partition_id": 7, "now": 9,
         }))
         .unwrap();
+
         assert_eq!(args.payload_encoding, None);
         assert_eq!(args.idempotency_key, None);
         assert!(args.tags.is_empty());

@@ -133,6 +133,7 @@ pub fn build_edge_snapshot(
     let row = Row { context: "edge_snapshot: edge_hash", fields: raw };
 
     let unknown = |field: &&String| !EDGE_KNOWN_FIELDS.contains(&field.as_str());
+    // The first in order, so that the message does not depend on the map's order.
     if let Some(field) = raw.keys().filter(unknown).min() {
         return Err(row.unexpected(field));
     }
@@ -334,11 +335,13 @@ mod tests {
         assert_eq!(read.data_passing_ref, None);
         assert_eq!(read.created_at, TimestampMs(12));
         assert_eq!(edge_row().len(), EDGE_KNOWN_FIELDS.len());
+
         let context = "edge_snapshot: edge_hash: ";
         assert_eq!(
             detail(edge(&with(edge_row(), "extra", ""))),
             format!("{context}unexpected field \"extra\"")
         );
+
         for (field, value) in [
             ("flow_id", OTHER),
             ("edge_id", OTHER),
@@ -351,6 +354,7 @@ mod tests {
             let text = detail(edge(&with(edge_row(), field, value)));
             assert!(text.starts_with(&format!("{context}{field}: ")), "{text}");
         }
+
         let missing = detail(edge(&HashMap::new()));
         assert_eq!(missing, format!("{context}edge_id: missing or empty"));
     }
@@ -389,17 +393,20 @@ mod tests {
     fn executions_have_a_lease_when_worker_and_expiry_are_known() {
         let mut core = with(execution_row(), "current_worker_instance_id", "w-1");
         assert_eq!(execution(&core).unwrap().current_lease, None);
+
         core = with(core, "lease_expires_at", "99");
         let context = "describe_execution: exec_core: ";
         assert_eq!(
             detail(execution(&core)),
             format!("{context}current_lease_epoch: missing or empty")
         );
+
         core = with(core, "current_lease_epoch", "7");
         assert_eq!(
             detail(execution(&core)),
             format!("{context}current_lease_id: missing or empty")
         );
+
         core = with(core, "current_lease_id", ID);
         core = with(core, "current_attempt_id", ID);
         core = with(core, "lease_last_renewed_at", "50");
@@ -411,6 +418,7 @@ mod tests {
                 .with_last_heartbeat_at(TimestampMs(50));
         assert_eq!(read.current_lease, Some(expected));
         assert_eq!(read.current_attempt.unwrap().attempt_index, AttemptIndex(4));
+
         core.remove("current_attempt_index");
         assert_eq!(
             detail(execution(&core)),
@@ -461,11 +469,13 @@ mod tests {
         let read = flow(&flow_row()).unwrap();
         assert_eq!((read.graph_revision, read.cancel_reason), (3, None));
         assert_eq!(read.tags.len(), 1);
+
         let context = "describe_flow: flow_core: ";
         assert_eq!(
             detail(flow(&with(flow_row(), "Extra.key", ""))),
             format!("{context}unexpected field \"Extra.key\"")
         );
+
         for (field, value) in [
             ("flow_id", OTHER),
             ("flow_id", ""),

@@ -587,12 +587,14 @@ mod tests {
                 r#"{"kind":"quorum","k":2,"on_satisfied":"let_run"}"#,
             ),
         ];
+
         for (policy, json) in cases {
             assert_eq!(serde_json::to_string(&policy).unwrap(), json);
             let read: EdgeDependencyPolicy = serde_json::from_str(json).unwrap();
             assert_eq!(read, policy);
             assert!(json.contains(&format!("\"{}\"", policy.variant_str())));
         }
+
         for refused in [
             "{}",
             r#"{"kind":"none_of"}"#,
@@ -636,10 +638,13 @@ mod tests {
         let id = ExecutionId::from_parts(0, Uuid::nil());
         let to_node = id.clone();
         assert_eq!(EdgeDirection::Incoming { to_node }.subject(), &id);
+
         let done = CascadeOutcome::synchronous(2, 1);
         assert_eq!((done.resolved, done.cascaded_children), (2, 1));
         assert!(done.synchronous);
+
         let later = CascadeOutcome::async_dispatched(3);
+
         assert_eq!((later.resolved, later.cascaded_children), (3, 0));
         assert!(!later.synchronous);
         assert_eq!(

@@ -29,7 +29,7 @@ pub struct CompleteExecutionArgs {
     /// The result, opaque.
     #[serde(default)]
     pub result_payload: Option<Vec<u8>>,
-    /// The encoding of the result.
+    /// The encoding of the result. Has no effect in this version: it is not stored.
     #[serde(default)]
     pub result_encoding: Option<String>,
     /// The source of the request.
@@ -62,7 +62,8 @@ pub struct RenewLeaseArgs {
     pub fence: Option<LeaseFence>,
     /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
-    /// The time for which the lease's record outlives the lease, in milliseconds.
+    /// The time for which the lease's record outlives the lease, in milliseconds. Has no effect in
+    /// this version.
     #[serde(default = "default_lease_history_grace_ms")]
     pub lease_history_grace_ms: u64,
 }
@@ -139,7 +140,7 @@ pub struct RevokeLeaseArgs {
     /// The lease to revoke; the current one, whichever it is, when absent.
     #[serde(default)]
     pub expected_lease_id: Option<String>,
-    /// The running instance of the worker.
+    /// The worker instance that must hold the lease; any when empty.
     pub worker_instance_id: WorkerInstanceId,
     /// The reason.
     pub reason: String,
@@ -287,10 +288,10 @@ pub struct FailExecutionArgs {
     pub failure_reason: String,
     /// The category of the failure.
     pub failure_category: String,
-    /// The policy that decides about another attempt, as JSON.
+    /// The retry policy for this failure, as JSON; no retry when empty.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of that attempt, as JSON. It has no effect in this version: any but an empty one is
+    /// The policy of the next attempt, as JSON. Has no effect in this version: any but an empty one is
     /// refused.
     #[serde(default)]
     pub next_attempt_policy_json: String,
@@ -391,15 +392,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(renew.lease_history_grace_ms, 60_000);
+
         let resume: ResumeExecutionArgs =
             serde_json::from_value(json!({ "execution_id": ID })).unwrap();
         assert_eq!((resume.trigger_type.as_str(), resume.resume_delay_ms), ("signal", 0));
+
         let complete: CompleteExecutionArgs = serde_json::from_value(json!({
             "execution_id": ID, "attempt_index": 0, "now": 1,
         }))
         .unwrap();
         assert_eq!(complete.fence, None);
         assert_eq!(complete.source, CancelSource::OperatorOverride);
+
         let fail: FailExecutionArgs = serde_json::from_value(json!({
             "execution_id": ID, "attempt_index": 0, "failure_reason": "r", "failure_category": "c",
         }))

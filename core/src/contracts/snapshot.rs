@@ -671,7 +671,7 @@ pub struct ExecutionQuery {
     pub created_by: Option<TimestampMs>,
     /// Only those after this one.
     pub after: Option<ExecutionId>,
-    /// The most entries to return.
+    /// The most executions to return; more than 1000 counts as 1000.
     pub limit: u32,
 }
 
@@ -990,6 +990,7 @@ mod tests {
     fn queries_filter_only_what_they_are_told_to() {
         let query = ExecutionQuery::new(5);
         assert_eq!((query.limit, query.lane_id.clone()), (5, None));
+
         let query = query
             .with_lane_id(LaneId::new("l"))
             .with_public_state(PublicState::Waiting)
@@ -998,6 +999,7 @@ mod tests {
             .with_tag("a.b", "c")
             .with_created_by(TimestampMs(7))
             .with_after(ExecutionId::from_parts(1, Uuid::nil()));
+
         assert_eq!(
             serde_json::to_value(&query).unwrap(),
             serde_json::json!({

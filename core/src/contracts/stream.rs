@@ -283,11 +283,13 @@ mod tests {
     #[test]
     fn other_texts_are_no_cursors() {
         use StreamCursorParseError::{BareMarkerRejected, Empty, Malformed};
+
         let read = str::parse::<StreamCursor>;
         assert_eq!(read(""), Err(Empty));
         for marker in ["-", "+"] {
             assert_eq!(read(marker), Err(BareMarkerRejected(marker.to_owned())));
         }
+
         for text in [
             "Start", "END", "1-", "-1", "1-2-3", "--", "+1", "1-+2", " 1", "1 ", "a", "1-a", "$",
             "*", "١",

@@ -174,7 +174,7 @@ pub struct DeliverSignalArgs {
     /// The content.
     #[serde(default)]
     pub payload: Option<Vec<u8>>,
-    /// The encoding of the content.
+    /// The encoding of the content. Has no effect in this version: it is not stored.
     #[serde(default)]
     pub payload_encoding: Option<String>,
     /// Ties the signal to other records.
@@ -183,9 +183,9 @@ pub struct DeliverSignalArgs {
     /// Makes the delivery repeatable.
     #[serde(default)]
     pub idempotency_key: Option<String>,
-    /// The scope that the signal is meant for.
+    /// The scope that the signal is meant for. Has no effect in this version.
     pub target_scope: String,
-    /// The time at which the signal was made.
+    /// The time at which the signal was made. Has no effect in this version.
     #[serde(default)]
     pub created_at: Option<TimestampMs>,
     /// The time for which a repeat is recognised, in milliseconds.
@@ -693,6 +693,7 @@ mod tests {
             new_secret_hex: SECRET.to_owned(),
             grace_ms: 5,
         };
+
         let signal: BufferSignalArgs = serde_json::from_value(json!({
             "execution_id": ExecutionId::from_parts(0, Uuid::nil()),
             "waitpoint_id": Uuid::nil(),
@@ -706,11 +707,13 @@ mod tests {
             "now": 1,
         }))
         .unwrap();
+
         let created = CreatePendingWaitpointResult::Created {
             waitpoint_id: WaitpointId::from_uuid(Uuid::nil()),
             waitpoint_key: "k".to_owned(),
             waitpoint_token: WaitpointToken::new(format!("kid1:{SECRET}")),
         };
+
         for text in [
             format!("{rotate:?}"),
             format!("{:?}", RotateWaitpointHmacSecretAllArgs::new("kid1", SECRET, 5)),
@@ -721,6 +724,7 @@ mod tests {
             assert!(!text.contains(SECRET), "{text}");
             assert!(text.contains("kid1") && text.contains("REDACTED"), "{text}");
         }
+
         assert!(serde_json::to_string(&created).unwrap().contains(SECRET));
     }
 
@@ -739,6 +743,7 @@ mod tests {
             "resume_policy_json": "{}",
         }))
         .unwrap();
+
         assert_eq!(args.timeout_behavior, "fail");
         assert!(!args.use_pending_waitpoint);
     }

@@ -10,7 +10,8 @@ use crate::types::{
 /// The longest reason for declaring a worker dead, in bytes.
 pub const MARK_WORKER_DEAD_REASON_MAX_BYTES: usize = 256;
 
-/// The partitions that one listing of expired leases looks at by default.
+/// The partitions that one listing of expired leases looks at by default. Has no effect in this
+/// version.
 pub const LIST_EXPIRED_LEASES_DEFAULT_MAX_PARTITIONS: u32 = 32;
 
 /// The expired leases that one listing returns by default.
@@ -165,9 +166,11 @@ pub struct ListExpiredLeasesArgs {
     pub as_of: TimestampMs,
     /// Only entries after this one.
     pub after: Option<ExpiredLeasesCursor>,
-    /// The most entries to answer.
+    /// The most entries to return: [`LIST_EXPIRED_LEASES_DEFAULT_LIMIT`] when absent, never more
+    /// than [`LIST_EXPIRED_LEASES_MAX_LIMIT`].
     pub limit: Option<u32>,
-    /// The most partitions to look at.
+    /// The most partitions to look at. Has no effect in this version: a listing covers all
+    /// partitions.
     pub max_partitions_per_call: Option<u32>,
     /// Only entries of this namespace.
     pub namespace: Option<Namespace>,

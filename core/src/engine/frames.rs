@@ -33,8 +33,8 @@ pub(super) async fn append<E: Executor + ?Sized>(
     let append = Append::new(Fence::of_handle(handle)?, frame, memo.has_stream(lease))?;
 
     let turn = memo.turn(lease).await;
-    // A summary or live append decides on what it reads, so it keeps its turn; a durable one does
-    // not.
+    // Summary and live appends are decided on what they read, so they keep their turn. A durable
+    // append only waits for those before it.
     let _turn = match frame.mode {
         StreamMode::Durable => {
             drop(turn);
@@ -77,6 +77,7 @@ pub(super) async fn tail<E: Executor + ?Sized>(
             Either::Right((Either::Right(..), _)) => false,
         };
 
+        // A ring announces frames only; the end of the attempt is found by polling.
         let found = if rung {
             heard = executor.bell().listen(Topic::Frames);
             run(executor, &read.frames_only()).await?

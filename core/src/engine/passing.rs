@@ -1,4 +1,4 @@
-//! The backend as a scan uses it: no commit waits for a row that another transaction has locked.
+//! The backend as a scan uses it: a commit gives up if another transaction keeps a row locked.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -76,7 +76,7 @@ pub(super) async fn subscribe<T: Event>(
         let mut subscription: Subscription<T> = subscription?;
         loop {
             match subscription.ready.pop_front() {
-                // The backend is gone for good.
+                // The backend is shut down for good.
                 Some(Err(error @ EngineError::Unavailable { .. })) => {
                     return Some((Err(error), None));
                 }
@@ -95,6 +95,7 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
     let mut looked_at = numbered(outbox, &first)?;
     let mut bound = beginning.look(&looked_at, PAGE);
 
+    // All rows above the bound came from one query, so no second look is needed.
     if let LowerBound::Above(bound) = bound {
         let visible = looked_at.into_iter().map(|(number, _)| number);
         return Ok(Tail::from_now(bound, visible.filter(|number| bound < *number)));

@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(one_writer.look(&[(90, 0), (80, 0)], 2), LowerBound::Above(90));
     }
 
-    /// At most so many writers at once.
+    /// The most writers at once.
     const WRITERS: usize = 3;
 
     /// A table with writers that take their numbers before they commit.

@@ -47,6 +47,7 @@ pub async fn scan_within<E: Executor>(
         counts.processed += page.processed;
         counts.errors += page.errors;
 
+        // Rows that were passed over fill the page too, so a full page may hide due rows after it.
         let full = u32::try_from(due.len()) == Ok(wanted);
         if !full || limit <= counts.processed {
             return Ok(counts);

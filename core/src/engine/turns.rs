@@ -95,7 +95,7 @@ impl<K: Clone + Eq + Hash> Drop for Turn<K> {
             let Some(next) = next else { return };
             let turn = Turn { key: self.key.clone(), queues: Some(Arc::clone(&queues)) };
             match next.send(turn) {
-                // A caller that goes away before it polls drops the turn, which hands it on.
+                // A caller that is dropped before it polls drops the turn, which hands it on.
                 Ok(()) => return,
                 Err(mut turn) => drop(turn.queues.take()),
             }

@@ -139,6 +139,7 @@ mod tests {
     #[test]
     fn what_a_call_carries_is_told_from_who_calls_and_when() {
         let validation = |kind| EngineError::Validation { kind, detail: String::new() };
+
         for refused in [
             validation(ValidationKind::InvalidInput),
             validation(ValidationKind::InvalidPolicyJson),
@@ -151,6 +152,7 @@ mod tests {
             let nested = EngineError::Contextual { source: Box::new(refused), context: "c".into() };
             assert!(nested.is_refused_for_content(), "{nested}");
         }
+
         let lost = EngineError::Transport { backend: "postgres", source: "reset".into() };
         for other in [
             validation(ValidationKind::Corruption),

@@ -104,6 +104,7 @@ impl Plan {
 
     /// Visits every expression of guards, selection and mutations, in the order of their slots.
     pub fn visit(&self, mut visit: impl FnMut(&Expr)) {
+        // A clone, so that one traversal serves both erasing and visiting.
         self.clone().each_expr(&mut |expr| visit(expr));
     }
 

@@ -110,7 +110,7 @@ pub fn suspension_timeout(policy: Option<&Json>) -> Option<(u64, TimeoutBehavior
     Some((limit, TimeoutBehavior::of_word(word)))
 }
 
-/// A whole number from zero; one below it counts as zero.
+/// A whole number; a negative one counts as zero.
 fn number(stored: Option<&Json>) -> Option<u64> {
     let stored = stored?;
     stored.as_u64().or_else(|| stored.as_i64().map(|_| 0))

@@ -124,6 +124,7 @@ impl Single {
             BulkAction::Cancel { reason } => CancelExecution::new(CancelExecutionArgs {
                 execution_id,
                 reason: reason.clone(),
+                // The caller knows no epochs, and only an override needs none.
                 source: CancelSource::OperatorOverride,
                 lease_id: None,
                 lease_epoch: None,

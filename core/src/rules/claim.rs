@@ -65,7 +65,8 @@ impl Claim {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a lease without
-    /// length, a limit of 0 or above [`CLAIM_MAX`], text with NUL.
+    /// length, a limit of 0 or above [`CLAIM_MAX`], text with NUL, a worker instance without a
+    /// name.
     pub fn new(
         tag: BackendTag,
         lane: &LaneId,

@@ -42,6 +42,7 @@ impl Transition for ExpireLease {
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
 
         let (losses, known) = match (facts.refusals(), self.expected, facts.lookup(0)) {
+            // The first try after a scan expects the losses that the scan has read.
             (0, Some(expected), _) => (expected, Known::default()),
             (_, _, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
             (_, _, Some([Some(core), Some(current)])) => {

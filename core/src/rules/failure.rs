@@ -7,7 +7,7 @@ use crate::schema::execution::attempt;
 use crate::state::{ClosedSet as _, FailureClass};
 use crate::value::Storable as _;
 
-/// The longest message that is kept, in bytes; what is longer is cut and says so.
+/// The longest message that is kept, in bytes; a longer one is cut, with a note.
 pub const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
 /// A failure message as every database stores it: NUL becomes U+FFFD, and it is cut at
@@ -21,6 +21,7 @@ pub fn said(message: impl Into<String>) -> String {
 
     let whole = message.len();
     if MESSAGE_MAX_BYTES < whole {
+        // A cut must not split a character.
         let cut = (0..=MESSAGE_MAX_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(cut.unwrap_or(0));
         message.push_str(&format!("\u{2026} (cut, {whole} bytes in all)"));
@@ -34,7 +35,8 @@ pub fn said(message: impl Into<String>) -> String {
 pub struct Failure {
     /// The message of the worker or of the engine, as [`said`] keeps it.
     pub message: String,
-    /// The class, which decides on another attempt; `None` where the caller gave a word of its own.
+    /// The class, which says if another attempt may help; `None` where the caller gave a word of
+    /// its own.
     pub class: Option<FailureClass>,
 }
 
@@ -63,7 +65,7 @@ impl Failure {
         Self { message: said(message), class: FailureClass::parse(category) }
     }
 
-    /// The columns of an attempt row that say so.
+    /// The columns of an attempt row that hold the failure.
     #[must_use]
     pub fn of_attempt(&self) -> [(ColumnRef, Assign); 2] {
         [

@@ -57,9 +57,9 @@ pub enum Style {
 /// The reading of an attempt without a recorded expiry: leased or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenLease {
-    /// It does: a row written by hand may have none.
+    /// It counts as leased: a row written by hand may have none.
     Live,
-    /// It does not: there is nothing to renew.
+    /// It counts as lapsed: there is nothing to renew.
     Lapsed,
 }
 

@@ -37,7 +37,7 @@ pub struct End {
 }
 
 impl End {
-    /// Done.
+    /// The work succeeded.
     pub const SUCCESS: Self = Self {
         outcome: TerminalOutcome::Success,
         attempt: AttemptOutcome::Success,
@@ -55,7 +55,7 @@ impl End {
         attempt: AttemptOutcome::Cancelled,
         event: CompletionKind::Cancelled,
     };
-    /// Out of time.
+    /// It ran out of time.
     pub const EXPIRED: Self = Self {
         outcome: TerminalOutcome::Expired,
         attempt: AttemptOutcome::Expired,
@@ -69,7 +69,7 @@ impl End {
         event: CompletionKind::Skipped,
     };
 
-    /// The columns of the execution row that say so, to be joined by what is particular to an end.
+    /// The columns of the execution row that this end sets; each operation adds its own.
     #[must_use]
     pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
         self.as_status(Status::terminal(self.outcome), at)
@@ -84,7 +84,7 @@ impl End {
         set
     }
 
-    /// The columns of the attempt row that say so.
+    /// The columns of the attempt row that this end sets.
     #[must_use]
     pub fn of_attempt(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
         let mut set = lease_ended(self.attempt);
@@ -100,7 +100,7 @@ impl End {
         plan.insert(attempt::REF, self.attempt_row(at), settle)
     }
 
-    /// The same, and the attempt says what went wrong.
+    /// The same; the attempt also records the failure.
     #[must_use]
     pub fn record_failed_attempt(&self, plan: Plan, failure: &Failure, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());

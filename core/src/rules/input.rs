@@ -8,7 +8,7 @@ use crate::types::{AttemptIndex, ExecutionId, LaneId};
 /// The largest page that a listing returns.
 pub const PAGE_MAX: usize = 1000;
 
-/// `Validation(InvalidInput)`.
+/// A `Validation(InvalidInput)` with this detail.
 #[must_use]
 pub fn invalid(detail: impl Into<String>) -> EngineError {
     EngineError::Validation { kind: ValidationKind::InvalidInput, detail: detail.into() }

@@ -64,8 +64,8 @@ impl TokenKey {
     /// The key that signs, from the answer to [`Self::signing`].
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` when there is none; `Validation(Corruption)` for a stored value
-    /// that is none.
+    /// `Validation(InvalidInput)` when no key is installed; `Validation(Corruption)` for a stored
+    /// value of another type.
     pub fn of_signing(rows: &[Row], operation: &str) -> Result<Self, EngineError> {
         let row = rows.first().ok_or_else(|| {
             input::invalid(format!("ff_waitpoint_hmac empty — seed a kid before {operation}"))

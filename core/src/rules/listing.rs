@@ -120,7 +120,7 @@ pub fn claimable_by(
 /// counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn executions(
     partition: &PartitionKey,
     cursor: Option<&ExecutionId>,
@@ -293,7 +293,7 @@ fn namespace_is(namespace: &str) -> Predicate {
 /// The lanes by name. A limit of 0 is an empty page.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a cursor that is no lane name.
+/// `Validation(InvalidInput)` for a cursor with NUL.
 pub fn lanes(
     cursor: Option<&LaneId>,
     limit_given: usize,
@@ -336,10 +336,10 @@ pub fn lanes(
     })
 }
 
-/// Live leases of active executions that lapsed by `as_of`, by expiry and execution.
+/// Leases of active executions that lapsed by `as_of`, by expiry and execution.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn expired_leases(
     args: &ListExpiredLeasesArgs,
 ) -> Result<Listing<ListExpiredLeasesResult>, EngineError> {

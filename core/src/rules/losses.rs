@@ -26,7 +26,7 @@ impl Losses {
         [exec_core::lease_reclaim_count.column(), exec_core::policy.column()]
     }
 
-    /// Reads them.
+    /// Reads the losses of an execution.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a column that holds what it must not.
@@ -36,7 +36,7 @@ impl Losses {
         Ok(Self { stored, most: max_reclaim_count(policy.as_ref()) })
     }
 
-    /// Holds while no further loss was counted. A policy never changes.
+    /// The predicate that no further loss was counted. A policy never changes.
     #[must_use]
     pub fn unmoved(&self) -> Predicate {
         exec_core::lease_reclaim_count.equals(self.stored)

@@ -149,6 +149,7 @@ pub fn instance_tag_given(
     args: &CreateExecutionArgs,
     at: TimestampMs,
 ) -> Plan {
+    // An empty value marks no instance, as where a tag is cleared.
     let Some(tag) = args.tags.get(INSTANCE_TAG).filter(|tag| !tag.is_empty()) else {
         return plan;
     };

@@ -197,7 +197,7 @@ pub fn check(premises: &[Premise], known: &Known) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The rows that the premises are about, each read without its input and output bytes.
+/// The look-ups of the premises' rows, each without its input and output bytes.
 #[must_use]
 pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
     let lookup = |premise: &Premise| Lookup {
@@ -216,19 +216,19 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
 }
 
-/// An execution's row and its current attempt.
+/// The look-ups of an execution's row and its current attempt.
 #[must_use]
 pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
     vec![execution_row(key, without_bodies(exec_core::REF)), current_attempt_row()]
 }
 
-/// An execution's row, by these columns.
+/// The look-up of an execution's row, by these columns.
 #[must_use]
 pub fn execution_row(key: &ExecutionKey, columns: Vec<ColumnRef>) -> Lookup {
     Lookup { row: CORE.into(), table: exec_core::REF, key: key.core(), columns }
 }
 
-/// The current attempt of the execution looked up before it.
+/// The look-up of the current attempt of the execution before it.
 #[must_use]
 pub fn current_attempt_row() -> Lookup {
     let columns = attempt::REF.columns.to_vec();

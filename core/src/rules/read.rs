@@ -27,7 +27,7 @@ use crate::types::{
 };
 use crate::value::Value;
 
-/// Reads an execution's row, and its current attempt where asked, and makes something of them.
+/// Reads an execution's row, and its current attempt where asked, and turns them into an answer.
 pub struct ReadExecution<O> {
     key: ExecutionKey,
     columns: Vec<ColumnRef>,

@@ -138,6 +138,7 @@ impl Transition for RevokeLease {
             attempt::worker_instance_id.clear(),
             attempt::lease_expires_at_ms.clear(),
             attempt::timeout_at_ms.clear(),
+            // The fence of its worker is no longer the current one.
             attempt::lease_epoch.grow(1),
         ];
         let plan = plan.update(attempt::REF, held_attempt(), dropped);

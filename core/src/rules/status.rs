@@ -169,7 +169,7 @@ impl Status {
         }
     }
 
-    /// The columns of the execution row that say so: its states, since when it is or will be
+    /// The columns of the execution row in this status: its states, since when it is or will be
     /// claimable, and that it changed at `at`.
     #[must_use]
     pub fn assignments(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
@@ -190,7 +190,7 @@ impl Status {
         set
     }
 
-    /// The columns of a new execution row that say the same.
+    /// The same columns of a new execution row.
     #[must_use]
     pub fn row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let since = self.claimable_since(at).unwrap_or(TimestampMs(0));

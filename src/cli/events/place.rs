@@ -128,6 +128,7 @@ mod tests {
             let found = cursors(&kinds, &places).unwrap();
             assert!(found.iter().map(|(_, cursor)| cursor).eq(&expected), "{found:?}");
         }
+
         for (kinds, place) in [(vec![Signal, Lease], bare), (vec![Signal], seven)] {
             assert!(cursors(&kinds, &[place]).is_err());
         }

@@ -171,6 +171,7 @@ fn graphs_for_other_programs_have_states_as_colours() {
       n5 -> n6;
     }
     "##);
+
     assert_snapshot!(mermaid(&release()), @r#"
     flowchart LR
       n1["checkout<br/>completed"]:::completed

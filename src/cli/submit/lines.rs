@@ -106,6 +106,7 @@ mod tests {
             assert_eq!(lines.to_string(), written);
             assert_eq!(written.parse::<Lines>().unwrap(), lines);
         }
+
         let lines = Lines::of([3, 4, 5, 9], Some(10));
         assert_eq!(lines.to_string(), "3-5,9-");
         assert!(lines.contains(3) && lines.contains(1_000) && !lines.contains(6));

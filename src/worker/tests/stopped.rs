@@ -22,6 +22,7 @@ async fn submit_with(engine: &Arc<dyn EngineBackend>, policy: ExecutionPolicy) -
     let lane = LaneId::new("default");
     let id = ExecutionId::solo(&lane, &PartitionConfig::default());
     let now = i64::try_from(engine.server_time_ms().await.unwrap()).unwrap();
+
     let args = CreateExecutionArgs {
         execution_id: id.clone(),
         namespace: Namespace::new("default"),

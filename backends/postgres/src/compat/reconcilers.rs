@@ -54,7 +54,7 @@ pub mod attempt_timeout {
     /// Ends the attempts of a partition that are out of time.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -89,7 +89,7 @@ pub mod lease_expiry {
     /// Releases the executions of a partition after their leases have lapsed.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -124,7 +124,7 @@ pub mod suspension_timeout {
     /// Applies the timeouts of a partition's suspensions.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -211,7 +211,7 @@ pub mod pending_wp_expiry {
     /// is closed already.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn close_for_execution(
         pool: &PgPool,
         partition: i16,
@@ -254,7 +254,7 @@ pub mod dependency {
     /// Dispatches the completion events that are older than `stale_threshold_ms`.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn reconcile_tick(
         pool: &PgPool,
         filter: &ScannerFilter,
@@ -292,7 +292,7 @@ pub mod edge_cancel_dispatcher {
     /// Cancels the siblings that satisfied groups no longer need.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn dispatcher_tick(
         pool: &PgPool,
         filter: &ScannerFilter,
@@ -325,7 +325,7 @@ pub mod edge_cancel_reconciler {
     /// second one.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn reconciler_tick(
         pool: &PgPool,
         filter: &ScannerFilter,

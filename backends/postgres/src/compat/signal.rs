@@ -28,7 +28,7 @@ pub fn is_retryable_serialization(error: &sqlx::Error) -> bool {
 /// The id and the secret of the key that signs tokens; `None` while no key is installed.
 ///
 /// # Errors
-/// `Transport` when the database cannot be asked.
+/// `Transport` when the database cannot be reached.
 pub async fn current_active_kid(pool: &PgPool) -> Result<Option<(String, Vec<u8>)>, EngineError> {
     let key = run(engine(pool).await?.as_ref(), &ReadSigningKey).await?;
     Ok(key.map(TokenKey::into_parts))
@@ -37,7 +37,7 @@ pub async fn current_active_kid(pool: &PgPool) -> Result<Option<(String, Vec<u8>
 /// The secret of the key with that id, even if it no longer signs; `None` for an unknown id.
 ///
 /// # Errors
-/// `Transport` when the database cannot be asked.
+/// `Transport` when the database cannot be reached.
 pub async fn fetch_kid(pool: &PgPool, kid: &str) -> Result<Option<Vec<u8>>, EngineError> {
     let read = ReadKey { kid: kid.to_owned() };
     let key = run(engine(pool).await?.as_ref(), &read).await?;

@@ -14,7 +14,7 @@ pub const REFERENCE_SCHEMA_VERSION: u32 = 22;
 ///
 /// # Errors
 /// `Unavailable` with `op` "schema_version" when a migration is missing, or when `required` is
-/// newer than [`REFERENCE_SCHEMA_VERSION`]; `Transport` when the database cannot be asked.
+/// newer than [`REFERENCE_SCHEMA_VERSION`]; `Transport` when the database cannot be reached.
 pub async fn check_schema_version(pool: &PgPool, required: u32) -> Result<(), EngineError> {
     let behind = EngineError::Unavailable { op: "schema_version" };
     if REFERENCE_SCHEMA_VERSION < required {

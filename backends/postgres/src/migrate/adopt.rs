@@ -116,7 +116,7 @@ fn refuse(found: &Found) -> Result<(), MigrateError> {
     }
 }
 
-/// Fails after so many statements, for tests.
+/// Fails after this many statements; for tests.
 fn spend(statements: &mut Option<usize>) -> Result<(), MigrateError> {
     match statements {
         Some(0) => Err(MigrateError::Database(sqlx::Error::WorkerCrashed)),

@@ -1,6 +1,6 @@
 //! Cancelling a whole flow, by an operator.
 //!
-//! One plan flips the flow and every member that it covers, however many there are: the database
+//! One plan cancels the flow and every member that it covers, however many there are: the database
 //! picks them. The flow's graph is pinned to what was read, so that a member that is added
 //! meanwhile is not missed.
 
@@ -266,6 +266,7 @@ impl AckMember {
     /// Relies on the other one being there still: of the last two, one must see that it is the
     /// last.
     fn one_of_several(&self, named: &str, another: &str) -> Plan {
+        // In one order, so that two acknowledgements do not wait for each other in a circle.
         let (first, second) = if named < another { (named, another) } else { (another, named) };
         Plan::new("ack_cancel_member")
             .guard("first", cancel_backlog_member::REF, self.row(first), Predicate::Always)

@@ -22,11 +22,11 @@ use crate::types::TimestampMs;
 /// The position of an execution towards its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It waits for them.
+    /// It waits for its dependencies.
     Blocked,
     /// It has not begun, and waits for something else or for nothing.
     Waiting,
-    /// It runs, is suspended, or is over: they no longer matter to it.
+    /// Its dependencies no longer matter: it runs, is suspended, or is over.
     Beyond,
 }
 
@@ -101,7 +101,7 @@ impl Action {
     /// Adds the changes to the held execution, read as `core`.
     ///
     /// # Errors
-    /// `Validation(Corruption)` for a stored time that is none.
+    /// `Validation(Corruption)` for a stored time that is not a number.
     pub fn apply(self, plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
         // The attempt is left as it is; the word here is never written.
         let attempt = AttemptState::None;
@@ -140,7 +140,7 @@ pub fn is_open(core: &Row) -> bool {
 /// The upstreams that a group is to cancel: these, and those that it was to cancel before.
 ///
 /// # Errors
-/// `Validation(Corruption)` for a list that is none.
+/// `Validation(Corruption)` for a stored value that is not a list.
 pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, EngineError> {
     if !members.is_empty() {
         members.extend(group.read(edge_group::cancel_siblings_pending_members)?);

@@ -113,7 +113,7 @@ pub fn with_upstreams(list: List) -> List {
 /// The listed upstreams but one, each once, as bare UUID texts.
 ///
 /// # Errors
-/// `Validation(Corruption)` for an id that is none.
+/// `Validation(Corruption)` for a stored id that is not a UUID.
 pub fn members(siblings: &[Row], but: Uuid) -> Result<Vec<String>, EngineError> {
     let mut uuids = Vec::with_capacity(siblings.len());
     for row in siblings {

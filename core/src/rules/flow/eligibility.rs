@@ -19,7 +19,7 @@ use crate::schema::flow::{edge, edge_group};
 use crate::state::{LifecyclePhase, OwnershipState, PublicState};
 use crate::types::ExecutionId;
 
-/// Evaluates if an execution may run.
+/// Evaluates if the dependencies of an execution let it run.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluate {
     key: ExecutionKey,

@@ -120,8 +120,8 @@ pub fn flow_of_core_row() -> Lookup {
     Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
 }
 
-/// Reopens the flow of a member that goes on after its end, unless the flow was cancelled. An open
-/// flow only grows its version, so that a concurrent end of the flow is refused.
+/// Reopens the flow of a member that goes on after its end, unless the flow was cancelled. Grows
+/// the version of an open flow, so that a concurrent end of the flow is refused.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.

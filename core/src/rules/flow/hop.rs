@@ -239,6 +239,7 @@ impl Hop {
             Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
         if let Some(standing) = count.standing {
             let key = self.flow.member(downstream).core();
+            // Not its version, so that other changes to the execution do not refuse the hop.
             plan = plan.guard(CORE, exec_core::REF, key, standing.holds());
         }
         let key = self.flow.edge(&self.edge);
@@ -349,6 +350,7 @@ impl Transition for Hop {
             return self.told_of(rows, facts, ctx.now);
         }
 
+        // The event stays open until the flow was checked for its end.
         let hop = Self { last: false, ..self.clone() };
         Ok(match hop.told_of(rows, facts, ctx.now)? {
             Step::Read(queries) => Step::Read(queries),

@@ -97,7 +97,7 @@ impl Places {
         }
     }
 
-    /// Looks in both places.
+    /// The look-ups of the flow in both places.
     #[must_use]
     pub fn lookups(&self) -> Vec<Lookup> {
         vec![self.home.lookup(FLOW), self.other.lookup("elsewhere")]
@@ -224,7 +224,7 @@ pub fn held_edge() -> Vec<(ColumnRef, Expr)> {
     ]
 }
 
-/// An edge.
+/// The look-up of an edge.
 #[must_use]
 pub fn edge_row(flow: FlowKey, id: &EdgeId) -> Lookup {
     let columns = edge::REF.columns.to_vec();

@@ -27,7 +27,7 @@ use crate::value::Value;
 /// partition; more than 1000 counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn flows(
     partition: &PartitionKey,
     cursor: Option<&FlowId>,
@@ -88,7 +88,7 @@ fn summary(row: &Row) -> Result<FlowSummary, EngineError> {
 /// Flows of all partitions that match a query, newest first.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
 

@@ -32,8 +32,8 @@ pub fn encode(policy: &EdgeDependencyPolicy) -> Json {
     }
 }
 
-/// The policy that a stored document means. What is missing or unknown takes its default: all of
-/// them, one of them, cancelling the others.
+/// The policy that a stored document means. A missing or unknown part takes its default: all of
+/// them, a quorum of one, cancelling the others.
 #[must_use]
 pub fn decode(stored: &Json) -> EdgeDependencyPolicy {
     let text = |member: &str| stored.get(member).and_then(Json::as_str);

@@ -52,6 +52,7 @@ impl Pages<'_> {
         while let Some(page) = self.facts.list(list) {
             list += 1;
             rows.extend_from_slice(page);
+            // A page that is not full is the last one.
             if page.len() < PAGE {
                 return Ok(Ok((rows, list)));
             }

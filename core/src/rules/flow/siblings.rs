@@ -197,7 +197,7 @@ impl Transition for Reconcile {
     }
 }
 
-/// The group of a pending-cancel row, and its time, which orders the scan.
+/// The group of a pending-cancel row, and the time at which it was enqueued.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.

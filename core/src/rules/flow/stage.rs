@@ -2,7 +2,7 @@
 //!
 //! The caller names the revision of the graph that it has seen. The search for a cycle reads the
 //! graph at exactly that revision: it begins after the revision was read, and the commit refuses if
-//! the revision has moved on.
+//! the revision has grown since.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ impl Stage {
     ///
     /// # Errors
     /// `Validation(InvalidInput)`: `self_referencing_edge` for an edge from an execution to itself,
-    /// text with NUL, a revision beyond what a row can store.
+    /// text with NUL, ids that no row can have.
     pub fn new(
         args: StageDependencyEdgeArgs,
         partitions: &PartitionConfig,
@@ -136,6 +136,7 @@ impl Stage {
     fn search(&self, facts: &Facts) -> Result<Option<BTreeSet<Uuid>>, EngineError> {
         let mut seen = BTreeSet::from([self.downstream.uuid]);
         let mut frontier = seen.clone();
+        // The look-up was the first answer; each list after it is one step of the search.
         let mut step = 1;
 
         while let Some(edges) = facts.list(step) {

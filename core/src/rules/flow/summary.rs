@@ -18,7 +18,7 @@ use crate::schema::flow::flow_summary;
 use crate::state::{PublicFlowState, PublicState};
 use crate::types::{FlowId, TimestampMs};
 
-/// Counts the members of a flow and writes down how many are in which state.
+/// Counts the members of a flow and stores the counts by state.
 #[derive(Clone, Copy, Debug)]
 pub struct Summarise {
     flow: FlowKey,

@@ -41,13 +41,13 @@ impl Bucket {
 /// The counts of a group's upstreams, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Ended well.
+    /// The upstreams that ended well.
     pub success: i32,
-    /// Ended otherwise.
+    /// The upstreams that ended otherwise.
     pub fail: i32,
-    /// Were skipped.
+    /// The upstreams that were skipped.
     pub skip: i32,
-    /// Have not ended.
+    /// The upstreams that have not ended.
     pub running: i32,
     /// Applied edges; 0 where that was not recorded.
     pub dependencies: i32,

@@ -51,7 +51,8 @@ impl Append {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a type or correlation id with NUL, a patch that is no JSON,
-    /// or a best-effort configuration that is out of range.
+    /// or a best-effort configuration that is out of range; `Validation(PayloadTooLarge)` for too
+    /// many bytes.
     pub fn new(fence: Fence, frame: &Frame, begun: bool) -> Result<Self, EngineError> {
         input::text("frame.frame_type", &frame.frame_type)?;
         let correlation_id = frame.correlation_id.as_deref();

@@ -1,10 +1,10 @@
 //! Closing an attempt's waitpoints and the timeout of its wait, so that neither outlives it.
 //!
 //! Every end goes through here, whichever operation makes it. Most executions never have a
-//! waitpoint, and ending them must cost nothing more for those that do: the execution's row says
-//! whether one may be open, so a plan that reads nothing relies on that, and only one that was
-//! refused comes back with the changes that close. A delete in every end instead would probe an
-//! index in each, and each partition of a partitioned table.
+//! waitpoint, and their ends must not pay for those that do. So the execution's row is marked once
+//! a waitpoint may be open. A plan that reads nothing relies on the missing mark, and only a
+//! refused one is decided again, with the changes that close. A delete in every end instead would
+//! probe an index each time, and each partition of a partitioned table.
 
 use crate::EngineError;
 use crate::facts::Row;

@@ -45,7 +45,8 @@ impl Deliver {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for text with NUL and for a waitpoint that would keep no signal.
+    /// `Validation` for text with NUL, a name or a payload that is too long, and a waitpoint that
+    /// would keep no signal.
     pub fn new(args: DeliverSignalArgs) -> Result<Self, EngineError> {
         for (field, text) in [
             ("signal_name", args.signal_name.as_str()),
@@ -260,6 +261,7 @@ impl Deliver {
             let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
             (suspension.closed(plan, told), SignalEffect::Satisfied, WOKE)
         } else {
+            // The suspension is pinned; of the execution only the phase matters.
             let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
             let plan =
                 Plan::new("deliver_signal").guard(CORE, exec_core::REF, self.key.core(), waits);
@@ -286,7 +288,7 @@ impl Deliver {
         }
     }
 
-    /// Remembers the idempotency key for as long as the sender asks, without end unless it does.
+    /// Remembers the idempotency key for as long as the sender asks, or without end.
     fn remembered(&self, plan: Plan) -> Plan {
         let Some(key) = self.args.idempotency_key.as_deref() else { return plan };
         let at = self.args.now.0;

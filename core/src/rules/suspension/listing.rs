@@ -132,7 +132,7 @@ impl Token {
     /// The token of that waitpoint.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a partition key that is none.
+    /// `Validation(InvalidInput)` for an invalid partition key.
     pub fn of(partition: &PartitionKey, id: &WaitpointId) -> Result<Self, EngineError> {
         let parsed =
             partition.parse().map_err(|error| input::invalid(format!("partition_key: {error}")))?;
@@ -187,7 +187,7 @@ impl Suspended {
     /// A limit of 0 is an empty page; more than 1000 counts as 1000.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a partition key that is none.
+    /// `Validation(InvalidInput)` for an invalid partition key.
     pub fn of(
         partition: &PartitionKey,
         cursor: Option<ExecutionId>,

@@ -1,4 +1,4 @@
-//! The judgement if the signals so far end the wait: one pure function of the condition and of the
+//! The decision if the signals so far end the wait: one pure function of the condition and of the
 //! collected signals, evaluated anew at every delivery.
 
 use std::collections::BTreeSet;
