@@ -730,7 +730,7 @@ mod tests {
                 "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,
                 r#"public_flow_state 6: "active"=open "terminal"=failed"#,
-                "operator_event_type 4: ",
+                "operator_event_type 6: ",
             ]
         );
     }

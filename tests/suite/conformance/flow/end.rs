@@ -175,9 +175,10 @@ conformance! {
             let flow = bench.empty_flow().await;
             let id = member_of(&flow.id);
             bench.backend.create_execution(bench.member_args(&id)).await.unwrap();
+            let handle = bench.take(&id).await;
             let ended = {
-                let (bench, id) = (Arc::clone(&bench), id.clone());
-                tokio::spawn(async move { bench.end(&id, End::Success).await })
+                let bench = Arc::clone(&bench);
+                tokio::spawn(async move { bench.backend.complete(&handle, None).await.unwrap() })
             };
             bench.add(&flow, &id).await.unwrap();
             ended.await.unwrap();
