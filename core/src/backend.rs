@@ -582,7 +582,7 @@ impl WaitpointSpec {
 pub struct FailureReason {
     /// The reason, in words.
     pub message: String,
-    /// Details in the worker's own format.
+    /// Details in the worker's own format; stored as text behind the message.
     pub detail: Option<Vec<u8>>,
 }
 

@@ -17,7 +17,7 @@ use crate::rules::premise::{row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::LeaseCause;
+use crate::state::{LeaseCause, OperatorEventType};
 use crate::types::CancelSource;
 
 /// Cancels an execution by id, whatever it is doing. Cancelling what is cancelled changes nothing;
@@ -79,14 +79,29 @@ impl CancelExecution {
 
         let reason = Reason::Given(&self.args.reason);
         if !held {
-            return outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
+            let plan = outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
+            return self.announce_act(plan);
         }
 
         let mut lease = end.of_attempt(at);
         lease.push(attempt::lease_epoch.grow(1));
         let plan = plan.update(attempt::REF, held_attempt(), lease);
         let plan = outbox::completed(plan, end.event, reason, at);
-        outbox::lease_ended(plan, LeaseCause::Cancelled, at)
+        self.announce_act(outbox::lease_ended(plan, LeaseCause::Cancelled, at))
+    }
+
+    /// Announces the cancellation as an operator's act, if the source is an operator.
+    fn announce_act(&self, plan: Plan) -> Plan {
+        match &self.args.source {
+            CancelSource::OperatorOverride => {
+                let why = json!({ "reason": self.args.reason });
+                outbox::operator_acted(plan, OperatorEventType::Cancelled, why, self.args.now)
+            }
+            CancelSource::LeaseHolder
+            | CancelSource::FlowCascade
+            | CancelSource::SystemTimeout
+            | CancelSource::Custom(_) => plan,
+        }
     }
 }
 
