@@ -162,7 +162,7 @@ impl Transition for AddExecution {
                 let older = node_count.saturating_sub(stored_nodes(row)?);
                 let with = match Self::flow_with(flow, row, core, facts)? {
                     FlowWith::Unknown(queries) => return Ok(Step::Read(queries)),
-                    with => with,
+                    with @ (FlowWith::AsItWas | FlowWith::Opened | FlowWith::Over(_)) => with,
                 };
                 let mut plan = self.plan(flow, (row, core), &with, ctx.now)?;
                 plan.returns = vec![Return::Written(flow_core::node_count.column())];
