@@ -2,13 +2,13 @@
 
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, script};
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
-use ff_core::engine::{Step as Decided, Transition};
 use ff_core::plan::facts::{Facts, Row};
 use ff_core::plan::value::Value;
 use ff_core::plan::{
     Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
 };
 use ff_core::rules::ctx::{Ctx, Seeded};
+use ff_core::rules::decision::{Step as Decided, Transition};
 use ff_core::rules::execution::claim::Claim;
 use ff_core::rules::execution::delay::{Delay, Promote};
 use ff_core::rules::execution::expire::ExpireLease;

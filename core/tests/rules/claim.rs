@@ -157,8 +157,8 @@ fn a_grant_reserves_the_row_until_it_lapses() {
 
 #[test]
 fn a_claim_answers_with_handles_of_what_it_leased() {
-    use ff_core::engine::{Step, Then, Transition};
     use ff_core::rules::ctx::Ctx;
+    use ff_core::rules::decision::{Step, Then, Transition};
     let mut draws = Draws { drawn: 0, fraction: 0.5 };
     let step =
         claim("main", &[], 1).step(&Facts::default(), &mut Ctx::new(TimestampMs(NOW), &mut draws));

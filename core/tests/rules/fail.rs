@@ -352,10 +352,11 @@ fn a_stored_row_that_changes_under_the_decision_is_decided_anew() {
 
 #[test]
 fn a_remembered_claim_saves_the_reading() {
-    use ff_core::engine::{RetryFacts, Step, Transition};
     use ff_core::plan::facts::Facts;
     use ff_core::policy::{BackoffStrategy, RetryPolicy};
     use ff_core::rules::ctx::{Ctx, Seeded};
+    use ff_core::rules::decision::{Step, Transition};
+    use ff_core::rules::execution::claim::RetryFacts;
     let policy = |max_retries| RetryPolicy {
         max_retries,
         backoff: BackoffStrategy::Fixed { delay_ms: 500 },

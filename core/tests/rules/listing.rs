@@ -1,10 +1,10 @@
 //! Pages.
 
 use ff_core::contracts::{ExecutionQuery, ExpiredLeasesCursor, ListExpiredLeasesArgs};
-use ff_core::engine::Transition;
 use ff_core::partition::{PartitionConfig, PartitionKey};
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
+use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::listing;
 use ff_core::rules::execution::timeline::Timeline;
 use ff_core::schema::admin::lane_registry;

@@ -4,9 +4,9 @@ use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind, StreamMode};
 use ff_core::contracts::{
     ResumeCondition, ResumePolicy, SuspendArgs, SuspensionReasonCode, WaitpointBinding,
 };
-use ff_core::engine::Transition;
 use ff_core::handle_codec::HandlePayload;
 use ff_core::plan::value::{Secret, Value};
+use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::delay::Delay;
 use ff_core::rules::execution::fail::{Fail, RetryRule};
 use ff_core::rules::execution::failure::Failure;

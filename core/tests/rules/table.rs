@@ -12,10 +12,10 @@ use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, IssueGrantAndClaimArgs,
     ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
 };
-use ff_core::engine::Transition;
 use ff_core::engine_error::ContentionKind;
 use ff_core::plan::{Assign, Expr, Held, Mutation, Plan};
 use ff_core::policy::RetryPolicy;
+use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::delay::{Delay, Promote};
 use ff_core::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use ff_core::rules::execution::fail::{Fail, RetryRule};

@@ -5,10 +5,10 @@
 use ff_core::EngineError;
 use ff_core::contracts::{DeliverSignalArgs, ResumeCondition};
 use ff_core::crypto::hmac::hmac_sign;
-use ff_core::engine::{Step, Transition};
 use ff_core::plan::facts::{Answer, Facts, Row};
 use ff_core::plan::value::Value;
 use ff_core::rules::ctx::{Ctx, Seeded, Source as _};
+use ff_core::rules::decision::{Step, Transition};
 use ff_core::rules::suspension::deliver::Deliver;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::admin::waitpoint_hmac;
