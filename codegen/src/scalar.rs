@@ -128,6 +128,9 @@ impl<S: Scope> Scalars<'_, S> {
                 let by = self.expr(expr, ColumnType::TextList);
                 Condition::all().add(self.dialect.covered(list, by))
             }
+            Predicate::EmptyList(column) => {
+                Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
+            }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =
                     pairs.iter().map(|(column, _)| self.column(*column)).collect();

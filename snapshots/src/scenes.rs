@@ -1,6 +1,6 @@
 //! The situations in which the operations on executions are sampled.
 
-use ff_core::backend::{FailureClass, FailureReason, ScannerFilter};
+use ff_core::backend::{CapabilitySet, FailureClass, FailureReason, ScannerFilter};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
     FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
@@ -55,6 +55,10 @@ impl Scene {
         self.sample("claim", "one", async |b| b.claim(&lane(), &capabilities(), worker()).await);
         self.sample("claim_many", "up to ten", async |b| {
             b.claim_many(&lane(), &capabilities(), worker(), 10).await
+        });
+        let none = CapabilitySet::default();
+        self.sample("claim", "without capabilities", async |b| {
+            b.claim(&lane(), &none, worker()).await
         });
     }
 
@@ -245,6 +249,10 @@ impl Scene {
             b.has_claimable(&lane(), &capabilities()).await
         });
 
+        let none = CapabilitySet::default();
+        self.sample("has_claimable", "without capabilities", async |b| {
+            b.has_claimable(&lane(), &none).await
+        });
         self.sample("read_current_attempt_index", "held", async |b| {
             b.read_current_attempt_index(&id).await
         });

@@ -170,7 +170,7 @@ fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cel
     Cells(described.columns.iter().enumerate().map(cell).collect())
 }
 
-fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
+pub(crate) fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
     match value {
         Value::Null => arguments.add(None::<i64>),
         Value::Bool(flag) => arguments.add(i64::from(*flag)),

@@ -128,6 +128,23 @@ impl Dialect for Sqlite {
         valid(list).and(Expr::not_exists(missing))
     }
 
+    fn is_empty_list(&self, list: Expr) -> Expr {
+        list.eq(constant(self.empty_list()))
+    }
+
+    fn list_key(&self, _: Expr) -> Option<Expr> {
+        // Its indexes keep texts of any length.
+        None
+    }
+
+    fn least_list_key(&self) -> Expr {
+        constant("")
+    }
+
+    fn has_lateral(&self) -> bool {
+        false
+    }
+
     fn items(&self, list: Expr) -> FunctionCall {
         Func::cust("json_each").arg(list.cast_as("TEXT"))
     }

@@ -230,6 +230,12 @@ impl Col<Vec<String>> {
     pub fn covered_by(self, list: Vec<String>) -> Predicate {
         Predicate::Covered(self.column(), list.into_expr())
     }
+
+    /// The list stored in the column has no elements.
+    #[must_use]
+    pub fn is_empty(self) -> Predicate {
+        Predicate::EmptyList(self.column())
+    }
 }
 
 impl<T: ClosedSet> Col<T> {

@@ -183,6 +183,7 @@ impl Display for Predicate {
             Predicate::Null(column) => write!(f, "{} is null", column.name),
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
+            Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;
                 target(f, pairs)

@@ -199,6 +199,9 @@ impl Predicate {
                     false
                 }
             }
+            Predicate::EmptyList(column) => {
+                matches!(stored(column), Value::TextList(list) if list.is_empty())
+            }
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {
                     match stored(column).compare(&expr.evaluate(held)) {

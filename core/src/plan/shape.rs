@@ -195,7 +195,8 @@ impl Predicate {
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
             | Predicate::Null(_)
-            | Predicate::NotNull(_) => {}
+            | Predicate::NotNull(_)
+            | Predicate::EmptyList(_) => {}
             Predicate::All(parts) | Predicate::Any(parts) => {
                 parts.iter_mut().for_each(|part| part.each_expr(visit));
             }

@@ -92,7 +92,8 @@ pub enum Direction {
 pub struct Index {
     /// SQL name.
     pub name: &'static str,
-    /// Columns and directions, in order.
+    /// Columns and directions, in order. A list stands for its key, by which equal lists are kept
+    /// together; the order of different ones means nothing.
     pub columns: &'static [(ColumnRef, Direction)],
     /// The condition on the rows it holds; all rows when absent. It is the same [`Predicate`] value
     /// that the query uses, so that both databases can prove that the index applies.

@@ -135,6 +135,23 @@ fn covered_means_that_nothing_is_missing() {
 }
 
 #[test]
+fn empty_is_what_nothing_covers() {
+    let column = exec_core::required_capabilities;
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for stored in [
+        Value::TextList(list(&[])),
+        Value::TextList(list(&[""])),
+        Value::TextList(list(&["a", "b"])),
+        Value::Null,
+        text(""),
+    ] {
+        let expected = matches!(&stored, Value::TextList(words) if words.is_empty());
+        check(&column.is_empty(), vec![(column.column(), stored.clone())], expected);
+        check(&column.covered_by(Vec::new()), vec![(column.column(), stored)], expected);
+    }
+}
+
+#[test]
 fn after_reads_its_columns_as_one_tuple_and_is_exclusive() {
     let (partition, id) = (exec_core::partition_key, exec_core::execution_id);
     let after = Predicate::After(vec![partition.at(3), id.at(Uuid::from_u128(5))]);

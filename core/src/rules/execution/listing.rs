@@ -20,6 +20,7 @@ use crate::plan::value::{ColumnType, Value};
 use crate::plan::{Compare, Expr, Join, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::claim::sufficient;
 use crate::rules::execution::read::{tags_of, text};
 use crate::rules::flow::key::Places;
 use crate::rules::input::{self, PAGE_MAX};
@@ -96,7 +97,7 @@ pub fn claimable_by(
     let predicate = exec_core::lane_id
         .equals(lane.as_str().to_owned())
         .and(claimable())
-        .and(exec_core::required_capabilities.covered_by(capabilities.tokens.clone()));
+        .and(sufficient(&capabilities.tokens));
 
     let list = List {
         name: "claimable by capabilities".into(),
@@ -104,9 +105,10 @@ pub fn claimable_by(
         join: None,
         columns: vec![exec_core::execution_id.column()],
         predicate,
-        // Any total order serves: only existence matters.
+        // That of the index of claims: any total order would do, but this one need not be sorted.
         order: vec![
             (exec_core::priority.column(), Direction::Descending),
+            (exec_core::claimable_since_ms.column(), Ascending),
             (exec_core::created_at_ms.column(), Ascending),
             (exec_core::execution_id.column(), Ascending),
         ],
