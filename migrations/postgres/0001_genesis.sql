@@ -523,7 +523,7 @@ CREATE TABLE "ff_operator_event" (
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id"),
-    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'flow_ended'))
+    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'cancelled', 'lease_revoked', 'flow_ended'))
 );
 
 -- statement

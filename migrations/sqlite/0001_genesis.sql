@@ -515,7 +515,7 @@ CREATE TABLE "ff_operator_event" (
     "partition_key" INTEGER NOT NULL,
     "namespace" TEXT,
     "instance_tag" TEXT,
-    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'flow_ended'))
+    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'cancelled', 'lease_revoked', 'flow_ended'))
 );
 
 -- statement

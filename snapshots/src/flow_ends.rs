@@ -33,6 +33,16 @@ impl Scene {
             });
         });
         self.apart(|scene| {
+            scene.created_flow();
+            let adding = scene.one_more();
+            scene.cancel_one(&adding.execution_id);
+            scene.sample(
+                "add_execution_to_flow",
+                "that has no other, as it has ended",
+                async |b| b.add_execution_to_flow(adding).await,
+            );
+        });
+        self.apart(|scene| {
             let Some(_) = scene.ended_flow() else { return };
             let id = scene.in_flow(&flow());
             let mut args = scene.args();

@@ -17,7 +17,8 @@ use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use ff_core::schema::outbox::completion_event;
 use ff_core::types::{
-    AttemptIndex, CancelSource, ExecutionId, Namespace, TimestampMs, WaitpointId, WorkerInstanceId,
+    AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, Namespace, TimestampMs, WaitpointId,
+    WorkerInstanceId,
 };
 use ff_core::{handle_codec, rules};
 use uuid::Uuid;
@@ -168,6 +169,20 @@ impl Scene {
 
         self.sample("cancel_execution", "waiting", async |b| {
             b.cancel_execution(args(waiting)).await
+        });
+        // Other sources are no operators, and leave no operator event.
+        let others = |execution_id| CancelExecutionArgs {
+            source: CancelSource::Custom("billing".into()),
+            lease_epoch: Some(LeaseEpoch(1)),
+            ..args(execution_id)
+        };
+        let Some((held, _)) = self.held(None) else { return };
+        self.sample("cancel_execution", "held, by no operator", async |b| {
+            b.cancel_execution(others(held)).await
+        });
+        let waiting = self.submit(|_| ());
+        self.sample("cancel_execution", "waiting, by no operator", async |b| {
+            b.cancel_execution(others(waiting)).await
         });
     }
 

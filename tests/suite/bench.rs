@@ -368,10 +368,7 @@ fn assert_execution_sound(core: &Cells, attempts: &[Cells], completions: usize) 
         }
         _ => {}
     }
-    // A row that an older engine has made and left alone says nothing of it.
-    if core.int("version") != Some(0) {
-        assert_ne!(core.int("last_changed_at_ms"), Some(0), "every change says when: {core:?}");
-    }
+    assert_ne!(core.int("last_changed_at_ms"), Some(0), "every change says when: {core:?}");
 
     let mut epoch = 0;
     for attempt in attempts {

@@ -291,7 +291,8 @@ pub struct FailExecutionArgs {
     /// The retry policy for this failure, as JSON; no retry when empty.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of the next attempt, as JSON. Has no effect in this version.
+    /// The policy of the next attempt, as JSON. Has no effect in this version: any but an empty one is
+    /// refused.
     #[serde(default)]
     pub next_attempt_policy_json: String,
     /// The source of the request.
@@ -382,7 +383,7 @@ pub enum ResumeExecutionResult {
 pub struct FailureReason {
     /// The reason, in words.
     pub message: String,
-    /// Details in the worker's own format.
+    /// Details in the worker's own format; stored as text behind the message.
     pub detail: Option<Vec<u8>>,
 }
 

@@ -169,7 +169,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<FailOutcome, EngineError> {
         let payload = handle::open(self.identity().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
-        let failure = Failure::new(classification, reason.message);
+        let failure = Failure::reported(classification, reason);
         let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
 
         Ok(match run(self, &Fail { fence, failure, retry }).await? {
@@ -213,6 +213,7 @@ impl<E: Executor> EngineBackend for E {
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
 
         let policy = Fail::policy_of(&args.retry_policy_json)?;
+        Fail::no_policy_of_next_attempt(&args.next_attempt_policy_json)?;
         let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
         let failure = Failure::of_category(&args.failure_category, args.failure_reason);
         let retry = RetryRule::Given(policy);

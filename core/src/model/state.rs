@@ -553,6 +553,10 @@ closed_set! {
         Replayed,
         /// Asked for a flow to be cancelled.
         FlowCancelRequested,
+        /// Cancelled an execution.
+        Cancelled,
+        /// Took a lease away.
+        LeaseRevoked,
         /// No operator did anything: a flow ended with its members.
         FlowEnded,
     }
@@ -726,7 +730,7 @@ mod tests {
                 "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,
                 r#"public_flow_state 6: "active"=open "terminal"=failed"#,
-                "operator_event_type 4: ",
+                "operator_event_type 6: ",
             ]
         );
     }

@@ -116,7 +116,8 @@ fn every_word_of_an_event_or_waitpoint_reads() {
     assert_eq!(reads(completion_event::outcome, words), canonical);
     let words = "acquired renewed reclaimed revoked expired";
     assert_eq!(reads(lease_event::event_type, words), words);
-    let words = "priority_changed replayed flow_cancel_requested flow_ended";
+    let words =
+        "priority_changed replayed flow_cancel_requested cancelled lease_revoked flow_ended";
     assert_eq!(reads(operator_event::event_type, words), words);
     let words = "pending active closed";
     assert_eq!(reads(waitpoint_pending::state, words), words);

@@ -96,7 +96,7 @@ const WORK_LISTS: [&str; 3] = [
 ];
 
 /// Once all members of a flow are over, one look at them says how it has ended.
-const ENDS_A_FLOW: [&str; 2] = ["cascade_completion", "scan"];
+const ENDS_A_FLOW: [&str; 3] = ["add_execution_to_flow", "cascade_completion", "scan"];
 
 /// What is sampled of flows, each text of an operation once, with its number of parameters.
 fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {

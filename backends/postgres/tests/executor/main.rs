@@ -22,6 +22,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 mod batches;
+mod certificates;
 mod failures;
 mod plans;
 

@@ -80,6 +80,20 @@ impl Fail {
         fault.map_or(Ok(policy), |fault| Err(refuse(fault.to_string())))
     }
 
+    /// Refuses a policy for the next attempt: all attempts follow the policy of their execution.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for anything but an empty document.
+    pub fn no_policy_of_next_attempt(text: &str) -> Result<(), EngineError> {
+        if matches!(text.trim(), "" | "{}" | "null") {
+            return Ok(());
+        }
+        Err(input::invalid(
+            "next_attempt_policy_json: has no effect in this version; the policy of the execution \
+             counts for all of its attempts",
+        ))
+    }
+
     fn is_final(&self) -> bool {
         match &self.retry {
             RetryRule::ByClass(

@@ -1,5 +1,6 @@
 //! The message and class of a failure, as the rows of an attempt and of an end store them.
 
+use crate::contracts::FailureReason;
 use crate::model::state::{ClosedSet as _, FailureClass};
 use crate::plan::value::Storable as _;
 use crate::plan::{Assign, Expr, Settle};
@@ -44,6 +45,18 @@ impl Failure {
     #[must_use]
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { message: said(message), class: Some(class) }
+    }
+
+    /// A failure as a worker reports it: the message, and behind it the detail as text.
+    #[must_use]
+    pub fn reported(class: FailureClass, reason: FailureReason) -> Self {
+        let FailureReason { message, detail } = reason;
+        let detail = detail.filter(|detail| !detail.is_empty());
+        let whole = match detail {
+            Some(detail) => format!("{message}\n{}", String::from_utf8_lossy(&detail)),
+            None => message,
+        };
+        Self::new(class, whole)
     }
 
     /// A failure with its class given as a word; an unknown word is no class.

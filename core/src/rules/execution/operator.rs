@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::contracts::{CancelExecutionArgs, CancelExecutionResult};
 use crate::model::error::{EngineError, StateKind};
 use crate::model::ids::CancelSource;
-use crate::model::state::LeaseCause;
+use crate::model::state::{LeaseCause, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
 use crate::rules::ctx::Ctx;
@@ -78,14 +78,29 @@ impl CancelExecution {
 
         let reason = Reason::Given(&self.args.reason);
         if !held {
-            return outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
+            let plan = outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
+            return self.announce_act(plan);
         }
 
         let mut lease = end.of_attempt(at);
         lease.push(attempt::lease_epoch.grow(1));
         let plan = plan.update(attempt::REF, held_attempt(), lease);
         let plan = outbox::completed(plan, end.event, reason, at);
-        outbox::lease_ended(plan, LeaseCause::Cancelled, at)
+        self.announce_act(outbox::lease_ended(plan, LeaseCause::Cancelled, at))
+    }
+
+    /// Announces the cancellation as an operator's act, if the source is an operator.
+    fn announce_act(&self, plan: Plan) -> Plan {
+        match &self.args.source {
+            CancelSource::OperatorOverride => {
+                let why = json!({ "reason": self.args.reason });
+                outbox::operator_acted(plan, OperatorEventType::Cancelled, why, self.args.now)
+            }
+            CancelSource::LeaseHolder
+            | CancelSource::FlowCascade
+            | CancelSource::SystemTimeout
+            | CancelSource::Custom(_) => plan,
+        }
     }
 }
 

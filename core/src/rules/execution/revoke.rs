@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::contracts::{RevokeLeaseArgs, RevokeLeaseResult};
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
-use crate::model::state::{AttemptState, LeaseCause, LifecyclePhase};
+use crate::model::state::{AttemptState, LeaseCause, LifecyclePhase, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
 use crate::rules::ctx::Ctx;
@@ -19,8 +19,8 @@ use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 
-/// Drops the current lease. One that is revoked already, or belongs to another worker or lease than
-/// the caller names, is left alone, and the answer says why.
+/// Drops the current lease, and announces the reason. One that is revoked already, or belongs to
+/// another worker or lease than the caller names, is left alone, and the answer says why.
 #[derive(Clone, Debug)]
 pub struct RevokeLease {
     key: ExecutionKey,
@@ -57,6 +57,15 @@ impl RevokeLease {
         };
 
         format!("{family}:{}:{}:{}", self.key.uuid, lease.index, lease.epoch)
+    }
+
+    /// The particulars of the operator event.
+    fn particulars(&self, lease: &Current) -> serde_json::Value {
+        json!({
+            "reason": self.args.reason,
+            "lease_id": self.synthetic_id(lease),
+            "worker_instance_id": lease.owner,
+        })
     }
 
     /// The reason for leaving the lease alone, if there is one.
@@ -134,6 +143,8 @@ impl Transition for RevokeLease {
         ];
         let plan = plan.update(attempt::REF, held_attempt(), dropped);
         let plan = outbox::lease_ended(plan, LeaseCause::Operator, ctx.now);
+        let why = self.particulars(&lease);
+        let plan = outbox::operator_acted(plan, OperatorEventType::LeaseRevoked, why, ctx.now);
 
         let revoked = RevokeLeaseResult::Revoked {
             lease_id: self.synthetic_id(&lease),
