@@ -7,7 +7,7 @@ use std::time::Duration;
 use ff_core::EngineError;
 use ff_core::engine_backend::EngineBackend;
 
-pub use ff_core::opening::Opening;
+pub use ff_core::contracts::Opening;
 
 /// The schemes that [`open`] knows, as messages list them.
 const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";

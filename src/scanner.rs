@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::ScannerFilter;
-use ff_core::ctx::{Seeded, Source};
 use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::rules::ctx::{Seeded, Source};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;

@@ -7,7 +7,7 @@ mod postgres;
 mod sqlite;
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{Expr, FunctionCall, SelectStatement, TableCreateStatement};
 
 pub use postgres::Postgres;

@@ -12,12 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Settle, Shape,
 };
 use ff_core::schema::{ColumnRef, Direction, TableRef};
-use ff_core::value::ColumnType;
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, InsertStatement,
     IntoIden, JoinType, OnConflict as Conflict, Order, Query, SelectStatement, SubQueryStatement,

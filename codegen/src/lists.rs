@@ -5,9 +5,9 @@
 //! behind the one before it, however many rows have it. Then come the best rows of each covered
 //! list. Rows whose list is not covered are never read, but for the first of each list.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Compare, Expr as Scalar, Predicate};
 use ff_core::schema::{ColumnRef, TableRef};
-use ff_core::value::ColumnType;
 use sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
     UnionType, WithClause,

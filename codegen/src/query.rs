@@ -1,8 +1,8 @@
 //! Reads, each as one statement.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
 use ff_core::schema::TableRef;
-use ff_core::value::ColumnType;
 use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use crate::audit;

@@ -3,9 +3,9 @@
 //! The trees are the same for every dialect, except where the [`Dialect`] answers. The caller's
 //! [`Scope`] supplies the values: a placeholder, or a column of an earlier step.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
 use ff_core::schema::ColumnRef;
-use ff_core::value::ColumnType;
 use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func};
 
 use crate::dialect::Dialect;

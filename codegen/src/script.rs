@@ -3,12 +3,12 @@
 //! For a database with one writer at a time. The executor holds the rows that guards and picks
 //! find, and binds their values to the later statements.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
 use ff_core::schema::ColumnRef;
-use ff_core::value::ColumnType;
 use sea_query::{
     Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
     UpdateStatement,

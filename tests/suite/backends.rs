@@ -10,10 +10,10 @@ use ff_backend_memory::MemoryBackend;
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
+use ff_catalogue::Recorder;
 use ff_core::backend::BackendTag;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
-use flowfabric_sql::catalogue::Recorder;
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 

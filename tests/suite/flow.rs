@@ -14,8 +14,8 @@ use ff_core::contracts::{
 };
 use ff_core::engine_backend::Scan;
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, flow_partition};
+use ff_core::plan::value::Value;
 use ff_core::types::{CancelSource, EdgeId, ExecutionId, FlowId, LaneId, Namespace};
-use ff_core::value::Value;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 

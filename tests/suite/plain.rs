@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::engine::Executor as _;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Assign, Expr, Plan};
 use ff_core::schema::{ColumnRef, Table, TableRef, table};
-use ff_core::value::{ColumnType, Value};
 use serde_json::Value as Json;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};

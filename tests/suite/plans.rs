@@ -9,11 +9,11 @@ mod rows;
 
 use ff_codegen::{Postgres, Sqlite, Step as ScriptStep};
 use ff_core::backend::{BackendTag, CapabilitySet};
-use ff_core::ctx::{Ctx, Seeded};
 use ff_core::engine::{Step, Transition};
-use ff_core::facts::Facts;
 use ff_core::plan::Shape;
-use ff_core::rules::claim::Claim;
+use ff_core::plan::facts::Facts;
+use ff_core::rules::ctx::{Ctx, Seeded};
+use ff_core::rules::execution::claim::Claim;
 use ff_core::schema::TABLES;
 use ff_core::types::TimestampMs;
 

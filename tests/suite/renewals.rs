@@ -8,11 +8,11 @@ use ff_core::EngineError;
 use ff_core::backend::{Handle, ResumeToken};
 use ff_core::contracts::ResumeGrant;
 use ff_core::engine::{Executor, Transition};
-use ff_core::rules::expire::ExpireLease;
+use ff_core::rules::execution::expire::ExpireLease;
+use ff_core::rules::execution::lease::Renew;
+use ff_core::rules::execution::take::ClaimByGrant;
 use ff_core::rules::fence::Fence;
 use ff_core::rules::key::ExecutionKey;
-use ff_core::rules::lease::Renew;
-use ff_core::rules::take::ClaimByGrant;
 use ff_core::types::{ExecutionId, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 

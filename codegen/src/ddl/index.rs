@@ -1,9 +1,9 @@
 //! The indexes of one table. The predicate of a partial index is the same value that queries use,
 //! rendered by the same code, so that the database can prove that the index applies.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path, Predicate};
 use ff_core::schema::{Direction, Index, Table};
-use ff_core::value::ColumnType;
 use sea_query::{
     Condition, ConditionalStatement, Expr, Index as IndexStatement, IndexCreateStatement,
     IndexOrder,

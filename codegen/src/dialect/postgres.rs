@@ -1,7 +1,7 @@
 //! Postgres: fused statements, arrays, row locks, jsonb.
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, FunctionCall, LockBehavior, LockType, Query,
     SelectStatement, SubQueryStatement, TableCreateStatement,

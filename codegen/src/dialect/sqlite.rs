@@ -2,7 +2,7 @@
 //! time; JSON in text, lists as JSON arrays.
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement, TableCreateStatement,
 };

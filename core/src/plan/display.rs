@@ -6,8 +6,9 @@ use super::{
     Assign, Compare, Expr, List, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Query,
     Return, Settle,
 };
-use crate::schema::{ColumnRef, Direction};
-use crate::value::Value;
+use crate::plan::column::ColumnRef;
+use crate::plan::table::Direction;
+use crate::plan::value::Value;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::expr::{Expr, Name, Path};
-use crate::schema::ColumnRef;
+use crate::plan::column::ColumnRef;
 
 /// A condition on one row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

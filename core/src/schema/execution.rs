@@ -6,11 +6,11 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::plan::Predicate;
-use crate::state::{
+use crate::model::state::{
     AttemptOutcome, AttemptState, BlockingReason, EligibilityState, FailureClass, GrantKind,
     LifecyclePhase, OwnershipState, PublicState,
 };
+use crate::plan::Predicate;
 
 table! {
     /// One row per execution: its state, input, result and an open bag of fields.

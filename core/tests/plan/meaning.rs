@@ -1,11 +1,11 @@
 //! What expressions, predicates and assignments mean.
 
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::{ColumnType, Storable, Value};
 use ff_core::plan::{Assign, Compare, Expr, Held, Path, Predicate};
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{LifecyclePhase, OwnershipState};
-use ff_core::value::{ColumnType, Storable, Value};
 use serde_json::json;
 use uuid::Uuid;
 

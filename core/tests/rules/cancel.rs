@@ -1,9 +1,9 @@
 //! Cancelling, by the worker and from outside.
 
 use ff_core::contracts::CancelExecutionArgs;
+use ff_core::rules::execution::finish::Cancel;
+use ff_core::rules::execution::operator::CancelExecution;
 use ff_core::rules::fence::{Fence, Style};
-use ff_core::rules::finish::Cancel;
-use ff_core::rules::operator::CancelExecution;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, BlockingReason, OwnershipState, TerminalOutcome};

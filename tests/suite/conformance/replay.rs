@@ -2,9 +2,9 @@
 
 use ff_core::EngineError;
 use ff_core::contracts::{ReplayExecutionArgs, ReplayExecutionResult};
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ff_core::backend::CapabilitySet;
+use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, LaneId, TimestampMs};
-use ff_core::value::Value;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{id_in, lane, opened, requiring, worker};

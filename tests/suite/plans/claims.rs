@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ff_codegen::{Bind, Source, Sqlite, Statement, Step as ScriptStep};
 use ff_core::backend::{BackendTag, CapabilitySet};
-use ff_core::ctx::{Ctx, Seeded};
 use ff_core::engine::{Step, Transition};
-use ff_core::facts::Facts;
 use ff_core::plan::Bindings;
-use ff_core::rules::claim::Claim;
-use ff_core::rules::listing;
+use ff_core::plan::facts::Facts;
+use ff_core::rules::ctx::{Ctx, Seeded};
+use ff_core::rules::execution::claim::Claim;
+use ff_core::rules::execution::listing;
 use ff_core::types::{LaneId, TimestampMs};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use ff_catalogue::{Asked, Sample, samples};
 use ff_codegen::{Postgres, Sqlite, Step};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
@@ -16,7 +17,6 @@ use ff_core::contracts::{
 };
 use ff_core::engine_backend::Scan;
 use ff_core::types::{EdgeId, TimestampMs};
-use flowfabric_sql::catalogue::{Asked, Sample, samples};
 use uuid::Uuid;
 
 use super::explain::{self, Explained};

@@ -11,11 +11,14 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Value;
 use crate::plan::{Assign, Expr, Held, List, Lookup, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::key::{FLOW, FlowKey, held_flow};
 use crate::rules::key::CORE;
 use crate::rules::outbox;
@@ -23,9 +26,6 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-use crate::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
-use crate::types::TimestampMs;
-use crate::value::Value;
 
 /// The ends of a member that make its flow a failed one.
 pub const BADLY: [PublicState; 3] =

@@ -3,16 +3,20 @@
 
 use serde_json::Map;
 
-use crate::EngineError;
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, CreateExecutionArgs, CreateExecutionResult,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
+use crate::model::partition::PartitionConfig;
+use crate::model::state::{
+    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
+};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
-use crate::rules::create::Create;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::create::Create;
 use crate::rules::flow::end::{
     BADLY, EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
 };
@@ -25,10 +29,6 @@ use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-use crate::state::{
-    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
-};
-use crate::types::{ExecutionId, FlowId, TimestampMs};
 
 /// Adds an existing execution to a flow. Its state stays as it is.
 #[derive(Clone, Debug)]
@@ -180,9 +180,9 @@ fn stored_nodes(flow: &Row) -> Result<u32, EngineError> {
     Ok(u32::try_from(flow.read(flow_core::node_count)?).unwrap_or(0))
 }
 
-fn written_count(rows: &[Vec<crate::value::Value>]) -> u32 {
+fn written_count(rows: &[Vec<crate::plan::value::Value>]) -> u32 {
     match rows.first().and_then(|row| row.first()) {
-        Some(crate::value::Value::Int(count)) => u32::try_from(*count).unwrap_or(0),
+        Some(crate::plan::value::Value::Int(count)) => u32::try_from(*count).unwrap_or(0),
         Some(_) | None => 0,
     }
 }

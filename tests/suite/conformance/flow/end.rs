@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ff_core::contracts::{CancelFlowArgs, CancelFlowHeader, FlowQuery};
+use ff_core::plan::value::Value;
 use ff_core::state::{ClosedSet as _, PublicFlowState};
 use ff_core::types::FlowId;
-use ff_core::value::Value;
 use futures_util::future::join_all;
 use serde_json::json;
 
