@@ -57,7 +57,8 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
-    /// The longest pause between looks while no bell rings. Submissions of other processes ring, too.
+    /// The longest pause between looks while no bell rings. Submissions of other processes ring,
+    /// too.
     pub poll: Duration,
 }
 
