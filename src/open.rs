@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
+#[cfg(feature = "postgres")]
+use ff_core::engine_error::StoreError;
 use ff_core::engine_backend::EngineBackend;
 
 pub use ff_core::opening::Opening;
@@ -203,10 +205,8 @@ impl OpenOptions {
             Ok(_) => Ok(backend),
             Err(source) => {
                 backend.pool().close().await;
-                let EngineError::Transport { source: cause, .. } = &source else {
-                    return Err(OpenError::Postgres { source });
-                };
-                match cause.downcast_ref::<MigrateError>().and_then(MigrateError::refusal) {
+                let cause = source.store_error().and_then(StoreError::source_as::<MigrateError>);
+                match cause.and_then(MigrateError::refusal) {
                     Some(refusal) => Err(OpenError::Refused { refusal }),
                     None => Err(OpenError::Postgres { source }),
                 }
@@ -332,7 +332,7 @@ pub enum OpenError {
     },
     /// SQLite refused, or the URL names no file.
     #[cfg(feature = "sqlite")]
-    #[error("{}", cause(source))]
+    #[error("{source}")]
     Sqlite {
         /// What it said.
         source: ff_backend_sqlite::SqliteError,
@@ -357,13 +357,6 @@ pub enum OpenError {
         /// What it said.
         source: EngineError,
     },
-}
-
-/// What is behind a classified error: opening ends with either class.
-#[cfg(feature = "sqlite")]
-fn cause(error: &ff_backend_sqlite::SqliteError) -> String {
-    use std::error::Error;
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]

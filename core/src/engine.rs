@@ -177,9 +177,6 @@ pub trait Executor: Send + Sync + 'static {
     /// `Transport` when the database cannot be asked.
     async fn frontier(&self) -> Result<i64, EngineError>;
 
-    /// Whether it is the connection that failed, so that the same question may be answered again soon.
-    fn lost_connection(&self, error: &EngineError) -> bool;
-
     /// The same backend, to keep: what outlives the caller's borrow holds this.
     fn share(&self) -> Arc<dyn Executor>;
 

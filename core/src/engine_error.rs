@@ -5,12 +5,15 @@
 
 mod content;
 mod sentence;
+mod store;
 
 use std::time::Duration;
 
 use crate::contracts::EdgeSnapshot;
 use crate::error::ErrorClass;
 use crate::stream_subscribe::StreamCursor;
+
+pub use store::{StoreClass, StoreError};
 
 /// Why an engine operation did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,7 @@ pub enum EngineError {
     Transport {
         /// Which backend.
         backend: &'static str,
-        /// What the store's client says.
+        /// The failure: a [`StoreError`] in every error that a backend of this project returns.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The backend does not offer this operation.

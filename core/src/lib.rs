@@ -44,4 +44,4 @@ pub mod value;
 pub mod waitpoint_hmac;
 
 pub use backend::ScannerFilter;
-pub use engine_error::{BackendError, BackendErrorKind, EngineError};
+pub use engine_error::{BackendError, BackendErrorKind, EngineError, StoreClass, StoreError};

@@ -11,7 +11,7 @@ use ff_core::state::PublicState;
 use ff_core::types::ExecutionId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::may_pass;
+use super::is_of_the_database;
 
 /// The longest time between two renewals, and so for which a run can go on that is no longer wanted
 /// and whose worker was not told so.
@@ -43,7 +43,8 @@ pub(super) async fn keep(
         let asked = Instant::now();
         match backend.renew(handle).await {
             Ok(_) => (lapses, pause) = (asked + ttl, regular),
-            Err(error) if may_pass(&error) && Instant::now() < lapses => {
+            // Even one that seems final: the run is worth the patience.
+            Err(error) if is_of_the_database(&error) && Instant::now() < lapses => {
                 tracing::warn!(execution_id = %id, %error, "renewing a lease failed; trying again");
                 pause = ttl / 10;
             }

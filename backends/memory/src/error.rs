@@ -1,6 +1,7 @@
 //! What this database itself refuses: the constraints of the schema.
 
 use ff_core::EngineError;
+use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::value::{ColumnType, Value};
 
 /// A row that the schema does not allow. Reaching one from a plan is a bug of the rule.
@@ -63,6 +64,6 @@ pub enum MemoryError {
 
 impl From<MemoryError> for EngineError {
     fn from(error: MemoryError) -> Self {
-        EngineError::Transport { backend: "memory", source: Box::new(error) }
+        StoreError::new(StoreClass::Permanent, error).in_backend("memory")
     }
 }

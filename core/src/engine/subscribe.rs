@@ -23,7 +23,7 @@ use super::Executor;
 use super::tail::{Beginning, LowerBound, PAGE, Pace, Tail};
 use crate::EngineError;
 use crate::backend::ScannerFilter;
-use crate::engine_error::ValidationKind;
+use crate::engine_error::{StoreClass, ValidationKind};
 use crate::facts::{Answer, Row};
 use crate::plan::Query;
 use crate::rules::input;
@@ -179,7 +179,7 @@ impl<T: Event> Subscription<T> {
     }
 
     fn interrupted(&self, error: EngineError) -> EngineError {
-        if self.executor.lost_connection(&error) {
+        if error.store_class().is_some_and(StoreClass::may_pass) {
             let cursor = encode_postgres_event_cursor(self.tail.position());
             return EngineError::StreamDisconnected { cursor };
         }
