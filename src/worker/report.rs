@@ -39,7 +39,7 @@ impl WorkerReport {
             Fate::Cancelled => &mut self.cancelled,
             Fate::Suspended => &mut self.suspended,
             Fate::HandedBack | Fate::Unable(_) => &mut self.handed_back,
-            Fate::Lost => &mut self.lost,
+            Fate::Lost | Fate::Broken(_) => &mut self.lost,
         };
         *counter += 1;
     }
