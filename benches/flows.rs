@@ -1,9 +1,9 @@
-//! Flows: how long it takes to cancel a large one, and how fast ends travel on, per backend.
+//! Flows: the time to cancel a large one, and the rate at which ends are dispatched, per backend.
 //!
 //! `cargo bench --bench flows` measures SQLite on a temporary file; with `FF_BENCH_PG_URL` set,
 //! Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_ROUNDS` (default 100)
-//! says how many flows are cancelled, after a few that do not count. Figures of one run are comparable
-//! with each other.
+//! is the number of flows that are cancelled, after a few that do not count. Figures of one run are
+//! comparable with each other.
 
 #[path = "common/backends.rs"]
 mod backends;
@@ -25,16 +25,18 @@ use common::{args, percentiles, worker};
 
 const MEMBERS: usize = 1_000;
 
-/// How many flows are cancelled before it counts: connections come to know their statements.
+/// The number of flows that are cancelled before it counts, so that connections have their
+/// statements.
 const WARM_UP: u64 = 20;
 
-/// A flow of that many members that wait for nothing.
+/// Creates a flow of that many members without dependencies.
 async fn flow(backend: &Backend, lane: &LaneId, members: usize) -> (FlowId, Vec<ExecutionId>) {
     let flow = FlowId::new();
     let (flow_kind, namespace) = ("bench".into(), Namespace::new("bench"));
     let now = TimestampMs::now();
     let args_of_flow = CreateFlowArgs { flow_id: flow.clone(), flow_kind, namespace, now };
     backend.create_flow(args_of_flow).await.expect("creates a flow");
+
     let partitions = PartitionConfig::default();
     let ids: Vec<_> = (0..members).map(|_| ExecutionId::for_flow(&flow, &partitions)).collect();
     let batch = ids.iter().map(|id| args(id.clone(), lane)).collect();
@@ -48,7 +50,7 @@ async fn release(backend: &Backend, flow: &FlowId) {
     backend.release_flow(flow, TimestampMs::now()).await.expect("lets the members go");
 }
 
-/// Cancels flows whose members wait, run and have ended, a third each.
+/// Cancels flows; a third of the members each waits, runs and has ended.
 async fn cancellation(name: &str, backend: &Backend, rounds: u64) {
     let mut taken = Vec::new();
     let none = CapabilitySet::default();
@@ -56,13 +58,16 @@ async fn cancellation(name: &str, backend: &Backend, rounds: u64) {
         let lane = LaneId::new(format!("cancel-{round}"));
         let (flow, _) = flow(backend, &lane, MEMBERS).await;
         release(backend, &flow).await;
+
         let third = u32::try_from(MEMBERS / 3).expect("fits");
         let ended = backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
         join_all(ended.iter().map(|handle| backend.complete(handle, None))).await;
         backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
+
         let start = Instant::now();
         let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
         let result = backend.cancel_flow(&flow, policy, wait).await.expect("cancels");
+
         if round >= WARM_UP {
             taken.push(start.elapsed());
         }
@@ -88,6 +93,7 @@ async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, Executi
             expected_graph_revision: revision,
             now: TimestampMs::now(),
         };
+
         let applied = ApplyDependencyToChildArgs {
             flow_id: flow.clone(),
             edge_id: staged.edge_id.clone(),
@@ -98,12 +104,14 @@ async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, Executi
             data_passing_ref: None,
             now: staged.now,
         };
+
         backend.stage_dependency_edge(staged).await.expect("stages");
         backend.apply_dependency_to_child(applied).await.expect("applies");
     }
 }
 
-/// Works off what can be claimed, tells those that wait, until nothing is left. Ends told per second.
+/// Completes what can be claimed and dispatches the ends, until nothing is left. Returns the ends
+/// dispatched per second.
 async fn drain(backend: &Backend, lane: &LaneId, edges: usize) -> f64 {
     let none = CapabilitySet::default();
     let mut telling = Duration::ZERO;
@@ -112,10 +120,12 @@ async fn drain(backend: &Backend, lane: &LaneId, edges: usize) -> f64 {
         for done in join_all(handles.iter().map(|handle| backend.complete(handle, None))).await {
             done.expect("completes");
         }
+
         let start = Instant::now();
         let counts = backend.scan(Scan::DependencyDispatch, 1_000).await.expect("scans");
         telling += start.elapsed();
         assert_eq!(counts.errors, 0);
+
         if handles.is_empty() && counts.processed == 0 {
             return edges as f64 / telling.as_secs_f64();
         }

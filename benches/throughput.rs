@@ -1,9 +1,9 @@
 //! Throughput and latency of the life of an execution, per backend, printed as a table.
 //!
-//! `cargo bench --bench throughput` measures SQLite on a temporary file; with `FF_BENCH_PG_URL` set,
-//! Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_SECONDS` (default 5)
-//! bounds each measurement. Figures of one run are comparable with each other, not with other runs:
-//! quote ratios.
+//! `cargo bench --bench throughput` measures SQLite on a temporary file; with `FF_BENCH_PG_URL`
+//! set, Postgres too, in a schema of its own that is dropped afterwards. `FF_BENCH_SECONDS` bounds
+//! each measurement, 5 by default. Figures of one run are comparable with each other, not with
+//! other runs: quote ratios.
 
 #[path = "common/backends.rs"]
 mod backends;
@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use backends::{Backend, each_backend};
 use common::{args, percentiles, worker};
 
-/// Spread over partitions, as executions of many flows would be.
+/// An id on a random partition, as executions of many flows would have.
 fn spread() -> ExecutionId {
     let uuid = uuid::Uuid::new_v4();
     let partition = u16::from(uuid.as_bytes()[0]) % PartitionConfig::default().num_flow_partitions;
@@ -40,11 +40,13 @@ async fn submit(backend: &Backend, lane: &LaneId, count: usize) -> Duration {
     start.elapsed()
 }
 
-/// Claim and complete, one execution at a time, by this many workers.
+/// Claims and completes one execution at a time, in this many workers. Returns executions per
+/// second.
 async fn pairs(backend: &Backend, lane: &LaneId, workers: usize, seconds: u64) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + Duration::from_secs(seconds);
     let start = Instant::now();
+
     let tasks = (0..workers).map(|number| {
         let (backend, lane, done) = (Arc::clone(backend), lane.clone(), Arc::clone(&done));
         tokio::spawn(async move {
@@ -57,17 +59,20 @@ async fn pairs(backend: &Backend, lane: &LaneId, workers: usize, seconds: u64) -
             }
         })
     });
+
     for task in join_all(tasks).await {
         task.expect("a worker panicked");
     }
     done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Claim a hundred, complete them together: what a busy worker pool does.
+/// Claims a hundred and completes them together, as a busy pool of workers does. Returns executions
+/// per second.
 async fn batches(backend: &Backend, lane: &LaneId, workers: usize, seconds: u64) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + Duration::from_secs(seconds);
     let start = Instant::now();
+
     let tasks = (0..workers).map(|number| {
         let (backend, lane, done) = (Arc::clone(backend), lane.clone(), Arc::clone(&done));
         tokio::spawn(async move {
@@ -78,6 +83,7 @@ async fn batches(backend: &Backend, lane: &LaneId, workers: usize, seconds: u64)
                 if handles.is_empty() {
                     break;
                 }
+
                 let completes = handles.iter().map(|handle| backend.complete(handle, None));
                 for result in join_all(completes).await {
                     result.expect("completes");
@@ -86,6 +92,7 @@ async fn batches(backend: &Backend, lane: &LaneId, workers: usize, seconds: u64)
             }
         })
     });
+
     for task in join_all(tasks).await {
         task.expect("a worker panicked");
     }
@@ -105,9 +112,11 @@ async fn latency(rounds: u32, mut call: impl AsyncFnMut()) -> (Duration, Duratio
 async fn measure(name: &str, backend: Backend, seconds: u64) {
     let backlog = if name == "postgres" { 200_000 } else { 50_000 };
     let lane = LaneId::new("bench");
+
     let taken = submit(&backend, &lane, backlog).await;
     let rate = |count: f64| format!("{count:>10.0} /s");
     println!("{name:<10} submit in batches      {}", rate(backlog as f64 / taken.as_secs_f64()));
+
     println!(
         "{name:<10} claim+complete, 1 at a time x16 {}",
         rate(pairs(&backend, &lane, 16, seconds).await)
@@ -116,6 +125,7 @@ async fn measure(name: &str, backend: Backend, seconds: u64) {
         "{name:<10} claim 100 + complete, x4        {}",
         rate(batches(&backend, &lane, 4, seconds).await)
     );
+
     let nothing = LaneId::new("empty");
     let none = CapabilitySet::new(Vec::<String>::new());
     let (p50, p99) = latency(500, async || {
@@ -124,6 +134,7 @@ async fn measure(name: &str, backend: Backend, seconds: u64) {
     })
     .await;
     println!("{name:<10} empty claim            p50 {p50:?} p99 {p99:?}");
+
     let quick = LaneId::new("quick");
     let (p50, p99) = latency(200, async || {
         backend.create_execution(args(spread(), &quick)).await.expect("creates");

@@ -1,4 +1,4 @@
-//! An execution that asks a person: it suspends, somebody answers, and it goes on.
+//! An execution that asks a person: it suspends, gets an answer, and goes on.
 //!
 //! `cargo run --example approval` works in memory, `… -- sqlite:approval.db` in a file.
 
@@ -13,7 +13,7 @@ use flowfabric_sql::{
 };
 use tokio::sync::watch;
 
-/// Asks when it runs for the first time. The answer lets it run again, and there it finds it.
+/// Asks for approval in its first run. The answer lets it run again, and the second run finds it.
 async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
     let answers = engine.observe_signals(&job.handle).await.unwrap_or_default();
     if let Some(answer) = answers.first() {
@@ -21,10 +21,12 @@ async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
             format!("{} paid: {}", String::from_utf8_lossy(&job.payload), answer.signal_name);
         return Ending::Completed(Some(paid.into_bytes()));
     }
+
     let (waitpoint_id, waitpoint_key) = (WaitpointId::new(), "approval".to_owned());
     let waitpoint = WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: waitpoint_key.clone() };
     let matcher = SignalMatcher::ByName("approved".to_owned());
     let condition = ResumeCondition::Single { waitpoint_key, matcher };
+
     let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForApproval);
     let (id, now) = (SuspensionId::new(), TimestampMs::now());
     Ending::Suspended(SuspendArgs::new(id, waitpoint, condition, policy, reason, now))
@@ -36,16 +38,18 @@ async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, WorkerErr
     let runner = move |job| pay(Arc::clone(&own), job);
     let mut config = WorkerConfig::new("payments".into(), "payer".into(), "payer-1".into());
     config.until_empty = true;
+
     let worker = Worker::new(Arc::clone(engine), Arc::new(runner), config);
     worker.run(watch::Sender::new(Stop::Not).subscribe()).await
 }
 
-/// Pays an invoice, and returns the receipt.
+/// Pays an invoice. Returns the receipt.
 pub(crate) async fn run(url: &str) -> Result<String, Box<dyn Error>> {
     let engine = flowfabric_sql::open(url).await?;
-    // The key that signs what lets somebody answer. A real one is random: see `ff keys seed`.
+    // The key that signs the tokens of waitpoints. A real one is random: see `ff keys seed`.
     let key = SeedWaitpointHmacSecretArgs::new("example", "5a".repeat(32));
     engine.seed_waitpoint_hmac_secret(key).await?;
+
     let order = r#"{ "kind": "order", "nodes": [
         { "name": "pay", "kind": "pay", "payload": "invoice 17", "lane": "payments" }
     ] }"#;
@@ -56,10 +60,11 @@ pub(crate) async fn run(url: &str) -> Result<String, Box<dyn Error>> {
     work(&engine).await?;
     println!("{id} is {}", engine.read_execution_state(&id).await?.ok_or("gone")?);
 
-    // Somebody looks what is waiting, and says yes. Days may have passed, and machines restarted.
+    // A person lists what waits, and approves. Days may have passed, and machines restarted.
     let open = engine.list_pending_waitpoints(ListPendingWaitpointsArgs::new(id.clone())).await?;
     let waitpoint = open.entries.into_iter().next().ok_or("nothing waits")?.waitpoint_id;
     let (to, lane, day_ms) = (id.clone(), LaneId::new("payments"), 86_400_000);
+
     let yes =
         DeliverApprovalSignalArgs::new(to, lane, waitpoint, "approved", "Ada", day_ms, None, None);
     engine.deliver_approval_signal(yes).await?;

@@ -1,4 +1,4 @@
-//! The library in one file: submit, work with a retry, look back.
+//! The library in one file: submits, works with a retry, and reads the results.
 //!
 //! `cargo run --example quickstart` works in memory, `… -- sqlite:quickstart.db` in a file.
 
@@ -42,12 +42,13 @@ fn greeting_for(lane: &LaneId, name: &str) -> CreateExecutionArgs {
     }
 }
 
-/// Greets; whoever is called Grace only at the second attempt.
+/// Greets a name; Grace only at the second attempt.
 async fn greet(job: Arc<Job>) -> Ending {
     let name = String::from_utf8_lossy(&job.payload);
     if name == "Grace" && job.attempt_index.0 == 0 {
         return Ending::Failed { message: "lost my voice".into(), class: FailureClass::Transient };
     }
+
     Ending::Completed(Some(format!("Hello, {name}!").into_bytes()))
 }
 
@@ -64,13 +65,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         engine.create_execution(args).await?;
     }
 
-    // Every process that works also runs the scanners: they wake what waits for its retry.
+    // Every process that works also runs the scanners: they promote executions with a due retry.
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
     let config = WorkerConfig {
         concurrency: 2,
         until_empty: true,
         ..WorkerConfig::new(lane, "greeter".into(), "greeter-1".into())
     };
+
     let stop = watch::Sender::new(Stop::Not);
     let worker = Worker::new(Arc::clone(&engine), Arc::new(greet), config);
     let report = worker.run(stop.subscribe()).await?;

@@ -1,8 +1,9 @@
-//! A sample of every operation: what it asks of the database, and what it plans.
+//! A sample of every operation: the reads that it makes, and the changes that it plans.
 //!
 //! The samples are real: each operation runs against the in-memory backend at a fixed time with
-//! seeded ids, and a recorder notes what the engine asked of it. `ff sql` prints them, the snapshots
-//! review them, and the conformance suite checks that no other shape ever reaches a database.
+//! seeded ids, and a recorder notes the engine's reads and plans. `ff sql` prints them, the
+//! snapshots review them, and the conformance suite checks that no other shape ever reaches a
+//! database.
 
 mod cascade;
 mod flow_ends;
@@ -24,14 +25,14 @@ use ff_core::plan::{Plan, Query};
 pub use recorder::Recorder;
 use stage::Scene;
 
-/// Something that an operation asked of the database.
+/// One read or plan that an operation sent to the database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The operation.
     pub operation: &'static str,
-    /// In which situation.
+    /// The situation.
     pub case: Cow<'static, str>,
-    /// What it asked.
+    /// The read or the plan.
     pub asked: Asked,
 }
 
@@ -100,11 +101,14 @@ fn all() -> Vec<Sample> {
         Scene::waits_that_are_read,
         Scene::flow_ends,
     ];
+
     let play = |scene: fn(&mut Scene)| {
         let mut stage = Scene::new();
         scene(&mut stage);
         stage.samples
     };
+    // Waitpoints change the shape of what ends an execution, so those scenes are played again with
+    // them.
     let again: [fn(&mut Scene); 14] = [
         Scene::ends,
         Scene::failures,
@@ -126,12 +130,13 @@ fn all() -> Vec<Sample> {
         scene(&mut stage);
         stage.samples
     };
+
     let first = scenes.into_iter().flat_map(play);
     first.chain(again.into_iter().flat_map(play_again)).collect()
 }
 
 impl Asked {
-    /// Whether both have the same shape, and so the same SQL.
+    /// True if both have the same shape, and so the same SQL.
     #[must_use]
     pub fn same_shape(&self, other: &Asked) -> bool {
         match (self, other) {

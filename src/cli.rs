@@ -61,7 +61,7 @@ use output::{OnClosed, Output};
 use session::Session;
 use shown::Shown;
 
-/// How long a command that was told to stop may take to do so.
+/// The time that a stopped command gets to end.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Durable execution on SQLite and Postgres: submit work, run it, look at it.
@@ -74,7 +74,7 @@ struct Arguments {
     command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Clone, Debug, clap::Args)]
 struct Global {
     /// The database: sqlite:PATH, file:PATH or postgres://USER@HOST/NAME.
@@ -98,11 +98,11 @@ struct Global {
     /// Print JSON, and errors as JSON on stderr.
     #[arg(long, global = true)]
     json: bool,
-    /// What the log on stderr looks like. RUST_LOG says what is logged: `info` for one line for each
-    /// start and end of a run; warnings and errors if it is not set.
+    /// The format of the log on stderr. RUST_LOG sets what is logged: `info` adds one line for each
+    /// start and end of a run; without it, only warnings and errors are.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: log::Format,
-    /// Write times in UTC instead of ages; as programs that read the output get them anyway.
+    /// Write times in UTC instead of ages. A reader that is no terminal gets UTC times anyway.
     #[arg(long, global = true)]
     utc: bool,
     #[arg(skip)]
@@ -110,17 +110,17 @@ struct Global {
 }
 
 impl Global {
-    /// Opens the database to look at it.
+    /// Opens the database to read it.
     async fn open(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
         self.open_as(Opening::Current).await
     }
 
-    /// Opens the database to change what is in it.
+    /// Opens the database to change its rows.
     async fn open_existing(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
         self.open_as(Opening::Existing).await
     }
 
-    /// Opens the database, or makes it.
+    /// Opens the database, or creates it.
     async fn open_or_create(&self) -> Result<Arc<dyn EngineBackend>, Failure> {
         self.open_as(Opening::Create).await
     }
@@ -131,12 +131,14 @@ impl Global {
             .opening(opening)
             .schema(self.schema.clone())
             .tuning(self.tuning.tuning());
+
         let engine = options.open(&self.db).await.map_err(|error| self.not_opened(&error))?;
         self.session.keep(&engine);
         Ok(engine)
     }
 
-    /// Only the scheme of a URL that may carry a password is repeated.
+    /// The failure to open the database. It repeats only the scheme of a URL that may carry a
+    /// password.
     fn not_opened(&self, error: &OpenError) -> Failure {
         match error {
             OpenError::Postgres { .. } => Failure::new(format!("opening the database: {error}")),
@@ -160,27 +162,27 @@ enum Command {
     Ls(ls::Arguments),
     /// Show one execution: its state, its attempts, what happened to it.
     Show(show::Arguments),
-    /// Print the result of an execution as it is; on a terminal, without what would command it.
+    /// Print the result of an execution as it is; on a terminal, with control characters escaped.
     Result(result::Arguments),
-    /// Cancel an execution, whoever holds it.
+    /// Cancel an execution, even one that a worker runs.
     Cancel(cancel::Arguments),
     /// Let an execution that has ended run again.
     Replay(replay::Arguments),
-    /// List where suspended executions wait, and what for.
+    /// List open waitpoints, and the signals that they wait for.
     Waitpoints(waitpoints::Arguments),
-    /// Deliver a signal to a waitpoint whose token is at hand.
+    /// Deliver a signal to a waitpoint, with its token.
     Signal(signal::Arguments),
     /// Signal a waitpoint as an operator, without its token.
     Approve(approve::Arguments),
-    /// Let a suspended execution go on, whatever it waits for.
+    /// Resume a suspended execution, whatever it waits for.
     Resume(resume::Arguments),
     /// Install and replace the keys that sign the tokens of waitpoints.
     Keys(keys::Arguments),
     /// Print what an execution writes while it runs.
     Tail(tail::Arguments),
-    /// Print what is announced: ends, leases, signals, operators.
+    /// Print events: ends, leases, signals, operators' actions.
     Events(events::Arguments),
-    /// Give an execution that waits another priority.
+    /// Change the priority of a waiting execution.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
     Bulk(bulk::Arguments),
@@ -190,21 +192,21 @@ enum Command {
     Scan(scan::Arguments),
     /// Bring the database to the current schema.
     Migrate(migrate::Arguments),
-    /// Print what an operation asks of the database, in every dialect.
+    /// Print the plan and the SQL of an operation, in every dialect.
     Sql(catalogue::Arguments),
     /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
     /// nothing, leaves nothing.
     Demo(demo::Arguments),
-    /// What the workers of the demo run.
+    /// The command that the demo's workers run.
     #[command(hide = true)]
     DemoTask,
-    /// What ends the commands of a worker that was killed.
+    /// The watchdog that ends the commands of a killed worker.
     #[command(hide = true, name = watchdog::COMMAND)]
     WatchGroups(watchdog::Arguments),
 }
 
 impl Command {
-    /// What a closed stdout means: nothing to commands that change something.
+    /// The meaning of a closed stdout. Commands that change something ignore it.
     const fn on_closed(&self) -> OnClosed {
         match self {
             Self::Submit(_)
@@ -233,7 +235,7 @@ impl Command {
         }
     }
 
-    /// Whether it ends by itself, and in its own way, when it is told to stop.
+    /// True if the command reacts to a stop signal itself.
     const fn handles_interrupts(&self) -> bool {
         matches!(
             self,
@@ -249,10 +251,12 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    // To the end: what is logged at last is written, too.
+    // Held to the end, so that the last lines of the log are written, too.
     let _flush = log::start(arguments.global.log_format);
+
     let json = arguments.global.json;
     arguments.global.session.on_closed = arguments.command.on_closed();
+
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(run_to_the_end(arguments));
@@ -262,6 +266,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(Failure::new(format!("starting the async runtime: {error}"))),
     };
+
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -271,10 +276,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Reads a command line. An option of all commands is refused where it would have no effect.
+/// Reads a command line. Refuses a global option that would have no effect.
 fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(line)?;
+
     if let Some((name, given)) = matches.subcommand() {
         let (unused, why) = match name {
             "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
@@ -282,6 +288,7 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
             "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
             _ => (&[][..], ""),
         };
+
         let is_given = |id: &&&str| given.value_source(id) == Some(ValueSource::CommandLine);
         if let Some(id) = unused.iter().find(is_given) {
             let option = id.replace('_', "-");
@@ -293,18 +300,19 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
     Arguments::from_arg_matches(&matches)
 }
 
-/// Runs the command until it is done, has failed or is told to stop, and closes what it has opened.
+/// Runs the command until it is done, has failed or is stopped, and closes what it has opened.
 async fn run_to_the_end(arguments: Arguments) -> Result<(), Failure> {
     let session = arguments.global.session.clone();
     let by_itself = arguments.command.handles_interrupts();
     let mut command = tokio::spawn(run(arguments));
+
     let done = tokio::select! {
         done = &mut command => {
             done.unwrap_or_else(|error| Err(Failure::new(format!("the command broke off: {error}"))))
         }
         told = told_to_stop(), if !by_itself => {
             command.abort();
-            // Unless it is caught in a read of stdin, which is given up.
+            // A read of stdin cannot be aborted; the command is not waited for then.
             let _ = tokio::time::timeout(STOP_GRACE, command).await;
             Err(told)
         }
@@ -353,8 +361,10 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Help and version are answers; anything else is wrong usage, in JSON where that was asked for.
+/// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
+/// for.
 fn usage(error: &clap::Error) -> ExitCode {
+    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
     if error.use_stderr()
         && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
     {
@@ -364,11 +374,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         Failure::usage(text).report(true);
         return ExitCode::from(2);
     }
+
     if !error.use_stderr() {
         // Nothing can be done about a closed terminal.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+
     for line in error.to_string().lines() {
         let _ = writeln!(io::stderr(), "{}", Shown::from(line));
     }

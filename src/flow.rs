@@ -1,8 +1,8 @@
-//! Flows as people write them: named nodes that wait for each other, and their submission.
+//! Flows as callers write them: named nodes that wait for each other, and their submission.
 //!
-//! A [`FlowSpec`] is read from a file or put together in code. What exists is a graph that can be
-//! submitted: [`submit`] turns it into executions and dependencies, and goes on where an earlier
-//! submission of the same flow was interrupted. When a node runs, the engine decides.
+//! A [`FlowSpec`] is read from a file or built in code, and always holds a graph that can be
+//! submitted. [`submit`] turns it into executions and dependencies, and resumes an earlier
+//! submission of the same flow that was interrupted. When a node runs is the engine's decision.
 //!
 //! A file is one JSON object:
 //!
@@ -23,12 +23,19 @@
 //! # Ok::<(), flowfabric_sql::flow::FlowSpecError>(())
 //! ```
 //!
-//! Of the flow: `kind`, `nodes`, and perhaps `namespace`, `lane` (of nodes that name none) and
-//! `flow_id`. Of a node: `name`, `kind`, `payload` (a text as it is, anything else as JSON), and
-//! perhaps `lane`, `priority`, `delay_until` (Unix milliseconds, a time such as
-//! `"2026-01-31T12:00:00Z"`, or from the submission on, such as `"+5s"`), `tags`, `policy`, `after` (the names of those it waits for), `needs` (how many of them
-//! must end well: `"all"` unless it says `"any"` or `{"quorum": 2}`) and `on_satisfied` (what then
-//! happens to the others: `"let_run"` unless it says `"cancel_remaining"`).
+//! Fields of the flow:
+//! - `kind` and `nodes`;
+//! - optionally `namespace`, `flow_id`, and `lane`, for nodes that name none.
+//!
+//! Fields of a node:
+//! - `name`, `kind` and `payload` (a JSON string's text, or any other JSON value as written);
+//! - optionally `lane`, `priority`, `tags` and `policy`;
+//! - optionally `delay_until`: Unix milliseconds, a time such as `"2026-01-31T12:00:00Z"`, or a
+//!   span from the submission on, such as `"+5s"`;
+//! - optionally `after`, the names of the nodes it waits for, and `needs`, the number of them that
+//!   must complete: `"all"` (the default), `"any"` or `{"quorum": 2}`;
+//! - optionally `on_satisfied`, the fate of the others then: `"let_run"` (the default) or
+//!   `"cancel_remaining"`.
 
 mod difference;
 pub(crate) mod fields;
@@ -54,12 +61,12 @@ pub const NODE_TAG: &str = "ff.node";
 /// The longest name of a node, in characters.
 pub const NODE_NAME_MAX: usize = 64;
 
-/// Names a node within its flow: letters, digits and marks of any script, as Unicode identifiers
-/// have them, and `- _ . / : + @`, 64 of them at most.
+/// The name of a node, unique within its flow: letters, digits and marks of any script, as Unicode
+/// identifiers have them, and `- _ . / : + @`, 64 of them at most.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(String);
 
-/// Why a text is no name of a node.
+/// The reason why a text is not a node's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeNameError {
     /// The name is empty.
@@ -68,7 +75,7 @@ pub enum NodeNameError {
     /// The name is longer than [`NODE_NAME_MAX`]; carries its length in characters.
     #[error("the name has {0} characters, at most {NODE_NAME_MAX} are allowed")]
     TooLong(usize),
-    /// The name has a character that names have not; carries it.
+    /// The name has a character that is not allowed; carries it.
     #[error(
         "the name has the character {0:?} (U+{code:04X}); allowed are letters, digits and marks of \
          any script and - _ . / : + @",
@@ -91,6 +98,7 @@ impl NodeName {
         if NODE_NAME_MAX < length {
             return Err(NodeNameError::TooLong(length));
         }
+
         match text.chars().find(|c| !is_allowed(*c)) {
             Some(other) => Err(NodeNameError::Character(other)),
             None => Ok(Self(text)),
@@ -104,7 +112,8 @@ impl NodeName {
     }
 }
 
-/// Marks belong to the letters before them: most words of Hindi or Thai have some.
+/// True for the characters of a name. Marks belong to the letters before them: most words of Hindi
+/// or Thai have some.
 fn is_allowed(character: char) -> bool {
     character.is_alphanumeric()
         || unicode_ident::is_xid_continue(character)
@@ -117,20 +126,20 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// One node: the execution to create, and what it waits for.
+/// One node: the execution to create, and the nodes that it waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeSpec {
     /// Its name; the execution carries it as the tag [`NODE_TAG`].
     pub name: NodeName,
-    /// What kind of work it is, for whoever runs it.
+    /// The kind of work, for the worker that runs it.
     pub kind: String,
-    /// What to work on.
+    /// The input.
     pub payload: Vec<u8>,
     /// The lane that it is claimed from.
     pub lane: LaneId,
-    /// Higher goes first.
+    /// The priority; the highest is claimed first.
     pub priority: i32,
-    /// When it may run at the earliest.
+    /// The earliest time at which it may run.
     pub delay_until: Option<NotBefore>,
     /// Free labels.
     pub tags: HashMap<String, String>,
@@ -138,12 +147,12 @@ pub struct NodeSpec {
     pub policy: Option<ExecutionPolicy>,
     /// The nodes that it waits for.
     pub after: Vec<NodeName>,
-    /// How many of them it needs.
+    /// The number of them that it needs.
     pub needs: EdgeDependencyPolicy,
 }
 
 impl NodeSpec {
-    /// A node that waits for nothing and has no wishes.
+    /// A node that waits for nothing, with every optional field at its default.
     #[must_use]
     pub fn new(name: NodeName, kind: impl Into<String>, payload: Vec<u8>, lane: LaneId) -> Self {
         Self {
@@ -160,12 +169,13 @@ impl NodeSpec {
         }
     }
 
-    /// Checks what can be said without the other nodes.
+    /// Checks the rules that do not depend on other nodes.
     fn check(&self) -> Result<(), FlowSpecError> {
         let node = || self.name.clone();
         if self.tags.contains_key(NODE_TAG) {
             return Err(FlowSpecError::ReservedTag { node: node() });
         }
+
         let mut seen = HashSet::new();
         for other in &self.after {
             if *other == self.name {
@@ -175,6 +185,7 @@ impl NodeSpec {
                 return Err(FlowSpecError::Repeated { node: node(), other: other.clone() });
             }
         }
+
         match &self.needs {
             EdgeDependencyPolicy::Quorum { k, .. } => {
                 let of = self.after.len();
@@ -201,8 +212,8 @@ pub struct FlowSpec {
 }
 
 impl FlowSpec {
-    /// Checks the graph, and puts the nodes in an order in which each follows all that it waits
-    /// for; as given, where that is such an order.
+    /// Checks the graph, and orders the nodes so that each follows all that it waits for. A given
+    /// order that does so is kept.
     ///
     /// # Errors
     /// The rule that the graph breaks, and the node that breaks it.
@@ -214,12 +225,14 @@ impl FlowSpec {
         if nodes.is_empty() {
             return Err(FlowSpecError::NoNodes);
         }
+
         let mut names = HashSet::new();
         for node in &nodes {
             if !names.insert(node.name.clone()) {
                 return Err(FlowSpecError::Duplicate { node: node.name.clone() });
             }
         }
+
         for node in &nodes {
             node.check()?;
             if let Some(other) = node.after.iter().find(|other| !names.contains(*other)) {
@@ -227,26 +240,27 @@ impl FlowSpec {
                 return Err(FlowSpecError::Unknown { node, other });
             }
         }
+
         let nodes = order::ordered(nodes)?;
         Ok(Self { kind: kind.into(), namespace, flow_id: None, nodes })
     }
 
-    /// Reads a file; the module says what stands there.
+    /// Reads a flow's file; the module describes it.
     ///
     /// # Errors
-    /// What is wrong with it, with the node or the line where it is.
+    /// The broken rule, with the node or the line that breaks it.
     pub fn parse(text: &str) -> Result<Self, FlowSpecError> {
         file::parse(text)
     }
 
-    /// Submits it as this flow, so that repeating the submission finds what is there.
+    /// Sets the flow's id, so that a repeated submission finds what an earlier one created.
     #[must_use]
     pub fn with_flow_id(mut self, flow_id: FlowId) -> Self {
         self.flow_id = Some(flow_id);
         self
     }
 
-    /// What kind of flow it is.
+    /// The kind of the flow.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
@@ -258,7 +272,7 @@ impl FlowSpec {
         &self.namespace
     }
 
-    /// The flow that it is submitted as; a new one where it says nothing.
+    /// The id that the flow is submitted under; none for a new one.
     #[must_use]
     pub fn flow_id(&self) -> Option<&FlowId> {
         self.flow_id.as_ref()
@@ -270,29 +284,29 @@ impl FlowSpec {
         &self.nodes
     }
 
-    /// How many dependencies there are.
+    /// The number of dependencies.
     #[must_use]
     pub fn edge_count(&self) -> usize {
         self.nodes.iter().map(|node| node.after.len()).sum()
     }
 }
 
-/// Why a flow cannot be submitted.
+/// The reason why a flow cannot be submitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlowSpecError {
-    /// The file is not understood; carries what and where.
+    /// The file is not understood; carries the reason and the place.
     #[error("{0}")]
     NotUnderstood(String),
     /// There are no nodes.
     #[error("a flow needs at least one node")]
     NoNodes,
-    /// A field of a node says nothing that it can mean.
+    /// A field of a node has a value without meaning.
     #[error("node {node}: {reason}")]
     Node {
-        /// The node, by its name, or by its place while it has none.
+        /// The node: its name, or its number if its name is not valid.
         node: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// Two nodes share a name.
@@ -313,33 +327,33 @@ pub enum FlowSpecError {
         /// The node.
         node: NodeName,
     },
-    /// A node names one that it waits for twice.
+    /// A node names the same upstream twice.
     #[error("node {node}: it waits for {other} twice")]
     Repeated {
         /// The node.
         node: NodeName,
-        /// What it waits for.
+        /// The upstream.
         other: NodeName,
     },
-    /// A node waits for one that is not there.
+    /// A node waits for a node that does not exist.
     #[error("node {node}: it waits for {other}, and there is no such node")]
     Unknown {
         /// The node.
         node: NodeName,
-        /// What it waits for.
+        /// The missing upstream.
         other: NodeName,
     },
-    /// A node needs none of what it waits for, or more than there are.
+    /// A node needs none of its upstreams, or more than it has.
     #[error("node {node}: a quorum of {k} out of {of} cannot be")]
     Quorum {
         /// The node.
         node: NodeName,
-        /// How many it needs.
+        /// The number that it needs.
         k: u32,
-        /// How many it waits for.
+        /// The number of its upstreams.
         of: usize,
     },
-    /// A node needs any one of nothing.
+    /// A node needs any of its upstreams, and has none.
     #[error("node {node}: it needs any of those it waits for, and waits for none")]
     AnyOfNone {
         /// The node.
@@ -348,7 +362,7 @@ pub enum FlowSpecError {
     /// Nodes wait for each other in a circle.
     #[error("the nodes wait for each other in a circle: {}", circle(.path))]
     Cycle {
-        /// The circle, each before the one that waits for it.
+        /// The circle: each node is followed by one that waits for it.
         path: Vec<NodeName>,
     },
 }

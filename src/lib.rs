@@ -1,9 +1,9 @@
-//! A durable-execution core: a database that remembers who works on what, and whose turn it is.
+//! A durable-execution core: a database that records which worker runs what, and what is next.
 //!
 //! Everything a caller does goes through one trait, [`EngineBackend`], and [`open`] finds its
 //! implementation by URL: a SQLite file, a Postgres database, or this process's memory. Beside it
-//! a process needs two loops, both here: a [`ScannerSupervisor`] that applies what time brings
-//! about, and a [`Worker`] that claims executions and runs them.
+//! a process needs two loops, both here: a [`ScannerSupervisor`] that applies due timers, and a
+//! [`Worker`] that claims executions and runs them.
 //!
 //! This crate puts the parts together and knows no rule; the rules are in [`core`].
 //!
@@ -20,7 +20,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = flowfabric_sql::open("sqlite::memory:").await?;
 //!
-//! // Somebody submits.
+//! // A caller submits an execution.
 //! let lane = LaneId::new("invoices");
 //! let id = ExecutionId::solo(&lane, &PartitionConfig::default());
 //! let args = CreateExecutionArgs {

@@ -14,7 +14,7 @@ pub use ff_core::opening::Opening;
 /// The schemes that [`open`] knows, as messages list them.
 const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";
 
-/// Opens the database at `url` with the default options: brought to the current schema if it is not.
+/// Opens the database at `url` with the default options, and migrates it to the current schema.
 ///
 /// - `sqlite:PATH`, `file:PATH`: a SQLite file, created if missing; `sqlite::memory:` is private to
 ///   the engine that opens it. In PATH, `%23` stands for `#`, `%3F` for `?`, `%25` for `%`;
@@ -29,7 +29,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
     OpenOptions::new().open(url).await
 }
 
-/// How to open a database.
+/// Options for opening a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     opening: Opening,
@@ -38,26 +38,27 @@ pub struct OpenOptions {
     tuning: Tuning,
 }
 
-/// What only some backends know. A value for a backend that would ignore it is refused.
+/// Options that only some backends have. A value for a backend that would ignore it is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// Postgres: how many connections there are at most, 10 unless said otherwise. SQLite: how many
-    /// read at once, 4 unless said otherwise.
+    /// Postgres: the most connections, 10 by default. SQLite: the connections that read, 4 by
+    /// default.
     pub connections: Option<u32>,
     /// Postgres: prepares every statement anew, for a pooler that does not track named ones.
     pub unnamed_statements: bool,
-    /// Postgres: asks for no session settings, for a pooler that refuses them. Give them to the role.
+    /// Postgres: sets no session parameters, for a pooler that refuses them. Give them to the role.
     pub no_session_parameters: bool,
-    /// Postgres: tells no other process of commits, whose subscribers then look twice a second.
+    /// Postgres: sends no notification at commit, so subscribers in other processes poll twice a
+    /// second.
     pub no_notify: bool,
-    /// SQLite: how long to wait for other processes that write, 5 s unless said otherwise.
+    /// SQLite: how long to wait for other processes that write, 5 s by default.
     pub busy_timeout: Option<Duration>,
     /// SQLite: commits survive the end of the process, but perhaps not a power loss.
     pub synchronous_normal: bool,
 }
 
 impl Tuning {
-    /// The first option that the backend does not know.
+    /// The first given option that the backend does not have.
     fn unknown_to(&self, scheme: Scheme) -> Option<&'static str> {
         let (postgres, sqlite) = (scheme == Scheme::Postgres, scheme == Scheme::Sqlite);
         let options = [
@@ -68,6 +69,7 @@ impl Tuning {
             ("busy timeout", self.busy_timeout.is_some(), sqlite),
             ("synchronous", self.synchronous_normal, sqlite),
         ];
+
         options.into_iter().find(|(_, given, known)| *given && !known).map(|(name, ..)| name)
     }
 }
@@ -79,8 +81,8 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Makes a missing database, and brings an older one to the current schema; in Postgres, the
-    /// schema that the search path names.
+    /// The defaults: creates a missing database, and brings an older one to the current schema. In
+    /// Postgres the schema is the one that the search path names.
     #[must_use]
     pub const fn new() -> Self {
         let tuning = Tuning {
@@ -94,16 +96,16 @@ impl OpenOptions {
         Self { opening: Opening::Create, adopt: false, schema: None, tuning }
     }
 
-    /// How much opening may change. A database that is up to date is only read, and one that does not
-    /// fit this binary is always refused. Tables in memory are new in any case.
+    /// Sets how much opening may change. A database that is up to date is only read, and one that
+    /// does not fit this binary is always refused. Tables in memory are new in any case.
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }
 
-    /// Whether a database of FlowFabric 0.15 is brought over to this schema first, unless the opening
-    /// migrates nothing. Make a backup before, and let no other process have it open.
+    /// Brings a database of FlowFabric 0.15 over to this schema first, unless the opening migrates
+    /// nothing. Make a backup before, and let no other process have it open.
     #[must_use]
     pub fn adopt(mut self, adopt: bool) -> Self {
         self.adopt = adopt;
@@ -123,7 +125,7 @@ impl OpenOptions {
         self
     }
 
-    /// Pools, poolers, durability: what only some backends know.
+    /// Sets options that only some backends have: pools, poolers, durability.
     #[must_use]
     pub fn tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
@@ -142,6 +144,7 @@ impl OpenOptions {
         if let Some(option) = self.tuning.unknown_to(scheme) {
             return Err(OpenError::NoSuchOption { option, scheme });
         }
+
         match scheme {
             Scheme::Sqlite => self.open_sqlite(url).await,
             Scheme::Postgres => self.open_postgres(url).await,
@@ -152,6 +155,7 @@ impl OpenOptions {
     #[cfg(feature = "sqlite")]
     async fn open_sqlite(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
         use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
+
         let mut options = SqliteOptions::new(url).opening(self.opening);
         if let Some(readers) = self.tuning.connections {
             options = options.readers(readers);
@@ -162,11 +166,13 @@ impl OpenOptions {
         if self.tuning.synchronous_normal {
             options = options.synchronous(Synchronous::Normal);
         }
+
         if self.adopt && self.opening != Opening::Current {
             use ff_backend_sqlite::migrate::{MigrateOptions, migrate_at};
             let adopted = migrate_at(&options, &MigrateOptions::new().adopt()).await;
             adopted.map_err(|source| OpenError::Sqlite { source })?;
         }
+
         match SqliteBackend::open(options).await {
             Ok(backend) => Ok(backend),
             Err(source) => Err(OpenError::Sqlite { source }),
@@ -187,6 +193,7 @@ impl OpenOptions {
             .unnamed_statements(self.tuning.unnamed_statements)
             .session_parameters(!self.tuning.no_session_parameters)
             .notifies(!self.tuning.no_notify);
+
         if let Some(connections) = self.tuning.connections {
             options = options.max_connections(connections);
         }
@@ -197,13 +204,16 @@ impl OpenOptions {
 
         let failed = |source| OpenError::Postgres { source };
         let backend = PostgresBackend::open(options).await.map_err(failed)?;
+
         if self.adopt && self.opening != Opening::Current {
             self.adopt_postgres(backend.pool()).await?;
         }
+
         let prepared = EngineBackend::prepare(backend.as_ref()).await;
         match prepared {
             Ok(_) => Ok(backend),
             Err(source) => {
+                // No backend is returned, so nothing else would close its pool.
                 backend.pool().close().await;
                 let cause = source.store_error().and_then(StoreError::source_as::<MigrateError>);
                 match cause.and_then(MigrateError::refusal) {
@@ -223,6 +233,7 @@ impl OpenOptions {
             let name = SchemaName::new(schema).map_err(|source| OpenError::Schema { source })?;
             options = options.schema(name);
         }
+
         adopt(pool, &options).await.map(drop).map_err(|source| OpenError::Schema { source })
     }
 
@@ -245,7 +256,7 @@ fn open_memory(_: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
     Err(OpenError::NotCompiledIn { scheme: Scheme::Memory })
 }
 
-/// What a URL asks for.
+/// The backend that a URL asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// A SQLite database.
@@ -266,7 +277,7 @@ impl Scheme {
             Some("sqlite" | "file") => Ok(Self::Sqlite),
             Some("postgres" | "postgresql") => Ok(Self::Postgres),
             Some("memory") => Ok(Self::Memory),
-            // What is before a slash is part of a path, not a scheme; and never a password.
+            // Text before a slash is part of a path, not a scheme. Nor may a password be repeated.
             Some(other) if !other.is_empty() && !other.contains(['/', '@', '\\', '.']) => {
                 Err(OpenError::UnknownScheme { scheme: other.to_owned() })
             }
@@ -291,7 +302,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Why a database was not opened. Texts never carry a password.
+/// The reason why a database was not opened. Its text never carries a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -307,7 +318,7 @@ pub enum OpenError {
     /// The backend was left out when this crate was compiled.
     #[error("this build has no {scheme} backend: compile it with the feature \"{}\"", scheme.feature())]
     NotCompiledIn {
-        /// Whose backend.
+        /// The scheme of the missing backend.
         scheme: Scheme,
     },
     /// A schema was given for a backend that has none.
@@ -334,27 +345,27 @@ pub enum OpenError {
     #[cfg(feature = "sqlite")]
     #[error("{source}")]
     Sqlite {
-        /// What it said.
+        /// The error that SQLite returned.
         source: ff_backend_sqlite::SqliteError,
     },
     /// The name of a Postgres schema is not one, or its tables cannot be adopted.
     #[cfg(feature = "postgres")]
     #[error("{source}")]
     Schema {
-        /// What is wrong with it.
+        /// The rule that the name breaks, or the failure of the adoption.
         source: ff_backend_postgres::migrate::MigrateError,
     },
     /// The schema's tables do not fit this binary, or the opening.
     #[cfg(feature = "postgres")]
     #[error("{refusal}")]
     Refused {
-        /// What does not fit.
+        /// The mismatch.
         refusal: ff_backend_postgres::Refusal,
     },
     /// Postgres refused or could not be reached.
     #[error("{source}")]
     Postgres {
-        /// What it said.
+        /// The error that Postgres returned.
         source: EngineError,
     },
 }
@@ -375,6 +386,7 @@ mod tests {
         ] {
             assert_eq!(Scheme::of(url).unwrap(), scheme, "{url}");
         }
+
         for bare in ["", "ff.db", "./a:b", "/var/x:y", ":memory:", "me:pw@db/ff", "C.db:x"] {
             let error = Scheme::of(bare).unwrap_err();
             let unknown = matches!(&error, OpenError::UnknownScheme { scheme } if scheme == "me");

@@ -1,9 +1,9 @@
-//! What time brings about: lapsed leases, attempts and executions out of time, delays that end; and
-//! what an end brings about: those that waited for it are told, and what is not needed is cancelled.
+//! The scanner: applies timers that are due (lapsed leases, attempts and executions out of time,
+//! delays that end), dispatches completion events, and cancels upstreams that are no longer needed.
 //!
-//! One loop per kind of timer asks the engine, again and again, to apply what is due. The loops hold
-//! no state: any number of processes may run them, and one that is killed leaves nothing undone that
-//! another will not find. What is due, and what follows from it, the engine decides.
+//! One loop per kind of timer asks the engine, again and again, to apply what is due. The loops
+//! hold no state: any number of processes may run them, and another process finds whatever a killed
+//! one leaves undone. The engine decides what is due, and what follows from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,34 +17,33 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// How often each kind of timer is looked at.
+/// Intervals and limits of the scanner's loops.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScannerConfig {
-    /// The pause between looks at lapsed leases; zero for none at all.
+    /// The pause between scans for lapsed leases; zero turns them off.
     pub lease_expiry: Duration,
-    /// The pause between looks at attempts out of time; zero for none at all.
+    /// The pause between scans for attempts out of time; zero turns them off.
     pub attempt_timeout: Duration,
-    /// The pause between looks at executions past their deadline; zero for none at all.
+    /// The pause between scans for executions past their deadline; zero turns them off.
     pub execution_deadline: Duration,
-    /// The pause between looks at delays that have ended; zero for none at all.
+    /// The pause between scans for delays that have ended; zero turns them off.
     pub delayed_promotion: Duration,
-    /// The pause between looks at ends that were not told to those that wait for them; zero for none
-    /// at all.
+    /// The pause between scans for completion events not yet dispatched; zero turns them off.
     pub dependency_dispatch: Duration,
-    /// The pause between looks at upstreams that are no longer needed; zero for none at all.
+    /// The pause between scans for upstreams that are no longer needed; zero turns them off.
     pub sibling_cancel: Duration,
-    /// The pause between looks at suspensions out of time; zero for none at all.
+    /// The pause between scans for suspensions out of time; zero turns them off.
     pub suspension_timeout: Duration,
-    /// The pause between looks at waitpoints out of time; zero for none at all.
+    /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
-    /// By which fraction each pause is shortened or lengthened at random, so that processes that
-    /// were started together do not look together.
+    /// The fraction by which each pause is shortened or lengthened at random, so that processes
+    /// started together do not scan together.
     pub jitter: f64,
-    /// How many rows one look handles at most. One that finds as many is followed by another at
+    /// The most rows that one scan handles. A scan that handles as many is followed by another at
     /// once.
     pub batch_limit: u32,
-    /// Whose timers are looked at: those of the executions that it lets through. Every execution has
-    /// to be let through by the filter of some process, or its timers never end.
+    /// A choice of executions; only their timers are applied by this process. Every execution must
+    /// pass the filter of some process, or its timers never fire.
     pub filter: ScannerFilter,
 }
 
@@ -67,7 +66,7 @@ impl Default for ScannerConfig {
 }
 
 impl ScannerConfig {
-    /// The pause between two looks of one kind; zero for none at all.
+    /// The pause between two scans of one kind; zero turns them off.
     #[must_use]
     pub const fn interval(&self, scan: Scan) -> Duration {
         match scan {
@@ -83,21 +82,21 @@ impl ScannerConfig {
     }
 }
 
-/// What the loops did.
+/// Totals of the loops' work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScannerReport {
-    /// How often a loop looked.
+    /// Scans made.
     pub ticks: u64,
-    /// How many rows were handled.
+    /// Rows handled.
     pub processed: u64,
-    /// How many looks failed, and how many rows within those that did not.
+    /// Failed scans, and rows that failed within the other scans.
     pub errors: u64,
-    /// The loops that had not ended when the grace was over, or that died; what they did counts
-    /// nowhere.
+    /// The loops that had not ended when the grace was over, or that panicked. Their work is not in
+    /// the totals.
     pub unfinished: Vec<Scan>,
 }
 
-/// The running loops. They stop when this is dropped, in the middle of what they do.
+/// The running loops. Dropping this value aborts them, in the middle of a scan if need be.
 #[derive(Debug)]
 pub struct ScannerSupervisor {
     stop: watch::Sender<bool>,
@@ -107,8 +106,8 @@ pub struct ScannerSupervisor {
 }
 
 impl ScannerSupervisor {
-    /// Starts a loop for every kind of timer that the configuration does not turn off. Each looks
-    /// for the first time at once. Must be called inside a tokio runtime.
+    /// Starts a loop for every kind of timer that the configuration does not turn off. The first
+    /// scan of each is at once. Must be called inside a tokio runtime.
     #[must_use]
     pub fn spawn(backend: Arc<dyn EngineBackend>, config: ScannerConfig) -> Self {
         let stop = watch::Sender::new(false);
@@ -118,12 +117,14 @@ impl ScannerSupervisor {
             if config.interval(scan).is_zero() {
                 continue;
             }
+
             running.push(scan);
             let config = config.clone();
             let failed = failed.clone();
             let scanner = Scanner { backend: Arc::clone(&backend), scan, config, failed };
             loops.spawn(scanner.run(stop.subscribe()));
         }
+
         Self { stop, running, loops, failures }
     }
 
@@ -138,9 +139,10 @@ impl ScannerSupervisor {
         }
     }
 
-    /// Lets each loop end what it is doing, for `grace` at most.
+    /// Lets each loop finish its scan, for `grace` at most.
     pub async fn shutdown(mut self, grace: Duration) -> ScannerReport {
         self.stop.send_replace(true);
+        // A loop counts as unfinished until it reports.
         let mut report = ScannerReport { unfinished: self.running, ..ScannerReport::default() };
         let ended = async {
             while let Some(ended) = self.loops.join_next().await {
@@ -155,9 +157,11 @@ impl ScannerSupervisor {
                 }
             }
         };
+
         if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(unfinished = ?report.unfinished, "scanner loops were cut short");
         }
+
         report
     }
 }
@@ -186,7 +190,7 @@ impl Scanner {
                 tokio::task::yield_now().await;
                 continue;
             }
-            // The pause begins when the look is over: a slow database is asked less often.
+            // The pause begins when the scan is over: a slow database is asked less often.
             let pause =
                 jittered(self.config.interval(self.scan), self.config.jitter, chance.fraction());
             // An error means that the supervisor is gone, and this loop is aborted with it.
@@ -195,10 +199,11 @@ impl Scanner {
         (self.scan, tally)
     }
 
-    /// Looks once; says whether there is probably more.
+    /// Scans once. Returns true if there is probably more to do.
     async fn tick(&self, tally: &mut Tally) -> bool {
         let limit = self.config.batch_limit.max(1);
         tally.ticks += 1;
+
         match self.backend.scan_filtered(self.scan, limit, &self.config.filter).await {
             Ok(counts) => {
                 tally.processed += u64::from(counts.processed);
@@ -206,6 +211,7 @@ impl Scanner {
                 if counts.processed != 0 {
                     tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
                 }
+                // More may be due after a full batch, or after an event that caused another.
                 limit <= counts.processed || (self.scan.feeds_itself() && counts.processed != 0)
             }
             Err(error) => {
@@ -223,7 +229,7 @@ impl Scanner {
     }
 }
 
-/// The pause, moved by up to `jitter` of it to either side, as `draw` from 0 to 1 says.
+/// The pause, shortened or lengthened by up to `jitter` of it; `draw` is from 0 (shortest) to 1.
 fn jittered(pause: Duration, jitter: f64, draw: f64) -> Duration {
     let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
     pause.mul_f64(1.0 + jitter * (2.0 * draw - 1.0))
@@ -241,7 +247,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers lease scans by script and then with nothing; notes when it was asked.
+    /// A backend that answers lease scans by script, then with nothing, and notes when it was
+    /// asked.
     struct Fake {
         start: Instant,
         script: Mutex<VecDeque<Result<u32, &'static str>>>,

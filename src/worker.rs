@@ -1,9 +1,9 @@
-//! A worker: claims executions of a lane, runs them, keeps their leases while they run, and reports
-//! how they ended.
+//! A worker: claims executions of a lane, runs them, renews their leases while they run, and
+//! reports how they ended.
 //!
-//! It knows no more of the work than a [`Runner`] tells. Work whose lease is lost is dropped where
-//! it stands, since another worker may have it by then; nothing that it would still report is
-//! accepted anyway.
+//! It knows nothing of the work itself; a [`Runner`] does it. A run is dropped as soon as its lease
+//! is lost, since another worker may hold the execution by then. The fence refuses a later report
+//! anyway.
 
 mod job;
 mod lease;
@@ -36,30 +36,32 @@ use quiet::{Quiet, Verdict};
 use running::Running;
 use task::{Fate, Task};
 
-/// What a worker works on, and how.
+/// A worker's lane, identity and limits.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// The lane to claim from.
     pub lane: LaneId,
-    /// What this worker is able to do.
+    /// The capabilities of this worker; an execution that needs others is left to other workers.
     pub capabilities: CapabilitySet,
-    /// How many executions run at once; at least one.
+    /// The most executions that run at once; at least one.
     pub concurrency: u32,
-    /// How long a lease lasts without renewal, in milliseconds. It is renewed at a third of that, or
+    /// The lease's duration without renewal, in milliseconds. It is renewed at a third of that, or
     /// after 5 s.
     pub lease_ttl_ms: u32,
     /// The worker, by the name of its kind.
     pub worker_id: WorkerId,
     /// This running instance of it.
     pub worker_instance_id: WorkerInstanceId,
-    /// Whether to end when nothing on the lane is left to do or being done, by any worker.
+    /// True if the worker ends once no execution of the lane is left to run or running, on any
+    /// worker. Suspended ones do not count.
     pub until_empty: bool,
-    /// How long running work may go on after [`Stop::Drain`].
+    /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
 }
 
 impl WorkerConfig {
-    /// One execution at a time, leases of 30 s, no capabilities, until told to stop, 10 s grace.
+    /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, and
+    /// no end until it is stopped.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
@@ -80,7 +82,7 @@ impl WorkerConfig {
     }
 }
 
-/// What a worker is told to do. It only ever becomes more urgent.
+/// A stop request to a worker. It only ever becomes more urgent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Go on.
@@ -92,7 +94,7 @@ pub enum Stop {
     Now,
 }
 
-/// Claims and runs.
+/// A worker of one lane: claims executions and runs them.
 pub struct Worker {
     backend: Arc<dyn EngineBackend>,
     runner: Arc<dyn Runner>,
@@ -127,13 +129,14 @@ impl Worker {
         }
     }
 
-    /// Works until told to stop, or until the lane is empty where the configuration says so.
+    /// Works until it is stopped, or until the lane is empty if the configuration says so.
     ///
-    /// An unreachable database is waited for, unless the very first claim fails. A failure of the
-    /// database that no repetition mends (a missing table or right, damaged data) ends the worker.
+    /// While the database cannot be reached it retries, unless the very first claim fails. A permanent
+    /// failure of the database (a missing table or right, damaged data) ends the worker.
     ///
     /// # Errors
-    /// Why nothing can be claimed, or run. Running work has been ended as for [`Stop::Drain`].
+    /// The reason why nothing can be claimed, or run. Running work has been ended as for
+    /// [`Stop::Drain`].
     pub async fn run(
         mut self,
         mut stop: watch::Receiver<Stop>,
@@ -144,8 +147,10 @@ impl Worker {
     }
 
     async fn claim_until(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), WorkerError> {
+        // If the first claim fails, the URL or the rights are likely wrong; a retry would hide it.
         let mut reached = false;
         let concurrency = usize::try_from(self.config.concurrency.max(1)).unwrap_or(usize::MAX);
+
         while *stop.borrow_and_update() == Stop::Not {
             while let Some(ended) = self.tasks.try_join_next() {
                 self.count(ended);
@@ -157,7 +162,7 @@ impl Worker {
                 self.pace.check()?;
             }
 
-            // Before looking: what becomes claimable meanwhile rings.
+            // Before the claim, so that work that becomes claimable during it rings, too.
             let rung = self.backend.listen(Topic::Claimable);
             let free = concurrency.saturating_sub(self.tasks.len());
             if free != 0 && self.pace.may_look() {
@@ -182,7 +187,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims and starts up to `free` executions; says how many.
+    /// Claims and starts up to `free` executions. Returns how many.
     async fn claim(&mut self, free: usize) -> Result<usize, EngineError> {
         let (lane, capabilities) = (&self.config.lane, &self.config.capabilities);
         let limit = u32::try_from(free).unwrap_or(u32::MAX).min(ff_core::rules::claim::CLAIM_MAX);
@@ -206,6 +211,7 @@ impl Worker {
             };
             self.tasks.spawn(task.run());
         }
+
         if claimed == 0 {
             self.pace.found_nothing();
         } else {
@@ -213,6 +219,7 @@ impl Worker {
             self.pace.found();
             self.quiet = Quiet::default();
         }
+
         Ok(claimed)
     }
 
@@ -222,6 +229,7 @@ impl Worker {
             Fate::Lost
         });
         self.report.count(&fate);
+
         match fate {
             Fate::Unable(reason) => self.pace.unable(reason),
             Fate::Retried(after) => {
@@ -230,15 +238,17 @@ impl Worker {
             }
             Fate::Completed | Fate::Failed | Fate::Suspended => self.pace.able(),
             Fate::Broken(reason) => self.broken = Some(reason),
+            // These say nothing about the machine's ability to run work.
             Fate::Cancelled | Fate::HandedBack | Fate::Lost => {}
         }
     }
 
-    /// Whether to end, there being nothing to claim.
+    /// True if the worker is to end, after a claim that found nothing.
     async fn is_done(&mut self) -> bool {
         if !self.config.until_empty || !self.tasks.is_empty() {
             return false;
         }
+
         match self.quiet.look(self.backend.as_ref(), &self.config).await {
             Ok(Verdict::GoOn) => false,
             Ok(Verdict::Empty) => true,
@@ -257,16 +267,18 @@ impl Worker {
         }
     }
 
-    /// Lets running work end, or drops it when told to or when the grace is over.
+    /// Lets running work end, or drops it at [`Stop::Now`] or when the grace is over.
     async fn wind_down(&mut self, stop: &mut watch::Receiver<Stop>) {
         let grace_over = tokio::time::sleep(self.config.grace);
         let mut grace_over = std::pin::pin!(grace_over);
         let mut dropped = false;
+
         loop {
             if *stop.borrow_and_update() == Stop::Now && !dropped {
                 dropped = true;
                 self.running.hand_back();
             }
+
             tokio::select! {
                 ended = self.tasks.join_next() => match ended {
                     Some(ended) => self.count(ended),
@@ -283,7 +295,7 @@ impl Worker {
     }
 }
 
-/// Returns when something new is said; never when there is no sender left to say it.
+/// Returns at the next stop request; never if the sender is gone.
 async fn told(stop: &mut watch::Receiver<Stop>) {
     if stop.changed().await.is_err() {
         std::future::pending::<()>().await;

@@ -16,15 +16,18 @@ pub(crate) async fn each_backend(measure: impl AsyncFn(&str, Backend)) {
     let file = folder.path().join("bench.db");
     let file = file.to_str().expect("a UTF-8 path");
     measure("sqlite", SqliteBackend::new(file).await.expect("opens")).await;
+
     let Ok(url) = std::env::var("FF_BENCH_PG_URL") else { return };
     let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
     let options = PostgresOptions::new(&url)
         .schema(SchemaName::new(&schema).expect("a schema name"))
         .max_connections(16)
         .migrate(true);
+
     let backend = PostgresBackend::open(options).await.expect("opens");
     Executor::prepare(backend.as_ref()).await.expect("migrates");
     measure("postgres", backend.clone()).await;
+
     let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
     sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
 }

@@ -1,10 +1,10 @@
-//! Bringing tables that another program made to the schema of this binary: those of the reference,
-//! or of a version of this project from before its first release.
+//! Adoption: brings tables of the reference, or of a version of this project from before its first
+//! release, to the schema of this binary.
 //!
-//! A backend lists what it finds in the database as a [`Catalog`], and the same of an empty database
-//! with the current schema. The difference becomes statements here. Every statement may be repeated,
-//! and what is done already is no difference any more: an adoption that was killed goes on when it is
-//! run again. Rows stay; what the reference keeps elsewhere is moved by `adopt/rows.rs`.
+//! A backend lists the tables of the database as a [`Catalog`], and those of an empty database with
+//! the current schema. The difference becomes statements here. Every statement may be repeated, and
+//! finished work is no difference any more, so an adoption that was killed continues when it is run
+//! again. Rows stay; `adopt/rows.rs` moves values that the reference stores elsewhere.
 
 mod catalog;
 mod postgres;
@@ -18,15 +18,15 @@ pub use sqlite::steps as sqlite_steps;
 /// The last migration of the reference that this binary knows: that of its release 0.15.
 pub const REFERENCE_VERSION: u32 = 22;
 
-/// How many partitions each family of ids has, as the database records it: flows, budgets, quotas.
-/// Files of the reference have one of each.
+/// The query for the number of partitions of each family of ids: flows, budgets, quotas. Files of
+/// the reference have one of each.
 pub const PARTITION_COUNTS: &str = "SELECT num_flow_partitions, num_budget_partitions, \
      num_quota_partitions FROM ff_partition_config";
 
 /// Statements that take effect together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// In their order.
+    /// The statements, in order.
     pub sql: Vec<String>,
 }
 
@@ -36,14 +36,14 @@ impl Step {
     }
 }
 
-/// Which parts of the found database stay.
+/// The optional parts of the found database that stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keeping {
-    /// The triggers that notify the reference's own listeners of each inserted event.
+    /// True if the triggers stay that notify the reference's own listeners of each inserted event.
     pub triggers: bool,
 }
 
-/// Why a database cannot be adopted. Nothing is changed then.
+/// The reason that a database cannot be adopted. Nothing is changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdoptError {
     /// A release after 0.15 made the database.
@@ -70,7 +70,7 @@ pub enum AdoptError {
     Render(#[from] crate::RenderError),
 }
 
-/// A name inside a statement.
+/// The name as a quoted identifier.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

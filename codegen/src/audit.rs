@@ -1,6 +1,6 @@
 //! The rules that every statement keeps, and the look-ups that rendering shares.
 //!
-//! The audit walks the shape, not the text: what it finds wrong is an error before any SQL exists.
+//! The audit walks the shape, not the text: a broken rule is an error before any SQL exists.
 
 use ff_core::plan::{
     Compare, Expr, List, Lookup, Mutation, Name, Path, Plan, Predicate, Query, Return, Selection,
@@ -12,17 +12,21 @@ use crate::statement::RenderError;
 /// Checks a plan.
 ///
 /// # Errors
-/// [`RenderError::Audit`] naming the plan and the rule: an update or delete that does not name its
-/// rows by a leading part of the primary key or of an index; a guard without the full key; a name that is not held;
-/// a result of a table that is not written; a table written twice for one row; a picked order that is not total.
+/// [`RenderError::Audit`] naming the plan and the rule: a guard without the full key; a picked
+/// order that is not total; an update or delete that does not name its rows by a leading part of
+/// the primary key or of an index; a row written twice; a name that is not held; a result of a
+/// table that is not written.
 pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     let broken = |rule: String| Err(RenderError::Audit { plan: plan.name.to_string(), rule });
+
     for guard in &plan.guards {
         if !covers_key(guard.table.key, &guard.key) {
             return broken(format!("guard {} names its row by less than the key", guard.row));
         }
     }
+
     if let Some(Selection { table, order, .. }) = &plan.selection {
+        // The partition follows from the rest of the key.
         let total = table.key.iter().all(|key| {
             key.name == "partition_key" || order.iter().any(|(column, _)| column == key)
         });
@@ -30,6 +34,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             return broken("the picked order does not end in the primary key".into());
         }
     }
+
     let mut targets: Vec<(&str, &Vec<(ColumnRef, Expr)>)> = Vec::new();
     for mutation in &plan.mutations {
         match mutation {
@@ -48,12 +53,14 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             }
         }
     }
+
     let names: Vec<&Name> = plan
         .guards
         .iter()
         .map(|guard| &guard.row)
         .chain(plan.selection.iter().map(|selection| &selection.row))
         .collect();
+
     let mut unknown = None;
     plan.visit(|expr| {
         if let Expr::Held(row, _) = expr
@@ -62,6 +69,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             unknown = Some(row.clone());
         }
     });
+
     for item in &plan.returns {
         match item {
             Return::Held(row, _) if !names.contains(&row) => unknown = Some(row.clone()),
@@ -69,6 +77,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
             Return::Written(column) => drop(writer_of(plan, *column)?),
         }
     }
+
     match unknown {
         Some(row) => broken(format!("{row} is read but not held")),
         None => Ok(()),
@@ -78,7 +87,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
 /// Checks a query.
 ///
 /// # Errors
-/// [`RenderError::Audit`] for a look-up without the full key, or a list whose order is not total.
+/// [`RenderError::Audit`] for a look-up without the full key, or a list without a total order.
 pub fn query(query: &Query) -> Result<(), RenderError> {
     match query {
         Query::Lookup(rows) => {
@@ -100,15 +109,17 @@ pub fn query(query: &Query) -> Result<(), RenderError> {
     }
 }
 
-/// Whether the order, together with what the predicate fixes, determines the row: then every database
-/// lists the same rows first. A partition is left out: it follows from the rest of a key.
+/// True if the order, together with the columns that the predicate fixes, determines the row. Every
+/// database then lists the same rows first. The partition is ignored, since it follows from the
+/// rest of a key.
 fn is_total(list: &List) -> bool {
     let mut known: Vec<ColumnRef> = list.order.iter().map(|(column, _)| *column).collect();
     fixed_by(&list.predicate, &mut known);
     let tables = std::iter::once(list.table).chain(list.join.iter().map(|join| join.table));
     let tables: Vec<TableRef> = tables.collect();
 
-    // A key determines its row, and a join says which columns are equal.
+    // Extends the known columns until nothing is added: a known key gives all columns of its row,
+    // and a known column gives the one that it is joined on.
     loop {
         let before = known.len();
         for table in &tables {
@@ -116,6 +127,7 @@ fn is_total(list: &List) -> bool {
                 extend(&mut known, table.columns.iter().copied());
             }
         }
+
         for (left, right) in list.join.iter().flat_map(|join| &join.on) {
             if known.contains(left) {
                 extend(&mut known, [*right]);
@@ -123,6 +135,7 @@ fn is_total(list: &List) -> bool {
                 extend(&mut known, [*left]);
             }
         }
+
         if known.len() == before {
             return tables.iter().all(|table| determines(table, &known));
         }
@@ -142,7 +155,7 @@ fn extend(known: &mut Vec<ColumnRef>, more: impl IntoIterator<Item = ColumnRef>)
     }
 }
 
-/// The columns that equal one value in every row that the predicate accepts.
+/// Adds the columns that equal one value in every row that the predicate accepts.
 fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
     match predicate {
         Predicate::All(parts) => parts.iter().for_each(|part| fixed_by(part, fixed)),
@@ -170,11 +183,11 @@ fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
 
 fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
     let leading = key.iter().take_while(|part| given.iter().any(|(column, _)| column == *part));
-    // A partition alone is no row: at least one more column must say which.
+    // A partition alone names no row, so one more column is required.
     leading.count() == given.len() && (given.len() > 1 || key.len() == 1)
 }
 
-/// All rows that an index finds by its leading columns, the partition and at least one more.
+/// True if an index finds the rows by its leading columns: the partition and at least one more.
 fn leads_index(table: TableRef, given: &[(ColumnRef, Expr)]) -> bool {
     let whole = table.indexes.iter().filter(|index| index.only.is_none());
     whole.into_iter().any(|index| {
@@ -183,7 +196,7 @@ fn leads_index(table: TableRef, given: &[(ColumnRef, Expr)]) -> bool {
     })
 }
 
-/// The primary key of the row that a mutation is about, column by column.
+/// The primary key of the row that a mutation writes, column by column.
 pub(crate) fn key_of(
     plan: &Plan,
     mutation: &Mutation,
@@ -194,6 +207,7 @@ pub(crate) fn key_of(
         Mutation::Update { target, .. } | Mutation::Delete { target, .. } => target,
     };
     let found = |key: &ColumnRef| given.iter().find(|(column, _)| column == key).cloned();
+
     table.key.iter().map(found).collect::<Option<Vec<_>>>().ok_or_else(|| RenderError::Audit {
         plan: plan.name.to_string(),
         rule: format!("a result is read from {} without its full key", table.name),
@@ -211,7 +225,7 @@ pub(crate) fn writer_of(plan: &Plan, column: ColumnRef) -> Result<(usize, &Mutat
     })
 }
 
-/// What a write must return: the key and the columns that the plan reports.
+/// The columns that a write returns: those that the plan reports, and the key.
 pub(crate) fn returned_columns(plan: &Plan, mutation: &Mutation) -> Vec<ColumnRef> {
     let table = mutation.table();
     let mut columns: Vec<ColumnRef> = Vec::new();
@@ -222,6 +236,7 @@ pub(crate) fn returned_columns(plan: &Plan, mutation: &Mutation) -> Vec<ColumnRe
             columns.push(*column);
         }
     }
+
     if !columns.is_empty() {
         for key in table.key {
             if !columns.contains(key) {
@@ -229,10 +244,11 @@ pub(crate) fn returned_columns(plan: &Plan, mutation: &Mutation) -> Vec<ColumnRe
             }
         }
     }
+
     columns
 }
 
-/// What the plan reads of a held row, each path once, in first-read order.
+/// The paths of a held row that the plan reads, each once, in first-read order.
 pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
     let mut paths = Vec::new();
     let mut add = |path: &Path| {
@@ -240,6 +256,7 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
             paths.push(path.clone());
         }
     };
+
     plan.visit(|expr| {
         if let Expr::Held(held, path) = expr
             && held == row
@@ -247,6 +264,7 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
             add(path);
         }
     });
+
     for item in &plan.returns {
         if let Return::Held(held, path) = item
             && held == row
@@ -254,17 +272,20 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
             add(path);
         }
     }
+
     paths
 }
 
-/// What the plan reads of a picked row, with the columns its order needs.
+/// The paths of a picked row that the plan reads, and the columns of its order.
 pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
     let mut paths = reads_of(plan, &selection.row);
+
     for (column, _) in &selection.order {
         let path = Path::column(*column);
         if !paths.contains(&path) {
             paths.push(path);
         }
     }
+
     paths
 }

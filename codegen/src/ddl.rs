@@ -1,8 +1,8 @@
 //! The schema as DDL, and the migration files that hold it.
 //!
-//! Every table of [`ff_core::schema::TABLES`] becomes one `CREATE TABLE` and its indexes. What a
-//! dialect does differently is asked of [`Dialect`]; this module knows no database and no table by
-//! name, except for the two that the first migration writes its own rows into.
+//! Every table of [`ff_core::schema::TABLES`] becomes one `CREATE TABLE` and its indexes. The
+//! differences between databases are answers of [`Dialect`]. This module names no database, and no
+//! table except the two that receive rows in the first migration.
 
 mod index;
 mod table;
@@ -15,7 +15,7 @@ use crate::migrations;
 use crate::statement::RenderError;
 use crate::writer::{Tree, constant};
 
-/// How many shards of each family a new database is told to use: flows, budgets, quotas.
+/// The number of shards of each family in a new database: flows, budgets, quotas.
 const SHARDS: [i32; 3] = [256, 32, 32];
 
 /// The release that created the schema. Part of the first migration, which never changes once it is
@@ -25,7 +25,7 @@ const GENESIS_RELEASE: &str = "0.1.0";
 /// The generated files: path from the root of the workspace, and content.
 ///
 /// # Errors
-/// Where a dialect cannot express the schema.
+/// `Unsupported` where a dialect cannot express the schema.
 pub fn files() -> Result<Vec<(String, String)>, RenderError> {
     let dialects: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
     let mut files = Vec::with_capacity(dialects.len());
@@ -33,6 +33,7 @@ pub fn files() -> Result<Vec<(String, String)>, RenderError> {
         let path = format!("migrations/{}/{}.sql", dialect.name(), migrations::GENESIS_NAME);
         files.push((path, file(&statements(dialect, None)?)));
     }
+
     Ok(files)
 }
 
@@ -48,15 +49,16 @@ fn file(statements: &[String]) -> String {
         content.push_str(statement);
         content.push('\n');
     }
+
     content
 }
 
 /// The statements that create an empty database, in order. With `partitions`, tables that allow it
-/// are hash-partitioned into that many children `<table>_p<i>`, and every statement may be repeated:
-/// so many relations do not fit into one transaction.
+/// are hash-partitioned into that many children `<table>_p<i>`. Every statement may then be
+/// repeated, because so many relations do not fit into one transaction.
 ///
 /// # Errors
-/// Where the dialect cannot express the schema, or has no partitions.
+/// `Unsupported` where the dialect cannot express the schema, or has no partitions.
 pub fn statements(
     dialect: &dyn Dialect,
     partitions: Option<u16>,
@@ -72,6 +74,7 @@ pub fn statements(
             trees.extend((0..count).map(|child| (None, table::child_tree(table, child, count))));
         }
     }
+
     trees.extend(seeds(dialect).map(|tree| (None, tree)));
     Ok(trees
         .into_iter()
@@ -79,7 +82,7 @@ pub fn statements(
         .collect())
 }
 
-/// The statements that create one table and its indexes, each of which may be repeated.
+/// The repeatable statements that create one table and its indexes.
 pub(crate) fn table_statements(
     dialect: &dyn Dialect,
     table: &Table,
@@ -97,7 +100,7 @@ pub(crate) fn table_text(dialect: &dyn Dialect, table: &Table) -> Result<String,
     Ok(sql.trim_start_matches("-- \n").to_owned())
 }
 
-/// The statement that creates each index, by the index's name; each may be repeated.
+/// The repeatable statement that creates each index, by the index's name.
 pub(crate) fn index_statements(
     dialect: &dyn Dialect,
     table: &Table,
@@ -109,6 +112,7 @@ pub(crate) fn index_statements(
         }
         statements.push((name, statement_text(dialect, None, tree)));
     }
+
     Ok(statements)
 }
 
@@ -117,6 +121,7 @@ pub(crate) fn column_text(dialect: &dyn Dialect, column: ColumnRef) -> String {
     let mut create = sea_query::Table::create();
     create.table("t").col(table::column_definition(dialect, column));
     let sql = text(dialect, &Tree::CreateTable(create));
+
     let inside = sql.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
     inside.map_or_else(String::new, |(definition, _)| definition.trim().to_owned())
 }
@@ -138,7 +143,7 @@ fn repeatable(mut tree: Tree, partitions: Option<u16>) -> Tree {
             Tree::CreateIndex(create) => {
                 create.if_not_exists();
             }
-            // A seed already leaves an existing row alone.
+            // A seed already ignores an existing row.
             Tree::Insert(_)
             | Tree::Select(_)
             | Tree::Update(_)
@@ -146,22 +151,24 @@ fn repeatable(mut tree: Tree, partitions: Option<u16>) -> Tree {
             | Tree::With(_) => {}
         }
     }
+
     tree
 }
 
-/// Whether the database identifies rows of the table by its identity column alone.
+/// True if the identity column alone is the primary key of the table.
 fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
     table.identity().is_some() && matches!(dialect.identity(), Identity::PrimaryKey(_))
 }
 
-/// The rows of the first migration: shard counts, and the note about itself. Binaries built before
-/// it know no schema at all, so it is not backward compatible.
+/// The rows of the first migration: shard counts, and the annotation of the migration itself. It is
+/// not backward compatible, since older binaries know no schema at all.
 fn seeds(dialect: &dyn Dialect) -> [Tree; 2] {
     let [flows, budgets, quotas] = SHARDS.map(number);
     let config = seed(
         &admin::partition_config::TABLE,
         [Expr::Constant(true.into()), flows, budgets, quotas, constant(GENESIS_RELEASE)],
     );
+
     let annotation = seed(
         &admin::migration_annotation::TABLE,
         [
@@ -171,6 +178,7 @@ fn seeds(dialect: &dyn Dialect) -> [Tree; 2] {
             Expr::Constant(false.into()),
         ],
     );
+
     [config, annotation]
 }
 
@@ -188,7 +196,8 @@ fn seed<const N: usize>(table: &Table, row: [Expr; N]) -> Tree {
     Tree::Insert(insert)
 }
 
-/// Breaks the first parenthesised list of a `CREATE TABLE`, for whoever reads the file.
+/// Puts each entry of the first parenthesised list of a `CREATE TABLE` on a line of its own, for
+/// readers of the file.
 fn one_column_a_line(sql: &str) -> String {
     let mut lines = String::with_capacity(sql.len() * 2);
     let (mut depth, mut quote, mut done) = (0_usize, None, false);
@@ -197,6 +206,7 @@ fn one_column_a_line(sql: &str) -> String {
         if std::mem::take(&mut skip_space) && letter == ' ' {
             continue;
         }
+
         match (quote, letter) {
             (Some(open), _) if open == letter => quote = None,
             (None, '\'' | '"') => quote = Some(letter),
@@ -204,18 +214,21 @@ fn one_column_a_line(sql: &str) -> String {
             (None, ')') => depth = depth.saturating_sub(1),
             _ => {}
         }
+
         let (outside, listed) = (quote.is_none() && !done, depth == 1);
         if outside && letter == ')' && depth == 0 {
             lines.truncate(lines.trim_end().len());
             lines.push('\n');
             done = true;
         }
+
         lines.push(letter);
         if outside && listed && matches!(letter, '(' | ',') {
             lines.push_str("\n    ");
             skip_space = true;
         }
     }
+
     lines
 }
 

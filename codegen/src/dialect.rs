@@ -1,7 +1,7 @@
-//! What differs between databases, as questions.
+//! The differences between databases, as questions.
 //!
-//! To add a database, write one file that answers them. There are no defaults to forget: every
-//! answer is given or does not compile, and "cannot" is a [`RenderError`], never a dropped clause.
+//! To add a database, write one file of answers. There are no default answers: a missing one does
+//! not compile, and "cannot" is a [`RenderError`], never a dropped clause.
 
 mod postgres;
 mod sqlite;
@@ -16,10 +16,10 @@ pub use sqlite::Sqlite;
 use crate::statement::RenderError;
 use crate::writer::Tree;
 
-/// What statements call the element of a list.
+/// The alias of a list's element in statements.
 pub(crate) const ITEM: &str = "item";
 
-/// How a dialect applies a plan atomically.
+/// The way in which a dialect applies a plan atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitStrategy {
     /// One data-modifying statement: one round trip, whole batches at once.
@@ -28,52 +28,51 @@ pub enum CommitStrategy {
     Script,
 }
 
-/// How a row stays as it is until the plan is through.
+/// The way in which a row is kept unchanged until the plan has applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowLock {
-    /// Wait for whoever holds the row.
+    /// Wait for the transaction that holds the row.
     Wait,
-    /// Leave out rows that someone else holds.
+    /// Skip rows that another transaction holds.
     SkipLocked,
 }
 
-/// How a table's column numbers its rows.
+/// The way in which a column numbers the rows of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// By these words after the column's type; the table's key stays its primary key.
+    /// These words follow the column's type; the table's key stays its primary key.
     Column(&'static str),
-    /// By these words, which make it the primary key; the table's key becomes a unique index.
+    /// These words make the column the primary key; the table's key becomes a unique index.
     PrimaryKey(&'static str),
 }
 
-/// The questions.
+/// The questions that a dialect answers.
 pub trait Dialect: Send + Sync {
-    /// Its name, in snapshots and errors.
+    /// The dialect's name, in snapshots and errors.
     fn name(&self) -> &'static str;
 
-    /// How it applies a plan.
+    /// The way in which it applies a plan.
     fn commit_strategy(&self) -> CommitStrategy;
 
-    /// Its name for a logical type, in DDL and casts.
+    /// The name of a logical type, in DDL and casts.
     fn type_name(&self, ty: ColumnType) -> &'static str;
 
-    /// Its name for the type that an array of such values is sent as and that one element of such an
-    /// array is then cast to, where the two differ.
+    /// The types in which an array of such values is bound, and to which its elements are cast.
     ///
     /// # Errors
-    /// Where the database has no arrays.
+    /// `Unsupported` where the database has no arrays.
     fn array_type(&self, ty: ColumnType) -> Result<ArrayType, RenderError>;
 
-    /// A placeholder, told its type where the database would otherwise guess.
+    /// A placeholder, with its type where the database would otherwise guess.
     fn typed(&self, placeholder: Expr, ty: ColumnType) -> Expr;
 
-    /// A value of one type as a column of another stores it: a UUID into text.
+    /// A value of one type as a column of another type stores it, such as a UUID as text.
     fn stored_as(&self, value: Expr, from: ColumnType, to: ColumnType) -> Expr;
 
     /// A NULL of the type.
     fn null(&self, ty: ColumnType) -> Expr;
 
-    /// The text behind a key path in a JSON column; NULL when absent.
+    /// The text at a key path of a JSON column; NULL if absent.
     fn json_text(&self, column: Expr, keys: &[Name]) -> Expr;
 
     /// The object with these members replaced.
@@ -85,57 +84,57 @@ pub trait Dialect: Send + Sync {
     /// A JSON object of these members: numbers and texts.
     fn json_object(&self, members: Vec<(&Name, Expr)>) -> Expr;
 
-    /// The object has these members, at every depth.
+    /// The condition that the object has these members, at every depth.
     fn json_contains(&self, object: Expr, members: Expr) -> Expr;
 
-    /// The texts one after the other; NULL if one of them is.
+    /// The concatenation of the texts; NULL if one of them is.
     fn joined(&self, texts: Vec<Expr>) -> Expr;
 
-    /// `value`, a column of type `ty`, is in `list`, a list of texts.
+    /// The condition that `value`, a column of type `ty`, is in `list`, a list of texts.
     fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr;
 
-    /// Every text of `list` is in `by`.
+    /// The condition that every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 
-    /// The elements of `list`, the text of a JSON array as bytes: a function to select from, whose
-    /// column is called `value`.
+    /// A function that yields the elements of `list` as rows with a column `value`. The list is the
+    /// text of a JSON array, as bytes.
     fn items(&self, list: Expr) -> FunctionCall;
 
-    /// A member of the element that is selected as `item`, as a column of type `ty` stores it.
+    /// A member of the current element, selected as `item`, as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
-    /// Whether a row whose key depends on another row is looked up by a fenced `LATERAL` select of
-    /// its own. Where the planner goes by statistics, a plain join without any may read a whole flow
-    /// and throw away all rows but one.
+    /// True if a look-up by a key that depends on another row needs a fenced `LATERAL` select of
+    /// its own. Without statistics, a planner that relies on them may read a whole flow for a plain
+    /// join and discard all rows but one.
     fn fences_lookups(&self) -> bool;
 
-    /// Locks what the select finds.
+    /// Locks the rows that the select finds.
     ///
     /// # Errors
-    /// Where the database cannot and its writers are not one at a time either.
+    /// `Unsupported` where the database has no row locks and more than one writer at a time.
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError>;
 
-    /// Its type for a stored column: the type's name, and the bytewise order of texts where it is
-    /// not the only one.
+    /// The type of a stored column: the type's name, and the bytewise collation of texts where that
+    /// is not the default.
     fn column_type(&self, ty: ColumnType) -> &'static str;
 
-    /// How a column numbers the rows of its table.
+    /// The way in which an identity column numbers the rows of its table.
     fn identity(&self) -> Identity;
 
-    /// The database's clock, Unix milliseconds.
+    /// The database's clock, in Unix milliseconds.
     fn now_ms(&self) -> Expr;
 
-    /// The number of the current transaction, which has one from then on; 0 where transactions take
-    /// turns.
+    /// The number of the current transaction, which is assigned by the call if need be; 0 where
+    /// writers take turns.
     fn transaction_id(&self) -> Expr;
 
     /// An empty list, as the text of a column's default.
     fn empty_list(&self) -> &'static str;
 
-    /// Spreads a new table's rows over partitions by the hash of a column.
+    /// Partitions the rows of a new table by the hash of a column.
     ///
     /// # Errors
-    /// Where the database has no partitions.
+    /// `Unsupported` where the database has no partitions.
     fn partition_by_hash(
         &self,
         create: &mut TableCreateStatement,
@@ -150,12 +149,12 @@ pub trait Dialect: Send + Sync {
 /// A statement tree on its way to text; opaque outside this crate.
 pub struct TreeRef<'a>(pub(crate) &'a Tree);
 
-/// How an array of values travels.
+/// The types of an array parameter and of its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrayType {
     /// The type of the array parameter.
     pub array: &'static str,
-    /// What one element is cast to after unnesting, unless it already is.
+    /// The type that one element is cast to after unnesting, if it differs.
     pub element: Option<&'static str>,
 }
 

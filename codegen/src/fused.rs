@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! input   the bound arrays, one row per item
-//! guards  lock and check, each joined to the one before: an item whose guard fails drops out here
-//! ok      the items (and picked rows) whose guards all held
-//! w0..wn  one write per mutation, each reading only `ok`: nothing is written for an item that
-//!         dropped out, and all guards are checked before the first write
+//! guards  lock and check, each joined to the one before: an item is dropped where its guard fails
+//! ok      the items (and picked rows) that passed all guards
+//! w0..wn  one write per mutation, each reading only `ok`: nothing is written for a dropped item,
+//!         and all guards are checked before the first write
 //! ```
-//! Every CTE is materialized: the database may not evaluate a locking select twice, nor pick more
+//! Every CTE is materialized: the database must not evaluate a locking select twice, nor pick more
 //! rows than the limit.
 
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ pub fn fused(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError>
     render(dialect, shape, RowLock::Wait)
 }
 
-/// The same statement for whoever must not wait: an item whose guarded row someone else holds drops
-/// out like one whose guard fails, and the result does not tell the two apart.
+/// Renders the same statement without waits for locked rows. An item is dropped if another
+/// transaction holds its guarded row, and the result does not distinguish that from a failed guard.
 ///
 /// # Errors
 /// As [`fused`].
@@ -54,9 +54,11 @@ fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused
     let plan = shape.plan();
     let params = params(shape);
     let mut render = Renderer { dialect, plan, params: &params, guards, with: WithClause::new() };
+
     render.input()?;
     let ok = render.ok()?;
     let items = render.selected(&ok)?;
+
     for (index, mutation) in plan.mutations.iter().enumerate() {
         if index == 0 && plan.gate().is_some() {
             continue;
@@ -64,6 +66,7 @@ fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused
         let source = if plan.per_picked_row(mutation) { &items } else { &ok };
         render.write(index, mutation, source)?;
     }
+
     let (select, yields, presence) = render.report(&ok, &items)?;
     let sql = dialect::text(dialect, &Tree::With(render.with.query(select)));
     Ok(Fused { sql, params, yields, presence })
@@ -80,17 +83,19 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that a selection by slots uses: they hold for the statement, not for one item.
+/// The slots that a selection by slots uses. They hold for the statement, not for one item.
 fn once_slots(selection: &Selection) -> Vec<usize> {
     let Pairing::Slots(limit) = &selection.pairing else {
         return Vec::new();
     };
+
     let mut slots = Vec::new();
     let mut collect = |expr: &Scalar| {
         if let Scalar::Slot(_, slot) = expr {
             slots.push(*slot);
         }
     };
+
     selection.predicate.visit(&mut collect);
     collect(limit);
     slots
@@ -100,12 +105,12 @@ struct Renderer<'a> {
     dialect: &'a dyn Dialect,
     plan: &'a Plan,
     params: &'a [Param],
-    /// What a guard does about a row that someone else holds.
+    /// The treatment of a guarded row that another transaction holds.
     guards: RowLock,
     with: WithClause,
 }
 
-/// Where a write or a guard takes its values from: a CTE that carries every value and held column.
+/// A scope that reads every value and held column from one CTE.
 struct Columns<'a> {
     dialect: &'a dyn Dialect,
     params: &'a [Param],
@@ -118,6 +123,7 @@ impl Scope for Columns<'_> {
             Some(Arity::Once) => self.dialect.typed(placeholder(slot + 1), own),
             Some(Arity::Each) | None => Expr::col((self.source, names::slot(slot))),
         };
+
         self.dialect.stored_as(value, own, ty)
     }
 
@@ -127,7 +133,7 @@ impl Scope for Columns<'_> {
     }
 
     fn picked_count(&mut self) -> Expr {
-        // Of this item only: others may have picked rows in the same statement.
+        // Of this item only: other items may have picked rows in the same statement.
         let mut count = Query::select();
         count
             .expr(Func::count(Expr::col(Asterisk)))
@@ -138,7 +144,7 @@ impl Scope for Columns<'_> {
     }
 }
 
-/// The CTE that an item's values are read from, by the alias every reader gives it.
+/// The alias of the CTE that an item's values are read from.
 const SOURCE: &str = "s";
 
 impl Renderer<'_> {
@@ -155,6 +161,7 @@ impl Renderer<'_> {
             SubQueryStatement::DeleteStatement(delete) => cte.query(delete),
             SubQueryStatement::WithStatement(with) => cte.query(with),
         };
+
         cte.table_name(Alias::new(name));
         self.with.cte(cte);
     }
@@ -173,6 +180,7 @@ impl Renderer<'_> {
             }
             arrays.expr_as(element, names::slot(param.slot));
         }
+
         let Some(first) = first else {
             return Err(RenderError::Audit {
                 plan: self.plan.name.to_string(),
@@ -180,17 +188,20 @@ impl Renderer<'_> {
             });
         };
         arrays.expr_as(Func::cust("generate_subscripts").arg(first).arg(Expr::cust("1")), "ord");
+
         let mut input = Query::select();
         input.column(Asterisk).from_subquery(arrays, "a").and_where(few("a"));
         self.cte("input", input);
         Ok(())
     }
 
-    /// The CTE of items whose guards hold; for a gated plan, whose first insert went in.
+    /// The CTE of items that passed all guards; for a gated plan, of those that its first insert
+    /// inserted.
     fn ok(&mut self) -> Result<String, RenderError> {
         if let Some(gate) = self.plan.gate() {
             return self.gate(gate);
         }
+
         let mut source = String::from("input");
         for guard in &self.plan.guards {
             let name = format!("g_{}", guard.row);
@@ -198,6 +209,7 @@ impl Renderer<'_> {
             self.cte(&name, select);
             source = name;
         }
+
         Ok(source)
     }
 
@@ -205,6 +217,7 @@ impl Renderer<'_> {
         let mut scope = self.scope();
         let mut scalars =
             Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&guard.row) };
+
         let mut found = Query::select();
         let holds = audit::reads_of(self.plan, &guard.row);
         found.from_as(guard.table.name, Alias::new(guard.row.to_string()));
@@ -213,18 +226,20 @@ impl Renderer<'_> {
             found.and_where(scalars.column(*column).eq(value));
         }
         found.cond_where(scalars.predicate(&guard.holds));
+
         self.expose(&mut found, &guard.row, &holds);
         self.dialect.lock_rows(&mut found, self.guards)?;
         Ok(self.joined(source, found, &guard.row))
     }
 
-    /// Names what later steps read of the found row; a select needs at least one column.
+    /// Names the paths of the found row that later steps read. A select needs at least one column.
     fn expose(&self, found: &mut SelectStatement, row: &Name, holds: &[Path]) {
         let mut nothing = Nothing;
         let scalars = Scalars { dialect: self.dialect, scope: &mut nothing, subject: Some(row) };
         if holds.is_empty() {
             found.expr_as(Expr::cust("1"), Alias::new(format!("{row}_found")));
         }
+
         for path in holds {
             let column = scalars.column(path.column);
             let read = if path.keys.is_empty() {
@@ -252,16 +267,21 @@ impl Renderer<'_> {
         select
     }
 
+    /// The first insert in place of a guard: an item with an existing row inserts nothing, and so
+    /// is missing from `ok`.
     fn gate(&mut self, gate: &Mutation) -> Result<String, RenderError> {
         let table = gate.table();
         let mut insert = self.insert(gate, "input")?;
         insert.on_conflict(Conflict::new().do_nothing().to_owned());
+
+        // The key joins an inserted row to its item, even if the plan reports nothing of it.
         let mut returning = audit::returned_columns(self.plan, gate);
         if returning.is_empty() {
             returning.extend(table.key);
         }
         insert.returning(Query::returning().columns(returning.iter().map(|column| column.name)));
         self.cte("gate", insert);
+
         let mut scope = self.scope();
         let mut scalars =
             Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("gate") };
@@ -270,6 +290,7 @@ impl Renderer<'_> {
             let value = scalars.expr(&expr, column.ty);
             same = same.add(scalars.column(column).eq(value));
         }
+
         let mut ok = Query::select();
         ok.column((SOURCE, Asterisk)).from_as("input", SOURCE).join(
             JoinType::InnerJoin,
@@ -280,7 +301,7 @@ impl Renderer<'_> {
         Ok("ok".into())
     }
 
-    /// The CTE of picked rows with their item's values; `ok` itself when the plan picks none.
+    /// The CTE of picked rows with the values of their items; `ok` itself if the plan picks none.
     fn selected(&mut self, ok: &str) -> Result<String, RenderError> {
         let Some(selection) = &self.plan.selection else {
             return Ok(ok.to_owned());
@@ -288,14 +309,17 @@ impl Renderer<'_> {
         let mut scope = self.scope();
         let mut scalars =
             Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&selection.row) };
+
         let mut found = Query::select();
         found.from_as(selection.table.name, Alias::new(selection.row.to_string()));
         found.cond_where(scalars.predicate(&selection.predicate));
         for (column, direction) in &selection.order {
             found.order_by_expr(scalars.column(*column), order(*direction));
         }
+
         let holds = audit::picked_reads(self.plan, selection);
         self.expose(&mut found, &selection.row, &holds);
+
         match &selection.pairing {
             Pairing::Every => {
                 self.dialect.lock_rows(&mut found, RowLock::Wait)?;
@@ -316,6 +340,7 @@ impl Renderer<'_> {
                 self.pair_with_slots(selection, ok);
             }
         }
+
         Ok("picked".into())
     }
 
@@ -325,10 +350,12 @@ impl Renderer<'_> {
             let name = names::held(&selection.row, &Path::column(*column));
             best_first.order_by_expr(Expr::col(("found", name)), order(*direction));
         }
+
         let mut numbered = Query::select();
         numbered.column(("found", Asterisk)).from("found");
         numbered.expr_window_as(Func::cust("row_number"), best_first, "slot");
         self.cte("numbered", numbered);
+
         let mut picked = Query::select();
         picked
             .column((SOURCE, Asterisk))
@@ -353,6 +380,7 @@ impl Renderer<'_> {
         let returning = audit::returned_columns(self.plan, mutation);
         let returning = (!returning.is_empty())
             .then(|| Query::returning().columns(returning.iter().map(|column| column.name)));
+
         match mutation {
             Mutation::Insert { table, on_conflict, .. }
             | Mutation::InsertEach { table, on_conflict, .. } => {
@@ -369,6 +397,7 @@ impl Renderer<'_> {
                 update
                     .table((Alias::new(table.name), "t").into_aliased())
                     .from((Alias::new(source), SOURCE).into_aliased());
+
                 for (column, assign) in set {
                     update.value(column.name, scalars.assign(*column, assign));
                 }
@@ -376,6 +405,7 @@ impl Renderer<'_> {
                     let value = scalars.expr(expr, column.ty);
                     update.and_where(scalars.column(*column).eq(value));
                 }
+
                 returning.map(|columns| update.returning(columns));
                 self.cte(&name, update);
             }
@@ -389,6 +419,7 @@ impl Renderer<'_> {
                     let value = scalars.expr(expr, column.ty);
                     rows.and_where(scalars.column(*column).eq(value));
                 }
+
                 let mut delete = Query::delete();
                 delete.from_table(table.name).and_where(Expr::exists(rows));
                 returning.map(|columns| delete.returning(columns));
@@ -409,6 +440,7 @@ impl Renderer<'_> {
                 });
             }
         };
+
         let mut scope = self.scope();
         let mut scalars = Scalars { dialect: self.dialect, scope: &mut scope, subject: None };
         let mut values = Query::select();
@@ -416,10 +448,12 @@ impl Renderer<'_> {
             values.expr(scalars.expr(expr, column.ty));
         }
         values.from_as(Alias::new(source), SOURCE);
+
         if let Some(items) = items {
             let list = self.dialect.items(scalars.expr(items, ColumnType::Bytes));
             values.from_function(list, ITEM);
         }
+
         let mut insert = InsertStatement::new();
         insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
         insert.select_from(values).map_err(|error| RenderError::Unsupported {
@@ -438,8 +472,9 @@ impl Renderer<'_> {
         let every = matches!(self.plan.selection, Some(Selection { pairing: Pairing::Every, .. }));
         let mut select = Query::select();
         let mut yields = Vec::new();
+
         if every {
-            // Items that picked nothing still applied, and say so.
+            // An item that picked nothing has still applied, so it is reported.
             select.column(("o", "ord")).from_as(Alias::new(ok), "o").join_as(
                 JoinType::LeftJoin,
                 Alias::new(items),
@@ -451,6 +486,7 @@ impl Renderer<'_> {
         } else {
             select.column((SOURCE, "ord")).from_as(Alias::new(items), SOURCE);
         }
+
         let mut joins: BTreeMap<usize, &Mutation> = BTreeMap::new();
         for item in &self.plan.returns {
             match item {
@@ -466,6 +502,7 @@ impl Renderer<'_> {
                 }
             }
         }
+
         for (index, mutation) in joins {
             let name = self.write_name(index);
             let mut scope = self.scope();
@@ -476,9 +513,10 @@ impl Renderer<'_> {
                 let value = scalars.expr(&expr, column.ty);
                 same = same.add(scalars.column(column).eq(value));
             }
-            // Left: an item that wrote nothing here, or picked nothing, has still applied.
+            // A left join: an item that wrote or picked nothing has still applied.
             select.join(JoinType::LeftJoin, Alias::new(&name), same);
         }
+
         if let Some(Selection { pairing: Pairing::Every, row, order: best_first, .. }) =
             &self.plan.selection
         {
@@ -487,6 +525,7 @@ impl Renderer<'_> {
                 select.order_by((SOURCE, name), order(*direction));
             }
         }
+
         Ok((select, yields, every))
     }
 
@@ -496,7 +535,7 @@ impl Renderer<'_> {
     }
 }
 
-/// No values: used where only columns of the subject row are read.
+/// A scope without values, for reading columns of the subject row only.
 struct Nothing;
 
 impl Scope for Nothing {
@@ -511,8 +550,8 @@ impl Scope for Nothing {
     }
 }
 
-/// `ord = abs(ord)`, which keeps every row. The planner takes such a condition to leave next to none,
-/// and so looks other rows up by key, even in tables without statistics.
+/// `ord = abs(ord)`, which keeps every row. The planner estimates that such a condition leaves few
+/// rows, so it looks up other tables by key even where they have no statistics.
 fn few(rows: &'static str) -> Expr {
     Expr::col((rows, "ord")).eq(Func::cust("abs").arg(Expr::col((rows, "ord"))))
 }
@@ -524,8 +563,8 @@ pub(crate) fn order(direction: Direction) -> Order {
     }
 }
 
-/// What becomes of rows that are there already. Where they refuse the plan, nothing is said: the
-/// unique violation does.
+/// Adds the treatment of existing rows. A refusing insert has no clause: the unique violation
+/// refuses the plan.
 pub(crate) fn meet(insert: &mut InsertStatement, table: TableRef, on_conflict: &OnConflict) {
     match on_conflict {
         OnConflict::Refuse => {}
@@ -553,7 +592,7 @@ fn settle(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, Settle)]) -
     conflict
 }
 
-/// A table reference under an alias, for the places that take no separate alias argument.
+/// A table reference under an alias, for calls that take no separate alias argument.
 trait IntoAliased {
     fn into_aliased(self) -> sea_query::TableRef;
 }

@@ -1,10 +1,10 @@
 //! Renders flowfabric-sql's schema, queries and plans into SQL.
 //!
-//! Input is data from `ff-core`: tables, [`ff_core::plan::Shape`]s and [`ff_core::plan::QueryShape`]s.
-//! Output is text with numbered placeholders and the list of what to bind: one text per shape. This
-//! crate knows no rule and no state name; whatever it writes stood in its input; only [`adopt`] knows words that
-//! the reference stores. A dialect is one
-//! file of answers to [`dialect::Dialect`]'s questions.
+//! The input is data from `ff-core`: tables, [`ff_core::plan::Shape`]s and
+//! [`ff_core::plan::QueryShape`]s. The output is text with numbered placeholders and the list of
+//! their parameters: one text per shape. This crate knows no rule and no state name; only [`adopt`]
+//! knows words that the reference stores. A dialect is one file of answers to the questions of
+//! [`dialect::Dialect`].
 
 pub mod adopt;
 pub mod audit;

@@ -36,6 +36,7 @@ fn run(action: &Action) -> Result<ExitCode, Box<dyn std::error::Error>> {
     stale.retain(|(path, content)| {
         !std::fs::read_to_string(root.join(path)).is_ok_and(|found| found == *content)
     });
+
     match action {
         Action::Gen => {
             for (path, content) in &stale {

@@ -1,8 +1,8 @@
-//! The migrations that a binary carries, and which of them a database still needs.
+//! The migrations of a binary, and the decision which of them a database still needs.
 //!
-//! Each database keeps a ledger of what was applied to it, with the checksum of the file. Whether a
-//! ledger fits this binary is decided here, once for every dialect; reading the ledger and running
-//! the statements is the backends' work.
+//! Each database keeps a ledger of the migrations applied to it, with the checksum of each file.
+//! The ledger is compared with the binary here, once for every dialect. Reading the ledger and
+//! running the statements is the backends' work.
 
 use sha2::{Digest, Sha256};
 
@@ -43,7 +43,7 @@ pub const SQLITE: &[Migration] = &[Migration {
 impl Migration {
     /// The statements, in order.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> + use<> {
-        // What stands in front of the first separator is the file's head.
+        // The text before the first separator is the head of the file.
         self.sql.split(SPLIT).skip(1).map(str::trim)
     }
 
@@ -54,7 +54,7 @@ impl Migration {
     }
 }
 
-/// One finished migration, as a database's ledger has it.
+/// One finished migration in a database's ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its number.
@@ -63,7 +63,7 @@ pub struct Entry {
     pub checksum: String,
 }
 
-/// Why a ledger does not fit this binary. Nothing is changed then.
+/// The reason that a ledger does not fit this binary. Nothing is changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// A newer binary migrated the database.
@@ -87,10 +87,10 @@ pub enum LedgerError {
         /// The checksum of this binary's file.
         expected: String,
     },
-    /// A later migration is in the ledger, this one is not.
+    /// This migration is missing from the ledger, although a later one is in it.
     #[error("migration {missing} is missing from the database, a later one is not")]
     Gap {
-        /// The first one missing.
+        /// The first missing version.
         missing: u32,
     },
 }
@@ -98,7 +98,7 @@ pub enum LedgerError {
 /// The migrations that a database with this ledger, ordered by version, still needs.
 ///
 /// # Errors
-/// Where the ledger is not a prefix of what this binary knows.
+/// [`LedgerError`] where the ledger is not a prefix of the known migrations.
 pub fn pending<'a>(
     known: &'a [Migration],
     ledger: &[Entry],
@@ -109,6 +109,7 @@ pub fn pending<'a>(
     {
         return Err(LedgerError::Newer { found: last.version, known: newest });
     }
+
     for (migration, entry) in known.iter().zip(ledger) {
         if migration.version != entry.version {
             return Err(LedgerError::Gap { missing: migration.version });
@@ -119,6 +120,7 @@ pub fn pending<'a>(
             return Err(LedgerError::Altered { version, recorded, expected });
         }
     }
+
     Ok(known.get(ledger.len()..).unwrap_or_default())
 }
 

@@ -3,7 +3,7 @@
 use ff_core::plan::Path;
 use sea_query::Alias;
 
-/// The column that carries what a held row has at `path`.
+/// The column that carries the value at `path` of a held row.
 pub(crate) fn held(row: &str, path: &Path) -> Alias {
     let mut name = format!("{row}_{}", path.column.name);
     for key in &path.keys {

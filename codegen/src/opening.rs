@@ -1,7 +1,8 @@
-//! Whether a database may be used as it is, needs migrations, or must be left alone.
+//! The decision to use a database as it is, to migrate it, or to refuse it.
 //!
-//! A backend lists what it finds in a database: the ledger, the tables. The decision is taken here,
-//! once for every dialect. A database that does not fit is refused before anything is written to it.
+//! A backend lists the contents of a database: its ledger and its tables. The decision is taken
+//! here, once for every dialect. A database that does not fit is refused before anything is written
+//! to it.
 
 pub use ff_core::opening::Opening;
 use ff_core::schema;
@@ -25,29 +26,30 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Whether the database holds tables of this schema, made by any program.
+    /// True if the database holds tables of this schema, made by any program.
     #[must_use]
     pub fn has_our_tables(&self) -> bool {
         self.tables.iter().any(|name| schema::table(name).is_some())
     }
 
-    /// Whether this project's migrations have been here.
+    /// True if a migration of this project was applied or begun.
     #[must_use]
     pub fn has_ledger(&self) -> bool {
         !self.ledger.is_empty() || self.unfinished.is_some()
     }
 
-    /// A table that belongs to some other program, where there is one and none of this schema.
+    /// A table of another program, if there is one and none of this schema.
     #[must_use]
     pub fn stranger(&self) -> Option<&str> {
         let ours = self.has_our_tables() || self.has_ledger();
         let ledgers = ["ff_schema_ledger", REFERENCE_LEDGER];
         let other = self.tables.iter().find(|name| !ledgers.contains(&name.as_str()));
+
         if ours { None } else { other.map(String::as_str) }
     }
 }
 
-/// Why a database is not opened. Nothing is changed then.
+/// The reason that a database is not opened. Nothing is changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There are no tables of this schema.
@@ -71,13 +73,13 @@ pub enum Refusal {
         /// The highest version in the reference's ledger.
         version: u32,
     },
-    /// Tables of this schema, and no ledger that says where they come from.
+    /// There are tables of this schema, but no ledger of their migrations.
     #[error(
         "it has tables of FlowFabric but no ledger of their migrations: make a backup, then bring \
          it to the current schema with `ff migrate --adopt`"
     )]
     Unrecorded,
-    /// The schema is older than this binary, and the caller did not want it changed.
+    /// The schema is older than this binary, and the caller forbade changing it.
     #[error(
         "its schema is at migration {found} and this binary needs {known}; `ff migrate` brings it \
          up to date"
@@ -88,7 +90,7 @@ pub enum Refusal {
         /// The highest version of this binary.
         known: u32,
     },
-    /// A migration that takes several transactions was begun and not finished.
+    /// A migration that takes several transactions was begun but not finished.
     #[error(
         "migration {version} was begun and not finished; `ff migrate` with the options of the first \
          time goes on with it"
@@ -102,7 +104,7 @@ pub enum Refusal {
     Ledger(#[from] LedgerError),
 }
 
-/// Whether migrations are to be applied before the database is used.
+/// The work that an admitted database needs before it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// The schema is current.
@@ -111,7 +113,7 @@ pub enum Admission {
     Migrate,
 }
 
-/// Decides on a database that is to be opened.
+/// Decides how a database is opened.
 ///
 /// # Errors
 /// [`Refusal`], the first that applies.
@@ -121,6 +123,7 @@ pub fn admit(
     opening: Opening,
 ) -> Result<Admission, Refusal> {
     adoptable(found).map_or(Ok(()), Err)?;
+
     let pending = migrations::pending(known, &found.ledger)?;
     let current = pending.is_empty() && found.unfinished.is_none();
 
@@ -140,19 +143,20 @@ pub fn admit(
     }
 }
 
-/// The refusal of tables that this project's migrations did not make: they would collide with them.
+/// The refusal of tables that migrations of this project did not make and would collide with.
 #[must_use]
 pub fn adoptable(found: &Inventory) -> Option<Refusal> {
     if found.has_ledger() || !found.has_our_tables() {
         return None;
     }
+
     Some(match found.reference {
         Some(version) => Refusal::Reference { version },
         None => Refusal::Unrecorded,
     })
 }
 
-/// Whether an adoption has anything to do: other programs' tables, or those of another first release.
+/// True if an adoption has work: tables of another program, or of an earlier first migration.
 #[must_use]
 pub fn needs_adoption(known: &[Migration], found: &Inventory) -> bool {
     let altered = matches!(
@@ -227,7 +231,7 @@ mod tests {
         assert_eq!(holding(&["customers"]).stranger(), Some("customers"));
         assert_eq!(holding(&["customers", "ff_attempt"]).stranger(), None);
         assert_eq!(at(&[1]).stranger(), None);
-        // The ledger of an application's own migrations says nothing by itself.
+        // The ledger of an application's own migrations alone decides nothing.
         let migrated =
             Inventory { reference: Some(3), ..holding(&[REFERENCE_LEDGER, "customers"]) };
         assert_eq!(migrated.stranger(), Some("customers"));

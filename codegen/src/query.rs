@@ -1,4 +1,4 @@
-//! Reads as one statement each.
+//! Reads, each as one statement.
 
 use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
 use ff_core::schema::TableRef;
@@ -12,8 +12,8 @@ use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Source, Statement};
 use crate::writer::{Tree, fence, limit_by, placeholder};
 
-/// Renders the query. A look-up yields one result row; each looked-up row contributes its first key
-/// column (NULL says the row is absent) and then the columns asked for. A list yields its columns.
+/// Renders the query. A look-up yields one result row. In it, each looked-up row has its first key
+/// column (NULL if the row is absent) and then the requested columns. A list yields its columns.
 ///
 /// # Errors
 /// [`RenderError::Audit`] for an unbounded or unkeyed read.
@@ -21,6 +21,7 @@ pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, Ren
     audit::query(shape.query())?;
     let binds = shape.slot_types().into_iter().enumerate();
     let binds = binds.map(|(slot, ty)| Bind { source: Source::Slot(slot), ty }).collect();
+
     let (select, yields) = match shape.query() {
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
@@ -52,9 +53,12 @@ impl Scope for Direct<'_> {
 fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<ColumnType>) {
     let mut select = Query::select();
     let mut yields = Vec::new();
+
+    // One row to join to, so that absent rows still yield a result row.
     let mut one = Query::select();
     one.expr_as(Expr::cust("1"), "one");
     select.from_subquery(one, "always");
+
     for Lookup { row, table, key, columns } in rows {
         let alias = Alias::new(row.to_string());
         let mut scope = Direct { dialect };
@@ -64,21 +68,24 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<Colum
             let value = scalars.expr(expr, column.ty);
             same = same.add(scalars.column(*column).eq(value));
         }
+
         let depends = key.iter().any(|(_, expr)| rows.iter().any(|row| expr.reads_row(&row.row)));
         if depends {
             follow(dialect, &mut select, JoinType::LeftJoin, *table, alias.clone(), same);
         } else {
             select.join_as(JoinType::LeftJoin, table.name, alias.clone(), same);
         }
+
         for column in table.key.iter().take(1).chain(columns) {
             select.column((alias.clone(), column.name));
             yields.push(column.ty);
         }
     }
+
     (select, yields)
 }
 
-/// Joins the row whose key another row holds.
+/// Joins a row by a key that another row holds.
 fn follow(
     dialect: &dyn Dialect,
     select: &mut SelectStatement,
@@ -105,6 +112,7 @@ fn list(
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
     select.from(read.table.name);
+
     if let Some(join) = &read.join {
         let same = join.on.iter().fold(Condition::all(), |all, (left, right)| {
             all.add(scalars.column(*left).eq(scalars.column(*right)))
@@ -112,13 +120,16 @@ fn list(
         let alias = Alias::new(join.table.name);
         follow(dialect, &mut select, JoinType::InnerJoin, join.table, alias, same);
     }
+
     for column in &read.columns {
         select.expr(scalars.column(*column));
     }
     select.cond_where(scalars.predicate(&read.predicate));
+
     for (column, direction) in &read.order {
         select.order_by_expr(scalars.column(*column), order(*direction));
     }
+
     let ff_core::plan::Expr::Slot(_, slot) = &read.limit else {
         return Err(RenderError::Audit {
             plan: read.name.to_string(),

@@ -1,7 +1,7 @@
 //! Expressions, predicates and assignments as sea-query trees.
 //!
-//! The same for every dialect, except for what is asked of it; where a value comes from (placeholder,
-//! column of an earlier step) is the caller's [`Scope`].
+//! The trees are the same for every dialect, except where the [`Dialect`] answers. The caller's
+//! [`Scope`] supplies the values: a placeholder, or a column of an earlier step.
 
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
 use ff_core::schema::ColumnRef;
@@ -11,13 +11,13 @@ use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func}
 use crate::dialect::Dialect;
 use crate::writer::constant;
 
-/// Where the values of a statement come from.
+/// The source of the values of a statement.
 pub(crate) trait Scope {
-    /// The n-th value of the plan, which is an `own`, as `ty`.
+    /// The n-th value of the plan, of type `own`, for a column of type `ty`.
     fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr;
-    /// What a held row has at `path`, as `ty`.
+    /// The value at `path` of a held row, for a column of type `ty`.
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr;
-    /// How many rows were picked.
+    /// The number of picked rows.
     fn picked_count(&mut self) -> Expr;
 }
 
@@ -25,15 +25,15 @@ pub(crate) trait Scope {
 pub(crate) struct Scalars<'a, S> {
     pub(crate) dialect: &'a dyn Dialect,
     pub(crate) scope: &'a mut S,
-    /// What qualifies the columns of the row that predicates and assignments are about.
+    /// The qualifier of the columns of the row that predicates and assignments are about.
     pub(crate) subject: Option<&'a str>,
 }
 
 impl<S: Scope> Scalars<'_, S> {
-    /// The scalar, as a column of type `ty` takes it.
+    /// The scalar, for a column of type `ty`.
     pub(crate) fn expr(&mut self, expr: &Scalar, ty: ColumnType) -> Expr {
         match expr {
-            // A shape has no values left; a NULL of the right type is what an erased one stands for.
+            // A shape has no values left; a typed NULL stands for an erased one.
             Scalar::Value(..) | Scalar::Null(_) => self.dialect.null(ty),
             Scalar::Slot(own, slot) => self.scope.slot(*slot, *own, ty),
             Scalar::Const(text) => constant(text),
@@ -43,7 +43,7 @@ impl<S: Scope> Scalars<'_, S> {
                 left.add(self.expr(right, ty))
             }
             Scalar::Greatest(left, right) => {
-                // Written out, so that NULL means the same everywhere: databases' own functions differ.
+                // Written out, because the databases' own functions treat NULL differently.
                 let larger = self.expr(left, ty).lt(self.expr(right, ty));
                 let (own, other) = (self.expr(left, ty), self.expr(right, ty));
                 Expr::Case(Box::new(CaseStatement::new().case(larger, other).finally(own)))
@@ -85,7 +85,7 @@ impl<S: Scope> Scalars<'_, S> {
         if path.keys.is_empty() { column } else { self.dialect.json_text(column, &path.keys) }
     }
 
-    /// The condition.
+    /// The condition of a predicate.
     pub(crate) fn predicate(&mut self, predicate: &Predicate) -> Condition {
         match predicate {
             Predicate::Always => Condition::all(),
@@ -138,9 +138,10 @@ impl<S: Scope> Scalars<'_, S> {
         }
     }
 
-    /// What the column becomes.
+    /// The new value of the column.
     pub(crate) fn assign(&mut self, column: ColumnRef, assign: &Assign) -> Expr {
         let now = self.column(column);
+
         match assign {
             Assign::Set(expr) => self.expr(expr, column.ty),
             Assign::Keep(expr) => {
@@ -160,7 +161,7 @@ impl<S: Scope> Scalars<'_, S> {
     }
 }
 
-/// `left operator right`, for an operator that sea-query has no name for.
+/// `left operator right`, for an operator that sea-query does not name.
 pub(crate) fn operator(left: Expr, operator: &'static str, right: Expr) -> Expr {
     left.binary(BinOper::Custom(operator), right)
 }

@@ -1,7 +1,7 @@
 //! A plan as statements for one transaction: guards and picks first, then the writes.
 //!
-//! For a database with one writer at a time. What a guard or pick finds is held by the executor and
-//! bound to the later statements.
+//! For a database with one writer at a time. The executor holds the rows that guards and picks
+//! find, and binds their values to the later statements.
 
 use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
@@ -28,6 +28,7 @@ use crate::writer::{Tree, limit_by, placeholder};
 pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderError> {
     let plan = shape.plan();
     audit::plan(plan)?;
+
     let mut once = Vec::new();
     let mut each = Vec::new();
     for row in &plan.guards {
@@ -36,10 +37,12 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
     if let Some(selection) = &plan.selection {
         once.push(pick(dialect, plan, selection)?);
     }
+
     for mutation in &plan.mutations {
         let steps = if plan.per_picked_row(mutation) { &mut each } else { &mut once };
         steps.push(write(dialect, plan, mutation)?);
     }
+
     let returns = plan.returns.iter().map(|item| match item {
         Return::Held(row, path) => {
             Bind { source: Source::Held(row.clone(), path.clone()), ty: path.ty() }
@@ -49,10 +52,11 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
             Bind { source, ty: column.ty }
         }
     });
+
     Ok(Script { once, each, returns: returns.collect() })
 }
 
-/// Collects what one statement binds, in placeholder order.
+/// Collects the parameters of one statement, in placeholder order.
 struct Binds<'a> {
     dialect: &'a dyn Dialect,
     plan: &'a Plan,
@@ -84,8 +88,8 @@ impl Scope for Binds<'_> {
     }
 }
 
-/// The value that a guarded row's key column must equal, where the plan binds one: a later step need
-/// not wait for the guard to say it.
+/// The slot that the key column of a guarded row equals, if the plan binds one. A later step can
+/// then bind the slot without waiting for the guard.
 fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
     let guard = plan.guards.iter().find(|guard| guard.row == *row && path.keys.is_empty())?;
     match guard.key.iter().find(|(column, _)| *column == path.column)? {
@@ -116,9 +120,11 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
         select.and_where(scalars.column(*column).eq(value));
     }
     select.cond_where(scalars.predicate(&guard.holds));
+
     let holds = audit::reads_of(plan, &guard.row);
     let yields = expose(dialect, &mut select, &holds);
     dialect.lock_rows(&mut select, RowLock::Wait)?;
+
     let sql = dialect::text(dialect, &Tree::Select(select));
     let statement = Statement { sql, binds: scope.binds, yields };
     Ok(Step::Guard { row: guard.row.clone(), statement, holds })
@@ -127,14 +133,17 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
 fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+
     let mut select = Query::select();
     select.from(selection.table.name);
     select.cond_where(scalars.predicate(&selection.predicate));
     for (column, direction) in &selection.order {
         select.order_by_expr(scalars.column(*column), order(*direction));
     }
+
     let holds = audit::picked_reads(plan, selection);
     let yields = expose(dialect, &mut select, &holds);
+
     match &selection.pairing {
         Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
         Pairing::Slots(limit) => {
@@ -143,6 +152,7 @@ fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Ste
             dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
         }
     }
+
     let sql = dialect::text(dialect, &Tree::Select(select));
     let statement = Statement { sql, binds: scope.binds, yields };
     Ok(Step::Pick { row: selection.row.clone(), statement, holds })
@@ -152,6 +162,7 @@ fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -
     if holds.is_empty() {
         select.expr(Expr::cust("1"));
     }
+
     for path in holds {
         let column = Expr::col((path.column.table, path.column.name));
         select.expr(match path.keys.as_slice() {
@@ -168,6 +179,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
     let returning = (!returned.is_empty())
         .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));
     let mut must_write = false;
+
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
             let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
@@ -179,6 +191,8 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
                 dialect: dialect.name(),
                 what: error.to_string(),
             })?;
+
+            // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
             if must_write {
                 insert.on_conflict(Conflict::new().do_nothing().to_owned());
@@ -194,9 +208,11 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             for (column, expr) in row {
                 values.expr(scalars.expr(expr, column.ty));
             }
+
             let list = dialect.items(scalars.expr(items, ColumnType::Bytes));
-            // Without a condition, SQLite would read the conflict clause as that of a join.
+            // Without a condition, SQLite would parse ON CONFLICT as the ON of a join.
             values.from_function(list, ITEM).and_where(Expr::cust("TRUE"));
+
             let mut insert = InsertStatement::new();
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
             insert.select_from(values).map_err(|error| RenderError::Unsupported {
@@ -213,6 +229,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             for (column, assign) in set {
                 update.value(column.name, scalars.assign(*column, assign));
             }
+
             for (column, expr) in target {
                 let value = scalars.expr(expr, column.ty);
                 update.and_where(Expr::col(column.name).eq(value));
@@ -232,6 +249,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             Tree::Delete(delete)
         }
     };
+
     let sql = dialect::text(dialect, &tree);
     let holds: Vec<Path> =
         returned.iter().map(|column: &ColumnRef| Path::column(*column)).collect();

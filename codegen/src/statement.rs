@@ -1,20 +1,20 @@
-//! What rendering produces.
+//! The results of rendering: statements, their parameters and their result columns.
 
 use ff_core::plan::{Name, Path};
 use ff_core::value::ColumnType;
 
-/// Why a shape cannot be rendered. Never a dropped clause: what a dialect cannot say is an error.
+/// The reason that a shape cannot be rendered. A clause is never dropped instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// The dialect has no way to say it.
+    /// The dialect cannot express it.
     #[error("{dialect} cannot express {what}")]
     Unsupported {
-        /// Which dialect.
+        /// The dialect.
         dialect: &'static str,
-        /// What was asked of it.
+        /// The requested feature.
         what: String,
     },
-    /// The shape breaks one of the rules that every statement must keep.
+    /// The shape breaks a rule that every statement keeps.
     #[error("{plan}: {rule}")]
     Audit {
         /// The operation.
@@ -24,27 +24,27 @@ pub enum RenderError {
     },
 }
 
-/// One statement and what to bind to it, in placeholder order.
+/// One statement and its parameters, in placeholder order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// The text. Values are always bound; only members of closed sets are written out.
     pub sql: String,
-    /// What each placeholder takes.
+    /// The parameter of each placeholder.
     pub binds: Vec<Bind>,
     /// The type of each result column.
     pub yields: Vec<ColumnType>,
 }
 
-/// What a placeholder takes.
+/// The parameter of one placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// Where the value comes from.
+    /// The source of the value.
     pub source: Source,
     /// The type to bind it as; a UUID bound as text is its hyphenated form.
     pub ty: ColumnType,
 }
 
-/// Where a bound value comes from.
+/// The source of a bound value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The plan's or query's n-th value.
@@ -55,17 +55,18 @@ pub enum Source {
     PickedCount,
 }
 
-/// A plan as one statement: every parameter is an array with one element per item, so that one text
-/// serves a single plan and a batch. Result: one row per applied item, its ordinal (from 1) first.
+/// A plan as one statement. Every parameter is an array with one element per item, so that one text
+/// serves a single plan and a batch. The result is one row per applied item, its ordinal (from 1)
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fused {
     /// The text.
     pub sql: String,
-    /// What each placeholder takes.
+    /// The parameter of each placeholder.
     pub params: Vec<Param>,
     /// The type of each result column after the ordinal.
     pub yields: Vec<ColumnType>,
-    /// Whether the first of those only says, by not being NULL, that a row was picked.
+    /// True if the first of those columns only shows, by not being NULL, that a row was picked.
     pub presence: bool,
 }
 
@@ -76,11 +77,11 @@ pub struct Param {
     pub slot: usize,
     /// Its type.
     pub ty: ColumnType,
-    /// Array or scalar.
+    /// One value per item, or one for the statement.
     pub arity: Arity,
 }
 
-/// Whether a parameter is an array or a scalar.
+/// The number of values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {
     /// An array with one element per item.
@@ -96,38 +97,38 @@ pub struct Script {
     pub once: Vec<Step>,
     /// The steps that run for each picked row, if the plan picks rows.
     pub each: Vec<Step>,
-    /// Where the plan's results come from, by position.
+    /// The sources of the plan's results, by position.
     pub returns: Vec<Bind>,
 }
 
 /// One step of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Must find a row; none means the plan is refused. What it yields is held under the name.
+    /// A select that must find a row, or the plan is refused. The row is held under the name.
     Guard {
         /// The row's name.
         row: Name,
         /// The select.
         statement: Statement,
-        /// What each result column is.
+        /// The path that each result column holds.
         holds: Vec<Path>,
     },
-    /// Finds the rows to work on. What they yield is held under the name.
+    /// A select of the rows to work on, which are held under the name.
     Pick {
         /// The rows' name.
         row: Name,
         /// The select.
         statement: Statement,
-        /// What each result column is.
+        /// The path that each result column holds.
         holds: Vec<Path>,
     },
-    /// Changes rows.
+    /// A write.
     Write {
         /// The insert, update or delete.
         statement: Statement,
-        /// Whether changing no row means that the plan is refused.
+        /// True if the plan is refused when no row is changed.
         must_write: bool,
-        /// What each result column is, held under the table's name.
+        /// The path that each result column holds, under the table's name.
         holds: Vec<Path>,
     },
 }

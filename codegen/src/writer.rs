@@ -1,8 +1,9 @@
 //! The one place where a sea-query tree becomes text.
 //!
-//! sea-query turns every constant into a bound value. Here closed-set constants are written out (so
-//! that a partial index stays provable) and everything else is a numbered placeholder: a placeholder
-//! travels through the tree as an unsigned integer value, which the schema itself never uses.
+//! sea-query turns every constant into a bound value. Here closed-set constants are written out, so
+//! that a partial index stays provable, and everything else is a numbered placeholder. A
+//! placeholder travels through the tree as an unsigned integer, a type that the schema itself never
+//! uses.
 
 use std::fmt::Write;
 
@@ -37,7 +38,7 @@ pub(crate) fn limit_by(select: &mut SelectStatement, number: usize) {
     select.limit(number as u64);
 }
 
-/// Keeps the planner from merging the select into the statement around it: an `OFFSET` of nothing.
+/// Keeps the planner from merging the select into its outer statement, by an `OFFSET 0`.
 pub(crate) fn fence(select: &mut SelectStatement) {
     select.offset(0);
 }
@@ -66,6 +67,7 @@ fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: ch
         Tree::CreateTable(create) => text.sql = create.build(builder),
         Tree::CreateIndex(create) => text.sql = create.build(builder),
     }
+
     text.sql
 }
 
@@ -90,13 +92,13 @@ impl std::fmt::Display for Text {
 impl SqlWriter for Text {
     fn push_param<T: QueryBuilder>(&mut self, value: Value, builder: &T) {
         if let Value::BigUnsigned(Some(number)) = value {
-            // Placeholders count from 1; 0 is the number itself, which only a fence uses.
+            // Placeholders count from 1; 0 is a literal, which only a fence uses.
             if number != 0 {
                 self.sql.push(self.mark);
             }
             self.sql.push_str(&number.to_string());
         } else {
-            // A constant: sea-query's own escaping for this dialect. Writing to a String cannot fail.
+            // A constant, in sea-query's own escaping. Writing to a String cannot fail.
             let _ = builder.write_value(&mut self.sql, &value);
         }
     }

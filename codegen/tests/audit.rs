@@ -1,4 +1,4 @@
-//! What the generator refuses to render, and the traps of the query builder underneath.
+//! The shapes that the generator refuses to render, and the traps of the query builder underneath.
 
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, script};
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
@@ -90,7 +90,7 @@ fn a_change_names_its_rows_by_their_key() {
     );
     let gap = vec![attempt::partition_key.at(7), attempt::attempt_index.at(0)];
     check(&Plan::new("p").delete(attempt::REF, gap), "ff_attempt is changed without its key");
-    // A leading part that says which is enough.
+    // A leading part of the key that names the rows is enough.
     let attempts = vec![attempt::partition_key.at(7), attempt::execution_id.at(key().uuid)];
     assert!(script(&Sqlite, &Plan::new("p").delete(attempt::REF, attempts).shape()).is_ok());
 }
@@ -205,7 +205,7 @@ fn the_order_of_a_list_is_total() {
     let attempts =
         |join, predicate, order: &[ColumnRef]| list(attempt::REF, join, predicate, order);
 
-    // The key, or what the predicate leaves open of it.
+    // The order needs the key, or the part of it that the predicate does not fix.
     check_query(&attempts(None, Predicate::Always, &[due]), refused);
     check_query(&attempts(None, Predicate::Always, &[due, id.column()]), refused);
     check_query(&attempts(None, index.above(3), &[due, id.column()]), refused);
@@ -221,7 +221,7 @@ fn the_order_of_a_list_is_total() {
         assert!(query(&Sqlite, &query_of.into_shape().0).is_ok());
     }
 
-    // A joined row that is not determined is listed in any order.
+    // A joined row that the order does not determine is listed in any order.
     let on = vec![(exec_core::execution_id.column(), id.column())];
     let many = Some(Join { table: attempt::REF, on });
     let order = [exec_core::execution_id.column()];
@@ -241,7 +241,7 @@ fn a_limit_is_bound() {
     assert!(sqlite.ends_with("LIMIT ?2"), "{sqlite}");
 }
 
-/// The plan that an operation commits to unread.
+/// The plan that an operation commits without reading.
 fn planned<T: Transition>(operation: &T) -> Plan {
     let mut source = Seeded::new(7);
     match operation.step(&Facts::default(), &mut Ctx::new(TimestampMs(1_000), &mut source)) {
@@ -299,7 +299,7 @@ fn statements(dialect: &dyn Dialect, plan: &Plan) -> Vec<(String, usize)> {
     steps.map(statement).collect()
 }
 
-/// The numbers behind the marks, wherever they stand.
+/// The numbers of all placeholders, in order.
 fn numbers(sql: &str, mark: char) -> Vec<usize> {
     let after = sql.split(mark).skip(1);
     after

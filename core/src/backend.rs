@@ -1,4 +1,5 @@
-//! What workers and backends exchange: handles, frames, failures, budgets' usage, connections.
+//! Values that workers and backends exchange: handles, frames, failures, budgets' usage,
+//! connections.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,7 +64,7 @@ impl BackendTag {
     }
 }
 
-/// How a handle was come by.
+/// The way a handle was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum HandleKind {
@@ -73,7 +74,7 @@ pub enum HandleKind {
     Resumed,
     /// By suspending: it names the suspended attempt.
     Suspended,
-    /// By taking over a lost execution.
+    /// By reclaiming a lost execution.
     Reclaimed,
 }
 
@@ -95,15 +96,15 @@ impl HandleOpaque {
     }
 }
 
-/// What a worker shows to act on the attempt that it holds.
+/// The proof that a worker presents to act on the attempt it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Handle {
-    /// The backend that gave it.
+    /// The backend that issued the handle.
     pub backend: BackendTag,
-    /// How it was come by.
+    /// The way the handle was obtained: first claim, resume, suspension or reclaim.
     pub kind: HandleKind,
-    /// What it stands for.
+    /// The encoded attempt and lease.
     pub opaque: HandleOpaque,
 }
 
@@ -150,24 +151,25 @@ impl CapabilitySet {
         Self { tokens: tokens.into_iter().map(Into::into).collect() }
     }
 
-    /// Whether there are no tokens.
+    /// Returns true if there are no tokens.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 }
 
-/// On what terms a worker claims.
+/// The terms on which a worker claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimPolicy {
-    /// How long to wait for work; not at all when absent.
+    /// The longest wait for work; no wait when absent. Has no effect in this version: a claim
+    /// answers at once.
     pub max_wait: Option<Duration>,
     /// The worker.
     pub worker_id: WorkerId,
     /// The running instance of it.
     pub worker_instance_id: WorkerInstanceId,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u32,
 }
 
@@ -184,7 +186,7 @@ impl ClaimPolicy {
     }
 }
 
-/// What a frame carries.
+/// The kind of content that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameKind {
@@ -211,7 +213,7 @@ impl FrameKind {
     }
 }
 
-/// How a frame changes a durable summary.
+/// The kind of change that a frame makes to a durable summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PatchKind {
@@ -229,7 +231,7 @@ impl PatchKind {
     }
 }
 
-/// How a frame is kept.
+/// The retention mode of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StreamMode {
@@ -238,12 +240,12 @@ pub enum StreamMode {
     Durable,
     /// The frame also patches the attempt's summary document: `summary`.
     DurableSummary {
-        /// How.
+        /// The format of the patch.
         patch_kind: PatchKind,
     },
     /// Old frames are dropped at a pace that follows the writer's: `best_effort`.
     BestEffortLive {
-        /// Which pace.
+        /// The bounds on the frames kept.
         config: BestEffortLiveConfig,
     },
 }
@@ -284,17 +286,17 @@ impl StreamMode {
     }
 }
 
-/// Which frames of a best-effort stream stay: those not older than `ttl_ms`, and of them the newest, as
-/// many as the writer's smoothed rate makes in twice that time, between floor and ceiling. Two
-/// configurations are equal when their smoothing has the same bits.
+/// The frames of a best-effort stream that are kept: those not older than `ttl_ms`, and of these
+/// the newest. Their number is what the writer's smoothed rate produces in twice that time, between
+/// floor and ceiling. Two configurations are equal when their smoothing has the same bits.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BestEffortLiveConfig {
     /// The time to cover, in milliseconds; older best-effort frames go.
     pub ttl_ms: u32,
-    /// At least so many frames stay, of those that are young enough.
+    /// The least number of frames to keep, of those that are young enough.
     pub maxlen_floor: u32,
-    /// At most so many frames stay.
+    /// The most frames to keep.
     pub maxlen_ceiling: u32,
     /// The weight of the latest rate in the smoothed one.
     pub ema_alpha: f64,
@@ -353,7 +355,7 @@ impl Hash for BestEffortLiveConfig {
     }
 }
 
-/// Which frames a follower sees.
+/// The frames that a follower sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum TailVisibility {
@@ -381,13 +383,13 @@ impl TailVisibility {
 pub struct SummaryDocument {
     /// The document, as JSON text.
     pub document_json: Vec<u8>,
-    /// How many patches made it.
+    /// The number of patches merged into it.
     pub version: u64,
-    /// What kind of patches they are.
+    /// The format of those patches.
     pub patch_kind: PatchKind,
-    /// When the last was applied, in Unix milliseconds.
+    /// The time of the last patch, in Unix milliseconds.
     pub last_updated_ms: u64,
-    /// When the first was applied, in Unix milliseconds.
+    /// The time of the first patch, in Unix milliseconds.
     pub first_applied_ms: u64,
 }
 
@@ -411,15 +413,15 @@ impl SummaryDocument {
 pub struct Frame {
     /// The content.
     pub bytes: Vec<u8>,
-    /// What it is.
+    /// The kind of content.
     pub kind: FrameKind,
-    /// The writer's own number for it.
+    /// The writer's own number for it. Has no effect in this version: the store numbers frames.
     pub seq: Option<u64>,
     /// The writer's own name for its type; the kind's when empty.
     pub frame_type: String,
-    /// What it belongs to, in the writer's terms.
+    /// The writer's own id for related records.
     pub correlation_id: Option<String>,
-    /// How it is kept.
+    /// The retention mode.
     pub mode: StreamMode,
 }
 
@@ -445,21 +447,21 @@ impl Frame {
         frame
     }
 
-    /// Kept in another way.
+    /// Sets the retention mode.
     #[must_use]
     pub const fn with_mode(mut self, mode: StreamMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// With the writer's own type name.
+    /// Sets the writer's own type name.
     #[must_use]
     pub fn with_frame_type(mut self, frame_type: impl Into<String>) -> Self {
         self.frame_type = frame_type.into();
         self
     }
 
-    /// With a correlation id.
+    /// Sets a correlation id.
     #[must_use]
     pub fn with_correlation_id(mut self, correlation_id: impl Into<String>) -> Self {
         self.correlation_id = Some(correlation_id.into());
@@ -467,26 +469,26 @@ impl Frame {
     }
 }
 
-/// Where a frame went.
+/// The outcome of appending a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AppendFrameOutcome {
     /// The frame's id, `<ts_ms>-<seq>`.
     pub stream_id: String,
-    /// How many frames the attempt has.
+    /// The number of frames that the attempt has.
     pub frame_count: u64,
     /// The summary's version, where the frame patched it.
     pub summary_version: Option<u64>,
 }
 
 impl AppendFrameOutcome {
-    /// Of a frame that patched no summary.
+    /// The outcome for a frame that patched no summary.
     #[must_use]
     pub fn new(stream_id: impl Into<String>, frame_count: u64) -> Self {
         Self { stream_id: stream_id.into(), frame_count, summary_version: None }
     }
 
-    /// With the version of the summary that it patched.
+    /// Sets the version of the summary that the frame patched.
     #[must_use]
     pub const fn with_summary_version(mut self, version: u64) -> Self {
         self.summary_version = Some(version);
@@ -494,15 +496,15 @@ impl AppendFrameOutcome {
     }
 }
 
-/// What a waitpoint waits for.
+/// The kind of event that a waitpoint waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitpointKind {
-    /// A signal of a name.
+    /// A signal with a given name.
     SignalName,
-    /// A signal with a correlation id.
+    /// A signal with a given correlation id.
     CorrelationId,
-    /// Something outside.
+    /// An event outside the system.
     External,
 }
 
@@ -542,7 +544,7 @@ impl fmt::Debug for WaitpointHmac {
 pub struct PendingWaitpoint {
     /// The waitpoint.
     pub waitpoint_id: WaitpointId,
-    /// What whoever signals it must show.
+    /// The token that a sender must present.
     pub hmac_token: WaitpointHmac,
 }
 
@@ -558,11 +560,11 @@ impl PendingWaitpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitpointSpec {
-    /// What it waits for.
+    /// The thing that the execution waits for.
     pub kind: WaitpointKind,
-    /// Which of these, in the kind's own terms.
+    /// The name or id to match, encoded as the kind defines.
     pub matcher: Vec<u8>,
-    /// What whoever signals it must show.
+    /// The token that a sender must present.
     pub hmac_token: WaitpointHmac,
 }
 
@@ -574,13 +576,13 @@ impl WaitpointSpec {
     }
 }
 
-/// Why an attempt failed.
+/// The reason for an attempt's failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureReason {
-    /// In words.
+    /// The reason, in words.
     pub message: String,
-    /// In the worker's own terms.
+    /// Details in the worker's own format.
     pub detail: Option<Vec<u8>>,
 }
 
@@ -598,7 +600,7 @@ impl FailureReason {
     }
 }
 
-/// What follows a failed attempt.
+/// The consequence of a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailOutcome {
     /// Another attempt.
@@ -610,7 +612,7 @@ pub enum FailOutcome {
     TerminalFailed,
 }
 
-/// What an attempt used up.
+/// The resources that an attempt used.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UsageDimensions {
@@ -633,28 +635,28 @@ impl UsageDimensions {
         Self::default()
     }
 
-    /// With tokens read.
+    /// Sets the tokens read.
     #[must_use]
     pub const fn with_input_tokens(mut self, input_tokens: u64) -> Self {
         self.input_tokens = input_tokens;
         self
     }
 
-    /// With tokens written.
+    /// Sets the tokens written.
     #[must_use]
     pub const fn with_output_tokens(mut self, output_tokens: u64) -> Self {
         self.output_tokens = output_tokens;
         self
     }
 
-    /// With time, in milliseconds.
+    /// Sets the time, in milliseconds.
     #[must_use]
     pub const fn with_wall_ms(mut self, wall_ms: u64) -> Self {
         self.wall_ms = Some(wall_ms);
         self
     }
 
-    /// Counted once per `dedup_key`.
+    /// Makes the report count once per `dedup_key`.
     #[must_use]
     pub fn with_dedup_key(mut self, dedup_key: impl Into<String>) -> Self {
         self.dedup_key = Some(dedup_key.into());
@@ -672,7 +674,7 @@ pub struct ResumeToken {
     pub worker_id: WorkerId,
     /// The running instance of it.
     pub worker_instance_id: WorkerInstanceId,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u32,
 }
 
@@ -689,11 +691,11 @@ impl ResumeToken {
     }
 }
 
-/// A lease that goes on.
+/// A renewed lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct LeaseRenewal {
-    /// When it ends without another renewal, in Unix milliseconds.
+    /// The expiry without another renewal, in Unix milliseconds.
     pub expires_at_ms: u64,
     /// Its epoch.
     pub lease_epoch: u64,
@@ -707,7 +709,7 @@ impl LeaseRenewal {
     }
 }
 
-/// What a flow's cancellation reaches.
+/// The members that a flow's cancellation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelFlowPolicy {
@@ -719,13 +721,13 @@ pub enum CancelFlowPolicy {
     CancelPending,
 }
 
-/// How long a flow's cancellation waits for its members.
+/// The time that a flow's cancellation waits for its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelFlowWait {
     /// Not at all.
     NoWait,
-    /// So long at most.
+    /// At most this long.
     WaitTimeout(Duration),
     /// Until all are over.
     WaitIndefinite,
@@ -737,22 +739,22 @@ pub enum CancelFlowWait {
 pub struct CompletionPayload {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// How it ended.
+    /// The outcome.
     pub outcome: String,
     /// Its result, where the backend carries it.
     pub payload_bytes: Option<Vec<u8>>,
-    /// When.
+    /// The time at which it ended.
     pub produced_at_ms: TimestampMs,
     /// Its flow, if it has one.
     pub flow_id: Option<FlowId>,
-    /// Why: what went wrong, or why it was cancelled or skipped; `None` for a success.
+    /// The reason for a failure, cancellation or skip; `None` for a success.
     pub reason: Option<String>,
     /// The class of the failure, where it failed and the class is known.
     pub failure_class: Option<FailureClass>,
 }
 
 impl CompletionPayload {
-    /// Of an execution without a flow.
+    /// The payload of an execution without a flow.
     #[must_use]
     pub fn new(
         execution_id: ExecutionId,
@@ -771,14 +773,14 @@ impl CompletionPayload {
         }
     }
 
-    /// Of an execution in a flow.
+    /// Sets the flow that the execution belongs to.
     #[must_use]
     pub fn with_flow_id(mut self, flow_id: FlowId) -> Self {
         self.flow_id = Some(flow_id);
         self
     }
 
-    /// Says why it ended.
+    /// Sets the reason and the failure class.
     #[must_use]
     pub fn with_reason(mut self, reason: Option<String>, class: Option<FailureClass>) -> Self {
         self.reason = reason;
@@ -787,7 +789,7 @@ impl CompletionPayload {
     }
 }
 
-/// A signal that a resumed execution was woken by.
+/// A signal that resumed an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumeSignal {
     /// The signal.
@@ -796,40 +798,40 @@ pub struct ResumeSignal {
     pub signal_name: String,
     /// Its category.
     pub signal_category: String,
-    /// What kind of sender sent it.
+    /// The kind of sender.
     pub source_type: String,
-    /// Who sent it.
+    /// The sender.
     pub source_identity: String,
-    /// What it belongs to, in the sender's terms.
+    /// The sender's own id for related records.
     pub correlation_id: String,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub accepted_at: TimestampMs,
-    /// What it carries.
+    /// The content.
     pub payload: Option<Vec<u8>>,
 }
 
-/// What preparing a backend did.
+/// The outcome of preparing a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrepareOutcome {
     /// Nothing had to be done.
     NoOp,
-    /// Something was.
+    /// A preparation was applied.
     Applied {
-        /// What, in words.
+        /// The preparation, in words.
         description: String,
     },
 }
 
 impl PrepareOutcome {
-    /// Something was done.
+    /// The outcome of a preparation that was applied.
     #[must_use]
     pub fn applied(description: impl Into<String>) -> Self {
         Self::Applied { description: description.into() }
     }
 }
 
-/// How long a backend's requests may take.
+/// Limits on the duration of a backend's requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendTimeouts {
@@ -845,17 +847,17 @@ impl BackendTimeouts {
     }
 }
 
-/// How a backend's client connects again; its own numbers where absent.
+/// The reconnect policy of a backend's client; the client's own numbers where absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendRetry {
     /// The base of the growing pause.
     pub exponent_base: Option<u32>,
-    /// What the pause is multiplied by.
+    /// The factor that the pause is multiplied by.
     pub factor: Option<u32>,
-    /// How many tries.
+    /// The number of tries.
     pub number_of_retries: Option<u32>,
-    /// How far the pause varies, in percent.
+    /// The variation of the pause, in percent.
     pub jitter_percent: Option<u32>,
 }
 
@@ -867,7 +869,7 @@ impl BackendRetry {
     }
 }
 
-/// Where a Valkey is.
+/// The address of a Valkey server or cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ValkeyConnection {
@@ -875,9 +877,9 @@ pub struct ValkeyConnection {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Whether the connection is encrypted.
+    /// True if the connection is encrypted.
     pub tls: bool,
-    /// Whether it is a cluster.
+    /// True if the address is that of a cluster.
     pub cluster: bool,
 }
 
@@ -889,17 +891,17 @@ impl ValkeyConnection {
     }
 }
 
-/// Where a Postgres is. Its password is never printed.
+/// The address of a Postgres and the size of its pool. The password is never printed.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresConnection {
     /// The URL, password included.
     pub url: String,
-    /// At most so many connections.
+    /// The most connections in the pool.
     pub max_connections: u32,
-    /// At least so many connections.
+    /// The fewest connections in the pool.
     pub min_connections: u32,
-    /// How long to wait for one.
+    /// The longest wait for a connection.
     pub acquire_timeout: Duration,
 }
 
@@ -929,19 +931,22 @@ impl fmt::Debug for PostgresConnection {
 
 const REDACTED: &str = "<REDACTED>";
 
-/// `url` without its password and without its parameters, which may hold another. What does not read
-/// plainly as `scheme://user:password@host` is left out rather than guessed at.
+/// `url` without its password and without its parameters, which may hold another. A part that does
+/// not read plainly as `scheme://user:password@host` is left out rather than guessed at.
 fn redacted_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return REDACTED.to_owned();
     };
+
     let (place, parameters) = match rest.split_once('?') {
+        // An `@` behind the `?` may end a password that contains a `?`: no part is safe to show.
         Some((_, parameters)) if parameters.contains('@') => {
             return format!("{scheme}://{REDACTED}");
         }
         Some((place, _)) => (place, format!("?{REDACTED}")),
         None => (rest, String::new()),
     };
+
     let place = match place.rsplit_once('@') {
         Some((login, host)) => match login.split_once(':') {
             Some((user, _)) => format!("{user}:{REDACTED}@{host}"),
@@ -949,28 +954,29 @@ fn redacted_url(url: &str) -> String {
         },
         None => place.to_owned(),
     };
+
     format!("{scheme}://{place}{parameters}")
 }
 
-/// Where a backend is.
+/// The store that a backend connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackendConnection {
-    /// On a Valkey.
+    /// A Valkey.
     Valkey(ValkeyConnection),
-    /// On a Postgres.
+    /// A Postgres.
     Postgres(PostgresConnection),
 }
 
-/// Where a backend is, and how to talk to it.
+/// The store that a backend connects to, with its timeouts and retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendConfig {
-    /// Where.
+    /// The address.
     pub connection: BackendConnection,
-    /// How long requests may take.
+    /// The limits on the duration of requests.
     pub timeouts: BackendTimeouts,
-    /// How to connect again.
+    /// The reconnect policy.
     pub retry: BackendRetry,
 }
 
@@ -994,13 +1000,14 @@ impl BackendConfig {
     }
 }
 
-/// Which executions a scanner or subscriber cares about; those that meet every condition that is set.
+/// The executions that a scanner or subscriber handles: those that meet every condition that is
+/// set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScannerFilter {
-    /// Only of this namespace.
+    /// The namespace to match; any when absent.
     pub namespace: Option<Namespace>,
-    /// Only with this instance tag: its key and its value.
+    /// The instance tag to match, as key and value; any when absent.
     pub instance_tag: Option<(String, String)>,
 }
 
@@ -1008,34 +1015,34 @@ impl ScannerFilter {
     /// Lets everything through.
     pub const NOOP: Self = Self { namespace: None, instance_tag: None };
 
-    /// Lets everything through, so far.
+    /// A filter without conditions.
     #[must_use]
     pub const fn new() -> Self {
         Self::NOOP
     }
 
-    /// Only of `namespace`.
+    /// Restricts the filter to `namespace`.
     #[must_use]
     pub fn with_namespace(mut self, namespace: impl Into<Namespace>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// Only with the instance tag `key` = `value`.
+    /// Restricts the filter to the instance tag `key` = `value`.
     #[must_use]
     pub fn with_instance_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.instance_tag = Some((key.into(), value.into()));
         self
     }
 
-    /// Whether this lets everything through.
+    /// Returns true if the filter lets everything through.
     #[must_use]
     pub const fn is_noop(&self) -> bool {
         self.namespace.is_none() && self.instance_tag.is_none()
     }
 
-    /// Whether an execution of this namespace, whose value under the filter's tag key is
-    /// `instance_tag`, is let through. What is absent meets no condition.
+    /// Returns true if the filter lets an execution through: one of `namespace`, with the value
+    /// `instance_tag` under the filter's tag key. An absent value meets no condition.
     #[must_use]
     pub fn matches(&self, namespace: Option<&Namespace>, instance_tag: Option<&str>) -> bool {
         self.namespace.as_ref().is_none_or(|wanted| namespace == Some(wanted))
@@ -1055,10 +1062,12 @@ mod tests {
             (BackendTag::Sqlite, 0x03),
             (BackendTag::Memory, 0x04),
         ];
+
         for (tag, byte) in tags {
             assert_eq!(tag.wire_byte(), byte);
             assert_eq!(BackendTag::from_wire_byte(byte), Some(tag));
         }
+
         assert_eq!(BackendTag::from_wire_byte(0x00), None);
         assert_eq!(BackendTag::from_wire_byte(0x05), None);
     }
@@ -1110,6 +1119,7 @@ mod tests {
             ("postgres://db:5432/ff", "postgres://db:5432/ff"),
             ("host=db password=s3cret", "<REDACTED>"),
         ];
+
         for (url, expected) in cases {
             let debug = format!("{:?}", BackendConfig::postgres(url));
             assert!(debug.contains(&format!("url: {expected:?}")), "{debug}");

@@ -1,4 +1,4 @@
-//! What a backend says about itself: which operations it offers, and who it is.
+//! A backend's description of itself: its identity and the operations it offers.
 
 /// One flag for each operation that not every backend offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Supports {
     pub list_expired_leases: bool,
     /// Listing registered workers.
     pub list_workers: bool,
-    /// Giving an admission slot back.
+    /// Releasing an admission.
     pub release_admission: bool,
     /// Reading the limits of a quota policy.
     pub read_quota_policy_limits: bool,
@@ -131,7 +131,7 @@ pub struct Version {
     pub major: u32,
     /// Grows with additions.
     pub minor: u32,
-    /// Grows with repairs.
+    /// Grows with fixes.
     pub patch: u32,
 }
 
@@ -143,7 +143,7 @@ impl Version {
     }
 }
 
-/// Which backend this is.
+/// The identity of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendIdentity {
@@ -151,7 +151,7 @@ pub struct BackendIdentity {
     pub family: &'static str,
     /// The version of the backend's code.
     pub version: Version,
-    /// How far the backend follows the common contract, as a stage name.
+    /// The stage up to which the backend follows the common contract.
     pub rfc017_stage: &'static str,
 }
 
@@ -167,9 +167,9 @@ impl BackendIdentity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Which backend this is.
+    /// The identity of a backend.
     pub identity: BackendIdentity,
-    /// Which operations it offers.
+    /// The operations that the backend offers.
     pub supports: Supports,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a worker may run an execution, judged by capability tokens alone.
+//! Matching of workers and executions by capability tokens.
 //!
 //! Tokens are compared verbatim: no trimming, no case folding, no hierarchy.
 
@@ -32,20 +32,20 @@ impl CapabilityRequirement {
         Self::new(csv.split(','))
     }
 
-    /// Whether any worker satisfies this.
+    /// Returns true if nothing is required, so that any worker satisfies this.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 }
 
-/// Whether `offered` holds every token that `required` names. Nothing required: always.
+/// Returns true if `offered` holds every token that `required` names; always, if none is required.
 #[must_use]
 pub fn matches(required: &CapabilityRequirement, offered: &CapabilitySet) -> bool {
     required.tokens.iter().all(|token| offered.tokens.contains(token))
 }
 
-/// Whether `worker_caps` holds every non-empty token of the comma-separated `required_csv`.
+/// Returns true if `worker_caps` holds every non-empty token of the comma-separated `required_csv`.
 #[must_use]
 pub fn matches_csv(required_csv: &str, worker_caps: &BTreeSet<String>) -> bool {
     required_csv
@@ -62,6 +62,7 @@ mod tests {
     fn every_required_token_must_be_offered_verbatim() {
         let offered = CapabilitySet::new(["gpu", "cuda"]);
         let worker: BTreeSet<String> = ["gpu".to_owned(), "cuda".to_owned()].into();
+
         let cases = [
             ("", true),
             (",,", true),
@@ -71,6 +72,7 @@ mod tests {
             ("GPU", false),
             (" gpu", false),
         ];
+
         for (csv, expected) in cases {
             assert_eq!(
                 matches(&CapabilityRequirement::from_csv(csv), &offered),

@@ -1,4 +1,4 @@
-//! Following finished executions as they finish.
+//! Subscriptions to finished executions.
 
 use std::pin::Pin;
 
@@ -20,7 +20,7 @@ pub trait CompletionBackend: Send + Sync + 'static {
     /// When the backend cannot subscribe.
     async fn subscribe_completions(&self) -> Result<CompletionStream, EngineError>;
 
-    /// Those of them that `filter` lets through.
+    /// Like [`Self::subscribe_completions`], for the executions that `filter` lets through.
     ///
     /// # Errors
     /// When the backend cannot subscribe, or cannot filter and `filter` asks for it.

@@ -4,17 +4,18 @@ use uuid::Uuid;
 
 use crate::types::TimestampMs;
 
-/// What a decision may use beyond its arguments and facts.
+/// The inputs of a decision beyond its arguments and facts.
 pub struct Ctx<'a> {
     /// The backend's clock, Unix milliseconds.
     pub now: TimestampMs,
     source: &'a mut dyn Source,
 }
 
-/// Where fresh ids and jitter come from.
+/// A source of fresh ids and jitter.
 pub trait Source: Send {
-    /// A new id that nobody else has.
+    /// A new id, unique among all ids.
     fn uuid(&mut self) -> Uuid;
+
     /// A number in `0.0..1.0`.
     fn fraction(&mut self) -> f64;
 }

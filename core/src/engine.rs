@@ -1,10 +1,11 @@
-//! What a backend must do, and the loop that turns its few abilities into every operation.
+//! The [`Executor`] that a backend implements, and the loop that runs every operation on it.
 //!
-//! A backend implements [`Executor`]: read rows, commit a plan, tell the time. In return it receives
-//! all of [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
-//! Concurrency is optimistic: a transition decides on what it read, the plan's guards say what must
-//! still hold, and a refused plan means: read again, decide again. Many callers that change one row take
-//! turns within a process, and keep out of each other's way by chance between processes.
+//! A backend reads rows, commits plans and has a clock. In return it receives all of
+//! [`crate::engine_backend::EngineBackend`] from one implementation (`engine/backend.rs`).
+//! Concurrency is optimistic: a transition decides on the rows that it read, and its plan guards
+//! what must still hold at commit. A refused plan is decided again on rows that are read again.
+//! Callers of one process that change the same row take turns; those of different processes back
+//! off at random.
 
 mod backend;
 pub mod bell;
@@ -46,23 +47,23 @@ pub use timers::scan_within;
 
 /// One operation, as a pure decision.
 pub trait Transition: Sync {
-    /// What the caller is told.
+    /// The answer to the caller.
     type Outcome: Send;
 
-    /// Decides on what is known so far: asks for more, commits a plan, or answers.
+    /// Decides on the facts read so far: reads more, commits a plan, or answers.
     ///
     /// # Errors
     /// The refusal that the operation's rule names.
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError>;
 }
 
-/// What a transition says next.
+/// The next step of a transition.
 pub enum Step<O> {
-    /// It needs these answers; it is called again with them.
+    /// The transition needs these answers, and is called again with them.
     Read(Vec<Query>),
-    /// It has decided; the outcome follows once the plan has applied.
+    /// The transition has decided; the outcome follows once the plan has applied.
     Commit(Plan, Then<O>),
-    /// It has an answer and changes nothing.
+    /// The transition answers and changes nothing.
     Answer(O),
 }
 
@@ -77,75 +78,75 @@ pub enum Then<O> {
 /// Turns what an applied plan returned into an outcome.
 pub type FromRows<O> = Box<dyn FnOnce(Vec<Vec<Value>>) -> Result<O, EngineError> + Send>;
 
-/// What became of a plan.
+/// The result of committing a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Commit {
-    /// It applied, entirely and durably. One list of returned values per item: exactly one for a
-    /// plan on named rows, one per picked row for a selection.
+    /// The plan applied, entirely and durably. One list of returned values per item: exactly one
+    /// for a plan on named rows, one per picked row for a selection.
     Applied(Vec<Vec<Value>>),
     /// A guard did not hold, or a refusing insert found its row: nothing changed.
     Refused,
 }
 
-/// Who a backend is.
+/// The name of a backend, in handles and in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The tag in the handles it mints.
+    /// The tag in the handles that the backend mints.
     pub tag: BackendTag,
     /// Family name, such as `postgres`.
     pub family: &'static str,
 }
 
-/// Which transactions are over, as numbers that grow in the order in which transactions began to
-/// write.
+/// The transactions that are over, as a bound on their numbers. Numbers grow in the order in which
+/// transactions began to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Horizon {
-    /// Every transaction with a lower number is over: it is visible, or will never be.
+    /// Every transaction with a lower number has committed or rolled back.
     pub oldest_open: i64,
-    /// At most so many transactions are open at the same time.
+    /// The most transactions that can be open at the same time.
     pub most_open: i64,
 }
 
 impl Horizon {
-    /// Of a database whose writers take turns: whatever is not visible will get a higher number than
-    /// all that is.
+    /// The horizon of a database with one writer at a time: a row that is not visible yet will get
+    /// a higher number than every visible one.
     pub const ONE_WRITER: Self = Self { oldest_open: 0, most_open: 0 };
 }
 
-/// What a backend must do.
+/// The abilities of a backend.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
-    /// Who it is.
+    /// Its tag and its family name.
     fn identity(&self) -> Identity;
 
-    /// How many partitions each family of ids has.
+    /// The number of partitions of each family of ids.
     fn partitions(&self) -> PartitionConfig;
 
-    /// Its clock.
+    /// The time by its clock.
     fn now(&self) -> TimestampMs;
 
-    /// Where its fresh ids and jitter come from.
+    /// A source of fresh ids and jitter.
     fn source(&self) -> Box<dyn Source>;
 
-    /// What it remembers of the claims it handed out.
+    /// Its memory of the claims it handed out.
     fn memo(&self) -> &Memo;
 
     /// Answers the queries, in their order.
     ///
     /// # Errors
-    /// `Transport` for anything the database did, `Validation(Corruption)` for a value of a type
+    /// `Transport` for a failure of the database, `Validation(Corruption)` for a value of a type
     /// that its column cannot have.
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError>;
 
     /// Applies the plan entirely and durably, or not at all. Afterwards rings the bell for what it
-    /// inserted, also when the caller has gone away.
+    /// inserted, also if the caller has stopped waiting.
     ///
     /// # Errors
-    /// `Transport` for anything the database did; the error says whether the outcome is unknown.
+    /// `Transport` for a failure of the database; its source tells whether the outcome is unknown.
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError>;
 
-    /// The same for a caller that comes back anyway, and would rather leave a row that someone else
-    /// holds than wait for it.
+    /// Commits, but gives up if another transaction keeps a row locked. For a scan, which finds the
+    /// row again.
     ///
     /// # Errors
     /// As [`Self::commit`]; `Contention(RetryExhausted)` where a row was held, and nothing changed.
@@ -153,59 +154,59 @@ pub trait Executor: Send + Sync + 'static {
         self.commit(plan).await
     }
 
-    /// What its commits ring, and whoever waits for rows listens to.
+    /// The bell that its commits ring and that subscribers listen to.
     fn bell(&self) -> &Bell;
 
-    /// Somebody waits: from now on, and for as long as somebody listens, the bell rings for what other
-    /// processes commit too. Called by whoever waits, after beginning to listen and before every wait;
-    /// costs nothing when it is so already.
+    /// Begins to ring the bell for commits of other processes too, for as long as there are
+    /// listeners. A subscriber calls it after beginning to listen and before every wait; repeats
+    /// cost nothing.
     fn attend(&self);
 
-    /// Returns after this time.
+    /// Completes after this time.
     async fn sleep(&self, time: Duration);
 
-    /// Which transactions are over.
+    /// The transactions that are over.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn horizon(&self) -> Result<Horizon, EngineError>;
 
-    /// A number higher than that of every transaction that has begun to write so far. May use up a
-    /// number, so it is asked for only where one is needed; 0 where writers take turns.
+    /// A number higher than that of every transaction that has begun to write so far; 0 where
+    /// writers take turns. It may consume a number, so it is called only where one is needed.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     async fn frontier(&self) -> Result<i64, EngineError>;
 
-    /// The same backend, to keep: what outlives the caller's borrow holds this.
+    /// The same backend as an owned value, for tasks and streams that outlive the caller's borrow.
     fn share(&self) -> Arc<dyn Executor>;
 
-    /// Reaches the database and back.
+    /// Makes a round trip to the database.
     ///
     /// # Errors
     /// `Transport` when it cannot be reached.
     async fn ping(&self) -> Result<(), EngineError>;
 
-    /// Prepares the database for use: migrations, where the backend applies them itself.
+    /// Prepares the database for use: applies migrations, where the backend does so itself.
     ///
     /// # Errors
     /// `Transport` when the database refuses.
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError>;
 
-    /// Finishes what is queued and lets go of the database, within `grace`.
+    /// Finishes queued work and closes the connections, within `grace`.
     ///
     /// # Errors
     /// `Timeout` when work was still queued after `grace`.
     async fn drain(&self, grace: Duration) -> Result<(), EngineError>;
 }
 
-/// Runs one operation to its end. From its second try on it has its turn among the callers of this
-/// process that change the same row, and from the third on it pauses before it looks again, for as long
-/// as [`pause_after`] says.
+/// Runs one operation to its end. The second try waits for its turn among the callers of this
+/// process that change the same row. From the third try on it also pauses before reading again, for
+/// as long as [`pause_after`] says.
 ///
 /// # Errors
-/// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept changing
-/// for longer than an operation is patient.
+/// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept
+/// changing until the pauses were used up.
 pub async fn run<E, T>(executor: &E, transition: &T) -> Result<T::Outcome, EngineError>
 where
     E: Executor + ?Sized,
@@ -222,13 +223,14 @@ where
             Step::Commit(plan, then) => (plan, then),
         };
 
+        // Only after a refusal: most plans meet no other caller, and waiting would delay them.
         if facts.refusals() != 0
             && turn.is_none()
             && let Some(taken) = executor.memo().turn_of_plan(&plan).await
         {
             turn = Some(taken.turn);
             if taken.waited {
-                // What was read has been changed by the caller before.
+                // The caller before has changed the rows that were read.
                 facts = Facts::after_refusals(facts.refusals());
                 continue;
             }
@@ -256,10 +258,10 @@ where
     }
 }
 
-/// What an operation would do now.
+/// The decision of an operation that is not carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rehearsed {
-    /// It would commit this.
+    /// It would commit this plan.
     Plan(Plan),
     /// It would change nothing.
     Answer,
@@ -274,7 +276,7 @@ where
     E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
-    // As after a refusal: nothing is taken for granted, everything is read.
+    // As after a refusal: no premise is taken for granted, every row is read.
     let mut facts = Facts::after_refusals(1);
     loop {
         match decide(executor, transition, &facts)? {
@@ -285,7 +287,7 @@ where
     }
 }
 
-// Not async, so that the random source is gone before anything is awaited.
+// Not async, so that the random source is dropped before the next await.
 fn decide<E, T>(
     executor: &E,
     transition: &T,

@@ -1,4 +1,4 @@
-//! What a backend does: the one interface between the engine and its callers.
+//! The interface of a backend: the only one between the engine and its callers.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ macro_rules! unavailable {
 ///
 /// An operation that a backend does not override answers [`EngineError::Unavailable`] with the
 /// operation's name, unless its description says otherwise.
-// The default bodies answer without looking at what they are given.
+// The default bodies ignore their arguments.
 #[allow(unused_variables)]
 #[async_trait]
 pub trait EngineBackend: Send + Sync + 'static {
@@ -95,12 +95,12 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("progress")
     }
 
-    /// Ends the execution well, storing a result if there is one.
+    /// Completes the execution, storing a result if there is one.
     async fn complete(&self, handle: &Handle, payload: Option<Vec<u8>>) -> Result<(), EngineError> {
         unavailable!("complete")
     }
 
-    /// Ends the attempt badly; its classification decides whether another one follows.
+    /// Fails the attempt; its classification decides whether another one follows.
     async fn fail(
         &self,
         handle: &Handle,
@@ -110,22 +110,23 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("fail")
     }
 
-    /// The holder cancels its own execution.
+    /// Cancels the execution that the handle's lease is for.
     async fn cancel(&self, handle: &Handle, reason: &str) -> Result<(), EngineError> {
         unavailable!("cancel")
     }
 
-    /// Gives up the lease and parks the execution until `delay_until`.
+    /// Releases the lease and delays the execution until `delay_until`.
     async fn delay(&self, handle: &Handle, delay_until: TimestampMs) -> Result<(), EngineError> {
         unavailable!("delay")
     }
 
-    /// Gives up the lease and parks the execution until its dependencies are resolved.
+    /// Releases the lease; the execution waits until its dependencies are resolved.
     async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
         unavailable!("wait_children")
     }
 
-    /// Like [`Self::complete`], for callers with a fence instead of a handle; only an operator may omit it.
+    /// Like [`Self::complete`], for callers with a fence instead of a handle. Only an operator may
+    /// omit the fence.
     async fn complete_execution(
         &self,
         args: CompleteExecutionArgs,
@@ -151,7 +152,8 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Leases, claims and reclaims.
 
-    /// Leases the best execution of a lane that the capabilities cover; `None` when there is nothing to do.
+    /// Leases the best execution of a lane that the capabilities cover; `None` when there is
+    /// nothing to do.
     async fn claim(
         &self,
         lane: &LaneId,
@@ -161,17 +163,19 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("claim")
     }
 
-    /// Pushes out the expiry of the handle's lease.
+    /// Extends the handle's lease.
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {
         unavailable!("renew")
     }
 
-    /// Like [`Self::renew`], for callers with a fence instead of a handle; nobody may omit it.
+    /// Like [`Self::renew`], for callers with a fence instead of a handle. No caller may omit the
+    /// fence.
     async fn renew_lease(&self, args: RenewLeaseArgs) -> Result<RenewLeaseResult, EngineError> {
         unavailable!("renew_lease")
     }
 
-    /// Turns a resume token into a handle on the same attempt; `None` while the old lease still holds.
+    /// Turns a resume token into a handle on the same attempt; `None` while the old lease still
+    /// holds.
     async fn claim_from_resume_grant(
         &self,
         token: ResumeToken,
@@ -179,7 +183,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("claim_from_resume_grant")
     }
 
-    /// Leases an execution whose resume condition holds: the attempt stays, the epoch grows.
+    /// Leases an execution after its resume condition holds: the attempt stays, the epoch grows.
     async fn claim_resumed_execution(
         &self,
         args: ClaimResumedExecutionArgs,
@@ -187,7 +191,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("claim_resumed_execution")
     }
 
-    /// Grants the taking over of an execution whose lease lapsed or was revoked.
+    /// Grants the reclaim of an execution after its lease lapsed or was revoked.
     async fn issue_reclaim_grant(
         &self,
         args: IssueReclaimGrantArgs,
@@ -203,7 +207,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("reclaim_execution")
     }
 
-    /// Finds work for one worker and grants its claim, or says that there is none.
+    /// Finds work for one worker and grants its claim, or reports that there is none.
     async fn claim_for_worker(
         &self,
         args: ClaimForWorkerArgs,
@@ -301,7 +305,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("deliver_signal")
     }
 
-    /// Like [`Self::deliver_signal`], for operators: the token is read here and the caller never sees it.
+    /// Like [`Self::deliver_signal`], for operators: the token is read here and the caller never
+    /// sees it.
     async fn deliver_approval_signal(
         &self,
         args: DeliverApprovalSignalArgs,
@@ -374,7 +379,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("set_edge_group_policy")
     }
 
-    /// Says whether an execution may run as far as its dependencies go, without changing anything.
+    /// Returns whether an execution's dependencies let it run; changes nothing.
     async fn evaluate_flow_eligibility(
         &self,
         args: EvaluateFlowEligibilityArgs,
@@ -382,7 +387,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("evaluate_flow_eligibility")
     }
 
-    /// Resolves one edge whose upstream member has ended.
+    /// Resolves one edge after its upstream member has ended.
     async fn resolve_dependency(
         &self,
         args: ResolveDependencyArgs,
@@ -390,7 +395,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("resolve_dependency")
     }
 
-    /// Carries out what the end of one execution means for those that wait for it.
+    /// Applies the end of one execution to the executions that wait for it.
     async fn cascade_completion(
         &self,
         payload: &CompletionPayload,
@@ -398,7 +403,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("cascade_completion")
     }
 
-    /// Cancels a flow and the members that the policy covers, waiting for the end of it if asked to.
+    /// Cancels a flow and the members that the policy covers; waits for their ends if asked to.
     async fn cancel_flow(
         &self,
         id: &FlowId,
@@ -416,7 +421,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("cancel_flow_header")
     }
 
-    /// Ticks one member off the list of those left to cancel; nothing happens when it is not on it.
+    /// Removes one member from the list of those left to cancel; does nothing if it is not on the
+    /// list.
     async fn ack_cancel_member(
         &self,
         flow_id: &FlowId,
@@ -427,7 +433,7 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Operators.
 
-    /// Cancels an execution by id; who is not an operator needs the lease of a running one.
+    /// Cancels an execution by id. For a running one, any caller but an operator needs the lease.
     async fn cancel_execution(
         &self,
         args: CancelExecutionArgs,
@@ -443,7 +449,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("change_priority")
     }
 
-    /// Opens an execution that has ended again.
+    /// Replays an execution that has ended.
     async fn replay_execution(
         &self,
         args: ReplayExecutionArgs,
@@ -451,7 +457,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("replay_execution")
     }
 
-    /// Takes the lease away from its holder and makes the execution claimable again.
+    /// Revokes the holder's lease and makes the execution claimable again.
     async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
         unavailable!("revoke_lease")
     }
@@ -477,12 +483,13 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("report_usage_admin")
     }
 
-    /// Records what one execution spent of a budget. Repeating the call with the same key changes nothing.
+    /// Records what one execution spent of a budget. Repeating the call with the same key changes
+    /// nothing.
     async fn record_spend(&self, args: RecordSpendArgs) -> Result<ReportUsageResult, EngineError> {
         unavailable!("record_spend")
     }
 
-    /// Gives back all that one execution spent of a budget.
+    /// Releases everything that one execution spent of a budget.
     async fn release_budget(&self, args: ReleaseBudgetArgs) -> Result<(), EngineError> {
         unavailable!("release_budget")
     }
@@ -505,7 +512,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("get_budget_status")
     }
 
-    /// Defines how many executions are admitted. Repeating the call with the same id changes nothing.
+    /// Defines how many executions are admitted. Repeating the call with the same id changes
+    /// nothing.
     async fn create_quota_policy(
         &self,
         args: CreateQuotaPolicyArgs,
@@ -565,7 +573,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("describe_execution")
     }
 
-    /// What a worker needs to start on an execution that it has claimed.
+    /// The data that a worker needs to start on an execution that it has claimed.
     async fn read_execution_context(
         &self,
         execution_id: &ExecutionId,
@@ -581,7 +589,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("read_current_attempt_index")
     }
 
-    /// How often the execution was claimed.
+    /// The number of times the execution was claimed.
     async fn read_total_attempt_count(
         &self,
         execution_id: &ExecutionId,
@@ -726,7 +734,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("list_executions")
     }
 
-    /// The named fields of an execution as text; what is unknown is `None`.
+    /// The named fields of an execution as text; an unknown field is `None`.
     async fn read_exec_core_fields(
         &self,
         partition: Partition,
@@ -738,10 +746,10 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Streams.
 
-    /// Appends one frame to the stream of the handle's attempt; its mode says how it is kept. Frames are
-    /// numbered through the attempt from 0, and their times never run backwards. Bytes that are no
-    /// UTF-8, and NUL, are stored as U+FFFD. Fenced: an attempt that has ended, or is somebody else's,
-    /// takes no frames.
+    /// Appends one frame to the stream of the handle's attempt; the frame's mode says how it is
+    /// kept. Frames are numbered within the attempt from 0, and their times never run backwards.
+    /// NUL and bytes that are not UTF-8 are stored as U+FFFD. The append is fenced: an attempt that
+    /// has ended, or that another worker holds, takes no frames.
     async fn append_frame(
         &self,
         handle: &Handle,
@@ -751,8 +759,8 @@ pub trait EngineBackend: Send + Sync + 'static {
     }
 
     /// The frames of an attempt from one cursor to another, both inclusive, oldest first; at most
-    /// [`crate::contracts::STREAM_READ_HARD_CAP`]. An unknown attempt has none. A stream is closed once
-    /// its attempt has ended: by when it ended, and with which outcome.
+    /// [`crate::contracts::STREAM_READ_HARD_CAP`]. An unknown attempt has none. A stream is closed
+    /// once its attempt has ended, and carries the time and the outcome of that end.
     async fn read_stream(
         &self,
         execution_id: &ExecutionId,
@@ -764,9 +772,9 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("read_stream")
     }
 
-    /// The frames of an attempt after a cursor, waiting up to `block_ms` for the first of them or for
-    /// the end of the attempt, which is told at the latest with the first answer that has no frames.
-    /// Whoever waits holds no connection.
+    /// The frames of an attempt after a cursor. Waits up to `block_ms` for the first of them or for
+    /// the end of the attempt. The end is reported at the latest with the first answer that has no
+    /// frames. A waiting caller holds no connection.
     async fn tail_stream(
         &self,
         execution_id: &ExecutionId,
@@ -790,7 +798,7 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Subscriptions.
 
-    /// What happens to leases, from a cursor on.
+    /// Subscribes to lease events, from a cursor on.
     async fn subscribe_lease_history(
         &self,
         cursor: EventCursor,
@@ -799,7 +807,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("subscribe_lease_history")
     }
 
-    /// How executions end, from a cursor on.
+    /// Subscribes to completion events, from a cursor on.
     async fn subscribe_completion(
         &self,
         cursor: EventCursor,
@@ -808,7 +816,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("subscribe_completion")
     }
 
-    /// Which signals arrive, from a cursor on.
+    /// Subscribes to signal deliveries, from a cursor on.
     async fn subscribe_signal_delivery(
         &self,
         cursor: EventCursor,
@@ -817,7 +825,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("subscribe_signal_delivery")
     }
 
-    /// What operators do, from a cursor on.
+    /// Subscribes to operator events, from a cursor on.
     async fn subscribe_operator_events(
         &self,
         cursor: EventCursor,
@@ -826,7 +834,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("subscribe_operator_events")
     }
 
-    /// Which instance tags are attached and cleared, from a cursor on.
+    /// Subscribes to changes of instance tags, from a cursor on.
     async fn subscribe_instance_tags(
         &self,
         cursor: EventCursor,
@@ -836,7 +844,7 @@ pub trait EngineBackend: Send + Sync + 'static {
 
     // Workers.
 
-    /// Records a running worker, or that it still runs.
+    /// Registers a worker instance, or refreshes its registration.
     async fn register_worker(
         &self,
         args: RegisterWorkerArgs,
@@ -844,7 +852,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("register_worker")
     }
 
-    /// Says that a registered worker is alive.
+    /// Records that a registered worker is alive.
     async fn heartbeat_worker(
         &self,
         args: HeartbeatWorkerArgs,
@@ -884,7 +892,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("mark_lease_expired_if_due")
     }
 
-    /// Makes one delayed execution claimable if its time has come.
+    /// Makes one delayed execution claimable if its delay has passed.
     async fn promote_delayed(
         &self,
         partition: Partition,
@@ -939,7 +947,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("unblock_execution")
     }
 
-    /// Drops the list of siblings to cancel of one execution, all being cancelled.
+    /// Deletes one execution's list of siblings to cancel, once all of them are cancelled.
     async fn drain_sibling_cancel_group(
         &self,
         flow_partition: Partition,
@@ -949,7 +957,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("drain_sibling_cancel_group")
     }
 
-    /// Looks again at the list of siblings to cancel of one execution.
+    /// Checks one execution's list of siblings to cancel again.
     async fn reconcile_sibling_cancel_group(
         &self,
         flow_partition: Partition,
@@ -959,7 +967,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("reconcile_sibling_cancel_group")
     }
 
-    /// Repairs what a partition's index says about its executions.
+    /// Repairs a partition's index of executions.
     async fn reconcile_execution_index(
         &self,
         partition: Partition,
@@ -987,7 +995,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("reconcile_quota_counters")
     }
 
-    /// Sums up the members of a flow; `false` when there was nothing to write.
+    /// Writes the summary of a flow's members; `false` when there was nothing to write.
     async fn project_flow_summary(
         &self,
         partition: Partition,
@@ -997,7 +1005,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("project_flow_summary")
     }
 
-    /// Deletes some executions of a lane that ended before the retention window; says how many.
+    /// Deletes some executions of a lane that ended before the retention window; returns their
+    /// number.
     async fn trim_retention(
         &self,
         partition: Partition,
@@ -1027,12 +1036,14 @@ pub trait EngineBackend: Send + Sync + 'static {
         "unknown"
     }
 
-    /// For downcasts to the backend's own type; a unit value unless the backend opts in.
+    /// The backend as `Any`, for downcasts to its own type; a unit value unless the backend opts
+    /// in.
     fn as_any(&self) -> &(dyn Any + 'static) {
         &()
     }
 
-    /// Which backend this is and what it supports; nothing unless the backend says so.
+    /// The backend's identity and the operations it supports; none unless the backend overrides
+    /// this.
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(
             BackendIdentity::new("unknown", Version::new(0, 0, 0), "unknown"),
@@ -1040,20 +1051,21 @@ pub trait EngineBackend: Send + Sync + 'static {
         )
     }
 
-    /// Does what has to be done once before use; nothing unless the backend needs it.
+    /// Prepares the store once before use; does nothing unless the backend needs it.
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
         Ok(PrepareOutcome::NoOp)
     }
 
-    /// Lets running work end within `grace` before the backend goes; nothing unless it has such work.
+    /// Lets running work end within `grace` before shutdown; does nothing unless the backend has
+    /// such work.
     async fn shutdown_prepare(&self, grace: Duration) -> Result<(), EngineError> {
         Ok(())
     }
 
     // Additions to the common contract.
 
-    /// Creates many executions; the answers come in the order of the batch. An addition: one by one
-    /// unless the backend does better.
+    /// Creates many executions; the answers come in the order of the batch. An addition. The
+    /// default creates them one by one.
     async fn create_executions(
         &self,
         batch: Vec<CreateExecutionArgs>,
@@ -1076,8 +1088,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("claim_many")
     }
 
-    /// Whether a worker with these capabilities could claim something of a lane now, if other
-    /// sessions held no lock on it and it were reserved for no other worker. An addition.
+    /// Returns true if a lane has an execution that a worker with these capabilities could claim
+    /// now, leaving aside locks of other sessions and reservations for other workers. An addition.
     async fn has_claimable(
         &self,
         lane: &LaneId,
@@ -1086,9 +1098,10 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("has_claimable")
     }
 
-    /// Listens for a topic, from this call on and not only from the first poll: ready once there may
-    /// be something new. A ring is a hint: it may be superfluous, and one may get lost, so a caller
-    /// looks first, and looks again now and then. By default it is never ready. An addition.
+    /// Listens for a topic, from this call on and not only from the first poll: ready once there
+    /// may be something new. A notification is a hint. It may be superfluous and it may get lost,
+    /// so a caller reads first and also polls from time to time. The default is never ready. An
+    /// addition.
     fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let _ = topic;
         Box::pin(std::future::pending())
@@ -1099,9 +1112,10 @@ pub trait EngineBackend: Send + Sync + 'static {
         self.scan_filtered(scan, limit, &ScannerFilter::NOOP).await
     }
 
-    /// Applies up to `limit` due timers of one kind, of the executions that `filter` lets through: how
-    /// several engines over one database divide its timers. The tag is compared by key and value with
-    /// those of the execution; for sibling cancellations it is the execution that waited. An addition.
+    /// Applies up to `limit` due timers of one kind, of the executions that `filter` lets through,
+    /// so that several engines can share one database's timers. The filter's tag is compared by key
+    /// and value with the execution's tags; for sibling cancellations, with those of the waiting
+    /// execution. An addition.
     async fn scan_filtered(
         &self,
         scan: Scan,
@@ -1119,7 +1133,7 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("list_executions_by")
     }
 
-    /// The history of one execution: its attempts and what was announced about it. An addition.
+    /// The history of one execution: its attempts and its events. An addition.
     async fn execution_timeline(
         &self,
         execution_id: &ExecutionId,
@@ -1127,9 +1141,9 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("execution_timeline")
     }
 
-    /// Creates executions as members of a flow, each held back until [`Self::release_flow`] or until
-    /// a dependency of it is applied, so that none runs before its flow is complete. The answers come
-    /// in the order of the batch; repeating the call changes nothing. An addition.
+    /// Creates executions as members of a flow, each held back until [`Self::release_flow`] or
+    /// until a dependency of it is applied, so that none runs before its flow is complete. The
+    /// answers come in the order of the batch; repeating the call changes nothing. An addition.
     async fn create_flow_members(
         &self,
         flow_id: &FlowId,
@@ -1138,7 +1152,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         batch.iter().map(|_| unavailable!("create_flow_members")).collect()
     }
 
-    /// Lets the members go that were held back and wait for no other; says how many. An addition.
+    /// Releases the members that were held back and wait for no other; returns their number. An
+    /// addition.
     async fn release_flow(&self, flow_id: &FlowId, now: TimestampMs) -> Result<u32, EngineError> {
         unavailable!("release_flow")
     }
@@ -1153,13 +1168,13 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("read_flow_graph")
     }
 
-    /// Applies an action to one batch of the executions that match a query: each on its own, with its
-    /// own events. An addition.
+    /// Applies an action to one batch of the executions that match a query. Each is changed by its
+    /// own plan, with its own events. An addition.
     async fn run_bulk(&self, args: BulkArgs) -> Result<BulkReport, EngineError> {
         unavailable!("run_bulk")
     }
 
-    /// Says what a bulk action would do, and changes nothing. An addition.
+    /// Reports the effect that a bulk action would have; changes nothing. An addition.
     async fn preview_bulk(&self, args: BulkArgs) -> Result<BulkPreview, EngineError> {
         unavailable!("preview_bulk")
     }
@@ -1172,17 +1187,17 @@ pub enum Scan {
     LeaseExpiry,
     /// Attempts that have run too long.
     AttemptTimeout,
-    /// Executions whose deadline has passed.
+    /// Executions past their deadline.
     ExecutionDeadline,
-    /// Delayed executions whose time has come.
+    /// Delayed executions that are due.
     DelayedPromotion,
-    /// Ends of flow members that the members waiting for them have not been told.
+    /// Completion events of flow members, not yet dispatched to the members that wait for them.
     DependencyDispatch,
     /// Members of a flow that are no longer needed, and are to be cancelled.
     SiblingCancel,
-    /// Suspensions that nobody ended in time.
+    /// Suspensions past their timeout.
     SuspensionTimeout,
-    /// Waitpoints that nobody signalled in time.
+    /// Pending waitpoints past their expiry.
     WaitpointExpiry,
 }
 
@@ -1199,8 +1214,8 @@ impl Scan {
         Self::WaitpointExpiry,
     ];
 
-    /// Whether what it applies may at once make more of its own kind due: a skipped member is told to
-    /// those that wait for it.
+    /// Returns true if applying a timer may at once make more of the same kind due: a skipped
+    /// member is dispatched to the members that wait for it.
     #[must_use]
     pub const fn feeds_itself(self) -> bool {
         match self {
@@ -1215,7 +1230,7 @@ impl Scan {
         }
     }
 
-    /// The pause between two looks that suits most deployments.
+    /// The pause between two scans that suits most deployments.
     #[must_use]
     pub const fn usual_pause(self) -> Duration {
         Duration::from_millis(match self {
@@ -1244,12 +1259,12 @@ impl Scan {
     }
 }
 
-/// What a second look at a list of siblings to cancel led to.
+/// The outcome of checking a list of siblings to cancel again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiblingCancelReconcileAction {
     /// The list was stale and is removed.
     SremmedStale,
-    /// All siblings had ended; the list is done with.
+    /// All siblings had ended; the list is removed.
     CompletedDrain,
     /// Nothing had to be done.
     NoOp,
@@ -1267,21 +1282,21 @@ impl SiblingCancelReconcileAction {
     }
 }
 
-/// What one pass over many rows came to.
+/// The counts of one pass over many rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReconcileCounts {
-    /// How many rows were looked after.
+    /// The number of rows processed.
     pub processed: u32,
-    /// How many of them failed.
+    /// The number of rows that failed.
     pub errors: u32,
 }
 
-/// Which of an execution's time limits has passed.
+/// The time limit of an execution that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpirePhase {
-    /// That of the current attempt.
+    /// The timeout of the current attempt.
     AttemptTimeout,
-    /// That of the whole execution.
+    /// The deadline of the whole execution.
     ExecutionDeadline,
 }
 
@@ -1299,10 +1314,10 @@ impl ExpirePhase {
 #[cfg(feature = "generate")]
 pub use crate::generate::wait_for_flow_cancellation;
 
-/// How long "indefinitely" is when waiting for a flow's cancellation.
+/// The longest wait for a flow's cancellation, even where the caller asks for no bound.
 const CANCEL_FLOW_LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// How long to wait for a flow's cancellation; `None` means not at all.
+/// The longest wait for a flow's cancellation; `None` means no wait.
 #[must_use]
 pub fn cancel_flow_wait_deadline(wait: CancelFlowWait) -> Option<Duration> {
     match wait {
@@ -1322,9 +1337,11 @@ pub fn validate_tag_key(key: &str) -> Result<(), EngineError> {
         name.bytes().next().is_some_and(name_byte)
             && name.bytes().all(|byte| byte == b'.' || name_byte(byte))
     };
+
     if is_namespaced_tag_key(key) && key.split_once('.').is_some_and(valid_name) {
         return Ok(());
     }
+
     Err(EngineError::Validation {
         kind: ValidationKind::InvalidInput,
         detail: format!("invalid tag key: {key:?} is not of the form <namespace>.<name>"),
@@ -1352,6 +1369,7 @@ mod tests {
     #[test]
     fn a_bare_backend_offers_nothing() {
         let backend: &dyn EngineBackend = &Bare;
+
         let capabilities = backend.capabilities();
         assert_eq!(capabilities.identity.family, "unknown");
         assert_eq!(capabilities.identity.version, Version::new(0, 0, 0));
@@ -1359,11 +1377,13 @@ mod tests {
         assert_eq!(capabilities.supports, Supports::none());
         assert_eq!(backend.backend_label(), "unknown");
         assert!(backend.as_any().is::<()>());
+
         assert!(matches!(now(backend.ping()), Err(EngineError::Unavailable { op: "ping" })));
         assert!(matches!(
             now(backend.scan(Scan::LeaseExpiry, 1)),
             Err(EngineError::Unavailable { op: "scan" })
         ));
+
         assert!(matches!(now(backend.prepare()), Ok(PrepareOutcome::NoOp)));
         assert!(now(backend.shutdown_prepare(Duration::ZERO)).is_ok());
         assert!(now(backend.create_executions(Vec::new())).is_empty());
@@ -1374,6 +1394,7 @@ mod tests {
         for key in ["a.b", "app.tenant_id", "a1_.0", "a._", "a.b.c", "a.b.", "a.b..c"] {
             assert!(validate_tag_key(key).is_ok(), "{key}");
         }
+
         for key in [
             "", ".", "a", "a.", "a..b", ".a", "1a.b", "_a.b", "A.b", "a.B", "a-b.c", "a.b-c",
             "a.b c", "a.b\n", " a.b", "é.b", "a.é",
@@ -1413,6 +1434,7 @@ mod tests {
                 "waitpoint_expiry"
             ]
         );
+
         assert_eq!(ExpirePhase::AttemptTimeout.as_str(), "attempt_timeout");
         assert_eq!(ExpirePhase::ExecutionDeadline.as_str(), "execution_deadline");
         assert_eq!(SiblingCancelReconcileAction::SremmedStale.as_str(), "sremmed_stale");

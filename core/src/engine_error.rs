@@ -15,7 +15,7 @@ use crate::stream_subscribe::StreamCursor;
 
 pub use store::{StoreClass, StoreError};
 
-/// Why an engine operation did not do what it was asked.
+/// The reason why an engine operation did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -28,15 +28,15 @@ pub enum EngineError {
     /// An argument, or a stored value, breaks a rule.
     #[error("validation: {kind:?}: {detail}")]
     Validation {
-        /// Which rule.
+        /// The broken rule.
         kind: ValidationKind,
-        /// What exactly breaks it.
+        /// The offending argument or value.
         detail: String,
     },
-    /// Somebody else came first; the same call may succeed later.
+    /// Another worker or transaction came first; the same call may succeed later.
     #[error("contention: {0:?}")]
     Contention(ContentionKind),
-    /// What is already there contradicts the call.
+    /// Stored data contradicts the call.
     #[error("conflict: {0:?}")]
     Conflict(ConflictKind),
     /// The state forbids the call, or makes it needless.
@@ -48,7 +48,7 @@ pub enum EngineError {
     /// The store failed, or could not be reached.
     #[error("transport ({backend}): {source}")]
     Transport {
-        /// Which backend.
+        /// The backend.
         backend: &'static str,
         /// The failure: a [`StoreError`] in every error that a backend of this project returns.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -66,7 +66,7 @@ pub enum EngineError {
         pool: &'static str,
         /// Its size.
         max: u32,
-        /// How long to wait before the next try, in milliseconds, where known.
+        /// The time to wait before the next try, in milliseconds, where known.
         retry_after_ms: Option<u32>,
     },
     /// The operation took too long; whether it took effect is unknown.
@@ -74,30 +74,30 @@ pub enum EngineError {
     Timeout {
         /// The operation.
         op: &'static str,
-        /// How long it ran.
+        /// The time it ran.
         elapsed: Duration,
     },
     /// A subscription lost its connection.
     #[error("stream disconnected: subscribe again from the cursor")]
     StreamDisconnected {
-        /// Where a new subscription continues.
+        /// The cursor that a new subscription continues from.
         cursor: StreamCursor,
     },
     /// A subscriber reads too slowly.
     #[error("stream backpressure: the subscriber falls behind")]
     StreamBackpressure,
-    /// Another error, with what was being done; see [`backend_context`].
+    /// Another error, with the operation that failed; see [`backend_context`].
     #[error("{context}: {source}")]
     Contextual {
         /// The error.
         source: Box<EngineError>,
-        /// What was being done.
+        /// The operation that failed, in words.
         context: String,
     },
 }
 
 impl EngineError {
-    /// What the caller should do about it.
+    /// The class of the error: the caller's next step.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -117,9 +117,9 @@ impl EngineError {
     }
 }
 
-/// Says what was being done when the backend failed. Only failures of the backend take a context
-/// (transport, unavailable, resource exhausted, timeout, and those that have one); a refusal is
-/// returned as it is, since its kind says everything.
+/// Adds the failed operation as context to a backend's failure. Only failures of the backend take a
+/// context (transport, unavailable, resource exhausted, timeout, and those that have one); a
+/// refusal is returned as it is, since its kind says everything.
 #[must_use]
 pub fn backend_context(err: EngineError, context: impl Into<String>) -> EngineError {
     match err {
@@ -141,7 +141,7 @@ pub fn backend_context(err: EngineError, context: impl Into<String>) -> EngineEr
     }
 }
 
-/// Which rule an argument or a stored value breaks.
+/// The rule that an argument or a stored value breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValidationKind {
@@ -193,13 +193,13 @@ pub enum ValidationKind {
     InvalidTagKey,
     /// The frame type is malformed.
     InvalidFrameType,
-    /// Stored bytes cannot be understood; trying again does not help.
+    /// Stored bytes cannot be decoded; a retry does not help.
     Corruption,
     /// The handle was made by another backend.
     HandleFromOtherBackend,
 }
 
-/// Who or what came first; the same call may succeed later.
+/// The race that was lost; the same call may succeed later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContentionKind {
@@ -209,9 +209,9 @@ pub enum ContentionKind {
     NotAResumedExecution,
     /// The execution cannot be leased now.
     ExecutionNotLeaseable,
-    /// Somebody else holds the lease, or another transaction came first.
+    /// Another worker holds the lease, or another transaction came first.
     LeaseConflict,
-    /// The grant is unknown, used up or for somebody else.
+    /// The grant is unknown, spent or issued to another worker.
     InvalidClaimGrant,
     /// The grant has lapsed.
     ClaimGrantExpired,
@@ -223,9 +223,9 @@ pub enum ContentionKind {
     WaitpointPendingUseBufferScript,
     /// The flow's graph has changed since it was read.
     StaleGraphRevision,
-    /// The execution is not being worked on.
+    /// No worker holds the execution.
     ExecutionNotActive {
-        /// How it ended; empty when it has not.
+        /// The outcome; empty while it has not ended.
         terminal_outcome: String,
         /// The epoch of its last lease, in decimal.
         lease_epoch: String,
@@ -250,7 +250,7 @@ pub enum ContentionKind {
     RetryExhausted,
 }
 
-/// What is already there and contradicts the call.
+/// The stored data that contradicts the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConflictKind {
@@ -271,13 +271,13 @@ pub enum ConflictKind {
     BudgetAttachConflict,
     /// The execution is attached to another quota.
     QuotaAttachConflict,
-    /// The key id exists with another secret; carries what clashed.
+    /// The key id exists with another secret; carries a description of the clash.
     RotationConflict(String),
     /// An attempt is running already.
     ActiveAttemptExists,
 }
 
-/// Which state forbids the call, or makes it needless.
+/// The state that forbids the call, or makes it needless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateKind {
@@ -285,7 +285,7 @@ pub enum StateKind {
     StaleLease,
     /// The lease has lapsed.
     LeaseExpired,
-    /// The lease was taken away.
+    /// The lease was revoked.
     LeaseRevoked,
     /// The execution is not suspended.
     ExecutionNotSuspended,
@@ -397,19 +397,19 @@ impl StateKind {
     }
 }
 
-/// Why a backend could not be opened or reached.
+/// The reason why a backend could not be opened or reached.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
     /// The store or its client reports a failure.
     #[error("backend error ({}): {message}", kind.as_stable_str())]
     Valkey {
-        /// What kind of failure.
+        /// The kind of failure.
         kind: BackendErrorKind,
-        /// What the client says.
+        /// The client's message.
         message: String,
     },
-    /// The embedded backend was told to run only in development mode, which is off.
+    /// The embedded backend may run in development mode only, and that mode is off.
     #[error("{REQUIRES_DEV_MODE}")]
     RequiresDevMode,
 }
@@ -417,7 +417,7 @@ pub enum BackendError {
 const REQUIRES_DEV_MODE: &str = "SqliteBackend requires FF_DEV_MODE=1; see docs/dev-harness.md";
 
 impl BackendError {
-    /// What kind of failure.
+    /// The kind of failure.
     #[must_use]
     pub const fn kind(&self) -> BackendErrorKind {
         match self {
@@ -426,7 +426,7 @@ impl BackendError {
         }
     }
 
-    /// What went wrong, without the kind.
+    /// The message, without the kind.
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
@@ -436,13 +436,13 @@ impl BackendError {
     }
 }
 
-/// What kind of failure a backend reports.
+/// The kind of failure that a backend reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackendErrorKind {
     /// The connection failed.
     Transport,
-    /// The two sides do not understand each other.
+    /// The client and the store disagree about the protocol.
     Protocol,
     /// The store took too long.
     Timeout,
@@ -474,7 +474,7 @@ impl BackendErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns true if the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -512,6 +512,7 @@ mod tests {
             EngineError::ResourceExhausted { pool: "conn", max: 8, retry_after_ms: None };
         let elapsed = Duration::from_millis(1500);
         let nested = backend_context(transport(), "claim");
+
         vec![
             (EngineError::NotFound { entity: "flow" }, "not found: flow", Terminal, false),
             (
@@ -591,6 +592,7 @@ mod tests {
                 "{sentence}"
             );
         }
+
         assert_eq!(
             EngineError::State(StateKind::StaleLease).sentence(),
             "its lease has passed to another worker"
@@ -644,6 +646,7 @@ mod tests {
             (BackendErrorKind::ScriptNotLoaded, "script_not_loaded", false),
             (BackendErrorKind::Other, "other", false),
         ];
+
         for (kind, name, retryable) in kinds {
             assert_eq!((kind.as_stable_str(), kind.is_retryable()), (name, retryable));
         }

@@ -1,8 +1,8 @@
-//! How an error should be acted upon, independent of what went wrong.
+//! The reaction to an error, independent of its cause.
 
 use serde::{Deserialize, Serialize};
 
-/// What the caller of a failed operation should do next.
+/// The next step for the caller of a failed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {

@@ -1,4 +1,4 @@
-//! What has been read so far, handed back to the transition that asked.
+//! The rows read so far, for the transition that asked for them.
 
 use crate::EngineError;
 use crate::engine_error::ValidationKind;
@@ -18,8 +18,8 @@ impl Row {
         Self { cells }
     }
 
-    /// Reads one column as its type. Parses only this column: a row whose other columns are corrupt
-    /// still answers.
+    /// Reads one column as its type. Parses only this column, so corruption in other columns does
+    /// not matter.
     ///
     /// # Errors
     /// `Validation(Corruption)` naming table, column and value when the stored value is not one of
@@ -51,7 +51,7 @@ pub enum Answer {
     List(Vec<Row>),
 }
 
-/// What a transition knows.
+/// The facts that a transition has read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     answers: Vec<Answer>,
@@ -70,8 +70,8 @@ impl Facts {
         self.answers.extend(answers);
     }
 
-    /// How many plans of this call were refused. A transition that decides on an expectation does so
-    /// only at 0, and reads the truth afterwards.
+    /// The number of this call's plans that were refused. A transition that predicts rows does so
+    /// only at 0, and reads them afterwards.
     #[must_use]
     pub fn refusals(&self) -> u32 {
         self.refusals

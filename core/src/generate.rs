@@ -82,14 +82,14 @@ impl WaitpointBinding {
     }
 }
 
-/// The pause between two looks at a flow that is being cancelled.
+/// The pause between two polls of a flow that is being cancelled.
 const CANCELLATION_POLL: Duration = Duration::from_millis(100);
 
-/// Waits until the flow is cancelled or gone, looking every 100 ms; looks at least once. Runs on any
+/// Waits until the flow is cancelled or gone. Polls every 100 ms, and at least once. Runs on any
 /// async runtime.
 ///
-/// Cancelling is one plan here, so a flow whose cancellation was acknowledged is cancelled at the
-/// first look.
+/// Cancelling is one plan here, so after an acknowledged cancellation the first poll finds the flow
+/// cancelled.
 ///
 /// # Errors
 /// `Timeout` with the deadline when it has passed; the backend's error.

@@ -22,7 +22,7 @@ const MAGIC_V2: u8 = 0x02;
 const WIRE_VERSION_V2: u8 = 0x01;
 const VERSION_V1: u8 = 0x01;
 
-/// What a handle stands for.
+/// The execution, attempt and lease that a handle stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlePayload {
@@ -36,7 +36,7 @@ pub struct HandlePayload {
     pub lease_id: LeaseId,
     /// The lease's epoch.
     pub lease_epoch: LeaseEpoch,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
     /// The lane that the execution was claimed from.
     pub lane_id: LaneId,
@@ -71,13 +71,13 @@ impl HandlePayload {
     }
 }
 
-/// A handle's bytes, understood.
+/// A decoded handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecodedHandle {
     /// The backend that made the handle.
     pub tag: BackendTag,
-    /// What the handle stands for.
+    /// The execution, attempt and lease that the handle stands for.
     pub payload: HandlePayload,
 }
 
@@ -89,18 +89,18 @@ impl DecodedHandle {
     }
 }
 
-/// Why bytes are no handle.
+/// The reason why bytes are no handle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleDecodeError {
     /// The bytes end too early.
     #[error("truncated: needed {needed} bytes at {at}, have {have} in all")]
     Truncated {
-        /// How many bytes were to be read.
+        /// The number of bytes to read.
         needed: usize,
-        /// From which position.
+        /// The position to read from.
         at: usize,
-        /// How many bytes there are in all.
+        /// The number of bytes in all.
         have: usize,
     },
     /// The first byte starts no known version.
@@ -132,15 +132,15 @@ pub enum HandleDecodeError {
     ParseField {
         /// The string's field.
         field: &'static str,
-        /// What its parser says.
+        /// The parser's message.
         detail: String,
     },
     /// Bytes are left over after the last field.
     #[error("trailing bytes: ended at {pos} of {len}")]
     TrailingBytes {
-        /// Where the last field ends.
+        /// The end of the last field.
         pos: usize,
-        /// How many bytes there are in all.
+        /// The number of bytes in all.
         len: usize,
     },
 }
@@ -177,6 +177,7 @@ pub fn v1_handle_for_tests(payload: &HandlePayload) -> Vec<u8> {
 /// The first thing wrong, in reading order.
 pub fn decode(opaque: &HandleOpaque) -> Result<DecodedHandle, HandleDecodeError> {
     let mut reader = Reader { bytes: opaque.as_bytes(), at: 0 };
+
     let tag = match reader.byte()? {
         MAGIC_V2 => {
             let version = reader.byte()?;
@@ -189,6 +190,7 @@ pub fn decode(opaque: &HandleOpaque) -> Result<DecodedHandle, HandleDecodeError>
         VERSION_V1 => BackendTag::Valkey,
         got => return Err(HandleDecodeError::BadV1Version { got }),
     };
+
     let payload = reader.fields()?;
     reader.end()?;
     Ok(DecodedHandle { tag, payload })
@@ -341,6 +343,7 @@ mod tests {
     #[test]
     fn headers_are_refused_in_order() {
         use HandleDecodeError::{BadBackendTag, BadV1Version, BadWireVersion, Truncated};
+
         let cases: [(&[u8], HandleDecodeError); 7] = [
             (&[], Truncated { needed: 1, at: 0, have: 0 }),
             (&[0x03], BadV1Version { got: 3 }),
@@ -350,9 +353,11 @@ mod tests {
             (&[0x02, 0x01, 0x00], BadBackendTag { got: 0 }),
             (&[0x01], Truncated { needed: 4, at: 1, have: 1 }),
         ];
+
         for (bytes, expected) in cases {
             assert_eq!(decode_bytes(bytes), Err(expected));
         }
+
         assert_eq!(
             decode_bytes(&changed(3, &u32::MAX.to_le_bytes())),
             Err(Truncated { needed: u32::MAX as usize, at: 7, have: 174 })
@@ -366,10 +371,12 @@ mod tests {
             HandleDecodeError::InvalidUtf8 { field } => format!("utf8 {field}"),
             other => other.to_string(),
         };
+
         let (execution, attempt, lease, lane, worker) = (7, 59, 99, 155, 166);
         assert_eq!(field_of(&changed(execution, b"x")), "parse execution_id");
         assert_eq!(field_of(&changed(attempt, b"x")), "parse attempt_id");
         assert_eq!(field_of(&changed(lease, b"x")), "parse lease_id");
+
         for (at, field) in [
             (execution, "execution_id"),
             (attempt, "attempt_id"),
@@ -379,6 +386,7 @@ mod tests {
         ] {
             assert_eq!(field_of(&changed(at, &[0xff])), format!("utf8 {field}"));
         }
+
         let mut both = changed(lease, b"x");
         both[attempt] = b'x';
         assert_eq!(field_of(&both), "parse attempt_id");

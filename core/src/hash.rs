@@ -37,6 +37,7 @@ mod tests {
             ("worker-a", 0x2490_eec5_9027_63fd, "b4b78d38", 253),
             ("worker-b", 0x2490_ebc5_9027_5ee4, "b4b7b521", 228),
         ];
+
         for (text, hash, hex, modulo) in vectors {
             assert_eq!(fnv1a_u64(text.as_bytes()), hash, "{text}");
             assert_eq!(fnv1a_xor8hex(text), hex, "{text}");

@@ -1,4 +1,4 @@
-//! Where things live: the partition that an id belongs to.
+//! The partition that an id belongs to.
 //!
 //! A partition is a pure function of an id and the partition counts, so it is the same on every
 //! machine and never changes while the counts stay. The hash is CRC-16/XMODEM.
@@ -12,7 +12,7 @@ use crate::types::{BudgetId, ExecutionId, FlowId, LaneId, QuotaPolicyId};
 
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// What a partition holds.
+/// The kind of rows that a partition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionFamily {
@@ -36,7 +36,7 @@ impl PartitionFamily {
     }
 }
 
-/// How many partitions each family has. A count of 0 acts as 1: everything lives in partition 0.
+/// The number of partitions of each family. A count of 0 acts as 1: all rows are in partition 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionConfig {
     /// Partitions for flows and executions.
@@ -68,7 +68,7 @@ impl PartitionConfig {
 /// One partition of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
-    /// What it holds.
+    /// The family.
     pub family: PartitionFamily,
     /// Its number, from zero.
     pub index: u16,
@@ -88,13 +88,12 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A partition as text, to be handed around without being understood. Any text deserialises; it is
-/// checked when it is parsed.
+/// A partition as opaque text. Any text deserialises; it is checked when it is parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionKey(String);
 
-/// Why a text names no partition.
+/// The reason why a text names no partition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionKeyParseError {
     /// The text is not wrapped in `{` and `}`.
@@ -130,6 +129,7 @@ impl PartitionKey {
             .ok_or(PartitionKeyParseError::MissingBraces)?
             .split_once(':')
             .ok_or(PartitionKeyParseError::MalformedBody)?;
+
         let family = match prefix {
             "fp" => PartitionFamily::Flow,
             "b" => PartitionFamily::Budget,
@@ -138,6 +138,7 @@ impl PartitionKey {
                 return Err(PartitionKeyParseError::UnknownFamilyPrefix(other.to_owned()));
             }
         };
+
         let index =
             index.parse().map_err(|_| PartitionKeyParseError::InvalidIndex(index.to_owned()))?;
         Ok(Partition { family, index })
@@ -328,6 +329,7 @@ mod tests {
         use PartitionKeyParseError::{
             InvalidIndex, MalformedBody, MissingBraces, UnknownFamilyPrefix,
         };
+
         let cases = [
             ("", MissingBraces),
             ("fp:0", MissingBraces),
@@ -339,6 +341,7 @@ mod tests {
             ("{fp:65536}", InvalidIndex("65536".to_owned())),
             ("{b:}", InvalidIndex(String::new())),
         ];
+
         for (text, expected) in cases {
             let key: PartitionKey = serde_json::from_value(text.into()).unwrap();
             assert_eq!(key.parse(), Err(expected.clone()), "{text}");

@@ -1,10 +1,11 @@
-//! What a decision asks the database to do, as data.
+//! The changes that a decision asks of the database, as data.
 //!
 //! A [`Plan`] is the complete list of row changes of one operation together with the guards it
 //! relies on. It is all or nothing: it applies only if every guard still holds, and then entirely.
-//! The in-memory backend interprets it, codegen renders it into SQL; neither knows a rule, both read
-//! the same [`Predicate`] values. A plan prints as a short script, compares with `==`, serialises,
-//! and has a [`Shape`]: itself with the values erased, which is what one SQL text stands for.
+//! The in-memory backend interprets it, codegen renders it into SQL; neither knows a rule, both
+//! read the same [`Predicate`] values. A plan prints as a short script, compares with `==`,
+//! serialises, and has a [`Shape`]: itself with the values erased, which is what one SQL text
+//! stands for.
 
 mod display;
 mod eval;
@@ -26,46 +27,46 @@ pub use shape::{Bindings, QueryShape, Shape};
 pub struct Plan {
     /// The operation, for logs, snapshots and error context; part of the shape.
     pub name: Name,
-    /// Rows that must exist and hold their predicate, in lock order (execution before attempt before
-    /// the rest, as every plan does, so that two plans cannot wait for each other).
+    /// Rows that must exist and hold their predicate, in lock order (execution before attempt
+    /// before the rest, as every plan does, so that two plans cannot wait for each other).
     pub guards: Vec<Guard>,
     /// Rows that the database picks, if the plan works on more than named rows.
     pub selection: Option<Selection>,
     /// The changes. Each row is changed at most once.
     pub mutations: Vec<Mutation>,
-    /// What an applied plan reports, one list per applied item.
+    /// The values that an applied plan reports, one list per applied item.
     pub returns: Vec<Return>,
 }
 
 /// A row that must exist and hold a predicate at commit; locked until the plan is through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Guard {
-    /// What the rest of the plan calls the row.
+    /// The name of the row in the rest of the plan.
     pub row: Name,
     /// Its table.
     pub table: TableRef,
     /// Its primary key.
     pub key: Vec<(ColumnRef, Expr)>,
-    /// What must hold.
+    /// The condition that must hold.
     pub holds: Predicate,
 }
 
 /// Rows that the database picks, locks and hands to the mutations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selection {
-    /// What the rest of the plan calls a picked row.
+    /// The name of a picked row in the rest of the plan.
     pub row: Name,
     /// Their table.
     pub table: TableRef,
-    /// Which rows qualify.
+    /// The condition that picked rows meet.
     pub predicate: Predicate,
     /// Best first. Ends in the primary key, so that the order is total.
     pub order: Vec<(ColumnRef, Direction)>,
-    /// How picked rows meet the plan's values.
+    /// The pairing of picked rows with the plan's values.
     pub pairing: Pairing,
 }
 
-/// How picked rows meet the plan's values.
+/// The pairing of picked rows with the plan's values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Pairing {
     /// The n-th picked row takes the n-th value of every list, and at most that many rows are
@@ -80,44 +81,44 @@ pub enum Pairing {
 pub enum Mutation {
     /// Adds one row.
     Insert {
-        /// Where.
+        /// The table.
         table: TableRef,
         /// The columns given; the others take their defaults.
         row: Vec<(ColumnRef, Expr)>,
-        /// What a row that is already there means.
+        /// The action on a row that is already there.
         on_conflict: OnConflict,
     },
     /// Adds one row for each element of a list, however long it is.
     InsertEach {
-        /// Where.
+        /// The table.
         table: TableRef,
         /// The list: bytes that hold a JSON array of objects, which no log prints.
         items: Expr,
         /// The columns given; [`Expr::Item`] reads them from an element.
         row: Vec<(ColumnRef, Expr)>,
-        /// What a row that is already there means.
+        /// The action on a row that is already there.
         on_conflict: OnConflict,
     },
-    /// Changes the rows whose columns equal the target: by primary key, by a leading part of it, or
-    /// by a leading part of an index.
+    /// Changes the rows that match the target: by primary key, by a leading part of it, or by a
+    /// leading part of an index.
     Update {
-        /// Where.
+        /// The table.
         table: TableRef,
-        /// Which rows.
+        /// The columns and values that select the rows.
         target: Vec<(ColumnRef, Expr)>,
-        /// To what.
+        /// The new values.
         set: Vec<(ColumnRef, Assign)>,
     },
-    /// Removes the rows whose columns equal the target.
+    /// Removes the rows that match the target.
     Delete {
-        /// Where.
+        /// The table.
         table: TableRef,
-        /// Which rows.
+        /// The columns and values that select the rows.
         target: Vec<(ColumnRef, Expr)>,
     },
 }
 
-/// What an insert means when its primary key is taken.
+/// The action of an insert when its primary key is taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnConflict {
     /// The plan does not apply: the insert is itself a guard that the row is absent.
@@ -128,7 +129,7 @@ pub enum OnConflict {
     Update(Vec<(ColumnRef, Settle)>),
 }
 
-/// How one column of a row that is already there meets the row that was to be inserted.
+/// The new value of one column, where an insert meets a row that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Settle {
     /// Takes the value that was to be inserted.
@@ -139,7 +140,7 @@ pub enum Settle {
     Clear,
 }
 
-/// How one column changes.
+/// The change of one column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Assign {
     /// Takes the value.
@@ -157,7 +158,7 @@ pub enum Assign {
     },
 }
 
-/// What an applied plan reports.
+/// A value that an applied plan reports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Return {
     /// A column of a guarded or picked row, as it was before the plan.
@@ -236,7 +237,7 @@ impl Plan {
         self
     }
 
-    /// The insert that decides whether an unguarded plan applies at all, if the plan begins with one.
+    /// The insert that decides whether a plan without guards applies, if the plan begins with one.
     #[must_use]
     pub fn gate(&self) -> Option<&Mutation> {
         match self.mutations.first() {
@@ -255,12 +256,13 @@ impl Plan {
         }
     }
 
-    /// Whether `mutation` happens once for every picked row, rather than once for the plan.
+    /// Returns true if `mutation` happens once for every picked row, rather than once for the plan.
     #[must_use]
     pub fn per_picked_row(&self, mutation: &Mutation) -> bool {
         let Some(selection) = &self.selection else {
             return false;
         };
+
         match selection.pairing {
             Pairing::Slots(_) => true,
             Pairing::Every => mutation.reads_row(&selection.row),
@@ -280,7 +282,7 @@ impl Mutation {
         }
     }
 
-    /// Whether any of its expressions reads the held row of that name.
+    /// Returns true if any of its expressions reads the held row `row`.
     #[must_use]
     pub fn reads_row(&self, row: &str) -> bool {
         let mut found = false;
@@ -302,7 +304,7 @@ pub enum Query {
 /// One row to look up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lookup {
-    /// What later keys call it.
+    /// The name of the row in later keys.
     pub row: Name,
     /// Its table.
     pub table: TableRef,
@@ -319,15 +321,15 @@ pub struct List {
     pub name: Name,
     /// The table.
     pub table: TableRef,
-    /// A second table whose row joins each listed one, and the columns that must be equal.
+    /// A second table, of which one row joins each listed row on equal columns.
     pub join: Option<Join>,
     /// The columns to read, of either table.
     pub columns: Vec<ColumnRef>,
-    /// Which rows.
+    /// The columns and values that select the rows.
     pub predicate: Predicate,
-    /// In which order; ends in the primary key.
+    /// The order; ends in the primary key.
     pub order: Vec<(ColumnRef, Direction)>,
-    /// At most this many.
+    /// The most rows to return.
     pub limit: Expr,
 }
 

@@ -1,4 +1,4 @@
-//! What the submitter of an execution asks for: retries, timeouts, routing, limits.
+//! The policy of an execution, as its submitter states it: retries, timeouts, routing, limits.
 //!
 //! Policies travel and are stored as JSON. Unknown members are ignored, absent optional ones are
 //! left out when written.
@@ -28,18 +28,18 @@ const DEFAULT_MAX_REPLAY_COUNT: u32 = 10;
 const DEFAULT_MAX_SIGNALS: u32 = 10_000;
 const DEFAULT_RETENTION_MAXLEN: u64 = 10_000;
 
-/// How often a failed execution is tried again, and after how long.
+/// The number of retries of a failed execution, and the pauses before them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetryPolicy {
-    /// How many attempts may follow the first.
+    /// The most attempts after the first.
     pub max_retries: u32,
     /// The pause before each of them.
     pub backoff: BackoffStrategy,
-    /// The failure categories that are worth another attempt; empty means all that can be: transient
-    /// failures and broken workers. In an execution's policy these are words of
-    /// [`crate::backend::FailureClass`] (`transient`, `infra_crash`, `timeout`); in the policy that
-    /// comes with a typed failure, whatever its `failure_category` may say.
+    /// The failure categories that are retried; empty means all that are retryable by default:
+    /// transient failures and broken workers. In an execution's policy these are words of
+    /// [`crate::backend::FailureClass`] (`transient`, `infra_crash`, `timeout`). In the policy of a
+    /// typed failure they are any words that its `failure_category` uses.
     pub retryable_categories: Vec<String>,
 }
 
@@ -54,11 +54,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Whether a failure of that class is worth another attempt: one that the policy names, or, where it
-    /// names none, one that is transient or broke the worker. What is permanent or cancelled never is.
+    /// Returns true if a failure of that class is retried: one that the policy names or, if it
+    /// names none, a transient failure or a broken worker. A permanent or cancelled one is never
+    /// retried.
     #[must_use]
     pub fn retries_class(&self, class: FailureClass) -> bool {
         let named = self.retryable_categories.iter().any(|word| word == class.as_str());
+
         match class {
             FailureClass::Transient | FailureClass::InfraCrash => {
                 named || self.retryable_categories.is_empty()
@@ -68,8 +70,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Whether a failure of that category, in whatever words its caller has, is worth another attempt:
-    /// any, where the policy names none.
+    /// Returns true if a failure of that category, in the caller's own words, is retried. Every
+    /// category is, where the policy names none.
     #[must_use]
     pub fn retries_category(&self, category: &str) -> bool {
         self.retryable_categories.is_empty()
@@ -77,10 +79,10 @@ impl RetryPolicy {
     }
 
     /// Reads the policy that a worker sends along with a failure. It is more lenient than the
-    /// stored form: an empty text is no policy; without `max_retries` there are none; a backoff of
-    /// missing or unknown type is a fixed second; an exponential one starts at a second, doubles,
-    /// and stays under a minute, or at its first
-    /// pause where that is longer, where it says nothing else. Whether it makes sense is for [`Self::check`] to say.
+    /// stored form. An empty text is no policy; without `max_retries` there are no retries; a
+    /// backoff of missing or unknown type is a fixed second. By default, an exponential backoff
+    /// starts at a second, doubles, and is capped at a minute, or at its first pause where that is
+    /// longer. [`Self::check`] validates the result.
     ///
     /// # Errors
     /// When the text is no JSON object of this shape, or its multiplier is not finite.
@@ -88,10 +90,12 @@ impl RetryPolicy {
         if text.is_empty() {
             return Ok(None);
         }
+
         let members: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(text).map_err(|err| err.to_string())?;
         let wire: WireRetryPolicy =
             serde_json::from_value(members.into()).map_err(|err| err.to_string())?;
+
         Ok(Some(Self {
             max_retries: wire.max_retries.unwrap_or(0),
             backoff: wire.backoff.unwrap_or_default().resolve()?,
@@ -125,8 +129,10 @@ impl WireBackoff {
                 if !multiplier.is_finite() {
                     return Err(format!("backoff multiplier is not finite: {multiplier}"));
                 }
+
                 let initial_delay_ms = self.initial_delay_ms.unwrap_or(DEFAULT_DELAY_MS);
                 let usual = DEFAULT_MAX_DELAY_MS.max(initial_delay_ms);
+
                 Ok(BackoffStrategy::Exponential {
                     initial_delay_ms,
                     max_delay_ms: self.max_delay_ms.unwrap_or(usual),
@@ -159,8 +165,8 @@ pub enum BackoffStrategy {
         max_delay_ms: u64,
         /// The factor from one pause to the next.
         multiplier: f64,
-        /// Whether each pause is shortened at random, so that executions that failed together do
-        /// not come back together.
+        /// True if each pause is shortened at random, so that executions that failed together do
+        /// not retry together.
         #[serde(default)]
         jitter: bool,
     },
@@ -194,10 +200,10 @@ impl BackoffStrategy {
                 multiplier,
                 jitter: jitter_wanted,
             } => {
-                // `min` also replaces what is not a number; the cast saturates, negative pauses at
-                // 0.
+                // `min` also replaces NaN. The cast saturates: a negative pause becomes 0.
                 let factor = multiplier.powf(f64::from(retries_so_far)).min(f64::MAX);
                 let full = ((initial_delay_ms as f64 * factor) as u64).min(max_delay_ms);
+
                 match jitter {
                     Some(draw) if jitter_wanted && !draw.is_nan() => {
                         (full as f64 * (0.5 + 0.5 * draw.clamp(0.0, 1.0))) as u64
@@ -209,33 +215,33 @@ impl BackoffStrategy {
     }
 }
 
-/// How long things may take.
+/// Limits on the time of an attempt and of the whole execution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimeoutPolicy {
-    /// How long one attempt may run, in milliseconds.
+    /// The longest run of one attempt, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_timeout_ms: Option<u64>,
-    /// How long the execution may take in all, in milliseconds.
+    /// The longest time of the whole execution, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_deadline_ms: Option<u64>,
-    /// How often its worker may be lost; where it is the default, the number of
-    /// [`ExecutionPolicy::max_reclaim_count`] counts.
+    /// The most lost workers; at the default, [`ExecutionPolicy::max_reclaim_count`] applies
+    /// instead.
     #[serde(default = "default_max_reclaim_count")]
     pub max_reclaim_count: u32,
 }
 
-/// How suspensions end that name no end themselves.
+/// The timeout of suspensions that name none themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuspensionPolicy {
-    /// How long a suspension may last, in milliseconds; without it the policy is refused.
+    /// The longest suspension, in milliseconds; without it the policy is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_timeout_ms: Option<u64>,
-    /// What happens then, in a word of [`crate::contracts::TimeoutBehavior`].
+    /// The action at the timeout, as a word of [`crate::contracts::TimeoutBehavior`].
     #[serde(default = "default_timeout_behavior")]
     pub timeout_behavior: String,
 }
 
-/// What to try in turn. It has no effect in this version: a policy that holds one is refused.
+/// Fallbacks to try in turn. It has no effect in this version: a policy that holds one is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FallbackPolicy {
     /// The tiers, best first.
@@ -245,87 +251,86 @@ pub struct FallbackPolicy {
 /// One thing to try.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FallbackTier {
-    /// Who provides it.
+    /// The provider.
     pub provider: String,
-    /// Which of the provider's models.
+    /// The provider's model.
     pub model: String,
-    /// How long it may take, in milliseconds.
+    /// The longest time that it may take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
-/// Which workers may run the execution.
+/// Requirements on the workers that may run the execution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoutingRequirements {
     /// The capabilities that the worker must offer, all of them.
     #[serde(default)]
     pub required_capabilities: BTreeSet<String>,
-    /// Where it should run. Has no effect in this version: refused where it is set.
+    /// The locality to run in. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_locality: Option<String>,
-    /// How isolated it should run. Has no effect in this version: refused where it is set.
+    /// The isolation to run in. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation_level: Option<String>,
 }
 
-/// How the execution's frames are kept. It has no effect in this version: a policy that holds one is
-/// refused.
+/// The retention of the execution's frames. It has no effect in this version: a policy that holds
+/// one is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamPolicy {
-    /// How durable they are.
+    /// The durability of the frames.
     #[serde(default = "default_durability_mode")]
     pub durability_mode: String,
-    /// How many are kept.
+    /// The most frames that are kept.
     #[serde(default = "default_retention_maxlen")]
     pub retention_maxlen: u64,
-    /// How long they are kept, in milliseconds.
+    /// The time for which frames are kept, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_ttl_ms: Option<u64>,
 }
 
-/// Everything that the submitter of an execution asks for. [`ExecutionPolicy::check`] says whether it
-/// makes sense.
+/// The policy that the submitter of an execution states. [`ExecutionPolicy::check`] validates it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExecutionPolicy {
-    /// Which execution of a lane goes first: the higher one. Counts where the submission itself gives
-    /// none, that is, zero.
+    /// The priority within the lane: higher goes first. It applies where the submission's own
+    /// priority is zero.
     #[serde(default)]
     pub priority: i32,
-    /// Not to be claimed before this time.
+    /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_until: Option<TimestampMs>,
-    /// Whether failures are tried again.
+    /// The retries of failures; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
-    /// How long things may take.
+    /// Limits on the time of an attempt and of the whole execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_policy: Option<TimeoutPolicy>,
-    /// How often its worker may be lost before it fails.
+    /// The most lost workers before it fails.
     #[serde(default = "default_max_reclaim_count")]
     pub max_reclaim_count: u32,
-    /// How suspensions end that name no end themselves.
+    /// The timeout of suspensions that name none themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspension_policy: Option<SuspensionPolicy>,
-    /// What to try in turn. Has no effect in this version: refused where it is set.
+    /// Fallbacks to try in turn. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_policy: Option<FallbackPolicy>,
-    /// How often it may be replayed.
+    /// The most replays.
     #[serde(default = "default_max_replay_count")]
     pub max_replay_count: u32,
     /// The budgets that it draws on. Have no effect in this version: refused where there are any.
     #[serde(default)]
     pub budget_ids: Vec<BudgetId>,
-    /// Which workers may run it.
+    /// Requirements on the workers that may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
-    /// How long a repeat of its idempotency key is a duplicate, in milliseconds. Has no effect in this
-    /// version: refused where it is set.
+    /// The time for which a repeat of its idempotency key is a duplicate, in milliseconds. Has no
+    /// effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_window_ms: Option<u64>,
-    /// How its frames are kept. Has no effect in this version: refused where it is set.
+    /// The retention of its frames. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_policy: Option<StreamPolicy>,
-    /// How many signals it may receive.
+    /// The most signals that it may receive.
     #[serde(default = "default_max_signals")]
     pub max_signals_per_execution: u32,
 }

@@ -1,9 +1,9 @@
 //! Every rule of the system, once.
 //!
 //! One file per topic, one small decision per operation. A rule reads arguments, facts and
-//! [`crate::ctx::Ctx`], and answers with a plan or a refusal; it never knows which database runs the
-//! plan. What two operations share (the fence, the way a state is written, the events) is a value in
-//! a file of its own.
+//! [`crate::ctx::Ctx`], and answers with a plan or a refusal; it never knows which database runs
+//! the plan. What two operations share (the fence, the way a state is written, the events) is a
+//! value in a file of its own.
 
 pub mod bulk;
 pub mod claim;

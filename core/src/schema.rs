@@ -83,7 +83,7 @@ pub struct TableRef(pub &'static Table);
 #[derive(Clone, Copy)]
 pub struct ColumnRef(pub &'static Column);
 
-/// A column whose Rust type is known: what the rules use to write and compare.
+/// A column with its Rust type, for the writes and comparisons of rules.
 pub struct Col<T> {
     /// The description.
     pub column: &'static Column,
@@ -298,8 +298,8 @@ impl Col<Vec<String>> {
 }
 
 impl<T: ClosedSet> Col<T> {
-    /// The column holds one of `members`, in any of their accepted spellings, all bound: for a filter
-    /// whose members callers choose, so that every choice shares one shape.
+    /// The column holds one of `members`, in any of their accepted spellings, all bound. It serves
+    /// filters with members that callers choose, so that every choice shares one shape.
     #[must_use]
     pub fn is_one_of_chosen(self, members: &[T]) -> Predicate {
         let spellings = members.iter().flat_map(|member| member.spellings());
@@ -337,6 +337,7 @@ impl<T: ClosedSet> Col<T> {
 
 impl std::ops::Deref for TableRef {
     type Target = Table;
+
     fn deref(&self) -> &Table {
         self.0
     }
@@ -344,6 +345,7 @@ impl std::ops::Deref for TableRef {
 
 impl std::ops::Deref for ColumnRef {
     type Target = Column;
+
     fn deref(&self) -> &Column {
         self.0
     }

@@ -30,8 +30,8 @@ pub trait ClosedSet: Copy + Eq + fmt::Debug + Send + Sync + 'static {
     fn all() -> Vec<Self>;
 }
 
-/// Declares a closed set: an enum whose variants are spelled in snake case, with what reading,
-/// writing and listing them takes.
+/// Declares a closed set: an enum with variants spelled in snake case, and with the code that
+/// reads, writes and lists them.
 macro_rules! closed_set {
     (
         $(#[$about:meta])*
@@ -74,7 +74,7 @@ macro_rules! closed_set {
 }
 
 closed_set! {
-    /// How far an execution has come.
+    /// The phase of an execution's life.
     pub enum LifecyclePhase = "lifecycle_phase" {
         /// Recorded, not yet resolved to runnable.
         Submitted,
@@ -86,7 +86,7 @@ closed_set! {
             serialize = "blocked"
         )]
         Runnable,
-        /// Being worked on.
+        /// Held by a worker.
         Active,
         /// Waiting for signals.
         Suspended,
@@ -98,7 +98,7 @@ closed_set! {
 }
 
 impl LifecyclePhase {
-    /// Whether only a replay can bring the execution back.
+    /// Returns true if only a replay can make the execution runnable again.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
@@ -109,27 +109,27 @@ impl LifecyclePhase {
 }
 
 closed_set! {
-    /// Who holds the execution.
+    /// The holder of an execution.
     pub enum OwnershipState = "ownership_state" {
-        /// Nobody.
+        /// No worker.
         #[strum(to_string = "unowned", serialize = "released")]
         Unowned,
         /// A worker, by a lease.
         Leased,
-        /// A worker whose lease lapsed; others may reclaim.
+        /// A worker until its lease lapsed; others may reclaim.
         LeaseExpiredReclaimable,
-        /// A worker whose lease an operator took away; others may reclaim.
+        /// A worker until an operator revoked its lease; others may reclaim.
         LeaseRevoked,
     }
 }
 
 closed_set! {
-    /// Whether a runnable execution may be claimed, and if not, what it waits for.
+    /// The answer to whether a runnable execution may be claimed; if not, the thing it waits for.
     pub enum EligibilityState = "eligibility_state" {
         /// May be claimed.
         #[strum(to_string = "eligible_now", serialize = "pending_claim")]
         EligibleNow,
-        /// Waits for its time.
+        /// Waits until a time.
         NotEligibleUntilTime,
         /// Waits for other executions of its flow.
         BlockedByDependencies,
@@ -150,7 +150,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// Why an execution does not proceed, in words for people.
+    /// The reason why an execution does not proceed, for people.
     pub enum BlockingReason = "blocking_reason" {
         /// It is not blocked. An empty column means this as well.
         #[strum(to_string = "none", serialize = "")]
@@ -165,7 +165,7 @@ closed_set! {
         WaitingForDelay,
         /// A signal.
         WaitingForSignal,
-        /// Somebody's approval.
+        /// An approval.
         WaitingForApproval,
         /// A callback.
         WaitingForCallback,
@@ -191,7 +191,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// How a finished execution ended.
+    /// The outcome of a finished execution.
     pub enum TerminalOutcome = "terminal_outcome" {
         /// It has not ended.
         None,
@@ -209,7 +209,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// Where the execution stands with its attempts.
+    /// The state of an execution's current attempt.
     pub enum AttemptState = "attempt_state" {
         /// There is no attempt.
         None,
@@ -224,7 +224,7 @@ closed_set! {
         /// An attempt is running.
         #[strum(to_string = "running_attempt", serialize = "running")]
         RunningAttempt,
-        /// An attempt is interrupted and may go on.
+        /// An attempt is interrupted and may continue.
         AttemptInterrupted,
         /// A retry is still to come.
         PendingRetryAttempt,
@@ -249,7 +249,7 @@ closed_set! {
         /// Waits to be claimed.
         #[strum(to_string = "waiting", serialize = "pending")]
         Waiting,
-        /// Waits for its time.
+        /// Waits until a time.
         Delayed,
         /// Waits for a budget or a quota.
         RateLimited,
@@ -260,7 +260,7 @@ closed_set! {
         Active,
         /// Waits for signals.
         Suspended,
-        /// Its signals have come; it waits to be claimed again.
+        /// Its resume condition holds; it waits to be claimed again.
         Resumable,
         /// Ended well.
         #[strum(to_string = "completed", serialize = "success")]
@@ -285,7 +285,7 @@ impl PublicState {
 }
 
 closed_set! {
-    /// How far one attempt has come.
+    /// The phase of one attempt's life.
     pub enum AttemptLifecycle = "attempt_lifecycle" {
         /// Recorded, not yet started.
         Created,
@@ -299,13 +299,13 @@ closed_set! {
         EndedFailure,
         /// Was cancelled.
         EndedCancelled,
-        /// Lost its worker; another attempt took over.
+        /// Lost its worker; another attempt follows.
         InterruptedReclaimed,
     }
 }
 
 impl AttemptLifecycle {
-    /// Whether the attempt can never run again.
+    /// Returns true if the attempt can never run again.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
@@ -319,7 +319,7 @@ impl AttemptLifecycle {
 }
 
 closed_set! {
-    /// Why an attempt was made.
+    /// The reason for an attempt.
     pub enum AttemptType = "attempt_type" {
         /// The first one.
         Initial,
@@ -335,7 +335,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// How one attempt ended, or why it stopped.
+    /// The outcome of one attempt, or the reason why it stopped.
     pub enum AttemptOutcome = "attempt_outcome" {
         /// It completed.
         Success,
@@ -352,11 +352,11 @@ closed_set! {
         Expired,
         /// It was never run: a dependency made it pointless.
         Skipped,
-        /// It lost its worker; another attempt took over.
+        /// It lost its worker; another attempt follows.
         InterruptedReclaimed,
         /// Its lease lapsed; it may be reclaimed.
         LeaseExpiredReclaimable,
-        /// It is suspended and goes on later.
+        /// It is suspended and continues later.
         AttemptInterrupted,
         /// It waits for other executions of its flow.
         WaitingChildren,
@@ -364,8 +364,8 @@ closed_set! {
 }
 
 impl AttemptOutcome {
-    /// The outcome of an execution whose last attempt ended this way; `None` where the attempt did
-    /// not end the execution.
+    /// The outcome of an execution after its last attempt ended this way; `None` where the attempt
+    /// did not end the execution.
     #[must_use]
     pub const fn terminal_outcome(self) -> TerminalOutcome {
         match self {
@@ -385,11 +385,11 @@ impl AttemptOutcome {
 }
 
 closed_set! {
-    /// Whether a lane hands out work.
+    /// The state of a lane.
     pub enum LaneState = "lane_state" {
-        /// It does.
+        /// It hands out work.
         Active,
-        /// Not until it is opened again.
+        /// It hands out no work until it is opened again.
         Paused,
         /// It finishes what it has and takes nothing new.
         Draining,
@@ -399,9 +399,9 @@ closed_set! {
 }
 
 closed_set! {
-    /// What a signal brought about.
+    /// The effect of a signal.
     pub enum SignalEffect = "signal_effect" {
-        /// The condition held with it: the execution goes on.
+        /// The condition holds with it: the execution can resume.
         Satisfied,
         /// It is kept: the condition does not hold yet.
         Buffered,
@@ -411,7 +411,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// Where a waitpoint is.
+    /// The state of a waitpoint.
     pub enum WaitpointState = "waitpoint_state" {
         /// Created ahead of the suspension that will use it.
         Pending,
@@ -423,7 +423,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// What happened to a lease.
+    /// A change of a lease.
     pub enum LeaseEventType = "lease_event_type" {
         /// A worker took it.
         Acquired,
@@ -431,7 +431,7 @@ closed_set! {
         Renewed,
         /// It lapsed.
         Expired,
-        /// Another worker took over.
+        /// Another worker reclaimed the execution.
         Reclaimed,
         /// It ended before its time, by its holder or by others.
         Revoked,
@@ -439,7 +439,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// Why a lease ended.
+    /// The cause of a lease's end.
     pub enum LeaseCause = "lease_cause" {
         /// Its holder completed the execution.
         Completed,
@@ -447,15 +447,15 @@ closed_set! {
         Failed,
         /// Its holder suspended the execution.
         Suspended,
-        /// Its holder put the execution off.
+        /// Its holder delayed the execution.
         Delayed,
-        /// Its holder handed the execution back until others of its flow have ended.
+        /// Its holder released the execution until others of its flow have ended.
         WaitingChildren,
-        /// What the execution depends on made it pointless.
+        /// The end of a dependency made the execution pointless.
         Skipped,
         /// The execution was cancelled, by its holder or from outside.
         Cancelled,
-        /// An operator took the lease away.
+        /// An operator revoked the lease.
         Operator,
         /// It lapsed: its holder did not renew it in time.
         Expired,
@@ -467,24 +467,24 @@ closed_set! {
 }
 
 closed_set! {
-    /// Whether another attempt may help.
+    /// The class of a failure: the answer to whether another attempt may help.
     #[non_exhaustive]
     pub enum FailureClass = "failure_class" {
-        /// It may.
+        /// It may help: the cause was transient.
         Transient,
-        /// It will not.
+        /// It will not help.
         Permanent,
-        /// It may: the worker broke, not the work.
+        /// It may help: the worker broke, not the work.
         InfraCrash,
-        /// It will not: the time is up.
+        /// It will not help by default: the attempt ran out of time.
         Timeout,
-        /// It will not: the work is no longer wanted.
+        /// It will not help: the work is no longer wanted.
         Cancelled,
     }
 }
 
 closed_set! {
-    /// What happened to an execution's instance tag.
+    /// A change of an execution's instance tag.
     pub enum InstanceTagEventType = "instance_tag_event_type" {
         /// It was set.
         Attached,
@@ -494,7 +494,7 @@ closed_set! {
 }
 
 closed_set! {
-    /// What a completion event reports.
+    /// The kind of a completion event.
     pub enum CompletionKind = "completion_kind" {
         /// The execution completed.
         Success,
@@ -507,21 +507,21 @@ closed_set! {
         Expired,
         /// The execution was skipped.
         Skipped,
-        /// The execution's signals have come: it can go on.
+        /// The execution's resume condition holds: it can be claimed again.
         Resumable,
     }
 }
 
 closed_set! {
-    /// Where a flow is.
+    /// The state of a flow.
     #[non_exhaustive]
     pub enum PublicFlowState = "public_flow_state" {
-        /// It goes on.
+        /// It has not ended.
         #[strum(to_string = "open", serialize = "active")]
         Open,
-        /// It goes on; an execution of it is being worked on.
+        /// It has not ended; a worker holds one of its executions.
         Running,
-        /// It goes on; everything that is left waits for something.
+        /// It has not ended; every unfinished execution of it is waiting.
         Blocked,
         /// Every execution of it ended well or was skipped.
         Completed,
@@ -537,7 +537,7 @@ impl PublicFlowState {
     /// The states of a flow that is over.
     pub const OVER: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// Whether it is over.
+    /// Returns true if the flow is over.
     #[must_use]
     pub fn is_over(self) -> bool {
         Self::OVER.contains(&self)
@@ -545,7 +545,7 @@ impl PublicFlowState {
 }
 
 closed_set! {
-    /// What an operator did.
+    /// The type of an operator event.
     pub enum OperatorEventType = "operator_event_type" {
         /// Changed the priority of an execution.
         PriorityChanged,
@@ -558,28 +558,28 @@ closed_set! {
     }
 }
 
-/// Everything there is to say about the state of one execution.
+/// The state of one execution in every dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateVector {
-    /// How far it has come.
+    /// The phase of its life.
     pub lifecycle_phase: LifecyclePhase,
-    /// Who holds it.
+    /// The holder.
     pub ownership_state: OwnershipState,
-    /// Whether it may be claimed.
+    /// The answer to whether it may be claimed.
     pub eligibility_state: EligibilityState,
-    /// Why it does not proceed.
+    /// The reason why it does not proceed.
     pub blocking_reason: BlockingReason,
-    /// How it ended.
+    /// The outcome.
     pub terminal_outcome: TerminalOutcome,
-    /// Where it stands with its attempts.
+    /// The state of its current attempt.
     pub attempt_state: AttemptState,
-    /// The sum of the others.
+    /// The public state, derived from the others.
     pub public_state: PublicState,
 }
 
 impl StateVector {
     /// The public state that follows from the other dimensions. A stored `Resumable` is itself the
-    /// marker that the execution goes on from a suspension.
+    /// marker that the execution continues after a suspension.
     #[must_use]
     pub fn derive_public_state(&self) -> PublicState {
         let resumable = self.public_state == PublicState::Resumable;
@@ -591,15 +591,15 @@ impl StateVector {
         )
     }
 
-    /// Whether the stored public state is the derived one.
+    /// Returns true if the stored public state is the derived one.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
         self.public_state == self.derive_public_state()
     }
 }
 
-/// The state that users see. `resumable` is the marker set when a suspension is satisfied and cleared
-/// by the next claim; it matters only while the execution may be claimed.
+/// The state that users see. `resumable` is the marker set when a suspension is satisfied and
+/// cleared by the next claim; it matters only while the execution may be claimed.
 #[must_use]
 pub const fn derive_public_state(
     phase: LifecyclePhase,
@@ -636,11 +636,11 @@ pub const fn derive_public_state(
 }
 
 closed_set! {
-    /// What a claim grant permits.
+    /// The operation that a claim grant permits.
     pub enum GrantKind = "grant_kind" {
-        /// To claim an execution that nobody holds.
+        /// Claiming an execution that no worker holds.
         Claim,
-        /// To take over an execution whose worker is gone.
+        /// Reclaiming an execution after its worker was lost.
         Reclaim,
     }
 }
@@ -656,6 +656,7 @@ mod tests {
     fn check_set<S: ClosedSet + Serialize + DeserializeOwned>() -> String {
         let mut owners = BTreeMap::new();
         let mut aliases = Vec::new();
+
         for variant in S::all() {
             let spellings = variant.spellings();
             assert_eq!(spellings.first(), Some(&variant.as_str()));
@@ -664,6 +665,7 @@ mod tests {
                 let other = owners.insert(*spelling, variant);
                 assert_eq!(other, None, "{}: {spelling} belongs to two variants", S::NAME);
             }
+
             let json = serde_json::to_value(variant).unwrap();
             assert_eq!(json, variant.as_str(), "{}: the JSON form is canonical", S::NAME);
             assert_eq!(serde_json::from_value::<S>(json).unwrap(), variant);
@@ -671,6 +673,7 @@ mod tests {
                 spellings[1..].iter().map(|alias| format!("{alias:?}={}", variant.as_str())),
             );
         }
+
         assert_eq!(S::parse("no such word"), None);
         format!("{} {}: {}", S::NAME, S::all().len(), aliases.join(" "))
     }
@@ -697,6 +700,7 @@ mod tests {
             check_set::<PublicFlowState>(),
             check_set::<OperatorEventType>(),
         ];
+
         assert_eq!(
             report,
             [
@@ -741,12 +745,14 @@ mod tests {
     fn terminal_means_ended() {
         let ended: Vec<_> = LifecyclePhase::iter().filter(|phase| phase.is_terminal()).collect();
         assert_eq!(ended, [LifecyclePhase::Terminal, LifecyclePhase::Cancelled]);
+
         let running: Vec<_> =
             AttemptLifecycle::iter().filter(|state| !state.is_terminal()).collect();
         assert_eq!(
             running,
             [AttemptLifecycle::Created, AttemptLifecycle::Started, AttemptLifecycle::Suspended]
         );
+
         for outcome in AttemptOutcome::iter() {
             let execution = outcome.terminal_outcome();
             assert!(execution == TerminalOutcome::None || execution.as_str() == outcome.as_str());
@@ -780,6 +786,7 @@ mod tests {
     #[test]
     fn the_public_state_follows_the_table_for_every_combination() {
         let fits = |pattern: &str, word: &str| pattern == "*" || pattern == word;
+
         for phase in LifecyclePhase::iter() {
             for eligibility in EligibilityState::iter() {
                 for outcome in TerminalOutcome::iter() {
@@ -815,12 +822,16 @@ mod tests {
             attempt_state: AttemptState::AttemptInterrupted,
             public_state: PublicState::Resumable,
         };
+
         assert!(vector.is_consistent());
+
         vector.public_state = PublicState::Active;
         assert!(!vector.is_consistent());
         assert_eq!(vector.derive_public_state(), PublicState::Waiting);
+
         vector.lifecycle_phase = LifecyclePhase::Active;
         assert!(vector.is_consistent());
+
         assert_eq!(
             serde_json::to_string(&vector).unwrap(),
             concat!(

@@ -1,4 +1,4 @@
-//! What the event subscriptions deliver.
+//! The events that subscriptions deliver.
 
 use std::pin::Pin;
 
@@ -26,7 +26,7 @@ pub type SignalDeliverySubscription =
 pub type InstanceTagSubscription =
     Pin<Box<dyn Stream<Item = Result<InstanceTagEvent, EngineError>> + Send>>;
 
-/// What operators do, as they do it.
+/// Interventions of operators, as they happen.
 pub type OperatorEventSubscription =
     Pin<Box<dyn Stream<Item = Result<OperatorEvent, EngineError>> + Send>>;
 
@@ -36,7 +36,7 @@ pub type OperatorEventSubscription =
 pub enum LeaseHistoryEvent {
     /// A worker took a lease.
     Acquired {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The leased execution.
         execution_id: ExecutionId,
@@ -44,12 +44,12 @@ pub enum LeaseHistoryEvent {
         lease_id: Option<LeaseId>,
         /// The holder, where recorded.
         worker_instance_id: Option<WorkerInstanceId>,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
-    /// The holder pushed the expiry out.
+    /// The holder extended the lease.
     Renewed {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The leased execution.
         execution_id: ExecutionId,
@@ -57,25 +57,25 @@ pub enum LeaseHistoryEvent {
         lease_id: Option<LeaseId>,
         /// The holder, where recorded.
         worker_instance_id: Option<WorkerInstanceId>,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
     /// The lease ran out.
     Expired {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The execution that was leased.
         execution_id: ExecutionId,
         /// The lease, where recorded.
         lease_id: Option<LeaseId>,
-        /// Who held it, where recorded.
+        /// The former holder, where recorded.
         prev_owner: Option<WorkerInstanceId>,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
-    /// Another worker took over a lost execution.
+    /// Another worker reclaimed a lost execution.
     Reclaimed {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The execution.
         execution_id: ExecutionId,
@@ -83,27 +83,27 @@ pub enum LeaseHistoryEvent {
         new_lease_id: Option<LeaseId>,
         /// Its holder, where recorded.
         new_owner: Option<WorkerInstanceId>,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
     /// The lease was given up or taken away.
     Revoked {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The execution that was leased.
         execution_id: ExecutionId,
         /// The lease, where recorded.
         lease_id: Option<LeaseId>,
-        /// Why: the word of a [`crate::state::LeaseCause`], such as `completed`; `operator` where an
-        /// operator took it away, and in rows that do not say.
+        /// The cause, as the word of a [`crate::state::LeaseCause`], such as `completed`. It is
+        /// `operator` where an operator revoked the lease, and in rows without a cause.
         revoked_by: String,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
 }
 
 impl LeaseHistoryEvent {
-    /// Where a subscription continues after this event.
+    /// The cursor that continues a subscription after this event.
     #[must_use]
     pub const fn cursor(&self) -> &StreamCursor {
         match self {
@@ -127,7 +127,7 @@ impl LeaseHistoryEvent {
         }
     }
 
-    /// When it happened.
+    /// The time of the event.
     #[must_use]
     pub const fn at(&self) -> TimestampMs {
         match self {
@@ -140,7 +140,7 @@ impl LeaseHistoryEvent {
     }
 }
 
-/// How an execution ended.
+/// The outcome of an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompletionOutcome {
@@ -171,22 +171,22 @@ impl CompletionOutcome {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CompletionEvent {
-    /// Where a subscription continues after this event.
+    /// The cursor that continues a subscription after this event.
     pub cursor: StreamCursor,
     /// The execution.
     pub execution_id: ExecutionId,
-    /// How it ended.
+    /// The outcome.
     pub outcome: CompletionOutcome,
-    /// When.
+    /// The time of the event.
     pub at: TimestampMs,
-    /// Why: what went wrong, or why it was cancelled or skipped; `None` for a success.
+    /// The reason for a failure, cancellation or skip; `None` for a success.
     pub reason: Option<String>,
     /// The class of the failure, where it failed and the class is known.
     pub failure_class: Option<FailureClass>,
 }
 
 impl CompletionEvent {
-    /// An end that is not explained.
+    /// An end without reason and failure class.
     #[must_use]
     pub const fn new(
         cursor: StreamCursor,
@@ -197,7 +197,7 @@ impl CompletionEvent {
         Self { cursor, execution_id, outcome, at, reason: None, failure_class: None }
     }
 
-    /// Says why it ended.
+    /// Sets the reason and the failure class.
     #[must_use]
     pub fn with_reason(mut self, reason: Option<String>, class: Option<FailureClass>) -> Self {
         self.reason = reason;
@@ -206,7 +206,7 @@ impl CompletionEvent {
     }
 }
 
-/// What a delivered signal did.
+/// The effect of a delivered signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalDeliveryEffect {
@@ -248,7 +248,7 @@ impl SignalDeliveryEffect {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SignalDeliveryEvent {
-    /// Where a subscription continues after this event.
+    /// The cursor that continues a subscription after this event.
     pub cursor: StreamCursor,
     /// The execution that it reached.
     pub execution_id: ExecutionId,
@@ -256,11 +256,11 @@ pub struct SignalDeliveryEvent {
     pub signal_id: SignalId,
     /// The waitpoint where it arrived, where recorded.
     pub waitpoint_id: Option<WaitpointId>,
-    /// Who sent it, where recorded.
+    /// The sender, where recorded.
     pub source_identity: Option<String>,
-    /// What it did.
+    /// The effect of the signal.
     pub effect: SignalDeliveryEffect,
-    /// When.
+    /// The time of the event.
     pub at: TimestampMs,
 }
 
@@ -286,24 +286,24 @@ impl SignalDeliveryEvent {
 pub enum InstanceTagEvent {
     /// The tag was set.
     Attached {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The execution.
         execution_id: ExecutionId,
         /// The tag.
         tag: String,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
     /// The tag was cleared.
     Cleared {
-        /// Where a subscription continues after this event.
+        /// The cursor that continues a subscription after this event.
         cursor: StreamCursor,
         /// The execution.
         execution_id: ExecutionId,
         /// The tag.
         tag: String,
-        /// When.
+        /// The time of the event.
         at: TimestampMs,
     },
 }
@@ -312,15 +312,15 @@ pub enum InstanceTagEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OperatorEvent {
-    /// Where a subscription continues after this event.
+    /// The cursor that continues a subscription after this event.
     pub cursor: StreamCursor,
     /// The execution; where a flow was cancelled, the flow's UUID in its partition.
     pub execution_id: ExecutionId,
-    /// What the operator did.
+    /// The type of the intervention.
     pub event_type: OperatorEventType,
-    /// Particulars, in a layout of the event type's own.
+    /// Details, in a layout that depends on the event type.
     pub details: Option<Json>,
-    /// When.
+    /// The time of the event.
     pub at: TimestampMs,
 }
 
@@ -352,6 +352,7 @@ mod tests {
             CompletionOutcome::from_wire("expired"),
             CompletionOutcome::Other("expired".to_owned())
         );
+
         assert_eq!(SignalDeliveryEffect::from_wire("satisfied"), SignalDeliveryEffect::Satisfied);
         assert_eq!(SignalDeliveryEffect::from_wire("buffered"), SignalDeliveryEffect::Buffered);
         assert_eq!(SignalDeliveryEffect::from_wire("deduped"), SignalDeliveryEffect::Deduped);

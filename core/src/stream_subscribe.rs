@@ -13,9 +13,9 @@ const VALKEY_CURSOR_SHAPE: &str =
 const POSTGRES_CURSOR_SHAPE: &str =
     "expected a Postgres cursor: 0x02, then a big-endian i64 (9 bytes)";
 
-/// Where in an event stream a subscriber stands. No bytes at all mean "from now on".
+/// The position of a subscriber in an event stream. No bytes at all mean "from now on".
 ///
-/// Not to be confused with [`crate::contracts::StreamCursor`], a position among an attempt's frames.
+/// [`crate::contracts::StreamCursor`] is another type: a position among an attempt's frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamCursor(pub Bytes);
 
@@ -52,7 +52,7 @@ pub fn encode_valkey_cursor(ms: u64, seq: u64) -> StreamCursor {
 /// Reads a Valkey cursor; `None` is the empty one.
 ///
 /// # Errors
-/// When the length or the first byte is another's.
+/// When the bytes are those of another family, or of another length.
 pub fn decode_valkey_cursor(cursor: &StreamCursor) -> Result<Option<(u64, u64)>, &'static str> {
     match cursor.as_bytes() {
         [] => Ok(None),
@@ -77,7 +77,7 @@ pub fn encode_postgres_event_cursor(event_id: i64) -> StreamCursor {
 /// Reads an outbox cursor; `None` is the empty one.
 ///
 /// # Errors
-/// When the length or the first byte is another's.
+/// When the bytes are those of another family, or of another length.
 pub fn decode_postgres_event_cursor(cursor: &StreamCursor) -> Result<Option<i64>, &'static str> {
     match cursor.as_bytes() {
         [] => Ok(None),
@@ -120,6 +120,7 @@ mod tests {
         let postgres = encode_postgres_event_cursor(1);
         assert!(decode_postgres_event_cursor(&valkey).is_err());
         assert!(decode_valkey_cursor(&postgres).is_err());
+
         for cursor in [valkey, postgres] {
             let mut long = cursor.as_bytes().to_vec();
             long.push(0);

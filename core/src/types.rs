@@ -140,7 +140,7 @@ pub const LANE_ID_MAX_BYTES: usize = 64;
 #[serde(transparent)]
 pub struct LaneId(pub String);
 
-/// Why a lane name was refused.
+/// The reason why a lane name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LaneIdError {
     /// The name is empty.
@@ -163,12 +163,14 @@ impl LaneId {
     /// The first rule broken, in the order of [`LaneIdError`]'s variants.
     pub fn try_new(text: impl Into<String>) -> Result<Self, LaneIdError> {
         let text = text.into();
+
         if text.is_empty() {
             return Err(LaneIdError::Empty);
         }
         if LANE_ID_MAX_BYTES < text.len() {
             return Err(LaneIdError::TooLong(text.len()));
         }
+
         match text.bytes().position(|byte| !(b' '..=b'~').contains(&byte)) {
             Some(position) => Err(LaneIdError::NonPrintable(position)),
             None => Ok(Self(text)),
@@ -200,16 +202,16 @@ pub struct ExecutionId {
     text: String,
 }
 
-/// Why a text is no execution id.
+/// The reason why a text is no execution id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecutionIdParseError {
     /// The text does not start with `{fp:` or has no `}:` after it; carries the whole text.
     #[error("execution id has no {{fp:N}}: tag: {0}")]
     MissingTag(String),
-    /// What stands between `{fp:` and `}:` is no 16-bit number; carries that part.
+    /// The part between `{fp:` and `}:` is no 16-bit number; carries that part.
     #[error("execution id has an invalid partition index: {0}")]
     InvalidPartitionIndex(String),
-    /// What follows `}:` is no UUID; carries that part.
+    /// The part after `}:` is no UUID; carries that part.
     #[error("execution id has an invalid uuid: {0}")]
     InvalidUuid(String),
 }
@@ -244,11 +246,13 @@ impl ExecutionId {
             .strip_prefix("{fp:")
             .and_then(|rest| rest.split_once("}:"))
             .ok_or_else(|| ExecutionIdParseError::MissingTag(text.to_owned()))?;
+
         let partition = index
             .parse()
             .map_err(|_| ExecutionIdParseError::InvalidPartitionIndex(index.to_owned()))?;
         let uuid = Uuid::parse_str(uuid)
             .map_err(|_| ExecutionIdParseError::InvalidUuid(uuid.to_owned()))?;
+
         Ok(Self::from_parts(partition, uuid))
     }
 
@@ -352,7 +356,7 @@ impl TimestampMs {
     }
 }
 
-/// What a worker shows to prove that it still holds the lease.
+/// The proof that a worker presents to show that it still holds the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseFence {
     /// The lease, compared only where the row records one.
@@ -363,11 +367,11 @@ pub struct LeaseFence {
     pub attempt_id: AttemptId,
 }
 
-/// Who asked for an execution to be changed or cancelled.
+/// The source of a request to change or cancel an execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelSource {
-    /// An operator, who needs no lease.
+    /// An operator. Needs no lease.
     #[default]
     OperatorOverride,
     /// The worker that holds the lease.
@@ -462,6 +466,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{UUID}\""));
             assert_eq!(FlowId::from_uuid(Uuid::from_bytes(*id.as_bytes())), id);
         }
+
         assert!(FlowId::parse("550e8400").is_err());
         assert!(serde_json::from_str::<FlowId>("\"nope\"").is_err());
     }
@@ -490,6 +495,7 @@ mod tests {
             ("ab\u{7f}".to_owned(), Err(LaneIdError::NonPrintable(2))),
             ("é".to_owned(), Err(LaneIdError::NonPrintable(0))),
         ];
+
         for (text, expected) in cases {
             let json = serde_json::to_string(&text).unwrap();
             assert_eq!(LaneId::try_new(text.clone()).map(|_| ()), expected, "{text:?}");
@@ -515,6 +521,7 @@ mod tests {
             assert_eq!((id.partition(), id.uuid().to_string().as_str()), (7, UUID));
             assert_eq!(id, ExecutionId::from_parts(7, id.uuid()));
         }
+
         assert_eq!(ExecutionId::parse(&format!("{{fp:65535}}:{UUID}")).unwrap().partition(), 65535);
     }
 
@@ -541,9 +548,11 @@ mod tests {
             Uuid::nil(),
         );
         assert_eq!(id.to_string(), "{fp:86}:00000000-0000-0000-0000-000000000000");
+
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<ExecutionId>(&json).unwrap(), id);
+
         let flow = FlowId::parse(UUID).unwrap();
         let config = PartitionConfig::default();
         let member = ExecutionId::deterministic_for_flow(&flow, &config, Uuid::nil());

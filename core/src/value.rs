@@ -38,7 +38,7 @@ pub enum ColumnType {
     TextList,
 }
 
-/// What one column of one row holds. Prints bytes as their number only: payloads and secrets are
+/// The value of one column of one row. Prints bytes as their number only: payloads and secrets are
 /// bytes, and a plan may be logged.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value {
@@ -75,6 +75,8 @@ impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);
         match self {
+            // Floats and JSON hash by kind only: 0.0 equals -0.0 but has other bits. The keys of
+            // statement caches are shapes, which hold no values.
             Value::Null | Value::Float(_) | Value::Json(_) => {}
             Value::Bool(flag) => flag.hash(state),
             Value::Int(number) => number.hash(state),
@@ -87,7 +89,7 @@ impl Hash for Value {
 }
 
 impl Value {
-    /// Whether this is NULL.
+    /// Returns true if this is NULL.
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
@@ -105,6 +107,7 @@ impl Value {
             (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
             (Value::Uuid(a), Value::Uuid(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
             (Value::TextList(a), Value::TextList(b)) => Some(a.cmp(b)),
+            // Every kind is named, so that a new one does not compile until its order is decided.
             (
                 Value::Null
                 | Value::Bool(_)
@@ -125,15 +128,19 @@ impl Value {
 pub trait Storable: Sized {
     /// The column's logical type.
     const TYPE: ColumnType;
-    /// Whether the column may be NULL.
+
+    /// True if the column may be NULL.
     const NULLABLE: bool = false;
+
     /// The canonical spellings when the column holds a closed set, else nothing.
     fn spellings() -> Vec<&'static str> {
         Vec::new()
     }
+
     /// The value as an expression of a plan: closed-set members are constants of the plan's shape,
     /// everything else is bound.
     fn into_expr(self) -> Expr;
+
     /// Reads the value back; `None` when the stored value is not one of this type.
     fn from_value(value: &Value) -> Option<Self>;
 }
@@ -142,9 +149,11 @@ macro_rules! integer {
     ($($rust:ty => $column:ident),*) => {$(
         impl Storable for $rust {
             const TYPE: ColumnType = ColumnType::$column;
+
             fn into_expr(self) -> Expr {
                 Expr::Value(Self::TYPE, vec![Value::Int(i64::from(self))])
             }
+
             fn from_value(value: &Value) -> Option<Self> {
                 if let Value::Int(number) = value { Self::try_from(*number).ok() } else { None }
             }
@@ -157,9 +166,11 @@ macro_rules! plain {
     ($($rust:ty => $kind:ident),*) => {$(
         impl Storable for $rust {
             const TYPE: ColumnType = ColumnType::$kind;
+
             fn into_expr(self) -> Expr {
                 Expr::Value(Self::TYPE, vec![Value::$kind(self)])
             }
+
             fn from_value(value: &Value) -> Option<Self> {
                 if let Value::$kind(inner) = value { Some(inner.clone()) } else { None }
             }
@@ -188,9 +199,11 @@ impl std::fmt::Debug for Secret {
 
 impl Storable for Secret {
     const TYPE: ColumnType = ColumnType::Bytes;
+
     fn into_expr(self) -> Expr {
         self.0.into_expr()
     }
+
     fn from_value(value: &Value) -> Option<Self> {
         Vec::from_value(value).map(Self)
     }
@@ -198,12 +211,15 @@ impl Storable for Secret {
 
 impl<T: ClosedSet> Storable for T {
     const TYPE: ColumnType = ColumnType::Text;
+
     fn spellings() -> Vec<&'static str> {
         T::all().into_iter().map(T::as_str).collect()
     }
+
     fn into_expr(self) -> Expr {
         Expr::Const(self.as_str().into())
     }
+
     fn from_value(value: &Value) -> Option<Self> {
         if let Value::Text(text) = value { T::parse(text) } else { None }
     }
@@ -212,9 +228,11 @@ impl<T: ClosedSet> Storable for T {
 impl<T: Storable> Storable for Option<T> {
     const TYPE: ColumnType = T::TYPE;
     const NULLABLE: bool = true;
+
     fn spellings() -> Vec<&'static str> {
         T::spellings()
     }
+
     fn into_expr(self) -> Expr {
         match self {
             Some(inner) => inner.into_expr(),
@@ -222,6 +240,7 @@ impl<T: Storable> Storable for Option<T> {
             None => Expr::Null(Self::TYPE),
         }
     }
+
     fn from_value(value: &Value) -> Option<Self> {
         if value.is_null() { Some(None) } else { T::from_value(value).map(Some) }
     }

@@ -1,2 +1,2 @@
-//! Nothing but a home for the snapshots: a package of its own, so that `cargo insta review` and
-//! `--unreferenced=reject` see them. The tests are in `tests/`.
+//! The package of the snapshots. It exists so that `cargo insta review` and `--unreferenced=reject`
+//! find them; the tests are in `tests/`.

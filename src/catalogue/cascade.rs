@@ -1,5 +1,5 @@
-//! What a cascade does, in every combination of what it may find: rows by hand, so that none is left
-//! out.
+//! A cascade in every combination of the rows that it may find. The rows are inserted by hand, so
+//! that no combination is left out.
 
 use ff_core::contracts::{
     AddExecutionToFlowArgs, ApplyDependencyToChildArgs, EdgeDependencyPolicy,
@@ -43,6 +43,7 @@ impl Scene {
         self.put_execution(SIBLING, Status::active(), None);
         self.put_child(child);
         self.put_group(group, 1);
+
         if over {
             let (outcome, word) = match group.end() {
                 CompletionKind::Success => (TerminalOutcome::Success, "success"),
@@ -68,18 +69,20 @@ impl Scene {
             data_passing_ref: None,
             now: self.at(),
         };
+
         self.sample("apply_dependency_to_child", case, async |b| {
             b.apply_dependency_to_child(args).await
         });
     }
 
-    /// An edge into a group whose others were enough: its upstream is not needed.
+    /// An edge into a group that was satisfied without it: its upstream is not needed.
     pub(super) fn late_edges(&mut self) {
         for (child_case, child) in Child::ALL {
             self.apart(|scene| {
                 scene.put_edge(EDGE, UPSTREAM, false);
                 scene.put_execution(UPSTREAM, Status::active(), None);
                 scene.put_child(child);
+
                 let counts =
                     vec![("success_count", Value::Int(1)), ("dependency_count", Value::Int(1))];
                 let policy = Group::SatisfiedCancellingOthers.policy();
@@ -90,7 +93,7 @@ impl Scene {
         }
     }
 
-    /// A flow of more rows than are read at once.
+    /// A flow with more rows than one page holds.
     pub(super) fn pages(&mut self) {
         let flow = FlowId::from_uuid(FLOW);
         let partition = flow_partition(&flow, &PartitionConfig::default());
@@ -102,17 +105,20 @@ impl Scene {
             ("created_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row("ff_flow_core", header);
+
         for number in 1..=1_001_u128 {
             let uuid = Value::Uuid(Uuid::from_u128(number));
             let of_flow = || vec![("partition_key", place.clone()), ("flow_id", Value::Uuid(FLOW))];
             let mut group = of_flow();
             group.push(("downstream_eid", uuid.clone()));
             group.push(("policy", Value::Json(json!({}))));
+
             let mut edge = of_flow();
             edge.push(("edge_id", uuid.clone()));
             edge.push(("upstream_eid", Value::Uuid(UPSTREAM)));
             edge.push(("downstream_eid", uuid.clone()));
             edge.push(("policy", Value::Json(json!({}))));
+
             let mut core = of_flow();
             core.push(("execution_id", uuid));
             core.push(("lane_id", text(lane().as_str())));
@@ -122,18 +128,21 @@ impl Scene {
             core.push(("public_state", text("waiting")));
             core.push(("attempt_state", text("pending_first_attempt")));
             core.push(("created_at_ms", Value::Int(NOON)));
+
             for (table, row) in
                 [("ff_edge_group", group), ("ff_edge", edge), ("ff_exec_core", core)]
             {
                 let _ = self.memory.insert_row(table, row);
             }
         }
+
         let at = self.at();
         self.sample("describe_flow", "large", async |b| b.describe_flow(&flow).await);
         self.sample("read_flow_graph", "large", async |b| b.read_flow_graph(&flow).await);
         self.sample("project_flow_summary", "large", async |b| {
             b.project_flow_summary(partition, &flow, at).await
         });
+
         let from = EdgesFrom {
             flow: FlowKey { partition: PARTITION, uuid: FLOW },
             upstream: UPSTREAM,
@@ -152,9 +161,11 @@ impl Scene {
                 }
             }
         }
+
         let end =
             Ended { upstream: UPSTREAM, outcome: CompletionKind::Success, event_id: Some(EVENT) };
         let flow = FlowKey { partition: PARTITION, uuid: FLOW };
+
         let event = Event {
             flow: Some(flow),
             partition: PARTITION,
@@ -162,6 +173,7 @@ impl Scene {
             event_id: EVENT,
             dispatched: false,
         };
+
         self.sample("cascade_completion", "nobody waits", async |b| run(b, &Done { event }).await);
     }
 
@@ -174,17 +186,19 @@ impl Scene {
             | Group::SatisfiedCancellingOthers
             | Group::Impossible => 2,
         };
+
         self.put_edge(EDGE, UPSTREAM, true);
         self.put_edge(OTHER_EDGE, SIBLING, true);
         self.put_execution(SIBLING, Status::active(), None);
         self.put_child(child);
         self.put_group(group, others);
+
         let end = Ended { upstream: UPSTREAM, outcome: group.end(), event_id: Some(EVENT) };
         let flow = FlowKey { partition: PARTITION, uuid: FLOW };
         let hop = Hop { flow, edge: EdgeId::from_uuid(EDGE), end, last, downstream: None };
         self.sample("cascade_completion", case.clone(), async |b| run(b, &hop).await);
         self.sample("cascade_completion", format!("{case}, again"), async |b| run(b, &hop).await);
-        // The upstream was replayed, and ends otherwise.
+        // The upstream was replayed, and has another end this time.
         let end = Ended { outcome: CompletionKind::Expired, event_id: Some(EVENT + 1), ..end };
         let again = Hop { end, ..hop };
         self.sample("cascade_completion", format!("{case}, ended otherwise"), async |b| {
@@ -202,14 +216,17 @@ impl Scene {
                 ("enqueued_at_ms", Value::Int(NOON)),
             ]
         };
+
         self.put("ff_pending_cancel_groups", debt());
         self.sample("reconcile_sibling_cancel_group", "stale", async |b| {
             b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
         });
+
         self.put("ff_pending_cancel_groups", debt());
         self.sample("drain_sibling_cancel_group", "stale", async |b| {
             b.drain_sibling_cancel_group(partition, &flow, &downstream).await
         });
+
         let all = EdgeDependencyPolicy::all_of();
         self.apart(|scene| {
             scene.put_group_of(DOWNSTREAM, &all, Vec::new());
@@ -224,15 +241,18 @@ impl Scene {
                 b.drain_sibling_cancel_group(partition, &flow, &downstream).await
             });
         });
+
         self.put("ff_pending_cancel_groups", debt());
         self.put_execution(SIBLING, Status::active(), None);
         let owing = ("cancel_siblings_pending_flag", Value::Bool(true));
         let sibling =
             ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()]));
         self.put_group_of(DOWNSTREAM, &all, vec![owing.clone(), sibling]);
+
         self.sample("reconcile_sibling_cancel_group", "still running", async |b| {
             b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
         });
+
         self.apart(|scene| {
             scene.put("ff_pending_cancel_groups", debt());
             scene.put_group_of(DOWNSTREAM, &all, vec![owing]);
@@ -240,10 +260,11 @@ impl Scene {
                 b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
             });
         });
+
         self.sample("scan", "sibling cancel", async |b| b.scan(Scan::SiblingCancel, 100).await);
     }
 
-    /// Members of a flow that have ended, each in a flow where it stands differently.
+    /// Members of a flow that have ended, each with another kind of group.
     pub(super) fn ended_members(&mut self) -> Vec<(&'static str, ExecutionId)> {
         let skipped = Status::terminal(TerminalOutcome::Skipped);
         let cases = [
@@ -264,10 +285,12 @@ impl Scene {
             ),
             ("cancelled alone", Status::cancelled(), None, None),
         ];
+
         let mut members = Vec::new();
         for (number, (case, status, outcome, group)) in (0_u128..).zip(cases) {
             let uuid = Uuid::from_u128(0x100 + number);
             self.put_execution(uuid, status, None);
+
             if let Some(outcome) = outcome {
                 self.put_attempt(uuid, outcome);
             }
@@ -289,12 +312,13 @@ impl Scene {
                     ],
                 );
             }
+
             members.push((case, ExecutionId::from_parts(7, uuid)));
         }
         members
     }
 
-    /// A worker that holds a member of a flow whose group stands so.
+    /// Claims a member of a flow with a group in the state that `case` names.
     pub(super) fn waiting_worker(&mut self, case: &str) -> Option<ff_core::backend::Handle> {
         let (id, handle) = self.held(None)?;
         let (success, fail) = match case {
@@ -302,6 +326,7 @@ impl Scene {
             "in vain" => (0, 1),
             _ => (0, 0),
         };
+
         let partition = Value::Int(i64::from(id.partition()));
         let flow = Value::Uuid(id.uuid());
         let group = vec![
@@ -314,12 +339,13 @@ impl Scene {
             ("dependency_count", Value::Int(1)),
         ];
         let _ = self.memory.insert_row("ff_edge_group", group);
-        // The member is put into its flow by hand: the claim does not care.
+        // The member is added to its flow after the claim, which does not look at flows.
         let added = AddExecutionToFlowArgs {
             flow_id: FlowId::from_uuid(id.uuid()),
             execution_id: id.clone(),
             now: self.at(),
         };
+
         let core = vec![
             ("partition_key", Value::Int(i64::from(id.partition()))),
             ("flow_id", flow),

@@ -47,15 +47,17 @@ impl Scene {
         self.apart(Scene::flow_on_another_partition);
     }
 
-    /// A child that its parent's end has skipped: both are replayed, in a flow that has ended and in one that
-    /// goes on.
+    /// A child that its parent's end has skipped. Both are replayed, in a flow that has ended and
+    /// in one that goes on.
     fn replays_beside_an_end(&mut self) {
         self.created_flow();
         let members = self.members(3);
         let [parent, child, other] = members.as_slice() else { return };
+
         self.depends(1, parent, child);
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));
+
         self.cancel_one(parent);
         for goes_on in [true, false] {
             if !goes_on {
@@ -64,6 +66,7 @@ impl Scene {
             for _ in 0..3 {
                 let _ = now(self.backend.scan(Scan::DependencyDispatch, 100));
             }
+
             for (of, id) in [("a skipped member", child), ("a member that failed", parent)] {
                 let replay = ReplayExecutionArgs { execution_id: id.clone(), now: self.at() };
                 let flow = if goes_on { "flow goes on" } else { "flow has ended" };
@@ -75,15 +78,18 @@ impl Scene {
         }
     }
 
-    /// A skipped child whose parent was replayed and has succeeded since: it may run at once.
+    /// A skipped child with a parent that was replayed and has succeeded since: the child may run
+    /// at once.
     fn replay_after_its_parent(&mut self, goes_on: bool) {
         self.created_flow();
         let members = self.members(3);
         let [parent, child, other] = members.as_slice() else { return };
+
         self.depends(1, parent, child);
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));
         self.cancel_one(parent);
+
         let dispatch = |scene: &Self| {
             for _ in 0..3 {
                 let _ = now(scene.backend.scan(Scan::DependencyDispatch, 100));
@@ -93,9 +99,11 @@ impl Scene {
 
         let replay = |id: &ExecutionId, now| ReplayExecutionArgs { execution_id: id.clone(), now };
         let _ = now(self.backend.replay_execution(replay(parent, at)));
+
         if !goes_on {
             self.cancel_one(other);
         }
+
         let claimed = now(self.backend.claim_many(&lane(), &capabilities(), worker(), 3));
         for handle in claimed.and_then(Result::ok).unwrap_or_default() {
             let id = ff_core::handle_codec::decode(&handle.opaque);
@@ -103,6 +111,7 @@ impl Scene {
                 let _ = now(self.backend.complete(&handle, None));
             }
         }
+
         dispatch(self);
         let of = if goes_on { "flow goes on" } else { "flow has ended" };
         let child = replay(child, self.at());
@@ -111,13 +120,15 @@ impl Scene {
         });
     }
 
-    /// A flow whose only member has ended, and that member.
+    /// Creates a flow with one member that has ended. Returns the member.
     fn ended_flow(&mut self) -> Option<ExecutionId> {
         self.created_flow();
         let members = self.members(1);
         let id = members.into_iter().next()?;
+
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));
+
         self.cancel_one(&id);
         self.sample("scan", "the last end of a flow", async |b| {
             b.scan(Scan::DependencyDispatch, 100).await
@@ -145,7 +156,7 @@ impl Scene {
         AddExecutionToFlowArgs { flow_id: flow(), execution_id, now: TimestampMs(NOON) }
     }
 
-    /// As older databases keep them: the flow on partition 0, whatever its members' ids say.
+    /// A flow on partition 0, in spite of its members' ids, as older databases keep them.
     fn flow_on_another_partition(&mut self) {
         let of = FlowId::from_uuid(Uuid::from_u128(0xF1F));
         let row = vec![
@@ -155,6 +166,7 @@ impl Scene {
             ("created_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row("ff_flow_core", row);
+
         let execution_id = ExecutionId::from_parts(9, Uuid::from_u128(9));
         let adding = AddExecutionToFlowArgs {
             flow_id: of.clone(),
@@ -170,6 +182,7 @@ impl Scene {
         self.sample("create_flow_members", "on another partition", async |b| {
             b.create_flow_members(&of, vec![args]).await
         });
+
         let mut edge = self.edge(1, &execution_id, &execution_id, 0);
         edge.upstream_execution_id = ExecutionId::from_parts(9, Uuid::from_u128(8));
         edge.flow_id = of.clone();

@@ -1,4 +1,4 @@
-//! Rows of a flow, put into a scene by hand: who waits, and how the group of what it waits for stands.
+//! Rows of a flow, inserted by hand: the downstream execution and the group of its dependencies.
 
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::rules::flow::policy::encode;
@@ -20,7 +20,7 @@ pub(super) const EDGE: Uuid = Uuid::from_u128(0xE1);
 pub(super) const OTHER_EDGE: Uuid = Uuid::from_u128(0xE2);
 pub(super) const EVENT: i64 = 17;
 
-/// Who waits.
+/// The state of the downstream execution.
 #[derive(Clone, Copy)]
 pub(super) enum Child {
     Gone,
@@ -40,7 +40,7 @@ impl Child {
     ];
 }
 
-/// What the group comes to.
+/// The verdict of the group once the upstream has ended.
 #[derive(Clone, Copy)]
 pub(super) enum Group {
     None,
@@ -82,7 +82,7 @@ impl Group {
         }
     }
 
-    /// How the upstream ends.
+    /// The end of the upstream.
     pub(super) fn end(self) -> CompletionKind {
         match self {
             Self::None
@@ -176,6 +176,7 @@ impl Scene {
             | Group::SatisfiedCancellingOthers
             | Group::Impossible => (others, others),
         };
+
         let counts = vec![
             ("running_count", Value::Int(running)),
             ("dependency_count", Value::Int(dependencies)),
@@ -183,7 +184,7 @@ impl Scene {
         self.put_group_of(DOWNSTREAM, &group.policy(), counts);
     }
 
-    /// The group of what an execution waits for, with these further cells.
+    /// Inserts the dependency group of an execution, with these further cells.
     pub(super) fn put_group_of(
         &self,
         downstream: Uuid,

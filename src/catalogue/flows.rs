@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::given::{filtered, flow, partition};
 use super::stage::{NOON, Scene, now};
 
-/// A flow that nobody created.
+/// The id of a flow that does not exist.
 fn nowhere() -> FlowId {
     FlowId::from_uuid(Uuid::from_u128(0xF0F))
 }
@@ -36,7 +36,7 @@ impl Scene {
         ExecutionId::deterministic_for_flow(flow, &PartitionConfig::default(), id.uuid())
     }
 
-    /// Creates members outside the samples.
+    /// Creates members, outside the samples.
     pub(super) fn members(&mut self, number: usize) -> Vec<ExecutionId> {
         let flow = flow();
         let ids: Vec<ExecutionId> = (0..number).map(|_| self.in_flow(&flow)).collect();
@@ -45,6 +45,7 @@ impl Scene {
             args.execution_id = id.clone();
             args
         });
+
         let batch = batch.collect();
         let _ = now(self.backend.create_flow_members(&flow, batch));
         ids
@@ -93,7 +94,7 @@ impl Scene {
         }
     }
 
-    /// Stages and applies an edge outside the samples.
+    /// Stages and applies an edge, outside the samples.
     pub(super) fn depends(&self, number: u128, upstream: &ExecutionId, downstream: &ExecutionId) {
         let revision = self.revision();
         let edge = self.edge(number, upstream, downstream, revision);
@@ -106,6 +107,7 @@ impl Scene {
         let again = args.clone();
         self.sample("create_flow", "new", async |b| b.create_flow(args).await);
         self.sample("create_flow", "repeated", async |b| b.create_flow(again).await);
+
         let mut args = self.args();
         args.execution_id = self.in_flow(&flow());
         let (first, again) = (args.execution_id.clone(), args.clone());
@@ -117,6 +119,7 @@ impl Scene {
         self.sample("create_flow_members", "repeated", async |b| {
             b.create_flow_members(&flow(), again).await
         });
+
         let alone = self.in_flow(&flow());
         self.submit(|args| args.execution_id = alone.clone());
         let adding = AddExecutionToFlowArgs {
@@ -127,10 +130,12 @@ impl Scene {
         self.sample("add_execution_to_flow", "new", async |b| {
             b.add_execution_to_flow(adding).await
         });
+
         let policy = EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
         self.sample("set_edge_group_policy", "no edge yet", async |b| {
             b.set_edge_group_policy(&flow(), &alone, policy).await
         });
+
         let edge = self.edge(1, &first, &alone, 2);
         let mut again = edge.clone();
         again.expected_graph_revision = 3;
@@ -139,17 +144,21 @@ impl Scene {
         self.sample("stage_dependency_edge", "there already", async |b| {
             b.stage_dependency_edge(again).await
         });
+
         let back = self.edge(2, &alone, &first, 3);
         self.sample("stage_dependency_edge", "would close a cycle", async |b| {
             b.stage_dependency_edge(back).await
         });
+
         self.sample("apply_dependency_to_child", "staged", async |b| {
             b.apply_dependency_to_child(apply).await
         });
+
         let at = self.at();
         self.sample("release_flow", "held back members", async |b| {
             b.release_flow(&flow(), at).await
         });
+
         self.sample("set_flow_tag", "known", async |b| {
             b.set_flow_tag(&flow(), "team.name", "release").await
         });
@@ -159,7 +168,7 @@ impl Scene {
         self.elsewhere();
     }
 
-    /// A flow of an older database, which is not where its id says.
+    /// A flow of an older database, on another partition than its id says.
     fn elsewhere(&mut self) {
         use ff_core::value::Value;
         let row = vec![
@@ -169,6 +178,7 @@ impl Scene {
             ("created_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row("ff_flow_core", row);
+
         self.sample("set_flow_tag", "elsewhere", async |b| {
             b.set_flow_tag(&nowhere(), "team.name", "release").await
         });
@@ -182,6 +192,7 @@ impl Scene {
         {
             self.depends(number, upstream, downstream);
         }
+
         let revision = self.revision();
         let back = self.edge(4, last, first, revision);
         self.sample("stage_dependency_edge", "would close a wide cycle", async |b| {
@@ -194,9 +205,11 @@ impl Scene {
         let ids = self.members(2);
         let [upstream, downstream] = ids.as_slice() else { return };
         self.depends(1, upstream, downstream);
+
         self.sample("describe_flow", "known", async |b| b.describe_flow(&flow()).await);
         self.sample("read_flow_graph", "known", async |b| b.read_flow_graph(&flow()).await);
         self.sample("get_flow_tag", "known", async |b| b.get_flow_tag(&flow(), "team.name").await);
+
         let from_node = upstream.clone();
         self.sample("list_edges", "outgoing", async |b| {
             b.list_edges(&flow(), EdgeDirection::Outgoing { from_node }).await
@@ -205,25 +218,30 @@ impl Scene {
         self.sample("list_edges", "incoming", async |b| {
             b.list_edges(&flow(), EdgeDirection::Incoming { to_node }).await
         });
+
         self.sample("describe_edge", "known", async |b| {
             b.describe_edge(&flow(), &edge_id(1)).await
         });
+
         let partition_of_flow = flow_partition(&flow(), &PartitionConfig::default());
         let key = || PartitionKey::from(&partition_of_flow);
         self.sample("list_flows", "first page", async |b| b.list_flows(key(), None, 10).await);
         self.sample("list_flows", "next page", async |b| {
             b.list_flows(key(), Some(flow()), 10).await
         });
+
         self.sample("list_flows_by", "newest", async |b| b.list_flows_by(FlowQuery::new(10)).await);
         let mut next = FlowQuery::new(10);
         next.after = Some(FlowCursor { created_at: self.at(), flow_id: flow() });
         self.sample("list_flows_by", "next page", async |b| b.list_flows_by(next).await);
+
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));
         let execution_id = downstream.clone();
         self.sample("evaluate_flow_eligibility", "waits for others", async |b| {
             b.evaluate_flow_eligibility(EvaluateFlowEligibilityArgs { execution_id }).await
         });
+
         self.sample("project_flow_summary", "known", async |b| {
             b.project_flow_summary(partition_of_flow, &flow(), at).await
         });
@@ -251,11 +269,13 @@ impl Scene {
             cancellation_policy: "cancel_all".into(),
             now: self.at(),
         };
+
         let again = args.clone();
         self.sample("cancel_flow_header", "goes on", async |b| b.cancel_flow_header(args).await);
         self.sample("cancel_flow_header", "over already", async |b| {
             b.cancel_flow_header(again).await
         });
+
         for (case, member) in ["one of several", "the last"].into_iter().zip(members) {
             self.sample("ack_cancel_member", case, async |b| {
                 b.ack_cancel_member(&flow(), &member).await
@@ -277,6 +297,7 @@ impl Scene {
                 });
             }
         }
+
         let every = ff_core::contracts::ExecutionQuery::new(10);
         for (case, action) in [
             ("priority", BulkAction::Reprioritise { priority: 7 }),
@@ -296,6 +317,7 @@ impl Scene {
             let Some(handle) = self.waiting_worker(case) else { return };
             self.sample("wait_children", case, async |b| b.wait_children(&handle).await);
         }
+
         self.created_flow();
         let held_back = self.members(1);
         let Some(id) = held_back.first() else { return };
@@ -305,6 +327,7 @@ impl Scene {
                 b.unblock_execution(partition(id), &"default".into(), id, "", at).await
             });
         }
+
         let later = TimestampMs(NOON + 60_000);
         let put_off = self.in_flow(&flow());
         let mut args = self.args();
@@ -325,6 +348,7 @@ impl Scene {
         let Some((id, handle)) = self.held(None) else { return };
         let _ = now(self.backend.complete(&handle, None));
         self.sample("replay_execution", "completed", async |b| b.replay_execution(args(&id)).await);
+
         for (case, row) in self.ended_members() {
             self.sample("replay_execution", case, async |b| b.replay_execution(args(&row)).await);
         }
@@ -337,6 +361,7 @@ impl Scene {
         self.depends(1, first, second);
         self.depends(2, second, third);
         self.depends(3, first, fourth);
+
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));
         let _ = now(self.backend.cancel_execution(ff_core::contracts::CancelExecutionArgs {
@@ -348,11 +373,13 @@ impl Scene {
             attempt_id: None,
             now: at,
         }));
+
         let payload =
             ff_core::backend::CompletionPayload::new(first.clone(), "cancelled", None, at);
         self.sample("cascade_completion", "two wait", async |b| {
             b.cascade_completion(&payload).await
         });
+
         let numbered = EventById { event_id: 1 };
         self.sample("cascade_completion", "by number", async |b| run(b, &numbered).await);
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! What the scenes are played with: one lane, one worker, a few policies.
+//! The data that the scenes share: one lane, one worker, a few policies.
 
 use ff_core::backend::{CapabilitySet, ClaimPolicy, Handle};
 use ff_core::contracts::ExecutionQuery;
@@ -55,7 +55,7 @@ pub(super) fn retried(delay_ms: u64) -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// Queries by every combination of the filters that make a shape of their own.
+/// Queries with every combination of the filters that changes the shape.
 pub(super) fn filtered(after: &ExecutionId) -> Vec<(&'static str, ExecutionQuery)> {
     let cases = [
         "all",
@@ -78,6 +78,7 @@ pub(super) fn filtered(after: &ExecutionId) -> Vec<(&'static str, ExecutionQuery
         query.after = filter(4).then(|| after.clone());
         (case, query)
     };
+
     cases.into_iter().enumerate().map(query).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Leases that lapse: released, taken over, and one too many.
+//! Leases that lapse: released, reclaimed, and lost once too often.
 
 use ff_core::backend::ResumeToken;
 use ff_core::contracts::ResumeGrant;
@@ -20,6 +20,7 @@ impl Scene {
                     b.mark_lease_expired_if_due(partition(&id), &id).await
                 });
             });
+
             self.apart(|scene| {
                 let Some(_) = scene.held(Some(policy.clone())) else { return };
                 scene.pass(60_000);
@@ -27,6 +28,7 @@ impl Scene {
                     b.scan(Scan::LeaseExpiry, 100).await
                 });
             });
+
             self.apart(|scene| {
                 let Some((id, _)) = scene.held(Some(policy)) else { return };
                 scene.pass(60_000);
@@ -35,6 +37,7 @@ impl Scene {
                 let grant = ResumeGrant::new(id, place, "g".into(), until, lane());
                 let (worker, instance) =
                     (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-2"));
+
                 let token = ResumeToken::new(grant, worker, instance, 30_000);
                 scene.sample("claim_from_resume_grant", case, async |b| {
                     b.claim_from_resume_grant(token).await

@@ -1,4 +1,4 @@
-//! An executor that notes what it is asked and passes it on.
+//! An executor that records its calls and passes them on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use ff_core::types::TimestampMs;
 
 use super::Asked;
 
-/// Notes what the engine asks of the executor inside. Clones share one record.
+/// Records the engine's calls to the executor inside. Clones share one record.
 pub struct Recorder<E> {
     inner: Arc<E>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -28,12 +28,12 @@ impl<E> Clone for Recorder<E> {
 }
 
 impl<E> Recorder<E> {
-    /// Records what `inner` is asked from now on.
+    /// Records the calls to `inner` from now on.
     pub fn new(inner: Arc<E>) -> Self {
         Self { inner, asked: Arc::default() }
     }
 
-    /// What was asked since the last call, in order.
+    /// The reads and plans since the last call, in order.
     #[must_use]
     pub fn take(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))

@@ -1,4 +1,4 @@
-//! What every scene is played on: a database in memory, a clock, and a record of what was asked.
+//! The stage of a scene: a database in memory, a clock, and a record of the engine's calls.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -24,22 +24,22 @@ use uuid::Uuid;
 use super::given::{capabilities, lane, worker};
 use super::{Recorder, Sample};
 
-/// When every scene begins.
+/// The time at which every scene begins.
 pub(super) const NOON: i64 = 1_700_000_000_000;
 
-/// A database of its own, on a clock that the scene turns.
+/// A database of its own, with a clock that the scene moves.
 pub(super) struct Scene {
     pub(super) backend: Recorder<MemoryBackend>,
-    /// The same database, for rows by hand.
+    /// The same database, for rows inserted by hand.
     pub(super) memory: Arc<MemoryBackend>,
     clock: Arc<AtomicI64>,
     pub(super) samples: Vec<Sample>,
     submitted: u128,
-    /// Whether every execution says that a waitpoint of it may be open.
+    /// True if every execution is marked as one that may have open waitpoints.
     has_waitpoints: bool,
 }
 
-/// The in-memory backend never waits, so its futures are ready at once.
+/// The output of a future of the in-memory backend, which never waits, so that it is ready at once.
 pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     future.now_or_never()
 }
@@ -54,12 +54,12 @@ impl Scene {
         Self { backend, memory, clock, samples: Vec::new(), submitted: 0, has_waitpoints: false }
     }
 
-    /// One on which every execution may have a waitpoint, whatever is done to it.
+    /// A scene in which every execution is marked as one that may have open waitpoints.
     pub(super) fn with_waitpoints() -> Self {
         Self { has_waitpoints: true, ..Self::new() }
     }
 
-    /// A database of its own for one combination; what it asks is kept here.
+    /// Plays one combination on a database of its own, and keeps its samples.
     pub(super) fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
         let mut scene = Scene { has_waitpoints: self.has_waitpoints, ..Scene::new() };
         play(&mut scene);
@@ -74,7 +74,8 @@ impl Scene {
         self.clock.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Runs a call and keeps what it asked. Its outcome does not matter here: refusals ask too.
+    /// Runs a call and keeps its reads and plans. Its outcome does not matter: a refusal reads,
+    /// too.
     pub(super) fn sample<T>(
         &mut self,
         operation: &'static str,
@@ -84,14 +85,18 @@ impl Scene {
         if self.has_waitpoints {
             self.given_waitpoints();
         }
+
         let backend = self.backend.clone();
+        // The calls that prepared the scene are not part of the sample.
         let _ = backend.take();
         let outcome = now(call(&backend));
         let asked = backend.take();
+
         let case = match (case.into(), self.has_waitpoints) {
             (case, false) => case,
             (case, true) => format!("{case}, with waitpoints").into(),
         };
+
         let sample = |asked| Sample { operation, case: case.clone(), asked };
         self.samples.extend(asked.into_iter().map(sample));
         outcome
@@ -144,7 +149,7 @@ impl Scene {
         id
     }
 
-    /// Submits and claims an execution of its own, outside the samples.
+    /// Submits and claims an execution, outside the samples.
     pub(super) fn held(
         &mut self,
         policy: Option<ExecutionPolicy>,
@@ -155,17 +160,19 @@ impl Scene {
             // Above everything submitted before, so that it is the one claimed.
             args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
         });
+
         let handle = now(self.backend.claim(&lane(), &capabilities(), worker()))?.ok()??;
         Some((id, handle))
     }
 
-    /// The same, claimed as another process would: nothing here remembers it.
+    /// Submits and claims an execution as another process would: the memo here does not know it.
     pub(super) fn held_elsewhere(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
         let submitted = self.submitted + 1;
         self.submit(|args| {
             args.policy = Some(policy);
             args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
         });
+
         let tag = self.backend.identity().tag;
         let claim = Claim::new(tag, &lane(), &capabilities(), worker(), 1).ok()?;
         let claimed = now(run(&self.backend, &claim))?.ok()?;

@@ -1,5 +1,5 @@
-//! The situations in which streams are sampled: frames of every mode, on a stream that begins, goes on,
-//! or was begun by an older database.
+//! The situations in which streams are sampled: frames of every mode, on a stream that begins,
+//! continues, or comes from an older database.
 
 use ff_core::backend::{Frame, FrameKind, Handle, StreamMode, TailVisibility};
 use ff_core::contracts::StreamCursor;
@@ -28,13 +28,14 @@ impl Scene {
             let Some((_, handle)) = self.held(None) else { return };
             self.append(format!("{name}, the first"), &handle, mode);
             self.append(format!("{name}, the next"), &handle, mode);
+
             let Some((_, handle)) = self.held(None) else { return };
             self.append("durable, the first", &handle, StreamMode::durable());
             self.append(format!("{name}, after a durable one"), &handle, mode);
         }
     }
 
-    /// Streams whose frames nobody counted.
+    /// Streams of older databases, which have no count of their frames.
     pub(super) fn older_streams(&mut self) {
         let patch = StreamMode::durable_summary();
         for with_row in [false, true] {
@@ -46,17 +47,19 @@ impl Scene {
             self.put_summary(&handle);
             self.append(older("a further patch", with_row), &handle, patch);
         }
+
         let Some((_, handle)) = self.held(None) else { return };
         self.put_summary(&handle);
         self.append("a further patch, whose frames are gone", &handle, patch);
     }
 
-    /// A stream with one frame; whether it has a row of its own, too.
+    /// A stream with one frame and no count; with `with_row`, it has a row of its own.
     fn uncounted(&mut self, with_row: bool) -> Option<Handle> {
         let (_, handle) = self.held(None)?;
         if with_row {
             self.put_by_hand(&handle, stream_meta::TABLE.name, Vec::new());
         }
+
         let frame = vec![
             ("ts_ms", Value::Int(NOON)),
             ("seq", Value::Int(0)),
@@ -82,9 +85,11 @@ impl Scene {
         let Some((id, handle)) = self.held(None) else { return };
         self.append("a patch, the first", &handle, StreamMode::durable_summary());
         let (first, from) = (AttemptIndex(0), StreamCursor::from_beginning());
+
         self.sample("read_stream", "all", async |b| {
             b.read_stream(&id, first, StreamCursor::Start, StreamCursor::End, 100).await
         });
+
         for (case, visibility) in [
             ("every frame", TailVisibility::All),
             ("frames that stay", TailVisibility::ExcludeBestEffort),
@@ -93,6 +98,7 @@ impl Scene {
                 b.tail_stream(&id, first, from.clone(), 0, 100, visibility).await
             });
         }
+
         self.sample("read_summary", "patched", async |b| b.read_summary(&id, first).await);
     }
 
@@ -108,6 +114,7 @@ impl Scene {
     fn put_by_hand(&self, handle: &Handle, table: &str, more: Vec<(&'static str, Value)>) {
         let Ok(decoded) = handle_codec::decode(&handle.opaque) else { return };
         let id = decoded.payload.execution_id;
+
         let mut row = vec![
             ("partition_key", Value::Int(i64::from(id.partition()))),
             ("execution_id", Value::Uuid(id.uuid())),

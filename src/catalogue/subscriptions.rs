@@ -1,4 +1,4 @@
-//! The situations in which subscribers look at the outboxes.
+//! The situations in which subscribers read the outboxes.
 
 use ff_core::engine::{Executor as _, spoiled_pages};
 use ff_core::engine_backend::EngineBackend;
@@ -53,14 +53,17 @@ impl Scene {
                 b.set_execution_tag(&id, INSTANCE_TAG, value).await
             });
         }
+
         let mut args = self.args();
         args.tags.clear();
         let mut later = args.clone();
         later.execution_id = self.args().execution_id;
         later.delay_until = Some(TimestampMs(NOON + 60_000));
+
         self.created_flow();
         let mut member = args.clone();
         member.execution_id = self.in_flow(&flow());
+
         self.sample("create_execution", "without an instance tag", async |b| {
             b.create_execution(args).await
         });

@@ -1,4 +1,4 @@
-//! Executions that wait for signals: in every combination that makes a shape of its own.
+//! Executions that wait for signals, in every combination that has a shape of its own.
 
 use std::time::Duration;
 
@@ -35,10 +35,11 @@ fn partition_key(id: &ExecutionId) -> PartitionKey {
     (&partition(id)).into()
 }
 
-/// A suspension at one new waitpoint, until its signal comes.
+/// Suspends at one new waitpoint, until its signal comes.
 fn waiting(at: TimestampMs) -> SuspendArgs {
     let door = WaitpointBinding::Fresh { waitpoint_id: DOOR, waitpoint_key: KEY.into() };
     let matcher = SignalMatcher::ByName("approved".into());
+
     SuspendArgs::new(
         SuspensionId::from_uuid(Uuid::from_u128(0x5)),
         door,
@@ -71,7 +72,7 @@ impl Scene {
         let _ = now(self.backend.seed_waitpoint_hmac_secret(args));
     }
 
-    /// An execution that waits, on a database of its own.
+    /// Suspends an execution. Returns it with its handle and its waitpoint's token.
     fn suspended(
         &mut self,
         change: impl FnOnce(SuspendArgs) -> SuspendArgs,
@@ -87,22 +88,27 @@ impl Scene {
         let seed = SeedWaitpointHmacSecretArgs::new("k1", "00".repeat(32));
         let rotate =
             |kid: &str| RotateWaitpointHmacSecretAllArgs::new(kid, "11".repeat(32), 60_000);
+
         let first = rotate("k0");
         self.apart(|scene| {
             scene.sample("rotate_waitpoint_hmac_secret_all", "first", async |b| {
                 b.rotate_waitpoint_hmac_secret_all(first).await
             });
         });
+
         self.sample("seed_waitpoint_hmac_secret", "first", async |b| {
             b.seed_waitpoint_hmac_secret(seed).await
         });
+
         let next = rotate("k2");
         self.sample("rotate_waitpoint_hmac_secret_all", "next", async |b| {
             b.rotate_waitpoint_hmac_secret_all(next).await
         });
+
         self.sample("read_key", "the one that signs", async |b| run(b, &ReadSigningKey).await);
         let named = ReadKey { kid: "k1".into() };
         self.sample("read_key", "by its id", async |b| run(b, &named).await);
+
         let owner = WaitpointOwner { partition: 7, id: DOOR.clone() };
         self.sample("close_waitpoint", "whose it is", async |b| run(b, &owner).await);
     }
@@ -115,6 +121,7 @@ impl Scene {
                 b.suspend(&handle, waiting(at)).await
             });
         }
+
         self.apart(|scene| {
             scene.seeded();
             let Some((id, handle)) = scene.held(None) else { return };
@@ -128,6 +135,7 @@ impl Scene {
                 b.suspend_by_triple(id, fence, triple).await
             });
         });
+
         self.apart(|scene| scene.suspended_at_waitpoints_made_earlier(false));
         self.apart(|scene| scene.suspended_at_waitpoints_made_earlier(true));
         self.apart(Scene::suspended_at_both);
@@ -145,6 +153,7 @@ impl Scene {
         self.seeded();
         let Some((_, handle)) = self.held(None) else { return };
         let Some(made) = self.made_earlier(&handle) else { return };
+
         let mut args =
             waiting(self.at()).with_waitpoints(vec![WaitpointBinding::use_pending(&made)]);
         let mut case = "a waitpoint made earlier".to_owned();
@@ -152,6 +161,7 @@ impl Scene {
             args = args.with_idempotency_key(IdempotencyKey::new("once"));
             case.push_str(", with an idempotency key");
         }
+
         self.sample("suspend", case, async |b| b.suspend(&handle, args).await);
     }
 
@@ -160,9 +170,11 @@ impl Scene {
         for keyed in [false, true] {
             let Some((_, handle)) = self.held(None) else { return };
             let Some(made) = self.made_earlier(&handle) else { return };
+
             let fresh = WaitpointBinding::fresh_with(WaitpointId::from_uuid(Uuid::from_u128(
                 0xF00 + u128::from(keyed),
             )));
+
             let mut args = waiting(self.at())
                 .with_waitpoints(vec![fresh, WaitpointBinding::use_pending(&made)]);
             let mut case = "new and earlier waitpoints".to_owned();
@@ -200,11 +212,13 @@ impl Scene {
             let delay = if delay.is_some() { ", delayed" } else { "" };
             format!("{what}, {waitpoints}{key}{delay}")
         };
+
         for (name, what) in [("looked", "kept"), ("approved", "wakes")] {
             let mut args = signal(&id, name, &token, self.at());
             args.idempotency_key = keyed.then(|| name.to_owned());
             self.sample("deliver_signal", case(what), async |b| b.deliver_signal(args).await);
         }
+
         self.sample("observe_signals", "after", async |b| b.observe_signals(&handle).await);
         if delay.is_some() {
             self.pass(1_000);
@@ -217,6 +231,7 @@ impl Scene {
     fn approved(&mut self) {
         self.seeded();
         let Some((id, _, _)) = self.suspended(|args| args) else { return };
+
         let args =
             DeliverApprovalSignalArgs::new(id, lane(), DOOR, "approved", "1", 60_000, None, None);
         self.sample("deliver_approval_signal", "approved", async |b| {
@@ -236,13 +251,16 @@ impl Scene {
                 self.apart(|scene| scene.timed_out(behavior, closes));
             }
         }
+
         self.apart(Scene::timed_out_when_over);
         self.apart(Scene::past_its_deadline);
+
         for closes in [true, false] {
             for resume_delay_ms in [0, 500] {
                 self.apart(|scene| scene.resumed(closes, resume_delay_ms));
             }
         }
+
         self.apart(Scene::taken_up);
         self.apart(Scene::taken_by_an_operator);
     }
@@ -253,10 +271,12 @@ impl Scene {
         self.sample("issue_grant_and_claim", "first attempt", async |b| {
             b.issue_grant_and_claim(first).await
         });
+
         self.seeded();
         let Some((id, _, token)) = self.suspended(|args| args) else { return };
         let delivered = signal(&id, "approved", &token, self.at());
         let _ = now(self.backend.deliver_signal(delivered));
+
         let resumed = args(id);
         self.sample("issue_grant_and_claim", "resumed", async |b| {
             b.issue_grant_and_claim(resumed).await
@@ -272,9 +292,11 @@ impl Scene {
         }) else {
             return;
         };
+
         self.pass(2_000);
         let waitpoints = if closes { "" } else { ", keeps the waitpoints" };
         let case = format!("{}{waitpoints}", behavior.as_wire_str());
+
         let at = self.at();
         self.sample("expire_suspension", case, async |b| {
             b.expire_suspension(partition(&id), &id, at).await
@@ -289,6 +311,7 @@ impl Scene {
         else {
             return;
         };
+
         let args = CancelExecutionArgs {
             execution_id: id,
             reason: "over".into(),
@@ -298,14 +321,16 @@ impl Scene {
             attempt_id: None,
             now: self.at(),
         };
+
         let row = ExecutionKey::of(&args.execution_id);
         self.sample("cancel_execution", "suspended", async |b| b.cancel_execution(args).await);
-        // As a cancellation left it in older databases.
+        // An older database left the timeout in place when it cancelled.
         if let Ok(key) = row {
             let set = vec![suspension_current::timeout_at_ms.set(Some(soon.0))];
             let (table, key) = (suspension_current::REF, suspension_key(&key));
             let _ = now(self.memory.commit(Plan::new("by hand").update(table, key, set)));
         }
+
         self.pass(2_000);
         self.sample("scan", "suspension timeout", async |b| {
             b.scan(Scan::SuspensionTimeout, 100).await
@@ -317,9 +342,11 @@ impl Scene {
         self.seeded();
         let deadline = TimestampMs(self.at().0 + 1_000);
         let _ = self.submit(|args| args.execution_deadline_at = Some(deadline));
+
         let claimed = now(self.backend.claim(&lane(), &capabilities(), worker()));
         let Some(Ok(Some(handle))) = claimed else { return };
         let _ = now(self.backend.suspend(&handle, waiting(self.at())));
+
         self.pass(2_000);
         self.sample("scan", "deadline while suspended", async |b| {
             b.scan(Scan::ExecutionDeadline, 100).await
@@ -334,9 +361,11 @@ impl Scene {
         }) else {
             return;
         };
+
         let waitpoints = if closes { "" } else { ", keeps the waitpoints" };
         let case =
             format!("{}{waitpoints}", if resume_delay_ms == 0 { "at once" } else { "later" });
+
         let trigger_type = "operator".into();
         let args = ResumeExecutionArgs { execution_id, trigger_type, resume_delay_ms };
         self.sample("resume_execution", case, async |b| b.resume_execution(args).await);
@@ -345,9 +374,11 @@ impl Scene {
     pub(super) fn lapsed_leases(&mut self) {
         let Some((id, _)) = self.held(None) else { return };
         self.pass(60_000);
+
         let until = self.at().0.unsigned_abs() + 60_000;
         let grant = ResumeGrant::new(id.clone(), partition_key(&id), "g".into(), until, lane());
         let instance = WorkerInstanceId::new("renderer-2");
+
         let token = ResumeToken::new(grant, WorkerId::new("renderer"), instance, 30_000);
         self.sample("claim_from_resume_grant", "lapsed", async |b| {
             b.claim_from_resume_grant(token).await
@@ -360,6 +391,7 @@ impl Scene {
             let Some((id, _, token)) = self.suspended(|args| args) else { return };
             let delivered = signal(&id, "approved", &token, self.at());
             let _ = now(self.backend.deliver_signal(delivered));
+
             let (worker_id, worker_instance_id) =
                 (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-2"));
             if by_grant {
@@ -372,6 +404,7 @@ impl Scene {
                 });
                 continue;
             }
+
             let args = ClaimResumedExecutionArgs {
                 execution_id: id,
                 worker_id,
@@ -383,6 +416,7 @@ impl Scene {
                 remaining_attempt_timeout_ms: None,
                 now: self.at(),
             };
+
             let again = args.clone();
             self.sample("claim_resumed_execution", "resumable", async |b| {
                 b.claim_resumed_execution(args).await
@@ -402,30 +436,37 @@ impl Scene {
         }) else {
             return;
         };
+
         let page = ListPendingWaitpointsArgs::new(id.clone());
         let next = page.clone().with_after(DOOR);
+
         self.sample("list_pending_waitpoints", "first page", async |b| {
             b.list_pending_waitpoints(page).await
         });
         self.sample("list_pending_waitpoints", "next page", async |b| {
             b.list_pending_waitpoints(next).await
         });
+
         let key = partition_key(&id);
         self.sample("read_waitpoint_token", "stored", async |b| {
             b.read_waitpoint_token(key.clone(), &DOOR).await
         });
         self.sample("observe_signals", "none yet", async |b| b.observe_signals(&handle).await);
+
         let at = self.at();
         self.sample("close_waitpoint", "not due", async |b| {
             b.close_waitpoint(partition(&id), &id, &DOOR.to_string(), at).await
         });
+
         self.sample("list_suspended", "first page", async |b| {
             b.list_suspended(key.clone(), None, 10).await
         });
+
         let cursor = Some(id.clone());
         self.sample("list_suspended", "next page", async |b| {
             b.list_suspended(key.clone(), cursor, 10).await
         });
+
         let gone = ExecutionId::from_parts(id.partition(), Uuid::from_u128(1));
         self.sample("list_suspended", "after what went on", async |b| {
             b.list_suspended(key, Some(gone), 10).await

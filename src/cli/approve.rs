@@ -1,4 +1,4 @@
-//! `ff approve`: an operator signals a waitpoint without ever seeing its token.
+//! `ff approve`: signals a waitpoint as an operator, without its token.
 
 use ff_core::contracts::DeliverApprovalSignalArgs;
 use ff_core::types::LaneId;
@@ -14,15 +14,14 @@ use super::waitpoints::find;
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// The waitpoint: its id, the first digits of it, or its key. May be left out where only one is
-    /// open.
+    /// The waitpoint: its id, the first digits of it, or its key. Not needed if only one is open.
     #[arg(value_name = "WAITPOINT", value_parser = waitpoint_name)]
     waitpoint: Option<WaitpointName>,
     /// The name of the signal: what the execution waits for, or for instance `rejected`.
     #[arg(long, value_name = "NAME", default_value = "approved")]
     name: String,
-    /// Tells approvals of one waitpoint apart, where several are asked for. Within a day, a second
-    /// one with the same key changes nothing; all have the same key unless said otherwise.
+    /// The key of this approval, for waitpoints that need several. Within a day, a second one with
+    /// the same key changes nothing; all have the same key by default.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }
@@ -31,6 +30,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = arguments.id.named()?;
     let engine = global.open_existing().await?;
     let id = named.find(&engine).await?;
+
     let info = match engine.read_execution_info(&id).await {
         Ok(info) => info.ok_or_else(|| missing(&id))?,
         Err(error) => return Err(Wish::Signal.refused(&engine, &id, &error).await),
@@ -42,11 +42,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         LaneId::new(info.lane_id),
         waitpoint_id.clone(),
         arguments.name,
+        // One key per waitpoint, so that a repeated command approves only once.
         arguments.key.unwrap_or_else(|| waitpoint_id.to_string()),
         DEDUP_TTL_MS,
         None,
         None,
     );
+
     match engine.deliver_approval_signal(args).await {
         Ok(delivered) => tell(global.output(), &id, &delivered),
         Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),

@@ -1,4 +1,4 @@
-//! `ff bulk`: an operator does one thing to many executions, batch by batch.
+//! `ff bulk`: applies one operator action to many executions, batch by batch.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::output::Output;
 use super::view::{BulkDryRunView, BulkView};
 use super::words::count;
 
-/// How many plans a dry run shows.
+/// The number of plans that a dry run shows.
 const PLANS_SHOWN: u32 = 3;
 
-/// How many refusals are told one by one.
+/// The number of refusals that are printed one by one.
 const REFUSALS_SHOWN: usize = 10;
 
 #[derive(Debug, clap::Args)]
@@ -32,22 +32,22 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Cancel what has not ended, whoever holds it.
+    /// Cancel executions that have not ended, even those that workers run.
     Cancel {
         #[command(flatten)]
         scope: Scope,
-        /// Why, for those who look at it later.
+        /// The reason, which later readers see.
         #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
         reason: String,
     },
-    /// Let what has ended run again.
+    /// Let executions that have ended run again.
     Replay {
         #[command(flatten)]
         scope: Scope,
     },
-    /// Give what waits for a worker another priority.
+    /// Change the priority of waiting executions.
     Priority {
-        /// The priority: higher goes first. Beyond 0 and 9000 the nearest one is taken.
+        /// The priority; the highest is claimed first. It is clamped to 0 to 9000.
         #[arg(value_name = "N", allow_negative_numbers = true)]
         priority: i32,
         #[command(flatten)]
@@ -55,15 +55,15 @@ enum Action {
     },
 }
 
-/// To which executions, and how.
+/// The executions to act on, and the way to do it.
 #[derive(Debug, clap::Args)]
 struct Scope {
     #[command(flatten)]
     filter: FilterArguments,
-    /// To all executions, there being nothing that says which.
+    /// Act on all executions; only without a filter.
     #[arg(long)]
     all: bool,
-    /// How many executions are dealt with together.
+    /// The number of executions per batch.
     #[arg(
         long,
         value_name = "N",
@@ -71,10 +71,10 @@ struct Scope {
         value_parser = clap::value_parser!(u32).range(1..=1_000)
     )]
     batch: u32,
-    /// Say how many executions it would be, and what would be done to the first; change nothing.
+    /// Print how many executions match, and the plans for the first of them; change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -87,6 +87,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             (BulkAction::Reprioritise { priority }, "reprioritise", scope)
         }
     };
+
     if scope.all != scope.filter.is_empty() {
         return Err(Failure::usage(if scope.all {
             "--all contradicts what says which executions are meant"
@@ -95,17 +96,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
              or else --all"
         }));
     }
+
     if !(scope.yes || scope.dry_run || can_ask()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
+
     let filter = scope.filter.checked()?;
     let engine = global.open_existing().await?;
     let now = now(&engine).await?;
     let query = filter.query(&engine, scope.batch, now).await?;
     let bulk = Bulk { engine, output: global.output(), doing, action, query };
+
     if scope.dry_run {
         return bulk.say_what_would_be().await;
     }
+
+    // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
     if !(scope.yes || matched == 0 || confirmed(doing, matched)?) {
         return Err(Failure::new("nothing was changed"));
@@ -120,6 +126,7 @@ fn can_ask() -> bool {
 fn confirmed(doing: &str, matched: u64) -> Result<bool, Failure> {
     let failed = |error| Failure::new(format!("asking: {error}"));
     write!(io::stderr(), "{doing} {}? [y/N] ", count(matched, "execution")).map_err(failed)?;
+
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
@@ -133,7 +140,7 @@ struct Bulk {
     query: ExecutionQuery,
 }
 
-/// What all batches came to.
+/// The totals of all batches.
 #[derive(Default)]
 struct Sum {
     matched: u64,
@@ -157,12 +164,14 @@ impl Bulk {
             let BulkPreview { matched, plans, refused, .. } = &preview;
             return Ok(self.output.json(&BulkDryRunView { matched: *matched, plans, refused })?);
         }
+
         for plan in &preview.plans {
             self.output.lines(&format!("{plan}\n\n"))?;
         }
         for BulkRefusal { execution_id, error } in &preview.refused {
             self.output.line(format!("{execution_id}: {error}"))?;
         }
+
         let (doing, matched) = (self.doing, count(preview.matched, "execution"));
         Ok(self.output.line(format!("dry run: would {doing} {matched}, nothing was changed"))?)
     }
@@ -172,6 +181,7 @@ impl Bulk {
         let ended = self.all_batches(matched, &mut sum).await;
         self.tell(&sum)?;
         ended?;
+
         if sum.interrupted {
             return Err(Failure::interrupted_at("interrupted: there may be more to do")
                 .with_help("the same command again goes on"));
@@ -179,24 +189,29 @@ impl Bulk {
         if sum.refused == 0 { Ok(()) } else { Err(Failure::partly()) }
     }
 
-    /// Goes on until nothing is left, or until it is told to stop; a batch that has begun is ended.
+    /// Runs batches until nothing is left or the command is stopped. A batch that has begun is
+    /// finished.
     async fn all_batches(&mut self, matched: u64, sum: &mut Sum) -> Result<(), Failure> {
         let mut interrupts = Interrupts::new()
             .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
         let told_to_stop = tokio::spawn(async move { interrupts.next().await });
+
         let progress = progress(matched);
         loop {
             let report = self.batch().await.inspect_err(|_| progress.finish_and_clear())?;
+
             sum.matched += u64::from(report.matched);
             sum.applied += u64::from(report.applied);
             sum.refused += report.refused.len();
             let room = REFUSALS_SHOWN.saturating_sub(sum.refusals.len());
             sum.refusals.extend(report.refused.into_iter().take(room));
             progress.inc(u64::from(report.matched));
+
             if report.next_cursor.is_none() {
                 break;
             }
             self.query.after = report.next_cursor;
+            // Checked between batches only, so that none is cut short.
             if told_to_stop.is_finished() {
                 sum.interrupted = true;
                 break;
@@ -222,11 +237,13 @@ impl Bulk {
                 interrupted: sum.interrupted,
             })?);
         }
+
         let matched = count(sum.matched, "execution");
         self.output.line(format!("{matched}: {} applied, {} refused", sum.applied, sum.refused))?;
         for BulkRefusal { execution_id, error } in &sum.refusals {
             self.output.line(format!("  {execution_id}: {error}"))?;
         }
+
         match sum.refused.saturating_sub(sum.refusals.len()) {
             0 => Ok(()),
             more => Ok(self.output.line(format!("  and {more} more"))?),
@@ -238,7 +255,7 @@ impl Bulk {
     }
 }
 
-/// A bar where stderr is a terminal.
+/// A progress bar; it is shown only if stderr is a terminal.
 fn progress(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     match ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}") {
@@ -260,7 +277,7 @@ mod tests {
     use super::super::output::OnClosed;
     use super::*;
 
-    /// Answers by script, and notes where each batch was to begin.
+    /// A backend that answers by script, and notes where each batch began.
     struct Fake {
         script: Mutex<VecDeque<Result<BulkReport, EngineError>>>,
         asked: Mutex<Vec<Option<ExecutionId>>>,
@@ -308,6 +325,7 @@ mod tests {
         bulk.all_batches(21, &mut sum).await.unwrap();
         assert_eq!(*fake.asked.lock().unwrap(), [None, Some(id(1))]);
         assert_eq!((sum.matched, sum.applied, sum.refused, sum.refusals.len()), (21, 5, 16, 10));
+
         *fake.script.lock().unwrap() = script().into();
         assert!(bulk.run(21).await.is_err(), "some were refused");
     }

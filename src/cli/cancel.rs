@@ -1,4 +1,4 @@
-//! `ff cancel`: an operator ends an execution.
+//! `ff cancel`: ends an execution, for an operator.
 
 use ff_core::contracts::{CancelExecutionArgs, CancelExecutionResult};
 use ff_core::types::CancelSource;
@@ -16,7 +16,7 @@ use super::words::word;
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// Why, for those who look at it later.
+    /// The reason, which later readers see.
     #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
     reason: String,
 }
@@ -44,7 +44,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     tell(global.output(), &StateView { execution_id: &execution_id, public_state })
 }
 
-/// Says which state an execution has been brought to.
+/// Prints the new state of an execution.
 pub(super) fn tell(output: Output, view: &StateView<'_>) -> Result<(), Failure> {
     if output.is_json() {
         return Ok(output.json(view)?);

@@ -1,4 +1,4 @@
-//! `ff sql`: what an operation asks of the database, as a plan and as SQL.
+//! `ff sql`: prints the plan and the SQL of an operation.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     let mut operations: Vec<&str> = samples.iter().map(|sample| sample.operation).collect();
     operations.sort_unstable();
     operations.dedup();
+
     let Some(operation) = &arguments.operation else {
         if output.is_json() {
             output.json(&operations)?;
@@ -31,17 +32,20 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
         }
         return Ok(());
     };
+
     let samples: Vec<&Sample> =
         samples.iter().filter(|sample| sample.operation == *operation).collect();
     if samples.is_empty() {
         let known = operations.join(", ");
         return Err(Failure::usage(format!("there is no operation {operation:?}; try {known}")));
     }
+
     if output.is_json() {
         let described: Vec<_> = samples.iter().map(|sample| described(sample)).collect();
         output.json(&described)?;
         return Ok(());
     }
+
     for sample in samples {
         output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.asked))?;
         for (dialect, sql) in rendered(&sample.asked) {
@@ -52,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     Ok(())
 }
 
-/// What a sample asks, as programs read it.
+/// A sample with its plan and SQL, as programs read it.
 #[derive(Debug, Serialize)]
 struct SampleView<'a> {
     operation: &'a str,
@@ -70,7 +74,7 @@ fn described(sample: &Sample) -> SampleView<'_> {
     }
 }
 
-/// The SQL by dialect; why there is none, as a comment, where the generator refuses.
+/// The SQL by dialect. If the generator refuses, a comment with its reason takes the place.
 fn rendered(asked: &Asked) -> [(&'static str, String); 2] {
     let dialects: [(&str, &dyn Dialect); 2] = [("postgres", &Postgres), ("sqlite", &Sqlite)];
     dialects.map(|(name, dialect)| {

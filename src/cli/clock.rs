@@ -1,4 +1,4 @@
-//! Times as people read them, by the engine's clock.
+//! Times as people read them, measured by the engine's clock.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// The engine's time: what is stored is compared with nothing else.
+/// The engine's clock, the only one that stored times are compared with.
 pub(super) async fn now(engine: &Arc<dyn EngineBackend>) -> Result<TimestampMs, Failure> {
     let now = engine.server_time_ms().await;
     let now = now.map_err(|error| Failure::engine("reading the database's clock", &error))?;
     Ok(TimestampMs(i64::try_from(now).unwrap_or(i64::MAX)))
 }
 
-/// How a command writes times.
+/// The form in which a command writes times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
-    /// As they are, in UTC.
+    /// As points in time, in UTC.
     Absolute,
-    /// As their distance from this time.
+    /// As distances from this time.
     From(TimestampMs),
 }
 
@@ -43,7 +43,7 @@ impl Times {
     }
 }
 
-/// A point in time as `2026-01-31 23:59:59.123` UTC; the bare number when it has no such form.
+/// A point in time as `2026-01-31 23:59:59.123` UTC; the bare number if it has no such form.
 pub(super) fn time(at: TimestampMs) -> String {
     match Timestamp::from_millisecond(at.0) {
         Ok(time) if 0 <= at.0 => {
@@ -60,11 +60,12 @@ pub(super) fn span(ms: i64) -> String {
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let sign = if ms < 0 { "-" } else { "" };
     let ms = ms.unsigned_abs();
+
     let unit = UNITS.iter().find(|(of, _)| *of <= ms);
     unit.map_or_else(|| format!("{sign}{ms}ms"), |(of, unit)| format!("{sign}{}{unit}", ms / of))
 }
 
-/// How long from one time to another, as `+1.234 s`.
+/// The span between two times, as `+1.234 s`.
 pub(super) fn since(start: TimestampMs, at: TimestampMs) -> String {
     let ms = at.0.saturating_sub(start.0);
     let sign = if ms < 0 { '-' } else { '+' };

@@ -17,7 +17,7 @@ use crate::worker::{Ending, Job, Runner};
 /// The longest message of a failure, in characters.
 const MESSAGE_MAX: usize = 1_000;
 
-/// What this program is told and no command of a user needs: it may hold a password.
+/// Variables of this program that a user's command does not need; the URL may hold a password.
 const SECRETS: [&str; 2] = ["FF_DATABASE_URL", "FF_SCHEMA"];
 
 /// A command to run for each execution.
@@ -25,9 +25,9 @@ const SECRETS: [&str; 2] = ["FF_DATABASE_URL", "FF_SCHEMA"];
 pub(super) struct CommandRunner {
     pub(super) program: OsString,
     pub(super) arguments: Vec<OsString>,
-    /// How many bytes it may write to stdout.
+    /// The most bytes that it may write to stdout.
     pub(super) max_output: usize,
-    /// How its runs are ended.
+    /// The registry that ends its runs.
     pub(super) endings: Endings,
 }
 
@@ -38,6 +38,7 @@ impl Runner for CommandRunner {
             Ok(child) => child,
             Err(error) => return self.not_spawned(&error),
         };
+
         let ended = {
             let mut group = Group::new(child, key(&job), self.endings.clone());
             group.finish(&job.payload, self.max_output).await
@@ -85,6 +86,7 @@ impl CommandRunner {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+
         let mut command = CommandWrap::from(command);
         #[cfg(unix)]
         command.wrap(process_wrap::tokio::ProcessSession);
@@ -92,8 +94,8 @@ impl CommandRunner {
         Ok(command.spawn()?.into_inner())
     }
 
-    /// A command that cannot be started is no fault of the job, unless what the job brings along is
-    /// more than a command can be given, or something else than one can be given.
+    /// The ending of a job that has no process. That is no fault of the job, unless the system
+    /// refuses its arguments or its environment.
     fn not_spawned(&self, error: &io::Error) -> Ending {
         use io::ErrorKind::{ArgumentListTooLong, InvalidInput};
         let reason = format!("running {}: {error}", self.program.display());
@@ -110,17 +112,17 @@ fn key(job: &Job) -> Key {
     (job.execution_id.clone(), job.lease_epoch)
 }
 
-/// Takes out of a command's environment what only this program should know.
+/// Removes the variables from a command's environment that only this program should know.
 pub(super) fn without_secrets(command: &mut std::process::Command) {
     for variable in SECRETS {
         command.env_remove(variable);
     }
 }
 
-/// Finds out whether there is such a program, before anything is claimed for it.
+/// Checks that the program exists, before anything is claimed for it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why it cannot be run.
 pub(super) fn look_up(program: &OsStr) -> Result<(), String> {
     let name = program.display();
     let mut not_executable = None;
@@ -130,6 +132,7 @@ pub(super) fn look_up(program: &OsStr) -> Result<(), String> {
     } else {
         vec![program.into()]
     };
+
     for candidate in candidates {
         match std::fs::metadata(&candidate) {
             Ok(found) if found.is_file() && is_executable(&found) => return Ok(()),
@@ -137,6 +140,7 @@ pub(super) fn look_up(program: &OsStr) -> Result<(), String> {
             Err(_) => {}
         }
     }
+
     Err(match not_executable {
         Some(found) => format!("{name}: {} is no executable file", found.display()),
         None => format!("{name}: there is no such command"),
@@ -159,6 +163,7 @@ fn message(status: ExitStatus, stderr: &[u8]) -> String {
     let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
     // The databases store no NUL.
     let last = last.map(|line| line.replace('\0', "\u{fffd}"));
+
     let message = match last {
         Some(line) => format!("{status}: {line}"),
         None => status.to_string(),
@@ -172,14 +177,15 @@ fn tags(job: &Job) -> String {
     serde_json::to_string(&sorted).unwrap_or_default()
 }
 
-/// A variable for each tag. Tags that would share one have none, lest chance decides between them:
-/// `FF_TAGS` tells them apart.
+/// A variable for each tag. Tags that would share a variable get none, since the choice would be
+/// random; `FF_TAGS` has them all.
 fn tag_variables(job: &Job) -> BTreeMap<String, &str> {
     let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
     for (name, value) in &job.tags {
         let shared = |known: &mut Option<&str>| *known = None;
         variables.entry(tag_variable(name)).and_modify(shared).or_insert(Some(value));
     }
+
     variables
         .into_iter()
         .filter_map(|(variable, value)| {
@@ -192,7 +198,8 @@ fn tag_variables(job: &Job) -> BTreeMap<String, &str> {
         .collect()
 }
 
-/// `FF_TAG_` and the tag's name in capitals, with underscores for all that no variable name has.
+/// The variable of a tag: `FF_TAG_` and its name in capitals, with underscores for all characters
+/// that a variable's name cannot have.
 fn tag_variable(name: &str) -> String {
     let upper = name.chars().map(|c| match c.to_ascii_uppercase() {
         c @ ('A'..='Z' | '0'..='9') => c,

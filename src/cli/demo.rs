@@ -1,4 +1,5 @@
-//! `ff demo`: executions outlive the worker that ran them, wait for each other, wait for people.
+//! `ff demo`: executions outlive the worker that ran them, wait for each other, and wait for
+//! people.
 
 mod approval;
 mod progress;
@@ -31,16 +32,16 @@ use progress::Progress;
 use release::ReleaseView;
 use workers::{CONCURRENCY, LEASE_TTL, WorkerProcess};
 
-/// What is submitted.
+/// The executions to submit.
 const INPUT: &str = include_str!("../../examples/demo.jsonl");
 
-/// The lane that everything goes to.
+/// The lane of all of them.
 const LANE: &str = "demo";
 
-/// How long the whole may take.
+/// The longest time for the whole demo.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often the executions are counted.
+/// The pause between two counts of the executions.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
@@ -51,10 +52,12 @@ pub(super) async fn run(global: &Global, _: Arguments) -> Result<(), Failure> {
         .prefix("ff-demo-")
         .tempdir()
         .map_err(|error| Failure::new(format!("creating a temporary directory: {error}")))?;
+
     let url = format!("sqlite:{}", directory.path().join("demo.db").display());
     let opened = OpenOptions::new().open(&url).await;
     let engine = opened.map_err(|error| Failure::new(format!("{url}: {error}")))?;
     global.session.keep(&engine);
+
     let demo = Demo { engine, url, output: global.output(), start: Instant::now() };
     tokio::select! {
         shown = demo.show() => shown,
@@ -82,17 +85,20 @@ impl Demo {
         Ok(())
     }
 
-    /// Submits executions, kills a worker that holds some, and says how all of them ended.
+    /// The first act: submits executions, kills a worker that holds some, and reports how all of
+    /// them ended.
     async fn first_act(&self) -> Result<Recovery, Failure> {
         self.tell(
             "Two worker processes share one SQLite file. One of them is killed in the middle of its\n\
              work; nothing is lost, and nothing has to be repaired.\n",
         )?;
+
         let (total, flaky) = self.submit().await?;
         self.tell(format!(
             "1. {total} executions are submitted. {flaky} of them fail at their first attempt and\n   \
              are tried again 300 ms later, as their policy says."
         ))?;
+
         let mut victim = WorkerProcess::start("worker-a", &self.url)?;
         let mut survivor = WorkerProcess::start("worker-b", &self.url)?;
         self.tell(format!(
@@ -102,6 +108,7 @@ impl Demo {
             survivor.pid(),
             LEASE_TTL.as_secs()
         ))?;
+
         let held = self.kill_at_work(&mut victim, total).await?;
         self.tell(format!(
             "3. worker-a is killed with SIGKILL while it holds leases ({}), and has no chance to give\n   \
@@ -109,6 +116,7 @@ impl Demo {
              worker-b goes on with the others.",
             held.len()
         ))?;
+
         self.watch_to_the_end(&mut survivor, total).await?;
         self.conclude(total, held).await
     }
@@ -119,15 +127,17 @@ impl Demo {
         let read = |line| line::parse(line, &defaults)?.at(now);
         let batch = INPUT.lines().map(read).collect::<Result<Vec<_>, _>>();
         let batch = batch.map_err(|reason| Failure::new(format!("demo input: {reason}")))?;
+
         let total = batch.len();
         let flaky = batch.iter().filter(|args| args.execution_kind == task::FLAKY).count();
+
         for answer in self.engine.create_executions(batch).await {
             answer.map_err(|error| Failure::engine("submitting", &error))?;
         }
         Ok((total, flaky))
     }
 
-    /// Kills the worker when a fifth is done and it holds leases; returns what it still held.
+    /// Kills the worker once a fifth is done and it holds leases. Returns what it still held.
     async fn kill_at_work(
         &self,
         victim: &mut WorkerProcess,
@@ -143,7 +153,8 @@ impl Demo {
             }
             if total / 5 <= done && 2 < victim.holds(&self.engine).await?.len() {
                 victim.kill().await?;
-                // It may have finished them in the last instant; then it has to die once more.
+                // It may have finished them in the last instant; then another one is started and
+                // killed.
                 let held = victim.holds(&self.engine).await?;
                 if !held.is_empty() {
                     progress.end()?;
@@ -173,15 +184,18 @@ impl Demo {
     async fn conclude(&self, total: usize, held: Vec<ExecutionId>) -> Result<Recovery, Failure> {
         let states = self.states().await?;
         let retaken = self.highest_epoch(&held).await?;
+
         let elapsed = self.start.elapsed();
         self.tell(format!(
             "4. worker-b found the lapsed leases, ran those executions itself, saw that nothing\n   \
              was left, and ended. All of it took {:.1} s.\n",
             elapsed.as_secs_f64()
         ))?;
+
         if !self.output.is_json() {
             self.print_states(&states, retaken.as_ref()).await?;
         }
+
         if states.get("completed").copied() != Some(total) {
             return Err(Failure::new("not every execution completed"));
         }
@@ -198,6 +212,7 @@ impl Demo {
             table.row([state.clone(), count.to_string()]);
         }
         self.output.table(&table)?;
+
         let Some((id, timeline)) = retaken else { return Ok(()) };
         self.output.lines(&format!(
             "\nWhat happened to one that worker-a held, {id}:\n\
@@ -219,6 +234,7 @@ impl Demo {
             let timeline = timeline.map_err(|error| Failure::engine("reading", &error))?;
             timelines.push((id.clone(), timeline));
         }
+
         let epoch = |timeline: &ExecutionTimeline| {
             timeline.attempts.iter().map(|attempt| attempt.lease_epoch).max()
         };
@@ -231,7 +247,7 @@ impl Demo {
         Ok(described.map_or(TimestampMs(0), |execution| execution.created_at))
     }
 
-    /// How many executions are in each state.
+    /// The number of executions in each state.
     async fn states(&self) -> Result<BTreeMap<String, usize>, Failure> {
         let query = ExecutionQuery::new(0).with_lane_id(LANE.into());
         let mut states = BTreeMap::new();
@@ -246,17 +262,17 @@ impl Demo {
     }
 }
 
-/// What the first act has come to.
+/// The results of the first act.
 struct Recovery {
     submitted: usize,
     by_state: BTreeMap<String, usize>,
-    /// What the killed worker held.
+    /// The executions that the killed worker held.
     held: Vec<ExecutionId>,
     retaken: Option<(ExecutionId, ExecutionTimeline)>,
     elapsed: Duration,
 }
 
-/// The whole as programs read it.
+/// The results of the demo as programs read them.
 #[derive(Serialize)]
 struct DemoView<'a> {
     submitted: usize,

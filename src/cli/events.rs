@@ -1,4 +1,4 @@
-//! `ff events`: what is announced, as it happens or from any point of the past on.
+//! `ff events`: prints events as they happen, or from any point of the past on.
 
 mod event;
 mod kind;
@@ -21,39 +21,41 @@ pub(super) use event::Event;
 use kind::Kind;
 use place::Place;
 
-/// How long nothing must have come before it is believed that there is no more.
+/// The idle time after which the backlog counts as drained.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How many round trips to the database may pass on top of that.
+/// The number of round trips to the database added to that, so that a slow link is not taken for
+/// silence.
 const QUIET_ROUND_TRIPS: u32 = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Go on with what happens from now on, until interrupted.
+    /// Follow new events until interrupted.
     #[arg(long)]
     follow: bool,
-    /// Where to begin: `start`, `now`, or after an event, by its cursor as it has been printed.
-    /// Each kind has its own cursors, so there may be one for each. Where `--kind` says nothing,
-    /// cursors choose the kinds: only theirs are printed, unless `start` or `now` stands beside them.
+    /// The place to begin: `start`, `now`, or after an event, by its cursor as printed. Each kind
+    /// has its own cursors, so there may be one for each. Without `--kind`, cursors choose the
+    /// kinds: only theirs are printed, unless `start` or `now` stands beside them.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
     from: Vec<Place>,
     /// Only events of this kind; may be given many times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
-    /// Only those of executions of this tenant; not for events of the kind `tag`.
+    /// Only events of executions of this tenant; not possible for the kind `tag`.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Only those of executions whose tag `cairn.instance_id` has this value, likewise.
+    /// Only events of executions with this value of the tag `cairn.instance_id`, likewise.
     #[arg(long, value_name = "VALUE")]
     instance: Option<String>,
 }
 
 impl Arguments {
-    /// The kinds asked for, and which of their events.
+    /// The kinds asked for, and the filter on their events.
     fn choice(&self) -> Result<(Vec<Kind>, ScannerFilter), Failure> {
         let filter = self.filter();
         let named =
             if self.kinds.is_empty() { place::kinds(&self.from) } else { self.kinds.clone() };
+
         match named.as_slice() {
             [] if filter.is_noop() => Ok((Kind::ALL.to_vec(), filter)),
             [] => Ok((Kind::FILTERED.to_vec(), filter)),
@@ -81,14 +83,18 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let cursors = place::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
     let engine = global.open().await?;
     let output = global.output();
+
+    // A slow database needs a longer silence before its backlog counts as drained.
     let asked = Instant::now();
     engine.ping().await.map_err(|error| Failure::engine("reaching the database", &error))?;
     let quiet = QUIET + asked.elapsed() * QUIET_ROUND_TRIPS;
+
     let mut subscriptions = Vec::new();
     for (kind, cursor) in cursors {
         let subscription = kind.subscribe(engine.as_ref(), cursor, &filter).await;
         subscriptions.push(subscription.map_err(|error| failed(&error))?);
     }
+
     let mut events = select_all(subscriptions);
     loop {
         let next = if arguments.follow {
@@ -97,6 +103,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             let Ok(next) = tokio::time::timeout(quiet, events.next()).await else { return Ok(()) };
             next
         };
+
         match next {
             Some(Ok(event)) => print(output, &event)?,
             // The subscription goes on by itself, from where it was.
@@ -119,7 +126,7 @@ fn print(output: Output, event: &Event) -> Result<(), Failure> {
     }
 }
 
-/// The cursor as `--from` takes it, when it happened, to what, and what.
+/// One line: the cursor as `--from` takes it, the time, the execution and the event.
 fn text(event: &Event) -> String {
     let (cursor, at) = (event.cursor_text(), Times::Absolute.written(event.at));
     let mut line = format!("{cursor}  {at}  {}  {}", event.execution_id, event.what);
@@ -155,6 +162,7 @@ mod tests {
         event.details.push(("more", json!({ "a": "\u{1b}" })));
         event.details.push(("who", json!("me\n")));
         assert!(text(&event).ends_with("  success  more={\"a\":\"\\u001b\"}  who=me"));
+
         let object = serde_json::to_value(AnnouncedView::from(&event)).unwrap();
         assert_eq!(
             (&object["cursor"], &object["who"], &object["at_ms"]),

@@ -1,4 +1,5 @@
-//! How a command fails: a sentence that says what and where, perhaps a hint, and an exit code.
+//! The failure of a command: a sentence that says what failed and where, an optional hint, and an
+//! exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,10 +9,10 @@ use serde::Serialize;
 
 use super::shown::{Shown, escaped_json};
 
-/// The exit code of a command that Ctrl-C or SIGTERM has ended, as shells have it.
+/// The exit code of a command that Ctrl-C or SIGTERM has ended, as in shells.
 const INTERRUPTED: u8 = 130;
 
-/// Why a command ends with another code than 0.
+/// The reason why a command ends with another code than 0.
 #[derive(Debug)]
 pub(super) struct Failure {
     message: Option<String>,
@@ -32,32 +33,32 @@ impl Failure {
         Self { message, help: None, code }
     }
 
-    /// The command failed.
+    /// A failure of the command.
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self::of(Some(message.into()), 1)
     }
 
-    /// The engine refused or failed, while doing `what`.
+    /// A refusal or a failure of the engine, during `what`.
     pub(super) fn engine(what: &str, error: &EngineError) -> Self {
         Self::new(format!("{what}: {}", error.sentence()))
     }
 
-    /// The arguments are wrong.
+    /// Wrong arguments.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::of(Some(message.into()), 2)
     }
 
-    /// Some of the input failed, as has been reported.
+    /// A failure of some of the input, already reported.
     pub(super) const fn partly() -> Self {
         Self::of(None, 2)
     }
 
-    /// The command was told to stop.
+    /// The end of a command that was stopped.
     pub(super) const fn interrupted() -> Self {
         Self::of(None, INTERRUPTED)
     }
 
-    /// The command was told to stop before it was done.
+    /// The end of a command that was stopped before it was done.
     pub(super) fn interrupted_at(message: impl Into<String>) -> Self {
         Self::of(Some(message.into()), INTERRUPTED)
     }
@@ -80,12 +81,14 @@ impl Failure {
 
     fn write(&self, as_json: bool, stderr: &mut impl Write) -> io::Result<()> {
         let Some(message) = &self.message else { return Ok(()) };
+
         let message = message.replace('\n', " ");
         let help = self.help.as_ref().map(|help| help.replace('\n', " "));
         if as_json {
             let view = ErrorView { error: &message, help: help.as_deref() };
             return writeln!(stderr, "{}", escaped_json(&serde_json::to_string(&view)?));
         }
+
         writeln!(stderr, "error: {}", Shown::from(message))?;
         match help {
             Some(help) => writeln!(stderr, "help: {}", Shown::from(help)),
@@ -104,7 +107,7 @@ impl std::fmt::Display for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// A failure to write the output. That the reader has gone is none: `ff ls | head -1`.
+    /// A failure to write the output. A reader that has gone is no failure: `ff ls | head -1`.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::of(None, 0)

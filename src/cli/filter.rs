@@ -1,4 +1,5 @@
-//! Which executions a command means: the same words for those that look and those that act.
+//! The filter of commands on several executions: the same options for those that read and those
+//! that act.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::flow::FlowNamed;
 use super::ids::lane;
 use crate::flow::fields::span_ms;
 
-/// Some executions; all of them where nothing is said.
+/// A choice of executions; all of them if no option is given.
 #[derive(Debug, clap::Args)]
 pub(super) struct FilterArguments {
     /// Only those of this lane.
@@ -30,13 +31,13 @@ pub(super) struct FilterArguments {
     /// Only those of this tenant.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Only those created so long ago at least: 500ms, 5s, 2m, 1h, 3d.
+    /// Only those of at least this age: 500ms, 5s, 2m, 1h, 3d.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     older_than: Option<i64>,
 }
 
 impl FilterArguments {
-    /// Whether it means all executions.
+    /// True if it means all executions.
     pub(super) fn is_empty(&self) -> bool {
         let Self { lane, state, flow, tag, namespace, older_than } = self;
         lane.is_none()
@@ -47,19 +48,19 @@ impl FilterArguments {
             && older_than.is_none()
     }
 
-    /// Whether it means the executions of one flow.
+    /// True if it means the executions of one flow.
     pub(super) fn names_a_flow(&self) -> bool {
         self.flow.is_some()
     }
 
-    /// The filter, as far as it makes sense without the database.
+    /// The filter, checked as far as that is possible without the database.
     pub(super) fn checked(self) -> Result<Filter, Failure> {
         let lane_id = self.lane.as_deref().map(lane).transpose()?;
         Ok(Filter { lane_id, arguments: self })
     }
 }
 
-/// A filter whose parts can be.
+/// A filter with valid options.
 #[derive(Debug)]
 pub(super) struct Filter {
     lane_id: Option<LaneId>,
@@ -67,14 +68,14 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Whether it means only executions that ended without a result, for reasons worth a look.
+    /// True if it means only executions that ended without a result, for reasons worth a look.
     pub(super) fn asks_for_reasons(&self) -> bool {
         use PublicState::{Cancelled, Expired, Failed, Skipped};
         let state = self.arguments.state;
         state.is_some_and(|state| matches!(state, Cancelled | Expired | Failed | Skipped))
     }
 
-    /// The query, for up to `limit` of them.
+    /// The query for up to `limit` executions.
     pub(super) async fn query(
         self,
         engine: &Arc<dyn EngineBackend>,
@@ -82,6 +83,7 @@ impl Filter {
         now: TimestampMs,
     ) -> Result<ExecutionQuery, Failure> {
         let FilterArguments { lane: _, state, flow, tag, namespace, older_than } = self.arguments;
+
         let mut query = ExecutionQuery::new(limit);
         query.lane_id = self.lane_id;
         query.public_state = state;
@@ -92,11 +94,12 @@ impl Filter {
         query.tag = tag;
         query.namespace = namespace.map(Namespace::new);
         query.created_by = older_than.map(|ms| TimestampMs(now.0.saturating_sub(ms)));
+
         Ok(query)
     }
 }
 
-/// A word of a closed set.
+/// Parses a word of a closed set.
 pub(super) fn one_of<S: ClosedSet>(text: &str) -> Result<S, String> {
     S::parse(text).ok_or_else(|| {
         let all: Vec<&str> = S::all().into_iter().map(ClosedSet::as_str).collect();
@@ -111,7 +114,7 @@ fn tag(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A span of time in milliseconds.
+/// Parses a span of time, in milliseconds.
 pub(super) fn span(text: &str) -> Result<i64, String> {
     span_ms(text).ok_or_else(|| "expected a number with ms, s, m, h or d, such as 2h".to_owned())
 }
@@ -152,6 +155,7 @@ mod tests {
         assert!(nothing().is_empty());
         let old = FilterArguments { older_than: Some(span("2s").unwrap()), ..nothing() };
         assert!(!old.is_empty());
+
         let engine = crate::open("memory:").await.unwrap();
         let query = old.checked().unwrap().query(&engine, 7, TimestampMs(5_000)).await.unwrap();
         assert_eq!((query.created_by, query.limit), (Some(TimestampMs(3_000)), 7));

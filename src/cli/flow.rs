@@ -1,4 +1,4 @@
-//! `ff flow`: whole flows, submitted, listed, shown and cancelled.
+//! `ff flow`: submits, lists, shows and cancels flows.
 
 mod cancel;
 mod dot;
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Submit a flow: executions, and what each of them waits for.
+    /// Submit a flow: executions, and the dependencies between them.
     Submit(submit::Arguments),
     /// List flows, the newest first.
     Ls(ls::Arguments),
@@ -38,7 +38,7 @@ enum Command {
 }
 
 impl Arguments {
-    /// What a closed stdout means: nothing to commands that change something.
+    /// The meaning of a closed stdout. Commands that change something ignore it.
     pub(super) const fn on_closed(&self) -> OnClosed {
         match self.command {
             Command::Submit(_) | Command::Cancel(_) => OnClosed::GoOn,

@@ -1,9 +1,9 @@
-//! A command with all that it has started, and how they are ended.
+//! A command with all the processes that it has started, and the way they are ended.
 //!
-//! A command leads a session and a process group of its own: Ctrl-C in the terminal reaches the
-//! worker only, and a command that asks the terminal for something gets an error instead of being
-//! stopped. When a command is over, or no longer wanted, its whole group gets SIGTERM, and SIGKILL if
-//! anything of it is left after a time. A process that leaves the group is on its own.
+//! A command leads a session and a process group of its own. Ctrl-C in the terminal reaches the
+//! worker only, and a command that reads from the terminal gets an error instead of being stopped.
+//! When a command is over, or no longer wanted, its whole group gets SIGTERM, and SIGKILL if
+//! anything of it is left after a time. A process that leaves the group is not ended.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,14 +21,14 @@ use tokio::time::{Instant, sleep, timeout};
 use super::log;
 use super::watchdog::Watchdog;
 
-/// How long the output of a command is read after the command itself has exited: whatever it left
-/// running may hold it open for ever.
+/// The time for which the output of a command is read after the command itself has exited: a
+/// process that it left running may hold the output open for ever.
 const READ_ON: Duration = Duration::from_millis(100);
 
-/// How much of the end of stderr is kept to find its last line, in bytes.
+/// The bytes kept of the end of stderr, to find its last line.
 const STDERR_TAIL: usize = 8 * 1024;
 
-/// The longest pause between two looks at a group that is to end.
+/// The longest pause between two looks at a group that is being ended.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The run that a group belongs to.
@@ -37,7 +37,7 @@ pub(super) type Key = (ExecutionId, LeaseEpoch);
 /// The groups that are being ended.
 #[derive(Clone, Debug)]
 pub(super) struct Endings {
-    /// How long a group may go on after SIGTERM.
+    /// The time between SIGTERM and SIGKILL.
     pub(super) kill_after: Duration,
     /// Ends the groups if this process cannot.
     pub(super) watchdog: Option<Arc<Watchdog>>,
@@ -49,11 +49,11 @@ impl Endings {
         Self { kill_after, watchdog, tasks: Arc::default() }
     }
 
-    /// Returns when nothing of the run's group is left.
+    /// Waits until nothing of the run's group is left.
     pub(super) async fn over(&self, key: &Key) {
         let task = self.lock().remove(key);
         if let Some(task) = task {
-            // A task that panicked is over as well.
+            // A task that panicked has ended as well.
             let _ = task.await;
         }
     }
@@ -63,7 +63,7 @@ impl Endings {
     }
 }
 
-/// A command that runs. Dropping it begins to end it and its group.
+/// A running command. Dropping it starts to end it and its group.
 pub(super) struct Group {
     child: Option<Box<dyn ChildWrapper>>,
     output: Output,
@@ -72,26 +72,26 @@ pub(super) struct Group {
     endings: Endings,
 }
 
-/// What a command writes to. It is read until the group has ended: a command that cleans up may say
-/// so, and would get SIGPIPE otherwise.
+/// The streams that a command writes to. They are read until the group has ended: a command that
+/// cleans up may write, and would get SIGPIPE otherwise.
 #[derive(Default)]
 struct Output {
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
 }
 
-/// What a command that has exited said.
+/// The exit and the output of a command.
 pub(super) struct Finished {
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
 }
 
-/// Why a command did not get to its exit.
+/// The reason why a command did not get to its exit.
 pub(super) enum Broken {
-    /// It wrote more than it may.
+    /// It wrote more than allowed.
     TooMuch,
-    /// The machine failed.
+    /// Input or output failed.
     Io(io::Error),
 }
 
@@ -111,7 +111,8 @@ impl Group {
         Self { child: Some(child), output, id, key, endings }
     }
 
-    /// Feeds the command, and takes what it writes, up to `max` bytes, until it has exited.
+    /// Writes the payload to the command and reads up to `max` bytes of its output, until it has
+    /// exited.
     pub(super) async fn finish(&mut self, payload: &[u8], max: usize) -> Result<Finished, Broken> {
         let Some(child) = &mut self.child else {
             return Err(io::Error::other("the command has been ended").into());
@@ -134,6 +135,7 @@ impl Group {
                 biased;
                 status = child.wait() => {
                     let status = status?;
+                    // A process that the command left running may hold the streams open.
                     if let Ok(read) = timeout(READ_ON, &mut streams).await {
                         read?;
                     }
@@ -153,9 +155,11 @@ impl Drop for Group {
     fn drop(&mut self) {
         let (Some(child), Some(id)) = (self.child.take(), self.id) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Without a runtime nothing can wait for SIGTERM to take effect.
             signal(id, Signal::Kill);
             return;
         };
+
         let (kill_after, watchdog) = (self.endings.kill_after, self.endings.watchdog.clone());
         let output = std::mem::take(&mut self.output);
         let task = runtime.spawn(async move {
@@ -172,7 +176,7 @@ impl Drop for Group {
 }
 
 impl Output {
-    /// Reads what still comes; does not return.
+    /// Reads the rest, without end.
     async fn drained(mut self) {
         let (mut sink, mut tail) = (tokio::io::sink(), Vec::new());
         let stdout = async {
@@ -180,6 +184,7 @@ impl Output {
                 let _ = tokio::io::copy(stdout, &mut sink).await;
             }
         };
+
         let _ = tokio::join!(stdout, pass_on(self.stderr.as_mut(), &mut tail));
         std::future::pending::<()>().await;
     }
@@ -189,25 +194,28 @@ impl Output {
 async fn end(id: u32, mut child: Box<dyn ChildWrapper>, kill_after: Duration) {
     let deadline = Instant::now() + kill_after;
     signal(id, Signal::Terminate);
+
     let mut pause = Duration::from_millis(1);
     loop {
-        // The command is waited for here, if it has not been before: its number stays its own until
-        // then, and the group's for as long as anything of it is left.
+        // The command is reaped here at the latest: until then its pid stays its own, and the
+        // group's id does for as long as anything of the group is left.
         let exited = !matches!(child.try_wait(), Ok(None));
         if exited && !is_alive(id) {
             return;
         }
+
         if deadline <= Instant::now() {
             signal(id, Signal::Kill);
             let _ = child.wait().await;
             return;
         }
+
         sleep(pause).await;
         pause = (pause * 2).min(LOOK);
     }
 }
 
-/// How a group is told to end.
+/// A signal to a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     Terminate,
@@ -223,7 +231,7 @@ pub(super) fn signal(group: u32, signal: Signal) {
     match signal {
         Signal::Terminate => {
             let _ = kill_process_group(group, Unix::TERM);
-            // What is stopped would not hear of it otherwise.
+            // A stopped process gets the signal only once it continues.
             let _ = kill_process_group(group, Unix::CONT);
         }
         Signal::Kill => {
@@ -232,7 +240,7 @@ pub(super) fn signal(group: u32, signal: Signal) {
     }
 }
 
-/// Whether anything of a group is left.
+/// True if anything of a group is left.
 #[cfg(unix)]
 pub(super) fn is_alive(group: u32) -> bool {
     let left = |group| rustix::process::test_kill_process_group(group);
@@ -244,11 +252,11 @@ fn group_of(id: u32) -> Option<rustix::process::Pid> {
     i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw)
 }
 
-/// There are no groups: the command itself is killed when it is dropped.
+/// Does nothing, since there are no groups: the command itself is killed when it is dropped.
 #[cfg(not(unix))]
 pub(super) fn signal(_: u32, _: Signal) {}
 
-/// There are no groups.
+/// False, since there are no groups.
 #[cfg(not(unix))]
 pub(super) fn is_alive(_: u32) -> bool {
     false
@@ -263,7 +271,7 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8]) -> Result<
     Ok(())
 }
 
-/// Reads all of a stream, if it is not too much.
+/// Reads all of a stream, up to `max` bytes.
 async fn collect(
     from: Option<impl AsyncRead + Unpin>,
     into: &mut Vec<u8>,
@@ -271,11 +279,13 @@ async fn collect(
 ) -> Result<(), Broken> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = vec![0; 64 * 1024];
+
     loop {
         let read = from.read(&mut buffer).await?;
         let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
             return Ok(());
         };
+
         if max.saturating_sub(into.len()) < chunk.len() {
             return Err(Broken::TooMuch);
         }
@@ -283,7 +293,7 @@ async fn collect(
     }
 }
 
-/// Passes a stream on to stderr, and keeps its end.
+/// Copies a stream to stderr, and keeps its end.
 async fn pass_on(from: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) -> Result<(), Broken> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = vec![0; STDERR_TAIL];
@@ -292,6 +302,7 @@ async fn pass_on(from: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) -> Re
         let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
             return Ok(());
         };
+
         log::pass_on(chunk);
         tail.extend_from_slice(chunk);
         let surplus = tail.len().saturating_sub(STDERR_TAIL);

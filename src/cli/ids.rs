@@ -1,4 +1,4 @@
-//! Which execution an argument means, and ids as short as lists show them.
+//! The execution that an argument names, and ids as short as lists show them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use uuid::Uuid;
 
 use super::failure::Failure;
 
-/// The name of the lane where none is given.
+/// The lane if none is given.
 pub(super) const DEFAULT_LANE: &str = "default";
 
-/// The fewest digits of a UUID that stand for it where nothing else narrows the search.
+/// The fewest digits of a UUID that name it on their own.
 pub(super) const DIGITS_MIN: usize = 4;
 
 /// The fewest digits of a UUID that lists show.
 const DIGITS_SHOWN: usize = 8;
 
-/// How many digits a UUID has.
+/// The number of digits of a UUID.
 const DIGITS: usize = 32;
 
-/// How many partitions are searched at once.
+/// The number of partitions searched at the same time.
 const SEARCHES: usize = 16;
 
-/// How many ids are named where several begin alike.
+/// The number of ids that an error names if several begin alike.
 const NAMED: usize = 5;
 
-/// One execution.
+/// The argument that names one execution.
 #[derive(Debug, clap::Args)]
 pub(super) struct IdArguments {
-    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the UUID.
-    /// A whole UUID alone means one outside any flow.
+    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the
+    /// UUID. A whole UUID alone means one outside any flow.
     #[arg(value_name = "ID")]
     id: String,
     /// The lane that a bare UUID was submitted to.
@@ -59,7 +59,7 @@ pub(super) enum Named {
 }
 
 impl Named {
-    /// The one execution that is meant.
+    /// Finds the one execution with this name.
     pub(super) async fn find(
         self,
         engine: &Arc<dyn EngineBackend>,
@@ -68,17 +68,21 @@ impl Named {
             Self::InFull(id) => return Ok(id),
             Self::Beginning { partition, digits } => (partition, digits),
         };
+
         let partitions = match partition {
             Some(partition) => partition..partition.saturating_add(1),
+            // Digits alone do not tell the partition.
             None => 0..PartitionConfig::default().num_flow_partitions,
         };
+
         let searches = stream::iter(partitions).map(|index| beginning(engine, index, &digits));
         let found = searches.buffered(SEARCHES).try_concat().await?;
         only(&digits, "execution", found, ExecutionId::as_str)
     }
 }
 
-/// Up to two executions of a partition whose UUID begins with these digits.
+/// Up to two executions of a partition with a UUID that begins with these digits. Two are enough to
+/// know that the digits are ambiguous.
 async fn beginning(
     engine: &Arc<dyn EngineBackend>,
     index: u16,
@@ -88,6 +92,7 @@ async fn beginning(
     let before = digits.before().map(|uuid| ExecutionId::from_parts(index, uuid));
     let page = engine.list_executions(partition.into(), before, 2).await;
     let page = page.map_err(|error| Failure::engine("looking for the execution", &error))?;
+
     Ok(page.executions.into_iter().filter(|id| digits.begin(id.uuid())).collect())
 }
 
@@ -96,7 +101,7 @@ async fn beginning(
 pub(super) struct Digits(String);
 
 impl Digits {
-    /// Hex digits, at least as many as lists could do without more; hyphens do not count.
+    /// Hex digits, at least [`DIGITS_MIN`] of them; hyphens do not count.
     pub(super) fn alone(text: &str) -> Option<Self> {
         Self::parse(text, DIGITS_MIN)
     }
@@ -119,7 +124,7 @@ impl Digits {
     }
 }
 
-/// The one of those that were found.
+/// The one element that was found.
 pub(super) fn only<T>(
     digits: &Digits,
     what: &str,
@@ -127,24 +132,26 @@ pub(super) fn only<T>(
     name: impl Fn(&T) -> &str,
 ) -> Result<T, Failure> {
     let Digits(digits) = digits;
+
     if 1 < found.len() {
         let names: Vec<&str> = found.iter().take(NAMED).map(name).collect();
         let names = names.join(", ");
         return Err(Failure::new(format!("{digits} is the beginning of several: {names}"))
             .with_help("give more digits"));
     }
+
     found
         .into_iter()
         .next()
         .ok_or_else(|| Failure::new(format!("there is no {what} whose UUID begins with {digits}")))
 }
 
-/// The lane of that name.
+/// The lane of this name.
 pub(super) fn lane(name: &str) -> Result<LaneId, Failure> {
     LaneId::try_new(name).map_err(|error| Failure::usage(format!("lane {name:?}: {error}")))
 }
 
-/// The flow of that id.
+/// The flow of this id.
 pub(super) fn flow_id(text: &str) -> Result<FlowId, String> {
     FlowId::parse(text).map_err(|_| format!("flow {text:?} is no UUID"))
 }
@@ -153,7 +160,7 @@ pub(super) fn flow_id(text: &str) -> Result<FlowId, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WaitpointName(String);
 
-/// Any text may be the key of a waitpoint.
+/// Reads the name of a waitpoint. Any text may be its key.
 #[allow(clippy::unnecessary_wraps, reason = "the form that clap takes")]
 pub(super) fn waitpoint_name(text: &str) -> Result<WaitpointName, String> {
     if text.is_empty() {
@@ -163,12 +170,12 @@ pub(super) fn waitpoint_name(text: &str) -> Result<WaitpointName, String> {
 }
 
 impl WaitpointName {
-    /// The id, where it is one in full.
+    /// The id, if the name is one in full.
     pub(super) fn in_full(&self) -> Option<WaitpointId> {
         WaitpointId::parse(&self.0).ok()
     }
 
-    /// Whether it names the waitpoint.
+    /// True if it names the waitpoint.
     pub(super) fn names(&self, id: &WaitpointId, key: &str) -> bool {
         let begins = |digits: Digits| id.to_string().replace('-', "").starts_with(&digits.0);
         self.0 == key || Digits::parse(&self.0, DIGITS_MIN).is_some_and(begins)
@@ -200,11 +207,13 @@ pub(super) fn named(text: &str, lane: &LaneId) -> Result<Named, String> {
         Ok(id) => return Ok(Named::InFull(id)),
         Err(wrong) => wrong,
     };
+
     if let Some((partition, digits)) = text.split_once(':')
         && let (Ok(index), Some(digits)) = (partition.parse(), Digits::parse(digits, 1))
     {
         return Ok(Named::Beginning { partition: Some(index), digits });
     }
+
     match Digits::parse(text, DIGITS_MIN) {
         Some(digits) => Ok(Named::Beginning { partition: None, digits }),
         None if text.starts_with('{') => Err(wrong),
@@ -214,26 +223,28 @@ pub(super) fn named(text: &str, lane: &LaneId) -> Result<Named, String> {
     }
 }
 
-/// How the ids of one list are written.
+/// The form of the ids of one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ids {
     InFull,
-    /// With so many digits, which tell those of the list apart.
+    /// With this number of digits, which tells those of the list apart.
     Short(usize),
 }
 
 impl Ids {
-    /// Short ids where the list goes to a terminal.
+    /// Short ids if the list goes to a terminal, full ones otherwise.
     pub(super) fn of(uuids: impl IntoIterator<Item = Uuid>, width: Option<usize>) -> Self {
         if width.is_none() {
             return Self::InFull;
         }
+
         let all: HashSet<String> =
             uuids.into_iter().map(|uuid| uuid.simple().to_string()).collect();
         let tells_apart = |digits: &usize| {
             let begins: HashSet<&str> = all.iter().filter_map(|id| id.get(..*digits)).collect();
             begins.len() == all.len()
         };
+
         Self::Short((DIGITS_SHOWN..DIGITS).find(tells_apart).unwrap_or(DIGITS))
     }
 

@@ -1,4 +1,4 @@
-//! Being told to stop: Ctrl-C, SIGTERM, or the end of the terminal.
+//! The signals that stop a command: Ctrl-C, SIGTERM, and SIGHUP at the end of the terminal.
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,16 +12,16 @@ pub(super) struct Interrupts {
 
 #[cfg(unix)]
 impl Interrupts {
-    /// From now on none of them ends the process.
+    /// Takes over the signals: from now on none of them ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
-        // `nohup` has it ignored, and so it stays.
+        // `nohup` starts a process with SIGHUP ignored; it stays so.
         let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup())).transpose()?;
         Ok(Self { interrupt, terminate, hangup })
     }
 
-    /// Returns when the next one comes.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         let hung_up = async {
             match &mut self.hangup {
@@ -29,6 +29,7 @@ impl Interrupts {
                 None => std::future::pending().await,
             }
         };
+
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -37,7 +38,7 @@ impl Interrupts {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored. Only Linux says so.
+/// True if the process was started with SIGHUP ignored. Only Linux can tell.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     const HANGUP: u64 = 1;
@@ -52,12 +53,12 @@ pub(super) struct Interrupts;
 
 #[cfg(not(unix))]
 impl Interrupts {
-    /// From now on none of them ends the process.
+    /// Takes over the signals: from now on none of them ends the process.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    /// Returns when the next one comes.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! `ff keys`: the keys that sign the tokens of waitpoints. No command prints a secret.
+//! `ff keys`: manages the keys that sign the tokens of waitpoints. No command prints a secret.
 
 use std::fs;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::filter::span;
 use super::view::KeyView;
 
-/// How many random bytes a secret has.
+/// The number of random bytes in a secret.
 const SECRET_LEN: usize = 32;
 
 /// The longest file with a secret that is read, in bytes.
@@ -28,16 +28,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Install the first key. One that is there already is left as it is.
+    /// Install the first key. If there is one already, it is kept.
     Seed {
         #[command(flatten)]
         key: Key,
     },
-    /// Let a new key sign from now on.
+    /// Sign with a new key from now on.
     Rotate {
         #[command(flatten)]
         key: Key,
-        /// How long tokens that the old key has signed stay valid: 30m, 1h, 3d.
+        /// The time for which tokens of the old key stay valid: 30m, 1h, 3d.
         #[arg(long, value_name = "SPAN", value_parser = span)]
         grace: i64,
     },
@@ -48,8 +48,8 @@ struct Key {
     /// The key's name, which every token begins with.
     #[arg(value_name = "KID")]
     kid: String,
-    /// The file with the secret, 64 hex digits; `-` is stdin. Without one, a secret is drawn at
-    /// random and stays in the database.
+    /// The file with the secret, 64 hex digits; `-` is stdin. Without one, a random secret is made
+    /// and stays in the database.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
@@ -68,6 +68,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Action::Seed { key } => seed(global, &key).await?,
         Action::Rotate { key, grace } => rotate(global, &key, grace.unsigned_abs()).await?,
     };
+
     let output = global.output();
     if output.is_json() { Ok(output.json(&answer)?) } else { Ok(output.line(text)?) }
 }
@@ -76,7 +77,9 @@ async fn seed(global: &Global, key: &Key) -> Result<(KeyView, String), Failure> 
     let args = SeedWaitpointHmacSecretArgs::new(key.kid.clone(), key.secret_hex()?);
     let seeded = global.open_or_create().await?.seed_waitpoint_hmac_secret(args).await;
     let seeded = seeded.map_err(|error| failed("seeding", key, &error))?;
+
     let was_given = key.secret_file.is_some();
+    // A random secret differs from any other; only a given one can contradict the stored one.
     match seeded {
         SeedOutcome::AlreadySeeded { kid, same_secret: false } if was_given => {
             Err(Failure::new(format!("key {kid} is there already, with another secret")))
@@ -95,10 +98,12 @@ async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(KeyView, S
     let args = RotateWaitpointHmacSecretAllArgs::new(key.kid.clone(), secret, grace_ms);
     let rotated = global.open_existing().await?.rotate_waitpoint_hmac_secret_all(args).await;
     let rotated = rotated.map_err(|error| failed("rotating to", key, &error))?;
+
     let mut outcome = None;
     for entry in rotated.entries {
         outcome = Some(entry.result.map_err(|error| failed("rotating to", key, &error))?);
     }
+
     match outcome {
         Some(RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid, gc_count }) => {
             let answer = KeyView {
@@ -130,7 +135,7 @@ fn failed(what: &str, key: &Key, error: &ff_core::EngineError) -> Failure {
     Failure::engine(&format!("{what} key {}", key.kid), error)
 }
 
-/// The secret in a file, as hex. What is wrong with it the engine says, without repeating it.
+/// The secret in a file, as hex. The engine checks it, and its refusal does not repeat it.
 fn read_secret(path: &Path) -> Result<String, Failure> {
     let failed = |error| Failure::new(format!("{}: {error}", path.display()));
     let mut text = String::new();
@@ -139,6 +144,7 @@ fn read_secret(path: &Path) -> Result<String, Failure> {
     } else {
         fs::File::open(path).map_err(failed)?.take(FILE_MAX).read_to_string(&mut text)
     };
+
     read.map_err(failed)?;
     Ok(text.trim().to_owned())
 }

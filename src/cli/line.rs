@@ -1,4 +1,4 @@
-//! One line of a file of executions: what may stand there, and what it asks for.
+//! One line of a file of executions: its fields, and the execution that they describe.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use super::ids;
 use crate::flow::{NotBefore, fields};
 
-/// What is the same for every line of a file.
+/// The values for every line of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Defaults {
     /// The lane of lines that name none.
     pub(super) lane: LaneId,
-    /// The tenant.
+    /// The namespace of all of them.
     pub(super) namespace: Namespace,
 }
 
@@ -34,40 +34,43 @@ struct Line {
     id: Option<String>,
 }
 
-/// An execution as a line asks for it, at whatever time it is submitted.
+/// An execution as a line describes it, before the time of its submission is known.
 #[derive(Debug)]
 pub(super) struct Request {
     args: CreateExecutionArgs,
     delay: Option<NotBefore>,
-    /// Whether the line names its execution, so that submitting it again finds what is there.
+    /// True if the line names its execution, so that a repeated submission finds it.
     pub(super) has_id: bool,
 }
 
 impl Request {
-    /// What to create, when it is submitted `now`.
+    /// The arguments to create it with, if it is submitted `now`.
     ///
     /// # Errors
-    /// When the delay leads too far away.
+    /// A description of the overflow, if the delay leads too far away.
     pub(super) fn at(&self, now: TimestampMs) -> Result<CreateExecutionArgs, String> {
         let delay_until = self.delay.map(|delay| delay.at(now)).transpose()?;
         Ok(CreateExecutionArgs { delay_until, now, ..self.args.clone() })
     }
 }
 
-/// Reads a line; the error says what is wrong with it.
+/// Reads a line. The error names the field or the column.
 pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| wrong_json(&error))?;
     let lane_id = match line.lane {
         Some(name) => LaneId::try_new(name).map_err(|error| format!("lane: {error}"))?,
         None => defaults.lane.clone(),
     };
+
     let has_id = line.id.is_some();
     let execution_id = match line.id {
         Some(id) => ids::execution_id(&id, &lane_id)?,
         None => ExecutionId::solo(&lane_id, &PartitionConfig::default()),
     };
+
     let policy = line.policy.map(fields::policy).transpose()?;
     let of_policy = policy.as_ref().map_or(0, |policy| policy.priority);
+
     let args = CreateExecutionArgs {
         partition_id: execution_id.partition(),
         execution_id,
@@ -85,10 +88,11 @@ pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> 
         execution_deadline_at: None,
         now: TimestampMs(0),
     };
+
     Ok(Request { args, delay: line.delay_until, has_id })
 }
 
-/// What is wrong, and in which column: that it is in line 1 of the line helps nobody.
+/// The fault and its column. The line that serde counts is always 1, so it is left out.
 fn wrong_json(error: &serde_json::Error) -> String {
     let reason = fields::wrong_json(error);
     match error.column() {
@@ -135,6 +139,7 @@ mod tests {
         assert_eq!((args.priority, args.delay_until), (-3, Some(TimestampMs(978_307_200_005))));
         assert_eq!(args.tags["a.b"], "c");
         assert_eq!(args.policy.unwrap().retry_policy.unwrap().max_retries, 1);
+
         let args = read(r#"{"kind":"k","payload":1,"policy":{"priority":9}}"#).unwrap();
         assert_eq!(args.priority, 9);
     }

@@ -1,6 +1,6 @@
-//! The log, and what commands say on stderr. Both are best effort: a thread of its own writes them,
-//! so that a stderr that is closed, or that is no longer read, holds up nothing and ends nothing. What
-//! a terminal would obey is written out in the log.
+//! The log, and the commands' own lines on stderr. Both are best effort: a thread of its own writes
+//! them, so that a stderr that is closed or not read delays nothing and ends nothing. In the log,
+//! characters that a terminal would obey are escaped.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -11,13 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::shown::Shown;
 
-/// How many pieces of text may wait to be written; further ones are dropped.
+/// The number of pieces of text that may wait to be written; further ones are dropped.
 const WAITING_MAX: usize = 4_096;
 
-/// How long the process waits at its end for what is still to be written.
+/// The time that the process waits at its end for text that is still to be written.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// What the log looks like.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// One line of text for each event.
@@ -29,13 +29,14 @@ pub(super) enum Format {
 
 enum Piece {
     Text(Vec<u8>),
-    /// All before it has been written.
+    /// A request for an answer once everything before it has been written.
     Mark(SyncSender<()>),
 }
 
 static STDERR: OnceLock<SyncSender<Piece>> = OnceLock::new();
 
-/// Waits, for a bounded time, until what was logged is written. To be kept until the process ends.
+/// A guard held until the process ends. Its drop waits, for a bounded time, until the log is
+/// written.
 #[must_use]
 pub(super) struct Flush(());
 
@@ -50,7 +51,7 @@ impl Drop for Flush {
     }
 }
 
-/// Begins to log to stderr, as `RUST_LOG` says; warnings and errors if it says nothing.
+/// Starts the log on stderr, with the filter in `RUST_LOG`; warnings and errors without one.
 pub(super) fn start(format: Format) -> Flush {
     let (sender, pieces) = sync_channel(WAITING_MAX);
     let writer = std::thread::Builder::new().name("ff-stderr".into()).spawn(|| write(pieces));
@@ -65,6 +66,7 @@ pub(super) fn start(format: Format) -> Flush {
         .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(|| Stderr);
+
     match format {
         Format::Text => log.init(),
         Format::Json => log.json().init(),
@@ -72,7 +74,7 @@ pub(super) fn start(format: Format) -> Flush {
     Flush(())
 }
 
-/// Passes bytes on to stderr, if it takes them.
+/// Writes bytes to stderr, if it takes them.
 pub(super) fn pass_on(bytes: &[u8]) {
     match STDERR.get() {
         // A reader that is too slow, or gone, is not waited for.
@@ -89,7 +91,7 @@ fn write(pieces: Receiver<Piece>) {
     let mut stderr = io::stderr();
     for piece in pieces {
         match piece {
-            // Where it cannot be written it is lost.
+            // Text that cannot be written is lost.
             Piece::Text(text) => drop(stderr.write_all(&text)),
             Piece::Mark(written) => drop(written.try_send(())),
         }
@@ -100,7 +102,7 @@ fn write(pieces: Receiver<Piece>) {
 struct Stderr;
 
 impl Write for Stderr {
-    /// An event arrives whole, with the end of its line.
+    /// Takes one whole event, with the end of its line.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = format!("{}\n", Shown::from(text.trim_end_matches('\n')));

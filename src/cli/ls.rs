@@ -1,4 +1,4 @@
-//! `ff ls`: executions by lane, state, flow and more.
+//! `ff ls`: lists executions by lane, state, flow and more.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use super::view::ExecutionsView;
 use super::words::{or_dash, word};
 use crate::flow::NODE_TAG;
 
-/// The largest page that the engine gives.
+/// The largest page that the engine returns.
 const PAGE: u32 = 1_000;
 
-/// How many executions are read at once.
+/// The number of executions read at the same time.
 const READS: usize = 16;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     filter: FilterArguments,
-    /// How many at most.
+    /// The most executions to list.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
     /// Only those after this one, in the order of the list.
@@ -40,6 +40,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let is_one_flow = arguments.filter.names_a_flow();
     let filter = arguments.filter.checked()?;
     let with_reasons = filter.asks_for_reasons();
+
     let engine = global.open().await?;
     let now = now(&engine).await?;
     let mut query = filter.query(&engine, 0, now).await?;
@@ -54,6 +55,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if rows.is_empty() {
         return Ok(output.line("no executions")?);
     }
+
     let more = More { is_one_flow, reasons: reasons.as_deref() };
     output.table(&listed(&rows, more, output, now))?;
     if let Some(next) = next {
@@ -62,16 +64,16 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     Ok(())
 }
 
-/// What some lists have besides.
+/// The optional columns of a list.
 #[derive(Clone, Copy)]
 struct More<'a> {
-    /// The executions of one flow go by the names of their nodes, too.
+    /// True to show the node's name, for the executions of one flow.
     is_one_flow: bool,
-    /// Why each of them ended.
+    /// The reason why each of them ended.
     reasons: Option<&'a [String]>,
 }
 
-/// Why each of the executions ended, in a line.
+/// The reason why each of the executions ended, in one line.
 async fn reasons(
     engine: &Arc<dyn EngineBackend>,
     rows: &[ExecutionRow],
@@ -84,7 +86,7 @@ async fn reasons(
     stream::iter(rows).map(read).buffered(READS).try_collect().await
 }
 
-/// What went wrong last, or why it was cancelled.
+/// The reason for the cancellation, or the last failure.
 fn reason(info: &ExecutionInfo) -> Option<String> {
     let cancellation = info.cancellation.as_ref().and_then(|cancelled| cancelled.reason.clone());
     cancellation.or_else(|| info.last_failure.as_ref().map(|failure| failure.message.clone()))
@@ -110,6 +112,7 @@ fn listed(rows: &[ExecutionRow], more: More<'_>, output: Output, now: TimestampM
 
     let ids = Ids::of(rows.iter().map(|row| row.execution_id.uuid()), output.width());
     let times = output.times(now);
+
     let mut table = Table::new(columns);
     for (place, row) in rows.iter().enumerate() {
         let mut cells = vec![
@@ -141,14 +144,17 @@ pub(super) async fn pages(
 ) -> Result<(Vec<ExecutionRow>, Option<ExecutionId>), Failure> {
     let mut rows = Vec::new();
     let mut left = limit;
+
     loop {
         query.limit = left.min(PAGE);
         let page = engine.list_executions_by(query.clone()).await;
         let page = page.map_err(|error| Failure::engine("listing executions", &error))?;
+
         let got = u32::try_from(page.executions.len()).unwrap_or(u32::MAX);
         left = left.saturating_sub(got);
         rows.extend(page.executions);
         match page.next_cursor {
+            // An empty page that names a next one would be asked for without end.
             Some(next) if left != 0 && got != 0 => query.after = Some(next),
             cursor => return Ok((rows, cursor)),
         }

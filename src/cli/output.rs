@@ -1,4 +1,5 @@
-//! The one way to stdout: lines and tables for people, JSON for programs. Only escaped text passes.
+//! The only writer of stdout: lines and tables for people, JSON for programs. It passes only
+//! escaped text.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,26 +11,26 @@ use super::clock::Times;
 use super::shown::{Shown, escaped_json};
 use super::table::Table;
 
-/// A terminal narrower than this is taken for one of this width.
+/// The least width assumed; a narrower terminal is taken for one of this width.
 const NARROWEST: usize = 20;
 
-/// What a reader who has gone means for the command.
+/// The effect of a closed stdout on a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum OnClosed {
-    /// There is nothing left to do: `ff ls | head -1`.
+    /// The command ends: there is nothing left to do, as in `ff ls | head -1`.
     #[default]
     End,
     /// The command changes something: it finishes, and its output is dropped.
     GoOn,
 }
 
-/// Where a command writes its answer.
+/// A command's output, in the form that its reader takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
     json: bool,
     utc: bool,
     on_closed: OnClosed,
-    /// The columns of the terminal; absent where the reader is a program or a file.
+    /// The columns of the terminal; absent if the reader is a program or a file.
     width: Option<usize>,
 }
 
@@ -39,6 +40,7 @@ impl Output {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
         let terminal = || if io::stdout().is_terminal() { terminal() } else { None };
+        // COLUMNS wins, so that a width can be asked for without a terminal.
         let width = columns.or_else(terminal).map(|width: usize| width.max(NARROWEST));
         Self { json, utc, on_closed, width }
     }
@@ -47,23 +49,23 @@ impl Output {
         self.json
     }
 
-    /// The columns of the terminal. Without one nothing is shortened: programs take all.
+    /// The columns of the terminal. Without one nothing is shortened: programs take it all.
     pub(super) const fn width(self) -> Option<usize> {
         self.width
     }
 
-    /// How times are written: as ages on a terminal, unless absolute ones are asked for.
+    /// The form of times: ages on a terminal, unless absolute times are asked for.
     pub(super) fn times(self, now: TimestampMs) -> Times {
         if self.width.is_none() || self.utc { Times::Absolute } else { Times::From(now) }
     }
 
-    /// One line of text.
+    /// Writes one line of text.
     pub(super) fn line(self, line: impl Into<Shown>) -> io::Result<()> {
         let line = line.into();
         self.write(|stdout| writeln!(stdout, "{line}"))
     }
 
-    /// A text of this program that has several lines.
+    /// Writes a text of this program that has several lines.
     pub(super) fn lines(self, text: &str) -> io::Result<()> {
         if text.is_empty() {
             return self.line("");
@@ -71,39 +73,40 @@ impl Output {
         text.lines().try_for_each(|line| self.line(line))
     }
 
-    /// A table, as wide as there is room.
+    /// Writes a table, as wide as there is room.
     pub(super) fn table(self, table: &Table) -> io::Result<()> {
         table.lines(self.width).into_iter().try_for_each(|line| self.line_as_is(&line))
     }
 
-    /// A line in colours.
+    /// Writes a line that may carry colours.
     pub(super) fn line_as_is(self, line: &Shown) -> io::Result<()> {
         self.write(|stdout| writeln!(stdout, "{line}"))
     }
 
-    /// A line in the place of the last one, on a terminal.
+    /// Writes a line over the last one, on a terminal.
     pub(super) fn line_over(self, line: impl Into<Shown>, ended: bool) -> io::Result<()> {
         let (line, end) = (line.into(), if ended { "\n" } else { "" });
         self.write(|stdout| write!(stdout, "\r\x1b[2K{line}{end}").and_then(|()| stdout.flush()))
     }
 
-    /// One JSON value.
+    /// Writes one JSON value.
     pub(super) fn json(self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         self.write(|stdout| writeln!(stdout, "{}", escaped_json(&text)))
     }
 
-    /// One JSON value on a line of its own, for readers who take them one by one.
+    /// Writes one JSON value on a line of its own, for readers that take them one by one.
     pub(super) fn json_line(self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string(value)?;
         self.write(|stdout| writeln!(stdout, "{}", escaped_json(&text)))
     }
 
-    /// Bytes as they are; on a terminal, line by line and escaped.
+    /// Writes bytes as they are; on a terminal, line by line and escaped.
     pub(super) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
         if io::stdout().is_terminal() {
             return self.lines(&String::from_utf8_lossy(bytes));
         }
+
         self.write(|stdout| stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
@@ -111,6 +114,7 @@ impl Output {
         self,
         write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
+        // A command that changes something must not stop because its report has no reader.
         match write(&mut io::stdout().lock()) {
             Err(error)
                 if error.kind() == io::ErrorKind::BrokenPipe
@@ -123,7 +127,7 @@ impl Output {
     }
 }
 
-/// Whether lines on stdout can be written over.
+/// True if lines on stdout can be written over.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }

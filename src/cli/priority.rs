@@ -1,4 +1,4 @@
-//! `ff priority`: an operator moves an execution up or down in its lane.
+//! `ff priority`: changes the priority of a waiting execution, for an operator.
 
 use ff_core::contracts::{ChangePriorityArgs, ChangePriorityResult};
 use ff_core::types::LaneId;
@@ -14,7 +14,7 @@ use super::view::PriorityView;
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// The priority: higher goes first. Beyond 0 and 9000 the nearest one is taken.
+    /// The priority; the highest is claimed first. It is clamped to 0 to 9000.
     #[arg(value_name = "N", allow_negative_numbers = true)]
     priority: i32,
 }
@@ -42,6 +42,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let info = engine.read_execution_info(&execution_id).await;
     let info = info.map_err(|error| Failure::engine("reading the new priority", &error))?;
     let priority = info.map_or(arguments.priority, |info| info.priority);
+
     let output = global.output();
     if output.is_json() {
         return Ok(output.json(&PriorityView { execution_id: &execution_id, priority })?);

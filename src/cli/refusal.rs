@@ -1,4 +1,4 @@
-//! Why an execution cannot be acted upon: its state in words, and the command that helps.
+//! Refusals: the state of an execution in words, and the command that helps.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ff_core::types::ExecutionId;
 use super::failure::Failure;
 use super::tail::is_over;
 
-/// What an operator wanted of an execution.
+/// The action that an operator asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     Cancel,
@@ -34,14 +34,14 @@ impl Wish {
         }
     }
 
-    /// The failure to do so, with the state that the execution is in now.
+    /// The failure of the action, with the execution's present state.
     pub(super) async fn refused(
         self,
         engine: &Arc<dyn EngineBackend>,
         id: &ExecutionId,
         error: &EngineError,
     ) -> Failure {
-        // A refusal stays one, whether or not the state can be read on top of it.
+        // The refusal is reported even if the state cannot be read.
         let state = match error {
             EngineError::Contention(_) | EngineError::State(_) | EngineError::Validation { .. } => {
                 engine.read_execution_state(id).await.ok().flatten()
@@ -55,6 +55,7 @@ impl Wish {
         if matches!(error, EngineError::NotFound { entity: "execution" }) {
             return missing(id);
         }
+
         let sentence = match error {
             EngineError::Contention(ContentionKind::ExecutionNotActive { .. })
                 if state.is_some_and(is_over) =>
@@ -63,11 +64,13 @@ impl Wish {
             }
             other => other.sentence(),
         };
+        // The sentence may name the state already.
         let is_told = state.is_none_or(|state| sentence.contains(state.as_str()));
         let state_told = match state {
             Some(state) if !is_told => format!("; it is {}", state.as_str()),
             Some(_) | None => String::new(),
         };
+
         let failure = Failure::new(format!("cannot {} {id}: {sentence}{state_told}", self.verb()));
         match self.help(id, error, state) {
             Some(help) => failure.with_help(help),
@@ -82,6 +85,7 @@ impl Wish {
         state: Option<PublicState>,
     ) -> Option<String> {
         let has_ended = state.is_some_and(is_over);
+
         Some(match error {
             EngineError::Contention(ContentionKind::RetryExhausted)
             | EngineError::Timeout { .. }
@@ -110,7 +114,7 @@ impl Wish {
     }
 }
 
-/// There is none of that id.
+/// The failure for an id that no execution has.
 pub(super) fn missing(id: &ExecutionId) -> Failure {
     Failure::new(format!("there is no execution {id}"))
         .with_help("ff ls lists executions; a bare UUID means one of the lane that --lane names")
@@ -120,7 +124,7 @@ pub(super) fn missing(id: &ExecutionId) -> Failure {
 mod tests {
     use super::*;
 
-    /// A refusal of each sort that operators meet, in the words that they are told.
+    /// One refusal of each sort that operators meet.
     #[test]
     fn refusals_say_the_state_and_what_helps() {
         let id = ExecutionId::parse("{fp:7}:550e8400-e29b-41d4-a716-446655440000").unwrap();

@@ -1,4 +1,4 @@
-//! `ff replay`: an operator lets an execution that has ended run again.
+//! `ff replay`: lets an execution that has ended run again, for an operator.
 
 use ff_core::contracts::{ReplayExecutionArgs, ReplayExecutionResult};
 

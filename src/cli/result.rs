@@ -1,4 +1,4 @@
-//! `ff result`: the stored bytes, untouched.
+//! `ff result`: prints the stored bytes, unchanged.
 
 use super::Global;
 use super::failure::Failure;
@@ -15,6 +15,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = arguments.id.named()?;
     let engine = global.open().await?;
     let id = named.find(&engine).await?;
+
     let failed = |error| Failure::engine(&format!("reading the result of {id}"), &error);
     if let Some(result) = engine.get_execution_result(&id).await.map_err(failed)? {
         return Ok(global.output().bytes(&result)?);

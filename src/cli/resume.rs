@@ -1,4 +1,4 @@
-//! `ff resume`: an operator ends a suspension, whatever it waits for.
+//! `ff resume`: ends a suspension, for an operator.
 
 use ff_core::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
 
@@ -14,7 +14,7 @@ use super::view::StateView;
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// How long it still waits before it can be claimed: 500ms, 30s, 2m, 1h, 3d.
+    /// The delay before it can be claimed: 500ms, 30s, 2m, 1h, 3d.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     delay: Option<i64>,
 }

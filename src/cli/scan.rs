@@ -1,4 +1,4 @@
-//! `ff scan`: the scanners alone, for as long as it takes or until there is nothing due.
+//! `ff scan`: runs the scanners alone, until stopped or until nothing is due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::view::{ScanCountsView, ScanView, ScannedView};
 use super::words::count;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 
-/// How long the scanners may take to end what they are doing.
+/// The time that the scanners get to finish their scans.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the database is asked whether it is still there.
+/// The pause between two checks that the database can be reached.
 const CHECK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// End when a look at every kind of timer finds nothing due.
+    /// End when a scan of every kind of timer finds nothing due.
     #[arg(long)]
     until_idle: bool,
-    /// How many rows one look handles at most.
+    /// The most rows that one scan handles.
     #[arg(
         long,
         value_name = "N",
@@ -47,14 +47,14 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 }
 
-/// What the looks at one kind of timer came to.
+/// The totals of one kind of scan.
 struct Tally {
     scan: Scan,
     processed: u64,
     errors: u64,
 }
 
-/// Looks at every kind in turn, over and over: what one applies may make another due.
+/// Scans for every kind of timer in turn, over and over: one may make another due.
 async fn until_idle(
     engine: &Arc<dyn EngineBackend>,
     batch: u32,
@@ -73,6 +73,7 @@ async fn until_idle(
             processed += counts.processed;
             errors += counts.errors;
         }
+
         if processed == 0 {
             tell(output, &tallies)?;
             return if errors == 0 { Ok(()) } else { Err(Failure::partly()) };
@@ -87,6 +88,7 @@ fn tell(output: Output, tallies: &[Tally]) -> Result<(), Failure> {
         });
         return Ok(output.json(&ScannedView(kinds.collect()))?);
     }
+
     let mut table = Table::new(["scan", "processed", "errors"].map(|name| Column::whole(name, 0)));
     for Tally { scan, processed, errors } in tallies {
         table.row([scan.as_str().to_owned(), processed.to_string(), errors.to_string()]);
@@ -102,15 +104,18 @@ async fn until_told(
 ) -> Result<(), Failure> {
     let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
     let mut scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
+
     let failed = tokio::select! {
         () = interrupts.next() => None,
         error = scanners.failed() => Some(error),
         error = unavailable(engine.as_ref()) => Some(error),
     };
+
     let report = scanners.shutdown(GRACE).await;
     if let Some(error) = failed {
         return Err(Failure::engine("scanning", &error));
     }
+
     if output.is_json() {
         return Ok(output.json(&ScanView {
             looks: report.ticks,
@@ -118,12 +123,13 @@ async fn until_told(
             errors: report.errors,
         })?);
     }
+
     let (looks, processed, errors) = (report.ticks, report.processed, report.errors);
     let (looks, errors) = (count(looks, "look"), count(errors, "error"));
     Ok(output.line(format!("{looks}: {processed} processed, {errors}"))?)
 }
 
-/// Returns once the database is out of reach for good: a look that fails is otherwise repeated.
+/// Returns once the database is gone for good. Other failed scans are repeated.
 async fn unavailable(engine: &dyn EngineBackend) -> EngineError {
     loop {
         tokio::time::sleep(CHECK).await;

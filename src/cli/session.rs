@@ -1,4 +1,4 @@
-//! What every command leaves behind: closed databases, whatever ends it.
+//! The session of a command: the databases that it has opened, closed at any end of the command.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use ff_core::engine_backend::EngineBackend;
 
 use super::output::OnClosed;
 
-/// How long a database may take to end what it is doing.
+/// The time that a database gets to finish.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The databases that the running command has opened, and what it does.
+/// The databases that the running command has opened, and its reaction to a closed stdout.
 #[derive(Clone, Default)]
 pub(super) struct Session {
     opened: Arc<Mutex<Vec<Arc<dyn EngineBackend>>>>,
@@ -25,19 +25,19 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Keeps the database, to be closed in the end.
+    /// Registers a database, to be closed in the end.
     pub(super) fn keep(&self, engine: &Arc<dyn EngineBackend>) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(engine));
     }
 
-    /// Closes what was opened. SQLite thereby moves its log into the file, so that the file alone is
-    /// the database.
+    /// Closes the databases. SQLite then moves its log into the file, so that the file alone is the
+    /// database.
     pub(super) async fn close(&self) {
         let opened =
             std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
         for engine in opened {
             if let Err(error) = engine.shutdown_prepare(GRACE).await {
-                // What is durable is durable, however the farewell goes.
+                // Every result is durable by now, so a failed close is only logged.
                 tracing::warn!(%error, "the database was not closed in time");
             }
         }

@@ -1,4 +1,4 @@
-//! `ff show`: everything that is known about one execution.
+//! `ff show`: prints everything that is known about one execution.
 
 use ff_core::contracts::{
     AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, FailureSummary, Outbox,
@@ -16,7 +16,7 @@ use super::table::{Column, Table};
 use super::view::ExecutionView;
 use super::words::{or_dash, word};
 
-/// The one completion event that is no end.
+/// The one completion event that is not an end.
 const RESUMABLE: &str = "resumable";
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = arguments.id.named()?;
     let engine = global.open().await?;
     let id = named.find(&engine).await?;
+
     let unread = |error| Failure::engine(&format!("reading {id}"), &error);
     let info = engine.read_execution_info(&id).await.map_err(unread)?;
     let snapshot = engine.describe_execution(&id).await.map_err(unread)?;
@@ -41,6 +42,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if output.is_json() {
         return Ok(output.json(&ExecutionView::new(&info, &snapshot, &timeline))?);
     }
+
     let times = output.times(now(&engine).await?);
     print_facts(output, times, &info, &snapshot)?;
     print_timeline(output, snapshot.created_at, &timeline)
@@ -56,12 +58,14 @@ fn print_facts(
     let table = Table::new([Column::whole("", 0), Column::wrapped("", 0)]);
     let mut table = table.with_header([word(&info.public_state), info.execution_id.to_string()]);
     let mut fact = |name: &str, value: String| table.row([name.to_owned(), value]);
+
     fact("kind", info.execution_kind.clone());
     fact("lane", info.lane_id.clone());
     fact("namespace", info.namespace.clone());
     if let Some(flow_id) = &info.flow_id {
         fact("flow", flow_id.clone());
     }
+
     fact("priority", info.priority.to_string());
     fact("lifecycle phase", word(&state.lifecycle_phase));
     fact("ownership", word(&state.ownership_state));
@@ -70,6 +74,7 @@ fn print_facts(
     fact("terminal outcome", word(&state.terminal_outcome));
     fact("attempt state", word(&state.attempt_state));
     fact("claims", snapshot.total_attempt_count.to_string());
+
     if let Some(lease) = &snapshot.current_lease {
         let (owner, epoch) = (&lease.worker_instance_id, lease.lease_epoch);
         let until = times.written(lease.expires_at);
@@ -85,18 +90,20 @@ fn print_facts(
         let by = cancelled.cancelled_by.as_deref().unwrap_or("unknown");
         fact("cancelled", format!("{} (by {by})", cancelled.reason.as_deref().unwrap_or("-")));
     }
+
     fact("created", times.said(snapshot.created_at));
     if let Some(since) = snapshot.claimable_since {
         fact("claimable since", times.said(since));
     }
     fact("last change", times.said(snapshot.last_mutation_at));
+
     for (name, value) in &snapshot.tags {
         fact(&format!("tag {name}"), value.clone());
     }
     Ok(output.table(&table)?)
 }
 
-/// What went wrong, with its class.
+/// The message of a failure, with its class.
 fn failed(failure: &FailureSummary) -> String {
     match failure.class {
         Some(class) => format!("{} ({})", failure.message, word(&class)),
@@ -104,7 +111,7 @@ fn failed(failure: &FailureSummary) -> String {
     }
 }
 
-/// The attempts, and what was announced, by time since `start`.
+/// Prints the attempts and the events, with their times since `start`.
 pub(super) fn print_timeline(
     output: Output,
     start: TimestampMs,
@@ -113,6 +120,7 @@ pub(super) fn print_timeline(
     output.line("")?;
     output.line("attempts")?;
     output.table(&attempts(start, &timeline.attempts))?;
+
     output.line("")?;
     output.line("events")?;
     Ok(output.table(&events(start, &timeline.events))?)
@@ -128,8 +136,9 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
         Column::whole("outcome", 0),
         Column::wrapped("failure", 0),
     ]);
+
     for attempt in attempts {
-        // The instance is known while it holds the lease, its pool ever after.
+        // The instance is stored only while it holds the lease; the worker's id stays.
         let holder = attempt.worker_instance_id.as_ref().map(ToString::to_string);
         let pool = attempt.worker_id.as_ref().map(ToString::to_string);
         let took = attempt.started_at.zip(attempt.ended_at);
@@ -152,6 +161,7 @@ fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
         Column::whole("time (UTC)", 1),
         Column::wrapped("event", 0),
     ]);
+
     table.row([since(start, start), Times::Absolute.written(start), "created".to_owned()]);
     for event in events {
         table.row([since(start, event.at), Times::Absolute.written(event.at), told(event)]);
@@ -159,11 +169,11 @@ fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
     table
 }
 
-/// What an event says: what happened, why, and to which worker.
+/// An event in words: its kind, its reason, its worker.
 fn told(event: &TimelineEvent) -> String {
     let mut what = match event.outbox {
         Outbox::Lease => match &event.cause {
-            // The outbox has one word for whatever ends a lease.
+            // The outbox has one word for every end of a lease.
             Some(cause) => format!("lease ended: {}", word(cause)),
             None if event.event == "revoked" => "lease ended (revoked)".to_owned(),
             None => format!("lease {}", event.event),
@@ -173,12 +183,14 @@ fn told(event: &TimelineEvent) -> String {
         Outbox::Operator => format!("operator: {}", event.event),
         Outbox::Signal => format!("signal {}", event.event),
     };
+
     if let Some(reason) = &event.reason {
         what.push_str(&format!(", {reason}"));
     }
     if let Some(class) = &event.failure_class {
         what.push_str(&format!(" ({})", word(class)));
     }
+
     let instance = event.worker_instance_id.as_ref().map(ToString::to_string);
     if let Some(worker) = instance.or(event.worker_id.as_ref().map(ToString::to_string)) {
         what.push_str(&format!(", worker {worker}"));

@@ -1,12 +1,12 @@
-//! Text that a terminal may be given. Kinds, tags, keys, reasons and frames come from strangers; what
-//! a terminal would obey in them is written out instead. It knows no command.
+//! Text that is safe on a terminal. Kinds, tags, keys, reasons and frames come from strangers;
+//! characters in them that a terminal would obey are escaped. It knows no command.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use console::{Style, measure_text_width, truncate_str};
 
-/// One line without anything that a terminal obeys, but for the colours that this program adds.
+/// One line without anything that a terminal obeys, except the colours that this program adds.
 // Invariant: apart from styles, no character that `commands` names, and none that ends a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shown(String);
@@ -17,7 +17,7 @@ impl Shown {
         &self.0
     }
 
-    /// How many columns it takes.
+    /// The number of columns that it takes.
     pub(super) fn width(&self) -> usize {
         measure_text_width(&self.0)
     }
@@ -38,7 +38,7 @@ impl Shown {
         lines.into_iter().map(|line| Self(line.into_owned())).collect()
     }
 
-    /// Both after each other.
+    /// The line, followed by another.
     pub(super) fn then(mut self, next: &Self) -> Self {
         self.0.push_str(&next.0);
         self
@@ -69,12 +69,13 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The text with everything that a terminal obeys written as in a string literal. A tab stays: it
-/// moves the cursor no further than the text would.
+/// The text with every character that a terminal obeys written as in a string literal. A tab is
+/// harmless and stays.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(commands) {
         return Cow::Borrowed(text);
     }
+
     let mut line = String::with_capacity(text.len() + 8);
     for character in text.chars() {
         if commands(character) {
@@ -86,13 +87,14 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// The JSON text with what JSON itself leaves as it is, though a terminal obeys it, written as an
-/// escape of JSON. Such characters stand only within strings.
+/// The JSON text with JSON escapes for characters that JSON leaves as they are but a terminal
+/// obeys. Such characters stand only within strings.
 pub(super) fn escaped_json(json: &str) -> Cow<'_, str> {
     let obeyed = |character: char| !character.is_ascii_whitespace() && commands(character);
     if !json.chars().any(obeyed) {
         return Cow::Borrowed(json);
     }
+
     let mut text = String::with_capacity(json.len() + 8);
     for character in json.chars() {
         if obeyed(character) {
@@ -107,9 +109,9 @@ pub(super) fn escaped_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a terminal, or a reader of its lines, takes the character for more than a sign: control
-/// characters (C0, DEL, C1, which begin every escape sequence), other line ends, marks that turn the
-/// writing direction, and signs without any width that carry hidden text.
+/// True if a terminal, or a reader of its lines, takes the character for more than a sign. These
+/// are control characters (C0, DEL, C1, which begin every escape sequence), other line ends, marks
+/// that turn the writing direction, and signs without any width that carry hidden text.
 fn commands(character: char) -> bool {
     match character {
         '\t' => false,

@@ -1,4 +1,4 @@
-//! `ff signal`: the holder of a waitpoint's token delivers a signal to it.
+//! `ff signal`: delivers a signal to a waitpoint, for a holder of its token.
 
 use std::fs;
 use std::io::{self, Read};
@@ -16,10 +16,10 @@ use super::refusal::Wish;
 use super::view::SignalView;
 use super::waitpoints::find;
 
-/// What the engine says of a signal that the execution was waiting for.
+/// The engine's answer to a signal that the execution was waiting for.
 const SATISFIED: &str = "resume_condition_satisfied";
 
-/// How long a repeated key is recognised, in milliseconds.
+/// The time for which a repeated key is recognised, in milliseconds.
 pub(super) const DEDUP_TTL_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The longest token, in bytes.
@@ -30,8 +30,8 @@ pub(super) struct Arguments {
     /// The waitpoint's token; `-` reads it from stdin, where no list of processes shows it.
     #[arg(value_name = "TOKEN", value_parser = token)]
     token: Token,
-    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the UUID.
-    /// A whole UUID alone means one outside any flow.
+    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the
+    /// UUID. A whole UUID alone means one outside any flow.
     #[arg(long, value_name = "ID")]
     execution: String,
     /// The lane that a bare UUID was submitted to.
@@ -49,28 +49,28 @@ pub(super) struct Arguments {
     /// The sender. Conditions may count different ones.
     #[arg(long, value_name = "NAME", default_value = "ff signal")]
     source: String,
-    /// What the signal carries.
+    /// The payload of the signal.
     #[arg(long, value_name = "TEXT", conflicts_with = "payload_file")]
     payload: Option<String>,
-    /// The file with what the signal carries; `-` is stdin.
+    /// The file with the payload; `-` is stdin.
     #[arg(long, value_name = "FILE")]
     payload_file: Option<PathBuf>,
-    /// Makes it repeatable: within a day, a second signal with this key changes nothing.
+    /// Make it repeatable: within a day, a second signal with this key changes nothing.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// What the signal belongs to, in the sender's terms.
+    /// The sender's own reference, such as an order number.
     #[arg(long, value_name = "TEXT")]
     correlation: Option<String>,
 }
 
-/// Where the token is.
+/// The source of the token.
 #[derive(Clone, Debug)]
 enum Token {
     Given(WaitpointToken),
     OnStdin,
 }
 
-// Infallible, and no error ever repeats the token.
+// Infallible, so that no error can repeat the token.
 #[allow(clippy::unnecessary_wraps, reason = "what clap takes")]
 fn token(text: &str) -> Result<Token, String> {
     Ok(if text == "-" { Token::OnStdin } else { Token::Given(WaitpointToken::new(text)) })
@@ -80,9 +80,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = named(&arguments.execution, &lane(&arguments.lane)?).map_err(Failure::usage)?;
     let token_on_stdin = matches!(arguments.token, Token::OnStdin);
     let payload_on_stdin = arguments.payload_file.as_deref() == Some(Path::new("-"));
+
     if token_on_stdin && payload_on_stdin {
         return Err(Failure::usage("token and payload cannot both come from stdin"));
     }
+
     let waitpoint_token = match arguments.token {
         Token::Given(token) => token,
         Token::OnStdin => token_on_stdin_now()?,
@@ -99,6 +101,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Some(waitpoint_id) => waitpoint_id,
         None => find(&engine, &id, Some(&arguments.waitpoint)).await?,
     };
+
     let now = now(&engine).await?;
     let args = DeliverSignalArgs {
         execution_id: id.clone(),
@@ -121,6 +124,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         waitpoint_token,
         now,
     };
+
     match engine.deliver_signal(args).await {
         Ok(delivered) => tell(global.output(), &id, &delivered),
         Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),
@@ -129,8 +133,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
     let mut text = String::new();
+    // Bounded, in case stdin is not a token at all.
     let read = io::stdin().lock().take(TOKEN_MAX).read_to_string(&mut text);
     read.map_err(|error| Failure::new(format!("reading the token: {error}")))?;
+
     match text.trim() {
         "" => Err(Failure::usage("no token on stdin")),
         token => Ok(WaitpointToken::new(token)),
@@ -144,10 +150,11 @@ fn content(path: &Path) -> Result<Vec<u8>, Failure> {
         io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
         return Ok(bytes);
     }
+
     fs::read(path).map_err(failed)
 }
 
-/// Says what came of a signal.
+/// Prints the outcome of a signal.
 pub(super) fn tell(
     output: Output,
     id: &ExecutionId,
@@ -171,6 +178,7 @@ fn told<'a>(id: &'a ExecutionId, delivered: &'a DeliverSignalResult) -> (SignalV
             ("duplicate", existing_signal_id, None, text)
         }
     };
+
     (SignalView { execution_id: id, outcome, signal_id, effect }, text)
 }
 
@@ -188,6 +196,7 @@ mod tests {
             signal_id: signal_id.clone(),
             effect: effect.to_owned(),
         };
+
         let satisfied = accepted(SATISFIED);
         let (answer, text) = told(&id, &satisfied);
         assert_eq!((answer.outcome, text), ("resumed", format!("{id} resumes")));

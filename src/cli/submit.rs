@@ -1,4 +1,4 @@
-//! `ff submit`: a file of executions goes in, the bad lines are named.
+//! `ff submit`: submits a file of executions, and names the bad lines.
 
 mod lines;
 mod source;
@@ -23,9 +23,9 @@ use submission::{Counts, End, SoFar, Submission};
 pub(super) struct Arguments {
     /// A file with one JSON object per line, - for stdin.
     ///
-    /// Members: "kind", "payload", and perhaps "priority", "lane", "delay_until" (Unix milliseconds,
-    /// "2026-01-31T12:00:00Z", or "+5s" from now), "tags", "policy" and "id". A line with an id can be
-    /// submitted again: it finds what is there.
+    /// Members: "kind", "payload", and optionally "priority", "lane", "delay_until" (Unix
+    /// milliseconds, "2026-01-31T12:00:00Z", or "+5s" from now), "tags", "policy" and "id". A line
+    /// with an id can be submitted again: it finds what is there.
     #[arg(value_name = "FILE.jsonl", default_value = "-")]
     file: PathBuf,
     /// The lane of lines that name none.
@@ -34,7 +34,8 @@ pub(super) struct Arguments {
     /// The tenant that the executions belong to.
     #[arg(long, value_name = "NAME", default_value = "default")]
     namespace: String,
-    /// Only these lines, such as 1-3,7,10-; what a submission that broke off says to go on with.
+    /// Only these lines, such as 1-3,7,10-; an interrupted submission prints the ones to go on
+    /// with.
     #[arg(long, value_name = "LINES")]
     lines: Option<Lines>,
     /// Print the id of each execution, created or found, one per line.
@@ -47,6 +48,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     let defaults =
         Defaults { lane: lane(&arguments.lane)?, namespace: Namespace::new(arguments.namespace) };
+
     let source = Source::open(&arguments.file)?;
     let engine = global.open_or_create().await?;
     let output = global.output();
@@ -79,7 +81,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         let total = counts.created + counts.duplicate + counts.failed;
         output.line(format!("{}: {}", count(total, "execution"), told(counts)))?;
     }
+
     match unwritten {
+        // A failed print does not stop the submission, so it is reported last.
         Some(error) if end == End::Read => {
             Err(Failure::new(format!("writing the output: {error}")))
         }
@@ -87,10 +91,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 }
 
-/// The lines to go on with: those that did not go in, and those that were not read.
+/// The lines to go on with: those that were not submitted, and those that were not read.
 fn lines_left(submission: &Submission, end: &End) -> Option<Lines> {
     let SoFar { left, read, .. } = &submission.so_far;
     let rest = (*end != End::Read).then_some(read + 1);
+
     let lines = Lines::of(left.iter().copied(), rest);
     let lines = match &submission.only {
         Some(only) => lines.and(only),
@@ -104,10 +109,11 @@ fn told(counts: &Counts) -> String {
     format!("{created} created, {duplicate} duplicate, {failed} failed")
 }
 
-/// What the end of the reading means for the command.
+/// The command's result, for an end of the reading.
 fn ended(submission: &Submission, end: End, left: Option<Lines>) -> Result<(), Failure> {
     let SoFar { counts, read, unsure, .. } = &submission.so_far;
     let (name, told) = (&submission.source, told(counts));
+
     let failure = match end {
         End::Read if counts.failed == 0 => return Ok(()),
         End::Read => return Err(Failure::partly()),

@@ -1,14 +1,14 @@
-//! Tables that fit: what does not is cut, wrapped or left out, in that order.
+//! Tables that fit: columns that do not are cut, wrapped or left out, in that order.
 
 use super::shown::Shown;
 
-/// What stands between two columns.
+/// The number of blanks between two columns.
 const GAP: usize = 2;
 
-/// The narrowest that a column is cut or wrapped to, where others can be left out instead.
+/// The least width that a column is cut or wrapped to while others can be left out instead.
 const NARROW: usize = 12;
 
-/// A column and what becomes of it where there is too little room.
+/// A column, and the way to make it fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     name: &'static str,
@@ -25,17 +25,17 @@ enum Fit {
 }
 
 impl Column {
-    /// A column whose cells are shown whole.
+    /// A column with cells that are shown whole.
     pub(super) const fn whole(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Whole, rank }
     }
 
-    /// A column whose cells are cut.
+    /// A column with cells that may be cut.
     pub(super) const fn cut(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Cut, rank }
     }
 
-    /// A column whose cells take several lines.
+    /// A column with cells that may take several lines.
     pub(super) const fn wrapped(name: &'static str, rank: u8) -> Self {
         Self { name, fit: Fit::Wrapped, rank }
     }
@@ -80,13 +80,14 @@ impl Table {
         self.rows.push(cells.collect());
     }
 
-    /// The lines, none wider than `width` where that is given and can be.
+    /// The lines, none wider than `width` if that is given and possible.
     pub(super) fn lines(&self, width: Option<usize>) -> Vec<Shown> {
         let natural = self.natural_widths();
         let widths = match width {
             Some(width) => self.fitting(&natural, width),
             None => natural.iter().copied().map(Some).collect(),
         };
+
         let total: usize = widths.iter().flatten().map(|width| width + GAP).sum();
         let rule = Shown::from("─".repeat(total.saturating_sub(GAP)));
 
@@ -115,10 +116,13 @@ impl Table {
                 Some(column) if column.fit != Fit::Whole => natural.min(NARROW),
                 Some(_) | None => natural,
             };
+
             let kept =
                 || natural.iter().copied().enumerate().zip(&shown).filter(|(_, kept)| **kept);
             let least: usize = kept().map(|((index, natural), _)| of(index, natural) + GAP).sum();
+
             if least <= width + GAP {
+                // Every column gets its least width; the first ones share what is left.
                 let mut room = width + GAP - least;
                 let widths = natural.iter().copied().enumerate().zip(&shown);
                 return widths
@@ -130,6 +134,7 @@ impl Table {
                     })
                     .collect();
             }
+
             let ranks = self.columns.iter().map(|column| column.rank).enumerate().zip(&shown);
             let ranked = ranks.filter(|((_, rank), kept)| **kept && *rank != 0);
             let last = ranked.max_by_key(|((_, rank), _)| *rank).map(|((index, _), _)| index);
@@ -163,6 +168,7 @@ impl Table {
 fn joined(cells: &[(Vec<Shown>, usize)], number: usize) -> Shown {
     let nothing = Shown::default();
     let (mut line, mut owed) = (Shown::default(), 0);
+
     for (lines, width) in cells {
         let cell = lines.get(number).unwrap_or(&nothing);
         if cell.width() != 0 {
@@ -174,15 +180,17 @@ fn joined(cells: &[(Vec<Shown>, usize)], number: usize) -> Shown {
     line
 }
 
-/// The widths where not even the columns that are never left out fit: the widest ones give way.
+/// The widths if even the columns that are never left out do not fit: the widest ones are narrowed.
 fn squeezed(natural: &[usize], shown: &[bool], width: usize) -> Vec<Option<usize>> {
     let mut widths: Vec<Option<usize>> =
         natural.iter().zip(shown).map(|(width, kept)| kept.then_some(*width)).collect();
+
     loop {
         let total: usize = widths.iter().flatten().map(|width| width + GAP).sum();
         if total <= width + GAP {
             return widths;
         }
+
         match widths.iter_mut().flatten().max() {
             Some(widest) if 1 < *widest => *widest -= 1,
             Some(_) | None => return widths,
@@ -226,18 +234,21 @@ mod tests {
         7:aaaaaaaa  mail  failed         the server said 550 no such user
         7:bbbbbbbb  mail  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(50)), @r"
         id          kind  state          reason
         ──────────────────────────────────────────────────
         7:aaaaaaaa  mail  failed         the server said …
         7:bbbbbbbb  mail  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(42)), @r"
         id          state          reason
         ──────────────────────────────────────────
         7:aaaaaaaa  failed         the server sai…
         7:bbbbbbbb  done\u{1b}[2J  -
         ");
+
         insta::assert_snapshot!(text(Some(20)), @r"
         id         reason
         ────────────────────

@@ -1,4 +1,4 @@
-//! `ff tail`: what the attempts of an execution write while they run.
+//! `ff tail`: prints the frames that an execution's attempts write, while they run.
 
 mod step;
 
@@ -21,23 +21,23 @@ use super::view::{FrameView, SummaryView};
 pub(super) use step::is_over;
 use step::{Seen, Step};
 
-/// How many frames are asked for at a time.
+/// The number of frames read at a time.
 const PAGE: u64 = 1_000;
 
-/// How long to wait for frames before the execution is looked at.
+/// The longest wait for frames before the execution's state is checked.
 const WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     id: IdArguments,
-    /// Only what this attempt writes, counted from 0; otherwise from the current attempt on.
+    /// Only the frames of this attempt, counted from 0; by default, from the current attempt on.
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
-    /// From `start`, or after the frame of this id, as it has been printed.
+    /// The place to begin: `start`, or after a frame, by its id as printed.
     #[arg(long, value_name = "FRAME", default_value = "start", value_parser = from)]
     from: StreamCursor,
-    /// End after what there is, instead of waiting for more until the execution is over.
+    /// End after the frames so far, instead of waiting for more until the execution is over.
     #[arg(long)]
     no_follow: bool,
     /// Print the attempt's summary document, too, whenever it has changed.
@@ -57,6 +57,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let named = arguments.id.named()?;
     let engine = global.open().await?;
     let id = named.find(&engine).await?;
+
     let mut tail = Tail {
         attempt: AttemptIndex(0),
         after: arguments.from,
@@ -65,19 +66,20 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         engine,
         id,
     };
+
     let current = tail.look().await?.current_attempt;
     tail.attempt = arguments.attempt.map_or(current, AttemptIndex);
     tail.print_all(arguments.attempt.is_none(), !arguments.no_follow).await
 }
 
-/// How far the printing has come.
+/// The position of the printing.
 struct Tail {
     engine: Arc<dyn EngineBackend>,
     output: Output,
     id: ExecutionId,
     attempt: AttemptIndex,
     after: StreamCursor,
-    /// The version of the summary that was printed last; absent where none is asked for.
+    /// The version of the summary that was printed last; absent if none is asked for.
     summary: Option<u64>,
 }
 
@@ -88,8 +90,9 @@ impl Tail {
             if self.print_page(wait).await? {
                 continue;
             }
+
             if wait {
-                // What was written before the look is there after it.
+                // Frames written before this look are there after it, so they are drained next.
                 let seen = self.look().await?;
                 match step::after(seen, self.attempt) {
                     Step::Wait => {}
@@ -97,13 +100,15 @@ impl Tail {
                 }
                 continue;
             }
+
             if !follow {
                 return Ok(());
             }
-            // The attempt has no more to say; there may be others.
+            // The attempt writes nothing any more; a later one may.
             if !every_attempt || self.look().await?.current_attempt <= self.attempt {
                 return Ok(());
             }
+
             self.attempt = AttemptIndex(self.attempt.0.saturating_add(1));
             self.after = StreamCursor::from_beginning();
             self.summary = self.summary.map(|_| 0);
@@ -111,18 +116,20 @@ impl Tail {
         }
     }
 
-    /// Prints what comes next, if need be after waiting for it; whether there was anything.
+    /// Prints the next frames, and waits for them if `wait` is set. Returns true if there were any.
     async fn print_page(&mut self, wait: bool) -> Result<bool, Failure> {
         let wait_ms = if wait { u64::try_from(WAIT.as_millis()).unwrap_or(0) } else { 0 };
         let (after, all) = (self.after.clone(), TailVisibility::All);
         let page = self.engine.tail_stream(&self.id, self.attempt, after, wait_ms, PAGE, all).await;
         let page = page.map_err(|error| self.failed(&error))?;
+
         for frame in &page.frames {
             self.print_frame(frame)?;
         }
         if let Some(last) = page.frames.last() {
             self.after = StreamCursor::At(last.id.clone());
         }
+
         self.print_summary().await?;
         Ok(!page.frames.is_empty())
     }
@@ -138,12 +145,15 @@ impl Tail {
         let Some(printed) = self.summary else { return Ok(()) };
         let summary = self.engine.read_summary(&self.id, self.attempt).await;
         let summary = summary.map_err(|error| self.failed(&error))?;
+
         let Some(summary) = summary.filter(|summary| summary.version != printed) else {
             return Ok(());
         };
+
         self.summary = Some(summary.version);
         let (attempt_index, version) = (self.attempt, summary.version);
         let text = String::from_utf8_lossy(&summary.document_json);
+
         if self.output.is_json() {
             let document = serde_json::from_str(&text);
             let summary = document.unwrap_or_else(|_| Json::String(text.clone().into_owned()));
@@ -152,15 +162,15 @@ impl Tail {
         Ok(self.output.line(format!("summary {version}: {}", text.trim_end()))?)
     }
 
-    /// Where the execution stands.
+    /// The execution's state and its current attempt.
     async fn look(&self) -> Result<Seen, Failure> {
         let state = self.engine.read_execution_state(&self.id).await;
         let state = state.map_err(|error| self.failed(&error))?;
         let Some(state) = state else {
             return Err(missing(&self.id));
         };
-        // In this order: an attempt that has begun since is seen, and an end is believed only of
-        // the last one.
+        // In this order, so that an attempt that began in between is seen, and an end counts only
+        // for the last attempt.
         let current_attempt = self.engine.read_current_attempt_index(&self.id).await;
         let current_attempt = current_attempt.map_err(|error| self.failed(&error))?;
         Ok(Seen { is_over: step::is_over(state), current_attempt })
@@ -171,7 +181,7 @@ impl Tail {
     }
 }
 
-/// A frame as one line: its id, its type, what it says.
+/// A frame as one line: its id, its type, its payload.
 pub(super) fn written(frame: &StreamFrame) -> String {
     let field = |name: &str| frame.fields.get(name).map_or("", String::as_str);
     let (kind, payload) = (escaped(field("frame_type")), escaped(field("payload").trim_end()));

@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use crate::open::Tuning;
 
-/// See [`Tuning`].
+/// The command-line form of [`Tuning`].
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Connecting {
-    /// How many connections there are at most: 10 on Postgres; on SQLite 4 that read.
+    /// The most connections: 10 by default. On SQLite those that read, 4 by default.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections: Option<u32>,
     /// Postgres: prepare every statement anew, for a pooler that does not track named ones.
     #[arg(long, global = true)]
     unnamed_statements: bool,
-    /// Postgres: ask for no session settings, for a pooler that refuses them; the role needs them.
+    /// Postgres: set no session parameters, for a pooler that refuses them; the role needs them.
     #[arg(long, global = true)]
     no_session_parameters: bool,
-    /// Postgres: notify no other process of commits; what follows them looks twice a second.
+    /// Postgres: notify no other process of commits; subscribers there poll twice a second.
     #[arg(long, global = true)]
     no_notify: bool,
-    /// SQLite: how long to wait for other processes that write, milliseconds (5000).
+    /// SQLite: the longest wait for other processes that write, milliseconds (5000).
     #[arg(long, global = true, value_name = "MS")]
     busy_timeout_ms: Option<u64>,
-    /// SQLite: how a commit reaches the disk. With normal, a power loss may take the last ones.
+    /// SQLite: the durability of a commit. With normal, a power loss may take the last ones.
     #[arg(long, global = true, value_enum, default_value_t = Synchronous::Full, hide_default_value = true)]
     synchronous: Synchronous,
 }
@@ -34,7 +34,7 @@ enum Synchronous {
 }
 
 impl Connecting {
-    /// What they ask for.
+    /// The options as the engine takes them.
     pub(super) fn tuning(&self) -> Tuning {
         Tuning {
             connections: self.connections,

@@ -1,5 +1,5 @@
-//! The answers that programs read: one struct per command and thing. Times are Unix milliseconds in
-//! members that end in `_ms`, ids are written in full, and a member that has no value is null.
+//! The answers as programs read them: one struct per command and thing. Times are Unix milliseconds
+//! in members that end in `_ms`, ids are written in full, and a member without a value is null.
 //! `docs/json.md` lists all of them.
 
 mod act;

@@ -1,4 +1,4 @@
-//! `ff waitpoints`: where suspended executions wait, and what for.
+//! `ff waitpoints`: lists open waitpoints, and the signals that they wait for.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::table::{Column, Table};
 use super::view::{TokenView, WaitpointsView};
 use super::words::{count, or_dash};
 
-/// The largest page that the engine gives.
+/// The largest page that the engine returns.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -36,14 +36,14 @@ pub(super) struct Arguments {
     /// Only this one: its id, the first digits of it, or its key.
     #[arg(long, value_name = "WAITPOINT", requires = "id", value_parser = waitpoint_name)]
     waitpoint: Option<WaitpointName>,
-    /// Of how many suspended executions at most.
+    /// The most suspended executions to list waitpoints of.
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "id")]
     limit: u32,
     /// Only those of executions after this one, in the order of the list.
     #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = full_execution_id)]
     after: Option<ExecutionId>,
-    /// Print the token of the one waitpoint that is open, and nothing else. It is a secret: its holder
-    /// can signal the waitpoint. No other command prints it.
+    /// Print the token of the one open waitpoint, and nothing else. It is a secret: its holder can
+    /// signal the waitpoint. No other command prints it.
     #[arg(long, requires = "id")]
     token: bool,
 }
@@ -66,9 +66,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             (None, open, next)
         }
     };
+
     if let Some(wanted) = &arguments.waitpoint {
         waitpoints.retain(|open| wanted.names(&open.waitpoint_id, &open.waitpoint_key));
     }
+
     if let (true, Some(id)) = (arguments.token, &id) {
         return print_token(&engine, output, &only_one(id, waitpoints)?).await;
     }
@@ -81,6 +83,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     } else {
         output.table(&listed(&waitpoints, output, now(&engine).await?))?;
     }
+
     if let Some(next) = next {
         output.line(format!("more: --after '{next}'"))?;
     }
@@ -100,6 +103,7 @@ pub(super) async fn open_waitpoints(
             Ok(page) => page,
             Err(error) => return Err(Wish::Read.refused(engine, id, &error).await),
         };
+
         let got = page.entries.len();
         waitpoints.extend(page.entries);
         match page.next_cursor {
@@ -119,6 +123,7 @@ async fn of_suspended(
     let mut query = ExecutionQuery::new(0).with_public_state(PublicState::Suspended);
     query.after = after;
     let (rows, next) = pages(engine, query, limit).await?;
+
     let mut waitpoints = Vec::new();
     for row in rows {
         waitpoints.extend(open_waitpoints(engine, &row.execution_id).await?);
@@ -126,7 +131,7 @@ async fn of_suspended(
     Ok((waitpoints, next))
 }
 
-/// The waitpoint that is meant where none is named.
+/// The waitpoint to act on if none is named: the only open one.
 pub(super) fn only_one(
     id: &ExecutionId,
     mut waitpoints: Vec<PendingWaitpointInfo>,
@@ -143,7 +148,7 @@ pub(super) fn only_one(
     }
 }
 
-/// The open waitpoint that is meant.
+/// The open waitpoint that a caller names, or the only one.
 pub(super) async fn find(
     engine: &Arc<dyn EngineBackend>,
     id: &ExecutionId,
@@ -152,6 +157,7 @@ pub(super) async fn find(
     if let Some(in_full) = wanted.and_then(WaitpointName::in_full) {
         return Ok(in_full);
     }
+
     let mut open = open_waitpoints(engine, id).await?;
     let Some(wanted) = wanted else { return Ok(only_one(id, open)?.waitpoint_id) };
     open.retain(|open| wanted.names(&open.waitpoint_id, &open.waitpoint_key));
@@ -170,11 +176,13 @@ async fn print_token(
 ) -> Result<(), Failure> {
     let id = &waitpoint.waitpoint_id;
     let index = waitpoint.execution_id.partition();
+
     let partition = Partition { family: PartitionFamily::Execution, index };
     let token = engine.read_waitpoint_token(partition.into(), id).await;
     let token = token.map_err(|error| Failure::engine(&format!("reading {id}"), &error))?;
     let token =
         token.ok_or_else(|| Failure::new(format!("waitpoint {id} is not open any more")))?;
+
     if output.is_json() {
         Ok(output.json(&TokenView { waitpoint_id: id, token: &token })?)
     } else {
@@ -182,7 +190,7 @@ async fn print_token(
     }
 }
 
-/// As a table.
+/// The waitpoints as a table.
 pub(super) fn listed(
     waitpoints: &[PendingWaitpointInfo],
     output: Output,
@@ -192,6 +200,7 @@ pub(super) fn listed(
     let executions = waitpoints.iter().map(|waitpoint| waitpoint.execution_id.uuid());
     let executions = Ids::of(executions, output.width());
     let ids = Ids::of(waitpoints.iter().map(|waitpoint| waitpoint.waitpoint_id.0), output.width());
+
     let mut table = Table::new([
         Column::whole("execution", 0),
         Column::whole("waitpoint", 3),
@@ -202,6 +211,7 @@ pub(super) fn listed(
         Column::whole("fingerprint", 5),
         Column::whole("expires", 2),
     ]);
+
     for waitpoint in waitpoints {
         table.row([
             executions.execution(&waitpoint.execution_id),
@@ -217,7 +227,8 @@ pub(super) fn listed(
     table
 }
 
-/// What a waitpoint waits for, in words. Nothing is known of one that no suspension uses yet.
+/// The signals that a waitpoint waits for, in words. A waitpoint that no suspension uses yet has
+/// none.
 fn awaited(waitpoint: &PendingWaitpointInfo) -> String {
     let names = waitpoint.required_signal_names.iter().map(|name| match name.as_str() {
         "__operator_only__" => "an operator",
@@ -225,6 +236,7 @@ fn awaited(waitpoint: &PendingWaitpointInfo) -> String {
         name => name,
     });
     let names: Vec<&str> = names.collect();
+
     match names.as_slice() {
         [] if waitpoint.activated_at.is_none() => "-".to_owned(),
         [] => "any signal".to_owned(),

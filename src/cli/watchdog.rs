@@ -1,11 +1,11 @@
-//! Ends the commands of a worker that was killed.
+//! The watchdog: ends the commands of a killed worker.
 //!
-//! Nothing that a worker does itself helps against SIGKILL or the kernel's want of memory: its
-//! commands would run on while other workers run their executions again. So each worker has a small
-//! process beside it, this program again, that reads from a pipe which groups run. When the pipe
-//! closes, the worker is gone, and the groups that are left are ended. A death signal of the kernel
+//! A worker cannot guard against SIGKILL or the kernel's out-of-memory killer: its commands would
+//! run on while other workers run their executions again. So each worker has a small process beside
+//! it, this program again, that reads the running groups from a pipe. When the pipe closes, the
+//! worker is gone, and the watchdog ends the groups that are left. A death signal of the kernel
 //! (`PR_SET_PDEATHSIG`) would reach only the command itself and not what it has started, exists on
-//! Linux only, and hangs on the thread that has started the command.
+//! Linux only, and depends on the thread that has started the command.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -23,17 +23,17 @@ use super::group::{Signal, is_alive, signal};
 /// The hidden command that a watchdog runs.
 pub(super) const COMMAND: &str = "watch-groups";
 
-/// How often the groups that are to end are looked at.
+/// The pause between two looks at the groups that are being ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// How long a group may go on after SIGTERM.
+    /// The time between SIGTERM and SIGKILL.
     #[arg(value_name = "MS")]
     kill_after_ms: u64,
 }
 
-/// A worker's end of it.
+/// The worker's side of its watchdog.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     kill_after: Duration,
@@ -51,14 +51,14 @@ impl Watchdog {
         Self { kill_after, state: Mutex::default() }
     }
 
-    /// A group runs.
+    /// Reports that a group runs.
     pub(super) fn add(&self, group: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.insert(group);
         state.tell(&format!("+{group}\n"), self.kill_after);
     }
 
-    /// A group is over.
+    /// Reports that a group is over.
     pub(super) fn remove(&self, group: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.remove(&group);
@@ -67,7 +67,7 @@ impl Watchdog {
 }
 
 impl State {
-    /// Passes a line on; to a new process, with all that it has to know, where there is none.
+    /// Sends a line to the watchdog. If there is none, starts one and sends all groups that run.
     fn tell(&mut self, line: &str, kill_after: Duration) {
         if let Some((_, pipe)) = &mut self.process
             && pipe.write_all(line.as_bytes()).is_ok()
@@ -81,6 +81,7 @@ impl State {
             process.1.write_all(all.as_bytes())?;
             Ok(process)
         });
+
         match started {
             Ok(process) => self.process = Some(process),
             Err(error) => tracing::warn!(%error, "commands would outlive a killed worker"),
@@ -107,6 +108,7 @@ fn start(kill_after: Duration) -> std::io::Result<(Child, ChildStdin)> {
     super::command::without_secrets(&mut command);
     // It must hold none of this process's pipes open.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+
     let mut child = command.spawn()?;
     let pipe = child.stdin.take().ok_or_else(|| std::io::Error::other("no pipe"))?;
     Ok((child, pipe))
@@ -117,10 +119,11 @@ fn program() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
-/// Reads which groups run; ends those that are left when there is no worker any more.
+/// Reads which groups run. Ends those that are left when the worker is gone.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     #[cfg(unix)]
     let _ignored = stand_apart();
+
     let mut groups = BTreeSet::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -146,10 +149,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is meant for the worker does not end its watchdog.
+/// Protects the watchdog from signals that are meant for the worker.
 #[cfg(unix)]
 fn stand_apart() -> Vec<tokio::signal::unix::Signal> {
     use tokio::signal::unix::{SignalKind, signal};
+
     let _ = rustix::process::setsid();
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()

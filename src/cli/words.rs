@@ -1,8 +1,8 @@
-//! Words for values: states, counts, what is missing.
+//! Words for values: states, counts, missing values.
 
 use serde::Serialize;
 
-/// How many of something, with its plural: `1 execution`, `2 executions`.
+/// A number with its noun, in the plural if need be: `1 execution`, `2 executions`.
 pub(super) fn count(number: impl TryInto<u64>, of: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     match (number, of.strip_suffix('y')) {
@@ -17,7 +17,7 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// A value that is one word in JSON, as that word.
+/// The word of a value that is a string in JSON.
 pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,

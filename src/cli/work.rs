@@ -21,10 +21,10 @@ use super::watchdog::Watchdog;
 use crate::scanner::{ScannerConfig, ScannerSupervisor};
 use crate::worker::{Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
 
-/// How long the scanners may take to end what they are doing.
+/// The time that the scanners get to finish their scans.
 const SCANNER_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the database may take to end what it is doing.
+/// The time that the database gets to finish.
 const DATABASE_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -32,32 +32,32 @@ pub(super) struct Arguments {
     /// The lane to claim from.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
-    /// How many executions run at once.
+    /// The most executions that run at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: u32,
-    /// End when nothing on the lane is left to do or being done, by this worker or by others. What
-    /// needs other capabilities is left, which is said; what other sessions hold locked is waited for,
-    /// for 30 s, and then the exit code is 1.
+    /// End when no execution of the lane is left to run or running, on any worker. Executions that
+    /// need other capabilities are left and reported. Those that other sessions hold locked are
+    /// waited for, for 30 s at most; then the exit code is 1.
     #[arg(long)]
     until_empty: bool,
-    /// How long a lease lasts without renewal; it is renewed at a third of that, or after 5 s.
+    /// The duration of a lease without renewal; it is renewed at a third of that, or after 5 s.
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
     lease_ttl_ms: u32,
-    /// Something that this worker is able to do; may be given many times.
+    /// A capability of this worker; may be given many times.
     #[arg(long = "capability", value_name = "C")]
     capabilities: Vec<String>,
-    /// What to call this worker.
+    /// The name of this worker.
     #[arg(long, value_name = "NAME", default_value = "ff-work")]
     name: String,
-    /// How long running commands may go on after Ctrl-C, SIGTERM or SIGHUP; a second one ends them at
-    /// once.
+    /// The time for running commands to end after Ctrl-C, SIGTERM or SIGHUP; a second one ends them
+    /// at once.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     grace_ms: u64,
-    /// How long a command that is ended, with all that it has started, may go on after SIGTERM before
-    /// it gets SIGKILL.
+    /// The time between SIGTERM and SIGKILL for a command that is ended, with all that it has
+    /// started.
     #[arg(long, alias = "kill-after", value_name = "MS", default_value_t = 5_000)]
     kill_after_ms: u64,
-    /// How many bytes a command may write to stdout; beyond, it is ended, and fails for good.
+    /// The most bytes that a command may write to stdout; beyond, it is ended, and fails for good.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     max_output: usize,
     /// Leave lapsed leases, delays and timeouts to other processes.
@@ -75,6 +75,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let mut command = arguments.command.into_iter();
     let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
     look_up(&program).map_err(Failure::usage)?;
+
     let kill_after = Duration::from_millis(arguments.kill_after_ms);
     let watchdog = cfg!(unix).then(|| Arc::new(Watchdog::new(kill_after)));
     let runner = CommandRunner {
@@ -83,6 +84,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         max_output: arguments.max_output,
         endings: Endings::new(kill_after, watchdog),
     };
+
     let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
     let config = WorkerConfig {
         capabilities: CapabilitySet::new(arguments.capabilities),
@@ -95,8 +97,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
     let stop = watch::Sender::new(Stop::Not);
     listen(stop.clone())?;
-    // A worker that waits for work may come before its submitter; one that does not was given the
-    // wrong place.
+    // A worker that waits for work may start before its submitter. One that ends when the lane is
+    // empty expects a database, so a missing one means a wrong URL.
     let engine = if arguments.until_empty {
         global.open_existing().await?
     } else {
@@ -117,7 +119,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if let Some(scanners) = scanners {
         scanners.shutdown(SCANNER_GRACE).await;
     }
-    // What is durable is durable, however the farewell goes.
+    // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
     let report = worked.map_err(|error| match error {
@@ -128,6 +130,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if let Some(error) = scanning {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
+
     if report.left_locked {
         return Err(Failure::new("some executions stayed locked or reserved, and were left"));
     }
@@ -142,7 +145,7 @@ async fn scanning_fails(scanners: Option<&mut ScannerSupervisor>) -> EngineError
     }
 }
 
-/// Says what the worker did.
+/// Prints the worker's totals.
 fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
     let output = global.output();
     if output.is_json() {
@@ -160,6 +163,7 @@ fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
         }))?;
         return Ok(());
     }
+
     output.line(format!(
         "{} claimed: {} completed, {} to be retried, {} failed, {} cancelled, {} handed back, {} lost",
         report.claimed,
@@ -170,6 +174,7 @@ fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
         report.handed_back,
         report.lost
     ))?;
+
     if report.left_waiting {
         output.line("some executions wait for capabilities that this worker does not offer")?;
     }
@@ -181,6 +186,7 @@ fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
 fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("listening for signals: {error}"));
     let mut interrupts = Interrupts::new().map_err(failed)?;
+
     tokio::spawn(async move {
         for (urgency, what) in [
             (Stop::Drain, "stopping: running commands may end; once more to end them"),
@@ -198,7 +204,7 @@ fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells two processes apart that share a number, on different machines or one after the other.
+/// A suffix that tells apart two processes with the same pid, on different machines or over time.
 fn short_id() -> String {
     let id = Uuid::new_v4().simple().to_string();
     id.chars().take(6).collect()

@@ -1,6 +1,6 @@
-//! What a flow that is there has otherwise than one that is to be submitted under the same id.
+//! The differences between a stored flow and the one to be submitted under the same id.
 //!
-//! What is only missing is no difference: a submission that was cut short has not got so far.
+//! A missing node or dependency is no difference: an interrupted submission has not got so far.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId};
 
 use super::{FlowSpec, NODE_TAG, NodeSpec, edge_id, execution_id};
 
-/// The differences in words, in the order of the nodes; empty where the submission can go on.
+/// The differences in words, in the order of the nodes; empty if the submission may go on.
 pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph) -> Vec<String> {
     let nodes: HashMap<ExecutionId, &NodeSpec> =
         spec.nodes().iter().map(|node| (execution_id(flow_id, &node.name), node)).collect();
@@ -54,7 +54,7 @@ pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph)
 
     for node in spec.nodes() {
         let id = execution_id(flow_id, &node.name);
-        // Until an edge is there, it can still be said otherwise.
+        // Until a node has an edge, its policy can still be changed.
         if !stored.edges.iter().any(|edge| edge.downstream_execution_id == id) {
             continue;
         }
@@ -66,6 +66,7 @@ pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph)
             found.push(format!("node {} needs {there} there, and {here} in this graph", node.name));
         }
     }
+
     found
 }
 
@@ -77,6 +78,7 @@ fn needed(policy: &EdgeDependencyPolicy) -> String {
         // A policy of a later version.
         other => return format!("{other:?}"),
     };
+
     match on_satisfied {
         OnSatisfied::CancelRemaining => format!("{many} (then cancel_remaining)"),
         _ => many,

@@ -1,4 +1,4 @@
-//! Fields that are written alike in a line of executions and in a flow's node, and what they mean.
+//! Fields that a line of executions and a flow's node share, and their meaning.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use serde_json::{Number, Value as Json};
 /// The first millisecond of 2001. An earlier time was most likely written in seconds.
 const PLAUSIBLE_FROM_MS: i64 = 978_307_200_000;
 
-/// When something may begin at the earliest.
+/// The earliest time at which an execution may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub enum NotBefore {
     /// At this time.
     At(TimestampMs),
-    /// So many milliseconds after it is submitted.
+    /// This many milliseconds after the submission.
     In(i64),
 }
 
@@ -53,11 +53,12 @@ impl TryFrom<Written> for NotBefore {
     }
 }
 
-/// A time in Unix milliseconds.
+/// A time in Unix milliseconds, unless it was probably meant in seconds.
 fn plausible(ms: i64) -> Result<TimestampMs, String> {
     if PLAUSIBLE_FROM_MS <= ms {
         return Ok(TimestampMs(ms));
     }
+
     let hint = match ms.checked_mul(1_000) {
         Some(of_seconds) if PLAUSIBLE_FROM_MS <= of_seconds => {
             format!("if it is in seconds, write {of_seconds}")
@@ -82,7 +83,7 @@ impl NotBefore {
     /// The time, for something that is submitted `now`.
     ///
     /// # Errors
-    /// When it is too far away.
+    /// A description of the overflow, if the time is too far away.
     pub fn at(self, now: TimestampMs) -> Result<TimestampMs, String> {
         match self {
             Self::At(at) => Ok(at),
@@ -108,8 +109,8 @@ pub(crate) fn span_ms(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(ms)
 }
 
-/// A JSON text as the text that it is; anything else as it was written, without the blanks between
-/// tokens: numbers keep their digits and members their order.
+/// The payload of a JSON value: a string's text, or any other value as written, without the blanks
+/// between tokens. Numbers keep their digits and members their order.
 pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
     let raw = raw.get();
     if raw.starts_with('"') {
@@ -117,7 +118,9 @@ pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
             serde_json::from_str(raw).map_err(|error| format!("payload: {error}"))?;
         return Ok(text.into_bytes());
     }
+
     let (mut in_text, mut escaped) = (false, false);
+    // Parsing would lose digits, so the bytes are filtered instead.
     let kept = raw.bytes().filter(|byte| {
         let blank = !in_text && byte.is_ascii_whitespace();
         if escaped {
@@ -132,11 +135,12 @@ pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
     Ok(kept.collect())
 }
 
-/// A policy whose every member is understood, since a misspelt one would silently do nothing, and that
-/// makes sense.
+/// Reads and checks a policy. Every member must be known, since a misspelt one would have no effect
+/// and no error.
 pub(crate) fn policy(Unique(given): Unique) -> Result<ExecutionPolicy, String> {
     let policy: ExecutionPolicy =
         serde_json::from_value(given.clone()).map_err(|error| format!("policy: {error}"))?;
+
     match not_understood(&given, &policy) {
         Some(member) => Err(format!("policy: unknown field `{member}`")),
         None => policy.check().map(|()| policy).map_err(|fault| fault.to_string()),
@@ -201,7 +205,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 }
 
-/// Tags, none of them named twice.
+/// Reads tags, none of them named twice.
 pub(crate) fn tags<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<HashMap<String, String>, D::Error> {
@@ -230,6 +234,8 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
     }
 }
 
+/// The first member of `given` that the policy does not know. Serde skips unknown members, so the
+/// policy is serialized again and compared.
 fn not_understood(given: &Json, policy: &impl Serialize) -> Option<String> {
     fn missing(given: &Json, kept: &Json) -> Option<String> {
         given.as_object()?.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
@@ -242,11 +248,12 @@ fn not_understood(given: &Json, policy: &impl Serialize) -> Option<String> {
     missing(given, &serde_json::to_value(policy).ok()?)
 }
 
-/// What is wrong with a JSON text, without the place that serde's own message ends with.
+/// The fault of a JSON text, without the place at the end of serde's message.
 pub(crate) fn wrong_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = text.strip_suffix(&place).unwrap_or(&text);
+
     match error.classify() {
         Category::Syntax | Category::Eof => format!("not JSON: {reason}"),
         Category::Data | Category::Io => reason.to_owned(),
@@ -283,6 +290,7 @@ mod tests {
             let read = serde_json::from_str::<NotBefore>(&written);
             assert_eq!(read.unwrap(), NotBefore::At(noon), "{text}");
         }
+
         assert!(NotBefore::In(i64::MAX).at(now).unwrap_err().contains("too far away"));
         for (bad, reason) in [
             ("1.5", "expected"),

@@ -1,4 +1,4 @@
-//! A flow's file: what may stand there, and what it asks for.
+//! A flow's file: its fields, and the flow that they describe.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{FlowSpec, FlowSpecError, NodeName, NodeSpec, NotBefore, fields};
 
-/// The lane of nodes that name none, where the file names none either.
+/// The lane of nodes that name none, if the file names none either.
 const DEFAULT_LANE: &str = "default";
 
-/// The tenant where none is named.
+/// The namespace if none is named.
 const DEFAULT_NAMESPACE: &str = "default";
 
 #[derive(Deserialize)]
@@ -52,19 +52,23 @@ enum Needs {
 }
 
 pub(super) fn parse(text: &str) -> Result<FlowSpec, FlowSpecError> {
+    // Editors on Windows may write a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
     let file: File = serde_json::from_str(text).map_err(|error| not_understood(&error))?;
     let of_flow = |field: &str, error: &dyn std::fmt::Display| {
         FlowSpecError::NotUnderstood(format!("{field}: {error}"))
     };
+
     let lane = LaneId::try_new(file.lane.unwrap_or_else(|| DEFAULT_LANE.to_owned()))
         .map_err(|error| of_flow("lane", &error))?;
     let flow_id = file.flow_id.as_deref().map(FlowId::parse).transpose();
     let flow_id = flow_id.map_err(|error| of_flow("flow_id", &error))?;
+
     let mut nodes = Vec::with_capacity(file.nodes.len());
     for (number, node) in (1..).zip(file.nodes) {
         nodes.push(understood(number, node, &lane)?);
     }
+
     let namespace = Namespace::new(file.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE));
     let spec = FlowSpec::new(file.kind, namespace, nodes)?;
     Ok(match flow_id {
@@ -85,17 +89,21 @@ fn understood(number: u64, node: Node, lane: &LaneId) -> Result<NodeSpec, FlowSp
         node: format!("{number} ({unnamed:?})"),
         reason: error.to_string(),
     })?;
+
     let wrong = |reason| FlowSpecError::Node { node: name.to_string(), reason };
     let lane = match node.lane {
         Some(text) => LaneId::try_new(text).map_err(|error| wrong(format!("lane: {error}")))?,
         None => lane.clone(),
     };
+
     let policy = node.policy.map(fields::policy).transpose().map_err(wrong)?;
     let after = node.after.into_iter().map(|other| {
         NodeName::new(other.clone()).map_err(|error| wrong(format!("after {other:?}: {error}")))
     });
     let after = after.collect::<Result<_, _>>()?;
+    // The node's own priority wins over its policy's.
     let of_policy = policy.as_ref().map_or(0, |policy| policy.priority);
+
     Ok(NodeSpec {
         payload: fields::payload(&node.payload).map_err(wrong)?,
         needs: needs(node.needs, node.on_satisfied).map_err(wrong)?,

@@ -1,5 +1,5 @@
-//! The ids of a flow's executions and dependencies. They follow from the flow's id and the names of
-//! the nodes, so that a repeated submission means the same rows.
+//! The ids of a flow's executions and dependencies. They are derived from the flow's id and the
+//! nodes' names, so that a repeated submission means the same rows.
 
 use ff_core::partition::PartitionConfig;
 use ff_core::types::{EdgeId, ExecutionId, FlowId};
@@ -20,7 +20,7 @@ pub fn edge_id(flow: &FlowId, upstream: &NodeName, downstream: &NodeName) -> Edg
     EdgeId::from_uuid(derived(flow, &["edge", upstream.as_str(), downstream.as_str()]))
 }
 
-/// Names have no blanks, so no two lists of them read alike.
+/// A UUID derived from the words. Names have no blanks, so no two lists of words read alike.
 fn derived(flow: &FlowId, words: &[&str]) -> Uuid {
     Uuid::new_v5(&flow.0, words.join(" ").as_bytes())
 }

@@ -1,4 +1,4 @@
-//! The order of a flow's nodes, or the circle that forbids one.
+//! The order of a flow's nodes, or the circle that rules one out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,16 +7,17 @@ use super::{FlowSpecError, NodeName, NodeSpec};
 /// A node that has no place in the order yet.
 struct Unplaced {
     node: NodeSpec,
-    /// How many of those that it waits for have no place either.
+    /// The number of its upstreams that have no place either.
     open: usize,
 }
 
-/// Puts each node after all that it waits for; of those that may come next, the first one given.
-/// Names are unique, and all that is waited for is there.
+/// Puts each node after all that it waits for; of several candidates, the one given first.
+/// Names must be unique, and every upstream must exist.
 pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecError> {
     let mut waiting: HashMap<NodeName, Vec<usize>> = HashMap::new();
     let mut ready = BTreeSet::new();
     let mut unplaced = BTreeMap::new();
+
     for (place, node) in nodes.into_iter().enumerate() {
         for other in &node.after {
             waiting.entry(other.clone()).or_default().push(place);
@@ -27,6 +28,7 @@ pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecErr
         let open = node.after.len();
         unplaced.insert(place, Unplaced { node, open });
     }
+
     let mut placed = Vec::with_capacity(unplaced.len());
     while let Some(Unplaced { node, .. }) = ready.pop_first().and_then(|at| unplaced.remove(&at)) {
         for place in waiting.remove(&node.name).unwrap_or_default() {
@@ -39,7 +41,9 @@ pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecErr
         }
         placed.push(node);
     }
+
     match circle(unplaced.values().map(|left| &left.node)) {
+        // Every node left without a place waits for another such node.
         Some(path) => Err(FlowSpecError::Cycle { path }),
         None => Ok(placed),
     }
@@ -53,8 +57,8 @@ fn circle<'a>(nodes: impl Iterator<Item = &'a NodeSpec> + Clone) -> Option<Vec<N
     let mut next = nodes.into_iter().next();
     while let Some(node) = next {
         if let Some(start) = places.insert(&node.name, path.len()) {
-            // The path leads from each node to one that it waits for; told the other way round, the
-            // one that has to end first comes first.
+            // The path leads from each node to one that it waits for; reversed, the node that has
+            // to end first comes first.
             return Some(path.into_iter().skip(start).rev().collect());
         }
         path.push(node.name.clone());

@@ -1,7 +1,8 @@
-//! Submitting a flow: its executions, held back; what they wait for; and only then their release.
+//! Submits a flow: creates its executions held back, records their dependencies, and only then
+//! releases them.
 //!
-//! Every step may be repeated, and every id follows from the flow's. A submission that was cut
-//! short has therefore left nothing running, and the next one of the same flow goes on from there.
+//! Every step may be repeated, and every id follows from the flow's. An interrupted submission has
+//! therefore left nothing running, and the next one of the same flow goes on from there.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,56 +21,58 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::difference::differences;
 use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
 
-/// How many executions go to the engine together.
+/// The number of executions created in one call.
 const BATCH: usize = 500;
 
-/// How many nodes have their dependencies applied at once.
+/// The number of nodes that have their dependencies applied at the same time.
 const AT_ONCE: usize = 16;
 
-/// How many differences an error names.
+/// The number of differences that an error names.
 const MOST_NAMED: usize = 5;
 
-/// How often the graph may have changed under one dependency before it is given up.
+/// The number of times that the graph may change under one dependency before the submission gives
+/// up.
 const STALE_TRIES: u32 = 16;
 
-/// How a dependency's upstream must end.
+/// The kind of every dependency: only an upstream that completes satisfies it.
 const DEPENDENCY_KIND: &str = "success_only";
 
-/// A flow that is submitted.
+/// A submitted flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The flow.
     pub flow_id: FlowId,
     /// The execution of each node, in the order of the nodes.
     pub executions: Vec<(NodeName, ExecutionId)>,
-    /// How many executions were created by this call.
+    /// The number of executions that this call created.
     pub created: usize,
-    /// How many were there before.
+    /// The number of executions that existed before.
     pub found: usize,
-    /// How many were let go at the end: those that wait for no other.
+    /// The number of executions released at the end: those that wait for no other.
     pub released: u32,
 }
 
-/// A submission that was cut short.
+/// An interrupted submission.
 #[derive(Debug, thiserror::Error)]
 #[error("flow {flow_id}: {doing}: {source}")]
 pub struct SubmitError {
     /// The flow.
     pub flow_id: FlowId,
-    /// What was being done.
+    /// The step that failed.
     pub doing: String,
-    /// Why it failed.
+    /// The failure.
     pub source: EngineError,
-    /// Whether submitting the same flow again goes on. Not where another graph is there under its id.
+    /// True if submitting the same flow again resumes it. False if another graph is stored under
+    /// its id.
     pub can_go_on: bool,
 }
 
-/// Submits a flow: under the id that it names, or else under a new one. Repeating it with the same
-/// id changes nothing that is there.
+/// Submits a flow under the id that it names, or else under a new one. A repetition with the same
+/// id changes nothing that exists.
 ///
 /// # Errors
-/// What the engine refused, and what was being done. Nothing of the flow runs before all of it is
-/// there.
+/// The engine's refusal, and the step that it refused. Nothing of the flow runs before all of it
+/// exists.
 pub async fn submit(
     engine: &dyn EngineBackend,
     spec: &FlowSpec,
@@ -78,8 +81,8 @@ pub async fn submit(
     submit_with(engine, spec, now, &|_| {}).await
 }
 
-/// Like [`submit`], and says after every few steps how many more are done. There are as many as
-/// executions, and two for each dependency.
+/// Does the same as [`submit`], and reports progress: calls `done` after every few steps with their
+/// number. There is one step per execution, and two per dependency.
 ///
 /// # Errors
 /// As [`submit`].
@@ -106,17 +109,21 @@ impl Submission<'_> {
         let begun = self.begin().await?;
         if let Some(graph) = &begun {
             self.check_same(graph)?;
+            // A flow that is over takes no changes, so the steps cannot be repeated.
             if self.is_whole_and_over(&graph.flow) {
                 return Ok(self.submitted(0, 0));
             }
         }
+
         let created = self.create().await?;
         let flow = self.described().await?;
         self.fix_policies(&flow).await?;
+
         let staged = begun.into_iter().flat_map(|graph| graph.edges);
         let staged: HashSet<EdgeId> = staged.map(|edge| edge.edge_id).collect();
         self.stage(&staged, flow.graph_revision).await?;
         self.apply().await?;
+
         let released = self.engine.release_flow(&self.flow_id, self.now).await;
         let released = released.map_err(|error| self.failed("releasing it", error))?;
         Ok(self.submitted(created, released))
@@ -130,6 +137,7 @@ impl Submission<'_> {
             namespace: self.spec.namespace().clone(),
             now: self.now,
         };
+
         let created = self.engine.create_flow(args).await;
         match created.map_err(|error| self.failed("creating it", error))? {
             CreateFlowResult::Created { .. } => Ok(None),
@@ -140,10 +148,11 @@ impl Submission<'_> {
         }
     }
 
-    /// What is there must be this graph, as far as it goes.
+    /// Refuses a stored graph that contradicts this one.
     fn check_same(&self, stored: &FlowGraph) -> Result<(), SubmitError> {
         let differences = differences(&self.flow_id, self.spec, stored);
         let Some(first) = differences.first() else { return Ok(()) };
+
         let mut detail = first.clone();
         for difference in differences.iter().take(MOST_NAMED).skip(1) {
             detail.push_str("; ");
@@ -158,19 +167,20 @@ impl Submission<'_> {
         Err(SubmitError { can_go_on: false, ..error })
     }
 
-    /// Whether nothing is missing, and nothing may be added any more.
+    /// True if nothing is missing, and nothing can be added any more.
     fn is_whole_and_over(&self, flow: &FlowSnapshot) -> bool {
         PublicFlowState::parse(&flow.public_flow_state).is_some_and(PublicFlowState::is_over)
             && usize::try_from(flow.node_count) == Ok(self.spec.nodes().len())
             && usize::try_from(flow.edge_count) == Ok(self.spec.edge_count())
     }
 
-    /// Creates the executions; says how many are new.
+    /// Creates the executions. Returns how many are new.
     async fn create(&self) -> Result<usize, SubmitError> {
         let mut created = 0;
         for nodes in self.spec.nodes().chunks(BATCH) {
             let batch = nodes.iter().map(|node| self.execution(node));
             let batch = batch.collect::<Result<_, _>>()?;
+
             let answers = self.engine.create_flow_members(&self.flow_id, batch).await;
             for (node, answer) in nodes.iter().zip(answers) {
                 match answer {
@@ -181,6 +191,7 @@ impl Submission<'_> {
                     }
                 }
             }
+
             (self.done)(nodes.len());
         }
         Ok(created)
@@ -190,11 +201,13 @@ impl Submission<'_> {
         let execution_id = execution_id(&self.flow_id, &node.name);
         let mut tags = node.tags.clone();
         tags.insert(NODE_TAG.to_owned(), node.name.to_string());
+
         let delay_until = node.delay_until.map(|delay| delay.at(self.now)).transpose();
         let delay_until = delay_until.map_err(|detail| {
             let kind = ValidationKind::InvalidInput;
             self.failed(format!("node {}", node.name), EngineError::Validation { kind, detail })
         })?;
+
         Ok(CreateExecutionArgs {
             partition_id: execution_id.partition(),
             execution_id,
@@ -222,7 +235,7 @@ impl Submission<'_> {
         Ok(described)
     }
 
-    /// Says how many of its dependencies each node needs, before the first of them is staged.
+    /// Sets each node's policy before its first dependency is staged.
     async fn fix_policies(&self, flow: &FlowSnapshot) -> Result<(), SubmitError> {
         let stored = policies(flow);
         for node in self.spec.nodes() {
@@ -230,9 +243,10 @@ impl Submission<'_> {
             if *stored.get(&id).unwrap_or(&EdgeDependencyPolicy::AllOf) == node.needs {
                 continue;
             }
+
             let needs = node.needs.clone();
             if let Err(error) = self.engine.set_edge_group_policy(&self.flow_id, &id, needs).await {
-                // It is too late for a change, not for finding that somebody else made the same.
+                // Too late for a change; but another submission may have set the same policy.
                 let flow = self.described().await?;
                 if policies(&flow).get(&id) != Some(&node.needs) {
                     let doing = format!("node {}: saying how many it needs", node.name);
@@ -274,6 +288,7 @@ impl Submission<'_> {
                 expected_graph_revision: revision,
                 now: self.now,
             };
+
             match self.engine.stage_dependency_edge(args).await {
                 Ok(StageDependencyEdgeResult::Staged { new_graph_revision, .. }) => {
                     return Ok(new_graph_revision);
@@ -281,6 +296,7 @@ impl Submission<'_> {
                 Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { .. })) => {
                     return Ok(revision);
                 }
+                // Another submission of the flow has changed the graph meanwhile.
                 Err(EngineError::Contention(ContentionKind::StaleGraphRevision))
                     if tries < STALE_TRIES =>
                 {
@@ -295,7 +311,8 @@ impl Submission<'_> {
         }
     }
 
-    /// Makes the dependencies take effect: those of one node one by one, for they count in one row.
+    /// Applies the dependencies: concurrently over nodes, but those of one node one by one, since
+    /// they count in one row.
     async fn apply(&self) -> Result<(), SubmitError> {
         let revision = self.described().await?.graph_revision;
         let mut applying = Vec::new();
@@ -319,6 +336,7 @@ impl Submission<'_> {
                 data_passing_ref: None,
                 now: self.now,
             };
+
             let applied = self.engine.apply_dependency_to_child(args).await;
             applied.map_err(|error| {
                 self.failed(format!("node {}: applying its wait for {upstream}", node.name), error)
@@ -328,7 +346,7 @@ impl Submission<'_> {
         Ok(())
     }
 
-    /// The dependencies, by the place of the node that waits.
+    /// The dependencies, in the order of the downstream nodes.
     fn edges(&self) -> impl Iterator<Item = (&NodeName, &NodeSpec)> {
         let nodes = self.spec.nodes().iter();
         nodes.flat_map(|node| node.after.iter().map(move |upstream| (upstream, node)))
@@ -340,6 +358,7 @@ impl Submission<'_> {
             .iter()
             .map(|node| (node.name.clone(), execution_id(&self.flow_id, &node.name)))
             .collect();
+
         let found = nodes.len().saturating_sub(created);
         Submitted { flow_id: self.flow_id.clone(), executions, created, found, released }
     }
@@ -350,7 +369,7 @@ impl Submission<'_> {
     }
 }
 
-/// How many of their dependencies the members need, as far as that has been said.
+/// The stored policy of each member that has one.
 fn policies(flow: &FlowSnapshot) -> HashMap<ExecutionId, EdgeDependencyPolicy> {
     let groups = flow.edge_groups.iter();
     groups.map(|group| (group.downstream_execution_id.clone(), group.policy.clone())).collect()

@@ -7,7 +7,7 @@ fn names(nodes: &[NodeSpec]) -> Vec<&str> {
     nodes.iter().map(|node| node.name.as_str()).collect()
 }
 
-/// A flow of nodes that say only `name`, and what stands in the braces.
+/// Reads a flow of nodes that have only a `name`, and the extra fields given.
 fn read(nodes: &[(&str, &str)]) -> Result<FlowSpec, FlowSpecError> {
     let nodes: Vec<String> = nodes
         .iter()
@@ -24,6 +24,7 @@ fn refused(nodes: &[(&str, &str)]) -> String {
 fn little_is_needed() {
     let spec = read(&[("a", "")]).unwrap();
     assert_eq!((spec.kind(), spec.namespace().as_str(), spec.flow_id()), ("f", "default", None));
+
     let lane = LaneId::new("default");
     let expected = NodeSpec::new(NodeName::new("a").unwrap(), "k", b"null".to_vec(), lane);
     assert_eq!(spec.nodes(), [expected]);
@@ -49,17 +50,21 @@ fn everything_can_be_said() {
         }"#,
     )
     .unwrap();
+
     assert_eq!(spec.flow_id().unwrap().to_string(), "550e8400-e29b-41d4-a716-446655440000");
     assert_eq!((spec.namespace().as_str(), spec.edge_count()), ("n", 5));
+
     let [a, b, c, d, e] = spec.nodes() else { panic!("{:?}", spec.nodes()) };
     assert_eq!((a.lane.as_str(), a.priority, a.payload.as_slice()), ("l", -3, b"text".as_slice()));
     assert_eq!(a.delay_until, Some(NotBefore::At(TimestampMs(978_307_200_005))));
+
     assert_eq!((b.lane.as_str(), b.priority), ("own", 9));
     assert_eq!(
         (b.payload.as_slice(), b.tags["app.a"].as_str()),
         (br#"{"x":1.50}"#.as_slice(), "b")
     );
     assert_eq!(b.delay_until, Some(NotBefore::In(5_000)));
+
     assert_eq!(c.needs, EdgeDependencyPolicy::any_of(OnSatisfied::CancelRemaining));
     assert_eq!(d.needs, EdgeDependencyPolicy::quorum(2, OnSatisfied::LetRun));
     assert_eq!(e.needs, EdgeDependencyPolicy::all_of());
@@ -70,6 +75,7 @@ fn nodes_follow_what_they_wait_for() {
     let after = |other: &str| format!(r#","after":[{other:?}]"#);
     let spec = read(&[("c", &after("b")), ("b", &after("a")), ("a", ""), ("z", "")]).unwrap();
     assert_eq!(names(spec.nodes()), ["a", "b", "c", "z"]);
+
     let spec = read(&[("z", ""), ("a", ""), ("b", &after("a")), ("c", "")]).unwrap();
     assert_eq!(names(spec.nodes()), ["z", "a", "b", "c"]);
 }
@@ -78,15 +84,18 @@ fn nodes_follow_what_they_wait_for() {
 fn a_graph_that_cannot_be_run_is_refused_with_the_node_that_is_wrong() {
     assert_eq!(refused(&[]), "a flow needs at least one node");
     assert_eq!(refused(&[("a", ""), ("b", ""), ("a", "")]), "node a: there are two of that name");
+
     assert_eq!(
         refused(&[("a", ""), ("b", r#","after":["x"]"#)]),
         "node b: it waits for x, and there is no such node"
     );
     assert_eq!(refused(&[("a", r#","after":["a"]"#)]), "node a: it waits for itself");
+
     assert_eq!(
         refused(&[("a", ""), ("b", r#","after":["a","a"]"#)]),
         "node b: it waits for a twice"
     );
+
     assert_eq!(
         refused(&[
             ("start", ""),
@@ -97,6 +106,7 @@ fn a_graph_that_cannot_be_run_is_refused_with_the_node_that_is_wrong() {
         ]),
         "the nodes wait for each other in a circle: b → c → a → b"
     );
+
     assert!(read(&[("a", ""), ("b", r#","after":["a"]"#)]).is_ok());
 }
 
@@ -109,6 +119,7 @@ fn a_quorum_is_between_one_and_all() {
             ("c", &format!(r#","after":["a","b"],"needs":{{"quorum":{k}}}"#)),
         ])
     };
+
     for (k, fits) in [(0, false), (1, true), (2, true), (3, false), (u32::MAX, false)] {
         match quorum(k) {
             Ok(_) => assert!(fits, "{k}"),
@@ -119,6 +130,7 @@ fn a_quorum_is_between_one_and_all() {
             }
         }
     }
+
     assert_eq!(
         refused(&[("a", r#","needs":"any""#)]),
         "node a: it needs any of those it waits for, and waits for none"
@@ -127,6 +139,7 @@ fn a_quorum_is_between_one_and_all() {
         refused(&[("a", r#","needs":{"quorum":1}"#)]),
         "node a: a quorum of 1 out of 0 cannot be"
     );
+
     assert!(read(&[("a", r#","needs":"all""#)]).is_ok());
 }
 
@@ -146,6 +159,7 @@ fn names_are_short_and_plain() {
     ] {
         assert_eq!(NodeName::new(name).unwrap().as_str(), name);
     }
+
     for (name, error) in [
         (String::new(), NodeNameError::Empty),
         ("n".repeat(NODE_NAME_MAX + 1), NodeNameError::TooLong(65)),
@@ -157,6 +171,7 @@ fn names_are_short_and_plain() {
     ] {
         assert_eq!(NodeName::new(name), Err(error));
     }
+
     assert!(refused(&[("a", ""), ("b c", "")]).starts_with(r#"node 2 ("b c"): the name has"#));
     assert!(
         refused(&[("a", r#","after":[""]"#)]).starts_with(r#"node a: after "": the name is empty"#)
@@ -184,6 +199,7 @@ fn what_is_wrong_with_a_field_is_named_with_its_node() {
         let error = refused(&[("a", more)]);
         assert!(error.contains(reason), "{more}: {error}");
     }
+
     for (text, reason) in [
         ("", "not JSON: EOF while parsing a value, line 1 column 0"),
         ("[]", "invalid"),
@@ -205,6 +221,7 @@ fn ids_follow_from_the_flow_and_the_names() {
     let other = FlowId::parse("650e8400-e29b-41d4-a716-446655440000").unwrap();
     let name = |text: &str| NodeName::new(text).unwrap();
     let (a, b) = (name("a"), name("b"));
+
     assert_eq!(
         execution_id(&flow, &a).as_str(),
         "{fp:24}:2a2eac86-edf2-5d91-89ae-6e3bbd5f75a2",
@@ -215,6 +232,7 @@ fn ids_follow_from_the_flow_and_the_names() {
         "dbfe16ca-5c0d-51ad-8a1f-3c1355844a94",
         "stored flows rely on it"
     );
+
     assert_ne!(execution_id(&flow, &a).uuid(), execution_id(&flow, &b).uuid());
     assert_ne!(execution_id(&flow, &a).uuid(), execution_id(&other, &a).uuid());
     assert_ne!(edge_id(&flow, &a, &b), edge_id(&flow, &b, &a));

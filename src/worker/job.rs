@@ -1,4 +1,4 @@
-//! The work as a worker sees it: what it hands to a runner, and what it gets back.
+//! The runner's interface: the job that it gets, and the ending that it returns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,64 +11,64 @@ use ff_core::types::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch, TimestampMs}
 /// One claimed execution, as its runner sees it.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What the holder shows to act on it: to append frames, or to see which signals came.
+    /// The handle, with which the runner acts on the execution: appends frames, reads signals.
     pub handle: Handle,
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Which attempt this is, from zero.
+    /// The attempt, counted from zero.
     pub attempt_index: AttemptIndex,
     /// The epoch of the lease.
     pub lease_epoch: LeaseEpoch,
     /// The lane that it was claimed from.
     pub lane_id: LaneId,
-    /// What kind of work it is, as the submitter names it.
+    /// The kind of work, as the submitter names it.
     pub kind: String,
-    /// What to work on.
+    /// The input.
     pub payload: Vec<u8>,
     /// The submitter's tags.
     pub tags: HashMap<String, String>,
 }
 
-/// How a run ended.
+/// The ending of a run.
 ///
 /// An ending that the engine refuses for its content, such as a result that is too large for the
-/// database, becomes a transient failure with that reason: the execution's policy decides on another
-/// attempt, and none is lost in silence.
+/// database, becomes a transient failure with that reason: the execution's policy decides on
+/// another attempt, and no ending is lost in silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Well, with a result if there is one.
+    /// Success, with a result if there is one.
     Completed(Option<Vec<u8>>),
-    /// Badly; the class and the execution's policy decide whether another attempt follows. A runner
-    /// that panics ends in this way, too: transient, with the panic's message.
+    /// Failure; the class and the execution's policy decide whether another attempt follows. A
+    /// runner that panics ends in this way, too: transient, with the panic's message.
     Failed {
-        /// What went wrong.
+        /// The message, which the engine records as the reason.
         message: String,
-        /// What kind of failure it was.
+        /// The class of the failure.
         class: FailureClass,
     },
-    /// Not now: to be claimed again at the given time, by the clock of the database.
+    /// Delayed: to be claimed again at the given time, by the clock of the database.
     Delayed(TimestampMs),
     /// Unfinished: to be claimed again at once. No retry is counted.
     HandedBack,
-    /// The machine cannot run it now, for this reason. The execution is handed back; the worker
-    /// pauses, and ends with [`WorkerError::Unable`](super::WorkerError::Unable) when nothing can be
-    /// run several times in a row.
+    /// This machine cannot run it now, for the given reason. The execution is handed back and the
+    /// worker pauses. After several such endings in a row it ends with
+    /// [`WorkerError::Unable`](super::WorkerError::Unable).
     Unable(String),
-    /// Not before a signal has come: to be claimed again when the condition holds. The next run is of
-    /// the same attempt, and `observe_signals` with its handle tells what has come.
+    /// Suspended until signals meet the condition; then it can be claimed again. The next run
+    /// belongs to the same attempt, and `observe_signals` with its handle returns the signals.
     Suspended(SuspendArgs),
 }
 
-/// Does the work. Any `Fn(Arc<Job>) -> impl Future<Output = Ending>` is one.
+/// A program's work. Any `Fn(Arc<Job>) -> impl Future<Output = Ending>` is one.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
-    /// Runs one execution. The future is dropped when the lease is lost, the attempt is out of time,
-    /// or the worker must stop.
+    /// Runs one execution. The future is dropped when the lease is lost, the attempt is out of
+    /// time, or the worker must stop.
     async fn run(&self, job: Arc<Job>) -> Ending;
 
-    /// Returns when nothing of a dropped run is left. A worker calls it after it has dropped the
-    /// future of [`Runner::run`], and neither hands the execution back nor runs it again before. By
-    /// default dropping is all it takes.
+    /// Returns once nothing is left of a dropped run, such as a child process. A worker calls it
+    /// after it has dropped the future of [`Runner::run`], and waits for it before it hands the
+    /// execution back or runs it again. By default dropping the future is enough.
     async fn cleared(&self, job: &Job) {
         let _ = job;
     }

@@ -1,4 +1,4 @@
-//! Keeping a lease while its work runs.
+//! Renews a lease while its work runs.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,15 +13,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::is_of_the_database;
 
-/// The longest time between two renewals, and so for which a run can go on that is no longer wanted
-/// and whose worker was not told so.
+/// The longest time between two renewals. A run that is no longer wanted goes on for as long at
+/// most if no ring says so.
 const RENEWAL_MAX: Duration = Duration::from_secs(5);
 
-/// The shortest time between two looks at one execution that rings ask for.
+/// The shortest time between two looks at one execution, however often the bell rings.
 const LOOK_GAP: Duration = Duration::from_millis(200);
 
-/// Renews the lease at a third of its time, over and over; returns when it is lost: refused, or
-/// lapsed before the database could be reached. A cancellation is heard of at once.
+/// Renews the lease at a third of its time, over and over. Returns when it is lost: refused, or
+/// lapsed while the database could not be reached. A ring brings the renewal forward, so that a
+/// cancellation is seen at once.
 pub(super) async fn keep(
     backend: &dyn EngineBackend,
     handle: &Handle,
@@ -33,10 +34,11 @@ pub(super) async fn keep(
     let mut lapses = leased_since + ttl;
     let mut pause = regular;
     let mut interrupted = pin!(interrupted(backend, id));
+
     loop {
         tokio::select! {
             () = sleep(pause) => {}
-            // The renewal says what has happened.
+            // The renewal's answer says what has happened.
             () = &mut interrupted => interrupted.set(self::interrupted(backend, id)),
         }
 
@@ -46,6 +48,7 @@ pub(super) async fn keep(
             // Even one that seems final: the run is worth the patience.
             Err(error) if is_of_the_database(&error) && Instant::now() < lapses => {
                 tracing::warn!(execution_id = %id, %error, "renewing a lease failed; trying again");
+                // Short enough for several tries before the lease lapses.
                 pause = ttl / 10;
             }
             Err(error) => return error,
@@ -53,17 +56,19 @@ pub(super) async fn keep(
     }
 }
 
-/// Returns when the execution is no longer active, as soon as a ring has asked to look.
+/// Returns when the execution is no longer active. It looks only after a ring.
 async fn interrupted(backend: &dyn EngineBackend, id: &ExecutionId) {
     let mut looked = None;
     let mut rung = backend.listen(Topic::Interruptions);
     loop {
         rung.await;
-        // Before looking: what happens meanwhile rings again.
+        // Before the look, so that a change during it rings again.
         rung = backend.listen(Topic::Interruptions);
+
         if let Some(looked) = looked {
             sleep_until(looked + LOOK_GAP).await;
         }
+
         looked = Some(Instant::now());
         match backend.read_execution_state(id).await {
             // A database that cannot be reached is the renewal's concern.

@@ -1,7 +1,8 @@
-//! When a worker looks for work: at once when the bell rings, and now and then without.
+//! The times at which a worker looks for work: at each ring of the bell, and at growing intervals
+//! without one.
 //!
-//! A ring is a hint for everybody. A worker that finds nothing several times after a ring lets more
-//! and more of them pass, so that a busy database is not asked once for every commit.
+//! A ring is a hint to every worker. A worker that finds nothing several times after a ring skips
+//! more and more of them, so that a busy database is not asked once for every commit.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::WorkerError;
 
-/// The shortest and the longest pause before looking again where no bell rings.
+/// The shortest and the longest pause between looks while no bell rings.
 const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// The longest pause after the database could not be reached, or the machine could run nothing.
@@ -20,7 +21,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(5);
 /// The first pause after the machine could run nothing.
 const UNABLE: Duration = Duration::from_millis(100);
 
-/// How often in a row the machine may be unable to run anything.
+/// The number of times in a row that the machine may be unable to run anything.
 const UNABLE_MAX: u32 = 6;
 
 /// The longest pause between two looks that rings ask for, after many that found nothing.
@@ -33,11 +34,11 @@ const NOTED: Duration = Duration::from_secs(3_600);
 pub(super) struct Pace {
     poll: Duration,
     looked: Instant,
-    /// No look before then.
+    /// The worker does not look before this time.
     resting: Option<Instant>,
-    /// How many looks in a row that a ring asked for found nothing.
+    /// The number of looks in a row that followed a ring and found nothing.
     in_vain: u32,
-    /// When delays end that this worker knows of.
+    /// The ends of the delays that this worker knows of.
     delays: BinaryHeap<Reverse<Instant>>,
     unable: u32,
     reason: String,
@@ -56,47 +57,51 @@ impl Pace {
         }
     }
 
-    /// Whether a look is not too early; if so, it is taken for done.
+    /// True if the worker may look now; it then counts as having looked.
     pub(super) fn may_look(&mut self) -> bool {
         let now = Instant::now();
         if self.resting.is_some_and(|until| now < until) {
             return false;
         }
         self.resting = None;
+
         while self.delays.peek().is_some_and(|Reverse(end)| *end <= now) {
             self.delays.pop();
         }
+
         self.looked = now;
         true
     }
 
-    /// A look found work.
+    /// Notes that a look found work.
     pub(super) fn found(&mut self) {
         (self.poll, self.in_vain) = (POLL.0, 0);
     }
 
-    /// A look found nothing.
+    /// Notes that a look found nothing.
     pub(super) fn found_nothing(&mut self) {
         self.poll = (self.poll * 2).clamp(POLL.0, POLL.1);
     }
 
-    /// The database could not be reached.
+    /// Notes that the database could not be reached.
     pub(super) fn failed(&mut self) {
         self.poll = (self.poll * 2).clamp(POLL.1, RECOVERY_MAX);
         self.resting = Some(Instant::now() + self.poll);
     }
 
-    /// An execution that this worker knows of can be claimed after that time.
+    /// Notes that an execution can be claimed after this time.
     pub(super) fn delayed(&mut self, time: Duration) {
         if time <= NOTED {
             self.delays.push(Reverse(Instant::now() + time));
         }
     }
 
-    /// The machine could not run what was claimed. Of those that were claimed together, one counts.
+    /// Notes that the machine could not run what was claimed. Executions claimed together count
+    /// once.
     pub(super) fn unable(&mut self, reason: String) {
         let now = Instant::now();
         self.reason = reason;
+
         if self.resting.is_none_or(|until| until <= now) {
             let pause = UNABLE * 2_u32.saturating_pow(self.unable);
             self.resting = Some(now + pause.min(RECOVERY_MAX));
@@ -104,12 +109,12 @@ impl Pace {
         }
     }
 
-    /// The machine did run something.
+    /// Notes that the machine ran something.
     pub(super) fn able(&mut self) {
         self.unable = 0;
     }
 
-    /// Whether to give up.
+    /// Checks that the worker is not to give up.
     ///
     /// # Errors
     /// `Unable` when nothing could be run too often in a row.
@@ -120,18 +125,21 @@ impl Pace {
         Err(WorkerError::Unable { tries: self.unable, reason: self.reason.clone() })
     }
 
-    /// Returns when it is time to look again.
+    /// Waits until it is time to look again.
     pub(super) async fn wait(&mut self, rung: impl Future<Output = ()>) {
         if let Some(until) = self.resting {
             sleep_until(until).await;
             return;
         }
+
         let mut patience = self.looked + self.poll;
         if let Some(Reverse(end)) = self.delays.peek() {
             patience = patience.min(*end);
         }
+
         match timeout_at(patience, rung).await {
             Ok(()) => {
+                // The gap doubles from 1 ms with each ring in vain; the first one costs no wait.
                 let gap = Duration::from_millis(1) * 2_u32.saturating_pow(self.in_vain.min(8));
                 self.in_vain = self.in_vain.saturating_add(1);
                 if 1 < self.in_vain {
@@ -149,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks, finds nothing, and waits; how long it took, in milliseconds.
+    /// Looks, finds nothing and waits. Returns the milliseconds that it took.
     async fn looked(pace: &mut Pace, rung: bool) -> u128 {
         let begun = Instant::now();
         assert!(pace.may_look());
@@ -212,6 +220,7 @@ mod tests {
             waits.push(begun.elapsed().as_millis());
         }
         assert_eq!(waits, [100, 200, 400, 800, 1_600]);
+
         pace.unable("no memory".to_owned());
         let error = pace.check().unwrap_err().to_string();
         assert_eq!(error, "nothing could be run 6 times in a row; the last time: no memory");

@@ -1,4 +1,4 @@
-//! Whether a lane is empty for a worker that ends when it is.
+//! Decides if a lane is empty, for a worker that ends when it is.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use tokio::time::Instant;
 
 use super::WorkerConfig;
 
-/// How often a lane must be found with nothing but work that this worker lacks capabilities for,
-/// before the worker believes it.
+/// The number of looks in a row that must find only work for other capabilities before the worker
+/// takes the lane for empty.
 const LOOKS: u32 = 3;
 
-/// How long work that other sessions hold locked is waited for.
+/// The longest wait for work that other sessions hold locked.
 const LOCKED_MAX: Duration = Duration::from_secs(30);
 
-/// What several looks came to.
+/// The conclusion from the looks since the last claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// There is work to come.
     GoOn,
     /// There is none.
     Empty,
-    /// What waits needs capabilities that this worker lacks.
+    /// Only executions wait that need capabilities which this worker lacks.
     LeftWaiting,
-    /// What waits stayed locked or reserved.
+    /// Executions wait, and stayed locked or reserved.
     LeftLocked,
 }
 
-/// What one look found.
+/// The result of one look.
 enum Found {
     Work,
     Nothing,
@@ -40,7 +40,7 @@ enum Found {
     OutOfReach,
 }
 
-/// What has been seen of a lane since the last claim.
+/// The looks at a lane since the last claim.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     looks: u32,
@@ -78,11 +78,11 @@ impl Quiet {
 }
 
 /// Looks twice, and in the order in which executions move, so that one that moves on between two
-/// looks is still seen.
+/// queries is still seen.
 async fn look(backend: &dyn EngineBackend, config: &WorkerConfig) -> Result<Found, EngineError> {
     let mut waits = false;
     for _ in 0..2 {
-        // What waits for others of its flow is work to come, whoever does it.
+        // An execution that waits for others of its flow is work to come, whichever worker runs it.
         if any(backend, config, PublicState::WaitingChildren).await?
             || any(backend, config, PublicState::Delayed).await?
         {
@@ -95,6 +95,7 @@ async fn look(backend: &dyn EngineBackend, config: &WorkerConfig) -> Result<Foun
             return Ok(Found::Work);
         }
     }
+
     if !waits {
         return Ok(Found::Nothing);
     }

@@ -1,32 +1,32 @@
-//! What a worker did, and why it could not go on.
+//! A worker's totals, and the reasons why it could not go on.
 
 use ff_core::EngineError;
 
 use super::task::Fate;
 
-/// What a worker did.
+/// Totals of a worker's run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerReport {
-    /// How many claims it made.
+    /// Claims made.
     pub claimed: u64,
-    /// How many executions it completed.
+    /// Executions completed.
     pub completed: u64,
-    /// How many attempts failed that are tried again.
+    /// Failed attempts that are retried.
     pub retried: u64,
-    /// How many executions failed for good, or ran out of time.
+    /// Executions that failed for good, or ran out of time.
     pub failed: u64,
-    /// How many executions were cancelled while it ran them.
+    /// Executions cancelled while the worker ran them.
     pub cancelled: u64,
-    /// How many executions it left waiting for signals.
+    /// Executions suspended until signals come.
     pub suspended: u64,
-    /// How many executions it gave back unfinished.
+    /// Executions handed back unfinished.
     pub handed_back: u64,
-    /// How many executions it lost: the lease, or the connection until the lease had lapsed.
+    /// Executions lost: the lease was lost, or the database was unreachable until it had lapsed.
     pub lost: u64,
-    /// Whether executions were left waiting that need capabilities which this worker lacks.
+    /// True if executions were left waiting that need capabilities which this worker lacks.
     pub left_waiting: bool,
-    /// Whether executions were left waiting that this worker could run, but that other sessions held
-    /// locked or reserved all the time.
+    /// True if executions were left waiting that this worker could run, but that other sessions
+    /// held locked or reserved all the time.
     pub left_locked: bool,
 }
 
@@ -45,7 +45,7 @@ impl WorkerReport {
     }
 }
 
-/// Why a worker ended by itself.
+/// The reason why a worker ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Nothing can be claimed.
@@ -61,9 +61,9 @@ pub enum WorkerError {
     /// Nothing can be run on this machine.
     #[error("nothing could be run {tries} times in a row; the last time: {reason}")]
     Unable {
-        /// How often in a row.
+        /// The number of times in a row.
         tries: u32,
-        /// Why not, the last time.
+        /// The reason given the last time.
         reason: String,
     },
 }

@@ -1,11 +1,11 @@
-//! The runs of one worker, so that it never has two of one execution at once.
+//! The runs of one worker. They ensure that it never runs one execution twice at the same time.
 
 use std::collections::HashMap;
 
 use ff_core::types::ExecutionId;
 use tokio::sync::watch;
 
-/// Why a run is to stop.
+/// The reason for which a run is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// The worker ends: the execution goes back.
@@ -14,7 +14,7 @@ pub(super) enum Order {
     Superseded,
 }
 
-/// What the worker knows of each run.
+/// The runs in progress, by execution.
 #[derive(Debug, Default)]
 pub(super) struct Running(HashMap<ExecutionId, Run>);
 
@@ -24,7 +24,7 @@ struct Run {
     over: watch::Receiver<()>,
 }
 
-/// A run's end of it. The run is over when this is dropped.
+/// A run's side of its entry in [`Running`]. Dropping it says that the run is over.
 #[derive(Debug)]
 pub(super) struct Place {
     orders: watch::Receiver<Option<Order>>,
@@ -33,8 +33,9 @@ pub(super) struct Place {
 }
 
 impl Running {
-    /// Enters a run, and tells an older one of the same execution to stop.
+    /// Enters a run, and stops an older run of the same execution.
     pub(super) fn begin(&mut self, id: &ExecutionId) -> Place {
+        // Runs that are over have dropped their end.
         self.0.retain(|_, run| run.over.has_changed().is_ok());
 
         let (order, orders) = watch::channel(None);
@@ -46,7 +47,7 @@ impl Running {
         Place { orders, older, _present: present }
     }
 
-    /// Tells every run to stop.
+    /// Orders every run to stop.
     pub(super) fn hand_back(&self) {
         for run in self.0.values() {
             run.order.send_replace(Some(Order::HandBack));
@@ -55,7 +56,7 @@ impl Running {
 }
 
 impl Place {
-    /// Returns when the run is to stop.
+    /// Waits for the order to stop.
     pub(super) async fn ordered(&self) -> Order {
         let mut orders = self.orders.clone();
         loop {
@@ -68,9 +69,10 @@ impl Place {
         }
     }
 
-    /// Returns when the older run of the same execution is over.
+    /// Waits until the older run of the same execution is over.
     pub(super) async fn alone(&self) {
         if let Some(mut older) = self.older.clone() {
+            // Nothing is ever sent; the channel closes when the older run is over.
             while older.changed().await.is_ok() {}
         }
     }

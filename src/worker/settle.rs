@@ -1,4 +1,4 @@
-//! Reporting how a run ended, until the engine has taken it.
+//! Reports the ending of a run until the engine has accepted it.
 
 use std::time::Duration;
 
@@ -14,20 +14,22 @@ use super::task::{Fate, Task};
 use super::{Ending, is_permanent, may_pass};
 
 impl Task {
-    /// Reports the ending; again and again while the database cannot be reached and the lease may
-    /// still hold. One that is refused for its content becomes a failure, so that the execution never
-    /// begins again in silence.
+    /// Reports the ending. While the database cannot be reached and the lease may still hold, it
+    /// retries. An ending that is refused for its content becomes a failure, so that the execution
+    /// is never started again without a trace.
     pub(super) async fn settle(&self, mut ending: Ending) -> Fate {
         let execution_id = &self.held.execution_id;
         let mut pause = Duration::from_millis(20);
         // The last renewal may be as young as this moment.
         let hopeless = Instant::now() + self.lease_ttl;
         let mut refusals = 0;
+
         loop {
             let error = match self.report(ending.clone()).await {
                 Ok(fate) => return fate,
                 Err(error) => error,
             };
+
             if lease_is_over(&error) {
                 return self.too_late(&error).await;
             }
@@ -52,7 +54,7 @@ impl Task {
         }
     }
 
-    /// The execution was ended, or given to another worker, before it could be reported.
+    /// The fate of an execution that was ended, or claimed by another worker, before the report.
     async fn too_late(&self, error: &EngineError) -> Fate {
         let execution_id = &self.held.execution_id;
         match self.backend.read_execution_state(execution_id).await {
@@ -88,6 +90,7 @@ impl Task {
                 Ok(Fate::HandedBack)
             }
             Ending::HandedBack => {
+                // A delay until now: claimable at once, without a retry being counted.
                 self.backend.delay(&self.handle, self.now().await?).await?;
                 Ok(Fate::HandedBack)
             }
@@ -112,15 +115,15 @@ impl Task {
         }
     }
 
-    /// The time, by the clock that decides.
+    /// The database's clock, which decides what is due.
     pub(super) async fn now(&self) -> Result<TimestampMs, EngineError> {
         let ms = self.backend.server_time_ms().await?;
         Ok(TimestampMs(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 }
 
-/// The failure that a refused ending becomes: by policy at first; for good, without a look at the
-/// policy, where even that was refused; and at last in words that can always be stored.
+/// The failure that replaces a refused ending. First the policy decides on a retry; if that is
+/// refused, too, the failure is permanent; the last has a message that can always be stored.
 fn failure_instead(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
     let (class, message) = match (refusals, ending) {
         (1, Ending::Failed { message, .. }) => {
@@ -131,11 +134,12 @@ fn failure_instead(ending: Ending, error: &EngineError, refusals: u32) -> Option
         (3, _) => (FailureClass::Permanent, "its ending was refused".to_owned()),
         _ => return None,
     };
+    // No database stores a NUL, and the length may be what was refused.
     let message = message.replace('\0', "\u{fffd}").chars().take(1_000).collect();
     Some(Ending::Failed { message, class })
 }
 
-/// Whether the lease is gone, so that nothing can be reported any more.
+/// True if the lease is lost, so that every report would be refused.
 fn lease_is_over(error: &EngineError) -> bool {
     match error {
         EngineError::NotFound { entity } => *entity == "execution",

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::running::{Order, Place};
 use super::{Ending, Job, Runner, is_of_the_database, is_permanent, lease};
 
-/// What became of a claim.
+/// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Completed,
@@ -35,21 +35,21 @@ pub(super) enum Fate {
     Broken(String),
 }
 
-/// Everything that one claim needs.
+/// One claim with everything needed to run and report it.
 pub(super) struct Task {
     pub(super) backend: Arc<dyn EngineBackend>,
     pub(super) runner: Arc<dyn Runner>,
     pub(super) handle: Handle,
     pub(super) held: HandlePayload,
     pub(super) lease_ttl: Duration,
-    /// When the claim was asked for: the lease is at least as old.
+    /// The time of the request: the lease began no earlier.
     pub(super) asked: Instant,
-    /// When the claim was answered: the attempt is at most as old.
+    /// The time of the answer: the attempt began no later.
     pub(super) answered: Instant,
     pub(super) place: Place,
 }
 
-/// Why a run stopped.
+/// The reason why a run stopped.
 enum Stopped {
     Ended(Ending),
     LeaseLost(EngineError),
@@ -58,7 +58,7 @@ enum Stopped {
     Ordered(Order),
 }
 
-/// What is known of a run once its execution was read.
+/// The job and its deadline, once the execution has been read.
 struct Known {
     job: Arc<Job>,
     out_of_time: Option<Instant>,
@@ -80,12 +80,13 @@ impl Task {
             Stopped::LeaseLost(error) => self.lose(known.as_ref(), &error).await,
             Stopped::Ordered(Order::Superseded) => Fate::Lost,
         };
+
         self.log_end(known.as_ref(), &fate);
         fate
     }
 
-    /// Runs the work until it ends or must stop. What a stopped run leaves behind is gone afterwards,
-    /// and until then its lease is kept.
+    /// Runs the work until it ends or must stop. Waits until nothing is left of a stopped run, and
+    /// renews the lease meanwhile.
     async fn until_stopped(&self, known: &mut Option<Known>) -> Stopped {
         let id = &self.held.execution_id;
         let backend = self.backend.as_ref();
@@ -108,6 +109,7 @@ impl Task {
         if matches!(stopped, Stopped::Ended(_)) {
             return stopped;
         }
+
         let mut cleared = self.runner.cleared(&known.job);
         tokio::select! {
             () = &mut cleared => stopped,
@@ -124,6 +126,7 @@ impl Task {
         let context = self.backend.read_execution_context(&self.held.execution_id).await?;
         let timeout = context.attempt_timeout_ms.map(Duration::from_millis);
         let out_of_time = timeout.and_then(|timeout| self.answered.checked_add(timeout));
+
         let job = Job {
             handle: self.handle.clone(),
             execution_id: self.held.execution_id.clone(),
@@ -134,6 +137,7 @@ impl Task {
             payload: context.input_payload,
             tags: context.tags,
         };
+
         Ok(Known { job: Arc::new(job), out_of_time })
     }
 
@@ -145,14 +149,18 @@ impl Task {
         let job = &known.job;
         let (execution_id, attempt) = (&job.execution_id, job.attempt_index.0);
         tracing::info!(%execution_id, kind = job.kind, attempt, "started");
+
         let out_of_time = async {
             match known.out_of_time {
                 Some(instant) => sleep_until(instant).await,
                 None => std::future::pending().await,
             }
         };
+
+        // A run that panicked is never polled again, so that no broken state is seen.
         let work = AssertUnwindSafe(self.runner.run(Arc::clone(job))).catch_unwind();
         tokio::select! {
+            // An ending that is there is reported, whatever else happened meanwhile.
             biased;
             ending = work => Stopped::Ended(ending.unwrap_or_else(|panic| panicked(&*panic))),
             error = lease => Stopped::LeaseLost(error),
@@ -161,7 +169,7 @@ impl Task {
         }
     }
 
-    /// Has the engine end the attempt, and the policy decide on another one.
+    /// Asks the engine to end the attempt and to decide on a retry by policy.
     async fn time_out(&self) -> Fate {
         let id = &self.held.execution_id;
         let index = id.partition();
@@ -173,6 +181,7 @@ impl Task {
                 self.backend.expire_execution(partition, id, phase, now).await?;
                 self.backend.read_execution_state(id).await
             };
+
             match expired.await {
                 // Not yet, by the database's clock.
                 Ok(Some(PublicState::Active)) => {}
@@ -186,11 +195,12 @@ impl Task {
         Fate::Lost
     }
 
-    /// Finds out why the lease was lost: a cancellation and a time-out are to be expected.
+    /// Finds out why the lease was lost; a cancellation and a time-out are no surprise.
     async fn lose(&self, known: Option<&Known>, error: &EngineError) -> Fate {
         let execution_id = &self.held.execution_id;
         let state = self.backend.read_execution_state(execution_id).await.ok().flatten();
         let out_of_time = known.and_then(|known| known.out_of_time);
+
         match state {
             Some(PublicState::Cancelled) => Fate::Cancelled,
             Some(PublicState::Expired) => Fate::Failed,
@@ -209,6 +219,7 @@ impl Task {
         let kind = known.map_or("", |known| known.job.kind.as_str());
         let attempt = self.held.attempt_index.0;
         let elapsed_ms = u64::try_from(self.answered.elapsed().as_millis()).unwrap_or(u64::MAX);
+
         let ended = match fate {
             Fate::Completed => "completed",
             Fate::Retried(_) => "failed, to be tried again",
@@ -218,11 +229,12 @@ impl Task {
             Fate::HandedBack | Fate::Unable(_) => "handed back",
             Fate::Lost | Fate::Broken(_) => "lost",
         };
+
         tracing::info!(%execution_id, kind, attempt, elapsed_ms, "{ended}");
     }
 }
 
-/// What has become of an execution whose attempt was ended for want of time.
+/// The fate of an execution after its attempt was ended by its time-out.
 fn out_of_time_fate(state: Option<PublicState>) -> Fate {
     match state {
         Some(PublicState::Cancelled) => Fate::Cancelled,
@@ -232,17 +244,18 @@ fn out_of_time_fate(state: Option<PublicState>) -> Fate {
     }
 }
 
-/// What was claimed cannot be read: not now, or never.
+/// The ending of an execution that cannot be read: handed back if that may pass, failed otherwise.
 fn unreadable(error: &EngineError) -> Ending {
     if is_of_the_database(error) {
         tracing::warn!(%error, "what was claimed could not be read; handing it back");
         return Ending::HandedBack;
     }
+
     let message = format!("what was claimed cannot be read: {error}");
     Ending::Failed { message, class: FailureClass::Permanent }
 }
 
-/// A panic of the runner is a failure like others.
+/// The ending of a run that panicked.
 fn panicked(panic: &(dyn Any + Send)) -> Ending {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

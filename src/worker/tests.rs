@@ -31,6 +31,7 @@ async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> Executi
     let id = ExecutionId::solo(&lane, &PartitionConfig::default());
     let required_capabilities = needs.into_iter().map(str::to_owned).collect();
     let routing = RoutingRequirements { required_capabilities, ..Default::default() };
+
     let args = CreateExecutionArgs {
         execution_id: id.clone(),
         namespace: Namespace::new("default"),
@@ -72,6 +73,7 @@ async fn a_lane_is_worked_until_it_is_empty() {
     for _ in 0..7 {
         ids.push(submit(&engine, None).await);
     }
+
     let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let seen = Arc::clone(&most);
     let runner = move |job: Arc<Job>| {
@@ -83,10 +85,12 @@ async fn a_lane_is_worked_until_it_is_empty() {
             Ending::Completed(Some(job.payload.clone()))
         }
     };
+
     let mut config = config();
     config.concurrency = 3;
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+
     assert_eq!((report.claimed, report.completed, report.left_waiting), (7, 7, false));
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     for id in &ids {
@@ -101,6 +105,7 @@ async fn work_for_others_is_left_and_said_to_be() {
     let runner = |_: Arc<Job>| async { Ending::Completed(None) };
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+
     assert_eq!((report.claimed, report.left_waiting), (0, true));
     assert_eq!(state(&engine, &id).await, PublicState::Waiting);
 }
@@ -116,10 +121,12 @@ async fn what_waits_for_others_is_waited_for() {
         ] }"#,
     );
     flow::submit(engine.as_ref(), &spec.unwrap(), TimestampMs::now()).await.unwrap();
+
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
     let runner = |_: Arc<Job>| async { Ending::Completed(None) };
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+
     assert_eq!((report.claimed, report.completed, report.left_waiting), (3, 3, false));
     assert!(scanners.shutdown(Duration::from_secs(1)).await.unfinished.is_empty());
 }
@@ -128,12 +135,14 @@ async fn what_waits_for_others_is_waited_for() {
 async fn failures_are_counted_by_what_follows() {
     let engine = engine();
     let id = submit(&engine, None).await;
+
     let stop = watch::Sender::new(Stop::Not);
     let told = stop.clone();
     let runner = move |_: Arc<Job>| {
         told.send_replace(Stop::Drain);
         async { Ending::Failed { message: "no".into(), class: FailureClass::Transient } }
     };
+
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(stop.subscribe()).await.unwrap();
     assert_eq!((report.claimed, report.retried, report.failed), (1, 1, 0));
@@ -145,11 +154,13 @@ async fn what_outlasts_the_grace_is_handed_back() {
     let engine = engine();
     let id = submit(&engine, None).await;
     let stop = watch::Sender::new(Stop::Not);
+
     let told = stop.clone();
     let runner = move |_: Arc<Job>| {
         told.send_replace(Stop::Drain);
         std::future::pending()
     };
+
     let begun = Instant::now();
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(stop.subscribe()).await.unwrap();
@@ -161,19 +172,21 @@ async fn what_outlasts_the_grace_is_handed_back() {
 async fn the_second_call_does_not_wait() {
     let engine = engine();
     submit(&engine, None).await;
+
     let stop = watch::Sender::new(Stop::Not);
     let told = stop.clone();
     let runner = move |_: Arc<Job>| {
         told.send_replace(Stop::Now);
         std::future::pending()
     };
+
     let begun = Instant::now();
     let worker = Worker::new(engine, Arc::new(runner), config());
     let report = worker.run(stop.subscribe()).await.unwrap();
     assert_eq!((report.handed_back, begun.elapsed().as_secs()), (1, 0));
 }
 
-/// The engine's clock stands still here but for the tests; tokio's moves by itself.
+/// The engine's clock moves only as the test says; tokio's paused clock moves by itself.
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
     let clock = Arc::new(AtomicI64::new(1_000));
@@ -182,9 +195,11 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
         MemoryBackend::new().with_clock(Box::new(move || TimestampMs(time.load(Ordering::SeqCst))));
     let engine: Arc<dyn EngineBackend> = Arc::new(memory);
     let id = submit(&engine, None).await;
+
     let stop = watch::Sender::new(Stop::Not);
     let looked = Arc::new(Mutex::new(Vec::new()));
     let (expire, told, leases) = (Arc::clone(&engine), stop.clone(), Arc::clone(&looked));
+
     let runner = move |job: Arc<Job>| {
         let (engine, clock) = (Arc::clone(&expire), Arc::clone(&clock));
         let (told, leases) = (told.clone(), Arc::clone(&leases));
@@ -201,16 +216,18 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
             std::future::pending().await
         }
     };
+
     let mut config = config();
     config.lease_ttl_ms = 1_500;
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let report = worker.run(stop.subscribe()).await.unwrap();
+
     assert_eq!((report.lost, report.claimed), (1, 1));
     assert_eq!(*looked.lock().unwrap(), [2_500, 3_001, 3_502, 4_003]);
     assert_eq!(state(&engine, &id).await, PublicState::Waiting);
 }
 
-/// Waits for a signal of any name at the waitpoint `answer`.
+/// Suspends until a signal of any name comes at the waitpoint `answer`.
 fn until_answered() -> SuspendArgs {
     let waitpoint_key = "answer".to_owned();
     let waitpoint = WaitpointBinding::Fresh {
@@ -228,6 +245,7 @@ async fn a_task_suspends_and_runs_again_with_what_has_come() {
     let key = SeedWaitpointHmacSecretArgs::new("k1", "5a".repeat(32));
     engine.seed_waitpoint_hmac_secret(key).await.unwrap();
     let id = submit(&engine, None).await;
+
     let own = Arc::clone(&engine);
     let runner = Arc::new(move |job: Arc<Job>| {
         let engine = Arc::clone(&own);
@@ -243,10 +261,12 @@ async fn a_task_suspends_and_runs_again_with_what_has_come() {
         let worker = Worker::new(Arc::clone(&engine), Arc::clone(&runner) as _, config());
         worker.run(watch::channel(Stop::Not).1).await.unwrap()
     };
+
     let report = work().await;
     assert_eq!((report.claimed, report.suspended, report.left_waiting), (1, 1, false));
     assert_eq!(state(&engine, &id).await, PublicState::Suspended);
     assert_eq!(work().await.claimed, 0, "nobody has answered");
+
     let args = ListPendingWaitpointsArgs::new(id.clone());
     let waitpoint = engine.list_pending_waitpoints(args).await.unwrap().entries.remove(0);
     let (lane, waitpoint_id) = (LaneId::new("default"), waitpoint.waitpoint_id);
@@ -261,6 +281,7 @@ async fn a_task_suspends_and_runs_again_with_what_has_come() {
         None,
     );
     engine.deliver_approval_signal(yes).await.unwrap();
+
     let report = work().await;
     assert_eq!((report.claimed, report.completed, report.suspended), (1, 1, 0));
     assert_eq!(engine.get_execution_result(&id).await.unwrap(), Some(b"yes".to_vec()));

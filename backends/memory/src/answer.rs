@@ -1,4 +1,4 @@
-//! Reads: what each query finds.
+//! Answers queries from the stored rows.
 
 use std::cmp::Ordering;
 
@@ -20,6 +20,7 @@ pub(crate) fn answer(tables: &Tables, query: &Query) -> Answer {
 fn look_up(tables: &Tables, lookups: &[Lookup]) -> Vec<Option<Row>> {
     let mut held = Held::default();
     let mut found = Vec::with_capacity(lookups.len());
+
     for Lookup { row, table, key, columns } in lookups {
         let key = key.iter().map(|(column, expr)| (*column, expr.evaluate(&held)));
         let stored = one(tables, table.0, &Row::new(key.collect()));
@@ -28,10 +29,11 @@ fn look_up(tables: &Tables, lookups: &[Lookup]) -> Vec<Option<Row>> {
         }
         found.push(stored.map(|stored| only(stored, columns)));
     }
+
     found
 }
 
-/// The row whose primary key has these values.
+/// The row with these values as primary key.
 pub(crate) fn one<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Option<&'a Row> {
     let part = |column: &ColumnRef| key.value(*column).cloned().map(|v| v.stored_as(column.ty));
     let key = table.key.iter().map(part).collect::<Option<Vec<Value>>>()?;
@@ -42,12 +44,13 @@ fn find(tables: &Tables, list: &List) -> Vec<Row> {
     let held = Held::default();
     let rows = tables.rows(list.table.name).flat_map(|(_, row)| joined(tables, list, row));
     let mut rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
+
     sort(&mut rows, &list.order);
     rows.truncate(count(&list.limit.evaluate(&held)));
     rows.iter().map(|row| only(row, &list.columns)).collect()
 }
 
-/// The row together with each row that joins it; the row alone when nothing is joined.
+/// The row together with each row that joins it; the row alone if there is no join.
 fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
     let Some(Join { table, on }) = &list.join else {
         return vec![row.clone()];
@@ -55,6 +58,7 @@ fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
     let value = |column: &ColumnRef| row.value(*column).cloned().unwrap_or(Value::Null);
     let equal: Vec<_> = on.iter().map(|(left, right)| (*right, value(left))).collect();
     let keys = tables.matching(table.0, &equal);
+
     let others = keys.iter().filter_map(|key| tables.row(table.name, key));
     let cells = |table: &Table, row: &Row| only_cells(row, table.columns);
     others
@@ -66,7 +70,7 @@ fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
         .collect()
 }
 
-/// Best first. Rows that compare equal, or not at all, stay in primary key order.
+/// Sorts best first. Rows that compare equal, or not at all, stay in primary key order.
 pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
     rows.sort_by(|a, b| {
         let by_column = order.iter().map(|(column, direction)| {
@@ -81,7 +85,7 @@ pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
     });
 }
 
-/// A limit; none at all when it is negative or no number.
+/// A limit; 0 if it is negative or not a number.
 pub(crate) fn count(limit: &Value) -> usize {
     match limit {
         Value::Int(number) => usize::try_from(*number).unwrap_or(0),

@@ -1,7 +1,8 @@
-//! Commits: what a plan does, or why it does nothing.
+//! Commits plans.
 //!
-//! Guards first, in order; then the pick; then the changes that happen once; then, for each picked
-//! row, the changes that happen per row. Nothing of a refused or failed plan remains.
+//! The guards come first, in order; then the pick; then the changes that happen once; then, for
+//! each picked row, the changes that happen per row. A refused or failed plan leaves nothing
+//! behind.
 
 use ff_core::engine::Commit;
 use ff_core::facts::Row;
@@ -39,7 +40,7 @@ pub(crate) fn apply(
     }
 }
 
-/// Why a plan does not apply.
+/// The reason that a plan does not apply.
 enum Stop {
     Refused,
     Failed(MemoryError),
@@ -51,17 +52,17 @@ impl From<MemoryError> for Stop {
     }
 }
 
-/// A plan on its way.
+/// A plan that is being applied.
 struct Run<'a> {
     tables: &'a mut Tables,
     plan: &'a Plan,
     now: TimestampMs,
-    /// What the guards found, in their order.
+    /// The rows that the guards found, in order.
     guards: Vec<(&'a Name, Row)>,
     picked: usize,
 }
 
-/// A row that the plan wrote, as it is afterwards (as it was, when deleted).
+/// A row that the plan wrote, in its new state; a deleted one in its old state.
 type Written = (&'static str, Row);
 
 impl<'a> Run<'a> {
@@ -69,15 +70,19 @@ impl<'a> Run<'a> {
         self.guards()?;
         let picked = self.pick();
         self.picked = picked.as_ref().map_or(0, Vec::len);
+
         let (each, once): (Vec<&Mutation>, Vec<&Mutation>) =
             self.plan.mutations.iter().partition(|mutation| self.plan.per_picked_row(mutation));
+
         let mut written = Vec::new();
         for mutation in once {
             self.change(mutation, 0, None, &mut written)?;
         }
+
         let Some(picked) = picked else {
             return Ok(vec![self.returns(0, None, &written)]);
         };
+
         let mut applied = Vec::with_capacity(picked.len());
         for (item, row) in picked.iter().enumerate() {
             let mut written = written.clone();
@@ -86,6 +91,7 @@ impl<'a> Run<'a> {
             }
             applied.push(self.returns(item, Some(row), &written));
         }
+
         Ok(applied)
     }
 
@@ -103,32 +109,36 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The picked rows, best first; `None` when the plan picks none.
+    /// The picked rows, best first; `None` if the plan picks none.
     fn pick(&self) -> Option<Vec<Row>> {
         let selection = self.plan.selection.as_ref()?;
         let held = self.held(0, None);
         let rows = self.tables.rows(selection.table.name).map(|(_, row)| row);
         let accepted = rows.filter(|row| selection.predicate.accepts(row, &held));
         let mut picked: Vec<Row> = accepted.cloned().collect();
+
         sort(&mut picked, &selection.order);
         match &selection.pairing {
             Pairing::Every => {}
             Pairing::Slots(limit) => picked.truncate(count(&limit.evaluate(&held))),
         }
+
         Some(picked)
     }
 
-    /// What the expressions of the `item`-th picked row may read.
+    /// The values that expressions for the `item`-th picked row may read.
     fn held<'h>(&'h self, item: usize, picked: Option<&'h Row>) -> Held<'h> {
         let mut held = Held::default();
         held.item = item;
         held.picked = self.picked;
+
         for (name, row) in &self.guards {
             held.hold(name, row);
         }
         if let Some((selection, row)) = self.plan.selection.as_ref().zip(picked) {
             held.hold(&selection.row, row);
         }
+
         held
     }
 
@@ -163,11 +173,13 @@ impl<'a> Run<'a> {
                 };
                 let list: Vec<serde_json::Value> =
                     serde_json::from_slice(&list).map_err(|_| MemoryError::NotAList)?;
+
                 let mut rows = Vec::with_capacity(list.len());
                 for element in &list {
                     held.element = Some(element);
                     rows.push(evaluate(row, &held));
                 }
+
                 rows.into_iter()
                     .try_for_each(|given| self.insert(table.0, given, on_conflict, written))
             }
@@ -177,6 +189,7 @@ impl<'a> Run<'a> {
                 let rows = keys.iter().filter_map(|key| self.tables.row(table.name, key));
                 let changed: Vec<Row> =
                     rows.map(|row| assigned(table.0, row, set, &held)).collect();
+
                 self.check_guarded(table.0, target, item, picked, changed.len());
                 for (key, row) in keys.into_iter().zip(changed) {
                     self.replace(table.0, key, row, written)?;
@@ -207,6 +220,7 @@ impl<'a> Run<'a> {
             written.push((table.name, row.clone()));
             return Ok(self.tables.put(table, key, Some(row))?);
         };
+
         match on_conflict {
             OnConflict::Refuse => Err(Stop::Refused),
             OnConflict::Ignore => Ok(()),
@@ -232,7 +246,7 @@ impl<'a> Run<'a> {
         Ok(self.tables.put(table, new_key, Some(row))?)
     }
 
-    // A guard has found this very row: an update that misses it is a bug in the plan.
+    // A guard has found this very row, so an update that misses it is a bug in the plan.
     fn check_guarded(
         &self,
         table: &Table,
@@ -244,6 +258,7 @@ impl<'a> Run<'a> {
         if cfg!(debug_assertions) && target.len() == table.key.len() {
             let target = Row::new(evaluate(target, &self.held(item, picked)));
             let key = key_of(table, &target);
+
             let mut guards = self.plan.guards.iter().zip(&self.guards);
             let guarded = guards.any(|(guard, (_, row))| {
                 guard.table.name == table.name && key_of(table, row) == key
@@ -259,7 +274,7 @@ fn evaluate(cells: &[(ColumnRef, Expr)], held: &Held<'_>) -> Vec<(ColumnRef, Val
     cells.iter().map(cell).collect()
 }
 
-/// The row after the assignments, each of which sees the row as it was.
+/// The row after the assignments, each of which reads the row as it was.
 fn assigned(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'_>) -> Row {
     changed(table, row, |column, now| {
         let (_, assign) = set.iter().find(|(changed, _)| *changed == column)?;
@@ -267,7 +282,7 @@ fn assigned(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'
     })
 }
 
-/// The stored row after it met the one that was to be inserted.
+/// The stored row after a conflict with the row to insert.
 fn settled(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, Settle)]) -> Row {
     changed(table, stored, |column, now| {
         let (_, settle) = set.iter().find(|(changed, _)| *changed == column)?;

@@ -1,10 +1,10 @@
-//! What this database itself refuses: the constraints of the schema.
+//! The refusals of this database itself: the constraints of the schema.
 
 use ff_core::EngineError;
 use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::value::{ColumnType, Value};
 
-/// A row that the schema does not allow. Reaching one from a plan is a bug of the rule.
+/// A row that the schema does not allow. A plan that produces one is a bug of its rule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MemoryError {
     /// The schema has no table of this name.
@@ -21,7 +21,7 @@ pub enum MemoryError {
         /// The name.
         column: String,
     },
-    /// What rows are to be inserted for is no list.
+    /// The items of an insert are not a list.
     #[error("the items of a plan are not a JSON array")]
     NotAList,
     /// A column that must hold a value holds none.
@@ -39,9 +39,9 @@ pub enum MemoryError {
         table: &'static str,
         /// The column.
         column: &'static str,
-        /// What the column takes.
+        /// The type of the column.
         ty: ColumnType,
-        /// What it was given.
+        /// The given value.
         value: Value,
     },
     /// A value is not a member of the closed set that the column holds.
@@ -51,7 +51,7 @@ pub enum MemoryError {
         table: &'static str,
         /// The column.
         column: &'static str,
-        /// What it was given.
+        /// The given value.
         value: Value,
     },
     /// The primary key is taken.

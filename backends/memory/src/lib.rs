@@ -1,8 +1,8 @@
 //! flowfabric-sql in memory: the executable specification.
 //!
 //! Interprets [`Plan`]s and queries over maps, literally as their documentation says: no SQL, no
-//! shapes, no concurrency beyond one lock. Where another backend disagrees with this one, this one
-//! says what was meant. It knows the schema and the plan vocabulary, and no rule.
+//! shapes, no concurrency beyond one lock. Where another backend differs, this one defines the
+//! intended behaviour. It knows the schema and the plan vocabulary, and no rule.
 
 mod answer;
 mod apply;
@@ -29,10 +29,10 @@ use uuid::Uuid;
 pub use error::MemoryError;
 use tables::Tables;
 
-/// Tells the time, in Unix milliseconds.
+/// A function that returns the time, in Unix milliseconds.
 pub type Clock = Box<dyn Fn() -> TimestampMs + Send + Sync>;
 
-/// A database in this process's memory; gone when the last clone is dropped.
+/// A database in this process's memory; dropped with the last clone.
 #[derive(Clone)]
 pub struct MemoryBackend {
     tables: Arc<Mutex<Tables>>,
@@ -43,7 +43,7 @@ pub struct MemoryBackend {
     bell: Arc<Bell>,
 }
 
-/// What a database held at one moment.
+/// The contents of a database at one moment.
 pub struct Snapshot(Tables);
 
 impl std::fmt::Debug for Snapshot {
@@ -78,7 +78,7 @@ impl MemoryBackend {
         }
     }
 
-    /// Tells the time by `clock` instead.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = Arc::from(clock);
@@ -92,20 +92,21 @@ impl MemoryBackend {
         self
     }
 
-    /// Spreads ids over these partitions instead.
+    /// Replaces the default partitions.
     #[must_use]
     pub fn with_partitions(mut self, partitions: PartitionConfig) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// Every row of `table` by column name, in primary key order; nothing when the schema has no
-    /// such table. For tests.
+    /// Every row of `table` by column name, in primary key order; empty if the schema has no such
+    /// table. For tests.
     #[must_use]
     pub fn rows(&self, table: &str) -> Vec<BTreeMap<String, Value>> {
         let Some(table) = ff_core::schema::table(table) else {
             return Vec::new();
         };
+
         let tables = self.lock();
         let named = |row: &ff_core::facts::Row| {
             let cell = |column: &ff_core::schema::ColumnRef| {
@@ -120,8 +121,8 @@ impl MemoryBackend {
     /// Inserts a row as plain SQL would: columns by name, defaults for the rest. For tests.
     ///
     /// # Errors
-    /// `Transport` with a [`MemoryError`] when the table, a column or a value does not fit, or when
-    /// the primary key is taken.
+    /// `Transport` with a [`MemoryError`] if the table, a column or a value does not fit, or if the
+    /// primary key is taken.
     pub fn insert_row<'a>(
         &self,
         table: &str,
@@ -137,32 +138,35 @@ impl MemoryBackend {
             Ok((column, value))
         });
         let given = named.collect::<Result<Vec<_>, MemoryError>>()?;
+
         let now = (self.clock)();
         let mut tables = self.lock();
         let (key, row) = tables.complete(table, given, now);
         if tables.row(table.name, &key).is_some() {
             return Err(MemoryError::DuplicateKey { table: table.name }.into());
         }
+
         tables.put(table, key, Some(row))?;
         tables.keep();
         drop(tables);
+
         self.bell.ring_each(Topics::of_table(table.name));
         Ok(())
     }
 
-    /// Everything that is stored now, to return to. For tests.
+    /// A copy of everything that is stored now, for [`Self::restore`]. For tests.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(self.lock().copy())
     }
 
-    /// Makes what was stored then what is stored now. For tests.
+    /// Replaces everything that is stored by the snapshot. For tests.
     pub fn restore(&self, snapshot: &Snapshot) {
         *self.lock() = snapshot.0.copy();
     }
 
-    // A panic while the lock was held is a bug that has been reported; the undo log of the
-    // interrupted plan is still there and is worked off by the next one.
+    // A panic while the lock was held is a bug that was reported; the undo log of the interrupted
+    // plan still exists and is applied here.
     fn lock(&self) -> MutexGuard<'_, Tables> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.undo();
@@ -210,7 +214,7 @@ impl Executor for MemoryBackend {
     }
 
     fn attend(&self) {
-        // Nobody else can reach these rows.
+        // No other process can reach these rows.
     }
 
     async fn sleep(&self, time: Duration) {

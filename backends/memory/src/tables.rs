@@ -1,4 +1,4 @@
-//! The stored rows, and the log that undoes a plan midway.
+//! The stored rows, and the log that undoes a partly applied plan.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use ff_core::value::{ColumnType, Value};
 
 use crate::error::MemoryError;
 
-/// The values of a primary key, or of a leading part of it, in a total order: the parts in turn,
-/// each by its type and then as [`Value::compare`] says. A leading part sorts before whole keys.
+/// The values of a primary key, or of a leading part of it, in a total order: part by part, each by
+/// its type and then by [`Value::compare`]. A leading part sorts before whole keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) Vec<Value>);
 
@@ -57,7 +57,7 @@ pub(crate) struct Tables {
 #[derive(Clone, Default)]
 struct Stored {
     rows: BTreeMap<Key, Row>,
-    /// The last number that the identity column was given.
+    /// The last number of the identity column.
     numbered: i64,
 }
 
@@ -77,26 +77,29 @@ impl Tables {
         self.stored.get(table)?.rows.get(key)
     }
 
-    /// The keys of the rows whose columns equal the given values. NULL equals nothing.
+    /// The keys of the rows with columns equal to the given values. NULL equals nothing.
     pub(crate) fn matching(&self, table: &Table, equal: &[(ColumnRef, Value)]) -> Vec<Key> {
         let Some(stored) = self.stored.get(table.name) else {
             return Vec::new();
         };
+
         let given = |part: &ColumnRef| equal.iter().find(|(column, _)| column == part);
         let leading = table.key.iter().map_while(|part| Some(given(part)?.1.clone()));
         let prefix = Key(leading.collect());
         let within = |key: &Key| key.0.get(..prefix.0.len()) == Some(prefix.0.as_slice());
+
         let same = |row: &Row| {
             equal.iter().all(|(column, value)| {
                 let stored = row.value(*column).unwrap_or(&Value::Null);
                 stored.compare(value) == Some(Ordering::Equal)
             })
         };
+
         let rows = stored.rows.range(prefix.clone()..).take_while(|(key, _)| within(key));
         rows.filter(|(_, row)| same(row)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// A whole row from the columns given, with the defaults of the others, and its key.
+    /// A whole row from the given columns and the defaults of the others, and its key.
     pub(crate) fn complete(
         &mut self,
         table: &'static Table,
@@ -104,6 +107,7 @@ impl Tables {
         now: TimestampMs,
     ) -> (Key, Row) {
         let given = Row::new(given);
+
         let mut cells = Vec::with_capacity(table.columns.len());
         for column in table.columns {
             let value = match given.value(*column) {
@@ -112,6 +116,7 @@ impl Tables {
             };
             cells.push((*column, value));
         }
+
         let row = Row::new(cells);
         (key_of(table, &row), row)
     }
@@ -123,7 +128,7 @@ impl Tables {
             Absent::Int(number) => Value::Int(number),
             Absent::Bool(flag) => Value::Bool(flag),
             Absent::Text(text) => Value::Text(text.to_owned()),
-            // A document that does not parse leaves NULL, which `admit` then refuses.
+            // A document that does not parse becomes NULL, which `admit` then refuses.
             Absent::Json(text) => serde_json::from_str(text).map_or(Value::Null, Value::Json),
             Absent::EmptyList => Value::TextList(Vec::new()),
             Absent::NowMs => Value::Int(now.0),
@@ -137,7 +142,7 @@ impl Tables {
         }
     }
 
-    /// Stores the row under the key, or removes what is there.
+    /// Stores the row under the key; removes the stored row if `row` is `None`.
     pub(crate) fn put(
         &mut self,
         table: &'static Table,
@@ -152,21 +157,22 @@ impl Tables {
             }
             None => stored.rows.remove(&key),
         };
+
         self.undo.push(Undo::Row(table.name, key, before));
         Ok(())
     }
 
-    /// A copy of what is final.
+    /// A copy of the final state.
     pub(crate) fn copy(&self) -> Self {
         Self { stored: self.stored.clone(), undo: Vec::new() }
     }
 
-    /// Makes everything since the last call final.
+    /// Makes all changes since the last call final.
     pub(crate) fn keep(&mut self) {
         self.undo.clear();
     }
 
-    /// Takes back everything that is not final.
+    /// Undoes all changes that are not final.
     pub(crate) fn undo(&mut self) {
         while let Some(step) = self.undo.pop() {
             match step {
@@ -190,7 +196,7 @@ pub(crate) fn key_of(table: &Table, row: &Row) -> Key {
     Key(table.key.iter().map(part).collect())
 }
 
-/// What the constraints of a real database would refuse.
+/// Refuses a row that breaks a constraint of a real database.
 fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
     for column in table.columns {
         let value = row.value(*column).unwrap_or(&Value::Null);
@@ -202,6 +208,7 @@ fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
             return Err(MemoryError::WrongType { table, column: name, ty, value: value.clone() });
         }
     }
+
     for column in table.checked {
         let value = row.value(*column).unwrap_or(&Value::Null);
         let member = match value {
@@ -213,6 +220,7 @@ fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
             return Err(MemoryError::NotAMember { table, column, value: value.clone() });
         }
     }
+
     Ok(())
 }
 

@@ -33,8 +33,8 @@ use ff_core::types::{
 use ff_core::value::Value;
 use uuid::Uuid;
 
-/// How much a tick moves the clock; everything that lasts, lasts a number of ticks, so that each
-/// point in time is met before, at and after.
+/// The step of the clock. All durations are multiples of it, so that each point in time is met
+/// before, at and after.
 const TICK: i64 = 10;
 const START: i64 = 1_000;
 const LEASE_TICKS: i64 = 2;
@@ -45,7 +45,7 @@ const DEPTH: usize = 7;
 
 type Rows = BTreeMap<String, Value>;
 
-/// What can happen next. A worker is 0 or 1.
+/// One step of a history. A worker is 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Tick,
@@ -83,12 +83,12 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-/// A state: what is stored, the time, and the last handle of each worker.
+/// A state: the stored rows, the time, and the last handle of each worker.
 struct State {
     stored: Snapshot,
     now: i64,
     handles: [Option<Handle>; 2],
-    /// The epochs that were granted on the way here.
+    /// The epochs that were granted so far.
     granted: BTreeSet<i64>,
     history: Vec<Step>,
 }
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    /// What tells states apart: no ids, no texts, no counts of changes.
+    /// The part of a state that distinguishes it: no ids, no texts, no counts of changes.
     fn fingerprint(&self, handles: &[Option<Handle>; 2]) -> String {
         let core = self.core();
         let mut words: Vec<String> = Vec::new();
@@ -239,7 +239,7 @@ impl World {
             "raw_fields",
             "version",
             "payload",
-            // Times that only the order of claims and a reader go by: there is one execution.
+            // Times that only matter to readers and to the order of claims; there is one execution.
             "last_changed_at_ms",
             "claimable_since_ms",
         ];
@@ -365,7 +365,7 @@ fn over(core: &Rows) -> bool {
     phase(core).is_terminal()
 }
 
-/// What must hold of every state.
+/// Checks the invariants of every state.
 fn check_rows(core: &Rows, attempts: &[Rows], history: &[Step]) {
     let leased: Vec<&Rows> =
         attempts.iter().filter(|row| !row["lease_expires_at_ms"].is_null()).collect();
@@ -397,7 +397,7 @@ fn check_rows(core: &Rows, attempts: &[Rows], history: &[Step]) {
     assert_eq!(word::<PublicState>(&core["public_state"]), Some(derived), "{history:?}");
 }
 
-/// How a step may change the rows.
+/// Checks the changes of a step.
 fn check_step(before: (&Rows, &[Rows]), after: (&Rows, &[Rows]), history: &[Step]) {
     let highest = |attempts: &[Rows]| {
         attempts.iter().filter_map(|row| int(&row["lease_epoch"])).max().unwrap_or(0)
@@ -414,7 +414,7 @@ fn check_step(before: (&Rows, &[Rows]), after: (&Rows, &[Rows]), history: &[Step
     assert_eq!(before.1, after.1, "an attempt changed after the end: {history:?}");
     let kept = |core: &Rows| {
         let mut kept = core.clone();
-        // A tag is a change, too.
+        // Tags may still change.
         kept.retain(|name, _| {
             !["version", "raw_fields", "last_changed_at_ms"].contains(&name.as_str())
         });
@@ -426,7 +426,7 @@ fn check_step(before: (&Rows, &[Rows]), after: (&Rows, &[Rows]), history: &[Step
     }
 }
 
-/// How many steps of a fair scheduler and a willing worker end the execution.
+/// The number of steps in which a fair scheduler and a working worker end the execution.
 async fn steps_to_the_end(world: &World, state: &State) -> usize {
     let mut handles = state.handles.clone();
     let mut held: Option<Handle> = None;

@@ -1,9 +1,9 @@
-//! Every history of a small flow, with every end told late, twice, or out of order, and every node
-//! replayed once: nobody waits for news that has come, nothing is counted twice, and there is always
-//! a way to the end.
+//! Every history of a small flow, with every completion event dispatched late, twice, or out of
+//! order, and every node replayed once. No node waits for an event that was dispatched, nothing is
+//! counted twice, and the flow can always end.
 //!
-//! Two parents that run, a child and a grandchild. A breadth-first search over states; two histories that leave
-//! the same (ids, times and counters of no consequence aside) are one.
+//! The flow has two running parents, a child and a grandchild. A breadth-first search over states:
+//! two histories that leave the same rows (except for ids, times and irrelevant counters) are one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 const NOW: TimestampMs = TimestampMs(1_000);
 const NODES: usize = 4;
-/// Who waits for whom: two parents, a child, a grandchild.
+/// The edges between two parents, a child and a grandchild.
 const EDGES: [(usize, usize); 3] = [(0, 2), (1, 2), (2, 3)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,9 @@ enum Step {
     EndBadly(usize),
     Cancel(usize),
     Replay(usize),
-    /// Tells the n-th end that was not told yet.
+    /// Dispatches the n-th undispatched event.
     Tell(usize),
-    /// The same, but the teller dies before it has noted that it is done.
+    /// The same, but the dispatcher dies before it has marked the event.
     TellAndDie(usize),
     CancelSiblings,
 }
@@ -149,7 +149,7 @@ impl World {
         raw.get("replay_count").and_then(serde_json::Value::as_i64).unwrap_or(0)
     }
 
-    /// What was not told, oldest first.
+    /// The undispatched events, oldest first.
     fn untold(&self) -> Vec<Event> {
         let rows = self.rows(completion_event::REF);
         let events = rows.iter().map(|row| Event::read(row).unwrap());
@@ -170,7 +170,7 @@ impl World {
         run(&self.backend, &hop).await.unwrap();
     }
 
-    /// Takes the step; nothing where it makes no sense.
+    /// Takes the step; `None` if it does not apply.
     async fn take(&self, step: Step) -> Option<()> {
         let backend = &self.backend;
         match step {
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// What matters of a state.
+    /// The part of a state that distinguishes it.
     fn key(&self) -> String {
         let mut key = String::new();
         for (node, core) in self.rows(exec_core::REF).iter().enumerate() {
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    /// Tells everything, ends everything well, replays what others wait for: to the end of the flow.
+    /// Dispatches all events, completes all nodes and replays failed parents, until the flow ends.
     async fn assert_no_dead_end(&self, history: &[Step]) {
         for _ in 0..40 {
             for scan in [Scan::DependencyDispatch, Scan::SiblingCancel] {
@@ -280,7 +280,7 @@ impl World {
             if self.take(Step::EndWell(unfinished)).await.is_some() {
                 continue;
             }
-            // It waits for somebody who ended badly: an operator gives him another chance.
+            // The node waits for a failed parent, which an operator replays.
             let parents = EDGES.iter().filter(|(_, downstream)| *downstream == unfinished);
             for (parent, _) in parents {
                 if over(*parent) && self.state(*parent) != "completed" {
@@ -354,7 +354,7 @@ fn cancellation(id: &ExecutionId) -> CancelExecutionArgs {
     }
 }
 
-/// Explores up to that many states; how many there were, and by which steps.
+/// Explores up to that depth. Returns the number of states and the steps that led to them.
 async fn explore(policy: EdgeDependencyPolicy, depth: usize) -> (usize, BTreeSet<String>) {
     let world = World::new(policy).await;
     assert!(world.backend.describe_flow(&world.flow).await.unwrap().is_some());

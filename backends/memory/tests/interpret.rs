@@ -1,4 +1,4 @@
-//! What plans and queries mean, case by case.
+//! The meaning of plans and queries, case by case.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! Every history of one execution that is suspended, signalled, given up and resumed, up to a depth:
-//! however it came about, a fair scheduler, a willing worker and an operator bring it to an end.
+//! Every history, up to a depth, of one execution that is suspended, signalled, timed out and
+//! resumed. From every state, a fair scheduler, a working worker and an operator bring it to an
+//! end.
 //!
 //! A breadth-first search over states, as in `explore.rs`.
 
@@ -33,7 +34,7 @@ const DEPTH: usize = 7;
 
 type Rows = BTreeMap<String, Value>;
 
-/// What can happen next.
+/// One step of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Tick,
@@ -145,7 +146,7 @@ impl World {
     }
 
     fn suspend_args(&self, handle: &Handle, behavior: TimeoutBehavior) -> SuspendArgs {
-        // A waitpoint of its own for every lease.
+        // Every lease has a waitpoint of its own.
         let epoch = handle::open(BackendTag::Memory, handle).unwrap().lease_epoch.0;
         let id = Uuid::from_u128(u128::from(epoch));
         let door = WaitpointBinding::Fresh {
@@ -165,7 +166,7 @@ impl World {
         .with_timeout(until, behavior)
     }
 
-    /// To the waitpoint that is open, if there is one.
+    /// A signal to the open waitpoint, if there is one.
     fn signal(&self, name: &str) -> Result<DeliverSignalArgs, EngineError> {
         let doors = self.backend.rows("ff_waitpoint_pending");
         let door = doors.first().ok_or(EngineError::Unavailable { op: "" })?;
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// What tells states apart: no ids, no texts, no counts of changes.
+    /// The part of a state that distinguishes it: no ids, no texts, no counts of changes.
     fn fingerprint(&self, held: Option<&Handle>) -> String {
         let told = |row: &Rows, columns: &[&str]| -> Vec<String> {
             columns.iter().map(|column| row[*column].to_string()).collect()
@@ -226,8 +227,8 @@ impl World {
         words.join(" ")
     }
 
-    /// Every token that was ever handed out, shown at its waitpoint: only one of the wait that lasts
-    /// opens anything.
+    /// Delivers a signal with every token that was ever issued: only tokens of the current
+    /// suspension are accepted.
     async fn check_tokens(&self, given: &mut BTreeMap<Uuid, String>, history: &[Step]) {
         let waits = is(&self.core(), "suspended");
         let current = self.suspension().map(|row| row["suspension_id"].clone());
@@ -250,7 +251,7 @@ impl World {
         }
     }
 
-    /// What must hold of every state.
+    /// Checks the invariants of every state.
     fn check(&self, history: &[Step]) {
         let core = self.core();
         let waits = is(&core, "suspended");
@@ -313,8 +314,8 @@ fn submission() -> CreateExecutionArgs {
     }
 }
 
-/// How many steps end the execution: what is due is scanned for, what can be claimed is done, and an
-/// operator resumes what waits for nothing else.
+/// The number of steps that end the execution: due timers are scanned, claimable work is done, and
+/// an operator resumes a suspension without a timeout.
 async fn steps_to_the_end(world: &World, state: &State) -> usize {
     let mut held: Option<Handle> = None;
     for taken in 0..30 {

@@ -1,4 +1,4 @@
-//! The backend: a pool, and what an executor does with it.
+//! The backend: a pool, and the [`Executor`] on it.
 
 use std::fmt;
 use std::future::Future;
@@ -33,7 +33,7 @@ use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
 
-/// The engine on Postgres 14 and later. Clones share the pool and everything else.
+/// The engine on Postgres 14 or later. Clones share the pool and all other state.
 #[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
@@ -49,8 +49,8 @@ pub struct PostgresBackend {
 }
 
 impl PostgresBackend {
-    /// Connects with the defaults of [`PostgresOptions`], as the configuration says, and forgets
-    /// which backend it is: [`Self::open`] keeps it. Applies no migrations.
+    /// Connects with the configuration and otherwise the defaults of [`PostgresOptions`], as a
+    /// trait object; [`Self::open`] keeps the type. Applies no migrations.
     ///
     /// # Errors
     /// `Unavailable` when the configuration names another kind of database, `Transport` when the
@@ -73,23 +73,24 @@ impl PostgresBackend {
     }
 
     /// Uses the caller's pool, with the defaults of [`PostgresOptions`] otherwise. Must be called
-    /// inside a tokio runtime, where the database's clock is measured in the background; until then,
-    /// and where that fails until the next ping, the process clock counts.
+    /// inside a tokio runtime, which measures the database's clock in the background. The process's
+    /// clock is used until then, and where that fails, until the next ping.
     ///
-    /// Let the pool skip `test_before_acquire`, and its connections keep a few hundred statements:
-    /// both cost a round trip otherwise. Settings that its sessions should have and lack are logged.
+    /// Let the pool skip `test_before_acquire`, and its connections keep a few hundred statements;
+    /// both save a round trip. Settings that its sessions lack are logged.
     #[must_use]
     pub fn from_pool(pool: PgPool, partitions: PartitionConfig) -> Arc<Self> {
         let options = PostgresOptions::new(String::new())
             .max_connections(pool.options().get_max_connections())
             .partitions(partitions);
+
         let backend = Arc::new(Self::over(pool, options));
         backend.look_around_soon();
         backend
     }
 
-    /// The pool. A transaction on it must not be abandoned while it begins: run it in its own task,
-    /// or the next statement on that connection becomes part of it.
+    /// The pool. Do not drop a future that begins a transaction on it: run the transaction in a
+    /// task of its own, or the next statement on that connection becomes part of it.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -102,13 +103,16 @@ impl PostgresBackend {
             in_flight: options.max_in_flight,
             connections: options.max_connections,
         };
+
         let bell = Arc::<Bell>::default();
         let connections = Connections::new(pool.clone(), Arc::clone(&options.trust));
         let notifier =
             Notifier::new(connections.clone(), protocol, Arc::clone(&bell), options.notifies);
+
         let (given, wall) = (options.clock.clone(), options.wall_clock.clone());
         let clock = Clock::new(given, wall, Arc::clone(&options.connected));
         let own = notifier.sender().to_owned();
+
         Self {
             reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
@@ -124,7 +128,7 @@ impl PostgresBackend {
     }
 
     /// Measures the database's clock and checks the session's settings in the background, if the
-    /// backend still lives by then.
+    /// backend still exists by then.
     pub(crate) fn look_around_soon(self: &Arc<Self>) {
         let measured: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -148,13 +152,14 @@ impl PostgresBackend {
         parameters::check(&mut *self.pool.acquire().await?).await
     }
 
-    /// Waits for the work no longer than the request time-out.
+    /// Limits the work to the request time-out.
     async fn in_time<T>(
         &self,
         op: &'static str,
         work: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
         let Some(limit) = self.options.request_timeout else { return work.await };
+
         let started = Instant::now();
         match tokio::time::timeout(limit, work).await {
             Ok(done) => done,
@@ -162,14 +167,14 @@ impl PostgresBackend {
         }
     }
 
-    /// Runs a read, to its end where it must not be abandoned.
+    /// Runs a read; in a task of its own if it must not be dropped midway.
     async fn reading<T: Send + 'static>(
         &self,
         read: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, EngineError> {
         match self.protocol {
             Protocol::Named => read.await,
-            // Each statement begins a transaction, which must not be abandoned while it does.
+            // Each statement begins a transaction, and a dropped future would leave it open.
             Protocol::Unnamed => tokio::spawn(read).await.unwrap_or_else(|_| {
                 let error = PostgresError::read(sqlx::Error::WorkerCrashed);
                 Err(error.into_engine(self.options.max_connections))
@@ -257,6 +262,7 @@ impl Executor for PostgresBackend {
 
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
         let Some(opening) = self.options.opening else { return Ok(PrepareOutcome::NoOp) };
+
         let mut options = MigrateOptions::new();
         if let Some(schema) = &self.options.schema {
             options = options.schema(schema.clone());
@@ -280,6 +286,7 @@ impl Executor for PostgresBackend {
         if admission == Admission::Ready {
             return Ok(PrepareOutcome::NoOp);
         }
+
         let report = migrate::migrate(&self.pool, &options).await.map_err(failed)?;
         if report.applied.is_empty() {
             Ok(PrepareOutcome::NoOp)

@@ -1,7 +1,7 @@
-//! Values on their way to the database and back.
+//! Encodes values for the database and decodes them.
 //!
-//! Knows how each logical type travels, in an array and alone, and nothing about plans. A value of
-//! another type than its slot is refused here, before anything is sent.
+//! This module knows the encoding of each logical type, in an array and alone, and nothing about
+//! plans. A value of another type than its slot is refused here, before anything is sent.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub(crate) enum Items<'a> {
     Slots {
         /// Each plan and its number of slots, in the order in which the best rows go to them.
         plans: &'a [(&'a Bindings, usize)],
-        /// The value that says how many rows to pick.
+        /// The slot of the number of rows to pick.
         limit: usize,
     },
 }
@@ -62,8 +62,8 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Whether every value of the plan has the type of its slot, so that a misfit refuses its own plan
-/// and not the batch it would travel in.
+/// Checks that every value has the type of its slot, so that a misfit refuses its own plan and not
+/// the whole batch.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the first slot that does not fit.
@@ -101,7 +101,8 @@ fn misfit(slot: usize, ty: ColumnType) -> EngineError {
     corrupt(format!("the value of slot {slot} is no {ty:?}"))
 }
 
-/// The arguments of a fused statement, whose values [`check`] has found to be of their slots' types.
+/// The arguments of a fused statement. [`check`] has found its values to have the types of their
+/// slots.
 ///
 /// # Errors
 /// `Validation(PayloadTooLarge)` for a value that is too large to send.
@@ -114,6 +115,7 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
         }
         .map_err(|error| EngineError::refused_by_database("postgres", error))?;
     }
+
     Ok(arguments)
 }
 
@@ -130,6 +132,7 @@ pub(crate) fn read(binds: &[Bind], bindings: &Bindings) -> Result<PgArguments, E
         scalar(&mut arguments, bindings.value(slot, 0), bind.ty)
             .map_err(|_| misfit(slot, bind.ty))?;
     }
+
     Ok(arguments)
 }
 
@@ -235,7 +238,7 @@ fn list(value: &Value) -> Option<&[String]> {
     if let Value::TextList(list) = value { Some(list) } else { None }
 }
 
-/// The list as Postgres writes an array: every element quoted, quotes and backslashes escaped.
+/// The list as a Postgres array literal: every element quoted, quotes and backslashes escaped.
 fn array_literal(list: &[String]) -> String {
     let mut literal = String::from("{");
     for (index, text) in list.iter().enumerate() {
@@ -248,6 +251,7 @@ fn array_literal(list: &[String]) -> String {
         }
         literal.push('"');
     }
+
     literal.push('}');
     literal
 }
@@ -255,8 +259,8 @@ fn array_literal(list: &[String]) -> String {
 /// Reads one result column.
 ///
 /// # Errors
-/// `Validation(Corruption)` for a float that is not finite; `Transport` when the column has another
-/// type than the schema says.
+/// `Validation(Corruption)` for a float that is not finite; `Transport` if the column's type is not
+/// that of the schema.
 pub(crate) fn decode(row: &PgRow, index: usize, ty: ColumnType) -> Result<Value, EngineError> {
     let value = match ty {
         ColumnType::SmallInt => row.try_get(index).map(whole::<i16>),
@@ -270,6 +274,7 @@ pub(crate) fn decode(row: &PgRow, index: usize, ty: ColumnType) -> Result<Value,
         ColumnType::Json => row.try_get(index).map(|stored| optional(stored, Value::Json)),
         ColumnType::TextList => row.try_get(index).map(|stored| optional(stored, Value::TextList)),
     };
+
     match value {
         Ok(Value::Float(number)) if !number.is_finite() => {
             Err(corrupt(format!("result column {index} holds a float that is not finite")))

@@ -1,10 +1,10 @@
-//! The database's time, told without asking it.
+//! The database's time, without a round trip for each reading.
 //!
-//! Every process that works on one database must agree on the time, or leases lapse early for some.
-//! So the database's clock is read once in a while, and carried on from there by the process's
-//! monotonic clock, which no operator and no time server can set. The wall clock is only a witness:
-//! where it disagrees with the monotonic one, the machine was asleep or the wall clock was set, and
-//! the database is asked anew.
+//! All processes of one database must agree on the time, or leases lapse early for some. So the
+//! database's clock is read now and then, and continued by the process's monotonic clock, which no
+//! operator and no time server can set. The wall clock only serves as a check: where it disagrees
+//! with the monotonic one, the machine was asleep or the wall clock was set, and the database is
+//! read again.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -19,19 +19,19 @@ use crate::connections::Connections;
 use crate::error::PostgresError;
 use crate::session::{Protocol, Session, fetch};
 
-/// How often one measurement asks; the quickest answer counts.
+/// The number of readings in a measurement; the quickest counts.
 const SAMPLES: usize = 3;
 
-/// How long a measurement is relied on.
+/// The time between two measurements.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// How soon the database is asked again after it could not be.
+/// The pause after a failed measurement.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How long it is not asked again, whatever the doubt.
+/// The shortest pause between two measurements, also in doubt.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How far wall and monotonic clock may drift apart between two measurements.
+/// The difference between wall and monotonic clock, since the last measurement, that raises doubt.
 const DISAGREEMENT_MS: i64 = 500;
 
 const NOW_MS: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -62,8 +62,8 @@ impl Reading {
 }
 
 impl Clock {
-    /// The caller's clock, or the database's, for which the wall clock stands in until it is read.
-    /// What raises `doubt` has the database asked soon.
+    /// A clock that asks `given`, or else follows the database. Until the first measurement, the
+    /// wall clock is used. A notification of `doubt` brings the next measurement forward.
     pub(crate) fn new(given: Option<Given>, wall: Option<Given>, doubt: Arc<Notify>) -> Self {
         let wall = wall.unwrap_or_else(|| Arc::new(|| TimestampMs::from_millis(process_ms())));
         let wall_ms = wall().0;
@@ -76,6 +76,7 @@ impl Clock {
         if let Some(given) = &self.given {
             return given();
         }
+
         let reading = self.reading();
         let wall_elapsed_ms = (self.wall)().0.saturating_sub(reading.wall_ms);
         let elapsed_ms = millis(reading.at.elapsed());
@@ -98,19 +99,21 @@ impl Clock {
             let rows = fetch(connection, protocol, &sql, PgArguments::default()).await?;
             let trip = before.elapsed();
             let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            // The database looked half-way, as far as anyone can tell.
+            // The best estimate is that the database read its clock half-way.
             let database_ms = row.try_get::<i64, _>(0)?.saturating_sub(millis(trip / 2));
             if best.is_none_or(|(quickest, _)| trip < quickest) {
                 best = Some((trip, Reading { at: before, wall_ms, database_ms }));
             }
         }
+
         if let Some((trip, reading)) = best {
             self.adopt(reading, trip);
         }
         Ok(())
     }
 
-    /// Goes by the new reading; by the old one still, where the two are as close as readings are exact.
+    /// Takes over the new reading, but keeps the old time where both agree within the error of a
+    /// reading.
     fn adopt(&self, new: Reading, trip: Duration) {
         let mut reading = self.reading.write().unwrap_or_else(PoisonError::into_inner);
         let off_ms = new.now_ms().saturating_sub(reading.now_ms());
@@ -120,6 +123,7 @@ impl Clock {
         } else {
             new.database_ms
         };
+
         *reading = Reading { database_ms, ..new };
     }
 
@@ -140,8 +144,8 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Has the clock read again and again while it lives: every half minute, and soon when in doubt. In
-/// between no connection is held.
+/// Measures the clock while it lives: every half minute, and soon when in doubt. It holds no
+/// connection in between.
 pub(crate) struct Keeper {
     pub(crate) clock: Clock,
     pub(crate) connections: Connections,
@@ -149,7 +153,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the task, unless the caller gave the time.
+    /// Starts the task, unless the caller supplies the time.
     pub(crate) fn start(self: &Arc<Self>) {
         if self.clock.given.is_none() {
             tokio::spawn(keep(Arc::downgrade(self), Arc::clone(&self.clock.doubt)));
@@ -159,7 +163,7 @@ impl Keeper {
     /// Reads the database's clock.
     ///
     /// # Errors
-    /// Those of the database, of a read.
+    /// Those of a read.
     pub(crate) async fn measure(&self) -> Result<(), PostgresError> {
         let mut session = Session::new(self.connections.clone());
         let connection = session.connection().await?;
@@ -171,12 +175,14 @@ impl Keeper {
 async fn keep(keeper: Weak<Keeper>, doubt: Arc<Notify>) {
     let mut pause = INTERVAL;
     loop {
-        // By its time, or because something is strange: either way it is asked, but not all the time.
+        // Either the interval is over or the clock is in doubt; `QUIET` limits the rate of both.
         let _ = tokio::time::timeout(pause, doubt.notified()).await;
+
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.connections.pool().is_closed() {
             return;
         }
+
         pause = match keeper.measure().await {
             Ok(()) => INTERVAL,
             Err(error) => {
@@ -184,6 +190,7 @@ async fn keep(keeper: Weak<Keeper>, doubt: Arc<Notify>) {
                 RETRY
             }
         };
+
         drop(keeper);
         tokio::time::sleep(QUIET).await;
     }
@@ -194,7 +201,7 @@ fn millis(time: Duration) -> i64 {
 }
 
 fn process_ms() -> i64 {
-    // Before 1970 counts as 1970.
+    // A time before 1970 counts as 1970.
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

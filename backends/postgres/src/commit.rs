@@ -1,10 +1,10 @@
-//! Plans in, one statement for as many as are waiting out.
+//! Commits plans: one statement for as many plans of one shape as are waiting.
 //!
-//! Plans of one shape wait in one lane. While fewer than the allowed number of the lane's statements
-//! are in flight, a plan starts a task that sends whatever waits as one statement, answers each plan,
-//! and goes on until nothing waits: an idle backend sends at once, a busy one batches, and no timer
-//! decides. The task belongs to no call, so a caller who goes away aborts no statement. What happens
-//! to a batch on its way is told in `flight.rs`.
+//! Each shape has a queue. While fewer than the allowed number of its statements are in flight, a
+//! new plan starts a task. The task sends the waiting plans as one statement, answers each, and
+//! repeats until the queue is empty. An idle backend thus sends at once, a busy one batches, and no
+//! timer is involved. The task belongs to no call, so a dropped call aborts no statement.
+//! `flight.rs` sends the batches.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::notify::Notifier;
 use crate::session::Protocol;
 use crate::statements::{ByShape, PlanStatement};
 
-/// How much a statement takes and how many of a lane are in flight.
+/// The limits on a statement's items and on the statements in flight per shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) batch: usize,
@@ -30,40 +30,40 @@ pub(crate) struct Limits {
     pub(crate) connections: u32,
 }
 
-/// Applies plans.
+/// Commits plans in batches.
 #[derive(Clone)]
 pub(crate) struct Committer(Arc<Inner>);
 
-/// What all tasks share.
+/// The state that all tasks share.
 pub(crate) struct Inner {
     pub(crate) connections: Connections,
     pub(crate) protocol: Protocol,
     pub(crate) limits: Limits,
     pub(crate) notifier: Notifier,
-    /// Turns of plans that wait for a row by themselves: they never take every connection.
+    /// Permits of plans that wait for a row alone: half of the connections, at least one.
     pub(crate) aside: Semaphore,
     lanes: ByShape<Shape, Lane>,
     tasks: watch::Sender<usize>,
     closed: watch::Sender<bool>,
 }
 
-/// The plans of one shape.
+/// The statement and the waiting plans of one shape.
 pub(crate) struct Lane {
     pub(crate) statement: PlanStatement,
     queue: Mutex<Queue>,
 }
 
-/// How a plan takes it that someone else holds one of its rows.
+/// The reaction of a plan to a row that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It waits until the row is free.
+    /// The plan waits until the row is free.
     Waits,
-    /// It lets it be: `Contention(RetryExhausted)`.
+    /// The plan gives up with `Contention(RetryExhausted)`.
     Passes,
 }
 
-// Invariant: whoever adds a waiting plan starts a task unless as many as allowed are in flight, and a
-// task ends only where nothing waits; so what waits has a task.
+// Invariant: a non-empty queue has a task. Adding a plan starts one unless the allowed number is in
+// flight, and a task ends only when the queue is empty.
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
@@ -80,7 +80,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Tells the caller, unless it went away.
+    /// Sends the outcome to the caller, unless it stopped waiting.
     pub(crate) fn answer(self, outcome: Result<Commit, EngineError>) {
         let _ = self.answer.send(outcome);
     }
@@ -114,28 +114,32 @@ impl Committer {
         if *self.0.closed.borrow() {
             return Err(self.lost(sqlx::Error::PoolClosed));
         }
+
         let (shape, bindings) = plan.into_shape();
         let make = |shape: &Shape| {
             let statement = PlanStatement::render(shape)?;
             Ok(Lane { statement, queue: Mutex::default() })
         };
+
         let lane = self.0.lanes.find(shape, make)?;
         let size = lane.statement.size(&bindings)?;
+
         if size == 0 {
             return Ok(Commit::Applied(Vec::new()));
         }
         lane.statement.check((&bindings, size))?;
+
         let (answer, answered) = oneshot::channel();
         let rows = lane.statement.identities.rows(&bindings);
         self.submit(&lane, Waiting { bindings, size, patience, rows, answer });
-        // A task that is gone without an answer went down with its runtime.
+        // A task that is dropped without an answer ended with its runtime.
         answered.await.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
     }
 
-    /// Takes no more plans, and waits until none is under way.
+    /// Takes no more plans, and waits until all tasks have ended.
     pub(crate) async fn drain(&self) {
         self.0.closed.send_replace(true);
-        // The sender lives in `self`: the wait cannot fail.
+        // The sender lives in `self`, so the wait cannot fail.
         let _ = self.0.tasks.subscribe().wait_for(|running| *running == 0).await;
     }
 
@@ -175,33 +179,36 @@ impl Drop for Task {
 
 impl Lane {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while it holds the lock half-way through a change.
+        // No code panics half-way through a change while it holds the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes plans that may share a statement, in locking order. `None`: nothing waits any more, and
-    /// the caller's flight has ended.
+    /// Takes plans that may share a statement, in locking order. `None` if the queue is empty,
+    /// which ends the caller's flight.
     pub(crate) fn board(&self, limits: Limits) -> Option<Vec<Waiting>> {
         let mut queue = self.lock();
         if queue.waiting.is_empty() {
             queue.in_flight -= 1;
             return None;
         }
+
         let room = limits.batch.max(1);
         let mut batch: Vec<Waiting> = Vec::with_capacity(room.min(queue.waiting.len()));
         let mut left = VecDeque::new();
         let mut taken = HashSet::new();
         let mut items = 0;
-        // A bound on the search, for a lane full of plans about one row.
+        // A bound on the search, for a queue full of plans for one row.
         let mut looks = room.saturating_mul(2);
         while items < room && looks > 0 {
             let Some(next) = queue.waiting.pop_front() else { break };
             looks -= 1;
-            // A plan that is larger than a batch still goes, alone.
+
+            // A plan larger than a batch is sent alone.
             let fits = batch.first().is_none_or(|first| {
                 items + next.size <= room
                     && self.statement.selects_alike(&first.bindings, &next.bindings)
             });
+
             if fits && next.rows.claim(&mut taken) {
                 items += next.size;
                 batch.push(next);
@@ -209,15 +216,19 @@ impl Lane {
                 left.push_back(next);
             }
         }
+
+        // Plans that were passed over keep their place at the head of the queue.
         while let Some(passed_over) = left.pop_back() {
             queue.waiting.push_front(passed_over);
         }
+
+        // All batches lock their rows in this order, so that they do not deadlock.
         batch.sort_by(|one, other| one.rows.cmp(&other.rows));
         Some(batch)
     }
 
-    /// Counts a flight out that broke off: the runtime is going down. Where it was the last, nothing is
-    /// left to send what waits; its callers hear of it through the dropped channels.
+    /// Counts out a flight that was dropped because the runtime shuts down. The last one clears the
+    /// queue, since no task is left to send it; dropped channels inform the callers.
     pub(crate) fn give_up(&self) {
         let mut queue = self.lock();
         queue.in_flight -= 1;

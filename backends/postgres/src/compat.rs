@@ -1,9 +1,9 @@
 //! The public names that callers of the reference's Postgres backend know, as thin wrappers.
 //!
-//! Nothing here decides anything: every function opens the engine over the caller's pool and runs
-//! the operation that all callers share. New code holds one [`PostgresBackend`] instead and calls
-//! [`EngineBackend`] on it: each free function reads the database's clock first, which is three
-//! round trips more.
+//! Nothing is decided here: every function opens the engine over the caller's pool and runs the
+//! shared operation. New code holds one [`PostgresBackend`] instead and calls [`EngineBackend`] on
+//! it, because each free function first reads the database's clock, which takes three more round
+//! trips.
 
 pub mod dispatch;
 pub mod flow;
@@ -33,11 +33,11 @@ use crate::backend::PostgresBackend;
 use crate::connect::PostgresOptions;
 use crate::migrate::{MigrateError, MigrateOptions, migrate};
 
-/// Applies the migrations that the schema of the pool's search path lacks; repeatable, and safe to
-/// call from many processes at once. [`migrate`] has options.
+/// Applies the missing migrations to the schema of the pool's search path. It is repeatable, and
+/// safe to call from many processes at once. [`migrate`] has options.
 ///
 /// # Errors
-/// [`MigrateError`], naming what stands in the way; nothing is half-applied.
+/// [`MigrateError`]; no migration is half applied.
 pub async fn apply_migrations(pool: &PgPool) -> Result<(), MigrateError> {
     migrate(pool, &MigrateOptions::new()).await.map(drop)
 }
@@ -68,10 +68,10 @@ fn options_of(pool: &PgPool) -> PostgresOptions {
 }
 
 /// The inherent methods by which callers of the reference build flows. They take their arguments by
-/// reference and stand before the methods of [`EngineBackend`] of the same names, which a
-/// `dyn EngineBackend` or a call by path reaches.
+/// reference and shadow the methods of [`EngineBackend`] of the same names. A `dyn EngineBackend`
+/// or a call by path reaches those.
 impl PostgresBackend {
-    /// Submits an execution; a repetition answers the same id.
+    /// Submits an execution and returns its id, also for a duplicate.
     ///
     /// # Errors
     /// As [`EngineBackend::create_execution`].
@@ -118,7 +118,7 @@ impl PostgresBackend {
         EngineBackend::stage_dependency_edge(self, args.clone()).await
     }
 
-    /// Applies a staged edge to the execution that waits.
+    /// Applies a staged edge to its downstream execution.
     ///
     /// # Errors
     /// As [`EngineBackend::apply_dependency_to_child`].

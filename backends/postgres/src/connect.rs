@@ -1,4 +1,4 @@
-//! Where the database is and how to reach it.
+//! The options of a backend, and the pool that they open.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,21 +22,21 @@ use crate::parameters;
 use crate::session::Protocol;
 use crate::url;
 
-/// How many prepared statements a connection keeps: more than there are shapes.
+/// The number of prepared statements that a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
 
-/// After how long a connection is asked whether it still lives, unless said otherwise.
+/// The default idle time after which a connection is tested before use.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How a [`crate::PostgresBackend`] is opened.
+/// The options with which a [`crate::PostgresBackend`] is opened.
 ///
-/// TLS follows the URL: `sslmode` (`prefer` unless said otherwise, `verify-full` for certificates
-/// that are checked), `sslrootcert`, `sslcert`, `sslkey`.
+/// TLS follows the URL: `sslmode` (`prefer` by default; `verify-full` checks certificates),
+/// `sslrootcert`, `sslcert`, `sslkey`.
 ///
 /// Behind PgBouncer in transaction mode either let it track named statements
-/// (`max_prepared_statements`, 1.21 and later) or use [`Self::unnamed_statements`]; and since a
-/// pooler refuses or drops start-up parameters, leave out [`Self::schema`] and
-/// [`Self::session_parameters`], and give the role those settings instead: `ALTER ROLE … SET …`.
+/// (`max_prepared_statements`, 1.21 or later) or use [`Self::unnamed_statements`]. A pooler refuses
+/// or drops start-up parameters, so leave out [`Self::schema`] and [`Self::session_parameters`],
+/// and give the role those settings instead: `ALTER ROLE … SET …`.
 #[derive(Clone)]
 pub struct PostgresOptions {
     url: String,
@@ -52,10 +52,11 @@ pub struct PostgresOptions {
     pub(crate) max_in_flight: usize,
     pub(crate) clock: Option<Given>,
     pub(crate) wall_clock: Option<Given>,
-    /// Raised by every connection that is made: it may lead to another server.
+    /// Notified by every new connection, since it may lead to another server.
     pub(crate) connected: Arc<Notify>,
     pub(crate) trust: Arc<Trust>,
-    /// Whether preparing looks at the schema at all, and how much it may change.
+    /// The extent to which preparing checks and changes the schema; `None` if it ignores the
+    /// schema.
     pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
     ping_after: Duration,
@@ -88,8 +89,8 @@ impl PostgresOptions {
         }
     }
 
-    /// As a configuration says. Its retry settings are not for this backend: the pool connects again
-    /// by itself until a connection has been waited for long enough.
+    /// The options of a configuration. Its retry settings have no effect: the pool reconnects by
+    /// itself until the acquire time-out.
     ///
     /// # Errors
     /// `Unavailable` when the configuration names another kind of database.
@@ -108,30 +109,30 @@ impl PostgresOptions {
         })
     }
 
-    /// At most so many connections, at least one.
+    /// The most connections of the pool, at least one.
     #[must_use]
     pub fn max_connections(mut self, max_connections: u32) -> Self {
         self.max_connections = max_connections.max(1);
         self
     }
 
-    /// How long to wait for a connection before `ResourceExhausted`.
+    /// The time to wait for a connection before `ResourceExhausted`.
     #[must_use]
     pub fn acquire_timeout(mut self, acquire_timeout: Duration) -> Self {
         self.acquire_timeout = acquire_timeout;
         self
     }
 
-    /// After how long idle a connection is asked whether it still lives before it is used: servers,
-    /// and what is on the way to them, close what idles.
+    /// The idle time after which a connection is tested before use. Servers and network devices
+    /// close idle connections.
     #[must_use]
     pub fn ping_after(mut self, idle: Duration) -> Self {
         self.ping_after = idle;
         self
     }
 
-    /// How long a read or a commit may take before `Timeout`. A commit goes on; only its caller stops
-    /// waiting.
+    /// The time that a read or a commit may take before `Timeout`. A commit continues; only its
+    /// caller stops waiting.
     #[must_use]
     pub fn request_timeout(mut self, request_timeout: Duration) -> Self {
         self.request_timeout = Some(request_timeout);
@@ -145,53 +146,53 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether statements are prepared without a name, each in its own transaction: four round trips
-    /// for one, for a pooler in transaction mode that does not track named statements.
+    /// True to prepare statements without a name, each in its own transaction of four round trips.
+    /// For a pooler in transaction mode that does not track named statements.
     #[must_use]
     pub fn unnamed_statements(mut self, unnamed_statements: bool) -> Self {
         self.unnamed_statements = unnamed_statements;
         self
     }
 
-    /// Whether each connection asks for the settings that the statements are written for: generic
-    /// plans, no JIT, READ COMMITTED. A pooler may refuse or drop what is asked for at start-up; what
-    /// a role should have then is logged as a warning when connecting.
+    /// True to request the settings that the statements are written for when connecting: generic
+    /// plans, no JIT, READ COMMITTED. A pooler may refuse or drop such requests; settings that the
+    /// role lacks are logged as warnings.
     #[must_use]
     pub fn session_parameters(mut self, session_parameters: bool) -> Self {
         self.session_parameters = session_parameters;
         self
     }
 
-    /// How many partitions each family of ids has.
+    /// The number of partitions of each family of ids.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// At most so many plans share a statement, at least one.
+    /// The most plans that share a statement, at least one.
     #[must_use]
     pub fn max_batch(mut self, max_batch: usize) -> Self {
         self.max_batch = max_batch.max(1);
         self
     }
 
-    /// So many statements of one plan shape may be in flight before further plans wait for company,
-    /// at least one.
+    /// The number of statements of one plan shape in flight above which further plans are queued
+    /// and batched, at least one.
     #[must_use]
     pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight.max(1);
         self
     }
 
-    /// Tells the time instead of the database; for tests.
+    /// Replaces the database's clock; for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> TimestampMs + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Stands in for the process's wall clock, which may be set at any time; for tests.
+    /// Replaces the process's wall clock, which may be set at any time; for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn wall_clock(mut self, wall: impl Fn() -> TimestampMs + Send + Sync + 'static) -> Self {
@@ -199,23 +200,23 @@ impl PostgresOptions {
         self
     }
 
-    /// Whether [`ff_core::engine::Executor::prepare`] creates the tables and applies the migrations
-    /// that are missing; otherwise it does not look at the schema. Finer: [`Self::opening`].
+    /// True if [`ff_core::engine::Executor::prepare`] creates missing tables and applies missing
+    /// migrations; otherwise it ignores the schema. [`Self::opening`] has finer choices.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.opening = migrate.then_some(Opening::Create);
         self
     }
 
-    /// Has [`ff_core::engine::Executor::prepare`] check the schema, and change so much of it.
+    /// Lets [`ff_core::engine::Executor::prepare`] check the schema, and change it to this extent.
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = Some(opening);
         self
     }
 
-    /// Whether other processes are notified of what is committed here, by one statement for all that
-    /// happened in 20 ms. Without it their subscribers look twice a second.
+    /// True to notify other processes of commits, with one statement for all commits within 20 ms.
+    /// Otherwise their subscribers poll twice a second.
     #[must_use]
     pub fn notifies(mut self, notifies: bool) -> Self {
         self.notifies = notifies;
@@ -226,18 +227,20 @@ impl PostgresOptions {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
 
-    /// Opens a pool, after one connection has shown that it will find the database.
+    /// Opens a pool, after one connection has shown that it reaches the database.
     ///
     /// # Errors
     /// `Transport` when the URL cannot be read or the database not be reached.
     pub(crate) async fn open_pool(&self) -> Result<PgPool, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let connect = self.parse().map_err(failed)?;
-        // A pool goes on trying until its time is up, and then cannot say what was wrong.
+
+        // A pool retries until its time is up, and then does not report the cause.
         let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
         let mut first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
         parameters::check(&mut first).await.map_err(failed)?;
-        // The pool makes its own connections, however this one ends.
+
+        // The pool makes its own connections, so an error here does not matter.
         let _ = first.close().await;
         Ok(self.pool_options().connect_lazy_with(connect))
     }
@@ -249,7 +252,7 @@ impl PostgresOptions {
             .max_connections(self.max_connections)
             .min_connections(self.min_connections)
             .acquire_timeout(self.acquire_timeout)
-            // One round trip less per statement: only what has idled for long is looked after.
+            // Testing each time would cost a round trip, so only long idle connections are tested.
             .test_before_acquire(false)
             .before_acquire(move |connection, meta| {
                 let trusted = trust.includes(meta.age);
@@ -261,28 +264,31 @@ impl PostgresOptions {
                 connected.notify_one();
                 Box::pin(async { Ok(()) })
             })
-            // A statement on a connection inside a transaction would not be durable. What the driver
-            // knows about is closed here. It does not know of a `BEGIN` whose caller went away before
-            // the answer; nothing in this crate begins a transaction that a caller can abandon.
+            // A statement on a connection inside a transaction would not be durable, so such a
+            // connection is closed. The driver misses a `BEGIN` that was dropped before its answer;
+            // no caller of this crate can drop one.
             .after_release(|connection, _| {
                 let clean = !connection.is_in_transaction();
                 Box::pin(async move { Ok(clean) })
             })
     }
 
-    // The driver leaves TCP_NODELAY off and offers no way to set it. It costs nothing here: bind,
-    // execute and sync leave in one write, and nothing follows before the answer.
+    // The driver leaves TCP_NODELAY off and cannot set it. That costs nothing here: bind, execute
+    // and sync leave in one write, and nothing follows before the answer.
     fn parse(&self) -> Result<PgConnectOptions, sqlx::Error> {
         let mut connect = url::parse(&self.url)?;
         if connect.get_application_name().is_none() {
             connect = connect.application_name("flowfabric-sql");
         }
+
         if self.session_parameters {
             connect = parameters::ask(connect);
         }
+
         if let Some(schema) = &self.schema {
             connect = connect.options([("search_path", format!("\"{}\"", schema.as_str()))]);
         }
+
         Ok(match self.protocol() {
             Protocol::Named => connect.statement_cache_capacity(STATEMENT_CACHE),
             Protocol::Unnamed => connect.statement_cache_capacity(0),
@@ -290,7 +296,7 @@ impl PostgresOptions {
     }
 }
 
-/// Host, port, user and database of the URL; never its password or its parameters.
+/// Prints host, port, user and database of the URL; never its password or its parameters.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut printed = f.debug_struct("PostgresOptions");

@@ -1,8 +1,8 @@
-//! Connections from the pool: as many as the server grants, and none that went bad.
+//! Connections from the pool: as many as the server grants, and none that is broken.
 //!
-//! A role or a pooler may grant fewer connections than the pool may have. The pool goes on asking for
-//! one until its caller's time is up; so callers take turns here, and each connection that the server
-//! refuses is a turn less for a while: what there is goes round.
+//! A role or a pooler may grant fewer connections than the pool may have. The pool itself retries
+//! until its caller's time is up. So callers take permits here, and a connection that the server
+//! refuses withholds one permit for a while: callers then share the granted connections.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,16 +16,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::PostgresError;
 
-/// How long to wait for the pool before finding out whether the server refuses.
+/// The time to wait for the pool before checking whether the server refuses.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a connection that the server refused is not asked for again.
+/// The time for which a permit is withheld after the server refused a connection.
 const WITHHELD: Duration = Duration::from_secs(30);
 
-/// How long the last caller pauses before asking again.
+/// The pause of the last caller before it asks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands out the pool's connections. Clones share the turns.
+/// Hands out the pool's connections. Clones share the permits.
 #[derive(Clone)]
 pub(crate) struct Connections {
     pool: PgPool,
@@ -45,10 +45,11 @@ impl Connections {
         &self.pool
     }
 
-    /// A connection, within the pool's time.
+    /// A connection, within the pool's acquire time-out.
     ///
     /// # Errors
-    /// Those of connecting; the server's reason where it refuses all but what others have.
+    /// Those of connecting; the server's reason if it refuses a connection and all others are in
+    /// use.
     pub(crate) async fn acquire(&self) -> Result<Held, PostgresError> {
         let limit = self.pool.options().get_acquire_timeout();
         let mut refusal = None;
@@ -63,18 +64,20 @@ impl Connections {
     async fn granted(&self, refusal: &mut Option<PostgresError>) -> Result<Held, PostgresError> {
         loop {
             let turn = Arc::clone(&self.turns).acquire_owned().await;
-            // Never closed.
+            // The semaphore is never closed.
             let turn = turn.map_err(|_| PostgresError::read(sqlx::Error::PoolClosed))?;
+
             if let Ok(connection) = tokio::time::timeout(PATIENCE, self.pool.acquire()).await {
                 let connection = connection.map_err(PostgresError::read)?;
                 return Ok(Held { connection, turn: Some(turn) });
             }
 
             let Some(reason) = self.refused().await else {
-                // It takes long, that is all.
+                // The server does not refuse; the connection only takes long.
                 let connection = self.pool.acquire().await.map_err(PostgresError::read)?;
                 return Ok(Held { connection, turn: Some(turn) });
             };
+
             if refusal.is_none() {
                 tracing::warn!(%reason, "the server grants fewer connections than are asked for");
             }
@@ -83,14 +86,16 @@ impl Connections {
         }
     }
 
-    /// Why the server refuses a connection more; nothing where it grants one, or all are made.
+    /// The server's reason to refuse one more connection; `None` if it grants one or the pool is
+    /// full.
     async fn refused(&self) -> Option<PostgresError> {
         if self.pool.options().get_max_connections() <= self.pool.size() {
             return None;
         }
+
         match self.pool.connect_options().connect().await {
             Ok(connection) => {
-                // The pool makes its own.
+                // Only a test: the pool makes its own connection.
                 let _ = connection.close().await;
                 None
             }
@@ -98,7 +103,7 @@ impl Connections {
         }
     }
 
-    /// One turn less for a while; but never the last.
+    /// Withholds the permit for a while, unless it is the last.
     async fn withhold(&self, turn: OwnedSemaphorePermit) {
         let last = self.pool.options().get_max_connections().saturating_sub(1);
         let take = |withheld: u32| (withheld < last).then_some(withheld + 1);
@@ -116,23 +121,24 @@ impl Connections {
         });
     }
 
-    /// What is open now may have been through what just ended a session: it is not used again.
+    /// Distrusts all open connections, since the event that ended a session may have affected them
+    /// too.
     pub(crate) fn distrust(&self) {
         self.trust.end_now();
     }
 }
 
-/// A connection and its turn. The turn ends once the connection is back in the pool.
+/// A connection and its permit. The permit is released once the connection is back in the pool.
 pub(crate) struct Held {
     connection: PoolConnection<Postgres>,
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    /// Closes the connection instead of giving it back.
+    /// Closes the connection instead of returning it.
     pub(crate) fn discard(mut self) {
         self.connection.close_on_drop();
-        // At once: a place that the server has not cleared yet is waited for when connecting.
+        // Released at once: if the server has not cleared the place yet, connecting waits for it.
         self.turn = None;
     }
 }
@@ -140,7 +146,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        // Given back by a task in any case; without a runtime there is none who waits for a turn.
+        // A task returns the connection; without a runtime no caller waits for a permit.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let back = self.connection.return_to_pool();
             runtime.spawn(async move {
@@ -165,7 +171,7 @@ impl DerefMut for Held {
     }
 }
 
-/// From when on connections are trusted. The pool asks before it hands one out.
+/// The start of the time from which connections are trusted. The pool checks it before each use.
 #[derive(Default)]
 pub(crate) struct Trust(Mutex<Option<Instant>>);
 
@@ -174,7 +180,7 @@ impl Trust {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether a connection of that age is trusted.
+    /// True if a connection of that age is trusted.
     pub(crate) fn includes(&self, age: Duration) -> bool {
         let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         since.is_none_or(|since| age <= since.elapsed())

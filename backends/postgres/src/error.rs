@@ -1,9 +1,9 @@
-//! What went wrong in the database, and what that means for the caller.
+//! Failures of the database, classified by their meaning for the caller.
 //!
-//! One table says for every SQLSTATE whether the call may be repeated, whether its outcome is
-//! unknown, or whether repeating it is pointless. Neither `Display` nor `Debug` shows a bound value,
-//! a stored value or a password: a server puts stored values into its detail field, which is never
-//! printed, and into the message of data exceptions (class 22), which is left out.
+//! One table says for every SQLSTATE whether a call may be retried, has an unknown outcome, or
+//! fails for good. Neither `Display` nor `Debug` shows a bound value, a stored value or a password.
+//! A server puts stored values into its detail field, which is never printed, and into the message
+//! of data exceptions (class 22), which is left out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,10 +14,10 @@ use ff_core::EngineError;
 use ff_core::engine_error::{StoreClass, StoreError, ValidationKind};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-/// SQLSTATE (five characters) or its class (two) to what it means for a statement that was sent.
-/// The longest match decides; what is not listed is permanent.
+/// The class of each SQLSTATE (five characters) or of its class (two), for a statement that was
+/// sent. The longest match decides; an unlisted code is permanent.
 const TABLE: &[(&str, StoreClass)] = &[
-    // Connection exceptions: lost on the way, except where none was made.
+    // Connection exceptions: lost during a statement, except where no connection was made.
     ("08", StoreClass::OutcomeUnknown),
     ("08001", StoreClass::Retryable),
     ("08004", StoreClass::Retryable),
@@ -25,7 +25,7 @@ const TABLE: &[(&str, StoreClass)] = &[
     ("23505", StoreClass::Permanent),
     // In a read-only transaction: a standby was promoted or demoted. Refused before it ran.
     ("25006", StoreClass::Retryable),
-    // The transaction idled for too long: it was rolled back.
+    // The transaction idled for too long and was rolled back.
     ("25P03", StoreClass::Retryable),
     // The transaction took too long; perhaps it was being committed.
     ("25P04", StoreClass::OutcomeUnknown),
@@ -52,16 +52,15 @@ const TABLE: &[(&str, StoreClass)] = &[
     ("XX002", StoreClass::Corrupt),
 ];
 
-/// SQLSTATEs or their beginnings after which a session is of no use: connections that broke or were
-/// ended, a server that turned read-only, a transaction that was left open, prepared statements that
-/// are not there.
+/// SQLSTATEs, or their prefixes, after which a session is useless: a broken or closed connection, a
+/// server that turned read-only, a transaction left open, missing prepared statements.
 const ENDS_SESSION: &[&str] = &["08", "57P", "25006", "25P", "26000", "42P05"];
 
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// What the server says of a value that it cannot store, whichever statement brings it: truncated
-/// text, a number out of range, characters that its encoding lacks, no text of the wanted kind, and
-/// (class 54) whatever is too large or too deeply nested.
+/// SQLSTATEs of a value that the server cannot store, whichever statement sends it: truncated text,
+/// a number out of range, characters that the encoding lacks, malformed text, and (class 54) a
+/// value that is too large or too deeply nested.
 const CONTENT: &[&str] = &["22001", "22003", "22021", "22P02", "22P05", "54"];
 
 /// A failure of the database, classified.
@@ -72,12 +71,12 @@ pub struct PostgresError {
 }
 
 impl PostgresError {
-    /// A failure of a statement that changes rows.
+    /// The failure of a statement that changes rows.
     pub(crate) fn write(cause: sqlx::Error) -> Self {
         Self { class: classify(&cause), cause: Arc::new(cause) }
     }
 
-    /// A failure before anything could change: while connecting, or of a read.
+    /// A failure before any change was possible: while connecting, or of a read.
     pub(crate) fn read(cause: sqlx::Error) -> Self {
         let class = match classify(&cause) {
             StoreClass::OutcomeUnknown => StoreClass::Retryable,
@@ -89,30 +88,30 @@ impl PostgresError {
         Self { class, cause: Arc::new(cause) }
     }
 
-    /// What it means for the caller.
+    /// The meaning of the failure for the caller.
     #[must_use]
     pub fn class(&self) -> StoreClass {
         self.class
     }
 
-    /// What the driver said. Its `Debug` may contain stored values.
+    /// The driver's error. Its `Debug` may contain stored values.
     #[must_use]
     pub fn cause(&self) -> &sqlx::Error {
         &self.cause
     }
 
-    /// The SQLSTATE, where the server answered at all.
+    /// The SQLSTATE, if the server answered at all.
     #[must_use]
     pub fn sqlstate(&self) -> Option<String> {
         sqlstate(&self.cause)
     }
 
-    /// Whether an insert found its row.
+    /// True if an insert found its row.
     pub(crate) fn is_unique_violation(&self) -> bool {
         self.sqlstate().as_deref() == Some(UNIQUE_VIOLATION)
     }
 
-    /// Whether a value is what the server, or the driver while writing it down, refuses.
+    /// True if the server, or the driver while encoding, refuses a value.
     fn refuses_content(&self) -> bool {
         match self.sqlstate() {
             Some(code) => CONTENT.iter().any(|listed| code.starts_with(listed)),
@@ -120,28 +119,28 @@ impl PostgresError {
         }
     }
 
-    /// Whether the statement lost to another transaction and left nothing behind.
+    /// True if the statement lost a conflict with another transaction and changed nothing.
     pub(crate) fn lost_a_race(&self) -> bool {
         matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
     }
 
-    /// Whether someone else held a row or table for longer than the statement may wait.
+    /// True if another transaction held a row or table for longer than the statement may wait.
     pub(crate) fn waited_for_a_lock(&self) -> bool {
         self.sqlstate().as_deref() == Some("55P03")
     }
 
-    /// Whether the connection failed, rather than what was asked on it.
+    /// True if the connection failed, rather than the statement.
     pub(crate) fn lost_connection(&self) -> bool {
         self.class.may_pass() && self.ends_session() && !self.refuses_another()
     }
 
-    /// Whether the server refused the statement as such, in a session that is still good: parts of it
-    /// may succeed on their own.
+    /// True if the server refused the statement in a session that is still good, so that parts of
+    /// it may succeed on their own.
     pub(crate) fn refused_by_server(&self) -> bool {
         self.cause.as_database_error().is_some() && !self.ends_session()
     }
 
-    /// Whether the error is about the session: it is over, or not what it should be.
+    /// True if the error concerns the session, which has ended or is unusable.
     pub(crate) fn ends_session(&self) -> bool {
         match &*self.cause {
             sqlx::Error::Database(error) => {
@@ -153,28 +152,28 @@ impl PostgresError {
                 ENDS_SESSION.iter().any(|prefix| code.starts_with(prefix))
                     || server.is_some_and(fatal)
             }
-            // What arrived in full cannot be read: the next answer can.
+            // An answer that arrived in full but cannot be read does not concern the session.
             sqlx::Error::RowNotFound | sqlx::Error::Decode(_) => false,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => false,
-            // There was none.
+            // There was no session.
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => false,
-            // Not exhaustive.
+            // The driver's enum is not exhaustive; an unknown error is taken to end the session.
             _ => true,
         }
     }
 
-    /// Whether the session had ended, or turned read-only, before the statement could run: it is as
-    /// good as not sent.
+    /// True if the session had ended, or turned read-only, before the statement could run, so that
+    /// it may be sent again.
     pub(crate) fn never_ran(&self) -> bool {
         matches!(self.sqlstate().as_deref(), Some("25006" | "25P03" | "57P05"))
     }
 
-    /// Whether the server grants no more connections.
+    /// True if the server grants no more connections.
     pub(crate) fn refuses_another(&self) -> bool {
         self.sqlstate().as_deref() == Some("53300")
     }
 
-    /// As the engine reports it; `max` is the size of the pool.
+    /// The engine's error; `max` is the size of the pool.
     pub(crate) fn into_engine(self, max: u32) -> EngineError {
         if matches!(*self.cause, sqlx::Error::PoolTimedOut) {
             return EngineError::ResourceExhausted { pool: "postgres", max, retry_after_ms: None };
@@ -185,6 +184,7 @@ impl PostgresError {
         if self.refuses_content() {
             return EngineError::refused_by_database("postgres", self);
         }
+
         StoreError::new(self.class, self).in_backend("postgres")
     }
 }
@@ -194,6 +194,7 @@ impl fmt::Display for PostgresError {
         let Some(error) = self.cause.as_database_error() else {
             return write!(f, "{}", self.cause);
         };
+
         let code = error.code().unwrap_or_default();
         write!(f, "SQLSTATE {code}")?;
         if let Some(constraint) = error.constraint() {
@@ -215,19 +216,22 @@ impl fmt::Debug for PostgresError {
 impl std::error::Error for PostgresError {}
 
 /// The engine's error for a driver error of a statement that may have changed rows. A pool time-out
-/// becomes `ResourceExhausted` (with `max` 0: the size is the pool's to know), a value that the server
-/// cannot store `Validation(PayloadTooLarge)`, everything else `Transport` around a [`PostgresError`].
+/// becomes `ResourceExhausted` (with `max` 0, since the pool's size is unknown here), and a value
+/// that the server cannot store `Validation(PayloadTooLarge)`. Everything else becomes `Transport`
+/// around a [`PostgresError`].
 #[must_use]
 pub fn map_sqlx_error(error: sqlx::Error) -> EngineError {
     PostgresError::write(error).into_engine(0)
 }
 
-/// A shape that the generator refuses: a defect of the plan, found before any statement was sent.
+/// The error for a shape that the generator refuses: a defect of the plan, found before it was
+/// sent.
 pub(crate) fn unrenderable(error: RenderError) -> EngineError {
     StoreError::new(StoreClass::Permanent, error).in_backend("postgres")
 }
 
-/// A value of a type that its column cannot have. Names the place, never the value.
+/// The error for a value of a type that its column cannot have. `detail` names the place, never the
+/// value.
 pub(crate) fn corrupt(detail: String) -> EngineError {
     EngineError::Validation { kind: ValidationKind::Corruption, detail }
 }
@@ -236,8 +240,9 @@ fn classify(error: &sqlx::Error) -> StoreClass {
     if let Some(code) = sqlstate(error) {
         return class_of(&code);
     }
+
     match error {
-        // The certificate of one side is refused by the other; the next one will be, too.
+        // One side refuses the certificate of the other, and will refuse it again.
         sqlx::Error::Io(error) if names_a_certificate(error) => StoreClass::Permanent,
         sqlx::Error::Tls(error) if names_a_certificate(error) => StoreClass::Permanent,
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
@@ -250,7 +255,7 @@ fn classify(error: &sqlx::Error) -> StoreClass {
 }
 
 fn names_a_certificate(error: &impl fmt::Display) -> bool {
-    // The driver hands on the text of its TLS library, not its type.
+    // The driver passes on the text of its TLS library, not its type.
     error.to_string().to_ascii_lowercase().contains("certificate")
 }
 
@@ -264,7 +269,7 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
-/// What an operator can do about it, where the state tells.
+/// Advice for an operator, for errors that have a known cause.
 fn advice(code: &str, message: &str) -> Option<&'static str> {
     match code {
         "26000" | "42P05" => Some(

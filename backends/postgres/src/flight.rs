@@ -1,7 +1,7 @@
-//! A batch on its way: sent together, then without those whose rows others hold, and those alone.
+//! Sends a batch as one statement, then retries without the plans that wait for locked rows.
 //!
-//! A statement waits for a row no longer than `lock_timeout`, which sessions ask for. A plan whose row
-//! is held for longer leaves the batch and the lane: it goes on by itself, and holds up no other.
+//! A statement waits for a row no longer than the `lock_timeout` of the session. A plan that has to
+//! wait longer leaves the batch and its queue: it is sent alone and delays no other plan.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,17 @@ use crate::random::Random;
 use crate::session::{Session, fetch};
 use crate::statements::SizedPlan;
 
-/// How often a statement that lost to another transaction is sent again.
+/// The number of retries of a statement that lost a conflict with another transaction.
 const MAX_RETRIES: u32 = 5;
 
-/// How many statements a task sends before it lets other lanes have its connection.
+/// The number of statements after which a task releases its connection to the tasks of other
+/// shapes.
 const TURNS_PER_CONNECTION: u32 = 32;
 
-/// How long a plan pauses before it tries again to lock a held row: at first, and at most.
+/// The pause before a plan tries again to lock a held row: the first and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
-/// One task of a lane, from its start until nothing waits.
+/// One task of a queue, from its start until the queue is empty.
 pub(crate) struct Flight {
     sender: Sender,
     landed: bool,
@@ -52,16 +53,18 @@ impl Flight {
         let mut session = Session::new(inner.connections.clone());
         let mut turns = 0;
         loop {
-            // Before boarding: whatever arrives while the pool is busy comes along.
+            // Before taking a batch: plans that arrive while the pool is busy join it.
             let connected = session.connection().await.map(|_| ());
             let Some(batch) = self.sender.lane.board(inner.limits) else {
                 self.landed = true;
                 return;
             };
+
             match connected {
                 Ok(()) => self.apply(&mut session, batch).await,
                 Err(error) => self.sender.fail(batch, &error),
             }
+
             turns += 1;
             if turns % TURNS_PER_CONNECTION == 0 {
                 session.release();
@@ -69,8 +72,8 @@ impl Flight {
         }
     }
 
-    /// One statement for the batch; if the server refuses it for whatever reason, one for each plan,
-    /// so that a plan answers only for itself.
+    /// Sends one statement for the batch. If the server refuses it for whatever reason, sends one
+    /// for each plan, so that no plan fails for another.
     async fn apply(&self, session: &mut Session, batch: Vec<Waiting>) {
         let alone = if batch.len() > 1 { self.together(session, batch).await } else { batch };
         for plan in alone {
@@ -81,7 +84,7 @@ impl Flight {
         }
     }
 
-    /// Sends the batch as one statement. Returns the plans that have to go alone.
+    /// Sends the batch as one statement. Returns the plans that must be sent alone.
     async fn together(&self, session: &mut Session, batch: Vec<Waiting>) -> Vec<Waiting> {
         let statement = &self.sender.lane.statement;
         match self.sender.send(session, &statement.sql, &sized(&batch)).await {
@@ -107,8 +110,8 @@ impl Flight {
         }
     }
 
-    /// Sends the batch again without waiting for rows. What does not apply was refused, or its row is
-    /// held: that is found out by each for itself.
+    /// Sends the batch again without waiting for locked rows. A plan that does not apply was
+    /// refused or its row is held, so it is sent alone.
     async fn beside_locks(
         &self,
         session: &mut Session,
@@ -118,6 +121,7 @@ impl Flight {
         let Ok(outcomes) = self.sender.send(session, sql, &sized(&batch)).await else {
             return batch;
         };
+
         for (plan, outcome) in batch.into_iter().zip(outcomes) {
             match (outcome, plan.patience) {
                 (Ok(Commit::Refused), Patience::Waits) => self.set_aside(plan),
@@ -125,54 +129,57 @@ impl Flight {
                 (outcome, _) => plan.answer(outcome),
             }
         }
+
         Vec::new()
     }
 
-    /// Lets a plan wait for its row by itself, outside the lane.
+    /// Lets a plan wait for its row alone, outside the queue.
     fn set_aside(&self, plan: Waiting) {
         if plan.patience == Patience::Passes {
             return plan.answer(Err(held()));
         }
+
         let task = Task::begin(self.sender.task.inner());
         let sender = Sender { task, lane: Arc::clone(&self.sender.lane) };
         tokio::spawn(sender.wait_aside(plan));
     }
 }
 
-/// Sends statements of one lane.
+/// Sends statements of one shape.
 struct Sender {
     task: Task,
     lane: Arc<Lane>,
 }
 
-/// Why a statement has no outcomes.
+/// The reason that a statement has no outcomes.
 enum Failure {
-    /// It was not sent: a plan cannot be bound.
+    /// The statement was not sent, because a plan cannot be bound.
     Unsent(EngineError),
-    /// The database or the way to it.
+    /// The database or the connection failed.
     Database(PostgresError),
 }
 
-/// What became of a plan that was sent alone.
+/// The result of a plan that was sent alone.
 enum Alone {
     Done(Result<Commit, EngineError>),
-    /// Someone else holds one of its rows; nothing was changed.
+    /// Another transaction holds one of its rows; nothing was changed.
     Held,
 }
 
 impl Sender {
-    /// Tries until the row is free. In between it holds no connection, and no more than some such
-    /// plans hold one at a time.
+    /// Retries until the row is free. It holds no connection in between, and only some such plans
+    /// hold one at a time.
     async fn wait_aside(self, plan: Waiting) {
         let inner = self.task.inner();
         let [mut pause, longest] = PAUSES;
         loop {
-            // Never closed; without its turn it would go on as well.
+            // Never closed; on an error the plan is sent without a permit.
             let turn = inner.aside.acquire().await;
             let mut session = Session::new(inner.connections.clone());
             if let Alone::Done(outcome) = self.alone(&mut session, &plan).await {
                 return plan.answer(outcome);
             }
+
             drop((session, turn));
             tokio::time::sleep(pause.mul_f64(0.5 + Random.fraction())).await;
             pause = longest.min(pause * 2);
@@ -191,6 +198,7 @@ impl Sender {
                 Err(Failure::Unsent(error)) => return Alone::Done(Err(error)),
                 Err(Failure::Database(error)) => error,
             };
+
             if error.is_unique_violation() {
                 return Alone::Done(Ok(Commit::Refused));
             }
@@ -201,6 +209,7 @@ impl Sender {
                 let connections = self.task.inner().limits.connections;
                 return Alone::Done(Err(error.into_engine(connections)));
             }
+
             tracing::debug!(plan = statement.name, retry, %error, "sending again");
             let pause_ms = f64::from(1_u32 << retry) * (0.5 + Random.fraction());
             tokio::time::sleep(Duration::from_secs_f64(pause_ms / 1000.0)).await;
@@ -208,7 +217,7 @@ impl Sender {
         Alone::Done(Err(EngineError::Contention(ContentionKind::RetryExhausted)))
     }
 
-    /// Sends one statement for these plans and reads one outcome for each.
+    /// Sends one statement for these plans and reads the outcome of each.
     async fn send(
         &self,
         session: &mut Session,
@@ -263,7 +272,7 @@ fn answer_all(batch: Vec<Waiting>, outcomes: Vec<Result<Commit, EngineError>>) {
     }
 }
 
-/// What a plan is told that lets a held row be.
+/// The error of a plan that does not wait for a held row.
 fn held() -> EngineError {
     EngineError::Contention(ContentionKind::RetryExhausted)
 }

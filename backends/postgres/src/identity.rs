@@ -1,10 +1,11 @@
-//! Which rows a plan is about, so that one statement never holds two plans about the same row.
+//! The rows that a plan guards or changes, so that one statement never holds two plans with a
+//! common row.
 //!
-//! A data-modifying statement changes a row once, whatever its source rows say: of two plans about
-//! one row in one statement the second would vanish. Two plans may share a statement only if no row
-//! that one guards or changes can be a row that the other guards or changes. Rows are told apart by
-//! the bound values in their keys; where a key is (partly) read from another row, the bound part
-//! must differ, and where nothing is bound, such plans never share a statement.
+//! A data-modifying statement changes a row once, whatever its source rows say, so the second of
+//! two plans for one row would be lost. Two plans share a statement only if no row that one guards
+//! or changes can be a row that the other guards or changes. Rows are compared by the bound values
+//! of their keys. Where a key is partly read from another row, the bound part must differ; where
+//! nothing is bound, such plans never share a statement.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Plan};
 use ff_core::schema::ColumnRef;
 use ff_core::value::Value;
 
-/// Where a shape's row identities come from.
+/// The source of the row identities of a shape's plans.
 #[derive(Debug)]
 pub(crate) struct Identities(Vec<RowKey>);
 
@@ -34,6 +35,7 @@ impl Identities {
         for guard in &plan.guards {
             keys.push((guard.table.name, bound(plan, &guard.key)));
         }
+
         for mutation in &plan.mutations {
             match mutation {
                 Mutation::Insert { on_conflict: OnConflict::Ignore, .. } => {}
@@ -46,7 +48,7 @@ impl Identities {
                 } => {
                     let of_key = |(column, _): &&(ColumnRef, Expr)| table.key.contains(column);
                     let key: Vec<_> = row.iter().filter(of_key).cloned().collect();
-                    // Otherwise the database numbers the row: it is always a new one.
+                    // With a partial key the database numbers the row, so it is always a new one.
                     if key.len() == table.key.len() {
                         keys.push((table.name, bound(plan, &key)));
                     }
@@ -56,16 +58,19 @@ impl Identities {
                 }
             }
         }
+
         let common = |table: &str, column: &ColumnRef| {
             let mut same = keys.iter().filter(|(other, _)| *other == table);
             same.all(|(_, key)| key.iter().any(|(other, _)| other == column))
         };
+
         let row_key = |(table, key): &(&'static str, Vec<(ColumnRef, usize)>)| {
             let mut columns: Vec<_> =
                 key.iter().filter(|(column, _)| common(table, column)).collect();
             columns.sort_by_key(|(column, _)| column.name);
             RowKey { table, slots: columns.into_iter().map(|(_, slot)| *slot).collect() }
         };
+
         Self(keys.iter().map(row_key).collect())
     }
 
@@ -85,7 +90,7 @@ impl Identities {
 }
 
 impl Rows {
-    /// Adds the rows to `taken` unless one of them is there already.
+    /// Adds the rows to `taken`; false, and nothing is added, if one of them is there already.
     pub(crate) fn claim(&self, taken: &mut HashSet<Vec<u8>>) -> bool {
         if self.0.iter().any(|row| taken.contains(row)) {
             return false;
@@ -95,20 +100,20 @@ impl Rows {
     }
 }
 
-/// The parts of the key that are bound values, and the slots that carry them.
+/// The parts of the key that are bound values, with their slots.
 fn bound(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Vec<(ColumnRef, usize)> {
     let part = |(column, expr): &(ColumnRef, Expr)| Some((*column, slot_of(plan, expr)?));
     key.iter().filter_map(part).collect()
 }
 
-/// The slot whose value the expression has. A guarded row was found by its key, so what it holds in a
-/// column of the key is what the key says.
+/// The slot that supplies the expression's value. A guarded row was found by its key, so a key
+/// column of it has the value that the guard's key gives.
 fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
     match expr {
         Expr::Slot(_, slot) => Some(*slot),
         Expr::Held(row, path) if path.keys.is_empty() => {
             let at = plan.guards.iter().position(|guard| guard.row == *row)?;
-            // Guards read only the ones before them, so this comes to an end.
+            // Guards read only the guards before them, so the recursion ends.
             let (before, guard) = (plan.guards.get(..at)?, plan.guards.get(at)?);
             let (_, same) = guard.key.iter().find(|(column, _)| *column == path.column)?;
             match same {
@@ -129,8 +134,8 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
     }
 }
 
-/// Bytes that sort as the values do, so that all batches lock in one order. A UUID and its text in a
-/// text column are one identity.
+/// Appends bytes that sort as the values do, so that all batches lock in one order. A UUID and its
+/// text in a text column are one identity.
 fn write_ordered(bytes: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => {}

@@ -1,8 +1,8 @@
 //! flowfabric-sql on Postgres.
 //!
-//! Sends what the generator rendered: a plan, or as many plans of one shape as are waiting, is one
-//! statement and one round trip. Knows how values travel, which failures mean what, and which plans
-//! may share a statement; knows no table and no rule.
+//! Sends rendered statements: a plan, or as many waiting plans of one shape as fit, is one
+//! statement and one round trip. This crate knows the encoding of values, the meaning of failures,
+//! and which plans may share a statement. It knows no table and no rule.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

@@ -1,8 +1,8 @@
-//! Hears what others have committed.
+//! Listens for commits of other processes.
 //!
-//! One connection listens to every channel for the whole backend, beside the pool, so that a small
-//! pool loses none of its own. It is made when somebody first waits. Whatever was said while it was
-//! broken is lost, so every topic rings once it listens again.
+//! One connection beside the pool listens to every channel for the whole backend, so that a small
+//! pool loses none of its own. The first subscriber starts it. Notifications are lost while it is
+//! broken, so every topic rings once it listens again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 
 use crate::error::PostgresError;
 
-/// How long to wait before connecting again: at first, and at most.
+/// The pause before connecting again: the first and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
-/// The listening task, where there is one.
+/// The listening task, if it was started.
 #[derive(Clone)]
 pub(crate) struct Listener(Arc<Inner>);
 
@@ -26,18 +26,18 @@ struct Inner {
     bell: Arc<Bell>,
     own: String,
     task: Mutex<Option<JoinHandle<()>>>,
-    /// Whether to end; so does the end of this value.
+    /// Set to stop the task; dropping the sender stops it too.
     closed: watch::Sender<bool>,
 }
 
 impl Listener {
-    /// Listens for the bell, but not to notifications that carry `own`.
+    /// A listener that rings the bell, but ignores notifications that carry `own`.
     pub(crate) fn new(pool: PgPool, bell: Arc<Bell>, own: String) -> Self {
         let (closed, _) = watch::channel(false);
         Self(Arc::new(Inner { pool, bell, own, task: Mutex::default(), closed }))
     }
 
-    /// Sees to it that the task runs.
+    /// Starts the task unless it runs.
     pub(crate) fn start(&self) {
         let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = task.as_ref().is_some_and(|task| !task.is_finished());
@@ -51,12 +51,12 @@ impl Listener {
         }
     }
 
-    /// Ends the task for good, and returns when its connection is closed.
+    /// Stops the task for good, and returns when its connection is closed.
     pub(crate) async fn close(&self) {
         self.0.closed.send_replace(true);
         let task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
-            // A task that panicked is over as well.
+            // A task that panicked has ended as well.
             let _ = task.await;
         }
     }
@@ -75,11 +75,13 @@ impl Listening {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(self.options.clone());
+
         tokio::select! {
             () = self.listen(&pool) => {}
-            // By a word, or because nobody is left who could say it.
+            // Set by `close`, or the sender was dropped.
             _ = closed.wait_for(|closed| *closed) => {}
         }
+
         pool.close().await;
     }
 
@@ -97,6 +99,7 @@ impl Listening {
                     tracing::warn!(%error, "cannot listen for notifications");
                 }
             }
+
             self.bell.ring_each(Topics::all());
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
@@ -109,7 +112,7 @@ impl Listening {
         Ok(listener)
     }
 
-    /// Rings for what it hears until the connection fails.
+    /// Rings for each notification until the connection fails.
     async fn hear(&self, mut listener: PgListener) -> sqlx::Error {
         self.bell.ring_each(Topics::all());
         loop {
@@ -121,7 +124,7 @@ impl Listening {
                         self.bell.ring(topic);
                     }
                 }
-                // Lost, and connected again.
+                // The connection was lost and made again.
                 Ok(None) => self.bell.ring_each(Topics::all()),
                 Err(error) => return error,
             }

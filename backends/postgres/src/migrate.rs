@@ -1,10 +1,10 @@
 //! Brings a Postgres schema to the tables of this binary.
 //!
-//! The migrations are generated files that [`ff_codegen::migrations`] carries; a ledger in the
-//! schema says which of them it has. Many processes may start at once: each transaction takes the
-//! same advisory lock, reads the ledger after it and writes to it last, so one process applies a
+//! [`ff_codegen::migrations`] carries the migrations, which are generated files. A ledger in the
+//! schema records those that were applied. Many processes may start at once: each transaction takes
+//! the same advisory lock, then reads the ledger, and writes to it last. So one process applies a
 //! migration, and the others wait and find nothing to do. Locks and settings belong to
-//! transactions, never to sessions, so that a pooler in between does no harm.
+//! transactions, never to sessions, so a pooler does no harm.
 
 mod adopt;
 mod inspect;
@@ -20,18 +20,18 @@ use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction}
 
 use inspect::Found;
 
-/// Serialises all migrations within one database. Any number that nobody else uses.
+/// Serialises all migrations within one database. An arbitrary number.
 const LOCK: i64 = 0x6666_5f73_716c;
 
-/// How many statements of a partitioned schema share a transaction: each new relation holds locks
-/// until the commit, and the server's lock table is small.
+/// The number of statements of a partitioned schema in one transaction. Each new relation holds
+/// locks until the commit, and the server's lock table is small.
 const BLOCK: usize = 64;
 
-/// `partition_key` has this many values at most with the default shard counts; more children than
-/// that would stay empty.
+/// The most partitions. `partition_key` has at most this many values with the default shard counts,
+/// so more children would stay empty.
 const MAX_PARTITIONS: u16 = 256;
 
-/// The longest identifier that Postgres does not cut off.
+/// The longest identifier that Postgres does not truncate.
 const MAX_NAME: usize = 63;
 
 /// The name of a schema: lower-case letters, digits and underscores, not starting with a digit.
@@ -68,7 +68,7 @@ impl SchemaName {
     }
 }
 
-/// How to migrate.
+/// The options of a migration or an adoption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrateOptions {
     dry_run: bool,
@@ -77,13 +77,13 @@ pub struct MigrateOptions {
     partitions: Option<u16>,
     adopt: bool,
     keep_triggers: bool,
-    /// How many statements an adoption runs before it fails, for tests.
+    /// The number of statements after which an adoption fails; for tests.
     budget: Option<usize>,
 }
 
 impl MigrateOptions {
-    /// Applies what is missing to the schema that the connection's search path names first, with
-    /// plain tables.
+    /// Applies the missing migrations to the schema that the connection's search path names first,
+    /// with plain tables.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -96,30 +96,30 @@ impl MigrateOptions {
         }
     }
 
-    /// Only reports what would run; writes nothing.
+    /// Only reports the statements; writes nothing.
     #[must_use]
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
     }
 
-    /// Adopts tables that the reference made, or a version of this project from before its first
-    /// release: changes them to the current schema where they are, in many small transactions. One
-    /// that was killed goes on when it is run again. Nothing else may have the database open.
+    /// Adopts tables of the reference, or of a version of this project from before its first
+    /// release: alters them to the current schema in place, in many small transactions. A killed
+    /// adoption continues when it is run again. No other process may have the database open.
     #[must_use]
     pub fn adopt(mut self) -> Self {
         self.adopt = true;
         self
     }
 
-    /// Has an adoption leave the triggers that notify the reference's own listeners of each event.
+    /// Lets an adoption keep the triggers that notify the reference's own listeners of each event.
     #[must_use]
     pub fn keep_triggers(mut self) -> Self {
         self.keep_triggers = true;
         self
     }
 
-    /// Has an adoption fail after so many statements.
+    /// Makes an adoption fail after this many statements.
     #[doc(hidden)]
     #[must_use]
     pub fn fail_after(mut self, statements: usize) -> Self {
@@ -134,8 +134,8 @@ impl MigrateOptions {
         self
     }
 
-    /// Splits the tables of a new database into so many hash partitions. That decision is taken
-    /// once: a database that has been migrated with another number refuses.
+    /// Splits the tables of a new database into this many hash partitions. The number cannot be
+    /// changed: a migration with another number is refused.
     ///
     /// # Errors
     /// [`MigrateError::InvalidPartitions`] unless 1 to 256.
@@ -154,33 +154,33 @@ impl Default for MigrateOptions {
     }
 }
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrateReport {
     /// The names of the migrations that this call completed, in order.
     pub applied: Vec<String>,
-    /// How many the database had, or got from another process meanwhile.
+    /// The number of migrations that the database had, or received from another process meanwhile.
     pub already: usize,
-    /// What a dry run would have run, in order; empty otherwise.
+    /// The statements that a dry run would have run, in order; empty otherwise.
     pub sql: Vec<String>,
 }
 
-/// Why a database was not migrated.
+/// The reason that a database was not migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The database was migrated by a binary that this one does not fit.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The schema has tables that the migrations did not make, or none where it should.
+    /// The schema has tables of another origin, or lacks tables where it should have them.
     #[error("{0}")]
     Refused(Refusal),
-    /// Not a name that is accepted for a schema.
+    /// The name is not accepted for a schema.
     #[error("invalid schema name {0:?}: lower-case letters, digits and _ only, 63 at most")]
     InvalidSchemaName(String),
-    /// Not a number of partitions that makes sense.
+    /// The number of partitions is out of range.
     #[error("invalid number of partitions {0}: from 1 to 256")]
     InvalidPartitions(u16),
-    /// The tables exist, or half of them, with another number of partitions.
+    /// Some of the tables exist, with another number of partitions.
     #[error("the tables were created with partitions: {recorded:?}, asked for: {asked:?}")]
     PartitionsDiffer {
         /// The number in the ledger; `None` for plain tables.
@@ -194,7 +194,7 @@ pub enum MigrateError {
     /// The generator cannot render a schema with partitions.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// Postgres refused or was not reachable.
+    /// Postgres refused a statement or was not reachable.
     #[error("migrating the database: {0}")]
     Database(#[from] sqlx::Error),
 }
@@ -211,7 +211,7 @@ const FINISH_ENTRY: &str = "INSERT INTO ff_schema_ledger (version, name, checksu
     ON CONFLICT (version) DO UPDATE SET applied_at_ms = excluded.applied_at_ms";
 
 impl MigrateError {
-    /// Why the schema may not be used, where that is the error.
+    /// The refusal of the schema, if that is the error.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -241,31 +241,33 @@ impl From<Refusal> for MigrateError {
     }
 }
 
-/// Applies every migration that the schema still needs; none if it is up to date.
+/// Applies every migration that the schema lacks.
 ///
-/// A migration is one transaction. Only the tables of a partitioned schema take several; a kill in
-/// between is repaired by running again with the same options. Nothing is written, not even the
-/// ledger, when there is nothing to do or on a dry run.
+/// A migration is one transaction. Only the tables of a partitioned schema take several; after a
+/// kill in between, a run with the same options continues. When there is nothing to do, or on a dry
+/// run, nothing is written, not even the ledger.
 ///
 /// # Errors
 /// [`MigrateError::Ledger`] and [`MigrateError::PartitionsDiffer`] where the schema does not fit
-/// binary or options; it is left as it is. [`MigrateError::Database`] where Postgres fails.
+/// this binary or the options; it is left unchanged. [`MigrateError::Database`] where Postgres
+/// fails.
 pub async fn migrate(
     pool: &PgPool,
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
-    // Not returned to the pool: if this future is dropped, the transaction dies with the connection.
+    // Not returned to the pool: if this future is dropped, the transaction ends with the
+    // connection.
     let mut connection = pool.acquire().await?.detach();
     let result = run(&mut connection, options).await;
-    // What was committed is committed, however the farewell goes.
+    // Commits stay committed, however the connection closes.
     let _ = connection.close().await;
     result
 }
 
-/// Decides whether the schema may be used, and whether migrations are missing. Changes nothing.
+/// Decides whether the schema may be used and whether it lacks migrations. Changes nothing.
 ///
 /// # Errors
-/// [`MigrateError::Refused`] and [`MigrateError::Ledger`] where it may not.
+/// [`MigrateError::Refused`] and [`MigrateError::Ledger`] if it may not be used.
 pub async fn admit(
     pool: &PgPool,
     options: &MigrateOptions,
@@ -273,12 +275,12 @@ pub async fn admit(
 ) -> Result<Admission, MigrateError> {
     let mut connection = pool.acquire().await?.detach();
     let found = find(&mut connection, options).await;
-    // Nothing was written.
+    // Nothing was written, so an error does not matter.
     let _ = connection.close().await;
     Ok(opening::admit(POSTGRES, &found?.inventory(), opening)?)
 }
 
-/// Adopts the schema's tables where that is needed, and nothing else; see [`MigrateOptions::adopt`].
+/// Adopts the schema's tables if they need it; see [`MigrateOptions::adopt`].
 ///
 /// # Errors
 /// As [`migrate`], and [`MigrateError::Adopt`].
@@ -291,8 +293,9 @@ pub async fn adopt(
     if !opening::needs_adoption(POSTGRES, &found.inventory()) {
         return Ok(None);
     }
+
     let result = adopt::run(&mut connection, options).await;
-    // What was committed is committed, however the farewell goes.
+    // Commits stay committed, however the connection closes.
     let _ = connection.close().await;
     result.map(Some)
 }
@@ -316,6 +319,7 @@ async fn run(
         return adopt::run(connection, options).await;
     }
     let pending = pending(&found, options)?;
+
     if options.dry_run {
         let mut sql = Vec::new();
         for next in pending {
@@ -324,28 +328,32 @@ async fn run(
         let already = POSTGRES.len() - pending.len();
         return Ok(MigrateReport { applied: Vec::new(), already, sql });
     }
+
     let mut applied = Vec::new();
     if !pending.is_empty() {
         while let Some(name) = apply_next(connection, options).await? {
             applied.push(name.to_owned());
         }
     }
+
     Ok(MigrateReport { already: POSTGRES.len() - applied.len(), applied, sql: Vec::new() })
 }
 
-/// The migrations that are missing or unfinished.
+/// The missing or unfinished migrations.
 fn pending(found: &Found, options: &MigrateOptions) -> Result<&'static [Migration], MigrateError> {
     let inventory = found.inventory();
     if let Some(refusal) = opening::adoptable(&inventory) {
         return Err(refusal.into());
     }
     let pending = migrations::pending(POSTGRES, &inventory.ledger)?;
+
     if let Some(first) = found.recorded.first() {
         let (recorded, asked) = (first.partitions, options.partitions);
         if recorded != asked && !(first.finished && asked.is_none()) {
             return Err(MigrateError::PartitionsDiffer { recorded, asked });
         }
     }
+
     Ok(pending)
 }
 
@@ -361,7 +369,7 @@ fn statements(
     }
 }
 
-/// Completes the first missing migration and names it; `None` when there is none.
+/// Completes the first missing migration and returns its name; `None` if none is missing.
 async fn apply_next(
     connection: &mut PgConnection,
     options: &MigrateOptions,
@@ -371,20 +379,24 @@ async fn apply_next(
         let mut transaction = begin(connection, options).await?;
         lock_and_bootstrap(&mut transaction, options).await?;
         let found = inspect::look(&mut transaction).await?;
+
         let Some(next) = pending(&found, options)?.first() else {
             transaction.rollback().await?;
             return Ok(None);
         };
+
         let all = statements(next, options)?;
-        // Only what may be repeated is split: another process may be doing the same blocks.
+        // Only repeatable statements are split, because another process may run the same blocks.
         let block = if options.partitions.is_some() { BLOCK } else { all.len() };
         for statement in all.iter().skip(done).take(block) {
             run_text(&mut transaction, statement.clone()).await?;
         }
+
         let finished = all.len() <= done + block;
         let entry = if finished { FINISH_ENTRY } else { BEGIN_ENTRY };
         write_ledger(&mut transaction, entry, next, options).await?;
         transaction.commit().await?;
+
         if finished {
             return Ok(Some(next.name));
         }
@@ -396,9 +408,11 @@ async fn begin<'a>(
     connection: &'a mut PgConnection,
     options: &MigrateOptions,
 ) -> Result<Transaction<'a, Database>, sqlx::Error> {
-    // Every statement must see what others committed before it got the lock, however long that takes.
+    // Every statement must see the commits of other transactions before it got the lock, however
+    // long that takes.
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 0";
     let mut transaction = connection.begin_with(begin).await?;
+
     if let Some(schema) = &options.schema {
         sqlx::query("SELECT set_config('search_path', $1, true)")
             .persistent(false)
@@ -418,8 +432,9 @@ async fn lock_and_bootstrap(
         .bind(LOCK)
         .execute(&mut **transaction)
         .await?;
+
     if let Some(schema) = &options.schema {
-        // Asked first: IF NOT EXISTS needs the right to create schemas even where there is one.
+        // Queried first, because IF NOT EXISTS needs the right to create schemas even if it exists.
         let found: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
                 .persistent(false)
@@ -431,6 +446,7 @@ async fn lock_and_bootstrap(
             run_text(transaction, Cow::Owned(sql)).await?;
         }
     }
+
     run_text(transaction, Cow::Borrowed(CREATE_LEDGER)).await
 }
 
@@ -454,8 +470,8 @@ async fn write_ledger(
 
 /// Runs one statement without parameters.
 ///
-/// The only place that vouches for a text: it is a generated migration, or made of constants and
-/// a [`SchemaName`].
+/// The only place that vouches for a text: it is a generated statement, or made of constants and a
+/// [`SchemaName`].
 async fn run_text(
     transaction: &mut Transaction<'_, Database>,
     sql: Cow<'static, str>,

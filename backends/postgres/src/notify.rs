@@ -1,9 +1,9 @@
-//! Tells others that something was committed.
+//! Notifies other processes of commits.
 //!
 //! A commit that notifies holds a lock of the whole cluster until it is durable, so no plan's
-//! statement does. What it wrote is noted instead, and a task sends one `NOTIFY` for all that was
-//! noted, no more than one in each interval, in a transaction that waits for no disk. That it may get
-//! lost is accepted: who waits looks now and then.
+//! statement notifies. Its topics are noted instead, and a task sends one `NOTIFY` for all noted
+//! topics, at most once per interval, in a transaction with asynchronous commit. A notification may
+//! get lost; subscribers also poll.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::connections::Connections;
 use crate::error::PostgresError;
 use crate::session::{Protocol, Session, fetch};
 
-/// How long one notification is followed by none.
+/// The shortest time between two notifications.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-// Those who notify take turns, in the whole server: this waits for its own.
+// Notifying transactions are serialised in the whole server, so this one waits without a limit.
 const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), \
                       set_config('lock_timeout', '0', true), pg_notify(channel, $2) \
                       FROM unnest($1::text[]) AS channel";
@@ -39,7 +39,7 @@ struct Inner {
     noted: Mutex<Noted>,
 }
 
-// Invariant: where something is noted, a task runs.
+// Invariant: a task runs while topics are noted.
 #[derive(Default)]
 struct Noted {
     topics: Topics,
@@ -58,20 +58,22 @@ impl Notifier {
         Self(Arc::new(Inner { connections, protocol, bell, sender, notifies, noted }))
     }
 
-    /// What its notifications carry.
+    /// The payload of its notifications.
     pub(crate) fn sender(&self) -> &str {
         &self.0.sender
     }
 
-    /// Wakes those who wait for rows that were committed: here at once, elsewhere soon.
+    /// Wakes the listeners of these topics: at once in this process, soon in others.
     pub(crate) fn announce(&self, topics: Topics) {
         if topics.is_empty() {
             return;
         }
+
         self.0.bell.ring_each(topics);
         if !self.0.notifies {
             return;
         }
+
         let mut noted = self.0.lock();
         noted.topics = noted.topics.and(topics);
         if !noted.running {
@@ -95,7 +97,7 @@ impl Inner {
         }
     }
 
-    /// What was noted; `None` when nothing was, and the task is over.
+    /// The noted topics; `None` if there are none, which ends the task.
     fn take(&self) -> Option<Topics> {
         let mut noted = self.lock();
         noted.running = !noted.topics.is_empty();

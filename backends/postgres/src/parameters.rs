@@ -1,13 +1,13 @@
-//! The settings that every session asks for when it begins.
+//! The settings that every session requests when it begins.
 //!
 //! The statements are written for them: a session that lacks one is slower, or fails where others
-//! would wait, but does nothing wrong. They travel as start-up parameters, so no statement is ever
-//! sent to `SET` them; a pooler drops those, which the first connection finds out and reports.
+//! would wait, but does nothing wrong. They are start-up parameters, so no `SET` is ever sent. A
+//! pooler may drop those; the first connection checks and reports that.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, Row as _};
 
-/// One setting, what it should be, and what goes wrong without it.
+/// One setting, its wanted value, and the effect of its lack.
 struct Parameter {
     name: &'static str,
     value: &'static str,
@@ -15,26 +15,27 @@ struct Parameter {
 }
 
 const PARAMETERS: [Parameter; 4] = [
-    // A text never depends on its values, so one plan fits all of them. Making it takes longer than
-    // running it.
+    // A text never depends on its values, so one plan fits all of them, and planning takes longer
+    // than running.
     Parameter {
         name: "plan_cache_mode",
         value: "force_generic_plan",
         without: "statements are planned at each call",
     },
-    // Costs are estimated for tables of any size; compiling a plan takes far longer than a run.
+    // A generic plan is costed for tables of any size, and compiling it takes far longer than a
+    // run.
     Parameter {
         name: "jit",
         value: "off",
         without: "statements over partitioned tables are compiled for seconds before they run",
     },
-    // A guard looks again at a row that another transaction has changed; stricter levels fail instead.
+    // A guard re-checks a row that another transaction has changed; stricter levels fail instead.
     Parameter {
         name: "default_transaction_isolation",
         value: "read committed",
         without: "transactions that meet fail and are sent again",
     },
-    // Longer than writers of one row hold it, shorter than a caller notices; see `flight.rs`.
+    // Longer than writers hold a row, shorter than a caller notices; see `flight.rs`.
     Parameter {
         name: "lock_timeout",
         value: "250ms",
@@ -42,19 +43,19 @@ const PARAMETERS: [Parameter; 4] = [
     },
 ];
 
-/// The role, and what it has of each parameter, in their order.
+/// The role, and its value of each parameter, in their order.
 const SETTINGS: &str = "SELECT quote_ident(session_user), current_setting('plan_cache_mode'), \
                         current_setting('jit'), current_setting('default_transaction_isolation'), \
                         current_setting('lock_timeout')";
 
-/// Asks for the settings when connecting, except for those that the URL sets itself.
+/// Requests the settings when connecting, except for those that the URL sets itself.
 pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {
     let own = connect.get_options().unwrap_or_default().to_owned();
     let missing = PARAMETERS.iter().filter(|parameter| !own.contains(parameter.name));
     connect.options(missing.map(|parameter| (parameter.name, parameter.value)))
 }
 
-/// Warns of each setting that the session does not have, with the statement that mends it.
+/// Warns of each setting that the session lacks, with the statement that corrects it.
 ///
 /// # Errors
 /// Those of the connection.
@@ -62,6 +63,7 @@ pub(crate) async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Err
     // The simple protocol leaves no prepared statement behind in a pooler.
     let row = sqlx::raw_sql(SETTINGS).fetch_one(connection).await?;
     let role: String = row.try_get(0)?;
+
     for (parameter, index) in PARAMETERS.iter().zip(1..) {
         if let Some(advice) = advice(parameter, row.try_get(index)?, &role) {
             tracing::warn!("{advice}");

@@ -3,7 +3,7 @@
 use ff_core::ctx::Source;
 use uuid::Uuid;
 
-/// Draws every id and number anew.
+/// Draws every id and number from the operating system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Random;
 

@@ -1,4 +1,4 @@
-//! Queries in, answers out.
+//! Runs queries and decodes their answers.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::error::{PostgresError, corrupt};
 use crate::session::{Protocol, Session, fetch};
 use crate::statements::{ByShape, ReadStatement};
 
-// The database's own numbers; no table of the schema is asked.
+// Numbers of the server only; no table of the schema is read.
 const HORIZON: &str = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint, \
                        (SELECT sum(setting::bigint)::bigint FROM pg_settings WHERE name IN \
                        ('max_connections', 'max_prepared_transactions', 'max_worker_processes'))";
 
-// A snapshot ends after the latest transaction that is over; those that began later are not in it,
-// whether they have begun or not. Only a number of one's own is higher than all that have.
+// A snapshot ends after the latest transaction that is over, and says nothing of later ones that
+// may have begun. Only a newly assigned number is higher than all that have begun.
 const FRONTIER: &str = "SELECT (pg_current_xact_id()::text)::bigint";
 
-/// How long a read pauses that met a locked table.
+/// The pause of a read that met a locked table.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers queries: one statement each.
+/// Answers queries, with one statement each.
 pub(crate) struct Reader {
     connections: Connections,
     protocol: Protocol,
@@ -41,8 +41,8 @@ impl Reader {
         Self { connections, protocol, max_connections, statements: ByShape::new() }
     }
 
-    /// Answers the queries in their order, on one connection. Not one snapshot: whoever decides on
-    /// the answers guards what it relied on.
+    /// Answers the queries in order, on one connection. They share no snapshot: a plan guards what
+    /// it relied on.
     ///
     /// # Errors
     /// `Transport`, `ResourceExhausted`, or `Validation(Corruption)`.
@@ -54,10 +54,11 @@ impl Reader {
             let statement = self.statements.find(shape, ReadStatement::render)?;
             answers.push(self.answer(&mut session, &statement, &bindings).await?);
         }
+
         Ok(answers)
     }
 
-    /// Which transactions are over.
+    /// The transactions that are over.
     ///
     /// # Errors
     /// `Transport` or `ResourceExhausted`.
@@ -77,7 +78,7 @@ impl Reader {
         row.try_get(0).map_err(|error| PostgresError::read(error).into_engine(self.max_connections))
     }
 
-    /// The one row that the server answers.
+    /// The only row of the server's answer.
     async fn one_row(&self, sql: &'static str) -> Result<PgRow, EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let mut session = Session::new(self.connections.clone());
@@ -98,16 +99,16 @@ impl Reader {
             let rows = self.ask(session, &statement.sql, arguments).await;
             match rows {
                 Ok(rows) => return decode(statement, &rows),
-                // The session was over before, or is now: a read may be repeated, in another one.
+                // The session was lost: a read may be repeated in another one.
                 Err(error) if again && error.lost_connection() => again = false,
-                // Reads wait for no row; but someone may be changing the whole table.
+                // Reads wait for no row, but another session may be changing the whole table.
                 Err(error) if error.waited_for_a_lock() => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into_engine(self.max_connections)),
             }
         }
     }
 
-    /// Asks on the session's connection.
+    /// Runs a statement on the session's connection.
     async fn ask(
         &self,
         session: &mut Session,
@@ -126,11 +127,13 @@ fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineErr
             let [row] = rows else {
                 return Err(corrupt("a look-up answers with one row".into()));
             };
+
             let mut found = Vec::with_capacity(lookups.len());
             let mut types = statement.yields.iter().copied().enumerate();
             for lookup in lookups {
                 found.push(looked_up(row, lookup, &mut types)?);
             }
+
             Ok(Answer::Lookup(found))
         }
         Query::List(list) => {
@@ -146,8 +149,8 @@ fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineErr
     }
 }
 
-/// The part of the result row that belongs to one look-up: its first key column, which is NULL when
-/// the row is absent, then the columns asked for.
+/// The part of the result row that belongs to one look-up: its first key column, which is NULL if
+/// the row is absent, then the requested columns.
 fn looked_up(
     row: &PgRow,
     lookup: &Lookup,
@@ -156,6 +159,7 @@ fn looked_up(
     let Some((index, ty)) = types.next() else {
         return Err(corrupt("a look-up without its key column".into()));
     };
+
     let present = !bind::decode(row, index, ty)?.is_null();
     let mut cells = Vec::with_capacity(lookup.columns.len());
     for (column, (index, ty)) in lookup.columns.iter().zip(types) {
@@ -163,5 +167,6 @@ fn looked_up(
             cells.push((*column, bind::decode(row, index, ty)?));
         }
     }
+
     Ok(present.then(|| Row::new(cells)))
 }

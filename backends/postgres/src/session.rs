@@ -1,4 +1,4 @@
-//! Running one statement on one connection.
+//! Runs statements on one connection.
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Connection, PgConnection, SqlStr};
@@ -6,13 +6,14 @@ use sqlx::{Connection, PgConnection, SqlStr};
 use crate::connections::{Connections, Held};
 use crate::error::PostgresError;
 
-/// How statements reach the server.
+/// The way in which statements are prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// Prepared under a name, once per connection: one round trip.
     Named,
-    /// Prepared without a name each time. The driver prepares and executes in two exchanges, between
-    /// which a pooler in transaction mode may switch servers, so each statement gets a transaction.
+    /// Prepared without a name each time. The driver prepares and executes in two exchanges,
+    /// between which a pooler in transaction mode may switch servers. So each statement gets a
+    /// transaction.
     Unnamed,
 }
 
@@ -58,13 +59,13 @@ impl Session {
         Ok(self.connection.insert(connection))
     }
 
-    /// Gives the connection back.
+    /// Returns the connection to the pool.
     pub(crate) fn release(&mut self) {
         self.connection = None;
     }
 
-    /// Throws the connection away if the error is about the session, and not about what was asked: what
-    /// it would answer next is unknown. The others were made when it was, and are not trusted either.
+    /// Discards the connection if the error concerns the session rather than the statement.
+    /// Connections of that time are not trusted either.
     pub(crate) fn judge(&mut self, error: &PostgresError) {
         if error.ends_session()
             && let Some(connection) = self.connection.take()

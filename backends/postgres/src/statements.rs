@@ -1,7 +1,7 @@
 //! The statement of each shape, rendered once.
 //!
-//! Text comes from the generator alone; this module keeps it next to what is needed to bind it and
-//! to read its result.
+//! The text comes from the generator alone. This module keeps it with the data for binding it and
+//! for reading its result.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +19,7 @@ use crate::bind::{self, Items};
 use crate::error::{corrupt, unrenderable};
 use crate::identity::Identities;
 
-/// Values by shape, made on first use.
+/// A cache of values by shape, each made on first use.
 pub(crate) struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>>>);
 
 impl<K: Eq + Hash, V> ByShape<K, V> {
@@ -27,7 +27,7 @@ impl<K: Eq + Hash, V> ByShape<K, V> {
         Self(RwLock::new(HashMap::new()))
     }
 
-    /// What belongs to `shape`.
+    /// The value of `shape`.
     ///
     /// # Errors
     /// Those of `make`.
@@ -36,10 +36,11 @@ impl<K: Eq + Hash, V> ByShape<K, V> {
         shape: K,
         make: impl FnOnce(&K) -> Result<V, EngineError>,
     ) -> Result<Arc<V>, EngineError> {
-        // A map that a panicking thread left behind is still a map: entries go in whole.
+        // Entries are inserted whole, so a panic elsewhere leaves a valid map.
         if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&shape) {
             return Ok(Arc::clone(found));
         }
+
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = map.get(&shape) {
             return Ok(Arc::clone(found));
@@ -50,15 +51,15 @@ impl<K: Eq + Hash, V> ByShape<K, V> {
     }
 }
 
-/// How the result rows of a fused statement belong to its items.
+/// The relation of a fused statement's result rows to its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// One row for every plan that applied.
     OnePerPlan,
-    /// At least one row for every plan that applied; the first column says by NULL that nothing was
-    /// picked.
+    /// At least one row for every plan that applied; a NULL in the first column says that no row
+    /// was picked.
     SomePerPlan,
-    /// One row for each slot that was filled, plan after plan; this value bounds a plan's slots.
+    /// One row for each filled slot, plan after plan; this value limits a plan's slots.
     OnePerSlot(usize),
 }
 
@@ -66,14 +67,14 @@ pub(crate) enum Answers {
 pub(crate) struct PlanStatement {
     pub(crate) name: String,
     pub(crate) sql: SqlStr,
-    /// The same without waiting for guarded rows, where there are any: a plan whose row is held is
-    /// like one that is refused.
+    /// The same statement without waiting for locked rows, if it has guards. A plan with a held row
+    /// then has the same result as a refused one.
     pub(crate) beside_locks: Option<SqlStr>,
     pub(crate) params: Vec<Param>,
     pub(crate) yields: Vec<ColumnType>,
     pub(crate) answers: Answers,
     pub(crate) identities: Identities,
-    /// What it rings once it is durable.
+    /// The topics to ring once it is durable.
     pub(crate) rings: Rings,
 }
 
@@ -87,6 +88,7 @@ impl PlanStatement {
             ff_codegen::fused(&Postgres, shape).map_err(unrenderable)?;
         let beside_locks =
             ff_codegen::fused_beside_locks(&Postgres, shape).map_err(unrenderable)?.sql;
+
         let plan = shape.plan();
         let answers = match &plan.selection {
             Some(Selection { pairing: Pairing::Slots(Expr::Slot(_, limit)), .. }) => {
@@ -95,6 +97,7 @@ impl PlanStatement {
             Some(_) | None if presence => Answers::SomePerPlan,
             Some(_) | None => Answers::OnePerPlan,
         };
+
         Ok(Self {
             name: plan.name.to_string(),
             beside_locks: (beside_locks != sql).then(|| generated(beside_locks)),
@@ -107,12 +110,13 @@ impl PlanStatement {
         })
     }
 
-    /// How many items a plan is: its slots, where it picks rows.
+    /// The number of items of a plan: its slots if it picks rows, else one.
     ///
     /// # Errors
-    /// `Validation(Corruption)` when the number of slots is none.
+    /// `Validation(Corruption)` when the number of slots is not a count.
     pub(crate) fn size(&self, bindings: &Bindings) -> Result<usize, EngineError> {
         let Answers::OnePerSlot(limit) = self.answers else { return Ok(1) };
+
         let Value::Int(count) = bindings.value(limit, 0) else {
             return Err(corrupt(format!("{}: the number of slots is no integer", self.name)));
         };
@@ -128,15 +132,16 @@ impl PlanStatement {
         if let Answers::OnePerSlot(limit) = self.answers {
             return bind::fused(&self.params, Items::Slots { plans, limit });
         }
+
         let plans: Vec<&Bindings> = plans.iter().map(|(plan, _)| *plan).collect();
         bind::fused(&self.params, Items::Plans(&plans))
     }
 
-    /// Whether the plan's values fit the statement, so that a misfit refuses its own plan and not the
-    /// batch it would travel in.
+    /// Checks that the plan's values fit the statement, so that a misfit refuses its own plan and
+    /// not the whole batch.
     ///
     /// # Errors
-    /// `Validation(Corruption)` naming the first value that does not.
+    /// `Validation(Corruption)` naming the first slot that does not fit.
     pub(crate) fn check(&self, plan: SizedPlan<'_>) -> Result<(), EngineError> {
         match self.answers {
             Answers::OnePerSlot(limit) => {
@@ -148,8 +153,8 @@ impl PlanStatement {
         }
     }
 
-    /// Whether two plans pick rows by the same selection, and so may share a statement: every value
-    /// that holds for the whole statement is the same, but for how many rows are wanted.
+    /// True if two plans pick rows by the same selection and may share a statement. Every value
+    /// that holds for the whole statement must be equal, except for the number of wanted rows.
     pub(crate) fn selects_alike(&self, one: &Bindings, other: &Bindings) -> bool {
         let Answers::OnePerSlot(limit) = self.answers else { return true };
         let shared = self.params.iter().filter(|param| param.arity == Arity::Once);
@@ -159,12 +164,11 @@ impl PlanStatement {
     }
 }
 
-/// A plan's values, and how many items it is.
+/// A plan's values and its number of items.
 pub(crate) type SizedPlan<'a> = (&'a Bindings, usize);
 
 impl PlanStatement {
-    /// What the result rows say about each of so many plans, in order. A plan without a row was
-    /// refused.
+    /// The outcome of each plan, in order, by the result rows. A plan without a row was refused.
     pub(crate) fn outcomes(
         &self,
         plans: &[SizedPlan<'_>],
@@ -173,8 +177,10 @@ impl PlanStatement {
         if let Answers::OnePerSlot(_) = self.answers {
             return self.filled_slots(plans, rows);
         }
+
         let plans = plans.len();
         let mut outcomes: Vec<_> = (0..plans).map(|_| Ok(Commit::Refused)).collect();
+
         for row in rows {
             match self.decode(row) {
                 Ok((ord, values)) => {
@@ -182,17 +188,18 @@ impl PlanStatement {
                         report(outcome, values);
                     }
                 }
-                // Not even the ordinal may be trusted.
+                // The row cannot be read, so its ordinal cannot be trusted either.
                 Err(error) => {
                     let detail = error.to_string();
                     return (0..plans).map(|_| Err(corrupt(detail.clone()))).collect();
                 }
             }
         }
+
         outcomes
     }
 
-    /// The filled slots, dealt out to the plans in order: the best rows go to the first.
+    /// The filled slots, distributed to the plans in order: the best rows go to the first.
     fn filled_slots(
         &self,
         plans: &[SizedPlan<'_>],
@@ -206,20 +213,23 @@ impl PlanStatement {
                 return plans.iter().map(|_| Err(corrupt(detail.clone()))).collect();
             }
         };
+
         picked.sort_by_key(|(ord, _)| *ord);
         let mut picked = picked.into_iter().filter_map(|(_, values)| values);
+
         let deal = |(_, count): &SizedPlan<'_>| {
             Ok(Commit::Applied(picked.by_ref().take(*count).collect()))
         };
         plans.iter().map(deal).collect()
     }
 
-    /// The ordinal of the row's item, and what the row reports, if it reports anything.
+    /// The ordinal of the row's item, and the values that the row reports, if any.
     fn decode(&self, row: &PgRow) -> Result<(usize, Option<Vec<Value>>), EngineError> {
         let ord = match bind::decode(row, 0, ColumnType::Int)? {
             Value::Int(ord) => usize::try_from(ord).unwrap_or(0),
             _ => 0,
         };
+
         let mut columns = self.yields.iter().copied().zip(1..);
         if self.answers == Answers::SomePerPlan
             && let Some((ty, index)) = columns.next()
@@ -227,6 +237,7 @@ impl PlanStatement {
         {
             return Ok((ord, None));
         }
+
         let values = columns.map(|(ty, index)| bind::decode(row, index, ty));
         Ok((ord, Some(values.collect::<Result<_, _>>()?)))
     }
@@ -245,7 +256,7 @@ pub(crate) struct ReadStatement {
     pub(crate) sql: SqlStr,
     pub(crate) binds: Vec<Bind>,
     pub(crate) yields: Vec<ColumnType>,
-    /// The query it answers, for the columns of its rows.
+    /// The query, for the columns of its rows.
     pub(crate) query: Query,
 }
 
@@ -265,8 +276,8 @@ impl ReadStatement {
     }
 }
 
-/// The only text that is not a literal of this crate: the generator writes it from a shape, in which
-/// values are placeholders and constants are members of closed sets.
+/// Vouches for a generated text, the only one that is not a literal of this crate. The generator
+/// writes it from a shape: values are placeholders, and constants are members of closed sets.
 fn generated(sql: String) -> SqlStr {
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }

@@ -1,8 +1,8 @@
-//! What a database URL may consist of.
+//! The accepted parts of a database URL.
 //!
-//! The driver passes by what it does not know, with a warning in the log. A mistyped `sslmode` would
-//! open an unencrypted connection, so a part without effect is refused here. Messages name parameters,
-//! never their values: a value may be a password, and so may a fragment.
+//! The driver ignores unknown parameters, with a warning in the log. A mistyped `sslmode` would
+//! open an unencrypted connection, so a parameter without effect is refused here. Messages name
+//! parameters, never their values: a value may be a password, and so may a fragment.
 
 use std::str::FromStr;
 
@@ -29,7 +29,7 @@ const KNOWN: &[&str] = &[
     "options",
 ];
 
-/// What is wrong with a URL.
+/// The reason that a URL is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlError {
     #[error(
@@ -43,7 +43,7 @@ pub(crate) enum UrlError {
     Repeated(String),
 }
 
-/// Reads a URL of which every part has an effect.
+/// Parses a URL, and refuses one with a part that has no effect.
 pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     check(url).map_err(|error| sqlx::Error::Configuration(Box::new(error)))?;
     PgConnectOptions::from_str(url)
@@ -53,11 +53,13 @@ fn check(url: &str) -> Result<(), UrlError> {
     if url.contains('#') {
         return Err(UrlError::Fragment);
     }
+
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let mut seen = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
         let setting = name.strip_prefix("options[").and_then(|rest| rest.strip_suffix(']'));
+
         if !KNOWN.contains(&name) && setting.is_none_or(str::is_empty) {
             return Err(UrlError::Parameter(name.to_owned()));
         }
@@ -66,6 +68,7 @@ fn check(url: &str) -> Result<(), UrlError> {
         }
         seen.push(name);
     }
+
     Ok(())
 }
 

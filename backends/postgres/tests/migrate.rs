@@ -200,7 +200,7 @@ async fn a_kill_in_a_plain_migration_leaves_nothing_behind() {
 async fn partitions_survive_kills_and_are_decided_once() {
     let scratch = Scratch::new("parts").await;
     let options = scratch.options().partitions(5).unwrap();
-    // Longer and longer runs, each cut off, until one comes through.
+    // Longer and longer runs, each cut off, until one completes.
     let mut cut_off = 0;
     let outcome = loop {
         let patience = Duration::from_millis(1 + 10 * cut_off);

@@ -1,4 +1,4 @@
-//! Runs an adoption: reads both catalogs, and runs all steps and the ledger in one transaction.
+//! Runs an adoption: reads both catalogs, then runs all steps and the ledger in one transaction.
 
 use ff_codegen::adopt::{
     self, AdoptError, Catalog, FoundColumn, FoundTable, Object, REFERENCE_VERSION, Step,
@@ -20,7 +20,7 @@ const OBJECTS: &str = "SELECT name, sql FROM sqlite_schema \
 const COLUMNS: &str =
     "SELECT name, type, \"notnull\" = 0, dflt_value FROM pragma_table_info(?1) ORDER BY cid";
 
-/// Brings the tables to the current schema, whichever program made them.
+/// Rebuilds the tables in the current schema, whichever program made them.
 pub(crate) async fn run(
     connection: &mut SqliteConnection,
     options: &MigrateOptions,
@@ -33,6 +33,7 @@ pub(crate) async fn run(
 
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let steps = plan(&mut transaction).await?;
+
     let mut statements = options.budget;
     for sql in steps.into_iter().flat_map(|step| step.sql) {
         if let Some(left) = &mut statements {
@@ -40,18 +41,21 @@ pub(crate) async fn run(
         }
         migrate::run_text(&mut transaction, sql).await?;
     }
+
     record(&mut transaction).await?;
     transaction.commit().await?;
+
     let applied = SQLITE.iter().map(|migration| migration.name.to_owned()).collect();
     Ok(MigrateReport { applied, already: 0, sql: Vec::new() })
 }
 
-/// Refuses what a later release made.
+/// Refuses a database of a later release.
 fn refuse(found: &Inventory) -> Result<(), MigrateError> {
     match migrations::pending(SQLITE, &found.ledger) {
         Err(newer @ LedgerError::Newer { .. }) => return Err(newer.into()),
         Err(LedgerError::Altered { .. } | LedgerError::Gap { .. }) | Ok(_) => {}
     }
+
     match found.reference.filter(|_| !found.has_ledger()) {
         Some(version) if REFERENCE_VERSION < version => {
             Err(AdoptError::ReferenceTooNew { found: version }.into())
@@ -63,12 +67,14 @@ fn refuse(found: &Inventory) -> Result<(), MigrateError> {
 async fn plan(connection: &mut SqliteConnection) -> Result<Vec<Step>, MigrateError> {
     refuse(&inspect::inventory(connection).await?)?;
     let found = catalog(connection).await?;
+
     let mut empty = SqliteConnectOptions::new().in_memory(true).connect().await?;
     for statement in SQLITE.iter().flat_map(Migration::statements) {
         sqlx::query(statement).persistent(false).execute(&mut empty).await?;
     }
     let wanted = catalog(&mut empty).await?;
     empty.close().await?;
+
     Ok(adopt::sqlite_steps(&found, &wanted)?)
 }
 
@@ -82,6 +88,7 @@ async fn catalog(connection: &mut SqliteConnection) -> Result<Catalog, sqlx::Err
         if sql.is_none() {
             continue;
         }
+
         let columns: Vec<(String, String, bool, Option<String>)> =
             sqlx::query_as(COLUMNS).bind(table.name).fetch_all(&mut *connection).await?;
         let column = |(name, ty, nullable, default)| FoundColumn {
@@ -92,8 +99,10 @@ async fn catalog(connection: &mut SqliteConnection) -> Result<Catalog, sqlx::Err
             identity: false,
             sequence: None,
         };
+
         let objects: Vec<(String, String)> =
             sqlx::query_as(OBJECTS).bind(table.name).fetch_all(&mut *connection).await?;
+
         let found = FoundTable {
             columns: columns.into_iter().map(column).collect(),
             sql,
@@ -102,6 +111,7 @@ async fn catalog(connection: &mut SqliteConnection) -> Result<Catalog, sqlx::Err
         };
         catalog.tables.insert(table.name.to_owned(), found);
     }
+
     Ok(catalog)
 }
 

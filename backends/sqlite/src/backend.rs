@@ -1,4 +1,4 @@
-//! What the engine sees: the executor over the writer, the readers and the rendered statements.
+//! The [`Executor`] over the writer, the readers and the rendered statements.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl std::fmt::Debug for SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the database; what fails comes in the form that all backends share.
+    /// Opens the database, with the error type that all backends share.
     pub(crate) async fn open_shared(options: SqliteOptions) -> Result<Arc<Self>, BackendError> {
         let opened = Self::open(options).await;
         opened.map_err(|error| {
@@ -71,19 +71,20 @@ impl SqliteBackend {
         })
     }
 
-    /// Opens the database: creates its file (mode 0600) and brings it to the current schema, as far as
-    /// [`SqliteOptions::opening`] allows. The writer runs on the current tokio runtime for as long as
-    /// the backend lives.
+    /// Opens the database: creates its file (mode 0600) and migrates it to the current schema, as
+    /// far as [`SqliteOptions::opening`] allows. The writer runs on the current tokio runtime for
+    /// as long as the backend lives.
     ///
     /// # Errors
-    /// What SQLite reports, a location that names no database, a missing directory, a schema that
-    /// this binary does not fit.
+    /// SQLite's error, a location that names no database, a missing directory, or a schema that
+    /// does not fit this binary.
     pub async fn open(options: SqliteOptions) -> Result<Arc<Self>, SqliteError> {
         let connections = Arc::new(options.resolve()?);
         let admission = inspect::admit(&connections, connections.opening()).await?;
         if connections.opening() == Opening::Create {
             connections.create_file()?;
         }
+
         let mut connection = connections.writer().await?;
         connect::check_version(&mut connection).await?;
         if admission == Admission::Migrate {
@@ -94,11 +95,13 @@ impl SqliteBackend {
             Some(partitions) => partitions,
             None => inspect::partitions(&mut connection).await.map_err(SqliteError::read)?,
         };
+
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let notes = connections.opening() != Opening::Current;
         let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
         let patience = options.busy_timeout;
         let reader = connections.readers().map(|pool| Reader { pool, patience });
+
         let bell = Arc::<Bell>::default();
         let watched = reader.as_ref().map(|_| (Arc::clone(&connections), Arc::clone(&bell)));
         let watch = watched.map(|(connections, bell)| Watch::new(connections, bell));
@@ -109,6 +112,7 @@ impl SqliteBackend {
             Arc::clone(&bell),
             presence.clone(),
         );
+
         Ok(Arc::new(Self {
             statements: Arc::default(),
             writer,
@@ -125,22 +129,22 @@ impl SqliteBackend {
         }))
     }
 
-    /// Connections beside the writer, for tests that insert or look at rows in plain SQL.
+    /// Connections beside the writer, for tests that insert or read rows in plain SQL.
     #[doc(hidden)]
     pub fn pool_for_test(&self) -> &SqlitePool {
         self.beside.get_or_init(|| self.connections.beside())
     }
 
-    /// Refuses once the database's files are gone.
+    /// Refuses once the database's files were removed.
     fn present(&self) -> Result<(), EngineError> {
-        // Closing removes the log.
+        // Closing removes the log, so a closed writer is reported first.
         if !self.writer.is_open() {
             return Err(shut_down());
         }
         self.presence.as_ref().map_or(Ok(()), |presence| presence.check())
     }
 
-    /// The error, or that the database's files are gone, which is why there is one.
+    /// The error, or its cause, if that is that the database's files were removed.
     fn explained(&self, error: EngineError) -> EngineError {
         self.presence.as_ref().and_then(|presence| presence.look().err()).unwrap_or(error)
     }
@@ -149,6 +153,7 @@ impl SqliteBackend {
         if let Some(watch) = &self.watch {
             watch.close().await;
         }
+
         self.writer.close().await;
         if let Some(reader) = &self.reader {
             reader.pool.close().await;
@@ -185,6 +190,7 @@ impl Executor for SqliteBackend {
             let (shape, bindings) = query.into_shape();
             asked.push((self.statements.query(shape)?, bindings));
         }
+
         let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
             Some(reader) => reader.answer(&asked).await,
@@ -240,11 +246,13 @@ impl Executor for SqliteBackend {
         if inspect::admit(&self.connections, opening).await? == Admission::Ready {
             return Ok(PrepareOutcome::NoOp);
         }
+
         let mut connection = self.connections.writer().await?;
         let report = migrate(&mut connection, &MigrateOptions::new()).await;
         let closed = connection.close().await.map_err(SqliteError::read);
         let report = report.map_err(SqliteError::from)?;
         closed?;
+
         if report.applied.is_empty() {
             return Ok(PrepareOutcome::NoOp);
         }
@@ -254,12 +262,13 @@ impl Executor for SqliteBackend {
     async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
         let start = Instant::now();
         self.scanners.shutdown(grace).await;
+
         let shut = tokio::time::timeout(grace, self.shut()).await;
         shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
     }
 }
 
-/// Ids and jitter from the system's random numbers.
+/// Ids and jitter from the operating system's random numbers.
 struct Random;
 
 impl Source for Random {
@@ -268,7 +277,7 @@ impl Source for Random {
     }
 
     fn fraction(&mut self) -> f64 {
-        // 53 bits that are neither version nor variant: every double in 0..1 with that spacing.
+        // 53 bits that are neither version nor variant fill a double in 0..1.
         let (_, bits) = Uuid::new_v4().as_u64_pair();
         let bits = bits << 2;
         (bits >> 11) as f64 / (1u64 << 53) as f64

@@ -1,4 +1,4 @@
-//! Values on their way into and out of SQLite.
+//! Encodes values for SQLite and decodes them.
 //!
 //! Integers and truth values are INTEGER, floats REAL, text TEXT, bytes and UUIDs BLOB (a UUID its
 //! 16 bytes), JSON documents and lists TEXT. A UUID bound as text is its hyphenated form.
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{SqliteError, corrupt};
 
-/// Adds a value to what a statement binds, as `ty`.
+/// Adds a value, as `ty`, to the arguments of a statement.
 pub(crate) fn push(
     arguments: &mut SqliteArguments,
     value: &Value,
@@ -38,7 +38,7 @@ pub(crate) fn push(
 /// Reads one column of a result row.
 ///
 /// # Errors
-/// `Validation(Corruption)` naming table and column when the stored value is not one of `ty`.
+/// `Validation(Corruption)` naming table and column if the stored value is not of type `ty`.
 pub(crate) fn read(
     row: &SqliteRow,
     index: usize,
@@ -49,6 +49,7 @@ pub(crate) fn read(
     if raw.is_null() {
         return Ok(Value::Null);
     }
+
     let stored = raw.type_info().name().to_owned();
     decode(raw, &stored, ty).map_err(|error| {
         let (table, column) = (column.table, column.name);
@@ -64,9 +65,11 @@ fn decode(raw: SqliteValueRef<'_>, stored: &str, ty: ColumnType) -> Result<Value
         ColumnType::Text | ColumnType::Json | ColumnType::TextList => "TEXT",
         ColumnType::Bytes | ColumnType::Uuid => "BLOB",
     };
+
     if stored != expected {
         return Err(format!("expected {expected}").into());
     }
+
     Ok(match ty {
         ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => Value::Int(decoded(raw)?),
         ColumnType::Bool => match decoded::<i64>(raw)? {

@@ -1,10 +1,11 @@
 //! The time of a database file, on which all processes that share it agree.
 //!
-//! No server tells it, and the wall clock may be set at any moment: by ten minutes ahead, and every
-//! live lease would lapse. So processes go by the clock that counts from the machine's start, also
-//! while it sleeps, and by one distance from there to the Unix epoch. The first process after a start
-//! takes it from the wall clock and notes it beside the file, in `PATH-clock`; the others read it there.
-//! Only a wall clock that is half a day off is believed more than the note, when a process opens.
+//! There is no server to ask, and the wall clock may be set at any moment: ten minutes ahead, and
+//! every live lease would lapse. So processes use the clock that counts from the machine's start,
+//! also while it sleeps, and one offset from there to the Unix epoch. The first process after a
+//! start takes the offset from the wall clock and writes it to a note beside the file,
+//! `PATH-clock`; other processes read it there. A process that opens the database ignores a note
+//! that is half a day off.
 
 use std::fs;
 use std::io;
@@ -16,15 +17,16 @@ use ff_core::types::TimestampMs;
 
 use crate::connect::Clock;
 
-/// How far off the note may be: a machine that starts without a clock is years off until it is set.
+/// The error from which on a note is ignored: a machine that starts without a clock is years off
+/// until it is set.
 const BELIEVED_MS: i64 = 12 * 60 * 60 * 1_000;
 
-/// How long a process goes by a distance before it looks at the note again.
+/// The time between two readings of the note.
 const LOOK_MS: i64 = 5_000;
 
 type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// The clock of the database in this file, of one in memory where there is none. `notes` allows it to
+/// The clock of the database in this file, or of one in memory without a file. `notes` allows it to
 /// write the note.
 pub(crate) fn of(file: Option<&Path>, notes: bool) -> Clock {
     let Some(machine) = Machine::this() else { return Arc::new(TimestampMs::now) };
@@ -40,7 +42,7 @@ fn note_beside(file: &Path) -> PathBuf {
 
 /// The clocks of a machine.
 struct Machine {
-    /// A name of its start that no other has.
+    /// A name of the machine's start that no other start has.
     start: String,
     /// Milliseconds since then.
     up: Millis,
@@ -52,6 +54,7 @@ impl Machine {
     #[cfg(target_os = "linux")]
     fn this() -> Option<Self> {
         use rustix::time::{ClockId, clock_gettime};
+
         let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let up = || {
             let time = clock_gettime(ClockId::Boottime);
@@ -61,7 +64,7 @@ impl Machine {
         Some(Self { start: start.trim().to_owned(), up: Arc::new(up), wall: Arc::new(wall) })
     }
 
-    /// Elsewhere the wall clock has to do.
+    /// Other systems use the wall clock.
     #[cfg(not(target_os = "linux"))]
     fn this() -> Option<Self> {
         None
@@ -86,12 +89,13 @@ impl Shared {
 
         let distance_ms = noted().filter(believed).unwrap_or_else(|| {
             if notes && let Some(note) = &note {
-                // Where it cannot be noted, this process goes by its own.
+                // If the note cannot be written, this process uses its own offset.
                 let _ = write(note, &machine.start, own_ms);
             }
-            // Another process may have been as quick: the last note counts, for both.
+            // Another process may have written at the same time; the last note counts for both.
             noted().filter(believed).unwrap_or(own_ms)
         });
+
         let (distance_ms, looked_ms) = (AtomicI64::new(distance_ms), AtomicI64::new(up_ms));
         Self { machine, note, distance_ms, looked_ms }
     }
@@ -109,22 +113,24 @@ impl Shared {
     }
 }
 
-/// The distance that was noted since the machine's start.
+/// The offset that was noted since the machine's start.
 fn read(note: &Path, start: &str) -> Option<i64> {
     let text = fs::read_to_string(note).ok()?;
     let (noted_start, distance) = text.trim().split_once(' ')?;
     (noted_start == start).then(|| distance.parse().ok()).flatten()
 }
 
-/// Notes it in one step: a reader finds the old note or the new one.
+/// Writes the note in one step: a reader finds the old note or the new one.
 fn write(note: &Path, start: &str, distance_ms: i64) -> io::Result<()> {
     let mut draft = note.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
+
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+
     let mut file = options.open(&draft)?;
     io::Write::write_all(&mut file, format!("{start} {distance_ms}\n").as_bytes())?;
     fs::rename(&draft, note)
@@ -136,7 +142,7 @@ mod tests {
 
     const TEN_MINUTES: i64 = 600_000;
 
-    /// A machine whose clocks the test turns.
+    /// A machine with clocks that the test sets.
     struct Turned {
         up_ms: Arc<AtomicI64>,
         wall_ms: Arc<AtomicI64>,
@@ -195,7 +201,7 @@ mod tests {
         machine.up_ms.store(3, Ordering::SeqCst);
         machine.set_wall(TEN_MINUTES);
         let wall = TimestampMs(machine.wall_ms.load(Ordering::SeqCst));
-        // Who only looks notes nothing.
+        // A process that only reads writes no note.
         assert_eq!(machine.process("b", false).now(), wall);
         assert!(fs::read_to_string(&machine.note).unwrap().starts_with("a "));
         assert_eq!(machine.process("b", true).now(), wall);

@@ -1,6 +1,6 @@
 //! The public names that callers of the reference's SQLite backend know, as thin wrappers.
 //!
-//! Nothing here decides anything. New code uses [`SqliteBackend::open`] and the facade's supervisor.
+//! Nothing is decided here. New code uses [`SqliteBackend::open`] and the facade's supervisor.
 
 pub mod pubsub;
 pub mod retry;
@@ -17,13 +17,13 @@ impl SqliteBackend {
     /// Opens the database at `location` with the default options; see [`SqliteOptions::new`].
     ///
     /// # Errors
-    /// As [`Self::open`], in the form that all backends share.
+    /// As [`Self::open`], in the error type that all backends share.
     pub async fn new(location: &str) -> Result<Arc<Self>, BackendError> {
         Self::open_shared(SqliteOptions::new(location)).await
     }
 
-    /// Opens the database at `location` with so many connections that read, and with a write-ahead
-    /// log or without one. Without a log, readers and the writer wait for each other.
+    /// Opens the database at `location` with this number of reading connections, and with or
+    /// without a write-ahead log. Without it, readers and the writer wait for each other.
     ///
     /// # Errors
     /// As [`Self::new`].

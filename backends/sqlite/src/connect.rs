@@ -1,4 +1,4 @@
-//! How connections are made: options, files and pragmas.
+//! The options of a backend, and the files and connections that they lead to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use sqlx::{ConnectOptions, Connection};
 use crate::error::{OpenError, Patience, SqliteError};
 use crate::location::Location;
 
-/// Tells the time, in Unix milliseconds.
+/// A function that returns the time, in Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
 
-/// How a commit reaches the disk.
+/// The durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// Every commit is on disk before its caller hears of it. Survives power loss.
+    /// Every commit is on disk before its caller is answered. Survives power loss.
     #[default]
     Full,
-    /// Commits survive the end of the process at any point, but power loss may take the last ones.
+    /// Commits survive the end of the process at any point, but power loss may lose the last ones.
     /// The file stays intact.
     Normal,
 }
 
-/// How to open a database.
+/// The options with which a database is opened.
 #[derive(Clone)]
 pub struct SqliteOptions {
     location: String,
@@ -38,7 +38,7 @@ pub struct SqliteOptions {
     write_ahead_log: bool,
     readers: u32,
     pub(crate) busy_timeout: Duration,
-    /// The machine's, unless given.
+    /// The file's clock, unless given.
     pub(crate) clock: Option<Clock>,
     pub(crate) partitions: Option<PartitionConfig>,
     pub(crate) opening: Opening,
@@ -58,8 +58,8 @@ impl std::fmt::Debug for SqliteOptions {
 impl SqliteOptions {
     /// The database at `location`: a path, `sqlite:PATH`, a `file:` URI, or `:memory:`.
     ///
-    /// Fully synchronous, 4 readers, 5 s patience with other writers, the file's clock, the default
-    /// partitions; brought to the current schema when opened.
+    /// Defaults: fully synchronous, 4 readers, 5 s busy timeout, the file's clock, the default
+    /// partitions. Opening migrates it to the current schema.
     #[must_use]
     pub fn new(location: impl Into<String>) -> Self {
         Self {
@@ -74,66 +74,66 @@ impl SqliteOptions {
         }
     }
 
-    /// How a commit reaches the disk.
+    /// The durability of a commit.
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// Whether a file has a write-ahead log, so that readers and the writer do not wait for each
-    /// other; a file keeps the log that it has until it is opened without one.
+    /// True to use a write-ahead log, so that readers and the writer do not wait for each other. A
+    /// file keeps its log until it is opened without one.
     #[must_use]
     pub fn write_ahead_log(mut self, write_ahead_log: bool) -> Self {
         self.write_ahead_log = write_ahead_log;
         self
     }
 
-    /// How many connections read at once; at least 1. A memory database has none of its own.
+    /// The number of connections for reads, at least 1. A memory database has none of its own.
     #[must_use]
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
     }
 
-    /// How long to wait for another process or connection that holds the database's lock.
+    /// The time to wait for another process or connection that holds the database's lock.
     #[must_use]
     pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
         self.busy_timeout = busy_timeout;
         self
     }
 
-    /// Tells the time by `clock`. Without one, all processes that share the file on a machine agree,
-    /// whatever happens to its wall clock.
+    /// Replaces the clock. The default clock is the same for all processes that share the file on a
+    /// machine, also after a change of its wall clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// How many partitions each family of ids has; otherwise as the database records it. Must stay the
-    /// same for the life of a database.
+    /// The number of partitions of each family of ids; by default as the database records it. It
+    /// must never change for a database.
     #[must_use]
     pub fn partitions(mut self, partitions: PartitionConfig) -> Self {
         self.partitions = Some(partitions);
         self
     }
 
-    /// Whether opening makes a missing database and brings an older one to the current schema;
-    /// otherwise it refuses both. Finer: [`Self::opening`].
+    /// True if opening creates a missing database and migrates an older one; otherwise it refuses
+    /// both. [`Self::opening`] has finer choices.
     #[must_use]
     pub fn migrate(self, migrate: bool) -> Self {
         self.opening(if migrate { Opening::Create } else { Opening::Current })
     }
 
-    /// How much opening the database may change.
+    /// The extent to which opening may change the database.
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }
 
-    /// Finds out where the database is. Neither looks for the file nor makes it.
+    /// Resolves the location. Neither checks that the file exists nor creates it.
     pub(crate) fn resolve(&self) -> Result<Connections, OpenError> {
         let mut options = self.clone();
         let place = match Location::parse(&self.location)? {
@@ -154,32 +154,32 @@ enum Place {
     Memory(String),
 }
 
-/// Makes connections to one database.
+/// Opens connections to one database.
 pub(crate) struct Connections {
     place: Place,
     options: SqliteOptions,
 }
 
-/// How many statement texts a connection keeps prepared: more than there are plan shapes.
+/// The number of prepared statements that a connection keeps: more than there are plan shapes.
 const PREPARED: usize = 512;
 
-/// What is left of the write-ahead log after a checkpoint, bytes.
+/// The size of the write-ahead log after a checkpoint, in bytes.
 const LOG_KEPT: &str = "67108864";
 
-/// After how many pages the write-ahead log is worked into the file: one group can fill SQLite's
-/// default of 1000, and each time costs two more waits for the disk.
+/// The number of pages after which the write-ahead log is checkpointed. One group can fill SQLite's
+/// default of 1000, and each checkpoint waits for the disk twice more.
 const LOG_PAGES: &str = "8000";
 
-/// Page cache of the writer, KiB, as the pragma wants it.
+/// The page cache of the writer in KiB, as the pragma takes it.
 const WRITER_CACHE: &str = "-65536";
 
 impl Connections {
-    /// How much opening the database may change.
+    /// The extent to which opening may change the database.
     pub(crate) fn opening(&self) -> Opening {
         self.options.opening
     }
 
-    /// The database's file; `None` in memory.
+    /// The database's file; `None` for a memory database.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
@@ -187,17 +187,17 @@ impl Connections {
         }
     }
 
-    /// Creates the file unless it is there.
+    /// Creates the file unless it exists.
     pub(crate) fn create_file(&self) -> Result<(), OpenError> {
         self.file().map_or(Ok(()), create_file)
     }
 
-    /// The one connection that writes. Waits for others to let go of the database.
+    /// The only connection that writes. Waits while other connections hold the database's lock.
     pub(crate) async fn writer(&self) -> Result<SqliteConnection, SqliteError> {
         self.connect(&self.writable().optimize_on_close(true, 400)).await
     }
 
-    /// A connection that leaves the database's file as it is, byte for byte.
+    /// A connection that does not change a byte of the database's file.
     pub(crate) async fn onlooker(&self) -> Result<SqliteConnection, SqliteError> {
         match self.place {
             Place::File(_) => self.connect(&self.base().read_only(true)).await,
@@ -205,7 +205,7 @@ impl Connections {
         }
     }
 
-    /// Connects, and waits for others to let go of the database.
+    /// Connects, and waits while other connections hold the database's lock.
     async fn connect(
         &self,
         options: &SqliteConnectOptions,
@@ -220,8 +220,8 @@ impl Connections {
         }
     }
 
-    /// The connections that only read; `None` for a memory database, whose reads go through the
-    /// writer: readers of a shared cache would meet its table locks.
+    /// The connections that only read. `None` for a memory database: it is read through the writer,
+    /// because readers of a shared cache would conflict with its table locks.
     pub(crate) fn readers(&self) -> Option<SqlitePool> {
         match self.place {
             Place::Memory(_) => None,
@@ -234,7 +234,7 @@ impl Connections {
         self.read_only().connect().await
     }
 
-    /// Connections beside the writer that may change anything.
+    /// A pool beside the writer, for tests: its connections may change anything.
     pub(crate) fn beside(&self) -> SqlitePool {
         pool(4).connect_lazy_with(self.writable())
     }
@@ -244,6 +244,7 @@ impl Connections {
             Synchronous::Full => SqliteSynchronous::Full,
             Synchronous::Normal => SqliteSynchronous::Normal,
         };
+
         let options = match self.place {
             Place::File(_) if self.options.write_ahead_log => {
                 self.base().journal_mode(SqliteJournalMode::Wal)
@@ -251,6 +252,7 @@ impl Connections {
             Place::File(_) => self.base().journal_mode(SqliteJournalMode::Delete),
             Place::Memory(_) => self.base(),
         };
+
         options
             .synchronous(synchronous)
             .pragma("journal_size_limit", LOG_KEPT)
@@ -283,7 +285,7 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// The absolute path of a file in a directory that exists.
+/// The absolute path of a file in an existing directory.
 fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
@@ -291,19 +293,22 @@ fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
+
     let directory = parent
         .canonicalize()
         .map_err(|source| OpenError::Directory { path: parent.to_owned(), source })?;
+
     Ok(directory.join(name))
 }
 
-/// Creates the file, readable for its owner only, unless it is there. SQLite gives its log and
+/// Creates the file, readable for its owner only, unless it exists. SQLite gives its log and
 /// shared-memory files the same mode.
 fn create_file(path: &Path) -> Result<(), OpenError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+
     match options.open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
@@ -311,21 +316,22 @@ fn create_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses a library that lacks what the statements use.
+/// Refuses a library that lacks features that the statements use.
 pub(crate) async fn check_version(connection: &mut SqliteConnection) -> Result<(), SqliteError> {
     let found: String = sqlx::query_scalar("SELECT sqlite_version()")
         .fetch_one(connection)
         .await
         .map_err(SqliteError::read)?;
+
     let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (3, 42) { Err(OpenError::TooOld { found }.into()) } else { Ok(()) }
 }
 
-/// Moves the log into the database file and closes the connection. A database that is looked at only
-/// is left as it is.
+/// Checkpoints the log into the database file and closes the connection. A read-only connection
+/// leaves the database unchanged.
 pub(crate) async fn close(mut connection: SqliteConnection) {
-    // Best effort: the log is durable as it is, and the next opening goes on from it.
+    // Best effort: the log is durable, and the next opening continues with it.
     let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
     let _ = checkpoint.execute(&mut connection).await;
     let _ = connection.close().await;

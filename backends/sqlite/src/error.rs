@@ -1,7 +1,7 @@
-//! What went wrong in the database, and what that means for the caller.
+//! Failures of the database, classified by their meaning for the caller.
 //!
-//! One table says for every result code of SQLite whether the call may be repeated, whether its
-//! outcome is unknown, or what else to make of it.
+//! One table says for every result code of SQLite whether a call may be retried, has an unknown
+//! outcome, or how else it failed.
 
 use std::error::Error;
 use std::fmt;
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use crate::migrate::MigrateError;
 
-/// Result code to what it means for a statement that changes rows: the extended code where it is
-/// listed, else the primary code in its low byte, else permanent.
+/// The class of each result code, for a statement that changes rows. The extended code decides if
+/// it is listed, else the primary code in its low byte; an unlisted code is permanent.
 const TABLE: &[(i32, StoreClass)] = &[
     // BUSY: another connection or process holds the lock.
     (5, StoreClass::Retryable),
-    // LOCKED: another connection to the same shared cache does.
+    // LOCKED: another connection to the same shared cache holds it.
     (6, StoreClass::Retryable),
     // INTERRUPT: rolled back.
     (9, StoreClass::Retryable),
@@ -38,7 +38,7 @@ const TABLE: &[(i32, StoreClass)] = &[
     (26, StoreClass::Corrupt),
 ];
 
-/// TOOBIG: a value, or the row with it, is larger than SQLite stores.
+/// TOOBIG: a value, or the row with it, is larger than SQLite can store.
 const TOO_BIG: i32 = 18;
 
 /// A failure of the database, classified.
@@ -49,12 +49,12 @@ pub struct SqliteError {
 }
 
 impl SqliteError {
-    /// A failure of a statement that changes rows.
+    /// The failure of a statement that changes rows.
     pub(crate) fn write(error: sqlx::Error) -> Self {
         Self { class: classify(&error), source: Arc::new(error) }
     }
 
-    /// A failure before anything could change: while opening, or of a read.
+    /// A failure before any change was possible: while opening, or of a read.
     pub(crate) fn read(error: sqlx::Error) -> Self {
         let class = match classify(&error) {
             StoreClass::OutcomeUnknown => StoreClass::Permanent,
@@ -66,27 +66,27 @@ impl SqliteError {
         Self { class, source: Arc::new(error) }
     }
 
-    /// A failure that repeating does not help.
+    /// A failure that a retry does not help.
     pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
         Self { class: StoreClass::Permanent, source: Arc::new(error) }
     }
 
-    /// The writer ended between taking the work and answering.
+    /// The failure of a writer that ended between taking the work and answering.
     pub(crate) fn unanswered() -> Self {
         Self { class: StoreClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
     }
 
-    /// Whether a row with that key is there already.
+    /// True if a row with that key exists already.
     pub(crate) fn is_unique_violation(&self) -> bool {
         self.database().is_some_and(DatabaseError::is_unique_violation)
     }
 
-    /// What SQLite itself said.
+    /// SQLite's own error.
     pub(crate) fn database(&self) -> Option<&dyn DatabaseError> {
         self.source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error)
     }
 
-    /// Whether a value is what the database, or the driver while binding it, refuses.
+    /// True if the database, or the driver while binding, refuses a value.
     fn refuses_content(&self) -> bool {
         let Some(source) = self.source.downcast_ref::<sqlx::Error>() else { return false };
         match result_code(source) {
@@ -95,7 +95,7 @@ impl SqliteError {
         }
     }
 
-    /// What it means for the caller.
+    /// The meaning of the failure for the caller.
     #[must_use]
     pub fn class(&self) -> StoreClass {
         self.class
@@ -140,15 +140,15 @@ impl From<MigrateError> for SqliteError {
     }
 }
 
-/// Why a database could not even be tried.
+/// The reason that a database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The location cannot be understood.
+    /// The location cannot be parsed.
     #[error("{location:?} names no database: {reason}")]
     Location {
-        /// What was given.
+        /// The given location.
         location: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The directory that should hold the file is missing or unreadable.
@@ -156,7 +156,7 @@ pub enum OpenError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file can be neither found nor created.
@@ -164,10 +164,10 @@ pub enum OpenError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There is no such file, and the opening makes none.
+    /// There is no such file, and the opening creates none.
     #[error("there is no file {}; `ff migrate` makes a database there", path.display())]
     Missing {
         /// The file.
@@ -178,7 +178,7 @@ pub enum OpenError {
     Refused {
         /// The file.
         place: PathBuf,
-        /// What does not fit.
+        /// The reason.
         refusal: Refusal,
     },
     /// The SQLite library is too old for the statements of this crate.
@@ -189,7 +189,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a statement or its result is of no use.
+/// The reason that a statement has no usable result.
 pub(crate) enum Failure {
     /// The database failed.
     Database(SqliteError),
@@ -218,35 +218,37 @@ impl From<Failure> for EngineError {
     }
 }
 
-/// Tries again what another connection's lock made fail, up to a deadline.
+/// The retries of statements that met another connection's lock, up to a deadline.
 pub(crate) struct Patience {
     until: Instant,
 }
 
 impl Patience {
-    /// How long between two tries. SQLite itself waits inside most of them.
+    /// The pause between two tries. SQLite itself waits inside most of them.
     const PAUSE: Duration = Duration::from_millis(2);
 
     pub(crate) fn new(patience: Duration) -> Self {
         Self { until: Instant::now() + patience }
     }
 
-    /// Pauses and says yes if another try may help and there is time for it.
+    /// Pauses and returns true if a retry may help and the deadline has not passed.
     pub(crate) async fn again(&self, error: &SqliteError) -> bool {
         let worth_it = error.class == StoreClass::Retryable && Instant::now() < self.until;
         if worth_it {
             tokio::time::sleep(Self::PAUSE).await;
         }
+
         worth_it
     }
 }
 
-/// A value of a type that its column cannot have. Names the place, never the value.
+/// The error for a value of a type that its column cannot have. `detail` names the place, never the
+/// value.
 pub(crate) fn corrupt(detail: String) -> EngineError {
     EngineError::Validation { kind: ValidationKind::Corruption, detail }
 }
 
-/// The backend was drained, or the runtime that its writer ran on is gone.
+/// The error of a backend that was drained, or after its writer's runtime has ended.
 pub(crate) fn shut_down() -> EngineError {
     EngineError::Unavailable { op: "sqlite: shut down" }
 }
@@ -255,6 +257,7 @@ fn classify(error: &sqlx::Error) -> StoreClass {
     if let Some(code) = result_code(error) {
         return class_of(code);
     }
+
     match error {
         sqlx::Error::PoolTimedOut => StoreClass::Retryable,
         sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => StoreClass::OutcomeUnknown,

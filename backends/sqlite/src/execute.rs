@@ -1,4 +1,4 @@
-//! One plan on a connection that is inside a transaction.
+//! Applies one plan on a connection that is inside a transaction.
 
 use std::borrow::Cow;
 
@@ -16,15 +16,16 @@ use crate::statements::{
     Isolation, Kind, OPEN, Part, Prepared, RELEASE, Run, TAKE_BACK, statement,
 };
 
-/// What became of a plan within its transaction. Anything else breaks the transaction.
+/// The result of a plan within its transaction. Any other failure breaks the transaction.
 pub(crate) type Outcome = Result<Commit, Failure>;
 
 /// Applies the plan, or leaves the transaction as it was.
 ///
-/// A plan that is [`Isolation::Alone`] and does not apply leaves its traces: the caller rolls back.
+/// A plan that is [`Isolation::Alone`] and does not apply leaves its changes: the caller rolls
+/// back.
 ///
 /// # Errors
-/// The failure that broke the transaction: nothing of it can be kept.
+/// The failure that broke the transaction, of which nothing can be kept.
 pub(crate) async fn apply(
     connection: &mut SqliteConnection,
     prepared: &Prepared,
@@ -33,22 +34,25 @@ pub(crate) async fn apply(
 ) -> Result<Outcome, SqliteError> {
     let mut attempt = Attempt { connection, prepared, isolation, saved: false };
     let outcome = match attempt.whole(bindings).await {
-        // Only this statement was undone; the plan is refused as a whole.
+        // SQLite undid only this statement, but the plan is refused as a whole.
         Err(Failure::Database(error)) if error.is_unique_violation() => Ok(Commit::Refused),
         outcome => outcome,
     };
+
     if !attempt.saved {
         return match outcome {
             Err(Failure::Database(error)) if !attempt.is_inside().await => Err(error),
             Ok(_) | Err(_) => Ok(outcome),
         };
     }
+
     match outcome {
         Ok(Commit::Applied(_)) => attempt.control(RELEASE).await?,
         Ok(Commit::Refused) | Err(_) => {
             let undone = attempt.undo().await;
             if let Err(broken) = undone {
-                // SQLite rolled the whole transaction back by itself: the first failure says why.
+                // SQLite rolled back the whole transaction by itself; the first failure is the
+                // cause.
                 return Err(match outcome {
                     Err(Failure::Database(first)) => first,
                     Ok(_) | Err(Failure::Value(_)) => broken,
@@ -56,6 +60,7 @@ pub(crate) async fn apply(
             }
         }
     }
+
     Ok(outcome)
 }
 
@@ -63,21 +68,21 @@ struct Attempt<'a> {
     connection: &'a mut SqliteConnection,
     prepared: &'a Prepared,
     isolation: Isolation,
-    /// Whether the plan's savepoint is open.
+    /// True if the plan's savepoint is open.
     saved: bool,
 }
 
-/// What the statements so far have found, and what that is called.
+/// The values that the statements so far have found, with their names.
 type Found<'a> = Vec<(&'a Name, &'a Path, Value)>;
 
-/// Where bound values come from.
+/// The sources of bound values.
 struct Scope<'a, 's> {
     bindings: &'s Bindings,
     item: usize,
     picked: usize,
-    /// What the runs that happen once found.
+    /// The values found by the runs that happen once.
     once: &'s [(&'a Name, &'a Path, Value)],
-    /// What this scope's own runs found: after the picked row itself, if it is about one.
+    /// The values found by this scope's own runs, after those of the picked row, if there is one.
     own: Found<'a>,
 }
 
@@ -107,20 +112,24 @@ impl<'a> Attempt<'a> {
         let sequence = prepared.sequence(self.isolation);
         let mut picks: Vec<Found<'a>> = Vec::new();
         let mut scope = Scope { bindings, item: 0, picked: 0, once: &[], own: Vec::new() };
+
         for run in &sequence.once {
             if !self.run(run, &mut scope, &mut picks).await? {
                 return Ok(Commit::Refused);
             }
             scope.picked = picks.len();
         }
+
         if !prepared.picks {
             return Ok(Commit::Applied(vec![scope.returns(&prepared.returns)]));
         }
+
         let isolated = self.isolation == Isolation::Grouped && !self.saved;
         if isolated && !picks.is_empty() && !sequence.each.is_empty() {
             self.control(OPEN).await?;
             self.saved = true;
         }
+
         let (once, picked) = (scope.own, picks.len());
         let mut applied = Vec::with_capacity(picked);
         for (item, own) in picks.into_iter().enumerate() {
@@ -132,10 +141,11 @@ impl<'a> Attempt<'a> {
             }
             applied.push(scope.returns(&prepared.returns));
         }
+
         Ok(Commit::Applied(applied))
     }
 
-    /// Runs the statements and keeps what they find; `false` when one of them refuses the plan.
+    /// Runs the statements and keeps what they find; `false` if one of them refuses the plan.
     async fn run(
         &mut self,
         run: &'a Run,
@@ -146,8 +156,10 @@ impl<'a> Attempt<'a> {
         for bind in run.parts.iter().flat_map(|part| &part.binds) {
             bind::push(&mut arguments, &scope.value(&bind.source), bind.ty)?;
         }
+
         self.saved |= run.opens;
         let mut items = self.connection.fetch_many(statement(&run.sql, arguments));
+
         let mut parts = run.parts.iter();
         let mut part = parts.next();
         let (mut rows, mut holds) = (0, true);
@@ -170,13 +182,14 @@ impl<'a> Attempt<'a> {
                 }
             }
         }
+
         drop(items);
         self.saved &= !run.closes;
         Ok(holds)
     }
 
-    /// Whether the transaction is still there: some failures make SQLite roll it back by itself, and
-    /// what followed would then commit on its own. Inside a transaction none can begin.
+    /// True if the transaction still exists. Some failures make SQLite roll it back by itself, and
+    /// later statements would then commit on their own. Inside a transaction no other can begin.
     async fn is_inside(&mut self) -> bool {
         self.control("BEGIN").await.is_err()
     }

@@ -1,5 +1,5 @@
-//! A look at a database before it is opened: which tables it has, which migrations, and whether that
-//! fits. The look changes no byte of the file, so that a mistyped name does no harm.
+//! Inspects a database before it is opened: its tables, its migrations, and whether they fit. The
+//! inspection changes no byte of the file, so a mistyped name does no harm.
 
 use ff_codegen::adopt::PARTITION_COUNTS;
 use ff_codegen::migrations::{Entry, SQLITE};
@@ -19,11 +19,11 @@ const READ_LEDGER: &str =
 
 const READ_REFERENCE: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
 
-/// The opening cannot be decided by a reader: a killed process left changes that only a writer can
-/// take back or take over (`READONLY_RECOVERY`, `READONLY_CANTLOCK`, `READONLY_ROLLBACK`).
+/// Codes on which a reader cannot inspect the file: a killed process left changes that only a
+/// writer can recover or roll back (`READONLY_RECOVERY`, `READONLY_CANTLOCK`, `READONLY_ROLLBACK`).
 const NEEDS_A_WRITER: [&str; 3] = ["264", "520", "776"];
 
-/// Decides whether the database may be opened, and whether migrations are missing.
+/// Decides whether the database may be opened and whether it lacks migrations.
 pub(crate) async fn admit(
     connections: &Connections,
     opening: Opening,
@@ -34,11 +34,12 @@ pub(crate) async fn admit(
             Opening::Existing | Opening::Current => Err(no_file(connections).into()),
         };
     };
+
     let admitted = refuse_strangers(&found).and_then(|()| opening::admit(SQLITE, &found, opening));
     admitted.map_err(|refusal| refused(connections, refusal).into())
 }
 
-/// Refuses a file that another program made.
+/// Refuses a file of another program.
 pub(crate) fn refuse_strangers(found: &Inventory) -> Result<(), Refusal> {
     match found.stranger() {
         Some(table) => Err(Refusal::Stranger { table: table.to_owned() }),
@@ -46,7 +47,7 @@ pub(crate) fn refuse_strangers(found: &Inventory) -> Result<(), Refusal> {
     }
 }
 
-/// The database's contents; `None` where there is no file.
+/// The database's contents; `None` if there is no file.
 pub(crate) async fn look(connections: &Connections) -> Result<Option<Inventory>, SqliteError> {
     if let Some(path) = connections.file() {
         let found = path.try_exists();
@@ -54,6 +55,7 @@ pub(crate) async fn look(connections: &Connections) -> Result<Option<Inventory>,
             return Ok(None);
         }
     }
+
     match look_by(connections.onlooker().await).await {
         Err(error) if error.has_code(&NEEDS_A_WRITER) => {
             let writing = connections.reader().await.map_err(SqliteError::read);
@@ -68,7 +70,7 @@ async fn look_by(
 ) -> Result<Inventory, SqliteError> {
     let mut connection = connected?;
     let found = inventory(&mut connection).await;
-    // Nothing was written that closing could lose.
+    // Nothing was written, so an error does not matter.
     let _ = connection.close().await;
     found.map_err(SqliteError::read)
 }
@@ -90,14 +92,16 @@ pub(crate) async fn inventory(connection: &mut SqliteConnection) -> Result<Inven
             }
         }
     }
+
     if has(REFERENCE_LEDGER) {
         let version: i64 = sqlx::query_scalar(READ_REFERENCE).fetch_one(connection).await?;
         found.reference = Some(u32::try_from(version).unwrap_or(u32::MAX));
     }
+
     Ok(Inventory { tables, ..found })
 }
 
-/// How many partitions each family of ids has, as the database records it.
+/// The number of partitions of each family of ids, as the database records it.
 pub(crate) async fn partitions(
     connection: &mut SqliteConnection,
 ) -> Result<PartitionConfig, sqlx::Error> {
@@ -111,7 +115,7 @@ pub(crate) async fn partitions(
     Ok(counts.unwrap_or_default())
 }
 
-/// There is no file, and none may be made.
+/// The error for a missing file that must not be created.
 pub(crate) fn no_file(connections: &Connections) -> OpenError {
     match connections.file() {
         Some(path) => OpenError::Missing { path: path.to_owned() },
@@ -119,14 +123,14 @@ pub(crate) fn no_file(connections: &Connections) -> OpenError {
     }
 }
 
-/// The refusal with the place that it is about.
+/// The refusal with the location of the database.
 pub(crate) fn refused(connections: &Connections, refusal: Refusal) -> OpenError {
     let place = connections.file().map_or_else(|| ":memory:".into(), ToOwned::to_owned);
     OpenError::Refused { place, refusal }
 }
 
 impl SqliteError {
-    /// Whether SQLite answered with one of these extended result codes.
+    /// True if SQLite answered with one of these extended result codes.
     fn has_code(&self, codes: &[&str]) -> bool {
         let code = self.database().and_then(DatabaseError::code);
         code.is_some_and(|code| codes.contains(&code.as_ref()))

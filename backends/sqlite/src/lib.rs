@@ -1,8 +1,8 @@
 //! flowfabric-sql on SQLite, embedded and durable.
 //!
-//! All writes go through one task that owns one connection and commits in groups; reads have their
-//! own connections. Every statement over the schema's tables is rendered by `ff-codegen`; this crate
-//! writes pragmas, transaction control and the migration ledger itself, and knows no rule.
+//! All writes go through one task, which owns one connection and commits in groups. Reads have
+//! their own connections. `ff-codegen` renders every statement over the schema's tables. This crate
+//! writes only pragmas, transaction control and the migration ledger, and knows no rule.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

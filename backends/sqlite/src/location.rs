@@ -1,11 +1,11 @@
-//! Where a database is: a file, or this process's memory.
+//! The location of a database: a file, or this process's memory.
 //!
 //! Accepted are a bare path, `sqlite:PATH`, `sqlite://PATH`, SQLite's own `file:` URIs, and
 //! `:memory:`. A memory database belongs to one backend alone, unless a `file:` URI names it and
-//! says `cache=shared`: then all backends of this process with that name share it.
+//! has `cache=shared`: then all backends of this process with that name share it.
 //!
-//! A bare path is taken as it is. In a URI `?` and `#` end the path, and `%` and two hex digits are
-//! one byte of it: `sqlite:a%23b.db` is the file `a#b.db`. A part that has no effect here is refused.
+//! A bare path is taken literally. In a URI `?` and `#` end the path, and `%` and two hex digits
+//! are one byte of it: `sqlite:a%23b.db` is the file `a#b.db`. A part without effect is refused.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use crate::error::OpenError;
 
-/// Where a database is.
+/// The location of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// In this file.
     File {
         /// The file.
         path: PathBuf,
-        /// Whether the location forbids to create it.
+        /// True if the location forbids creating it.
         must_exist: bool,
     },
     /// In memory, under this URI.
@@ -28,7 +28,7 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// Reads a location; parameters that this backend would have to ignore are refused.
+    /// Parses a location; parameters without an effect here are refused.
     pub(crate) fn parse(text: &str) -> Result<Self, OpenError> {
         Self::understand(text)
             .map_err(|reason| OpenError::Location { location: text.to_owned(), reason })
@@ -38,14 +38,17 @@ impl Location {
         if text.contains('\0') {
             return Err("it contains a NUL".into());
         }
+
         let of_scheme = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
         let rest = of_scheme.unwrap_or(text);
+
         if rest == ":memory:" {
             return Ok(Self::private());
         }
         if let Some(uri) = rest.strip_prefix("file:") {
             return Self::uri(uri);
         }
+
         match of_scheme {
             Some(uri) => Self::uri(uri),
             None if rest.is_empty() => Err("it is empty".into()),
@@ -62,6 +65,7 @@ impl Location {
             let hint = "in a file's name write %23 for #";
             return Err(format!("the fragment #{fragment} is not supported; {hint}"));
         }
+
         let (name, query) = uri.split_once('?').unwrap_or((uri, ""));
         let parameters = Parameters::parse(query)?;
         let memory = parameters.memory || name == ":memory:";
@@ -69,7 +73,7 @@ impl Location {
         match (memory, parameters.shared) {
             (true, true) if name.is_empty() => Err("a shared database needs a name".into()),
             (true, true) => Ok(Self::Memory(format!("file:{name}?mode=memory&cache=shared"))),
-            // A name would be lost: such a database belongs to one backend.
+            // The name would have no effect, since such a database belongs to one backend.
             (true, false) if !["", ":memory:"].contains(&name) => {
                 Err(format!("a database in memory called {name} needs cache=shared"))
             }
@@ -103,21 +107,23 @@ impl Parameters {
                 "mode=memory" => parsed.memory = true,
                 "cache=shared" => parsed.shared = true,
                 "mode=rw" => parsed.must_exist = true,
-                // What holds without them, too.
+                // Defaults, so they have no effect.
                 "mode=rwc" | "cache=private" => {}
                 other => return Err(format!("the parameter {other} is not supported")),
             }
+
             let name = parameter.split('=').next();
             if seen.contains(&name) {
                 return Err(format!("the parameter {} is given twice", name.unwrap_or_default()));
             }
             seen.push(name);
         }
+
         Ok(parsed)
     }
 }
 
-/// What follows the authority, which must be this machine.
+/// The path after the authority, which must be this machine.
 fn local_part(name: &str) -> Result<&str, String> {
     let Some(after) = name.strip_prefix("//") else { return Ok(name) };
     let path = after.strip_prefix("localhost").unwrap_or(after);
@@ -132,6 +138,7 @@ fn decoded(path: &str) -> Result<String, String> {
             bytes.push(byte);
             continue;
         }
+
         let digits = rest.next().zip(rest.next());
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
         let decoded = digits.and_then(|(high, low)| Some(digit(high)? * 16 + digit(low)?));
@@ -140,6 +147,7 @@ fn decoded(path: &str) -> Result<String, String> {
             Some(byte) => bytes.push(byte),
         }
     }
+
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())
 }
 

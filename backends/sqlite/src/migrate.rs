@@ -1,9 +1,9 @@
 //! Brings a database file to the schema of this binary.
 //!
-//! The migrations are generated files that [`ff_codegen::migrations`] carries; a ledger in the
-//! database says which of them it has. Many processes may start at once: each migration runs in one
-//! `BEGIN IMMEDIATE` transaction that reads the ledger first and writes to it last, so one process
-//! applies it, the others wait and find nothing to do, and a kill leaves no half of it.
+//! [`ff_codegen::migrations`] carries the migrations, which are generated files. A ledger in the
+//! database records those that were applied. Many processes may start at once: each migration runs
+//! in one `BEGIN IMMEDIATE` transaction, which reads the ledger first and writes to it last. So one
+//! process applies it, the others wait and find nothing to do, and a kill leaves no half of it.
 
 use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
@@ -15,24 +15,24 @@ use crate::connect::{self, SqliteOptions};
 use crate::error::SqliteError;
 use crate::inspect;
 
-/// How to migrate.
+/// The options of a migration or an adoption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrateOptions {
-    /// Only report what would run; write nothing.
+    /// True to report the statements only and write nothing.
     pub dry_run: bool,
     adopt: bool,
-    /// How many statements an adoption runs before it fails, for tests.
+    /// The number of statements after which an adoption fails; for tests.
     pub(crate) budget: Option<usize>,
 }
 
 impl MigrateOptions {
-    /// Applies what is missing.
+    /// Applies the missing migrations.
     #[must_use]
     pub const fn new() -> Self {
         Self { dry_run: false, adopt: false, budget: None }
     }
 
-    /// Adopts tables that the reference made, or a version of this project from before its first
+    /// Adopts tables of the reference, or of a version of this project from before its first
     /// release: rebuilds them in the current schema, in one transaction.
     #[must_use]
     pub const fn adopt(mut self) -> Self {
@@ -40,7 +40,7 @@ impl MigrateOptions {
         self
     }
 
-    /// Has an adoption fail after so many statements.
+    /// Makes an adoption fail after this many statements.
     #[doc(hidden)]
     #[must_use]
     pub const fn fail_after(mut self, statements: usize) -> Self {
@@ -48,7 +48,7 @@ impl MigrateOptions {
         self
     }
 
-    /// Only reports what would run.
+    /// Only reports the statements; writes nothing.
     #[must_use]
     pub const fn dry_run(mut self) -> Self {
         self.dry_run = true;
@@ -62,30 +62,30 @@ impl Default for MigrateOptions {
     }
 }
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrateReport {
     /// The names of the migrations that this call applied, in order.
     pub applied: Vec<String>,
-    /// How many the database had, or got from another process meanwhile.
+    /// The number of migrations that the database had, or received from another process meanwhile.
     pub already: usize,
-    /// What a dry run would have run, in order; empty otherwise.
+    /// The statements that a dry run would have run, in order; empty otherwise.
     pub sql: Vec<String>,
 }
 
-/// Why a database was not migrated.
+/// The reason that a database was not migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The database was migrated by a binary that this one does not fit.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The database has tables that the migrations did not make.
+    /// The database has tables of another origin.
     #[error("{0}")]
     Refused(Refusal),
     /// The tables cannot be adopted.
     #[error(transparent)]
     Adopt(#[from] AdoptError),
-    /// SQLite refused or was not reachable.
+    /// SQLite refused a statement or was not reachable.
     #[error("migrating the database: {0}")]
     Database(#[from] sqlx::Error),
 }
@@ -97,15 +97,15 @@ pub(crate) const CREATE_LEDGER: &str = "CREATE TABLE IF NOT EXISTS ff_schema_led
 const WRITE_LEDGER: &str = "INSERT INTO ff_schema_ledger (version, name, checksum, applied_at_ms) \
     VALUES (?1, ?2, ?3, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))";
 
-/// Applies every migration that the database still needs; none if it is up to date.
+/// Applies every migration that the database lacks.
 ///
-/// Waits for other writers as long as the connection's busy timeout says. Nothing is written, not
-/// even the ledger, when there is nothing to do or on a dry run.
+/// Waits for other writers up to the connection's busy timeout. When there is nothing to do, or on
+/// a dry run, nothing is written, not even the ledger.
 ///
 /// # Errors
-/// [`MigrateError::Ledger`] where the database does not fit this binary; it is left as it is.
-/// [`MigrateError::Database`] where SQLite fails; finished migrations stay, the failed one leaves
-/// no trace.
+/// [`MigrateError::Ledger`] where the database does not fit this binary; it is left unchanged.
+/// [`MigrateError::Database`] where SQLite fails; finished migrations stay, and the failed one is
+/// rolled back.
 pub async fn migrate(
     connection: &mut SqliteConnection,
     options: &MigrateOptions,
@@ -115,10 +115,12 @@ pub async fn migrate(
         return adopt::run(connection, options).await;
     }
     let pending = pending(&found)?;
+
     if options.dry_run {
         let sql = pending.iter().flat_map(Migration::statements).map(str::to_owned).collect();
         return Ok(MigrateReport { applied: Vec::new(), already: found.ledger.len(), sql });
     }
+
     let mut applied = Vec::new();
     if !pending.is_empty() {
         while let Some(name) = apply_next(connection).await? {
@@ -128,7 +130,7 @@ pub async fn migrate(
     Ok(MigrateReport { already: SQLITE.len() - applied.len(), applied, sql: Vec::new() })
 }
 
-/// Like [`migrate`], for the database that `place` says. A dry run creates no file.
+/// Like [`migrate`], for the database at `place`. A dry run creates no file.
 ///
 /// # Errors
 /// As [`migrate`]; a location that names no database, a missing directory.
@@ -144,6 +146,7 @@ pub async fn migrate_at(
     if found.is_none() && place.opening() != Opening::Create {
         return Err(inspect::no_file(&place).into());
     }
+
     let mut connection = if options.dry_run {
         let Some(found) = found else {
             let sql = SQLITE.iter().flat_map(Migration::statements).map(str::to_owned).collect();
@@ -157,12 +160,13 @@ pub async fn migrate_at(
         }
         place.writer().await?
     };
+
     let report = migrate(&mut connection, options).await;
     connect::close(connection).await;
     Ok(report?)
 }
 
-/// The migrations that are missing.
+/// The missing migrations.
 fn pending(found: &Inventory) -> Result<&'static [Migration], MigrateError> {
     if let Some(refusal) = opening::adoptable(found) {
         return Err(MigrateError::Refused(refusal));
@@ -170,7 +174,7 @@ fn pending(found: &Inventory) -> Result<&'static [Migration], MigrateError> {
     Ok(migrations::pending(SQLITE, &found.ledger)?)
 }
 
-/// Applies the first missing migration and names it; `None` when there is none.
+/// Applies the first missing migration and returns its name; `None` if none is missing.
 async fn apply_next(
     connection: &mut SqliteConnection,
 ) -> Result<Option<&'static str>, MigrateError> {
@@ -180,10 +184,12 @@ async fn apply_next(
         transaction.rollback().await?;
         return Ok(None);
     };
+
     sqlx::query(CREATE_LEDGER).execute(&mut *transaction).await?;
     for statement in next.statements() {
         sqlx::query(statement).persistent(false).execute(&mut *transaction).await?;
     }
+
     write_ledger(&mut transaction, next).await?;
     transaction.commit().await?;
     Ok(Some(next.name))
@@ -203,8 +209,8 @@ pub(crate) async fn write_ledger(
     Ok(())
 }
 
-/// Runs one statement of an adoption: generated from the schema, and from texts that the database
-/// holds itself.
+/// Runs one statement of an adoption. It is generated from the schema and from texts that the
+/// database itself holds.
 pub(crate) async fn run_text(
     connection: &mut SqliteConnection,
     sql: String,

@@ -1,8 +1,8 @@
-//! Notices that the files of an open database are gone.
+//! Notices that the files of an open database were removed.
 //!
-//! A process keeps a file that is removed or replaced, and would go on with rows that no other process
-//! will ever see. The file at the path is compared with the one that was opened, by device and inode;
-//! so is its write-ahead log, which SQLite keeps as long as the database is open.
+//! A process keeps a removed or replaced file open, and would continue with rows that no other
+//! process will ever see. The file at the path is compared with the opened one, by device and
+//! inode. So is its write-ahead log, which SQLite keeps as long as the database is open.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ff_core::EngineError;
 
-/// How long a look at the files holds good.
+/// The time for which one comparison is valid.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files of one database, since it was opened.
@@ -21,19 +21,19 @@ pub(crate) struct Presence {
 }
 
 struct Seen {
-    /// Absent where it was gone as soon as it was opened.
+    /// `None` if the file was removed as soon as it was opened.
     file: Option<Identity>,
-    /// Absent until SQLite has made the log.
+    /// `None` until SQLite has created the log.
     log: Option<Identity>,
     looked: Instant,
     gone: bool,
 }
 
-/// Device and inode; no other file has both as long as one process holds this one open.
+/// Device and inode. No other file has both as long as a process holds this one open.
 type Identity = (u64, u64);
 
 impl Presence {
-    /// Remembers the files of a database that has just been opened.
+    /// Records the files of a database that has just been opened.
     pub(crate) fn of(file: &Path) -> Self {
         let mut log = file.as_os_str().to_owned();
         log.push("-wal");
@@ -43,15 +43,15 @@ impl Presence {
         Self { file: file.to_owned(), log, seen: Mutex::new(seen) }
     }
 
-    /// Refuses once the files are gone. Looks at most once a second.
+    /// Refuses once the files were removed. Compares at most once a second.
     ///
     /// # Errors
-    /// `Unavailable`: nothing that this process does can bring them back.
+    /// `Unavailable`: this process cannot restore the files.
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         self.look_after(INTERVAL)
     }
 
-    /// The same as of now.
+    /// Refuses once the files were removed; compares now.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -68,6 +68,7 @@ impl Presence {
             seen.gone = cfg!(unix) && (seen.file.is_none() || file != seen.file || log_is_gone);
             seen.log = seen.log.or(log);
         }
+
         if seen.gone {
             return Err(EngineError::Unavailable {
                 op: "sqlite: the database's file or its log was removed or replaced while it was open",
@@ -84,7 +85,7 @@ fn identity(path: &Path) -> Option<Identity> {
     Some((found.dev(), found.ino()))
 }
 
-/// Elsewhere the system does not let a file be removed that is open.
+/// Other systems do not allow removing an open file.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<Identity> {
     None

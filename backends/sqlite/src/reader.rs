@@ -1,4 +1,4 @@
-//! Reads, on connections that cannot write.
+//! Answers queries, on connections that cannot write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Answers the queries in their order.
+    /// Answers the queries, in order.
     pub(crate) async fn answer(&self, asked: &[Asked]) -> Result<Vec<Answer>, EngineError> {
         let patience = Patience::new(self.patience);
         loop {
@@ -42,7 +42,7 @@ impl Reader {
         answer_all(&mut connection, asked).await
     }
 
-    /// Reaches the file and back.
+    /// Reads from the file.
     pub(crate) async fn ping(&self) -> Result<(), SqliteError> {
         let mut connection = self.pool.acquire().await.map_err(SqliteError::read)?;
         ping(&mut connection).await
@@ -55,7 +55,7 @@ pub(crate) async fn ping(connection: &mut SqliteConnection) -> Result<(), Sqlite
     header.map(drop).map_err(SqliteError::read)
 }
 
-/// Answers the queries in their order, one statement each.
+/// Answers the queries in order, with one statement each.
 pub(crate) async fn answer_all(
     connection: &mut SqliteConnection,
     asked: &[Asked],
@@ -64,6 +64,7 @@ pub(crate) async fn answer_all(
     for (read, bindings) in asked {
         answers.push(answer(connection, read, bindings).await?);
     }
+
     Ok(answers)
 }
 
@@ -78,12 +79,13 @@ async fn answer(
             ff_codegen::Source::Slot(slot) => {
                 bind::push(&mut arguments, bindings.value(slot, 0), bind.ty)?;
             }
-            // A query is one statement: nothing was found before it.
+            // A query is one statement, so nothing was found before it.
             ff_codegen::Source::Held(..) | ff_codegen::Source::PickedCount => {
                 bind::push(&mut arguments, &Value::Null, bind.ty)?;
             }
         }
     }
+
     let statement = statement(&read.sql, arguments);
     match &read.query {
         Query::Lookup(lookups) => {
@@ -98,10 +100,12 @@ async fn answer(
     }
 }
 
-/// Each looked-up row contributes its first key column, NULL when it is absent, and what was asked.
+/// The looked-up rows. Each has its first key column, NULL if it is absent, and the requested
+/// columns.
 fn looked_up(row: &SqliteRow, lookups: &[Lookup]) -> Result<Vec<Option<Row>>, EngineError> {
     let mut found = Vec::with_capacity(lookups.len());
     let mut index = 0;
+
     for Lookup { table, columns, .. } in lookups {
         let presence = match table.key.first() {
             Some(key) => bind::read(row, index, *key, key.ty)?,

@@ -1,7 +1,7 @@
 //! Rendered statements, each shape once.
 //!
-//! A script's steps are grouped into runs: one text, one trip to the connection's thread. Steps
-//! share a run when none needs what another of the run finds.
+//! A script's steps are grouped into runs. A run is one text and one trip to the connection's
+//! thread. Steps share a run if none needs a result of another.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteArguments;
 
 use crate::error::SqliteError;
 
-/// What has been rendered so far. As many entries as there are shapes, which is a closed set.
+/// The rendered statements so far. There is one entry per shape, and shapes are a closed set.
 #[derive(Default)]
 pub(crate) struct Statements {
     plans: RwLock<HashMap<Shape, Arc<Prepared>>>,
@@ -49,13 +49,15 @@ fn cached<K: Hash + Eq, V>(
     if let Some(found) = known.read().unwrap_or_else(PoisonError::into_inner).get(&shape) {
         return Ok(Arc::clone(found));
     }
+
+    // Rendered outside the lock: two callers may render one shape, and the first result is kept.
     let rendered = Arc::new(render(&shape).map_err(SqliteError::permanent)?);
     let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
     Ok(Arc::clone(known.entry(shape).or_insert(rendered)))
 }
 
-/// The only door by which text becomes a statement: every text here was rendered by codegen from a
-/// shape, which holds no values, or is one of this module's own constants around such text.
+/// The only place that vouches for a text. Every text was rendered by codegen from a shape, which
+/// holds no values, or is a constant of this module around such a text.
 pub(crate) fn statement(
     sql: &Arc<str>,
     arguments: SqliteArguments,
@@ -63,50 +65,50 @@ pub(crate) fn statement(
     sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), arguments)
 }
 
-/// A query, ready to run.
+/// A rendered query.
 pub(crate) struct Read {
     pub(crate) sql: Arc<str>,
     pub(crate) binds: Vec<Bind>,
-    /// What the result columns mean.
+    /// The query, for the columns of its rows.
     pub(crate) query: Query,
 }
 
-/// A plan, ready to run.
+/// A rendered plan.
 pub(crate) struct Prepared {
     alone: Sequence,
     grouped: Sequence,
-    /// Whether the database picks rows.
+    /// True if the plan picks rows.
     pub(crate) picks: bool,
-    /// Where the plan's results come from.
+    /// The sources of the plan's results.
     pub(crate) returns: Vec<Bind>,
-    /// What it rings once it is durable.
+    /// The topics to ring once it is durable.
     pub(crate) rings: Rings,
 }
 
-/// Whether a plan has its transaction to itself.
+/// A plan's share of its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isolation {
-    /// It has: what it leaves behind is rolled back with the transaction.
+    /// The plan is alone in its transaction, which is rolled back if the plan does not apply.
     Alone,
-    /// It shares the transaction: its writes are inside a savepoint.
+    /// The plan shares the transaction: its writes are inside a savepoint.
     Grouped,
 }
 
 /// The runs of a plan.
 pub(crate) struct Sequence {
-    /// Those that happen once.
+    /// The runs that happen once.
     pub(crate) once: Vec<Run>,
-    /// Those that happen for each picked row.
+    /// The runs that happen for each picked row.
     pub(crate) each: Vec<Run>,
 }
 
-/// Statements that go to the database together.
+/// Statements that are sent to the database together.
 pub(crate) struct Run {
     pub(crate) sql: Arc<str>,
     pub(crate) parts: Vec<Part>,
-    /// Whether it begins by opening the plan's savepoint.
+    /// True if it begins by opening the plan's savepoint.
     pub(crate) opens: bool,
-    /// Whether it ends by releasing the plan's savepoint.
+    /// True if it ends by releasing the plan's savepoint.
     pub(crate) closes: bool,
 }
 
@@ -114,24 +116,24 @@ pub(crate) struct Run {
 pub(crate) struct Part {
     pub(crate) kind: Kind,
     pub(crate) binds: Vec<Bind>,
-    /// What the row is called that it yields.
+    /// The name of the row that it yields.
     pub(crate) row: Name,
-    /// What each result column is.
+    /// The path that each result column holds.
     pub(crate) holds: Vec<Path>,
     /// The type of each result column.
     pub(crate) yields: Vec<ColumnType>,
 }
 
-/// What a statement of a run is for.
+/// The purpose of a statement of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Must find a row.
+    /// A select that must find a row.
     Guard,
-    /// Finds the rows to work on.
+    /// A select of the rows to work on.
     Pick,
-    /// Changes rows.
+    /// A write.
     Write {
-        /// Must change at least one.
+        /// True if it must change at least one row.
         must_write: bool,
     },
     /// Opens or releases a savepoint.
@@ -140,18 +142,20 @@ pub(crate) enum Kind {
 
 /// Opens the savepoint of a plan.
 pub(crate) const OPEN: &str = "SAVEPOINT plan";
-/// Keeps what happened since.
+/// Keeps the changes since the savepoint.
 pub(crate) const RELEASE: &str = "RELEASE plan";
-/// Takes back what happened since; the savepoint stays open.
+/// Rolls back the changes since the savepoint, which stays open.
 pub(crate) const TAKE_BACK: &str = "ROLLBACK TO plan";
 
 impl Prepared {
     fn new(script: Script, rings: Rings) -> Self {
         let picks = script.once.iter().any(|step| matches!(step, Step::Pick { .. }));
+
         let runs = || Sequence { once: runs(&script.once), each: runs(&script.each) };
         let alone = runs();
         let mut grouped = runs();
         grouped.save();
+
         Self { alone, grouped, picks, returns: script.returns, rings }
     }
 
@@ -171,7 +175,9 @@ impl Sequence {
             first.parts.insert(0, Part::savepoint());
             first.opens = true;
         }
-        // A run whose results are still to be judged cannot let go of the savepoint.
+
+        // The results of a run must be checked before the savepoint is released, so such a run
+        // keeps it.
         let last = self.once.last_mut().filter(|run| run.writes() && !run.is_judged());
         if let Some(last) = last
             && self.each.is_empty()
@@ -194,19 +200,21 @@ impl Run {
         self.parts.iter().any(judged)
     }
 
-    /// Whether `part` can go along: it is for the same, nothing stands between, and it needs nothing
-    /// that this run finds.
+    /// True if `part` can join the run: it has the same purpose, no other statement stands between,
+    /// and it needs no result of this run.
     fn takes(&self, part: &Part) -> bool {
         let independent = |source: &Source| match source {
             Source::Slot(_) => true,
             Source::PickedCount => false,
             Source::Held(row, _) => self.parts.iter().all(|earlier| earlier.row != *row),
         };
+
         let same = self.parts.iter().all(|earlier| match (earlier.kind, part.kind) {
             (Kind::Guard, Kind::Guard)
             | (Kind::Write { must_write: false }, Kind::Write { .. }) => true,
             (Kind::Guard | Kind::Pick | Kind::Write { .. } | Kind::Savepoint, _) => false,
         });
+
         same && part.binds.iter().all(|bind| independent(&bind.source))
     }
 }
@@ -227,6 +235,7 @@ impl Part {
                 (Kind::Write { must_write: *must_write }, table.into(), statement, holds)
             }
         };
+
         let (binds, yields) = (statement.binds.clone(), statement.yields.clone());
         (Self { kind, binds, row, holds: holds.clone(), yields }, statement)
     }
@@ -234,31 +243,35 @@ impl Part {
 
 fn runs(steps: &[Step]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    // Whether the last run's text counts its placeholders by position.
+    // True if the placeholders of the last run are positional, so that a text can follow.
     let mut open = false;
     for step in steps {
         let (part, statement) = Part::of(step);
         let positional = positional(&statement.sql, statement.binds.len());
         let last = runs.last_mut().filter(|last| open && last.takes(&part));
+
         if let (Some(last), Some(sql)) = (last, &positional) {
             last.sql = format!("{};\n{sql}", last.sql).into();
             last.parts.push(part);
             continue;
         }
+
         open = positional.is_some();
         let sql = positional.unwrap_or_else(|| statement.sql.clone()).into();
         runs.push(Run { sql, parts: vec![part], opens: false, closes: false });
     }
+
     runs
 }
 
-/// The text with `?` for `?1`, `?2`, …, so that it can follow another one; `None` where the numbers
+/// The text with `?` for `?1`, `?2`, …, so that it can follow another text; `None` if the numbers
 /// do not simply count up to `binds`.
 fn positional(sql: &str, binds: usize) -> Option<String> {
     let mut text = String::with_capacity(sql.len());
     let mut seen = 0;
     let mut quote = None;
     let mut rest = sql.chars().peekable();
+
     while let Some(next) = rest.next() {
         text.push(next);
         match (quote, next) {

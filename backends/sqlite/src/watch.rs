@@ -1,9 +1,9 @@
-//! Notices what others commit to the same file.
+//! Notices commits of other processes to the same file.
 //!
-//! Nothing tells a SQLite connection that another process has written, but `PRAGMA data_version`
-//! differs once one has. While somebody waits, a task asks for it on a connection of its own and
-//! rings every topic when it differs; the answer does not say who wrote, nor what. Its own process's
-//! commits look the same to it: those who wait look once too often.
+//! SQLite notifies no connection of another process's writes, but `PRAGMA data_version` changes
+//! with them. While there are listeners, a task polls it on a connection of its own and rings every
+//! topic when it changes; the answer does not tell the writer or the table. Commits of its own
+//! process look the same, so listeners then read once too often.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::connect::Connections;
 
-/// How often the file is looked at.
+/// The time between two polls.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long the task goes on when nobody waits.
+/// The time for which the task continues without listeners.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// The task, where there is one.
+/// The task, if it was started.
 #[derive(Clone)]
 pub(crate) struct Watch(Arc<Inner>);
 
@@ -42,7 +42,7 @@ impl Watch {
         Self(Arc::new(Inner { connections, bell, state: Mutex::default() }))
     }
 
-    /// Sees to it that the task runs.
+    /// Starts the task unless it runs.
     pub(crate) fn start(&self) {
         let mut state = self.0.lock();
         if !state.closed && state.task.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -50,7 +50,7 @@ impl Watch {
         }
     }
 
-    /// Ends the task for good, and returns when its connection is closed.
+    /// Stops the task for good, and returns when its connection is closed.
     pub(crate) async fn close(&self) {
         let task = {
             let mut state = self.0.lock();
@@ -58,7 +58,7 @@ impl Watch {
             state.task.take()
         };
         if let Some(task) = task {
-            // A task that panicked is over as well.
+            // A task that panicked has ended as well.
             let _ = task.await;
         }
     }
@@ -73,6 +73,7 @@ impl Inner {
         let mut connection = None;
         let mut seen = None;
         let mut awaited = Instant::now();
+
         loop {
             if self.bell.is_awaited() {
                 awaited = Instant::now();
@@ -80,24 +81,28 @@ impl Inner {
             if self.is_over(awaited) {
                 break;
             }
+
             match self.version(&mut connection).await {
                 Ok(version) if seen == Some(version) => {}
                 Ok(version) => {
                     seen = Some(version);
                     self.bell.ring_each(Topics::all());
                 }
-                // A connection of its own has its own versions. Who waits looks now and then anyway.
+                // `data_version` is per connection, so start over with a new one. Subscribers also
+                // poll.
                 Err(_) => (connection, seen) = (None, None),
             }
+
             sleep(INTERVAL).await;
         }
+
         if let Some(connection) = connection {
             let _ = connection.close().await;
         }
     }
 
-    /// Whether to end. Whoever begins to listen starts a task only where none runs, and does so under
-    /// the same lock: so who listens is seen here, or sees that there is none.
+    /// True if the task has to end. A listener starts a task only if none runs, under the same
+    /// lock. So either its listening is seen here, or it sees that there is no task.
     fn is_over(&self, awaited: Instant) -> bool {
         let mut state = self.lock();
         let over = state.closed || (LINGER < awaited.elapsed() && !self.bell.is_awaited());

@@ -1,8 +1,8 @@
-//! The one task that writes.
+//! The only task that writes.
 //!
-//! It takes everything that is queued, applies it in one transaction, commits once, and only then
-//! answers. No timers: an idle writer commits at once, a busy one finds a group waiting. The task
-//! owns the work, so a caller that goes away changes nothing.
+//! It takes all queued plans, applies them in one transaction, commits once, and only then answers.
+//! It has no timers: an idle writer commits at once, a busy one finds a group waiting. The task
+//! owns the work, so a dropped call changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::presence::Presence;
 use crate::reader::{self, Asked};
 use crate::statements::{Isolation, Prepared};
 
-/// How many jobs wait before callers do.
+/// The number of queued jobs from which on callers wait.
 const QUEUE: usize = 4096;
-/// How many plans share a transaction at most.
+/// The most plans that share a transaction.
 const GROUP: usize = 512;
 
 type Answered<T> = oneshot::Sender<Result<T, EngineError>>;
@@ -41,7 +41,7 @@ struct Order {
     answer: Answered<Commit>,
 }
 
-/// The way to the writer.
+/// A handle to the writer.
 #[derive(Clone)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Job>,
@@ -64,6 +64,7 @@ impl Writer {
             task.work().await;
             drop(ending);
         });
+
         Self { queue, ended }
     }
 
@@ -89,14 +90,14 @@ impl Writer {
         answered.await.map_err(|_| SqliteError::unanswered())?
     }
 
-    /// Whether it still accepts work.
+    /// True if it still accepts work.
     pub(crate) fn is_open(&self) -> bool {
         !self.queue.is_closed()
     }
 
-    /// Accepts no more, and returns when everything queued is done and the connection closed.
+    /// Accepts no more work, and returns when all queued work is done and the connection is closed.
     pub(crate) async fn close(&self) {
-        // Already closed is as good.
+        // An error means that it is closed already.
         let _ = self.queue.send(Job::Close).await;
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
@@ -122,10 +123,12 @@ impl Task {
             for job in jobs.drain(..) {
                 match job {
                     Job::Plan(order) => orders.push(order),
+                    // Jobs that are queued already are still received.
                     Job::Close => self.jobs.close(),
                     other @ (Job::Read(..) | Job::Ping(_)) => rest.push(other),
                 }
             }
+
             if !orders.is_empty() {
                 self.group(orders).await;
             }
@@ -133,9 +136,10 @@ impl Task {
                 self.serve(job).await;
             }
         }
+
         if self.presence.is_some_and(|presence| presence.look().is_err()) {
-            // The last connection that closes removes the log by its name, and at that name there may
-            // be the log of a new database by now. So this one stays open until the process ends.
+            // The last connection to close removes the log by its name, and a new database may have
+            // a log of that name by now. So this connection stays open until the process ends.
             std::mem::forget(self.connection);
         } else {
             connect::close(self.connection).await;
@@ -143,7 +147,7 @@ impl Task {
     }
 
     async fn serve(&mut self, job: Job) {
-        // Whoever went away does not want the answer.
+        // A send error means that the caller stopped waiting.
         match job {
             Job::Read(asked, answer) => {
                 let answers = reader::answer_all(&mut self.connection, &asked).await;
@@ -174,7 +178,7 @@ impl Task {
         }
     }
 
-    /// Wakes those who wait for what has become durable.
+    /// Rings for the plans that have become durable.
     fn ring(&self, orders: &[Order], outcomes: &[Outcome]) {
         let applied = orders.iter().zip(outcomes).map(|(order, outcome)| match outcome {
             Ok(commit) => order.prepared.rings.after(commit),
@@ -187,11 +191,14 @@ impl Task {
     async fn transaction(&mut self, orders: &[Order]) -> Result<Vec<Outcome>, SqliteError> {
         let isolation = if orders.len() == 1 { Isolation::Alone } else { Isolation::Grouped };
         self.control("BEGIN IMMEDIATE").await?;
+
         let mut outcomes = Vec::with_capacity(orders.len());
         for Order { prepared, bindings, .. } in orders {
             let applying = execute::apply(&mut self.connection, prepared, bindings, isolation);
             outcomes.push(applying.await?);
         }
+
+        // A plan that was alone and did not apply has left changes, so a rollback is needed.
         let applied = outcomes.iter().any(|outcome| matches!(outcome, Ok(Commit::Applied(_))));
         if applied {
             self.control("COMMIT").await?;
@@ -201,7 +208,7 @@ impl Task {
         Ok(outcomes)
     }
 
-    /// Begins or ends a transaction, waiting for others to let go of the database.
+    /// Begins or ends a transaction, and waits while other connections hold the database's lock.
     async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
         let patience = Patience::new(self.patience);
         loop {
@@ -220,7 +227,7 @@ impl Task {
 
     /// Leaves the transaction, if there still is one, and a connection that can begin the next.
     async fn recover(&mut self) {
-        // SQLite may have rolled back by itself; then there is nothing to roll back.
+        // SQLite may have rolled back by itself, so an error does not matter.
         let _ = self.roll_back().await;
         if reader::ping(&mut self.connection).await.is_err()
             && let Ok(fresh) = self.connections.writer().await

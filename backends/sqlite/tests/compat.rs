@@ -1,5 +1,5 @@
-//! Every public name that callers of the reference's SQLite backend use: it is there, under its path
-//! and with its signature, and it works.
+//! Every public name that callers of the reference's SQLite backend use exists under its path and
+//! with its signature, and works.
 
 use std::collections::HashMap;
 use std::time::Duration;

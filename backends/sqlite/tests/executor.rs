@@ -75,7 +75,7 @@ async fn names(backend: &SqliteBackend) -> Vec<String> {
     rows.iter().map(|row| row.read(lane::lane_id).expect("text")).collect()
 }
 
-/// Commits the plans as one group: another connection holds the writer up while they are queued.
+/// Commits the plans as one group: another connection blocks the writer while they are queued.
 async fn together(backend: &Arc<SqliteBackend>, plans: [Plan; 4]) -> Vec<Commit> {
     let mut outside = backend.pool_for_test().acquire().await.expect("a connection");
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *outside).await.expect("the lock");
@@ -346,7 +346,7 @@ async fn slots_pair_picked_rows_with_values_alone_or_in_a_group() {
     }
     let alone = backend.commit(pair(2)).await.expect("a commit");
     assert_eq!(alone, rows([["e", "test", "first"], ["d", "test", "second"]]));
-    // The first of a picked row's changes is taken back when the second refuses the plan.
+    // The first of a picked row's changes is rolled back when the second refuses the plan.
     let refused = register(pair(2), "a", OnConflict::Refuse);
     let plans = [pair(1), refused, pair(2), pair(3)];
     let expected = [

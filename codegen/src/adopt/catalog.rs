@@ -1,22 +1,22 @@
-//! What a database says of its tables.
+//! The tables of a database, as the database describes them.
 
 use std::collections::BTreeMap;
 
-/// The tables of this schema's names in one database.
+/// The tables of a database that bear names of this schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    /// By name.
+    /// The tables by name.
     pub tables: BTreeMap<String, FoundTable>,
 }
 
 /// One table, in the database's own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundTable {
-    /// In their order.
+    /// The columns, in order.
     pub columns: Vec<FoundColumn>,
-    /// The whole `CREATE TABLE`, where the database keeps it.
+    /// The whole `CREATE TABLE`, where the database stores it.
     pub sql: Option<String>,
-    /// The primary key: name of the constraint and definition, where the database tells.
+    /// The primary key: name of the constraint and definition, where the database reports them.
     pub key: Option<(String, String)>,
     /// Definition of each other index, without its own name and the table's, by name.
     pub indexes: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub struct FoundTable {
     pub checks: BTreeMap<String, String>,
     /// The names of its triggers.
     pub triggers: Vec<String>,
-    /// What depends on the table and would go with it: indexes and triggers with their texts.
+    /// The indexes and triggers that would be dropped with the table.
     pub objects: Vec<Object>,
 }
 
@@ -33,13 +33,13 @@ pub struct FoundTable {
 pub struct FoundColumn {
     /// Its name.
     pub name: String,
-    /// Its type, with a collation that is not the type's own.
+    /// Its type, with the collation if that is not the type's own.
     pub ty: String,
-    /// Whether NULL is allowed.
+    /// True if NULL is allowed.
     pub nullable: bool,
     /// The expression of its default.
     pub default: Option<String>,
-    /// Whether it numbers the rows.
+    /// True if it is an identity column.
     pub identity: bool,
     /// The sequence that its default takes numbers from.
     pub sequence: Option<String>,
@@ -50,7 +50,7 @@ pub struct FoundColumn {
 pub struct Object {
     /// Its name.
     pub name: String,
-    /// The text that makes it.
+    /// The statement that creates it.
     pub sql: String,
 }
 

@@ -1,7 +1,7 @@
-//! Adoption on Postgres: tables are altered where they are, so that partitions stay.
+//! Adoption on Postgres: tables are altered in place, so that partitions stay.
 //!
-//! Each step is short and a transaction of its own: altering a table with 256 partitions locks all of
-//! them, and the server's lock table holds a few thousand.
+//! Each step is short and a transaction of its own: altering a table with 256 partitions locks all
+//! of them, and the server's lock table holds a few thousand locks.
 
 use ff_core::schema::{ColumnRef, TABLES, Table};
 
@@ -10,7 +10,7 @@ use super::{AdoptError, Keeping, Step, quoted, rows};
 use crate::ddl;
 use crate::dialect::Postgres;
 
-/// The reference's triggers: table and what comes after `ff_notify_`.
+/// The tables with a trigger of the reference, which calls a function `ff_notify_…`.
 const TRIGGERS: [&str; 5] = [
     "ff_completion_event",
     "ff_stream_frame",
@@ -44,15 +44,16 @@ pub(super) const RETIRED: [&str; 21] = [
     "ff_operator_event_partition_key_idx",
 ];
 
-/// The steps from what is found to what is wanted: an empty database's catalog.
+/// The steps from the found catalog to the wanted one, which is that of an empty database.
 ///
 /// # Errors
-/// Where the schema cannot be rendered.
+/// [`AdoptError::Render`] where the schema cannot be rendered.
 pub fn steps(found: &Catalog, wanted: &Catalog, keeping: Keeping) -> Result<Vec<Step>, AdoptError> {
     let mut steps = Vec::new();
     if !keeping.triggers {
         steps.extend(TRIGGERS.into_iter().filter_map(|table| drop_trigger(found, table)));
     }
+
     for table in TABLES {
         let (is, should) = (found.table(table.name), wanted.table(table.name));
         match (is, should) {
@@ -63,11 +64,13 @@ pub fn steps(found: &Catalog, wanted: &Catalog, keeping: Keeping) -> Result<Vec<
             }
         }
     }
+
     steps.extend(rows::postgres().into_iter().map(Step::one));
     Ok(steps)
 }
 
-/// Ends the notifications of each row: this project's processes notify once for many commits.
+/// Drops a trigger that notifies for each row: this project's processes notify once for many
+/// commits.
 fn drop_trigger(found: &Catalog, table: &str) -> Option<Step> {
     let trigger = format!("{table}_notify_trg");
     let found = found.table(table)?;
@@ -88,7 +91,7 @@ fn alter(
     should: &FoundTable,
     steps: &mut Vec<Step>,
 ) -> Result<(), AdoptError> {
-    // Indexes first: a change of a column's type would build them anew.
+    // Indexes first: changing the type of a column would rebuild them.
     for (name, definition) in &is.indexes {
         let stays = match should.indexes.get(name) {
             Some(wanted) => wanted == definition,
@@ -98,48 +101,57 @@ fn alter(
             steps.push(Step::one(format!("DROP INDEX IF EXISTS {};", quoted(name))));
         }
     }
+
     let actions = actions(table, is, should)?;
     if !actions.is_empty() {
         let sql = format!("ALTER TABLE {}\n    {};", quoted(table.name), actions.join(",\n    "));
         steps.push(Step::one(sql));
     }
+
     steps.extend(numbering(table, is, should));
     for (name, sql) in ddl::index_statements(&Postgres, table)? {
         if is.indexes.get(&name) != should.indexes.get(&name) {
             steps.push(Step::one(sql));
         }
     }
+
     Ok(())
 }
 
-/// What one `ALTER TABLE` does.
+/// The actions of one `ALTER TABLE`.
 fn actions(table: &Table, is: &FoundTable, should: &FoundTable) -> Result<Vec<String>, AdoptError> {
     let mut actions = Vec::new();
     let keys = |table: &FoundTable| table.key.as_ref().map(|(_, definition)| definition.clone());
     let rekeyed = keys(is) != keys(should);
+
     if let (true, Some((name, _))) = (rekeyed, &is.key) {
         actions.push(format!("DROP CONSTRAINT {}", quoted(name)));
     }
+
     for (name, definition) in &should.checks {
         let known = is.checks.get(name);
         if known.is_some_and(|known| known != definition) {
             actions.push(format!("DROP CONSTRAINT {}", quoted(name)));
         }
     }
+
     for column in table.columns {
         match (is.column(column.name), should.column(column.name)) {
             (Some(is), Some(should)) => column_actions(is, should, &mut actions),
             (_, _) => actions.push(added(*column)),
         }
     }
+
     if let (true, Some((_, definition))) = (rekeyed, &should.key) {
         actions.push(format!("ADD {definition}"));
     }
+
     for (name, definition) in &should.checks {
         if is.checks.get(name) != Some(definition) {
             actions.push(format!("ADD CONSTRAINT {} {definition}", quoted(name)));
         }
     }
+
     Ok(actions)
 }
 
@@ -149,6 +161,7 @@ fn added(column: ColumnRef) -> String {
 
 fn column_actions(is: &FoundColumn, should: &FoundColumn, actions: &mut Vec<String>) {
     let alter = format!("ALTER COLUMN {}", quoted(&is.name));
+
     if is.ty != should.ty {
         actions.push(format!("{alter} TYPE {}", should.ty));
     }
@@ -164,13 +177,14 @@ fn column_actions(is: &FoundColumn, should: &FoundColumn, actions: &mut Vec<Stri
     }
 }
 
-/// Turns a column with a sequence into one that numbers its rows itself, from the same number on.
+/// Turns a column with a sequence into an identity column that continues at the same number.
 fn numbering(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step> {
     let column = table.identity()?.name;
     let (is, should) = (is.column(column)?, should.column(column)?);
     if is.identity || !should.identity {
         return None;
     }
+
     let (name, column) = (quoted(table.name), quoted(column));
     let mut sql = vec![format!("ALTER TABLE {name} ALTER COLUMN {column} DROP DEFAULT;")];
     let old = format!("{}_numbers", table.name);
@@ -179,6 +193,7 @@ fn numbering(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step
         sql.push(format!("ALTER SEQUENCE {sequence} RENAME TO {};", quoted(&old)));
     }
     sql.push(format!("ALTER TABLE {name} ALTER COLUMN {column} ADD GENERATED ALWAYS AS IDENTITY;"));
+
     let own = format!("pg_get_serial_sequence('{}', '{}')", table.name, table.identity()?.name);
     if is.sequence.is_some() {
         let old = quoted(&old);
@@ -189,5 +204,6 @@ fn numbering(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step
             "SELECT setval({own}, coalesce(max({column}), 0) + 1, false) FROM {name};"
         ));
     }
+
     Some(Step { sql })
 }

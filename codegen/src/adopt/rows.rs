@@ -1,20 +1,20 @@
-//! Rows that the reference keeps in another form, as each database says it.
+//! Rows that the reference stores in another form, as updates in each dialect.
 //!
-//! Every statement looks only for rows that it has not changed yet.
+//! Every statement finds only rows that it has not changed yet.
 
-/// How one database writes what the others write differently.
+/// The expressions that differ between databases.
 struct Words {
-    /// The capabilities of the execution at hand, as a list.
+    /// The capabilities of the current execution, as a list.
     capabilities: &'static str,
-    /// No capabilities.
+    /// An empty list of capabilities.
     none: &'static str,
-    /// When the execution at hand may go on, where it was put off by a retry or an operator.
+    /// The time until which the current execution is delayed by a retry or an operator.
     delay_until: &'static str,
-    /// How long an attempt of the execution at hand may take, by its policy.
+    /// The attempt timeout of the current execution, by its policy.
     attempt_timeout: &'static str,
-    /// Whether the row of `ff_edge` at hand is applied.
+    /// True if the current row of `ff_edge` is applied.
     is_applied: &'static str,
-    /// Whether the row named `edge` is.
+    /// True if the row named `edge` is applied.
     is_applied_edge: &'static str,
 }
 
@@ -60,7 +60,7 @@ fn statements(words: &Words) -> Vec<String> {
 fn of_executions(words: &Words) -> Vec<String> {
     let Words { capabilities, none, delay_until, attempt_timeout, .. } = words;
     vec![
-        // Required capabilities stand with the execution, where a claim compares them.
+        // A claim compares required capabilities in the execution's own row.
         format!(
             "UPDATE ff_exec_core SET required_capabilities = ({capabilities} \
                  FROM ff_execution_capabilities AS kept \
@@ -72,7 +72,7 @@ fn of_executions(words: &Words) -> Vec<String> {
         "DELETE FROM ff_execution_capabilities WHERE EXISTS (SELECT 1 FROM ff_exec_core AS core \
              WHERE core.execution_id = ff_execution_capabilities.execution_id);"
             .to_owned(),
-        // The attempt that an execution is at, not the one that would be next.
+        // This schema records the current attempt, the reference the next one.
         "UPDATE ff_exec_core SET attempt_index = attempt_index - 1 \
          WHERE 0 < attempt_index AND lifecycle_phase NOT IN ('submitted', 'runnable') \
          AND NOT EXISTS (SELECT 1 FROM ff_attempt AS at \
@@ -91,8 +91,9 @@ fn of_executions(words: &Words) -> Vec<String> {
              WHERE at.partition_key = ff_exec_core.partition_key \
              AND at.execution_id = ff_exec_core.execution_id);"
             .to_owned(),
-        // A worker's delay overwrote the deadline; a retry wrote its time into the bag. The first
-        // statement takes the bag's, so that the second finds only rows whose time is the deadline.
+        // The reference's worker delay overwrote the deadline; its retry wrote the time into
+        // `raw_fields`. The first statement takes the latter, so the second finds only rows with a
+        // time in the deadline.
         format!(
             "UPDATE ff_exec_core SET eligible_at_ms = {delay_until} \
              WHERE {LIVE} AND eligibility_state = 'not_eligible_until_time' \
@@ -131,7 +132,7 @@ fn of_flows(words: &Words) -> Vec<String> {
                  AND {is_applied_edge}) \
              WHERE dependency_count = 0;"
         ),
-        // An edge remembers the end that its group has counted, so that a replay is counted once.
+        // An edge remembers the event that its group has counted, so that a replay is counted once.
         format!(
             "UPDATE ff_edge SET upstream_event_id = (SELECT max(ended.event_id) \
                  FROM ff_completion_event AS ended \

@@ -1,5 +1,5 @@
-//! Adoption on SQLite: a table whose text differs is made anew beside the old one, filled from it, and
-//! takes its name. All of it is one transaction: there is no half of it.
+//! Adoption on SQLite: a table that differs in its text is rebuilt beside the old one, filled from
+//! it and renamed. All steps run in one transaction, so none of them takes effect alone.
 
 use ff_core::schema::{ColumnRef, Default, TABLES, Table};
 use ff_core::value::ColumnType;
@@ -10,13 +10,13 @@ use super::{AdoptError, Step, quoted, rows};
 use crate::ddl;
 use crate::dialect::Sqlite;
 
-/// What a table is called until it takes its name.
+/// The suffix of a table's name until it is renamed.
 const NEW: &str = "_adopting";
 
-/// The steps from what is found to what is wanted: an empty database's catalog.
+/// The steps from the found catalog to the wanted one, which is that of an empty database.
 ///
 /// # Errors
-/// [`AdoptError::UnknownColumn`] where a table would lose one.
+/// [`AdoptError::UnknownColumn`] where a table would lose a column.
 pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError> {
     let mut steps = Vec::new();
     for table in TABLES {
@@ -31,14 +31,16 @@ pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError>
             }
         }
     }
+
     steps.extend(rows::sqlite().into_iter().map(Step::one));
     Ok(steps)
 }
 
-/// Only the indexes differ, if anything.
+/// Adjusts the indexes of a table that does not differ otherwise.
 fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), AdoptError> {
     let wanted = ddl::index_statements(&Sqlite, table)?;
     let bare = |sql: &str| sql.trim_end_matches(';').replace(" IF NOT EXISTS", "");
+
     for object in &is.objects {
         let ours = wanted.iter().find(|(name, _)| *name == object.name);
         let stays = match ours {
@@ -49,12 +51,14 @@ fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
             steps.push(Step::one(format!("DROP INDEX {};", quoted(&object.name))));
         }
     }
+
     for (name, sql) in wanted {
         let object = is.objects.iter().find(|object| object.name == name);
         if object.is_none_or(|object| bare(&object.sql) != bare(&sql)) {
             steps.push(Step::one(sql));
         }
     }
+
     Ok(())
 }
 
@@ -63,6 +67,7 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
         let (table, column) = (table.name.to_owned(), lost.name.clone());
         return Err(AdoptError::UnknownColumn { table, column });
     }
+
     let filled: Vec<(ColumnRef, String)> =
         table.columns.iter().filter_map(|column| Some((*column, copied(*column, is)?))).collect();
     let names: Vec<String> = filled.iter().map(|(column, _)| quoted(column.name)).collect();
@@ -93,7 +98,7 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
     Ok(())
 }
 
-/// The numbers that rows had which are gone are not given again.
+/// Carries the sequence over, so that numbers of deleted rows are not used again.
 fn numbers(table: &Table) -> [Step; 2] {
     let (old, new) = (table.name, format!("{}{NEW}", table.name));
     [
@@ -105,18 +110,19 @@ fn numbers(table: &Table) -> [Step; 2] {
     ]
 }
 
-/// A column's value in the new table, from the old one; `None` for its default.
+/// The expression that fills a column from the old table; `None` for the column's default.
 fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
     let name = quoted(column.name);
     let Some(found) = is.column(column.name) else {
         let worker = is.column("worker_instance_id").is_some();
         return (column.name == "partition_key" && worker).then(worker_partition);
     };
+
     let value = converted(column, found, &name);
     if column.nullable || !found.nullable {
         return Some(value);
     }
-    // The old table allowed NULL, and the new one does not.
+    // The old table allowed NULL, the new one does not.
     match column.default {
         Default::Int(number) => Some(format!("coalesce({value}, {number})")),
         Default::Bool(flag) => Some(format!("coalesce({value}, {flag})")),
@@ -128,14 +134,14 @@ fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
     }
 }
 
-/// What the reference writes in another form.
+/// The expression that converts a value which the reference stores in another form.
 fn converted(column: ColumnRef, found: &FoundColumn, name: &str) -> String {
     let is_text = found.ty.eq_ignore_ascii_case("text");
     match column.ty {
         ColumnType::Uuid if is_text => format!(
             "CASE typeof({name}) WHEN 'text' THEN unhex(replace({name}, '-', '')) ELSE {name} END"
         ),
-        // Lanes of workers: joined by commas.
+        // The reference joins a worker's lanes by commas.
         ColumnType::TextList if column.table == "ff_worker_registry" => format!(
             "CASE WHEN {name} = '' THEN '[]' WHEN substr({name}, 1, 1) = '[' THEN {name} \
              ELSE '[' || replace(json_quote({name}), ',', '\",\"') || ']' END"
@@ -153,8 +159,8 @@ fn converted(column: ColumnRef, found: &FoundColumn, name: &str) -> String {
     }
 }
 
-/// The partition of a worker: the low byte of FNV-1a over its instance id. The low byte of a product
-/// is that of the low bytes' product, and `a ^ b` is `(a | b) - (a & b)`.
+/// The partition of a worker: the low byte of FNV-1a over its instance id. The low byte of a
+/// product depends on the low bytes of its factors only, and `a ^ b` is `(a | b) - (a & b)`.
 fn worker_partition() -> String {
     let byte = |hex: &str| {
         let digit = |at: u8| format!("instr('0123456789ABCDEF', substr({hex}, {at}, 1)) - 1");

@@ -1,5 +1,5 @@
-//! The indexes of one table. What a partial index holds is the same predicate value that queries
-//! use, rendered by the same code, so that the database can prove that the index applies.
+//! The indexes of one table. The predicate of a partial index is the same value that queries use,
+//! rendered by the same code, so that the database can prove that the index applies.
 
 use ff_core::plan::{Name, Path, Predicate};
 use ff_core::schema::{Direction, Index, Table};
@@ -29,21 +29,23 @@ pub(super) fn index_trees(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Tr
     Ok(named_trees(dialect, table)?.into_iter().map(|(_, tree)| tree).collect())
 }
 
-/// The same by the indexes' names.
+/// The same indexes with their names.
 pub(super) fn named_trees(
     dialect: &dyn Dialect,
     table: &Table,
 ) -> Result<Vec<(String, Tree)>, RenderError> {
     let mut trees = Vec::new();
     let numbered = numbers_rows(dialect, table);
+
     if numbered {
         let mut unique = key(table);
         let name = format!("{}_key", table.name);
         unique.unique().name(&name).table(table.name);
         trees.push((name, Tree::CreateIndex(unique)));
     }
+
     for index in table.indexes {
-        // Rows that are stored in the order of their number need no index over the number.
+        // Rows stored in the order of their number need no index on the number.
         let is_number = match index.columns {
             [(column, Direction::Ascending)] => Some(*column) == table.identity(),
             _ => false,
@@ -53,6 +55,7 @@ pub(super) fn named_trees(
             trees.push((index.name.to_owned(), Tree::CreateIndex(create)));
         }
     }
+
     Ok(trees)
 }
 
@@ -63,15 +66,18 @@ fn index_statement(
 ) -> Result<IndexCreateStatement, RenderError> {
     let mut create = IndexStatement::create();
     create.name(index.name).table(table.name);
+
     for (column, direction) in index.columns {
         match direction {
             Direction::Ascending => create.col(column.name),
             Direction::Descending => create.col((column.name, IndexOrder::Desc)),
         };
     }
+
     if let Some(only) = index.only {
         create.cond_where(index_predicate(dialect, index, &only())?);
     }
+
     Ok(create)
 }
 
@@ -82,14 +88,16 @@ fn index_predicate(
 ) -> Result<Condition, RenderError> {
     let mut scope = Constants { broken: false };
     let condition = Scalars { dialect, scope: &mut scope, subject: None }.predicate(only);
+
     if scope.broken {
         let what = format!("a value that varies in the predicate of {}", index.name);
         return Err(RenderError::Unsupported { dialect: dialect.name(), what });
     }
+
     Ok(condition)
 }
 
-/// The scope of DDL: there are no values. Asking for one breaks the rendering.
+/// The scope of DDL, which has no values. A request for one breaks the rendering.
 struct Constants {
     broken: bool,
 }

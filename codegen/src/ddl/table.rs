@@ -10,7 +10,7 @@ use crate::dialect::{Dialect, Identity};
 use crate::statement::RenderError;
 use crate::writer::{Tree, constant};
 
-/// The table itself; the parent where it is partitioned.
+/// The table itself; the parent if it is partitioned.
 pub(super) fn table_tree(
     dialect: &dyn Dialect,
     table: &Table,
@@ -18,32 +18,39 @@ pub(super) fn table_tree(
 ) -> Result<Tree, RenderError> {
     let mut create = TableStatement::create();
     create.table(table.name);
+
     for column in table.columns {
         create.col(column_definition(dialect, *column));
     }
+
     if !numbers_rows(dialect, table) {
         create.primary_key(&mut key(table));
     }
+
     for column in table.checked {
         let name = format!("{}_{}_check", table.name, column.name);
         create.check(Check::named(Alias::new(name), accepted(*column)));
     }
+
     if partitions.is_some() && table.partitioned {
         dialect.partition_by_hash(&mut create, "partition_key")?;
     }
+
     Ok(Tree::CreateTable(create))
 }
 
 pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
     let mut definition = ColumnDef::new(column.name);
     definition.custom(Alias::new(dialect.column_type(column.ty)));
+
     if !column.nullable {
         definition.not_null();
     }
+
     match column.default {
         Default::Required => {}
         Default::Int(number) if column.ty == ColumnType::Float => {
-            // As written: a float without a fraction would come out as an integer.
+            // Written out, because a float without a fraction would be rendered as an integer.
             definition.default(Expr::cust(format!("{number}.0")));
         }
         Default::Int(number) => {
@@ -70,10 +77,11 @@ pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> Col
             }
         },
     }
+
     definition
 }
 
-/// What the database accepts in a checked column: a known spelling, or true.
+/// The values that the database accepts in a checked column: the known spellings, or true.
 fn accepted(column: ColumnRef) -> Expr {
     let spellings = (column.spellings)();
     if spellings.is_empty() {

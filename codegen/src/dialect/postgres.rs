@@ -12,7 +12,7 @@ use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
 
-/// Postgres 14 and later.
+/// Postgres 14 or later.
 #[derive(Clone, Copy, Debug)]
 pub struct Postgres;
 
@@ -54,6 +54,7 @@ impl Dialect for Postgres {
             // An array of arrays must be rectangular, so a list travels as its array literal.
             ColumnType::TextList => ("text[]", Some("text[]")),
         };
+
         Ok(ArrayType { array, element })
     }
 
@@ -91,6 +92,7 @@ impl Dialect for Postgres {
         let present = Expr::from(kind).eq(constant("object"));
         let base =
             CaseStatement::new().case(present, inner).finally(constant("{}").cast_as("jsonb"));
+
         let merged = operator(Expr::Case(Box::new(base)), "||", members);
         let object_of = Func::cust("jsonb_build_object").arg(constant(member)).arg(merged);
         operator(object, "||", object_of.into())
@@ -162,6 +164,7 @@ impl Dialect for Postgres {
                 select.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked)
             }
         };
+
         Ok(())
     }
 

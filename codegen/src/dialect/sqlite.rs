@@ -1,5 +1,5 @@
-//! SQLite: one writer at a time, so scripts instead of fused statements and no row locks; JSON in
-//! text, lists as JSON arrays.
+//! SQLite: scripts instead of fused statements and no row locks, since there is one writer at a
+//! time; JSON in text, lists as JSON arrays.
 
 use ff_core::plan::Name;
 use ff_core::value::ColumnType;
@@ -12,7 +12,7 @@ use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
 
-/// SQLite 3.42 and later.
+/// SQLite 3.42 or later.
 #[derive(Clone, Copy, Debug)]
 pub struct Sqlite;
 
@@ -63,6 +63,7 @@ impl Dialect for Sqlite {
             path.push_str(key);
             path.push('"');
         }
+
         let extract = Func::cust("json_extract").arg(readable(column)).arg(constant(&path));
         Expr::from(extract).cast_as("TEXT")
     }
@@ -84,7 +85,7 @@ impl Dialect for Sqlite {
     }
 
     fn json_contains(&self, object: Expr, members: Expr) -> Expr {
-        // Every scalar that is wanted is found where it is wanted.
+        // No scalar of `members` differs from the object's at the same path.
         let wanted = |column: &'static str| Expr::col(("wanted", column));
         let found = Func::cust("json_extract").arg(readable(object)).arg(wanted("fullkey"));
         let mut missing = Query::select();
@@ -93,6 +94,7 @@ impl Dialect for Sqlite {
             .from_function(Func::cust("json_tree").arg(members), "wanted")
             .and_where(wanted("atom").is_not_null())
             .and_where(operator(found.into(), "IS NOT", wanted("atom")));
+
         Expr::not_exists(missing)
     }
 
@@ -109,17 +111,20 @@ impl Dialect for Sqlite {
         } else {
             listed.column("value");
         }
+
         value.in_subquery(listed)
     }
 
     fn covered(&self, list: Expr, by: Expr) -> Expr {
         let mut offered = Query::select();
         offered.column("value").from_function(Func::cust("json_each").arg(by), "offered");
+
         let mut missing = Query::select();
         missing
             .column(("required", "value"))
             .from_function(Func::cust("json_each").arg(readable(list.clone())), "required")
             .and_where(Expr::col(("required", "value")).not_in_subquery(offered));
+
         valid(list).and(Expr::not_exists(missing))
     }
 
@@ -146,13 +151,13 @@ impl Dialect for Sqlite {
     }
 
     fn fences_lookups(&self) -> bool {
-        // Its planner goes by the indexes, and it has no LATERAL.
+        // The planner goes by the indexes, and there is no LATERAL.
         false
     }
 
     fn lock_rows(&self, _: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
-            // Every writing transaction begins IMMEDIATE: nobody else can hold a row.
+            // Every writing transaction begins IMMEDIATE, so no other transaction can hold a row.
             RowLock::Wait | RowLock::SkipLocked => Ok(()),
         }
     }
@@ -195,18 +200,18 @@ fn valid(json: Expr) -> Expr {
     Func::cust("json_valid").arg(json).into()
 }
 
-/// The document, or NULL for a text that is none: the database checks nothing that is inserted by
-/// hand, and one such row must not fail a statement about others.
+/// The document, or NULL for a text that is not JSON. The database does not check rows inserted by
+/// hand, and one such row must not fail a statement about other rows.
 fn readable(json: Expr) -> Expr {
     Expr::case(valid(json.clone()), json).into()
 }
 
-/// The same, where what is none is replaced by what is written into it.
+/// The document, or an empty object for a text that is not JSON.
 fn readable_or_empty(json: Expr) -> Expr {
     Expr::case(valid(json.clone()), json).finally(constant("{}")).into()
 }
 
-/// The 16 bytes, which is how a UUID is stored, of its text.
+/// The 16 bytes of a UUID, as stored, from its text.
 fn unhyphenated(text: Expr) -> Expr {
     let bare = Func::cust("replace").arg(text).arg(constant("-")).arg(constant(""));
     Func::cust("unhex").arg(bare).into()

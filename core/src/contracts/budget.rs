@@ -16,15 +16,15 @@ pub struct CreateBudgetArgs {
     pub scope_type: String,
     /// The thing that the budget covers.
     pub scope_id: String,
-    /// How strictly limits apply.
+    /// The enforcement mode of the limits.
     pub enforcement_mode: String,
-    /// What happens at a hard limit.
+    /// The action at a hard limit.
     pub on_hard_limit: String,
-    /// What happens at a soft limit.
+    /// The action at a soft limit.
     pub on_soft_limit: String,
-    /// How often usage starts over, in milliseconds; zero for never.
+    /// The interval at which usage is reset, in milliseconds; zero for never.
     pub reset_interval_ms: u64,
-    /// What is counted.
+    /// The dimensions that are counted.
     pub dimensions: Vec<String>,
     /// The hard limits; zero for none.
     pub hard_limits: Vec<u64>,
@@ -34,7 +34,7 @@ pub struct CreateBudgetArgs {
     pub now: TimestampMs,
 }
 
-/// What came of defining a budget.
+/// The outcome of defining a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreateBudgetResult {
     /// The budget exists now.
@@ -58,34 +58,34 @@ pub struct BudgetStatus {
     pub scope_type: String,
     /// The thing that the budget covers.
     pub scope_id: String,
-    /// How strictly limits apply.
+    /// The enforcement mode of the limits.
     pub enforcement_mode: String,
-    /// What was used, by dimension.
+    /// The usage, by dimension.
     pub usage: HashMap<String, u64>,
     /// The hard limits, by dimension.
     pub hard_limits: HashMap<String, u64>,
     /// The soft limits, by dimension.
     pub soft_limits: HashMap<String, u64>,
-    /// How often a hard limit was hit.
+    /// The number of hard limit breaches.
     pub breach_count: u64,
-    /// How often a soft limit was hit.
+    /// The number of soft limit breaches.
     pub soft_breach_count: u64,
-    /// When a hard limit was last hit, in Unix milliseconds.
+    /// The time of the last hard limit breach, in Unix milliseconds.
     pub last_breach_at: Option<String>,
-    /// Which hard limit was last hit.
+    /// The dimension of the last hard limit breach.
     pub last_breach_dim: Option<String>,
-    /// When usage starts over, in Unix milliseconds.
+    /// The next reset of the usage, in Unix milliseconds.
     pub next_reset_at: Option<String>,
-    /// When the budget was defined, in Unix milliseconds.
+    /// The time at which the budget was defined, in Unix milliseconds.
     pub created_at: Option<String>,
 }
 
 /// Reports usage; the lists run in parallel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReportUsageArgs {
-    /// What was used.
+    /// The dimensions that were used.
     pub dimensions: Vec<String>,
-    /// How much of each.
+    /// The amount used of each dimension.
     pub deltas: Vec<u64>,
     /// The time of the call.
     pub now: TimestampMs,
@@ -98,9 +98,9 @@ pub struct ReportUsageArgs {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReportUsageAdminArgs {
-    /// What was used.
+    /// The dimensions that were used.
     pub dimensions: Vec<String>,
-    /// How much of each.
+    /// The amount used of each dimension.
     pub deltas: Vec<u64>,
     /// Makes the report repeatable.
     pub dedup_key: Option<String>,
@@ -123,7 +123,7 @@ impl ReportUsageAdminArgs {
     }
 }
 
-/// What came of a usage report.
+/// The outcome of a usage report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReportUsageResult {
@@ -131,7 +131,7 @@ pub enum ReportUsageResult {
     Ok,
     /// The usage is recorded and a soft limit is exceeded.
     SoftBreach {
-        /// Which one.
+        /// The dimension of that limit.
         dimension: String,
         /// The usage now.
         current_usage: u64,
@@ -140,7 +140,7 @@ pub enum ReportUsageResult {
     },
     /// The usage is not recorded, since a hard limit would be exceeded.
     HardBreach {
-        /// Which one.
+        /// The dimension of that limit.
         dimension: String,
         /// The usage, unchanged.
         current_usage: u64,
@@ -159,7 +159,7 @@ pub struct RecordSpendArgs {
     pub budget_id: BudgetId,
     /// The execution.
     pub execution_id: ExecutionId,
-    /// How much, by dimension.
+    /// The amounts, by dimension.
     pub deltas: BTreeMap<String, u64>,
     /// Makes the record repeatable.
     pub idempotency_key: String,
@@ -178,7 +178,7 @@ impl RecordSpendArgs {
     }
 }
 
-/// Gives back all that one execution spent of a budget.
+/// Releases everything that one execution spent of a budget.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReleaseBudgetArgs {
@@ -196,7 +196,7 @@ impl ReleaseBudgetArgs {
     }
 }
 
-/// Starts the usage of a budget over.
+/// Resets the usage of a budget.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResetBudgetArgs {
     /// The budget.
@@ -205,12 +205,12 @@ pub struct ResetBudgetArgs {
     pub now: TimestampMs,
 }
 
-/// What came of starting over.
+/// The outcome of a reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResetBudgetResult {
     /// All usage is zero.
     Reset {
-        /// When usage starts over next.
+        /// The time of the next reset.
         next_reset_at: TimestampMs,
     },
 }
@@ -221,7 +221,7 @@ pub enum ResetBudgetResult {
 pub struct BudgetUsageAndLimits {
     /// The limits in decimal, under `hard:<dimension>` and `soft:<dimension>`.
     pub limits: BTreeMap<String, String>,
-    /// What was used, by dimension.
+    /// The usage, by dimension.
     pub usage: BTreeMap<String, u64>,
 }
 
@@ -256,15 +256,15 @@ pub struct CreateQuotaPolicyArgs {
     pub quota_policy_id: QuotaPolicyId,
     /// The length of the sliding window, in seconds.
     pub window_seconds: u64,
-    /// How many admissions a window allows; zero for any number.
+    /// The most admissions per window; zero for any number.
     pub max_requests_per_window: u64,
-    /// How many admitted executions may run at once; zero for any number.
+    /// The most admitted executions at once; zero for any number.
     pub max_concurrent: u64,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What came of defining a quota policy.
+/// The outcome of defining a quota policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreateQuotaPolicyResult {
     /// The policy exists now.
@@ -283,13 +283,13 @@ pub enum CreateQuotaPolicyResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QuotaPolicyLimits {
-    /// How many admissions a window allows; zero for any number.
+    /// The most admissions per window; zero for any number.
     pub max_requests_per_window: u64,
     /// The length of the sliding window, in seconds.
     pub requests_per_window_seconds: u64,
-    /// How many admitted executions may run at once; zero for any number.
+    /// The most admitted executions at once; zero for any number.
     pub active_concurrency_cap: u64,
-    /// How much a retry is spread out, in milliseconds.
+    /// The jitter of a retry, in milliseconds.
     pub jitter_ms: u64,
 }
 
@@ -310,7 +310,7 @@ impl QuotaPolicyLimits {
         }
     }
 
-    /// Whether the policy limits nothing.
+    /// Returns true if the policy limits nothing.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.max_requests_per_window == 0 && self.active_concurrency_cap == 0
@@ -326,16 +326,16 @@ pub struct CheckAdmissionArgs {
     pub now: TimestampMs,
     /// The length of the sliding window, in seconds.
     pub window_seconds: u64,
-    /// How many admissions a window allows; zero for any number.
+    /// The most admissions per window; zero for any number.
     pub rate_limit: u64,
-    /// How many admitted executions may run at once; zero for any number.
+    /// The most admitted executions at once; zero for any number.
     pub concurrency_cap: u64,
-    /// How much a retry is spread out, in milliseconds.
+    /// The jitter of a retry, in milliseconds.
     #[serde(default)]
     pub jitter_ms: Option<u64>,
 }
 
-/// What a quota policy answers.
+/// The answer of a quota policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckAdmissionResult {
     /// The execution is admitted.
@@ -344,14 +344,14 @@ pub enum CheckAdmissionResult {
     AlreadyAdmitted,
     /// The window is full.
     RateExceeded {
-        /// How long to wait, in milliseconds.
+        /// The time to wait before asking again, in milliseconds.
         retry_after_ms: u64,
     },
     /// Too many admitted executions run.
     ConcurrencyExceeded,
 }
 
-/// Gives back an admission.
+/// Releases an admission.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReleaseAdmissionArgs {
@@ -369,11 +369,11 @@ impl ReleaseAdmissionArgs {
     }
 }
 
-/// What came of giving back an admission.
+/// The outcome of releasing an admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReleaseAdmissionResult {
-    /// The admission is given back, or there was none.
+    /// The admission is released, or there was none.
     Released,
 }
 
@@ -387,9 +387,9 @@ pub struct BlockExecutionForAdmissionArgs {
     pub lane_id: LaneId,
     /// The partition of the execution.
     pub partition: Partition,
-    /// What it waits for.
+    /// The thing that the execution waits for.
     pub reason: BlockingReason,
-    /// What exactly.
+    /// Details of the reason.
     pub reason_detail: Option<String>,
     /// The time of the call.
     pub now: TimestampMs,
@@ -410,7 +410,8 @@ impl BlockExecutionForAdmissionArgs {
     }
 }
 
-/// Why the scheduler blocks an execution; [`crate::state::BlockingReason`] has every reason there is.
+/// The scheduler's reason for blocking an execution. [`crate::state::BlockingReason`] lists every
+/// reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockingReason {
@@ -434,7 +435,7 @@ impl BlockingReason {
     }
 }
 
-/// What came of blocking an execution.
+/// The outcome of blocking an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockExecutionForAdmissionOutcome {
@@ -442,12 +443,12 @@ pub enum BlockExecutionForAdmissionOutcome {
     Blocked {
         /// The execution.
         execution_id: ExecutionId,
-        /// What it waits for.
+        /// The thing that the execution waits for.
         reason: BlockingReason,
     },
     /// The store refused.
     LuaRejected {
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
@@ -457,16 +458,16 @@ pub enum BlockExecutionForAdmissionOutcome {
 pub struct BlockExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// What it waits for.
+    /// The thing that the execution waits for.
     pub blocking_reason: String,
-    /// What exactly.
+    /// Details of the reason.
     #[serde(default)]
     pub blocking_detail: Option<String>,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What came of blocking an execution.
+/// The outcome of blocking an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlockExecutionResult {
     /// The execution is blocked.
@@ -480,12 +481,12 @@ pub struct UnblockExecutionArgs {
     pub execution_id: ExecutionId,
     /// The time of the call.
     pub now: TimestampMs,
-    /// What it must be waiting for, to be unblocked.
+    /// The reason that must hold for the execution to be unblocked.
     #[serde(default)]
     pub expected_blocking_reason: Option<String>,
 }
 
-/// What came of unblocking an execution.
+/// The outcome of unblocking an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnblockExecutionResult {
     /// The execution is no longer blocked.
@@ -510,6 +511,7 @@ mod tests {
             limits.map(|(key, limit)| (key.to_owned(), limit.to_owned())).into(),
             [("cost".to_owned(), 4), ("other".to_owned(), 9)].into(),
         );
+
         let listed: Vec<_> = budget.hard_limits_with_usage().collect();
         assert_eq!(listed, [("cost", 4, 10), ("tokens", 0, 7)]);
         assert_eq!(BudgetUsageAndLimits::empty().hard_limits_with_usage().count(), 0);

@@ -1,4 +1,4 @@
-//! What an operator does to many executions at once. Additions to the common contract.
+//! Bulk operations of an operator. Additions to the common contract.
 
 use serde::Serialize;
 
@@ -6,20 +6,20 @@ use super::ExecutionQuery;
 use crate::plan::Plan;
 use crate::types::{ExecutionId, TimestampMs};
 
-/// What is done to each execution. It finds only those that it applies to.
+/// The action on each execution. It selects only the executions that it applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BulkAction {
-    /// Cancels what has not ended.
+    /// Cancels executions that have not ended.
     Cancel {
-        /// Why, in words for people.
+        /// The reason, in plain words.
         reason: String,
     },
-    /// Replays what has ended.
+    /// Replays executions that have ended.
     Replay,
-    /// Gives what can be claimed another priority.
+    /// Changes the priority of claimable executions.
     Reprioritise {
-        /// The priority; beyond 0 and 9000 the nearest one is taken.
+        /// The priority, clamped to the range from 0 to 9000.
         priority: i32,
     },
 }
@@ -28,10 +28,10 @@ pub enum BulkAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkArgs {
-    /// What is done.
+    /// The action.
     pub action: BulkAction,
-    /// To which executions. Its limit is the size of a batch (more than 1000 counts as 1000), its
-    /// cursor says where the batch begins.
+    /// The executions to act on. The query's limit is the size of a batch (more than 1000 counts as
+    /// 1000); its cursor is the start of the batch.
     pub query: ExecutionQuery,
     /// The time of the call.
     pub now: TimestampMs,
@@ -45,17 +45,18 @@ impl BulkArgs {
     }
 }
 
-/// What one batch came to.
+/// The outcome of one batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BulkReport {
-    /// How many executions it found.
+    /// The number of executions found.
     pub matched: u32,
-    /// How many of them were changed.
+    /// The number of executions changed.
     pub applied: u32,
-    /// The others, and why each was left as it is: as a rule it has moved on meanwhile.
+    /// The executions left unchanged, with reasons. As a rule another session changed them
+    /// meanwhile.
     pub refused: Vec<BulkRefusal>,
-    /// Where the next batch begins; `None` when nothing is left.
+    /// The start of the next batch; `None` when nothing is left.
     pub next_cursor: Option<ExecutionId>,
 }
 
@@ -64,18 +65,18 @@ pub struct BulkReport {
 pub struct BulkRefusal {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Why, in words for people.
+    /// The reason, in plain words.
     pub error: String,
 }
 
-/// What a bulk action would do.
+/// The effect that a bulk action would have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BulkPreview {
-    /// How many executions it would find, in all batches.
+    /// The number of executions it would find, in all batches.
     pub matched: u64,
     /// The plans of the first batch, as they would be committed now.
     pub plans: Vec<Plan>,
-    /// Those of the first batch that it could not be applied to.
+    /// The executions of the first batch that the action could not be applied to.
     pub refused: Vec<BulkRefusal>,
 }

@@ -1,4 +1,5 @@
-//! Suspension as the worker states it: what to wait for, what to do then, and what came of it.
+//! Suspension as the worker states it: the condition to wait for, the policy afterwards, the
+//! outcome.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Handle, PendingWaitpoint, WaitpointHmac};
 use crate::types::{SuspensionId, TimestampMs, WaitpointId};
 
-/// How many composites may be nested, the outermost included.
+/// The deepest allowed nesting of composites, the outermost included.
 pub const MAX_COMPOSITE_DEPTH: usize = 4;
 
 /// Makes a call repeatable: a second call with the same key changes nothing.
@@ -36,7 +37,7 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// Which signals count.
+/// The signals that count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SignalMatcher {
@@ -58,11 +59,11 @@ pub enum CompositeBody {
     },
     /// Holds when enough distinct things arrived.
     Count {
-        /// How many; at least one.
+        /// The number needed; at least one.
         n: u32,
-        /// What is counted.
+        /// The kind of thing to count.
         count_kind: CountKind,
-        /// Which signals count; all of them without a matcher.
+        /// The signals that count; all of them without a matcher.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         matcher: Option<SignalMatcher>,
         /// The keys of the waitpoints where signals count; at least one.
@@ -95,6 +96,7 @@ impl CompositeBody {
                 "composite depth {depth} exceeds cap {MAX_COMPOSITE_DEPTH}"
             )));
         }
+
         match self {
             Self::AllOf { members } if members.is_empty() => {
                 Err(CompositeValidationError::new("allof_empty_members"))
@@ -119,7 +121,7 @@ impl CompositeBody {
     }
 }
 
-/// What a count counts.
+/// The kind of thing that a count counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CountKind {
@@ -131,7 +133,7 @@ pub enum CountKind {
     DistinctSources,
 }
 
-/// What ends a suspension.
+/// The condition that ends a suspension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ResumeCondition {
@@ -139,7 +141,7 @@ pub enum ResumeCondition {
     Single {
         /// The key of the waitpoint.
         waitpoint_key: String,
-        /// Which signals count.
+        /// The signals that count.
         matcher: SignalMatcher,
     },
     /// Only an operator.
@@ -164,11 +166,13 @@ impl ResumeCondition {
         })))
     }
 
-    /// The keys of all waitpoints that the condition names, each once, in the order of first mention.
+    /// The keys of all waitpoints that the condition names, each once, in the order of first
+    /// mention.
     #[must_use]
     pub fn referenced_waitpoint_keys(&self) -> Vec<String> {
         let mut mentioned = Vec::new();
         self.mention_waitpoint_keys(&mut mentioned);
+
         let mut seen = BTreeSet::new();
         mentioned.retain(|key| seen.insert(*key));
         mentioned.into_iter().map(str::to_owned).collect()
@@ -189,12 +193,12 @@ impl ResumeCondition {
         }
     }
 
-    /// Checks that every composite can hold and that they are not nested too deeply. Other conditions
-    /// always pass.
+    /// Checks that every composite can hold and that they are not nested too deeply. Other
+    /// conditions always pass.
     ///
     /// # Errors
-    /// The first broken rule, outermost composite first: the depth, then an empty member list; a count
-    /// of zero, no waitpoints, or more distinct waitpoints than are listed.
+    /// The first broken rule, outermost composite first: the depth, then an empty member list; a
+    /// count of zero, no waitpoints, or more distinct waitpoints than are listed.
     pub fn validate_composite(&self) -> Result<(), CompositeValidationError> {
         self.validate_at(1)
     }
@@ -207,7 +211,7 @@ impl ResumeCondition {
     }
 }
 
-/// Why a composite condition was refused.
+/// The reason why a composite condition was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompositeValidationError {
     /// The broken rule.
@@ -220,7 +224,7 @@ impl CompositeValidationError {
     }
 }
 
-/// What a resumed execution becomes.
+/// The state that a resumed execution enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ResumeTarget {
@@ -228,20 +232,20 @@ pub enum ResumeTarget {
     Runnable,
 }
 
-/// What happens when the resume condition holds.
+/// The actions taken when the resume condition holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ResumePolicy {
-    /// What the execution becomes.
+    /// The state that the execution enters.
     pub resume_target: ResumeTarget,
-    /// Whether the signals that ended the suspension are used up.
+    /// True if the signals that ended the suspension are used up.
     pub consume_matched_signals: bool,
-    /// Whether signals stay buffered until the waitpoint closes.
+    /// True if signals stay buffered until the waitpoint closes.
     pub retain_signal_buffer_until_closed: bool,
-    /// How long the execution is delayed after the condition holds, in milliseconds.
+    /// The delay of the execution after the condition holds, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_delay_ms: Option<u64>,
-    /// Whether the waitpoint closes on resume.
+    /// True if the waitpoint closes on resume.
     pub close_waitpoint_on_resume: bool,
 }
 
@@ -271,7 +275,7 @@ impl Default for ResumePolicy {
     }
 }
 
-/// What happens when a suspension times out.
+/// The action when a suspension times out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TimeoutBehavior {
@@ -281,7 +285,7 @@ pub enum TimeoutBehavior {
     Cancel,
     /// The execution expires.
     Expire,
-    /// The execution resumes, with a signal that tells of the timeout.
+    /// The execution resumes, with a signal that reports the timeout.
     AutoResumeWithTimeoutSignal,
     /// The execution stays suspended and an operator has to decide.
     Escalate,
@@ -313,13 +317,13 @@ impl TimeoutBehavior {
     }
 }
 
-/// Why an execution is suspended.
+/// The reason for a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SuspensionReasonCode {
     /// It waits for a signal.
     WaitingForSignal,
-    /// It waits for somebody's approval.
+    /// It waits for an approval.
     WaitingForApproval,
     /// It waits for a callback.
     WaitingForCallback,
@@ -333,7 +337,7 @@ pub enum SuspensionReasonCode {
     PausedByBudget,
     /// It stopped between two steps.
     StepBoundary,
-    /// Somebody paused it by hand.
+    /// It was paused by hand.
     ManualPause,
 }
 
@@ -355,7 +359,7 @@ impl SuspensionReasonCode {
     }
 }
 
-/// Who asked for a suspension.
+/// The party that asked for a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SuspensionRequester {
@@ -420,22 +424,22 @@ impl WaitpointBinding {
 pub struct SuspendArgs {
     /// The id of the new suspension.
     pub suspension_id: SuspensionId,
-    /// Where signals arrive; the first one is the primary.
+    /// The waitpoints where signals arrive; the first one is the primary.
     pub waitpoints: Vec<WaitpointBinding>,
-    /// What ends the suspension.
+    /// The condition that ends the suspension.
     pub resume_condition: ResumeCondition,
-    /// What happens then.
+    /// The policy once the condition holds.
     pub resume_policy: ResumePolicy,
-    /// Why the execution is suspended.
+    /// The reason for the suspension.
     pub reason_code: SuspensionReasonCode,
-    /// Who asked for it.
+    /// The party that asked for the suspension.
     pub requested_by: SuspensionRequester,
-    /// When the suspension times out.
+    /// The time at which the suspension times out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_at: Option<TimestampMs>,
-    /// What happens on timeout.
+    /// The action on timeout.
     pub timeout_behavior: TimeoutBehavior,
-    /// Where the worker left what it needs to go on.
+    /// A pointer to the state that the worker needs in order to continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continuation_metadata_pointer: Option<String>,
     /// The time of the call.
@@ -477,7 +481,7 @@ impl SuspendArgs {
         self.waitpoints.first()
     }
 
-    /// Sets when the suspension times out and what happens then.
+    /// Sets the suspension's timeout and the action on it.
     #[must_use]
     pub fn with_timeout(mut self, at: TimestampMs, behavior: TimeoutBehavior) -> Self {
         self.timeout_at = Some(at);
@@ -485,14 +489,14 @@ impl SuspendArgs {
         self
     }
 
-    /// Sets who asked for the suspension.
+    /// Sets the party that asked for the suspension.
     #[must_use]
     pub fn with_requester(mut self, requester: SuspensionRequester) -> Self {
         self.requested_by = requester;
         self
     }
 
-    /// Sets where the worker left what it needs to go on.
+    /// Sets the pointer to the state that the worker needs in order to continue.
     #[must_use]
     pub fn with_continuation_metadata_pointer(mut self, p: String) -> Self {
         self.continuation_metadata_pointer = Some(p);
@@ -521,7 +525,7 @@ impl SuspendArgs {
     }
 }
 
-/// What a suspension created.
+/// The suspension and waitpoints that a call created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SuspendOutcomeDetails {
@@ -587,26 +591,26 @@ impl AdditionalWaitpointBinding {
     }
 }
 
-/// What came of a suspension.
+/// The outcome of a suspension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspendOutcome {
     /// The execution is suspended and the lease is gone.
     Suspended {
-        /// What was created.
+        /// The suspension and its waitpoints.
         details: SuspendOutcomeDetails,
         /// Names the suspended attempt; it holds no lease.
         handle: Handle,
     },
-    /// The condition already holds: the worker keeps its lease and goes on.
+    /// The condition already holds: the worker keeps its lease and continues.
     AlreadySatisfied {
-        /// What was created.
+        /// The suspension and its waitpoints.
         details: SuspendOutcomeDetails,
     },
 }
 
 impl SuspendOutcome {
-    /// What was created, in either case.
+    /// The suspension and its waitpoints, in either case.
     #[must_use]
     pub fn details(&self) -> &SuspendOutcomeDetails {
         match self {
@@ -642,6 +646,7 @@ mod tests {
             Some(SignalMatcher::ByName("ok".to_owned())),
             ["a".to_owned()],
         ));
+
         let cases: [(ResumeCondition, Value); 6] = [
             (single("a"), json!({"Single": {"waitpoint_key": "a", "matcher": "Wildcard"}})),
             (ResumeCondition::OperatorOnly, json!("OperatorOnly")),
@@ -667,6 +672,7 @@ mod tests {
                 }}),
             ),
         ];
+
         for (condition, form) in cases {
             assert_eq!(serde_json::to_value(&condition).unwrap(), form);
             assert_eq!(serde_json::from_value::<ResumeCondition>(form).unwrap(), condition);
@@ -676,6 +682,7 @@ mod tests {
     #[test]
     fn composites_are_checked() {
         use CountKind::{DistinctSignals, DistinctSources, DistinctWaitpoints};
+
         let nested = |levels: usize| (0..levels).fold(single("a"), |inner, _| all_of([inner]));
         let cases = [
             (single("a"), None),
@@ -693,6 +700,7 @@ mod tests {
             (count(3, DistinctSources, &["a"]), None),
             (all_of([count(0, DistinctSources, &["a"])]), Some("count_n_zero")),
         ];
+
         for (condition, refusal) in cases {
             let detail = condition.validate_composite().err().map(|err| err.detail);
             assert_eq!(detail.as_deref(), refusal, "{condition:?}");
@@ -765,6 +773,7 @@ mod tests {
             )
             .with_additional_waitpoints(vec![extra]),
         };
+
         assert!(!format!("{outcome:?}").contains("c0ffee"));
         assert_eq!(outcome.details().additional_waitpoints.len(), 1);
     }

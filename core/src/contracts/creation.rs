@@ -13,7 +13,7 @@ use crate::types::{
     WorkerId, WorkerInstanceId,
 };
 
-/// A new execution.
+/// Submits a new execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreateExecutionArgs {
     /// The execution.
@@ -22,18 +22,19 @@ pub struct CreateExecutionArgs {
     pub namespace: Namespace,
     /// The lane.
     pub lane_id: LaneId,
-    /// What kind of work it is.
+    /// The kind of work.
     pub execution_kind: String,
     /// The input, opaque.
     pub input_payload: Vec<u8>,
-    /// How the input is encoded.
+    /// The encoding of the input.
     #[serde(default)]
     pub payload_encoding: Option<String>,
     /// Higher goes first.
     pub priority: i32,
-    /// Who submits it.
+    /// The identity of the submitter.
     pub creator_identity: String,
-    /// Stored and shown, nothing more: in this version only a repeated `execution_id` is a duplicate.
+    /// Stored and shown, nothing more: in this version only a repeated `execution_id` is a
+    /// duplicate.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     /// Free labels.
@@ -42,36 +43,37 @@ pub struct CreateExecutionArgs {
     /// Retries, timeouts, routing and limits.
     #[serde(default)]
     pub policy: Option<ExecutionPolicy>,
-    /// Not before this instant.
+    /// The time before which it cannot be claimed.
     #[serde(default)]
     pub delay_until: Option<TimestampMs>,
-    /// When the whole execution must be over.
+    /// The deadline of the whole execution.
     #[serde(default)]
     pub execution_deadline_at: Option<TimestampMs>,
-    /// The partition that the execution's id names.
+    /// The partition that the execution's id names. Has no effect in this version: the id
+    /// decides.
     pub partition_id: u16,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreateExecutionResult {
-    /// It is new.
+    /// The execution is new.
     Created {
         /// The execution.
         execution_id: ExecutionId,
         /// The state that users see.
         public_state: PublicState,
     },
-    /// It was there already; nothing changed.
+    /// The execution existed before; nothing changed.
     Duplicate {
         /// The execution.
         execution_id: ExecutionId,
     },
 }
 
-/// A claim grant to write.
+/// Issues a claim grant.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IssueClaimGrantArgs {
@@ -87,20 +89,20 @@ pub struct IssueClaimGrantArgs {
     pub partition: Partition,
     /// A digest of the worker's capabilities.
     pub capability_hash: Option<String>,
-    /// Why the execution was routed there, as JSON.
+    /// The caller's routing record, as JSON.
     pub route_snapshot_json: Option<String>,
-    /// Why it was admitted, in words.
+    /// The caller's admission record, in words.
     pub admission_summary: Option<String>,
     /// The capability tokens that the worker offers.
     pub worker_capabilities: BTreeSet<String>,
-    /// How long the grant can be spent, in milliseconds.
+    /// The grant's time to live, in milliseconds.
     pub grant_ttl_ms: u64,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
 impl IssueClaimGrantArgs {
-    /// One parameter per field, in order; what is no parameter stays empty.
+    /// One parameter per field, in order; other fields stay empty.
     #[expect(clippy::too_many_arguments, reason = "one per field, each of its own meaning")]
     #[must_use]
     pub const fn new(
@@ -129,28 +131,28 @@ impl IssueClaimGrantArgs {
     }
 }
 
-/// What became of a claim grant.
+/// The outcome of issuing a claim grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IssueClaimGrantOutcome {
-    /// It is written.
+    /// The grant is stored.
     Granted {
         /// The execution.
         execution_id: ExecutionId,
     },
 }
 
-/// What became of a claim grant, as it travels.
+/// The outcome of issuing a claim grant, in its wire form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IssueClaimGrantResult {
-    /// It is written.
+    /// The grant is stored.
     Granted {
         /// The execution.
         execution_id: ExecutionId,
     },
 }
 
-/// Which eligible executions to list.
+/// Lists eligible executions.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ScanEligibleArgs {
@@ -170,7 +172,7 @@ impl ScanEligibleArgs {
     }
 }
 
-/// An execution that no present worker can run.
+/// Blocks an execution that no present worker can run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BlockRouteArgs {
@@ -180,9 +182,9 @@ pub struct BlockRouteArgs {
     pub lane_id: LaneId,
     /// The partition.
     pub partition: Partition,
-    /// Why, as a code.
+    /// The reason, as a code.
     pub reason_code: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason_detail: String,
     /// The caller's clock.
     pub now: TimestampMs,
@@ -203,23 +205,23 @@ impl BlockRouteArgs {
     }
 }
 
-/// What became of a blocked route.
+/// The outcome of blocking a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockRouteOutcome {
-    /// It no longer counts as eligible.
+    /// The execution no longer counts as eligible.
     Blocked {
         /// The execution.
         execution_id: ExecutionId,
     },
     /// The backend refused.
     LuaRejected {
-        /// What was said.
+        /// The backend's message.
         message: String,
     },
 }
 
-/// Leave to claim one execution.
+/// Permission to claim one execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimGrant {
@@ -229,7 +231,7 @@ pub struct ClaimGrant {
     pub partition_key: PartitionKey,
     /// Names the stored grant.
     pub grant_key: String,
-    /// When it expires, in Unix milliseconds.
+    /// The expiry time, in Unix milliseconds.
     pub expires_at_ms: u64,
 }
 
@@ -254,7 +256,7 @@ impl ClaimGrant {
     }
 }
 
-/// Leave to continue a resumed execution.
+/// Permission to continue a resumed execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResumeGrant {
@@ -264,7 +266,7 @@ pub struct ResumeGrant {
     pub partition_key: PartitionKey,
     /// Names the stored grant.
     pub grant_key: String,
-    /// When it expires, in Unix milliseconds.
+    /// The expiry time, in Unix milliseconds.
     pub expires_at_ms: u64,
     /// The lane.
     pub lane_id: LaneId,
@@ -292,7 +294,7 @@ impl ResumeGrant {
     }
 }
 
-/// Leave to take over an execution whose worker was lost.
+/// Permission to reclaim an execution after its worker was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReclaimGrant {
@@ -302,7 +304,7 @@ pub struct ReclaimGrant {
     pub partition_key: PartitionKey,
     /// Names the stored grant.
     pub grant_key: String,
-    /// When it expires, in Unix milliseconds.
+    /// The expiry time, in Unix milliseconds.
     pub expires_at_ms: u64,
     /// The lane.
     pub lane_id: LaneId,
@@ -330,7 +332,7 @@ impl ReclaimGrant {
     }
 }
 
-/// A claim grant to spend.
+/// Claims an execution by spending a claim grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClaimExecutionArgs {
@@ -344,7 +346,7 @@ pub struct ClaimExecutionArgs {
     pub lane_id: LaneId,
     /// The lease.
     pub lease_id: LeaseId,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
     /// The attempt's id.
     pub attempt_id: AttemptId,
@@ -353,10 +355,10 @@ pub struct ClaimExecutionArgs {
     /// The attempt's policy, as JSON.
     #[serde(default)]
     pub attempt_policy_json: String,
-    /// How long the attempt may take, in milliseconds.
+    /// The attempt's timeout, in milliseconds.
     #[serde(default)]
     pub attempt_timeout_ms: Option<u64>,
-    /// When the whole execution must be over.
+    /// The deadline of the whole execution.
     #[serde(default)]
     pub execution_deadline_at: Option<i64>,
     /// The caller's clock.
@@ -412,11 +414,11 @@ pub struct ClaimedExecution {
     pub attempt_index: AttemptIndex,
     /// The attempt's id.
     pub attempt_id: AttemptId,
-    /// Why there is this attempt.
+    /// The reason for the attempt.
     pub attempt_type: AttemptType,
-    /// When the lease ends without renewal.
+    /// The lease's expiry without renewal.
     pub lease_expires_at: TimestampMs,
-    /// What the worker shows with every later operation.
+    /// The handle that the worker presents with every later operation.
     #[serde(default = "stub_handle_fresh")]
     pub handle: Handle,
 }
@@ -448,7 +450,7 @@ impl ClaimedExecution {
     }
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClaimExecutionResult {
@@ -456,7 +458,7 @@ pub enum ClaimExecutionResult {
     Claimed(ClaimedExecution),
 }
 
-/// A worker that wants something to do.
+/// Asks for a claim grant on any execution that the worker can run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClaimForWorkerArgs {
@@ -468,7 +470,7 @@ pub struct ClaimForWorkerArgs {
     pub worker_instance_id: WorkerInstanceId,
     /// The capability tokens that the worker offers.
     pub worker_capabilities: BTreeSet<String>,
-    /// How long the grant can be spent, in milliseconds.
+    /// The grant's time to live, in milliseconds.
     pub grant_ttl_ms: u64,
 }
 
@@ -486,7 +488,7 @@ impl ClaimForWorkerArgs {
     }
 }
 
-/// What the scheduler found for a worker.
+/// The scheduler's answer to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimForWorkerOutcome {
@@ -510,7 +512,7 @@ impl ClaimForWorkerOutcome {
     }
 }
 
-/// A claim on an operator's behalf, without a separate grant.
+/// Claims an execution on an operator's behalf, without a separate grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IssueGrantAndClaimArgs {
@@ -518,7 +520,7 @@ pub struct IssueGrantAndClaimArgs {
     pub execution_id: ExecutionId,
     /// The lane.
     pub lane_id: LaneId,
-    /// How long the lease lasts, in milliseconds.
+    /// The lease's duration, in milliseconds.
     pub lease_duration_ms: u64,
 }
 
@@ -530,7 +532,7 @@ impl IssueGrantAndClaimArgs {
     }
 }
 
-/// The lease that such a claim gave.
+/// The lease that [`IssueGrantAndClaimArgs`] led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClaimGrantOutcome {
@@ -554,7 +556,7 @@ impl ClaimGrantOutcome {
     }
 }
 
-/// A claim on an execution whose condition was met.
+/// Claims an execution after its resume condition was met.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClaimResumedExecutionArgs {
     /// The execution.
@@ -567,11 +569,12 @@ pub struct ClaimResumedExecutionArgs {
     pub lane_id: LaneId,
     /// The lease.
     pub lease_id: LeaseId,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
     /// The number of the latest attempt.
     pub current_attempt_index: AttemptIndex,
-    /// What is left of the attempt's time, in milliseconds.
+    /// The rest of the attempt's time, in milliseconds. Has no effect in this version: the stored
+    /// timeout applies.
     #[serde(default)]
     pub remaining_attempt_timeout_ms: Option<u64>,
     /// The caller's clock.
@@ -592,9 +595,9 @@ pub struct ClaimedResumedExecution {
     pub attempt_index: AttemptIndex,
     /// The attempt's id.
     pub attempt_id: AttemptId,
-    /// When the lease ends without renewal.
+    /// The lease's expiry without renewal.
     pub lease_expires_at: TimestampMs,
-    /// What the worker shows with every later operation.
+    /// The handle that the worker presents with every later operation.
     #[serde(default = "stub_handle_resumed")]
     pub handle: Handle,
 }
@@ -623,14 +626,14 @@ impl ClaimedResumedExecution {
     }
 }
 
-/// What became of a claim on a resumed execution.
+/// The outcome of a claim on a resumed execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClaimResumedExecutionResult {
     /// The worker holds the execution.
     Claimed(ClaimedResumedExecution),
 }
 
-/// A reclaim grant to write.
+/// Issues a reclaim grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IssueReclaimGrantArgs {
@@ -645,12 +648,12 @@ pub struct IssueReclaimGrantArgs {
     /// A digest of the worker's capabilities.
     #[serde(default)]
     pub capability_hash: Option<String>,
-    /// How long the grant can be spent, in milliseconds.
+    /// The grant's time to live, in milliseconds.
     pub grant_ttl_ms: u64,
-    /// Why the execution was routed there, as JSON.
+    /// The caller's routing record, as JSON.
     #[serde(default)]
     pub route_snapshot_json: Option<String>,
-    /// Why it was admitted, in words.
+    /// The caller's admission record, in words.
     #[serde(default)]
     pub admission_summary: Option<String>,
     /// The capability tokens that the worker offers.
@@ -691,39 +694,39 @@ impl IssueReclaimGrantArgs {
     }
 }
 
-/// What became of a reclaim grant, as it travels.
+/// The outcome of issuing a reclaim grant, in its wire form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IssueReclaimGrantResult {
-    /// It is written.
+    /// The grant is stored.
     Granted {
-        /// When it expires, in Unix milliseconds.
+        /// The expiry time, in Unix milliseconds.
         expires_at_ms: TimestampMs,
     },
 }
 
-/// What became of a reclaim grant.
+/// The outcome of issuing a reclaim grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IssueReclaimGrantOutcome {
-    /// It is written.
+    /// The grant is stored.
     Granted(ReclaimGrant),
     /// The execution is in no state to be reclaimed.
     NotReclaimable {
         /// The execution.
         execution_id: ExecutionId,
-        /// Why not, in words.
+        /// The reason for the refusal, in words.
         detail: String,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     ReclaimCapExceeded {
         /// The execution.
         execution_id: ExecutionId,
-        /// How often it was reclaimed already.
+        /// The number of reclaims so far.
         reclaim_count: u32,
     },
 }
 
-/// A reclaim grant to spend.
+/// Reclaims an execution by spending a reclaim grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReclaimExecutionArgs {
@@ -740,14 +743,14 @@ pub struct ReclaimExecutionArgs {
     pub capability_hash: Option<String>,
     /// The lease.
     pub lease_id: LeaseId,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
     /// The attempt's id.
     pub attempt_id: AttemptId,
     /// The attempt's policy, as JSON.
     #[serde(default)]
     pub attempt_policy_json: String,
-    /// How often the execution may be reclaimed, where not the policy's number.
+    /// The most reclaims of the execution; the policy's number when absent.
     #[serde(default)]
     pub max_reclaim_count: Option<u32>,
     /// The instance that lost the lease.
@@ -791,7 +794,7 @@ impl ReclaimExecutionArgs {
     }
 }
 
-/// What became of a reclaim.
+/// The outcome of a reclaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReclaimExecutionOutcome {
@@ -801,14 +804,14 @@ pub enum ReclaimExecutionOutcome {
     NotReclaimable {
         /// The execution.
         execution_id: ExecutionId,
-        /// Why not, in words.
+        /// The reason for the refusal, in words.
         detail: String,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     ReclaimCapExceeded {
         /// The execution.
         execution_id: ExecutionId,
-        /// How often it was reclaimed already.
+        /// The number of reclaims so far.
         reclaim_count: u32,
     },
     /// There is no such grant any more.
@@ -818,7 +821,7 @@ pub enum ReclaimExecutionOutcome {
     },
 }
 
-/// What became of a reclaim, as it travels.
+/// The outcome of a reclaim, in its wire form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReclaimExecutionResult {
     /// The worker holds the execution, in a new attempt.
@@ -831,10 +834,10 @@ pub enum ReclaimExecutionResult {
         new_lease_id: LeaseId,
         /// The new lease's epoch.
         new_lease_epoch: LeaseEpoch,
-        /// When the lease ends without renewal.
+        /// The lease's expiry without renewal.
         lease_expires_at: TimestampMs,
     },
-    /// It was reclaimed too often.
+    /// The execution was reclaimed too often.
     MaxReclaimsExceeded,
 }
 
@@ -857,6 +860,7 @@ mod tests {
             "creator_identity": "me", "partition_id": 7, "now": 9,
         }))
         .unwrap();
+
         assert_eq!(args.payload_encoding, None);
         assert_eq!(args.idempotency_key, None);
         assert!(args.tags.is_empty());

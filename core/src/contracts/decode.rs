@@ -1,7 +1,7 @@
-//! Turns stored rows, read as text fields, into snapshots.
+//! Decoding of stored rows, read as text fields, into snapshots.
 //!
-//! Every failure is corruption: the row cannot be understood, and trying again does not help. The
-//! detail reads `<context>: <field>: <message>`.
+//! Every failure is corruption: the row cannot be decoded, and a retry does not help. The detail
+//! reads `<context>: <field>: <message>`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -46,7 +46,7 @@ pub const FLOW_CORE_KNOWN_FIELDS: &[&str] = &[
     "cancellation_policy",
 ];
 
-/// The fields of one row, and what it is called in errors.
+/// The fields of one row, and its name in errors.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     context: &'static str,
@@ -131,12 +131,16 @@ pub fn build_edge_snapshot(
     raw: &HashMap<String, String>,
 ) -> Result<EdgeSnapshot, EngineError> {
     let row = Row { context: "edge_snapshot: edge_hash", fields: raw };
+
     let unknown = |field: &&String| !EDGE_KNOWN_FIELDS.contains(&field.as_str());
+    // The first in order, so that the message does not depend on the map's order.
     if let Some(field) = raw.keys().filter(unknown).min() {
         return Err(row.unexpected(field));
     }
+
     row.same_id("edge_id", edge_id, EdgeId::parse)?;
     row.same_id("flow_id", flow_id, FlowId::parse)?;
+
     Ok(EdgeSnapshot::new(
         edge_id.clone(),
         flow_id.clone(),
@@ -162,6 +166,7 @@ pub fn build_execution_snapshot(
     tags_raw: HashMap<String, String>,
 ) -> Result<Option<ExecutionSnapshot>, EngineError> {
     let row = Row { context: "describe_execution: exec_core", fields: core };
+
     let public_state = row.required_as("public_state", |text| {
         PublicState::parse(text).ok_or("unknown public state")
     })?;
@@ -170,9 +175,11 @@ pub fn build_execution_snapshot(
     let created_at = row.required_as("created_at", time)?;
     let last_mutation_at = row.required_as("last_mutation_at", time)?;
     let total_attempt_count = row.optional_as("total_attempt_count", str::parse)?;
+
     let current_attempt = attempt_summary(row)?;
     let current_lease = lease_summary(row)?;
     let current_waitpoint = row.optional_as("current_waitpoint_id", WaitpointId::parse)?;
+
     Ok(Some(ExecutionSnapshot::new(
         execution_id,
         flow_id,
@@ -208,11 +215,13 @@ fn lease_summary(row: Row<'_>) -> Result<Option<LeaseSummary>, EngineError> {
     let (Some(worker), Some(expires_at)) = (worker, expires_at) else {
         return Ok(None);
     };
+
     let epoch = row.required_as("current_lease_epoch", |text| text.parse().map(LeaseEpoch))?;
     let mut lease = LeaseSummary::new(epoch, WorkerInstanceId::new(worker), expires_at)
         .with_lease_id(row.required_as("current_lease_id", LeaseId::parse)?)
         .with_attempt_index(attempt_index(row)?);
     lease.last_heartbeat_at = row.optional_as("lease_last_renewed_at", time)?;
+
     Ok(Some(lease))
 }
 
@@ -228,6 +237,7 @@ pub fn build_flow_snapshot(
 ) -> Result<FlowSnapshot, EngineError> {
     let row = Row { context: "describe_flow: flow_core", fields: raw };
     row.same_id("flow_id", &flow_id, FlowId::parse)?;
+
     let tags: BTreeMap<String, String> = raw
         .iter()
         .filter(|(field, _)| !FLOW_CORE_KNOWN_FIELDS.contains(&field.as_str()))
@@ -236,6 +246,7 @@ pub fn build_flow_snapshot(
     if let Some(field) = tags.keys().find(|field| !is_namespaced_tag_key(field)) {
         return Err(row.unexpected(field));
     }
+
     Ok(FlowSnapshot::new(
         flow_id,
         row.required("flow_kind")?.to_owned(),
@@ -254,7 +265,8 @@ pub fn build_flow_snapshot(
     ))
 }
 
-/// Whether `k` starts like a tag: a lowercase letter, then letters, digits and underscores, then a dot.
+/// Returns true if `k` starts like a tag: a lowercase letter, then lowercase letters, digits and
+/// underscores, then a dot.
 pub(crate) fn is_namespaced_tag_key(k: &str) -> bool {
     k.split_once('.').is_some_and(|(prefix, _)| {
         prefix.starts_with(|first: char| first.is_ascii_lowercase())
@@ -323,11 +335,13 @@ mod tests {
         assert_eq!(read.data_passing_ref, None);
         assert_eq!(read.created_at, TimestampMs(12));
         assert_eq!(edge_row().len(), EDGE_KNOWN_FIELDS.len());
+
         let context = "edge_snapshot: edge_hash: ";
         assert_eq!(
             detail(edge(&with(edge_row(), "extra", ""))),
             format!("{context}unexpected field \"extra\"")
         );
+
         for (field, value) in [
             ("flow_id", OTHER),
             ("edge_id", OTHER),
@@ -340,6 +354,7 @@ mod tests {
             let text = detail(edge(&with(edge_row(), field, value)));
             assert!(text.starts_with(&format!("{context}{field}: ")), "{text}");
         }
+
         let missing = detail(edge(&HashMap::new()));
         assert_eq!(missing, format!("{context}edge_id: missing or empty"));
     }
@@ -378,17 +393,20 @@ mod tests {
     fn executions_have_a_lease_when_worker_and_expiry_are_known() {
         let mut core = with(execution_row(), "current_worker_instance_id", "w-1");
         assert_eq!(execution(&core).unwrap().current_lease, None);
+
         core = with(core, "lease_expires_at", "99");
         let context = "describe_execution: exec_core: ";
         assert_eq!(
             detail(execution(&core)),
             format!("{context}current_lease_epoch: missing or empty")
         );
+
         core = with(core, "current_lease_epoch", "7");
         assert_eq!(
             detail(execution(&core)),
             format!("{context}current_lease_id: missing or empty")
         );
+
         core = with(core, "current_lease_id", ID);
         core = with(core, "current_attempt_id", ID);
         core = with(core, "lease_last_renewed_at", "50");
@@ -400,6 +418,7 @@ mod tests {
                 .with_last_heartbeat_at(TimestampMs(50));
         assert_eq!(read.current_lease, Some(expected));
         assert_eq!(read.current_attempt.unwrap().attempt_index, AttemptIndex(4));
+
         core.remove("current_attempt_index");
         assert_eq!(
             detail(execution(&core)),
@@ -450,11 +469,13 @@ mod tests {
         let read = flow(&flow_row()).unwrap();
         assert_eq!((read.graph_revision, read.cancel_reason), (3, None));
         assert_eq!(read.tags.len(), 1);
+
         let context = "describe_flow: flow_core: ";
         assert_eq!(
             detail(flow(&with(flow_row(), "Extra.key", ""))),
             format!("{context}unexpected field \"Extra.key\"")
         );
+
         for (field, value) in [
             ("flow_id", OTHER),
             ("flow_id", ""),

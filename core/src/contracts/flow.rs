@@ -10,7 +10,7 @@ use crate::types::{AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, Namespace,
 pub struct CreateFlowArgs {
     /// The flow to create.
     pub flow_id: FlowId,
-    /// What kind of flow it is, as the submitter names it.
+    /// The kind of flow, as the submitter names it.
     pub flow_kind: String,
     /// The tenant that it belongs to.
     pub namespace: Namespace,
@@ -18,7 +18,7 @@ pub struct CreateFlowArgs {
     pub now: TimestampMs,
 }
 
-/// What became of a flow's creation.
+/// The outcome of creating a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreateFlowResult {
     /// The flow was created.
@@ -44,21 +44,21 @@ pub struct AddExecutionToFlowArgs {
     pub now: TimestampMs,
 }
 
-/// What became of attaching an execution to a flow.
+/// The outcome of attaching an execution to a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AddExecutionToFlowResult {
     /// The execution became a member.
     Added {
         /// The new member.
         execution_id: ExecutionId,
-        /// How many members the flow has now.
+        /// The number of members that the flow has now.
         new_node_count: u32,
     },
     /// The execution was a member before; nothing changed.
     AlreadyMember {
         /// The member.
         execution_id: ExecutionId,
-        /// How many members the flow has.
+        /// The number of members that the flow has.
         node_count: u32,
     },
 }
@@ -68,15 +68,15 @@ pub enum AddExecutionToFlowResult {
 pub struct CancelFlowArgs {
     /// The flow.
     pub flow_id: FlowId,
-    /// Why, in words for people.
+    /// The reason, in plain words.
     pub reason: String,
-    /// Which members are cancelled with it, as the policy's stored name.
+    /// The stored name of the policy that selects the members to cancel.
     pub cancellation_policy: String,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What became of a flow's cancellation.
+/// The outcome of cancelling a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelFlowResult {
     /// The flow and the members that the policy covers are cancelled.
@@ -90,7 +90,7 @@ pub enum CancelFlowResult {
     CancellationScheduled {
         /// The policy that is applied.
         cancellation_policy: String,
-        /// How many members it covers.
+        /// The number of members that the policy covers.
         member_count: u32,
         /// The members that it covers.
         member_execution_ids: Vec<String>,
@@ -101,12 +101,12 @@ pub enum CancelFlowResult {
         cancellation_policy: String,
         /// The members that it covers.
         member_execution_ids: Vec<String>,
-        /// Those of them that could not be cancelled.
+        /// The members that could not be cancelled.
         failed_member_execution_ids: Vec<String>,
     },
 }
 
-/// What became of the flow's own row when it was cancelled.
+/// The outcome of cancelling a flow's own row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelFlowHeader {
@@ -143,10 +143,10 @@ pub struct StageDependencyEdgeArgs {
     pub upstream_execution_id: ExecutionId,
     /// The member that waits for it.
     pub downstream_execution_id: ExecutionId,
-    /// How the upstream member must end.
+    /// The way in which the upstream member must end.
     #[serde(default = "default_dependency_kind")]
     pub dependency_kind: String,
-    /// What of the upstream's result the downstream receives.
+    /// The part of the upstream's result that the downstream receives.
     #[serde(default)]
     pub data_passing_ref: Option<String>,
     /// The revision of the graph that the caller has seen.
@@ -155,7 +155,7 @@ pub struct StageDependencyEdgeArgs {
     pub now: TimestampMs,
 }
 
-/// What became of a dependency between two members.
+/// The outcome of staging a dependency between two members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StageDependencyEdgeResult {
     /// The edge was recorded; it takes effect once it is applied.
@@ -180,22 +180,22 @@ pub struct ApplyDependencyToChildArgs {
     pub upstream_execution_id: ExecutionId,
     /// The revision of the graph that has the edge.
     pub graph_revision: u64,
-    /// How the upstream member must end.
+    /// The way in which the upstream member must end.
     #[serde(default = "default_dependency_kind")]
     pub dependency_kind: String,
-    /// What of the upstream's result the downstream receives.
+    /// The part of the upstream's result that the downstream receives.
     #[serde(default)]
     pub data_passing_ref: Option<String>,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What became of applying a staged dependency.
+/// The outcome of applying a staged dependency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApplyDependencyToChildResult {
     /// The edge takes effect.
     Applied {
-        /// How many dependencies the member still waits for.
+        /// The number of dependencies that the member still waits for.
         unsatisfied_count: u32,
     },
     /// The edge took effect before; nothing changed.
@@ -206,7 +206,7 @@ pub enum ApplyDependencyToChildResult {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ResolveDependencyArgs {
-    /// Where the flow lives.
+    /// The partition of the flow.
     pub partition: Partition,
     /// The flow.
     pub flow_id: FlowId,
@@ -220,7 +220,7 @@ pub struct ResolveDependencyArgs {
     pub lane_id: LaneId,
     /// The current attempt of the member that waits.
     pub current_attempt_index: AttemptIndex,
-    /// How the upstream member ended.
+    /// The outcome of the upstream member.
     pub upstream_outcome: String,
     /// The time of the call.
     pub now: TimestampMs,
@@ -255,7 +255,7 @@ impl ResolveDependencyArgs {
     }
 }
 
-/// How one edge was resolved.
+/// The outcome of resolving one edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResolveDependencyOutcome {
@@ -267,7 +267,7 @@ pub enum ResolveDependencyOutcome {
     AlreadyResolved,
 }
 
-/// How one edge was resolved, as it is sent.
+/// The outcome of resolving one edge, in its wire form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResolveDependencyResult {
     /// The dependency holds.
@@ -288,15 +288,15 @@ impl From<ResolveDependencyResult> for ResolveDependencyOutcome {
     }
 }
 
-/// What the end of one execution caused in its flow.
+/// The effects of one execution's end in its flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CascadeOutcome {
-    /// How many edges were resolved, or dispatched to be.
+    /// The number of edges that were resolved, or dispatched to be.
     pub resolved: usize,
-    /// How many members changed state because of it.
+    /// The number of members that changed state because of it.
     pub cascaded_children: usize,
-    /// Whether it all happened within the call.
+    /// True if all effects happened within the call.
     pub synchronous: bool,
 }
 
@@ -314,7 +314,7 @@ impl CascadeOutcome {
     }
 }
 
-/// Asks for an execution whose dependencies hold to become claimable.
+/// Asks for a blocked execution to become claimable, once its dependencies hold.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PromoteBlockedToEligibleArgs {
     /// The execution.
@@ -323,21 +323,21 @@ pub struct PromoteBlockedToEligibleArgs {
     pub now: TimestampMs,
 }
 
-/// What became of making an execution claimable.
+/// The outcome of making an execution claimable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PromoteBlockedToEligibleResult {
-    /// It is claimable.
+    /// The execution is claimable.
     Promoted,
 }
 
-/// Asks whether an execution may run as far as its flow goes.
+/// Asks whether an execution's dependencies let it run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EvaluateFlowEligibilityArgs {
     /// The execution.
     pub execution_id: ExecutionId,
 }
 
-/// Whether an execution may run as far as its flow goes.
+/// The answer to whether an execution's dependencies let it run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EvaluateFlowEligibilityResult {
     /// The answer.
@@ -347,7 +347,7 @@ pub enum EvaluateFlowEligibilityResult {
     },
 }
 
-/// Which edges of one execution are meant.
+/// The edges of one execution in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EdgeDirection {
     /// The edges to those that wait for it.
@@ -363,7 +363,7 @@ pub enum EdgeDirection {
 }
 
 impl EdgeDirection {
-    /// The execution whose edges are meant.
+    /// The execution that the edges belong to.
     #[must_use]
     pub fn subject(&self) -> &ExecutionId {
         match self {
@@ -373,7 +373,7 @@ impl EdgeDirection {
     }
 }
 
-/// How many of its dependencies an execution needs.
+/// The number of its dependencies that an execution needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -382,14 +382,14 @@ pub enum EdgeDependencyPolicy {
     AllOf,
     /// Any one of them.
     AnyOf {
-        /// What happens to the others once it holds.
+        /// The action on the other dependencies once enough of them hold.
         on_satisfied: OnSatisfied,
     },
     /// A number of them.
     Quorum {
-        /// How many.
+        /// The number of dependencies needed.
         k: u32,
-        /// What happens to the others once it holds.
+        /// The action on the other dependencies once enough of them hold.
         on_satisfied: OnSatisfied,
     },
 }
@@ -424,7 +424,7 @@ impl EdgeDependencyPolicy {
     }
 }
 
-/// What happens to the other dependencies once enough of them hold.
+/// The action on the other dependencies once enough of them hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -458,7 +458,7 @@ impl OnSatisfied {
     }
 }
 
-/// Where the dependencies of one execution stand, taken together.
+/// The state of one execution's dependencies, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -503,19 +503,19 @@ impl EdgeGroupState {
 pub struct EdgeGroupSnapshot {
     /// The execution that waits.
     pub downstream_execution_id: ExecutionId,
-    /// How many of them it needs.
+    /// The policy: how many of the dependencies must hold.
     pub policy: EdgeDependencyPolicy,
-    /// How many there are.
+    /// The number of dependencies.
     pub total_deps: u32,
-    /// How many hold.
+    /// The number of dependencies that hold.
     pub satisfied_count: u32,
-    /// How many ended badly.
+    /// The number of upstreams that ended without success, skipped ones excepted.
     pub failed_count: u32,
-    /// How many were skipped.
+    /// The number of upstreams that were skipped.
     pub skipped_count: u32,
-    /// How many have not ended.
+    /// The number of upstreams that have not ended.
     pub running_count: u32,
-    /// Where they stand.
+    /// The state of the group.
     pub group_state: EdgeGroupState,
 }
 
@@ -553,18 +553,18 @@ pub struct SetEdgeGroupPolicyArgs {
     pub flow_id: FlowId,
     /// The execution that waits.
     pub downstream_execution_id: ExecutionId,
-    /// How many of them it needs.
+    /// The policy: how many of the dependencies must hold.
     pub policy: EdgeDependencyPolicy,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What became of fixing a policy.
+/// The outcome of fixing a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetEdgeGroupPolicyResult {
     /// The policy is fixed.
     Set,
-    /// It was fixed so before; nothing changed.
+    /// The same policy was fixed before; nothing changed.
     AlreadySet,
 }
 
@@ -587,12 +587,14 @@ mod tests {
                 r#"{"kind":"quorum","k":2,"on_satisfied":"let_run"}"#,
             ),
         ];
+
         for (policy, json) in cases {
             assert_eq!(serde_json::to_string(&policy).unwrap(), json);
             let read: EdgeDependencyPolicy = serde_json::from_str(json).unwrap();
             assert_eq!(read, policy);
             assert!(json.contains(&format!("\"{}\"", policy.variant_str())));
         }
+
         for refused in [
             "{}",
             r#"{"kind":"none_of"}"#,
@@ -636,10 +638,13 @@ mod tests {
         let id = ExecutionId::from_parts(0, Uuid::nil());
         let to_node = id.clone();
         assert_eq!(EdgeDirection::Incoming { to_node }.subject(), &id);
+
         let done = CascadeOutcome::synchronous(2, 1);
         assert_eq!((done.resolved, done.cascaded_children), (2, 1));
         assert!(done.synchronous);
+
         let later = CascadeOutcome::async_dispatched(3);
+
         assert_eq!((later.resolved, later.cascaded_children), (3, 0));
         assert!(!later.synchronous);
         assert_eq!(

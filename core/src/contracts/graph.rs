@@ -1,5 +1,5 @@
-//! Whole flows: listed, read with everything in them, and built from many executions at once. Additions
-//! to the common contract.
+//! Listings of flows, and whole flows with their members and edges. Additions to the common
+//! contract.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::{EdgeSnapshot, ExecutionRow, FlowSnapshot};
 use crate::state::PublicFlowState;
 use crate::types::{FlowId, Namespace, TimestampMs};
 
-/// Which flows a listing shows, newest first; an absent filter lets every flow through.
+/// A query for flows, newest first; an absent filter lets every flow through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlowQuery {
@@ -17,16 +17,16 @@ pub struct FlowQuery {
     pub namespace: Option<Namespace>,
     /// Only those after this one: the cursor of the page before.
     pub after: Option<FlowCursor>,
-    /// How many at most; more than 1000 counts as 1000.
+    /// The most flows to return; more than 1000 counts as 1000.
     pub limit: u32,
 }
 
 /// A place in a listing of flows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FlowCursor {
-    /// When the flow at that place was created.
+    /// The creation time of the flow at that place.
     pub created_at: TimestampMs,
-    /// Which one it is.
+    /// The flow at that place.
     pub flow_id: FlowId,
 }
 
@@ -62,17 +62,17 @@ impl FlowQueryPage {
 pub struct FlowRow {
     /// The flow.
     pub flow_id: FlowId,
-    /// What kind of flow it is, as the submitter names it.
+    /// The kind of flow, as the submitter names it.
     pub flow_kind: String,
     /// The tenant that it belongs to.
     pub namespace: Namespace,
     /// Its state, as stored.
     pub public_flow_state: String,
-    /// How many members it has.
+    /// The number of members.
     pub node_count: u32,
-    /// How many edges it has.
+    /// The number of edges.
     pub edge_count: u32,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
 }
 
@@ -100,12 +100,12 @@ impl FlowRow {
     }
 }
 
-/// A flow with all of its executions and edges. Read in pages, not in one snapshot: what changes
-/// meanwhile may be seen before or after its change.
+/// A flow with all of its executions and edges. It is read in pages, not in one snapshot: a row
+/// that changes meanwhile appears as before or as after the change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlowGraph {
-    /// The flow and where its dependencies stand.
+    /// The flow and the state of its dependencies.
     pub flow: FlowSnapshot,
     /// Its executions, by id.
     pub members: Vec<ExecutionRow>,

@@ -1,4 +1,4 @@
-//! What happens to an execution once it is there: its lease, its end, and what operators do to it.
+//! Operations on an existing execution: on its lease, its end, and by operators.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ fn default_trigger_type() -> String {
     "signal".to_owned()
 }
 
-/// An attempt that succeeded.
+/// Completes an execution: its attempt succeeded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CompleteExecutionArgs {
     /// The execution.
@@ -29,20 +29,20 @@ pub struct CompleteExecutionArgs {
     /// The result, opaque.
     #[serde(default)]
     pub result_payload: Option<Vec<u8>>,
-    /// How the result is encoded.
+    /// The encoding of the result. Has no effect in this version: it is not stored.
     #[serde(default)]
     pub result_encoding: Option<String>,
-    /// Who asks.
+    /// The source of the request.
     #[serde(default)]
     pub source: CancelSource,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
-/// What became of a completion.
+/// The outcome of a completion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompleteExecutionResult {
-    /// The execution is over.
+    /// The execution has ended.
     Completed {
         /// The execution.
         execution_id: ExecutionId,
@@ -51,7 +51,7 @@ pub enum CompleteExecutionResult {
     },
 }
 
-/// A lease to keep.
+/// Renews a lease.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RenewLeaseArgs {
     /// The execution.
@@ -60,50 +60,51 @@ pub struct RenewLeaseArgs {
     pub attempt_index: AttemptIndex,
     /// The lease that the caller claims to hold.
     pub fence: Option<LeaseFence>,
-    /// How long the lease lasts without renewal, in milliseconds.
+    /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u64,
-    /// How long the lease's record outlives the lease, in milliseconds.
+    /// The time for which the lease's record outlives the lease, in milliseconds. Has no effect in
+    /// this version.
     #[serde(default = "default_lease_history_grace_ms")]
     pub lease_history_grace_ms: u64,
 }
 
-/// What became of a renewal.
+/// The outcome of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RenewLeaseResult {
-    /// The lease goes on.
+    /// The lease is renewed.
     Renewed {
-        /// When the lease ends without another renewal.
+        /// The lease's expiry without another renewal.
         expires_at: TimestampMs,
     },
 }
 
-/// A lease that may have run out.
+/// Marks a lease as expired, if it has run out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MarkLeaseExpiredArgs {
     /// The execution.
     pub execution_id: ExecutionId,
 }
 
-/// Whether the lease had run out.
+/// The outcome of marking a lease as expired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MarkLeaseExpiredResult {
-    /// It had, and is marked so.
+    /// The lease had run out and is marked as expired.
     MarkedExpired,
     /// There is nothing to mark.
     AlreadySatisfied {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// An execution to cancel.
+/// Cancels an execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CancelExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who asks.
+    /// The source of the request.
     #[serde(default)]
     pub source: CancelSource,
     /// The lease.
@@ -119,10 +120,10 @@ pub struct CancelExecutionArgs {
     pub now: TimestampMs,
 }
 
-/// What became of a cancellation.
+/// The outcome of a cancellation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelExecutionResult {
-    /// The execution is over.
+    /// The execution has ended.
     Cancelled {
         /// The execution.
         execution_id: ExecutionId,
@@ -131,38 +132,38 @@ pub enum CancelExecutionResult {
     },
 }
 
-/// A lease to take away.
+/// Revokes a lease.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevokeLeaseArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The lease to revoke, where only that one will do.
+    /// The lease to revoke; the current one, whichever it is, when absent.
     #[serde(default)]
     pub expected_lease_id: Option<String>,
-    /// The running instance of the worker.
+    /// The worker instance that must hold the lease; any when empty.
     pub worker_instance_id: WorkerInstanceId,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What became of a revocation.
+/// The outcome of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RevokeLeaseResult {
-    /// The lease is gone.
+    /// The lease is revoked.
     Revoked {
         /// The lease.
         lease_id: String,
         /// The lease's epoch.
         lease_epoch: String,
     },
-    /// There is no such lease to take away.
+    /// There is no such lease to revoke.
     AlreadySatisfied {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// A leased execution to park until an instant.
+/// Releases a leased execution and delays it until a time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DelayExecutionArgs {
     /// The execution.
@@ -172,16 +173,16 @@ pub struct DelayExecutionArgs {
     pub fence: Option<LeaseFence>,
     /// The attempt's number, from zero.
     pub attempt_index: AttemptIndex,
-    /// Not before this instant.
+    /// The time before which it cannot be claimed.
     pub delay_until: TimestampMs,
-    /// Who asks.
+    /// The source of the request.
     #[serde(default)]
     pub source: CancelSource,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
-/// What became of a delay.
+/// The outcome of a delay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DelayExecutionResult {
     /// The lease is released; the execution waits.
@@ -193,7 +194,7 @@ pub enum DelayExecutionResult {
     },
 }
 
-/// A leased execution to park until its dependencies resolve.
+/// Releases a leased execution until its dependencies are resolved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MoveToWaitingChildrenArgs {
     /// The execution.
@@ -203,14 +204,14 @@ pub struct MoveToWaitingChildrenArgs {
     pub fence: Option<LeaseFence>,
     /// The attempt's number, from zero.
     pub attempt_index: AttemptIndex,
-    /// Who asks.
+    /// The source of the request.
     #[serde(default)]
     pub source: CancelSource,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
-/// What became of it.
+/// The outcome of moving an execution to waiting for its dependencies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MoveToWaitingChildrenResult {
     /// The lease is released; the execution waits.
@@ -222,7 +223,7 @@ pub enum MoveToWaitingChildrenResult {
     },
 }
 
-/// A new priority.
+/// Changes the priority of an execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangePriorityArgs {
     /// The execution.
@@ -235,17 +236,17 @@ pub struct ChangePriorityArgs {
     pub now: TimestampMs,
 }
 
-/// What became of a new priority.
+/// The outcome of changing a priority.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangePriorityResult {
-    /// It holds from now on.
+    /// The new priority applies from now on.
     Changed {
         /// The execution.
         execution_id: ExecutionId,
     },
 }
 
-/// How far a leased execution is.
+/// Reports the progress of a leased execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpdateProgressArgs {
     /// The execution.
@@ -256,24 +257,24 @@ pub struct UpdateProgressArgs {
     pub lease_epoch: LeaseEpoch,
     /// The attempt's id.
     pub attempt_id: AttemptId,
-    /// How far it is, in percent.
+    /// The progress, in percent.
     #[serde(default)]
     pub progress_pct: Option<u8>,
-    /// How far it is, in words.
+    /// The progress, in words.
     #[serde(default)]
     pub progress_message: Option<String>,
     /// The caller's clock.
     pub now: TimestampMs,
 }
 
-/// What became of a progress report.
+/// The outcome of a progress report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpdateProgressResult {
-    /// It is stored.
+    /// The progress is stored.
     Updated,
 }
 
-/// An attempt that failed.
+/// Reports the failure of an attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailExecutionArgs {
     /// The execution.
@@ -283,57 +284,57 @@ pub struct FailExecutionArgs {
     pub fence: Option<LeaseFence>,
     /// The attempt's number, from zero.
     pub attempt_index: AttemptIndex,
-    /// What went wrong.
+    /// The failure, in words.
     pub failure_reason: String,
-    /// What kind of failure it was.
+    /// The category of the failure.
     pub failure_category: String,
-    /// The policy that decides about another attempt, as JSON.
+    /// The retry policy for this failure, as JSON; no retry when empty.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of that attempt, as JSON.
+    /// The policy of the next attempt, as JSON. Has no effect in this version.
     #[serde(default)]
     pub next_attempt_policy_json: String,
-    /// Who asks.
+    /// The source of the request.
     #[serde(default)]
     pub source: CancelSource,
 }
 
-/// What follows a failure.
+/// The consequence of a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailExecutionResult {
-    /// Another attempt.
+    /// Another attempt follows.
     RetryScheduled {
-        /// Not before this instant.
+        /// The time before which it cannot be claimed.
         delay_until: TimestampMs,
         /// The number of the next attempt.
         next_attempt_index: AttemptIndex,
     },
-    /// Nothing: the execution is over.
+    /// No attempt follows: the execution has ended.
     TerminalFailed,
 }
 
-/// An execution whose time is up.
+/// Expires an execution after its attempt timeout or deadline has passed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpireExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// What ran out.
+    /// The limit that was exceeded.
     pub expire_reason: String,
 }
 
-/// What became of it.
+/// The outcome of expiring an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExpireExecutionResult {
-    /// It is over.
+    /// The execution expired.
     Expired {
         /// The execution.
         execution_id: ExecutionId,
     },
-    /// It was over already.
+    /// The execution had ended before.
     AlreadyTerminal,
 }
 
-/// A finished execution to run again.
+/// Replays a finished execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplayExecutionArgs {
     /// The execution.
@@ -342,7 +343,7 @@ pub struct ReplayExecutionArgs {
     pub now: TimestampMs,
 }
 
-/// What became of a replay.
+/// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplayExecutionResult {
     /// The execution starts over.
@@ -352,23 +353,23 @@ pub enum ReplayExecutionResult {
     },
 }
 
-/// A suspended execution to continue.
+/// Resumes a suspended execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResumeExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// What made it resume.
+    /// The trigger of the resume.
     #[serde(default = "default_trigger_type")]
     pub trigger_type: String,
-    /// How long it still waits, in milliseconds.
+    /// The delay before it is claimable, in milliseconds.
     #[serde(default)]
     pub resume_delay_ms: u64,
 }
 
-/// What became of it.
+/// The outcome of resuming an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResumeExecutionResult {
-    /// It is runnable, or delayed when it still has to wait.
+    /// The execution is runnable, or delayed if a delay was asked for.
     Resumed {
         /// The state that users see.
         public_state: PublicState,
@@ -390,15 +391,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(renew.lease_history_grace_ms, 60_000);
+
         let resume: ResumeExecutionArgs =
             serde_json::from_value(json!({ "execution_id": ID })).unwrap();
         assert_eq!((resume.trigger_type.as_str(), resume.resume_delay_ms), ("signal", 0));
+
         let complete: CompleteExecutionArgs = serde_json::from_value(json!({
             "execution_id": ID, "attempt_index": 0, "now": 1,
         }))
         .unwrap();
         assert_eq!(complete.fence, None);
         assert_eq!(complete.source, CancelSource::OperatorOverride);
+
         let fail: FailExecutionArgs = serde_json::from_value(json!({
             "execution_id": ID, "attempt_index": 0, "failure_reason": "r", "failure_category": "c",
         }))

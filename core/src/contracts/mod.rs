@@ -1,7 +1,7 @@
-//! What each operation takes and answers.
+//! The arguments and outcomes of every operation.
 //!
-//! Types that a later version may extend are `#[non_exhaustive]` and built with `new`. Fields that a
-//! caller may leave out of the JSON form have serde defaults.
+//! Types that a later version may extend are `#[non_exhaustive]` and built with `new`. Fields that
+//! a caller may leave out of the JSON form have serde defaults.
 
 mod budget;
 mod bulk;

@@ -1,4 +1,4 @@
-//! What reads and listings answer with.
+//! The answers of reads and listings.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,45 +23,45 @@ pub struct ExecutionInfo {
     pub lane_id: String,
     /// Higher goes first.
     pub priority: i32,
-    /// What kind of work it is, as the submitter names it.
+    /// The kind of work, as the submitter names it.
     pub execution_kind: String,
     /// Its state in every dimension.
     pub state_vector: StateVector,
     /// The state that users see.
     pub public_state: PublicState,
-    /// When it was created.
+    /// The creation time.
     pub created_at: String,
-    /// When its first attempt started.
+    /// The start of its first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
-    /// When it ended.
+    /// The end time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
     /// Its current attempt.
     pub current_attempt_index: u32,
     /// The flow that it belongs to.
     pub flow_id: Option<String>,
-    /// Why it does not proceed; empty when there is nothing to say.
+    /// The reason why it does not proceed, in detail; empty if there is none.
     pub blocking_detail: String,
-    /// Since when it can be claimed, Unix ms; for one that waits for its time, that time.
+    /// The time since which it can be claimed, Unix ms; a future time while it is delayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimable_since: Option<String>,
-    /// When it last changed, Unix ms.
+    /// The time of the last change, Unix ms.
     #[serde(default)]
     pub last_mutation_at: String,
-    /// What went wrong in the attempt that failed last.
+    /// The failure of the attempt that failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<FailureSummary>,
-    /// Why and by whom it was cancelled.
+    /// The reason and the source of its cancellation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<CancellationSummary>,
 }
 
-/// What went wrong.
+/// A failure, in words and by class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailureSummary {
-    /// In the words of the worker or of the engine.
+    /// The message, in the words of the worker or of the engine.
     pub message: String,
     /// The class of the failure, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ impl FailureSummary {
     }
 }
 
-/// Why an execution was cancelled.
+/// The reason and the source of a cancellation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CancellationSummary {
@@ -108,9 +108,9 @@ pub struct ExecutionSnapshot {
     pub namespace: Namespace,
     /// The state that users see.
     pub public_state: PublicState,
-    /// Why it does not proceed, in one word.
+    /// The reason why it does not proceed, as one word.
     pub blocking_reason: Option<String>,
-    /// Why it does not proceed, in more words.
+    /// The reason why it does not proceed, in detail.
     pub blocking_detail: Option<String>,
     /// Its current attempt.
     pub current_attempt: Option<AttemptSummary>,
@@ -118,19 +118,19 @@ pub struct ExecutionSnapshot {
     pub current_lease: Option<LeaseSummary>,
     /// The waitpoint that it waits at.
     pub current_waitpoint: Option<WaitpointId>,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
-    /// When it last changed.
+    /// The time of the last change.
     pub last_mutation_at: TimestampMs,
-    /// How often it was claimed.
+    /// The number of claims so far.
     pub total_attempt_count: u32,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Since when it can be claimed; for one that waits for its time, that time.
+    /// The time since which it can be claimed; a future time while it is delayed.
     pub claimable_since: Option<TimestampMs>,
-    /// What went wrong in the attempt that failed last.
+    /// The failure of the attempt that failed last.
     pub last_failure: Option<FailureSummary>,
-    /// Why and by whom it was cancelled.
+    /// The reason and the source of its cancellation.
     pub cancellation: Option<CancellationSummary>,
 }
 
@@ -175,21 +175,21 @@ impl ExecutionSnapshot {
         }
     }
 
-    /// Says since when it can be claimed.
+    /// Sets the time since which it can be claimed.
     #[must_use]
     pub fn with_claimable_since(mut self, since: Option<TimestampMs>) -> Self {
         self.claimable_since = since;
         self
     }
 
-    /// Says what went wrong last.
+    /// Sets the failure of the attempt that failed last.
     #[must_use]
     pub fn with_last_failure(mut self, failure: Option<FailureSummary>) -> Self {
         self.last_failure = failure;
         self
     }
 
-    /// Says why and by whom it was cancelled.
+    /// Sets the reason and the source of the cancellation.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Option<CancellationSummary>) -> Self {
         self.cancellation = cancellation;
@@ -219,17 +219,17 @@ impl AttemptSummary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseSummary {
-    /// How many leases the execution has had.
+    /// The lease's epoch: the number of leases that the execution has had.
     pub lease_epoch: LeaseEpoch,
-    /// Who holds it.
+    /// The worker instance that holds the lease.
     pub worker_instance_id: WorkerInstanceId,
-    /// When it lapses.
+    /// The lease's expiry.
     pub expires_at: TimestampMs,
     /// The lease.
     pub lease_id: LeaseId,
     /// The attempt that it is for.
     pub attempt_index: AttemptIndex,
-    /// When it was last renewed.
+    /// The time of the last renewal.
     pub last_heartbeat_at: Option<TimestampMs>,
 }
 
@@ -265,7 +265,7 @@ impl LeaseSummary {
         self
     }
 
-    /// Sets when the lease was last renewed.
+    /// Sets the time of the last renewal.
     #[must_use]
     pub fn with_last_heartbeat_at(mut self, ts: TimestampMs) -> Self {
         self.last_heartbeat_at = Some(ts);
@@ -273,17 +273,17 @@ impl LeaseSummary {
     }
 }
 
-/// What a worker needs to start on an execution.
+/// The data that a worker needs to start on an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutionContext {
     /// The input, as the submitter gave it.
     pub input_payload: Vec<u8>,
-    /// What kind of work it is, as the submitter names it.
+    /// The kind of work, as the submitter names it.
     pub execution_kind: String,
     /// Its tags.
     pub tags: HashMap<String, String>,
-    /// How long one attempt may run, in milliseconds; without end if absent. An addition.
+    /// The timeout of one attempt, in milliseconds; none when absent. An addition.
     pub attempt_timeout_ms: Option<u64>,
 }
 
@@ -298,7 +298,7 @@ impl ExecutionContext {
         Self { input_payload, execution_kind, tags, attempt_timeout_ms: None }
     }
 
-    /// The same with a limit to how long one attempt may run, in milliseconds.
+    /// Sets the timeout of one attempt, in milliseconds.
     #[must_use]
     pub fn with_attempt_timeout_ms(mut self, attempt_timeout_ms: Option<u64>) -> Self {
         self.attempt_timeout_ms = attempt_timeout_ms;
@@ -312,7 +312,7 @@ impl ExecutionContext {
 pub struct FlowSnapshot {
     /// The flow.
     pub flow_id: FlowId,
-    /// What kind of flow it is, as the submitter names it.
+    /// The kind of flow, as the submitter names it.
     pub flow_kind: String,
     /// The tenant that it belongs to.
     pub namespace: Namespace,
@@ -320,19 +320,19 @@ pub struct FlowSnapshot {
     pub public_flow_state: String,
     /// Counts the changes of its graph.
     pub graph_revision: u64,
-    /// How many members it has.
+    /// The number of members.
     pub node_count: u32,
-    /// How many edges it has.
+    /// The number of edges.
     pub edge_count: u32,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
-    /// When it last changed.
+    /// The time of the last change.
     pub last_mutation_at: TimestampMs,
-    /// When it was cancelled.
+    /// The time of the cancellation.
     pub cancelled_at: Option<TimestampMs>,
-    /// Why it was cancelled.
+    /// The reason for the cancellation.
     pub cancel_reason: Option<String>,
-    /// Which members were cancelled with it.
+    /// The stored name of the policy that selected the members to cancel.
     pub cancellation_policy: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -391,17 +391,17 @@ pub struct EdgeSnapshot {
     pub upstream_execution_id: ExecutionId,
     /// The member that waits for it.
     pub downstream_execution_id: ExecutionId,
-    /// How the upstream member must end.
+    /// The way in which the upstream member must end.
     pub dependency_kind: String,
-    /// When the dependency holds.
+    /// The condition under which the dependency holds.
     pub satisfaction_condition: String,
-    /// What of the upstream's result the downstream receives.
+    /// The part of the upstream's result that the downstream receives.
     pub data_passing_ref: Option<String>,
-    /// Where the edge stands.
+    /// The state of the edge.
     pub edge_state: String,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
-    /// Who created it.
+    /// The creator of the edge.
     pub created_by: String,
 }
 
@@ -436,11 +436,11 @@ impl EdgeSnapshot {
     }
 }
 
-/// Where a flow stands, in few words.
+/// The coarse status of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlowStatus {
-    /// It goes on.
+    /// It has not ended.
     Active,
     /// It ended well.
     Completed,
@@ -472,9 +472,9 @@ impl FlowStatus {
 pub struct FlowSummary {
     /// The flow.
     pub flow_id: FlowId,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
-    /// Where it stands.
+    /// The status.
     pub status: FlowStatus,
 }
 
@@ -522,13 +522,13 @@ pub struct ExecutionSummary {
     pub namespace: String,
     /// The lane that it is claimed from.
     pub lane_id: String,
-    /// What kind of work it is, as the submitter names it.
+    /// The kind of work, as the submitter names it.
     pub execution_kind: String,
     /// The state that users see.
     pub public_state: String,
     /// Higher goes first.
     pub priority: i32,
-    /// When it was created.
+    /// The creation time.
     pub created_at: String,
 }
 
@@ -537,7 +537,7 @@ pub struct ExecutionSummary {
 pub struct ListExecutionsResult {
     /// The executions.
     pub executions: Vec<ExecutionSummary>,
-    /// How many there are.
+    /// The number of executions listed.
     pub total_returned: usize,
 }
 
@@ -583,9 +583,9 @@ impl ListLanesPage {
 pub struct SuspendedExecutionEntry {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// When it was suspended, in Unix milliseconds.
+    /// The time of the suspension, in Unix milliseconds.
     pub suspended_at_ms: i64,
-    /// Why it is suspended.
+    /// The reason for the suspension.
     pub reason: String,
 }
 
@@ -624,12 +624,12 @@ pub struct SetExecutionTagsArgs {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What became of writing an execution's tags.
+/// The outcome of writing an execution's tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetExecutionTagsResult {
-    /// They are written.
+    /// The tags are written.
     Ok {
-        /// How many tags the execution has now.
+        /// The number of tags that the execution has now.
         count: u32,
     },
 }
@@ -643,17 +643,17 @@ pub struct SetFlowTagsArgs {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What became of writing a flow's tags.
+/// The outcome of writing a flow's tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetFlowTagsResult {
-    /// They are written.
+    /// The tags are written.
     Ok {
-        /// How many tags the flow has now.
+        /// The number of tags that the flow has now.
         count: u32,
     },
 }
 
-/// Which executions a listing shows; an absent filter lets every execution through.
+/// A query for executions; an absent filter lets every execution through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExecutionQuery {
@@ -667,11 +667,11 @@ pub struct ExecutionQuery {
     pub flow_id: Option<FlowId>,
     /// Only those with this tag, by key and value.
     pub tag: Option<(String, String)>,
-    /// Only those created by then.
+    /// Only those created at or before this time.
     pub created_by: Option<TimestampMs>,
     /// Only those after this one.
     pub after: Option<ExecutionId>,
-    /// How many at most.
+    /// The most executions to return; more than 1000 counts as 1000.
     pub limit: u32,
 }
 
@@ -705,7 +705,7 @@ impl ExecutionQuery {
         self
     }
 
-    /// Keeps only the executions created by then.
+    /// Keeps only the executions created at or before `at`.
     #[must_use]
     pub fn with_created_by(mut self, at: TimestampMs) -> Self {
         self.created_by = Some(at);
@@ -767,7 +767,7 @@ pub struct ExecutionRow {
     pub execution_id: ExecutionId,
     /// The lane that it is claimed from.
     pub lane_id: LaneId,
-    /// What kind of work it is, as the submitter names it.
+    /// The kind of work, as the submitter names it.
     pub execution_kind: String,
     /// The state that users see.
     pub public_state: PublicState,
@@ -775,9 +775,9 @@ pub struct ExecutionRow {
     pub priority: i32,
     /// Its current attempt.
     pub attempt_index: AttemptIndex,
-    /// How often it was claimed.
+    /// The number of claims so far.
     pub total_attempt_count: u32,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -818,7 +818,7 @@ impl ExecutionRow {
 pub struct ExecutionTimeline {
     /// Its attempts, by index.
     pub attempts: Vec<AttemptRecord>,
-    /// What was announced about it, by time.
+    /// The events announced about it, by time.
     pub events: Vec<TimelineEvent>,
 }
 
@@ -842,15 +842,15 @@ pub struct AttemptRecord {
     pub worker_instance_id: Option<WorkerInstanceId>,
     /// The epoch of its last lease.
     pub lease_epoch: LeaseEpoch,
-    /// When its lease lapses, while there is one.
+    /// The expiry of its lease, while there is one.
     pub lease_expires_at: Option<TimestampMs>,
-    /// When it started.
+    /// The start time.
     pub started_at: Option<TimestampMs>,
-    /// When it ended.
+    /// The end time.
     pub ended_at: Option<TimestampMs>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Option<AttemptOutcome>,
-    /// What went wrong, where it failed.
+    /// The failure, where it failed.
     pub failure: Option<FailureSummary>,
 }
 
@@ -881,7 +881,7 @@ impl AttemptRecord {
         }
     }
 
-    /// Says what went wrong.
+    /// Sets the failure.
     #[must_use]
     pub fn with_failure(mut self, failure: Option<FailureSummary>) -> Self {
         self.failure = failure;
@@ -893,21 +893,21 @@ impl AttemptRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TimelineEvent {
-    /// When it happened.
+    /// The time of the event.
     pub at: TimestampMs,
-    /// Where it was announced.
+    /// The outbox that the event was announced in.
     pub outbox: Outbox,
-    /// What happened, in the outbox's word for it.
+    /// The type of the event, in the outbox's word for it.
     pub event: String,
     /// Its number within the outbox.
     pub event_id: i64,
-    /// Why an execution ended.
+    /// The reason for the execution's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The class of the failure that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_class: Option<FailureClass>,
-    /// Why a lease ended.
+    /// The cause of the lease's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<LeaseCause>,
     /// The worker pool that holds or held the lease.
@@ -916,7 +916,7 @@ pub struct TimelineEvent {
     /// The worker instance that holds or held the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_instance_id: Option<WorkerInstanceId>,
-    /// Particulars of what an operator did.
+    /// Details of an operator's intervention.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<serde_json::Value>,
 }
@@ -940,17 +940,17 @@ impl TimelineEvent {
     }
 }
 
-/// Where events are announced.
+/// The outboxes that events are announced in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outbox {
-    /// What happens to leases.
+    /// Changes of leases.
     Lease,
-    /// How executions end.
+    /// Ends of executions.
     Completion,
-    /// What operators do.
+    /// Interventions of operators.
     Operator,
-    /// Which signals arrive.
+    /// Deliveries of signals.
     Signal,
 }
 
@@ -990,6 +990,7 @@ mod tests {
     fn queries_filter_only_what_they_are_told_to() {
         let query = ExecutionQuery::new(5);
         assert_eq!((query.limit, query.lane_id.clone()), (5, None));
+
         let query = query
             .with_lane_id(LaneId::new("l"))
             .with_public_state(PublicState::Waiting)
@@ -998,6 +999,7 @@ mod tests {
             .with_tag("a.b", "c")
             .with_created_by(TimestampMs(7))
             .with_after(ExecutionId::from_parts(1, Uuid::nil()));
+
         assert_eq!(
             serde_json::to_value(&query).unwrap(),
             serde_json::json!({

@@ -1,4 +1,4 @@
-//! The frames that an attempt writes, and how they are read.
+//! The frames that an attempt writes, and reads of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,23 +26,23 @@ pub struct AppendFrameArgs {
     pub attempt_id: AttemptId,
     /// The type of the frame.
     pub frame_type: String,
-    /// When the frame was made.
+    /// The time at which the frame was made.
     pub timestamp: TimestampMs,
     /// The content.
     pub payload: Vec<u8>,
-    /// How the content is encoded.
+    /// The encoding of the content.
     #[serde(default)]
     pub encoding: Option<String>,
-    /// What else the writer says, as JSON.
+    /// The writer's metadata, as JSON.
     #[serde(default)]
     pub metadata_json: Option<String>,
     /// Ties the frame to other records.
     #[serde(default)]
     pub correlation_id: Option<String>,
-    /// Who wrote the frame.
+    /// The writer of the frame.
     #[serde(default)]
     pub source: Option<String>,
-    /// How many frames the stream keeps.
+    /// The most frames that the stream keeps.
     #[serde(default)]
     pub retention_maxlen: Option<u32>,
     /// The longest content, in bytes.
@@ -50,14 +50,14 @@ pub struct AppendFrameArgs {
     pub max_payload_bytes: Option<u32>,
 }
 
-/// What came of an append.
+/// The outcome of an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppendFrameResult {
     /// The frame is in the stream.
     Appended {
         /// The id of the frame.
         entry_id: String,
-        /// How many frames the stream holds now.
+        /// The number of frames that the stream holds now.
         frame_count: u64,
     },
 }
@@ -121,7 +121,7 @@ impl StreamCursor {
         }
     }
 
-    /// Whether this names a frame rather than an end of the stream.
+    /// Returns true if the cursor names a frame rather than an end of the stream.
     #[must_use]
     pub fn is_concrete(&self) -> bool {
         match self {
@@ -173,7 +173,7 @@ impl FromStr for StreamCursor {
     }
 }
 
-/// Whether `text` reads `<digits>` or `<digits>-<digits>`.
+/// Returns true if `text` reads `<digits>` or `<digits>-<digits>`.
 fn is_frame_id(text: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     match text.split_once('-') {
@@ -182,7 +182,7 @@ fn is_frame_id(text: &str) -> bool {
     }
 }
 
-/// Why a text is no stream cursor.
+/// The reason why a text is no stream cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamCursorParseError {
     /// The text is empty.
@@ -216,7 +216,7 @@ pub struct ReadFramesArgs {
     pub from_id: String,
     /// The last id, inclusive.
     pub to_id: String,
-    /// How many frames at most.
+    /// The most frames to return.
     pub count_limit: u64,
 }
 
@@ -225,10 +225,10 @@ pub struct ReadFramesArgs {
 pub struct StreamFrames {
     /// The frames, oldest first.
     pub frames: Vec<StreamFrame>,
-    /// When the stream was closed.
+    /// The time at which the stream was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<TimestampMs>,
-    /// Why the stream was closed.
+    /// The reason why the stream was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_reason: Option<String>,
 }
@@ -240,14 +240,14 @@ impl StreamFrames {
         Self { frames: Vec::new(), closed_at: None, closed_reason: None }
     }
 
-    /// Whether the stream is closed: no frame will follow.
+    /// Returns true if the stream is closed: no frame will follow.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed_at.is_some()
     }
 }
 
-/// What came of a read.
+/// The outcome of a read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadFramesResult {
     /// The frames of the range.
@@ -283,11 +283,13 @@ mod tests {
     #[test]
     fn other_texts_are_no_cursors() {
         use StreamCursorParseError::{BareMarkerRejected, Empty, Malformed};
+
         let read = str::parse::<StreamCursor>;
         assert_eq!(read(""), Err(Empty));
         for marker in ["-", "+"] {
             assert_eq!(read(marker), Err(BareMarkerRejected(marker.to_owned())));
         }
+
         for text in [
             "Start", "END", "1-", "-1", "1-2-3", "--", "+1", "1-+2", " 1", "1 ", "a", "1-a", "$",
             "*", "١",

@@ -10,7 +10,7 @@ use crate::types::{
     SuspensionId, TimestampMs, WaitpointId, WaitpointToken,
 };
 
-/// What stands in `Debug` texts in place of a secret.
+/// The text that replaces a secret in `Debug` output.
 const REDACTED: &str = "<REDACTED>";
 
 fn default_timeout_behavior() -> String {
@@ -22,7 +22,7 @@ fn default_timeout_behavior() -> String {
 pub struct SuspendExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// What the worker shows to prove its lease.
+    /// The fence that the worker presents to prove its lease.
     pub fence: Option<LeaseFence>,
     /// The attempt.
     pub attempt_index: AttemptIndex,
@@ -32,29 +32,29 @@ pub struct SuspendExecutionArgs {
     pub waitpoint_id: WaitpointId,
     /// The key of the waitpoint.
     pub waitpoint_key: String,
-    /// Why the execution is suspended.
+    /// The reason for the suspension.
     pub reason_code: String,
-    /// Who asked for it.
+    /// The party that asked for the suspension.
     pub requested_by: String,
-    /// What ends the suspension, as JSON.
+    /// The condition that ends the suspension, as JSON.
     pub resume_condition_json: String,
-    /// What happens then, as JSON.
+    /// The policy once the condition holds, as JSON.
     pub resume_policy_json: String,
-    /// Where the worker left what it needs to go on.
+    /// A pointer to the state that the worker needs in order to continue.
     #[serde(default)]
     pub continuation_metadata_pointer: Option<String>,
-    /// When the suspension times out.
+    /// The time at which the suspension times out.
     #[serde(default)]
     pub timeout_at: Option<TimestampMs>,
-    /// Whether the waitpoint was created earlier.
+    /// True if the waitpoint was created earlier.
     #[serde(default)]
     pub use_pending_waitpoint: bool,
-    /// What happens on timeout.
+    /// The action on timeout.
     #[serde(default = "default_timeout_behavior")]
     pub timeout_behavior: String,
 }
 
-/// What came of a suspension.
+/// The outcome of a suspension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SuspendExecutionResult {
     /// The execution is suspended.
@@ -68,7 +68,7 @@ pub enum SuspendExecutionResult {
         /// The token that lets its bearer signal the waitpoint.
         waitpoint_token: WaitpointToken,
     },
-    /// The condition already holds: the worker goes on.
+    /// The condition already holds: the worker continues.
     AlreadySatisfied {
         /// The suspension.
         suspension_id: SuspensionId,
@@ -98,11 +98,11 @@ pub struct CreatePendingWaitpointArgs {
     pub waitpoint_id: WaitpointId,
     /// The key of the new waitpoint.
     pub waitpoint_key: String,
-    /// How long the waitpoint stays pending, in milliseconds.
+    /// The time for which the waitpoint stays pending, in milliseconds.
     pub expires_in_ms: u64,
 }
 
-/// What came of creating a waitpoint.
+/// The outcome of creating a waitpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreatePendingWaitpointResult {
     /// The waitpoint exists.
@@ -121,11 +121,11 @@ pub enum CreatePendingWaitpointResult {
 pub struct CloseWaitpointArgs {
     /// The waitpoint.
     pub waitpoint_id: WaitpointId,
-    /// Why it closes.
+    /// The reason for closing it.
     pub reason: String,
 }
 
-/// What came of closing a waitpoint.
+/// The outcome of closing a waitpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseWaitpointResult {
     /// The waitpoint is closed.
@@ -139,17 +139,17 @@ pub struct ExpireSuspensionArgs {
     pub execution_id: ExecutionId,
 }
 
-/// What came of a timeout.
+/// The outcome of a timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExpireSuspensionResult {
     /// The suspension timed out.
     Expired {
-        /// What happened to the execution.
+        /// The timeout behaviour that was applied.
         behavior_applied: String,
     },
     /// There was nothing to time out.
     AlreadySatisfied {
-        /// Why not.
+        /// The reason nothing was done.
         reason: String,
     },
 }
@@ -174,7 +174,7 @@ pub struct DeliverSignalArgs {
     /// The content.
     #[serde(default)]
     pub payload: Option<Vec<u8>>,
-    /// How the content is encoded.
+    /// The encoding of the content. Has no effect in this version: it is not stored.
     #[serde(default)]
     pub payload_encoding: Option<String>,
     /// Ties the signal to other records.
@@ -183,31 +183,31 @@ pub struct DeliverSignalArgs {
     /// Makes the delivery repeatable.
     #[serde(default)]
     pub idempotency_key: Option<String>,
-    /// What the signal is meant for.
+    /// The scope that the signal is meant for. Has no effect in this version.
     pub target_scope: String,
-    /// When the signal was made.
+    /// The time at which the signal was made. Has no effect in this version.
     #[serde(default)]
     pub created_at: Option<TimestampMs>,
-    /// How long a repeat is recognised, in milliseconds.
+    /// The time for which a repeat is recognised, in milliseconds.
     #[serde(default)]
     pub dedup_ttl_ms: Option<u64>,
-    /// How long a resume is delayed, in milliseconds.
+    /// The delay of a resume, in milliseconds.
     #[serde(default)]
     pub resume_delay_ms: Option<u64>,
-    /// How many signals the execution may receive.
+    /// The most signals that the execution may receive.
     #[serde(default)]
     pub max_signals_per_execution: Option<u64>,
-    /// How many signals the waitpoint keeps.
+    /// The most signals that the waitpoint keeps.
     #[serde(default)]
     pub signal_maxlen: Option<u64>,
-    /// What allows the delivery.
+    /// The token that authorises the delivery.
     pub waitpoint_token: WaitpointToken,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
 impl DeliverSignalArgs {
-    /// A signal of that name to a waitpoint, from nobody in particular, with nothing in it.
+    /// A signal without sender and content.
     #[must_use]
     pub fn new(
         execution_id: ExecutionId,
@@ -241,14 +241,14 @@ impl DeliverSignalArgs {
     }
 }
 
-/// What came of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliverSignalResult {
     /// The signal is recorded.
     Accepted {
         /// The signal.
         signal_id: SignalId,
-        /// What the signal brought about.
+        /// The effect of the signal.
         effect: String,
     },
     /// The same signal was delivered before.
@@ -272,12 +272,12 @@ pub struct DeliverApprovalSignalArgs {
     pub signal_name: String,
     /// Ends the idempotency key, to tell approvals of one waitpoint apart.
     pub idempotency_suffix: String,
-    /// How long a repeat is recognised, in milliseconds.
+    /// The time for which a repeat is recognised, in milliseconds.
     pub signal_dedup_ttl_ms: u64,
-    /// How many signals the waitpoint keeps.
+    /// The most signals that the waitpoint keeps.
     #[serde(default)]
     pub maxlen: Option<u64>,
-    /// How many signals the execution may receive.
+    /// The most signals that the execution may receive.
     #[serde(default)]
     pub max_signals_per_execution: Option<u64>,
 }
@@ -329,21 +329,21 @@ pub struct BufferSignalArgs {
     /// The content.
     #[serde(default)]
     pub payload: Option<Vec<u8>>,
-    /// How the content is encoded.
+    /// The encoding of the content.
     #[serde(default)]
     pub payload_encoding: Option<String>,
     /// Makes the delivery repeatable.
     #[serde(default)]
     pub idempotency_key: Option<String>,
-    /// What the signal is meant for.
+    /// The scope that the signal is meant for.
     pub target_scope: String,
-    /// What allows the delivery.
+    /// The token that authorises the delivery.
     pub waitpoint_token: WaitpointToken,
     /// The time of the call.
     pub now: TimestampMs,
 }
 
-/// What came of buffering a signal.
+/// The outcome of buffering a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BufferSignalResult {
     /// The signal is kept.
@@ -371,12 +371,12 @@ pub struct PendingWaitpointInfo {
     /// The names of the signals it waits for; empty when any will do.
     #[serde(default)]
     pub required_signal_names: Vec<String>,
-    /// When it was created.
+    /// The creation time.
     pub created_at: TimestampMs,
-    /// When a suspension began to use it.
+    /// The time at which a suspension began to use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<TimestampMs>,
-    /// When it expires.
+    /// The expiry time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<TimestampMs>,
     /// The execution.
@@ -413,14 +413,14 @@ impl PendingWaitpointInfo {
         }
     }
 
-    /// Sets when a suspension began to use it.
+    /// Sets the time at which a suspension began to use it.
     #[must_use]
     pub fn with_activated_at(mut self, activated_at: TimestampMs) -> Self {
         self.activated_at = Some(activated_at);
         self
     }
 
-    /// Sets when it expires.
+    /// Sets the expiry time.
     #[must_use]
     pub fn with_expires_at(mut self, expires_at: TimestampMs) -> Self {
         self.expires_at = Some(expires_at);
@@ -443,7 +443,7 @@ pub struct ListPendingWaitpointsArgs {
     pub execution_id: ExecutionId,
     /// The last waitpoint of the page before.
     pub after: Option<WaitpointId>,
-    /// How many at most.
+    /// The most entries to return.
     pub limit: Option<u32>,
 }
 
@@ -461,7 +461,7 @@ impl ListPendingWaitpointsArgs {
         self
     }
 
-    /// Sets how many at most.
+    /// Sets the most entries to return.
     #[must_use]
     pub fn with_limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
@@ -475,7 +475,7 @@ impl ListPendingWaitpointsArgs {
 pub struct ListPendingWaitpointsResult {
     /// The waitpoints.
     pub entries: Vec<PendingWaitpointInfo>,
-    /// Where the next page begins; absent on the last page.
+    /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<WaitpointId>,
 }
 
@@ -486,7 +486,7 @@ impl ListPendingWaitpointsResult {
         Self { entries, next_cursor: None }
     }
 
-    /// Sets where the next page begins.
+    /// Sets the cursor of the next page.
     #[must_use]
     pub fn with_next_cursor(mut self, cursor: WaitpointId) -> Self {
         self.next_cursor = Some(cursor);
@@ -503,7 +503,7 @@ pub struct RotateWaitpointHmacSecretArgs {
     pub new_kid: String,
     /// The new key, in hex.
     pub new_secret_hex: String,
-    /// How long tokens of the old key stay valid, in milliseconds.
+    /// The time for which tokens of the old key stay valid, in milliseconds.
     pub grace_ms: u64,
 }
 
@@ -517,7 +517,7 @@ impl fmt::Debug for RotateWaitpointHmacSecretArgs {
     }
 }
 
-/// What came of replacing a signing key.
+/// The outcome of replacing a signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RotateWaitpointHmacSecretOutcome {
     /// The new key signs from now on.
@@ -526,7 +526,7 @@ pub enum RotateWaitpointHmacSecretOutcome {
         previous_kid: Option<String>,
         /// The key that signs now.
         new_kid: String,
-        /// How many expired keys were removed.
+        /// The number of expired keys that were removed.
         gc_count: u32,
     },
     /// The key was there already, with the same secret.
@@ -546,7 +546,7 @@ pub struct RotateWaitpointHmacSecretAllArgs {
     pub new_kid: String,
     /// The new key, in hex.
     pub new_secret_hex: String,
-    /// How long tokens of the old key stay valid, in milliseconds.
+    /// The time for which tokens of the old key stay valid, in milliseconds.
     pub grace_ms: u64,
 }
 
@@ -572,13 +572,13 @@ impl fmt::Debug for RotateWaitpointHmacSecretAllArgs {
     }
 }
 
-/// What came of replacing the signing key in one partition.
+/// The outcome of replacing the signing key in one partition.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RotateWaitpointHmacSecretAllEntry {
     /// The partition.
     pub partition: u16,
-    /// What came of it there.
+    /// The outcome in that partition.
     pub result: Result<RotateWaitpointHmacSecretOutcome, EngineError>,
 }
 
@@ -593,7 +593,7 @@ impl RotateWaitpointHmacSecretAllEntry {
     }
 }
 
-/// What came of replacing the signing key everywhere.
+/// The outcome of replacing the signing key everywhere.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RotateWaitpointHmacSecretAllResult {
@@ -638,7 +638,7 @@ impl fmt::Debug for SeedWaitpointHmacSecretArgs {
     }
 }
 
-/// What came of installing the first signing key.
+/// The outcome of installing the first signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SeedOutcome {
@@ -651,7 +651,7 @@ pub enum SeedOutcome {
     AlreadySeeded {
         /// The key.
         kid: String,
-        /// Whether it has the same secret.
+        /// True if the stored key has the same secret.
         same_secret: bool,
     },
 }
@@ -665,16 +665,16 @@ pub struct ListWaitpointHmacKidsArgs {}
 pub struct WaitpointHmacKids {
     /// The key that signs, if there is one.
     pub current_kid: Option<String>,
-    /// The older keys whose tokens are still valid.
+    /// The older keys that still verify tokens.
     pub verifying: Vec<VerifyingKid>,
 }
 
-/// An older key whose tokens are still valid.
+/// An older key that still verifies tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyingKid {
     /// The key.
     pub kid: String,
-    /// Until when, in Unix milliseconds.
+    /// The time until which its tokens are valid, in Unix milliseconds.
     pub expires_at_ms: i64,
 }
 
@@ -693,6 +693,7 @@ mod tests {
             new_secret_hex: SECRET.to_owned(),
             grace_ms: 5,
         };
+
         let signal: BufferSignalArgs = serde_json::from_value(json!({
             "execution_id": ExecutionId::from_parts(0, Uuid::nil()),
             "waitpoint_id": Uuid::nil(),
@@ -706,11 +707,13 @@ mod tests {
             "now": 1,
         }))
         .unwrap();
+
         let created = CreatePendingWaitpointResult::Created {
             waitpoint_id: WaitpointId::from_uuid(Uuid::nil()),
             waitpoint_key: "k".to_owned(),
             waitpoint_token: WaitpointToken::new(format!("kid1:{SECRET}")),
         };
+
         for text in [
             format!("{rotate:?}"),
             format!("{:?}", RotateWaitpointHmacSecretAllArgs::new("kid1", SECRET, 5)),
@@ -721,6 +724,7 @@ mod tests {
             assert!(!text.contains(SECRET), "{text}");
             assert!(text.contains("kid1") && text.contains("REDACTED"), "{text}");
         }
+
         assert!(serde_json::to_string(&created).unwrap().contains(SECRET));
     }
 
@@ -739,6 +743,7 @@ mod tests {
             "resume_policy_json": "{}",
         }))
         .unwrap();
+
         assert_eq!(args.timeout_behavior, "fail");
         assert!(!args.use_pending_waitpoint);
     }

@@ -1,4 +1,4 @@
-//! Which workers there are, and which leases were left behind.
+//! The registry of workers, and listings of expired leases.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,17 @@ use crate::types::{
 /// The longest reason for declaring a worker dead, in bytes.
 pub const MARK_WORKER_DEAD_REASON_MAX_BYTES: usize = 256;
 
-/// How many partitions one listing of expired leases looks at, where the caller does not say.
+/// The partitions that one listing of expired leases looks at by default. Has no effect in this
+/// version.
 pub const LIST_EXPIRED_LEASES_DEFAULT_MAX_PARTITIONS: u32 = 32;
 
-/// How many expired leases one listing answers, where the caller does not say.
+/// The expired leases that one listing returns by default.
 pub const LIST_EXPIRED_LEASES_DEFAULT_LIMIT: u32 = 1_000;
 
 /// The most expired leases that one listing answers.
 pub const LIST_EXPIRED_LEASES_MAX_LIMIT: u32 = 10_000;
 
-/// A worker that reports for duty.
+/// Registers a worker instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegisterWorkerArgs {
@@ -31,7 +32,7 @@ pub struct RegisterWorkerArgs {
     pub lanes: BTreeSet<LaneId>,
     /// The capability tokens that the worker offers.
     pub capabilities: BTreeSet<String>,
-    /// How long the worker counts as alive without a heartbeat, in milliseconds.
+    /// The time for which the worker counts as alive without a heartbeat, in milliseconds.
     pub liveness_ttl_ms: u64,
     /// The namespace.
     pub namespace: Namespace,
@@ -55,17 +56,17 @@ impl RegisterWorkerArgs {
     }
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegisterWorkerOutcome {
     /// The instance is new.
     Registered,
-    /// It was known; its record is replaced.
+    /// The instance was known; its record is replaced.
     Refreshed,
 }
 
-/// A sign of life.
+/// Records the heartbeat of a worker instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeartbeatWorkerArgs {
@@ -89,20 +90,20 @@ impl HeartbeatWorkerArgs {
     }
 }
 
-/// What became of a sign of life.
+/// The outcome of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeartbeatWorkerOutcome {
     /// The instance counts as alive.
     Refreshed {
-        /// When the worker counts as dead without another heartbeat.
+        /// The time from which the worker counts as dead without another heartbeat.
         next_expiry_ms: TimestampMs,
     },
     /// The instance is unknown and has to register.
     NotRegistered,
 }
 
-/// A worker that is gone.
+/// Declares a worker instance dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MarkWorkerDeadArgs {
@@ -110,7 +111,7 @@ pub struct MarkWorkerDeadArgs {
     pub worker_instance_id: WorkerInstanceId,
     /// The namespace.
     pub namespace: Namespace,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The caller's clock.
     pub now: TimestampMs,
@@ -129,13 +130,13 @@ impl MarkWorkerDeadArgs {
     }
 }
 
-/// What became of it.
+/// The outcome of declaring a worker dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MarkWorkerDeadOutcome {
     /// The instance is no longer registered.
     Marked,
-    /// It was not registered.
+    /// The instance was not registered.
     NotRegistered,
 }
 
@@ -143,7 +144,7 @@ pub enum MarkWorkerDeadOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExpiredLeasesCursor {
-    /// When it expires, in Unix milliseconds.
+    /// The expiry of the lease, in Unix milliseconds.
     pub expires_at_ms: TimestampMs,
     /// The execution.
     pub execution_id: ExecutionId,
@@ -157,24 +158,26 @@ impl ExpiredLeasesCursor {
     }
 }
 
-/// Which expired leases to list.
+/// Lists expired leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListExpiredLeasesArgs {
-    /// Leases that ended by then.
+    /// Only leases that expired at or before this time.
     pub as_of: TimestampMs,
-    /// Only what follows this.
+    /// Only entries after this one.
     pub after: Option<ExpiredLeasesCursor>,
-    /// The most entries to answer.
+    /// The most entries to return: [`LIST_EXPIRED_LEASES_DEFAULT_LIMIT`] when absent, never more
+    /// than [`LIST_EXPIRED_LEASES_MAX_LIMIT`].
     pub limit: Option<u32>,
-    /// The most partitions to look at.
+    /// The most partitions to look at. Has no effect in this version: a listing covers all
+    /// partitions.
     pub max_partitions_per_call: Option<u32>,
-    /// Only of this namespace.
+    /// Only entries of this namespace.
     pub namespace: Option<Namespace>,
 }
 
 impl ListExpiredLeasesArgs {
-    /// One parameter per field, in order; what is no parameter stays empty.
+    /// One parameter per field, in order; other fields stay empty.
     #[must_use]
     pub const fn new(as_of: TimestampMs) -> Self {
         Self { as_of, after: None, limit: None, max_partitions_per_call: None, namespace: None }
@@ -193,7 +196,7 @@ pub struct ExpiredLeaseInfo {
     pub lease_epoch: LeaseEpoch,
     /// The running instance of the worker.
     pub worker_instance_id: WorkerInstanceId,
-    /// When it ran out.
+    /// The time at which the lease expired.
     pub expires_at_ms: TimestampMs,
     /// The attempt's number, from zero.
     pub attempt_index: AttemptIndex,
@@ -227,7 +230,7 @@ impl ExpiredLeaseInfo {
 pub struct ListExpiredLeasesResult {
     /// The entries.
     pub entries: Vec<ExpiredLeaseInfo>,
-    /// Where the next page starts; absent on the last.
+    /// The cursor of the next page; absent on the last.
     pub cursor: Option<ExpiredLeasesCursor>,
 }
 
@@ -239,13 +242,13 @@ impl ListExpiredLeasesResult {
     }
 }
 
-/// Which workers to list.
+/// Lists registered workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListWorkersArgs {
-    /// Only of this namespace.
+    /// Only entries of this namespace.
     pub namespace: Option<Namespace>,
-    /// Only what follows this.
+    /// Only entries after this one.
     pub after: Option<WorkerInstanceId>,
     /// The most entries to answer.
     pub limit: Option<u32>,
@@ -279,11 +282,11 @@ pub struct WorkerInfo {
     pub lanes: BTreeSet<LaneId>,
     /// The capability tokens that the worker offers.
     pub capabilities: BTreeSet<String>,
-    /// When the worker was last heard of.
+    /// The time of the last registration or heartbeat.
     pub last_heartbeat_ms: TimestampMs,
-    /// How long the worker counts as alive without a heartbeat, in milliseconds.
+    /// The time for which the worker counts as alive without a heartbeat, in milliseconds.
     pub liveness_ttl_ms: u64,
-    /// When the worker registered.
+    /// The time of the registration.
     pub registered_at_ms: TimestampMs,
 }
 
@@ -320,7 +323,7 @@ impl WorkerInfo {
 pub struct ListWorkersResult {
     /// The entries.
     pub entries: Vec<WorkerInfo>,
-    /// Where the next page starts; absent on the last.
+    /// The cursor of the next page; absent on the last.
     pub cursor: Option<WorkerInstanceId>,
 }
 

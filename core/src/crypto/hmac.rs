@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// Why a token was refused.
+/// The reason why a token was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HmacVerifyError {
     /// The token has no colon, or what follows it is not hex.
@@ -35,7 +35,7 @@ pub fn hmac_sign(secret: &[u8], kid: &str, message: &[u8]) -> String {
     format!("{kid}:{}", hex::encode(signature))
 }
 
-/// Checks that `token` is what [`hmac_sign`] gives for the same secret, kid and message. The
+/// Checks that `token` equals the result of [`hmac_sign`] for the same secret, kid and message. The
 /// signatures are compared in constant time.
 ///
 /// # Errors
@@ -54,6 +54,7 @@ pub fn hmac_verify(
             actual: token_kid.to_owned(),
         });
     }
+
     let signature = hex::decode(signature).map_err(|_| HmacVerifyError::Malformed)?;
     mac(secret, kid, message)
         .verify_slice(&signature)
@@ -65,11 +66,13 @@ pub fn hmac_verify(
 /// refuse.
 fn mac(secret: &[u8], kid: &str, message: &[u8]) -> HmacSha256 {
     let mut key = Key::<HmacSha256>::default();
+
     if secret.len() <= key.len() {
         key.iter_mut().zip(secret).for_each(|(slot, byte)| *slot = *byte);
     } else {
         key.iter_mut().zip(Sha256::digest(secret)).for_each(|(slot, byte)| *slot = byte);
     }
+
     <HmacSha256 as KeyInit>::new(&key).chain_update(kid).chain_update(b":").chain_update(message)
 }
 

@@ -2,9 +2,10 @@
 
 pub mod hmac;
 
-/// Whether two byte strings are equal, in a time that depends on their lengths only.
+/// Compares two byte strings in a time that depends on their lengths only.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
+    // `black_box` keeps the compiler from ending the fold at the first difference.
     let difference =
         left.iter().zip(right).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
     left.len() == right.len() && difference == 0

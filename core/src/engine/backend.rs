@@ -99,7 +99,7 @@ use crate::types::{
     WaitpointId, WorkerInstanceId,
 };
 
-/// What every backend built on [`Executor`] does today; the others follow with their operations.
+/// The capabilities of every backend built on [`Executor`].
 const SUPPORTS: Supports = {
     let mut supports = Supports::none();
     supports.cancel_execution = true;
@@ -154,6 +154,7 @@ impl<E: Executor> EngineBackend for E {
             return Err(input::invalid(format!("percent: {over} is not in 0..=100")));
         }
         message.as_deref().map_or(Ok(()), |text| input::text("message", text))?;
+
         run(self, &Progress { fence: Fence::of_handle(&payload)?, percent, message }).await
     }
 
@@ -173,6 +174,7 @@ impl<E: Executor> EngineBackend for E {
         let fence = Fence::of_handle(&payload)?;
         let failure = Failure::new(classification, reason.message);
         let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
+
         Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, .. } => {
                 FailOutcome::RetryScheduled { delay_until }
@@ -200,6 +202,7 @@ impl<E: Executor> EngineBackend for E {
         let CompleteExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
         input::body("result_payload", args.result_payload.as_deref().unwrap_or_default())?;
+
         let complete = Complete { fence, result: args.result_payload, at: Some(args.now) };
         let public_state = run(self, &complete).await?;
         Ok(CompleteExecutionResult::Completed { execution_id: args.execution_id, public_state })
@@ -211,6 +214,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<FailExecutionResult, EngineError> {
         let FailExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
+
         let policy = Fail::policy_of(&args.retry_policy_json)?;
         let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
         let failure = Failure::of_category(&args.failure_category, args.failure_reason);
@@ -287,7 +291,7 @@ impl<E: Executor> EngineBackend for E {
         let index = run(self, &read::attempt_in_hand(&exec_id)?).await?;
         let holder = CancelSource::LeaseHolder;
         let fence = Fence::of_args(&exec_id, index, Some(&triple), &holder)?;
-        // What a fence does not say of a handle: nobody asks for it again before the next claim.
+        // The fence lacks these fields of a handle; no operation reads them before the next claim.
         let payload = HandlePayload::new(
             exec_id,
             index,
@@ -298,6 +302,7 @@ impl<E: Executor> EngineBackend for E {
             LaneId::new(""),
             WorkerInstanceId::new(""),
         );
+
         run(self, &Suspend::new(self.identity().tag, payload, fence, args)?).await
     }
 
@@ -369,6 +374,7 @@ impl<E: Executor> EngineBackend for E {
         input::same_partition("close_waitpoint", &partition, execution_id)?;
         let id = WaitpointId::parse(waitpoint_id)
             .map_err(|error| input::invalid(format!("waitpoint_id not a UUID: {error}")))?;
+
         let execution = ExecutionKey::of(execution_id)?;
         run(self, &CloseWaitpoint { execution, id, at: Some(now_ms) }).await.map(drop)
     }
@@ -501,7 +507,7 @@ impl<E: Executor> EngineBackend for E {
         Ok(CascadeOutcome::async_dispatched(told.unwrap_or(0)))
     }
 
-    // Whoever waits has waited: the flow and its members are cancelled by one plan.
+    // The wait is over at once: one plan cancels the flow and its members.
     async fn cancel_flow(
         &self,
         id: &FlowId,
@@ -673,7 +679,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn renew_lease(&self, args: RenewLeaseArgs) -> Result<RenewLeaseResult, EngineError> {
-        // Nobody overrides a renewal: without a fence there is no lease to renew.
+        // A renewal has no override: without a fence there is no lease to renew.
         let holder = CancelSource::LeaseHolder;
         let RenewLeaseArgs { execution_id, attempt_index, fence, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), &holder)?;

@@ -1,9 +1,8 @@
-//! The bell: wakes whoever waits for rows that somebody else commits.
+//! The bell: wakes subscribers and waiting workers when another task or process commits.
 //!
-//! A backend has one and rings it after every commit; whoever waits listens before looking, so that
-//! no ring between the look and the wait is lost. A ring says only that there may be something new:
-//! it carries nothing, it may be superfluous, and whoever hears it looks for himself. Runs on every
-//! runtime and knows no clock.
+//! A backend has one bell and rings it after every commit. A listener begins to listen before it
+//! reads, so no ring between the read and the wait is lost. A ring carries nothing and may be
+//! superfluous: a listener re-reads the table. Runs on every runtime and knows no clock.
 
 use event_listener::{Event, EventListener};
 
@@ -13,7 +12,7 @@ use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, outbox, suspension};
 use crate::state::{ClosedSet as _, CompletionKind, EligibilityState, LeaseEventType};
 
-/// What a listener waits for: new rows of one table, or a change of state.
+/// The subject of a ring: new rows of one table, or a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// An execution ended or may resume.
@@ -30,7 +29,7 @@ pub enum Topic {
     Frames,
     /// An execution may be claimed now, or once its delay is over.
     Claimable,
-    /// A run may be no longer wanted: its execution was cancelled or is out of time, or its lease has
+    /// A run may have to stop: its execution was cancelled or is out of time, or its lease has
     /// lapsed.
     Interruptions,
 }
@@ -48,7 +47,7 @@ impl Topic {
         Self::Interruptions,
     ];
 
-    /// The table whose new rows it stands for, if there is one.
+    /// The table with the new rows that ring this topic, if there is one.
     #[must_use]
     pub fn table(self) -> Option<&'static str> {
         match self {
@@ -63,7 +62,7 @@ impl Topic {
         }
     }
 
-    /// What it is called where databases pass wake-ups from process to process. A channel belongs to a
+    /// The name of the channel that carries its rings between processes. A channel belongs to a
     /// database, whichever schema the tables are in.
     #[must_use]
     pub const fn channel(self) -> &'static str {
@@ -118,42 +117,42 @@ impl Topics {
         Self(self.0 | topic.bit())
     }
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub const fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    /// Whether there is none.
+    /// True if the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether `topic` is among them.
+    /// True if `topic` is in the set.
     #[must_use]
     pub const fn contains(self, topic: Topic) -> bool {
         self.0 & topic.bit() != 0
     }
 
-    /// One after the other.
+    /// The topics of the set, in the order of [`Topic::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Topic> {
         Topic::ALL.into_iter().filter(move |topic| self.contains(*topic))
     }
 }
 
-/// Which topics the commits of a plan ring.
+/// The topics that the commits of a plan ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rings {
-    /// By what is inserted once.
+    /// For rows that the plan inserts once.
     once: Topics,
-    /// By what is inserted for every picked row.
+    /// For rows that it inserts for every picked row.
     each: Topics,
 }
 
 impl Rings {
-    /// Those of this plan, by the tables that it inserts into and the states that it writes. States
-    /// are part of a plan's shape, so a shape rings what its plans do.
+    /// The rings of this plan, by the tables that it inserts into and the states that it writes.
+    /// States are part of a plan's shape, so all plans of a shape ring alike.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         let mut rings = Self::default();
@@ -165,10 +164,11 @@ impl Rings {
                 rings.once = rings.once.and(topics);
             }
         }
+
         rings
     }
 
-    /// What to ring, now that this became of the plan.
+    /// The topics to ring after this result of a commit.
     #[must_use]
     pub fn after(self, commit: &Commit) -> Topics {
         match commit {
@@ -184,7 +184,7 @@ fn topics_of(mutation: &Mutation) -> Topics {
     match mutation {
         Mutation::Insert { table, row, .. } | Mutation::InsertEach { table, row, .. } => {
             let states = of_states(row.iter().map(|(column, value)| (*column, value)));
-            // A row of this table may be one that nobody can claim: its state says so.
+            // A new execution may not be claimable: its states tell.
             if *table == exec_core::REF { states } else { Topics::of_table(table.name).and(states) }
         }
         Mutation::Update { set, .. } => {
@@ -197,9 +197,9 @@ fn topics_of(mutation: &Mutation) -> Topics {
     }
 }
 
-/// The topics that the states which a change writes ring. A delay counts as claimable, since it may
-/// be over at once. A lease that an operator revokes rings for claims only: a run that has lost its
-/// lease in this way finds out when it renews it.
+/// The topics that the written states ring. A delay counts as claimable, since it may be over at
+/// once. A lease revoked by an operator rings for claims only: its worker notices at the next
+/// renewal.
 fn of_states<'a>(written: impl Iterator<Item = (ColumnRef, &'a Expr)>) -> Topics {
     use {CompletionKind as End, EligibilityState as Eligible};
     let (eligibility, outcome) =
@@ -220,10 +220,11 @@ fn of_states<'a>(written: impl Iterator<Item = (ColumnRef, &'a Expr)>) -> Topics
             topics = topics.with(Topic::Interruptions);
         }
     }
+
     topics
 }
 
-/// Wakes those who wait for new rows.
+/// Wakes the listeners of each topic.
 #[derive(Debug, Default)]
 pub struct Bell {
     completions: Event,
@@ -237,30 +238,30 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// Nobody listens yet.
+    /// A bell without listeners.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Wakes everybody who listens for the topic.
+    /// Wakes all listeners of the topic.
     pub fn ring(&self, topic: Topic) {
         self.event(topic).notify(usize::MAX);
     }
 
-    /// Wakes everybody who listens for one of these topics.
+    /// Wakes all listeners of these topics.
     pub fn ring_each(&self, topics: Topics) {
         topics.iter().for_each(|topic| self.ring(topic));
     }
 
-    /// Listens from now on, not only from the first poll: the future is ready once the topic has been
-    /// rung after this call. Call it before looking for rows.
+    /// Listens from this call on, not only from the first poll: the future is ready once the topic
+    /// has been rung after it. Call it before reading rows.
     #[must_use]
     pub fn listen(&self, topic: Topic) -> EventListener {
         self.event(topic).listen()
     }
 
-    /// Whether anybody listens.
+    /// True if any topic has a listener.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         Topic::ALL.into_iter().any(|topic| 0 < self.event(topic).total_listeners())

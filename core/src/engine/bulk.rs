@@ -1,4 +1,4 @@
-//! One action on a batch of executions, each on its own.
+//! One action on a batch of executions, each execution with a plan of its own.
 
 use futures_util::future::join_all;
 
@@ -14,22 +14,25 @@ pub(super) async fn apply<E: Executor>(
     args: &BulkArgs,
 ) -> Result<BulkReport, EngineError> {
     let batch = run(executor, &Matching::new(args, &executor.partitions())?).await?;
+
     let each = batch.found.iter().map(|(id, lane)| single(executor, args, id, lane));
     let mut report = BulkReport {
         matched: u32::try_from(batch.found.len()).unwrap_or(u32::MAX),
         next_cursor: batch.next,
         ..BulkReport::default()
     };
+
     for ((id, _), done) in batch.found.iter().zip(join_all(each).await) {
         match done {
             Ok(()) => report.applied += 1,
             Err(error) => report.refused.push(refusal(id, &error)),
         }
     }
+
     Ok(report)
 }
 
-/// Counts what the action finds, and plans the first batch.
+/// Counts the executions that the action matches, and plans the first batch.
 pub(super) async fn preview<E: Executor>(
     executor: &E,
     args: &BulkArgs,
@@ -37,9 +40,11 @@ pub(super) async fn preview<E: Executor>(
     let mut preview = BulkPreview::default();
     let mut args = args.clone();
     let mut first = true;
+
     loop {
         let batch = run(executor, &Matching::new(&args, &executor.partitions())?).await?;
         preview.matched += u64::try_from(batch.found.len()).unwrap_or(u64::MAX);
+
         if first {
             for (id, lane) in &batch.found {
                 match planned(executor, &args, id, lane).await {
@@ -50,6 +55,7 @@ pub(super) async fn preview<E: Executor>(
             }
         }
         first = false;
+
         match batch.next {
             Some(next) => args.query.after = Some(next),
             None => return Ok(preview),

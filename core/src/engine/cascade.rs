@@ -1,7 +1,7 @@
-//! An end travels on: every edge from the execution is told, and then the event is done with.
+//! Dispatches a completion event: applies it to every outgoing edge, then marks it dispatched.
 //!
-//! Each edge is told by a plan of its own. A process that dies between two of them leaves an event
-//! that is not done with: whoever finds it tells the edges that have not heard of it yet.
+//! Each edge has a plan of its own. A process that dies between two of them leaves the event
+//! undispatched; the next scan applies it to the edges that it has not reached yet.
 
 use futures_util::future::join_all;
 
@@ -13,8 +13,8 @@ use crate::rules::flow::hop::{Hop, Hopped};
 use crate::rules::flow::key::FlowKey;
 use crate::types::EdgeId;
 
-/// Applies the completion event of that number to every outgoing edge: the number of edges, or
-/// nothing for an event that is unknown or was dispatched before.
+/// Applies the completion event of that number to every outgoing edge. Returns the number of edges;
+/// `None` for an event that is unknown or already dispatched.
 ///
 /// # Errors
 /// The refusal of a hop, or the backend's error; the event then stays due.
@@ -42,9 +42,9 @@ pub(super) async fn look_at_flow<E: Executor>(
     }
 }
 
-/// Tells everybody who waits of an end. How many edges that took; nothing when all were told before.
-/// Where nobody goes on behind its last edge, the event is not done with before the look at its flow is
-/// through: a process that dies in between leaves another one to look.
+/// Applies the event to every outgoing edge. Returns the number of edges; `None` if the event was
+/// already dispatched. If no member can run after the last edge, `look` runs before the event
+/// is marked: after a crash in between, the next scan looks at the flow again.
 ///
 /// # Errors
 /// The refusal of a hop, the backend's error, or that of the look.
@@ -56,29 +56,35 @@ pub(super) async fn dispatch<E: Executor>(
     if event.dispatched {
         return Ok(None);
     }
+
     let Some(flow) = event.flow else {
         return run(executor, &Done { event }).await.map(|()| Some(0));
     };
+
     let (mut told, mut after, mut failed) = (0, None, None);
     loop {
         let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
         let mut page = run(executor, &edges).await?;
         told += page.len();
+
         let more = page.len() == EDGES_PER_PAGE;
         after = page.last().cloned();
         let last = if more { None } else { page.pop() };
+
         let hops = page.into_iter().map(|(_, edge)| hop(executor, event, flow, edge, false));
-        // One who cannot be told keeps nobody else from hearing, and the event from being done with.
+        // A hop that fails stops no other hop, but keeps the event undispatched.
         let errors = join_all(hops).await.into_iter().filter_map(Result::err);
         failed = failed.or(errors.last());
+
         if more {
             continue;
         }
-        // The last edge ends the event, unless the flow may be over with it.
+        // The last hop marks the event in its own plan, unless the flow may have ended with it.
         let hopped = match last {
             Some((_, edge)) => hop(executor, event, flow, edge, failed.is_none()).await,
             None => Ok(Hopped::NobodyGoesOn),
         };
+
         match hopped {
             Ok(Hopped::NobodyGoesOn) if failed.is_none() => {
                 look.await?;
@@ -87,6 +93,7 @@ pub(super) async fn dispatch<E: Executor>(
             Ok(Hopped::NobodyGoesOn | Hopped::Told | Hopped::Known | Hopped::NoEdge) => {}
             Err(error) => failed = failed.or(Some(error)),
         }
+
         return failed.map_or(Ok(Some(told)), Err);
     }
 }

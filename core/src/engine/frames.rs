@@ -1,4 +1,4 @@
-//! Appending frames, and following them.
+//! Appends frames to streams, and follows streams.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::rules::fence::Fence;
 use crate::rules::stream::append::Append;
 use crate::rules::stream::read::ReadFrames;
 
-/// How often a follower looks without having been woken: for the end of the attempt, which rings no
-/// bell of its stream, and for frames that a deaf backend did not hear of.
+/// The interval at which a follower reads without a ring: for the end of the attempt, which rings
+/// no frames, and for frames committed by a process that sends this one no notifications.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long a follower rests who was woken for nothing: on a busy backend most rings are about
-/// streams of others.
+/// The pause after a ring that brought nothing new: on a busy backend most rings are for other
+/// streams.
 const REST: Duration = Duration::from_millis(20);
 
 /// Appends a frame to the stream of the handle's attempt.
@@ -31,8 +31,10 @@ pub(super) async fn append<E: Executor + ?Sized>(
     let memo = executor.memo();
     let lease = handle.lease_id.0;
     let append = Append::new(Fence::of_handle(handle)?, frame, memo.has_stream(lease))?;
+
     let turn = memo.turn(lease).await;
-    // What is decided on what it reads is left alone meanwhile; the others only let it pass.
+    // Summary and live appends are decided on what they read, so they keep their turn. A durable
+    // append only waits for those before it.
     let _turn = match frame.mode {
         StreamMode::Durable => {
             drop(turn);
@@ -40,13 +42,14 @@ pub(super) async fn append<E: Executor + ?Sized>(
         }
         StreamMode::DurableSummary { .. } | StreamMode::BestEffortLive { .. } => Some(turn),
     };
+
     let outcome = run(executor, &append).await?;
     memo.keep_stream(lease);
     Ok(outcome)
 }
 
-/// The frames that a follower has not seen, waiting up to `block_ms` for the first of them or for the
-/// end of the attempt. Nothing of the database is held while it waits.
+/// Frames that the follower has not read. Waits up to `block_ms` for the first of them or for the
+/// end of the attempt; holds no connection while it waits.
 pub(super) async fn tail<E: Executor + ?Sized>(
     executor: &E,
     read: &ReadFrames,
@@ -55,13 +58,15 @@ pub(super) async fn tail<E: Executor + ?Sized>(
     if block_ms == 0 || read.asks_for_none() {
         return run(executor, read).await;
     }
-    // Before looking: no frame comes in between unheard.
+
+    // Before the read: a frame committed in between rings.
     let mut heard = executor.bell().listen(Topic::Frames);
     executor.attend();
     let found = run(executor, read).await?;
     if is_news(&found) {
         return Ok(found);
     }
+
     let mut time_out = executor.sleep(Duration::from_millis(block_ms));
     loop {
         executor.attend();
@@ -71,22 +76,26 @@ pub(super) async fn tail<E: Executor + ?Sized>(
             Either::Right((Either::Left(..), _)) => true,
             Either::Right((Either::Right(..), _)) => false,
         };
+
+        // A ring announces frames only; the end of the attempt is found by polling.
         let found = if rung {
             heard = executor.bell().listen(Topic::Frames);
             run(executor, &read.frames_only()).await?
         } else {
             run(executor, read).await?
         };
+
         if is_news(&found) {
             return Ok(found);
         }
+
         if rung {
             executor.sleep(REST).await;
         }
     }
 }
 
-/// Whether there is something that a follower waits for.
+/// True if the answer ends a follower's wait.
 fn is_news(found: &StreamFrames) -> bool {
     !found.frames.is_empty() || found.is_closed()
 }

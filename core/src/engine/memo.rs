@@ -1,9 +1,9 @@
-//! What a backend remembers of the claims it handed out, and the turns of its callers.
+//! The memory of claims that a backend has handed out, and the turns of its callers.
 //!
-//! A worker that reports a failure would otherwise wait for its execution's retry policy to be read
-//! back. The memo is an expectation, never a source: a plan decided on it carries the same fence as
-//! any other, and a fence that still holds means that neither policy nor count has moved since the
-//! claim. Whatever was forgotten, or claimed through another process, is read.
+//! It saves a worker that reports a failure from waiting for its execution's retry policy to be
+//! read back. The memo is an expectation, never a source: a plan decided on it carries the same
+//! fence as any other, and a fence that still holds means that neither policy nor count has changed
+//! since the claim. Facts that were evicted, or of a claim through another process, are read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,22 +16,22 @@ use crate::policy::RetryPolicy;
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, TableRef};
 
-/// How many leases are remembered; the oldest are forgotten first.
+/// The number of leases that are remembered; the oldest are evicted first.
 const CAPACITY: usize = 65_536;
 
-/// What a claim tells about retries.
+/// The retry facts that a claim returns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetryFacts {
     /// The execution's own retry policy, if it was submitted with one.
     pub policy: Option<RetryPolicy>,
-    /// How many retries it has had.
+    /// The number of retries so far.
     pub retries: u32,
 }
 
 /// A row that callers change, by its key.
 pub(super) type Contended = (TableRef, Vec<(ColumnRef, Expr)>);
 
-/// What is remembered, by lease; and the turns that callers take.
+/// The remembered facts, by lease; and the turns of callers.
 #[derive(Debug, Default)]
 pub struct Memo {
     retries: Mutex<Leases<RetryFacts>>,
@@ -58,7 +58,7 @@ impl Memo {
         lock(&self.retries).keep(lease, facts);
     }
 
-    /// What was claimed under a lease, if it is remembered.
+    /// The facts claimed under a lease, if they are remembered.
     #[must_use]
     pub fn recall(&self, lease: Uuid) -> Option<RetryFacts> {
         lock(&self.retries).facts.get(&lease).cloned()
@@ -69,18 +69,18 @@ impl Memo {
         lock(&self.streams).keep(lease, ());
     }
 
-    /// Whether a frame was appended under a lease, as far as is remembered.
+    /// True if a frame was appended under a lease, as far as is remembered.
     pub(super) fn has_stream(&self, lease: Uuid) -> bool {
         lock(&self.streams).facts.contains_key(&lease)
     }
 
-    /// Waits for the turn of a lease among appends that are decided on what they read: those of one
-    /// process need not refuse each other.
+    /// Waits for the turn of a lease among its appends of this process, so that appends decided on
+    /// what they read do not conflict.
     pub(super) async fn turn(&self, lease: Uuid) -> Turn<Uuid> {
         self.appends.take(lease).await.turn
     }
 
-    /// Waits for the turn among callers whose plans rely on the same row: the execution if the plan
+    /// Waits for the turn among callers with plans that rely on one row: the execution if the plan
     /// guards one, else the first row that it guards. `None` for a plan that guards nothing.
     pub(super) async fn turn_of_plan(&self, plan: &Plan) -> Option<Taken<Contended>> {
         let execution = plan.guards.iter().find(|guard| guard.table == exec_core::REF);
@@ -103,7 +103,7 @@ impl<F> Leases<F> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one insert or one removal: a panic elsewhere leaves nothing half-done.
+    // Each change is one insert or one removal, so a panic elsewhere leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

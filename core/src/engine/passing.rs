@@ -1,4 +1,4 @@
-//! The backend as a look at what is due uses it: it waits for no row that someone else holds.
+//! The backend as a scan uses it: a commit gives up if another transaction keeps a row locked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::partition::PartitionConfig;
 use crate::plan::{Plan, Query};
 use crate::types::TimestampMs;
 
-/// Commits in passing, and is the backend otherwise.
+/// Forwards to the backend, but commits with [`Executor::commit_in_passing`].
 pub(super) struct Passing(Arc<dyn Executor>);
 
 impl Passing {

@@ -1,26 +1,27 @@
-//! How long an operation goes on when its plans are refused.
+//! The pauses between the retries of an operation with refused plans.
 //!
-//! Callers of other processes are not seen, so they are kept apart by chance: each pauses for a random
+//! Callers in other processes cannot take turns with this one, so each backs off at random: for a
 //! time around a length that doubles. Decides only; knows no clock.
 
 use std::time::Duration;
 
 /// The length of the first pause.
 const FIRST_MS: u64 = 2;
-/// No pause is longer on average.
+/// The longest pause, on average.
 const LONGEST_MS: u64 = 250;
-/// The pauses of one operation come to about this much together. What else it waits for, answers of the
-/// database and its turn, comes on top.
+/// About the sum of the pauses of one operation. Time spent on the database and on its turn comes
+/// on top.
 const PATIENCE_MS: u64 = 15_000;
 
-/// The pause before the next try of an operation that was refused so often: none at all after the first
-/// refusal, which is seldom more than an old expectation. `None` once it has tried for long enough.
-/// `draw` yields a number in `0.0..1.0`.
+/// The pause before the next try, after this many refusals; `None` once the pauses are used up. The
+/// first refusal has no pause, since it is most often a stale expectation. `draw` yields a number
+/// in `0.0..1.0`.
 #[must_use]
 pub fn pause_after(refusals: u32, draw: impl FnOnce() -> f64) -> Option<Duration> {
     let Some(pauses_before) = refusals.checked_sub(2) else {
         return Some(Duration::ZERO);
     };
+
     let spent: u64 = (0..pauses_before.min(1_000)).map(length_ms).sum();
     if PATIENCE_MS <= spent {
         return None;

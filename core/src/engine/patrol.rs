@@ -1,6 +1,6 @@
 //! Scans that a backend runs by itself, for callers that install them with the backend.
 //!
-//! Knows no runtime: the backend spawns one [`patrol`] per kind of timer and sleeps as it can.
+//! Knows no runtime: the backend spawns one [`patrol`] per kind of timer and supplies the sleep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use crate::backend::ScannerFilter;
 use crate::engine_backend::Scan;
 use crate::rules::scan::ScanScope;
 
-/// The most rows that one look applies.
+/// The most rows that one scan applies.
 const BATCH: u32 = 1_000;
 
-/// Tells patrols to stop. Clones tell the same patrols.
+/// Stops patrols. All clones stop the same patrols.
 #[derive(Clone, Debug, Default)]
 pub struct StopPatrols(Arc<Stop>);
 
@@ -29,7 +29,7 @@ struct Stop {
 }
 
 impl StopPatrols {
-    /// Lets every patrol end after the look that it is at.
+    /// Stops every patrol after its current scan.
     pub fn stop(&self) {
         self.0.said.store(true, Ordering::Release);
         self.0.event.notify(usize::MAX);
@@ -39,7 +39,7 @@ impl StopPatrols {
         self.0.said.load(Ordering::Acquire)
     }
 
-    /// Returns after this time, or as soon as the patrols are to stop.
+    /// Completes after this time, or as soon as the patrols are stopped.
     async fn or_after<E: Executor>(&self, executor: &E, pause: Duration) {
         let stopped = self.0.event.listen();
         if !self.is_said() {
@@ -48,8 +48,8 @@ impl StopPatrols {
     }
 }
 
-/// Applies what is due of one kind, first at once and then after each pause, until told to stop. A
-/// look that fails is logged and made again after the pause.
+/// Scans for one kind of timer, at once and then after each pause, until stopped. A failed scan is
+/// logged and repeated after the pause.
 pub async fn patrol<E: Executor>(
     executor: E,
     kind: Scan,

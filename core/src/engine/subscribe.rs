@@ -1,8 +1,8 @@
 //! Subscriptions: the rows of an outbox as a stream, from a cursor on.
 //!
-//! One loop for all outboxes, over what [`Tail`] decides. A stream does nothing unless it is polled:
-//! a slow subscriber holds nothing up, and one that waits for rows holds no connection. It never ends
-//! by itself, except where the backend was shut down.
+//! All outboxes share one loop around the decisions of [`Tail`]. A stream works only when it is
+//! polled: a slow subscriber blocks nothing, and a waiting subscriber holds no connection. A stream
+//! ends only when the backend is shut down.
 
 mod completions;
 mod events;
@@ -34,21 +34,22 @@ use crate::types::Namespace;
 
 pub use outbox::spoiled_pages;
 
-/// How long a lost wake-up can go unnoticed, and rows that nobody rang for.
+/// The longest time that a lost notification, or a row committed without one, goes unnoticed.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often a transaction that is waited for is looked at.
+/// The time between two looks at a gap.
 const LOOK_AT_GAP: Duration = Duration::from_millis(20);
-/// How long to leave the database alone after it failed.
+/// The pause after the database failed.
 const RECOVERY: Duration = Duration::from_millis(200);
 
-/// Events, or why there are none for the moment.
+/// A stream of events, or of the errors that interrupt it.
 pub(super) type Events<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + Send>>;
 
-/// The events after `cursor` that `filter` lets through; those from now on, if the cursor is empty.
+/// Subscribes to the events after `cursor` that match `filter`; to new events if the cursor is
+/// empty.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a cursor of another family; what the database reports where the
-/// newest events have to be looked at.
+/// `Validation(InvalidInput)` for a cursor of another family; the backend's error where the newest
+/// events have to be read.
 pub(super) async fn subscribe<T: Event>(
     executor: &dyn Executor,
     cursor: &StreamCursor,
@@ -56,10 +57,12 @@ pub(super) async fn subscribe<T: Event>(
 ) -> Result<Events<T>, EngineError> {
     let position = decode_postgres_event_cursor(cursor)
         .map_err(|detail| input::invalid(format!("{}: {detail}", T::OPERATION)))?;
+
     let tail = match position {
         Some(position) => Tail::after(position),
         None => from_now(executor, &T::OUTBOX).await?,
     };
+
     executor.attend();
     let subscription = Subscription {
         executor: executor.share(),
@@ -68,11 +71,12 @@ pub(super) async fn subscribe<T: Event>(
         ready: VecDeque::new(),
         failed: false,
     };
+
     Ok(Box::pin(unfold(Some(subscription), |subscription| async move {
         let mut subscription: Subscription<T> = subscription?;
         loop {
             match subscription.ready.pop_front() {
-                // The backend is gone for good.
+                // The backend is shut down for good.
                 Some(Err(error @ EngineError::Unavailable { .. })) => {
                     return Some((Err(error), None));
                 }
@@ -83,13 +87,15 @@ pub(super) async fn subscribe<T: Event>(
     })))
 }
 
-/// A reader of what appears from now on: also of what is numbered lower than the newest rows, because its
-/// transaction is open still.
+/// A reader of new rows. These include rows of open transactions that are numbered below the newest
+/// row.
 async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, EngineError> {
     let mut beginning = Beginning::at(executor.horizon().await?);
     let first = rows(executor, outbox.newest_below(i64::MAX)).await?;
     let mut looked_at = numbered(outbox, &first)?;
     let mut bound = beginning.look(&looked_at, PAGE);
+
+    // All rows above the bound came from one query, so no second look is needed.
     if let LowerBound::Above(bound) = bound {
         let visible = looked_at.into_iter().map(|(number, _)| number);
         return Ok(Tail::from_now(bound, visible.filter(|number| bound < *number)));
@@ -104,15 +110,16 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
             }
         }
     };
-    // Once more and together: what was committed between two looks must not count as old in one and as
-    // missing in the other.
+
+    // Listed again in one query: a row committed between two of the reads above would count as old
+    // in one and as missing in the other.
     let visible = rows(executor, outbox.numbers_after(bound, usize::MAX)).await?;
     let visible: Result<Vec<i64>, _> =
         visible.iter().map(|row| row.read(outbox.event_id)).collect();
     Ok(Tail::from_now(bound, visible?))
 }
 
-/// The number of each row, and the transaction that inserted it; 0 where none is recorded.
+/// The number of each row and the transaction that inserted it; 0 where none is recorded.
 fn numbered(outbox: &Outbox, rows: &[Row]) -> Result<Vec<(i64, i64)>, EngineError> {
     let numbered = |row: &Row| {
         let transaction = row.read(outbox.transaction_id).unwrap_or_default();
@@ -130,12 +137,13 @@ struct Subscription<T> {
 }
 
 impl<T: Event> Subscription<T> {
-    /// Looks once, and waits for a reason to look again if there was nothing.
+    /// Reads one page, and waits for a reason to read again if nothing is ready.
     async fn round(&mut self) {
         if std::mem::take(&mut self.failed) {
             self.executor.sleep(RECOVERY).await;
         }
-        // Before looking: what is committed meanwhile rings.
+
+        // Before the read: a commit in between rings.
         let rung = self.executor.bell().listen(T::TOPIC);
         let pace = match self.look().await {
             Ok(pace) => pace,
@@ -145,28 +153,32 @@ impl<T: Event> Subscription<T> {
                 return;
             }
         };
+
         let patience = match pace {
             Pace::Now => return,
             Pace::Soon => LOOK_AT_GAP,
             Pace::Later => LOOK,
         };
+
         if self.ready.is_empty() {
             self.executor.attend();
             select(rung, self.executor.sleep(patience)).await;
         }
     }
 
-    /// One page: what may be delivered of it becomes ready.
+    /// Reads one page and makes ready what may be delivered of it.
     async fn look(&mut self) -> Result<Pace, EngineError> {
         let executor = self.executor.as_ref();
-        // In this order: see [`Tail::round`].
+        // `Tail::round` requires this order.
         if self.tail.needs_frontier() {
             self.tail.learn_frontier(executor.frontier().await?);
         }
         let horizon = executor.horizon().await?;
         let page = page(executor, &T::OUTBOX, self.tail.position()).await?;
+
         let numbers: Vec<i64> = page.iter().map(|(number, _)| *number).collect();
         let round = self.tail.round(horizon, &numbers);
+
         let mut delivered = round.deliver.into_iter().peekable();
         for (place, (number, row)) in page.into_iter().enumerate() {
             if delivered.next_if_eq(&place).is_some() {
@@ -175,6 +187,7 @@ impl<T: Event> Subscription<T> {
                     .extend(event.map_err(|error| named(&T::OUTBOX, number, error)).transpose());
             }
         }
+
         Ok(round.pace)
     }
 
@@ -187,7 +200,7 @@ impl<T: Event> Subscription<T> {
     }
 }
 
-/// A row's number, and the row, or why it cannot be read.
+/// The number of a row, and the row or the reason that it cannot be read.
 type Numbered = (i64, Result<Row, EngineError>);
 
 /// The first rows after a position.
@@ -206,14 +219,15 @@ async fn page(
     }
 }
 
-/// The same, where a database has let in a value that is not of its column's type, and so a row
-/// spoils the page.
+/// The same page row by row, for a database that let in a value of another type than its column's:
+/// one such row makes the whole page unreadable.
 async fn row_by_row(
     executor: &dyn Executor,
     outbox: &Outbox,
     position: i64,
 ) -> Result<Vec<Numbered>, EngineError> {
     let numbers = rows(executor, outbox.numbers_after(position, PAGE)).await?;
+
     let mut page = Vec::with_capacity(numbers.len());
     for number in numbers {
         let number = number.read(outbox.event_id)?;
@@ -223,6 +237,7 @@ async fn row_by_row(
             Err(error) => return Err(error),
         }
     }
+
     Ok(page)
 }
 
@@ -230,7 +245,7 @@ fn is_corruption(error: &EngineError) -> bool {
     matches!(error, EngineError::Validation { kind: ValidationKind::Corruption, .. })
 }
 
-/// The event that a row is, unless the filter holds it back.
+/// The event of a row; `None` if the filter excludes it.
 fn event<T: Event>(
     filter: &ScannerFilter,
     number: i64,
@@ -241,10 +256,11 @@ fn event<T: Event>(
     if !filter.matches(namespace.as_ref(), instance_tag.as_deref()) {
         return Ok(None);
     }
+
     T::read(row, encode_postgres_event_cursor(number)).map(Some)
 }
 
-/// The error, with the row that it is about.
+/// The error, with the name of the row.
 fn named(outbox: &Outbox, number: i64, error: EngineError) -> EngineError {
     let EngineError::Validation { kind: ValidationKind::Corruption, detail } = error else {
         return error;

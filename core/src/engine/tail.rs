@@ -1,11 +1,10 @@
 //! Reading a growing table in the order of its numbers, without a gap.
 //!
 //! A number is taken before its transaction commits, so a lower one may appear after a higher one.
-//! A reader therefore stops before a missing number until it knows that this one will never come:
-//! whoever has it took it before a higher one was seen, and had a transaction number by then. So once
-//! every transaction that had begun by the time after is over, and the number is still missing in
-//! what is listed afterwards, its transaction was rolled back. Decides only; knows no table, no
-//! database and no clock.
+//! A reader therefore stops before a missing number until it knows that this number will never
+//! appear. The transaction that took it did so before a higher number was seen, and had begun by
+//! then. Once every transaction that had begun by then is over and the number is still missing, its
+//! transaction was rolled back. Decides only; knows no table, no database and no clock.
 
 use std::collections::BTreeSet;
 
@@ -14,52 +13,53 @@ use super::Horizon;
 /// The most rows that one round lists.
 pub const PAGE: usize = 256;
 
-/// Where a reader stands.
+/// The position of a reader, and the gap that it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
     // Invariant: every row up to here was delivered or passed over, and no other will appear.
     position: i64,
-    /// Up to here, what is not visible will never be.
+    /// Up to here, a number that is not visible will never be.
     settled: i64,
     gap: Option<Gap>,
-    /// Rows after the position that were there before the reader was, and are none of its business.
+    /// Rows after the position that existed before the subscription; they are skipped.
     old: BTreeSet<i64>,
     /// The most rows that one round lists.
     page: usize,
 }
 
-/// The start of a reader of what appears from now on: how far down its first rows may be numbered.
+/// The search for the lower bound of a reader that begins with new rows.
 ///
-/// A late row belongs to a transaction that was open at the start, and so was numbered after the oldest
-/// of those began to write. Transactions that began before that one were over by the start, and all but
-/// [`Horizon::most_open`] of them were over when it began: whatever they numbered is lower. So going
-/// down from the newest row it is enough to come past one more of them than can have been open with it.
+/// A late row belongs to a transaction that was open at the start, so its number was taken after
+/// the oldest of those began to write. Earlier transactions were over by the start. All but
+/// [`Horizon::most_open`] of them were over when the oldest open one began, so their numbers are
+/// lower. It is therefore enough to go down from the newest row until more of them were met than
+/// can have been open together with it.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// Taken before any row was looked at.
+    /// The horizon before any row was read.
     horizon: Horizon,
-    /// Transactions before the oldest open one, as far as they have been met.
+    /// The transactions met so far that began before the oldest open one.
     older: BTreeSet<i64>,
 }
 
-/// How far down a reader's first rows may be numbered.
+/// The lower bound of the rows that a new reader may see, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LowerBound {
-    /// Above this number.
+    /// New rows are numbered above this.
     Above(i64),
-    /// Not known yet: look at the rows numbered lower than this.
+    /// Not known yet: read the rows numbered below this.
     Below(i64),
 }
 
 impl Beginning {
-    /// Of a reader that begins at that horizon.
+    /// The search of a reader that begins at that horizon.
     #[must_use]
     pub const fn at(horizon: Horizon) -> Self {
         Self { horizon, older: BTreeSet::new() }
     }
 
-    /// Goes down the next rows, of which there are `page` unless they are the last: their numbers, highest
-    /// first, and the transactions that inserted them.
+    /// Takes the next rows downwards, as their numbers, highest first, with the transactions that
+    /// inserted them. There are `page` of them unless they are the last.
     pub fn look(&mut self, rows: &[(i64, i64)], page: usize) -> LowerBound {
         for &(number, transaction) in rows {
             let late_rows_are_higher = if self.horizon == Horizon::ONE_WRITER {
@@ -83,33 +83,34 @@ impl Beginning {
     }
 }
 
-/// Numbers that are missing, and what is waited for.
+/// Missing numbers, and the transactions that may still insert them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Gap {
-    /// The highest number that was visible when they were missing.
+    /// The highest number that was visible when the gap was found.
     seen: i64,
-    /// The transactions with lower numbers have to end first; not known yet in the round that finds
-    /// the gap, which began before it.
+    /// Transactions with lower numbers have to end first. `None` in the round that finds the gap,
+    /// which has an older horizon.
     before: Option<i64>,
 }
 
-/// What a round comes to.
+/// The result of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// Which of the listed rows are delivered, by their place in the list.
+    /// The places in the list of the rows to deliver.
     pub deliver: Vec<usize>,
-    /// When the next round is due.
+    /// The time of the next round.
     pub pace: Pace,
 }
 
-/// When to look again.
+/// The time of the next round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// At once.
     Now,
-    /// Soon, or when the bell rings: a transaction is waited for, and its end may ring no bell.
+    /// Soon, or when the bell rings: the reader waits for a transaction that may end without a
+    /// ring.
     Soon,
-    /// When the bell rings.
+    /// At the next ring of the bell.
     Later,
 }
 
@@ -120,8 +121,8 @@ impl Tail {
         Self { position, settled: position, gap: None, old: BTreeSet::new(), page: PAGE }
     }
 
-    /// A reader of everything that appears from now on, where `visible` are the numbers above `bound` that
-    /// are visible, in any order. What is missing among them may still appear.
+    /// A reader of everything that appears from now on. `visible` are the visible numbers above
+    /// `bound`, in any order; numbers missing among them may still appear.
     #[must_use]
     pub fn from_now(bound: i64, visible: impl IntoIterator<Item = i64>) -> Self {
         let mut old: BTreeSet<i64> = visible.into_iter().collect();
@@ -129,34 +130,36 @@ impl Tail {
         while old.remove(&tail.position.saturating_add(1)) {
             tail.position = tail.position.saturating_add(1);
         }
+
         tail.settled = tail.position;
         tail.old = old;
         tail
     }
 
-    /// Where the reader stands: list what is numbered higher, lowest first, [`PAGE`] rows at most.
+    /// The position of the reader. The next round lists the first [`PAGE`] rows after it, in order.
     #[must_use]
     pub const fn position(&self) -> i64 {
         self.position
     }
 
-    /// Whether it waits for transactions and does not know yet for which.
+    /// True if the reader waits for transactions but does not know yet for which.
     #[must_use]
     pub fn needs_frontier(&self) -> bool {
         self.gap.as_ref().is_some_and(|gap| gap.before.is_none())
     }
 
-    /// Learns that every transaction that had begun to write has a lower number.
+    /// Records that every transaction that has begun to write has a lower number.
     pub fn learn_frontier(&mut self, frontier: i64) {
         if let Some(gap) = &mut self.gap {
             gap.before.get_or_insert(frontier);
         }
     }
 
-    /// Goes on as far as it may. The horizon was taken before the rows were listed, and the frontier, where
-    /// one was needed, before the horizon.
+    /// Delivers as many of the listed rows as may be. The horizon was taken before the rows were
+    /// listed, and the frontier, where one was needed, before the horizon.
     pub fn round(&mut self, horizon: Horizon, listed: &[i64]) -> Round {
         self.settle(horizon, listed);
+
         let mut deliver = Vec::new();
         for (place, &number) in listed.iter().enumerate() {
             if self.position.max(self.settled) < number.saturating_sub(1) {
@@ -167,6 +170,7 @@ impl Tail {
                 deliver.push(place);
             }
         }
+
         let pace = if listed.len() < self.page { Pace::Later } else { Pace::Now };
         Round { deliver, pace }
     }
@@ -175,6 +179,7 @@ impl Tail {
         if horizon == Horizon::ONE_WRITER {
             self.settled = listed.last().copied().unwrap_or(self.settled);
         }
+
         let Some(gap) = &self.gap else { return };
         if gap.before.is_some_and(|before| before <= horizon.oldest_open) {
             self.settled = self.settled.max(gap.seen);
@@ -182,7 +187,7 @@ impl Tail {
         }
     }
 
-    /// The next number is missing.
+    /// The pace of a reader before a missing number; opens the gap if it is new.
     fn wait(&mut self, listed: &[i64]) -> Pace {
         match &self.gap {
             Some(gap) if self.position < gap.seen => Pace::Soon,
@@ -208,8 +213,8 @@ mod tests {
         Horizon { oldest_open, most_open: 2 }
     }
 
-    /// The numbers that a round delivers, and its pace, once it is known that transactions from `next` on
-    /// have not begun.
+    /// The numbers that a round delivers, and its pace, once it is known that transactions from
+    /// `next` on have not begun.
     fn later(tail: &mut Tail, next: i64, oldest_open: i64, listed: &[i64]) -> (Vec<i64>, Pace) {
         if tail.needs_frontier() {
             tail.learn_frontier(next);
@@ -273,7 +278,7 @@ mod tests {
     fn a_second_gap_has_transactions_of_its_own() {
         let mut tail = Tail::after(0);
         assert_eq!(later(&mut tail, 22, 20, &[2, 4]), (vec![], Pace::Now));
-        // A third gap is found later: whoever has 5 may have begun after the first two were found.
+        // A third gap is found later: the transaction with 5 may have begun after the first two.
         assert_eq!(later(&mut tail, 22, 20, &[2, 4, 6]), (vec![], Pace::Soon));
         assert_eq!(later(&mut tail, 24, 22, &[2, 4, 6]), (vec![2, 4], Pace::Now));
         assert_eq!(later(&mut tail, 24, 22, &[6]), (vec![], Pace::Soon));
@@ -317,10 +322,10 @@ mod tests {
         assert_eq!(one_writer.look(&[(90, 0), (80, 0)], 2), LowerBound::Above(90));
     }
 
-    /// At most so many writers at once.
+    /// The most writers at once.
     const WRITERS: usize = 3;
 
-    /// A table whose writers take their numbers before they commit.
+    /// A table with writers that take their numbers before they commit.
     #[derive(Default)]
     struct Writers {
         transactions: i64,
@@ -379,7 +384,7 @@ mod tests {
             self.visible.range(position + 1..).take(page).map(|(number, _)| *number).collect()
         }
 
-        /// Begins to read, while writers go on; what was visible then is old.
+        /// Begins to read while writers continue; the numbers visible then are old.
         fn begin(&mut self, actions: &[u8], page: usize) -> (Tail, BTreeSet<i64>) {
             let mut actions = actions.iter();
             let mut beginning = Beginning::at(self.horizon());

@@ -1,4 +1,5 @@
-//! What is due is looked at again, row by row; one that fails is left for later and stops no other.
+//! Applies due timers row by row. A row that fails is left for the next scan and stops no other
+//! row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 
-/// Applies up to `limit` due rows within the scope. A row that fails, or
-/// that somebody else has dealt with, is passed by within the same look, so that no number of them
-/// hides what comes after: a look ends once `limit` rows were applied or none is left.
+/// Applies up to `limit` due rows within the scope. A row that fails, or that another scanner has
+/// applied, is passed over within the same scan, so that such rows never hide the rows after them.
+/// A scan ends once `limit` rows were applied or none is left.
 ///
 /// # Errors
 /// The backend's error, when the rows cannot be listed.
@@ -36,6 +37,7 @@ pub async fn scan_within<E: Executor>(
     let executor = &Passing::by(executor);
     let mut counts = ReconcileCounts::default();
     let mut after = None;
+
     loop {
         let wanted = limit.saturating_sub(counts.processed);
         let due = Due { scan, limit: wanted, after, scope: scope.clone() };
@@ -45,6 +47,7 @@ pub async fn scan_within<E: Executor>(
         counts.processed += page.processed;
         counts.errors += page.errors;
 
+        // Rows that were passed over fill the page too, so a full page may hide due rows after it.
         let full = u32::try_from(due.len()) == Ok(wanted);
         if !full || limit <= counts.processed {
             return Ok(counts);
@@ -57,11 +60,13 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
     let mut counts = ReconcileCounts::default();
     let flows = Flows::of(executor, due);
     let looks = due.iter().map(|due| resolve(executor, scan, &due.row, &flows));
+
     for (due, result) in due.iter().zip(join_all(looks).await) {
         match result {
             Ok(true) => counts.processed += 1,
             Ok(false) => {}
-            // Someone else holds the row, or keeps changing it: no failure. The next look finds it.
+            // Another transaction holds the row or keeps changing it: no failure, the next scan
+            // finds it.
             Err(EngineError::Contention(ContentionKind::RetryExhausted)) => {
                 let execution = due.row.execution().id();
                 tracing::debug!(scan = scan.as_str(), %execution, "row is held by someone else");
@@ -73,14 +78,15 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
             }
         }
     }
+
     counts
 }
 
-/// The flows that the ends on one page are of. Each is looked at once, however many of its members ended:
-/// the page was listed before, so the look sees all of those ends.
+/// The flows of the completion events on one page. Each is looked at once, however many of its
+/// members ended: the page was listed before, so the look sees all of those ends.
 struct Flows<'a>(HashMap<FlowKey, OneLook<'a>>);
 
-/// One look at a flow, whose result everything that waits for it shares.
+/// One look at a flow, with a result that all events of that flow share.
 type OneLook<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
 
 impl<'a> Flows<'a> {
@@ -90,6 +96,7 @@ impl<'a> Flows<'a> {
             let DueRow::Event(row) = row else { continue };
             let Ok(event) = Event::read(row) else { continue };
             let Some(flow) = event.flow else { continue };
+
             flows.entry(flow).or_insert_with(|| {
                 let look = async move { cascade::look_at_flow(executor, &event).await };
                 look.map(|looked| looked.map_err(Arc::new)).boxed().shared()
@@ -112,7 +119,7 @@ impl<'a> Flows<'a> {
     }
 }
 
-/// Looks again at one row that a scan found.
+/// Applies one due row. Returns true if that changed something.
 async fn resolve<E: Executor>(
     executor: &E,
     scan: Scan,
@@ -147,7 +154,7 @@ async fn of_execution<E: Executor>(
         Scan::ExecutionDeadline => run(executor, &ExpireExecution { key, at: None }).await,
         Scan::DelayedPromotion => run(executor, &Promote { key, at: None }).await,
         Scan::SuspensionTimeout => run(executor, &ExpireSuspension { key, at: None }).await,
-        // These list rows of their own.
+        // These scans list rows of other kinds.
         Scan::LeaseExpiry
         | Scan::DependencyDispatch
         | Scan::SiblingCancel

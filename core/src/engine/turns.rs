@@ -1,8 +1,8 @@
 //! Turns: callers of one process that work on the same row go one after the other.
 //!
-//! A turn belongs to a key, and is handed to the caller that has waited longest. It never stands in for
-//! a guard: what another process does is refused by the database, with or without a turn. Runs on every
-//! runtime and knows no clock.
+//! A turn belongs to a key and goes to the caller that has waited longest. It never replaces a
+//! guard: with or without a turn, the database refuses a plan after another process has broken its
+//! guard. Runs on every runtime and knows no clock.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
 
-/// The callers that wait, by key. A key is present exactly while some caller has its turn.
+/// The waiting callers, by key. A key is present exactly while a caller has its turn.
 type Queues<K> = HashMap<K, VecDeque<oneshot::Sender<Turn<K>>>>;
 
 /// The turns of one process.
@@ -20,7 +20,7 @@ pub(super) struct Turns<K: Clone + Eq + Hash> {
     queues: Arc<Mutex<Queues<K>>>,
 }
 
-/// The right to go on. The next caller has it once this is dropped.
+/// The right to go on. Dropping it hands it to the next caller.
 #[derive(Debug)]
 pub(super) struct Turn<K: Clone + Eq + Hash> {
     key: K,
@@ -33,7 +33,7 @@ pub(super) struct Turn<K: Clone + Eq + Hash> {
 pub(super) struct Taken<K: Clone + Eq + Hash> {
     /// The turn.
     pub(super) turn: Turn<K>,
-    /// Whether another caller had it first, and what was read before may be old.
+    /// True if another caller had the turn first, so that rows read before may have changed.
     pub(super) waited: bool,
 }
 
@@ -44,20 +44,21 @@ impl<K: Clone + Eq + Hash> Default for Turns<K> {
 }
 
 impl<K: Clone + Eq + Hash> Turns<K> {
-    /// Waits for the turn of that key. A caller that goes away meanwhile loses its place.
+    /// Waits for the turn of that key. A caller that stops waiting loses its place.
     pub(super) async fn take(&self, key: K) -> Taken<K> {
         loop {
             let Some(handed) = self.enqueue(&key) else {
                 return Taken { turn: self.turn(key), waited: false };
             };
+
             if let Ok(turn) = handed.await {
                 return Taken { turn, waited: true };
             }
-            // The sender is dropped only together with the queue: begin again.
+            // The sender is dropped only together with the queue, so begin again.
         }
     }
 
-    /// A place in the queue; `None` if the turn was free and is taken now.
+    /// A place in the queue of that key; `None` if the turn was free and is now taken.
     fn enqueue(&self, key: &K) -> Option<oneshot::Receiver<Turn<K>>> {
         match lock(&self.queues).entry(key.clone()) {
             Entry::Vacant(free) => {
@@ -80,6 +81,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
 impl<K: Clone + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         let Some(queues) = self.queues.take() else { return };
+
         loop {
             let next = {
                 let mut queues = lock(&queues);
@@ -93,7 +95,7 @@ impl<K: Clone + Eq + Hash> Drop for Turn<K> {
             let Some(next) = next else { return };
             let turn = Turn { key: self.key.clone(), queues: Some(Arc::clone(&queues)) };
             match next.send(turn) {
-                // If that caller goes away before it looks, the turn is dropped there and goes on.
+                // A caller that is dropped before it polls drops the turn, which hands it on.
                 Ok(()) => return,
                 Err(mut turn) => drop(turn.queues.take()),
             }
@@ -102,7 +104,7 @@ impl<K: Clone + Eq + Hash> Drop for Turn<K> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one insert or one removal: a panic elsewhere leaves nothing half-done.
+    // Each change is one insert or one removal, so a panic elsewhere leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,15 +1,15 @@
-//! Refusals of what a call carries: they come again with every repetition.
+//! Refusals of a call's content, which every repetition meets again.
 
 use super::{ConflictKind, EngineError, StateKind, ValidationKind};
 
 impl EngineError {
-    /// Whether the call is refused for what it carries, so that every repetition of it is refused
-    /// again, by whichever caller: a text with NUL, a policy out of bounds, a result larger than the
-    /// database takes, a waitpoint that is over. A worker that hears this about a report reports a
+    /// Returns true if the call is refused for its content, so that every repetition is refused
+    /// again, by any caller: a text with NUL, a policy out of bounds, a result larger than the
+    /// database takes, a closed waitpoint. A worker that gets such a refusal of a report reports a
     /// failure instead.
     ///
-    /// Says no to whatever speaks of the caller's right to report at all (a lost lease, an end that
-    /// has come), of what is stored, or of the moment.
+    /// Returns false for refusals that concern the caller's right to report (a lost lease, an ended
+    /// attempt), stored data, or the moment.
     #[must_use]
     pub fn is_refused_for_content(&self) -> bool {
         match self {
@@ -29,7 +29,8 @@ impl EngineError {
         }
     }
 
-    /// A database refuses a value: too large for it, or no text of its kind. `said` shows no value.
+    /// The refusal of a value by a database: too large for it, or no text of its kind. `said` must
+    /// show no value.
     #[must_use]
     pub fn refused_by_database(backend: &str, said: impl std::fmt::Display) -> Self {
         Self::Validation {
@@ -60,7 +61,7 @@ impl ValidationKind {
             | Self::InvalidGraceMs
             | Self::InvalidTagKey
             | Self::InvalidFrameType => true,
-            // Who asks, what is stored, how far it has come.
+            // These depend on the caller, on stored data or on the execution's progress.
             Self::CapabilityMismatch
             | Self::SignalLimitExceeded
             | Self::WaitpointNotTokenBound
@@ -90,7 +91,7 @@ impl ConflictKind {
 }
 
 impl StateKind {
-    /// A waitpoint that was named is over, and stays so.
+    /// True for a waitpoint that the call named and that is over: it stays so.
     const fn is_about_content(&self) -> bool {
         match self {
             Self::WaitpointClosed | Self::WaitpointNotPending | Self::PendingWaitpointExpired => {
@@ -138,6 +139,7 @@ mod tests {
     #[test]
     fn what_a_call_carries_is_told_from_who_calls_and_when() {
         let validation = |kind| EngineError::Validation { kind, detail: String::new() };
+
         for refused in [
             validation(ValidationKind::InvalidInput),
             validation(ValidationKind::InvalidPolicyJson),
@@ -150,6 +152,7 @@ mod tests {
             let nested = EngineError::Contextual { source: Box::new(refused), context: "c".into() };
             assert!(nested.is_refused_for_content(), "{nested}");
         }
+
         let lost = EngineError::Transport { backend: "postgres", source: "reset".into() };
         for other in [
             validation(ValidationKind::Corruption),

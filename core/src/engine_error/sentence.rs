@@ -4,7 +4,7 @@
 use super::{BugKind, ConflictKind, ContentionKind, EngineError, StateKind, ValidationKind};
 
 impl EngineError {
-    /// What is wrong, as the second half of a sentence: `cannot replay X: it has not ended`.
+    /// The refusal as the second half of a sentence: `cannot replay X: it has not ended`.
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
@@ -45,7 +45,7 @@ impl EngineError {
 }
 
 impl ValidationKind {
-    /// The rule that is broken; `None` where the detail says all of it.
+    /// The broken rule; `None` where the detail alone says it.
     const fn sentence(&self) -> Option<&'static str> {
         Some(match self {
             Self::InvalidInput => return None,

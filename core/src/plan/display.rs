@@ -17,6 +17,7 @@ impl Display for Plan {
             target(f, &guard.key)?;
             clause(f, "\n    where ", &guard.holds)?;
         }
+
         if let Some(selection) = &self.selection {
             write!(f, "\n  pick {} from {}", selection.row, selection.table.name)?;
             clause(f, "\n    where ", &selection.predicate)?;
@@ -26,9 +27,11 @@ impl Display for Plan {
                 Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
             }
         }
+
         for mutation in &self.mutations {
             write!(f, "\n  {mutation}")?;
         }
+
         for (index, item) in self.returns.iter().enumerate() {
             f.write_str(if index == 0 { "\n  return " } else { ", " })?;
             match item {
@@ -231,6 +234,7 @@ fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnCo
     for (column, expr) in row {
         write!(f, "\n    {} := {expr}", column.name)?;
     }
+
     match on_conflict {
         OnConflict::Refuse => f.write_str("\n    if present: refuse"),
         OnConflict::Ignore => f.write_str("\n    if present: ignore"),

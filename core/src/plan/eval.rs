@@ -1,5 +1,5 @@
-//! What expressions, predicates and assignments mean: the executable definition that the in-memory
-//! backend and the rules' own checks share, and that every dialect must render.
+//! The meaning of expressions, predicates and assignments. This is the executable definition that
+//! the in-memory backend and the rules' own checks share, and that every dialect must render.
 
 use serde_json::{Map, Value as Json};
 
@@ -8,13 +8,13 @@ use crate::facts::Row;
 use crate::schema::ColumnRef;
 use crate::value::{ColumnType, Value};
 
-/// The rows that an expression may read, and which of a plan's values it takes.
+/// The rows that an expression may read, and the item that selects among a plan's values.
 #[derive(Clone, Debug, Default)]
 pub struct Held<'a> {
     rows: Vec<(&'a str, &'a Row)>,
-    /// Which picked row this is: selects among per-row values.
+    /// The number of the picked row; selects among per-row values.
     pub item: usize,
-    /// How many rows the plan picked.
+    /// The number of rows that the plan picked.
     pub picked: usize,
     /// The list element that a row is inserted for.
     pub element: Option<&'a Json>,
@@ -26,7 +26,7 @@ impl<'a> Held<'a> {
         self.rows.push((name, row));
     }
 
-    /// What the held row has at `path`; NULL when there is no such row.
+    /// The value of the held row at `path`; NULL when there is no such row.
     #[must_use]
     pub fn read(&self, name: &Name, path: &Path) -> Value {
         let row = self.rows.iter().find(|(held, _)| held == name).map(|(_, row)| *row);
@@ -42,9 +42,11 @@ impl Path {
         if self.keys.is_empty() {
             return stored.clone();
         }
+
         let Value::Json(document) = stored else {
             return Value::Null;
         };
+
         let found = self.keys.iter().try_fold(document, |inner, key| inner.get(key.as_ref()));
         match found {
             None | Some(Json::Null) => Value::Null,
@@ -59,9 +61,11 @@ impl Expr {
     #[must_use]
     pub fn evaluate(&self, held: &Held<'_>) -> Value {
         match self {
+            // One value serves every item.
             Expr::Value(_, values) => {
                 values.get(held.item).or_else(|| values.first()).cloned().unwrap_or(Value::Null)
             }
+            // A slot has no value: only shapes contain slots, and no shape is evaluated.
             Expr::Slot(..) | Expr::Null(_) => Value::Null,
             Expr::Const(text) => Value::Text(text.to_string()),
             Expr::Held(row, path) => held.read(row, path),
@@ -108,7 +112,7 @@ impl Expr {
 }
 
 impl Value {
-    /// The value of type `ty` that a JSON document stands for; NULL when it stands for none.
+    /// The value of type `ty` that a JSON document encodes; NULL when it encodes none.
     #[must_use]
     pub fn of_json(document: &Json, ty: ColumnType) -> Value {
         let value = match ty {
@@ -127,6 +131,7 @@ impl Value {
                 serde_json::from_value(document.clone()).ok().map(Value::TextList)
             }
         };
+
         value.unwrap_or(Value::Null)
     }
 
@@ -142,11 +147,12 @@ impl Value {
 }
 
 impl Predicate {
-    /// Whether the row satisfies the condition. A comparison with NULL is false.
+    /// Returns true if the row satisfies the condition. A comparison with NULL is false.
     #[must_use]
     pub fn accepts(&self, row: &Row, held: &Held<'_>) -> bool {
         let stored = |column: &ColumnRef| row.value(*column).unwrap_or(&Value::Null);
         let is_one = |column: &ColumnRef, names: &[Name]| matches!(stored(column), Value::Text(text) if names.iter().any(|name| name == text.as_str()));
+
         match self {
             Predicate::Always => true,
             Predicate::All(parts) => parts.iter().all(|part| part.accepts(row, held)),
@@ -208,7 +214,7 @@ impl Predicate {
 }
 
 impl Assign {
-    /// What the column holds after the assignment, given what it holds now.
+    /// The column's value after the assignment, given its value `now`.
     #[must_use]
     pub fn apply(&self, now: &Value, held: &Held<'_>) -> Value {
         match self {
@@ -261,9 +267,11 @@ fn contains(document: &Json, members: &Json) -> bool {
 fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
     let mut document =
         if let Value::Json(Json::Object(document)) = now { document.clone() } else { Map::new() };
+
     let Value::Json(Json::Object(members)) = members else {
         return now.clone();
     };
+
     match under {
         None => document.extend(members),
         Some(name) => {
@@ -275,5 +283,6 @@ fn merge(now: &Value, under: Option<&str>, members: Value) -> Value {
             document.insert(name.to_owned(), Json::Object(inner));
         }
     }
+
     Value::Json(Json::Object(document))
 }

@@ -1,4 +1,4 @@
-//! Scalars: what a change writes and what a predicate compares with.
+//! Scalars, which changes write and predicates compare with.
 
 use std::borrow::Cow;
 
@@ -22,13 +22,13 @@ pub enum Expr {
     Const(Name),
     /// NULL as part of the shape.
     Null(ColumnType),
-    /// What a guarded, picked or looked-up row holds.
+    /// The value at a path of a guarded, picked or looked-up row.
     Held(Name, Path),
     /// The sum of two integers; NULL when either is.
     Plus(Box<Expr>, Box<Expr>),
     /// The larger of two integers; the first when either is NULL.
     Greatest(Box<Expr>, Box<Expr>),
-    /// How many rows the plan picked.
+    /// The number of rows that the plan picked.
     PickedCount,
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
     Joined(Vec<Expr>),
@@ -55,7 +55,7 @@ impl Path {
         Self { column, keys: Vec::new() }
     }
 
-    /// The type of what is read: text behind a key path, else the column's.
+    /// The type of the value read: text behind a key path, else the column's type.
     #[must_use]
     pub fn ty(&self) -> ColumnType {
         if self.keys.is_empty() { self.column.ty } else { ColumnType::Text }
@@ -105,7 +105,7 @@ impl Expr {
         }
     }
 
-    /// Whether it reads the held row of that name.
+    /// Returns true if the expression reads the held row `row`.
     #[must_use]
     pub fn reads_row(&self, row: &str) -> bool {
         match self {

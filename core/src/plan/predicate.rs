@@ -1,7 +1,7 @@
 //! Conditions on one row, as values.
 //!
-//! There is deliberately no NOT: every leaf that meets a NULL is false, so the two truth values used
-//! here agree with SQL's three in every place a predicate can stand.
+//! There is deliberately no NOT: every leaf that meets a NULL is false. So the two truth values
+//! used here agree with SQL's three wherever a predicate can stand.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Predicate {
     All(Vec<Predicate>),
     /// At least one holds.
     Any(Vec<Predicate>),
-    /// The stored scalar compares so with the other; false when either is NULL.
+    /// The stored scalar satisfies the comparison with the other; false when either is NULL.
     Compare(Path, Compare, Expr),
     /// The column holds one of these constants.
     OneOf(ColumnRef, Vec<Name>),
@@ -37,7 +37,7 @@ pub enum Predicate {
     After(Vec<(ColumnRef, Expr)>),
 }
 
-/// How two scalars compare.
+/// A comparison of two scalars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Compare {
     /// `=`
@@ -51,7 +51,7 @@ pub enum Compare {
 }
 
 impl Compare {
-    /// Whether an ordering satisfies the comparison.
+    /// Returns true if `ordering` satisfies the comparison.
     #[must_use]
     pub fn accepts(self, ordering: std::cmp::Ordering) -> bool {
         match self {
@@ -69,6 +69,7 @@ impl Predicate {
     pub fn and(self, other: Predicate) -> Predicate {
         let mut parts = self.into_parts();
         parts.extend(other.into_parts());
+
         match parts.len() {
             0 => Predicate::Always,
             1 => parts.remove(0),

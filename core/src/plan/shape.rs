@@ -1,4 +1,4 @@
-//! Erasing a plan's values: what one SQL text stands for, and what is bound to it.
+//! The shape of a plan, which one SQL text belongs to, and the values bound to that text.
 
 use super::{Assign, Expr, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
 use crate::value::{ColumnType, Value};
@@ -16,7 +16,7 @@ pub struct QueryShape(Query);
 pub struct Bindings(Vec<Vec<Value>>);
 
 impl Shape {
-    /// The plan whose expressions are slots.
+    /// The plan, with slots in place of values.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.0
@@ -32,7 +32,7 @@ impl Shape {
 }
 
 impl QueryShape {
-    /// The query whose expressions are slots.
+    /// The query, with slots in place of values.
     #[must_use]
     pub fn query(&self) -> &Query {
         &self.0
@@ -56,13 +56,13 @@ impl Bindings {
         values.get(item).or_else(|| values.first()).unwrap_or(&Value::Null)
     }
 
-    /// How many slots there are.
+    /// The number of slots.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no slot.
+    /// Returns true if there is no slot.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -102,8 +102,9 @@ impl Plan {
         self.clone().into_shape().0
     }
 
-    /// Looks at every expression of guards, selection and mutations, in the order of their slots.
+    /// Visits every expression of guards, selection and mutations, in the order of their slots.
     pub fn visit(&self, mut visit: impl FnMut(&Expr)) {
+        // A clone, so that one traversal serves both erasing and visiting.
         self.clone().each_expr(&mut |expr| visit(expr));
     }
 
@@ -112,12 +113,14 @@ impl Plan {
             guard.key.iter_mut().for_each(|(_, expr)| visit_expr(expr, visit));
             guard.holds.each_expr(visit);
         }
+
         if let Some(selection) = &mut self.selection {
             selection.predicate.each_expr(visit);
             if let Pairing::Slots(limit) = &mut selection.pairing {
                 visit_expr(limit, visit);
             }
         }
+
         for mutation in &mut self.mutations {
             mutation.each_expr(visit);
         }
@@ -181,7 +184,7 @@ impl Assign {
 }
 
 impl Predicate {
-    /// Looks at every expression that stored columns are compared with.
+    /// Visits every expression that stored columns are compared with.
     pub fn visit(&self, mut visit: impl FnMut(&Expr)) {
         self.clone().each_expr(&mut |expr| visit(expr));
     }

@@ -1,8 +1,8 @@
-//! Whether a policy makes sense: the bounds of every field, checked wherever a policy enters.
+//! Validation of policies: the bounds of every field, checked wherever a policy enters.
 //!
-//! What is accepted is honoured. A field that nothing reads yet is refused when it is set, so that
-//! nobody waits in vain for what it promises. Rows that hold such policies already are read all the
-//! same: see `stored.rs`.
+//! An accepted policy is honoured. A field that nothing reads yet is refused when it is set, so
+//! that no submitter relies on a promise without effect. Rows that already hold such policies are
+//! still read: see `stored.rs`.
 
 use std::fmt::Display;
 
@@ -36,8 +36,8 @@ pub const COUNT_MAX: u32 = 10_000;
 /// The most signals that an execution may be allowed.
 pub const SIGNALS_MAX: u32 = 1_000_000;
 
-/// The classes of failures that an execution's own retry policy may name: what is permanent or
-/// cancelled is never tried again.
+/// The classes of failures that an execution's own retry policy may name. Permanent and cancelled
+/// ones are never retried.
 pub const RETRYABLE_CATEGORIES: [&str; 3] = ["transient", "infra_crash", "timeout"];
 
 /// The latest time that an execution may be put off to: the end of the year 9999.
@@ -45,13 +45,13 @@ pub const TIME_MAX: TimestampMs = TimestampMs(253_402_300_799_999);
 
 const DAY_MS: u64 = 86_400_000;
 
-/// What is wrong with a policy.
+/// The first fault of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct PolicyFault {
     /// The path of the field, such as `policy.retry_policy.max_retries`.
     pub field: String,
-    /// What it must be, and what it is.
+    /// The rule for the field, and its value.
     pub problem: String,
     kind: ValidationKind,
 }
@@ -74,8 +74,8 @@ impl From<PolicyFault> for EngineError {
 }
 
 impl ExecutionPolicy {
-    /// Whether every field is within its bounds, contradicts no other and has an effect. What passes
-    /// comes back from its JSON form as it was.
+    /// Checks that every field is within its bounds, contradicts no other and has an effect. A
+    /// policy that passes survives its JSON form unchanged.
     ///
     /// # Errors
     /// The first fault, with the path of its field.
@@ -96,6 +96,7 @@ impl ExecutionPolicy {
             stream_policy,
             max_signals_per_execution,
         } = self;
+
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
         }
@@ -122,14 +123,15 @@ impl ExecutionPolicy {
 }
 
 impl RetryPolicy {
-    /// Whether it ends in a finite time and in finitely many attempts, and every field is within its
-    /// bounds. `place` is the path of the policy itself.
+    /// Checks that every field is within its bounds, so that retries end in finite time and in
+    /// finitely many attempts. `place` is the path of the policy itself.
     ///
     /// # Errors
     /// The first fault, with the path of its field.
     pub fn check(&self, place: &str) -> Result<(), PolicyFault> {
         let field = |name: &str| format!("{place}.{name}");
         within(&field("max_retries"), self.max_retries, 0, RETRIES_MAX)?;
+
         match self.backoff {
             BackoffStrategy::Fixed { delay_ms } => {
                 within(&field("backoff.delay_ms"), delay_ms, 0, PAUSE_MAX_MS)?;
@@ -148,6 +150,7 @@ impl RetryPolicy {
                 within(&field("backoff.multiplier"), multiplier, 1.0, MULTIPLIER_MAX)?;
             }
         }
+
         let wrong = |text: &&String| text.is_empty() || text.contains('\0');
         match self.retryable_categories.iter().find(wrong) {
             Some(text) => {
@@ -159,10 +162,11 @@ impl RetryPolicy {
     }
 }
 
-/// An execution's own categories are the classes of failures that a worker reports and that another
-/// attempt can help; any other word would never be met.
+/// Checks that an execution's own categories are retryable classes of failures. Any other word
+/// would never match a failure that a worker reports.
 fn categories_of_classes(retry: &RetryPolicy) -> Result<(), PolicyFault> {
     let unknown = |word: &&String| !RETRYABLE_CATEGORIES.contains(&word.as_str());
+
     match retry.retryable_categories.iter().find(unknown) {
         None => Ok(()),
         Some(word) => Err(PolicyFault::new(
@@ -173,7 +177,8 @@ fn categories_of_classes(retry: &RetryPolicy) -> Result<(), PolicyFault> {
 }
 
 impl TimeoutPolicy {
-    /// There are two fields for the cap on lost workers; the one that was set counts.
+    /// Checks the bounds. There are two fields for the cap on lost workers: the one that is not the
+    /// default applies, so two different values contradict each other.
     fn check(&self, other_cap: u32) -> Result<(), PolicyFault> {
         let limits = [
             ("policy.timeout_policy.attempt_timeout_ms", self.attempt_timeout_ms),
@@ -182,14 +187,17 @@ impl TimeoutPolicy {
         for (field, limit) in limits {
             limit.map_or(Ok(()), |limit| within(field, limit, 1, LIMIT_MAX_MS))?;
         }
+
         let (field, cap) = ("policy.timeout_policy.max_reclaim_count", self.max_reclaim_count);
         within(field, cap, 0, COUNT_MAX)?;
+
         let both = cap != DEFAULT_MAX_RECLAIM_COUNT && other_cap != DEFAULT_MAX_RECLAIM_COUNT;
         if both && cap != other_cap {
             let problem =
                 format!("{cap} contradicts policy.max_reclaim_count, which is {other_cap}");
             return Err(PolicyFault::new(field, problem));
         }
+
         Ok(())
     }
 }
@@ -201,6 +209,7 @@ impl SuspensionPolicy {
             let problem = format!("{behavior:?} is no way to end a suspension");
             return Err(PolicyFault::new("policy.suspension_policy.timeout_behavior", problem));
         }
+
         let field = "policy.suspension_policy.default_timeout_ms";
         match self.default_timeout_ms {
             Some(limit) => within(field, limit, 1, LIMIT_MAX_MS),
@@ -213,6 +222,7 @@ impl RoutingRequirements {
     fn check(&self) -> Result<(), PolicyFault> {
         let place = "policy.routing_requirements";
         capabilities_fit(&self.required_capabilities)?;
+
         without_effect(&[
             (&format!("{place}.preferred_locality"), self.preferred_locality.is_some()),
             (&format!("{place}.isolation_level"), self.isolation_level.is_some()),
@@ -225,13 +235,16 @@ fn capabilities_fit(required: &std::collections::BTreeSet<String>) -> Result<(),
     let refuse = |problem: String| {
         Err(PolicyFault { field, problem, kind: ValidationKind::InvalidCapabilities })
     };
+
     if required.len() > CAPS_MAX_TOKENS {
         return refuse(format!("{} tokens exceed {CAPS_MAX_TOKENS}", required.len()));
     }
+
     let bytes: usize = required.iter().map(String::len).sum();
     if bytes > CAPS_MAX_BYTES {
         return refuse(format!("{bytes} bytes exceed {CAPS_MAX_BYTES}"));
     }
+
     match required.iter().find(|token| token.is_empty() || token.contains('\0')) {
         Some(token) => refuse(format!("token {token:?} is empty or contains NUL")),
         None => Ok(()),
@@ -245,7 +258,7 @@ fn without_effect(fields: &[(&str, bool)]) -> Result<(), PolicyFault> {
     }
 }
 
-/// What is not a number is within no bounds.
+/// Checks one field's bounds, both inclusive. NaN is within no bounds.
 fn within<T: PartialOrd + Display>(
     field: &str,
     value: T,
@@ -255,6 +268,7 @@ fn within<T: PartialOrd + Display>(
     if least <= value && value <= most {
         return Ok(());
     }
+
     let problem = format!("must be between {least} and {most}, got {value}");
     Err(PolicyFault::new(field, problem))
 }

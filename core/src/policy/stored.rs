@@ -1,6 +1,6 @@
-//! Policies as rows hold them. A rule reads the member that it needs, whatever the others hold; what
-//! makes no sense, because it is older than the checks or came by plain SQL, is taken for its nearest
-//! bound or its default, so that no stored policy keeps an attempt from ending.
+//! Policies as rows hold them. A rule reads the member that it needs, whatever the others hold. A
+//! value out of bounds (older than the checks, or written by plain SQL) counts as its nearest bound
+//! or its default, so that no stored policy keeps an attempt from ending.
 
 use serde_json::Value as Json;
 
@@ -15,18 +15,21 @@ use super::{
 use crate::contracts::TimeoutBehavior;
 
 impl RetryPolicy {
-    /// The policy that a stored `retry_policy` means.
+    /// The policy that a stored `retry_policy` stands for.
     #[must_use]
     pub fn of_stored(stored: &Json) -> Self {
         let default = Self::default();
         let backoff = stored.get("backoff").map_or(default.backoff, BackoffStrategy::of_stored);
+
         let retries = number(stored.get("max_retries")).unwrap_or(default.max_retries.into());
         let most = match backoff {
             BackoffStrategy::Fixed { delay_ms: 0 } => RETRIES_WITHOUT_PAUSE_MAX,
             BackoffStrategy::Fixed { .. } | BackoffStrategy::Exponential { .. } => RETRIES_MAX,
         };
+
         let categories = stored.get("retryable_categories").and_then(Json::as_array);
         let words = categories.into_iter().flatten().filter_map(Json::as_str);
+
         Self {
             max_retries: count(retries, most),
             backoff,
@@ -44,6 +47,7 @@ impl RetryPolicy {
 impl BackoffStrategy {
     fn of_stored(stored: &Json) -> Self {
         let pause = |name: &str| number(stored.get(name));
+
         match (stored.get("type").and_then(Json::as_str), Self::default()) {
             (Some("fixed"), _) => {
                 let delay_ms = pause("delay_ms").unwrap_or(super::DEFAULT_DELAY_MS);
@@ -53,6 +57,7 @@ impl BackoffStrategy {
                 let initial = pause("initial_delay_ms").unwrap_or(super::DEFAULT_DELAY_MS);
                 let most = pause("max_delay_ms").unwrap_or(super::DEFAULT_MAX_DELAY_MS);
                 let multiplier = stored.get("multiplier").and_then(Json::as_f64);
+
                 Self::Exponential {
                     initial_delay_ms: initial.clamp(1, PAUSE_MAX_MS),
                     max_delay_ms: most.clamp(1, PAUSE_MAX_MS),
@@ -65,45 +70,47 @@ impl BackoffStrategy {
     }
 }
 
-/// How often an execution may lose its worker, by its stored policy.
+/// The most lost workers of an execution, by its stored policy.
 #[must_use]
 pub fn max_reclaim_count(policy: Option<&Json>) -> u32 {
     let own = |holder: Option<&Json>| {
         number(holder.and_then(|holder| holder.get("max_reclaim_count")))
             .map_or(DEFAULT_MAX_RECLAIM_COUNT, |given| count(given, COUNT_MAX))
     };
-    // Two fields say it; the one that was set counts.
+
+    // Two fields hold this cap; the one that is not the default applies.
     match own(policy.and_then(|policy| policy.get("timeout_policy"))) {
         DEFAULT_MAX_RECLAIM_COUNT => own(policy),
         set => set,
     }
 }
 
-/// How often an execution may be replayed, by its stored policy.
+/// The most replays of an execution, by its stored policy.
 #[must_use]
 pub fn max_replay_count(policy: Option<&Json>) -> u32 {
     number(policy.and_then(|policy| policy.get("max_replay_count")))
         .map_or(DEFAULT_MAX_REPLAY_COUNT, |given| count(given, COUNT_MAX))
 }
 
-/// How many signals an execution may receive, by its stored policy.
+/// The most signals that an execution may receive, by its stored policy.
 #[must_use]
 pub fn max_signals(policy: Option<&Json>) -> u32 {
     number(policy.and_then(|policy| policy.get("max_signals_per_execution")))
         .map_or(DEFAULT_MAX_SIGNALS, |given| count(given, SIGNALS_MAX))
 }
 
-/// How long a suspension that names no end may last, ms, and what happens then, by the execution's
-/// stored policy.
+/// The timeout in ms and its action for a suspension that names none, by the execution's stored
+/// policy.
 #[must_use]
 pub fn suspension_timeout(policy: Option<&Json>) -> Option<(u64, TimeoutBehavior)> {
     let own = policy?.get("suspension_policy")?;
     let limit = number(own.get("default_timeout_ms"))?.clamp(1, LIMIT_MAX_MS);
     let word = own.get("timeout_behavior").and_then(Json::as_str).unwrap_or_default();
+
     Some((limit, TimeoutBehavior::of_word(word)))
 }
 
-/// A whole number from zero; one below it counts as zero.
+/// A whole number; a negative one counts as zero.
 fn number(stored: Option<&Json>) -> Option<u64> {
     let stored = stored?;
     stored.as_u64().or_else(|| stored.as_i64().map(|_| 0))

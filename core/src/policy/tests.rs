@@ -25,6 +25,7 @@ fn defaults_have_these_json_forms() {
     );
     assert_eq!(serde_json::to_string(&ExecutionPolicy::default()).unwrap(), execution);
     assert_eq!(parse::<ExecutionPolicy>("{}"), ExecutionPolicy::default());
+
     let retry = concat!(
         r#"{"max_retries":3,"backoff":{"type":"exponential","initial_delay_ms":1000,"#,
         r#""max_delay_ms":60000,"multiplier":2.0,"jitter":false},"retryable_categories":[]}"#,
@@ -32,6 +33,7 @@ fn defaults_have_these_json_forms() {
     assert_eq!(serde_json::to_string(&RetryPolicy::default()).unwrap(), retry);
     assert_eq!(parse::<RetryPolicy>("{}"), RetryPolicy::default());
     assert_eq!(parse::<RetryPolicy>(retry), RetryPolicy::default());
+
     let forms = [
         serde_json::to_string(&parse::<TimeoutPolicy>("{}")).unwrap(),
         serde_json::to_string(&parse::<SuspensionPolicy>("{}")).unwrap(),
@@ -61,6 +63,7 @@ fn required_members_are_required() {
     assert!(serde_json::from_str::<FallbackTier>(r#"{"provider":"p"}"#).is_err());
     assert!(serde_json::from_str::<BackoffStrategy>(r#"{"type":"fixed"}"#).is_err());
     assert!(serde_json::from_str::<BackoffStrategy>(r#"{"delay_ms":5}"#).is_err());
+
     assert_eq!(
         parse::<BackoffStrategy>(r#"{"type":"fixed","delay_ms":5}"#),
         BackoffStrategy::Fixed { delay_ms: 5 }
@@ -88,6 +91,7 @@ fn full_policies_round_trip() {
         r#"{"durability_mode":"durable","retention_maxlen":9,"retention_ttl_ms":10},"#,
         r#""max_signals_per_execution":11}"#,
     );
+
     assert_eq!(serde_json::to_string(&parse::<ExecutionPolicy>(json)).unwrap(), json);
 }
 
@@ -95,14 +99,17 @@ fn full_policies_round_trip() {
 fn pauses_grow_to_their_maximum() {
     let fixed = BackoffStrategy::Fixed { delay_ms: 500 };
     assert_eq!((fixed.delay_ms(0, None), fixed.delay_ms(9, Some(0.0))), (500, 500));
+
     let pauses = |strategy: BackoffStrategy| -> Vec<u64> {
         [0, 1, 2, 5, 6, u32::MAX].map(|n| strategy.delay_ms(n, None)).to_vec()
     };
+
     assert_eq!(pauses(BackoffStrategy::default()), [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]);
     assert_eq!(pauses(exponential(100, 1_000, 1.5, false)), [100, 150, 225, 759, 1_000, 1_000]);
     assert_eq!(pauses(exponential(0, 1_000, 2.0, false)), [0; 6]);
     assert_eq!(pauses(exponential(10, 1_000, -2.0, false)), [10, 0, 40, 0, 640, 0]);
     assert_eq!(pauses(exponential(10, 5, 2.0, false)), [5; 6]);
+
     assert_eq!(exponential(1, 7, f64::NAN, false).delay_ms(1, None), 7);
     assert_eq!(exponential(1, u64::MAX, f64::INFINITY, false).delay_ms(1, None), u64::MAX);
 }
@@ -121,6 +128,7 @@ fn jitter_shortens_by_up_to_half_when_asked_for() {
     ] {
         assert_eq!(wanted.delay_ms(0, draw), expected, "{draw:?}");
     }
+
     assert_eq!(exponential(1_000, 60_000, 2.0, false).delay_ms(0, Some(0.0)), 1_000);
 }
 
@@ -144,11 +152,13 @@ fn wire_policies_are_lenient_about_what_is_missing() {
             exponential(5, 60_000, 3.0, true),
         ),
     ];
+
     assert_eq!(RetryPolicy::from_wire_json(""), Ok(None));
     for (text, max_retries, backoff) in cases {
         let expected = RetryPolicy { max_retries, backoff, retryable_categories: Vec::new() };
         assert_eq!(RetryPolicy::from_wire_json(text), Ok(Some(expected)), "{text}");
     }
+
     let stored = serde_json::to_string(&RetryPolicy::default()).unwrap();
     assert_eq!(RetryPolicy::from_wire_json(&stored), Ok(Some(RetryPolicy::default())));
 }
@@ -185,6 +195,7 @@ fn fault(policy: &ExecutionPolicy) -> String {
 fn pauses_that_make_no_sense_are_refused_by_the_fields_path() {
     let day = 86_400_000;
     let backoff = "policy.retry_policy.backoff";
+
     for (retries, strategy, expected) in [
         (1, exponential(1, 9, -2.0, false), "multiplier: must be between 1 and 1000, got -2"),
         (1, exponential(1, 9, 0.5, false), "multiplier: must be between 1 and 1000, got 0.5"),
@@ -214,6 +225,7 @@ fn pauses_that_make_no_sense_are_refused_by_the_fields_path() {
     ] {
         assert_eq!(fault(&retrying(retries, strategy)), format!("{backoff}.{expected}"));
     }
+
     let at_once = |retries| retrying(retries, BackoffStrategy::Fixed { delay_ms: 0 });
     assert_eq!(
         fault(&retrying(u32::MAX, BackoffStrategy::default())),
@@ -223,6 +235,7 @@ fn pauses_that_make_no_sense_are_refused_by_the_fields_path() {
         fault(&at_once(101)),
         "policy.retry_policy.max_retries: must be between 0 and 100 where backoff.delay_ms is 0, got 101"
     );
+
     for sensible in [
         at_once(100),
         retrying(10_000, exponential(1, 365 * day, 1_000.0, true)),
@@ -277,6 +290,7 @@ fn every_other_field_has_its_bounds() {
     ] {
         assert_eq!(fault(&with(json)), format!("policy.{expected}"), "{json}");
     }
+
     for sensible in [
         "{}",
         r#"{"max_reclaim_count":3,"timeout_policy":{"max_reclaim_count":3}}"#,
@@ -313,17 +327,21 @@ fn what_nothing_reads_yet_is_refused_by_its_name() {
 fn a_stored_policy_that_makes_no_sense_is_taken_for_its_nearest_bound() {
     let stored = |json: &str| RetryPolicy::of_stored(&parse(json));
     let backoff = |json: &str| stored(json).backoff;
+
     assert_eq!(stored("{}"), RetryPolicy::default());
     assert_eq!(stored(r#"{"max_retries":4294967295}"#).max_retries, 10_000);
     assert_eq!(stored(r#"{"max_retries":"many","backoff":7}"#), RetryPolicy::default());
+
     let at_once = stored(r#"{"max_retries":5000,"backoff":{"type":"fixed","delay_ms":0}}"#);
     assert_eq!(at_once.max_retries, 100);
+
     for (multiplier, expected) in [("null", 2.0), ("-2", 1.0), ("1e300", 1_000.0), ("3", 3.0)] {
         let json = format!(
             r#"{{"backoff":{{"type":"exponential","initial_delay_ms":5,"max_delay_ms":50,"multiplier":{multiplier}}}}}"#
         );
         assert_eq!(backoff(&json), exponential(5, 50, expected, false), "{multiplier}");
     }
+
     assert_eq!(stored::max_reclaim_count(None), 100);
     let both = r#"{"max_reclaim_count":7,"timeout_policy":{"max_reclaim_count":100}}"#;
     assert_eq!(stored::max_reclaim_count(Some(&parse(both))), 7);
@@ -347,6 +365,7 @@ fn policies() -> impl Strategy<Value = ExecutionPolicy> {
             |(initial, max, multiplier, jitter)| exponential(initial, max, multiplier, jitter)
         ),
     ];
+
     let retry = (0..20_000_u32, backoff).prop_map(|(max_retries, backoff)| RetryPolicy {
         max_retries,
         backoff,
@@ -355,6 +374,7 @@ fn policies() -> impl Strategy<Value = ExecutionPolicy> {
     let timeouts = (any::<Option<u64>>(), 0..200_u32).prop_map(|(limit, max_reclaim_count)| {
         TimeoutPolicy { attempt_timeout_ms: limit, execution_deadline_ms: limit, max_reclaim_count }
     });
+
     (any::<i32>(), proptest::option::of(retry), proptest::option::of(timeouts), 0..200_u32)
         .prop_map(|(priority, retry_policy, timeout_policy, max_replay_count)| ExecutionPolicy {
             priority,
@@ -366,16 +386,19 @@ fn policies() -> impl Strategy<Value = ExecutionPolicy> {
 }
 
 proptest! {
-    /// As a document and as a text, which rows and wires hold. Reading a text may move the last digit of
-    /// a multiplier; what is read then makes sense and means the same pauses.
+    /// As a document and as a text, the forms in rows and on the wire. Reading a text may move the
+    /// last digit of a multiplier; the result is still valid and means the same pauses.
     #[test]
     fn an_accepted_policy_survives_its_wire_form(policy in policies()) {
         prop_assume!(policy.check().is_ok());
+
         let document = serde_json::to_value(&policy).unwrap();
         let read: ExecutionPolicy = serde_json::from_value(document.clone()).unwrap();
         prop_assert_eq!(&read, &policy);
+
         let text: ExecutionPolicy = parse(&document.to_string());
         prop_assert_eq!(text.check(), Ok(()));
+
         let stored = RetryPolicy::of_execution(&document);
         prop_assert_eq!(&stored, &policy.retry_policy);
         for (before, after) in policy.retry_policy.iter().zip(&text.retry_policy) {

@@ -21,7 +21,7 @@ use crate::schema::execution::{claimable, exec_core, unfinished};
 use crate::state::LifecyclePhase;
 use crate::types::{CancelSource, ExecutionId, LaneId, TimestampMs};
 
-/// What an action finds, one batch at a time.
+/// The executions that an action finds, one batch at a time.
 #[derive(Clone, Debug)]
 pub struct Matching {
     predicate: Predicate,
@@ -37,10 +37,12 @@ impl Matching {
         if let BulkAction::Cancel { reason } = &args.action {
             input::text("reason", reason)?;
         }
+
         let page = usize::try_from(args.query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
         if page == 0 {
             return Err(input::invalid("limit: must be positive"));
         }
+
         let filters = listing::filters(&args.query, partitions)?;
         Ok(Self { predicate: filters.and(applies(&args.action)), page })
     }
@@ -84,20 +86,22 @@ impl Transition for Matching {
                 limit: limit(self.page),
             })]));
         };
+
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             found.push((execution_id(row)?, LaneId::new(row.read(exec_core::lane_id)?)));
         }
+
         let (found, more) = split(found, self.page);
         let next = more.then(|| found.last().map(|(id, _)| id.clone())).flatten();
         Ok(Step::Answer(Batch { found, next }))
     }
 }
 
-/// What is done to one execution.
+/// The action on one execution.
 #[derive(Clone, Debug)]
 pub enum Single {
-    /// It is cancelled, whoever holds it.
+    /// It is cancelled, whichever worker holds it.
     Cancel(CancelExecution),
     /// It is replayed.
     Replay(Replay),
@@ -120,6 +124,7 @@ impl Single {
             BulkAction::Cancel { reason } => CancelExecution::new(CancelExecutionArgs {
                 execution_id,
                 reason: reason.clone(),
+                // The caller knows no epochs, and only an override needs none.
                 source: CancelSource::OperatorOverride,
                 lease_id: None,
                 lease_epoch: None,

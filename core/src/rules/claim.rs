@@ -1,7 +1,7 @@
 //! Claiming: the one decision where the database picks the row.
 //!
-//! The plan says which rows qualify and in which order; the database locks the best ones that nobody
-//! else is claiming, across all partitions, and leases each in the same step.
+//! The plan says which rows qualify and in which order; the database locks the best ones that no
+//! other claim holds, across all partitions, and leases each in the same step.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ use crate::value::{ColumnType, Storable, Value};
 /// The most executions that one claim takes.
 pub const CLAIM_MAX: u32 = 1000;
 
-/// How finely a claim looks at the clock when it passes over reserved executions, ms. Claims of one
+/// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
 pub const MOMENT_MS: i64 = 10;
 
@@ -51,7 +51,7 @@ pub struct Claim {
     takes: Takes,
 }
 
-/// Which executions a claim looks at.
+/// The executions that a claim looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
     /// Those that wait for a worker.
@@ -65,7 +65,8 @@ impl Claim {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a lease without
-    /// length, a limit of 0 or above [`CLAIM_MAX`], text with NUL.
+    /// length, a limit of 0 or above [`CLAIM_MAX`], text with NUL, a worker instance without a
+    /// name.
     pub fn new(
         tag: BackendTag,
         lane: &LaneId,
@@ -79,11 +80,13 @@ impl Claim {
         if policy.worker_instance_id.as_str().is_empty() {
             return Err(input::invalid("worker_instance_id: must not be empty"));
         }
+
         capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
         let lease_ttl_ms = input::positive_ms("lease_ttl_ms", u64::from(policy.lease_ttl_ms))?;
         if limit == 0 || limit > CLAIM_MAX {
             return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
         }
+
         let (lane, capabilities) = (lane.clone(), capabilities.tokens.clone());
         Ok(Self { tag, lane, capabilities, policy, lease_ttl_ms, limit, takes: Takes::Waiting })
     }
@@ -97,17 +100,19 @@ impl Claim {
         (0 < limit).then(|| Self { limit, takes: Takes::Due, ..self.clone() })
     }
 
-    /// Which executions this worker may claim now: the eligibility rule.
+    /// The executions that this worker may claim now: the eligibility rule.
     #[must_use]
     pub fn eligible(&self, now: TimestampMs) -> Predicate {
         let open = match self.takes {
             Takes::Waiting => claimable(),
             Takes::Due => delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))),
         };
+
         let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
         let ungranted = exec_core::granted_until_ms
             .is_null()
             .or(exec_core::granted_until_ms.at_most(Some(moment)));
+
         exec_core::lane_id
             .equals(self.lane.as_str().to_owned())
             .and(open)
@@ -140,23 +145,27 @@ impl Claim {
         let lease_ids = leases.iter().map(|lease| Value::Uuid(lease.lease_id)).collect();
         let attempt_ids = leases.iter().map(|lease| Value::Uuid(lease.attempt_id)).collect();
         let lease_id = Expr::each(ColumnType::Uuid, lease_ids);
+
         let mut plan = Plan::new(match self.takes {
             Takes::Waiting => "claim",
             Takes::Due => "claim_due",
         });
         plan.selection = Some(self.selection(now));
+
         let mut core = Status::active().assignments(now);
         core.push(exec_core::started_at_ms.keep_or(Some(now.0)));
         core.push(exec_core::total_attempt_count.grow(1));
         core.push(exec_core::granted_until_ms.clear());
         core.push(exec_core::eligible_at_ms.clear());
         plan = plan.update(exec_core::REF, held_core(), core);
+
         let timeout = Expr::int(now.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let mut row = current_attempt();
         row.extend([
             attempt::worker_id.put(Some(self.policy.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
                 .put(Some(self.policy.worker_instance_id.as_str().to_owned())),
+            // The epoch of a first lease; every later one grows the stored epoch instead.
             attempt::lease_epoch.put(1),
             attempt::lease_expires_at_ms.put(Some(now.0.saturating_add(self.lease_ttl_ms))),
             attempt::started_at_ms.put(Some(now.0)),
@@ -169,11 +178,13 @@ impl Claim {
             row,
             on_conflict: OnConflict::Update(renewed_lease()),
         });
+
         let holder = Holder {
             worker_id: self.policy.worker_id.as_str(),
             worker_instance_id: self.policy.worker_instance_id.as_str(),
         };
         plan = outbox::lease_taken(plan, LeaseEventType::Acquired, lease_id, holder, now);
+
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
             Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
@@ -204,6 +215,7 @@ impl Transition for Claim {
         for _ in 0..self.limit {
             leases.push(NewLease { lease_id: ctx.uuid(), attempt_id: ctx.uuid() });
         }
+
         let plan = self.plan(ctx.now, &leases);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
@@ -216,12 +228,12 @@ impl Transition for Claim {
 /// One claimed execution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
-    /// What its worker shows from now on.
+    /// The handle that its worker shows from now on.
     pub handle: Handle,
     /// The lease it holds.
     pub lease_id: Uuid,
-    /// What a failure will need; `None` when the stored policy or count cannot be read, so that the
-    /// failure reads them itself and says what is wrong.
+    /// The retry policy and count that a failure needs. `None` when they cannot be read: the
+    /// failure then reads them itself and reports the fault.
     pub retry: Option<RetryFacts>,
 }
 
@@ -232,10 +244,12 @@ impl Claim {
             partition: returned.read(0, exec_core::partition_key)?,
             uuid: returned.read(1, exec_core::execution_id)?,
         };
+
         let attempt_index = returned.read(2, exec_core::attempt_index)?;
         let epoch = returned.read(3, attempt::lease_epoch)?;
         let lease_id = returned.read(4, attempt::lease_id)?.unwrap_or_default();
         let attempt_id = returned.read(5, attempt::attempt_id)?.unwrap_or_default();
+
         let payload = HandlePayload::new(
             key.id(),
             AttemptIndex(attempt_index.unsigned_abs()),
@@ -266,6 +280,7 @@ fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFac
         )
         | None => None,
     };
+
     let policy = text(policy).map(|text| serde_json::from_str::<Json>(&text)).transpose();
     let policy = policy.map(|stored| stored.filter(Json::is_object));
     let retries = text(count).map(|text| text.parse()).transpose();
@@ -273,7 +288,7 @@ fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFac
     Some(RetryFacts { policy, retries: retries.ok()?.unwrap_or(0) })
 }
 
-/// What an applied plan reported of one item, by position.
+/// The values that an applied plan reported of one item, by position.
 pub(crate) struct Returned<'a>(pub(crate) &'a [Value]);
 
 impl Returned<'_> {
@@ -283,8 +298,8 @@ impl Returned<'_> {
     }
 }
 
-/// An attempt that is there already is leased anew: everything is taken from the new lease, except
-/// that the epoch goes on from where it was.
+/// The conflict clause of a lease: an attempt that is there already takes everything from the new
+/// lease, except that its epoch goes on.
 #[must_use]
 pub fn renewed_lease() -> Vec<(ColumnRef, Settle)> {
     let mut settle = vec![

@@ -35,8 +35,7 @@ impl Create {
     ///
     /// # Errors
     /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
-    /// input that is too long, a policy that makes
-    /// no sense ([`ExecutionPolicy::check`]).
+    /// input that is too long, a policy that makes no sense ([`ExecutionPolicy::check`]).
     pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
@@ -46,10 +45,12 @@ impl Create {
         input::text("creator_identity", &args.creator_identity)?;
         input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
         input::body("input_payload", &args.input_payload)?;
+
         for (name, value) in &args.tags {
             input::name("tags", name)?;
             input::text("tags", value)?;
         }
+
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
         Ok(Self { key, args })
     }
@@ -60,7 +61,7 @@ impl Create {
         self.key
     }
 
-    /// Which goes first. The arguments always hold a number, so zero there means that they say nothing.
+    /// The priority. The arguments always hold a number, so zero there means that they say nothing.
     fn priority(&self) -> i32 {
         match (self.args.priority, &self.args.policy) {
             (0, Some(policy)) => policy.priority,
@@ -68,15 +69,15 @@ impl Create {
         }
     }
 
-    /// When it may be claimed, where that is later than now.
+    /// The time from which it may be claimed, where that is later than now.
     #[must_use]
     pub fn put_off_until(&self, now: TimestampMs) -> Option<TimestampMs> {
         let from_policy = self.args.policy.as_ref().and_then(|policy| policy.delay_until);
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// Adds the execution, created at `now` in that state, its lane, and the event of its instance tag, if it has one.
-    /// A row that is there already refuses the plan.
+    /// Adds the execution, created at `now` in that state, its lane, and the event of its instance
+    /// tag, if it has one. A row that is there already refuses the plan.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a policy that cannot be stored.
@@ -92,11 +93,13 @@ impl Create {
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
         let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
+
         let deadline = args
             .execution_deadline_at
             .map(|at| at.0)
             .or_else(|| from_policy.map(|ms| now.0.saturating_add(input::clamped_ms(ms))));
         let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
+
         let mut row = vec![
             exec_core::partition_key.put(key.partition),
             exec_core::execution_id.put(key.uuid),
@@ -114,11 +117,14 @@ impl Create {
         ];
         row.extend(status.row(now));
         row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
+
+        // The first execution of a lane registers it.
         let lane = vec![
             lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
             lane_registry::registered_at_ms.put(now.0),
             lane_registry::registered_by.put("create_execution".into()),
         ];
+
         let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
             lane_registry::REF,
             lane,
@@ -133,15 +139,18 @@ impl Transition for Create {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let execution_id = self.key.id();
+        // The insert is the only guard, so a refusal means that the id is taken.
         if facts.refusals() != 0 {
             return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
         }
+
         let until = self.put_off_until(ctx.now);
         let first = AttemptState::PendingFirstAttempt;
         let status = match until {
             Some(until) => Status::delayed(BlockingReason::WaitingForDelay, first, until),
             None => Status::waiting(first),
         };
+
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
         let plan = self.inserts(Plan::new("create_execution"), until, status, None, ctx.now)?;
@@ -165,7 +174,9 @@ fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {
 }
 
 fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
+    // Sorted, because the order of a hash map differs from run to run.
     let tags: BTreeMap<&String, &String> = args.tags.iter().collect();
+
     let texts = [
         ("namespace", Some(args.namespace.as_str())),
         ("execution_kind", Some(args.execution_kind.as_str())),
@@ -175,6 +186,7 @@ fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
     ];
     let given = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
     let mut fields: Map<String, Json> = given.collect();
+
     fields.insert("last_mutation_at".into(), now.0.to_string().into());
     let tags = tags.into_iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
     fields.insert("tags".into(), Json::Object(tags.collect()));

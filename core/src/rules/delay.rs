@@ -1,4 +1,4 @@
-//! Not now: a worker puts its execution off, and the promoter wakes what is due.
+//! Delays: a worker puts its execution off, and the scanner promotes it when it is due.
 
 use serde_json::json;
 
@@ -16,12 +16,12 @@ use crate::schema::execution::{attempt, delayed, exec_core};
 use crate::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseCause};
 use crate::types::TimestampMs;
 
-/// A worker lets go of its execution until a point in time. The execution's deadline is untouched.
+/// Releases a worker's execution until a point in time. The execution's deadline is untouched.
 #[derive(Clone, Debug)]
 pub struct Delay {
-    /// Who delays.
+    /// The fence of the worker that delays.
     pub fence: Fence,
-    /// Until when.
+    /// The time from which it may be claimed again.
     pub until: TimestampMs,
 }
 
@@ -48,6 +48,7 @@ impl Guarded for Delay {
         let mut core = status.assignments(at);
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
+
         let plan = plan.update(exec_core::REF, held_core(), core).update(
             attempt::REF,
             held_attempt(),
@@ -57,21 +58,22 @@ impl Guarded for Delay {
     }
 }
 
-/// Wakes an execution whose time has come; changes nothing when it has not.
+/// Promotes a delayed execution that is due; changes nothing when it is not.
 #[derive(Clone, Copy, Debug)]
 pub struct Promote {
-    /// Which.
+    /// The execution.
     pub key: ExecutionKey,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
 }
 
 impl Transition for Promote {
-    /// Whether it was woken.
+    /// True if it was promoted.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        // What resumed after a delay is told so when it wakes: the second try.
+        // An execution with a delayed resume is promoted as resumable. A plan cannot branch: the
+        // first try guards against that reason, the second requires it.
         let resumes = exec_core::blocking_reason.holds(BlockingReason::WaitingForResumeDelay);
         let (wakes, status) = match facts.refusals() {
             0 => (
@@ -82,11 +84,13 @@ impl Transition for Promote {
             1 => (resumes, Status::resumable()),
             _ => return Ok(Step::Answer(false)),
         };
+
         let at = self.at.unwrap_or(ctx.now);
         let due =
             exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
         let mut set = since_due(but_the_attempt(status, at));
         set.push(exec_core::eligible_at_ms.clear());
+
         let plan = Plan::new("promote_delayed")
             .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due).and(wakes))
             .update(exec_core::REF, held_core(), set);

@@ -1,4 +1,4 @@
-//! Time runs out: leases lapse, attempts take too long, executions miss their deadline.
+//! Time limits: leases lapse, attempts take too long, executions miss their deadline.
 
 use serde_json::json;
 
@@ -22,25 +22,27 @@ use crate::state::{
 };
 use crate::types::TimestampMs;
 
-/// Releases an execution whose lease lapsed: it can be claimed again at once, and the epoch moves on,
-/// so that its old worker can change nothing any more. One loss more than its policy allows ends it as
-/// failed. Changes nothing when the lease is live.
+/// Releases an execution after its lease lapsed: it can be claimed again at once, and the epoch
+/// grows, so that its old worker can change nothing any more. One loss more than its policy allows
+/// ends it as failed. Changes nothing when the lease is live.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireLease {
-    /// Which.
+    /// The execution.
     pub key: ExecutionKey,
-    /// The losses that a scan has read, where one did; expected to be the same still.
+    /// The losses that a scan has read, where one did; expected to be unchanged.
     pub expected: Option<Losses>,
 }
 
 impl Transition for ExpireLease {
-    /// Whether it was released or ended.
+    /// True if it was released or ended.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, ctx.now);
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
+
         let (losses, known) = match (facts.refusals(), self.expected, facts.lookup(0)) {
+            // The first try after a scan expects the losses that the scan has read.
             (0, Some(expected), _) => (expected, Known::default()),
             (_, _, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
             (_, _, Some([Some(core), Some(current)])) => {
@@ -62,6 +64,7 @@ impl Transition for ExpireLease {
             current_attempt(),
             lapsed,
         );
+
         let plan = match losses.fatal() {
             Some(failure) => ended_with(plan, &failure, End::FAILED, vec![losses.one_more()], at),
             None => released(plan, losses, at),
@@ -82,21 +85,21 @@ fn released(plan: Plan, losses: Losses, at: TimestampMs) -> Plan {
     plan.update(exec_core::REF, held_core(), core).update(attempt::REF, held_attempt(), lease)
 }
 
-/// The category that a retry policy calls an attempt that took too long.
+/// The category under which a retry policy lists an attempt that took too long.
 const TIMEOUT: &str = "timeout";
 
-/// Ends an attempt that ran longer than its execution allows: tried again by policy, else the
+/// Ends an attempt that ran longer than its execution allows: retried by policy, else the
 /// execution expires. Changes nothing when it is not due.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireAttempt {
-    /// Which.
+    /// The execution.
     pub key: ExecutionKey,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
 }
 
 impl Transition for ExpireAttempt {
-    /// Whether it was ended.
+    /// True if it was ended.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -107,19 +110,23 @@ impl Transition for ExpireAttempt {
         let [Some(core), Some(current)] = rows else {
             return Ok(Step::Answer(false));
         };
+
         let due = attempt::timeout_at_ms.at_most(Some(at.0));
         let is_due = due.accepts(current, &Held::default());
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Active || !is_due {
             return Ok(Step::Answer(false));
         }
+
         let version = unmoved(core)?;
         let plan = Plan::new("expire_attempt")
             .guard(CORE, exec_core::REF, key.core(), version)
             .guard(ATTEMPT, attempt::REF, current_attempt(), due);
+
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
         let failure = Failure::new(FailureClass::Timeout, "attempt_timeout");
         let policy = retry_policy(core)?.filter(|policy| policy.retries_category(TIMEOUT));
+
         let plan = match next_delay(policy.as_ref(), retries, ctx) {
             Some(delay_ms) => {
                 let outcome = AttemptOutcome::Interrupted;
@@ -128,6 +135,7 @@ impl Transition for ExpireAttempt {
             }
             None => ended(plan, &failure, End::EXPIRED, at),
         };
+
         let plan = outbox::lease_ended(plan, LeaseCause::TimedOut, at);
         Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
     }
@@ -137,14 +145,14 @@ impl Transition for ExpireAttempt {
 /// not due.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireExecution {
-    /// Which.
+    /// The execution.
     pub key: ExecutionKey,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
 }
 
 impl Transition for ExpireExecution {
-    /// Whether it was ended.
+    /// True if it was ended.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -155,12 +163,14 @@ impl Transition for ExpireExecution {
         let [Some(core), current] = rows else {
             return Ok(Step::Answer(false));
         };
+
         let phase = core.read(exec_core::lifecycle_phase)?;
         let deadline = core.read(exec_core::deadline_at_ms)?;
         let due = deadline.is_some_and(|deadline| deadline <= at.0);
         if phase.is_terminal() || !due {
             return Ok(Step::Answer(false));
         }
+
         let version = unmoved(core)?;
         let failure = Failure::new(FailureClass::Timeout, "execution_deadline");
         let mut set = End::EXPIRED.of_core(at);
@@ -170,14 +180,17 @@ impl Transition for ExpireExecution {
             "terminal_outcome": "expired",
             "last_mutation_at": at.0.to_string(),
         })));
+
         let plan = Plan::new("expire_execution").guard(CORE, exec_core::REF, key.core(), version);
         let leased = phase == LifecyclePhase::Active && current.is_some();
         let plan = if leased {
+            // Held so that the event can name the lease.
             let any = Predicate::Always;
             plan.guard(ATTEMPT, attempt::REF, current_attempt(), any)
         } else {
             plan
         };
+
         let plan = plan.update(exec_core::REF, held_core(), set);
         let plan = End::EXPIRED.record_failed_attempt(plan, &failure, at);
         let plan = outbox::completed(plan, End::EXPIRED.event, Reason::Failure(&failure), at);

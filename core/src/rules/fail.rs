@@ -26,12 +26,12 @@ use crate::state::{
 use crate::types::{AttemptIndex, TimestampMs};
 use crate::value::Storable;
 
-/// What a failure leads to.
+/// The consequence of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
     /// Another attempt, not before the given time.
     RetryScheduled {
-        /// When it may be claimed.
+        /// The time from which it may be claimed.
         delay_until: TimestampMs,
         /// Its index.
         next_attempt_index: AttemptIndex,
@@ -40,25 +40,25 @@ pub enum Failed {
     TerminalFailed,
 }
 
-/// Which policy decides on another attempt.
+/// The policy that decides on another attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryRule {
-    /// The execution's own retry policy, or the default one: it says which classes are tried again.
-    /// What the claim told about both is expected to hold still; without it they are
+    /// The execution's own retry policy, or the default one: it says which classes are retried. The
+    /// policy and count that the claim returned are expected to hold still; without them both are
     /// read.
     ByClass(FailureClass, Option<RetryFacts>),
-    /// The caller's; none means no retry.
+    /// The caller's policy; none means no retry.
     Given(Option<RetryPolicy>),
 }
 
 /// A worker reports that the attempt failed.
 #[derive(Clone, Debug)]
 pub struct Fail {
-    /// Who reports.
+    /// The fence of the worker that reports.
     pub fence: Fence,
-    /// What went wrong.
+    /// The failure.
     pub failure: Failure,
-    /// What decides on another attempt.
+    /// The rule that decides on another attempt.
     pub retry: RetryRule,
 }
 
@@ -66,14 +66,15 @@ impl Fail {
     /// The retry policy of a wire document.
     ///
     /// # Errors
-    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out of
-    /// its bounds.
+    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out
+    /// of its bounds.
     pub fn policy_of(text: &str) -> Result<Option<RetryPolicy>, EngineError> {
         const FIELD: &str = "retry_policy_json";
         let refuse = |detail: String| EngineError::Validation {
             kind: ValidationKind::InvalidPolicyJson,
             detail,
         };
+
         let policy = RetryPolicy::from_wire_json(text)
             .map_err(|error| refuse(format!("{FIELD}: {error}")))?;
         let fault = policy.as_ref().and_then(|policy| policy.check(FIELD).err());
@@ -103,8 +104,8 @@ impl Guarded for Fail {
         self.fence.premises(at, OpenLease::Live)
     }
 
-    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one whose
-    /// claim is remembered.
+    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one
+    /// with the retry facts of its claim at hand.
     fn predicted(&self) -> bool {
         self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }
@@ -119,6 +120,7 @@ impl Guarded for Fail {
         let core = known.row(CORE);
         let current = core.map(|core| core.read(exec_core::attempt_index)).transpose()?;
         let attempt_index = current.unwrap_or(self.fence.attempt_index);
+
         let (policy, retries) = match (&self.retry, core) {
             _ if self.is_final() => (None, 0),
             (RetryRule::Given(policy), core) => {
@@ -136,11 +138,13 @@ impl Guarded for Fail {
             RetryRule::ByClass(class, _) => policy.filter(|policy| policy.retries_class(class)),
             RetryRule::Given(_) => policy,
         };
+
         let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
             let plan = ended(plan, &self.failure, End::FAILED, at);
             let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
             return Ok((closed_if_read(plan, known)?, Failed::TerminalFailed));
         };
+
         let outcome = match self.retry {
             RetryRule::ByClass(..) => AttemptOutcome::Retry,
             RetryRule::Given(_) => AttemptOutcome::Failed,
@@ -160,7 +164,7 @@ pub fn retry_policy(core: &Row) -> Result<Option<RetryPolicy>, EngineError> {
     Ok(core.read(exec_core::policy)?.as_ref().and_then(RetryPolicy::of_execution))
 }
 
-/// How many retries an execution has had.
+/// The number of retries that an execution has had.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored count is not a number.
@@ -171,6 +175,7 @@ pub fn retry_count(core: &Row) -> Result<u32, EngineError> {
         Some(Json::String(text)) => text.parse().ok(),
         Some(number) => number.as_i64().map(|count| count.max(0)),
     };
+
     count.and_then(|count: i64| u32::try_from(count.max(0)).ok()).ok_or_else(|| {
         EngineError::Validation {
             kind: ValidationKind::Corruption,
@@ -182,7 +187,7 @@ pub fn retry_count(core: &Row) -> Result<u32, EngineError> {
     })
 }
 
-/// How long to wait before the next attempt; `None` when there is none.
+/// The time to wait before the next attempt, ms; `None` when there is none.
 #[must_use]
 pub fn next_delay(policy: Option<&RetryPolicy>, retries: u32, ctx: &mut Ctx<'_>) -> Option<u64> {
     let policy = policy.filter(|policy| retries < policy.max_retries)?;
@@ -191,19 +196,19 @@ pub fn next_delay(policy: Option<&RetryPolicy>, retries: u32, ctx: &mut Ctx<'_>)
 
 /// Another attempt of an execution.
 pub struct Retry {
-    /// The attempt that is over.
+    /// The attempt that ends.
     pub attempt_index: i32,
-    /// How it ended.
+    /// The outcome of that attempt.
     pub outcome: AttemptOutcome,
-    /// How many retries there were before.
+    /// The number of retries before this one.
     pub retries: u32,
-    /// How long to wait, ms.
+    /// The time to wait before the next attempt, ms.
     pub delay_ms: u64,
 }
 
 impl Retry {
     /// Ends the attempt and puts the next one in its place, with the epoch carried on so that it
-    /// never restarts. The attempt that is over keeps what went wrong.
+    /// never restarts. The attempt that ends keeps the failure.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` when the attempt index cannot grow any further.
@@ -217,6 +222,7 @@ impl Retry {
         let next = attempt_index
             .checked_add(1)
             .ok_or_else(|| input::invalid("attempt_index: cannot grow any further"))?;
+
         let delay_until = TimestampMs(at.0.saturating_add(input::clamped_ms(*delay_ms)));
         let pending = AttemptState::PendingRetryAttempt;
         let status = match delay_ms {
@@ -237,11 +243,13 @@ impl Retry {
             "delay_until": delay_until.0.to_string(),
             "last_mutation_at": at.0.to_string(),
         })));
+
         let mut ended = lease_ended(*outcome);
         ended.push(attempt::terminal_at_ms.set(Some(at.0)));
         ended.extend(failure.of_attempt());
         let mut following = attempt_of_core(next.into_expr());
         following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
+
         let plan = plan
             .update(exec_core::REF, held_core(), core)
             .update(attempt::REF, held_attempt(), ended)
@@ -275,6 +283,7 @@ pub fn ended_with(
         "terminal_outcome": <&'static str>::from(end.outcome),
         "last_mutation_at": at.0.to_string(),
     })));
+
     let mut attempt_row = end.of_attempt(at);
     attempt_row.extend(failure.of_attempt());
 

@@ -1,4 +1,4 @@
-//! What went wrong, as the rows of an attempt and of an end say it.
+//! The message and class of a failure, as the rows of an attempt and of an end store them.
 
 use crate::plan::{Assign, Expr, Settle};
 use crate::schema::ColumnRef;
@@ -6,33 +6,36 @@ use crate::schema::execution::attempt;
 use crate::state::{ClosedSet as _, FailureClass};
 use crate::value::Storable as _;
 
-/// The longest message that is kept, in bytes; what is longer is cut and says so.
+/// The longest message that is kept, in bytes; a longer one is cut, with a note.
 pub const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
-/// What went wrong, as every database stores it. An ending that came with too many words, or with NUL
-/// in them, would be no ending at all if it were refused: NUL becomes U+FFFD, and a message is cut at
-/// [`MESSAGE_MAX_BYTES`].
+/// A failure message as every database stores it: NUL becomes U+FFFD, and it is cut at
+/// [`MESSAGE_MAX_BYTES`]. To refuse such a message would be to refuse the end that it explains.
 #[must_use]
 pub fn said(message: impl Into<String>) -> String {
     let mut message = message.into();
     if message.contains('\0') {
         message = message.replace('\0', "\u{fffd}");
     }
+
     let whole = message.len();
     if MESSAGE_MAX_BYTES < whole {
+        // A cut must not split a character.
         let cut = (0..=MESSAGE_MAX_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(cut.unwrap_or(0));
         message.push_str(&format!("\u{2026} (cut, {whole} bytes in all)"));
     }
+
     message
 }
 
-/// Why an attempt or an execution failed.
+/// The failure of an attempt or an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong, in the words of the worker or of the engine, as [`said`] keeps them.
+    /// The message of the worker or of the engine, as [`said`] keeps it.
     pub message: String,
-    /// Whether another attempt may help; `None` where the caller gave a word of its own.
+    /// The class, which says if another attempt may help; `None` where the caller gave a word of
+    /// its own.
     pub class: Option<FailureClass>,
 }
 
@@ -43,13 +46,13 @@ impl Failure {
         Self { message: said(message), class: Some(class) }
     }
 
-    /// A failure whose class is given as a word; unknown words are no class.
+    /// A failure with its class given as a word; an unknown word is no class.
     #[must_use]
     pub fn of_category(category: &str, message: impl Into<String>) -> Self {
         Self { message: said(message), class: FailureClass::parse(category) }
     }
 
-    /// The columns of an attempt row that say so.
+    /// The columns of an attempt row that hold the failure.
     #[must_use]
     pub fn of_attempt(&self) -> [(ColumnRef, Assign); 2] {
         [
@@ -74,7 +77,7 @@ pub fn class_word(class: Option<FailureClass>) -> Expr {
     class.map(|class| class.as_str().to_owned()).into_expr()
 }
 
-/// An attempt that begins anew has not failed.
+/// The conflict columns of an attempt that begins anew: it has not failed.
 #[must_use]
 pub fn forgiven() -> [(ColumnRef, Settle); 2] {
     [

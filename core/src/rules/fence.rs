@@ -1,8 +1,8 @@
 //! The fence: only the worker that holds the lease may change what the lease covers.
 //!
-//! A fence is an attempt and an epoch. Epochs only grow, across release, expiry, retry and reclaim of
-//! an execution, so a worker whose lease was taken over can change nothing, however late it comes.
-//! The order of refusals is the same for every fenced operation: the execution exists, its lease was
+//! A fence is an attempt and an epoch. Epochs only grow, across release, expiry, retry and reclaim
+//! of an execution, so a worker that lost its lease can change nothing, however late it comes. The
+//! order of refusals is the same for every fenced operation: the execution exists, its lease was
 //! not revoked, it is active, the attempt exists, the epoch is the current one, the lease is live.
 
 use uuid::Uuid;
@@ -21,16 +21,16 @@ use crate::state::{ClosedSet, LifecyclePhase, OwnershipState};
 use crate::types::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
 use crate::value::{Storable, Value};
 
-/// Who claims to hold the lease.
+/// The attempt and lease that a caller says it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fence {
     /// The execution.
     pub key: ExecutionKey,
-    /// The attempt; whichever is current when an operator overrides the fence.
+    /// The attempt; ignored when an operator overrides the fence, which takes the current one.
     pub attempt_index: i32,
     /// The lease; `None` when an operator overrides the fence (never the lifecycle).
     pub lease: Option<Lease>,
-    /// How a mismatch is reported.
+    /// The error that reports a mismatch.
     pub style: Style,
 }
 
@@ -39,27 +39,27 @@ pub struct Fence {
 pub struct Lease {
     /// The fencing number.
     pub epoch: i64,
-    /// Compared only where the row holds one.
+    /// The lease's id, compared only where the row holds one.
     pub lease_id: Uuid,
-    /// Compared only where the row holds one.
+    /// The attempt's id, compared only where the row holds one.
     pub attempt_id: Uuid,
 }
 
-/// How a mismatch is reported.
+/// The error that reports a lease that is not the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// By operations that take a handle: `Contention(LeaseConflict)`.
+    /// The error of operations that take a handle: `Contention(LeaseConflict)`.
     Handle,
-    /// By operations that take a fence: `State(StaleLease)`.
+    /// The error of operations that take a fence: `State(StaleLease)`.
     Typed,
 }
 
-/// Whether an attempt without a recorded expiry still counts as leased.
+/// The reading of an attempt without a recorded expiry: leased or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenLease {
-    /// It does: a row written by hand may have none.
+    /// It counts as leased: a row written by hand may have none.
     Live,
-    /// It does not: there is nothing to renew.
+    /// It counts as lapsed: there is nothing to renew.
     Lapsed,
 }
 
@@ -81,11 +81,11 @@ impl Fence {
         })
     }
 
-    /// The fence of a typed operation; only an operator may come without one.
+    /// The fence of a typed operation; only an operator's override may come without one.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` with detail exactly `fence_required`, or for numbers beyond what a
-    /// row can store.
+    /// `Validation(InvalidInput)` with detail exactly `fence_required`, or for numbers beyond what
+    /// a row can store.
     pub fn of_args(
         id: &ExecutionId,
         attempt_index: AttemptIndex,
@@ -95,10 +95,12 @@ impl Fence {
         if fence.is_none() && *source != CancelSource::OperatorOverride {
             return Err(input::invalid("fence_required"));
         }
+
         let lease = |fence: &LeaseFence| -> Result<Lease, EngineError> {
             let epoch = epoch(fence.lease_epoch.0)?;
             Ok(Lease { epoch, lease_id: fence.lease_id.0, attempt_id: fence.attempt_id.0 })
         };
+
         Ok(Self {
             key: ExecutionKey::of(id)?,
             attempt_index: input::attempt_index(attempt_index)?,
@@ -107,7 +109,7 @@ impl Fence {
         })
     }
 
-    /// What a fenced operation relies on.
+    /// The premises of a fenced operation.
     #[must_use]
     pub fn premises(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise> {
         let conditions = vec![
@@ -120,7 +122,9 @@ impl Fence {
                 refusal: Box::new(not_active),
             },
         ];
+
         let core = Premise::execution(&self.key, conditions);
+
         let attempt = Premise {
             row: ATTEMPT,
             table: attempt::REF,
@@ -131,6 +135,7 @@ impl Fence {
                 .map(|lease| self.lease_held(lease, at, open))
                 .unwrap_or_default(),
         };
+
         vec![core, attempt]
     }
 
@@ -149,6 +154,7 @@ impl Fence {
             OpenLease::Live => attempt::lease_expires_at_ms.is_null().or(unexpired),
             OpenLease::Lapsed => unexpired,
         };
+
         let holds = is_current(lease);
         let expired: Refusal = Box::new(|_| EngineError::State(StateKind::LeaseExpired));
         vec![
@@ -167,12 +173,13 @@ impl Fence {
     }
 }
 
-/// The attempt row's lease is this one, and the attempt has not ended.
+/// The predicate that the attempt row's lease is this one, and the attempt has not ended.
 #[must_use]
 pub fn is_current(lease: Lease) -> Predicate {
     let same_lease = attempt::lease_id.is_null().or(attempt::lease_id.equals(Some(lease.lease_id)));
     let same_attempt =
         attempt::attempt_id.is_null().or(attempt::attempt_id.equals(Some(lease.attempt_id)));
+
     attempt::lease_epoch
         .equals(lease.epoch)
         .and(attempt::terminal_at_ms.is_null())
@@ -190,8 +197,10 @@ pub fn not_active(known: &Known) -> EngineError {
         Some(Value::Text(text)) => text.clone(),
         Some(value) => value.to_string(),
     };
+
     // A stored word outside its set must not hide the refusal: the raw words are reported.
     let outcome = core.and_then(|core| status::terminal_outcome(core, attempt).ok());
+
     EngineError::Contention(ContentionKind::ExecutionNotActive {
         terminal_outcome: outcome.map(|outcome| outcome.as_str().to_owned()).unwrap_or_default(),
         lease_epoch: text(attempt.and_then(|row| row.value(attempt::lease_epoch.column()))),

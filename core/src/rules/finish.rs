@@ -1,4 +1,5 @@
-//! How an execution ends: completed, failed, cancelled by its worker, expired.
+//! The ends of an execution: completed, cancelled by its worker, and the columns that all ends
+//! share.
 
 use serde_json::json;
 
@@ -24,7 +25,7 @@ use crate::state::{
 };
 use crate::types::{ExecutionId, TimestampMs};
 
-/// An end: which outcome, told to whom in which words.
+/// A terminal outcome, as the execution, the attempt and the completion event spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// The execution's outcome.
@@ -36,7 +37,7 @@ pub struct End {
 }
 
 impl End {
-    /// Done.
+    /// The work succeeded.
     pub const SUCCESS: Self = Self {
         outcome: TerminalOutcome::Success,
         attempt: AttemptOutcome::Success,
@@ -54,7 +55,7 @@ impl End {
         attempt: AttemptOutcome::Cancelled,
         event: CompletionKind::Cancelled,
     };
-    /// Out of time.
+    /// It ran out of time.
     pub const EXPIRED: Self = Self {
         outcome: TerminalOutcome::Expired,
         attempt: AttemptOutcome::Expired,
@@ -68,7 +69,7 @@ impl End {
         event: CompletionKind::Skipped,
     };
 
-    /// The columns of the execution row that say so, to be joined by what is particular to an end.
+    /// The columns of the execution row that this end sets; each operation adds its own.
     #[must_use]
     pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
         self.as_status(Status::terminal(self.outcome), at)
@@ -83,7 +84,7 @@ impl End {
         set
     }
 
-    /// The columns of the attempt row that say so.
+    /// The columns of the attempt row that this end sets.
     #[must_use]
     pub fn of_attempt(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
         let mut set = lease_ended(self.attempt);
@@ -91,15 +92,15 @@ impl End {
         set
     }
 
-    /// Ends the current attempt, or records the outcome as an attempt of its own where none was ever
-    /// claimed: an execution's outcome is always found on its attempt.
+    /// Ends the current attempt, or records the outcome as an attempt of its own where none was
+    /// ever claimed: an execution's outcome is always found on its attempt.
     #[must_use]
     pub fn record_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let settle = OnConflict::Update(settled_attempt());
         plan.insert(attempt::REF, self.attempt_row(at), settle)
     }
 
-    /// The same, and the attempt says what went wrong.
+    /// The same; the attempt also records the failure.
     #[must_use]
     pub fn record_failed_attempt(&self, plan: Plan, failure: &Failure, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
@@ -109,8 +110,9 @@ impl End {
         plan.insert(attempt::REF, row, OnConflict::Update(settle))
     }
 
-    /// Ends the attempt as [`End::record_attempt`] does, and the epoch moves on: whoever held the lease holds it no more. An insert finds the
-    /// attempt of a claim that went through meanwhile, where an update would miss it.
+    /// Ends the attempt as [`End::record_attempt`] does, and grows the epoch, so that the worker
+    /// that held the lease can change nothing. An insert also finds the attempt of a claim that
+    /// went through meanwhile, where an update would miss it.
     #[must_use]
     pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
@@ -127,7 +129,7 @@ impl End {
     }
 }
 
-/// An attempt that is there already ends, whoever holds it.
+/// The conflict clause of an end: an attempt that is there already ends, whichever worker holds it.
 fn settled_attempt() -> Vec<(ColumnRef, Settle)> {
     vec![
         (attempt::outcome.column(), Settle::Take),
@@ -141,7 +143,7 @@ fn settled_attempt() -> Vec<(ColumnRef, Settle)> {
 /// A worker's success. Result bytes are stored as given; none stores none.
 #[derive(Clone, Debug)]
 pub struct Complete {
-    /// Who completes.
+    /// The fence of the worker that completes.
     pub fence: Fence,
     /// The result.
     pub result: Option<Vec<u8>>,
@@ -179,11 +181,13 @@ impl Guarded for Complete {
             "terminal_outcome": "success",
             "last_mutation_at": at.0.to_string(),
         })));
+
         let plan = plan.update(exec_core::REF, held_core(), core).update(
             attempt::REF,
             held_attempt(),
             end.of_attempt(at),
         );
+
         let plan = outbox::completed(plan, end.event, Reason::None, at);
         let plan = outbox::lease_ended(plan, LeaseCause::Completed, at);
         Ok((closed_if_read(plan, known)?, PublicState::Completed))
@@ -194,14 +198,14 @@ impl Guarded for Complete {
 /// any other end is an error that names it.
 ///
 /// The fence is compared with the attempt row where there is one: a worker may cancel an execution
-/// that nobody has claimed yet, but not one whose lease went elsewhere.
+/// that was never claimed, but not one with a lease that went elsewhere.
 #[derive(Clone, Debug)]
 pub struct Cancel {
-    /// Who cancels.
+    /// The fence of the worker that cancels.
     pub fence: Fence,
     /// The execution's id, for messages.
     pub execution_id: ExecutionId,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -214,17 +218,21 @@ impl Transition for Cancel {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
+
         let known = Known::of(&premises, rows);
         let Some(core) = known.row(CORE) else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         if core.read(exec_core::lifecycle_phase)?.is_terminal() {
             already_ended("cancel", &self.execution_id, core)?;
             return Ok(Step::Answer(()));
         }
+
         if core.read(exec_core::ownership_state)? == OwnershipState::LeaseRevoked {
             return Err(EngineError::State(StateKind::LeaseRevoked));
         }
+
         let claimed = known.row(ATTEMPT).is_some();
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
         if active {
@@ -234,6 +242,7 @@ impl Transition for Cancel {
         {
             return Err((self.fence.mismatch())(&known));
         }
+
         let version = unmoved(core)?;
         let plan = Plan::new("cancel").guard(CORE, exec_core::REF, self.fence.key.core(), version);
         let plan = if claimed {
@@ -242,6 +251,7 @@ impl Transition for Cancel {
         } else {
             plan
         };
+
         let plan = closed(self.effects(plan, active && claimed, at), core)?;
         Ok(Step::Commit(plan, Then::Answer(())))
     }
@@ -255,6 +265,7 @@ impl Cancel {
         core.push(exec_core::cancelled_by.set(Some("worker".into())));
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
+
         let plan = plan.update(exec_core::REF, held_core(), core);
         let plan = end.record_attempt(plan, at);
         let plan = outbox::completed(plan, end.event, Reason::Given(&self.reason), at);
@@ -262,7 +273,7 @@ impl Cancel {
     }
 }
 
-/// An execution that is over can only be cancelled again if it was cancelled.
+/// Checks that an execution that has ended may be cancelled again: only one that was cancelled.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the execution and the state it ended in.

@@ -2,10 +2,10 @@
 //!
 //! An edge says that one execution waits for another. All edges into an execution are one group: it
 //! counts how their upstreams ended, and its policy says how many successes are enough. An end is
-//! told, edge by edge, to those that wait for it ([`hop`]); what a group's count means is decided in
-//! one place ([`tally`]), and what follows for the execution in another ([`child`]).
+//! applied to each edge of its execution ([`hop`]); what a group's counts mean is decided in one
+//! place ([`tally`]), and what follows for the execution in another ([`child`]).
 //!
-//! Whatever decides on a group locks in one order: flow, group, execution, attempt, edge.
+//! Every decision on a group locks in one order: flow, group, execution, attempt, edge.
 
 pub mod apply;
 pub mod cancel;

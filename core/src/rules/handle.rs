@@ -1,4 +1,4 @@
-//! Handles: what a worker is given at a claim and shows ever after.
+//! Handles: opaque bytes that a worker gets at a claim and shows with every later call.
 
 use crate::EngineError;
 use crate::backend::{BackendTag, Handle, HandleKind};
@@ -14,10 +14,12 @@ pub fn open(own: BackendTag, handle: &Handle) -> Result<HandlePayload, EngineErr
     if handle.backend != own {
         return Err(foreign(own, handle.backend, ""));
     }
+
     let decoded = handle_codec::decode(&handle.opaque)?;
     if decoded.tag != own {
         return Err(foreign(own, decoded.tag, " (embedded tag)"));
     }
+
     Ok(decoded.payload)
 }
 

@@ -1,4 +1,4 @@
-//! What callers may not say: the checks that every public entry makes before it decides anything.
+//! Argument checks that every public entry makes before it decides anything.
 
 use crate::EngineError;
 use crate::engine_error::ValidationKind;
@@ -8,13 +8,13 @@ use crate::types::{AttemptIndex, ExecutionId, LaneId};
 /// The largest page that a listing returns.
 pub const PAGE_MAX: usize = 1000;
 
-/// `Validation(InvalidInput)`.
+/// A `Validation(InvalidInput)` with this detail.
 #[must_use]
 pub fn invalid(detail: impl Into<String>) -> EngineError {
     EngineError::Validation { kind: ValidationKind::InvalidInput, detail: detail.into() }
 }
 
-/// Text that both databases store: without NUL.
+/// Checks that a text holds no NUL, so that every database can store it.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the field.
@@ -25,12 +25,12 @@ pub fn text(field: &str, value: &str) -> Result<(), EngineError> {
     }
 }
 
-/// The longest text that names something, in bytes. Names enter keys and indexes, and every database has
-/// a bound of its own there; this one is below all of them, so that all refuse alike.
+/// The longest text that names something, in bytes. Names enter keys and indexes, and every
+/// database has a bound of its own there; this one is below all of them, so that all refuse alike.
 pub const NAME_MAX_BYTES: usize = 512;
 
-/// Text that names something and may enter a key or an index: without NUL, at most
-/// [`NAME_MAX_BYTES`]. Rows that hold longer ones already are still read.
+/// Checks a text that names something and may enter a key or an index: no NUL, at most
+/// [`NAME_MAX_BYTES`]. Stored rows with longer names are still read.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the field.
@@ -46,7 +46,7 @@ pub fn name(field: &str, value: &str) -> Result<(), EngineError> {
 /// 256 MiB, which every database stores and gives back.
 pub const BODY_MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// Bytes that every database stores.
+/// Checks that every database can store these bytes.
 ///
 /// # Errors
 /// `Validation(PayloadTooLarge)` naming the field, beyond [`BODY_MAX_BYTES`].
@@ -60,7 +60,7 @@ pub fn body(field: &str, bytes: &[u8]) -> Result<(), EngineError> {
     })
 }
 
-/// JSON that both databases store: no NUL inside any of its texts or member names.
+/// Checks that none of a document's texts and member names holds a NUL, as [`text`] does.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the field.
@@ -78,7 +78,7 @@ pub fn json(field: &str, value: &serde_json::Value) -> Result<(), EngineError> {
     }
 }
 
-/// A lane name, however it was built.
+/// Checks a lane name, however it was built.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` with what is wrong with it.
@@ -104,10 +104,11 @@ pub fn partition_key(operation: &str, key: &PartitionKey) -> Result<i16, EngineE
     let parsed = key
         .parse()
         .map_err(|error| invalid(format!("{operation}: partition: '{key}': {error}")))?;
+
     partition(parsed.index)
 }
 
-/// The partition that an operation was given besides the id must be the id's own.
+/// Checks that the partition given besides an id is the id's own.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming both.
@@ -119,6 +120,7 @@ pub fn same_partition(
     if partition.index == id.partition() {
         return Ok(());
     }
+
     let (given, own) = (partition.index, id.partition());
     Err(invalid(format!("{operation}: partition mismatch (arg={given}, eid={own})")))
 }

@@ -1,4 +1,4 @@
-//! Where an execution's rows are.
+//! The keys of an execution's rows, and the names that plans give these rows.
 
 use uuid::Uuid;
 

@@ -1,11 +1,12 @@
 //! The keys that sign waitpoint tokens: installed, replaced, found for signing and for verifying.
 //!
-//! One key signs: the active one that was installed last. A key that was replaced verifies the tokens
-//! it signed until its grace is over. Keys are never removed, so that no key id ever stands for two
-//! secrets.
+//! One key signs: the active one that was installed last. A key that was replaced verifies the
+//! tokens it signed until its grace is over. Keys are never removed, so that no key id ever stands
+//! for two secrets.
 //!
-//! That there is no key yet is no row that a plan could guard. So whoever changes the set of keys moves
-//! the keyring's version on: the first one inserts its row, which refuses everybody else.
+//! The absence of a key is no row that a plan could guard. So every change to the set of keys grows
+//! the keyring's version. The first change inserts the keyring's row, which refuses any other first
+//! change.
 
 use crate::EngineError;
 use crate::contracts::{
@@ -32,7 +33,7 @@ pub const KEY: &str = "key";
 /// The name that plans and look-ups give the keyring's row.
 const RING: &str = "ring";
 
-/// How long a secret is, in hex digits: 256 bits.
+/// The length of a secret in hex digits: 256 bits.
 const SECRET_HEX_DIGITS: usize = 64;
 
 /// A key that signs or verifies.
@@ -63,8 +64,8 @@ impl TokenKey {
     /// The key that signs, from the answer to [`Self::signing`].
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` when there is none; `Validation(Corruption)` for a stored value that
-    /// is none.
+    /// `Validation(InvalidInput)` when no key is installed; `Validation(Corruption)` for a stored
+    /// value of another type.
     pub fn of_signing(rows: &[Row], operation: &str) -> Result<Self, EngineError> {
         let row = rows.first().ok_or_else(|| {
             input::invalid(format!("ff_waitpoint_hmac empty — seed a kid before {operation}"))
@@ -90,6 +91,7 @@ impl TokenKey {
     pub fn verifying(row: Option<&Row>, kid: &str, at: TimestampMs) -> Result<Self, EngineError> {
         let missing = || input::invalid(format!("kid {kid} missing from keystore"));
         let row = row.ok_or_else(missing)?;
+
         let until = row.read(waitpoint_hmac::verifies_until_ms)?;
         if !row.read(waitpoint_hmac::active)? && until.is_some_and(|until| until <= at.0) {
             return Err(input::invalid(format!("kid {kid} was replaced and its grace is over")));
@@ -119,7 +121,7 @@ impl TokenKey {
         hmac_sign(&self.secret.0, &self.kid, message(execution, waitpoint).as_bytes())
     }
 
-    /// Whether the token is this key's for that waitpoint.
+    /// Checks that the token is this key's for that waitpoint.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` saying in which way it is not, without the token.
@@ -195,11 +197,13 @@ impl NewKey {
             let shape = "token wire shape is `<kid>:<hex>`";
             return Err(input::invalid(format!("kid must not contain ':' ({shape})")));
         }
+
         input::name("kid", &kid)?;
         let wrong = || input::invalid("secret_hex must be 64 hex characters (256-bit secret)");
         if secret_hex.len() != SECRET_HEX_DIGITS {
             return Err(wrong());
         }
+
         let secret = hex::decode(secret_hex).map_err(|_| wrong())?;
         Ok(Self { kid, secret: Secret(secret) })
     }
@@ -273,8 +277,8 @@ impl Seed {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a kid that is empty or holds a colon, or a secret that is not 64
-    /// hex digits.
+    /// `Validation(InvalidInput)` for a kid that is empty or holds a colon, or a secret that is not
+    /// 64 hex digits.
     pub fn new(args: SeedWaitpointHmacSecretArgs) -> Result<Self, EngineError> {
         Ok(Self(NewKey::new(args.kid, &args.secret_hex)?))
     }
@@ -288,11 +292,13 @@ impl Transition for Seed {
             return Ok(Step::Read(keys(&self.0)));
         };
         let [own, ring] = own else { return Ok(Step::Read(keys(&self.0))) };
+
         let kid = self.0.kid.clone();
         if let Some(row) = own {
             let same_secret = self.0.is_secret_of(row)?;
             return Ok(Step::Answer(SeedOutcome::AlreadySeeded { kid, same_secret }));
         }
+
         if let Some(row) = active.first() {
             let active_kid = row.read(waitpoint_hmac::kid)?;
             return Err(input::invalid(format!(
@@ -300,6 +306,7 @@ impl Transition for Seed {
                  use rotate_waitpoint_hmac_secret_all to change kid"
             )));
         }
+
         let ring = Ring::read(ring.as_ref())?;
         let plan = ring.guarded(Plan::new("seed_waitpoint_hmac_secret"));
         let plan = self.0.installed(plan, &ring, ctx.now);
@@ -326,11 +333,13 @@ impl Rotate {
 
     fn plan(&self, ring: &Ring, previous: Option<&str>, at: TimestampMs) -> Plan {
         let mut plan = ring.guarded(Plan::new("rotate_waitpoint_hmac_secret_all"));
+
         if let Some(previous) = previous {
-            // Plain SQL may have retired it without moving the ring.
+            // Plain SQL may have retired it without growing the keyring's version.
             let key = vec![waitpoint_hmac::kid.at(previous.to_owned())];
             let active = waitpoint_hmac::active.equals(true);
             plan = plan.guard("previous", waitpoint_hmac::REF, key, active.clone());
+
             plan.selection = Some(Selection {
                 row: KEY.into(),
                 table: waitpoint_hmac::REF,
@@ -338,6 +347,7 @@ impl Rotate {
                 order: vec![(waitpoint_hmac::kid.column(), Ascending)],
                 pairing: Pairing::Every,
             });
+
             let retired = vec![waitpoint_hmac::kid.put_expr(waitpoint_hmac::kid.of(KEY))];
             plan = plan.update(
                 waitpoint_hmac::REF,
@@ -348,6 +358,7 @@ impl Rotate {
                 ],
             );
         }
+
         self.new.installed(plan, ring, at)
     }
 }
@@ -360,6 +371,7 @@ impl Transition for Rotate {
             return Ok(Step::Read(keys(&self.new)));
         };
         let [own, ring] = own else { return Ok(Step::Read(keys(&self.new))) };
+
         let kid = self.new.kid.clone();
         if let Some(row) = own {
             let result = if self.new.is_secret_of(row)? {
@@ -370,6 +382,7 @@ impl Transition for Rotate {
             };
             return Ok(Step::Answer(everywhere(result)));
         }
+
         let previous_kid = active.first().map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
         let plan = self.plan(&Ring::read(ring.as_ref())?, previous_kid.as_deref(), ctx.now);
         let rotated =
@@ -385,8 +398,8 @@ fn everywhere(
     RotateWaitpointHmacSecretAllResult::new(vec![RotateWaitpointHmacSecretAllEntry::new(0, result)])
 }
 
-/// What tells tokens apart without being one: the id of the key that signed it and the first 16 hex
-/// digits of the signature; empty for a token that is none.
+/// A fingerprint that tells tokens apart without revealing one: the id of the key that signed it
+/// and the first 16 hex digits of the signature; empty for a text that is no token.
 #[must_use]
 pub fn fingerprint(token: &str) -> (String, String) {
     match token.split_once(':') {

@@ -17,9 +17,9 @@ use crate::types::TimestampMs;
 /// that has lapsed cannot be renewed.
 #[derive(Clone, Debug)]
 pub struct Renew {
-    /// Who renews.
+    /// The fence of the worker that renews.
     pub fence: Fence,
-    /// How long the renewed lease lives, ms.
+    /// The lifetime of the renewed lease from now, ms.
     pub ttl_ms: i64,
 }
 
@@ -52,11 +52,11 @@ impl Guarded for Renew {
 /// Overwrites the percentage and message that callers see; what is not given stays.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// Who reports.
+    /// The fence of the worker that reports.
     pub fence: Fence,
-    /// 0 to 100.
+    /// The percentage, 0 to 100.
     pub percent: Option<u8>,
-    /// Free text.
+    /// The message, as free text.
     pub message: Option<String>,
 }
 
@@ -82,6 +82,7 @@ impl Guarded for Progress {
         let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
         let members: Map<String, Json> =
             percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
+
         let mut set = vec![exec_core::raw_fields.merge(members.into())];
         set.extend(changed(at));
         Ok((plan.update(exec_core::REF, held_core(), set), ()))

@@ -38,7 +38,7 @@ pub struct Listing<O> {
 }
 
 impl<O> Listing<O> {
-    /// A list whose limit is one row more than the page.
+    /// A list with a limit of one row more than the page.
     #[must_use]
     pub fn new(list: List, page: usize, read: fn(&[Row], usize) -> Result<O, EngineError>) -> Self {
         Self { list, page, read }
@@ -65,7 +65,7 @@ pub fn limit(page: usize) -> Expr {
     Expr::int(i64::try_from(page).unwrap_or(i64::MAX).saturating_add(1))
 }
 
-/// The page of what was read, and whether there is more.
+/// The page of the entries that were read, and true if there are more.
 #[must_use]
 pub fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
     let more = page < entries.len();
@@ -82,8 +82,8 @@ pub fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
     Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? }.id())
 }
 
-/// Whether there is something of a lane that these capabilities suffice for, whoever has it locked or
-/// reserved for the moment.
+/// True if a lane holds a claimable execution that these capabilities suffice for, even if it is
+/// locked or reserved at the moment.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a lane that is no lane name, or a capability with NUL.
@@ -93,17 +93,19 @@ pub fn claimable_by(
 ) -> Result<Listing<bool>, EngineError> {
     input::lane(lane)?;
     capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
+
     let predicate = exec_core::lane_id
         .equals(lane.as_str().to_owned())
         .and(claimable())
         .and(exec_core::required_capabilities.covered_by(capabilities.tokens.clone()));
+
     let list = List {
         name: "claimable by capabilities".into(),
         table: exec_core::REF,
         join: None,
         columns: vec![exec_core::execution_id.column()],
         predicate,
-        // That of the claims' index, which need not be sorted.
+        // Any total order serves: only existence matters.
         order: vec![
             (exec_core::priority.column(), Direction::Descending),
             (exec_core::created_at_ms.column(), Ascending),
@@ -118,7 +120,7 @@ pub fn claimable_by(
 /// counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn executions(
     partition: &PartitionKey,
     cursor: Option<&ExecutionId>,
@@ -126,10 +128,12 @@ pub fn executions(
 ) -> Result<Listing<ListExecutionsPage>, EngineError> {
     let partition = input::partition_key("list_executions", partition)?;
     let page = limit_given.min(PAGE_MAX);
+
     let mut predicate = exec_core::partition_key.equals(partition);
     if let Some(cursor) = cursor {
         predicate = predicate.and(exec_core::execution_id.above(cursor.uuid()));
     }
+
     let list = List {
         name: "executions of a partition".into(),
         table: exec_core::REF,
@@ -139,6 +143,7 @@ pub fn executions(
         order: vec![(exec_core::execution_id.column(), Ascending)],
         limit: limit(page),
     };
+
     Ok(Listing {
         list,
         page,
@@ -160,6 +165,7 @@ pub fn matching(
     partitions: &PartitionConfig,
 ) -> Result<Listing<ExecutionQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
+
     let list = List {
         name: "executions matching a query".into(),
         table: exec_core::REF,
@@ -169,6 +175,7 @@ pub fn matching(
         order: by_id(),
         limit: limit(page),
     };
+
     Ok(Listing {
         list,
         page,
@@ -192,6 +199,7 @@ pub fn filters(
     partitions: &PartitionConfig,
 ) -> Result<Predicate, EngineError> {
     let mut predicate = Predicate::Always;
+
     if let Some(lane) = &query.lane_id {
         input::lane(lane)?;
         predicate = predicate.and(exec_core::lane_id.equals(lane.as_str().to_owned()));
@@ -208,6 +216,7 @@ pub fn filters(
         let key = ExecutionKey::of(after)?;
         predicate = predicate.and(Predicate::After(key.core()));
     }
+
     let mut members = Map::new();
     if let Some(namespace) = &query.namespace {
         input::text("namespace", namespace.as_str())?;
@@ -218,10 +227,12 @@ pub fn filters(
         input::text("tag", value)?;
         members.insert("tags".into(), json!({ name: value }));
     }
+
     let states = match query.public_state {
         Some(state) => vec![state],
         None => PublicState::all(),
     };
+
     let created_by = query.created_by.map_or(i64::MAX, |at| at.0);
     Ok(predicate
         .and(exec_core::public_state.is_one_of_chosen(&states))
@@ -229,7 +240,7 @@ pub fn filters(
         .and(exec_core::raw_fields.contains(members.into())))
 }
 
-/// By partition and UUID.
+/// The order by partition and UUID.
 #[must_use]
 pub fn by_id() -> Vec<(ColumnRef, Direction)> {
     vec![
@@ -282,7 +293,7 @@ fn namespace_is(namespace: &str) -> Predicate {
 /// The lanes by name. A limit of 0 is an empty page.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a cursor that is no lane name.
+/// `Validation(InvalidInput)` for a cursor with NUL.
 pub fn lanes(
     cursor: Option<&LaneId>,
     limit_given: usize,
@@ -295,6 +306,7 @@ pub fn lanes(
             lane_registry::lane_id.above(cursor.as_str().to_owned())
         }
     };
+
     let list = List {
         name: "lanes".into(),
         table: lane_registry::REF,
@@ -304,6 +316,7 @@ pub fn lanes(
         order: vec![(lane_registry::lane_id.column(), Ascending)],
         limit: limit(page),
     };
+
     Ok(Listing {
         list,
         page,
@@ -323,15 +336,16 @@ pub fn lanes(
     })
 }
 
-/// Live leases of active executions that lapsed by `as_of`, by expiry and execution.
+/// Leases of active executions that lapsed by `as_of`, by expiry and execution.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace or cursor that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn expired_leases(
     args: &ListExpiredLeasesArgs,
 ) -> Result<Listing<ListExpiredLeasesResult>, EngineError> {
     let asked = args.limit.unwrap_or(LIST_EXPIRED_LEASES_DEFAULT_LIMIT);
     let page = usize::try_from(asked.min(LIST_EXPIRED_LEASES_MAX_LIMIT)).unwrap_or(PAGE_MAX);
+
     let mut predicate = lapsed_leases(args.as_of);
     if let Some(namespace) = &args.namespace {
         input::text("namespace", namespace.as_str())?;
@@ -343,6 +357,7 @@ pub fn expired_leases(
             attempt::execution_id.at(after.execution_id.uuid()),
         ]));
     }
+
     let columns = [
         attempt::partition_key.column(),
         attempt::execution_id.column(),
@@ -352,6 +367,7 @@ pub fn expired_leases(
         attempt::worker_instance_id.column(),
         attempt::lease_expires_at_ms.column(),
     ];
+
     let list = List {
         name: "expired leases".into(),
         table: attempt::REF,
@@ -361,6 +377,7 @@ pub fn expired_leases(
         order: by_expiry(),
         limit: limit(page),
     };
+
     Ok(Listing {
         list,
         page,
@@ -398,7 +415,7 @@ pub fn core_of_current_attempt() -> Join {
     }
 }
 
-/// Earliest expiry first.
+/// The order by expiry, the earliest first.
 fn by_expiry() -> Vec<(ColumnRef, Direction)> {
     vec![
         (attempt::lease_expires_at_ms.column(), Ascending),
@@ -412,12 +429,14 @@ fn expired_lease(row: &Row) -> Result<ExpiredLeaseInfo, EngineError> {
     let epoch = row.read(attempt::lease_epoch)?.unsigned_abs();
     let index = row.read(attempt::attempt_index)?.unsigned_abs();
     let stored = row.read(attempt::lease_id)?;
+
     // A lease that was taken without recording an id still has one identity: execution, attempt and
     // epoch, folded into a UUID.
     let synthetic = || {
         let folded = (u128::from(epoch) << 64) | (u128::from(index) << 32);
         uuid::Uuid::from_u128(uuid.as_u128() ^ folded)
     };
+
     Ok(ExpiredLeaseInfo::new(
         ExecutionKey { partition, uuid }.id(),
         LeaseId::from_uuid(stored.unwrap_or_else(synthetic)),

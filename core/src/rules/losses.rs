@@ -1,7 +1,7 @@
-//! How often an execution has lost its worker: every lease that lapses counts, whoever notices it.
+//! Counting lost workers: every lease that lapses counts, whichever operation notices it.
 //!
-//! Work that kills its worker would otherwise go round for ever. One loss beyond what the policy
-//! allows ends the execution as failed.
+//! Work that kills its worker would otherwise be claimed again for ever. One loss beyond what the
+//! policy allows ends the execution as failed.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -20,13 +20,13 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// The columns of the execution's row that say it.
+    /// The columns of the execution's row that hold the count and its bound.
     #[must_use]
     pub fn columns() -> [ColumnRef; 2] {
         [exec_core::lease_reclaim_count.column(), exec_core::policy.column()]
     }
 
-    /// Reads them.
+    /// Reads the losses of an execution.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a column that holds what it must not.
@@ -36,7 +36,7 @@ impl Losses {
         Ok(Self { stored, most: max_reclaim_count(policy.as_ref()) })
     }
 
-    /// Holds while no further loss was counted. A policy never changes.
+    /// The predicate that no further loss was counted. A policy never changes.
     #[must_use]
     pub fn unmoved(&self) -> Predicate {
         exec_core::lease_reclaim_count.equals(self.stored)
@@ -48,7 +48,7 @@ impl Losses {
         exec_core::lease_reclaim_count.set(self.counted())
     }
 
-    /// Why the execution fails, where one more loss is more than its policy allows.
+    /// The failure of the execution, where one more loss exceeds what its policy allows.
     #[must_use]
     pub fn fatal(&self) -> Option<Failure> {
         let lost = self.counted();

@@ -1,4 +1,4 @@
-//! What an operator does to an execution from outside.
+//! Cancelling an execution from outside, whatever it is doing.
 
 use serde_json::json;
 
@@ -21,8 +21,8 @@ use crate::state::LeaseCause;
 use crate::types::CancelSource;
 
 /// Cancels an execution by id, whatever it is doing. Cancelling what is cancelled changes nothing;
-/// any other end is an error that names it. Only an operator's override needs no epoch while a worker
-/// holds the lease.
+/// any other end is an error that names it. Only an operator's override needs no epoch while a
+/// worker holds the lease.
 #[derive(Clone, Debug)]
 pub struct CancelExecution {
     key: ExecutionKey,
@@ -40,7 +40,8 @@ impl CancelExecution {
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args })
     }
 
-    /// A worker holds the lease exactly while the attempt row names its instance.
+    /// The epoch of the lease, if a worker holds it: exactly while the attempt row names its
+    /// instance.
     fn holder_epoch(current: Option<&Row>) -> Result<Option<i64>, EngineError> {
         let Some(row) = current else { return Ok(None) };
         let owner = row.read(attempt::worker_instance_id)?.filter(|owner| !owner.is_empty());
@@ -51,6 +52,7 @@ impl CancelExecution {
         if self.args.source == CancelSource::OperatorOverride {
             return Ok(());
         }
+
         let Some(given) = self.args.lease_epoch else {
             let id = &self.args.execution_id;
             return Err(input::invalid(format!(
@@ -58,6 +60,7 @@ impl CancelExecution {
                  operator_override and execution is active"
             )));
         };
+
         if i64::try_from(given.0) == Ok(epoch) {
             Ok(())
         } else {
@@ -73,10 +76,12 @@ impl CancelExecution {
         let mutated = json!({ "last_mutation_at": at.0.to_string() });
         core.push(exec_core::raw_fields.merge(mutated));
         let plan = plan.update(exec_core::REF, held_core(), core);
+
         let reason = Reason::Given(&self.args.reason);
         if !held {
             return outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
         }
+
         let mut lease = end.of_attempt(at);
         lease.push(attempt::lease_epoch.grow(1));
         let plan = plan.update(attempt::REF, held_attempt(), lease);
@@ -95,6 +100,7 @@ impl Transition for CancelExecution {
         let [Some(core), current] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let execution_id = self.args.execution_id.clone();
         let public_state = Status::cancelled().public();
         let cancelled = CancelExecutionResult::Cancelled { execution_id, public_state };
@@ -102,9 +108,11 @@ impl Transition for CancelExecution {
             already_ended("cancel_execution", &self.args.execution_id, core)?;
             return Ok(Step::Answer(cancelled));
         }
+
         let version = unmoved(core)?;
         let plan =
             Plan::new("cancel_execution").guard(CORE, exec_core::REF, self.key.core(), version);
+
         let holder = Self::holder_epoch(current.as_ref())?;
         let plan = match holder {
             Some(epoch) => {
@@ -114,6 +122,7 @@ impl Transition for CancelExecution {
             }
             None => plan,
         };
+
         let plan = closed(self.plan(plan, holder.is_some()), core)?;
         Ok(Step::Commit(plan, Then::Answer(cancelled)))
     }

@@ -1,7 +1,7 @@
 //! The events that changes announce, written by the same plan.
 //!
 //! Every event carries the execution's namespace and instance tag, taken from the row that the plan
-//! holds as `core`: nobody has to read them first.
+//! holds as `core`, so that no operation has to read them first.
 
 use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs};
 use crate::plan::{Expr, OnConflict, Plan};
@@ -21,16 +21,16 @@ use crate::state::{
 use crate::types::TimestampMs;
 use crate::value::ColumnType;
 
-/// The execution tag whose value marks the instance that an execution belongs to.
+/// The execution tag that names the instance that an execution belongs to.
 pub const INSTANCE_TAG: &str = "cairn.instance_id";
 
-/// What the held execution row says of its namespace.
+/// The namespace that the held execution row names.
 #[must_use]
 pub fn namespace() -> Expr {
     exec_core::raw_fields.text_of(CORE, &["namespace"])
 }
 
-/// What the held execution row says of its instance.
+/// The instance tag of the held execution row.
 #[must_use]
 pub fn instance_tag() -> Expr {
     exec_core::raw_fields.text_of(CORE, &["tags", INSTANCE_TAG])
@@ -75,7 +75,7 @@ pub fn lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
     plan.insert(lease_event::REF, row, OnConflict::Refuse)
 }
 
-/// The same where the plan does not hold the attempt, so that lease and worker have no names.
+/// The same where the plan does not hold the attempt: the event names neither lease nor worker.
 #[must_use]
 pub fn unnamed_lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
     let mut row = lease_row(end_of_lease(cause), Expr::Null(ColumnType::Text), at);
@@ -83,7 +83,7 @@ pub fn unnamed_lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Pl
     plan.insert(lease_event::REF, row, OnConflict::Refuse)
 }
 
-/// The word that subscribers know: time ended the lease, or somebody did.
+/// The event type that subscribers know: expired if time ended the lease, revoked otherwise.
 fn end_of_lease(cause: LeaseCause) -> LeaseEventType {
     match cause {
         LeaseCause::Expired | LeaseCause::TimedOut | LeaseCause::Deadline => {
@@ -149,9 +149,11 @@ pub fn instance_tag_given(
     args: &CreateExecutionArgs,
     at: TimestampMs,
 ) -> Plan {
+    // An empty value marks no instance, as where a tag is cleared.
     let Some(tag) = args.tags.get(INSTANCE_TAG).filter(|tag| !tag.is_empty()) else {
         return plan;
     };
+
     plan.insert(
         instance_tag_event::REF,
         vec![
@@ -166,10 +168,10 @@ pub fn instance_tag_given(
     )
 }
 
-/// Why an execution ended, as its completion event says it.
+/// The reason for an end, as its completion event gives it.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason<'a> {
-    /// There is nothing to explain: it succeeded.
+    /// Nothing: it succeeded.
     None,
     /// It was cancelled or skipped, for this reason.
     Given(&'a str),
@@ -185,6 +187,7 @@ impl Reason<'_> {
                 completion_event::failure_class.put_expr(class_word(class)),
             ]
         };
+
         match self {
             Self::None => Vec::new(),
             Self::Given(text) => says(text, None),
@@ -205,12 +208,13 @@ pub fn completed(plan: Plan, outcome: CompletionKind, reason: Reason<'_>, at: Ti
         completion_event::instance_tag.put_expr(instance_tag()),
         completion_event::occurred_at_ms.put(at.0),
     ];
+
     row.extend(reason.row());
     plan.insert(completion_event::REF, row, OnConflict::Refuse)
 }
 
-/// Announces that a suspended execution goes on. Nobody who waits for its end is told, so it carries
-/// no flow.
+/// Announces that a suspended execution goes on. The event carries no flow id: dependents are
+/// notified of ends only.
 #[must_use]
 pub fn resumable(plan: Plan, at: TimestampMs) -> Plan {
     plan.insert(
@@ -227,7 +231,7 @@ pub fn resumable(plan: Plan, at: TimestampMs) -> Plan {
     )
 }
 
-/// Announces a signal and what it brought about.
+/// Announces a signal and its effect.
 #[must_use]
 pub fn signal_delivered(plan: Plan, signal: &DeliverSignalArgs, effect: SignalEffect) -> Plan {
     plan.insert(
@@ -247,8 +251,8 @@ pub fn signal_delivered(plan: Plan, signal: &DeliverSignalArgs, effect: SignalEf
     )
 }
 
-/// Announces what an operator did to the held flow; told by the flow's id in the place of an
-/// execution's.
+/// Announces an operator's action on the held flow; the event carries the flow's id in the place of
+/// an execution's.
 #[must_use]
 pub fn operator_acted_on_flow(
     plan: Plan,
@@ -270,7 +274,7 @@ pub fn operator_acted_on_flow(
     )
 }
 
-/// Announces what an operator did.
+/// Announces an operator's action on the held execution.
 #[must_use]
 pub fn operator_acted(
     plan: Plan,

@@ -1,9 +1,9 @@
 //! Rows that a decision relies on, and what must hold of them, in order of precedence.
 //!
-//! One list serves three readers: the plan's guards, the check that explains a refusal once the rows
-//! are loaded, and the decision table. An operation that knows beforehand what its rows must look
-//! like commits on that expectation in one round trip; only when the guards refuse does it load the
-//! rows and let the same list say which condition failed.
+//! One list serves three readers: the plan's guards, the check that explains a refusal once the
+//! rows are loaded, and the decision table. An operation that knows beforehand what its rows must
+//! look like commits on that expectation in one round trip; only when the guards refuse does it
+//! load the rows and let the same list say which condition failed.
 
 use crate::EngineError;
 use crate::ctx::Ctx;
@@ -18,7 +18,7 @@ use crate::value::Storable;
 
 /// A row that a decision relies on.
 pub struct Premise {
-    /// What the plan calls it.
+    /// The name that the plan gives the row.
     pub row: &'static str,
     /// Its table.
     pub table: TableRef,
@@ -26,7 +26,7 @@ pub struct Premise {
     pub key: Vec<(ColumnRef, Expr)>,
     /// The refusal when it does not exist.
     pub absent: Refusal,
-    /// What must hold, most important first.
+    /// The conditions that must hold, most important first.
     pub conditions: Vec<Condition>,
 }
 
@@ -41,13 +41,13 @@ impl Premise {
 
 /// Something that must hold of a row.
 pub struct Condition {
-    /// What.
+    /// The predicate.
     pub holds: Predicate,
-    /// The refusal when it does not.
+    /// The refusal when it does not hold.
     pub refusal: Refusal,
 }
 
-/// Says why an operation is refused, from what is known.
+/// Makes the error of a refused operation from the rows that are known.
 pub type Refusal = Box<dyn Fn(&Known) -> EngineError + Send + Sync>;
 
 /// The rows that were loaded; none while a decision rests on an expectation.
@@ -87,7 +87,7 @@ impl Known {
 
 /// An operation on rows that it can name.
 pub trait Guarded: Sync {
-    /// What the caller is told.
+    /// The answer to the caller.
     type Outcome: Send;
 
     /// The operation's name.
@@ -98,15 +98,15 @@ pub trait Guarded: Sync {
         ctx.now
     }
 
-    /// What it relies on.
+    /// The rows and conditions that the operation relies on.
     fn premises(&self, at: TimestampMs) -> Vec<Premise>;
 
-    /// Whether it can decide before anything is loaded, as most can.
+    /// Returns true if the operation can decide before anything is loaded, as most can.
     fn predicted(&self) -> bool {
         true
     }
 
-    /// Adds the changes to the guarded plan, and says what comes of it.
+    /// Adds the changes to the guarded plan, and returns it with the outcome.
     ///
     /// # Errors
     /// A refusal that depends on loaded facts.
@@ -125,12 +125,15 @@ impl<G: Guarded> Transition for G {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<G::Outcome>, EngineError> {
         let at = self.at(ctx);
         let premises = self.premises(at);
+
         let Some(rows) = facts.lookup(0) else {
+            // The first try commits on the expectation; only a refused plan loads the rows.
             if facts.refusals() == 0 && self.predicted() {
                 return commit(self, premises, &Known::default(), at, ctx);
             }
             return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
+
         let known = Known::of(&premises, rows);
         check(&premises, &known)?;
         commit(self, premises, &known, at, ctx)
@@ -145,6 +148,7 @@ fn commit<G: Guarded>(
     ctx: &mut Ctx<'_>,
 ) -> Result<Step<G::Outcome>, EngineError> {
     let plan = guard_all(Plan::new(operation.name()), premises, known)?;
+
     let (plan, outcome) = operation.effects(known, plan, at, ctx)?;
     Ok(Step::Commit(plan, Then::Answer(outcome)))
 }
@@ -167,7 +171,7 @@ pub fn guard_all(
     Ok(plan)
 }
 
-/// What was read of an execution row is still so: its version has not moved.
+/// The predicate that an execution row is unchanged since it was read: its version is the same.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -193,7 +197,7 @@ pub fn check(premises: &[Premise], known: &Known) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The rows that the premises are about, each read without its input and output bytes.
+/// The look-ups of the premises' rows, each without its input and output bytes.
 #[must_use]
 pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
     let lookup = |premise: &Premise| Lookup {
@@ -212,19 +216,19 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
 }
 
-/// An execution's row and its current attempt.
+/// The look-ups of an execution's row and its current attempt.
 #[must_use]
 pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
     vec![execution_row(key, without_bodies(exec_core::REF)), current_attempt_row()]
 }
 
-/// An execution's row, by these columns.
+/// The look-up of an execution's row, by these columns.
 #[must_use]
 pub fn execution_row(key: &ExecutionKey, columns: Vec<ColumnRef>) -> Lookup {
     Lookup { row: CORE.into(), table: exec_core::REF, key: key.core(), columns }
 }
 
-/// The current attempt of the execution looked up before it.
+/// The look-up of the current attempt of the execution before it.
 #[must_use]
 pub fn current_attempt_row() -> Lookup {
     let columns = attempt::REF.columns.to_vec();

@@ -57,7 +57,7 @@ impl Guarded for ChangePriority {
         vec![Premise::execution(&self.key, conditions)]
     }
 
-    /// The event tells the old priority, which has to be read.
+    /// Returns false: the event names the old priority, which has to be read.
     fn predicted(&self) -> bool {
         false
     }
@@ -76,6 +76,7 @@ impl Guarded for ChangePriority {
         ];
         set.extend(changed(at));
         let plan = plan.update(exec_core::REF, held_core(), set);
+
         let details = json!({ "old_priority": old, "new_priority": self.priority });
         let event = OperatorEventType::PriorityChanged;
         Ok((outbox::operator_acted(plan, event, details, at), ()))

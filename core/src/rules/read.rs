@@ -27,7 +27,7 @@ use crate::types::{
 };
 use crate::value::Value;
 
-/// Reads an execution's row, and its current attempt where asked, and makes something of them.
+/// Reads an execution's row, and its current attempt where asked, and turns them into an answer.
 pub struct ReadExecution<O> {
     key: ExecutionKey,
     columns: Vec<ColumnRef>,
@@ -35,7 +35,7 @@ pub struct ReadExecution<O> {
     read: fn(&ReadRows<'_>) -> Result<O, EngineError>,
 }
 
-/// What was read.
+/// The rows that were read.
 pub struct ReadRows<'a> {
     /// The execution's id.
     pub id: ExecutionId,
@@ -56,6 +56,7 @@ impl<O: Send> Transition for ReadExecution<O> {
             }
             return Ok(Step::Read(vec![Query::Lookup(wanted)]));
         };
+
         let row = |index: usize| rows.get(index).and_then(Option::as_ref);
         let rows = ReadRows { id: self.key.id(), core: row(0), attempt: row(1) };
         (self.read)(&rows).map(Step::Answer)
@@ -131,7 +132,7 @@ pub fn tags(id: &ExecutionId) -> Result<ReadExecution<BTreeMap<String, String>>,
     })
 }
 
-/// What a worker needs after a claim.
+/// The context that a worker needs after a claim: input, kind, tags and time limit.
 ///
 /// # Errors
 /// As [`state`]; `Validation(InvalidInput)` for an unknown execution.
@@ -141,6 +142,7 @@ pub fn context(id: &ExecutionId) -> Result<ReadExecution<ExecutionContext>, Engi
         exec_core::raw_fields.column(),
         exec_core::attempt_timeout_ms.column(),
     ];
+
     of_core(id, columns, |rows| {
         let core = known(rows, "read_execution_context")?;
         let raw = core.read(exec_core::raw_fields)?;
@@ -149,6 +151,7 @@ pub fn context(id: &ExecutionId) -> Result<ReadExecution<ExecutionContext>, Engi
             text(&raw, "execution_kind").unwrap_or_default(),
             tags_of(&raw).into_iter().collect(),
         );
+
         let timeout = core.read(exec_core::attempt_timeout_ms)?;
         let timeout = timeout.map(|ms| u64::try_from(ms).unwrap_or(0));
         Ok(context.with_attempt_timeout_ms(timeout))
@@ -169,8 +172,8 @@ pub fn attempt_index(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, En
 /// The index of the current attempt of an execution that has to be there.
 ///
 /// # Errors
-/// `NotFound` for an unknown execution; `Validation(InvalidInput)` for a partition beyond what a row
-/// can store.
+/// `NotFound` for an unknown execution; `Validation(InvalidInput)` for a partition beyond what a
+/// row can store.
 pub fn attempt_in_hand(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, EngineError> {
     of_core(id, vec![exec_core::attempt_index.column()], |rows| {
         let missing = EngineError::NotFound { entity: "execution" };
@@ -178,7 +181,7 @@ pub fn attempt_in_hand(id: &ExecutionId) -> Result<ReadExecution<AttemptIndex>, 
     })
 }
 
-/// How many attempts were claimed.
+/// The number of attempts that were claimed.
 ///
 /// # Errors
 /// As [`context`].
@@ -198,9 +201,11 @@ pub fn info(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionInfo>>, En
         let Some(core) = rows.core else {
             return Ok(None);
         };
+
         let raw = core.read(exec_core::raw_fields)?;
         let vector = status::vector(core, rows.attempt)?;
         let time = |ms: i64| ms.to_string();
+
         Ok(Some(ExecutionInfo {
             execution_id: rows.id.clone(),
             namespace: text(&raw, "namespace").unwrap_or_default(),
@@ -232,6 +237,7 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
         let Some(core) = rows.core else {
             return Ok(None);
         };
+
         let raw = core.read(exec_core::raw_fields)?;
         let created = core.read(exec_core::created_at_ms)?;
         let lane = core.read(exec_core::lane_id)?;
@@ -240,6 +246,7 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
         let blocking = core.read(exec_core::blocking_reason)?;
         let blocking = blocking.filter(|reason| *reason != BlockingReason::None);
         let count = core.read(exec_core::total_attempt_count)?;
+
         let snapshot = ExecutionSnapshot::new(
             rows.id.clone(),
             core.read(exec_core::flow_id)?.map(FlowId::from_uuid),
@@ -256,6 +263,7 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
             count.unsigned_abs(),
             tags_of(&raw),
         );
+
         Ok(Some(
             snapshot
                 .with_claimable_since(claimable_since(core)?.map(TimestampMs))
@@ -291,6 +299,7 @@ impl FieldReader {
 
     fn field(&self, name: &str) -> Option<String> {
         let core = self.core.as_ref()?;
+
         let column = match name {
             "lane_id"
             | "lifecycle_phase"
@@ -321,6 +330,7 @@ impl FieldReader {
             }
             _ => return None,
         };
+
         as_text(core.value(exec_core::REF.column(column)?)?)
     }
 }
@@ -339,10 +349,11 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// Since when a row can be claimed, or will be. Rows by plain SQL do not say, and go by their
-/// creation.
+/// The time since which a row can be claimed, or will be. A row inserted by plain SQL holds none:
+/// its creation or due time counts.
 fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
     let status = core.read(exec_core::eligibility_state)?;
+
     let since = match (status, core.read(exec_core::claimable_since_ms)?) {
         (EligibilityState::EligibleNow, 0) => Some(core.read(exec_core::created_at_ms)?),
         (EligibilityState::NotEligibleUntilTime, 0) => core.read(exec_core::eligible_at_ms)?,
@@ -363,7 +374,7 @@ fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
     Ok(since)
 }
 
-/// When a row last changed; what older rows say of it is in their bag of fields.
+/// The time of a row's last change; older rows keep it in their raw fields.
 fn last_changed(core: &Row, raw: &Json) -> Result<i64, EngineError> {
     match core.read(exec_core::last_changed_at_ms)? {
         0 => {
@@ -380,7 +391,7 @@ fn last_failure(raw: &Json) -> Option<FailureSummary> {
     Some(FailureSummary::new(message, class))
 }
 
-/// What went wrong in an attempt.
+/// The failure of an attempt.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
@@ -405,9 +416,11 @@ fn lease_summary(row: &Row) -> Result<Option<LeaseSummary>, EngineError> {
     let (Some(owner), Some(expires)) = (owner, row.read(attempt::lease_expires_at_ms)?) else {
         return Ok(None);
     };
+
     let epoch = LeaseEpoch(row.read(attempt::lease_epoch)?.unsigned_abs());
     let lease = LeaseSummary::new(epoch, WorkerInstanceId::new(owner), TimestampMs(expires))
         .with_attempt_index(index(row.read(attempt::attempt_index)?));
+
     Ok(Some(match row.read(attempt::lease_id)? {
         Some(id) => lease.with_lease_id(LeaseId::from_uuid(id)),
         None => lease,

@@ -1,7 +1,7 @@
-//! What has ended runs again, by an operator: the same execution, the same attempt row, a new epoch.
+//! Replays: an operator runs an ended execution again: same execution, same attempt row, new epoch.
 //!
-//! A member of a flow goes back to waiting for what it waited for, unless that has come: its group
-//! forgets the ends that were no successes and listens for new ones. The flow goes on with it.
+//! A member of a flow waits for its upstreams again, unless they are satisfied: its group forgets
+//! the ends that were no successes and counts new ones. The flow goes on with it.
 
 use serde_json::{Value as Json, json};
 
@@ -35,12 +35,12 @@ pub struct Replay {
     at: TimestampMs,
 }
 
-/// Where it goes on from.
+/// The state that a replay brings an execution back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Branch {
     /// It may be claimed.
     Normal,
-    /// It was skipped by its flow: it waits again, or may be claimed where that is over.
+    /// It was skipped by its flow: it waits again, or may be claimed if its group is satisfied.
     SkippedFlowMember { satisfied: bool },
     /// It ended otherwise, while what it waits for is still to come: it waits again.
     BlockedFlowMember,
@@ -98,6 +98,7 @@ impl Replay {
             let key = flow.group(self.key.uuid);
             plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
         }
+
         plan = plan.guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?);
         Ok(match current {
             Some(_) => plan.guard(ATTEMPT, attempt::REF, current_attempt(), Predicate::Always),
@@ -105,7 +106,7 @@ impl Replay {
         })
     }
 
-    /// How often it was replayed before.
+    /// The number of replays before this one.
     ///
     /// # Errors
     /// `State(MaxReplaysExhausted)` when that is as often as its policy allows.
@@ -113,13 +114,15 @@ impl Replay {
         let raw = core.read(exec_core::raw_fields)?;
         let replays = raw.get("replay_count").and_then(Json::as_i64).unwrap_or(0);
         let most = max_replay_count(core.read(exec_core::policy)?.as_ref());
+
         if i64::from(most) <= replays {
             return Err(EngineError::State(StateKind::MaxReplaysExhausted));
         }
+
         Ok(replays)
     }
 
-    /// The execution's row. Its deadline stays where it can still be met.
+    /// The changes to the execution's row. Its deadline stays if it can still be met.
     fn of_core(
         &self,
         core: &Row,
@@ -129,6 +132,7 @@ impl Replay {
         let replays = Self::replays(core)?;
         let deadline =
             core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
+
         let mut set = status.assignments(now);
         set.extend([
             exec_core::terminal_at_ms.clear(),
@@ -147,7 +151,7 @@ impl Replay {
         Ok(set)
     }
 
-    /// The group counts what succeeded, and listens to the others anew.
+    /// Keeps the group's successes, and makes its other edges count anew.
     fn reset(&self, mut plan: Plan, flow: FlowKey) -> Plan {
         let set = vec![
             edge_group::fail_count.set(0),
@@ -155,6 +159,7 @@ impl Replay {
             edge_group::running_count.set(0),
             edge_group::version.grow(1),
         ];
+
         let otherwise = edge::upstream_outcome.holds_another_than(CompletionKind::Success);
         plan.selection = Some(Selection {
             row: EDGE.into(),
@@ -163,6 +168,7 @@ impl Replay {
             order: edges::by(edge::upstream_eid),
             pairing: Pairing::Every,
         });
+
         plan.update(edge_group::REF, held_group(), set).update(
             edge::REF,
             held_edge(),
@@ -184,9 +190,11 @@ impl Transition for Replay {
         if !core.read(exec_core::lifecycle_phase)?.is_terminal() {
             return Err(EngineError::State(StateKind::ExecutionNotTerminal));
         }
+
         let flow = core.read(exec_core::flow_id)?;
         let flow = flow.map(|uuid| FlowKey { partition: self.key.partition, uuid });
         let branch = branch(flow, current.as_ref(), group.as_ref())?;
+
         let mut reset = None;
         if let (true, Some(flow)) = (branch.resets_group(), flow) {
             let Some(edges) = facts.list(1) else {
@@ -194,6 +202,7 @@ impl Transition for Replay {
             };
             reset = group.as_ref().filter(|_| !edges.is_empty()).map(|group| (flow, group));
         }
+
         let status = branch.status();
         let plan = self.guarded(core, current.as_ref(), its_flow.as_ref(), reset)?;
         let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status, ctx.now)?);
@@ -201,6 +210,7 @@ impl Transition for Replay {
             Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),
             None => plan,
         };
+
         let mut details = json!({ "branch": branch.word() });
         if branch.resets_group()
             && let Some(details) = details.as_object_mut()
@@ -209,17 +219,19 @@ impl Transition for Replay {
         }
         let event = OperatorEventType::Replayed;
         let plan = outbox::operator_acted(plan, event, details, self.at);
+
         let plan = match reset {
             Some((flow, _)) => self.reset(plan, flow),
             None => plan,
         };
+
         let replayed = ReplayExecutionResult::Replayed { public_state: status.public() };
-        // Rows of older databases may have something open still.
+        // Rows of older databases may still have something open.
         Ok(Step::Commit(closed(plan, core)?, Then::Answer(replayed)))
     }
 }
 
-/// The attempt's row, as if it had not been run: only its epoch tells.
+/// The changes to the attempt's row: as if it had not run, but for a greater epoch.
 fn reopened() -> Vec<(ColumnRef, Assign)> {
     vec![
         attempt::outcome.clear(),
@@ -234,7 +246,7 @@ fn reopened() -> Vec<(ColumnRef, Assign)> {
     ]
 }
 
-/// What the group has heard decides. Rows of older databases do not say how many edges there are:
+/// Decides by the group's counts. Rows of older databases do not say how many edges there are:
 /// their skipped members wait, and their others do not.
 fn branch(
     flow: Option<FlowKey>,
@@ -243,6 +255,7 @@ fn branch(
 ) -> Result<Branch, EngineError> {
     let outcome = current.map(|row| row.read(attempt::outcome)).transpose()?.flatten();
     let skipped = outcome == Some(AttemptOutcome::Skipped) && flow.is_some();
+
     let tally = group.map(Tally::read).transpose()?;
     let verdict = match (group, tally) {
         (Some(group), Some(tally)) if 0 < tally.dependencies => {
@@ -250,6 +263,7 @@ fn branch(
         }
         _ => None,
     };
+
     Ok(match (skipped, verdict) {
         (true, verdict) => {
             Branch::SkippedFlowMember { satisfied: verdict == Some(Verdict::Satisfied) }

@@ -1,5 +1,5 @@
-//! Taking a lease away: an operator makes an execution claimable again without waiting for the lease
-//! to lapse.
+//! Taking a lease away: an operator makes an execution claimable again without waiting for the
+//! lease to lapse.
 
 use serde_json::json;
 
@@ -19,8 +19,8 @@ use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::state::{AttemptState, LeaseCause, LifecyclePhase};
 
-/// Drops the current lease. What is revoked already, or belongs to another worker or lease than the
-/// caller names, is left alone and says why.
+/// Drops the current lease. One that is revoked already, or belongs to another worker or lease than
+/// the caller names, is left alone, and the answer says why.
 #[derive(Clone, Debug)]
 pub struct RevokeLease {
     key: ExecutionKey,
@@ -47,7 +47,7 @@ impl RevokeLease {
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, tag, args })
     }
 
-    /// The name of a lease by what its row says, for leases whose own id the caller does not know.
+    /// The name of a lease made from its row, for callers that do not know its own id.
     fn synthetic_id(&self, lease: &Current) -> String {
         let family = match self.tag {
             BackendTag::Postgres => "pg",
@@ -55,15 +55,17 @@ impl RevokeLease {
             BackendTag::Memory => "memory",
             BackendTag::Valkey => "valkey",
         };
+
         format!("{family}:{}:{}:{}", self.key.uuid, lease.index, lease.epoch)
     }
 
-    /// Why the lease is left alone, if it is.
+    /// The reason for leaving the lease alone, if there is one.
     fn left_alone(&self, lease: &Current) -> Option<&'static str> {
         let instance = self.args.worker_instance_id.as_str();
         if !instance.is_empty() && instance != lease.owner {
             return Some("different_worker_instance_id");
         }
+
         let expected = self.args.expected_lease_id.as_deref().filter(|id| !id.is_empty())?;
         let known =
             expected == self.synthetic_id(lease) || Some(expected) == lease.stored_id.as_deref();
@@ -75,6 +77,7 @@ fn current(row: Option<&Row>) -> Result<Option<Current>, EngineError> {
     let Some(row) = row else { return Ok(None) };
     let owner = row.read(attempt::worker_instance_id)?.filter(|owner| !owner.is_empty());
     let Some(owner) = owner else { return Ok(None) };
+
     Ok(Some(Current {
         index: row.read(attempt::attempt_index)?,
         epoch: row.read(attempt::lease_epoch)?,
@@ -93,6 +96,7 @@ impl Transition for RevokeLease {
         let [Some(core), attempt_row] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let satisfied = |reason: &str| {
             Ok(Step::Answer(RevokeLeaseResult::AlreadySatisfied { reason: reason.into() }))
         };
@@ -102,6 +106,7 @@ impl Transition for RevokeLease {
         if let Some(reason) = self.left_alone(&lease) {
             return satisfied(reason);
         }
+
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
         let version = unmoved(core)?;
         let same = attempt::lease_epoch
@@ -110,6 +115,7 @@ impl Transition for RevokeLease {
         let plan = Plan::new("revoke_lease")
             .guard(CORE, exec_core::REF, self.key.core(), version)
             .guard(ATTEMPT, attempt::REF, current_attempt(), same);
+
         let plan = if active {
             let mut set = Status::waiting(AttemptState::AttemptInterrupted).assignments(ctx.now);
             let mutated = json!({ "last_mutation_at": ctx.now.0.to_string() });
@@ -118,14 +124,17 @@ impl Transition for RevokeLease {
         } else {
             plan
         };
+
         let dropped = vec![
             attempt::worker_instance_id.clear(),
             attempt::lease_expires_at_ms.clear(),
             attempt::timeout_at_ms.clear(),
+            // The fence of its worker is no longer the current one.
             attempt::lease_epoch.grow(1),
         ];
         let plan = plan.update(attempt::REF, held_attempt(), dropped);
         let plan = outbox::lease_ended(plan, LeaseCause::Operator, ctx.now);
+
         let revoked = RevokeLeaseResult::Revoked {
             lease_id: self.synthetic_id(&lease),
             lease_epoch: lease.epoch.saturating_add(1).to_string(),

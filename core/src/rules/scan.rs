@@ -1,4 +1,4 @@
-//! Which rows are due: what the scanners look for, a bounded batch at a time, the longest overdue
+//! The rows that are due: lists for the scanners, a bounded batch at a time, the longest overdue
 //! first.
 
 mod scope;
@@ -32,35 +32,36 @@ pub use scope::ScanScope;
 /// Lists the rows that a scan has to look at.
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// For what.
+    /// The kind of row.
     pub scan: Scan,
-    /// At most how many.
+    /// The most rows to list.
     pub limit: u32,
-    /// Only those after this one: past rows that could not be dealt with.
+    /// The row after which the list begins: past rows that could not be dealt with.
     pub after: Option<Overdue>,
-    /// Only those in it.
+    /// The part of the due rows that is listed.
     pub scope: ScanScope,
 }
 
 /// A row that is due, and since when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overdue {
-    /// Which.
+    /// The row.
     pub row: DueRow,
-    /// When it became due, Unix ms; nothing where no time was stored.
+    /// The time when it became due, Unix ms; `None` where no time was stored.
     pub since: Option<i64>,
 }
 
-/// What is due.
+/// A due row, by kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DueRow {
     /// Something about an execution.
     Execution(ExecutionKey),
-    /// A lapsed lease of an execution, and the workers that it has lost before, where they can be read.
+    /// A lapsed lease of an execution, and the workers that it has lost before, where they can be
+    /// read.
     Lease(ExecutionKey, Option<Losses>),
-    /// An end that has to be told: a row that [`Event::read`] reads, or finds fault with.
+    /// A completion event to dispatch, as a row that [`Event::read`] accepts or rejects.
     Event(Row),
-    /// Upstreams that have to be cancelled.
+    /// A group with upstreams that have to be cancelled.
     Siblings(GroupKey),
     /// A waitpoint of an execution.
     Waitpoint(ExecutionKey, WaitpointId),
@@ -89,6 +90,7 @@ impl Transition for Due {
             let list = self.scope.narrow(self.scan, self.list(ctx.now), ctx.now)?;
             return Ok(Step::Read(vec![Query::List(list)]));
         };
+
         let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
             Scan::LeaseExpiry => lease,
             Scan::AttemptTimeout => |row| timed_out(row, attempt::timeout_at_ms),
@@ -106,6 +108,7 @@ impl Transition for Due {
 impl Due {
     fn list(&self, now: TimestampMs) -> List {
         let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
+
         match self.scan {
             Scan::LeaseExpiry => self.of_attempts(
                 "lapsed leases",
@@ -145,6 +148,7 @@ impl Due {
     fn of_suspensions(&self, now: TimestampMs) -> List {
         let (due, id) = (suspension_current::timeout_at_ms, suspension_current::execution_id);
         let predicate = suspension_times_out().and(due.below(Some(now.0)));
+
         List {
             name: "suspensions out of time".into(),
             table: suspension_current::REF,
@@ -162,6 +166,7 @@ impl Due {
         if let Some(Overdue { row: DueRow::Waitpoint(_, after), since }) = &self.after {
             predicate = predicate.and(Predicate::After(vec![due.at(*since), id.at(after.0)]));
         }
+
         List {
             name: "waitpoints out of time".into(),
             table: waitpoint_pending::REF,
@@ -184,6 +189,7 @@ impl Due {
             Some(Overdue { row: DueRow::Event(row), .. }) => row.read(id).unwrap_or_default(),
             Some(_) | None => 0,
         };
+
         List {
             name: "ends that were not told".into(),
             table: completion_event::REF,
@@ -199,6 +205,7 @@ impl Due {
         let since = pending_cancel_groups::enqueued_at_ms;
         let (flow, downstream) =
             (pending_cancel_groups::flow_id, pending_cancel_groups::downstream_eid);
+
         let predicate = match &self.after {
             Some(Overdue { row: DueRow::Siblings(group), since: Some(at) }) => {
                 Predicate::After(vec![
@@ -209,6 +216,7 @@ impl Due {
             }
             Some(_) | None => Predicate::Always,
         };
+
         List {
             name: "siblings to cancel".into(),
             table: pending_cancel_groups::REF,
@@ -233,6 +241,7 @@ impl Due {
     ) -> List {
         let id = attempt::execution_id;
         let own = [attempt::partition_key.column(), id.column(), due.column()];
+
         List {
             name: name.into(),
             table: attempt::REF,
@@ -281,7 +290,8 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 
-/// Losses that cannot be read are left to whoever looks at the row: one bad row hides no other.
+/// Leaves losses that cannot be read to the row's own transition, so that one bad row hides no
+/// other.
 fn lease(row: &Row) -> Result<Overdue, EngineError> {
     let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
     let row = DueRow::Lease(overdue.row.execution(), Losses::read(row).ok());

@@ -1,4 +1,4 @@
-//! How a state is written: all of its columns together, with the public state derived from them.
+//! Writing a state: all of its columns together, with the public state derived from them.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -16,21 +16,21 @@ use crate::types::TimestampMs;
 /// columns, so the dimensions cannot drift apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Where in its life the execution is.
+    /// The phase of the execution's life.
     pub phase: LifecyclePhase,
-    /// Whether a worker holds it.
+    /// The ownership: held by a worker, or not.
     pub ownership: OwnershipState,
-    /// Whether it may be claimed.
+    /// The eligibility: claimable now, later, or not.
     pub eligibility: EligibilityState,
-    /// What it waits for.
+    /// The reason that it waits, if it waits.
     pub blocking: Option<BlockingReason>,
-    /// How it ended.
+    /// The outcome; [`TerminalOutcome::None`] before the end.
     pub outcome: TerminalOutcome,
-    /// Where its current attempt is.
+    /// The state of its current attempt.
     pub attempt: AttemptState,
-    /// Whether the wait of a suspension has just ended: told to users until the next claim.
+    /// True if the wait of a suspension has just ended: shown to users until the next claim.
     pub resumable: bool,
-    /// When it may be claimed, while it waits for that time.
+    /// The time from which it may be claimed, while it waits for that time.
     pub due: Option<TimestampMs>,
 }
 
@@ -50,7 +50,7 @@ impl Status {
         }
     }
 
-    /// Claimable now, by whoever goes on with it: its signals have come.
+    /// Claimable now, and shown as resumable: the wait of its suspension is over.
     #[must_use]
     pub fn resumable() -> Self {
         Self { resumable: true, ..Self::waiting(AttemptState::AttemptInterrupted) }
@@ -98,7 +98,7 @@ impl Status {
         }
     }
 
-    /// Claimable, or later where the row is to wait for its own time.
+    /// Claimable now, or at the row's own time where that lies ahead.
     #[must_use]
     pub fn released(eligible_at_ms: Option<i64>, at: TimestampMs, attempt: AttemptState) -> Self {
         match eligible_at_ms {
@@ -147,14 +147,14 @@ impl Status {
         Self { phase, ..Self::terminal(TerminalOutcome::Cancelled) }
     }
 
-    /// What a caller is told.
+    /// The public state that callers see.
     #[must_use]
     pub fn public(&self) -> PublicState {
         derive_public_state(self.phase, self.eligibility, self.outcome, self.resumable)
     }
 
-    /// Since when a row that comes to this status at `at` is claimable; `None` where it is not, and
-    /// the row goes on saying when it last was.
+    /// The time from which a row that enters this status at `at` is claimable. `None` where it is
+    /// not: the row then keeps the last such time.
     fn claimable_since(&self, at: TimestampMs) -> Option<TimestampMs> {
         match self.eligibility {
             EligibilityState::EligibleNow => Some(at),
@@ -169,7 +169,7 @@ impl Status {
         }
     }
 
-    /// The columns of the execution row that say so: its states, since when it is or will be
+    /// The columns of the execution row in this status: its states, since when it is or will be
     /// claimable, and that it changed at `at`.
     #[must_use]
     pub fn assignments(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
@@ -181,14 +181,16 @@ impl Status {
             exec_core::attempt_state.set(self.attempt),
             exec_core::blocking_reason.set(self.blocking),
         ];
+
         let since = self.claimable_since(at);
         set.extend(since.map(|since| exec_core::claimable_since_ms.set(since.0)));
         set.extend(self.due.map(|due| exec_core::eligible_at_ms.set(Some(due.0))));
         set.extend(changed(at));
+
         set
     }
 
-    /// The columns of a new execution row that say the same.
+    /// The same columns of a new execution row.
     #[must_use]
     pub fn row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let since = self.claimable_since(at).unwrap_or(TimestampMs(0));
@@ -212,8 +214,8 @@ pub fn changed(at: TimestampMs) -> [(ColumnRef, Assign); 2] {
     [exec_core::version.grow(1), exec_core::last_changed_at_ms.set(at.0)]
 }
 
-/// The columns of a status that say nothing of the attempt, whose own state stays: a pending retry
-/// is still one when what it waited for has come.
+/// The columns of a status without the attempt's own state, which stays: a pending retry is still
+/// one after its wait is over.
 #[must_use]
 pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
     let mut set = status.assignments(at);
@@ -221,7 +223,7 @@ pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assig
     set
 }
 
-/// The same columns for a row whose time has come: claimable since that time, not since the scanner
+/// The same columns for a row that is due: claimable since its due time, not since the scanner
 /// looked.
 #[must_use]
 pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> {
@@ -231,7 +233,7 @@ pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> 
     set
 }
 
-/// The columns of the attempt row that end its lease: nobody owns it any more.
+/// The columns of the attempt row that end its lease: no instance owns it, and no time limit runs.
 #[must_use]
 pub fn lease_ended(outcome: AttemptOutcome) -> Vec<(ColumnRef, Assign)> {
     vec![
@@ -242,7 +244,7 @@ pub fn lease_ended(outcome: AttemptOutcome) -> Vec<(ColumnRef, Assign)> {
     ]
 }
 
-/// How an execution ended: its phase says cancelled, or its current attempt's outcome says how.
+/// The outcome of an execution: its phase says cancelled, or its current attempt's outcome decides.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
@@ -258,6 +260,7 @@ pub fn terminal_outcome(
         LifecyclePhase::Cancelled => return Ok(TerminalOutcome::Cancelled),
         LifecyclePhase::Terminal => {}
     }
+
     let outcome = current_attempt.map(|row| row.read(attempt::outcome)).transpose()?.flatten();
     Ok(match outcome {
         Some(AttemptOutcome::Success) => TerminalOutcome::Success,
@@ -292,9 +295,11 @@ pub fn vector(core: &Row, current_attempt: Option<&Row>) -> Result<StateVector, 
         attempt_state: core.read(exec_core::attempt_state)?,
         public_state: stored,
     };
+
     if vector.lifecycle_phase == LifecyclePhase::Cancelled {
-        // The phase that callers know; the outcome says that it was cancelled.
+        // Callers know only the terminal phase; the outcome says that it was cancelled.
         vector.lifecycle_phase = LifecyclePhase::Terminal;
     }
+
     Ok(vector)
 }

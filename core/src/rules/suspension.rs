@@ -1,10 +1,10 @@
 //! Suspensions: an execution waits for signals, which come in through waitpoints.
 //!
 //! A suspended execution has one suspension row: the condition that ends the wait and the signals
-//! collected so far. Its waitpoints are the doors that senders knock at, each with a token of its own.
-//! Whatever ends the wait (signals, an operator, the timeout) goes through [`wake`] or
-//! [`timeout`], and all of it is pinned to the version of the suspension row: of two that come at
-//! once, one wins.
+//! collected so far. Its waitpoints are where senders deliver signals, each with a token of its
+//! own. Every end of the wait (signals, an operator, the timeout) goes through [`wake`] or
+//! [`timeout`], and is pinned to the version of the suspension row: of two that come at once, one
+//! wins.
 
 pub mod close;
 pub mod collected;

@@ -1,4 +1,4 @@
-//! Tags: small texts that callers hang on an execution.
+//! Tags: small texts that callers attach to an execution.
 
 use serde_json::{Map, Value as Json};
 
@@ -60,9 +60,11 @@ impl Guarded for SetTag {
         let mut set = vec![exec_core::raw_fields.merge_under("tags", member.into())];
         set.extend(changed(now));
         let plan = plan.update(exec_core::REF, held_core(), set);
+
         if self.name != INSTANCE_TAG {
             return Ok((plan, ()));
         }
+
         Ok((
             if self.value.is_empty() {
                 instance_tag_changed(plan, InstanceTagEventType::Cleared, instance_tag(), now)

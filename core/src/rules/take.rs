@@ -1,4 +1,4 @@
-//! One named execution is taken up: after its suspension, under a resume token, or by an operator.
+//! Leasing one named execution: after its suspension, under a resume token, or for an operator.
 
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ struct Terms {
 /// The attempt that is leased.
 #[derive(Clone, Copy, Debug)]
 enum Attempt {
-    /// It was interrupted, and keeps its id; this one, if its row holds none.
+    /// It was interrupted and keeps its id; `otherwise` where its row holds none.
     GoesOn { otherwise: Uuid },
     /// It begins, under this id.
     Begins(Uuid),
@@ -75,7 +75,7 @@ impl Terms {
         self.taken_over(plan, leased, event, None, at)
     }
 
-    /// The same, from a worker that was lost: that counts.
+    /// The same, from a worker that was lost; the loss is counted.
     fn taken_over(
         &self,
         plan: Plan,
@@ -88,6 +88,7 @@ impl Terms {
             Attempt::GoesOn { otherwise } => (otherwise, true),
             Attempt::Begins(id) => (id, false),
         };
+
         let mut core = Status::active().assignments(at);
         core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
         core.push(exec_core::granted_until_ms.clear());
@@ -95,6 +96,7 @@ impl Terms {
         core.extend(losses.map(|losses| losses.one_more()));
         core.extend((!goes_on).then(|| exec_core::total_attempt_count.grow(1)));
         let plan = plan.update(exec_core::REF, held_core(), core);
+
         let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let lease_id = Some(self.lease_id).into_expr();
         let mut row = current_attempt();
@@ -111,11 +113,13 @@ impl Terms {
         let mut settle = renewed_lease();
         settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());
         let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
+
         let holder = Holder {
             worker_id: self.worker_id.as_str(),
             worker_instance_id: self.worker_instance_id.as_str(),
         };
         plan = outbox::lease_taken(plan, event, lease_id, holder, at);
+
         plan.returns = vec![
             Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
             Return::Written(attempt::lease_epoch.column()),
@@ -133,6 +137,7 @@ impl Terms {
         let index = returned.read(0, exec_core::attempt_index)?;
         let epoch = returned.read(1, attempt::lease_epoch)?;
         let attempt_id = returned.read(2, attempt::attempt_id)?.unwrap_or_default();
+
         Ok(HandlePayload::new(
             key.id(),
             AttemptIndex(index.unsigned_abs()),
@@ -146,7 +151,7 @@ impl Terms {
     }
 }
 
-/// Leases an execution whose condition was met.
+/// Leases an execution after its condition was met.
 #[derive(Clone, Debug)]
 pub struct ClaimResumed {
     tag: BackendTag,
@@ -169,6 +174,7 @@ impl ClaimResumed {
             ttl_ms: input::positive_ms("lease_ttl_ms", args.lease_ttl_ms)?,
         };
         terms.check()?;
+
         Ok(Self { tag, key: ExecutionKey::of(&args.execution_id)?, terms, at: args.now })
     }
 }
@@ -177,11 +183,12 @@ impl Transition for ClaimResumed {
     type Outcome = ClaimResumedExecutionResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        // Decided on the expectation; read only to say what was wrong.
+        // The first try decides on the expectation; the row is read only to name the refusal.
         let at = self.at;
         let resumable = exec_core::public_state
             .is(PublicState::Resumable)
             .and(exec_core::lifecycle_phase.is(LifecyclePhase::Runnable));
+
         let pinned = match (facts.refusals(), facts.lookup(0)) {
             (0, _) => Predicate::Always,
             (_, None) => {
@@ -195,6 +202,7 @@ impl Transition for ClaimResumed {
             }
             (_, Some(_)) => return Err(EngineError::NotFound { entity: "execution" }),
         };
+
         let holds = resumable.and(pinned);
         let plan = Plan::new("claim_resumed_execution").guard(
             CORE,
@@ -203,6 +211,7 @@ impl Transition for ClaimResumed {
             holds,
         );
         let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Acquired, at);
+
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = claim.terms.payload(&claim.key, &rows)?;
@@ -245,6 +254,7 @@ impl ClaimByGrant {
             ttl_ms: input::positive_ms("lease_ttl_ms", u64::from(token.lease_ttl_ms))?,
         };
         terms.check()?;
+
         let key = ExecutionKey::of(&token.grant.execution_id)?;
         let given = input::partition_key("claim_from_resume_grant", &token.grant.partition_key)?;
         if given != key.partition {
@@ -253,6 +263,7 @@ impl ClaimByGrant {
                 "claim_from_resume_grant: partition mismatch (grant={given}, eid={own})"
             )));
         }
+
         Ok(Self { tag, key, terms, expires_at_ms: token.grant.expires_at_ms })
     }
 }
@@ -266,6 +277,7 @@ impl Transition for ClaimByGrant {
         if self.expires_at_ms <= at.0.unsigned_abs() {
             return Err(EngineError::Contention(ContentionKind::ClaimGrantExpired));
         }
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
         };
@@ -275,20 +287,23 @@ impl Transition for ClaimByGrant {
         let Some(current) = current else {
             return Err(EngineError::NotFound { entity: "attempt" });
         };
+
         if is_held(core, current, at)? {
             return Ok(Step::Answer(None));
         }
 
-        // A renewal moves only the attempt's row: the execution's version says nothing of it.
+        // A renewal changes only the attempt's row: the execution's version does not pin the lease.
         let lapsed = attempt::lease_expires_at_ms
             .is_null()
             .or(attempt::lease_expires_at_ms.at_most(Some(at.0)));
         let plan = Plan::new("claim_from_resume_grant")
             .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
             .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed);
+
         let losses = lost(core)?;
         if let Some((losses, failure)) = losses.and_then(|own| Some((own, own.fatal()?))) {
-            // One worker too many was lost: this is the end, and there is nothing to take.
+            // This loss exceeds the policy: the execution ends as failed, and there is nothing to
+            // lease.
             let besides = vec![losses.one_more()];
             let plan = ended_with(plan, &failure, End::FAILED, besides, at);
             let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
@@ -296,10 +311,11 @@ impl Transition for ClaimByGrant {
             let over = |_| Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
             return Ok(Step::Commit(plan, Then::FromRows(Box::new(over))));
         }
+
         let event = LeaseEventType::Reclaimed;
         let plan = self.terms.taken_over(plan, going_on(ctx), event, losses, at);
         let plan = match core.read(exec_core::lifecycle_phase)? {
-            // Its lease lapsed: nothing that was opened under it goes on.
+            // Its lease lapsed, so that everything opened under it is closed.
             LifecyclePhase::Active => closed(plan, core)?,
             LifecyclePhase::Submitted
             | LifecyclePhase::Runnable
@@ -307,6 +323,7 @@ impl Transition for ClaimByGrant {
             | LifecyclePhase::Terminal
             | LifecyclePhase::Cancelled => plan,
         };
+
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = claim.terms.payload(&claim.key, &rows)?;
@@ -323,10 +340,11 @@ fn lost(core: &Row) -> Result<Option<Losses>, EngineError> {
     active.then(|| Losses::read(core)).transpose()
 }
 
-/// Whether somebody holds the lease.
+/// Returns true if a worker holds the lease.
 ///
 /// # Errors
-/// `Contention(ExecutionNotLeaseable)` when nobody could: it is over, suspended, or waits for its time.
+/// `Contention(ExecutionNotLeaseable)` for an execution that no worker can lease: it has ended, is
+/// suspended, or waits for something.
 fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineError> {
     let expires = current.read(attempt::lease_expires_at_ms)?;
     match core.read(exec_core::public_state)? {
@@ -346,8 +364,8 @@ fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineErr
     }
 }
 
-/// An operator takes an execution that could be claimed, in front of all others and whatever it
-/// requires; a reservation for somebody else lapses.
+/// Leases a claimable execution to an operator, ahead of all others and whatever capabilities it
+/// requires; a reservation for another worker lapses.
 #[derive(Clone, Debug)]
 pub struct ClaimByOperator {
     key: ExecutionKey,
@@ -355,7 +373,7 @@ pub struct ClaimByOperator {
     ttl_ms: i64,
 }
 
-/// Who an operator's lease belongs to.
+/// The worker and instance that an operator's lease belongs to.
 const OPERATOR: &str = "operator";
 
 impl ClaimByOperator {
@@ -376,6 +394,7 @@ impl ClaimByOperator {
                 "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
             )));
         }
+
         match core.read(exec_core::lifecycle_phase)? {
             LifecyclePhase::Runnable | LifecyclePhase::Submitted => {}
             LifecyclePhase::Active
@@ -383,12 +402,14 @@ impl ClaimByOperator {
             | LifecyclePhase::Terminal
             | LifecyclePhase::Cancelled => return Err(not_active(known)),
         }
+
         if core.read(exec_core::ownership_state)? == OwnershipState::Leased {
             return Err(EngineError::Contention(ContentionKind::LeaseConflict));
         }
         if core.read(exec_core::eligibility_state)? != EligibilityState::EligibleNow {
             return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
         }
+
         Ok(())
     }
 }
@@ -404,6 +425,7 @@ impl Transition for ClaimByOperator {
             return Err(EngineError::NotFound { entity: "execution" });
         };
         self.claimable(core, &Known::execution(core, current.as_ref()))?;
+
         let lease_id = ctx.uuid();
         let terms = Terms {
             worker_id: WorkerId::new(OPERATOR),
@@ -421,6 +443,7 @@ impl Transition for ClaimByOperator {
             | AttemptState::PendingReplayAttempt
             | AttemptState::AttemptTerminal => Attempt::Begins(ctx.uuid()),
         };
+
         let plan = Plan::new("issue_grant_and_claim").guard(
             CORE,
             exec_core::REF,
@@ -428,6 +451,7 @@ impl Transition for ClaimByOperator {
             unmoved(core)?,
         );
         let plan = terms.taken(plan, attempt, LeaseEventType::Acquired, ctx.now);
+
         let key = self.key;
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = terms.payload(&key, &rows)?;

@@ -1,4 +1,4 @@
-//! What happened to one execution, in the order in which it happened.
+//! The history of one execution, in the order in which it happened.
 
 use crate::EngineError;
 use crate::contracts::{AttemptRecord, ExecutionTimeline, Outbox, TimelineEvent};
@@ -18,7 +18,7 @@ use crate::types::{
     AttemptIndex, ExecutionId, LeaseEpoch, TimestampMs, WorkerId, WorkerInstanceId,
 };
 
-/// Everything that happened to one execution: its attempts, and its events of all outboxes by time.
+/// The whole history of one execution: its attempts, and its events of all outboxes by time.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeline {
     key: ExecutionKey,
@@ -51,6 +51,7 @@ impl Timeline {
                 limit: limit(TIMELINE_MAX - 1),
             })
         };
+
         let text = key.uuid.to_string();
         let attempts = attempt::partition_key
             .equals(key.partition)
@@ -67,6 +68,7 @@ impl Timeline {
         let signals = signal_event::partition_key
             .equals(key.partition)
             .and(signal_event::execution_id.equals(text));
+
         vec![
             list("attempts", attempt::REF, attempts, &[attempt::attempt_index.column()]),
             list(
@@ -105,6 +107,7 @@ impl Transition for Timeline {
             return Ok(Step::Read(self.queries()));
         };
         let attempts = attempts.iter().map(attempt_record).collect::<Result<Vec<_>, _>>()?;
+
         let mut events = Vec::new();
         for (index, read) in [(1, lease as ReadEvent), (2, completion), (3, operator), (4, signal)]
         {
@@ -112,7 +115,9 @@ impl Transition for Timeline {
                 events.push(read(row)?);
             }
         }
-        // Lease before completion before operator before signal, where the clock does not tell.
+
+        // A stable sort: events of equal times stay in the order lease, completion, operator,
+        // signal.
         events.sort_by_key(|event| event.at);
         Ok(Step::Answer(ExecutionTimeline::new(attempts, events)))
     }
@@ -127,6 +132,7 @@ fn lease(row: &Row) -> Result<TimelineEvent, EngineError> {
         row.read(lease_event::event_type)?.as_str().to_owned(),
         row.read(lease_event::event_id)?,
     );
+
     event.cause = row.read(lease_event::cause)?;
     event.worker_id = row.read(lease_event::worker_id)?.map(WorkerId::new);
     event.worker_instance_id =

@@ -1,4 +1,4 @@
-//! What a budget, a quota, a missing worker or an operator holds up is let go.
+//! Unblocking: an execution held up by a budget, a quota, a missing worker or an operator goes on.
 
 use crate::EngineError;
 use crate::ctx::Ctx;
@@ -13,8 +13,8 @@ use crate::schema::execution::exec_core;
 use crate::state::{AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
 use crate::types::{ExecutionId, TimestampMs};
 
-/// Makes an execution claimable that is blocked by something else than its dependencies or the time;
-/// changes nothing when it is not, or is blocked for another reason than expected.
+/// Makes an execution claimable that is blocked by something other than its dependencies or the
+/// time. Changes nothing when it is not blocked so, or for another reason than expected.
 #[derive(Clone, Copy, Debug)]
 pub struct Unblock {
     key: ExecutionKey,
@@ -26,7 +26,7 @@ impl Unblock {
     /// Checks the arguments. An empty reason stands for any.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a reason that is none, naming those that are.
+    /// `Validation(InvalidInput)` for an unknown reason, naming the known ones.
     pub fn new(id: &ExecutionId, expected: &str, at: TimestampMs) -> Result<Self, EngineError> {
         let unknown = || {
             let words: Vec<&str> =
@@ -34,6 +34,7 @@ impl Unblock {
             let words = words.join(", ");
             input::invalid(format!("expected_blocking_reason: {expected:?} is none of {words}"))
         };
+
         let expected = match expected {
             "" => None,
             word => Some(BlockingReason::parse(word).ok_or_else(unknown)?),
@@ -54,7 +55,7 @@ impl Unblock {
 }
 
 impl Transition for Unblock {
-    /// Whether it was let go.
+    /// True if the execution was unblocked.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -65,11 +66,13 @@ impl Transition for Unblock {
         let [Some(core)] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let reason = core.read(exec_core::blocking_reason)?;
         let expected = self.expected.is_none() || self.expected == reason;
         if !expected || !self.applies().accepts(core, &Held::default()) {
             return Ok(Step::Answer(false));
         }
+
         let eligible_at = core.read(exec_core::eligible_at_ms)?;
         let status = Status::released(eligible_at, self.at, AttemptState::None);
         let plan = Plan::new("unblock_execution")

@@ -1,4 +1,4 @@
-//! What concerns the whole installation: signing keys, lanes, shard counts, applied migrations.
+//! Tables of the whole installation: signing keys, lanes, shard counts, applied migrations.
 //!
 //! These tables are small, belong to no partition and change rarely; everything that belongs to one
 //! execution, flow, budget or worker lives with its family.
@@ -12,19 +12,19 @@ table! {
         kid: String,
         /// Raw key bytes; must never be logged.
         secret: Secret,
-        /// When the key was installed, Unix ms.
+        /// Installation of the key, Unix ms.
         rotated_at_ms: i64,
-        /// Whether the key signs new tokens; a retired key still verifies old ones for a while.
+        /// True if the key signs new tokens; a retired key still verifies old ones for a while.
         active: bool = Default::Bool(true),
-        /// Until when a retired key verifies, Unix ms; NULL without end.
+        /// End of verification by a retired key, Unix ms; NULL without end.
         verifies_until_ms: Option<i64>,
     }
     indexes []
 }
 
 table! {
-    /// One row in all, once there is a key: whoever adds or replaces a key moves its version on, so that
-    /// two who found no key to follow cannot both add one.
+    /// One row in all, once there is a key: whoever adds or replaces a key moves its version on, so
+    /// that two who found no key to follow cannot both add one.
     waitpoint_keyring = "ff_waitpoint_keyring" key [singleton_lock] check [singleton_lock] {
         /// Always true, so that a second row cannot exist.
         singleton_lock: bool = Default::Bool(true),
@@ -39,7 +39,7 @@ table! {
     lane_registry = "ff_lane_registry" key [lane_id] {
         /// Lane name.
         lane_id: String,
-        /// When the lane was first seen, Unix ms.
+        /// First submission to the lane, Unix ms.
         registered_at_ms: i64,
         /// The operation that first named the lane.
         registered_by: String,
@@ -71,9 +71,9 @@ table! {
         version: i32,
         /// File stem of the migration.
         name: String,
-        /// When it was applied, Unix ms.
+        /// Application of the migration, Unix ms.
         applied_at_ms: i64,
-        /// Whether a binary built before it still works on the migrated schema.
+        /// True if a binary built before it still works on the migrated schema.
         backward_compatible: bool,
     }
     indexes []

@@ -1,4 +1,4 @@
-//! Budgets and quotas: how much may be spent, and how often and how many at once may start.
+//! Budgets limit spending; quotas limit the rate and the concurrency of executions.
 //!
 //! A budget is a policy with limits per dimension, one running total per dimension, and what each
 //! execution contributed, so that a contribution can be taken back. A quota is a policy with a live
@@ -23,11 +23,11 @@ table! {
         created_at_ms: i64,
         /// Last change, Unix ms.
         updated_at_ms: i64,
-        /// What kind of thing the budget is for, in the caller's words.
+        /// The kind of thing that the budget covers, in the caller's words.
         scope_type: String = Default::Text(""),
-        /// Which of them, in the caller's words.
+        /// The thing that the budget covers, in the caller's words.
         scope_id: String = Default::Text(""),
-        /// How strictly the caller wants it enforced, in the caller's words.
+        /// The enforcement mode, in the caller's words.
         enforcement_mode: String = Default::Text(""),
         /// Hard breaches since creation; a reset leaves them.
         breach_count: i64 = Default::Int(0),
@@ -37,7 +37,7 @@ table! {
         last_breach_at_ms: Option<i64>,
         /// The dimension of that breach.
         last_breach_dim: Option<String>,
-        /// When the totals next return to 0, Unix ms; NULL never.
+        /// The next reset of the totals, Unix ms; NULL never.
         next_reset_at_ms: Option<i64>,
     }
     indexes [
@@ -74,9 +74,9 @@ table! {
         dedup_key: String,
         /// The answer of the first call; the empty object while that call is under way.
         outcome_json: Json,
-        /// When the first call was made, Unix ms.
+        /// The time of the first call, Unix ms.
         applied_at_ms: i64,
-        /// When the row may be removed, Unix ms.
+        /// The time from which the row may be removed, Unix ms.
         expires_at_ms: i64,
     }
     indexes [
@@ -97,7 +97,7 @@ table! {
         execution_id: Uuid,
         /// The dimension's name.
         dimensions_key: String,
-        /// What the execution spent so far, in the dimension's own unit.
+        /// Spent by the execution so far, in the dimension's own unit.
         delta_total: i64 = Default::Int(0),
         /// Last change, Unix ms.
         updated_at_ms: i64,
@@ -160,7 +160,7 @@ table! {
         execution_id: String,
         /// Admission, Unix ms.
         admitted_at_ms: i64,
-        /// When the admission no longer counts, Unix ms.
+        /// Expiry of the admission, Unix ms.
         expires_at_ms: i64,
     }
     indexes [

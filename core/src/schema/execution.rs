@@ -1,7 +1,7 @@
 //! Executions, their attempts, and the grants to claim them.
 //!
-//! The execution row carries the state; the attempt row is narrow and carries the lease, because the
-//! lease is what changes most often.
+//! The execution row carries the state. The attempt row is narrow and carries the lease, because
+//! the lease changes most often.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -27,23 +27,23 @@ table! {
         required_capabilities: Vec<String> = Default::EmptyList,
         /// The current attempt, counted from 0.
         attempt_index: i32 = Default::Int(0),
-        /// Where in its life it is.
+        /// The phase of its life.
         lifecycle_phase: LifecyclePhase,
-        /// Whether a worker holds it.
+        /// The state of its lease.
         ownership_state: OwnershipState,
-        /// Whether it may be claimed, or why not.
+        /// The answer to whether it may be claimed, with the reason if not.
         eligibility_state: EligibilityState,
-        /// What a caller is told; always derived from the other states.
+        /// The state that callers see; always derived from the other states.
         public_state: PublicState,
-        /// Where its current attempt is.
+        /// The state of its current attempt.
         attempt_state: AttemptState,
-        /// What it waits for, while it waits.
+        /// The reason for waiting, while it waits.
         blocking_reason: Option<BlockingReason>,
-        /// Why it was cancelled.
+        /// The reason for its cancellation.
         cancellation_reason: Option<String>,
-        /// Who cancelled it.
+        /// The source of its cancellation.
         cancelled_by: Option<String>,
-        /// Claimed high first.
+        /// The priority: higher is claimed first.
         priority: i32 = Default::Int(0),
         /// Submission, Unix ms.
         created_at_ms: i64,
@@ -61,24 +61,25 @@ table! {
         raw_fields: Json = Default::Json("{}"),
         /// First claim, Unix ms.
         started_at_ms: Option<i64>,
-        /// How often another worker took it over.
+        /// The number of reclaims.
         lease_reclaim_count: i32 = Default::Int(0),
-        /// Not claimable before, Unix ms.
+        /// The time before which it cannot be claimed, Unix ms.
         eligible_at_ms: Option<i64>,
         /// Reserved for the holder of a claim grant until then, Unix ms.
         granted_until_ms: Option<i64>,
         /// Longest run of one attempt, ms.
         attempt_timeout_ms: Option<i64>,
-        /// How many attempts were claimed.
+        /// The number of claims.
         total_attempt_count: i32 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
-        /// When it last became claimable, Unix ms by the engine's clock; for one that waits for its
-        /// time, that time. 0 in rows by plain SQL, which go by their creation.
+        /// The time at which it last became claimable, Unix ms by the engine's clock; a future time
+        /// while it is delayed. 0 in rows inserted by plain SQL, which count from their creation.
         claimable_since_ms: i64 = Default::Int(0),
-        /// When this row last changed, Unix ms; 0 in rows by plain SQL.
+        /// Last change of this row, Unix ms; 0 in rows inserted by plain SQL.
         last_changed_at_ms: i64 = Default::Int(0),
-        /// Whether a waitpoint of it may be open; true in rows that were not made to say so.
+        /// True if a waitpoint of it may be open; also in rows of older databases or by plain SQL,
+        /// which do not record it.
         has_waitpoints: bool = Default::Bool(true),
     }
     indexes [
@@ -122,13 +123,13 @@ table! {
         worker_instance_id: Option<String>,
         /// The fence: grows with every lease of the execution and never restarts.
         lease_epoch: i64 = Default::Int(0),
-        /// When the lease lapses, Unix ms; NULL without a live lease.
+        /// Expiry of the lease, Unix ms; NULL without a live lease.
         lease_expires_at_ms: Option<i64>,
-        /// When this lease began, Unix ms.
+        /// Start of this lease, Unix ms.
         started_at_ms: Option<i64>,
-        /// When the attempt ended, Unix ms.
+        /// End of the attempt, Unix ms.
         terminal_at_ms: Option<i64>,
-        /// How it ended or was interrupted.
+        /// The outcome of its end or interruption.
         outcome: Option<AttemptOutcome>,
         /// Usage document; never written.
         usage: Option<Json>,
@@ -140,9 +141,9 @@ table! {
         lease_id: Option<Uuid>,
         /// The id the attempt got at its claim.
         attempt_id: Option<Uuid>,
-        /// When the attempt is taken to have run too long, Unix ms; NULL without a live lease.
+        /// Timeout of the attempt, Unix ms; NULL without a live lease.
         timeout_at_ms: Option<i64>,
-        /// What went wrong, where it failed.
+        /// The failure in words, where it failed.
         failure_message: Option<String>,
         /// The class of that failure.
         failure_class: Option<FailureClass>,
@@ -162,7 +163,7 @@ table! {
         grant_id: Vec<u8>,
         /// The execution.
         execution_id: Uuid,
-        /// What it permits.
+        /// The operation that it permits.
         kind: GrantKind,
         /// The worker pool it is for.
         worker_id: String,
@@ -191,9 +192,9 @@ table! {
     ]
 }
 
-/// In a state that a worker can claim from, whatever its lane, grant and capabilities: the part of
-/// the eligibility rule that the claim index holds. A row in phase `submitted` counts, so that a
-/// database whose rows were never promoted comes alive.
+/// Executions in a state that a worker can claim from, whatever their lane, grant and capabilities:
+/// the part of the eligibility rule that the claim index holds. Phase `submitted` counts, so that a
+/// database with rows that were never promoted still makes progress.
 #[must_use]
 pub fn claimable() -> Predicate {
     exec_core::lifecycle_phase
@@ -201,7 +202,7 @@ pub fn claimable() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::EligibleNow))
 }
 
-/// Waiting for a point in time.
+/// Executions that wait for a point in time.
 #[must_use]
 pub fn delayed() -> Predicate {
     exec_core::lifecycle_phase
@@ -209,7 +210,7 @@ pub fn delayed() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::NotEligibleUntilTime))
 }
 
-/// Waiting for other executions of its flow.
+/// Executions that wait for others of their flow.
 #[must_use]
 pub fn waiting_for_dependencies() -> Predicate {
     exec_core::lifecycle_phase
@@ -217,25 +218,25 @@ pub fn waiting_for_dependencies() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies))
 }
 
-/// Not over.
+/// Executions that have not ended.
 #[must_use]
 pub fn unfinished() -> Predicate {
     exec_core::lifecycle_phase.is_none_of(&[LifecyclePhase::Terminal, LifecyclePhase::Cancelled])
 }
 
-/// Has a deadline that can still pass.
+/// Executions with a deadline that can still pass.
 #[must_use]
 pub fn has_live_deadline() -> Predicate {
     exec_core::deadline_at_ms.is_present().and(exec_core::terminal_at_ms.is_null())
 }
 
-/// Has a live lease.
+/// Attempts with a live lease.
 #[must_use]
 pub fn leased() -> Predicate {
     attempt::lease_expires_at_ms.is_present()
 }
 
-/// Has a live lease that limits the run.
+/// Attempts with a live lease and a timeout.
 #[must_use]
 pub fn timed() -> Predicate {
     attempt::timeout_at_ms.is_present()

@@ -1,9 +1,9 @@
 //! Flows: graphs of executions that depend on each other, and the cancellations running in them.
 //!
 //! A flow is a header, edges between its executions, and one fan-in group per downstream execution
-//! that counts how its upstreams ended. The cancellation tables are work lists: a row is there
-//! exactly as long as something is owed. All rows of a flow carry the flow's partition, which is
-//! also that of its executions.
+//! that counts the ends of its upstreams. The cancellation tables are work lists: a row exists
+//! exactly as long as a cancellation is outstanding. All rows of a flow carry the flow's partition,
+//! which is also that of its executions.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ table! {
         flow_id: Uuid,
         /// Grows by 1 with every execution and edge added; callers name the one they have seen.
         graph_revision: i64 = Default::Int(0),
-        /// What a caller is told: whether it goes on, or how it ended.
+        /// The state that callers see: still going on, or the outcome.
         public_flow_state: PublicFlowState,
         /// Creation, Unix ms.
         created_at_ms: i64,
@@ -32,8 +32,8 @@ table! {
         node_count: i32 = Default::Int(0),
         /// Edges staged through this engine.
         edge_count: i32 = Default::Int(0),
-        /// Grows with every change that bears on whether the flow is over, so that a decision can be
-        /// pinned to what it read.
+        /// Grows with every change that bears on whether the flow is over, so that a decision can
+        /// be pinned to what it read.
         version: i64 = Default::Int(0),
     }
     indexes ["ff_flow_core_created_idx" (created_at_ms Descending, flow_id Ascending)]
@@ -56,9 +56,9 @@ table! {
         policy: Json,
         /// Version of that record's layout; always 0.
         policy_version: i32 = Default::Int(0),
-        /// How the execution waited for ended, as far as this edge has heard; NULL until then.
+        /// The outcome of the upstream, once it was applied to this edge; NULL until then.
         upstream_outcome: Option<CompletionKind>,
-        /// The completion event that said so: an older one says nothing new.
+        /// The completion event that this outcome comes from; older events are ignored.
         upstream_event_id: Option<i64>,
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
@@ -82,7 +82,7 @@ table! {
         downstream_eid: Uuid,
         /// All of, any of, or a quorum of the upstreams, and what then happens to the others.
         policy: Json,
-        /// How many successes satisfy the group; 0 until an edge is applied.
+        /// The number of successes that satisfies the group; 0 until an edge is applied.
         k_target: i32 = Default::Int(0),
         /// Upstreams that succeeded.
         success_count: i32 = Default::Int(0),
@@ -90,14 +90,14 @@ table! {
         fail_count: i32 = Default::Int(0),
         /// Upstreams that were skipped.
         skip_count: i32 = Default::Int(0),
-        /// Upstreams whose edge is applied and that have not ended.
+        /// Upstreams with an applied edge that have not ended.
         running_count: i32 = Default::Int(0),
-        /// Whether siblings are still to be cancelled.
+        /// True if siblings are still to be cancelled.
         cancel_siblings_pending_flag: bool = Default::Bool(false),
-        /// Those siblings, as bare UUID texts.
+        /// The siblings still to be cancelled, as bare UUID texts.
         cancel_siblings_pending_members: Vec<String> = Default::EmptyList,
         /// Edges that are applied, whether or not their upstreams have ended; 0 in rows of older
-        /// databases, whose counters have to add up instead.
+        /// databases, where the sum of the counters stands in for it.
         dependency_count: i32 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
@@ -116,7 +116,7 @@ table! {
         flow_id: Uuid,
         /// The downstream execution that names the group.
         downstream_eid: Uuid,
-        /// When the debt arose, Unix ms.
+        /// The time at which the cancellations became due, Unix ms.
         enqueued_at_ms: i64,
     }
     indexes [
@@ -138,9 +138,9 @@ table! {
         downstream_eid: Uuid,
         /// The execution to cancel.
         target_exec_id: Uuid,
-        /// Why.
+        /// The reason.
         reason: String,
-        /// When it was queued, Unix ms.
+        /// The time at which it was queued, Unix ms.
         enqueued_at_ms: i64,
     }
     indexes []
@@ -153,15 +153,15 @@ table! {
         partition_key: i16,
         /// The flow.
         flow_id: Uuid,
-        /// When cancellation was asked for, Unix ms.
+        /// The time of the cancellation request, Unix ms.
         requested_at_ms: i64,
-        /// Who asked; empty where unknown.
+        /// The requester; empty where unknown.
         requester: String = Default::Text(""),
-        /// Why, in the caller's words.
+        /// The reason, in the caller's words.
         reason: String = Default::Text(""),
-        /// How long members may take to stop, Unix ms; never written.
+        /// End of the grace period for members, Unix ms; never written.
         grace_until_ms: Option<i64>,
-        /// Which members are to be cancelled, in the caller's words.
+        /// The policy that selects the members to cancel, in the caller's words.
         cancellation_policy: String,
         /// Always `pending`: the row goes away when it is done.
         status: String = Default::Text("pending"),
@@ -219,14 +219,15 @@ table! {
         members_waiting_children: i32 = Default::Int(0),
         /// The flow's state as it follows from the counts.
         public_flow_state: PublicFlowState,
-        /// When the counts were taken, Unix ms.
+        /// The time at which the counts were taken, Unix ms.
         last_summary_update_at: i64,
     }
     indexes []
 }
 
-/// Every edge, and what only a search by downstream asks for: a database uses an index only where its
-/// condition follows from the question, so a look-up by primary key never walks this one instead.
+/// True for every edge, but stated only by a search by downstream. A database uses a partial index
+/// only where the query implies its condition, so a look-up by primary key never uses this index
+/// instead.
 fn leads_somewhere() -> Predicate {
     Predicate::NotNull(edge::downstream_eid.column())
 }
@@ -236,7 +237,7 @@ fn comes_from_somewhere() -> Predicate {
     Predicate::NotNull(edge::upstream_eid.column())
 }
 
-/// Not over: executions and edges may be added.
+/// Flows that have not ended: executions and edges may be added.
 #[must_use]
 pub fn goes_on() -> Predicate {
     flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER)

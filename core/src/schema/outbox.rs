@@ -1,13 +1,13 @@
-//! Outboxes: what happened, appended in the transaction that made it happen.
+//! Outboxes: events, appended in the transaction that made the change.
 //!
-//! Subscribers tail each table by `event_id`, which grows over all partitions; a number is taken
-//! before its transaction commits, so a lower one may appear after a higher one. A reader that waits
-//! for a missing number relies on every transaction having its own number before it takes one here.
-//! That is what `transaction_id` is for: it is the first column, so its default is evaluated before
-//! that of `event_id`, also for a row that somebody inserts by hand. The rows copy the
-//! namespace and instance tag of the execution, so that a subscriber filters without reading it.
-//! Every state change writes here, which is why the tables have no index beyond tailing, lookup by
-//! execution and, for completions, dispatch to dependent executions.
+//! Subscribers tail each table by `event_id`, which grows over all partitions. A number is taken
+//! before its transaction commits, so a lower one may appear after a higher one. A reader that
+//! waits for a missing number relies on every transaction having its own number before it takes one
+//! here. `transaction_id` ensures this: it is the first column, so its default is evaluated before
+//! that of `event_id`, also for a row that an operator inserts by hand. The rows copy the namespace
+//! and instance tag of the execution, so that a subscriber filters without reading it. Every state
+//! change writes here, so the tables have no index beyond tailing, lookup by execution and, for
+//! completions, dispatch to dependent executions.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -31,19 +31,19 @@ table! {
         execution_id: Uuid,
         /// The flow it belongs to.
         flow_id: Option<Uuid>,
-        /// How it ended, or that it may resume.
+        /// The outcome, or that the execution may resume.
         outcome: CompletionKind,
         /// The execution's namespace.
         namespace: Option<String>,
         /// The execution's instance tag: the bare value.
         instance_tag: Option<String>,
-        /// When it happened by the operation's clock, Unix ms.
+        /// The time of the event by the operation's clock, Unix ms.
         occurred_at_ms: i64,
-        /// When the row was inserted by the database's clock, Unix ms.
+        /// The time of the insert by the database's clock, Unix ms.
         committed_at_ms: i64 = Default::NowMs,
-        /// When its effects on dependent executions were applied, Unix ms; NULL until then.
+        /// The time at which it was dispatched to dependent executions, Unix ms; NULL until then.
         dispatched_at_ms: Option<i64>,
-        /// Why it ended: what went wrong, or why it was cancelled or skipped.
+        /// The reason for the failure, cancellation or skip.
         reason: Option<String>,
         /// The class of the failure, where it failed.
         failure_class: Option<FailureClass>,
@@ -67,9 +67,9 @@ table! {
         execution_id: String,
         /// The lease, as UUID text, where known.
         lease_id: Option<String>,
-        /// What happened to the lease.
+        /// The change of the lease.
         event_type: LeaseEventType,
-        /// When, Unix ms.
+        /// The time of the event, Unix ms.
         occurred_at_ms: i64,
         /// The partition of the execution.
         partition_key: i16,
@@ -77,7 +77,7 @@ table! {
         namespace: Option<String>,
         /// The execution's instance tag: the bare value.
         instance_tag: Option<String>,
-        /// Why the lease ended, where it did.
+        /// The cause of the lease's end, where it ended.
         cause: Option<LeaseCause>,
         /// The worker pool that holds or held the lease, where known.
         worker_id: Option<String>,
@@ -103,11 +103,11 @@ table! {
         signal_id: String,
         /// The waitpoint it came in through, as UUID text.
         waitpoint_id: Option<String>,
-        /// Who sent it; empty for an operator's approval.
+        /// The sender; empty for an operator's approval.
         source_identity: Option<String>,
-        /// What it brought about.
+        /// The effect of the signal.
         effect: SignalEffect = Default::Text("satisfied"),
-        /// When it was accepted, Unix ms.
+        /// The time at which it was accepted, Unix ms.
         delivered_at_ms: i64,
         /// The partition of the execution.
         partition_key: i16,
@@ -131,11 +131,11 @@ table! {
         event_id: i64 = Default::Identity,
         /// The execution, as bare UUID text; the flow where a flow was cancelled.
         execution_id: String,
-        /// What the operator did.
+        /// The operator's intervention.
         event_type: OperatorEventType,
-        /// Particulars, in a layout of the event type's own.
+        /// Details, in a layout that depends on the event type.
         details: Option<Json>,
-        /// When, Unix ms.
+        /// The time of the event, Unix ms.
         occurred_at_ms: i64,
         /// The partition of the execution or flow.
         partition_key: i16,
@@ -159,9 +159,9 @@ table! {
         event_id: i64 = Default::Identity,
         /// The execution, as bare UUID text.
         execution_id: String,
-        /// What happened to the tag.
+        /// The change of the tag.
         event_type: InstanceTagEventType,
-        /// When, Unix ms.
+        /// The time of the event, Unix ms.
         occurred_at_ms: i64,
         /// The partition of the execution.
         partition_key: i16,
@@ -176,7 +176,7 @@ table! {
     ]
 }
 
-/// Belongs to a flow whose other executions have not been told yet.
+/// Events of a flow that are not dispatched to its other executions yet.
 #[must_use]
 pub fn undispatched() -> Predicate {
     completion_event::dispatched_at_ms.is_null().and(completion_event::flow_id.is_present())

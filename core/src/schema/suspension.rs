@@ -1,7 +1,7 @@
-//! Suspensions and streams: what an execution waits for, and what its attempts put out.
+//! Suspensions of executions, and the streams that their attempts write.
 //!
-//! A suspended execution has one suspension row with its resume condition and one waitpoint row per
-//! open door through which signals come in. A stream is the output of one attempt: appended frames,
+//! A suspended execution has one suspension row with its resume condition, and one waitpoint row
+//! per open waitpoint that accepts signals. A stream is the output of one attempt: appended frames,
 //! a merged summary document, and the append rate that decides how far best-effort frames are
 //! trimmed. Every row carries the partition of its execution.
 
@@ -20,11 +20,11 @@ table! {
         execution_id: Uuid,
         /// The suspension; a new one for each time the execution is suspended.
         suspension_id: Uuid,
-        /// When it was suspended, Unix ms.
+        /// The time of the suspension, Unix ms.
         suspended_at_ms: i64,
-        /// When the wait is given up, Unix ms; NULL waits for ever.
+        /// The timeout of the wait, Unix ms; NULL for none.
         timeout_at_ms: Option<i64>,
-        /// What kind of wait it is, such as `waiting_for_signal`.
+        /// The kind of wait, such as `waiting_for_signal`.
         reason_code: Option<String>,
         /// The condition that ends the wait.
         condition: Json,
@@ -32,15 +32,15 @@ table! {
         satisfied_set: Json = Default::Json("[]"),
         /// Collected signals: an object from waitpoint key to array of signals.
         member_map: Json = Default::Json("{}"),
-        /// What happens at the timeout; NULL means `fail`.
+        /// The action at the timeout; NULL means `fail`.
         timeout_behavior: Option<String>,
-        /// What happens when the condition is met; NULL means the usual.
+        /// The policy once the condition holds; NULL means the default.
         resume_policy: Option<Json>,
-        /// Who asked for the suspension.
+        /// The party that asked for the suspension.
         requested_by: Option<String>,
-        /// Where the worker left what it needs to go on.
+        /// A pointer to the state that the worker needs in order to continue.
         continuation_metadata_pointer: Option<String>,
-        /// How many signals the execution has received, over all its suspensions.
+        /// The number of signals that the execution has received, over all its suspensions.
         signal_count: i64 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
@@ -68,7 +68,7 @@ table! {
         token: String,
         /// Creation, Unix ms.
         created_at_ms: i64,
-        /// When it stops accepting signals, Unix ms; NULL never.
+        /// The time from which it accepts no signals, Unix ms; NULL never.
         expires_at_ms: Option<i64>,
         /// Never written; the suspension holds the condition.
         condition: Option<Json>,
@@ -78,9 +78,10 @@ table! {
         state: WaitpointState = Default::Text("pending"),
         /// Signal names the condition asks for; empty for any.
         required_signal_names: Vec<String> = Default::EmptyList,
-        /// When a suspension began to wait on it, Unix ms.
+        /// The time at which a suspension began to wait on it, Unix ms.
         activated_at_ms: Option<i64>,
-        /// The suspension that waits on it, or did and kept it; NULL before, and in older databases.
+        /// The suspension that waits on it, or did and kept it; NULL before, and in older
+        /// databases.
         suspension_id: Option<Uuid>,
     }
     indexes [
@@ -99,7 +100,7 @@ table! {
         idempotency_key: String,
         /// The answer of the first call, without its tokens.
         outcome_json: Json,
-        /// When the first call was made, Unix ms.
+        /// The time of the first call, Unix ms.
         created_at_ms: i64,
     }
     indexes []
@@ -118,9 +119,9 @@ table! {
         signal_id: Uuid,
         /// The waitpoint that it came in through.
         waitpoint_id: Uuid,
-        /// When it was accepted, Unix ms.
+        /// The time at which it was accepted, Unix ms.
         accepted_at_ms: i64,
-        /// When the key is forgotten, Unix ms; NULL never.
+        /// The time until which a repeat is recognised, Unix ms; NULL for ever.
         expires_at_ms: Option<i64>,
     }
     indexes []
@@ -137,13 +138,13 @@ table! {
         execution_id: Uuid,
         /// The attempt, counted from 0.
         attempt_index: i32,
-        /// When it was appended, Unix ms; the first half of the public frame id `<ts_ms>-<seq>`.
+        /// The time of the append, Unix ms; the first half of the public frame id `<ts_ms>-<seq>`.
         ts_ms: i64,
         /// Number within the attempt, counted from 0. Older databases count within the millisecond.
         seq: i32,
         /// The frame: type, payload, encoding, source, correlation id.
         fields: Json,
-        /// How it is kept: `durable`, `summary` or `best_effort`.
+        /// The retention mode: `durable`, `summary` or `best_effort`.
         mode: String,
         /// Equal to `ts_ms`.
         created_at_ms: i64,
@@ -164,9 +165,9 @@ table! {
         attempt_index: i32,
         /// All patches so far, merged.
         document_json: Json,
-        /// How many patches were merged.
+        /// The number of patches merged.
         version: i32 = Default::Int(0),
-        /// How patches are merged; only `json-merge-patch`.
+        /// The format of the patches; only `json-merge-patch`.
         patch_kind: Option<String>,
         /// Latest patch, Unix ms.
         last_updated_ms: i64,
@@ -177,8 +178,8 @@ table! {
 }
 
 table! {
-    /// One row per attempt that put out frames: where its stream stands, how fast frames come and how
-    /// many best-effort ones are kept.
+    /// One row per attempt that put out frames: where its stream stands, how fast frames come and
+    /// how many best-effort ones are kept.
     stream_meta = "ff_stream_meta" key [partition_key, execution_id, attempt_index] partitioned {
         /// The partition of the execution.
         partition_key: i16,
@@ -190,12 +191,12 @@ table! {
         ema_rate_hz: f64 = Default::Int(0),
         /// Previous append, Unix ms; 0 before the first.
         last_append_ts_ms: i64 = Default::Int(0),
-        /// How many frames the last trim kept.
+        /// The number of frames that the last trim kept.
         maxlen_applied_last: i32 = Default::Int(0),
         /// The number of the next frame; 0 in rows of older databases, which did not count.
         next_seq: i32 = Default::Int(0),
-        /// How many numbers below `next_seq` stand for no frame: `next_seq` less this is how many
-        /// frames there are.
+        /// The count of numbers below `next_seq` without a frame: `next_seq` less this is the
+        /// number of frames.
         trimmed_count: i64 = Default::Int(0),
         /// No best-effort frame is older than this, Unix ms: where the next trim begins to look.
         trimmed_before_ms: i64 = Default::Int(0),
@@ -203,13 +204,13 @@ table! {
     indexes []
 }
 
-/// The wait is given up at some time.
+/// Suspensions with a timeout.
 #[must_use]
 pub fn suspension_times_out() -> Predicate {
     suspension_current::timeout_at_ms.is_present()
 }
 
-/// Stops accepting signals at some time.
+/// Waitpoints with an expiry.
 #[must_use]
 pub fn waitpoint_expires() -> Predicate {
     waitpoint_pending::expires_at_ms.is_present()

@@ -1,4 +1,4 @@
-//! What a table description consists of, and the macro that writes one down.
+//! The parts of a table's description, and the macro that declares one.
 
 use super::ColumnRef;
 use crate::plan::Predicate;
@@ -8,7 +8,7 @@ use crate::value::ColumnType;
 pub struct Table {
     /// SQL name.
     pub name: &'static str,
-    /// What one row is.
+    /// The meaning of one row.
     pub doc: &'static str,
     /// Primary key, in order. `partition_key` leads wherever the table has one.
     pub key: &'static [ColumnRef],
@@ -19,7 +19,7 @@ pub struct Table {
     /// Columns the database itself refuses unknown values for: a closed set without old spellings,
     /// or a flag that is always true.
     pub checked: &'static [ColumnRef],
-    /// Whether Postgres may hash-partition the table by `partition_key`.
+    /// True if Postgres may hash-partition the table by `partition_key`.
     pub partitioned: bool,
 }
 
@@ -43,19 +43,19 @@ pub struct Column {
     pub table: &'static str,
     /// SQL name.
     pub name: &'static str,
-    /// What it holds, units included.
+    /// The meaning of the value, units included.
     pub doc: &'static str,
     /// Logical type.
     pub ty: ColumnType,
-    /// Whether NULL is allowed.
+    /// True if NULL is allowed.
     pub nullable: bool,
     /// The canonical spellings of a closed set; empty for every other column.
     pub spellings: fn() -> Vec<&'static str>,
-    /// What an insert that does not name the column stores.
+    /// The value that an insert stores if it does not name the column.
     pub default: Default,
 }
 
-/// What an insert that does not name the column stores.
+/// The value that an insert stores if it does not name the column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
     /// Nothing: the column must be named, or is NULL where it may be.
@@ -94,8 +94,8 @@ pub struct Index {
     pub name: &'static str,
     /// Columns and directions, in order.
     pub columns: &'static [(ColumnRef, Direction)],
-    /// Which rows it holds; all when absent. The same [`Predicate`] value that the query uses, so
-    /// that both databases can prove the index applies.
+    /// The condition on the rows it holds; all rows when absent. It is the same [`Predicate`] value
+    /// that the query uses, so that both databases can prove that the index applies.
     pub only: Option<fn() -> Predicate>,
 }
 

@@ -1,8 +1,9 @@
-//! Workers: who is alive, what it can run, and a log of its comings and goings.
+//! Workers: the live instances, their capabilities, and a log of their events.
 //!
 //! A worker instance registers and then renews its row by heartbeats; one that stays silent past
-//! its time to live counts as dead. The registry informs routing and operators only: a lease, not a
-//! heartbeat, decides who owns an execution. Rows carry the partition of the instance's id.
+//! its time to live counts as dead. The registry informs routing and operators only: an execution
+//! belongs to the holder of its lease, whatever the heartbeats say. Rows carry the partition of the
+//! instance's id.
 
 table! {
     /// One row per registered worker instance.
@@ -19,11 +20,11 @@ table! {
         worker_id: String,
         /// Lanes it claims from, sorted.
         lanes: Vec<String>,
-        /// What it is able to run: sorted and joined by commas.
+        /// Its capabilities, sorted and joined by commas.
         capabilities_csv: String,
         /// Last registration or heartbeat, Unix ms.
         last_heartbeat_ms: i64,
-        /// How long after the last heartbeat it still counts as alive, ms.
+        /// The time for which it counts as alive after the last heartbeat, ms.
         liveness_ttl_ms: i64,
         /// First registration, Unix ms.
         registered_at_ms: i64,
@@ -44,11 +45,11 @@ table! {
         namespace: String,
         /// The instance.
         worker_instance_id: String,
-        /// What happened: `registered`, `heartbeat`, `marked_dead` or `ttl_swept`.
+        /// The event: `registered`, `heartbeat`, `marked_dead` or `ttl_swept`.
         event_kind: String,
-        /// When, Unix ms.
+        /// The time of the event, Unix ms.
         event_at_ms: i64,
-        /// Why it was marked dead, in the caller's words.
+        /// The reason for marking it dead, in the caller's words.
         reason: Option<String>,
     }
     indexes []

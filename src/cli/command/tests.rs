@@ -45,7 +45,7 @@ fn completed(output: &str) -> Ending {
     Ending::Completed(Some(output.as_bytes().to_vec()))
 }
 
-/// Returns when it holds; after 30 s it is an error.
+/// Waits until the condition holds. Fails after 30 s.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -97,7 +97,7 @@ async fn a_command_that_cannot_be_started_is_no_failure_of_the_job() {
     }
     assert!(look_up("no-such-program".as_ref()).is_err());
     assert_eq!((look_up("sh".as_ref()), look_up("/bin/sh".as_ref())), (Ok(()), Ok(())));
-    // Unless it is the job that brings along too much.
+    // The job is at fault only if it brings more than a command can take.
     let ended = runner("true", &[]).run(job_with(&[("t", &"x".repeat(3 << 20))])).await;
     let Ending::Failed { class: FailureClass::Permanent, .. } = ended else { panic!("{ended:?}") };
 }
@@ -122,22 +122,23 @@ async fn all_that_a_command_started_ends_with_it() {
         let pid = std::fs::read_to_string(&pid).unwrap_or_default();
         !pid.is_empty() && std::path::Path::new("/proc").join(pid.trim()).join("fd").exists()
     };
-    // It holds the output open, and the job ends nevertheless.
+    // A background process holds the output open, and the job ends nevertheless.
     let script = format!("sleep 1000 & echo $! > {}; echo done", pid.display());
     assert_eq!(shell(&script).await, completed("done\n"));
     until("the process in the background is gone", || !alive()).await;
-    // So does what takes no notice of SIGTERM.
+    // The same with a process that ignores SIGTERM.
     let deaf = format!("(trap '' TERM; sleep 1000; sleep 1000) & echo $! > {}", pid.display());
     assert_eq!(shell(&deaf).await, completed(""));
     until("the deaf process is gone", || !alive()).await;
 
-    // A run that is dropped.
+    // A dropped run takes its processes with it.
     std::fs::remove_file(&pid).unwrap();
     let runner =
         Arc::new(runner("sh", &["-c", &format!("echo $$ > {}; sleep 1000", pid.display())]));
     let own = Arc::clone(&runner);
     let run = tokio::spawn(async move { own.run(job()).await });
     until("the command runs", alive).await;
+
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());
     runner.cleared(&job()).await;
@@ -154,10 +155,12 @@ async fn a_command_that_is_ended_may_clean_up() {
         cleaned.display(),
         begun.display()
     );
+
     let runner = Arc::new(CommandRunner {
         endings: Endings::new(Duration::from_secs(30), None),
         ..runner("sh", &["-c", &script])
     });
+
     let own = Arc::clone(&runner);
     let run = tokio::spawn(async move { own.run(job()).await });
     until("it has begun", || begun.exists()).await;
@@ -169,7 +172,7 @@ async fn a_command_that_is_ended_may_clean_up() {
 
 #[tokio::test]
 async fn a_command_leads_a_session_without_a_terminal() {
-    // The sixth field of its status is its session: its own number.
+    // The sixth field of its status is its session, which must be its own pid.
     let script = "(: < /dev/tty) 2> /dev/null && echo tty; read -r line < /proc/$$/stat; \
          set -- $line; test $6 = $$ && echo leads";
     assert_eq!(shell(script).await, completed("leads\n"));

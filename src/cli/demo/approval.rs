@@ -1,4 +1,4 @@
-//! The demo's third act: an execution that asks a person, and goes on when it has the answer.
+//! The demo's third act: an execution asks a person, and continues with the answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ use crate::worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig};
 /// The lane of this act.
 const LANE: &str = "demo-approval";
 
-/// The name of the signal that is waited for.
+/// The name of the signal that approves.
 const APPROVED: &str = "approved";
 
-/// Prepares a release, asks, and publishes it once a person has approved.
+/// A runner that prepares a release, asks for approval, and publishes it once approved.
 struct Publisher {
     engine: Arc<dyn EngineBackend>,
 }
@@ -63,6 +63,7 @@ impl Publisher {
             self.say(job, &format!("approved by {by}; publishing")).await?;
             return Ok(Ending::Completed(Some(format!("published, approved by {by}").into())));
         }
+
         self.say(job, "built 3 packages").await?;
         self.say(job, "checksums are fine; asking for approval").await?;
         Ok(Ending::Suspended(ask(TimestampMs::now())))
@@ -74,20 +75,21 @@ impl Publisher {
     }
 }
 
-/// Until one signal of the right name has come.
+/// Suspends until one signal of the right name comes.
 fn ask(now: TimestampMs) -> SuspendArgs {
     let waitpoint_key = "approval".to_owned();
     let waitpoint = WaitpointBinding::Fresh {
         waitpoint_id: WaitpointId::new(),
         waitpoint_key: waitpoint_key.clone(),
     };
+
     let matcher = SignalMatcher::ByName(APPROVED.to_owned());
     let condition = ResumeCondition::Single { waitpoint_key, matcher };
     let (id, reason) = (SuspensionId::new(), SuspensionReasonCode::WaitingForApproval);
     SuspendArgs::new(id, waitpoint, condition, ResumePolicy::normal(), reason, now)
 }
 
-/// What the third act has come to.
+/// The results of the third act.
 pub(super) struct Approved {
     id: ExecutionId,
     waitpoint: PendingWaitpointInfo,
@@ -97,7 +99,7 @@ pub(super) struct Approved {
     elapsed: Duration,
 }
 
-/// The same as programs read it.
+/// The results as programs read them.
 #[derive(Serialize)]
 pub(super) struct ApprovalView<'a> {
     execution_id: &'a ExecutionId,
@@ -122,18 +124,21 @@ impl<'a> From<&'a Approved> for ApprovalView<'a> {
 }
 
 impl Demo {
-    /// Runs an execution up to its question, answers, and says how it ended.
+    /// The third act: runs an execution up to its question, answers it, and reports its end.
     pub(super) async fn third_act(&self) -> Result<Approved, Failure> {
         let begun = Instant::now();
         self.tell("\nThe third act waits for a person: nothing runs, and nothing is forgotten.\n")?;
+
         self.seed_key().await?;
         let id = self.submit_release().await?;
         self.work().await?;
         self.expect(&id, PublicState::Suspended).await?;
+
         self.tell(
             "8. A worker prepares a release, writes frames about it, and suspends the execution\n   \
              until a person approves. Lease and worker are gone. So far it wrote:\n",
         )?;
+
         let asked = self.print_frames(&id, 0).await?;
         let waitpoint = only_one(&id, open_waitpoints(&self.engine, &id).await?)?;
         self.tell(
@@ -144,20 +149,23 @@ impl Demo {
             let now = now(&self.engine).await?;
             self.output.table(&listed(std::slice::from_ref(&waitpoint), self.output, now))?;
         }
+
         self.approve(&waitpoint).await?;
         self.expect(&id, PublicState::Resumable).await?;
         self.work().await?;
         self.expect(&id, PublicState::Completed).await?;
+
         self.tell(format!(
             "\n10. The answer came with the token: the execution resumed, another worker claimed it,\n    \
              saw the approval and completed, as the same attempt, after {:.1} s. It added:\n",
             begun.elapsed().as_secs_f64()
         ))?;
+
         self.print_frames(&id, asked).await?;
         self.conclude_approval(id, waitpoint, begun).await
     }
 
-    /// Without a key nothing can be suspended.
+    /// Installs a key, which a suspension needs.
     async fn seed_key(&self) -> Result<(), Failure> {
         let args = SeedWaitpointHmacSecretArgs::new("demo", random_secret()?);
         let seeded = self.engine.seed_waitpoint_hmac_secret(args).await;
@@ -184,16 +192,18 @@ impl Demo {
             execution_deadline_at: None,
             now: now(&self.engine).await?,
         };
+
         let created = self.engine.create_execution(args).await;
         created.map_err(|error| Failure::engine("submitting", &error))?;
         Ok(execution_id)
     }
 
-    /// A worker that ends when there is nothing to do.
+    /// Runs a worker that ends when there is nothing to do.
     async fn work(&self) -> Result<(), Failure> {
         let runner = Publisher { engine: Arc::clone(&self.engine) };
         let mut config = WorkerConfig::new(LANE.into(), "worker-d".into(), "worker-d-1".into());
         config.until_empty = true;
+
         let worker = Worker::new(Arc::clone(&self.engine), Arc::new(runner), config);
         let stop = watch::Sender::new(Stop::Not);
         let worked = worker.run(stop.subscribe()).await;
@@ -202,11 +212,13 @@ impl Demo {
 
     async fn approve(&self, waitpoint: &PendingWaitpointInfo) -> Result<(), Failure> {
         let failed = |error| Failure::engine("approving", &error);
+
         let index = waitpoint.execution_id.partition();
         let partition = Partition { family: PartitionFamily::Execution, index };
         let token = self.engine.read_waitpoint_token(partition.into(), &waitpoint.waitpoint_id);
         let token = token.await.map_err(failed)?;
         let token = token.ok_or_else(|| Failure::new("the waitpoint is gone"))?;
+
         let now = now(&self.engine).await?;
         let args = DeliverSignalArgs {
             execution_id: waitpoint.execution_id.clone(),
@@ -229,6 +241,7 @@ impl Demo {
             waitpoint_token: WaitpointToken::new(token),
             now,
         };
+
         self.engine.deliver_signal(args).await.map(drop).map_err(failed)
     }
 
@@ -243,7 +256,7 @@ impl Demo {
         }
     }
 
-    /// All frames but the first few; returns how many there are.
+    /// Prints the frames after the first `known` ones. Returns how many there are.
     async fn print_frames(&self, id: &ExecutionId, known: usize) -> Result<usize, Failure> {
         let frames = self.frames(id).await?;
         for line in frames.iter().skip(known) {
@@ -271,16 +284,19 @@ impl Demo {
         if !result.ends_with("approved by Ada") {
             return Err(Failure::new(format!("the result should name who approved: {result:?}")));
         }
+
         let args = ListPendingWaitpointsArgs::new(id.clone());
         let left = self.engine.list_pending_waitpoints(args).await.map_err(failed)?;
         if !left.entries.is_empty() {
             return Err(Failure::new("a waitpoint is left open"));
         }
+
         let timeline = self.engine.execution_timeline(&id).await.map_err(failed)?;
         if !self.output.is_json() {
             self.output.lines(&format!("\nIts result: {result}"))?;
             print_timeline(self.output, self.created(&id).await?, &timeline)?;
         }
+
         let frames = self.frames(&id).await?;
         Ok(Approved { id, waitpoint, frames, result, timeline, elapsed: begun.elapsed() })
     }

@@ -1,11 +1,11 @@
-//! How far the demo is, for people who watch.
+//! The progress of the demo, for people that watch it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::cli::output::{Output, is_terminal};
 
-/// One line that is written over and over on a terminal, and now and then elsewhere.
+/// One line, rewritten in place on a terminal, and printed now and then elsewhere.
 pub(super) struct Progress {
     output: Output,
     terminal: bool,
@@ -31,6 +31,7 @@ impl Progress {
             count("waiting"),
             count("delayed")
         );
+
         let due = self.last.is_none_or(|last| Duration::from_millis(500) <= last.elapsed());
         if self.output.is_json() || !(self.terminal || due) {
             return Ok(());
@@ -39,7 +40,7 @@ impl Progress {
         self.write(false)
     }
 
-    /// Leaves the last state standing.
+    /// Writes the last state for good.
     pub(super) fn end(&mut self) -> std::io::Result<()> {
         if self.output.is_json() {
             return Ok(());

@@ -17,10 +17,10 @@ use crate::cli::flow::show;
 use crate::cli::view::FlowView;
 use crate::flow::{FlowSpec, NODE_TAG, submit};
 
-/// What is submitted. Its payloads are shell scripts.
+/// The flow to submit. Its payloads are shell scripts.
 const FLOW: &str = include_str!("../../../examples/release.json");
 
-/// How the nodes end that do not complete.
+/// The ends of the nodes that do not complete.
 const OTHERWISE: [(&str, PublicState); 4] = [
     ("test-linux-arm64", PublicState::Cancelled),
     ("test-windows-10", PublicState::Cancelled),
@@ -28,13 +28,13 @@ const OTHERWISE: [(&str, PublicState); 4] = [
     ("benchmark-report", PublicState::Skipped),
 ];
 
-/// What the second act has come to.
+/// The results of the second act.
 pub(super) struct Released {
     graph: FlowGraph,
     elapsed: Duration,
 }
 
-/// The same as programs read it.
+/// The results as programs read them.
 #[derive(Serialize)]
 pub(super) struct ReleaseView<'a> {
     graph: FlowView<'a>,
@@ -48,19 +48,22 @@ impl<'a> From<&'a Released> for ReleaseView<'a> {
 }
 
 impl Demo {
-    /// Submits the flow, lets a worker run it, and says how every node of it ended.
+    /// The second act: submits the flow, lets a worker run it, and reports the end of every node.
     pub(super) async fn second_act(&self) -> Result<Option<Released>, Failure> {
         if cfg!(not(unix)) {
             self.tell("\nThe second act is left out: what it runs are shell scripts.")?;
             return Ok(None);
         }
+
         let begun = Instant::now();
         self.tell("\nThe second act is a flow: executions that wait for each other.\n")?;
+
         let spec = FlowSpec::parse(FLOW);
         let spec = spec.map_err(|error| Failure::new(format!("demo input: {error}")))?;
         let now = now(&self.engine).await?;
         let submitted = submit(self.engine.as_ref(), &spec, now).await;
         let submitted = submitted.map_err(|error| Failure::engine(&error.doing, &error.source))?;
+
         self.tell(format!(
             "5. {} executions are submitted, with {} dependencies between them (the file is\n   \
              examples/release.json). None may run before all of the flow is in place.\n",
@@ -68,12 +71,14 @@ impl Demo {
             spec.edge_count()
         ))?;
         self.print(&self.graph(&submitted.flow_id).await?).await?;
+
         let mut worker = WorkerProcess::start_shell("worker-c", &self.url)?;
         self.tell(format!(
             "\n6. worker-c (process {}) starts, with {FLOW_CONCURRENCY} commands at a time. Whatever\n   \
              ends is told to those that wait for it.",
             worker.pid()
         ))?;
+
         self.watch_flow(&mut worker, &submitted.flow_id).await?;
         let graph = self.graph(&submitted.flow_id).await?;
         self.tell(format!(
@@ -82,6 +87,7 @@ impl Demo {
              skipped, and nothing else waited for it. All of it took {:.1} s.\n",
             begun.elapsed().as_secs_f64()
         ))?;
+
         self.print(&graph).await?;
         check(&graph)?;
         Ok(Some(Released { graph, elapsed: begun.elapsed() }))
@@ -105,10 +111,12 @@ impl Demo {
         loop {
             let ended = worker.ended_within(LOOK).await?;
             let members = self.graph(id).await?.members;
+
             let mut states = BTreeMap::new();
             for row in &members {
                 *states.entry(row.public_state.as_str().to_owned()).or_default() += 1;
             }
+
             progress.show(&states, members.len())?;
             if ended {
                 return Ok(progress.end()?);
@@ -117,7 +125,7 @@ impl Demo {
     }
 }
 
-/// Whether every node ended as it should.
+/// Checks that every node ended as expected.
 fn check(graph: &FlowGraph) -> Result<(), Failure> {
     for row in &graph.members {
         let node = row.tags.get(NODE_TAG).map_or("", String::as_str);

@@ -17,20 +17,20 @@ use crate::cli::failure::Failure;
 use crate::cli::ids::DEFAULT_LANE;
 use crate::cli::ls::pages;
 
-/// How many commands each worker runs at once.
+/// The number of commands that each worker runs at once.
 pub(super) const CONCURRENCY: u32 = 4;
 
-/// How long the workers' leases last without renewal.
+/// The duration of the workers' leases without renewal.
 pub(super) const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// How many commands of the flow run at once.
+/// The number of commands of the flow that run at once.
 pub(super) const FLOW_CONCURRENCY: u32 = 8;
 
-/// How long the leases last meanwhile. They are renewed at a third of that, which is when a cancelled
-/// command is killed.
+/// The duration of the leases in the second act. They are renewed at a third of that, when a
+/// cancelled command is killed at the latest.
 const FLOW_LEASE_TTL: Duration = Duration::from_millis(1_500);
 
-/// A worker process; killed when this is dropped.
+/// A worker process; it is killed when this is dropped.
 pub(super) struct WorkerProcess {
     pub(super) name: &'static str,
     child: Child,
@@ -66,7 +66,7 @@ impl WorkerProcess {
             .env_remove("FF_SCHEMA")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // Flaky tasks complain there; what matters of it is stored.
+            // Flaky tasks print their errors there; the engine stores the messages anyway.
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -74,18 +74,18 @@ impl WorkerProcess {
         Ok(Self { name, child })
     }
 
-    /// The process's number.
+    /// The process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
-    /// Kills the process with SIGKILL: it gets no chance to say goodbye.
+    /// Kills the process with SIGKILL, so that it cannot give anything back.
     pub(super) async fn kill(&mut self) -> Result<(), Failure> {
         let killed = self.child.kill().await;
         killed.map_err(|error| Failure::new(format!("killing {}: {error}", self.name)))
     }
 
-    /// Whether the process has ended, as it should, or does so within that time.
+    /// True if the process has ended with success, or does so within that time.
     pub(super) async fn ended_within(&mut self, time: Duration) -> Result<bool, Failure> {
         match tokio::time::timeout(time, self.child.wait()).await {
             Err(_) => Ok(false),
@@ -95,7 +95,7 @@ impl WorkerProcess {
         }
     }
 
-    /// The executions that this process holds.
+    /// The executions that this process holds a lease on.
     pub(super) async fn holds(
         &self,
         engine: &Arc<dyn EngineBackend>,
@@ -103,6 +103,7 @@ impl WorkerProcess {
         let query =
             ExecutionQuery::new(0).with_lane_id(LANE.into()).with_public_state(PublicState::Active);
         let prefix = format!("{}-", self.name);
+
         let mut held = Vec::new();
         for row in pages(engine, query, u32::MAX).await?.0 {
             let id = row.execution_id;

@@ -11,16 +11,16 @@ use serde_json::{Value as Json, json};
 
 use super::kind::Kind;
 
-/// What all kinds of events have in common, and the rest by name.
+/// An event: what all kinds have in common, and the other fields by name.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Event {
     pub(in crate::cli) kind: Kind,
-    /// Where a subscription to its kind continues after it.
+    /// The place after it, from which a subscription to its kind continues.
     pub(super) cursor: StreamCursor,
     pub(in crate::cli) at: TimestampMs,
-    /// The execution that it happened to; where a flow was cancelled, its UUID and partition.
+    /// The execution that it happened to. For a cancelled flow, the flow's UUID and partition.
     pub(in crate::cli) execution_id: String,
-    /// What happened, in one word.
+    /// The event, in one word.
     pub(in crate::cli) what: String,
     pub(in crate::cli) details: Vec<(&'static str, Json)>,
 }
@@ -34,6 +34,7 @@ impl From<CompletionEvent> for Event {
             CompletionOutcome::Other(word) => word,
             other => format!("{other:?}"),
         };
+
         Self {
             kind: Kind::Completion,
             cursor: event.cursor,
@@ -68,11 +69,13 @@ impl From<LeaseHistoryEvent> for Event {
             }
             _ => ("unknown", &None, &None, None),
         };
+
         let details = [
             ("lease_id", lease_id.as_ref().map(|lease_id| json!(lease_id))),
             ("worker_instance_id", worker.as_ref().map(|worker| json!(worker))),
             ("cause", revoked_by.map(|cause| json!(cause))),
         ];
+
         Self {
             kind: Kind::Lease,
             cursor: event.cursor().clone(),
@@ -93,11 +96,13 @@ impl From<SignalDeliveryEvent> for Event {
             SignalDeliveryEffect::Other(word) => word,
             other => format!("{other:?}"),
         };
+
         let details = [
             ("signal_id", Some(json!(event.signal_id))),
             ("waitpoint_id", event.waitpoint_id.map(|waitpoint_id| json!(waitpoint_id))),
             ("source_identity", event.source_identity.map(Json::String)),
         ];
+
         Self {
             kind: Kind::Signal,
             cursor: event.cursor,
@@ -128,7 +133,7 @@ impl Event {
         format!("{}:{}", self.kind.as_str(), hex::encode(self.cursor.as_bytes()))
     }
 
-    /// None for an event of a sort that this program does not know yet.
+    /// The event; none for a sort that this program does not know yet.
     pub(super) fn of_tag(event: InstanceTagEvent) -> Option<Self> {
         let (what, cursor, execution_id, tag, at) = match event {
             InstanceTagEvent::Attached { cursor, execution_id, tag, at } => {
@@ -139,6 +144,7 @@ impl Event {
             }
             _ => return None,
         };
+
         Some(Self {
             kind: Kind::Tag,
             cursor,

@@ -13,7 +13,7 @@ use super::event::Event;
 /// Events of one kind.
 pub(super) type Subscription = Pin<Box<dyn Stream<Item = Result<Event, EngineError>> + Send>>;
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(in crate::cli) enum Kind {
     /// Executions that end, or may go on after a signal.
@@ -22,7 +22,7 @@ pub(in crate::cli) enum Kind {
     Lease,
     /// Signals that are delivered.
     Signal,
-    /// What operators do.
+    /// Actions of operators.
     Operator,
     /// Instance tags that are set and cleared.
     Tag,
@@ -33,7 +33,7 @@ impl Kind {
     pub(super) const ALL: [Self; 5] =
         [Self::Completion, Self::Lease, Self::Signal, Self::Operator, Self::Tag];
 
-    /// Those that a filter applies to.
+    /// The kinds that a filter applies to.
     pub(super) const FILTERED: [Self; 4] =
         [Self::Completion, Self::Lease, Self::Signal, Self::Operator];
 

@@ -1,4 +1,4 @@
-//! Where to begin reading: at an end of the past, or after an event.
+//! The place to begin reading: an end of the past, or after an event.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ pub(super) enum Place {
     Start,
     /// After all events so far, of every kind.
     Now,
-    /// After an event; of the kind, where it is told.
+    /// After an event; of this kind, if it is given.
     After(Option<Kind>, StreamCursor),
 }
 
@@ -28,6 +28,7 @@ impl FromStr for Place {
             None => (None, text),
             Some((kind, cursor)) => (Some(Kind::from_str(kind, false)?), cursor),
         };
+
         match hex::decode(cursor) {
             Ok(bytes) if !bytes.is_empty() => Ok(Self::After(kind, StreamCursor::new(bytes))),
             Ok(_) | Err(_) => Err("expected start, now, or KIND:HEX".to_owned()),
@@ -35,7 +36,7 @@ impl FromStr for Place {
     }
 }
 
-/// The kinds that the places choose: those of the cursors, unless one speaks of every kind.
+/// The kinds that the places choose: those of the cursors, unless a place is for every kind.
 pub(super) fn kinds(places: &[Place]) -> Vec<Kind> {
     let kind = |place: &Place| match place {
         Place::After(kind, _) => *kind,
@@ -44,7 +45,7 @@ pub(super) fn kinds(places: &[Place]) -> Vec<Kind> {
     places.iter().map(kind).collect::<Option<Vec<Kind>>>().unwrap_or_default()
 }
 
-/// The place of each of the kinds; those that no cursor speaks of begin at the start.
+/// The cursor of each of the kinds; a kind that no place is for begins at the start.
 pub(super) fn cursors(
     kinds: &[Kind],
     places: &[Place],
@@ -55,6 +56,7 @@ pub(super) fn cursors(
             cursors.push((*kind, encode_postgres_event_cursor(0)));
         }
     }
+
     for place in places {
         let (wanted, cursor) = match place {
             Place::Start => continue,
@@ -68,6 +70,7 @@ pub(super) fn cursors(
                 _ => return Err("say of which kind the cursor is: KIND:HEX".to_owned()),
             },
         };
+
         let Some((_, place)) = cursors.iter_mut().find(|(kind, _)| *kind == wanted) else {
             return Err(format!("a cursor of events of another kind: {}", wanted.as_str()));
         };
@@ -125,6 +128,7 @@ mod tests {
             let found = cursors(&kinds, &places).unwrap();
             assert!(found.iter().map(|(_, cursor)| cursor).eq(&expected), "{found:?}");
         }
+
         for (kinds, place) in [(vec![Signal, Lease], bare), (vec![Signal], seven)] {
             assert!(cursors(&kinds, &[place]).is_err());
         }

@@ -1,4 +1,4 @@
-//! `ff flow cancel`: an operator ends a flow.
+//! `ff flow cancel`: ends a flow, for an operator.
 
 use clap::ValueEnum;
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait};
@@ -15,18 +15,18 @@ pub(in crate::cli) struct Arguments {
     /// The flow: its id, or the first digits of it.
     #[arg(value_name = "FLOW")]
     flow: FlowNamed,
-    /// Which of its executions are cancelled with it.
+    /// The executions that are cancelled with it.
     #[arg(long, value_enum, default_value_t = Policy::All)]
     policy: Policy,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Policy {
-    /// All that have not ended, whoever holds them.
+    /// All that have not ended, even those that workers run.
     All,
     /// Those that have not begun.
     Pending,
-    /// None: the flow alone takes nothing new.
+    /// None: the flow only takes no new members.
     FlowOnly,
 }
 
@@ -40,12 +40,12 @@ impl Policy {
     }
 }
 
-/// What became of the executions.
+/// The outcome for the executions.
 #[derive(Default)]
 struct Members {
     covered: Vec<String>,
     failed: Vec<String>,
-    /// Whether they are cancelled later.
+    /// True if they are cancelled later.
     later: bool,
 }
 
@@ -53,10 +53,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let engine = global.open_existing().await?;
     let id = arguments.flow.find(&engine).await?;
     let failed = |error| Failure::engine(&format!("cancelling flow {id}"), &error);
-    // The engine takes a flow that is not there for one without executions.
+    // The engine treats a missing flow like one without executions.
     if engine.describe_flow(&id).await.map_err(failed)?.is_none() {
         return Err(missing(&id));
     }
+
     let policy = arguments.policy.of_engine();
     let cancelled = engine.cancel_flow(&id, policy, CancelFlowWait::NoWait).await;
     let Members { covered, failed, later } = match cancelled.map_err(failed)? {
@@ -72,6 +73,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             ..
         } => Members { covered, failed, later: false },
     };
+
     let output = global.output();
     if output.is_json() {
         output.json(&FlowCancelledView {

@@ -1,4 +1,4 @@
-//! A flow as a graph in Graphviz's language.
+//! A flow as a graph in Graphviz's language, DOT.
 
 use std::collections::HashMap;
 
@@ -16,6 +16,7 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
         "  rankdir=LR;".to_owned(),
         "  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];".to_owned(),
     ];
+
     let mut names = HashMap::new();
     for (number, node) in (1..).zip(picture.nodes()) {
         let look = look(node.state);
@@ -23,6 +24,7 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
         if let Some(group) = &node.group {
             label = format!("{label}\nneeds {}", needs(group));
         }
+
         lines.push(format!(
             "  n{number} [label={}, fillcolor=\"{}\", color=\"{}\"];",
             quoted(&label),
@@ -31,6 +33,7 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
         ));
         names.insert(&node.id, format!("n{number}"));
     }
+
     for (upstream, downstream) in picture.edges() {
         if let (Some(from), Some(to)) = (names.get(&upstream.id), names.get(&downstream.id)) {
             lines.push(format!("  {from} -> {to};"));
@@ -40,7 +43,7 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
     lines.join("\n")
 }
 
-/// A text in quotes, as the language has it.
+/// A quoted string of the language.
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")

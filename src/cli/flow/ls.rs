@@ -15,7 +15,7 @@ use crate::cli::ids::{Ids, flow_id};
 use crate::cli::table::{Column, Table};
 use crate::cli::view::FlowsView;
 
-/// The largest page that the engine gives.
+/// The largest page that the engine returns.
 pub(super) const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +26,10 @@ pub(in crate::cli) struct Arguments {
     /// Only those of this tenant.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// How many at most.
+    /// The most flows to list.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
-    /// Only those after this place, as the page before has told it.
+    /// Only those after this place, as the previous page printed it.
     #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     after: Option<FlowCursor>,
 }
@@ -39,9 +39,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     query.state = arguments.state;
     query.namespace = arguments.namespace.map(Namespace::new);
     query.after = arguments.after;
+
     let engine = global.open().await?;
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
     let next = next.as_ref().map(written);
+
     let output = global.output();
     if output.is_json() {
         return Ok(output.json(&FlowsView::new(&rows, next.as_deref()))?);
@@ -61,6 +63,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Column::whole("dependencies", 4),
         Column::whole("created", 2),
     ]);
+
     for row in rows {
         table.row([
             ids.uuid(row.flow_id.0),
@@ -72,6 +75,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             times.written(row.created_at),
         ]);
     }
+
     output.table(&table)?;
     if let Some(next) = next {
         output.line(format!("more: --after {next}"))?;
@@ -101,7 +105,7 @@ async fn pages(
     }
 }
 
-/// A place in the list as one word.
+/// A place in the list, as one word.
 fn written(cursor: &FlowCursor) -> String {
     format!("{}/{}", cursor.created_at, cursor.flow_id)
 }

@@ -11,6 +11,7 @@ use super::picture::{Picture, needs};
 pub(super) fn mermaid(graph: &FlowGraph) -> String {
     let picture = Picture::of(graph);
     let mut lines = vec!["flowchart LR".to_owned()];
+
     let (mut names, mut classes) = (HashMap::new(), BTreeMap::new());
     for (number, node) in (1..).zip(picture.nodes()) {
         let state = node.state.as_str();
@@ -22,11 +23,13 @@ pub(super) fn mermaid(graph: &FlowGraph) -> String {
         names.insert(&node.id, format!("n{number}"));
         classes.insert(state, look(node.state));
     }
+
     for (upstream, downstream) in picture.edges() {
         if let (Some(from), Some(to)) = (names.get(&upstream.id), names.get(&downstream.id)) {
             lines.push(format!("  {from} --> {to}"));
         }
     }
+
     for (state, look) in classes {
         let (fill, line) = (look.fill, look.line);
         lines.push(format!("  classDef {state} fill:{fill},stroke:{line},color:#18181b"));
@@ -34,7 +37,7 @@ pub(super) fn mermaid(graph: &FlowGraph) -> String {
     lines.join("\n")
 }
 
-/// A text without what the language or the page around it would read as its own.
+/// The text, with escapes for characters that Mermaid or the page around it would interpret.
 fn escaped(text: &str) -> String {
     let escaped = text.chars().map(|c| match c {
         '"' | '#' | '&' | '<' | '>' | '`' | '\\' => format!("#{};", u32::from(c)),

@@ -1,4 +1,4 @@
-//! Which flow an argument means.
+//! The flow that an argument names.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl FromStr for FlowNamed {
 }
 
 impl FlowNamed {
-    /// The one flow that is meant; all flows are looked through for digits.
+    /// Finds the one flow with this name. For digits, it reads through all flows.
     pub(in crate::cli) async fn find(
         self,
         engine: &Arc<dyn EngineBackend>,
@@ -42,13 +42,16 @@ impl FlowNamed {
             Self::InFull(id) => return Ok(id),
             Self::Beginning(digits) => digits,
         };
+
         let mut query = FlowQuery::new(PAGE);
         let mut found = Vec::new();
+
         loop {
             let page = engine.list_flows_by(query.clone()).await;
             let page = page.map_err(|error| Failure::engine("looking for the flow", &error))?;
             let ids = page.flows.into_iter().map(|flow| flow.flow_id);
             found.extend(ids.filter(|id| digits.begin(id.0)).map(|id| (id.to_string(), id)));
+
             if page.next_cursor.is_none() {
                 break;
             }
@@ -58,7 +61,7 @@ impl FlowNamed {
     }
 }
 
-/// There is none of that id.
+/// The failure for an id that no flow has.
 pub(super) fn missing(id: &FlowId) -> Failure {
     Failure::new(format!("there is no flow {id}")).with_help("ff flow ls lists flows")
 }

@@ -1,13 +1,13 @@
-//! What the states look like: one sign and one colour each, in a terminal and in a graph.
+//! The look of the states: one sign and one colour each, in a terminal and in a graph.
 
 use console::Style;
 use ff_core::state::PublicState;
 
-/// How a state is drawn.
+/// The look of a state.
 pub(super) struct Look {
-    /// One character, for those who see no colours.
+    /// One character, for readers without colours.
     pub(super) sign: char,
-    /// In a terminal.
+    /// The colours in a terminal.
     pub(super) style: Style,
     /// The background in a graph, as `#rrggbb`.
     pub(super) fill: &'static str,
@@ -15,7 +15,7 @@ pub(super) struct Look {
     pub(super) line: &'static str,
 }
 
-/// How `state` is drawn.
+/// The look of `state`.
 pub(super) fn look(state: PublicState) -> Look {
     let style = Style::new();
     let (sign, style, fill, line) = match state {
@@ -32,7 +32,7 @@ pub(super) fn look(state: PublicState) -> Look {
         }
         PublicState::Cancelled => ('⊘', style.magenta(), "#fae8ff", "#a21caf"),
         PublicState::Skipped => ('–', style.dim(), "#e4e4e7", "#52525b"),
-        // A later version's.
+        // A state of a later version.
         _ => ('?', style, "#ffffff", "#18181b"),
     };
     Look { sign, style, fill, line }

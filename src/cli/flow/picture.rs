@@ -1,4 +1,4 @@
-//! A flow's graph as it is drawn, whatever it is drawn with: nodes with names, in one order.
+//! A flow's graph, independent of the form in which it is drawn: nodes with names, in one order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,16 +9,16 @@ use ff_core::types::ExecutionId;
 use crate::cli::shown::Shown;
 use crate::flow::NODE_TAG;
 
-/// One execution.
+/// One node: an execution of the flow.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: ExecutionId,
     /// The name of its node, or else its kind and the beginning of its id.
     pub(super) name: Shown,
     pub(super) state: PublicState,
-    /// Where its dependencies stand, if it has any.
+    /// The state of its dependencies, if it has any.
     pub(super) group: Option<EdgeGroupSnapshot>,
-    /// Those that wait for it, by name.
+    /// Its downstream nodes, by name.
     children: Vec<ExecutionId>,
     has_parents: bool,
 }
@@ -31,13 +31,13 @@ pub(super) struct Picture {
     by_name: Vec<ExecutionId>,
 }
 
-/// A node where it is come upon on the way down from those that wait for nothing.
+/// One visit to a node during the depth-first walk from the roots.
 #[derive(Debug)]
 pub(super) struct Visit<'a> {
     pub(super) node: &'a Node,
-    /// Whether it was come upon before, from another one that it waits for.
+    /// True if the node was visited before, from another of its upstream nodes.
     pub(super) is_again: bool,
-    /// For each level from the first below the roots down to the node: whether nothing follows.
+    /// For each level from the first below the roots down to the node: true if nothing follows.
     pub(super) lasts: Vec<bool>,
 }
 
@@ -46,8 +46,10 @@ impl Picture {
         let groups = graph.flow.edge_groups.iter();
         let mut groups: HashMap<_, _> =
             groups.map(|group| (&group.downstream_execution_id, group.clone())).collect();
+
         let members = graph.members.iter().map(|row| {
             let id = row.execution_id.clone();
+            // A member that was not submitted from a file has no node name.
             let name = row.tags.get(NODE_TAG).map_or_else(
                 || {
                     let uuid = id.uuid().simple().to_string();
@@ -66,22 +68,24 @@ impl Picture {
             };
             (id, node)
         });
+
         let mut nodes: HashMap<ExecutionId, Node> = members.collect();
         let mut by_name: Vec<ExecutionId> = nodes.keys().cloned().collect();
         by_name
             .sort_by_cached_key(|id| (nodes.get(id).map(|node| node.name.to_string()), id.clone()));
+
         connect(&mut nodes, &by_name, graph);
         Self { nodes, by_name }
     }
 
-    /// The nodes on the way down, those of one level by name; whatever waits for several is come
-    /// upon as often.
+    /// The visits of a depth-first walk, those of one level by name. A node with several upstream
+    /// nodes is visited from each.
     pub(super) fn visits(&self) -> Vec<Visit<'_>> {
         let all = self.by_name.iter().filter_map(|id| self.nodes.get(id));
         let roots = all.clone().filter(|node| !node.has_parents);
         let (mut visits, mut seen) = (Vec::new(), HashSet::new());
         for root in roots.chain(all) {
-            // Whatever no root leads to waits for itself, in a circle that should not be there.
+            // A node that no root leads to is part of a circle, which should not exist.
             if !seen.contains(&root.id) {
                 self.descend(root, &mut seen, &mut visits);
             }
@@ -109,12 +113,12 @@ impl Picture {
         }
     }
 
-    /// The nodes, each once, as they are first come upon.
+    /// The nodes, each once, in the order of their first visit.
     pub(super) fn nodes(&self) -> Vec<&Node> {
         self.visits().iter().filter(|visit| !visit.is_again).map(|visit| visit.node).collect()
     }
 
-    /// The pairs of a node and one that waits for it, in the order of [`Picture::nodes`].
+    /// The pairs of a node and its downstream node, in the order of [`Picture::nodes`].
     pub(super) fn edges(&self) -> Vec<(&Node, &Node)> {
         let pairs = self.nodes().into_iter().flat_map(|node| {
             let children = node.children.iter().filter_map(|id| self.nodes.get(id));
@@ -124,13 +128,14 @@ impl Picture {
     }
 }
 
-/// Tells each node who waits for it, by name and each once.
+/// Enters the downstream nodes of each node, by name and each once.
 fn connect(nodes: &mut HashMap<ExecutionId, Node>, by_name: &[ExecutionId], graph: &FlowGraph) {
     let mut parents: HashMap<&ExecutionId, HashSet<&ExecutionId>> = HashMap::new();
     for edge in &graph.edges {
         let of = parents.entry(&edge.downstream_execution_id).or_default();
         of.insert(&edge.upstream_execution_id);
     }
+
     for child in by_name {
         for parent in parents.remove(child).unwrap_or_default() {
             let Some(parent) = nodes.get_mut(parent) else { continue };
@@ -142,7 +147,7 @@ fn connect(nodes: &mut HashMap<ExecutionId, Node>, by_name: &[ExecutionId], grap
     }
 }
 
-/// How many of its dependencies an execution needs, such as `2 of 3`.
+/// The number of dependencies that an execution needs, such as `2 of 3`.
 pub(super) fn needs(group: &EdgeGroupSnapshot) -> String {
     let of = group.total_deps;
     match &group.policy {
@@ -153,7 +158,7 @@ pub(super) fn needs(group: &EdgeGroupSnapshot) -> String {
     }
 }
 
-/// Whether those that are no longer needed are cancelled.
+/// True if upstreams that are no longer needed are cancelled.
 pub(super) fn cancels_others(group: &EdgeGroupSnapshot) -> bool {
     match &group.policy {
         EdgeDependencyPolicy::AnyOf { on_satisfied }

@@ -1,4 +1,4 @@
-//! `ff flow show`: a flow with all of its executions and what they wait for.
+//! `ff flow show`: prints a flow with all of its executions and dependencies.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ pub(in crate::cli) struct Arguments {
     /// The flow: its id, or the first digits of it.
     #[arg(value_name = "FLOW")]
     flow: FlowNamed,
-    /// As a graph in Graphviz's language.
+    /// Print a graph in Graphviz's language.
     #[arg(long, conflicts_with = "mermaid")]
     dot: bool,
-    /// As a Mermaid flowchart.
+    /// Print a Mermaid flowchart.
     #[arg(long)]
     mermaid: bool,
 }
@@ -35,11 +35,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if output.is_json() && (arguments.dot || arguments.mermaid) {
         return Err(Failure::usage("--json contradicts --dot and --mermaid"));
     }
+
     let engine = global.open().await?;
     let id = arguments.flow.find(&engine).await?;
     let graph = engine.read_flow_graph(&id).await;
     let graph = graph.map_err(|error| Failure::engine(&format!("reading flow {id}"), &error))?;
     let graph = graph.ok_or_else(|| missing(&id))?;
+
     if output.is_json() {
         output.json(&FlowView::from(&graph))?;
     } else if arguments.dot {
@@ -52,7 +54,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     Ok(())
 }
 
-/// The flow in a line or two, and its tree.
+/// Prints the flow in a line or two, and its tree.
 pub(in crate::cli) fn print(
     output: Output,
     graph: &FlowGraph,
@@ -70,11 +72,13 @@ pub(in crate::cli) fn print(
             times.said(flow.created_at)
         ),
     )?;
+
     if let Some(at) = flow.cancelled_at {
         let policy = flow.cancellation_policy.as_deref().unwrap_or("unknown policy");
         let reason = flow.cancel_reason.as_deref().unwrap_or("no reason given");
         print_wrapped(output, format!("cancelled {}: {policy}, {reason}", times.said(at)))?;
     }
+
     for line in tree(graph, Colours::of_stdout()) {
         let line = output.width().map_or_else(|| line.clone(), |width| line.cut(width));
         output.line_as_is(&line)?;
@@ -88,13 +92,14 @@ fn print_wrapped(output: Output, text: String) -> Result<(), Failure> {
     Ok(lines.iter().try_for_each(|line| output.line_as_is(line))?)
 }
 
-/// How many executions are in which state. The flow's own state is stored, and says more than this
-/// only of one that was cancelled.
+/// The number of executions in each state. The flow's own state is left out: it says more than this
+/// only for a cancelled flow.
 fn counts(graph: &FlowGraph) -> String {
     let mut counts = BTreeMap::new();
     for row in &graph.members {
         *counts.entry(row.public_state.as_str()).or_insert(0) += 1;
     }
+
     let counts: Vec<String> =
         counts.iter().map(|(state, count): (_, &u32)| format!("{count} {state}")).collect();
     if counts.is_empty() { "no executions".to_owned() } else { counts.join(", ") }

@@ -1,4 +1,4 @@
-//! `ff flow submit`: a file with a flow goes in, and all of it or what is missing of it is created.
+//! `ff flow submit`: creates the flow in a file, or what is missing of it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Arguments {
     /// "on_satisfied"?: "let_run" | "cancel_remaining"}.
     #[arg(value_name = "FILE.json", default_value = "-")]
     file: PathBuf,
-    /// The flow's id. Repeating a submission with it creates what is missing and changes nothing
+    /// The flow's id. A repeated submission with it creates what is missing and changes nothing
     /// else.
     #[arg(long, value_name = "FLOW", value_parser = flow_id)]
     flow_id: Option<FlowId>,
@@ -37,17 +37,20 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let spec = spec.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let flow_id = arguments.flow_id.or_else(|| spec.flow_id().cloned()).unwrap_or_default();
     let spec = spec.with_flow_id(flow_id.clone());
+
     let engine = global.open_or_create().await?;
     let output = global.output();
     if !output.is_json() {
-        // First of all: after an interruption it is needed to go on.
+        // Printed first: after an interruption the id is needed to go on.
         output.line(format!("flow {flow_id}"))?;
     }
+
     let progress = progress(&spec);
     let done = |steps| progress.inc(u64::try_from(steps).unwrap_or(0));
     let now = now(&engine).await?;
     let submitted = submit_with(engine.as_ref(), &spec, now, &done).await;
     progress.finish_and_clear();
+
     let submitted = submitted.map_err(|error| {
         let help = if error.can_go_on {
             format!("submit it again with --flow-id {flow_id} to go on")
@@ -60,7 +63,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     tell(output, &spec, &submitted)
 }
 
-/// The file's name and what stands in it.
+/// The file's name and its text.
 fn read(path: &Path) -> Result<(String, String), Failure> {
     let (name, text) = if path.as_os_str() == "-" {
         let mut text = String::new();
@@ -68,6 +71,7 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
     } else {
         (path.display().to_string(), std::fs::read_to_string(path))
     };
+
     match text {
         Ok(text) => Ok((name, text)),
         Err(error) => Err(Failure::new(format!("reading {name}: {error}"))),
@@ -100,7 +104,7 @@ fn tell(output: Output, spec: &FlowSpec, submitted: &Submitted) -> Result<(), Fa
     ))?)
 }
 
-/// A bar where stderr is a terminal.
+/// A progress bar; it is shown only if stderr is a terminal.
 fn progress(spec: &FlowSpec) -> ProgressBar {
     let steps = spec.nodes().len() + 2 * spec.edge_count();
     let bar = ProgressBar::new(u64::try_from(steps).unwrap_or(u64::MAX));

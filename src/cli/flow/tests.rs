@@ -53,7 +53,7 @@ fn edge(upstream: &str, downstream: &str) -> EdgeSnapshot {
     )
 }
 
-/// A group with its counts: met, failed, skipped, open.
+/// A group with its counts: satisfied, failed, skipped, running.
 fn group(
     name: &str,
     policy: EdgeDependencyPolicy,
@@ -88,12 +88,13 @@ fn graph(
     FlowGraph::new(flow, members, edges)
 }
 
-/// Two builds, a choice between them, a gate after both, and one that nobody waits for.
+/// Two builds, a choice between them, a gate after both, and one without dependents.
 fn release() -> FlowGraph {
     use EdgeGroupState::{Impossible, Pending, Satisfied};
     use PublicState::{Active, Completed, Failed, Skipped, Waiting, WaitingChildren};
     let any = EdgeDependencyPolicy::any_of(OnSatisfied::CancelRemaining);
     let quorum = EdgeDependencyPolicy::quorum(2, OnSatisfied::LetRun);
+
     graph(
         vec![
             member("checkout", Completed),
@@ -170,6 +171,7 @@ fn graphs_for_other_programs_have_states_as_colours() {
       n5 -> n6;
     }
     "##);
+
     assert_snapshot!(mermaid(&release()), @r#"
     flowchart LR
       n1["checkout<br/>completed"]:::completed
@@ -206,6 +208,7 @@ fn names_from_anywhere_stay_names() {
     ▶ a\u{1b}[31m"]\n<b>#\  active
     ▶ kind f3e951bb         active
     "#);
+
     assert_snapshot!(dot(&graph), @r##"
     digraph "release \"one\"" {
       rankdir=LR;
@@ -214,6 +217,7 @@ fn names_from_anywhere_stay_names() {
       n2 [label="kind f3e951bb\nactive", fillcolor="#dbeafe", color="#1d4ed8"];
     }
     "##);
+
     assert_snapshot!(mermaid(&graph), @r#"
     flowchart LR
       n1["a#92;u{1b}[31m#34;]#92;n#60;b#62;#35;#92;<br/>active"]:::active

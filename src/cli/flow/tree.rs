@@ -1,4 +1,4 @@
-//! A flow as a tree for a terminal: who waits for whom, and where each of them stands.
+//! A flow as a tree for a terminal: the dependencies, and the state of each execution.
 
 use console::Style;
 use ff_core::contracts::{EdgeGroupSnapshot, FlowGraph};
@@ -7,7 +7,7 @@ use super::palette::look;
 use super::picture::{Picture, Visit, cancels_others, needs};
 use crate::cli::shown::Shown;
 
-/// Whether the terminal shows colours.
+/// The use of colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Colours {
     On,
@@ -15,7 +15,7 @@ pub(in crate::cli) enum Colours {
 }
 
 impl Colours {
-    /// As stdout, `NO_COLOR` and `CLICOLOR` ask for.
+    /// The choice that stdout, `NO_COLOR` and `CLICOLOR` ask for.
     pub(in crate::cli) fn of_stdout() -> Self {
         if console::colors_enabled() { Self::On } else { Self::Off }
     }
@@ -28,26 +28,28 @@ impl Colours {
 /// One line of the tree.
 struct Line<'a> {
     visit: &'a Visit<'a>,
-    /// The lines that lead to it from those above.
+    /// The line-drawing characters that lead to it from the lines above.
     rails: String,
 }
 
-/// The tree, one line per node; a node that waits for several is shown once, and is named where
-/// else it would stand.
+/// The tree, one line per visit. A node with several upstream nodes is shown once, and only named
+/// in its other places.
 pub(in crate::cli) fn tree(graph: &FlowGraph, colours: Colours) -> Vec<Shown> {
     let picture = Picture::of(graph);
     let visits = picture.visits();
     let lines: Vec<Line<'_>> =
         visits.iter().map(|visit| Line { visit, rails: rails(&visit.lasts) }).collect();
+
     let widths = lines.iter().filter(|line| !line.visit.is_again).map(Line::width);
     let width = widths.max().unwrap_or(0);
     let states = visits.iter().map(|visit| visit.node.state.as_str().len());
     let state_width = states.max().unwrap_or(0);
+
     lines.iter().map(|line| line.written(width, state_width, colours)).collect()
 }
 
 impl Line<'_> {
-    /// Of what stands before the state: rails, sign, blank and name.
+    /// The width of everything before the state: rails, sign, blank and name.
     fn width(&self) -> usize {
         self.rails.chars().count() + 2 + self.visit.node.name.width()
     }
@@ -68,6 +70,7 @@ impl Line<'_> {
             .then(&node.name)
             .then(&blanks(width.saturating_sub(self.width()) + 2))
             .then(&colours.paint(&look.style, state));
+
         match &node.group {
             None => line,
             Some(group) => line
@@ -83,7 +86,7 @@ fn rails(lasts: &[bool]) -> String {
     above.chain([if *own { "└─ " } else { "├─ " }]).collect()
 }
 
-/// Where the dependencies stand: the verdict, how many are needed, and how they have ended so far.
+/// The state of the dependencies: the verdict, the number needed, and the ends so far.
 fn counts(group: &EdgeGroupSnapshot) -> String {
     let counts = [
         (group.satisfied_count, "met"),
@@ -91,10 +94,12 @@ fn counts(group: &EdgeGroupSnapshot) -> String {
         (group.skipped_count, "skipped"),
         (group.running_count, "open"),
     ];
+
     let counts = counts.iter().filter(|(count, _)| *count != 0);
     let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
     let counts =
         if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) };
+
     let then = if cancels_others(group) { ", cancels the others" } else { "" };
     format!("{}: {}{counts}{then}", group.group_state.as_str(), needs(group))
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub(super) struct Lines(Vec<RangeInclusive<u64>>);
 
 impl Lines {
-    /// These lines and, where that is given, all from a line on.
+    /// These lines, and all from `from` on if it is given.
     pub(super) fn of(numbers: impl IntoIterator<Item = u64>, from: Option<u64>) -> Self {
         let mut lines = Self(Vec::new());
         for number in numbers {
@@ -29,7 +29,7 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// Those that are among the others, too.
+    /// The lines that both have.
     pub(super) fn and(&self, others: &Self) -> Self {
         let mut both = Self(Vec::new());
         for one in &self.0 {
@@ -70,6 +70,7 @@ impl FromStr for Lines {
             };
             if range.is_empty() { Err(wrong()) } else { Ok(range) }
         };
+
         let mut ranges = text.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
         ranges.sort_by_key(|range| *range.start());
         let mut lines = Self(Vec::new());
@@ -105,6 +106,7 @@ mod tests {
             assert_eq!(lines.to_string(), written);
             assert_eq!(written.parse::<Lines>().unwrap(), lines);
         }
+
         let lines = Lines::of([3, 4, 5, 9], Some(10));
         assert_eq!(lines.to_string(), "3-5,9-");
         assert!(lines.contains(3) && lines.contains(1_000) && !lines.contains(6));

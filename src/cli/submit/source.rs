@@ -1,5 +1,4 @@
-//! Where the lines come from: a thread that reads, since a pipe may be silent for as long as it
-//! likes.
+//! The source of the lines: a thread reads them, since a read of a pipe may block for ever.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,10 +9,10 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::cli::failure::Failure;
 
-/// How many lines are read ahead.
+/// The number of lines read ahead.
 const AHEAD: usize = 500;
 
-/// A line with its end, or what went wrong instead of it.
+/// A line with its end, or the error of the read.
 pub(super) type Line = io::Result<Vec<u8>>;
 
 /// A file of lines, or stdin.
@@ -29,6 +28,7 @@ impl Source {
             let reader = Box::new(BufReader::new(io::stdin()));
             return Ok(Self { name: "stdin".into(), length: None, reader });
         }
+
         let name = path.display().to_string();
         let failed = |error: io::Error| Failure::new(format!("reading {name}: {error}"));
         let file = File::open(path).map_err(failed)?;
@@ -36,11 +36,12 @@ impl Source {
         if metadata.is_dir() {
             return Err(Failure::new(format!("reading {name}: it is a directory")));
         }
+
         let length = metadata.is_file().then_some(metadata.len());
         Ok(Self { name, length, reader: Box::new(BufReader::new(file)) })
     }
 
-    /// A bar where the length is known and stderr is a terminal.
+    /// A progress bar; hidden if the length is unknown, and shown only if stderr is a terminal.
     pub(super) fn progress(&self) -> ProgressBar {
         let Some(length) = self.length else { return ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg}");
@@ -51,8 +52,8 @@ impl Source {
         }
     }
 
-    /// The lines as they come. The thread ends with the input, or once the lines are not wanted any
-    /// more; until then it may wait for input, and nothing waits for it.
+    /// The lines as they come. The thread ends with the input, or at the first line after the
+    /// receiver is dropped. Until then it may block on input, and the process does not wait for it.
     pub(super) fn lines(mut self) -> Receiver<Line> {
         let (lines, received) = channel(AHEAD);
         std::thread::spawn(move || {

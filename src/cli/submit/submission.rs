@@ -1,4 +1,4 @@
-//! From lines to executions: batches, what becomes of each line, and where to go on after a break.
+//! From lines to executions: batches, the outcome of each line, and the lines left after a break.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::cli::interrupt::Interrupts;
 use crate::cli::line::{self, Defaults, Request};
 use crate::cli::output::Output;
 
-/// How many executions go to the engine together.
+/// The number of executions submitted in one call.
 const BATCH: usize = 500;
 
-/// How long the input may be silent before what has been read is sent.
+/// The longest silence of the input before the lines read so far are sent.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// How many lines are named that fail for the same reason: the database.
+/// The number of lines that are named one by one when the database fails.
 const NAMED: usize = 10;
 
 #[derive(Clone, Copy, Default)]
@@ -36,16 +36,16 @@ pub(super) struct Counts {
     pub(super) failed: u64,
 }
 
-/// How the reading ended.
+/// The end of the reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// With the input.
+    /// The input ended.
     Read,
-    /// Because the command was told to stop.
+    /// The command was stopped.
     Interrupted,
-    /// Because the database failed.
+    /// The database failed.
     BrokenOff,
-    /// Because the input could not be read any further.
+    /// The input could not be read any further.
     Unreadable(String),
 }
 
@@ -56,25 +56,25 @@ pub(super) struct Submission {
     pub(super) progress: ProgressBar,
     /// The name of the input.
     pub(super) source: String,
-    /// Only these lines; all where none are named.
+    /// Only these lines; all of them if absent.
     pub(super) only: Option<Lines>,
-    /// Whether each id is printed as soon as it is known.
+    /// True to print each id as soon as it is known.
     pub(super) print_ids: bool,
-    /// What is known so far.
+    /// The outcome so far.
     pub(super) so_far: SoFar,
 }
 
-/// What has become of the lines so far.
+/// The outcome of the lines so far.
 #[derive(Default)]
 pub(super) struct SoFar {
     pub(super) counts: Counts,
-    /// The executions, where they are collected.
+    /// The executions, if they are collected.
     pub(super) ids: Option<Vec<ExecutionId>>,
     /// The last line that was read.
     pub(super) read: u64,
-    /// Lines that did not go in, although nothing is wrong with them.
+    /// Valid lines that were not submitted.
     pub(super) left: Vec<u64>,
-    /// Lines of which it is unknown, and that name no id.
+    /// Lines without an id that may or may not have been submitted.
     pub(super) unsure: Vec<u64>,
     /// The first failure to print an id.
     pub(super) unwritten: Option<io::Error>,
@@ -82,14 +82,14 @@ pub(super) struct SoFar {
 }
 
 impl SoFar {
-    /// Nothing yet; ids are collected where there is something to collect them in.
+    /// An empty outcome. Ids are collected into `ids` if it is given.
     pub(super) fn collecting(ids: Option<Vec<ExecutionId>>) -> Self {
         Self { ids, ..Self::default() }
     }
 }
 
 impl Submission {
-    /// Submits the lines until they end, or something ends it before.
+    /// Submits the lines until they end, or until the command must stop before.
     pub(super) async fn run(
         &mut self,
         mut lines: Receiver<Line>,
@@ -108,9 +108,11 @@ impl Submission {
                     continue;
                 }
             };
+
             let Some(line) = line else {
                 return if self.flush().await { End::Read } else { End::BrokenOff };
             };
+
             match line {
                 Ok(bytes) => self.take(&bytes),
                 Err(error) => {
@@ -122,13 +124,14 @@ impl Submission {
                     };
                 }
             }
+
             if BATCH <= self.so_far.batch.len() && !self.flush().await {
                 return End::BrokenOff;
             }
         }
     }
 
-    /// Sends what has been read by now, and no more.
+    /// Sends the lines read so far, and no more.
     async fn stop(&mut self, mut lines: Receiver<Line>) -> End {
         lines.close();
         while let Some(Ok(bytes)) = lines.recv().await {
@@ -151,13 +154,14 @@ impl Submission {
         }
     }
 
-    /// Sends what has been read; whether the database took it. A line that the engine finds invalid
-    /// is reported like any bad line.
+    /// Sends the batch. Returns false if the database did not take all of it. A line that the
+    /// engine finds invalid is reported like any bad line; the database is not at fault then.
     async fn flush(&mut self) -> bool {
         let batch = std::mem::take(&mut self.so_far.batch);
         if batch.is_empty() {
             return true;
         }
+
         let now = match now(&self.engine).await {
             Ok(now) => now,
             Err(failure) => {
@@ -175,8 +179,10 @@ impl Submission {
                 Err(reason) => self.refuse(number, &reason),
             }
         }
+
         let failed = self.send(sent).await;
-        // Ids are drawn before anything is sent: repeating finds what went in unnoticed.
+        // Every id was chosen before it was sent, so a repetition finds what the first call
+        // created.
         let (again, failed): (Vec<_>, Vec<_>) =
             failed.into_iter().partition(|(_, error)| is_unsure(error));
         let again = again.into_iter().map(|(sent, _)| sent).collect();
@@ -188,10 +194,11 @@ impl Submission {
         failed.is_empty()
     }
 
-    /// Sends lines; returns those that the database did not take.
+    /// Sends lines. Returns those that the database did not take.
     async fn send(&mut self, batch: Vec<Sent>) -> Vec<(Sent, EngineError)> {
         let args = batch.iter().map(|sent| sent.args.clone()).collect();
         let answers = self.engine.create_executions(args).await;
+
         let mut failed = Vec::new();
         for (sent, answer) in batch.into_iter().zip(answers) {
             match answer {
@@ -210,7 +217,7 @@ impl Submission {
         failed
     }
 
-    /// Names the lines that the database did not take, the first of them one by one.
+    /// Counts the lines that the database did not take, and names the first of them one by one.
     fn give_up(&mut self, failed: &[(Sent, EngineError)]) {
         for (place, (sent, error)) in failed.iter().enumerate() {
             self.so_far.counts.failed += 1;
@@ -224,6 +231,7 @@ impl Submission {
                 self.report(&Failure::engine(&what, error));
             }
         }
+
         if let Some(more @ 1..) = failed.len().checked_sub(NAMED) {
             self.report(&Failure::new(format!("{}: and {more} more lines", self.source)));
         }
@@ -250,7 +258,7 @@ impl Submission {
     }
 }
 
-/// A line that goes to the engine.
+/// A line on its way to the engine.
 #[derive(Clone, Debug)]
 struct Sent {
     number: u64,
@@ -258,7 +266,7 @@ struct Sent {
     has_id: bool,
 }
 
-/// Whether the execution may have been created nevertheless.
+/// True if the execution may have been created in spite of the error.
 fn is_unsure(error: &EngineError) -> bool {
     match error {
         EngineError::Transport { .. } => {
@@ -270,10 +278,11 @@ fn is_unsure(error: &EngineError) -> bool {
     }
 }
 
-/// What a line asks for; nothing if it is blank.
+/// The request in a line; none if it is blank.
 fn understand(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Request>, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
+    // A byte order mark can only begin the file.
     let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
     let text = text.trim();
     if text.is_empty() { Ok(None) } else { line::parse(text, defaults).map(Some) }

@@ -1,33 +1,33 @@
-//! Whether more frames may follow.
+//! Decides if more frames may follow.
 
 use ff_core::state::PublicState;
 use ff_core::types::AttemptIndex;
 
-/// Where an execution stood when it was looked at.
+/// The state of an execution at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Whether it has ended.
+    /// True if it has ended.
     pub(super) is_over: bool,
     /// Its latest attempt.
     pub(super) current_attempt: AttemptIndex,
 }
 
-/// What to do when no frame came.
+/// The step after a read that found no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Wait for more.
     Wait,
-    /// Read what was written before the look, and no further.
+    /// Read the frames written before the look, and stop.
     Drain,
 }
 
-/// What to do after no frame of `attempt` came. Where later attempts do not count, an attempt that
-/// has not begun is waited for as long as the execution may still come to it.
+/// The step after no frame of `attempt` came. An attempt that has not begun is waited for as long
+/// as the execution has not ended.
 pub(super) fn after(seen: Seen, attempt: AttemptIndex) -> Step {
     if seen.is_over || attempt < seen.current_attempt { Step::Drain } else { Step::Wait }
 }
 
-/// Whether the execution has ended, so that nothing is written any more.
+/// True if the execution has ended, so that no more frames are written.
 pub(in crate::cli) fn is_over(state: PublicState) -> bool {
     use PublicState::{Cancelled, Completed, Expired, Failed, Skipped};
     matches!(state, Completed | Failed | Cancelled | Expired | Skipped)

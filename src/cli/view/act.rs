@@ -1,4 +1,4 @@
-//! What came of acts.
+//! Answers to commands that change something.
 
 use std::collections::BTreeMap;
 
@@ -49,10 +49,10 @@ pub(in crate::cli) struct SubmittedView<'a> {
     pub(in crate::cli) created: u64,
     pub(in crate::cli) duplicate: u64,
     pub(in crate::cli) failed: u64,
-    /// With `--ids`: those of all that were created or found, in the order of the lines.
+    /// With `--ids`: the executions created or found, in the order of the lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) execution_ids: Option<&'a [ExecutionId]>,
-    /// The lines that did not go in although nothing is wrong with them, as `--lines` takes them.
+    /// The valid lines that were not submitted, as `--lines` takes them.
     pub(in crate::cli) lines_left: Option<String>,
 }
 
@@ -79,14 +79,14 @@ pub(in crate::cli) struct BulkDryRunView<'a> {
 #[serde(transparent)]
 pub(in crate::cli) struct ScannedView(pub(in crate::cli) BTreeMap<&'static str, ScanCountsView>);
 
-/// One of its counts.
+/// The counts of one kind of scan.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ScanCountsView {
     pub(in crate::cli) processed: u64,
     pub(in crate::cli) errors: u64,
 }
 
-/// `scan` that was told to stop.
+/// `scan`, once it is stopped.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct ScanView {
     pub(in crate::cli) looks: u64,

@@ -1,4 +1,4 @@
-//! Executions: a row of a list, and all that is known of one.
+//! Executions: a row of a list, and everything that is known of one.
 
 use std::collections::BTreeMap;
 
@@ -27,9 +27,9 @@ pub(in crate::cli) struct RowView<'a> {
     total_attempt_count: u32,
     created_at_ms: TimestampMs,
     tags: &'a BTreeMap<String, String>,
-    /// The name of its node, of a member of a flow.
+    /// The name of its node, for a member of a flow.
     node: Option<&'a str>,
-    /// Why it ended, where that was asked for.
+    /// The reason why it ended, if reasons were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -90,7 +90,7 @@ struct FactsView<'a> {
     tags: &'a BTreeMap<String, String>,
 }
 
-/// What went wrong.
+/// A failure.
 #[derive(Debug, Serialize)]
 struct FailureView<'a> {
     message: &'a str,
@@ -103,7 +103,7 @@ impl<'a> From<&'a FailureSummary> for FailureView<'a> {
     }
 }
 
-/// Why and by whom an execution was cancelled.
+/// A cancellation: its reason, and the one that asked for it.
 #[derive(Debug, Serialize)]
 struct CancellationView<'a> {
     reason: Option<&'a str>,
@@ -166,12 +166,13 @@ impl<'a> ExecutionView<'a> {
             cancellation: snapshot.cancellation.as_ref().map(CancellationView::from),
             tags: &snapshot.tags,
         };
+
         let lease = snapshot.current_lease.as_ref().map(LeaseView::from);
         Self { execution, lease, history: timeline.into() }
     }
 }
 
-/// The attempts of an execution, and what was announced about it.
+/// The attempts of an execution, and its events.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct HistoryView<'a> {
     attempts: Vec<AttemptView<'a>>,
@@ -217,18 +218,18 @@ impl<'a> From<&'a AttemptRecord> for AttemptView<'a> {
 /// One event of an execution's history.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct EventView<'a> {
-    /// As the kinds of `events` are called.
+    /// The kind, by the same names as in `events`.
     kind: Outbox,
     event: &'a str,
     at_ms: TimestampMs,
-    /// Why an execution ended.
+    /// The reason why an execution ended.
     reason: Option<&'a str>,
     failure_class: Option<FailureClass>,
-    /// Why a lease ended.
+    /// The reason why a lease ended.
     cause: Option<LeaseCause>,
     worker_id: Option<&'a WorkerId>,
     worker_instance_id: Option<&'a WorkerInstanceId>,
-    /// Particulars of what an operator did.
+    /// Details of an operator's action.
     details: Option<&'a Json>,
 }
 

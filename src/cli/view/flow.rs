@@ -1,4 +1,4 @@
-//! Flows: a row of the list, the whole graph, and what came of submitting and cancelling one.
+//! Flows: a row of the list, the whole graph, and the results of submitting and cancelling one.
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ pub(in crate::cli) struct ExecutionsView<'a> {
 }
 
 impl<'a> ExecutionsView<'a> {
-    /// The rows, with the reason of each where there are reasons.
+    /// The rows, with the reason of each if reasons are given.
     pub(in crate::cli) fn new(
         rows: &'a [ExecutionRow],
         reasons: Option<&'a [String]>,
@@ -64,7 +64,7 @@ impl<'a> WaitpointsView<'a> {
     }
 }
 
-/// One of them, without its token.
+/// One waitpoint, without its token.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct WaitpointView<'a> {
     waitpoint_id: &'a WaitpointId,
@@ -129,12 +129,12 @@ pub(in crate::cli) struct SummaryView {
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct AnnouncedView<'a> {
     kind: &'static str,
-    /// As `--from` takes it.
+    /// The cursor as `--from` takes it.
     cursor: String,
     at_ms: TimestampMs,
     execution_id: &'a str,
     event: &'a str,
-    /// What only some kinds say.
+    /// Fields that only some kinds have.
     #[serde(flatten)]
     details: BTreeMap<&'static str, &'a Json>,
 }

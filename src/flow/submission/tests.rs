@@ -22,7 +22,8 @@ const SPEC: &str = r#"{
     ]
 }"#;
 
-/// Passes so many calls on; then fails, before the call or in place of its answer.
+/// An engine that passes on a number of calls, then fails: before the call, or in place of its
+/// answer.
 struct CutShort {
     engine: MemoryBackend,
     left: AtomicUsize,
@@ -39,6 +40,7 @@ impl CutShort {
         if left == 0 {
             return Err(cut);
         }
+
         self.left.store(left - 1, Ordering::SeqCst);
         let answer = call.await?;
         if left == 1 && self.answer_is_lost { Err(cut) } else { Ok(answer) }
@@ -118,10 +120,12 @@ async fn graph(engine: &MemoryBackend, spec: &FlowSpec) -> FlowGraph {
 #[tokio::test]
 async fn a_submission_cut_short_anywhere_leaves_nothing_running_and_can_go_on() {
     let spec = FlowSpec::parse(SPEC).unwrap();
+
     let whole = memory();
     let submitted = submit(&whole, &spec, NOW).await.unwrap();
     assert_eq!((submitted.created, submitted.found, submitted.released), (5, 0, 2));
     let expected = graph(&whole, &spec).await;
+
     for answer_is_lost in [false, true] {
         for calls in 0.. {
             let left = AtomicUsize::new(calls);
@@ -130,10 +134,12 @@ async fn a_submission_cut_short_anywhere_leaves_nothing_running_and_can_go_on() 
                 assert_eq!(calls, if answer_is_lost { 24 } else { 23 }, "not all calls were cut");
                 break;
             }
+
             let was_released = answer_is_lost && calls == 23;
             if !was_released {
                 assert_eq!(claimable(&cut.engine).await, 0, "after {calls} calls");
             }
+
             let resumed = submit(&cut.engine, &spec, NOW).await.unwrap();
             assert_eq!(resumed.created + resumed.found, 5);
             assert_eq!(resumed.executions, submitted.executions);
@@ -146,12 +152,15 @@ async fn a_submission_cut_short_anywhere_leaves_nothing_running_and_can_go_on() 
 #[tokio::test]
 async fn submissions_side_by_side_make_one_flow() {
     let spec = FlowSpec::parse(SPEC).unwrap();
+
     let engine = memory();
     let both = tokio::join!(submit(&engine, &spec, NOW), submit(&engine, &spec, NOW));
     let (one, other) = (both.0.unwrap(), both.1.unwrap());
     assert_eq!(one.created + other.created, 5);
+
     let alone = memory();
     submit(&alone, &spec, NOW).await.unwrap();
+
     let (shared, alone) = (graph(&engine, &spec).await, graph(&alone, &spec).await);
     assert_eq!((shared.members, shared.edges), (alone.members, alone.edges));
     assert_eq!(shared.flow.edge_groups, alone.flow.edge_groups);
@@ -162,9 +171,11 @@ async fn a_need_that_was_fixed_otherwise_is_refused_with_its_node() {
     let spec = FlowSpec::parse(SPEC).unwrap();
     let engine = memory();
     submit(&engine, &spec, NOW).await.unwrap();
+
     let other = SPEC.replace(r#""needs": "any""#, r#""needs": "all""#);
     let error = submit(&engine, &FlowSpec::parse(&other).unwrap(), NOW).await.unwrap_err();
     assert!(!error.can_go_on);
+
     let error = error.to_string();
     assert!(error.contains("another graph is there under this id: "), "{error}");
     assert!(error.contains("node c needs any there, and all in this graph"), "{error}");
@@ -190,7 +201,7 @@ async fn another_graph_under_the_same_id_is_refused_with_what_differs() {
         assert!(!error.can_go_on && error.to_string().contains(differs), "{error}");
         assert_eq!(graph(&engine, &FlowSpec::parse(SPEC).unwrap()).await, before);
     }
-    // What is only missing can be added: a submission that was cut short goes on.
+    // Nothing was lost: the first graph is still accepted.
     submit(&engine, &FlowSpec::parse(SPEC).unwrap(), NOW).await.unwrap();
 }
 
@@ -201,10 +212,11 @@ async fn steps_are_counted_to_the_end() {
     let done = |more| {
         steps.fetch_add(more, Ordering::SeqCst);
     };
-    // Others may be submitted on the same runtime: the future can be sent.
+    // Callers may spawn the submission, so its future must be `Send`.
     fn sendable<T: Send>(future: T) -> T {
         future
     }
+
     sendable(submit_with(&memory(), &spec, NOW, &done)).await.unwrap();
     assert_eq!(steps.into_inner(), spec.nodes().len() + 2 * spec.edge_count());
 }

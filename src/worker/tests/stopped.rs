@@ -1,4 +1,4 @@
-//! Runs that must stop, and endings that are not taken.
+//! Runs that are stopped, and endings that the engine refuses.
 
 use ff_core::contracts::CancelExecutionArgs;
 use ff_core::policy::{BackoffStrategy, RetryPolicy, TimeoutPolicy};
@@ -7,7 +7,7 @@ use ff_core::value::Value;
 
 use super::*;
 
-/// An engine whose clock is tokio's, which moves by itself.
+/// An engine on tokio's paused clock, which moves by itself.
 fn engine_in_time() -> Arc<dyn EngineBackend> {
     Arc::new(memory_in_time())
 }
@@ -22,6 +22,7 @@ async fn submit_with(engine: &Arc<dyn EngineBackend>, policy: ExecutionPolicy) -
     let lane = LaneId::new("default");
     let id = ExecutionId::solo(&lane, &PartitionConfig::default());
     let now = i64::try_from(engine.server_time_ms().await.unwrap()).unwrap();
+
     let args = CreateExecutionArgs {
         execution_id: id.clone(),
         namespace: Namespace::new("default"),
@@ -74,6 +75,7 @@ async fn a_panic_is_a_failure_whose_message_is_kept() {
         let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
         assert_eq!((report.claimed, report.retried, report.failed), counts);
         assert_eq!(state(&engine, &id).await, PublicState::Failed);
+
         let message = failure(&memory);
         assert!(message.starts_with("the runner panicked: assertion"), "{message}");
         assert!(message.contains("no such luck"), "{message}");
@@ -83,7 +85,7 @@ async fn a_panic_is_a_failure_whose_message_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ending_that_is_refused_becomes_a_failure_with_the_reason() {
-    // Nothing can be suspended without a key; no text holds a NUL.
+    // Without a key no suspension is possible, and no stored text may hold a NUL.
     for (ending, reason) in [
         (Ending::Suspended(until_answered()), "its ending was refused: "),
         (Ending::Failed { message: "a\0b".into(), class: FailureClass::Transient }, "a"),
@@ -96,12 +98,13 @@ async fn an_ending_that_is_refused_becomes_a_failure_with_the_reason() {
         let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
         assert_eq!((report.claimed, report.failed, report.lost), (1, 1, 0));
         assert_eq!(state(&engine, &id).await, PublicState::Failed);
+
         let message = failure(&memory);
         assert!(message.starts_with(reason), "{message}");
     }
 }
 
-/// Runs until it is stopped, and then takes its time to be gone.
+/// A runner that runs until it is stopped, and then needs a while until nothing is left of it.
 struct Lingering {
     running: Arc<AtomicU32>,
     most: AtomicU32,
@@ -109,7 +112,7 @@ struct Lingering {
     first: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Notes when a run was dropped.
+/// Records the start and the end of a run when it is dropped.
 struct Dropped(Instant, Arc<Mutex<Vec<(Instant, Instant)>>>);
 
 impl Drop for Dropped {
@@ -124,10 +127,12 @@ impl Runner for Lingering {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         let _dropped = Dropped(Instant::now(), Arc::clone(&self.runs));
+
         if 1 < job.lease_epoch.0 && job.attempt_index.0 == 0 {
             self.running.fetch_sub(1, Ordering::SeqCst);
             return Ending::Completed(None);
         }
+
         (self.first)();
         std::future::pending().await
     }
@@ -155,6 +160,7 @@ async fn an_attempt_is_ended_when_its_time_is_out() {
     };
     let policy = ExecutionPolicy { timeout_policy: Some(timeout), ..retries(2) };
     let id = submit_with(&engine, policy).await;
+
     let runner = Lingering::new(|| {});
     let mut config = config();
     config.concurrency = 4;
@@ -179,17 +185,19 @@ async fn two_attempts_of_one_execution_never_run_at_once() {
         MemoryBackend::new().with_clock(Box::new(move || TimestampMs(time.load(Ordering::SeqCst))));
     let engine: Arc<dyn EngineBackend> = Arc::new(memory);
     let id = submit(&engine, None).await;
-    // The lease lapses, and is taken again, long before this worker would renew it.
+    // The lease lapses, and the execution is claimed again, long before this worker would renew it.
     let (lapse, handle) = (Arc::clone(&engine), tokio::runtime::Handle::current());
     let runner = Lingering::new(move || {
         clock.fetch_add(60_000, Ordering::SeqCst);
         let lapse = Arc::clone(&lapse);
         handle.spawn(async move { lapse.scan(Scan::LeaseExpiry, 1).await });
     });
+
     let mut config = config();
     config.concurrency = 2;
     let worker = Worker::new(Arc::clone(&engine), Arc::clone(&runner) as _, config);
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+
     assert_eq!((report.claimed, report.completed, report.lost), (2, 1, 1));
     assert_eq!(runner.most.load(Ordering::SeqCst), 1);
     let runs = runner.runs.lock().unwrap().clone();
@@ -204,6 +212,7 @@ async fn two_attempts_of_one_execution_never_run_at_once() {
 async fn a_cancellation_ends_the_run_at_once_and_counts_apart() {
     let engine = engine_in_time();
     let id = submit(&engine, None).await;
+
     let cancel = CancelExecutionArgs {
         execution_id: id.clone(),
         reason: "no longer wanted".into(),
@@ -213,11 +222,13 @@ async fn a_cancellation_ends_the_run_at_once_and_counts_apart() {
         attempt_id: None,
         now: TimestampMs(1_000),
     };
+
     let (own, handle) = (Arc::clone(&engine), tokio::runtime::Handle::current());
     let runner = Lingering::new(move || {
         let (own, cancel) = (Arc::clone(&own), cancel.clone());
         handle.spawn(async move { own.cancel_execution(cancel).await.unwrap() });
     });
+
     let worker = Worker::new(Arc::clone(&engine), Arc::clone(&runner) as _, config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
     assert_eq!((report.claimed, report.cancelled, report.lost), (1, 1, 0));
@@ -230,10 +241,12 @@ async fn what_is_submitted_starts_at_once() {
     let engine = engine_in_time();
     let started = Arc::new(Mutex::new(Vec::new()));
     let (stop, noted) = (watch::Sender::new(Stop::Not), Arc::clone(&started));
+
     let runner = move |_: Arc<Job>| {
         noted.lock().unwrap().push(Instant::now());
         async { Ending::Completed(None) }
     };
+
     let mut config = config();
     config.until_empty = false;
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
@@ -248,6 +261,7 @@ async fn what_is_submitted_starts_at_once() {
         }
         assert!((started.lock().unwrap()[round - 1] - submitted).as_millis() <= 2);
     }
+
     stop.send_replace(Stop::Drain);
     assert_eq!(working.await.unwrap().unwrap().completed, 3);
 }
@@ -259,6 +273,7 @@ async fn a_machine_that_can_run_nothing_harms_no_execution_and_ends_the_worker()
     for _ in 0..5 {
         ids.push(submit_with(&engine, retries(0)).await);
     }
+
     let runner = |_: Arc<Job>| async { Ending::Unable("no memory".to_owned()) };
     let mut config = config();
     config.concurrency = 2;

@@ -1,4 +1,4 @@
-//! One completion event, applied to the executions that depend on it.
+//! The dispatch of one completion event to its outgoing edges.
 
 use ff_core::EngineError;
 use ff_core::engine::dispatch_event;
@@ -9,14 +9,14 @@ use super::engine;
 /// The answer to [`dispatch_completion`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DispatchOutcome {
-    /// The event is unknown, or was dispatched before.
+    /// The event is unknown or was already dispatched.
     NoOp,
-    /// The event is dispatched now; so many outgoing edges heard of it.
+    /// The event is now dispatched; the number of outgoing edges that it was applied to.
     Advanced(usize),
 }
 
-/// Applies the completion event of that number to every outgoing edge. An event is marked as
-/// dispatched with its last edge, so that a call that fails or dies leaves the rest to a later one.
+/// Applies the completion event of that number to every outgoing edge. The last edge marks the
+/// event as dispatched, so a later call continues after a failure or a crash.
 ///
 /// # Errors
 /// The refusal of an edge, or `Transport`; the event then stays due.

@@ -13,7 +13,7 @@ use sqlx::postgres::PgPool;
 
 use super::{engine, partitioned_engine};
 
-/// A flow as it is; `None` for an unknown one.
+/// A snapshot of a flow; `None` for an unknown one.
 ///
 /// # Errors
 /// As [`EngineBackend::describe_flow`].
@@ -25,7 +25,7 @@ pub async fn describe_flow(
     partitioned_engine(pool, partitions).await?.describe_flow(id).await
 }
 
-/// The flows of a partition, a page at a time.
+/// One page of the flows of a partition.
 ///
 /// # Errors
 /// As [`EngineBackend::list_flows`].
@@ -64,7 +64,8 @@ pub async fn describe_edge(
     partitioned_engine(pool, partitions).await?.describe_edge(flow_id, edge_id).await
 }
 
-/// Cancels a flow and the members that the policy covers, in one plan: nothing is left to wait for.
+/// Cancels a flow and the members that the policy covers, in one plan, so there is nothing to wait
+/// for.
 ///
 /// # Errors
 /// As [`EngineBackend::cancel_flow`].

@@ -1,4 +1,4 @@
-//! Building a flow over a pool, step by step.
+//! Functions that build a flow over a pool, step by step.
 
 use ff_core::EngineError;
 use ff_core::contracts::{
@@ -40,7 +40,7 @@ over_a_pool! {
     /// # Errors
     /// As the operation of the same name.
     stage_dependency_edge: StageDependencyEdgeArgs => StageDependencyEdgeResult,
-    /// Applies a staged edge to the execution that waits.
+    /// Applies a staged edge to its downstream execution.
     ///
     /// # Errors
     /// As the operation of the same name.

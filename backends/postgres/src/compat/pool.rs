@@ -1,4 +1,4 @@
-//! Pools as a configuration describes them.
+//! Functions that open a pool from a configuration.
 
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendConnection, PostgresConnection};
@@ -15,7 +15,7 @@ pub async fn build_pool(config: &BackendConfig) -> Result<PgPool, EngineError> {
     PostgresOptions::from_config(config.clone())?.open_pool().await
 }
 
-/// As [`build_pool`], of the connection alone.
+/// As [`build_pool`], from the connection alone.
 ///
 /// # Errors
 /// `Transport` when the database cannot be reached.

@@ -1,7 +1,6 @@
-//! The reference's scanner ticks, each a look at what is due of one kind, and the hooks that look at
-//! one row.
+//! The reference's scanner ticks, each one scan for one kind of due row, and its hooks for one row.
 //!
-//! A tick applies up to 1,000 rows; one that fails is counted, logged and left for a later tick.
+//! A tick applies up to 1,000 rows. A row that fails is counted, logged and left for a later tick.
 
 use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
@@ -17,9 +16,9 @@ const BATCH: u32 = 1_000;
 /// The result of one tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanReport {
-    /// How many rows were applied.
+    /// The number of rows that were applied.
     pub processed: u32,
-    /// How many rows failed.
+    /// The number of rows that failed.
     pub errors: u32,
 }
 
@@ -55,7 +54,7 @@ pub mod attempt_timeout {
     /// Ends the attempts of a partition that are out of time.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -87,10 +86,10 @@ pub mod lease_expiry {
 
     use super::{EngineError, PgPool, Scan, ScanReport, ScannerFilter, engine, tick_of_partition};
 
-    /// Releases the executions of a partition whose leases lapsed.
+    /// Releases the executions of a partition after their leases have lapsed.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -99,7 +98,7 @@ pub mod lease_expiry {
         tick_of_partition(pool, Scan::LeaseExpiry, partition_key, filter).await
     }
 
-    /// Releases one execution, if its lease lapsed.
+    /// Releases one execution, if its lease has lapsed.
     ///
     /// # Errors
     /// The rule's refusal, or `Transport`.
@@ -113,7 +112,7 @@ pub mod lease_expiry {
     }
 }
 
-/// Suspensions whose time is up.
+/// Suspensions past their timeout.
 pub mod suspension_timeout {
     use ff_core::engine::run;
     use ff_core::rules::key::ExecutionKey;
@@ -125,7 +124,7 @@ pub mod suspension_timeout {
     /// Applies the timeouts of a partition's suspensions.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn scan_tick(
         pool: &PgPool,
         partition_key: i16,
@@ -212,7 +211,7 @@ pub mod pending_wp_expiry {
     /// is closed already.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn close_for_execution(
         pool: &PgPool,
         partition: i16,
@@ -233,29 +232,29 @@ pub mod pending_wp_expiry {
 pub mod dependency {
     use super::{EngineError, PgPool, Scan, ScanScope, ScannerFilter, tick};
 
-    /// The age at which [`reconcile_tick`] is usually told to dispatch an event, ms.
+    /// The usual age for [`reconcile_tick`], in ms.
     pub const DEFAULT_STALE_THRESHOLD_MS: i64 = 1_000;
 
     /// The result of one tick.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct ReconcileReport {
-        /// How many events were looked at.
+        /// The number of events that were found.
         pub scanned: u64,
-        /// How many of them are dispatched now.
+        /// The number of events that this tick dispatched.
         pub reconciled: u64,
-        /// How many of them were dispatched by another scanner meanwhile; those count nowhere here,
-        /// so this is 0.
+        /// The number of events that another scanner dispatched meanwhile. They are not counted
+        /// here, so this is 0.
         pub noop: u64,
-        /// How many of them the filter held back; it is evaluated by the database, so this is 0.
+        /// The number of events that the filter excluded. The database evaluates it, so this is 0.
         pub filtered: u64,
-        /// How many of them failed.
+        /// The number of events that failed.
         pub errors: u64,
     }
 
     /// Dispatches the completion events that are older than `stale_threshold_ms`.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn reconcile_tick(
         pool: &PgPool,
         filter: &ScannerFilter,
@@ -278,22 +277,22 @@ pub mod edge_cancel_dispatcher {
     /// The result of one tick.
     #[derive(Clone, Debug, Default)]
     pub struct DispatchReport {
-        /// How many groups were settled: their siblings are cancelled or had ended.
+        /// The number of groups that were settled: their siblings are cancelled or had ended.
         pub dispatched: u64,
-        /// Groups that are gone; they are settled here like any other, so this is 0.
+        /// Groups that no longer exist. They are settled here like any other, so this is 0.
         pub orphaned: u64,
-        /// Groups left for the reference's second look; one look does both here, so this is 0.
+        /// Groups left for the reference's second scan. One scan does both here, so this is 0.
         pub skipped_for_reconciler: u64,
-        /// Groups that another scanner held; they count nowhere here, so this is 0.
+        /// Groups that another scanner held. They are not counted here, so this is 0.
         pub skipped_locked: u64,
-        /// How many groups failed.
+        /// The number of groups that failed.
         pub errors: u64,
     }
 
     /// Cancels the siblings that satisfied groups no longer need.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn dispatcher_tick(
         pool: &PgPool,
         filter: &ScannerFilter,
@@ -305,28 +304,28 @@ pub mod edge_cancel_dispatcher {
     }
 }
 
-/// The reference's second look at siblings to cancel.
+/// The reference's second scan for siblings to cancel.
 pub mod edge_cancel_reconciler {
     use super::{EngineError, PgPool, ScannerFilter, edge_cancel_dispatcher};
 
     /// The result of one tick.
     #[derive(Clone, Debug, Default)]
     pub struct ReconcileReport {
-        /// Stale rows that were removed; they are settled by the drain here, so this is 0.
+        /// Stale rows that were removed. The first scan settles them here, so this is 0.
         pub sremmed_stale: u64,
-        /// How many groups were settled.
+        /// The number of groups that were settled.
         pub completed_drain: u64,
-        /// Groups left as they are; none here.
+        /// Groups that were left unchanged; none here.
         pub no_op: u64,
-        /// How many groups failed.
+        /// The number of groups that failed.
         pub errors: u64,
     }
 
-    /// The same look as [`edge_cancel_dispatcher::dispatcher_tick`], which leaves nothing for a
+    /// The same scan as [`edge_cancel_dispatcher::dispatcher_tick`], which leaves nothing for a
     /// second one.
     ///
     /// # Errors
-    /// `Transport` when the database cannot be asked.
+    /// `Transport` when the database cannot be reached.
     pub async fn reconciler_tick(
         pool: &PgPool,
         filter: &ScannerFilter,

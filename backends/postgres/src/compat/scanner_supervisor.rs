@@ -1,6 +1,6 @@
 //! Scanners that belong to a backend, as the reference installs them.
 //!
-//! A process of its own, or several backends in one, run them better with the facade's supervisor.
+//! For a separate scanner process, or several backends in one, use the facade's supervisor.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,36 +16,37 @@ use tokio::task::JoinSet;
 use super::options_of;
 use crate::backend::PostgresBackend;
 
-/// The age at which the reference's supervisor dispatches a completion event that its first
-/// dispatcher has left, in ms.
+/// The age in ms at which the reference's supervisor dispatches a completion event that its first
+/// dispatcher missed.
 pub const DEFAULT_DEP_STALE_MS: i64 = 15_000;
 
 /// The pauses of the reference's scanners; zero turns a scanner off.
 #[derive(Clone, Debug)]
 pub struct PostgresScannerConfig {
-    /// The pause between looks at attempts out of time, and at executions past their deadline.
+    /// The pause between scans for attempts out of time, and for executions past their deadline.
     pub attempt_timeout_interval: Duration,
-    /// The pause between looks at lapsed leases, and at delays that have ended.
+    /// The pause between scans for lapsed leases, and for delays that have ended.
     pub lease_expiry_interval: Duration,
-    /// The pause between looks at suspensions and at waitpoints out of time.
+    /// The pause between scans for suspensions and waitpoints out of time.
     pub suspension_timeout_interval: Duration,
-    /// The pause between looks at completion events that were not dispatched.
+    /// The pause between scans for undispatched completion events.
     pub dependency_reconciler_interval: Duration,
-    /// The pause between looks at siblings to cancel.
+    /// The pause between scans for siblings to cancel.
     pub edge_cancel_dispatcher_interval: Duration,
-    /// The reference's second look at siblings to cancel. One look does both here: the shorter of
-    /// the two pauses counts.
+    /// The pause of the reference's second scan for siblings to cancel. One scan does both here, at
+    /// the shorter of the two pauses.
     pub edge_cancel_reconciler_interval: Duration,
-    /// The pause between budget resets. Budgets are not served yet, so nothing is due.
+    /// The pause between budget resets. Budgets are not supported yet, so it has no effect.
     pub budget_reset_interval: Duration,
-    /// The pause between sweeps of the worker registry. It is not served yet, so nothing is due.
+    /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
+    /// effect.
     pub worker_registry_ttl_interval: Duration,
-    /// The age at which the reference dispatches an event again, ms. Events are dispatched here as
-    /// soon as they are found, by whichever scanner finds them first.
+    /// The age in ms at which the reference dispatches an event again. It has no effect: the first
+    /// scanner to find an event dispatches it.
     pub dependency_stale_threshold_ms: i64,
-    /// The executions that these scanners care for.
+    /// The filter of executions that these scanners apply to.
     pub scanner_filter: ScannerFilter,
-    /// How many partitions each family of ids has.
+    /// The number of partitions of each family of ids.
     pub partition_config: PartitionConfig,
 }
 
@@ -83,11 +84,12 @@ impl PostgresScannerHandle {
                 loops.spawn(patrol(backend.without_scanners(), scan, pause, filter, stop.clone()));
             }
         }
+
         Self { stop, loops }
     }
 
-    /// Stops the scanners and waits `grace` for them to end what they are at. The number of those
-    /// that had not ended by then.
+    /// Stops the scanners and waits up to `grace` for them to finish. Returns the number of those
+    /// still running.
     pub async fn shutdown(mut self, grace: Duration) -> usize {
         self.stop.stop();
         let ended = async { while self.loops.join_next().await.is_some() {} };
@@ -120,7 +122,7 @@ impl Installed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops what is installed, within `grace`.
+    /// Stops the installed scanners, within `grace`.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         let handle = self.slot().take();
         if let Some(handle) = handle {
@@ -134,7 +136,7 @@ impl Installed {
 
 impl PostgresBackend {
     /// Installs scanners that run until the backend is dropped or drained by `shutdown_prepare`.
-    /// False, and nothing is installed, when the backend is shared or has scanners already.
+    /// Returns false, and installs nothing, if the backend is shared or has scanners already.
     pub fn with_scanners(self: &mut Arc<Self>, config: PostgresScannerConfig) -> bool {
         if Arc::get_mut(self).is_none() {
             return false;
@@ -148,7 +150,7 @@ impl PostgresBackend {
         free
     }
 
-    /// The same backend for the scanners themselves: it must not keep them alive.
+    /// The same backend for the scanners themselves, which must not keep their own handle alive.
     fn without_scanners(&self) -> Self {
         let mut backend = self.clone();
         backend.scanners = Installed::default();

@@ -1,4 +1,4 @@
-//! The keystore of waitpoint tokens, and the token functions.
+//! The keystore of waitpoint tokens, and the functions that sign and verify them.
 
 use ff_core::EngineError;
 use ff_core::contracts::{
@@ -14,12 +14,11 @@ use super::{engine, engine_at};
 
 pub use ff_core::crypto::hmac::{HmacVerifyError, hmac_sign, hmac_verify};
 
-/// The number of tries after which the reference gives a lost serializable transaction up. This
+/// The number of tries after which the reference gives up a lost serializable transaction. This
 /// backend decides by guards and does not use it.
 pub const SERIALIZABLE_RETRY_BUDGET: usize = 3;
 
-/// Whether a transaction lost to another one and may be tried again: a serialization failure or a
-/// deadlock.
+/// True if a transaction lost a conflict and may be retried: a serialization failure or a deadlock.
 #[must_use]
 pub fn is_retryable_serialization(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -29,16 +28,16 @@ pub fn is_retryable_serialization(error: &sqlx::Error) -> bool {
 /// The id and the secret of the key that signs tokens; `None` while no key is installed.
 ///
 /// # Errors
-/// `Transport` when the database cannot be asked.
+/// `Transport` when the database cannot be reached.
 pub async fn current_active_kid(pool: &PgPool) -> Result<Option<(String, Vec<u8>)>, EngineError> {
     let key = run(engine(pool).await?.as_ref(), &ReadSigningKey).await?;
     Ok(key.map(TokenKey::into_parts))
 }
 
-/// The secret of the key with that id, whether or not it still signs; `None` for an unknown id.
+/// The secret of the key with that id, even if it no longer signs; `None` for an unknown id.
 ///
 /// # Errors
-/// `Transport` when the database cannot be asked.
+/// `Transport` when the database cannot be reached.
 pub async fn fetch_kid(pool: &PgPool, kid: &str) -> Result<Option<Vec<u8>>, EngineError> {
     let read = ReadKey { kid: kid.to_owned() };
     let key = run(engine(pool).await?.as_ref(), &read).await?;

@@ -68,7 +68,7 @@ const TRIGGERS: &str = concat!(
 const PARTITIONS: &str = "SELECT count(*) FROM pg_inherits h \
     WHERE h.inhparent = to_regclass('ff_exec_core')";
 
-/// Brings the tables to the current schema, whichever program made them.
+/// Alters the tables to the current schema, whichever program made them.
 pub(super) async fn run(
     connection: &mut PgConnection,
     options: &MigrateOptions,
@@ -76,6 +76,7 @@ pub(super) async fn run(
     let found = find(connection, options).await?;
     refuse(&found)?;
     let steps = plan(connection, options).await?;
+
     if options.dry_run {
         let sql = steps.into_iter().flat_map(|step| step.sql).collect();
         return Ok(MigrateReport { applied: Vec::new(), already: 0, sql });
@@ -91,19 +92,22 @@ pub(super) async fn run(
         }
         transaction.commit().await?;
     }
+
     spend(&mut statements)?;
     record(connection, options).await?;
+
     let applied = POSTGRES.iter().map(|migration| migration.name.to_owned()).collect();
     Ok(MigrateReport { applied, already: 0, sql: Vec::new() })
 }
 
-/// Refuses what a later release made.
+/// Refuses a database of a later release.
 fn refuse(found: &Found) -> Result<(), MigrateError> {
     let inventory = found.inventory();
     match migrations::pending(POSTGRES, &inventory.ledger) {
         Err(newer @ LedgerError::Newer { .. }) => return Err(newer.into()),
         Err(LedgerError::Altered { .. } | LedgerError::Gap { .. }) | Ok(_) => {}
     }
+
     match inventory.reference.filter(|_| !inventory.has_ledger()) {
         Some(version) if REFERENCE_VERSION < version => {
             Err(AdoptError::ReferenceTooNew { found: version }.into())
@@ -112,7 +116,7 @@ fn refuse(found: &Found) -> Result<(), MigrateError> {
     }
 }
 
-/// Ends the run after so many statements, where a test asks for that.
+/// Fails after this many statements; for tests.
 fn spend(statements: &mut Option<usize>) -> Result<(), MigrateError> {
     match statements {
         Some(0) => Err(MigrateError::Database(sqlx::Error::WorkerCrashed)),
@@ -130,7 +134,8 @@ async fn plan(
 ) -> Result<Vec<Step>, MigrateError> {
     let mut transaction = begin(connection, options).await?;
     let found = catalog(&mut transaction).await?;
-    // An empty database, in temporary tables that the rollback takes away.
+
+    // An empty database, in temporary tables that the rollback removes.
     run_text(&mut transaction, "SET LOCAL search_path TO pg_temp".into()).await?;
     for statement in POSTGRES.iter().flat_map(migrations::Migration::statements) {
         run_text(&mut transaction, statement.into()).await?;
@@ -156,6 +161,7 @@ async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog,
         let column = FoundColumn { name, ty, nullable, default, identity, sequence };
         tables.entry(table).or_default().columns.push(column);
     }
+
     let indexes: Vec<(String, String, bool, String)> = sqlx::query_as(INDEXES)
         .persistent(false)
         .bind(&names)
@@ -166,6 +172,7 @@ async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog,
             tables.entry(table).or_default().indexes.insert(name, definition);
         }
     }
+
     let checks: Vec<(String, String, bool, String)> =
         sqlx::query_as(CHECKS).persistent(false).bind(&names).fetch_all(&mut **transaction).await?;
     for (table, name, primary, definition) in checks {
@@ -176,6 +183,7 @@ async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog,
             table.checks.insert(name, definition);
         }
     }
+
     let triggers: Vec<(String, String)> = sqlx::query_as(TRIGGERS)
         .persistent(false)
         .bind(&names)
@@ -184,6 +192,7 @@ async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog,
     for (table, name) in triggers {
         tables.entry(table).or_default().triggers.push(name);
     }
+
     Ok(Catalog { tables })
 }
 
@@ -197,6 +206,7 @@ async fn record(
     let partitions: i64 =
         sqlx::query_scalar(PARTITIONS).persistent(false).fetch_one(&mut *transaction).await?;
     let detail = (partitions != 0).then(|| format!("partitions={partitions}"));
+
     run_text(&mut transaction, "DELETE FROM ff_schema_ledger".into()).await?;
     for migration in POSTGRES {
         sqlx::query(FINISH_ENTRY)
@@ -208,6 +218,7 @@ async fn record(
             .execute(&mut *transaction)
             .await?;
     }
+
     transaction.commit().await?;
     Ok(())
 }

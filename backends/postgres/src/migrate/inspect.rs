@@ -1,12 +1,12 @@
-//! A look at a schema: which of our tables it has, and which migrations.
+//! Lists the tables of this schema in a database, and its migrations.
 
 use ff_codegen::migrations::Entry;
 use ff_codegen::opening::{Inventory, REFERENCE_LEDGER};
 use ff_core::schema::TABLES;
 use sqlx::{Postgres as Database, Transaction};
 
-/// The tables that the search path finds. Those of other programs do not matter: a schema may be
-/// shared.
+/// The tables that the search path finds. Tables of other programs are ignored, since a schema may
+/// be shared.
 const LIST_TABLES: &str = "SELECT relname::text FROM pg_class \
     WHERE relkind IN ('r', 'p') AND relname = ANY($1) AND pg_table_is_visible(oid) ORDER BY 1";
 
@@ -21,13 +21,13 @@ const LEDGER: &str = "ff_schema_ledger";
 /// One row of the ledger.
 pub(super) struct Recorded {
     pub(super) entry: Entry,
-    /// How many partitions the tables have.
+    /// The number of partitions of the tables.
     pub(super) partitions: Option<u16>,
-    /// False while a migration that needs several transactions is under way, or was killed.
+    /// False while a migration of several transactions is under way, or after it was killed.
     pub(super) finished: bool,
 }
 
-/// What a schema holds.
+/// The contents of a schema.
 pub(super) struct Found {
     pub(super) recorded: Vec<Recorded>,
     reference: Option<u32>,
@@ -35,7 +35,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// As the decision on an opening wants it.
+    /// The contents as the decision on an opening needs them.
     pub(super) fn inventory(&self) -> Inventory {
         let finished = self.recorded.iter().filter(|row| row.finished);
         let unfinished = self.recorded.iter().find(|row| !row.finished);
@@ -48,7 +48,7 @@ impl Found {
     }
 }
 
-/// Looks at the schema that the search path names.
+/// Reads the schema that the search path names.
 pub(super) async fn look(
     transaction: &mut Transaction<'_, Database>,
 ) -> Result<Found, sqlx::Error> {
@@ -62,6 +62,7 @@ pub(super) async fn look(
 
     let has = |wanted: &str| tables.iter().any(|name| name == wanted);
     let recorded = if has(LEDGER) { read_ledger(transaction).await? } else { Vec::new() };
+
     let mut reference = None;
     if has(REFERENCE_LEDGER) {
         let version: i64 = sqlx::query_scalar(READ_REFERENCE)
@@ -70,6 +71,7 @@ pub(super) async fn look(
             .await?;
         reference = Some(u32::try_from(version).unwrap_or(u32::MAX));
     }
+
     Ok(Found { recorded, reference, tables })
 }
 
@@ -79,7 +81,7 @@ async fn read_ledger(
     let rows: Vec<(i64, String, Option<String>, bool)> =
         sqlx::query_as(READ_LEDGER).persistent(false).fetch_all(&mut **transaction).await?;
     let recorded = rows.into_iter().map(|(version, checksum, detail, finished)| Recorded {
-        // There is no version 0: it shows as a gap.
+        // There is no version 0, so it counts as a gap.
         entry: Entry { version: u32::try_from(version).unwrap_or(0), checksum },
         partitions: detail.and_then(|text| text.strip_prefix("partitions=")?.parse().ok()),
         finished,

@@ -1,4 +1,4 @@
-//! Many callers at once: shared statements, rows that several want, one connection.
+//! Many callers at once: shared statements, rows that several callers want, one connection.
 
 use crate::*;
 
@@ -61,7 +61,7 @@ async fn five_hundred_plans_share_statements() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_equal_keys_exactly_one_applies() {
     let database = Database::fresh("duplicates").await;
-    // One statement at a time, so that the calls meet in the queue.
+    // One statement at a time, so that the calls are queued together.
     let backend = database.open(|options| options.max_in_flight(1)).await;
     let calls: Vec<_> = (0..60)
         .map(|n| {
@@ -142,7 +142,7 @@ async fn picked_rows_go_to_one_caller_each_best_first() {
         let Commit::Applied(rows) = call.await.unwrap() else { panic!("a pick is never refused") };
         priorities.extend(rows.into_iter().map(|row| row[0].clone()));
     }
-    // A caller may skip rows that another has locked and then lets go of; nobody gets one twice.
+    // A caller may skip rows that another has locked and later releases; no row is picked twice.
     let distinct: HashSet<_> = priorities.iter().cloned().collect();
     assert_eq!(distinct.len(), priorities.len());
     while let Commit::Applied(rows) = backend.commit(pick(5)).await.unwrap() {

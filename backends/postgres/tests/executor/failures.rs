@@ -1,4 +1,4 @@
-//! Callers who leave, connections that die, servers that say no.
+//! Dropped calls, lost connections, refusing servers.
 
 use crate::*;
 
@@ -31,7 +31,7 @@ async fn failures_say_what_they_mean() {
     let backend = database.open(|options| options.max_connections(1)).await;
     backend.commit(lane("a", "x")).await.unwrap();
 
-    // The connection dies while it idles: nobody can know whether the next statement got through.
+    // The idle connection is closed, so it is unknown whether the next statement arrived.
     let (pid,): (i32,) =
         sqlx::query_as("SELECT pg_backend_pid()").fetch_one(backend.pool()).await.unwrap();
     let other = PgPool::connect(&database.url).await.unwrap();
@@ -40,7 +40,7 @@ async fn failures_say_what_they_mean() {
     assert_eq!(class_of(&lost), StoreClass::OutcomeUnknown, "{lost}");
     assert_eq!(backend.commit(lane("c", "x")).await.unwrap(), applied_once());
 
-    // A duplicate outside any plan's gate, with values that must not be told.
+    // A duplicate outside any plan's gate, with values that no message may show.
     let secret = |kid: &str| {
         Plan::new("add_secret").insert(
             waitpoint_hmac::REF,
@@ -55,7 +55,7 @@ async fn failures_say_what_they_mean() {
     assert_eq!(backend.commit(secret("k")).await.unwrap(), applied_once());
     assert_eq!(backend.commit(secret("k")).await.unwrap(), Commit::Refused);
 
-    // A check of the database itself.
+    // A check constraint of the database.
     let impossible = Plan::new("second_row").insert(
         partition_config::REF,
         vec![
@@ -172,7 +172,7 @@ async fn every_session_has_the_settings_that_statements_are_written_for() {
     }
 }
 
-/// Has every session of the pool run this, and returns their process ids.
+/// Runs this in every session of the pool, and returns their process ids.
 async fn in_every_session(backend: &PostgresBackend, sql: &'static str) -> Vec<i32> {
     let mut held = Vec::new();
     let mut pids = Vec::new();
@@ -209,7 +209,8 @@ async fn a_session_that_turned_read_only_is_given_up_at_once() {
         assert!(found_lane(&backend, name).await.is_some());
     }
 
-    // A server that is read-only through and through says so, and is asked again each time.
+    // A server that is always read-only refuses with a retryable error, and each call asks it
+    // again.
     let url = format!(
         "{}{}options=-c%20default_transaction_read_only%3Don",
         database.url,
@@ -227,7 +228,7 @@ async fn no_call_fails_because_the_server_ended_sessions_that_idled() {
     let database = Database::fresh("idled").await;
     let other = PgPool::connect(&database.url).await.unwrap();
 
-    // The server says that the session was idle: what was sent to it never ran.
+    // The server reports that the session was idle, so the statement never ran.
     let backend = database.open(|options| options.max_connections(3)).await;
     let pids = in_every_session(&backend, "SET idle_session_timeout = 50").await;
     ended(&other, &pids).await;
@@ -236,7 +237,7 @@ async fn no_call_fails_because_the_server_ended_sessions_that_idled() {
     ended(&other, &pids).await;
     assert!(found_lane(&backend, "a").await.is_some());
 
-    // It does not say so, but the connection is looked after before it is used.
+    // The server does not report it, but the connection is tested before it is used.
     let backend =
         database.open(|options| options.max_connections(3).ping_after(Duration::ZERO)).await;
     for name in ["b", "c"] {
@@ -247,7 +248,7 @@ async fn no_call_fails_because_the_server_ended_sessions_that_idled() {
         assert_eq!(backend.commit(lane(name, "x")).await.unwrap(), applied_once());
     }
 
-    // Reads may be repeated in any case.
+    // A read may always be repeated.
     let backend = database.open(|options| options.max_connections(3)).await;
     let pids = in_every_session(&backend, "SELECT 1").await;
     let end = "SELECT pg_terminate_backend(pid, 5000) FROM unnest($1::int[]) AS pid";

@@ -1,5 +1,5 @@
-//! The executor against a real server. The behaviour of operations is asserted by the conformance
-//! suite; here is what only this backend does: batches, refusals inside them, failures.
+//! The executor against a real server. The conformance suite asserts the behaviour of operations;
+//! these tests cover only this backend: batches, refusals inside them, failures.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One plan or query at a time: what goes in, what comes out, what is refused.
+//! One plan or query at a time: inputs, results, refusals.
 
 use crate::*;
 
@@ -97,7 +97,7 @@ async fn what_does_not_hold_is_refused_and_changes_nothing() {
     assert_eq!(backend.commit(guarded(-1)).await.unwrap(), Commit::Refused);
     assert_eq!(found_lane(&backend, "b").await, None);
     assert_eq!(backend.commit(guarded(0)).await.unwrap(), applied_once());
-    // The guard holds, the row is there: the unique violation refuses.
+    // The guard holds but the row exists: the unique violation refuses the plan.
     assert_eq!(backend.commit(guarded(0)).await.unwrap(), Commit::Refused);
     let copied = found_lane(&backend, "b").await.unwrap();
     assert_eq!(copied.read(lane_registry::registered_by).unwrap(), "first");
@@ -157,7 +157,7 @@ async fn the_clock_is_the_databases_or_the_callers() {
             .fetch_one(backend.pool())
             .await
             .unwrap();
-    // Half of a round trip is what a measurement may be off by.
+    // A measurement may be off by half of a round trip.
     assert!((backend.now().0 - before_ms).abs() < 1_000);
     let pooled = PostgresBackend::from_pool(backend.pool().clone(), backend.partitions());
     assert!((pooled.now().0 - before_ms).abs() < 1_000_000);

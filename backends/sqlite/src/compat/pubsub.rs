@@ -8,7 +8,7 @@ use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use crate::backend::SqliteBackend;
 
-/// How many events a slow receiver may be behind.
+/// The number of events by which a slow receiver may be behind.
 const CAPACITY: usize = 1_024;
 
 /// A row of an outbox.
@@ -21,7 +21,7 @@ pub struct OutboxEvent {
 }
 
 impl SqliteBackend {
-    /// Every completion event of the database, from its first on. Must be called inside a tokio
+    /// Every completion event of the database, from the first. Must be called inside a tokio
     /// runtime.
     #[doc(hidden)]
     #[must_use]

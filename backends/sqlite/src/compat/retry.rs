@@ -1,11 +1,12 @@
-//! Trying again what met a lock. The engine does so by itself; this is for a caller's own statements.
+//! Retries of statements that met a lock. The engine retries by itself; this is for a caller's own
+//! statements.
 
 use std::error::Error;
 use std::time::Duration;
 
 use ff_core::EngineError;
 
-/// How often [`retry_serializable`] tries.
+/// The number of tries of [`retry_serializable`].
 pub const MAX_ATTEMPTS: u32 = 3;
 
 /// The pause after the first try; doubled after each.
@@ -14,7 +15,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// SQLITE_BUSY and SQLITE_LOCKED: primary result codes, in the low byte of an extended one.
 const BUSY: [i32; 2] = [5, 6];
 
-/// Whether another connection held the lock, so that the same statement may succeed later.
+/// True if another connection held the lock, so that a retry may succeed.
 #[must_use]
 pub fn is_retryable_sqlite_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -24,7 +25,7 @@ pub fn is_retryable_sqlite_busy(error: &sqlx::Error) -> bool {
 
 /// An error that may stand for a lock that another connection held.
 pub trait IsRetryableBusy {
-    /// Whether it does.
+    /// True if another connection held the lock.
     fn is_retryable_busy(&self) -> bool;
 }
 
@@ -48,8 +49,8 @@ impl IsRetryableBusy for EngineError {
     }
 }
 
-/// Calls `work` until it succeeds, fails for another reason than a lock, or has been tried
-/// [`MAX_ATTEMPTS`] times; pauses for 5 and 10 ms between.
+/// Calls `work` until it succeeds, fails for another reason than a lock, or has been called
+/// [`MAX_ATTEMPTS`] times; pauses for 5 and 10 ms in between.
 ///
 /// # Errors
 /// The last error of `work`.

@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 use crate::backend::SqliteBackend;
 
 /// The pauses that the reference lets its callers choose; zero turns a scanner off. The timers of
-/// executions, flows and suspensions, which the reference lacks on SQLite, run at their usual pauses
-/// ([`Scan::usual_pause`]).
+/// executions, flows and suspensions, which the reference lacks on SQLite, run at their usual
+/// pauses ([`Scan::usual_pause`]).
 #[derive(Clone, Debug)]
 pub struct SqliteScannerConfig {
-    /// The pause between budget resets. Budgets are not served yet, so nothing is due.
+    /// The pause between budget resets. Budgets are not supported yet, so it has no effect.
     pub budget_reset_interval: Duration,
-    /// The pause between sweeps of the worker registry. It is not served yet, so nothing is due.
+    /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
+    /// effect.
     pub worker_registry_ttl_interval: Duration,
 }
 
@@ -37,11 +38,12 @@ impl SqliteScannerHandle {
             let (backend, pause) = (backend.without_scanners(), scan.usual_pause());
             loops.spawn(patrol(backend, scan, pause, ScannerFilter::NOOP, stop.clone()));
         }
+
         Self { stop, loops }
     }
 
-    /// Stops the scanners and waits `grace` for them to end what they are at. The number of those
-    /// that had not ended by then.
+    /// Stops the scanners and waits up to `grace` for them to finish. Returns the number of those
+    /// still running.
     pub async fn shutdown(mut self, grace: Duration) -> usize {
         self.stop.stop();
         let ended = async { while self.loops.join_next().await.is_some() {} };
@@ -65,7 +67,7 @@ impl Installed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops what is installed, within `grace`.
+    /// Stops the installed scanners, within `grace`.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         let handle = self.slot().take();
         if let Some(handle) = handle {
@@ -76,10 +78,10 @@ impl Installed {
 
 impl SqliteBackend {
     /// Installs scanners that run until the last clone of the backend is dropped or
-    /// `shutdown_prepare` drains it. False, and nothing is installed, when there are some already.
-    /// Must be called inside a tokio runtime.
+    /// `shutdown_prepare` drains it. Returns false, and installs nothing, if there are some
+    /// already. Must be called inside a tokio runtime.
     pub fn with_scanners(&self, _: SqliteScannerConfig) -> bool {
-        // Nothing that the configuration names is due before budgets and the registry are served.
+        // The configuration has no effect before budgets and the registry are supported.
         let mut slot = self.scanners.slot();
         let free = slot.is_none();
         if free {
@@ -88,7 +90,7 @@ impl SqliteBackend {
         free
     }
 
-    /// The same backend for the scanners themselves: it must not keep them alive.
+    /// The same backend for the scanners themselves, which must not keep their own handle alive.
     fn without_scanners(&self) -> Self {
         let mut backend = self.clone();
         backend.scanners = Installed::default();

@@ -1,4 +1,4 @@
-//! Finished executions without cursors: the subscription to completions, less what only it tells.
+//! The subscription to completions without cursors. It logs interruptions and continues.
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;

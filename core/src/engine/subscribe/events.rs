@@ -1,4 +1,4 @@
-//! How a row of each outbox becomes an event.
+//! The reading of an event from a row of each outbox.
 
 use uuid::Uuid;
 
@@ -26,19 +26,19 @@ use crate::types::{
 };
 use crate::value::Value;
 
-/// What a subscription delivers.
+/// An event that a subscription delivers.
 pub(crate) trait Event: Sized + Send + 'static {
-    /// The operation that subscribes, for its errors.
+    /// The name of the subscribing operation, for its errors.
     const OPERATION: &'static str;
-    /// What rings for it.
+    /// The topic that rings for new events.
     const TOPIC: Topic;
-    /// Where it is stored.
+    /// The table that stores the events.
     const OUTBOX: Outbox;
 
-    /// Reads the event, after which a subscription continues at `cursor`.
+    /// Reads the event. A subscription continues after it at `cursor`.
     ///
     /// # Errors
-    /// `Validation(Corruption)` naming the column that holds what it must not.
+    /// `Validation(Corruption)`, naming the column that holds an impossible value.
     fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError>;
 }
 
@@ -53,6 +53,7 @@ impl Event for LeaseHistoryEvent {
         let lease_id = optional_uuid(row, lease_event::lease_id)?.map(LeaseId);
         let at = TimestampMs(row.read(lease_event::occurred_at_ms)?);
         let worker = row.read(lease_event::worker_instance_id)?.map(WorkerInstanceId::new);
+
         Ok(match row.read(lease_event::event_type)? {
             LeaseEventType::Acquired => {
                 Self::Acquired { cursor, execution_id, lease_id, worker_instance_id: worker, at }
@@ -81,7 +82,7 @@ fn completed(row: &Row) -> Result<ExecutionId, EngineError> {
     Ok(ExecutionKey { partition, uuid: row.read(completion_event::execution_id)? }.id())
 }
 
-/// The recorded word, in its first spelling if it is a known one.
+/// The recorded outcome; a known one in its first spelling.
 fn outcome(row: &Row) -> Result<String, EngineError> {
     let column = completion_event::outcome;
     match row.value(column.column()) {
@@ -122,6 +123,7 @@ impl Event for Completion {
             row.read(completion_event::reason)?,
             row.read(completion_event::failure_class)?,
         );
+
         Ok(Self(match row.read(completion_event::flow_id)? {
             Some(flow) => payload.with_flow_id(FlowId::from_uuid(flow)),
             None => payload,
@@ -157,9 +159,10 @@ impl Event for InstanceTagEvent {
     fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
         let partition = row.read(instance_tag_event::partition_key)?;
         let execution_id = execution(row, partition, instance_tag_event::execution_id)?;
-        // Clearing what was not set clears nothing in particular.
+        // Clearing an instance tag that was not set has no tag to name.
         let tag = row.read(instance_tag_event::instance_tag)?.unwrap_or_default();
         let at = TimestampMs(row.read(instance_tag_event::occurred_at_ms)?);
+
         Ok(match row.read(instance_tag_event::event_type)? {
             InstanceTagEventType::Attached => Self::Attached { cursor, execution_id, tag, at },
             InstanceTagEventType::Cleared => Self::Cleared { cursor, execution_id, tag, at },

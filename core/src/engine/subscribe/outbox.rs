@@ -1,4 +1,4 @@
-//! The outboxes, as far as all are alike, and what is asked of them.
+//! The outbox tables as subscriptions see them, and the queries over them.
 
 use crate::engine::tail::PAGE;
 use crate::plan::{Expr, List, Predicate, Query};
@@ -14,7 +14,7 @@ pub(crate) struct Outbox {
     pub(super) transaction_id: Col<i64>,
     pub(super) namespace: Col<Option<String>>,
     pub(super) instance_tag: Col<Option<String>>,
-    /// What an event is read from, these three included.
+    /// The columns that an event is read from, those above included.
     columns: &'static [ColumnRef],
     /// The name of the query for the rows after a cursor.
     after: &'static str,
@@ -25,19 +25,19 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The first rows after a position, so many at most.
+    /// The first `limit` rows after a position.
     pub(super) fn rows_after(&self, position: i64, limit: usize) -> Query {
         let after = self.event_id.above(position);
         self.list(self.after, self.columns, after, Direction::Ascending, limit)
     }
 
-    /// The numbers of the first rows after a position, so many at most.
+    /// The numbers of the first `limit` rows after a position.
     pub(super) fn numbers_after(&self, position: i64, limit: usize) -> Query {
         let (columns, after) = ([self.event_id.column()], self.event_id.above(position));
         self.list(self.numbers, &columns, after, Direction::Ascending, limit)
     }
 
-    /// The newest rows below a number: their numbers, and the transactions that inserted them.
+    /// The newest rows below a number, as numbers with the transactions that inserted them.
     pub(super) fn newest_below(&self, number: i64) -> Query {
         let columns = [self.event_id.column(), self.transaction_id.column()];
         let below = self.event_id.below(number);
@@ -64,8 +64,8 @@ impl Outbox {
     }
 }
 
-/// What each subscription asks, by its operation, once a page holds a row that cannot be read: for the
-/// catalogue, whose database lets no such row in.
+/// The query of each subscription for a page with an unreadable row, by operation. The catalogue
+/// needs it, because its database lets in no such row.
 #[must_use]
 pub fn spoiled_pages() -> [(&'static str, Query); 5] {
     [

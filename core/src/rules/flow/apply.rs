@@ -1,7 +1,7 @@
-//! A staged edge takes effect: its downstream waits for its upstream from now on.
+//! Applying a staged edge: from then on its downstream waits for its upstream.
 //!
-//! What the upstream has done until then counts at once. An end that is told while this is decided
-//! leaves its trace on the edge, and the decision is made anew.
+//! An upstream that has ended by then counts at once. An end that is dispatched meanwhile changes
+//! the edge, so that the plan is refused and the decision made anew.
 
 use serde_json::json;
 
@@ -47,7 +47,7 @@ pub struct Apply {
     at: TimestampMs,
 }
 
-/// What was read.
+/// The rows that the decision rests on.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     edge: &'a Row,
@@ -55,10 +55,10 @@ struct Rows<'a> {
     core: Option<&'a Row>,
 }
 
-/// How an upstream ended, and the event that said so, if one did.
+/// The end of an upstream, and the completion event that announced it, if one did.
 type End = (CompletionKind, Option<i64>);
 
-/// What it comes to.
+/// The effect of applying an edge.
 struct Decision {
     policy: EdgeDependencyPolicy,
     change: Change,
@@ -75,23 +75,27 @@ impl Decision {
         let policy = rows.group.map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = rows.group.map(Tally::read).transpose()?.unwrap_or_default();
+
         let change = match end.and_then(|(outcome, _)| Bucket::of(outcome)) {
             Some(bucket) => Change::dependency().one_more(bucket),
             None => Change::dependency().running(1),
         };
+
         let standing = rows.core.map(Standing::of).transpose()?;
         let after = tally.after(change);
-        // Nobody is cancelled for the sake of one that is over itself.
+
+        // An execution that has ended itself cancels no upstream.
         let open = rows.core.is_some_and(is_open);
         let was_satisfied = open && tally.verdict(&policy) == Verdict::Satisfied;
         let satisfies = open && after.verdict(&policy) == Verdict::Satisfied;
+
         let action = Action::Leave;
         let decision =
             Self { policy, change, after, was_satisfied, satisfies, standing, action, end };
         Ok(decision.judged(0))
     }
 
-    /// The decision, where so many other edges are not applied yet. What has not failed makes nothing
+    /// The decision with this many other edges not applied yet. Without a failure nothing is
     /// impossible: more edges may be staged.
     fn judged(mut self, unapplied: usize) -> Self {
         let verdict = match self.after.with_unapplied(unapplied).verdict(&self.policy) {
@@ -103,7 +107,7 @@ impl Decision {
         self
     }
 
-    /// Whether the counts alone do not tell what follows for the execution.
+    /// Returns true if the counts alone do not decide what follows for the execution.
     fn depends_on_the_others(&self) -> bool {
         match self.standing {
             Some(Standing::Blocked | Standing::Waiting) => {
@@ -113,17 +117,18 @@ impl Decision {
         }
     }
 
-    /// Whether this edge makes its group satisfied, and the others are not needed any more.
+    /// Returns true if this edge satisfies its group, so that the other upstreams are cancelled.
     fn cancels_siblings(&self) -> bool {
         cancels_remaining(&self.policy) && self.satisfies && !self.was_satisfied
     }
 
-    /// Whether enough had succeeded before, so that this upstream is not needed either.
+    /// Returns true if the group was satisfied before, so that this upstream is cancelled too.
     fn cancels_upstream(&self) -> bool {
         cancels_remaining(&self.policy) && self.was_satisfied && self.end.is_none()
     }
 
-    /// What the edge says from now on. What it heard before stays the oldest that it listens to.
+    /// The changes to the edge. Without a new event it keeps the last one, so that older ones still
+    /// change nothing.
     fn of_edge(
         &self,
         edge: &Row,
@@ -131,6 +136,7 @@ impl Decision {
     ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
         let heard: Option<i64> = edge.read(edge::upstream_event_id)?;
         let event = self.end.and_then(|(_, event)| event).or(heard);
+
         let record = json!({ "applied_at_ms": at.0, "edge_state": "applied" });
         Ok(vec![
             edge::policy.merge(record),
@@ -166,6 +172,7 @@ impl Apply {
             attempt::execution_id.put_expr(exec_core::execution_id.of("upstream")),
             attempt::attempt_index.put_expr(exec_core::attempt_index.of("upstream")),
         ];
+
         vec![
             edge_row(self.places.home(), &self.edge_id),
             end_of_edge_row("upstream", edge::upstream_eid),
@@ -194,7 +201,7 @@ impl Apply {
         }
     }
 
-    /// How the upstream has ended; the outer `None` while that is not known yet.
+    /// The end of the upstream; the outer `None` while its events are still to be read.
     fn end_of(
         &self,
         edge: &Row,
@@ -206,21 +213,26 @@ impl Apply {
             Some(core) => status::terminal_outcome(core, current)?,
             None => TerminalOutcome::None,
         };
+
         let Some(stored) = end_event(outcome) else {
             return Ok(Some(said_by_hand(edge)?));
         };
+
         let Some(events) = facts.list(1) else {
             return Ok(None);
         };
+
         let announced = last_end(events)?.filter(|(end, _)| Bucket::of(*end).is_some());
         Ok(Some(Some(announced.map_or((stored, None), |(end, event)| (end, Some(event))))))
     }
 
-    /// Why there is no such edge: perhaps because the flow is not where its downstream is.
+    /// The reason why there is no such edge: its flow may be on another partition than its
+    /// downstream.
     fn without_edge(&self, facts: &Facts) -> Result<Vec<Query>, EngineError> {
         let Some(rows) = facts.lookup(1) else {
             return Ok(vec![Query::Lookup(self.places.lookups())]);
         };
+
         match self.places.found(rows) {
             Some((flow, _)) => {
                 on_partition_of(flow, &self.downstream)?;
@@ -238,6 +250,7 @@ impl Apply {
     ) -> Result<Plan, EngineError> {
         let (flow, at) = (self.places.home(), self.at);
         let group_key = flow.group(self.downstream.uuid);
+
         let mut plan = Plan::new("apply_dependency");
         if let Some(group) = rows.group {
             plan = plan.guard(GROUP, edge_group::REF, group_key.clone(), group_unmoved(group)?);
@@ -246,6 +259,7 @@ impl Apply {
             plan = plan.guard(CORE, exec_core::REF, self.downstream.core(), unmoved(core)?);
         }
         plan = plan.guard(EDGE, edge::REF, flow.edge(&self.edge_id), edge_unmoved(rows.edge)?);
+
         let target = needed(&decision.policy, decision.after.total());
         if let Some(group) = rows.group {
             let mut set = decision.change.assignments();
@@ -264,9 +278,10 @@ impl Apply {
             row.extend(decision.after.columns());
             plan = plan.insert(edge_group::REF, row, OnConflict::Refuse);
         }
+
         if let Some(core) = rows.core {
             plan = match decision.action {
-                // Whoever decides about the execution without having seen this edge decides again.
+                // A concurrent decision that did not see this edge is refused, and made again.
                 Action::Leave => {
                     plan.update(exec_core::REF, held_core(), status::changed(at).to_vec())
                 }
@@ -275,6 +290,7 @@ impl Apply {
                 }
             };
         }
+
         Ok(plan.update(edge::REF, held_edge(), decision.of_edge(rows.edge, at)?))
     }
 }
@@ -289,18 +305,22 @@ impl Transition for Apply {
         let [Some(edge), upstream, upstream_attempt, group, core] = rows else {
             return self.without_edge(facts).map(Step::Read);
         };
+
         on_partition_of(self.places.home(), &self.upstream)?;
         check_ends(edge, self.upstream.uuid, self.downstream.uuid)?;
         if is_applied(edge)? {
             return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
         }
+
         let Some(end) = self.end_of(edge, upstream.as_ref(), upstream_attempt.as_ref(), facts)?
         else {
             return Ok(Step::Read(vec![Query::List(self.ends_of_upstream())]));
         };
+
         let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
         let mut decision = Decision::on(rows, end)?;
-        // What was asked before: the upstream's end, where there is one.
+
+        // The number of the next list: the upstream's ends come before it, if it has ended.
         let mut asked = if is_over(upstream.as_ref(), upstream_attempt.as_ref())? { 2 } else { 1 };
         if decision.depends_on_the_others() {
             let Some(unapplied) = facts.list(asked) else {
@@ -311,6 +331,7 @@ impl Transition for Apply {
             // This edge is among them.
             decision = decision.judged(unapplied.len().saturating_sub(1));
         }
+
         let siblings = if decision.cancels_siblings() {
             let Some(listed) = facts.list(asked) else {
                 let siblings = siblings_of(self.places.home(), self.downstream.uuid);
@@ -322,6 +343,7 @@ impl Transition for Apply {
         } else {
             Vec::new()
         };
+
         let plan = self.plan(rows, &decision, siblings)?;
         let unsatisfied_count = u32::try_from(decision.after.running).unwrap_or(0);
         let applied = ApplyDependencyToChildResult::Applied { unsatisfied_count };
@@ -329,8 +351,8 @@ impl Transition for Apply {
     }
 }
 
-/// An end that somebody has told the edge of without an event. One that an event told, whose upstream
-/// runs again, counts no more.
+/// The end that `resolve_dependency` recorded on an edge, without an event. One that came with an
+/// event counts no more: its upstream runs again.
 fn said_by_hand(edge: &Row) -> Result<Option<End>, EngineError> {
     let event: Option<i64> = edge.read(edge::upstream_event_id)?;
     let outcome = edge.read(edge::upstream_outcome)?.filter(|_| event.is_none());
@@ -342,7 +364,7 @@ fn is_over(upstream: Option<&Row>, current: Option<&Row>) -> Result<bool, Engine
     Ok(outcome.is_some_and(|outcome| outcome != TerminalOutcome::None))
 }
 
-/// How an outcome is announced; `None` for what has not ended.
+/// The completion event that announces an outcome; `None` for an execution that has not ended.
 fn end_event(outcome: TerminalOutcome) -> Option<CompletionKind> {
     match outcome {
         TerminalOutcome::None => None,

@@ -1,8 +1,8 @@
-//! The end of a whole flow, by an operator.
+//! Cancelling a whole flow, by an operator.
 //!
-//! One plan flips the flow and every member that it covers, however many there are: the database
-//! picks them. The flow's graph is pinned to what was read, so that a member that is added meanwhile
-//! is not missed.
+//! One plan cancels the flow and every member that it covers, however many there are: the database
+//! picks them. The flow's graph is pinned to what was read, so that a member that is added
+//! meanwhile is not missed.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub fn policy_word(policy: CancelFlowPolicy) -> &'static str {
 }
 
 impl CancelFlow {
-    /// Of that flow, by that policy.
+    /// The cancellation of that flow by that policy.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -68,12 +68,14 @@ impl CancelFlow {
     fn plan(&self, flow: FlowKey, row: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
         let details = json!({ "cancellation_policy": policy_word(self.policy) });
         let plan = flipped(Plan::new("cancel_flow"), flow, row, Predicate::Always, details, at)?;
+
         let covered = match self.policy {
             CancelFlowPolicy::FlowOnly => return Ok(plan),
             CancelFlowPolicy::CancelAll => unfinished(),
             CancelFlowPolicy::CancelPending => exec_core::lifecycle_phase
                 .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
         };
+
         let mut plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
         plan.selection = Some(every_execution(flow.members().and(covered)));
         plan.returns = picked_ids();
@@ -88,6 +90,7 @@ impl Transition for CancelFlow {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
+
         let cancellation_policy = policy_word(self.policy).to_owned();
         let Some((flow, row)) = self.places.found(rows) else {
             let member_execution_ids = Vec::new();
@@ -95,6 +98,7 @@ impl Transition for CancelFlow {
                 CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids };
             return Ok(Step::Answer(cancelled));
         };
+
         let picks = self.policy != CancelFlowPolicy::FlowOnly;
         let then: FromRows<Self::Outcome> = Box::new(move |rows| {
             let member_execution_ids = if picks { ids(flow, &rows)? } else { Vec::new() };
@@ -104,8 +108,9 @@ impl Transition for CancelFlow {
     }
 }
 
-/// Cancels a flow with all members that are not over, and keeps a list of them for whoever tells
-/// their workers. A flow that is over stays as it is, and says why.
+/// Cancels a flow with all its unfinished members, and keeps a list of them until each is
+/// acknowledged ([`AckMember`]). A flow that is over stays as it is, and the answer says how it
+/// ended.
 #[derive(Clone, Debug)]
 pub struct CancelHeader {
     places: Places,
@@ -129,6 +134,7 @@ impl CancelHeader {
         let plan = Plan::new("cancel_flow_header");
         let plan = flipped(plan, flow, row, goes_on(), details, *at)?;
         let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
+
         let backlog = vec![
             cancel_backlog::partition_key.put(flow.partition),
             cancel_backlog::flow_id.put(flow.uuid),
@@ -136,6 +142,7 @@ impl CancelHeader {
             cancel_backlog::reason.put(reason.clone()),
             cancel_backlog::cancellation_policy.put(policy.clone()),
         ];
+
         let id = vec![
             Expr::text(format!("{{fp:{}}}:", flow.partition)),
             exec_core::execution_id.of(CORE),
@@ -145,17 +152,20 @@ impl CancelHeader {
             cancel_backlog_member::flow_id.put(flow.uuid),
             cancel_backlog_member::execution_id.put_expr(Expr::Joined(id)),
         ];
+
         let told = Expr::Object(vec![
             ("flow_id".into(), Expr::text(flow.uuid.to_string())),
             ("cancellation_policy".into(), Expr::text(policy.as_str())),
             ("reason".into(), Expr::text(reason.as_str())),
             ("member_count".into(), Expr::PickedCount),
         ]);
+
         let mut plan = plan.insert(cancel_backlog::REF, backlog, OnConflict::Ignore).insert(
             cancel_backlog_member::REF,
             member,
             OnConflict::Ignore,
         );
+
         plan.selection = Some(every_execution(flow.members().and(unfinished())));
         plan.returns = picked_ids();
         let event = OperatorEventType::FlowCancelRequested;
@@ -186,6 +196,7 @@ impl Transition for CancelHeader {
         let Some((flow, row)) = self.places.found(rows) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
+
         if !is_over(row) {
             let cancellation_policy = self.args.cancellation_policy.clone();
             let then: FromRows<Self::Outcome> = Box::new(move |rows| {
@@ -194,9 +205,11 @@ impl Transition for CancelHeader {
             });
             return Ok(Step::Commit(self.plan(flow, row)?, Then::FromRows(then)));
         }
+
         let (Some(backlog), Some(members)) = (facts.list(1), facts.list(2)) else {
             return Ok(Step::Read(vec![backlog_members(flow), all_members(flow)]));
         };
+
         let named = if backlog.is_empty() {
             let id =
                 |row: &Row| Ok(flow.member(row.read(exec_core::execution_id)?).id().to_string());
@@ -209,7 +222,7 @@ impl Transition for CancelHeader {
     }
 }
 
-/// Ticks a member off the list of a cancelled flow; the list goes with its last member.
+/// Takes a member off the list of a cancelled flow; the list goes with its last member.
 #[derive(Clone, Debug)]
 pub struct AckMember {
     flow: FlowKey,
@@ -217,7 +230,7 @@ pub struct AckMember {
 }
 
 impl AckMember {
-    /// Of that flow, which lives where its member does.
+    /// The acknowledgement of a member of that flow, which lives where its member does.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for ids that no row can have.
@@ -234,10 +247,12 @@ impl Transition for AckMember {
         let Some(members) = facts.list(0) else {
             return Ok(Step::Read(vec![backlog_members(self.flow)]));
         };
+
         let id = |row: &Row| row.read(cancel_backlog_member::execution_id);
         let listed = members.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         let named = self.member.to_string();
         let another = listed.iter().find(|other| **other != named);
+
         let plan = match another {
             Some(_) if !listed.contains(&named) => return Ok(Step::Answer(())),
             Some(another) => self.one_of_several(&named, another),
@@ -248,8 +263,10 @@ impl Transition for AckMember {
 }
 
 impl AckMember {
-    /// Relies on another one being there still: of the last two, one must see that it is the last.
+    /// Relies on the other one being there still: of the last two, one must see that it is the
+    /// last.
     fn one_of_several(&self, named: &str, another: &str) -> Plan {
+        // In one order, so that two acknowledgements do not wait for each other in a circle.
         let (first, second) = if named < another { (named, another) } else { (another, named) };
         Plan::new("ack_cancel_member")
             .guard("first", cancel_backlog_member::REF, self.row(first), Predicate::Always)
@@ -257,7 +274,7 @@ impl AckMember {
             .delete(cancel_backlog_member::REF, self.row(named))
     }
 
-    /// Whoever adds members adds them with the list itself: none comes after the last.
+    /// Members are added only together with the list itself: none comes after the last.
     fn last(&self, named: &str) -> Plan {
         let list = vec![
             cancel_backlog::partition_key.at(self.flow.partition),
@@ -277,7 +294,7 @@ impl AckMember {
     }
 }
 
-/// The flow's own row says that it is cancelled; its first end counts.
+/// Marks the flow's own row as cancelled; the time of an earlier end stays.
 fn flipped(
     plan: Plan,
     flow: FlowKey,
@@ -286,7 +303,7 @@ fn flipped(
     details: serde_json::Value,
     at: TimestampMs,
 ) -> Result<Plan, EngineError> {
-    // A member that is added meanwhile moves the revision on.
+    // A member that is added meanwhile grows the revision.
     let unmoved = flow_core::graph_revision.equals(row.read(flow_core::graph_revision)?);
     let set: Vec<(ColumnRef, Assign)> = vec![
         flow_core::public_flow_state.set(PublicFlowState::Cancelled),
@@ -294,12 +311,13 @@ fn flipped(
         flow_core::raw_fields.merge(details),
         flow_core::version.grow(1),
     ];
+
     let plan = plan.guard(FLOW, flow_core::REF, flow.row(), unmoved.and(relies));
     Ok(plan.update(flow_core::REF, held_flow(), set))
 }
 
-/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A reason and a canceller that it
-/// has already stay.
+/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A
+/// reason and a canceller that it has already stay.
 #[must_use]
 pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
     let end = End::CANCELLED;
@@ -308,10 +326,12 @@ pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: Timesta
     core.push(exec_core::cancelled_by.keep_or(Some(by.to_owned())));
     let mutated = json!({ "last_mutation_at": at.0.to_string() });
     core.push(exec_core::raw_fields.merge(mutated));
+
     let plan = plan.update(exec_core::REF, held_core(), core);
     let plan = end.break_attempt(plan, at);
     let plan = outbox::completed(plan, end.event, Reason::Given(reason), at);
-    // The attempts are not read, so the leases have no names here.
+
+    // The attempts are not read, so the events cannot name the leases.
     closed_unread(outbox::unnamed_lease_ended(plan, LeaseCause::Cancelled, at))
 }
 

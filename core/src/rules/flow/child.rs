@@ -1,7 +1,7 @@
-//! What a group's verdict means for the execution that waits.
+//! The effect of a group's verdict on the execution that waits.
 //!
 //! The execution's own state is the latch: only what is blocked by its dependencies is released or
-//! skipped, so a verdict that comes late, or twice, disturbs nobody.
+//! skipped, so a verdict that comes late, or twice, changes nothing.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -19,18 +19,18 @@ use crate::schema::flow::{edge_group, pending_cancel_groups};
 use crate::state::{AttemptState, EligibilityState, LifecyclePhase};
 use crate::types::TimestampMs;
 
-/// How an execution stands to its dependencies.
+/// The position of an execution towards its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It waits for them.
+    /// It waits for its dependencies.
     Blocked,
     /// It has not begun, and waits for something else or for nothing.
     Waiting,
-    /// It runs, is suspended, or is over: they no longer matter to it.
+    /// Its dependencies no longer matter: it runs, is suspended, or is over.
     Beyond,
 }
 
-/// What happens to the execution.
+/// The effect on the execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Nothing.
@@ -44,7 +44,7 @@ pub enum Action {
 }
 
 impl Standing {
-    /// How a stored execution stands.
+    /// The standing of a stored execution.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored word outside its set.
@@ -61,8 +61,8 @@ impl Standing {
         })
     }
 
-    /// What an upstream's end does to the execution: one that is no longer blocked was let go once,
-    /// and nothing that is heard later takes that back.
+    /// The effect of an upstream's end. An execution that is no longer blocked was released before,
+    /// and no later end takes that back.
     #[must_use]
     pub fn on_end(self, verdict: Verdict) -> Action {
         match (self, verdict) {
@@ -72,7 +72,7 @@ impl Standing {
         }
     }
 
-    /// What a new dependency does to the execution.
+    /// The effect of a new dependency.
     #[must_use]
     pub fn on_dependency(self, verdict: Verdict) -> Action {
         match (self, verdict) {
@@ -85,7 +85,7 @@ impl Standing {
         }
     }
 
-    /// What the execution's row must still hold for an end that it is told to mean the same.
+    /// The predicate that the execution's row must still hold for an end to have the same effect.
     #[must_use]
     pub fn holds(self) -> Predicate {
         match self {
@@ -98,10 +98,10 @@ impl Standing {
 }
 
 impl Action {
-    /// Adds what happens to the held execution, read as `core`.
+    /// Adds the changes to the held execution, read as `core`.
     ///
     /// # Errors
-    /// `Validation(Corruption)` for a stored time that is none.
+    /// `Validation(Corruption)` for a stored time that is not a number.
     pub fn apply(self, plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
         // The attempt is left as it is; the word here is never written.
         let attempt = AttemptState::None;
@@ -111,11 +111,12 @@ impl Action {
             Self::Block => Status::waiting_for_dependencies(attempt),
             Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
         };
+
         Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status, at)))
     }
 }
 
-/// Why an execution is skipped.
+/// The reason that a skipped execution gives.
 pub const UNREACHABLE: &str = "its dependencies can no longer be satisfied";
 
 /// Ends the held execution, read as `core`, without its having run.
@@ -130,7 +131,7 @@ pub fn skipped(plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineEr
     closed(plan, core)
 }
 
-/// Whether an execution is not over.
+/// Returns true if an execution has not ended.
 #[must_use]
 pub fn is_open(core: &Row) -> bool {
     unfinished().accepts(core, &Held::default())
@@ -139,7 +140,7 @@ pub fn is_open(core: &Row) -> bool {
 /// The upstreams that a group is to cancel: these, and those that it was to cancel before.
 ///
 /// # Errors
-/// `Validation(Corruption)` for a list that is none.
+/// `Validation(Corruption)` for a stored value that is not a list.
 pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, EngineError> {
     if !members.is_empty() {
         members.extend(group.read(edge_group::cancel_siblings_pending_members)?);
@@ -149,8 +150,8 @@ pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, Engine
     Ok(members)
 }
 
-/// Notes that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner cancels
-/// them. Returns what the group's row says of it.
+/// Records that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner
+/// cancels them. Returns the changes to the group's row.
 #[must_use]
 pub fn owes_cancellations(
     plan: Plan,
@@ -164,6 +165,7 @@ pub fn owes_cancellations(
         pending_cancel_groups::enqueued_at_ms.put(at.0),
     ];
     let plan = plan.insert(pending_cancel_groups::REF, row, OnConflict::Ignore);
+
     let set = vec![
         edge_group::cancel_siblings_pending_flag.set(true),
         edge_group::cancel_siblings_pending_members.set(members),

@@ -14,8 +14,8 @@ use crate::rules::input;
 use crate::schema::flow::flow_core;
 use crate::state::PublicFlowState;
 
-/// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that there
-/// was none at home, and databases of older engines get no more flows elsewhere.
+/// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that
+/// there was none at home, and databases of older engines get no more flows elsewhere.
 #[derive(Clone, Debug)]
 pub struct CreateFlow {
     places: Places,
@@ -55,6 +55,7 @@ impl Transition for CreateFlow {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
+
         if self.places.found(rows).is_some() {
             return Ok(Step::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
         }

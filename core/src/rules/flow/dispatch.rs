@@ -1,4 +1,4 @@
-//! Which edges an end has to be told to, and when it has been told to all of them.
+//! Dispatching a completion event: the edges that it is applied to, and when that is done.
 
 use uuid::Uuid;
 
@@ -19,13 +19,13 @@ use crate::schema::{ColumnRef, Direction};
 use crate::state::CompletionKind;
 use crate::types::EdgeId;
 
-/// How many edges are looked at together.
+/// The number of edges that are read together.
 pub const EDGES_PER_PAGE: usize = 500;
 
-/// How many ends of one execution within one millisecond are told apart.
+/// The most ends of one execution within one millisecond that are told apart.
 const EVENTS_PER_MS: i64 = 16;
 
-/// A completion event, as far as those that wait are concerned.
+/// A completion event, as the edges from its execution need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The flow of the execution, on the execution's partition; `None` for one without a flow.
@@ -36,7 +36,7 @@ pub struct Event {
     pub end: Ended,
     /// The number of the event.
     pub event_id: i64,
-    /// Whether it was told to everybody before.
+    /// True if it was applied to every edge before.
     pub dispatched: bool,
 }
 
@@ -62,6 +62,7 @@ impl Event {
         let partition = row.read(completion_event::partition_key)?;
         let event_id = row.read(completion_event::event_id)?;
         let flow = row.read(completion_event::flow_id)?;
+
         Ok(Self {
             flow: flow.map(|uuid| FlowKey { partition, uuid }),
             partition,
@@ -86,7 +87,7 @@ pub struct EdgesFrom {
     pub flow: FlowKey,
     /// The execution.
     pub upstream: Uuid,
-    /// Only those after this one.
+    /// The edge after which the page begins.
     pub after: Option<Onward>,
 }
 
@@ -101,6 +102,7 @@ impl Transition for EdgesFrom {
                     edge::edge_id.at(edge.0),
                 ])
             });
+
             let columns = vec![edge::downstream_eid.column(), edge::edge_id.column()];
             let list = edges_from("edges from an execution", self.flow, self.upstream, columns);
             let list = List {
@@ -110,6 +112,7 @@ impl Transition for EdgesFrom {
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
+
         let onward = |row: &Row| {
             let edge = EdgeId::from_uuid(row.read(edge::edge_id)?);
             Ok((row.read(edge::downstream_eid)?, edge))
@@ -118,7 +121,7 @@ impl Transition for EdgesFrom {
     }
 }
 
-/// Notes that an event has been told to everybody, nobody being left to tell it to.
+/// Marks an event as dispatched once no edge is left to apply it to.
 #[derive(Clone, Copy, Debug)]
 pub struct Done {
     /// The event.
@@ -129,15 +132,15 @@ impl Transition for Done {
     type Outcome = ();
 
     fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        // The key of the event is all that is needed of the flow.
+        // Only the partition is needed of the flow.
         let place = FlowKey { partition: self.event.partition, uuid: Uuid::nil() };
         let plan = dispatched(Plan::new("dispatch_done"), place, self.event.event_id, ctx.now);
         Ok(Step::Commit(plan, Then::Answer(())))
     }
 }
 
-/// Finds the event that a completion was announced by: of those of that execution and time, the first
-/// that was not told, or else the first.
+/// Finds the event that a completion was announced by: of those of that execution and time, the
+/// first that was not dispatched, or else the first.
 #[derive(Clone, Debug)]
 pub struct FindEvent {
     key: ExecutionKey,
@@ -145,7 +148,7 @@ pub struct FindEvent {
 }
 
 impl FindEvent {
-    /// Of a completion.
+    /// The search for the event of a completion.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -174,6 +177,7 @@ impl Transition for FindEvent {
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
+
         let events = rows.iter().map(Event::read).collect::<Result<Vec<_>, _>>()?;
         let untold = events.iter().find(|event| !event.dispatched);
         Ok(Step::Answer(untold.or(events.first()).copied()))
@@ -203,15 +207,16 @@ impl Transition for EventById {
             };
             return Ok(Step::Read(vec![Query::List(list)]));
         };
+
         Ok(Step::Answer(rows.first().map(Event::read).transpose()?))
     }
 }
 
-/// The most ends of one execution that are looked at.
+/// The most ends of one execution that are read.
 pub const ENDS_MAX: i64 = 1_000;
 
-/// The order of one execution's ends. The event's number alone would be the order of the primary key,
-/// along which a planner without statistics walks all events of a partition.
+/// The order of one execution's ends. The event's number alone would be the order of the primary
+/// key, along which a planner without statistics walks all events of a partition.
 #[must_use]
 pub fn newest_first() -> Vec<(ColumnRef, Direction)> {
     [completion_event::occurred_at_ms.column(), completion_event::event_id.column()]
@@ -219,8 +224,8 @@ pub fn newest_first() -> Vec<(ColumnRef, Direction)> {
         .to_vec()
 }
 
-/// The last end of an execution that was announced: how it counts, and by which event. Clocks may step
-/// back, the numbers of one execution's events do not.
+/// The last announced end of an execution: its outcome and its event. Clocks may step back; the
+/// numbers of one execution's events do not.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.

@@ -1,8 +1,8 @@
-//! Lists of a flow's edges by one end of theirs.
+//! Lists of a flow's edges by one of their ends.
 //!
-//! All of them have one order, by the other end and then by key. The primary key does not have it, so
-//! no planner without statistics walks the whole flow along the key to find the few edges that are
-//! asked for.
+//! All of them have one order, by the other end and then by key. The primary key does not have it,
+//! so no planner without statistics walks the whole flow along the key to find the few edges that
+//! are asked for.
 
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::edge;
 use crate::schema::{Col, ColumnRef, Direction};
 
-/// The most edges of one execution that are looked at.
+/// The most edges of one execution that are read.
 pub const EDGES_MAX: i64 = 100_000;
 
 /// The order of edges that share one end: by the other.
@@ -24,7 +24,7 @@ pub fn by(other: Col<Uuid>) -> Vec<(ColumnRef, Direction)> {
     [other, edge::flow_id, edge::edge_id].map(|column| (column.column(), Ascending)).to_vec()
 }
 
-/// The edges of a flow of which `which` holds, by the end that it does not ask for.
+/// The edges of a flow that `which` accepts, ordered by `other`, the end that it does not ask for.
 #[must_use]
 pub fn edges(
     name: &'static str,
@@ -93,8 +93,8 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
     with_upstreams(list)
 }
 
-/// Joins each edge to the execution that is waited for, the oldest first: by the upstream's id alone,
-/// SQLite would walk all edges of the flow along the index by upstream.
+/// Joins each edge to the execution that is waited for, the oldest first: by the upstream's id
+/// alone, SQLite would walk all edges of the flow along the index by upstream.
 #[must_use]
 pub fn with_upstreams(list: List) -> List {
     let join = Join {
@@ -104,6 +104,7 @@ pub fn with_upstreams(list: List) -> List {
             (edge::upstream_eid.column(), exec_core::execution_id.column()),
         ],
     };
+
     let mut order = vec![(exec_core::created_at_ms.column(), Ascending)];
     order.extend(list.order);
     List { join: Some(join), order, ..list }
@@ -112,12 +113,13 @@ pub fn with_upstreams(list: List) -> List {
 /// The listed upstreams but one, each once, as bare UUID texts.
 ///
 /// # Errors
-/// `Validation(Corruption)` for an id that is none.
+/// `Validation(Corruption)` for a stored id that is not a UUID.
 pub fn members(siblings: &[Row], but: Uuid) -> Result<Vec<String>, EngineError> {
     let mut uuids = Vec::with_capacity(siblings.len());
     for row in siblings {
         uuids.push(row.read(edge::upstream_eid)?);
     }
+
     uuids.retain(|uuid| *uuid != but);
     uuids.sort_unstable();
     uuids.dedup();

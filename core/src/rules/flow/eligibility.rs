@@ -1,5 +1,5 @@
-//! May an execution run, as far as its dependencies go? A question that changes nothing: the answer
-//! is counted from the edges and what their upstreams are now, not from what its group has heard.
+//! The eligibility of an execution as far as its dependencies go. Nothing changes: the answer is
+//! counted from the edges and the present state of their upstreams, not from its group's counts.
 
 use crate::EngineError;
 use crate::contracts::{EdgeDependencyPolicy, EvaluateFlowEligibilityResult};
@@ -19,14 +19,14 @@ use crate::schema::flow::{edge, edge_group};
 use crate::state::{LifecyclePhase, OwnershipState, PublicState};
 use crate::types::ExecutionId;
 
-/// Says where an execution stands.
+/// Evaluates if the dependencies of an execution let it run.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluate {
     key: ExecutionKey,
 }
 
 impl Evaluate {
-    /// Of that execution.
+    /// The evaluation of that execution.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -59,9 +59,11 @@ impl Transition for Evaluate {
         let answer = |status: &str| {
             Ok(Step::Answer(EvaluateFlowEligibilityResult::Status { status: status.to_owned() }))
         };
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
+
         let [Some(core), group] = rows else { return answer("not_found") };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Runnable {
             return answer("not_runnable");
@@ -73,6 +75,7 @@ impl Transition for Evaluate {
         if text(&raw, "terminal_outcome").is_some_and(|outcome| outcome != "none") {
             return answer("terminal");
         }
+
         let Some(flow) = core.read(exec_core::flow_id)? else { return answer("eligible") };
         let flow = FlowKey { partition: self.key.partition, uuid: flow };
         let (Some(edges), Some(upstreams)) = (facts.list(1), facts.list(2)) else {
@@ -80,6 +83,7 @@ impl Transition for Evaluate {
             let known = with_upstreams(self.edges(flow, exec_core::public_state.column()));
             return Ok(Step::Read(vec![Query::List(every), Query::List(known)]));
         };
+
         let policy = group.as_ref().map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = tally(edges.len(), upstreams)?;
@@ -92,7 +96,7 @@ impl Transition for Evaluate {
     }
 }
 
-/// The count of a graph's edges. An upstream that is gone is one that has not ended.
+/// The count of a graph's edges. An upstream that is gone counts as one that has not ended.
 fn tally(edges: usize, upstreams: &[Row]) -> Result<Tally, EngineError> {
     let dependencies = i32::try_from(edges).unwrap_or(i32::MAX);
     let mut tally = Tally { dependencies, ..Tally::default() };

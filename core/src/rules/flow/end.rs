@@ -1,12 +1,12 @@
 //! The end of a flow, when its last member has ended.
 //!
-//! It is looked for with every end of a member that leaves none of those that waited for it going on,
-//! before that end counts as told: so the last one is followed by a look that sees all of them, however
-//! many end at once and whichever process dies. A flow without members goes on, and so does one with a
-//! member that is held back.
+//! The check follows every end of a member that leaves no unfinished execution behind its edges,
+//! and comes before that end's event is marked as dispatched. So the last end is followed by a
+//! check that sees all of them, however many end at once and whichever process dies. A flow without
+//! members goes on, and so does one with a member that is held back.
 //!
-//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member is
-//! replayed or another one is added.
+//! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member
+//! is replayed or another one is added.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -33,19 +33,19 @@ pub const BADLY: [PublicState; 3] =
 /// The member of the open bag that says what ended a flow, and its word for "its members".
 const ENDED_BY: (&str, &str) = ("ended_by", "members");
 
-/// How a flow has ended all of whose members have.
+/// The state of a flow after the end of all its members, one of them `badly` or none.
 #[must_use]
 pub const fn ended(badly: bool) -> PublicFlowState {
     if badly { PublicFlowState::Failed } else { PublicFlowState::Completed }
 }
 
-/// Whether a flow is over. Asks no more of the stored word: one that no engine knows is not.
+/// Returns true if a flow is over. A stored word that no engine knows counts as not over.
 #[must_use]
 pub fn is_over(flow: &Row) -> bool {
     !goes_on().accepts(flow, &Held::default())
 }
 
-/// Whether a flow is over because its members were, so that it goes on with another one.
+/// Returns true if a flow is over because its members were; such a flow goes on with another one.
 #[must_use]
 pub fn ended_by_members(flow: &Row) -> bool {
     let (member, word) = ENDED_BY;
@@ -57,8 +57,8 @@ pub fn ended_by_members(flow: &Row) -> bool {
     }
 }
 
-/// Changes by which a flow that has ended goes on, together with `members` of its open bag. The plan relies
-/// on the flow's row as it was read.
+/// The changes by which a flow that has ended goes on, together with `members` of its open bag. The
+/// plan relies on the flow's row as it was read.
 #[must_use]
 pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
     members.insert(ENDED_BY.0.to_owned(), Json::Null);
@@ -69,7 +69,7 @@ pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
     ]
 }
 
-/// Nothing has moved that decides whether the flow is over.
+/// The predicate that nothing has changed that decides if the flow is over.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -93,8 +93,8 @@ pub fn flow_of_core_row() -> Lookup {
     Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
 }
 
-/// A member is to go on that had ended: its flow goes on with it, unless it was cancelled. A flow that
-/// goes on notices that one of its members does.
+/// Reopens the flow of a member that goes on after its end, unless the flow was cancelled. Grows
+/// the version of an open flow, so that a concurrent end of the flow is refused.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -103,6 +103,7 @@ pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError
     let Some(row) = flow.filter(|row| !cancelled.accepts(row, &Held::default())) else {
         return Ok(plan);
     };
+
     let key = FlowKey {
         partition: row.read(flow_core::partition_key)?,
         uuid: row.read(flow_core::flow_id)?,
@@ -165,6 +166,7 @@ impl EndFlow {
             flow_core::raw_fields.merge(json!({ ENDED_BY.0: ENDED_BY.1 })),
             flow_core::version.grow(1),
         ];
+
         let told = Expr::Object(vec![
             ("flow_id".into(), Expr::text(self.flow.uuid.to_string())),
             ("public_flow_state".into(), Expr::text(state.as_str())),
@@ -178,11 +180,11 @@ impl EndFlow {
 }
 
 impl Transition for EndFlow {
-    /// Whether it has ended now.
+    /// True if it has ended now.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        // Mostly there is such a member, and nothing more is asked.
+        // Usually a member goes on, and nothing more is read.
         let Some(going_on) = facts.list(0) else {
             return Ok(Step::Read(vec![self.unfinished()]));
         };
@@ -190,7 +192,7 @@ impl Transition for EndFlow {
             return Ok(Step::Answer(false));
         }
 
-        // The flow comes first: whichever member moves after it was read moves its version.
+        // The flow is read first: a member that goes on again after that read grows its version.
         let (Some(rows), Some(going_on), Some(badly_ended)) =
             (facts.lookup(1), facts.list(2), facts.list(3))
         else {

@@ -1,8 +1,8 @@
-//! One hop of a cascade: an upstream has ended, and one edge tells it to who waits.
+//! One hop of a cascade: the end of an upstream is applied to one edge.
 //!
-//! `(edge, group, execution, end) -> plan`, decided in one place. Nobody needs to have asked before,
-//! and nothing is counted twice: the edge remembers the last end it heard of, and an older one says
-//! nothing new. An upstream that was replayed and ends otherwise is recounted.
+//! `(edge, group, execution, end) -> plan`, decided in one place. A hop may be repeated, and
+//! nothing is counted twice: the edge records the last end that was applied to it, and an older one
+//! changes nothing. An upstream that was replayed and ends otherwise is recounted.
 
 use uuid::Uuid;
 
@@ -30,15 +30,15 @@ use crate::types::{EdgeId, TimestampMs};
 /// The end of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Who ended.
+    /// The execution that ended.
     pub upstream: Uuid,
-    /// How.
+    /// The outcome.
     pub outcome: CompletionKind,
-    /// The event that says so; `None` when somebody says so without one.
+    /// The completion event; `None` for an end that a caller gives without one.
     pub event_id: Option<i64>,
 }
 
-/// Tells one edge of its upstream's end.
+/// Applies an upstream's end to one edge.
 #[derive(Clone, Debug)]
 pub struct Hop {
     /// The flow.
@@ -47,17 +47,17 @@ pub struct Hop {
     pub edge: EdgeId,
     /// The end.
     pub end: Ended,
-    /// Whether the event has then been told to everybody.
+    /// True if this is the last edge that the event has to be applied to.
     pub last: bool,
-    /// Who is said to wait, where somebody says so.
+    /// The downstream execution that the caller names, if it names one.
     pub downstream: Option<Uuid>,
 }
 
-/// Somebody says how the upstream of one edge ended: the news travels as if an event had told it,
-/// unless the edge has heard of an end already.
+/// Resolves one edge without an event: the end that the caller gives is applied as if an event had
+/// announced it, unless the edge has an end already.
 #[derive(Clone, Debug)]
 pub struct ByHand {
-    /// How it travels.
+    /// The hop that applies the end.
     pub hop: Hop,
     bucket: Bucket,
 }
@@ -76,22 +76,24 @@ impl ByHand {
                 "upstream_outcome: {word:?} is none of success, failed, cancelled, expired, skipped"
             )));
         };
+
         let flow =
             FlowKey { partition: input::partition(args.partition.index)?, uuid: args.flow_id.0 };
         let upstream = args.upstream_execution_id.uuid();
         let end = Ended { upstream, outcome, event_id: None };
         let downstream = Some(args.downstream_execution_id.uuid());
         let hop = Hop { flow, edge: args.edge_id.clone(), end, last: false, downstream };
+
         Ok(Self { hop, bucket })
     }
 
-    /// What the caller is told.
+    /// The answer to the caller.
     ///
     /// # Errors
     /// `NotFound("edge")`.
     pub fn outcome(&self, hopped: Hopped) -> Result<ResolveDependencyOutcome, EngineError> {
         match (hopped, self.bucket) {
-            // By hand there is no event to be done with.
+            // A hop without an event is never the last one, so that the second case does not occur.
             (Hopped::NoEdge | Hopped::NobodyGoesOn, _) => {
                 Err(EngineError::NotFound { entity: "edge" })
             }
@@ -102,17 +104,17 @@ impl ByHand {
     }
 }
 
-/// What a hop came to.
+/// The outcome of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hopped {
-    /// The edge has heard of it.
+    /// The end was applied to the edge.
     Told,
-    /// It had heard of it before.
+    /// Nothing was left to apply: the edge has this end or a later one, or the event is no end.
     Known,
     /// There is no such edge.
     NoEdge,
-    /// The edge has heard or is not there, and nobody goes on behind it: the event is not done with yet
-    /// though it was the last edge, because the flow may be over.
+    /// This was the last edge, and no unfinished execution is behind it. The event is not
+    /// dispatched yet, because the flow may be over.
     NobodyGoesOn,
 }
 
@@ -133,12 +135,12 @@ impl Hop {
         ]
     }
 
-    /// The event that is done with once this is told, if it is.
+    /// The event that this hop marks as dispatched, if this is its last edge.
     fn ends_event(&self) -> Option<i64> {
         self.end.event_id.filter(|_| self.last)
     }
 
-    /// Nothing changes but that the event may now be done with.
+    /// Changes nothing but the event, which is dispatched after its last edge.
     fn nothing(&self, hopped: Hopped, at: TimestampMs) -> Step<Hopped> {
         match self.ends_event() {
             Some(event) => {
@@ -157,7 +159,7 @@ impl Hop {
         })
     }
 
-    /// The edge remembers the end.
+    /// Records the end on the edge.
     fn heard(&self, plan: Plan) -> Plan {
         let set = vec![
             edge::upstream_outcome.set_chosen(Some(self.end.outcome)),
@@ -167,7 +169,7 @@ impl Hop {
         plan.update(edge::REF, held_edge(), set)
     }
 
-    /// The edge has heard, and the event may now be done with.
+    /// Records the end on the edge, and marks the event as dispatched after its last edge.
     fn told(&self, plan: Plan, at: TimestampMs) -> Step<Hopped> {
         let plan = self.heard(plan);
         let plan = match self.ends_event() {
@@ -177,7 +179,7 @@ impl Hop {
         Step::Commit(plan, Then::Answer(Hopped::Told))
     }
 
-    /// An edge that is not applied yet only remembers the end: whoever applies it will count it.
+    /// Only records the end on an edge that is not applied yet: applying the edge will count it.
     fn remembered(&self, edge: &Row, at: TimestampMs) -> Result<Step<Hopped>, EngineError> {
         let plan = Plan::new("hop_remembered").guard(
             EDGE,
@@ -188,7 +190,7 @@ impl Hop {
         Ok(self.told(plan, at))
     }
 
-    /// The group counts the end, and the execution that waits may go on or be skipped.
+    /// Counts the end in the group; the execution that waits may go on or be skipped.
     fn counted(
         &self,
         rows: Rows<'_>,
@@ -198,6 +200,7 @@ impl Hop {
     ) -> Result<Step<Hopped>, EngineError> {
         let downstream = rows.edge.read(edge::downstream_eid)?;
         let mut count = Count::of(rows, bucket)?;
+
         if count.depends_on_the_others() {
             let Some(unapplied) = facts.list(1) else {
                 let unapplied = unapplied_edges(self.flow, downstream);
@@ -205,8 +208,9 @@ impl Hop {
             };
             count = count.judged(unapplied.len());
         }
+
         let siblings = if count.cancels_siblings() {
-            // Asked last: after the edges that are not applied, where those were asked for.
+            // The list after that of the edges not applied yet, if that was read.
             let asked = 1 + usize::from(count.looked);
             let Some(siblings) = facts.list(asked) else {
                 let siblings = siblings_of(self.flow, downstream);
@@ -216,6 +220,7 @@ impl Hop {
         } else {
             Vec::new()
         };
+
         let plan = self.plan(rows, &count, downstream, siblings, at)?;
         Ok(self.told(plan, at))
     }
@@ -234,10 +239,12 @@ impl Hop {
             Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
         if let Some(standing) = count.standing {
             let key = self.flow.member(downstream).core();
+            // Not its version, so that other changes to the execution do not refuse the hop.
             plan = plan.guard(CORE, exec_core::REF, key, standing.holds());
         }
         let key = self.flow.edge(&self.edge);
         plan = plan.guard(EDGE, edge::REF, key, edge_unmoved(edge)?);
+
         let mut set = count.change.assignments();
         if !siblings.is_empty() {
             let (owing, flags) = owes_cancellations(plan, siblings, at);
@@ -245,6 +252,7 @@ impl Hop {
             set.extend(flags);
         }
         plan = plan.update(edge_group::REF, held_group(), set);
+
         match core {
             Some(core) => count.action().apply(plan, core, at),
             None => Ok(plan),
@@ -252,19 +260,19 @@ impl Hop {
     }
 }
 
-/// What an end comes to for a group and for the execution that waits.
+/// The effect of an end on a group and on the execution that waits.
 struct Count {
     policy: EdgeDependencyPolicy,
     tally: Tally,
     bucket: Bucket,
-    /// What the edge said before.
+    /// The end that the edge recorded before.
     before: Option<Bucket>,
     change: Change,
     standing: Option<Standing>,
     verdict: Verdict,
-    /// Whether the edges that are not applied yet are in the verdict.
+    /// True if the verdict takes the edges that are not applied yet into account.
     looked: bool,
-    /// Whether the others are cancelled once enough have succeeded.
+    /// True if the other upstreams are cancelled once enough have succeeded.
     cancels: bool,
 }
 
@@ -275,13 +283,14 @@ impl Count {
         let change = change_of(before, &tally, bucket);
         let standing = rows.core.map(Standing::of).transpose()?;
         let verdict = tally.after(change).verdict(&policy);
-        // Nobody is cancelled for the sake of one that is over itself.
+
+        // An execution that has ended itself cancels no upstream.
         let cancels = cancels_remaining(&policy) && rows.core.is_some_and(is_open);
         let looked = false;
         Ok(Self { policy, tally, bucket, before, change, standing, verdict, looked, cancels })
     }
 
-    /// The count, where so many other edges are not applied yet.
+    /// The count with this many other edges not applied yet.
     fn judged(self, unapplied: usize) -> Self {
         let after = self.tally.after(self.change).with_unapplied(unapplied);
         Self { verdict: after.verdict(&self.policy), looked: true, ..self }
@@ -291,7 +300,7 @@ impl Count {
         self.standing == Some(Standing::Blocked)
     }
 
-    /// Whether the counts alone do not tell what follows for the execution.
+    /// Returns true if the counts alone do not decide what follows for the execution.
     fn depends_on_the_others(&self) -> bool {
         self.is_blocked() && self.verdict != Verdict::Pending
     }
@@ -300,7 +309,7 @@ impl Count {
         self.standing.map_or(Action::Leave, |standing| standing.on_end(self.verdict))
     }
 
-    /// Whether this end makes the group satisfied.
+    /// Returns true if this end makes the group satisfied.
     fn satisfies(&self) -> bool {
         self.verdict == Verdict::Satisfied && self.tally.verdict(&self.policy) != Verdict::Satisfied
     }
@@ -309,11 +318,11 @@ impl Count {
         self.cancels && self.satisfies()
     }
 
-    /// What the group's row must still hold for all this to be right: as little as will do, so that
-    /// ends of many upstreams do not get in each other's way.
+    /// The predicate that the group's row must still hold. It asks as little as possible, so that
+    /// ends of many upstreams do not conflict.
     fn relies_on(&self, group: &Row) -> Result<Predicate, EngineError> {
         Ok(match self.verdict {
-            // Nobody waits for the verdict, and nobody is cancelled by it.
+            // No execution waits for the verdict, and none is cancelled by it.
             _ if !self.is_blocked() && !self.cancels => Predicate::Always,
             Verdict::Pending if self.before.is_none() && !self.looked => {
                 self.tally.stays_pending(group, &self.policy, self.bucket)?
@@ -333,6 +342,7 @@ impl Transition for Hop {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
+
         let goes_on = |core: &Option<Row>| {
             core.as_ref().is_some_and(|core| unfinished().accepts(core, &Held::default()))
         };
@@ -340,6 +350,7 @@ impl Transition for Hop {
             return self.told_of(rows, facts, ctx.now);
         }
 
+        // The event stays open until the flow was checked for its end.
         let hop = Self { last: false, ..self.clone() };
         Ok(match hop.told_of(rows, facts, ctx.now)? {
             Step::Read(queries) => Step::Read(queries),
@@ -359,15 +370,18 @@ impl Hop {
         let [Some(edge), group, core] = rows else {
             return Ok(self.nothing(Hopped::NoEdge, at));
         };
+
         if let Some(downstream) = self.downstream {
             check_ends(edge, self.end.upstream, downstream)?;
         }
+
         let Some(bucket) = Bucket::of(self.end.outcome) else {
             return Ok(self.nothing(Hopped::Known, at));
         };
         if self.is_known(edge)? {
             return Ok(self.nothing(Hopped::Known, at));
         }
+
         match group {
             Some(group) if is_applied(edge)? => {
                 let rows = Rows { edge, group, core: core.as_ref() };
@@ -378,17 +392,17 @@ impl Hop {
     }
 }
 
-/// How the group's counts move when an edge hears of an end: what it said before no longer counts.
+/// The change to the group's counts by an end: the edge's earlier end no longer counts.
 fn change_of(before: Option<Bucket>, tally: &Tally, bucket: Bucket) -> Change {
     let change = Change::default().one_more(bucket);
     match before {
         Some(before) => change.one_less(before),
-        // An edge whose count was reset by a replay is not among the running ones.
+        // An edge that a replay has reset is not among the running ones.
         None => change.running(-i32::from(0 < tally.running)),
     }
 }
 
-/// The edge must be between the executions that the caller names.
+/// Checks that the edge is between the executions that the caller names.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the edge and both executions.
@@ -398,6 +412,7 @@ pub fn check_ends(edge: &Row, upstream: Uuid, downstream: Uuid) -> Result<(), En
         ("downstream", edge.read(edge::downstream_eid)?, downstream),
         ("upstream", edge.read(edge::upstream_eid)?, upstream),
     ];
+
     for (end, stored, given) in ends {
         if stored != given {
             return Err(input::invalid(format!(
@@ -408,7 +423,7 @@ pub fn check_ends(edge: &Row, upstream: Uuid, downstream: Uuid) -> Result<(), En
     Ok(())
 }
 
-/// Whether the edge counts in its group.
+/// Returns true if the edge counts in its group.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the edge's record is no JSON document.
@@ -416,7 +431,7 @@ pub fn is_applied(edge: &Row) -> Result<bool, EngineError> {
     Ok(edge.read(edge::policy)?.get("applied_at_ms").is_some_and(serde_json::Value::is_number))
 }
 
-/// What was read of an edge is still so: its version has not moved.
+/// The predicate that an edge is unchanged since it was read: its version is the same.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -424,7 +439,7 @@ pub fn edge_unmoved(edge: &Row) -> Result<Predicate, EngineError> {
     Ok(edge::version.equals(edge.read(edge::version)?))
 }
 
-/// The event has been told to everybody.
+/// Marks the event as dispatched: it was applied to every edge.
 #[must_use]
 pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Plan {
     let key = vec![

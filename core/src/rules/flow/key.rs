@@ -1,7 +1,8 @@
-//! Where a flow's rows are.
+//! The keys of a flow's rows, and the partition that they are on.
 //!
 //! A flow and its executions live on the partition that its id hashes to. SQLite databases of older
-//! engines keep every flow on partition 0 instead, so a flow that is not at home is looked for there.
+//! engines keep every flow on partition 0 instead, so a flow that is not at home is looked for
+//! there.
 
 use uuid::Uuid;
 
@@ -41,7 +42,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Of a flow that is named by its id alone.
+    /// The places of a flow that is named by its id alone.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` when the partition is beyond what a row can store.
@@ -50,7 +51,7 @@ impl Places {
         Ok(Self { home, other: FlowKey { partition: 0, ..home } })
     }
 
-    /// Of a flow that is named together with a member of it.
+    /// The places of a flow that is named together with a member of it.
     ///
     /// # Errors
     /// As [`Places::of`].
@@ -64,23 +65,24 @@ impl Places {
         Ok(Self { home: FlowKey { partition, ..other }, other })
     }
 
-    /// Where it should be.
+    /// The key where the flow should be.
     #[must_use]
     pub fn home(&self) -> FlowKey {
         self.home
     }
 
-    /// Where it may be instead.
+    /// The key where the flow may be instead.
     #[must_use]
     pub fn other(&self) -> FlowKey {
         self.other
     }
 
-    /// Where a flow is looked for at last that is in neither place: its member's partition is then another.
+    /// The last look-up of a flow that is in neither place: its member is then on another
+    /// partition.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` once the `index`-th question asked for it: naming the partition that it is
-    /// on, or in those `words` where it is nowhere.
+    /// `Validation(InvalidInput)` once the `index`-th query was that look-up: naming the partition
+    /// that the flow is on, or with these `words` if it is nowhere.
     pub fn elsewhere(
         &self,
         facts: &Facts,
@@ -95,7 +97,7 @@ impl Places {
         }
     }
 
-    /// Looks in both places.
+    /// The look-ups of the flow in both places.
     #[must_use]
     pub fn lookups(&self) -> Vec<Lookup> {
         vec![self.home.lookup(FLOW), self.other.lookup("elsewhere")]
@@ -109,7 +111,7 @@ impl Places {
     }
 }
 
-/// A member has to be on the partition of its flow.
+/// Checks that a member is on the partition of its flow.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the flow's partition.
@@ -222,7 +224,7 @@ pub fn held_edge() -> Vec<(ColumnRef, Expr)> {
     ]
 }
 
-/// An edge.
+/// The look-up of an edge.
 #[must_use]
 pub fn edge_row(flow: FlowKey, id: &EdgeId) -> Lookup {
     let columns = edge::REF.columns.to_vec();

@@ -27,7 +27,7 @@ use crate::value::Value;
 /// partition; more than 1000 counts as 1000.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a partition key that is none.
+/// `Validation(InvalidInput)` for an invalid partition key.
 pub fn flows(
     partition: &PartitionKey,
     cursor: Option<&FlowId>,
@@ -41,10 +41,12 @@ pub fn flows(
         let parsed = parsed.map_err(|error| input::invalid(format!("partition_key: {error}")))?;
         input::partition(parsed.index)?
     };
+
     let mut predicate = flow_core::partition_key.equals(partition);
     if let Some(cursor) = cursor {
         predicate = predicate.and(flow_core::flow_id.above(cursor.0));
     }
+
     let list = List {
         name: "flows of a partition".into(),
         table: flow_core::REF,
@@ -58,6 +60,7 @@ pub fn flows(
         order: vec![(flow_core::flow_id.column(), Ascending)],
         limit: limit(page),
     };
+
     Ok(Listing::new(list, page, |rows, page| {
         let flows = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let (flows, more) = split(flows, page);
@@ -85,18 +88,21 @@ fn summary(row: &Row) -> Result<FlowSummary, EngineError> {
 /// Flows of all partitions that match a query, newest first.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace that cannot be one.
+/// `Validation(InvalidInput)` for a namespace with NUL.
 pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
+
     let mut members = serde_json::Map::new();
     if let Some(namespace) = &query.namespace {
         input::text("namespace", namespace.as_str())?;
         members.insert("namespace".into(), namespace.as_str().into());
     }
+
     let states = match query.state {
         Some(state) => vec![state],
         None => PublicFlowState::all(),
     };
+
     let mut predicate = flow_core::public_flow_state
         .is_one_of_chosen(&states)
         .and(flow_core::raw_fields.contains(members.into()));
@@ -108,6 +114,7 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
             .and(created.at_most(after.created_at.0))
             .and(created.below(after.created_at.0).or(tied));
     }
+
     let list = List {
         name: "flows matching a query".into(),
         table: flow_core::REF,
@@ -120,6 +127,7 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
         ],
         limit: limit(page),
     };
+
     Ok(Listing::new(list, page, |rows, page| {
         let flows = rows.iter().map(flow_row).collect::<Result<Vec<_>, _>>()?;
         let (flows, more) = split(flows, page);
@@ -152,7 +160,7 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// Of an execution of that flow, which lives where the execution does.
+    /// The edges of an execution of that flow, which lives where the execution does.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for ids that no row can have.
@@ -177,6 +185,7 @@ impl Transition for Edges {
                 with_this_end("edges of an execution", self.flow, self.subject.uuid, columns);
             return Ok(Step::Read(vec![Query::List(list)]));
         };
+
         let mut found =
             rows.iter().map(|row| edge(self.flow, row)).collect::<Result<Vec<_>, _>>()?;
         found.sort_unstable_by_key(|edge| edge.edge_id.0);
@@ -192,7 +201,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Of that flow.
+    /// An edge of that flow.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -219,6 +228,7 @@ impl Transition for Edge {
             };
             return Ok(Step::Read(vec![Query::Lookup(places.map(lookup).into())]));
         };
+
         let mut found = rows.iter().zip(places);
         let found = found.find_map(|(row, (_, flow))| Some((flow, row.as_ref()?)));
         Ok(Step::Answer(found.map(|(flow, row)| edge(flow, row)).transpose()?))

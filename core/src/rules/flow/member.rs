@@ -1,5 +1,5 @@
-//! Executions become members of a flow, one way or the other: an existing one is added, or a new one
-//! is created inside it and held back until the flow is complete.
+//! Executions become members of a flow, one way or the other: an existing one is added, or a new
+//! one is created inside it and held back until the flow is complete.
 
 use serde_json::Map;
 
@@ -66,7 +66,7 @@ impl AddExecution {
     ) -> Result<Plan, EngineError> {
         let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
         set.extend(changed(at));
-        // With one that is over itself, a flow that has ended stays so.
+        // A member that has ended itself does not reopen a flow that has ended.
         let reopens = is_over(row) && unfinished().accepts(core, &Held::default());
         let of_flow = one_node_more(self.args.now, reopens);
 
@@ -89,14 +89,17 @@ impl Transition for AddExecution {
         let Some((flow, row)) = self.places.found(rows) else {
             return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
+
         if is_over(row) && !ended_by_members(row) {
             return Err(input::invalid("flow_already_terminal"));
         }
         on_partition_of(flow, &self.key)?;
+
         let execution_id = self.args.execution_id.clone();
         let Some(core) = rows.get(2).and_then(Option::as_ref) else {
             return Err(input::invalid("execution_not_found"));
         };
+
         let node_count = node_count(row)?;
         match core.read(exec_core::flow_id)? {
             Some(of) if of == flow.uuid => {
@@ -129,8 +132,8 @@ fn written_count(rows: &[Vec<crate::value::Value>]) -> u32 {
     }
 }
 
-/// Creates an execution inside a flow, held back until the flow is let go or a dependency of it is
-/// applied. Repeating it changes nothing.
+/// Creates an execution inside a flow, held back until the flow is released or a dependency of it
+/// is applied. Repeating it changes nothing.
 #[derive(Clone, Debug)]
 pub struct CreateMember {
     places: Places,
@@ -154,13 +157,14 @@ impl CreateMember {
         Ok(Self { places, create: Create::new(args)?, id, at })
     }
 
-    /// Why it was refused, now that the rows are known; nothing if it would not be any more.
+    /// The reason for a refusal, now that the rows are read; `None` if nothing refuses it any more.
     fn explain(
         &self,
         (flow, row): (FlowKey, &Row),
         rows: &[Option<Row>],
     ) -> Result<Option<CreateExecutionResult>, EngineError> {
         on_partition_of(flow, &self.create.key())?;
+
         let stored = rows.get(2).and_then(Option::as_ref);
         match stored.map(|core| core.read(exec_core::flow_id)).transpose()? {
             Some(Some(of)) if of == flow.uuid => {
@@ -186,7 +190,7 @@ impl CreateMember {
         rows
     }
 
-    /// Creates it, by the flow's row where it was read.
+    /// Creates the execution, relying on the flow's row where it was read.
     fn commit(
         &self,
         row: Option<&Row>,
@@ -195,11 +199,13 @@ impl CreateMember {
         let flow = self.places.home();
         let plan = Plan::new("create_flow_member");
         let plan = plan.guard(FLOW, flow_core::REF, flow.row(), takes_members(row)?);
+
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
         let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
         let of_flow = one_node_more(self.at, row.is_some_and(is_over));
         let plan = plan.update(flow_core::REF, held_flow(), of_flow);
+
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
             public_state: status.public(),
@@ -215,12 +221,14 @@ impl Transition for CreateMember {
         if facts.refusals() == 0 {
             return self.commit(None, ctx.now);
         }
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let Some(found) = self.places.found(rows) else {
             return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
+
         match self.explain(found, rows)? {
             Some(outcome) => Ok(Step::Answer(outcome)),
             None => self.commit(Some(found.1), ctx.now),
@@ -228,7 +236,7 @@ impl Transition for CreateMember {
     }
 }
 
-/// Lets go of the members that are still held back: those that are to wait for their own time, or
+/// Releases the members that are still held back: those that are to wait for their own time, or
 /// those that are not.
 #[derive(Clone, Copy, Debug)]
 pub struct Release {
@@ -238,13 +246,13 @@ pub struct Release {
 }
 
 impl Release {
-    /// Of those that may be claimed at once.
+    /// The release of the members that may be claimed at once.
     #[must_use]
     pub fn due(places: Places, at: TimestampMs) -> Self {
         Self { places, at, delayed: false }
     }
 
-    /// Of those whose time is still to come.
+    /// The release of the members with a time that is still to come.
     #[must_use]
     pub fn delayed(places: Places, at: TimestampMs) -> Self {
         Self { places, at, delayed: true }
@@ -264,6 +272,7 @@ impl Release {
                 .or(exec_core::eligible_at_ms.at_most(Some(self.at.0)));
             (but_the_attempt(Status::waiting(AttemptState::None), self.at), due)
         };
+
         let mut plan =
             Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
         plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
@@ -274,7 +283,7 @@ impl Release {
 }
 
 impl Transition for Release {
-    /// How many were let go.
+    /// The number of members that were released.
     type Outcome = u32;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<u32>, EngineError> {
@@ -284,12 +293,13 @@ impl Transition for Release {
         let Some((flow, _)) = self.places.found(rows) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
+
         let count = |rows: Vec<Vec<_>>| Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         Ok(Step::Commit(self.plan(flow), Then::FromRows(Box::new(count))))
     }
 }
 
-/// Created inside a flow, and not let go since.
+/// The predicate of a member that was created inside its flow and not released since.
 fn held_back() -> Predicate {
     exec_core::lifecycle_phase
         .is(LifecyclePhase::Runnable)
@@ -297,7 +307,7 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-/// The flow has one member more, with which it perhaps goes on again.
+/// The changes to a flow that gets one more member, and perhaps goes on again with it.
 fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
     let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), at.0.into())]);
     let mut set = vec![
@@ -305,6 +315,7 @@ fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
         flow_core::node_count.grow(1),
         flow_core::version.grow(1),
     ];
+
     if reopens {
         set.extend(reopened(mutated));
     } else {
@@ -313,8 +324,8 @@ fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
     set
 }
 
-/// What a plan relies on that adds a member: the flow goes on, or is as it was read and has ended in a way
-/// that another member undoes.
+/// The predicate that a plan relies on when it adds a member: the flow is open, or unchanged since
+/// it was read as ended by its members.
 fn takes_members(flow: Option<&Row>) -> Result<Predicate, EngineError> {
     match flow.filter(|flow| is_over(flow)) {
         Some(ended) => unmoved(ended),

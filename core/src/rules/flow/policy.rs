@@ -1,4 +1,4 @@
-//! How many of its dependencies an execution needs: reading and fixing the policy of a group.
+//! The policy of a group, which says how many dependencies an execution needs.
 
 use serde_json::{Value as Json, json};
 
@@ -32,8 +32,8 @@ pub fn encode(policy: &EdgeDependencyPolicy) -> Json {
     }
 }
 
-/// The policy that a stored document means. What is missing or unknown takes its default: all of
-/// them, one of them, cancelling the others.
+/// The policy that a stored document means. A missing or unknown part takes its default: all of
+/// them, a quorum of one, cancelling the others.
 #[must_use]
 pub fn decode(stored: &Json) -> EdgeDependencyPolicy {
     let text = |member: &str| stored.get(member).and_then(Json::as_str);
@@ -41,6 +41,7 @@ pub fn decode(stored: &Json) -> EdgeDependencyPolicy {
         Some("let_run") => OnSatisfied::LetRun,
         Some(_) | None => OnSatisfied::CancelRemaining,
     };
+
     match text("kind") {
         Some("any_of") => EdgeDependencyPolicy::AnyOf { on_satisfied },
         Some("quorum") => {
@@ -52,7 +53,7 @@ pub fn decode(stored: &Json) -> EdgeDependencyPolicy {
     }
 }
 
-/// Whether the remaining upstreams are cancelled once enough have succeeded.
+/// Returns true if the remaining upstreams are cancelled once enough have succeeded.
 #[must_use]
 pub fn cancels_remaining(policy: &EdgeDependencyPolicy) -> bool {
     match policy {
@@ -65,7 +66,7 @@ pub fn cancels_remaining(policy: &EdgeDependencyPolicy) -> bool {
 }
 
 /// Fixes how many of its dependencies an execution needs. Possible until the first of them is
-/// staged; the last one who says something different before that wins.
+/// staged; until then the last call wins.
 #[derive(Clone, Debug)]
 pub struct SetPolicy {
     places: Places,
@@ -92,6 +93,7 @@ impl SetPolicy {
                 return Err(input::invalid(format!("quorum k {k} exceeds {}", i32::MAX)));
             }
         }
+
         let places = Places::with_member(flow, downstream, partitions)?;
         Ok(Self { places, downstream: ExecutionKey::of(downstream)?, policy })
     }
@@ -112,12 +114,14 @@ impl SetPolicy {
         row.push(edge_group::policy.put(encode(&self.policy)));
         row.push(edge_group::k_target.put(needed(&self.policy, 0)));
         row.push(edge_group::version.put(1));
+
         let settle = OnConflict::Update(vec![
             (edge_group::policy.column(), Settle::Take),
             (edge_group::k_target.column(), Settle::Take),
             (edge_group::version.column(), Settle::Grow),
         ]);
-        // Whoever stages an edge moves the revision on.
+
+        // Staging an edge grows the revision.
         let unmoved = flow_core::graph_revision.equals(revision);
         Plan::new("set_edge_group_policy").guard(FLOW, flow_core::REF, flow.row(), unmoved).insert(
             edge_group::REF,
@@ -140,18 +144,22 @@ impl Transition for SetPolicy {
         if flow.partition != self.downstream.partition {
             return Err(input::invalid("execution_not_in_flow"));
         }
+
         let (Some([group]), Some(edges)) = (facts.lookup(1), facts.list(2)) else {
             return Ok(Step::Read(self.queries(flow)));
         };
+
         if !edges.is_empty() {
             return Err(input::invalid(
                 "edge_group_policy_already_fixed: dependencies already staged",
             ));
         }
+
         let stored = group.as_ref().map(|group| group.read(edge_group::policy)).transpose()?;
         if stored == Some(encode(&self.policy)) {
             return Ok(Step::Answer(SetEdgeGroupPolicyResult::AlreadySet));
         }
+
         let plan = self.plan(flow, row.read(flow_core::graph_revision)?);
         Ok(Step::Commit(plan, Then::Answer(SetEdgeGroupPolicyResult::Set)))
     }

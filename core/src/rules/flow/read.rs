@@ -26,7 +26,7 @@ use crate::state::PublicFlowState;
 use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
 use uuid::Uuid;
 
-/// How many rows of a kind are read at once.
+/// The number of rows of a kind that are read at once.
 const PAGE: usize = 1_000;
 
 /// The rows of one flow in a table, by id, read page after page.
@@ -40,7 +40,7 @@ pub(super) struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// All rows, from the `from`-th list on, and the next list's number; or what to read next.
+    /// All rows, from the `from`-th list on, and the next list's number; or the query to read next.
     pub(super) fn read(
         &self,
         from: usize,
@@ -48,9 +48,11 @@ impl Pages<'_> {
         let mut rows = Vec::new();
         let mut list = from;
         let mut after = Predicate::Always;
+
         while let Some(page) = self.facts.list(list) {
             list += 1;
             rows.extend_from_slice(page);
+            // A page that is not full is the last one.
             if page.len() < PAGE {
                 return Ok(Ok((rows, list)));
             }
@@ -58,6 +60,7 @@ impl Pages<'_> {
                 after = self.by.above(last.read(self.by)?);
             }
         }
+
         let predicate = self.of_flow.clone().and(after);
         Ok(Err(Query::List(List {
             name: self.name.into(),
@@ -93,7 +96,7 @@ fn members_of(flow: FlowKey, facts: &Facts) -> Pages<'_> {
     Pages { name: "members of a flow", table: exec_core::REF, columns, of_flow, by, facts }
 }
 
-/// A flow and where its dependencies stand; `None` for an unknown one.
+/// A flow and the state of its dependencies; `None` for an unknown one.
 #[derive(Clone, Copy, Debug)]
 pub struct Describe(Places);
 
@@ -102,7 +105,7 @@ pub struct Describe(Places);
 pub struct Graph(Places);
 
 impl Describe {
-    /// Of that flow.
+    /// The description of that flow.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -112,7 +115,7 @@ impl Describe {
 }
 
 impl Graph {
-    /// Of that flow.
+    /// The graph of that flow.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an id that no row can have.
@@ -131,6 +134,7 @@ impl Transition for Describe {
         let Some((flow, row)) = self.0.found(rows) else {
             return Ok(Step::Answer(None));
         };
+
         match groups_of(flow, facts).read(1)? {
             Ok((groups, _)) => snapshot(flow, row, &groups).map(Some).map(Step::Answer),
             Err(next) => Ok(Step::Read(vec![next])),
@@ -148,6 +152,7 @@ impl Transition for Graph {
         let Some((flow, row)) = self.0.found(rows) else {
             return Ok(Step::Answer(None));
         };
+
         let (groups, next) = match groups_of(flow, facts).read(1)? {
             Ok(read) => read,
             Err(next) => return Ok(Step::Read(vec![next])),
@@ -160,6 +165,7 @@ impl Transition for Graph {
             Ok(read) => read,
             Err(next) => return Ok(Step::Read(vec![next])),
         };
+
         let members: Vec<ExecutionRow> =
             members.iter().map(execution_row).collect::<Result<_, _>>()?;
         let edges = edges.iter().map(|row| edge(flow, row)).collect::<Result<_, _>>()?;
@@ -172,13 +178,16 @@ fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, En
     let raw = row.read(flow_core::raw_fields)?;
     let created = row.read(flow_core::created_at_ms)?;
     let mutated = raw.get("last_mutation_at_ms").and_then(Json::as_i64).unwrap_or(created);
+
     let state = row.value(flow_core::public_flow_state.column());
     let state_now = row.read(flow_core::public_flow_state).ok();
     let cancelled = state_now == Some(PublicFlowState::Cancelled);
+
     // A flow that ended with its members was not cancelled.
     let by_members = [PublicFlowState::Completed, PublicFlowState::Failed].map(Some);
     let cancelled_at = row.read(flow_core::terminal_at_ms)?;
     let cancelled_at = cancelled_at.filter(|_| !by_members.contains(&state_now));
+
     let groups = groups.iter().map(|group| self::group(flow, group, cancelled));
     Ok(FlowSnapshot::new(
         flow.id(),
@@ -208,8 +217,8 @@ fn flow_tags(raw: &Json) -> BTreeMap<String, String> {
     tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// How many members a flow has: those that are counted in its own column, and those that an older
-/// engine counted in the open bag.
+/// The number of a flow's members: those that are counted in its own column, and those that an
+/// older engine counted in the open bag.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
@@ -217,7 +226,7 @@ pub fn node_count(flow: &Row) -> Result<u32, EngineError> {
     counted(flow, flow_core::node_count, "node_count")
 }
 
-/// How many edges a flow has, likewise.
+/// The number of a flow's edges, counted likewise.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
@@ -228,6 +237,7 @@ pub fn edge_count(flow: &Row) -> Result<u32, EngineError> {
 fn counted(flow: &Row, column: Col<i32>, member: &str) -> Result<u32, EngineError> {
     let own = u32::try_from(flow.read(column)?).unwrap_or(0);
     let raw = flow.read(flow_core::raw_fields)?;
+
     let older = raw.get(member).and_then(|count| match count {
         Json::Number(number) => number.as_u64().and_then(|count| u32::try_from(count).ok()),
         Json::String(digits) => digits.parse().ok(),
@@ -240,6 +250,7 @@ fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot,
     let (policy, tally) = (policy_of(row)?, Tally::read(row)?);
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
     let target = row.read(edge_group::k_target)?;
+
     let state = match tally.verdict(&policy) {
         Verdict::Satisfied => EdgeGroupState::Satisfied,
         // Rows of older databases say in their target what their counts cannot.
@@ -248,6 +259,7 @@ fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot,
         Verdict::Pending if cancelled => EdgeGroupState::Cancelled,
         Verdict::Pending => EdgeGroupState::Pending,
     };
+
     Ok(EdgeGroupSnapshot::new(
         flow.member(row.read(edge_group::downstream_eid)?).id(),
         policy,

@@ -1,5 +1,5 @@
 //! Upstreams that are no longer needed: enough of the others have succeeded, and the group's policy
-//! says that the rest is cancelled. The debt is a row; it goes away with the cancellations.
+//! says that the rest is cancelled. A row says so until they are cancelled.
 
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::schema::flow::{edge_group, pending_cancel_groups};
 use crate::state::TerminalOutcome;
 use crate::types::{ExecutionId, FlowId, TimestampMs};
 
-/// Which group.
+/// The key of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupKey {
     /// Its flow.
@@ -33,7 +33,7 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// Of a flow on that partition.
+    /// The key of a group in a flow on that partition.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a partition beyond what a row can store.
@@ -72,7 +72,7 @@ impl GroupKey {
         ]
     }
 
-    /// Drops a debt that nobody owes: the group, where there is one, still owes nothing.
+    /// Deletes a stale pending-cancel row: the group, if there is one, still has nothing to cancel.
     fn dropped(&self, group: Option<&Row>) -> Result<Plan, EngineError> {
         let mut plan = Plan::new("drop_stale_sibling_cancel");
         if let Some(group) = group {
@@ -82,7 +82,7 @@ impl GroupKey {
         Ok(plan.delete(pending_cancel_groups::REF, self.debt()))
     }
 
-    /// The group owes nothing any more.
+    /// Clears the pending cancellations of the group.
     fn settled(&self, plan: Plan) -> Plan {
         let set = vec![
             edge_group::cancel_siblings_pending_flag.set(false),
@@ -94,7 +94,7 @@ impl GroupKey {
     }
 }
 
-/// The group that owes cancellations, if it does.
+/// The group, if it has upstreams to cancel.
 fn owing(group: Option<&Row>) -> Result<Option<&Row>, EngineError> {
     let Some(group) = group else { return Ok(None) };
     Ok(group.read(edge_group::cancel_siblings_pending_flag)?.then_some(group))
@@ -112,7 +112,7 @@ fn members(key: &GroupKey, members: Vec<Uuid>) -> Predicate {
         .and(unfinished())
 }
 
-/// Cancels what a group owes, whatever each of it is doing, and settles the debt.
+/// Cancels the upstreams that a group no longer needs, whatever they are doing.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// The group.
@@ -120,7 +120,7 @@ pub struct Drain {
 }
 
 impl Transition for Drain {
-    /// Whether there was a debt.
+    /// True if the group had a pending-cancel row or upstreams to cancel.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -134,19 +134,21 @@ impl Transition for Drain {
                 None => Step::Answer(false),
             });
         };
+
         let key = self.key.flow.group(self.key.downstream);
         let mut plan =
             Plan::new("cancel_siblings").guard(GROUP, edge_group::REF, key, unmoved(group)?);
         plan.selection = Some(every_execution(members(&self.key, listed(group)?)));
         let plan = self.key.settled(plan);
+
         let status = Status::terminal(TerminalOutcome::Cancelled);
         let plan = cancelled(plan, status, "sibling_quorum_satisfied", "engine", ctx.now);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
 
-/// Looks again at a debt: drops one that nobody owes, settles one whose siblings have all ended, and
-/// leaves the others. Cancels nothing itself.
+/// Looks again at a pending-cancel row: deletes a stale one, clears one after the end of all its
+/// upstreams, and leaves the others. Cancels nothing itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Reconcile {
     /// The group.
@@ -158,6 +160,7 @@ impl Transition for Reconcile {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
         };
@@ -170,6 +173,7 @@ impl Transition for Reconcile {
                 None => Step::Answer(NoOp),
             });
         };
+
         let Some(live) = facts.list(1) else {
             return Ok(Step::Read(vec![Query::List(List {
                 name: "siblings that are not over".into(),
@@ -181,9 +185,11 @@ impl Transition for Reconcile {
                 limit: Expr::int(1),
             })]));
         };
+
         if !live.is_empty() {
             return Ok(Step::Answer(NoOp));
         }
+
         let key = self.key.flow.group(self.key.downstream);
         let plan = Plan::new("settle_sibling_cancel");
         let plan = plan.guard(GROUP, edge_group::REF, key, unmoved(group)?);
@@ -191,7 +197,7 @@ impl Transition for Reconcile {
     }
 }
 
-/// When a debt arose, for the order in which debts are paid.
+/// The group of a pending-cancel row, and the time at which it was enqueued.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
@@ -200,6 +206,7 @@ pub fn debt_of(row: &Row) -> Result<(GroupKey, TimestampMs), EngineError> {
         partition: row.read(pending_cancel_groups::partition_key)?,
         uuid: row.read(pending_cancel_groups::flow_id)?,
     };
+
     let downstream = row.read(pending_cancel_groups::downstream_eid)?;
     let since = TimestampMs(row.read(pending_cancel_groups::enqueued_at_ms)?);
     Ok((GroupKey { flow, downstream }, since))

@@ -2,7 +2,7 @@
 //!
 //! The caller names the revision of the graph that it has seen. The search for a cycle reads the
 //! graph at exactly that revision: it begins after the revision was read, and the commit refuses if
-//! the revision has moved on.
+//! the revision has grown since.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ impl Stage {
     ///
     /// # Errors
     /// `Validation(InvalidInput)`: `self_referencing_edge` for an edge from an execution to itself,
-    /// text with NUL, a revision beyond what a row can store.
+    /// text with NUL, ids that no row can have.
     pub fn new(
         args: StageDependencyEdgeArgs,
         partitions: &PartitionConfig,
@@ -53,10 +53,12 @@ impl Stage {
         if args.upstream_execution_id == args.downstream_execution_id {
             return Err(input::invalid("self_referencing_edge"));
         }
+
         input::text("dependency_kind", &args.dependency_kind)?;
         args.data_passing_ref
             .as_deref()
             .map_or(Ok(()), |reference| input::text("data_passing_ref", reference))?;
+
         let places = Places::with_member(&args.flow_id, &args.downstream_execution_id, partitions)?;
         Ok(Self {
             places,
@@ -74,6 +76,7 @@ impl Stage {
             key: key.core(),
             columns: vec![exec_core::flow_id.column()],
         };
+
         let mut rows = self.places.lookups();
         rows.push(member("upstream", &self.upstream));
         rows.push(member("downstream", &self.downstream));
@@ -122,17 +125,20 @@ impl Stage {
             Some(one) if frontier.len() == 1 => edge::upstream_eid.equals(*one),
             Some(_) | None => edge::upstream_eid.is_among(frontier.iter().copied()),
         };
+
         let columns = vec![edge::downstream_eid.column()];
         let list = edges("edges that lead on", flow, leads_on, edge::downstream_eid, columns);
         Step::Read(vec![Query::List(List { limit: Expr::int(FRONTIER_EDGES), ..list })])
     }
 
-    /// Goes from the downstream along the edges, as far as they have been read. Where it goes next,
-    /// if anywhere.
+    /// Follows the edges from the downstream, as far as they have been read. Returns the executions
+    /// to follow next, if any.
     fn search(&self, facts: &Facts) -> Result<Option<BTreeSet<Uuid>>, EngineError> {
         let mut seen = BTreeSet::from([self.downstream.uuid]);
         let mut frontier = seen.clone();
+        // The look-up was the first answer; each list after it is one step of the search.
         let mut step = 1;
+
         while let Some(edges) = facts.list(step) {
             let mut next = BTreeSet::new();
             for row in edges {
@@ -144,11 +150,13 @@ impl Stage {
                     next.insert(reached);
                 }
             }
+
             if i64::try_from(edges.len()) == Ok(FRONTIER_EDGES) {
                 return Err(input::invalid(format!(
                     "graph_too_wide: more than {FRONTIER_EDGES} edges to follow at once"
                 )));
             }
+
             frontier = next;
             step += 1;
         }
@@ -163,6 +171,7 @@ impl Stage {
             flow_core::edge_count.grow(1),
             flow_core::raw_fields.merge(json!({ "last_mutation_at_ms": at })),
         ];
+
         let mut row = flow.edge(&args.edge_id);
         row.push(edge::upstream_eid.put(self.upstream.uuid));
         row.push(edge::downstream_eid.put(self.downstream.uuid));
@@ -176,6 +185,7 @@ impl Stage {
             "staged_at_ms": at,
             "applied_at_ms": null,
         })));
+
         let relies = flow_core::graph_revision.equals(self.expected).and(goes_on());
         Plan::new("stage_dependency_edge")
             .guard(FLOW, flow_core::REF, flow.row(), relies)
@@ -197,15 +207,19 @@ impl Transition for Stage {
         let Some((flow, row)) = self.places.found(rows) else {
             return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
         };
+
         self.check_flow(row)?;
         self.check_members(flow, upstream.as_ref(), downstream.as_ref())?;
+
         if let Some(frontier) = self.search(facts)? {
             return Ok(Self::beyond(flow, &frontier));
         }
+
         if let Some(stored) = stored {
             let existing = read::edge(flow, stored)?;
             return Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { existing }));
         }
+
         let staged = StageDependencyEdgeResult::Staged {
             edge_id: self.args.edge_id.clone(),
             new_graph_revision: self.args.expected_graph_revision.saturating_add(1),

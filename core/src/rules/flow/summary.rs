@@ -18,14 +18,14 @@ use crate::schema::flow::flow_summary;
 use crate::state::{PublicFlowState, PublicState};
 use crate::types::{FlowId, TimestampMs};
 
-/// Counts the members of a flow and writes down how many are in which state.
+/// Counts the members of a flow and stores the counts by state.
 #[derive(Clone, Copy, Debug)]
 pub struct Summarise {
     flow: FlowKey,
     at: TimestampMs,
 }
 
-/// How many members are in which state, and how many there are.
+/// The number of members in each state, and in all.
 #[derive(Clone, Debug, Default)]
 struct Count {
     by_state: BTreeMap<&'static str, i32>,
@@ -33,7 +33,7 @@ struct Count {
 }
 
 impl Summarise {
-    /// Of a flow on that partition.
+    /// The summary of a flow on that partition.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a partition beyond what a row can store.
@@ -63,6 +63,8 @@ impl Summarise {
             flow_summary::last_summary_update_at.put(self.at.0),
         ];
         row.extend(COLUMNS.iter().map(|(state, column)| column.put(count.of(*state))));
+
+        // The first two columns are the key.
         let taken = row.iter().skip(2).map(|(column, _)| (*column, Settle::Take)).collect();
         Plan::new("project_flow_summary").insert(flow_summary::REF, row, OnConflict::Update(taken))
     }
@@ -87,7 +89,7 @@ impl Count {
     fn add(&mut self, row: &Row) -> Result<(), EngineError> {
         let mut state = row.read(exec_core::public_state)?;
         if state == PublicState::Resumable {
-            // Waits to be claimed, like any other.
+            // It waits to be claimed, like any other.
             state = PublicState::Waiting;
         }
         *self.by_state.entry(state.as_str()).or_default() += 1;
@@ -112,6 +114,7 @@ impl Count {
         if badly + self.sum(&[Completed, Skipped]) == self.total {
             return ended(badly != 0);
         }
+
         if self.of(Active) != 0 {
             PublicFlowState::Running
         } else if self.sum(&[Suspended, Delayed, RateLimited, WaitingChildren]) != 0 {
@@ -123,7 +126,7 @@ impl Count {
 }
 
 impl Transition for Summarise {
-    /// Whether there was anything to count.
+    /// True if there was a member to count.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -131,11 +134,13 @@ impl Transition for Summarise {
             Ok((rows, _)) => rows,
             Err(next) => return Ok(Step::Read(vec![next])),
         };
+
         let mut count = Count::default();
         rows.iter().try_for_each(|row| count.add(row))?;
         if count.total == 0 {
             return Ok(Step::Answer(false));
         }
+
         Ok(Step::Commit(self.plan(&count), Then::Answer(true)))
     }
 }

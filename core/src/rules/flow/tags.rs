@@ -1,4 +1,4 @@
-//! Tags of flows: flat members of the open bag, whose dotted names nothing else has.
+//! Tags of flows: flat members of the open bag, under dotted names that nothing else has.
 
 use serde_json::{Map, Value as Json};
 
@@ -55,9 +55,11 @@ impl Transition for SetFlowTag {
     type Outcome = ();
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
+        // The first try expects the flow at home.
         if facts.refusals() == 0 {
             return Ok(Step::Commit(self.plan(self.places.home()), Then::Answer(())));
         }
+
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };

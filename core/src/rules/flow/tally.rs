@@ -1,4 +1,4 @@
-//! What the count of a group means.
+//! The meaning of a group's counts.
 //!
 //! One pure function: a policy and a tally in, a verdict out. Everything that looks at a group asks
 //! it, and what a plan may rely on without reading again follows from the same numbers.
@@ -12,7 +12,7 @@ use crate::schema::ColumnRef;
 use crate::schema::flow::edge_group;
 use crate::state::CompletionKind;
 
-/// How an upstream's end counts.
+/// The way in which an upstream's end counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bucket {
     /// It ended well.
@@ -24,7 +24,7 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    /// How this end counts; `None` for what is no end.
+    /// The bucket of this end; `None` for an event that is no end.
     #[must_use]
     pub fn of(end: CompletionKind) -> Option<Self> {
         match end {
@@ -38,28 +38,28 @@ impl Bucket {
     }
 }
 
-/// How many upstreams of a group ended how.
+/// The counts of a group's upstreams, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Ended well.
+    /// The upstreams that ended well.
     pub success: i32,
-    /// Ended otherwise.
+    /// The upstreams that ended otherwise.
     pub fail: i32,
-    /// Were skipped.
+    /// The upstreams that were skipped.
     pub skip: i32,
-    /// Have not ended.
+    /// The upstreams that have not ended.
     pub running: i32,
     /// Applied edges; 0 where that was not recorded.
     pub dependencies: i32,
-    /// Edges that are staged and not applied yet, where that was asked: a group is not judged before
-    /// it is complete.
+    /// Edges that are staged and not applied yet, where that was asked: a group is not judged
+    /// before it is complete.
     pub unapplied: i32,
 }
 
-/// What a group's count comes to.
+/// The verdict on a group's counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing yet.
+    /// Undecided.
     Pending,
     /// Enough upstreams ended well.
     Satisfied,
@@ -68,7 +68,7 @@ pub enum Verdict {
 }
 
 impl Tally {
-    /// What a group's row counts.
+    /// The counts of a group's row.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a count that is no number.
@@ -96,19 +96,19 @@ impl Tally {
         ]
     }
 
-    /// How many upstreams there are: as recorded, or as the counts of an older row add up.
+    /// The number of upstreams: as recorded, or as the counts of an older row add up.
     #[must_use]
     pub fn total(&self) -> i32 {
         self.dependencies.max(self.sum()).saturating_add(self.unapplied)
     }
 
-    /// The tally of a group that has so many edges more.
+    /// The tally of a group that has this many more edges.
     #[must_use]
     pub fn with_unapplied(self, edges: usize) -> Self {
         Self { unapplied: i32::try_from(edges).unwrap_or(i32::MAX), ..self }
     }
 
-    /// Whether an upstream ended otherwise than well.
+    /// Returns true if an upstream ended otherwise than well.
     #[must_use]
     pub fn has_failures(&self) -> bool {
         0 < self.without_success()
@@ -123,12 +123,13 @@ impl Tally {
         self.fail.saturating_add(self.skip)
     }
 
-    /// What the count means under a policy. Satisfied comes first: what has succeeded often enough
-    /// stays so, whatever else fails.
+    /// The verdict under a policy. Satisfied comes first: enough successes stay enough, whatever
+    /// else fails.
     #[must_use]
     pub fn verdict(&self, policy: &EdgeDependencyPolicy) -> Verdict {
         let total = self.total();
         let needed = needed(policy, total);
+
         if total == 0 {
             Verdict::Pending
         } else if needed <= self.success {
@@ -153,9 +154,10 @@ impl Tally {
         }
     }
 
-    /// What a group's row must still hold so that counting one more end in `bucket` decides nothing,
-    /// just as it decides nothing now. Counts that others move meanwhile need not be read again, as
-    /// long as they stay within; older rows, whose counts have to add up, are pinned.
+    /// The predicate that a group's row must still hold so that one more end in `bucket` decides
+    /// nothing, just as it decides nothing now. Counts that concurrent hops change need not be read
+    /// again while they stay within its bounds. Older rows, with counts that have to add up, are
+    /// pinned.
     ///
     /// # Errors
     /// `Validation(Corruption)` when the stored version is no number.
@@ -168,6 +170,8 @@ impl Tally {
         if self.dependencies < self.sum() {
             return unmoved(group);
         }
+
+        // One more success must still leave one missing; one more failure must still leave enough.
         let needed = needed(policy, self.dependencies);
         let spare = self.dependencies.saturating_sub(needed).saturating_sub(1);
         let (success, fail, skip) = match bucket {
@@ -175,6 +179,7 @@ impl Tally {
             Bucket::Fail => (i32::MAX, spare.saturating_sub(self.skip), self.skip),
             Bucket::Skip => (i32::MAX, self.fail, spare.saturating_sub(self.fail)),
         };
+
         Ok(edge_group::dependency_count
             .equals(self.dependencies)
             .and(edge_group::success_count.at_most(success))
@@ -183,7 +188,7 @@ impl Tally {
     }
 }
 
-/// How many successes a group of `total` upstreams needs.
+/// The number of successes that a group of `total` upstreams needs.
 #[must_use]
 pub fn needed(policy: &EdgeDependencyPolicy, total: i32) -> i32 {
     match policy {
@@ -193,7 +198,7 @@ pub fn needed(policy: &EdgeDependencyPolicy, total: i32) -> i32 {
     }
 }
 
-/// What was read of a group's row is still so: its version has not moved.
+/// The predicate that a group's row is unchanged since it was read: its version is the same.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -209,7 +214,7 @@ pub fn policy_of(group: &Row) -> Result<EdgeDependencyPolicy, EngineError> {
     Ok(policy::decode(&group.read(edge_group::policy)?))
 }
 
-/// How the counts of a group move.
+/// A change to the counts of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     success: i32,
@@ -226,14 +231,14 @@ impl Change {
         Self { dependencies: 1, ..Self::default() }
     }
 
-    /// So many upstreams more are running.
+    /// This many more upstreams are running.
     #[must_use]
     pub fn running(self, by: i32) -> Self {
         Self { running: by, ..self }
     }
 
-    /// What the group's row must hold so that the number of running upstreams does not fall below
-    /// zero, however many are told at once.
+    /// The predicate that keeps the number of running upstreams from falling below zero, however
+    /// many hops are applied at once.
     #[must_use]
     pub fn keeps_running_count(&self) -> Predicate {
         edge_group::running_count.above(self.running.saturating_neg().saturating_sub(1))

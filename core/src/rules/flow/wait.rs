@@ -1,7 +1,7 @@
-//! A worker lets go of its execution until the executions it waits for have ended.
+//! A worker parks its execution until the executions that it waits for have ended.
 //!
-//! What the group has heard by then counts: who waits for nothing may be claimed again at once, and
-//! who waits in vain is skipped, just as if the news had come a moment later.
+//! The group's counts decide at once: an execution that waits for nothing may be claimed again, and
+//! one that waits in vain is skipped, just as if the last end had been applied a moment later.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ use crate::types::TimestampMs;
 /// Parks an execution until its dependencies are resolved.
 #[derive(Clone, Debug)]
 pub struct WaitChildren {
-    /// Who lets go.
+    /// The fence of the worker.
     pub fence: Fence,
 }
 
@@ -87,13 +87,16 @@ impl Transition for WaitChildren {
         let Some(rows) = facts.lookup(0) else {
             return Ok(Step::Read(self.queries(&premises)));
         };
+
         let known = Known::of(&premises, rows);
         check(&premises, &known)?;
         let Some(core) = known.row(CORE) else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let group = rows.get(2).and_then(Option::as_ref);
         let plan = self.plan(premises, &known, core, group)?;
+
         let interrupted = AttemptState::AttemptInterrupted;
         let verdict = match (group, core.read(exec_core::flow_id)?) {
             (Some(group), Some(flow)) => {
@@ -103,11 +106,12 @@ impl Transition for WaitChildren {
                     return Ok(Step::Read(vec![Query::List(unapplied)]));
                 };
                 let tally = Tally::read(group)?.with_unapplied(unapplied.len());
-                // A group without edges keeps nobody waiting.
+                // A group without edges keeps no execution waiting.
                 if tally.total() == 0 { None } else { Some(tally.verdict(&policy_of(group)?)) }
             }
             (Some(_) | None, _) => None,
         };
+
         let (plan, cause) = match verdict {
             Some(Verdict::Pending) => {
                 let status = Status::waiting_for_dependencies(interrupted);
@@ -121,6 +125,7 @@ impl Transition for WaitChildren {
                 (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
             }
         };
+
         let plan = outbox::lease_ended(plan, cause, at);
         Ok(Step::Commit(plan, Then::Answer(())))
     }

@@ -1,6 +1,6 @@
-//! The part of the due rows that one scanner cares for.
+//! The part of the due rows that one scanner looks after.
 //!
-//! The database evaluates it: rows of others neither fill the page nor are loaded.
+//! The database evaluates it: other rows neither fill the page nor are loaded.
 
 use serde_json::{Map, json};
 
@@ -17,20 +17,20 @@ use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::types::TimestampMs;
 
-/// The due rows that a look is about; every one by default.
+/// The due rows that a scan lists; all of them by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanScope {
-    /// Of the executions that it lets through; for sibling cancellations, of the execution that
-    /// waited.
+    /// The filter that a row's execution passes; for sibling cancellations, the downstream
+    /// execution.
     pub filter: ScannerFilter,
-    /// In this partition.
+    /// The only partition, if given.
     pub partition: Option<i16>,
-    /// Of completion events, those that were committed longer ago than this, ms; 0 for all of them.
+    /// For completion events: only those committed longer ago than this, ms; 0 for all of them.
     pub older_than_ms: i64,
 }
 
 impl ScanScope {
-    /// The list, as far as it is in scope.
+    /// Narrows a list to this scope.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a filter that no execution can meet.
@@ -60,7 +60,7 @@ impl ScanScope {
     }
 }
 
-/// What an execution's row holds that passes the filter.
+/// The predicate of an execution row that passes the filter.
 fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
     let mut members = Map::new();
     if let Some(namespace) = &filter.namespace {
@@ -72,6 +72,7 @@ fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
         input::text("instance_tag", value)?;
         members.insert("tags".into(), json!({ key: value }));
     }
+
     Ok(exec_core::raw_fields.contains(members.into()))
 }
 
@@ -103,6 +104,7 @@ impl Place {
                 (waitpoint_pending::partition_key, waitpoint_pending::execution_id)
             }
         };
+
         Self { partition, execution: execution.column() }
     }
 
@@ -116,6 +118,7 @@ impl Place {
             | Scan::SuspensionTimeout
             | Scan::WaitpointExpiry => {}
         }
+
         let on = vec![
             (self.partition.column(), exec_core::partition_key.column()),
             (self.execution, exec_core::execution_id.column()),

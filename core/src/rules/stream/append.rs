@@ -1,4 +1,4 @@
-//! Appending a frame, as every worker may that holds the attempt's lease.
+//! Appending a frame, which a worker that holds the attempt's lease may do.
 
 use serde_json::{Map, Value as Json};
 
@@ -28,14 +28,14 @@ use crate::value::{Storable, Value};
 ///
 /// A durable frame joins a stream without anything being read: the number and the time that it gets
 /// are taken from the row that the plan holds, so any number of writers can append at once. A patch
-/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream was
-/// read to stand, and so is the first frame of a stream.
+/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream
+/// was read to stand, and so is the first frame of a stream.
 #[derive(Clone, Debug)]
 pub struct Append {
     fence: Fence,
     fields: Json,
     keep: Keep,
-    /// Whether the stream is known to have begun.
+    /// True if the stream is known to have begun.
     begun: bool,
 }
 
@@ -47,16 +47,18 @@ enum Keep {
 }
 
 impl Append {
-    /// Checks the frame. Whether the stream is known to have begun is only an expectation.
+    /// Checks the frame. That the stream has `begun` is only an expectation.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a type or correlation id with NUL, a patch that is no JSON, or a
-    /// best-effort configuration that is out of range.
+    /// `Validation(InvalidInput)` for a type or correlation id with NUL, a patch that is no JSON,
+    /// or a best-effort configuration that is out of range; `Validation(PayloadTooLarge)` for too
+    /// many bytes.
     pub fn new(fence: Fence, frame: &Frame, begun: bool) -> Result<Self, EngineError> {
         input::text("frame.frame_type", &frame.frame_type)?;
         let correlation_id = frame.correlation_id.as_deref();
         correlation_id.map_or(Ok(()), |id| input::text("frame.correlation_id", id))?;
         input::body("frame.bytes", &frame.bytes)?;
+
         let keep = match frame.mode {
             StreamMode::Durable => Keep::Durable,
             StreamMode::DurableSummary { patch_kind: PatchKind::JsonMergePatch } => {
@@ -67,6 +69,7 @@ impl Append {
                 Keep::BestEffort(config)
             }
         };
+
         Ok(Self { fence, fields: fields(frame), keep, begun })
     }
 
@@ -87,6 +90,7 @@ impl Append {
             key: meta_of_attempt(),
             columns: stream_meta::REF.columns.to_vec(),
         });
+
         if let Keep::Summary(_) = self.keep {
             lookups.push(Lookup {
                 row: SUMMARY.into(),
@@ -98,6 +102,7 @@ impl Append {
                 ],
             });
         }
+
         lookups
     }
 
@@ -120,9 +125,11 @@ impl Append {
             stream_meta::next_seq.grow(1),
             stream_meta::last_append_ts_ms.set_to(ts_ms.clone()),
         ];
+
         let plan = plan
             .guard(META, stream_meta::REF, meta_of_attempt(), standing::goes_on())
             .update(stream_meta::REF, meta_of_attempt(), set);
+
         let (plan, version) = match &self.keep {
             Keep::Summary(patch) => {
                 let (plan, version) =
@@ -131,6 +138,7 @@ impl Append {
             }
             Keep::Durable | Keep::BestEffort(_) => (plan, None),
         };
+
         let mut plan = self.insert(plan, stream_meta::next_seq.of(META), ts_ms);
         let held = |column: ColumnRef| Return::Held(META.into(), Path::column(column));
         plan.returns = vec![
@@ -156,6 +164,7 @@ impl Append {
             stream_meta::trimmed_count.put(standing.trimmed),
             stream_meta::ema_rate_hz.put(standing.rate_hz),
         ];
+
         let (plan, then) = match &self.keep {
             Keep::Durable => {
                 let plan = self.insert(standing.advance(plan, id, counted), seq, ts_ms);
@@ -178,11 +187,13 @@ impl Append {
                     stream_meta::maxlen_applied_last.put(trim.keep),
                     stream_meta::trimmed_before_ms.put(trim.before_ms),
                 ];
+
                 let mut plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
                 if !standing.presumed {
                     plan = plan.delete(stream_frame::REF, trim::picked());
                     plan.selection = Some(trim.selection());
                 }
+
                 let number = Path::column(stream_frame::seq.column());
                 plan.returns = vec![Return::Held(OLD.into(), number)];
                 let read: FromRows<_> = Box::new(move |old| {
@@ -192,11 +203,12 @@ impl Append {
                 (plan, Then::FromRows(read))
             }
         };
+
         let plan = if standing.presumed { trim::refused_by_frames(plan) } else { plan };
         Ok((plan, then))
     }
 
-    /// Whether it joins the stream wherever that stands, rather than where it was read to stand.
+    /// Returns true if it joins the stream wherever that stands, rather than where it was read.
     fn joins(&self) -> bool {
         match self.keep {
             Keep::Durable | Keep::Summary(_) => true,
@@ -205,7 +217,7 @@ impl Append {
     }
 }
 
-/// A plan and what the caller is told, or why not.
+/// A plan and its answer, or the refusal.
 type Decided = Result<(Plan, Then<AppendFrameOutcome>), EngineError>;
 
 impl Transition for Append {
@@ -215,6 +227,7 @@ impl Transition for Append {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
         let guarded = |premises| guard_all(Plan::new("append_frame"), premises, &Known::default());
+
         let Some(rows) = facts.lookup(0) else {
             let durable = matches!(self.keep, Keep::Durable);
             if durable && self.begun && facts.refusals() == 0 {
@@ -223,12 +236,13 @@ impl Transition for Append {
             }
             return Ok(Step::Read(vec![Query::Lookup(self.lookups(&premises))]));
         };
+
         check(&premises, &Known::of(&premises, rows))?;
         let mut stored = rows.iter().skip(premises.len()).map(Option::as_ref);
         let (meta, summary) = (stored.next().flatten(), stored.next().flatten());
         let standing = match Standing::of(meta, facts.list(1))? {
             Some(standing) => standing,
-            // Only an older database has frames without that row: the plan is refused by them.
+            // Only an older database has frames without that row, and they refuse the plan.
             None if meta.is_none() && facts.refusals() == 0 => Standing::NEW,
             None => {
                 let Fence { key: execution, attempt_index, .. } = self.fence;
@@ -236,6 +250,7 @@ impl Transition for Append {
                 return Ok(Step::Read(vec![Query::List(standing::uncounted_frames(&key))]));
             }
         };
+
         let plan = guarded(premises)?;
         let (plan, then) = if self.joins() && standing.counts() {
             // A stream without numbers left must not look like contention.
@@ -248,13 +263,14 @@ impl Transition for Append {
     }
 }
 
-/// What is stored of a frame. Bytes that are no UTF-8, and NUL, which not every database stores in a
-/// text, become U+FFFD.
+/// The stored fields of a frame. Bytes that are no UTF-8, and NUL, which not every database stores
+/// in a text, become U+FFFD.
 fn fields(frame: &Frame) -> Json {
     let frame_type = match frame.frame_type.as_str() {
         "" => frame.kind.wire_str(),
         given => given,
     };
+
     let payload = String::from_utf8_lossy(&frame.bytes).replace('\0', "\u{fffd}");
     let mut fields = Map::from_iter([
         ("frame_type".to_owned(), Json::from(frame_type)),
@@ -262,6 +278,7 @@ fn fields(frame: &Frame) -> Json {
         ("encoding".to_owned(), Json::from("utf8")),
         ("source".to_owned(), Json::from("worker")),
     ]);
+
     if let Some(id) = &frame.correlation_id {
         fields.insert("correlation_id".to_owned(), Json::from(id.as_str()));
     }
@@ -282,9 +299,11 @@ fn joined(rows: &[Vec<Value>], version: Option<i32>) -> Result<AppendFrameOutcom
         kind: ValidationKind::Corruption,
         detail: format!("append_frame: the stream's row answered {rows:?}"),
     };
+
     let Some([ts_ms, seq, trimmed]) = rows.first().map(Vec::as_slice) else {
         return Err(corrupt());
     };
+
     let ts_ms = i64::from_value(ts_ms).ok_or_else(corrupt)?;
     let seq = i32::from_value(seq).ok_or_else(corrupt)?;
     let trimmed = i64::from_value(trimmed).ok_or_else(corrupt)?;

@@ -7,7 +7,7 @@ use crate::rules::input;
 /// The id of a frame, or a place between frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FrameId {
-    /// When it was appended, Unix ms.
+    /// The time when it was appended, Unix ms.
     pub ts_ms: i64,
     /// Its number.
     pub seq: i32,

@@ -1,4 +1,4 @@
-//! Where the rows of a stream are.
+//! The keys of a stream's rows, and the names that plans give these rows.
 
 use crate::EngineError;
 use crate::plan::{Compare, Expr, Path, Predicate};

@@ -29,12 +29,12 @@ pub struct ReadFrames {
     to: FrameId,
     limit: u64,
     visibility: TailVisibility,
-    /// Whether to ask if the attempt has ended, too.
+    /// True if the end of the attempt is read too.
     with_end: bool,
 }
 
 impl ReadFrames {
-    /// From one cursor to another, both inclusive. An unknown attempt has no frames.
+    /// The frames from one cursor to another, both inclusive. An unknown attempt has no frames.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a cursor or an attempt that no row can have.
@@ -55,7 +55,7 @@ impl ReadFrames {
         })
     }
 
-    /// What follows a frame that a follower has seen.
+    /// The frames that follow one that a follower has seen.
     ///
     /// # Errors
     /// As [`Self::between`]; for a cursor that names no frame.
@@ -77,7 +77,7 @@ impl ReadFrames {
         Self { with_end: false, ..self }
     }
 
-    /// Whether nothing can come of it.
+    /// Returns true if no frame is asked for.
     #[must_use]
     pub fn asks_for_none(&self) -> bool {
         self.limit == 0
@@ -96,10 +96,12 @@ impl ReadFrames {
         let FrameId { ts_ms, seq } = self.after;
         let after =
             Predicate::After(vec![stream_frame::ts_ms.at(ts_ms), stream_frame::seq.at(seq)]);
+
         let FrameId { ts_ms, seq } = self.to;
         let to = stream_frame::ts_ms
             .at_most(ts_ms)
             .and(stream_frame::ts_ms.below(ts_ms).or(stream_frame::seq.at_most(seq)));
+
         let visible = match self.visibility {
             TailVisibility::All => Predicate::Always,
             TailVisibility::ExcludeBestEffort => {
@@ -107,6 +109,7 @@ impl ReadFrames {
                 Predicate::NoneOf(stream_frame::mode.column(), vec![best_effort.into()])
             }
         };
+
         Query::List(List {
             name: "frames".into(),
             table: stream_frame::REF,
@@ -133,13 +136,16 @@ impl Transition for ReadFrames {
         if self.asks_for_none() {
             return Ok(Step::Answer(StreamFrames::empty_open()));
         }
-        // The end first: whatever was appended before it is among the frames that are read after it.
+
+        // The end is read first: every frame appended before it is among those that are read after
+        // it.
         let end = facts.lookup(0);
         let Some(frames) = facts.list(usize::from(self.with_end)) else {
             let queries =
                 if self.with_end { vec![self.end(), self.frames()] } else { vec![self.frames()] };
             return Ok(Step::Read(queries));
         };
+
         let mut answer = StreamFrames::empty_open();
         answer.frames = frames.iter().map(frame).collect::<Result<_, _>>()?;
         if let Some([Some(attempt)]) = end {
@@ -182,7 +188,7 @@ pub struct ReadSummary {
 }
 
 impl ReadSummary {
-    /// Of an attempt.
+    /// The summary of an attempt.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an attempt that no row can have.
@@ -204,12 +210,14 @@ impl Transition for ReadSummary {
             }])]));
         };
         let [Some(row)] = rows else { return Ok(Step::Answer(None)) };
+
         let document = row.read(stream_summary::document_json)?;
         // Members come in the order of their names.
         let bytes = serde_json::to_vec(&document).map_err(|error| EngineError::Validation {
             kind: ValidationKind::Corruption,
             detail: format!("corrupt summary document in ff_stream_summary: {error}"),
         })?;
+
         Ok(Step::Answer(Some(SummaryDocument::new(
             bytes,
             u64::from(row.read(stream_summary::version)?.unsigned_abs()),

@@ -1,4 +1,4 @@
-//! Where a stream stands: which number comes next, and how many frames there are.
+//! The standing of a stream: the number that comes next, and the number of frames.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -10,22 +10,22 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Descending;
 use crate::schema::suspension::{stream_frame, stream_meta};
 
-/// Where a stream stands, as it was read.
+/// The standing of a stream, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// What its row says of the next number; `None` where there is no row yet.
+    /// The next number by its row; `None` where there is no row yet.
     stored: Option<i32>,
     /// The number of the next frame.
     next_seq: i32,
-    /// How many numbers below stand for no frame.
+    /// The count of lower numbers that stand for no frame.
     pub trimmed: i64,
-    /// When the latest frame was appended, Unix ms; 0 before the first.
+    /// The time when the latest frame was appended, Unix ms; 0 before the first.
     pub last_ms: i64,
     /// The smoothed rate of appends, frames per second.
     pub rate_hz: f64,
-    /// No best-effort frame is older, Unix ms.
+    /// The time before which no best-effort frame is left, Unix ms.
     pub trimmed_before_ms: i64,
-    /// Whether that there are no frames is only presumed.
+    /// True if it is only presumed that there are no frames.
     pub presumed: bool,
 }
 
@@ -35,7 +35,7 @@ pub fn goes_on() -> Predicate {
     stream_meta::next_seq.above(0).and(stream_meta::next_seq.below(i32::MAX))
 }
 
-/// The frames of a stream that nobody counted: one that an older database began. Latest first.
+/// The frames of a stream without a count, which an older database began. Latest first.
 #[must_use]
 pub fn uncounted_frames(key: &StreamKey) -> List {
     List {
@@ -73,15 +73,18 @@ impl Standing {
         let stored = meta.map(|meta| meta.read(stream_meta::next_seq)).transpose()?;
         let next_seq = stored.unwrap_or(0);
         let mut standing = Self { stored, next_seq, presumed: false, ..Self::NEW };
+
         if let Some(meta) = meta {
             standing.trimmed = meta.read(stream_meta::trimmed_count)?;
             standing.last_ms = meta.read(stream_meta::last_append_ts_ms)?;
             standing.rate_hz = meta.read(stream_meta::ema_rate_hz)?;
             standing.trimmed_before_ms = meta.read(stream_meta::trimmed_before_ms)?;
         }
+
         if 0 < standing.next_seq {
             return Ok(Some(standing));
         }
+
         let Some(frames) = frames else { return Ok(None) };
         standing.count(frames)?;
         Ok(Some(standing))
@@ -100,7 +103,8 @@ impl Standing {
         Ok(())
     }
 
-    /// Whether the stream counts its frames, so that the next can join without looking.
+    /// Returns true if the stream counts its frames, so that the next can join without reading
+    /// them.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.stored.is_some_and(|next| 0 < next)
@@ -117,7 +121,7 @@ impl Standing {
         Ok(FrameId { ts_ms: now_ms.max(self.last_ms), seq: self.next_seq })
     }
 
-    /// How many frames there are once the next is in.
+    /// The number of frames once the next is in.
     #[must_use]
     pub fn frame_count(&self) -> i64 {
         i64::from(self.next_seq) + 1 - self.trimmed
@@ -131,6 +135,7 @@ impl Standing {
             stream_meta::last_append_ts_ms.put(id.ts_ms),
         ];
         columns.extend(more);
+
         match self.stored {
             Some(next) => {
                 let set = columns.into_iter().map(|(column, expr)| (column, Assign::Set(expr)));

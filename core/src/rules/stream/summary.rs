@@ -1,7 +1,7 @@
 //! Summaries: documents that the frames of an attempt patch.
 //!
-//! A patch is merged as RFC 7396 says, with one addition: the string [`SUMMARY_NULL_SENTINEL`] stores
-//! a null, which in a merge patch would otherwise remove the member.
+//! A patch is merged as RFC 7396 says, with one addition: the string [`SUMMARY_NULL_SENTINEL`]
+//! stores a null, which in a merge patch would otherwise remove the member.
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -21,13 +21,14 @@ use crate::schema::suspension::stream_summary;
 pub fn patch_of(bytes: &[u8]) -> Result<Json, EngineError> {
     let mut patch = serde_json::from_slice(bytes)
         .map_err(|error| input::invalid(format!("summary patch not valid JSON: {error}")))?;
+
     input::json("frame.bytes", &patch)?;
     settle_numbers(&mut patch);
     Ok(patch)
 }
 
-/// Numbers as every database gives them back: databases differ in whether they keep the sign of a
-/// zero, and whether large whole floats come back as integers.
+/// Rewrites numbers as every database gives them back: databases differ in whether they keep the
+/// sign of a zero, and whether large whole floats come back as integers.
 fn settle_numbers(document: &mut Json) {
     match document {
         Json::Number(number) => {
@@ -47,6 +48,7 @@ fn settled(float: f64) -> Option<Number> {
     if float == 0.0 {
         return Number::from_f64(0.0);
     }
+
     // Above the bound every float is whole; the casts are exact within the integers' ranges.
     if BARE <= float && float < u64::MAX as f64 {
         return Some((float as u64).into());
@@ -60,12 +62,14 @@ pub fn merge(document: &mut Json, patch: Json) {
         *document = patch;
         return;
     };
+
     let mut members = match std::mem::take(document) {
         Json::Object(members) => members,
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
             Map::new()
         }
     };
+
     for (name, member) in patch {
         match member {
             Json::Null => {
@@ -80,15 +84,16 @@ pub fn merge(document: &mut Json, patch: Json) {
             }
         }
     }
+
     *document = Json::Object(members);
 }
 
-/// Patches the held attempt's summary at `ts_ms`, if it still is what was read; says which version it
-/// gets.
+/// Patches the held attempt's summary at `ts_ms`, if it is unchanged since it was read. Returns its
+/// new version.
 ///
 /// # Errors
-/// `Validation(Corruption)` naming the column that holds what it must not; `Validation(InvalidInput)`
-/// when all versions were given out.
+/// `Validation(Corruption)` naming the column that holds what it must not;
+/// `Validation(InvalidInput)` when all versions were given out.
 pub fn patched(
     plan: Plan,
     summary: Option<&Row>,
@@ -99,15 +104,18 @@ pub fn patched(
     let version = stored.unwrap_or(0).checked_add(1).ok_or_else(|| {
         input::invalid(format!("frame: the summary has had {} patches", i32::MAX))
     })?;
+
     let read = summary.map(|row| row.read(stream_summary::document_json)).transpose()?;
     let mut document = read.unwrap_or_else(|| Json::Object(Map::new()));
     merge(&mut document, patch);
+
     let columns = vec![
         stream_summary::document_json.put(document),
         stream_summary::version.put(version),
         stream_summary::patch_kind.put(Some(PatchKind::JsonMergePatch.wire_str().into())),
         stream_summary::last_updated_ms.put_expr(ts_ms.clone()),
     ];
+
     let plan = match stored {
         Some(stored) => {
             let unmoved = stream_summary::version.equals(stored);
@@ -125,6 +133,7 @@ pub fn patched(
             plan.insert(stream_summary::REF, row, OnConflict::Refuse)
         }
     };
+
     Ok((plan, version))
 }
 

@@ -1,6 +1,7 @@
-//! Which best-effort frames are dropped: those that are too old, and those that too many came after.
+//! The best-effort frames that are dropped: those that are too old, and those that too many
+//! followed.
 //!
-//! How many may come after follows the pace of the writer. Durable frames and patches count, but are
+//! How many may follow depends on the pace of the writer. Durable frames and patches count, but are
 //! never dropped.
 
 use crate::EngineError;
@@ -14,12 +15,12 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::suspension::stream_frame;
 
-/// What a best-effort append decides.
+/// The frames that a best-effort append drops, and the pace that it measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trim {
     /// The smoothed rate of appends, frames per second.
     pub rate_hz: f64,
-    /// How many frames may stay.
+    /// The number of frames that may stay.
     pub keep: i32,
     /// Frames from here on are looked at, Unix ms: older ones were dropped before.
     from_ms: i64,
@@ -35,11 +36,13 @@ pub struct Trim {
 /// `Validation(InvalidInput)` naming what is out of range.
 pub fn check(config: &BestEffortLiveConfig) -> Result<(), EngineError> {
     let BestEffortLiveConfig { maxlen_floor, maxlen_ceiling, ema_alpha, .. } = *config;
+
     if maxlen_ceiling < maxlen_floor {
         return Err(input::invalid(format!(
             "frame.mode: maxlen_floor {maxlen_floor} exceeds maxlen_ceiling {maxlen_ceiling}"
         )));
     }
+
     // Written so that NaN is refused too.
     if 0.0 < ema_alpha && ema_alpha <= 1.0 {
         Ok(())
@@ -55,7 +58,7 @@ fn smoothed(alpha: f64, standing: &Standing, ts_ms: i64) -> f64 {
     alpha * rate + (1.0 - alpha) * standing.rate_hz
 }
 
-/// How many frames a rate makes in twice the time to cover, within bounds; the latest always stays.
+/// The number of frames that a rate makes in twice the time to cover, within bounds, at least one.
 fn length(config: &BestEffortLiveConfig, rate_hz: f64) -> u32 {
     let covered = (rate_hz * f64::from(config.ttl_ms) / 1000.0).ceil() * 2.0;
     // A cast from a float saturates.
@@ -63,12 +66,13 @@ fn length(config: &BestEffortLiveConfig, rate_hz: f64) -> u32 {
 }
 
 impl Trim {
-    /// What the append of frame `id` drops.
+    /// The trim at the append of frame `id`.
     #[must_use]
     pub fn at(config: &BestEffortLiveConfig, standing: &Standing, id: FrameId) -> Self {
         let rate_hz = smoothed(config.ema_alpha, standing, id.ts_ms);
         let keep = i32::try_from(length(config, rate_hz)).unwrap_or(i32::MAX);
         let before_ms = id.ts_ms.saturating_sub(i64::from(config.ttl_ms));
+
         Self {
             rate_hz,
             keep,
@@ -84,10 +88,12 @@ impl Trim {
         let best_effort = StreamMode::best_effort_live(0).wire_str();
         let outlived =
             stream_frame::seq.below(self.below_seq).or(stream_frame::ts_ms.below(self.before_ms));
+
         let predicate = frames_of_attempt()
             .and(stream_frame::ts_ms.above(self.from_ms.saturating_sub(1)))
             .and(Predicate::OneOf(stream_frame::mode.column(), vec![best_effort.into()]))
             .and(outlived);
+
         selected(predicate)
     }
 }
@@ -107,14 +113,15 @@ fn selected(predicate: Predicate) -> Selection {
     }
 }
 
-/// Has the plan refused if the held attempt has frames: each of them would be inserted anew, where it
-/// finds itself.
+/// Makes the plan be refused if the held attempt has frames: each of them would be inserted anew,
+/// and conflict with itself.
 #[must_use]
 pub fn refused_by_frames(plan: Plan) -> Plan {
     let mut again = picked();
     again.push(stream_frame::fields.put_expr(stream_frame::fields.of(OLD)));
     again.push(stream_frame::mode.put_expr(stream_frame::mode.of(OLD)));
     again.push(stream_frame::created_at_ms.put_expr(stream_frame::created_at_ms.of(OLD)));
+
     let mut plan = plan.insert(stream_frame::REF, again, OnConflict::Refuse);
     plan.selection = Some(selected(frames_of_attempt()));
     plan

@@ -1,10 +1,10 @@
-//! What outlives an attempt: no waitpoint of it, and no timeout of its wait.
+//! Closing an attempt's waitpoints and the timeout of its wait, so that neither outlives it.
 //!
-//! Every end goes through here, whoever brings it about. Most executions never have a waitpoint, and
-//! ending them must cost nothing more for those that do: the execution's row says whether one may be
-//! open, so a plan that reads nothing relies on that, and only one that was refused comes back with
-//! the changes that close. A delete in every end instead would probe an index in each, and each
-//! partition of a partitioned table.
+//! Every end goes through here, whichever operation makes it. Most executions never have a
+//! waitpoint, and their ends must not pay for those that do. So the execution's row is marked once
+//! a waitpoint may be open. A plan that reads nothing relies on the missing mark, and only a
+//! refused one is decided again, with the changes that close. A delete in every end instead would
+//! probe an index each time, and each partition of a partitioned table.
 
 use crate::EngineError;
 use crate::facts::Row;
@@ -16,14 +16,14 @@ use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::state::LifecyclePhase;
 
-/// What an execution's row says once a waitpoint of it may be open.
+/// The mark on an execution's row once a waitpoint of it may be open.
 #[must_use]
 pub fn some_open() -> (ColumnRef, Assign) {
     exec_core::has_waitpoints.set(true)
 }
 
-/// Closes what the held execution, read as `core`, has open. Its row is changed by the plan already,
-/// and says so there.
+/// Closes what the held execution, read as `core`, has open. The plan must already change its row:
+/// the mark is cleared there.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
@@ -37,8 +37,8 @@ pub fn closed(plan: Plan, core: &Row) -> Result<Plan, EngineError> {
     Ok(if waits { without_timeout(plan) } else { plan })
 }
 
-/// Deletes every waitpoint of the held execution. Its row is changed by the plan already, and says
-/// so there.
+/// Deletes every waitpoint of the held execution. The plan must already change its row: the mark is
+/// cleared there.
 #[must_use]
 pub fn without_waitpoints(mut plan: Plan) -> Plan {
     for mutation in &mut plan.mutations {
@@ -48,6 +48,7 @@ pub fn without_waitpoints(mut plan: Plan) -> Plan {
             set.push(exec_core::has_waitpoints.set(false));
         }
     }
+
     deleted(plan)
 }
 
@@ -60,15 +61,16 @@ pub fn closed_if_read(mut plan: Plan, known: &Known) -> Result<Plan, EngineError
     if let Some(core) = known.row(CORE) {
         return closed(plan, core);
     }
+
     for guard in plan.guards.iter_mut().filter(|guard| guard.row == CORE) {
         guard.holds = guard.holds.clone().and(exec_core::has_waitpoints.equals(false));
     }
     Ok(plan)
 }
 
-/// The same for each picked execution, none of which was read. What is opened while the plan waits
-/// for a row may escape it; so the row goes on saying that one may be open, and the replay, without
-/// which none of it counts again, closes it.
+/// The same for each picked execution, none of which was read. A waitpoint that is opened while the
+/// plan waits for a row may escape it. So the row keeps its mark, and a replay, without which no
+/// such waitpoint counts again, closes it.
 #[must_use]
 pub fn closed_unread(plan: Plan) -> Plan {
     without_timeout(deleted(plan))

@@ -15,13 +15,13 @@ pub const TIMEOUT_KEY: &str = "__timeout__";
 /// Signals by waitpoint key, in order of arrival.
 pub type ByKey = BTreeMap<String, Vec<ResumeSignal>>;
 
-/// What is stored of the signals by waitpoint key, each list in order of arrival. Entries that are no signals stay as they
-/// are stored, and are not looked at.
+/// The stored signals by waitpoint key, each list in order of arrival. Entries that are no signals
+/// stay as they are stored, and are not looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collected(Map<String, Json>);
 
 impl Collected {
-    /// What a suspension row holds.
+    /// The signals that a suspension row holds.
     ///
     /// # Errors
     /// `Validation(Corruption)` when it is no object.
@@ -34,7 +34,7 @@ impl Collected {
         }
     }
 
-    /// As it is stored.
+    /// The form in which they are stored.
     #[must_use]
     pub fn stored(&self) -> Json {
         Json::Object(self.0.clone())
@@ -54,6 +54,7 @@ impl Collected {
         let Json::Array(list) = list else {
             return Err(corrupt("member_map[wp_key] not a JSON array"));
         };
+
         list.push(entry(signal));
         if let Some(keep) = keep {
             list.drain(..list.len().saturating_sub(keep));
@@ -77,7 +78,7 @@ impl Collected {
         self.by_key().into_values().flatten().collect()
     }
 
-    /// Only those signals that pass.
+    /// The signals that pass.
     #[must_use]
     pub fn only(&self, passes: impl Fn(&str, &ResumeSignal) -> bool) -> Self {
         let mut kept = Map::new();
@@ -92,7 +93,7 @@ impl Collected {
     }
 }
 
-/// The signal that tells of a timeout.
+/// The signal that announces a timeout.
 #[must_use]
 pub fn timed_out(signal_id: SignalId, at: TimestampMs) -> ResumeSignal {
     ResumeSignal {

@@ -1,4 +1,4 @@
-//! A signal comes in through a waitpoint; the one that completes the condition wakes the execution.
+//! Delivering a signal to a waitpoint; the signal that completes the condition wakes the execution.
 
 use crate::EngineError;
 use crate::backend::ResumeSignal;
@@ -27,9 +27,9 @@ use crate::schema::suspension::{signal_dedup, suspension_current, waitpoint_pend
 use crate::state::{LifecyclePhase, SignalEffect, WaitpointState};
 use crate::types::{SignalId, TimestampMs, WaitpointToken};
 
-/// What a signal that wakes its execution is answered with.
+/// The answer to a signal that wakes its execution.
 const WOKE: &str = "resume_condition_satisfied";
-/// What a signal that is kept for later is answered with.
+/// The answer to a signal that is kept for later.
 const KEPT: &str = "appended_to_waitpoint";
 
 /// Delivers one signal.
@@ -37,7 +37,7 @@ const KEPT: &str = "appended_to_waitpoint";
 pub struct Deliver {
     args: DeliverSignalArgs,
     key: ExecutionKey,
-    /// How many signals the waitpoint keeps.
+    /// The number of signals that the waitpoint keeps.
     keep: Option<usize>,
 }
 
@@ -45,7 +45,8 @@ impl Deliver {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for text with NUL and for a waitpoint that would keep no signal.
+    /// `Validation` for text with NUL, a name or a payload that is too long, and a waitpoint that
+    /// would keep no signal.
     pub fn new(args: DeliverSignalArgs) -> Result<Self, EngineError> {
         for (field, text) in [
             ("signal_name", args.signal_name.as_str()),
@@ -56,13 +57,16 @@ impl Deliver {
         ] {
             input::text(field, text)?;
         }
+
         input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
         input::body("payload", args.payload.as_deref().unwrap_or_default())?;
+
         let keep = match args.signal_maxlen {
             None => None,
             Some(0) => return Err(input::invalid("signal_maxlen: must be positive")),
             Some(keep) => Some(usize::try_from(keep).unwrap_or(usize::MAX)),
         };
+
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, args, keep })
     }
 
@@ -78,6 +82,7 @@ impl Deliver {
             execution_row(&self.key, without_bodies(exec_core::REF)),
             suspension_row(&self.key),
         ];
+
         let repeated = self.args.idempotency_key.as_deref();
         rows.extend(repeated.map(|key| dedup_row(&self.key, key)));
         rows
@@ -116,13 +121,16 @@ impl Transition for Deliver {
         let [door, key, core, suspension, more @ ..] = rows else {
             return Err(EngineError::NotFound { entity: "waitpoint" });
         };
+
         let repeated = more.first().and_then(Option::as_ref);
         let first = first(repeated, at)?;
         let duplicate = |existing_signal_id| {
             Ok(Step::Answer(DeliverSignalResult::Duplicate { existing_signal_id }))
         };
+
         let Some(door) = door else {
-            // A waitpoint closes with the signal that was enough; who repeats that one has its token.
+            // The signal that completes a condition closes its waitpoint; its sender still has the
+            // token, and may repeat it.
             let known = repeated.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
             return match first {
                 Some(first) if known == Some(self.args.waitpoint_id.0) => {
@@ -132,10 +140,12 @@ impl Transition for Deliver {
                 Some(_) | None => Err(EngineError::NotFound { entity: "waitpoint" }),
             };
         };
+
         self.authorise(door, key.as_ref(), ctx.now)?;
         if let Some(first) = first {
             return duplicate(first);
         }
+
         self.open(door)?;
         let Some(suspension) = suspension else {
             return Err(EngineError::NotFound { entity: "suspension" });
@@ -146,9 +156,11 @@ impl Transition for Deliver {
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
+
         let (stored, suspension) = (suspension, Suspension::read(suspension)?);
         waitpoint::check_bound(door, &suspension)?;
         self.capped(&suspension, core)?;
+
         let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
         let (plan, effect) = self.recorded(stored, &suspension, core, &waitpoint_key)?;
         let signal_id = self.args.signal_id.clone();
@@ -158,8 +170,8 @@ impl Transition for Deliver {
 }
 
 impl Deliver {
-    /// Whether the sender may signal here: the token is the one that was handed out, and its key
-    /// still counts.
+    /// Checks that the sender may signal here: the token is the one that was handed out, and its
+    /// key still counts.
     fn authorise(
         &self,
         door: &Row,
@@ -169,8 +181,10 @@ impl Deliver {
         if door.read(waitpoint_pending::execution_id)? != self.key.uuid {
             return Err(input::invalid("waitpoint belongs to a different execution"));
         }
+
         let stored_kid = door.read(waitpoint_pending::token_kid)?;
         self.verify(key, &stored_kid, now)?;
+
         let stored = door.read(waitpoint_pending::token)?;
         let given = self.args.waitpoint_token.as_str();
         if !constant_time_eq(stored.as_bytes(), given.as_bytes()) {
@@ -198,6 +212,7 @@ impl Deliver {
         let state = door.read(waitpoint_pending::state)?;
         let until = door.read(waitpoint_pending::expires_at_ms)?;
         let lapsed = until.is_some_and(|until| until < self.args.now.0);
+
         match state {
             WaitpointState::Closed => Err(EngineError::State(StateKind::WaitpointClosed)),
             WaitpointState::Active if lapsed => Err(EngineError::State(StateKind::WaitpointClosed)),
@@ -213,6 +228,7 @@ impl Deliver {
         let received = suspension.signal_count.unsigned_abs();
         let most = u64::from(max_signals(core.read(exec_core::policy)?.as_ref()));
         let most = self.args.max_signals_per_execution.map_or(most, |given| given.min(most));
+
         if received < most {
             return Ok(());
         }
@@ -233,16 +249,19 @@ impl Deliver {
         let condition = Suspension::condition(stored)?;
         let mut collected = Suspension::collected(stored)?;
         collected.add(waitpoint_key, &self.signal(), self.keep)?;
+
         let told = vec![
             suspension_current::member_map.set(collected.stored()),
             suspension_current::signal_count.grow(1),
         ];
+
         let (plan, effect, answer) = if satisfied(&condition, &collected.by_key()) {
             let plan = suspension.ending("deliver_signal", &self.key, core)?;
             let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
             let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
             (suspension.closed(plan, told), SignalEffect::Satisfied, WOKE)
         } else {
+            // The suspension is pinned; of the execution only the phase matters.
             let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
             let plan =
                 Plan::new("deliver_signal").guard(CORE, exec_core::REF, self.key.core(), waits);
@@ -250,6 +269,7 @@ impl Deliver {
             set.push(suspension_current::version.grow(1));
             (changed(suspension.pinned(plan, &self.key), set), SignalEffect::Buffered, KEPT)
         };
+
         let plan = outbox::signal_delivered(plan, &self.args, effect);
         Ok((self.remembered(plan), answer))
     }
@@ -268,11 +288,12 @@ impl Deliver {
         }
     }
 
-    /// Remembers the idempotency key for as long as the sender asks, without end unless it does.
+    /// Remembers the idempotency key for as long as the sender asks, or without end.
     fn remembered(&self, plan: Plan) -> Plan {
         let Some(key) = self.args.idempotency_key.as_deref() else { return plan };
         let at = self.args.now.0;
         let until = self.args.dedup_ttl_ms.map(|ttl| at.saturating_add(input::span_ms(ttl)));
+
         let mut row = dedup_key(&self.key, key);
         row.extend([
             signal_dedup::signal_id.put(self.args.signal_id.0),
@@ -280,6 +301,7 @@ impl Deliver {
             signal_dedup::accepted_at_ms.put(at),
             signal_dedup::expires_at_ms.put(until),
         ]);
+
         // A forgotten key is taken anew; of two at once, the suspension's version lets one through.
         let taken = [
             signal_dedup::signal_id.column(),
@@ -292,14 +314,14 @@ impl Deliver {
     }
 }
 
-/// An operator approves or rejects: the stored token is shown, and the caller never sees it.
+/// Delivers an operator's approval or rejection with the stored token, which the caller never sees.
 #[derive(Clone, Debug)]
 pub struct Approve {
     args: DeliverApprovalSignalArgs,
     key: ExecutionKey,
 }
 
-/// What is to be done about an approval.
+/// The decision on an approval.
 pub enum Approval {
     /// This signal is to be delivered.
     Deliver(Box<DeliverSignalArgs>),
@@ -337,15 +359,18 @@ impl Transition for Approve {
                 dedup_row(&self.key, &self.idempotency_key()),
             ])]));
         };
+
         let [Some(core), door, repeated] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let (given, stored) = (self.args.lane_id.as_str(), core.read(exec_core::lane_id)?);
         if given != stored {
             return Err(input::invalid(format!(
                 "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
             )));
         }
+
         let token = match door {
             Some(door) => door.read(waitpoint_pending::token)?,
             None => String::new(),
@@ -356,6 +381,7 @@ impl Transition for Approve {
                 None => Err(EngineError::NotFound { entity: "waitpoint" }),
             };
         }
+
         let args = self.args.clone();
         Ok(Step::Answer(Approval::Deliver(Box::new(DeliverSignalArgs {
             execution_id: args.execution_id,

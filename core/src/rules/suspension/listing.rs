@@ -1,4 +1,4 @@
-//! What waits and where: suspended executions, their waitpoints, the signals they have.
+//! Lists of what waits: suspended executions, their waitpoints, the signals they have.
 
 use crate::EngineError;
 use crate::backend::ResumeSignal;
@@ -25,7 +25,7 @@ use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::state::{ClosedSet, LifecyclePhase, WaitpointState};
 use crate::types::{ExecutionId, TimestampMs, WaitpointId};
 
-/// How many waitpoints a page has unless the caller says otherwise.
+/// The number of waitpoints on a page unless the caller gives one.
 const WAITPOINTS_DEFAULT: u32 = 100;
 
 /// The open waitpoints of an execution, by id.
@@ -57,6 +57,7 @@ impl Waitpoints {
         if let Some(after) = &self.after {
             predicate = predicate.and(waitpoint_pending::waitpoint_id.above(after.0));
         }
+
         List {
             name: "open waitpoints".into(),
             table: waitpoint_pending::REF,
@@ -78,13 +79,16 @@ impl Transition for Waitpoints {
             let queries = vec![Query::Lookup(vec![core]), Query::List(self.list())];
             return Ok(Step::Read(queries));
         };
+
         if let [None] = core {
             return Err(EngineError::NotFound { entity: "execution" });
         }
+
         let info = |row: &Row| waitpoint_info(row, &self.key);
         let entries = rows.iter().map(info).collect::<Result<Vec<_>, _>>()?;
         let (entries, more) = split(entries, self.page);
         let next = more.then(|| entries.last().map(|entry| entry.waitpoint_id.clone())).flatten();
+
         let page = ListPendingWaitpointsResult::new(entries);
         Ok(Step::Answer(match next {
             Some(next) => page.with_next_cursor(next),
@@ -96,6 +100,7 @@ impl Transition for Waitpoints {
 fn waitpoint_info(row: &Row, key: &ExecutionKey) -> Result<PendingWaitpointInfo, EngineError> {
     let (kid, print) = fingerprint(&row.read(waitpoint_pending::token)?);
     let kid = if kid.is_empty() { kid } else { row.read(waitpoint_pending::token_kid)? };
+
     let mut info = PendingWaitpointInfo::new(
         WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?),
         row.read(waitpoint_pending::waitpoint_key)?,
@@ -106,6 +111,7 @@ fn waitpoint_info(row: &Row, key: &ExecutionKey) -> Result<PendingWaitpointInfo,
         print,
     )
     .with_required_signal_names(row.read(waitpoint_pending::required_signal_names)?);
+
     if let Some(at) = row.read(waitpoint_pending::activated_at_ms)? {
         info = info.with_activated_at(TimestampMs(at));
     }
@@ -123,10 +129,10 @@ pub struct Token {
 }
 
 impl Token {
-    /// Of that waitpoint.
+    /// The token of that waitpoint.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a partition key that is none.
+    /// `Validation(InvalidInput)` for an invalid partition key.
     pub fn of(partition: &PartitionKey, id: &WaitpointId) -> Result<Self, EngineError> {
         let parsed =
             partition.parse().map_err(|error| input::invalid(format!("partition_key: {error}")))?;
@@ -152,7 +158,7 @@ impl Transition for Token {
 /// The signals that an execution's suspension has collected.
 #[derive(Clone, Copy, Debug)]
 pub struct Signals {
-    /// Whose.
+    /// The execution.
     pub key: ExecutionKey,
 }
 
@@ -181,7 +187,7 @@ impl Suspended {
     /// A limit of 0 is an empty page; more than 1000 counts as 1000.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a partition key that is none.
+    /// `Validation(InvalidInput)` for an invalid partition key.
     pub fn of(
         partition: &PartitionKey,
         cursor: Option<ExecutionId>,
@@ -196,8 +202,9 @@ impl Suspended {
         let mut predicate = suspension_current::partition_key
             .equals(self.partition)
             .and(exec_core::lifecycle_phase.is(LifecyclePhase::Suspended));
+
         if let Some(after) = &self.cursor {
-            // What the cursor names may have gone on since: then by id alone.
+            // The execution that the cursor names may have gone on since: then by id alone.
             predicate = predicate.and(match cursor {
                 Some(row) => {
                     Predicate::After(vec![since.at(row.read(since)?), id.at(after.uuid())])
@@ -205,6 +212,7 @@ impl Suspended {
                 None => id.above(after.uuid()),
             });
         }
+
         Ok(List {
             name: "suspended executions".into(),
             table: suspension_current::REF,
@@ -236,6 +244,7 @@ impl Suspended {
                 row.read(suspension_current::reason_code)?.unwrap_or_default(),
             ))
         };
+
         let entries = rows.iter().map(entry).collect::<Result<Vec<_>, EngineError>>()?;
         let (entries, more) = split(entries, self.page);
         let cursor = more.then(|| entries.last().map(|entry| entry.execution_id.clone())).flatten();
@@ -250,16 +259,19 @@ impl Transition for Suspended {
         if self.page == 0 {
             return Ok(Step::Answer(ListSuspendedPage::new(Vec::new(), None)));
         }
+
         let Some(cursor) = &self.cursor else {
             return match facts.list(0) {
                 None => Ok(Step::Read(vec![Query::List(self.list(None)?)])),
                 Some(rows) => self.answer(rows).map(Step::Answer),
             };
         };
+
         let Some(found) = facts.lookup(0) else {
             let key = ExecutionKey { partition: self.partition, uuid: cursor.uuid() };
             return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&key)])]));
         };
+
         match facts.list(1) {
             None => {
                 let found = found.first().and_then(Option::as_ref);

@@ -1,8 +1,8 @@
-//! A suspension that is asked for twice under one idempotency key is answered twice alike.
+//! Repeated suspensions: two calls under one idempotency key get the same answer.
 //!
-//! Keys belong to their execution, and to the lease under which they were given: what a worker waits
-//! for after a resume, a retry or a replay is another wait. The answer is stored with its tokens, and
-//! so travels as bytes.
+//! Keys belong to their execution, and to the lease under which they were given: what a worker
+//! waits for after a resume, a retry or a replay is another wait. The answer is stored with its
+//! tokens, and so travels as bytes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -55,7 +55,7 @@ struct Door {
     token: String,
 }
 
-/// The look-up of what was answered under the key.
+/// The look-up of the answer that is stored under the key.
 #[must_use]
 pub fn row(execution: &ExecutionKey, key: &IdempotencyKey) -> Lookup {
     lookup("repeated", suspend_dedup::REF, stored_key(execution, key))
@@ -68,7 +68,7 @@ fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef,
     ]
 }
 
-/// Keeps the answer.
+/// Stores the answer.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when it cannot be written as JSON.
@@ -85,6 +85,7 @@ pub fn kept(
         waitpoint_key: extra.waitpoint_key.clone(),
         token: extra.waitpoint_token.as_str().to_owned(),
     };
+
     let stored = Stored {
         variant: Variant::Suspended,
         details: Details {
@@ -98,12 +99,14 @@ pub fn kept(
         },
         handle_opaque_hex: Some(hex::encode(handle.opaque.as_bytes())),
     };
+
     let mut row = stored_key(execution, key);
     row.extend([
         suspend_dedup::outcome_json.put_expr(Expr::Item(ColumnType::Json, "outcome".into())),
         suspend_dedup::created_at_ms.put(at.0),
     ]);
     let answer = items(&[json!({ "outcome": stored })])?;
+
     // A key that was given under an earlier lease is given anew.
     let anew = vec![
         (suspend_dedup::outcome_json.column(), Settle::Take),
@@ -112,13 +115,14 @@ pub fn kept(
     Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
 }
 
-/// Whether the answer in the row was given to this lease. Rows of older databases hold handles that
-/// do not say: they answer every repetition.
+/// Returns true if the answer in the row was given to this lease. Rows of older databases hold
+/// handles that do not say: they answer every repetition.
 #[must_use]
 pub fn asked_by(tag: BackendTag, row: &Row, payload: &HandlePayload) -> bool {
     let Ok(stored) = row.read(suspend_dedup::outcome_json) else { return true };
     let hex = stored.get("handle_opaque_hex").and_then(Json::as_str).unwrap_or_default();
     let Ok(bytes) = hex::decode(hex) else { return true };
+
     let asked = Handle::new(tag, HandleKind::Suspended, HandleOpaque::new(bytes.into()));
     handle::open(tag, &asked).map_or(true, |asked| {
         asked.attempt_index == payload.attempt_index && asked.lease_epoch == payload.lease_epoch
@@ -134,8 +138,9 @@ pub fn outcome(tag: BackendTag, row: &Row) -> Result<SuspendOutcome, EngineError
         kind: ValidationKind::Corruption,
         detail: format!("suspend_dedup outcome_json: {detail}"),
     };
+
     let stored = row.read(suspend_dedup::outcome_json)?;
-    // serde_json quotes what it stumbles over, which may be a token: only the place is told.
+    // serde_json quotes the text at fault, which may be a token: only its place is reported.
     let unreadable = |error: serde_json::Error| {
         corrupt(format!(
             "{:?} at line {} column {}",
@@ -146,6 +151,7 @@ pub fn outcome(tag: BackendTag, row: &Row) -> Result<SuspendOutcome, EngineError
     };
     let Stored { variant, details, handle_opaque_hex } =
         serde_json::from_value(stored).map_err(unreadable)?;
+
     let Door { waitpoint_id, waitpoint_key, token } = details.primary;
     let extras = details.extras.into_iter().map(|extra| {
         let token = WaitpointHmac::new(extra.token);
@@ -155,6 +161,7 @@ pub fn outcome(tag: BackendTag, row: &Row) -> Result<SuspendOutcome, EngineError
     let details =
         SuspendOutcomeDetails::new(details.suspension_id, waitpoint_id, waitpoint_key, token)
             .with_additional_waitpoints(extras.collect());
+
     match variant {
         Variant::AlreadySatisfied => Ok(SuspendOutcome::AlreadySatisfied { details }),
         Variant::Suspended => {

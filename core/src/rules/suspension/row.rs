@@ -23,24 +23,24 @@ pub const SUSPENSION: &str = "suspension";
 /// The name that every plan gives a waitpoint's row.
 pub const WAITPOINT: &str = "waitpoint";
 
-/// A suspension, as far as every decision about it goes. Its condition and its signals are read only
-/// by those that need them: what this version cannot read keeps no operator and no timeout from
-/// ending the wait.
+/// A suspension without its condition and its signals, which not every decision reads: those that
+/// this version cannot read keep no operator and no timeout from ending the wait.
 #[derive(Clone, Debug)]
 pub struct Suspension {
     /// Its id.
     pub id: Uuid,
-    /// When it began, Unix ms.
+    /// The time when it began, Unix ms.
     pub suspended_at_ms: i64,
-    /// How the execution resumes; one that this version cannot read counts as the usual one.
+    /// The way in which the execution resumes; one that this version cannot read counts as the
+    /// default.
     pub policy: ResumePolicy,
-    /// How many signals the execution has received over all its suspensions.
+    /// The number of signals that the execution has received over all its suspensions.
     pub signal_count: i64,
-    /// When the wait is given up, Unix ms.
+    /// The time when the wait is given up, Unix ms.
     pub timeout_at_ms: Option<i64>,
-    /// What happens then.
+    /// The effect of the timeout.
     pub timeout_behavior: TimeoutBehavior,
-    /// What a decision about it is pinned to.
+    /// The version that a decision about it is pinned to.
     pub version: i64,
 }
 
@@ -53,6 +53,7 @@ impl Suspension {
         let policy = row.read(suspension_current::resume_policy)?;
         let policy = policy.and_then(|policy| serde_json::from_value(policy).ok());
         let behavior = row.read(suspension_current::timeout_behavior)?.unwrap_or_default();
+
         Ok(Self {
             id: row.read(suspension_current::suspension_id)?,
             suspended_at_ms: row.read(suspension_current::suspended_at_ms)?,
@@ -98,8 +99,8 @@ impl Suspension {
         Ok(self.pinned(plan, key))
     }
 
-    /// How long the execution is put off once the condition is met, ms: what the signal asks for,
-    /// else what the policy says.
+    /// The time by which the execution is put off once the condition is met, ms: as the signal
+    /// asks, else as the policy says.
     #[must_use]
     pub fn resume_delay_ms(&self, asked: Option<u64>) -> i64 {
         asked.or(self.policy.resume_delay_ms).map_or(0, input::span_ms)
@@ -112,14 +113,15 @@ impl Suspension {
         plan.guard(SUSPENSION, suspension_current::REF, suspension_key(key), same)
     }
 
-    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed, or
-    /// kept for its next suspension where the policy says so.
+    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed,
+    /// or kept for its next suspension where the policy says so.
     #[must_use]
     pub fn closed(&self, plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
         let mut set =
             vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
         set.extend(more);
         let plan = plan.update(suspension_current::REF, held_suspension(), set);
+
         if self.policy.close_waitpoint_on_resume {
             without_waitpoints(plan)
         } else {
@@ -128,7 +130,7 @@ impl Suspension {
     }
 }
 
-/// A waitpoint that waits for the execution's next suspension.
+/// The changes to a waitpoint that is kept for the execution's next suspension.
 fn kept() -> Vec<(ColumnRef, Assign)> {
     vec![
         waitpoint_pending::state.set(WaitpointState::Pending),
@@ -137,7 +139,7 @@ fn kept() -> Vec<(ColumnRef, Assign)> {
     ]
 }
 
-/// What an execution's open bag says once it no longer waits.
+/// The change to an execution's open bag once it no longer waits.
 #[must_use]
 pub fn waits_no_more() -> (ColumnRef, Assign) {
     exec_core::raw_fields.merge(json!({ "current_suspension_id": "", "current_waitpoint_id": "" }))
@@ -158,8 +160,8 @@ pub fn suspension_row(key: &ExecutionKey) -> Lookup {
     lookup(SUSPENSION, suspension_current::REF, suspension_key(key))
 }
 
-/// The look-up of an execution's suspension row by who ends the wait whatever it waits for: without
-/// the condition, which may be one that this version cannot read.
+/// The look-up of an execution's suspension row without the condition, for ends of the wait that do
+/// not depend on it: it may be one that this version cannot read.
 #[must_use]
 pub fn unconditional_suspension_row(key: &ExecutionKey) -> Lookup {
     let mut row = suspension_row(key);

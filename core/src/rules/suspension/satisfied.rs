@@ -1,5 +1,5 @@
-//! Whether the signals so far end the wait: one pure function of the condition and of what was
-//! collected, evaluated anew at every delivery.
+//! The decision if the signals so far end the wait: one pure function of the condition and of the
+//! collected signals, evaluated anew at every delivery.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use crate::contracts::{CompositeBody, CountKind, ResumeCondition, SignalMatcher}
 use crate::rules::input;
 use crate::rules::suspension::collected::ByKey;
 
-/// What a waitpoint asks for when only an operator ends the wait.
+/// The signal name that a waitpoint asks for when only an operator ends the wait.
 const OPERATOR_ONLY: &str = "__operator_only__";
-/// What a waitpoint asks for when only the timeout ends the wait.
+/// The signal name that a waitpoint asks for when only the timeout ends the wait.
 const TIMEOUT_ONLY: &str = "__timeout_only__";
 
-/// Whether the condition holds.
+/// Returns true if the condition holds.
 #[must_use]
 pub fn satisfied(condition: &ResumeCondition, signals: &ByKey) -> bool {
     match condition {
@@ -44,6 +44,7 @@ fn distinct(
         let signals = signals.get(key).into_iter().flatten();
         signals.filter(counts).map(move |signal| (key, signal))
     });
+
     match kind {
         CountKind::DistinctWaitpoints => here.map(|(key, _)| key).collect::<BTreeSet<_>>().len(),
         CountKind::DistinctSignals => {
@@ -63,7 +64,7 @@ fn matches(matcher: &SignalMatcher, signal: &ResumeSignal) -> bool {
     }
 }
 
-/// Whether a signal under that key counts anywhere in the condition.
+/// Returns true if a signal under that key counts anywhere in the condition.
 #[must_use]
 pub fn counts(condition: &ResumeCondition, key: &str, signal: &ResumeSignal) -> bool {
     match condition {
@@ -87,6 +88,7 @@ pub fn counts(condition: &ResumeCondition, key: &str, signal: &ResumeSignal) -> 
 pub fn required_names(condition: &ResumeCondition, key: &str) -> Vec<String> {
     let mut names = Vec::new();
     mention(condition, key, &mut names);
+
     let mut seen = BTreeSet::new();
     names.retain(|name: &String| !name.is_empty() && seen.insert(name.clone()));
     names
@@ -124,9 +126,11 @@ pub fn check(condition: &ResumeCondition, times_out: bool) -> Result<(), EngineE
     condition
         .validate_composite()
         .map_err(|error| input::invalid(format!("resume_condition: {}", error.detail)))?;
+
     if *condition == ResumeCondition::TimeoutOnly && !times_out {
         return Err(input::invalid("resume_condition: timeout_only_without_deadline"));
     }
+
     check_names(condition)
 }
 

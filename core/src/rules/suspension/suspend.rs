@@ -1,4 +1,4 @@
-//! A worker lets go of its execution until a condition holds.
+//! A worker suspends its execution until a condition holds.
 
 use std::collections::BTreeSet;
 
@@ -62,6 +62,7 @@ impl Suspend {
         if args.waitpoints.is_empty() {
             return Err(without_waitpoint());
         }
+
         let mut ids = BTreeSet::new();
         for binding in &args.waitpoints {
             let id = match binding {
@@ -75,6 +76,7 @@ impl Suspend {
                 return Err(input::invalid(format!("waitpoints: {id} is bound twice")));
             }
         }
+
         satisfied::check(&args.resume_condition, args.timeout_at.is_some())?;
         if let Some(pointer) = &args.continuation_metadata_pointer {
             input::text("continuation_metadata_pointer", pointer)?;
@@ -82,6 +84,7 @@ impl Suspend {
         if let Some(key) = &args.idempotency_key {
             input::name("idempotency_key", key.as_str())?;
         }
+
         Ok(Self { tag, payload, fence, args })
     }
 
@@ -89,13 +92,14 @@ impl Suspend {
         &self.fence.key
     }
 
-    /// What to read: of waitpoints, those made earlier, and after a refusal also whether a new one has
-    /// an id that is taken.
+    /// The queries. Of the waitpoints they read those made earlier, and after a refusal also the
+    /// new ones, in case an id is taken.
     fn reads(&self, at: TimestampMs, refusals: u32) -> Vec<Query> {
         let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
         rows.push(suspension_row(self.key()));
         rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
         let mut queries = vec![Query::Lookup(rows), TokenKey::signing()];
+
         let asked: Vec<Uuid> = self
             .args
             .waitpoints
@@ -106,6 +110,7 @@ impl Suspend {
                 | WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
             })
             .collect();
+
         if !asked.is_empty() {
             queries.push(Query::List(waitpoints(self.key(), asked)));
         }
@@ -113,7 +118,7 @@ impl Suspend {
     }
 }
 
-/// Waitpoints by id, whoever's they are.
+/// Waitpoints by id, whichever execution they belong to.
 fn waitpoints(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
     let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     List {
@@ -137,6 +142,7 @@ impl Transition for Suspend {
         let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
             return Ok(Step::Read(self.reads(at, facts.refusals())));
         };
+
         let premises = self.fence.premises(at, OpenLease::Live);
         let known = Known::of(&premises, rows);
         let (suspension, dedup) = match rows {
@@ -144,21 +150,28 @@ impl Transition for Suspend {
             [_, _, suspension] => (suspension.as_ref(), None),
             _ => (None, None),
         };
+
+        // A repeated call is answered before the fence is checked: the first one gave the lease
+        // back.
         if let Some(row) = dedup
             && repeat::asked_by(self.tag, row, &self.payload)
         {
             return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
         }
+
         check(&premises, &known)?;
         let ended = self.ended_by_policy(known.row(CORE))?;
         let this = ended.as_ref().unwrap_or(self);
+
         let signing = TokenKey::of_signing(signing, "suspend")?;
         let doors = this.doors(&signing, facts.list(2).unwrap_or_default())?;
         let carried = this.carried(suspension, &doors)?;
         let details = this.details(&doors)?;
+
         if satisfied::satisfied(&this.args.resume_condition, &carried.by_key()) {
             return Ok(Step::Answer(SuspendOutcome::AlreadySatisfied { details }));
         }
+
         let handle = handle::mint(this.tag, HandleKind::Suspended, &this.payload);
         let plan = guard_all(Plan::new("suspend"), premises, &known)?;
         let plan = this.effects(plan, &doors, &carried, &handle)?;
@@ -203,10 +216,12 @@ impl Suspend {
         if row.read(waitpoint_pending::execution_id)? != self.key().uuid {
             return Err(input::invalid("waitpoint belongs to a different execution"));
         }
+
         let expires_at = row.read(waitpoint_pending::expires_at_ms)?;
         if expires_at.is_some_and(|expires_at| expires_at < self.args.now.0) {
             return Err(EngineError::State(StateKind::PendingWaitpointExpired));
         }
+
         match row.read(waitpoint_pending::state)? {
             WaitpointState::Pending => Door::stored(row),
             WaitpointState::Active | WaitpointState::Closed => {
@@ -215,8 +230,9 @@ impl Suspend {
         }
     }
 
-    /// What the suspension before leaves to this one at the waitpoints that it kept: signals that it
-    /// did not use up, where its policy keeps them. A new waitpoint of the same key is another one.
+    /// The signals that the previous suspension leaves to this one at the waitpoints that it kept:
+    /// those that it did not use up, if its policy keeps them. A new waitpoint of the same key is
+    /// another one.
     fn carried(&self, before: Option<&Row>, doors: &[Door]) -> Result<Collected, EngineError> {
         let Some(row) = before else { return Ok(Collected::default()) };
         let before = Suspension::read(row)?;
@@ -225,7 +241,8 @@ impl Suspend {
             before.policy.retain_signal_buffer_until_closed
                 && !before.policy.close_waitpoint_on_resume,
         );
-        // What an earlier wait left that cannot be read is nothing that this one may count.
+
+        // Signals of an earlier wait that cannot be read do not count for this one.
         let read = (Suspension::condition(row), Suspension::collected(row));
         let (Ok(condition), Ok(collected)) = read else { return Ok(Collected::default()) };
         Ok(collected.only(|key, signal| {
@@ -242,6 +259,7 @@ impl Suspend {
         let extras = extras.iter().map(|door| {
             AdditionalWaitpointBinding::new(door.id.clone(), door.key.clone(), token(door))
         });
+
         let (id, key, hmac) = (primary.id.clone(), primary.key.clone(), token(primary));
         Ok(SuspendOutcomeDetails::new(suspension_id, id, key, hmac)
             .with_additional_waitpoints(extras.collect()))
@@ -260,10 +278,12 @@ impl Suspend {
             held_attempt(),
             let_go(),
         );
+
         let row = self.suspension(carried)?;
         let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
         let plan = opened(plan, doors, args)?;
         let plan = outbox::lease_ended(plan, LeaseCause::Suspended, at);
+
         match &args.idempotency_key {
             None => Ok(plan),
             Some(key) => repeat::kept(plan, self.key(), key, &self.details(doors)?, handle, at),
@@ -273,10 +293,12 @@ impl Suspend {
     fn core(&self, doors: &[Door]) -> Vec<(ColumnRef, Assign)> {
         let reason = blocking(self.args.reason_code);
         let mut set = Status::suspended(reason).assignments(self.args.now);
+
         // The reason is data to the plan, not one of its cases.
         set.retain(|(column, _)| *column != exec_core::blocking_reason.column());
         set.push(exec_core::blocking_reason.set_chosen(Some(reason)));
         set.push(some_open());
+
         let primary = doors.first().map(|door| door.id.to_string()).unwrap_or_default();
         set.push(exec_core::raw_fields.merge(json!({
             "current_suspension_id": self.args.suspension_id.to_string(),
@@ -293,6 +315,7 @@ impl Suspend {
         };
         let condition = json("resume_condition", serde_json::to_value(&args.resume_condition))?;
         let policy = json("resume_policy", serde_json::to_value(&args.resume_policy))?;
+
         let mut row = suspension_key(self.key());
         row.extend([
             suspension_current::suspension_id.put(args.suspension_id.0),
@@ -324,14 +347,14 @@ fn without_waitpoint() -> EngineError {
     input::invalid("suspend requires at least one waitpoint binding")
 }
 
-/// The lease is given back: whoever still shows it shows an old one.
+/// The changes that give the lease back: its epoch is no longer the current one.
 fn let_go() -> Vec<(ColumnRef, Assign)> {
     let mut set = lease_ended(AttemptOutcome::AttemptInterrupted);
     set.push(attempt::lease_epoch.grow(1));
     set
 }
 
-/// A suspension takes the place of the one before; how many signals came is counted on.
+/// The conflict clause of a suspension: it replaces the one before, but the signals are counted on.
 fn renewed() -> Vec<(ColumnRef, Settle)> {
     let taken = [
         suspension_current::suspension_id.column(),
@@ -346,12 +369,13 @@ fn renewed() -> Vec<(ColumnRef, Settle)> {
         suspension_current::requested_by.column(),
         suspension_current::continuation_metadata_pointer.column(),
     ];
+
     let mut set: Vec<_> = taken.into_iter().map(|column| (column, Settle::Take)).collect();
     set.push((suspension_current::version.column(), Settle::Grow));
     set
 }
 
-/// What the execution waits for, in the words of its state.
+/// The blocking reason that a suspension's reason stands for.
 fn blocking(reason: SuspensionReasonCode) -> BlockingReason {
     match reason {
         SuspensionReasonCode::WaitingForSignal => BlockingReason::WaitingForSignal,

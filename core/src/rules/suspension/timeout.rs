@@ -1,4 +1,4 @@
-//! Nobody came: a suspension whose time is up ends as its timeout behavior says.
+//! Suspension timeouts: a suspension that is out of time ends as its timeout behavior says.
 
 use serde_json::json;
 
@@ -28,14 +28,14 @@ use crate::types::{SignalId, TimestampMs};
 /// loses its timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpireSuspension {
-    /// Whose.
+    /// The execution.
     pub key: ExecutionKey,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
 }
 
 impl Transition for ExpireSuspension {
-    /// Whether a timeout was dealt with.
+    /// True if a timeout was dealt with.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
@@ -46,14 +46,17 @@ impl Transition for ExpireSuspension {
                 unconditional_suspension_row(&self.key),
             ])]));
         };
+
         let [Some(core), Some(stored)] = rows else {
             return Ok(Step::Answer(false));
         };
+
         let due = stored.read(suspension_current::timeout_at_ms)?;
         let at = self.at.unwrap_or(ctx.now);
         if due.is_none_or(|due| at.0 <= due) {
             return Ok(Step::Answer(false));
         }
+
         let suspension = Suspension::read(stored)?;
         let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
         let plan = if waits {
@@ -65,7 +68,7 @@ impl Transition for ExpireSuspension {
     }
 }
 
-/// The execution ended or went on by itself.
+/// Only clears the timeout: the execution ended or went on by itself.
 fn over(suspension: &Suspension, expire: &ExpireSuspension) -> Plan {
     let plan = suspension.pinned(Plan::new("expire_suspension"), &expire.key);
     let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
@@ -84,6 +87,7 @@ impl ExpireSuspension {
         let plan = suspension.ending("expire_suspension", &self.key, core)?;
         let ended =
             |plan: Plan, end: End, reason: &str| closed(given_up_as(plan, end, reason, at), core);
+
         Ok(match suspension.timeout_behavior {
             TimeoutBehavior::Fail => ended(plan, End::FAILED, "suspension_timeout_fail")?,
             TimeoutBehavior::Cancel => ended(plan, End::CANCELLED, "suspension_timeout_cancel")?,
@@ -114,22 +118,25 @@ fn given_up_as(plan: Plan, end: End, reason: &str, at: TimestampMs) -> Plan {
         "current_suspension_id": "",
         "current_waitpoint_id": "",
     })));
+
     let plan = plan.update(exec_core::REF, held_core(), core);
     let plan = end.record_failed_attempt(plan, &failure, at);
     outbox::completed(plan, end.event, Reason::Failure(&failure), at)
 }
 
-/// It stays suspended, for an operator to decide: signals still count, so its waitpoints stay open.
+/// Keeps the execution suspended for an operator: signals still count, so its waitpoints stay open.
 fn escalated(plan: Plan, at: TimestampMs) -> Plan {
     let paused: (ColumnRef, Assign) =
         exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
     let mut core = vec![paused];
     core.extend(status::changed(at));
+
     let set = vec![
         suspension_current::timeout_at_ms.clear(),
         suspension_current::reason_code.set(Some("waiting_for_operator_review".into())),
         suspension_current::version.grow(1),
     ];
+
     let plan = changed(plan.update(exec_core::REF, held_core(), core), set);
     plan.update(
         waitpoint_pending::REF,

@@ -1,4 +1,4 @@
-//! Waitpoints: made ahead of a suspension or by it, listed, and closed when nobody came.
+//! Waitpoints: made ahead of a suspension or by it, and closed when no signal came in time.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::state::WaitpointState;
 use crate::types::{ExecutionId, TimestampMs, WaitpointId};
 use crate::value::{ColumnType, Storable};
 
-/// A waitpoint of a suspension, with what its senders have to show.
+/// A waitpoint of a suspension, with the token that its senders have to show.
 #[derive(Clone)]
 pub struct Door {
     /// The waitpoint.
@@ -40,14 +40,14 @@ pub struct Door {
     pub kid: String,
     /// The token.
     pub token: String,
-    /// Whether its row is there already.
+    /// True if its row is there already.
     pub is_stored: bool,
     /// The suspension that waited on it before, and kept it for the next one.
     pub kept_by: Option<Uuid>,
 }
 
 impl Door {
-    /// A new one.
+    /// A new waitpoint.
     #[must_use]
     pub fn signed(
         signing: &TokenKey,
@@ -59,7 +59,7 @@ impl Door {
         Self { id, key, kid: signing.kid().to_owned(), token, is_stored: false, kept_by: None }
     }
 
-    /// One made earlier.
+    /// A waitpoint made earlier.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a row that holds what it must not.
@@ -85,7 +85,7 @@ impl Door {
     }
 }
 
-/// A list to insert rows for, as bytes: what is in it is printed nowhere.
+/// A list to insert rows for, as bytes, so that its contents are printed nowhere.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when it cannot be written as JSON.
@@ -112,7 +112,7 @@ fn row(state: WaitpointState, expires_at: Option<i64>, at: TimestampMs) -> Vec<(
 }
 
 fn active(args: &SuspendArgs) -> Vec<(ColumnRef, Expr)> {
-    // What is left to an operator at its timeout takes signals until the operator has decided.
+    // A wait that its timeout leaves to an operator takes signals until the operator has decided.
     let expires_at = match args.timeout_behavior {
         TimeoutBehavior::Escalate => None,
         TimeoutBehavior::Fail
@@ -120,6 +120,7 @@ fn active(args: &SuspendArgs) -> Vec<(ColumnRef, Expr)> {
         | TimeoutBehavior::Expire
         | TimeoutBehavior::AutoResumeWithTimeoutSignal => args.timeout_at.map(|at| at.0),
     };
+
     let mut row = row(WaitpointState::Active, expires_at, args.now);
     row.push(waitpoint_pending::activated_at_ms.put(Some(args.now.0)));
     row.push(waitpoint_pending::suspension_id.put(Some(args.suspension_id.0)));
@@ -145,6 +146,7 @@ pub fn opened(mut plan: Plan, doors: &[Door], args: &SuspendArgs) -> Result<Plan
         waitpoint_pending::suspension_id.column(),
     ];
     let activated = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+
     let (stored, new): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
     for (doors, on_conflict) in [(new, OnConflict::Refuse), (stored, OnConflict::Update(activated))]
     {
@@ -159,13 +161,13 @@ pub fn opened(mut plan: Plan, doors: &[Door], args: &SuspendArgs) -> Result<Plan
 /// Makes a waitpoint ahead of the suspension that will use it.
 #[derive(Clone, Debug)]
 pub struct CreateWaitpoint {
-    /// Who makes it.
+    /// The fence of the worker that makes it.
     pub fence: Fence,
-    /// For which execution.
+    /// The execution that it is made for.
     pub execution: ExecutionId,
     /// Its key within the execution.
     pub key: String,
-    /// How long it waits for a suspension, ms.
+    /// The time that it waits for a suspension, ms.
     pub expires_in_ms: i64,
 }
 
@@ -196,11 +198,14 @@ impl Transition for CreateWaitpoint {
             let rows = Query::Lookup(lookups(&premises));
             return Ok(Step::Read(vec![rows, TokenKey::signing()]));
         };
+
         let known = Known::of(&premises, rows);
         check(&premises, &known)?;
+
         let signing = TokenKey::of_signing(signing, "create_waitpoint")?;
         let id = WaitpointId::from_uuid(ctx.uuid());
         let door = Door::signed(&signing, &self.execution, id.clone(), self.key.clone());
+
         let plan = guard_all(Plan::new("create_waitpoint"), premises, &known)?;
         let expires_at = at.0.saturating_add(self.expires_in_ms);
         let row = row(WaitpointState::Pending, Some(expires_at), at);
@@ -211,35 +216,39 @@ impl Transition for CreateWaitpoint {
             row,
             OnConflict::Refuse,
         );
+
         let made = PendingWaitpoint::new(id, WaitpointHmac::new(door.token));
         Ok(Step::Commit(plan, Then::Answer(made)))
     }
 }
 
-/// Closes a waitpoint that nobody signalled in time; changes nothing when it is not due.
+/// Closes a waitpoint that got no signal in time; changes nothing when it is not due.
 #[derive(Clone, Debug)]
 pub struct CloseWaitpoint {
     /// The execution that it belongs to.
     pub execution: ExecutionKey,
-    /// Which.
+    /// The waitpoint.
     pub id: WaitpointId,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
 }
 
 impl Transition for CloseWaitpoint {
-    /// Whether it was closed.
+    /// True if it was closed.
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        // A refused guard means that it is not due, or closed already.
         if facts.refusals() != 0 {
             return Ok(Step::Answer(false));
         }
+
         let at = self.at.unwrap_or(ctx.now);
         let key = key(self.execution.partition, &self.id);
         let lapsed = waitpoint_pending::expires_at_ms
             .below(Some(at.0))
             .and(waitpoint_pending::execution_id.equals(self.execution.uuid));
+
         let plan = Plan::new("close_waitpoint")
             .guard(WAITPOINT, waitpoint_pending::REF, key, lapsed)
             .delete(waitpoint_pending::REF, held_waitpoint());
@@ -248,11 +257,11 @@ impl Transition for CloseWaitpoint {
 }
 
 /// Checks that the suspension waits on the waitpoint, which is open. Rows of older databases do not
-/// say on which they do; there it is every waitpoint that was active when the suspension began.
+/// name the suspension; there it waits on every waitpoint that was activated since it began.
 ///
 /// # Errors
-/// `State(WaitpointNotOpen)` for one that no suspension waits on yet; `State(WaitpointClosed)` for one
-/// of another suspension, which is over.
+/// `State(WaitpointNotOpen)` for one that no suspension waits on yet; `State(WaitpointClosed)` for
+/// one of another suspension, which is over.
 pub fn check_bound(door: &Row, suspension: &Suspension) -> Result<(), EngineError> {
     let bound = match door.read(waitpoint_pending::suspension_id)? {
         Some(id) => id == suspension.id,

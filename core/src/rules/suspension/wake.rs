@@ -1,4 +1,4 @@
-//! The wait is over: an execution goes on, at once or after a delay.
+//! Waking: an execution goes on after its wait, at once or after a delay.
 
 use crate::EngineError;
 use crate::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
@@ -18,7 +18,7 @@ use crate::state::{AttemptState, BlockingReason, LifecyclePhase};
 use crate::types::TimestampMs;
 
 /// Makes the held execution claimable again and announces it. A delay puts that off; `otherwise` is
-/// what it is without one.
+/// its status without one.
 #[must_use]
 pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (Plan, Status) {
     let interrupted = AttemptState::AttemptInterrupted;
@@ -29,6 +29,7 @@ pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (
             Status::delayed(BlockingReason::WaitingForResumeDelay, interrupted, until)
         }
     };
+
     let mut core = status.assignments(at);
     if status.due.is_none() {
         core.push(exec_core::eligible_at_ms.clear());
@@ -37,7 +38,7 @@ pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (
     (outbox::resumable(plan.update(exec_core::REF, held_core(), core), at), status)
 }
 
-/// An operator ends a suspension. The signals stay readable; the waitpoints close.
+/// Ends a suspension for an operator. The signals stay readable; the waitpoints close.
 #[derive(Clone, Debug)]
 pub struct Resume {
     key: ExecutionKey,
@@ -67,19 +68,23 @@ impl Transition for Resume {
                 unconditional_suspension_row(&self.key),
             ])]));
         };
+
         let [Some(core), suspension] = rows else {
             return Err(EngineError::NotFound { entity: "execution" });
         };
+
         let not_suspended = EngineError::State(StateKind::ExecutionNotSuspended);
         let Some(suspension) = suspension else { return Err(not_suspended) };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(not_suspended);
         }
+
         let suspension = Suspension::read(suspension)?;
         let plan = suspension.ending("resume_execution", &self.key, core)?;
         let otherwise = Status::waiting(AttemptState::AttemptInterrupted);
         let (plan, status) = woken(plan, otherwise, self.delay_ms, ctx.now);
         let plan = suspension.closed(plan, Vec::new());
+
         let resumed = ResumeExecutionResult::Resumed { public_state: status.public() };
         Ok(Step::Commit(plan, Then::Answer(resumed)))
     }

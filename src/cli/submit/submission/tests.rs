@@ -10,18 +10,18 @@ fn defaults() -> Defaults {
     Defaults { lane: "default".into(), namespace: "default".into() }
 }
 
-/// What happens to a line that is sent.
+/// The fate of a line that is sent.
 #[derive(Clone, Copy)]
 enum Fate {
     Created,
-    /// It goes in, and the answer is lost.
+    /// The execution is created, and the answer is lost.
     CreatedUnnoticed,
-    /// It does not go in, and the answer is lost.
+    /// The execution is not created, and the answer is lost.
     Lost,
     Refused,
 }
 
-/// Answers by script, remembers ids, and lets the last line's fate stand for all that follow.
+/// A backend that answers by script and remembers ids. Lines beyond the script share its last fate.
 struct Fake {
     fates: Vec<Fate>,
     seen: Mutex<Vec<ExecutionId>>,
@@ -37,6 +37,7 @@ impl Fake {
         if place == seen.len() {
             seen.push(id.clone());
         }
+
         let down = || EngineError::Timeout { op: "x", elapsed: Duration::ZERO };
         let fate = self.fates.get(place).or(self.fates.last()).copied().unwrap_or(Fate::Created);
         match fate {
@@ -79,6 +80,7 @@ fn submission(fates: &[Fate]) -> (Arc<Fake>, Submission) {
         created: Mutex::default(),
         batches: Mutex::default(),
     });
+
     let submission = Submission {
         engine: Arc::clone(&fake) as _,
         output: Output::new(true, false, OnClosed::GoOn),
@@ -108,6 +110,7 @@ fn blank_lines_and_marks_are_no_executions() {
     for blank in ["", "\n", "  \r\n", "\u{feff}\n"] {
         assert!(understand(blank.as_bytes(), 1, &defaults()).unwrap().is_none());
     }
+
     let marked = "\u{feff}{\"kind\":\"k\",\"payload\":1}\r\n";
     assert!(understand(marked.as_bytes(), 1, &defaults()).unwrap().is_some());
     let error = understand(b"{\"kind\":\"\xff\"}", 2, &defaults()).unwrap_err();
@@ -155,6 +158,7 @@ async fn what_was_read_is_sent_when_the_input_falls_silent() {
         sender.send(Ok(LINE.to_vec())).await.unwrap();
         drop(sender);
     };
+
     let mut interrupts = Interrupts::new().unwrap();
     let (end, ()) = tokio::join!(submission.run(receiver, &mut interrupts), feeding);
     assert_eq!(end, End::Read);
