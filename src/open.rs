@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
+use ff_core::engine_backend::EngineBackend;
 #[cfg(feature = "postgres")]
 use ff_core::engine_error::StoreError;
-use ff_core::engine_backend::EngineBackend;
 
 pub use ff_core::opening::Opening;
 

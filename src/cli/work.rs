@@ -123,7 +123,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
     let report = worked.map_err(|error| match error {
-        WorkerError::Claim(_) => Failure::new(format!("claiming from {:?}: {error}", arguments.lane)),
+        WorkerError::Claim(_) => {
+            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
+        }
         WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
     })?;
     tell(global, &report)?;

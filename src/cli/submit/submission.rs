@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::engine_error::StoreClass;
 use ff_core::contracts::{CreateExecutionArgs, CreateExecutionResult};
 use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_error::StoreClass;
 use ff_core::types::ExecutionId;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::Receiver;
