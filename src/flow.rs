@@ -38,7 +38,9 @@
 //!   `"cancel_remaining"`.
 
 mod difference;
-pub(crate) mod fields;
+// The program reads a line of executions by the same rules.
+#[doc(hidden)]
+pub mod fields;
 mod file;
 mod ids;
 mod order;

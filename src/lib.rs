@@ -62,12 +62,6 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-#[cfg(feature = "memory")]
-#[allow(clippy::indexing_slicing, reason = "a scene knows what it has just made")]
-pub mod catalogue;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
 pub mod flow;
 mod open;
 pub mod scanner;
@@ -99,6 +93,6 @@ pub use ff_core::types::{
 };
 
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
-pub use open::{OpenError, OpenOptions, Opening, Scheme, open};
+pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
 pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

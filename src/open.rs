@@ -9,7 +9,7 @@ use ff_core::engine_backend::EngineBackend;
 #[cfg(feature = "postgres")]
 use ff_core::engine_error::StoreError;
 
-pub use ff_core::opening::Opening;
+pub use ff_core::contracts::Opening;
 
 /// The schemes that [`open`] knows, as messages list them.
 const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";

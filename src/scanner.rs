@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
-use ff_core::ctx::{Seeded, Source};
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::engine_error::StoreClass;
+use ff_core::rules::ctx::{Seeded, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;

@@ -57,11 +57,13 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
+    /// The longest pause between looks while no bell rings. Submissions of other processes ring, too.
+    pub poll: Duration,
 }
 
 impl WorkerConfig {
-    /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, and
-    /// no end until it is stopped.
+    /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, a
+    /// look every 250 ms, and no end until it is stopped.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
@@ -73,6 +75,7 @@ impl WorkerConfig {
             worker_instance_id,
             until_empty: false,
             grace: Duration::from_secs(10),
+            poll: Duration::from_millis(250),
         }
     }
 
@@ -119,11 +122,11 @@ impl Worker {
         Self {
             backend,
             runner,
+            pace: Pace::new(config.poll),
             config,
             tasks: JoinSet::new(),
             running: Running::default(),
             report: WorkerReport::default(),
-            pace: Pace::new(),
             quiet: Quiet::default(),
             broken: None,
         }
@@ -190,7 +193,9 @@ impl Worker {
     /// Claims and starts up to `free` executions. Returns how many.
     async fn claim(&mut self, free: usize) -> Result<usize, EngineError> {
         let (lane, capabilities) = (&self.config.lane, &self.config.capabilities);
-        let limit = u32::try_from(free).unwrap_or(u32::MAX).min(ff_core::rules::claim::CLAIM_MAX);
+        let limit = u32::try_from(free)
+            .unwrap_or(u32::MAX)
+            .min(ff_core::rules::execution::claim::CLAIM_MAX);
         let asked = Instant::now();
         let handles =
             self.backend.claim_many(lane, capabilities, self.config.terms(), limit).await?;

@@ -172,6 +172,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::Null(_)
         | Predicate::NotNull(_)
         | Predicate::Covered(..)
+        | Predicate::EmptyList(_)
         | Predicate::After(_) => {}
     }
 }

@@ -7,7 +7,7 @@ mod postgres;
 mod sqlite;
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{Expr, FunctionCall, SelectStatement, TableCreateStatement};
 
 pub use postgres::Postgres;
@@ -95,6 +95,19 @@ pub trait Dialect: Send + Sync {
 
     /// The condition that every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
+
+    /// `list` has no elements, said so that an index that keeps equal lists together finds it.
+    fn is_empty_list(&self, list: Expr) -> Expr;
+
+    /// What an index keeps in place of a list so that equal lists stand together, where it cannot
+    /// keep the list itself.
+    fn list_key(&self, list: Expr) -> Option<Expr>;
+
+    /// A key that no list's key is below.
+    fn least_list_key(&self) -> Expr;
+
+    /// Whether a select in `FROM` may read the rows to its left.
+    fn has_lateral(&self) -> bool;
 
     /// A function that yields the elements of `list` as rows with a column `value`. The list is the
     /// text of a JSON array, as bytes.

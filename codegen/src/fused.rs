@@ -12,12 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Settle, Shape,
 };
 use ff_core::schema::{ColumnRef, Direction, TableRef};
-use ff_core::value::ColumnType;
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, InsertStatement,
     IntoIden, JoinType, OnConflict as Conflict, Order, Query, SelectStatement, SubQueryStatement,
@@ -26,6 +26,7 @@ use sea_query::{
 
 use crate::audit;
 use crate::dialect::{self, Dialect, ITEM, RowLock};
+use crate::lists::ByList;
 use crate::names;
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Arity, Fused, Param, RenderError};
@@ -144,6 +145,9 @@ impl Scope for Columns<'_> {
     }
 }
 
+/// The CTE of the lists that rows are picked by, where they are picked list by list.
+const LISTS: &str = "lists";
+
 /// The alias of the CTE that an item's values are read from.
 const SOURCE: &str = "s";
 
@@ -159,7 +163,7 @@ impl Renderer<'_> {
             SubQueryStatement::InsertStatement(insert) => cte.query(insert),
             SubQueryStatement::UpdateStatement(update) => cte.query(update),
             SubQueryStatement::DeleteStatement(delete) => cte.query(delete),
-            SubQueryStatement::WithStatement(with) => cte.query(with),
+            SubQueryStatement::WithStatement(with) => cte.query(with).materialized(true),
         };
 
         cte.table_name(Alias::new(name));
@@ -336,7 +340,16 @@ impl Renderer<'_> {
                 };
                 limit_by(&mut found, slot + 1);
                 self.dialect.lock_rows(&mut found, RowLock::SkipLocked)?;
-                self.cte("found", found);
+                if let Some(by_list) = ByList::of(selection.table, &selection.predicate) {
+                    let known = by_list.known(self.dialect, &mut scope);
+                    let mut each = Query::select();
+                    each.column((Alias::new(selection.row.to_string()), Asterisk));
+                    by_list.each(self.dialect, &mut each, LISTS, found, &selection.row);
+                    self.cte(LISTS, known.query(ByList::covered_keys()));
+                    self.cte("found", each);
+                } else {
+                    self.cte("found", found);
+                }
                 self.pair_with_slots(selection, ok);
             }
         }

@@ -4,7 +4,7 @@
 //! here, once for every dialect. A database that does not fit is refused before anything is written
 //! to it.
 
-pub use ff_core::opening::Opening;
+pub use ff_core::contracts::Opening;
 use ff_core::schema;
 
 use crate::migrations::{self, Entry, LedgerError, Migration};

@@ -1,13 +1,14 @@
 //! Reads, each as one statement.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
 use ff_core::schema::TableRef;
-use ff_core::value::ColumnType;
 use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use crate::audit;
 use crate::dialect::{self, Dialect};
 use crate::fused::order;
+use crate::lists::{ByList, KNOWN};
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Source, Statement};
 use crate::writer::{Tree, fence, limit_by, placeholder};
@@ -22,11 +23,11 @@ pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, Ren
     let binds = shape.slot_types().into_iter().enumerate();
     let binds = binds.map(|(slot, ty)| Bind { source: Source::Slot(slot), ty }).collect();
 
-    let (select, yields) = match shape.query() {
+    let (tree, yields) = match shape.query() {
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
     };
-    let sql = dialect::text(dialect, &Tree::Select(select));
+    let sql = dialect::text(dialect, &tree);
     Ok(Statement { sql, binds, yields })
 }
 
@@ -50,7 +51,7 @@ impl Scope for Direct<'_> {
     }
 }
 
-fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<ColumnType>) {
+fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (Tree, Vec<ColumnType>) {
     let mut select = Query::select();
     let mut yields = Vec::new();
 
@@ -82,7 +83,7 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (SelectStatement, Vec<Colum
         }
     }
 
-    (select, yields)
+    (Tree::Select(select), yields)
 }
 
 /// Joins a row by a key that another row holds.
@@ -104,10 +105,19 @@ fn follow(
     }
 }
 
-fn list(
-    dialect: &dyn Dialect,
-    read: &List,
-) -> Result<(SelectStatement, Vec<ColumnType>), RenderError> {
+fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), RenderError> {
+    let ff_core::plan::Expr::Slot(_, slot) = &read.limit else {
+        return Err(RenderError::Audit {
+            plan: read.name.to_string(),
+            rule: "the limit is a bound value".into(),
+        });
+    };
+    let limit = slot + 1;
+    let yields = read.columns.iter().map(|column| column.ty).collect();
+    if let (None, Some(by_list)) = (&read.join, ByList::of(read.table, &read.predicate)) {
+        return Ok((list_by_list(dialect, read, &by_list, limit), yields));
+    }
+
     let mut scope = Direct { dialect };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
@@ -129,13 +139,34 @@ fn list(
     for (column, direction) in &read.order {
         select.order_by_expr(scalars.column(*column), order(*direction));
     }
+    limit_by(&mut select, limit);
+    Ok((Tree::Select(select), yields))
+}
 
-    let ff_core::plan::Expr::Slot(_, slot) = &read.limit else {
-        return Err(RenderError::Audit {
-            plan: read.name.to_string(),
-            rule: "the limit is a bound value".into(),
-        });
-    };
-    limit_by(&mut select, slot + 1);
-    Ok((select, read.columns.iter().map(|column| column.ty).collect()))
+/// The best rows of each list that is covered, and of those the best of all.
+fn list_by_list(dialect: &dyn Dialect, read: &List, by_list: &ByList<'_>, limit: usize) -> Tree {
+    let table = read.table.name;
+    let alias = if dialect.has_lateral() { table } else { "best" };
+    let mut scope = Direct { dialect };
+    let known = by_list.known(dialect, &mut scope);
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(alias) };
+    let mut best = Query::select();
+    best.from_as(table, alias).cond_where(scalars.predicate(&read.predicate));
+
+    let mut select = Query::select();
+    select.columns(read.columns.iter().map(|column| (table, column.name)));
+    for (rows, name) in [(&mut best, alias), (&mut select, table)] {
+        for (column, direction) in &read.order {
+            rows.order_by((name, column.name), order(*direction));
+        }
+        limit_by(rows, limit);
+    }
+    if dialect.has_lateral() {
+        best.column((alias, Asterisk));
+        by_list.each(dialect, &mut select, KNOWN, best, alias);
+        select.and_where(ByList::covered());
+    } else {
+        by_list.only_best(dialect, &mut select, best, alias);
+    }
+    Tree::With(select.with(known))
 }

@@ -3,9 +3,9 @@
 //! The trees are the same for every dialect, except where the [`Dialect`] answers. The caller's
 //! [`Scope`] supplies the values: a placeholder, or a column of an earlier step.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
 use ff_core::schema::ColumnRef;
-use ff_core::value::ColumnType;
 use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func};
 
 use crate::dialect::Dialect;
@@ -127,6 +127,9 @@ impl<S: Scope> Scalars<'_, S> {
                 let list = self.column(*column);
                 let by = self.expr(expr, ColumnType::TextList);
                 Condition::all().add(self.dialect.covered(list, by))
+            }
+            Predicate::EmptyList(column) => {
+                Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
             }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =

@@ -3,12 +3,12 @@
 //! For a database with one writer at a time. The executor holds the rows that guards and picks
 //! find, and binds their values to the later statements.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
 use ff_core::schema::ColumnRef;
-use ff_core::value::ColumnType;
 use sea_query::{
     Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
     UpdateStatement,
@@ -17,6 +17,7 @@ use sea_query::{
 use crate::audit;
 use crate::dialect::{self, Dialect, ITEM, RowLock};
 use crate::fused::{meet, order};
+use crate::lists::ByList;
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, RenderError, Script, Source, Statement, Step};
 use crate::writer::{Tree, limit_by, placeholder};
@@ -132,6 +133,11 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
 
 fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
+    if let Pairing::Slots(limit) = &selection.pairing
+        && let Some(by_list) = ByList::of(selection.table, &selection.predicate)
+    {
+        return pick_by_list(scope, selection, &by_list, limit);
+    }
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
 
     let mut select = Query::select();
@@ -157,6 +163,41 @@ fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Ste
     let statement = Statement { sql, binds: scope.binds, yields };
     Ok(Step::Pick { row: selection.row.clone(), statement, holds })
 }
+
+/// The best rows of each list that is covered, and of those the best of all.
+fn pick_by_list(
+    mut scope: Binds<'_>,
+    selection: &Selection,
+    by_list: &ByList<'_>,
+    limit: &Scalar,
+) -> Result<Step, RenderError> {
+    let (dialect, plan) = (scope.dialect, scope.plan);
+    let known = by_list.known(dialect, &mut scope);
+    let mut select = Query::select();
+    let holds = audit::picked_reads(plan, selection);
+    let yields = expose(dialect, &mut select, &holds);
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(BEST) };
+    let mut best = Query::select();
+    best.from_as(selection.table.name, BEST);
+    best.cond_where(scalars.predicate(&selection.predicate));
+    scalars.expr(limit, ColumnType::BigInt);
+    let limit = scope.binds.len();
+    for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {
+        for (column, direction) in &selection.order {
+            rows.order_by((name, column.name), order(*direction));
+        }
+        limit_by(rows, limit);
+    }
+    by_list.only_best(dialect, &mut select, best, BEST);
+    dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
+
+    let sql = dialect::text(dialect, &Tree::With(select.with(known)));
+    let statement = Statement { sql, binds: scope.binds, yields };
+    Ok(Step::Pick { row: selection.row.clone(), statement, holds })
+}
+
+/// The table whose best rows are looked for, by the alias it has there.
+const BEST: &str = "best";
 
 fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -> Vec<ColumnType> {
     if holds.is_empty() {

@@ -1,7 +1,7 @@
 //! The results of rendering: statements, their parameters and their result columns.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path};
-use ff_core::value::ColumnType;
 
 /// The reason that a shape cannot be rendered. A clause is never dropped instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -38,9 +38,17 @@ pub(crate) fn limit_by(select: &mut SelectStatement, number: usize) {
     select.limit(number as u64);
 }
 
+/// A `LIMIT` of one row, as part of the text.
+pub(crate) fn limit_to_one(select: &mut SelectStatement) {
+    select.limit(ITSELF | 1);
+}
+
+/// Marks an unsigned integer that stands for itself, not for a placeholder.
+const ITSELF: u64 = 1 << 63;
+
 /// Keeps the planner from merging the select into its outer statement, by an `OFFSET 0`.
 pub(crate) fn fence(select: &mut SelectStatement) {
-    select.offset(0);
+    select.offset(ITSELF);
 }
 
 /// A closed-set constant, written into the text.
@@ -92,11 +100,10 @@ impl std::fmt::Display for Text {
 impl SqlWriter for Text {
     fn push_param<T: QueryBuilder>(&mut self, value: Value, builder: &T) {
         if let Value::BigUnsigned(Some(number)) = value {
-            // Placeholders count from 1; 0 is a literal, which only a fence uses.
-            if number != 0 {
+            if number & ITSELF == 0 {
                 self.sql.push(self.mark);
             }
-            self.sql.push_str(&number.to_string());
+            self.sql.push_str(&(number & !ITSELF).to_string());
         } else {
             // A constant, in sea-query's own escaping. Writing to a String cannot fail.
             let _ = builder.write_value(&mut self.sql, &value);

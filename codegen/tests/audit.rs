@@ -2,29 +2,29 @@
 
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, script};
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
-use ff_core::ctx::{Ctx, Seeded};
-use ff_core::engine::{Step as Decided, Transition};
-use ff_core::facts::{Facts, Row};
+use ff_core::plan::facts::{Facts, Row};
+use ff_core::plan::value::Value;
 use ff_core::plan::{
     Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
 };
-use ff_core::rules::claim::Claim;
-use ff_core::rules::delay::{Delay, Promote};
-use ff_core::rules::expire::ExpireLease;
+use ff_core::rules::ctx::{Ctx, Seeded};
+use ff_core::rules::decision::{Step as Decided, Transition};
+use ff_core::rules::execution::claim::Claim;
+use ff_core::rules::execution::delay::{Delay, Promote};
+use ff_core::rules::execution::expire::ExpireLease;
+use ff_core::rules::execution::finish::Complete;
+use ff_core::rules::execution::lease::{Progress, Renew};
+use ff_core::rules::execution::listing::core_of_current_attempt;
+use ff_core::rules::execution::losses::Losses;
+use ff_core::rules::execution::tags::SetTag;
 use ff_core::rules::fence::{Fence, Lease, Style};
-use ff_core::rules::finish::Complete;
 use ff_core::rules::key::{CORE, ExecutionKey, held_core};
-use ff_core::rules::lease::{Progress, Renew};
-use ff_core::rules::listing::core_of_current_attempt;
-use ff_core::rules::losses::Losses;
-use ff_core::rules::tags::SetTag;
 use ff_core::schema::Direction::Ascending;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::lease_event;
 use ff_core::schema::{ColumnRef, TableRef};
 use ff_core::types::{ExecutionId, LaneId, TimestampMs, WorkerId, WorkerInstanceId};
-use ff_core::value::Value;
 
 fn key() -> ExecutionKey {
     let id = ExecutionId::parse("{fp:7}:00000000-0000-0000-0000-000000000001").unwrap();

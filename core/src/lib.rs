@@ -1,8 +1,18 @@
 //! The pure part of flowfabric-sql.
 //!
 //! Decides; never acts. No IO, no clock, no randomness, no async runtime: `now` and fresh ids come
-//! in through [`ctx::Ctx`], stored rows through [`facts::Facts`], and what must change leaves as a
-//! [`plan::Plan`]. The same inputs give the same plan on every machine.
+//! in through [`rules::ctx::Ctx`], stored rows through [`plan::facts::Facts`], and what must change
+//! leaves as a [`plan::Plan`]. The same inputs give the same plan on every machine.
+//!
+//! Six floors; none imports a floor above it:
+//! - [`model`]: what things are, from ids to errors;
+//! - [`contracts`]: what callers say and hear;
+//! - [`mod@plan`]: the language of plans, reads, tables and stored values;
+//! - [`schema`]: every table and column;
+//! - [`rules`]: the decisions;
+//! - `engine`: the loop that runs them on a backend, behind the feature `engine`.
+//!
+//! The reference's paths, such as [`types`] and [`backend`], name the same things from the root.
 #![cfg_attr(
     not(test),
     deny(
@@ -14,34 +24,14 @@
     )
 )]
 
-pub mod backend;
-pub mod capability;
-pub mod caps;
-pub mod completion_backend;
 pub mod contracts;
-pub mod crypto;
-pub mod ctx;
+#[cfg(feature = "engine")]
 pub mod engine;
-pub mod engine_backend;
-pub mod engine_error;
-pub mod error;
-pub mod facts;
-#[cfg(feature = "generate")]
-mod generate;
-pub mod handle_codec;
-pub mod hash;
-pub mod opening;
-pub mod partition;
+pub mod model;
+mod paths;
+#[macro_use]
 pub mod plan;
-pub mod policy;
 pub mod rules;
 pub mod schema;
-pub mod state;
-pub mod stream_events;
-pub mod stream_subscribe;
-pub mod types;
-pub mod value;
-pub mod waitpoint_hmac;
 
-pub use backend::ScannerFilter;
-pub use engine_error::{BackendError, BackendErrorKind, EngineError, StoreClass, StoreError};
+pub use paths::*;

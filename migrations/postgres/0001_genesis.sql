@@ -91,7 +91,7 @@ CREATE TABLE "ff_exec_core" (
 );
 
 -- statement
-CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id")
+CREATE INDEX "ff_exec_core_claim_idx" ON "ff_exec_core" ("lane_id", ((CASE WHEN (cardinality("required_capabilities") = (0)) THEN CAST('' AS bytea) ELSE sha256(CAST(replace(CAST(jsonb_object(array_replace("required_capabilities", NULL, ''), "required_capabilities") AS text), chr(92), repeat(chr(92), 2)) AS bytea)) END)), "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" IN ('eligible_now', 'pending_claim');
 
 -- statement
@@ -99,7 +99,7 @@ CREATE INDEX "ff_exec_core_delayed_idx" ON "ff_exec_core" ("eligible_at_ms")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
 
 -- statement
-CREATE INDEX "ff_exec_core_due_idx" ON "ff_exec_core" ("lane_id", "eligible_at_ms", "execution_id")
+CREATE INDEX "ff_exec_core_due_idx" ON "ff_exec_core" ("lane_id", ((CASE WHEN (cardinality("required_capabilities") = (0)) THEN CAST('' AS bytea) ELSE sha256(CAST(replace(CAST(jsonb_object(array_replace("required_capabilities", NULL, ''), "required_capabilities") AS text), chr(92), repeat(chr(92), 2)) AS bytea)) END)), "eligible_at_ms", "execution_id")
     WHERE "ff_exec_core"."lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "ff_exec_core"."eligibility_state" = 'not_eligible_until_time';
 
 -- statement
@@ -523,7 +523,7 @@ CREATE TABLE "ff_operator_event" (
     "namespace" text COLLATE "C",
     "instance_tag" text COLLATE "C",
     PRIMARY KEY ("partition_key", "event_id"),
-    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'flow_ended'))
+    CONSTRAINT "ff_operator_event_event_type_check" CHECK ("event_type" IN ('priority_changed', 'replayed', 'flow_cancel_requested', 'cancelled', 'lease_revoked', 'flow_ended'))
 );
 
 -- statement

@@ -1,2 +1,159 @@
-//! The package of the snapshots. It exists so that `cargo insta review` and `--unreferenced=reject`
-//! find them; the tests are in `tests/`.
+//! A sample of every operation: the reads that it makes, and the changes that it plans.
+//!
+//! The samples are real: each operation runs against the in-memory backend at a fixed time with
+//! seeded ids, and a recorder notes the engine's reads and plans. `ff sql` prints them, the
+//! snapshots review them, and the conformance suite checks that no other shape ever reaches a
+//! database.
+
+mod cascade;
+mod flow_ends;
+mod flow_rows;
+mod flows;
+mod given;
+mod losses;
+mod recorder;
+mod scenes;
+mod stage;
+mod streams;
+mod subscriptions;
+mod suspensions;
+
+use std::borrow::Cow;
+
+use ff_core::plan::{Plan, Query};
+
+pub use recorder::Recorder;
+use stage::Scene;
+
+/// One read or plan that an operation sent to the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The operation.
+    pub operation: &'static str,
+    /// The situation.
+    pub case: Cow<'static, str>,
+    /// The read or the plan.
+    pub asked: Asked,
+}
+
+/// A read or a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// A read.
+    Query(Query),
+    /// A change.
+    Plan(Plan),
+}
+
+/// Samples of every operation and case, each shape of an operation once, in the order of a life.
+#[must_use]
+pub fn samples() -> Vec<Sample> {
+    let mut samples: Vec<Sample> = Vec::new();
+    for sample in all() {
+        let known = |other: &Sample| {
+            other.operation == sample.operation && other.asked.same_shape(&sample.asked)
+        };
+        if !samples.iter().any(known) {
+            samples.push(sample);
+        }
+    }
+    samples
+}
+
+/// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
+/// others.
+fn all() -> Vec<Sample> {
+    let scenes: [fn(&mut Scene); 36] = [
+        Scene::submissions,
+        Scene::claims,
+        Scene::leases,
+        Scene::ends,
+        Scene::failures,
+        Scene::operator,
+        Scene::typed,
+        Scene::reads,
+        Scene::listings,
+        Scene::scans,
+        Scene::flow_building,
+        Scene::flow_reads,
+        Scene::flow_that_forks,
+        Scene::flow_cancellation,
+        Scene::flow_cancellation_headers,
+        Scene::waits,
+        Scene::replays,
+        Scene::bulk_actions,
+        Scene::applied_edges,
+        Scene::late_edges,
+        Scene::pages,
+        Scene::hops,
+        Scene::ends_that_are_told,
+        Scene::siblings,
+        Scene::streams,
+        Scene::older_streams,
+        Scene::stream_reads,
+        Scene::subscriptions,
+        Scene::spoiled_pages,
+        Scene::instance_tags,
+        Scene::signing_keys,
+        Scene::suspensions,
+        Scene::signals,
+        Scene::waits_that_end,
+        Scene::waits_that_are_read,
+        Scene::flow_ends,
+    ];
+
+    let play = |scene: fn(&mut Scene)| {
+        let mut stage = Scene::new();
+        scene(&mut stage);
+        stage.samples
+    };
+    // Waitpoints change the shape of what ends an execution, so those scenes are played again with
+    // them.
+    let again: [fn(&mut Scene); 14] = [
+        Scene::ends,
+        Scene::failures,
+        Scene::operator,
+        Scene::typed,
+        Scene::scans,
+        Scene::waits,
+        Scene::replays,
+        Scene::bulk_actions,
+        Scene::applied_edges,
+        Scene::late_edges,
+        Scene::hops,
+        Scene::ends_that_are_told,
+        Scene::lapsed_leases,
+        Scene::waits_that_end,
+    ];
+    let play_again = |scene: fn(&mut Scene)| {
+        let mut stage = Scene::with_waitpoints();
+        scene(&mut stage);
+        stage.samples
+    };
+
+    let first = scenes.into_iter().flat_map(play);
+    first.chain(again.into_iter().flat_map(play_again)).collect()
+}
+
+impl Asked {
+    /// True if both have the same shape, and so the same SQL.
+    #[must_use]
+    pub fn same_shape(&self, other: &Asked) -> bool {
+        match (self, other) {
+            (Asked::Query(one), Asked::Query(two)) => {
+                one.clone().into_shape().0 == two.clone().into_shape().0
+            }
+            (Asked::Plan(one), Asked::Plan(two)) => one.shape() == two.shape(),
+            (Asked::Query(_), Asked::Plan(_)) | (Asked::Plan(_), Asked::Query(_)) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Asked::Query(query) => query.fmt(f),
+            Asked::Plan(plan) => plan.fmt(f),
+        }
+    }
+}

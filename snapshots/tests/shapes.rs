@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use ff_catalogue::{Asked, Sample, samples};
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step};
-use flowfabric_sql::catalogue::{Asked, Sample, samples};
 use sqlformat::{FormatOptions, QueryParams};
 
 /// The statements that a sample becomes in a dialect.

@@ -104,7 +104,7 @@ fn a_counter_is_one_commutative_update() {
 #[tokio::test]
 async fn both_run_in_memory_as_written() {
     use ff_core::engine::{Commit, Executor};
-    use ff_core::value::Value;
+    use ff_core::plan::value::Value;
     let memory = ff_backend_memory::MemoryBackend::new();
     let flow = |state: &str| {
         vec![

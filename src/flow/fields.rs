@@ -96,7 +96,7 @@ impl NotBefore {
 }
 
 /// A span such as `500ms`, `5s`, `2m`, `1h` or `3d`, in milliseconds.
-pub(crate) fn span_ms(text: &str) -> Option<i64> {
+pub fn span_ms(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let ms = match unit {
         "ms" => 1,
@@ -111,7 +111,7 @@ pub(crate) fn span_ms(text: &str) -> Option<i64> {
 
 /// The payload of a JSON value: a string's text, or any other value as written, without the blanks
 /// between tokens. Numbers keep their digits and members their order.
-pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
+pub fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
     let raw = raw.get();
     if raw.starts_with('"') {
         let text: String =
@@ -137,7 +137,7 @@ pub(crate) fn payload(raw: &RawValue) -> Result<Vec<u8>, String> {
 
 /// Reads and checks a policy. Every member must be known, since a misspelt one would have no effect
 /// and no error.
-pub(crate) fn policy(Unique(given): Unique) -> Result<ExecutionPolicy, String> {
+pub fn policy(Unique(given): Unique) -> Result<ExecutionPolicy, String> {
     let policy: ExecutionPolicy =
         serde_json::from_value(given.clone()).map_err(|error| format!("policy: {error}"))?;
 
@@ -150,7 +150,7 @@ pub(crate) fn policy(Unique(given): Unique) -> Result<ExecutionPolicy, String> {
 /// A JSON value in which no object names a member twice: of two, the reader could only guess which
 /// is meant.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Unique(pub(crate) Json);
+pub struct Unique(pub Json);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -206,7 +206,7 @@ impl<'de> Visitor<'de> for AnyValue {
 }
 
 /// Reads tags, none of them named twice.
-pub(crate) fn tags<'de, D: Deserializer<'de>>(
+pub fn tags<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<HashMap<String, String>, D::Error> {
     deserializer.deserialize_map(Members::<String>(PhantomData))
@@ -249,7 +249,7 @@ fn not_understood(given: &Json, policy: &impl Serialize) -> Option<String> {
 }
 
 /// The fault of a JSON text, without the place at the end of serde's message.
-pub(crate) fn wrong_json(error: &serde_json::Error) -> String {
+pub fn wrong_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = text.strip_suffix(&place).unwrap_or(&text);

@@ -12,8 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::WorkerError;
 
-/// The shortest and the longest pause between looks while no bell rings.
-const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// The shortest pause between looks while no bell rings.
+const POLL_MIN: Duration = Duration::from_millis(5);
+
+/// The shortest pause after the database could not be reached.
+const RECOVERY_MIN: Duration = Duration::from_millis(250);
 
 /// The longest pause after the database could not be reached, or the machine could run nothing.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +36,8 @@ const NOTED: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(super) struct Pace {
     poll: Duration,
+    /// The longest pause between looks while no bell rings.
+    poll_max: Duration,
     looked: Instant,
     /// The worker does not look before this time.
     resting: Option<Instant>,
@@ -45,9 +50,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(poll_max: Duration) -> Self {
         Self {
-            poll: POLL.0,
+            poll: POLL_MIN,
+            poll_max: poll_max.max(POLL_MIN),
             looked: Instant::now(),
             resting: None,
             in_vain: 0,
@@ -75,17 +81,17 @@ impl Pace {
 
     /// Notes that a look found work.
     pub(super) fn found(&mut self) {
-        (self.poll, self.in_vain) = (POLL.0, 0);
+        (self.poll, self.in_vain) = (POLL_MIN, 0);
     }
 
     /// Notes that a look found nothing.
     pub(super) fn found_nothing(&mut self) {
-        self.poll = (self.poll * 2).clamp(POLL.0, POLL.1);
+        self.poll = (self.poll * 2).clamp(POLL_MIN, self.poll_max);
     }
 
     /// Notes that the database could not be reached.
     pub(super) fn failed(&mut self) {
-        self.poll = (self.poll * 2).clamp(POLL.1, RECOVERY_MAX);
+        self.poll = (self.poll * 2).clamp(RECOVERY_MIN, RECOVERY_MAX);
         self.resting = Some(Instant::now() + self.poll);
     }
 
@@ -157,6 +163,8 @@ mod tests {
 
     use super::*;
 
+    const POLL_MAX: Duration = Duration::from_millis(250);
+
     /// Looks, finds nothing and waits. Returns the milliseconds that it took.
     async fn looked(pace: &mut Pace, rung: bool) -> u128 {
         let begun = Instant::now();
@@ -172,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ring_ends_the_wait_and_many_in_vain_count_less() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(POLL_MAX);
         let mut waits = Vec::new();
         for _ in 0..8 {
             waits.push(looked(&mut pace, true).await);
@@ -183,8 +191,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_ring_the_pauses_grow_up_to_a_quarter_of_a_second() {
-        let mut pace = Pace::new();
+    async fn without_a_ring_the_pauses_grow_up_to_the_longest() {
+        let mut pace = Pace::new(POLL_MAX);
         let mut waits = Vec::new();
         for _ in 0..7 {
             waits.push(looked(&mut pace, false).await);
@@ -194,7 +202,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_a_known_delay_is_awaited_and_no_longer() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(POLL_MAX);
         for _ in 0..6 {
             looked(&mut pace, false).await;
         }
@@ -206,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_runs_nothing_is_given_more_and_more_time_and_then_up() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(POLL_MAX);
         let mut waits = Vec::new();
         for _ in 0..5 {
             let begun = Instant::now();

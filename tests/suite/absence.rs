@@ -10,9 +10,9 @@ use ff_core::contracts::{
     SeedWaitpointHmacSecretArgs,
 };
 use ff_core::engine::{Executor, Transition};
+use ff_core::plan::value::Value;
 use ff_core::rules::keystore::{Rotate, Seed};
 use ff_core::rules::suspension::deliver::Deliver;
-use ff_core::value::Value;
 
 use crate::backends::{self, Bench, postgres_url};
 use crate::race::{Paced, executor};

@@ -10,10 +10,10 @@ use ff_backend_memory::MemoryBackend;
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
+use ff_catalogue::Recorder;
 use ff_core::backend::BackendTag;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
-use flowfabric_sql::catalogue::Recorder;
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
@@ -178,6 +178,20 @@ pub(crate) async fn postgres_with(
     url: String,
     with: impl FnOnce(PostgresOptions) -> PostgresOptions,
 ) -> Bench {
+    postgres_migrated(MigrateOptions::default(), url, with).await
+}
+
+/// The same over so many partitions, reached through one connection.
+pub(crate) async fn postgres_partitioned(partitions: u16) -> Bench {
+    let migrated = MigrateOptions::default().partitions(partitions).unwrap();
+    postgres_migrated(migrated, postgres_url(), |options| options.max_connections(1)).await
+}
+
+async fn postgres_migrated(
+    migrated: MigrateOptions,
+    url: String,
+    with: impl FnOnce(PostgresOptions) -> PostgresOptions,
+) -> Bench {
     let schema = SchemaName::new(&format!("ff_test_{}", Uuid::new_v4().simple())).unwrap();
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
@@ -186,7 +200,7 @@ pub(crate) async fn postgres_with(
         .unwrap_or_else(|error| {
             panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}")
         });
-    migrate(&pool, &MigrateOptions::default().schema(schema.clone())).await.unwrap();
+    migrate(&pool, &migrated.schema(schema.clone())).await.unwrap();
     let clock = TestClock::new();
     let options = PostgresOptions::new(url).schema(schema.clone()).clock(clock.teller());
     let backend = PostgresBackend::open(with(options)).await.unwrap();

@@ -9,6 +9,7 @@ use ff_core::backend::{CapabilitySet, ClaimPolicy, Handle, HandleKind};
 use ff_core::contracts::{CreateExecutionArgs, CreateExecutionResult};
 use ff_core::handle_codec::{self, HandlePayload};
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::plan::value::Value;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
 use ff_core::schema::TABLES;
 use ff_core::state::{
@@ -16,7 +17,6 @@ use ff_core::state::{
     OwnershipState, PublicState, TerminalOutcome, derive_public_state,
 };
 use ff_core::types::{ExecutionId, LaneId, LeaseFence, Namespace, WorkerId, WorkerInstanceId};
-use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -368,10 +368,7 @@ fn assert_execution_sound(core: &Cells, attempts: &[Cells], completions: usize) 
         }
         _ => {}
     }
-    // A row that an older engine has made and left alone says nothing of it.
-    if core.int("version") != Some(0) {
-        assert_ne!(core.int("last_changed_at_ms"), Some(0), "every change says when: {core:?}");
-    }
+    assert_ne!(core.int("last_changed_at_ms"), Some(0), "every change says when: {core:?}");
 
     let mut epoch = 0;
     for attempt in attempts {

@@ -23,6 +23,7 @@ mod policy;
 mod reads;
 mod reasons;
 mod replay;
+mod requirements;
 mod revoke;
 mod scan;
 mod scan_filter;

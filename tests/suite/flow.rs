@@ -14,8 +14,8 @@ use ff_core::contracts::{
 };
 use ff_core::engine_backend::Scan;
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily, flow_partition};
+use ff_core::plan::value::Value;
 use ff_core::types::{CancelSource, EdgeId, ExecutionId, FlowId, LaneId, Namespace};
-use ff_core::value::Value;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -129,6 +129,15 @@ impl Bench {
         self.add(flow, &id).await.unwrap();
         flow.members.push(id.clone());
         id
+    }
+
+    /// Adds an execution that has ended before.
+    pub(crate) async fn join_ended(&self, flow: &mut Flow, end: End) {
+        let id = member_of(&flow.id);
+        self.backend.create_execution(self.member_args(&id)).await.unwrap();
+        self.end(&id, end).await;
+        self.add(flow, &id).await.unwrap();
+        flow.members.push(id);
     }
 
     pub(crate) async fn add(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_backend_postgres::PgPool;
-use ff_core::backend::Handle;
+use ff_core::backend::{CapabilitySet, Handle};
 use ff_core::engine_backend::Scan;
 use ff_core::types::{ExecutionId, TimestampMs};
 use futures_util::StreamExt as _;
@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use sqlx::{AssertSqlSafe, Executor as _, Postgres, Transaction};
 
 use crate::backends::{self, Bench};
-use crate::bench::{COMPLETED, TTL, opened};
+use crate::bench::{COMPLETED, TTL, lane, opened, requiring, worker};
 use crate::plain::PlainSql;
 use crate::sessions::leases;
 
@@ -44,6 +44,39 @@ async fn beside(bench: &Bench) -> PgPool {
 
 fn id_of(handle: &Handle) -> ExecutionId {
     opened(handle).execution_id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_passes_over_held_rows_of_every_requirement() {
+    let bench = backends::postgres().await;
+    let other = beside(&bench).await;
+    let mut ids = Vec::new();
+    for (priority, tokens) in
+        [(9, &["gpu"] as &[&str]), (8, &[]), (7, &["gpu"]), (6, &["avx", "gpu"]), (5, &[])]
+    {
+        let policy = requiring(tokens);
+        let id = bench
+            .create_with(&|args| {
+                args.priority = priority;
+                args.policy = Some(policy.clone());
+            })
+            .await;
+        ids.push(id);
+    }
+    let held = [("ff_exec_core", &ids[0]), ("ff_exec_core", &ids[1])];
+    let holder = hold(&other, held).await;
+
+    let able = CapabilitySet::new(["avx", "gpu"]);
+    let claim = async |limit| {
+        let claimed = bench.backend.claim_many(&lane(), &able, worker("w"), limit).await.unwrap();
+        claimed.iter().map(id_of).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(1).await, ids[2..3]);
+    assert_eq!(claim(9).await, ids[3..]);
+    assert_eq!(claim(9).await, []);
+    holder.rollback().await.unwrap();
+    assert_eq!(claim(9).await, ids[..2]);
+    bench.tear_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

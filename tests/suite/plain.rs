@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::engine::Executor as _;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Assign, Expr, Plan};
 use ff_core::schema::{ColumnRef, Table, TableRef, table};
-use ff_core::value::{ColumnType, Value};
 use serde_json::Value as Json;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
@@ -170,7 +170,7 @@ fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cel
     Cells(described.columns.iter().enumerate().map(cell).collect())
 }
 
-fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
+pub(crate) fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
     match value {
         Value::Null => arguments.add(None::<i64>),
         Value::Bool(flag) => arguments.add(i64::from(*flag)),

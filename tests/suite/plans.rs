@@ -2,17 +2,18 @@
 //! filled by plain SQL and never analysed, as after a restore. They hold a
 //! million finished and a hundred thousand waiting executions; with `FF_SCALE=small` a tenth of that.
 
+mod claims;
 mod explain;
 mod flows;
 mod rows;
 
 use ff_codegen::{Postgres, Sqlite, Step as ScriptStep};
 use ff_core::backend::{BackendTag, CapabilitySet};
-use ff_core::ctx::{Ctx, Seeded};
 use ff_core::engine::{Step, Transition};
-use ff_core::facts::Facts;
 use ff_core::plan::Shape;
-use ff_core::rules::claim::Claim;
+use ff_core::plan::facts::Facts;
+use ff_core::rules::ctx::{Ctx, Seeded};
+use ff_core::rules::execution::claim::Claim;
 use ff_core::schema::TABLES;
 use ff_core::types::TimestampMs;
 

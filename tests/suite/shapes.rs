@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use ff_catalogue::{Asked, samples};
 use ff_core::plan::{QueryShape, Shape};
-use flowfabric_sql::catalogue::{Asked, samples};
 
 static REVIEWED: LazyLock<(HashSet<Shape>, HashSet<QueryShape>)> = LazyLock::new(|| {
     let mut reviewed = (HashSet::new(), HashSet::new());
@@ -31,7 +31,7 @@ pub(crate) fn assert_reviewed(asked: Vec<Asked>) {
         };
         assert!(
             known,
-            "the catalogue (src/catalogue/scenes.rs) has no sample of this shape: {asked}"
+            "the catalogue (snapshots/src/scenes.rs) has no sample of this shape: {asked}"
         );
     }
 }

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use ff_core::facts::{Answer, Row};
+use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::value::Value;
 use ff_core::plan::{Held, Join, List, Lookup, Query};
 use ff_core::schema::{ColumnRef, Direction, Table};
-use ff_core::value::Value;
 
 use crate::tables::{Key, Tables};
 

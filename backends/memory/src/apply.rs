@@ -5,13 +5,13 @@
 //! behind.
 
 use ff_core::engine::Commit;
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::Value;
 use ff_core::plan::{
     Assign, Expr, Held, Mutation, Name, OnConflict, Pairing, Plan, Return, Settle,
 };
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
-use ff_core::value::Value;
 
 use crate::answer::{count, one, sort};
 use crate::error::MemoryError;

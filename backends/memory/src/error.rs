@@ -2,7 +2,7 @@
 
 use ff_core::EngineError;
 use ff_core::engine_error::{StoreClass, StoreError};
-use ff_core::value::{ColumnType, Value};
+use ff_core::plan::value::{ColumnType, Value};
 
 /// A row that the schema does not allow. A plan that produces one is a bug of its rule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -16,13 +16,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::ctx::{Seeded, Source};
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo, Rings, Topics};
-use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::facts::Answer;
+use ff_core::plan::value::Value;
 use ff_core::plan::{Plan, Query};
+use ff_core::rules::ctx::{Seeded, Source};
 use ff_core::types::TimestampMs;
-use ff_core::value::Value;
 use futures_timer::Delay;
 use uuid::Uuid;
 
@@ -108,7 +108,7 @@ impl MemoryBackend {
         };
 
         let tables = self.lock();
-        let named = |row: &ff_core::facts::Row| {
+        let named = |row: &ff_core::plan::facts::Row| {
             let cell = |column: &ff_core::schema::ColumnRef| {
                 let value = row.value(*column).cloned().unwrap_or(Value::Null);
                 (column.name.to_owned(), value)

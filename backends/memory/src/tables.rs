@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::schema::{ColumnRef, Default as Absent, Table};
 use ff_core::types::TimestampMs;
-use ff_core::value::{ColumnType, Value};
 
 use crate::error::MemoryError;
 

@@ -19,6 +19,7 @@ use ff_core::contracts::{
 use ff_core::engine_backend::{EngineBackend, ExpirePhase};
 use ff_core::handle_codec::HandlePayload;
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::plan::value::Value;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
 use ff_core::rules::handle;
 use ff_core::schema::execution::{attempt, exec_core};
@@ -30,7 +31,6 @@ use ff_core::types::{
     CancelSource, ExecutionId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId,
     WorkerInstanceId,
 };
-use ff_core::value::Value;
 use uuid::Uuid;
 
 /// The step of the clock. All durations are multiples of it, so that each point in time is met

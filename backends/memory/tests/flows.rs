@@ -16,8 +16,9 @@ use ff_core::contracts::{
 };
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
-use ff_core::facts::Row;
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::Value;
 use ff_core::rules::flow::dispatch::{Done, Event};
 use ff_core::rules::flow::hop::Hop;
 use ff_core::rules::flow::tally::{Bucket, Tally, Verdict, policy_of};
@@ -29,7 +30,6 @@ use ff_core::types::{
     AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
     WorkerId, WorkerInstanceId,
 };
-use ff_core::value::Value;
 use uuid::Uuid;
 
 const NOW: TimestampMs = TimestampMs(1_000);

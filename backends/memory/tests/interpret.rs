@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::engine::{Commit, Executor};
-use ff_core::facts::Answer;
+use ff_core::plan::facts::Answer;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
     Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
     Settle,
@@ -15,7 +16,6 @@ use ff_core::schema::outbox::lease_event;
 use ff_core::schema::{Direction, TableRef};
 use ff_core::state::LeaseEventType;
 use ff_core::types::TimestampMs;
-use ff_core::value::{ColumnType, Value};
 use serde_json::json;
 
 fn backend() -> MemoryBackend {

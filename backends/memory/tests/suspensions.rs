@@ -18,12 +18,12 @@ use ff_core::contracts::{
     SuspendArgs, SuspensionReasonCode, TimeoutBehavior, WaitpointBinding,
 };
 use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::plan::value::Value;
 use ff_core::rules::handle;
 use ff_core::types::{
     CancelSource, ExecutionId, LaneId, Namespace, SignalId, SuspensionId, TimestampMs, WaitpointId,
     WaitpointToken, WorkerId, WorkerInstanceId,
 };
-use ff_core::value::Value;
 use uuid::Uuid;
 
 const TICK: i64 = 10;

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
-use ff_core::ctx::Source;
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
-use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
+use ff_core::rules::ctx::Source;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 

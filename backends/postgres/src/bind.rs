@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use ff_codegen::{Arity, Bind, Param, Source};
 use ff_core::EngineError;
 use ff_core::plan::Bindings;
-use ff_core::value::{ColumnType, Value};
+use ff_core::plan::value::{ColumnType, Value};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::types::{JsonValue, Uuid};

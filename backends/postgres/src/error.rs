@@ -192,7 +192,9 @@ impl PostgresError {
 impl fmt::Display for PostgresError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.cause.as_database_error() else {
-            return write!(f, "{}", self.cause);
+            write!(f, "{}", self.cause)?;
+            let advice = certificate_of(&self.cause).and_then(certificate_advice);
+            return advice.map_or(Ok(()), |advice| write!(f, "; {advice}"));
         };
 
         let code = error.code().unwrap_or_default();
@@ -241,10 +243,11 @@ fn classify(error: &sqlx::Error) -> StoreClass {
         return class_of(&code);
     }
 
+    // One side refuses the certificate of the other, and will refuse it again.
+    if certificate_of(error).is_some() {
+        return StoreClass::Permanent;
+    }
     match error {
-        // One side refuses the certificate of the other, and will refuse it again.
-        sqlx::Error::Io(error) if names_a_certificate(error) => StoreClass::Permanent,
-        sqlx::Error::Tls(error) if names_a_certificate(error) => StoreClass::Permanent,
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             StoreClass::OutcomeUnknown
         }
@@ -254,9 +257,54 @@ fn classify(error: &sqlx::Error) -> StoreClass {
     }
 }
 
-fn names_a_certificate(error: &impl fmt::Display) -> bool {
-    // The driver passes on the text of its TLS library, not its type.
-    error.to_string().to_ascii_lowercase().contains("certificate")
+/// What the TLS library says of a certificate, where the error is about one.
+fn certificate_of(error: &sqlx::Error) -> Option<String> {
+    // The driver hands on the text of its TLS library, not its type.
+    let text = match error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) => error.to_string(),
+        _ => return None,
+    };
+    text.to_ascii_lowercase().contains("certificate").then_some(text)
+}
+
+/// What TLS libraries call it, and what an operator can do about it.
+const CERTIFICATES: &[(&str, &str)] = &[
+    (
+        "UnknownIssuer",
+        "no authority that this process knows has signed the server's certificate: name the file of \
+         the one that has with sslrootcert in the URL",
+    ),
+    (
+        "BadSignature",
+        "another authority of the same name has signed the server's certificate: name the file of \
+         the one that has with sslrootcert in the URL",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "the server's certificate is marked as an authority (CA:TRUE), and no authority is accepted \
+         as a server: make it with basicConstraints=CA:FALSE, or sign another one with it",
+    ),
+    (
+        "NotValidForName",
+        "the certificate holds other names than the host of the URL: connect by one of those",
+    ),
+    (
+        "not valid for name",
+        "the certificate holds other names than the host of the URL: connect by one of those",
+    ),
+    ("Expired", "its time is over: renew it, or set this machine's clock"),
+    ("NotValidYet", "its time is still to come: set this machine's clock"),
+    (
+        "CertificateRequired",
+        "the server wants a certificate of this process: name its files with sslcert and sslkey in \
+         the URL",
+    ),
+];
+
+fn certificate_advice(text: String) -> Option<&'static str> {
+    let known = CERTIFICATES.iter().find(|(word, _)| text.contains(word));
+    known.map(|(_, advice)| *advice)
 }
 
 fn class_of(code: &str) -> StoreClass {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::ctx::Source;
 use ff_core::engine::{Commit, Topics};
 use ff_core::engine_error::ContentionKind;
+use ff_core::rules::ctx::Source;
 use sqlx::SqlStr;
 use sqlx::postgres::PgRow;
 

@@ -9,9 +9,9 @@
 
 use std::collections::HashSet;
 
+use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Plan};
 use ff_core::schema::ColumnRef;
-use ff_core::value::Value;
 
 /// The source of the row identities of a shape's plans.
 #[derive(Debug)]
@@ -157,9 +157,9 @@ fn write_ordered(bytes: &mut Vec<u8>, value: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use ff_core::plan::value::Storable;
     use ff_core::plan::{Assign, Plan, Predicate};
     use ff_core::schema::admin::lane_registry;
-    use ff_core::value::Storable;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Fresh ids and jitter, from the operating system.
 
-use ff_core::ctx::Source;
+use ff_core::rules::ctx::Source;
 use uuid::Uuid;
 
 /// Draws every id and number from the operating system.

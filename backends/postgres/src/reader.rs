@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::engine::Horizon;
-use ff_core::facts::{Answer, Row};
+use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
-use ff_core::value::ColumnType;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 

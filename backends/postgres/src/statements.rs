@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ff_codegen::{Arity, Bind, Fused, Param, Postgres};
 use ff_core::EngineError;
 use ff_core::engine::{Commit, Rings};
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Bindings, Expr, Pairing, Query, QueryShape, Selection, Shape};
-use ff_core::value::{ColumnType, Value};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 

@@ -4,8 +4,8 @@
 //! 16 bytes), JSON documents and lists TEXT. A UUID bound as text is its hyphenated form.
 
 use ff_core::EngineError;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::schema::ColumnRef;
-use ff_core::value::{ColumnType, Value};
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteRow, SqliteValueRef};
 use sqlx::{Arguments, Decode, Row, TypeInfo, ValueRef};

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use ff_codegen::{Bind, Source};
 use ff_core::engine::Commit;
+use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Name, Path};
-use ff_core::value::Value;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteQueryResult, SqliteRow};
 use sqlx::{Either, Executor};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::facts::{Answer, Row};
+use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Lookup, Query};
 use ff_core::schema::ColumnRef;
-use ff_core::value::Value;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 
 use crate::bind;

@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ff_codegen::{Bind, RenderError, Script, Source, Sqlite, Statement, Step};
 use ff_core::engine::Rings;
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path, Query, QueryShape, Shape};
-use ff_core::value::ColumnType;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteArguments;
 

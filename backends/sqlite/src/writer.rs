@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::engine::{Bell, Commit, Topics};
-use ff_core::facts::Answer;
 use ff_core::plan::Bindings;
+use ff_core::plan::facts::Answer;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -8,13 +8,13 @@ use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
 use ff_core::EngineError;
 use ff_core::engine::{Commit, Executor};
 use ff_core::engine_error::StoreClass;
-use ff_core::facts::Answer;
+use ff_core::plan::facts::Answer;
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
     Expr, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
 };
 use ff_core::schema::admin::{lane_registry as lane, waitpoint_hmac as hmac};
 use ff_core::schema::{ColumnRef, Direction, TableRef};
-use ff_core::value::{ColumnType, Value};
 use tempfile::TempDir;
 
 const BOUND: Duration = Duration::from_secs(20);

@@ -1,8 +1,8 @@
 //! Adoption on SQLite: a table that differs in its text is rebuilt beside the old one, filled from
 //! it and renamed. All steps run in one transaction, so none of them takes effect alone.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::schema::{ColumnRef, Default, TABLES, Table};
-use ff_core::value::ColumnType;
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
 use super::postgres::RETIRED;

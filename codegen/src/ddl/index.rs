@@ -1,9 +1,9 @@
 //! The indexes of one table. The predicate of a partial index is the same value that queries use,
 //! rendered by the same code, so that the database can prove that the index applies.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path, Predicate};
 use ff_core::schema::{Direction, Index, Table};
-use ff_core::value::ColumnType;
 use sea_query::{
     Condition, ConditionalStatement, Expr, Index as IndexStatement, IndexCreateStatement,
     IndexOrder,
@@ -68,9 +68,23 @@ fn index_statement(
     create.name(index.name).table(table.name);
 
     for (column, direction) in index.columns {
-        match direction {
-            Direction::Ascending => create.col(column.name),
-            Direction::Descending => create.col((column.name, IndexOrder::Desc)),
+        let key = match column.ty {
+            ColumnType::TextList => dialect.list_key(Expr::col(column.name)),
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::BigInt
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Text
+            | ColumnType::Bytes
+            | ColumnType::Uuid
+            | ColumnType::Json => None,
+        };
+        match (key, direction) {
+            (Some(key), Direction::Ascending) => create.col(key),
+            (Some(key), Direction::Descending) => create.col((key, IndexOrder::Desc)),
+            (None, Direction::Ascending) => create.col(column.name),
+            (None, Direction::Descending) => create.col((column.name, IndexOrder::Desc)),
         };
     }
 

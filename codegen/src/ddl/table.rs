@@ -1,7 +1,7 @@
 //! One table as `CREATE TABLE`: columns, defaults, key, checks, partitions.
 
+use ff_core::plan::value::ColumnType;
 use ff_core::schema::{ColumnRef, Default, Table};
-use ff_core::value::ColumnType;
 use sea_query::{Alias, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
 
 use super::index::key;

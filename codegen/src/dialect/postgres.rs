@@ -1,7 +1,7 @@
 //! Postgres: fused statements, arrays, row locks, jsonb.
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, FunctionCall, LockBehavior, LockType, Query,
     SelectStatement, SubQueryStatement, TableCreateStatement,
@@ -122,6 +122,22 @@ impl Dialect for Postgres {
         operator(list, "<@", by)
     }
 
+    fn is_empty_list(&self, list: Expr) -> Expr {
+        key_of_list(list).eq(self.least_list_key())
+    }
+
+    fn list_key(&self, list: Expr) -> Option<Expr> {
+        Some(key_of_list(list))
+    }
+
+    fn least_list_key(&self) -> Expr {
+        no_bytes()
+    }
+
+    fn has_lateral(&self) -> bool {
+        true
+    }
+
     fn items(&self, list: Expr) -> FunctionCall {
         let text = Func::cust("convert_from").arg(list).arg(constant("UTF8"));
         Func::cust("jsonb_array_elements").arg(Expr::from(text).cast_as("jsonb"))
@@ -211,4 +227,23 @@ impl Dialect for Postgres {
     fn text(&self, tree: &TreeRef<'_>) -> String {
         writer::postgres(tree.0)
     }
+}
+
+/// A digest of the list, because an index entry must be short; nothing for the empty list, so that it
+/// comes first and is quickly said. Lists of the same texts have one digest and no others have it,
+/// so that no list stands in front of another. An index takes only functions that depend on no
+/// setting, and this is a way from a list of texts to bytes that consists of such.
+fn key_of_list(list: Expr) -> Expr {
+    let names = Func::cust("array_replace").arg(list.clone()).arg(Expr::null()).arg(constant(""));
+    let document = Expr::from(Func::cust("jsonb_object").arg(names).arg(list.clone()));
+    let backslash = || Func::cust("chr").arg(Expr::cust("92"));
+    let two = Func::cust("repeat").arg(backslash()).arg(Expr::cust("2"));
+    let escaped = Func::cust("replace").arg(document.cast_as("text")).arg(backslash()).arg(two);
+    let digest = Func::cust("sha256").arg(Expr::from(escaped).cast_as("bytea"));
+    let count = Expr::from(Func::cust("cardinality").arg(list));
+    Expr::case(count.eq(Expr::cust("0")), no_bytes()).finally(digest).into()
+}
+
+fn no_bytes() -> Expr {
+    constant("").cast_as("bytea")
 }

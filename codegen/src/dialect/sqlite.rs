@@ -2,7 +2,7 @@
 //! time; JSON in text, lists as JSON arrays.
 
 use ff_core::plan::Name;
-use ff_core::value::ColumnType;
+use ff_core::plan::value::ColumnType;
 use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement, TableCreateStatement,
 };
@@ -126,6 +126,23 @@ impl Dialect for Sqlite {
             .and_where(Expr::col(("required", "value")).not_in_subquery(offered));
 
         valid(list).and(Expr::not_exists(missing))
+    }
+
+    fn is_empty_list(&self, list: Expr) -> Expr {
+        list.eq(constant(self.empty_list()))
+    }
+
+    fn list_key(&self, _: Expr) -> Option<Expr> {
+        // Its indexes keep texts of any length.
+        None
+    }
+
+    fn least_list_key(&self) -> Expr {
+        constant("")
+    }
+
+    fn has_lateral(&self) -> bool {
+        false
     }
 
     fn items(&self, list: Expr) -> FunctionCall {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::partition::Partition;
-use crate::types::{BudgetId, ExecutionId, LaneId, QuotaPolicyId, TimestampMs};
+use crate::model::ids::{BudgetId, ExecutionId, LaneId, QuotaPolicyId, TimestampMs};
+use crate::model::partition::Partition;
 
 /// Defines a budget; the lists run in parallel, one entry per dimension.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -410,8 +410,8 @@ impl BlockExecutionForAdmissionArgs {
     }
 }
 
-/// The scheduler's reason for blocking an execution. [`crate::state::BlockingReason`] lists every
-/// reason.
+/// The scheduler's reason for blocking an execution. [`crate::model::state::BlockingReason`] lists
+/// every reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockingReason {
@@ -491,6 +491,58 @@ pub struct UnblockExecutionArgs {
 pub enum UnblockExecutionResult {
     /// The execution is no longer blocked.
     Unblocked,
+}
+
+/// The resources that an attempt used.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UsageDimensions {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Time, in milliseconds.
+    pub wall_ms: Option<u64>,
+    /// Anything else, by its dimension.
+    pub custom: BTreeMap<String, u64>,
+    /// Reports with the same key count once.
+    pub dedup_key: Option<String>,
+}
+
+impl UsageDimensions {
+    /// Nothing used.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the tokens read.
+    #[must_use]
+    pub const fn with_input_tokens(mut self, input_tokens: u64) -> Self {
+        self.input_tokens = input_tokens;
+        self
+    }
+
+    /// Sets the tokens written.
+    #[must_use]
+    pub const fn with_output_tokens(mut self, output_tokens: u64) -> Self {
+        self.output_tokens = output_tokens;
+        self
+    }
+
+    /// Sets the time, in milliseconds.
+    #[must_use]
+    pub const fn with_wall_ms(mut self, wall_ms: u64) -> Self {
+        self.wall_ms = Some(wall_ms);
+        self
+    }
+
+    /// Makes the report count once per `dedup_key`.
+    #[must_use]
+    pub fn with_dedup_key(mut self, dedup_key: impl Into<String>) -> Self {
+        self.dedup_key = Some(dedup_key.into());
+        self
+    }
 }
 
 #[cfg(test)]

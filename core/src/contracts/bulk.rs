@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::ExecutionQuery;
-use crate::plan::Plan;
-use crate::types::{ExecutionId, TimestampMs};
+use crate::model::ids::{ExecutionId, TimestampMs};
 
 /// The action on each execution. It selects only the executions that it applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,16 +66,4 @@ pub struct BulkRefusal {
     pub execution_id: ExecutionId,
     /// The reason, in plain words.
     pub error: String,
-}
-
-/// The effect that a bulk action would have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct BulkPreview {
-    /// The number of executions it would find, in all batches.
-    pub matched: u64,
-    /// The plans of the first batch, as they would be committed now.
-    pub plans: Vec<Plan>,
-    /// The executions of the first batch that the action could not be applied to.
-    pub refused: Vec<BulkRefusal>,
 }

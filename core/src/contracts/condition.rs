@@ -6,8 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Handle, PendingWaitpoint, WaitpointHmac};
-use crate::types::{SuspensionId, TimestampMs, WaitpointId};
+use crate::contracts::{PendingWaitpoint, WaitpointHmac};
+use crate::model::handle::Handle;
+use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
+use crate::model::policy::TimeoutBehavior;
 
 /// The deepest allowed nesting of composites, the outermost included.
 pub const MAX_COMPOSITE_DEPTH: usize = 4;
@@ -275,48 +277,6 @@ impl Default for ResumePolicy {
     }
 }
 
-/// The action when a suspension times out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum TimeoutBehavior {
-    /// The execution fails.
-    Fail,
-    /// The execution is cancelled.
-    Cancel,
-    /// The execution expires.
-    Expire,
-    /// The execution resumes, with a signal that reports the timeout.
-    AutoResumeWithTimeoutSignal,
-    /// The execution stays suspended and an operator has to decide.
-    Escalate,
-}
-
-impl TimeoutBehavior {
-    /// The name as it is stored and sent.
-    #[must_use]
-    pub fn as_wire_str(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::Cancel => "cancel",
-            Self::Expire => "expire",
-            Self::AutoResumeWithTimeoutSignal => "auto_resume_with_timeout_signal",
-            Self::Escalate => "escalate",
-        }
-    }
-
-    /// The behavior of a stored name; anything unknown, and nothing, is [`Self::Fail`].
-    #[must_use]
-    pub fn of_word(word: &str) -> Self {
-        match word {
-            "cancel" => Self::Cancel,
-            "expire" => Self::Expire,
-            "auto_resume_with_timeout_signal" => Self::AutoResumeWithTimeoutSignal,
-            "escalate" => Self::Escalate,
-            _ => Self::Fail,
-        }
-    }
-}
-
 /// The reason for a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -415,6 +375,15 @@ impl WaitpointBinding {
     #[must_use]
     pub fn use_pending(pending: &PendingWaitpoint) -> Self {
         Self::UsePending { waitpoint_id: pending.waitpoint_id.clone() }
+    }
+}
+
+#[cfg(feature = "generate")]
+impl WaitpointBinding {
+    /// A binding to a waitpoint of its own, with a fresh random id.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self::fresh_with(WaitpointId::new())
     }
 }
 

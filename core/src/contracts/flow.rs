@@ -1,9 +1,13 @@
 //! Flows: graphs of executions, their edges and how those are resolved.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::partition::Partition;
-use crate::types::{AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs};
+use crate::model::ids::{
+    AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
+};
+use crate::model::partition::Partition;
 
 /// Asks for a flow to be created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -568,6 +572,30 @@ pub enum SetEdgeGroupPolicyResult {
     AlreadySet,
 }
 
+/// The members that a flow's cancellation covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelFlowPolicy {
+    /// The flow alone: `cancel_flow_only`.
+    FlowOnly,
+    /// Every member that is not over: `cancel_all`.
+    CancelAll,
+    /// Every member that has not begun: `cancel_pending`.
+    CancelPending,
+}
+
+/// The time that a flow's cancellation waits for its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelFlowWait {
+    /// Not at all.
+    NoWait,
+    /// At most this long.
+    WaitTimeout(Duration),
+    /// Until all are over.
+    WaitIndefinite,
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -628,25 +656,34 @@ mod tests {
             "downstream_execution_id":"{id}","expected_graph_revision":0,"now":0}}"#,
             Uuid::nil()
         );
+
         let args: StageDependencyEdgeArgs = serde_json::from_str(&json).unwrap();
+
         assert_eq!(args.dependency_kind, "success_only");
+
         assert_eq!(args.data_passing_ref, None);
     }
 
     #[test]
     fn small_helpers() {
         let id = ExecutionId::from_parts(0, Uuid::nil());
+
         let to_node = id.clone();
+
         assert_eq!(EdgeDirection::Incoming { to_node }.subject(), &id);
 
         let done = CascadeOutcome::synchronous(2, 1);
+
         assert_eq!((done.resolved, done.cascaded_children), (2, 1));
+
         assert!(done.synchronous);
 
         let later = CascadeOutcome::async_dispatched(3);
 
         assert_eq!((later.resolved, later.cascaded_children), (3, 0));
+
         assert!(!later.synchronous);
+
         assert_eq!(
             ResolveDependencyOutcome::from(ResolveDependencyResult::Impossible),
             ResolveDependencyOutcome::Impossible

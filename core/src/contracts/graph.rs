@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::{EdgeSnapshot, ExecutionRow, FlowSnapshot};
-use crate::state::PublicFlowState;
-use crate::types::{FlowId, Namespace, TimestampMs};
+use crate::model::ids::{FlowId, Namespace, TimestampMs};
+use crate::model::state::PublicFlowState;
 
 /// A query for flows, newest first; an absent filter lets every flow through.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::PublicState;
-use crate::types::{
+use crate::model::ids::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs, WorkerInstanceId,
 };
+use crate::model::state::PublicState;
 
 const fn default_lease_history_grace_ms() -> u64 {
     60_000
@@ -291,7 +291,8 @@ pub struct FailExecutionArgs {
     /// The retry policy for this failure, as JSON; no retry when empty.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of the next attempt, as JSON. Has no effect in this version.
+    /// The policy of the next attempt, as JSON. Has no effect in this version: any but an empty one is
+    /// refused.
     #[serde(default)]
     pub next_attempt_policy_json: String,
     /// The source of the request.
@@ -374,6 +375,60 @@ pub enum ResumeExecutionResult {
         /// The state that users see.
         public_state: PublicState,
     },
+}
+
+/// The reason for an attempt's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailureReason {
+    /// The reason, in words.
+    pub message: String,
+    /// Details in the worker's own format; stored as text behind the message.
+    pub detail: Option<Vec<u8>>,
+}
+
+impl FailureReason {
+    /// A reason in words.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), detail: None }
+    }
+
+    /// A reason in words, with more to it.
+    #[must_use]
+    pub fn with_detail(message: impl Into<String>, detail: Vec<u8>) -> Self {
+        Self { message: message.into(), detail: Some(detail) }
+    }
+}
+
+/// The consequence of a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailOutcome {
+    /// Another attempt.
+    RetryScheduled {
+        /// Not before this instant.
+        delay_until: TimestampMs,
+    },
+    /// Nothing: the execution is over.
+    TerminalFailed,
+}
+
+/// A renewed lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct LeaseRenewal {
+    /// The expiry without another renewal, in Unix milliseconds.
+    pub expires_at_ms: u64,
+    /// Its epoch.
+    pub lease_epoch: u64,
+}
+
+impl LeaseRenewal {
+    /// One parameter per field, in order.
+    #[must_use]
+    pub const fn new(expires_at_ms: u64, lease_epoch: u64) -> Self {
+        Self { expires_at_ms, lease_epoch }
+    }
 }
 
 #[cfg(test)]

@@ -3,27 +3,49 @@
 //! Types that a later version may extend are `#[non_exhaustive]` and built with `new`. Fields that
 //! a caller may leave out of the JSON form have serde defaults.
 
+mod admin;
 mod budget;
 mod bulk;
+pub mod capability;
+pub mod caps;
+mod claim;
 mod condition;
+mod connection;
 mod creation;
 pub mod decode;
+mod event;
 mod flow;
+mod frame;
 mod graph;
 mod lifecycle;
+mod opening;
+mod scan;
 mod snapshot;
 mod stream;
 mod suspension;
+mod tag;
 mod worker;
 
+pub use crate::model::edge::EdgeSnapshot;
+pub use crate::model::policy::TimeoutBehavior;
+pub use admin::*;
 pub use budget::*;
 pub use bulk::*;
+pub use caps::CapabilitySet;
+pub use claim::*;
 pub use condition::*;
+pub use connection::*;
 pub use creation::*;
+pub use event::*;
 pub use flow::*;
+pub use frame::*;
 pub use graph::*;
 pub use lifecycle::*;
+pub use opening::*;
+pub use scan::*;
 pub use snapshot::*;
 pub use stream::*;
 pub use suspension::*;
+pub(crate) use tag::is_namespaced_tag_key;
+pub use tag::validate_tag_key;
 pub use worker::*;

@@ -4,14 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine_error::EngineError;
-use crate::types::{
+use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId, SignalId,
     SuspensionId, TimestampMs, WaitpointId, WaitpointToken,
 };
-
-/// The text that replaces a secret in `Debug` output.
-const REDACTED: &str = "<REDACTED>";
 
 fn default_timeout_behavior() -> String {
     "fail".to_owned()
@@ -494,193 +490,114 @@ impl ListPendingWaitpointsResult {
     }
 }
 
-/// Replaces the signing key of one partition.
-///
-/// `Debug` hides the secret.
-#[derive(Clone)]
-pub struct RotateWaitpointHmacSecretArgs {
-    /// The id of the new key.
-    pub new_kid: String,
-    /// The new key, in hex.
-    pub new_secret_hex: String,
-    /// The time for which tokens of the old key stay valid, in milliseconds.
-    pub grace_ms: u64,
+/// The kind of event that a waitpoint waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitpointKind {
+    /// A signal with a given name.
+    SignalName,
+    /// A signal with a given correlation id.
+    CorrelationId,
+    /// An event outside the system.
+    External,
 }
 
-impl fmt::Debug for RotateWaitpointHmacSecretArgs {
+/// The bearer token of a waitpoint. Never printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct WaitpointHmac(WaitpointToken);
+
+impl WaitpointHmac {
+    /// Wraps a token.
+    #[must_use]
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(WaitpointToken::new(token.into()))
+    }
+
+    /// The token.
+    #[must_use]
+    pub const fn token(&self) -> &WaitpointToken {
+        &self.0
+    }
+
+    /// The token's raw text: a secret.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for WaitpointHmac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RotateWaitpointHmacSecretArgs")
-            .field("new_kid", &self.new_kid)
-            .field("new_secret_hex", &REDACTED)
-            .field("grace_ms", &self.grace_ms)
-            .finish()
+        f.debug_tuple("WaitpointHmac").field(&self.0).finish()
     }
 }
 
-/// The outcome of replacing a signing key.
+/// A waitpoint that was made before its suspension.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RotateWaitpointHmacSecretOutcome {
-    /// The new key signs from now on.
-    Rotated {
-        /// The key that signed before, if there was one.
-        previous_kid: Option<String>,
-        /// The key that signs now.
-        new_kid: String,
-        /// The number of expired keys that were removed.
-        gc_count: u32,
-    },
-    /// The key was there already, with the same secret.
-    Noop {
-        /// The key.
-        kid: String,
-    },
-}
-
-/// Replaces the signing key everywhere.
-///
-/// `Debug` hides the secret.
-#[derive(Clone)]
 #[non_exhaustive]
-pub struct RotateWaitpointHmacSecretAllArgs {
-    /// The id of the new key.
-    pub new_kid: String,
-    /// The new key, in hex.
-    pub new_secret_hex: String,
-    /// The time for which tokens of the old key stay valid, in milliseconds.
-    pub grace_ms: u64,
+pub struct PendingWaitpoint {
+    /// The waitpoint.
+    pub waitpoint_id: WaitpointId,
+    /// The token that a sender must present.
+    pub hmac_token: WaitpointHmac,
 }
 
-impl RotateWaitpointHmacSecretAllArgs {
-    /// The new key with its id, and the grace of the old one.
+impl PendingWaitpoint {
+    /// One parameter per field, in order.
     #[must_use]
-    pub fn new(
-        new_kid: impl Into<String>,
-        new_secret_hex: impl Into<String>,
-        grace_ms: u64,
-    ) -> Self {
-        Self { new_kid: new_kid.into(), new_secret_hex: new_secret_hex.into(), grace_ms }
+    pub const fn new(waitpoint_id: WaitpointId, hmac_token: WaitpointHmac) -> Self {
+        Self { waitpoint_id, hmac_token }
     }
 }
 
-impl fmt::Debug for RotateWaitpointHmacSecretAllArgs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RotateWaitpointHmacSecretAllArgs")
-            .field("new_kid", &self.new_kid)
-            .field("new_secret_hex", &REDACTED)
-            .field("grace_ms", &self.grace_ms)
-            .finish()
-    }
-}
-
-/// The outcome of replacing the signing key in one partition.
-#[derive(Debug)]
+/// A waitpoint, as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RotateWaitpointHmacSecretAllEntry {
-    /// The partition.
-    pub partition: u16,
-    /// The outcome in that partition.
-    pub result: Result<RotateWaitpointHmacSecretOutcome, EngineError>,
+pub struct WaitpointSpec {
+    /// The thing that the execution waits for.
+    pub kind: WaitpointKind,
+    /// The name or id to match, encoded as the kind defines.
+    pub matcher: Vec<u8>,
+    /// The token that a sender must present.
+    pub hmac_token: WaitpointHmac,
 }
 
-impl RotateWaitpointHmacSecretAllEntry {
-    /// The result of one partition.
+impl WaitpointSpec {
+    /// One parameter per field, in order.
     #[must_use]
-    pub fn new(
-        partition: u16,
-        result: Result<RotateWaitpointHmacSecretOutcome, EngineError>,
-    ) -> Self {
-        Self { partition, result }
+    pub const fn new(kind: WaitpointKind, matcher: Vec<u8>, hmac_token: WaitpointHmac) -> Self {
+        Self { kind, matcher, hmac_token }
     }
 }
 
-/// The outcome of replacing the signing key everywhere.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct RotateWaitpointHmacSecretAllResult {
-    /// One entry per partition.
-    pub entries: Vec<RotateWaitpointHmacSecretAllEntry>,
-}
-
-impl RotateWaitpointHmacSecretAllResult {
-    /// The results of all partitions.
-    #[must_use]
-    pub fn new(entries: Vec<RotateWaitpointHmacSecretAllEntry>) -> Self {
-        Self { entries }
-    }
-}
-
-/// Installs the first signing key.
-///
-/// `Debug` hides the secret.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct SeedWaitpointHmacSecretArgs {
-    /// The id of the key.
-    pub kid: String,
-    /// The key, in hex.
-    pub secret_hex: String,
-}
-
-impl SeedWaitpointHmacSecretArgs {
-    /// The key with its id.
-    #[must_use]
-    pub fn new(kid: impl Into<String>, secret_hex: impl Into<String>) -> Self {
-        Self { kid: kid.into(), secret_hex: secret_hex.into() }
-    }
-}
-
-impl fmt::Debug for SeedWaitpointHmacSecretArgs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeedWaitpointHmacSecretArgs")
-            .field("kid", &self.kid)
-            .field("secret_hex", &REDACTED)
-            .finish()
-    }
-}
-
-/// The outcome of installing the first signing key.
+/// A signal that resumed an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SeedOutcome {
-    /// The key signs from now on.
-    Seeded {
-        /// The key.
-        kid: String,
-    },
-    /// A key of this id was there already.
-    AlreadySeeded {
-        /// The key.
-        kid: String,
-        /// True if the stored key has the same secret.
-        same_secret: bool,
-    },
-}
-
-/// Lists the keys that tokens are checked with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListWaitpointHmacKidsArgs {}
-
-/// The keys that tokens are checked with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitpointHmacKids {
-    /// The key that signs, if there is one.
-    pub current_kid: Option<String>,
-    /// The older keys that still verify tokens.
-    pub verifying: Vec<VerifyingKid>,
-}
-
-/// An older key that still verifies tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifyingKid {
-    /// The key.
-    pub kid: String,
-    /// The time until which its tokens are valid, in Unix milliseconds.
-    pub expires_at_ms: i64,
+pub struct ResumeSignal {
+    /// The signal.
+    pub signal_id: SignalId,
+    /// Its name.
+    pub signal_name: String,
+    /// Its category.
+    pub signal_category: String,
+    /// The kind of sender.
+    pub source_type: String,
+    /// The sender.
+    pub source_identity: String,
+    /// The sender's own id for related records.
+    pub correlation_id: String,
+    /// The time at which it was accepted.
+    pub accepted_at: TimestampMs,
+    /// The content.
+    pub payload: Option<Vec<u8>>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contracts::{
+        RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretArgs,
+        SeedWaitpointHmacSecretArgs,
+    };
     use serde_json::json;
     use uuid::Uuid;
 
@@ -746,5 +663,16 @@ mod tests {
 
         assert_eq!(args.timeout_behavior, "fail");
         assert!(!args.use_pending_waitpoint);
+    }
+
+    #[test]
+    fn a_waitpoint_token_is_never_printed() {
+        let pending = PendingWaitpoint::new(
+            WaitpointId::from_uuid(uuid::Uuid::nil()),
+            WaitpointHmac::new("k1:deadbeef"),
+        );
+        let debug = format!("{pending:?}");
+        assert!(debug.contains("WaitpointHmac(WaitpointToken(k1:<REDACTED:len=8>))"), "{debug}");
+        assert_eq!(pending.hmac_token.as_str(), "k1:deadbeef");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::types::{
+use crate::model::ids::{
     AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, Namespace, TimestampMs, WorkerId,
     WorkerInstanceId,
 };

@@ -10,48 +10,64 @@ use futures_util::future::join_all;
 
 use super::subscribe::subscribe;
 use super::{Executor, Topic, bulk, cascade, frames, run, timers};
-use crate::backend::{
-    AppendFrameOutcome, CancelFlowPolicy, CancelFlowWait, CapabilitySet, ClaimPolicy,
-    CompletionPayload, FailOutcome, FailureClass, FailureReason, Frame, Handle, LeaseRenewal,
-    PendingWaitpoint, PrepareOutcome, ResumeSignal, ResumeToken, ScannerFilter, SummaryDocument,
-    TailVisibility,
-};
-use crate::capability::{BackendIdentity, Capabilities, Supports, Version};
+use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
-    AddExecutionToFlowArgs, AddExecutionToFlowResult, ApplyDependencyToChildArgs,
-    ApplyDependencyToChildResult, BulkArgs, BulkPreview, BulkReport, CancelExecutionArgs,
-    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowResult, CascadeOutcome,
-    ChangePriorityArgs, ChangePriorityResult, ClaimGrantOutcome, ClaimResumedExecutionArgs,
-    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult,
+    AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BulkArgs, BulkReport,
+    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
+    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
+    ChangePriorityResult, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
+    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionPayload,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
     EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
-    ExecutionTimeline, FailExecutionArgs, FailExecutionResult, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, IssueGrantAndClaimArgs, ListExecutionsPage, ListExpiredLeasesArgs,
+    ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
+    FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame,
+    IssueGrantAndClaimArgs, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
-    ListPendingWaitpointsResult, ListSuspendedPage, RenewLeaseArgs, RenewLeaseResult,
-    ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, StreamCursor, StreamFrames, SuspendArgs, SuspendOutcome,
+    ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
+    ReconcileCounts, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScannerFilter,
+    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, validate_tag_key,
 };
-use crate::engine_backend::{
-    EngineBackend, ExpirePhase, ReconcileCounts, Scan, SiblingCancelReconcileAction,
-    validate_tag_key,
+use crate::engine::BulkPreview;
+use crate::engine::operations::{
+    CompletionSubscription, EngineBackend, InstanceTagSubscription, LeaseHistorySubscription,
+    OperatorEventSubscription, SignalDeliverySubscription,
 };
-use crate::engine_error::EngineError;
-use crate::handle_codec::HandlePayload;
-use crate::partition::{Partition, PartitionKey};
-use crate::rules::claim::{Claim, Claimed};
-use crate::rules::create::Create;
-use crate::rules::delay::{Delay, Promote};
-use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
-use crate::rules::fail::{Fail, Failed, RetryRule};
-use crate::rules::failure::{Failure, said};
+use crate::model::cursor::StreamCursor as EventCursor;
+use crate::model::error::EngineError;
+use crate::model::handle::Handle;
+use crate::model::handle_codec::HandlePayload;
+use crate::model::ids::{
+    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
+    WaitpointId, WorkerInstanceId,
+};
+use crate::model::partition::{Partition, PartitionKey};
+use crate::model::state::{FailureClass, PublicState};
+use crate::rules::execution::claim::{Claim, Claimed};
+use crate::rules::execution::create::Create;
+use crate::rules::execution::delay::{Delay, Promote};
+use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::rules::execution::fail::{Fail, Failed, RetryRule};
+use crate::rules::execution::failure::{Failure, said};
+use crate::rules::execution::finish::{Cancel, Complete};
+use crate::rules::execution::lease::{Progress, Renew};
+use crate::rules::execution::operator::CancelExecution;
+use crate::rules::execution::priority::ChangePriority;
+use crate::rules::execution::replay::Replay;
+use crate::rules::execution::revoke::RevokeLease;
+use crate::rules::execution::tags::SetTag;
+use crate::rules::execution::take::{ClaimByGrant, ClaimByOperator, ClaimResumed};
+use crate::rules::execution::timeline::Timeline;
+use crate::rules::execution::unblock::Unblock;
+use crate::rules::execution::{listing, read};
 use crate::rules::fence::Fence;
-use crate::rules::finish::{Cancel, Complete};
 use crate::rules::flow::apply::Apply;
 use crate::rules::flow::cancel::{AckMember, CancelFlow, CancelHeader};
 use crate::rules::flow::create::CreateFlow;
@@ -70,11 +86,6 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keystore::{Rotate, Seed};
-use crate::rules::lease::{Progress, Renew};
-use crate::rules::operator::CancelExecution;
-use crate::rules::priority::ChangePriority;
-use crate::rules::replay::Replay;
-use crate::rules::revoke::RevokeLease;
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::deliver::{Approval, Approve, Deliver};
@@ -83,21 +94,7 @@ use crate::rules::suspension::suspend::Suspend;
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::{CloseWaitpoint, CreateWaitpoint};
 use crate::rules::suspension::wake::Resume;
-use crate::rules::tags::SetTag;
-use crate::rules::take::{ClaimByGrant, ClaimByOperator, ClaimResumed};
-use crate::rules::timeline::Timeline;
-use crate::rules::unblock::Unblock;
-use crate::rules::{flow, handle, input, listing, read};
-use crate::state::PublicState;
-use crate::stream_events::{
-    CompletionSubscription, InstanceTagSubscription, LeaseHistorySubscription,
-    OperatorEventSubscription, SignalDeliverySubscription,
-};
-use crate::stream_subscribe::StreamCursor as EventCursor;
-use crate::types::{
-    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
-    WaitpointId, WorkerInstanceId,
-};
+use crate::rules::{flow, handle, input};
 
 /// The capabilities of every backend built on [`Executor`].
 const SUPPORTS: Supports = {
@@ -172,7 +169,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<FailOutcome, EngineError> {
         let payload = handle::open(self.identity().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
-        let failure = Failure::new(classification, reason.message);
+        let failure = Failure::reported(classification, reason);
         let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
 
         Ok(match run(self, &Fail { fence, failure, retry }).await? {
@@ -216,6 +213,7 @@ impl<E: Executor> EngineBackend for E {
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
 
         let policy = Fail::policy_of(&args.retry_policy_json)?;
+        Fail::no_policy_of_next_attempt(&args.next_attempt_policy_json)?;
         let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
         let failure = Failure::of_category(&args.failure_category, args.failure_reason);
         let retry = RetryRule::Given(policy);

@@ -7,10 +7,10 @@
 use event_listener::{Event, EventListener};
 
 use super::Commit;
+use crate::model::state::{ClosedSet as _, CompletionKind, EligibilityState, LeaseEventType};
 use crate::plan::{Assign, Expr, Mutation, Plan};
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, outbox, suspension};
-use crate::state::{ClosedSet as _, CompletionKind, EligibilityState, LeaseEventType};
 
 /// The subject of a ring: new rows of one table, or a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,12 +1,14 @@
 //! One action on a batch of executions, each execution with a plan of its own.
 
 use futures_util::future::join_all;
+use serde::Serialize;
 
 use super::{Executor, Rehearsed, rehearse, run};
-use crate::EngineError;
-use crate::contracts::{BulkArgs, BulkPreview, BulkRefusal, BulkReport};
-use crate::rules::bulk::{Matching, Single};
-use crate::types::{ExecutionId, LaneId};
+use crate::contracts::{BulkArgs, BulkRefusal, BulkReport};
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, LaneId};
+use crate::plan::Plan;
+use crate::rules::execution::bulk::{Matching, Single};
 
 /// Applies the action to one batch.
 pub(super) async fn apply<E: Executor>(
@@ -91,4 +93,16 @@ async fn planned<E: Executor>(
 
 fn refusal(id: &ExecutionId, error: &EngineError) -> BulkRefusal {
     BulkRefusal { execution_id: id.clone(), error: error.sentence() }
+}
+
+/// The effect that a bulk action would have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BulkPreview {
+    /// The number of executions it would find, in all batches.
+    pub matched: u64,
+    /// The plans of the first batch, as they would be committed now.
+    pub plans: Vec<Plan>,
+    /// The executions of the first batch that the action could not be applied to.
+    pub refused: Vec<BulkRefusal>,
 }

@@ -6,12 +6,12 @@
 use futures_util::future::join_all;
 
 use super::{Executor, run};
-use crate::EngineError;
+use crate::model::error::EngineError;
+use crate::model::ids::EdgeId;
 use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event, EventById};
 use crate::rules::flow::end::EndFlow;
 use crate::rules::flow::hop::{Hop, Hopped};
 use crate::rules::flow::key::FlowKey;
-use crate::types::EdgeId;
 
 /// Applies the completion event of that number to every outgoing edge. Returns the number of edges;
 /// `None` for an event that is unknown or already dispatched.

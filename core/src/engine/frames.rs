@@ -6,10 +6,9 @@ use futures_util::future::{Either, select};
 
 use super::bell::Topic;
 use super::{Executor, run};
-use crate::EngineError;
-use crate::backend::{AppendFrameOutcome, Frame, StreamMode};
-use crate::contracts::StreamFrames;
-use crate::handle_codec::HandlePayload;
+use crate::contracts::{AppendFrameOutcome, Frame, StreamFrames, StreamMode};
+use crate::model::error::EngineError;
+use crate::model::handle_codec::HandlePayload;
 use crate::rules::fence::Fence;
 use crate::rules::stream::append::Append;
 use crate::rules::stream::read::ReadFrames;

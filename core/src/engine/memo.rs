@@ -12,21 +12,12 @@ use uuid::Uuid;
 
 use super::turns::{Taken, Turn, Turns};
 use crate::plan::{Expr, Plan};
-use crate::policy::RetryPolicy;
+use crate::rules::execution::claim::RetryFacts;
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, TableRef};
 
 /// The number of leases that are remembered; the oldest are evicted first.
 const CAPACITY: usize = 65_536;
-
-/// The retry facts that a claim returns.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RetryFacts {
-    /// The execution's own retry policy, if it was submitted with one.
-    pub policy: Option<RetryPolicy>,
-    /// The number of retries so far.
-    pub retries: u32,
-}
 
 /// A row that callers change, by its key.
 pub(super) type Contended = (TableRef, Vec<(ColumnRef, Expr)>);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Bell, Commit, Executor, Horizon, Identity, Memo};
-use crate::EngineError;
-use crate::backend::PrepareOutcome;
-use crate::ctx::Source;
-use crate::facts::Answer;
-use crate::partition::PartitionConfig;
+use crate::contracts::PrepareOutcome;
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::partition::PartitionConfig;
+use crate::plan::facts::Answer;
 use crate::plan::{Plan, Query};
-use crate::types::TimestampMs;
+use crate::rules::ctx::Source;
 
 /// Forwards to the backend, but commits with [`Executor::commit_in_passing`].
 pub(super) struct Passing(Arc<dyn Executor>);

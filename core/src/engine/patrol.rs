@@ -11,8 +11,7 @@ use futures_util::future::select;
 
 use super::Executor;
 use super::timers::scan_within;
-use crate::backend::ScannerFilter;
-use crate::engine_backend::Scan;
+use crate::contracts::{Scan, ScannerFilter};
 use crate::rules::scan::ScanScope;
 
 /// The most rows that one scan applies.

@@ -21,16 +21,15 @@ use self::events::Event;
 use self::outbox::Outbox;
 use super::Executor;
 use super::tail::{Beginning, LowerBound, PAGE, Pace, Tail};
-use crate::EngineError;
-use crate::backend::ScannerFilter;
-use crate::engine_error::{StoreClass, ValidationKind};
-use crate::facts::{Answer, Row};
-use crate::plan::Query;
-use crate::rules::input;
-use crate::stream_subscribe::{
+use crate::contracts::ScannerFilter;
+use crate::model::cursor::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };
-use crate::types::Namespace;
+use crate::model::error::{EngineError, StoreClass, ValidationKind};
+use crate::model::ids::Namespace;
+use crate::plan::Query;
+use crate::plan::facts::{Answer, Row};
+use crate::rules::input;
 
 pub use outbox::spoiled_pages;
 

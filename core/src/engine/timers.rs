@@ -9,11 +9,10 @@ use futures_util::future::{BoxFuture, Shared, join_all};
 
 use super::passing::Passing;
 use super::{Executor, cascade, run};
-use crate::EngineError;
-use crate::engine_backend::{ReconcileCounts, Scan};
-use crate::engine_error::{ContentionKind, StoreClass, StoreError};
-use crate::rules::delay::Promote;
-use crate::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::contracts::{ReconcileCounts, Scan};
+use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
+use crate::rules::execution::delay::Promote;
+use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::siblings::Drain;

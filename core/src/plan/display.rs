@@ -6,8 +6,9 @@ use super::{
     Assign, Compare, Expr, List, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Query,
     Return, Settle,
 };
-use crate::schema::{ColumnRef, Direction};
-use crate::value::Value;
+use crate::plan::column::ColumnRef;
+use crate::plan::table::Direction;
+use crate::plan::value::Value;
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -182,6 +183,7 @@ impl Display for Predicate {
             Predicate::Null(column) => write!(f, "{} is null", column.name),
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
+            Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;
                 target(f, pairs)

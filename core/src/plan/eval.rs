@@ -4,9 +4,9 @@
 use serde_json::{Map, Value as Json};
 
 use super::{Assign, Expr, Name, Path, Predicate};
-use crate::facts::Row;
-use crate::schema::ColumnRef;
-use crate::value::{ColumnType, Value};
+use crate::plan::column::ColumnRef;
+use crate::plan::facts::Row;
+use crate::plan::value::{ColumnType, Value};
 
 /// The rows that an expression may read, and the item that selects among a plan's values.
 #[derive(Clone, Debug, Default)]
@@ -198,6 +198,9 @@ impl Predicate {
                 } else {
                     false
                 }
+            }
+            Predicate::EmptyList(column) => {
+                matches!(stored(column), Value::TextList(list) if list.is_empty())
             }
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {

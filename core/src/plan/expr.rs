@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::ColumnRef;
-use crate::value::{ColumnType, Value};
+use crate::plan::column::ColumnRef;
+use crate::plan::value::{ColumnType, Value};
 
 /// A name that belongs to a plan's shape: an operation, a held row, a JSON member, a state.
 pub type Name = Cow<'static, str>;

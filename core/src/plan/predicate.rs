@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::expr::{Expr, Name, Path};
-use crate::schema::ColumnRef;
+use crate::plan::column::ColumnRef;
 
 /// A condition on one row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub enum Predicate {
     NotNull(ColumnRef),
     /// Every text in the list column is in the given list.
     Covered(ColumnRef, Expr),
+    /// The list in the column has no elements.
+    EmptyList(ColumnRef),
     /// The columns, read as one tuple, come after the given tuple: exclusive keyset paging.
     After(Vec<(ColumnRef, Expr)>),
 }
@@ -96,6 +98,7 @@ impl Predicate {
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::Covered(..)
+            | Predicate::EmptyList(_)
             | Predicate::After(_) => vec![self],
         }
     }

@@ -1,7 +1,7 @@
 //! The shape of a plan, which one SQL text belongs to, and the values bound to that text.
 
 use super::{Assign, Expr, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
-use crate::value::{ColumnType, Value};
+use crate::plan::value::{ColumnType, Value};
 
 /// A plan with its values erased: plans of one shape share one SQL text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -195,7 +195,8 @@ impl Predicate {
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
             | Predicate::Null(_)
-            | Predicate::NotNull(_) => {}
+            | Predicate::NotNull(_)
+            | Predicate::EmptyList(_) => {}
             Predicate::All(parts) | Predicate::Any(parts) => {
                 parts.iter_mut().for_each(|part| part.each_expr(visit));
             }

@@ -7,9 +7,11 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::engine_error::{ContentionKind, StateKind};
-use crate::handle_codec::HandlePayload;
+use crate::model::error::{ContentionKind, EngineError, StateKind};
+use crate::model::handle_codec::HandlePayload;
+use crate::model::ids::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
+use crate::model::state::{ClosedSet, LifecyclePhase, OwnershipState};
+use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, Predicate};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, attempt_of_core, current_attempt};
@@ -17,9 +19,6 @@ use crate::rules::premise::{Condition, Known, Premise, Refusal};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{ClosedSet, LifecyclePhase, OwnershipState};
-use crate::types::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
-use crate::value::{Storable, Value};
 
 /// The attempt and lease that a caller says it holds.
 #[derive(Clone, Debug, PartialEq)]

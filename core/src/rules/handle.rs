@@ -1,9 +1,8 @@
 //! Handles: opaque bytes that a worker gets at a claim and shows with every later call.
 
-use crate::EngineError;
-use crate::backend::{BackendTag, Handle, HandleKind};
-use crate::engine_error::ValidationKind;
-use crate::handle_codec::{self, HandlePayload};
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::handle::{BackendTag, Handle, HandleKind};
+use crate::model::handle_codec::{self, HandlePayload};
 
 /// Opens a handle of this backend.
 ///

@@ -1,9 +1,8 @@
 //! Argument checks that every public entry makes before it decides anything.
 
-use crate::EngineError;
-use crate::engine_error::ValidationKind;
-use crate::partition::{Partition, PartitionKey};
-use crate::types::{AttemptIndex, ExecutionId, LaneId};
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{AttemptIndex, ExecutionId, LaneId};
+use crate::model::partition::{Partition, PartitionKey};
 
 /// The largest page that a listing returns.
 pub const PAGE_MAX: usize = 1000;

@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
+use crate::model::error::EngineError;
+use crate::model::ids::ExecutionId;
 use crate::plan::{Expr, Pairing, Path, Predicate, Return, Selection};
 use crate::rules::input;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
-use crate::types::ExecutionId;
 
 /// The name that every plan gives an execution's row.
 pub const CORE: &str = "core";

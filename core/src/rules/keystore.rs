@@ -8,24 +8,23 @@
 //! the keyring's version. The first change inserts the keyring's row, which refuses any other first
 //! change.
 
-use crate::EngineError;
 use crate::contracts::{
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllEntry,
     RotateWaitpointHmacSecretAllResult, RotateWaitpointHmacSecretOutcome, SeedOutcome,
     SeedWaitpointHmacSecretArgs,
 };
-use crate::crypto::constant_time_eq;
-use crate::crypto::hmac::{HmacVerifyError, hmac_sign, hmac_verify};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::ConflictKind;
-use crate::facts::{Facts, Row};
+use crate::model::crypto::constant_time_eq;
+use crate::model::crypto::hmac::{HmacVerifyError, hmac_sign, hmac_verify};
+use crate::model::error::{ConflictKind, EngineError};
+use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Secret;
 use crate::plan::{Expr, List, Lookup, OnConflict, Pairing, Plan, Query, Selection};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::admin::{waitpoint_hmac, waitpoint_keyring};
-use crate::types::{ExecutionId, TimestampMs, WaitpointId};
-use crate::value::Secret;
 
 /// The name that plans and look-ups give a key's row.
 pub const KEY: &str = "key";

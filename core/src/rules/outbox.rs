@@ -4,8 +4,14 @@
 //! holds as `core`, so that no operation has to read them first.
 
 use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs};
+use crate::model::ids::TimestampMs;
+use crate::model::state::{
+    CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
+    OperatorEventType, SignalEffect,
+};
+use crate::plan::value::ColumnType;
 use crate::plan::{Expr, OnConflict, Plan};
-use crate::rules::failure::{Failure, class_word};
+use crate::rules::execution::failure::{Failure, class_word};
 use crate::rules::flow::key::FLOW;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
 use crate::schema::ColumnRef;
@@ -14,12 +20,6 @@ use crate::schema::flow::flow_core;
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
-use crate::state::{
-    CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
-    OperatorEventType, SignalEffect,
-};
-use crate::types::TimestampMs;
-use crate::value::ColumnType;
 
 /// The execution tag that names the instance that an execution belongs to.
 pub const INSTANCE_TAG: &str = "cairn.instance_id";

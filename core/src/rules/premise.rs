@@ -5,16 +5,16 @@
 //! look like commits on that expectation in one round trip; only when the guards refuse does it
 //! load the rows and let the same list say which condition failed.
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Storable;
 use crate::plan::{Expr, Held, Lookup, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::{Col, ColumnRef, TableRef};
-use crate::types::TimestampMs;
-use crate::value::Storable;
 
 /// A row that a decision relies on.
 pub struct Premise {

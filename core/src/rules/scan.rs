@@ -5,17 +5,19 @@ mod scope;
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::engine_backend::Scan;
-use crate::facts::{Facts, Row};
+use crate::contracts::Scan;
+use crate::model::error::EngineError;
+use crate::model::ids::{TimestampMs, WaitpointId};
+use crate::model::state::LifecyclePhase;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::core_of_current_attempt;
+use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, debt_of};
 use crate::rules::key::ExecutionKey;
-use crate::rules::listing::core_of_current_attempt;
-use crate::rules::losses::Losses;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
 use crate::schema::flow::pending_cancel_groups;
@@ -24,8 +26,6 @@ use crate::schema::suspension::{
     suspension_current, suspension_times_out, waitpoint_expires, waitpoint_pending,
 };
 use crate::schema::{Col, ColumnRef};
-use crate::state::LifecyclePhase;
-use crate::types::{TimestampMs, WaitpointId};
 
 pub use scope::ScanScope;
 

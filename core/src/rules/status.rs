@@ -1,16 +1,16 @@
 //! Writing a state: all of its columns together, with the public state derived from them.
 
-use crate::EngineError;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::state::{
+    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState,
+    PublicState, StateVector, TerminalOutcome, derive_public_state,
+};
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr};
 use crate::rules::key::CORE;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
-use crate::state::{
-    AttemptOutcome, AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState,
-    PublicState, StateVector, TerminalOutcome, derive_public_state,
-};
-use crate::types::TimestampMs;
 
 /// A complete state to write. Rules build one of the named states below; nothing sets single
 /// columns, so the dimensions cannot drift apart.

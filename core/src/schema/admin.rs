@@ -3,7 +3,7 @@
 //! These tables are small, belong to no partition and change rarely; everything that belongs to one
 //! execution, flow, budget or worker lives with its family.
 
-use crate::value::Secret;
+use crate::plan::value::Secret;
 
 table! {
     /// One row per HMAC key that signs waitpoint tokens and claim grants; never removed.

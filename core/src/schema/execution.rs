@@ -6,11 +6,11 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::plan::Predicate;
-use crate::state::{
+use crate::model::state::{
     AttemptOutcome, AttemptState, BlockingReason, EligibilityState, FailureClass, GrantKind,
     LifecyclePhase, OwnershipState, PublicState,
 };
+use crate::plan::Predicate;
 
 table! {
     /// One row per execution: its state, input, result and an open bag of fields.
@@ -83,11 +83,13 @@ table! {
         has_waitpoints: bool = Default::Bool(true),
     }
     indexes [
-        "ff_exec_core_claim_idx" (lane_id Ascending, priority Descending, claimable_since_ms Ascending,
-            created_at_ms Ascending, execution_id Ascending) only claimable,
+        "ff_exec_core_claim_idx" (lane_id Ascending, required_capabilities Ascending,
+            priority Descending, claimable_since_ms Ascending, created_at_ms Ascending,
+            execution_id Ascending) only claimable,
         "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
         "ff_exec_core_due_idx"
-            (lane_id Ascending, eligible_at_ms Ascending, execution_id Ascending) only delayed,
+            (lane_id Ascending, required_capabilities Ascending, eligible_at_ms Ascending,
+            execution_id Ascending) only delayed,
         "ff_exec_core_deadline_idx" (deadline_at_ms Ascending) only has_live_deadline,
         "ff_exec_core_flow_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending) only in_flow,

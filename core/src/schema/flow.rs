@@ -8,8 +8,8 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::model::state::{CompletionKind, PublicFlowState};
 use crate::plan::Predicate;
-use crate::state::{CompletionKind, PublicFlowState};
 
 table! {
     /// One row per flow: the header of its graph.

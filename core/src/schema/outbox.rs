@@ -12,11 +12,11 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::plan::Predicate;
-use crate::state::{
+use crate::model::state::{
     CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
     OperatorEventType, SignalEffect,
 };
+use crate::plan::Predicate;
 
 table! {
     /// One row per execution that ended or became resumable; dependent executions follow from it.

@@ -8,8 +8,8 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::model::state::WaitpointState;
 use crate::plan::Predicate;
-use crate::state::WaitpointState;
 
 table! {
     /// One row per execution that was suspended: its latest suspension and the signals collected.

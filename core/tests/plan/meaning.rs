@@ -1,11 +1,11 @@
 //! What expressions, predicates and assignments mean.
 
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::{ColumnType, Storable, Value};
 use ff_core::plan::{Assign, Compare, Expr, Held, Path, Predicate};
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{LifecyclePhase, OwnershipState};
-use ff_core::value::{ColumnType, Storable, Value};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -132,6 +132,23 @@ fn covered_means_that_nothing_is_missing() {
     check(&offering(&["A"]), requiring(&["a"]), false);
     check(&offering(&["a"]), vec![(column.column(), Value::Null)], false);
     check(&offering(&["a"]), vec![(column.column(), text("a"))], false);
+}
+
+#[test]
+fn empty_is_what_nothing_covers() {
+    let column = exec_core::required_capabilities;
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for stored in [
+        Value::TextList(list(&[])),
+        Value::TextList(list(&[""])),
+        Value::TextList(list(&["a", "b"])),
+        Value::Null,
+        text(""),
+    ] {
+        let expected = matches!(&stored, Value::TextList(words) if words.is_empty());
+        check(&column.is_empty(), vec![(column.column(), stored.clone())], expected);
+        check(&column.covered_by(Vec::new()), vec![(column.column(), stored)], expected);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Printing, serialising, and erasing the values.
 
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
     Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
     Settle,
@@ -7,7 +8,6 @@ use ff_core::plan::{
 use ff_core::schema::Direction::{Ascending, Descending};
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::LifecyclePhase;
-use ff_core::value::{ColumnType, Value};
 use insta::assert_snapshot;
 use serde_json::json;
 use uuid::Uuid;

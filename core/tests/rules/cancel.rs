@@ -1,9 +1,9 @@
 //! Cancelling, by the worker and from outside.
 
 use ff_core::contracts::CancelExecutionArgs;
+use ff_core::rules::execution::finish::Cancel;
+use ff_core::rules::execution::operator::CancelExecution;
 use ff_core::rules::fence::{Fence, Style};
-use ff_core::rules::finish::Cancel;
-use ff_core::rules::operator::CancelExecution;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, BlockingReason, OwnershipState, TerminalOutcome};
@@ -267,6 +267,15 @@ fn an_operator_breaks_a_lease() {
         worker_instance_id := attempt.worker_instance_id
         cause := cancelled
         if present: refuse
+      insert ff_operator_event
+        execution_id := core.execution_id
+        event_type := cancelled
+        details := {"reason":"no longer needed"}
+        occurred_at_ms := 1000005
+        partition_key := core.partition_key
+        namespace := core.raw_fields->namespace
+        instance_tag := core.raw_fields->tags->cairn.instance_id
+        if present: refuse
     answer Cancelled { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Cancelled }
     "#);
 }
@@ -313,6 +322,15 @@ fn an_operator_cancels_what_nobody_holds() {
         occurred_at_ms := 1000005
         reason := "no longer needed"
         failure_class := null
+        if present: refuse
+      insert ff_operator_event
+        execution_id := core.execution_id
+        event_type := cancelled
+        details := {"reason":"no longer needed"}
+        occurred_at_ms := 1000005
+        partition_key := core.partition_key
+        namespace := core.raw_fields->namespace
+        instance_tag := core.raw_fields->tags->cairn.instance_id
         if present: refuse
     answer Cancelled { execution_id: ExecutionId { partition: 7, uuid: 00000000-0000-0000-0000-000000000001, text: "{fp:7}:00000000-0000-0000-0000-000000000001" }, public_state: Cancelled }
     "#);

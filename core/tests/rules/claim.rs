@@ -1,15 +1,15 @@
 //! Claiming: which rows qualify, in which order, and what a claim writes.
 
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
-use ff_core::facts::Facts;
 use ff_core::plan::Held;
-use ff_core::rules::claim::{CLAIM_MAX, Claim};
+use ff_core::plan::facts::Facts;
+use ff_core::plan::value::Value;
+use ff_core::rules::execution::claim::{CLAIM_MAX, Claim};
 use ff_core::rules::handle;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::exec_core;
 use ff_core::state::{AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
 use ff_core::types::{LaneId, TimestampMs, WorkerId, WorkerInstanceId};
-use ff_core::value::Value;
 use insta::assert_snapshot;
 
 use crate::stored::{RowOf, Stored, core_row};
@@ -157,8 +157,8 @@ fn a_grant_reserves_the_row_until_it_lapses() {
 
 #[test]
 fn a_claim_answers_with_handles_of_what_it_leased() {
-    use ff_core::ctx::Ctx;
-    use ff_core::engine::{Step, Then, Transition};
+    use ff_core::rules::ctx::Ctx;
+    use ff_core::rules::decision::{Step, Then, Transition};
     let mut draws = Draws { drawn: 0, fraction: 0.5 };
     let step =
         claim("main", &[], 1).step(&Facts::default(), &mut Ctx::new(TimestampMs(NOW), &mut draws));

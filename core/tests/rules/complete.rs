@@ -1,7 +1,7 @@
 //! Completing, by handle, by fence, and past the fence.
 
+use ff_core::rules::execution::finish::Complete;
 use ff_core::rules::fence::{Fence, Style};
-use ff_core::rules::finish::Complete;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, OwnershipState};

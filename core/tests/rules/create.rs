@@ -6,7 +6,7 @@ use ff_core::EngineError;
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::policy::check::LIMIT_MAX_MS;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements, TimeoutPolicy};
-use ff_core::rules::create::Create;
+use ff_core::rules::execution::create::Create;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
 use insta::assert_snapshot;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Putting off, and waking what is due.
 
-use ff_core::rules::delay::{Delay, Promote};
+use ff_core::rules::execution::delay::{Delay, Promote};
 use ff_core::rules::fence::Style;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};

@@ -1,6 +1,6 @@
 //! Time running out: of a lease, of an attempt, of an execution.
 
-use ff_core::rules::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use ff_core::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptState, ClosedSet, LifecyclePhase, OwnershipState, TerminalOutcome};

@@ -1,12 +1,12 @@
 //! Failing: what is tried again, when, and what ends the execution.
 
 use ff_core::backend::FailureClass;
-use ff_core::rules::fail::{Fail, Failed, RetryRule};
-use ff_core::rules::failure::Failure;
+use ff_core::plan::value::Value;
+use ff_core::rules::execution::fail::{Fail, Failed, RetryRule};
+use ff_core::rules::execution::failure::Failure;
 use ff_core::rules::fence::{Fence, Style};
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::types::{AttemptIndex, TimestampMs};
-use ff_core::value::Value;
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -352,10 +352,11 @@ fn a_stored_row_that_changes_under_the_decision_is_decided_anew() {
 
 #[test]
 fn a_remembered_claim_saves_the_reading() {
-    use ff_core::ctx::{Ctx, Seeded};
-    use ff_core::engine::{RetryFacts, Step, Transition};
-    use ff_core::facts::Facts;
+    use ff_core::plan::facts::Facts;
     use ff_core::policy::{BackoffStrategy, RetryPolicy};
+    use ff_core::rules::ctx::{Ctx, Seeded};
+    use ff_core::rules::decision::{Step, Transition};
+    use ff_core::rules::execution::claim::RetryFacts;
     let policy = |max_retries| RetryPolicy {
         max_retries,
         backoff: BackoffStrategy::Fixed { delay_ms: 500 },

@@ -1,7 +1,7 @@
 //! While a worker holds an execution: renewing, reporting progress.
 
+use ff_core::rules::execution::lease::{Progress, Renew};
 use ff_core::rules::fence::Style;
-use ff_core::rules::lease::{Progress, Renew};
 use ff_core::schema::execution::{attempt, exec_core};
 use insta::assert_snapshot;
 

@@ -1,17 +1,17 @@
 //! Pages.
 
 use ff_core::contracts::{ExecutionQuery, ExpiredLeasesCursor, ListExpiredLeasesArgs};
-use ff_core::engine::Transition;
-use ff_core::facts::Row;
 use ff_core::partition::{PartitionConfig, PartitionKey};
-use ff_core::rules::listing;
-use ff_core::rules::timeline::Timeline;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::Value;
+use ff_core::rules::decision::Transition;
+use ff_core::rules::execution::listing;
+use ff_core::rules::execution::timeline::Timeline;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::{completion_event, lease_event};
 use ff_core::state::{CompletionKind, LeaseEventType, PublicState};
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
-use ff_core::value::Value;
 use insta::assert_snapshot;
 use uuid::Uuid;
 

@@ -23,10 +23,10 @@ mod words;
 use std::fmt::{Debug, Display, Formatter};
 
 use ff_core::EngineError;
-use ff_core::ctx::{Ctx, Source};
-use ff_core::engine::{Step, Then, Transition};
-use ff_core::facts::{Answer, Facts, Row};
 use ff_core::plan::Plan;
+use ff_core::plan::facts::{Answer, Facts, Row};
+use ff_core::rules::ctx::{Ctx, Source};
+use ff_core::rules::decision::{Step, Then, Transition};
 use ff_core::rules::fence::{Fence, Lease, Style};
 use ff_core::rules::key::ExecutionKey;
 use ff_core::types::{ExecutionId, TimestampMs};

@@ -4,14 +4,15 @@ use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind, StreamMode};
 use ff_core::contracts::{
     ResumeCondition, ResumePolicy, SuspendArgs, SuspensionReasonCode, WaitpointBinding,
 };
-use ff_core::engine::Transition;
 use ff_core::handle_codec::HandlePayload;
-use ff_core::rules::delay::Delay;
-use ff_core::rules::fail::{Fail, RetryRule};
-use ff_core::rules::failure::Failure;
+use ff_core::plan::value::{Secret, Value};
+use ff_core::rules::decision::Transition;
+use ff_core::rules::execution::delay::Delay;
+use ff_core::rules::execution::fail::{Fail, RetryRule};
+use ff_core::rules::execution::failure::Failure;
+use ff_core::rules::execution::finish::Complete;
+use ff_core::rules::execution::lease::{Progress, Renew};
 use ff_core::rules::fence::Style;
-use ff_core::rules::finish::Complete;
-use ff_core::rules::lease::{Progress, Renew};
 use ff_core::rules::status::Status;
 use ff_core::rules::stream::append::Append;
 use ff_core::rules::suspension::suspend::Suspend;
@@ -23,7 +24,6 @@ use ff_core::types::{
     AttemptId, AttemptIndex, LeaseEpoch, LeaseId, SuspensionId, TimestampMs, WaitpointId,
     WorkerInstanceId,
 };
-use ff_core::value::{Secret, Value};
 use uuid::Uuid;
 
 use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};

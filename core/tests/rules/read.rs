@@ -1,10 +1,10 @@
 //! Reads of one execution.
 
-use ff_core::rules::read;
+use ff_core::plan::value::Value;
+use ff_core::rules::execution::read;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::state::{AttemptOutcome, TerminalOutcome};
-use ff_core::value::Value;
 use insta::assert_snapshot;
 use serde_json::json;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! What the scanners look for.
 
-use ff_core::engine::ScanScope;
 use ff_core::engine_backend::Scan;
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
 use ff_core::rules::key::ExecutionKey;
+use ff_core::rules::scan::ScanScope;
 use ff_core::rules::scan::{Due, DueRow, Overdue};
 use ff_core::schema::execution::{attempt, exec_core};
 use insta::assert_snapshot;

@@ -1,11 +1,11 @@
 //! Stored rows as literals, and as much of a database as a decision needs.
 
-use ff_core::facts::{Answer, Row};
+use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::value::{Storable, Value};
 use ff_core::plan::{Expr, Held, Mutation, OnConflict, Plan, Query};
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::{Col, ColumnRef, TableRef};
-use ff_core::value::{Storable, Value};
 use serde_json::json;
 
 use crate::{ATTEMPT_ID, EPOCH, LEASE_ID, NOW, key};

@@ -1,6 +1,6 @@
 //! Tags.
 
-use ff_core::rules::tags::SetTag;
+use ff_core::rules::execution::tags::SetTag;
 use insta::assert_snapshot;
 
 use crate::stored::{Stored, core_row};

@@ -5,16 +5,16 @@
 use ff_core::EngineError;
 use ff_core::contracts::{DeliverSignalArgs, ResumeCondition};
 use ff_core::crypto::hmac::hmac_sign;
-use ff_core::ctx::{Ctx, Seeded, Source as _};
-use ff_core::engine::{Step, Transition};
-use ff_core::facts::{Answer, Facts, Row};
+use ff_core::plan::facts::{Answer, Facts, Row};
+use ff_core::plan::value::Value;
+use ff_core::rules::ctx::{Ctx, Seeded, Source as _};
+use ff_core::rules::decision::{Step, Transition};
 use ff_core::rules::suspension::deliver::Deliver;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::admin::waitpoint_hmac;
 use ff_core::schema::execution::exec_core;
 use ff_core::schema::suspension::{suspension_current, waitpoint_pending};
 use ff_core::types::{ExecutionId, SignalId, TimestampMs, WaitpointId, WaitpointToken};
-use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -3,14 +3,14 @@
 
 use std::fmt::Debug;
 
-use ff_core::facts::Row;
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::{Storable, Value};
 use ff_core::schema::execution::{attempt, claim_grant, exec_core};
 use ff_core::schema::flow::{flow_core, flow_summary};
 use ff_core::schema::outbox::{completion_event, lease_event, operator_event};
 use ff_core::schema::suspension::waitpoint_pending;
 use ff_core::schema::{Col, TABLES};
 use ff_core::state::ClosedSet;
-use ff_core::value::{Storable, Value};
 
 /// Reads each word as it is stored; the canonical spellings that they come to.
 #[track_caller]
@@ -116,7 +116,8 @@ fn every_word_of_an_event_or_waitpoint_reads() {
     assert_eq!(reads(completion_event::outcome, words), canonical);
     let words = "acquired renewed reclaimed revoked expired";
     assert_eq!(reads(lease_event::event_type, words), words);
-    let words = "priority_changed replayed flow_cancel_requested flow_ended";
+    let words =
+        "priority_changed replayed flow_cancel_requested cancelled lease_revoked flow_ended";
     assert_eq!(reads(operator_event::event_type, words), words);
     let words = "pending active closed";
     assert_eq!(reads(waitpoint_pending::state, words), words);

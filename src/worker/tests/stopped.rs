@@ -1,9 +1,9 @@
 //! Runs that are stopped, and endings that the engine refuses.
 
 use ff_core::contracts::CancelExecutionArgs;
+use ff_core::plan::value::Value;
 use ff_core::policy::{BackoffStrategy, RetryPolicy, TimeoutPolicy};
 use ff_core::types::CancelSource;
-use ff_core::value::Value;
 
 use super::*;
 

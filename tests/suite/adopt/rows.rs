@@ -1,7 +1,7 @@
 //! Rows as the reference writes them, in every table.
 
+use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, FlowId};
-use ff_core::value::Value;
 use serde_json::json;
 use sqlx::{PgPool, SqlitePool};
 use uuid::Uuid;

@@ -4,8 +4,8 @@ use ff_core::contracts::{
     ApplyDependencyToChildArgs, CreateFlowArgs, EdgeDependencyPolicy, OnSatisfied,
     StageDependencyEdgeArgs,
 };
-use ff_core::ctx::{Seeded, Source as _};
 use ff_core::partition::PartitionConfig;
+use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::types::{EdgeId, ExecutionId, FlowId, Namespace};
 use futures_util::StreamExt as _;
 use uuid::Uuid;

@@ -12,12 +12,12 @@ use ff_core::backend::{
     CapabilitySet, CompletionPayload, FailureClass, FailureReason, Handle, PrepareOutcome,
 };
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
-use ff_core::ctx::Source;
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::engine_backend::EngineBackend as _;
-use ff_core::facts::Answer;
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
+use ff_core::rules::ctx::Source;
 use ff_core::schema::TABLES;
 use ff_core::types::{ExecutionId, TimestampMs};
 use sqlx::{AssertSqlSafe, Executor as _};

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
-use ff_core::ctx::{Seeded, Source as _};
+use ff_core::rules::ctx::{Seeded, Source as _};
 
 use super::dag::settle;
 use super::graph::{Node, build};

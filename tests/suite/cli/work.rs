@@ -142,6 +142,24 @@ fn a_command_that_is_not_there_is_noticed_before_anything_is_claimed() {
 }
 
 #[test]
+fn what_needs_other_capabilities_is_left_and_said_to_be() {
+    let place = Place::with_two();
+    let policy = json!({ "routing_requirements": { "required_capabilities": ["gpu"] } });
+    let line = json!({ "kind": "render", "payload": "", "policy": policy });
+    place.write("gpu.jsonl", &[&line.to_string()]);
+    place.out(&["submit", "gpu.jsonl"]);
+    let said = "some executions wait for capabilities that this worker does not offer";
+    for completed in [2, 0] {
+        let told = place.ff(&["work", "--until-empty", "--capability", "cpu", "--", "cat"]);
+        assert_eq!(told.code, 0, "{told:?}");
+        assert!(told.out.contains(&format!("{completed} completed")), "{told:?}");
+        assert!(told.out.contains(said), "{told:?}");
+    }
+    let told = place.ff(&["work", "--until-empty", "--capability", "gpu", "--", "cat"]);
+    assert!(told.out.contains("1 completed") && !told.out.contains(said), "{told:?}");
+}
+
+#[test]
 fn output_without_end_fails_for_good() {
     let place = Place::with_two();
     let arguments = ["work", "--until-empty", "--max-output", "1000", "--", "yes"];

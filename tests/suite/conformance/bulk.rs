@@ -1,9 +1,9 @@
 //! One action on many executions: it finds those it applies to, and tells what became of each.
 
 use ff_core::contracts::{BulkAction, BulkArgs, BulkReport, ExecutionQuery};
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, FlowId, LaneId, Namespace, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -8,8 +8,8 @@ use ff_core::contracts::{
     RevokeLeaseArgs, TimeoutBehavior, WaitpointBinding,
 };
 use ff_core::engine_backend::Scan;
+use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
-use ff_core::value::Value;
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};

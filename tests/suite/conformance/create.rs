@@ -116,7 +116,7 @@ conformance! {
         let core = bench.core(&id).await;
         let stored = core.0.get("required_capabilities").unwrap();
         let expected = vec!["cuda".to_owned(), "gpu".to_owned()];
-        assert_eq!(*stored, ff_core::value::Value::TextList(expected));
+        assert_eq!(*stored, ff_core::plan::value::Value::TextList(expected));
     }
 
     async fn the_lane_is_registered_once(bench) {

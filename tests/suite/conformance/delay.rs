@@ -1,8 +1,8 @@
 //! Not now: a worker puts its execution off, and the promoter wakes what is due.
 
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::plan::value::Value;
 use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{START, conformance};

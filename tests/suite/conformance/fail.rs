@@ -84,6 +84,23 @@ conformance! {
         assert_eq!(bench.lease_events(&id).await, ["revoked"]);
     }
 
+    async fn a_policy_for_the_next_attempt_alone_is_refused(bench) {
+        let id = bench.insert_leased(json!({})).await;
+        let with = |text: &str| FailExecutionArgs {
+            next_attempt_policy_json: text.into(),
+            ..typed(&id, FIXED)
+        };
+        let before = bench.everything().await;
+        for text in [r#"{"attempt_timeout_ms":5}"#, "[]", "{"] {
+            let refusal = bench.backend.fail_execution(with(text)).await.unwrap_err().to_string();
+            let expected = "validation: InvalidInput: next_attempt_policy_json: has no effect";
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+        assert_eq!(bench.everything().await, before);
+        let result = bench.backend.fail_execution(with("{}")).await.unwrap();
+        assert!(matches!(result, FailExecutionResult::RetryScheduled { .. }), "{result:?}");
+    }
+
     async fn the_next_attempt_runs_when_its_time_has_come(bench) {
         let id = bench.insert_leased(json!({})).await;
         bench.backend.fail_execution(typed(&id, FIXED)).await.unwrap();

@@ -1,12 +1,12 @@
 //! Success: by handle, and by fence on rows that were inserted with plain SQL.
 
 use ff_core::contracts::{CompleteExecutionArgs, CompleteExecutionResult};
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs,
 };
-use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@ use ff_core::contracts::{
     SeedWaitpointHmacSecretArgs,
 };
 use ff_core::crypto::hmac::hmac_verify;
-use ff_core::value::Value;
+use ff_core::plan::value::Value;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::refused;

@@ -2,9 +2,9 @@
 
 use ff_core::contracts::{ExecutionQuery, ListExpiredLeasesArgs, Outbox};
 use ff_core::partition::PartitionKey;
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -2,9 +2,9 @@
 
 use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
 use ff_core::contracts::{ReplayExecutionArgs, TimeoutBehavior};
+use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{ExecutionId, TimestampMs};
-use ff_core::value::Value;
 use serde_json::{Value as Json, json};
 
 use crate::backends::{Bench, START, conformance};

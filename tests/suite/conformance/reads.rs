@@ -3,6 +3,7 @@
 
 use ff_core::contracts::{AttemptSummary, ExecutionSnapshot, LeaseSummary};
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::plan::value::Value;
 use ff_core::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
     TerminalOutcome,
@@ -10,7 +11,6 @@ use ff_core::state::{
 use ff_core::types::{
     AttemptIndex, FlowId, LaneId, LeaseEpoch, Namespace, TimestampMs, WorkerInstanceId,
 };
-use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -2,11 +2,12 @@
 //! it.
 
 use ff_core::backend::{FailureClass, FailureReason, Handle};
-use ff_core::contracts::{CancellationSummary, FailureSummary, TimelineEvent};
+use ff_core::contracts::{CancelExecutionArgs, CancellationSummary, FailureSummary, TimelineEvent};
 use ff_core::engine_backend::Scan;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
 use ff_core::state::LeaseCause;
-use ff_core::types::{ExecutionId, TimestampMs, WorkerId, WorkerInstanceId};
+use ff_core::types::{CancelSource, ExecutionId, TimestampMs, WorkerId, WorkerInstanceId};
+use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{TTL, id, lane, partition};
@@ -109,6 +110,40 @@ conformance! {
         let described = bench.backend.describe_execution(&id).await.unwrap().unwrap();
         assert_eq!(described.cancellation, cancellation);
         assert_eq!(causes(&bench, &id).await, [(LeaseCause::Cancelled, "w-1".into())]);
+        let acts = events(&bench, &id).await.into_iter().filter_map(|event| event.details);
+        assert_eq!(acts.collect::<Vec<_>>(), [json!({ "reason": "enough" })]);
+
+        // A worker is no operator, and neither is a source with a name of its own.
+        let (id, handle) = bench.leased().await;
+        bench.backend.cancel(&handle, "enough").await.unwrap();
+        assert!(bench.of("ff_operator_event", &id).await.is_empty());
+        let id = bench.create().await;
+        let args = CancelExecutionArgs {
+            execution_id: id.clone(),
+            reason: "over budget".into(),
+            source: CancelSource::Custom("billing".into()),
+            lease_id: None,
+            lease_epoch: None,
+            attempt_id: None,
+            now: bench.clock.now(),
+        };
+        bench.backend.cancel_execution(args).await.unwrap();
+        assert!(bench.of("ff_operator_event", &id).await.is_empty());
+        assert_eq!(bench.core(&id).await.text("cancelled_by"), "billing");
+    }
+
+    async fn the_detail_of_a_failure_is_kept(bench) {
+        for (detail, kept) in [
+            (&b"at line 7"[..], "no ink\nat line 7"),
+            (b"\xff\0", "no ink\n\u{fffd}\u{fffd}"),
+            (b"", "no ink"),
+        ] {
+            let (id, handle) = bench.leased().await;
+            let reason = FailureReason::with_detail("no ink", detail.to_vec());
+            bench.backend.fail(&handle, reason, FailureClass::Permanent).await.unwrap();
+            assert_eq!(bench.attempt(&id, 0).await.text("failure_message"), kept);
+            assert_eq!(reasons(&bench, &id).await[0].0, kept);
+        }
     }
 
     async fn a_lease_says_who_held_it_and_what_ended_it(bench) {

@@ -40,6 +40,13 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), waiting);
         assert_eq!(bench.attempt(&id, 0).await.int("lease_expires_at_ms"), None);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked"]);
+        let told = bench.of("ff_operator_event", &id).await.remove(0);
+        assert_eq!(told.text("event_type"), "lease_revoked");
+        let worker = opened(&handle).worker_instance_id;
+        let why = serde_json::json!({
+            "reason": "stuck", "lease_id": lease_id.clone(), "worker_instance_id": worker,
+        });
+        assert_eq!(*told.json("details"), why);
         assert_eq!(bench.completions(&id).await, [""; 0]);
         let again = bench.claim().await;
         assert_eq!(opened(&again).lease_epoch.0, 3);

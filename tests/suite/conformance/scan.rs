@@ -1,9 +1,9 @@
 //! The scanners: what is due, a bounded batch at a time, the longest overdue first.
 
 use ff_core::engine_backend::Scan;
+use ff_core::plan::value::Value;
 use ff_core::policy::{ExecutionPolicy, TimeoutPolicy};
 use ff_core::types::{ExecutionId, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use ff_core::backend::ScannerFilter;
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied, TimeoutBehavior};
 use ff_core::engine_backend::Scan;
+use ff_core::plan::value::Value;
 use ff_core::policy::{ExecutionPolicy, TimeoutPolicy};
 use ff_core::types::{ExecutionId, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};

@@ -8,8 +8,8 @@ mod trim;
 
 use ff_core::backend::{AppendFrameOutcome, Frame, FrameKind, Handle, StreamMode};
 use ff_core::contracts::{StreamCursor, StreamFrame};
+use ff_core::plan::value::Value;
 use ff_core::types::{AttemptIndex, ExecutionId};
-use ff_core::value::Value;
 
 use crate::backends::Bench;
 use crate::plain::{Given, int};

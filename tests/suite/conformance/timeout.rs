@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ff_core::contracts::{ResumeExecutionArgs, TimeoutBehavior};
 use ff_core::engine_backend::Scan;
+use ff_core::plan::value::Value;
 use ff_core::types::TimestampMs;
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -3,10 +3,10 @@
 use ff_core::backend::Handle;
 use ff_core::contracts::{ListPendingWaitpointsArgs, ResumeCondition};
 use ff_core::handle_codec::HandlePayload;
+use ff_core::plan::value::Value;
 use ff_core::types::{
     AttemptId, AttemptIndex, ExecutionId, LeaseEpoch, LeaseId, WaitpointId, WorkerInstanceId,
 };
-use ff_core::value::Value;
 use serde_json::json;
 use uuid::Uuid;
 

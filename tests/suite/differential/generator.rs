@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
 use ff_core::contracts::CreateExecutionArgs;
-use ff_core::ctx::{Seeded, Source as _};
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::policy::check::LIMIT_MAX_MS;
 use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
+use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::types::{CancelSource, ExecutionId, LaneId, Namespace, TimestampMs};
 use uuid::Uuid;
 

@@ -17,11 +17,11 @@ use ff_core::contracts::{
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::engine_error::ContentionKind;
 use ff_core::handle_codec::HandlePayload;
+use ff_core::plan::value::Value;
 use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs, WorkerId, WorkerInstanceId,
 };
-use ff_core::value::Value;
 use uuid::Uuid;
 
 use super::suspension::Sent;

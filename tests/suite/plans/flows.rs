@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use ff_catalogue::{Asked, Sample, samples};
 use ff_codegen::{Postgres, Sqlite, Step};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
@@ -16,7 +17,6 @@ use ff_core::contracts::{
 };
 use ff_core::engine_backend::Scan;
 use ff_core::types::{EdgeId, TimestampMs};
-use flowfabric_sql::catalogue::{Asked, Sample, samples};
 use uuid::Uuid;
 
 use super::explain::{self, Explained};
@@ -96,7 +96,7 @@ const WORK_LISTS: [&str; 3] = [
 ];
 
 /// Once all members of a flow are over, one look at them says how it has ended.
-const ENDS_A_FLOW: [&str; 2] = ["cascade_completion", "scan"];
+const ENDS_A_FLOW: [&str; 3] = ["add_execution_to_flow", "cascade_completion", "scan"];
 
 /// What is sampled of flows, each text of an operation once, with its number of parameters.
 fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {

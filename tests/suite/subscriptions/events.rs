@@ -8,13 +8,13 @@ use ff_core::ScannerFilter;
 use ff_core::completion_backend::CompletionBackend as _;
 use ff_core::contracts::{ChangePriorityArgs, CreateFlowArgs};
 use ff_core::partition::PartitionConfig;
+use ff_core::plan::value::Value;
 use ff_core::state::OperatorEventType;
 use ff_core::stream_events::{
     CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, SignalDeliveryEffect,
 };
 use ff_core::stream_subscribe::{StreamCursor, encode_valkey_cursor};
 use ff_core::types::{ExecutionId, FlowId, Namespace, WorkerInstanceId};
-use ff_core::value::Value;
 use futures_util::{FutureExt as _, StreamExt as _};
 use uuid::Uuid;
 

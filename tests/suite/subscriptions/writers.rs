@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use ff_core::ScannerFilter;
-use ff_core::ctx::{Seeded, Source as _};
 use ff_core::engine_backend::EngineBackend;
+use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::stream_subscribe::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };

@@ -45,7 +45,7 @@ async fn tick_of_partition(
 /// Attempts that ran longer than their execution allows.
 pub mod attempt_timeout {
     use ff_core::engine::run;
-    use ff_core::rules::expire::ExpireAttempt;
+    use ff_core::rules::execution::expire::ExpireAttempt;
     use ff_core::rules::key::ExecutionKey;
     use uuid::Uuid;
 
@@ -80,7 +80,7 @@ pub mod attempt_timeout {
 /// Leases that were not renewed in time.
 pub mod lease_expiry {
     use ff_core::engine::run;
-    use ff_core::rules::expire::ExpireLease;
+    use ff_core::rules::execution::expire::ExpireLease;
     use ff_core::rules::key::ExecutionKey;
     use uuid::Uuid;
 
@@ -150,7 +150,7 @@ pub mod suspension_timeout {
 /// Executions past their deadline.
 pub mod execution_deadline {
     use ff_core::engine::run;
-    use ff_core::rules::expire::ExpireExecution;
+    use ff_core::rules::execution::expire::ExpireExecution;
     use ff_core::rules::key::ExecutionKey;
     use ff_core::types::TimestampMs;
     use uuid::Uuid;
@@ -175,7 +175,7 @@ pub mod execution_deadline {
 /// Delays that have ended.
 pub mod delayed_promoter {
     use ff_core::engine::run;
-    use ff_core::rules::delay::Promote;
+    use ff_core::rules::execution::delay::Promote;
     use ff_core::rules::key::ExecutionKey;
     use ff_core::types::TimestampMs;
     use uuid::Uuid;

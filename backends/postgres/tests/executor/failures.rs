@@ -46,7 +46,7 @@ async fn failures_say_what_they_mean() {
             waitpoint_hmac::REF,
             vec![
                 waitpoint_hmac::kid.put(kid.into()),
-                waitpoint_hmac::secret.put(ff_core::value::Secret(b"hunter2".to_vec())),
+                waitpoint_hmac::secret.put(ff_core::plan::value::Secret(b"hunter2".to_vec())),
                 waitpoint_hmac::rotated_at_ms.put(0),
             ],
             OnConflict::Refuse,

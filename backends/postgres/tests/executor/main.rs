@@ -11,18 +11,19 @@ use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
 use ff_core::engine::{Commit, Executor};
 use ff_core::engine_error::StoreClass;
-use ff_core::facts::{Answer, Row};
+use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Expr, List, Lookup, OnConflict, Pairing, Plan, Query, Return, Selection};
 use ff_core::schema::Direction::{Ascending, Descending};
 use ff_core::schema::admin::{lane_registry, partition_config, waitpoint_hmac};
 use ff_core::schema::execution::exec_core;
 use ff_core::state::{AttemptState, EligibilityState, LifecyclePhase, OwnershipState, PublicState};
 use ff_core::types::TimestampMs;
-use ff_core::value::{ColumnType, Value};
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 mod batches;
+mod certificates;
 mod failures;
 mod plans;
 

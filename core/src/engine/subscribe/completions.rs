@@ -6,11 +6,11 @@ use futures_util::future::ready;
 
 use super::events::Completion;
 use super::subscribe;
-use crate::EngineError;
-use crate::backend::ScannerFilter;
-use crate::completion_backend::{CompletionBackend, CompletionStream};
+use crate::contracts::ScannerFilter;
 use crate::engine::Executor;
-use crate::stream_subscribe::StreamCursor;
+use crate::engine::completions::{CompletionBackend, CompletionStream};
+use crate::model::cursor::StreamCursor;
+use crate::model::error::EngineError;
 
 #[async_trait]
 impl<E: Executor> CompletionBackend for E {

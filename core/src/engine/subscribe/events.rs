@@ -3,28 +3,26 @@
 use uuid::Uuid;
 
 use super::outbox::{COMPLETIONS, INSTANCE_TAGS, LEASES, OPERATORS, Outbox, SIGNALS};
-use crate::EngineError;
-use crate::backend::CompletionPayload;
+use crate::contracts::{
+    CompletionEvent, CompletionOutcome, CompletionPayload, InstanceTagEvent, LeaseHistoryEvent,
+    OperatorEvent, SignalDeliveryEffect, SignalDeliveryEvent,
+};
 use crate::engine::Topic;
-use crate::engine_error::ValidationKind;
-use crate::facts::Row;
+use crate::model::cursor::StreamCursor;
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{
+    ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId,
+};
+use crate::model::state::{
+    ClosedSet as _, CompletionKind, InstanceTagEventType, LeaseCause, LeaseEventType,
+};
+use crate::plan::facts::Row;
+use crate::plan::value::Value;
 use crate::rules::key::ExecutionKey;
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
 use crate::schema::{Col, ColumnRef};
-use crate::state::{
-    ClosedSet as _, CompletionKind, InstanceTagEventType, LeaseCause, LeaseEventType,
-};
-use crate::stream_events::{
-    CompletionEvent, CompletionOutcome, InstanceTagEvent, LeaseHistoryEvent, OperatorEvent,
-    SignalDeliveryEffect, SignalDeliveryEvent,
-};
-use crate::stream_subscribe::StreamCursor;
-use crate::types::{
-    ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId,
-};
-use crate::value::Value;
 
 /// An event that a subscription delivers.
 pub(crate) trait Event: Sized + Send + 'static {

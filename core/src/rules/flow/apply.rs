@@ -5,15 +5,17 @@
 
 use serde_json::json;
 
-use crate::EngineError;
 use crate::contracts::{
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, EdgeDependencyPolicy,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::ids::{EdgeId, TimestampMs};
+use crate::model::partition::PartitionConfig;
+use crate::model::state::{CompletionKind, TerminalOutcome};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
 use crate::rules::flow::dispatch::{ENDS_MAX, last_end, newest_first};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
@@ -34,8 +36,6 @@ use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
-use crate::state::{CompletionKind, TerminalOutcome};
-use crate::types::{EdgeId, TimestampMs};
 
 /// Makes a staged edge take effect.
 #[derive(Clone, Debug)]

@@ -6,30 +6,29 @@
 
 use serde_json::json;
 
-use crate::EngineError;
-use crate::backend::CancelFlowPolicy;
-use crate::contracts::{CancelFlowArgs, CancelFlowHeader, CancelFlowResult};
-use crate::ctx::Ctx;
-use crate::engine::{FromRows, Step, Then, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::contracts::{CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult};
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
+use crate::model::partition::PartitionConfig;
+use crate::model::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Value;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate, Query};
-use crate::rules::finish::End;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{FromRows, Step, Then, Transition};
+use crate::rules::execution::finish::End;
+use crate::rules::execution::read::text;
 use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::read::text;
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed_unread;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
-use crate::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
-use crate::types::{ExecutionId, FlowId, TimestampMs};
-use crate::value::Value;
 
 /// The most members that the answer about a flow that is over names.
 pub const MEMBERS_MAX: i64 = 100_000;

@@ -3,10 +3,12 @@
 //! The execution's own state is the latch: only what is blocked by its dependencies is released or
 //! skipped, so a verdict that comes late, or twice, changes nothing.
 
-use crate::EngineError;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::state::{AttemptState, EligibilityState, LifecyclePhase};
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Held, OnConflict, Plan, Predicate};
-use crate::rules::finish::End;
+use crate::rules::execution::finish::End;
 use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::Verdict;
 use crate::rules::key::held_core;
@@ -16,8 +18,6 @@ use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
-use crate::state::{AttemptState, EligibilityState, LifecyclePhase};
-use crate::types::TimestampMs;
 
 /// The position of an execution towards its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

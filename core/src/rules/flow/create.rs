@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use crate::EngineError;
 use crate::contracts::{CreateFlowArgs, CreateFlowResult};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::Facts;
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::partition::PartitionConfig;
+use crate::model::state::PublicFlowState;
+use crate::plan::facts::Facts;
 use crate::plan::{OnConflict, Plan, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::key::Places;
 use crate::rules::input;
 use crate::schema::flow::flow_core;
-use crate::state::PublicFlowState;
 
 /// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that
 /// there was none at home, and databases of older engines get no more flows elsewhere.

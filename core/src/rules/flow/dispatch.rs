@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::backend::CompletionPayload;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::contracts::CompletionPayload;
+use crate::model::error::EngineError;
+use crate::model::ids::EdgeId;
+use crate::model::state::CompletionKind;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::edges_from;
 use crate::rules::flow::hop::{Ended, dispatched};
 use crate::rules::flow::key::FlowKey;
@@ -16,8 +18,6 @@ use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::flow::edge;
 use crate::schema::outbox::completion_event;
 use crate::schema::{ColumnRef, Direction};
-use crate::state::CompletionKind;
-use crate::types::EdgeId;
 
 /// The number of edges that are read together.
 pub const EDGES_PER_PAGE: usize = 500;

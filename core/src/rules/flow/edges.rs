@@ -6,8 +6,8 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::plan::facts::Row;
 use crate::plan::{Compare, Expr, Join, List, Predicate};
 use crate::rules::flow::key::FlowKey;
 use crate::schema::Direction::Ascending;

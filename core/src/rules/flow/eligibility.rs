@@ -1,23 +1,23 @@
 //! The eligibility of an execution as far as its dependencies go. Nothing changes: the answer is
 //! counted from the edges and the present state of their upstreams, not from its group's counts.
 
-use crate::EngineError;
 use crate::contracts::{EdgeDependencyPolicy, EvaluateFlowEligibilityResult};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::ExecutionId;
+use crate::model::state::{LifecyclePhase, OwnershipState, PublicState};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{List, Lookup, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::read::text;
 use crate::rules::flow::edges::{edges_into, with_upstreams};
 use crate::rules::flow::key::{FlowKey, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
 use crate::rules::key::ExecutionKey;
 use crate::rules::premise::execution_row;
-use crate::rules::read::text;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group};
-use crate::state::{LifecyclePhase, OwnershipState, PublicState};
-use crate::types::ExecutionId;
 
 /// Evaluates if the dependencies of an execution let it run.
 #[derive(Clone, Copy, Debug)]

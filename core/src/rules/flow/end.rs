@@ -6,15 +6,19 @@
 //! members goes on, and so does one with a member that is held back.
 //!
 //! A flow that was cancelled stays cancelled. One that ended with its members goes on when a member
-//! is replayed or another one is added.
+//! is replayed or another one is added. The event of an execution that had ended before it was
+//! added names no flow, so that the addition itself checks if the flow is over.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Value;
 use crate::plan::{Assign, Expr, Held, List, Lookup, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::key::{FLOW, FlowKey, held_flow};
 use crate::rules::key::CORE;
 use crate::rules::outbox;
@@ -22,9 +26,6 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-use crate::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
-use crate::types::TimestampMs;
-use crate::value::Value;
 
 /// The ends of a member that make its flow a failed one.
 pub const BADLY: [PublicState; 3] =
@@ -67,6 +68,32 @@ pub fn reopened(mut members: Map<String, Json>) -> Vec<(ColumnRef, Assign)> {
         flow_core::terminal_at_ms.clear(),
         flow_core::raw_fields.merge(Json::Object(members)),
     ]
+}
+
+/// The changes that end a flow with its members, together with `members` of its open bag. The plan
+/// relies on the flow's row as it was read.
+#[must_use]
+pub fn end_changes(
+    state: PublicFlowState,
+    mut members: Map<String, Json>,
+    at: TimestampMs,
+) -> Vec<(ColumnRef, Assign)> {
+    members.insert(ENDED_BY.0.to_owned(), ENDED_BY.1.into());
+    vec![
+        flow_core::public_flow_state.set_to(Expr::text(state.as_str())),
+        flow_core::terminal_at_ms.keep_or(Some(at.0)),
+        flow_core::raw_fields.merge(Json::Object(members)),
+    ]
+}
+
+/// Announces the end of the held flow.
+#[must_use]
+pub fn announce_end(plan: Plan, flow: FlowKey, state: PublicFlowState, at: TimestampMs) -> Plan {
+    let details = Expr::Object(vec![
+        ("flow_id".into(), Expr::text(flow.uuid.to_string())),
+        ("public_flow_state".into(), Expr::text(state.as_str())),
+    ]);
+    outbox::operator_acted_on_flow(plan, OperatorEventType::FlowEnded, details, at)
 }
 
 /// The predicate that nothing has changed that decides if the flow is over.
@@ -127,11 +154,13 @@ pub struct EndFlow {
 }
 
 impl EndFlow {
-    fn unfinished(&self) -> Query {
+    /// Finds an unfinished member.
+    pub(super) fn unfinished(&self) -> Query {
         self.one("a member that goes on", unfinished())
     }
 
-    fn badly_ended(&self) -> Query {
+    /// Finds a member with which the flow counts as failed.
+    pub(super) fn badly_ended(&self) -> Query {
         self.one("a member that ended badly", exec_core::public_state.is_one_of(&BADLY))
     }
 
@@ -160,22 +189,13 @@ impl EndFlow {
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
         let relies = goes_on().and(unmoved(flow)?);
-        let set = vec![
-            flow_core::public_flow_state.set_to(Expr::text(state.as_str())),
-            flow_core::terminal_at_ms.keep_or(Some(at.0)),
-            flow_core::raw_fields.merge(json!({ ENDED_BY.0: ENDED_BY.1 })),
-            flow_core::version.grow(1),
-        ];
-
-        let told = Expr::Object(vec![
-            ("flow_id".into(), Expr::text(self.flow.uuid.to_string())),
-            ("public_flow_state".into(), Expr::text(state.as_str())),
-        ]);
+        let mut set = end_changes(state, Map::new(), at);
+        set.push(flow_core::version.grow(1));
 
         let plan = Plan::new("end_flow")
             .guard(FLOW, flow_core::REF, self.flow.row(), relies)
             .update(flow_core::REF, held_flow(), set);
-        Ok(outbox::operator_acted_on_flow(plan, OperatorEventType::FlowEnded, told, at))
+        Ok(announce_end(plan, self.flow, state, at))
     }
 }
 

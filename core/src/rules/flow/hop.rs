@@ -6,12 +6,14 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
 use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDependencyOutcome};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::{EdgeId, TimestampMs};
+use crate::model::state::{ClosedSet, CompletionKind};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Held, Lookup, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::key::{
@@ -24,8 +26,6 @@ use crate::rules::key::CORE;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
-use crate::state::{ClosedSet, CompletionKind};
-use crate::types::{EdgeId, TimestampMs};
 
 /// The end of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

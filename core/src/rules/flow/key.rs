@@ -6,9 +6,10 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::facts::{Facts, Row};
-use crate::partition::{PartitionConfig, flow_partition};
+use crate::model::error::EngineError;
+use crate::model::ids::{EdgeId, ExecutionId, FlowId};
+use crate::model::partition::{PartitionConfig, flow_partition};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, Predicate, Query};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
@@ -16,7 +17,6 @@ use crate::rules::premise::without_bodies;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
 use crate::schema::{Col, ColumnRef};
-use crate::types::{EdgeId, ExecutionId, FlowId};
 
 /// The name that every plan gives a flow's row.
 pub const FLOW: &str = "flow";

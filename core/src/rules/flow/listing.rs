@@ -1,27 +1,27 @@
 //! Lists of flows and of edges.
 
-use crate::EngineError;
 use crate::contracts::{
     EdgeDirection, EdgeSnapshot, FlowCursor, FlowQuery, FlowQueryPage, FlowRow, FlowStatus,
     FlowSummary, ListFlowsPage,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::{PartitionConfig, PartitionKey};
+use crate::model::error::EngineError;
+use crate::model::ids::{EdgeId, FlowId, Namespace, TimestampMs};
+use crate::model::partition::{PartitionConfig, PartitionKey};
+use crate::model::state::{ClosedSet, PublicFlowState};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::Value;
 use crate::plan::{List, Lookup, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::{Listing, limit, split};
+use crate::rules::execution::read::text;
 use crate::rules::flow::edges::{edges_from, edges_into};
 use crate::rules::flow::key::{FlowKey, Places};
 use crate::rules::flow::read::{edge, edge_count, node_count};
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
-use crate::rules::listing::{Listing, limit, split};
-use crate::rules::read::text;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::flow::{edge as edges, flow_core};
-use crate::state::{ClosedSet, PublicFlowState};
-use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
-use crate::value::Value;
 
 /// The flows of a partition by ascending UUID. A limit of 0 is an empty page, whatever the
 /// partition; more than 1000 counts as 1000.

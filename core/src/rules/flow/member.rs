@@ -3,27 +3,32 @@
 
 use serde_json::Map;
 
-use crate::EngineError;
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, CreateExecutionArgs, CreateExecutionResult,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
+use crate::model::partition::PartitionConfig;
+use crate::model::state::{
+    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
+};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
-use crate::rules::create::Create;
-use crate::rules::flow::end::{ended_by_members, is_over, reopened, unmoved};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::create::Create;
+use crate::rules::flow::end::{
+    BADLY, EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
+};
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
+use crate::rules::premise;
 use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-use crate::state::{AttemptState, BlockingReason, EligibilityState, LifecyclePhase};
-use crate::types::{ExecutionId, FlowId, TimestampMs};
 
 /// Adds an existing execution to a flow. Its state stays as it is.
 #[derive(Clone, Debug)]
@@ -52,30 +57,76 @@ impl AddExecution {
             row: CORE.into(),
             table: exec_core::REF,
             key: self.key.core(),
-            columns: vec![exec_core::flow_id.column(), exec_core::lifecycle_phase.column()],
+            columns: vec![
+                exec_core::flow_id.column(),
+                exec_core::lifecycle_phase.column(),
+                exec_core::public_state.column(),
+                exec_core::version.column(),
+            ],
         });
         rows
+    }
+
+    /// The state of the flow with the execution. An unfinished one keeps the flow open, or opens it
+    /// again. An ended one has announced its end already, so this is the only check if the flow is
+    /// over with it.
+    fn flow_with(
+        flow: FlowKey,
+        row: &Row,
+        core: &Row,
+        facts: &Facts,
+    ) -> Result<FlowWith, EngineError> {
+        if unfinished().accepts(core, &Held::default()) {
+            return Ok(if is_over(row) { FlowWith::Opened } else { FlowWith::AsItWas });
+        }
+        let badly = BADLY.contains(&core.read(exec_core::public_state)?);
+        if is_over(row) {
+            let well = row.read(flow_core::public_flow_state)? == ended(false);
+            let worse = well && badly;
+            return Ok(if worse { FlowWith::Over(ended(true)) } else { FlowWith::AsItWas });
+        }
+
+        // Most flows have an unfinished member, and the first query is the only one.
+        let members = EndFlow { flow };
+        match (facts.list(1), facts.list(2)) {
+            (None, _) => Ok(FlowWith::Unknown(vec![members.unfinished()])),
+            (Some([]), None) => Ok(FlowWith::Unknown(vec![members.badly_ended()])),
+            (Some([]), Some(badly_ended)) => {
+                Ok(FlowWith::Over(ended(badly || !badly_ended.is_empty())))
+            }
+            (Some(_), _) => Ok(FlowWith::AsItWas),
+        }
     }
 
     fn plan(
         &self,
         flow: FlowKey,
-        row: &Row,
-        core: &Row,
+        (row, core): (&Row, &Row),
+        with: &FlowWith,
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
         let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
         set.extend(changed(at));
-        // A member that has ended itself does not reopen a flow that has ended.
-        let reopens = is_over(row) && unfinished().accepts(core, &Held::default());
-        let of_flow = one_node_more(self.args.now, reopens);
+        let of_flow = one_node_more(self.args.now, with, at);
+        let flow_relies = match with {
+            // Every member that starts again after the flow was read changes its version.
+            FlowWith::Over(_) => unmoved(row)?,
+            FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => {
+                takes_members(Some(row))?
+            }
+        };
+        // An execution that ended in between would have announced it without this flow.
+        let core_relies = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
 
         let plan = Plan::new("add_execution_to_flow")
-            .guard(FLOW, flow_core::REF, flow.row(), takes_members(Some(row))?)
-            .guard(CORE, exec_core::REF, self.key.core(), exec_core::flow_id.is_null())
+            .guard(FLOW, flow_core::REF, flow.row(), flow_relies)
+            .guard(CORE, exec_core::REF, self.key.core(), core_relies)
             .update(flow_core::REF, held_flow(), of_flow)
             .update(exec_core::REF, held_core(), set);
-        Ok(plan)
+        Ok(match with {
+            FlowWith::Over(state) => announce_end(plan, flow, *state, at),
+            FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => plan,
+        })
     }
 }
 
@@ -109,7 +160,11 @@ impl Transition for AddExecution {
             Some(other) => Err(of_another_flow(FlowId::from_uuid(other))),
             None => {
                 let older = node_count.saturating_sub(stored_nodes(row)?);
-                let mut plan = self.plan(flow, row, core, ctx.now)?;
+                let with = match Self::flow_with(flow, row, core, facts)? {
+                    FlowWith::Unknown(queries) => return Ok(Step::Read(queries)),
+                    with @ (FlowWith::AsItWas | FlowWith::Opened | FlowWith::Over(_)) => with,
+                };
+                let mut plan = self.plan(flow, (row, core), &with, ctx.now)?;
                 plan.returns = vec![Return::Written(flow_core::node_count.column())];
                 let then = Then::FromRows(Box::new(move |rows| {
                     let new_node_count = older.saturating_add(written_count(&rows));
@@ -125,9 +180,9 @@ fn stored_nodes(flow: &Row) -> Result<u32, EngineError> {
     Ok(u32::try_from(flow.read(flow_core::node_count)?).unwrap_or(0))
 }
 
-fn written_count(rows: &[Vec<crate::value::Value>]) -> u32 {
+fn written_count(rows: &[Vec<crate::plan::value::Value>]) -> u32 {
     match rows.first().and_then(|row| row.first()) {
-        Some(crate::value::Value::Int(count)) => u32::try_from(*count).unwrap_or(0),
+        Some(crate::plan::value::Value::Int(count)) => u32::try_from(*count).unwrap_or(0),
         Some(_) | None => 0,
     }
 }
@@ -203,7 +258,9 @@ impl CreateMember {
         let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
         let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
-        let of_flow = one_node_more(self.at, row.is_some_and(is_over));
+        let opens = row.is_some_and(is_over);
+        let with = if opens { FlowWith::Opened } else { FlowWith::AsItWas };
+        let of_flow = one_node_more(self.at, &with, now);
         let plan = plan.update(flow_core::REF, held_flow(), of_flow);
 
         let created = CreateExecutionResult::Created {
@@ -307,19 +364,33 @@ fn held_back() -> Predicate {
         .and(exec_core::blocking_reason.holds(BlockingReason::PausedByPolicy))
 }
 
-/// The changes to a flow that gets one more member, and perhaps goes on again with it.
-fn one_node_more(at: TimestampMs, reopens: bool) -> Vec<(ColumnRef, Assign)> {
-    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), at.0.into())]);
+/// The state of a flow once it has one more member.
+enum FlowWith {
+    /// The state that it had before.
+    AsItWas,
+    /// Open again, after it was over.
+    Opened,
+    /// Over, with this state.
+    Over(PublicFlowState),
+    /// Not known before these queries are answered.
+    Unknown(Vec<Query>),
+}
+
+/// The changes to a flow that gets one more member.
+fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
+    let mutated = Map::from_iter([("last_mutation_at_ms".to_owned(), given.0.into())]);
     let mut set = vec![
         flow_core::graph_revision.grow(1),
         flow_core::node_count.grow(1),
         flow_core::version.grow(1),
     ];
 
-    if reopens {
-        set.extend(reopened(mutated));
-    } else {
-        set.push(flow_core::raw_fields.merge(mutated.into()));
+    match with {
+        FlowWith::Opened => set.extend(reopened(mutated)),
+        FlowWith::Over(state) => set.extend(end_changes(*state, mutated, at)),
+        FlowWith::AsItWas | FlowWith::Unknown(_) => {
+            set.push(flow_core::raw_fields.merge(mutated.into()));
+        }
     }
     set
 }

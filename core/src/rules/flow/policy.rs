@@ -2,20 +2,20 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::EngineError;
 use crate::contracts::{EdgeDependencyPolicy, OnSatisfied, SetEdgeGroupPolicyResult};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::Facts;
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, FlowId};
+use crate::model::partition::PartitionConfig;
+use crate::plan::facts::Facts;
 use crate::plan::{Lookup, OnConflict, Plan, Query, Settle};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::an_edge_into;
 use crate::rules::flow::key::{FLOW, FlowKey, GROUP, Places};
 use crate::rules::flow::tally::needed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::flow::{edge_group, flow_core};
-use crate::types::{ExecutionId, FlowId};
 
 /// The policy as it is stored.
 #[must_use]

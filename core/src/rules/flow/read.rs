@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::EngineError;
-use crate::contracts::decode::is_namespaced_tag_key;
 use crate::contracts::{
     EdgeGroupSnapshot, EdgeGroupState, EdgeSnapshot, ExecutionRow, FlowGraph, FlowSnapshot,
+    is_namespaced_tag_key,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::model::error::EngineError;
+use crate::model::ids::{EdgeId, FlowId, Namespace, TimestampMs};
+use crate::model::partition::PartitionConfig;
+use crate::model::state::PublicFlowState;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::{execution_columns, execution_row};
+use crate::rules::execution::read::text;
 use crate::rules::flow::key::{FlowKey, Places};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
-use crate::rules::listing::{execution_columns, execution_row};
-use crate::rules::read::text;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
 use crate::schema::{Col, ColumnRef, TableRef};
-use crate::state::PublicFlowState;
-use crate::types::{EdgeId, FlowId, Namespace, TimestampMs};
 use uuid::Uuid;
 
 /// The number of rows of a kind that are read at once.
@@ -207,8 +207,8 @@ fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, En
     ))
 }
 
-fn state_word(stored: &crate::value::Value) -> Option<String> {
-    if let crate::value::Value::Text(word) = stored { Some(word.clone()) } else { None }
+fn state_word(stored: &crate::plan::value::Value) -> Option<String> {
+    if let crate::plan::value::Value::Text(word) = stored { Some(word.clone()) } else { None }
 }
 
 fn flow_tags(raw: &Json) -> BTreeMap<String, String> {

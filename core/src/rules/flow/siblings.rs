@@ -3,13 +3,15 @@
 
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_backend::SiblingCancelReconcileAction;
-use crate::facts::{Facts, Row};
-use crate::partition::Partition;
+use crate::contracts::SiblingCancelReconcileAction;
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
+use crate::model::partition::Partition;
+use crate::model::state::TerminalOutcome;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Lookup, Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::cancel::cancelled;
 use crate::rules::flow::key::{FlowKey, GROUP, held_group};
 use crate::rules::flow::tally::unmoved;
@@ -20,8 +22,6 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
-use crate::state::TerminalOutcome;
-use crate::types::{ExecutionId, FlowId, TimestampMs};
 
 /// The key of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::EngineError;
 use crate::contracts::{StageDependencyEdgeArgs, StageDependencyEdgeResult};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::{ConflictKind, ContentionKind};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionConfig;
+use crate::model::error::{ConflictKind, ContentionKind, EngineError};
+use crate::model::ids::TimestampMs;
+use crate::model::partition::PartitionConfig;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::edges;
 use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow, on_partition_of};
@@ -25,7 +25,6 @@ use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, flow_core, goes_on};
-use crate::types::TimestampMs;
 
 /// The most edges that one step of the search for a cycle reads.
 const FRONTIER_EDGES: i64 = 10_000;

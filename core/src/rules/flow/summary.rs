@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::Partition;
+use crate::model::error::EngineError;
+use crate::model::ids::{FlowId, TimestampMs};
+use crate::model::partition::Partition;
+use crate::model::state::{PublicFlowState, PublicState};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{OnConflict, Plan, Settle};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::end::{BADLY, ended};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::read::Pages;
@@ -15,8 +17,6 @@ use crate::rules::input;
 use crate::schema::Col;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::flow_summary;
-use crate::state::{PublicFlowState, PublicState};
-use crate::types::{FlowId, TimestampMs};
 
 /// Counts the members of a flow and stores the counts by state.
 #[derive(Clone, Copy, Debug)]

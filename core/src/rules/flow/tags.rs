@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_backend::validate_tag_key;
-use crate::facts::Facts;
-use crate::partition::PartitionConfig;
+use crate::contracts::validate_tag_key;
+use crate::model::error::EngineError;
+use crate::model::ids::FlowId;
+use crate::model::partition::PartitionConfig;
+use crate::plan::facts::Facts;
 use crate::plan::{Plan, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::read::text;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
-use crate::rules::read::text;
 use crate::schema::flow::flow_core;
-use crate::types::FlowId;
 
 /// Writes one tag of a flow, replacing its value.
 #[derive(Clone, Debug)]

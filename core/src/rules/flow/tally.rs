@@ -3,14 +3,14 @@
 //! One pure function: a policy and a tally in, a verdict out. Everything that looks at a group asks
 //! it, and what a plan may rely on without reading again follows from the same numbers.
 
-use crate::EngineError;
 use crate::contracts::EdgeDependencyPolicy;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::model::state::CompletionKind;
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Predicate};
 use crate::rules::flow::policy;
 use crate::schema::ColumnRef;
 use crate::schema::flow::edge_group;
-use crate::state::CompletionKind;
 
 /// The way in which an upstream's end counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,15 @@
 
 use serde_json::json;
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::state::{AttemptOutcome, AttemptState, LeaseCause};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::finish::End;
 use crate::rules::fence::{Fence, OpenLease};
-use crate::rules::finish::End;
 use crate::rules::flow::child::UNREACHABLE;
 use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
@@ -23,8 +25,6 @@ use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::edge_group;
-use crate::state::{AttemptOutcome, AttemptState, LeaseCause};
-use crate::types::TimestampMs;
 
 /// Parks an execution until its dependencies are resolved.
 #[derive(Clone, Debug)]

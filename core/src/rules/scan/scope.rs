@@ -4,18 +4,17 @@
 
 use serde_json::{Map, json};
 
-use crate::EngineError;
-use crate::backend::ScannerFilter;
-use crate::engine_backend::Scan;
+use crate::contracts::{Scan, ScannerFilter};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
 use crate::plan::{Join, List, Predicate};
+use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::input;
-use crate::rules::listing::core_of_current_attempt;
 use crate::schema::Col;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::types::TimestampMs;
 
 /// The due rows that a scan lists; all of them by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

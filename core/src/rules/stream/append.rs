@@ -2,13 +2,14 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::EngineError;
-use crate::backend::{AppendFrameOutcome, BestEffortLiveConfig, Frame, PatchKind, StreamMode};
-use crate::ctx::Ctx;
-use crate::engine::{FromRows, Step, Then, Transition};
-use crate::engine_error::ValidationKind;
-use crate::facts::{Facts, Row};
+use crate::contracts::{AppendFrameOutcome, BestEffortLiveConfig, Frame, PatchKind, StreamMode};
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::TimestampMs;
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, Lookup, OnConflict, Path, Plan, Query, Return};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{FromRows, Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
@@ -21,8 +22,6 @@ use crate::rules::stream::summary;
 use crate::rules::stream::trim::{self, Trim};
 use crate::schema::ColumnRef;
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
-use crate::types::TimestampMs;
-use crate::value::{Storable, Value};
 
 /// Appends one frame to the stream of the held attempt.
 ///

@@ -1,7 +1,7 @@
 //! Cursors: the places in a stream that callers name.
 
-use crate::EngineError;
 use crate::contracts::StreamCursor;
+use crate::model::error::EngineError;
 use crate::rules::input;
 
 /// The id of a frame, or a place between frames.

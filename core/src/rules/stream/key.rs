@@ -1,13 +1,13 @@
 //! The keys of a stream's rows, and the names that plans give these rows.
 
-use crate::EngineError;
+use crate::model::error::EngineError;
+use crate::model::ids::{AttemptIndex, ExecutionId};
 use crate::plan::{Compare, Expr, Path, Predicate};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
-use crate::types::{AttemptIndex, ExecutionId};
 
 /// The name that every plan gives the row that says where a stream stands.
 pub const META: &str = "meta";

@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::EngineError;
-use crate::backend::{PatchKind, StreamMode, SummaryDocument, TailVisibility};
-use crate::contracts::{STREAM_READ_HARD_CAP, StreamCursor, StreamFrame, StreamFrames};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::engine_error::ValidationKind;
-use crate::facts::{Facts, Row};
+use crate::contracts::{
+    PatchKind, STREAM_READ_HARD_CAP, StreamCursor, StreamFrame, StreamFrames, StreamMode,
+    SummaryDocument, TailVisibility,
+};
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{AttemptIndex, ExecutionId, TimestampMs};
+use crate::model::state::ClosedSet;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Lookup, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
 use crate::rules::key::ATTEMPT;
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{SUMMARY, StreamKey};
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::attempt;
 use crate::schema::suspension::{stream_frame, stream_summary};
-use crate::state::ClosedSet;
-use crate::types::{AttemptIndex, ExecutionId, TimestampMs};
 
 /// Reads the frames between two places, oldest first.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The standing of a stream: the number that comes next, and the number of frames.
 
-use crate::EngineError;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;

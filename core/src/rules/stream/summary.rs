@@ -5,9 +5,9 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::EngineError;
-use crate::backend::{PatchKind, SUMMARY_NULL_SENTINEL};
-use crate::facts::Row;
+use crate::contracts::{PatchKind, SUMMARY_NULL_SENTINEL};
+use crate::model::error::EngineError;
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, OnConflict, Plan};
 use crate::rules::input;
 use crate::rules::stream::key::{SUMMARY, summary_of_attempt};

@@ -4,8 +4,8 @@
 //! How many may follow depends on the pace of the writer. Durable frames and patches count, but are
 //! never dropped.
 
-use crate::EngineError;
-use crate::backend::{BestEffortLiveConfig, StreamMode};
+use crate::contracts::{BestEffortLiveConfig, StreamMode};
+use crate::model::error::EngineError;
 use crate::plan::{Expr, OnConflict, Pairing, Plan, Predicate, Selection};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;

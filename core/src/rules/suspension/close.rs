@@ -6,15 +6,15 @@
 //! refused one is decided again, with the changes that close. A delete in every end instead would
 //! probe an index each time, and each partition of a partitioned table.
 
-use crate::EngineError;
-use crate::facts::Row;
+use crate::model::error::EngineError;
+use crate::model::state::LifecyclePhase;
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Mutation, Plan};
 use crate::rules::key::CORE;
 use crate::rules::premise::Known;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::state::LifecyclePhase;
 
 /// The mark on an execution's row once a waitpoint of it may be open.
 #[must_use]

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::EngineError;
-use crate::backend::ResumeSignal;
-use crate::engine_error::ValidationKind;
-use crate::types::{SignalId, TimestampMs};
+use crate::contracts::ResumeSignal;
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{SignalId, TimestampMs};
 
 /// The key under which the signal of a timeout is collected; no waitpoint has it.
 pub const TIMEOUT_KEY: &str = "__timeout__";

@@ -1,16 +1,18 @@
 //! Delivering a signal to a waitpoint; the signal that completes the condition wakes the execution.
 
-use crate::EngineError;
-use crate::backend::ResumeSignal;
-use crate::contracts::{DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult};
-use crate::crypto::constant_time_eq;
-use crate::crypto::hmac::HmacVerifyError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::{StateKind, ValidationKind};
-use crate::facts::{Facts, Row};
+use crate::contracts::{
+    DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, ResumeSignal,
+};
+use crate::model::crypto::constant_time_eq;
+use crate::model::crypto::hmac::HmacVerifyError;
+use crate::model::error::{EngineError, StateKind, ValidationKind};
+use crate::model::ids::{SignalId, TimestampMs, WaitpointToken};
+use crate::model::policy::stored::max_signals;
+use crate::model::state::{LifecyclePhase, SignalEffect, WaitpointState};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
-use crate::policy::stored::max_signals;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{TokenKey, kid_of, refused};
@@ -24,8 +26,6 @@ use crate::rules::suspension::wake::woken;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{signal_dedup, suspension_current, waitpoint_pending};
-use crate::state::{LifecyclePhase, SignalEffect, WaitpointState};
-use crate::types::{SignalId, TimestampMs, WaitpointToken};
 
 /// The answer to a signal that wakes its execution.
 const WOKE: &str = "resume_condition_satisfied";

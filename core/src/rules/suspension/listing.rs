@@ -1,20 +1,21 @@
 //! Lists of what waits: suspended executions, their waitpoints, the signals they have.
 
-use crate::EngineError;
-use crate::backend::ResumeSignal;
 use crate::contracts::{
     ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage,
-    PendingWaitpointInfo, SuspendedExecutionEntry,
+    PendingWaitpointInfo, ResumeSignal, SuspendedExecutionEntry,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::facts::{Facts, Row};
-use crate::partition::PartitionKey;
+use crate::model::error::EngineError;
+use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
+use crate::model::partition::PartitionKey;
+use crate::model::state::{ClosedSet, LifecyclePhase, WaitpointState};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Join, List, Predicate, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::split;
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
 use crate::rules::keystore::fingerprint;
-use crate::rules::listing::split;
 use crate::rules::premise::execution_row;
 use crate::rules::suspension::collected::Collected;
 use crate::rules::suspension::row::{WAITPOINT, lookup, suspension_row};
@@ -22,8 +23,6 @@ use crate::rules::suspension::waitpoint;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::state::{ClosedSet, LifecyclePhase, WaitpointState};
-use crate::types::{ExecutionId, TimestampMs, WaitpointId};
 
 /// The number of waitpoints on a page unless the caller gives one.
 const WAITPOINTS_DEFAULT: u32 = 100;
@@ -65,7 +64,7 @@ impl Waitpoints {
             columns: waitpoint_pending::REF.columns.to_vec(),
             predicate,
             order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
-            limit: crate::rules::listing::limit(self.page),
+            limit: crate::rules::execution::listing::limit(self.page),
         }
     }
 }
@@ -231,7 +230,7 @@ impl Suspended {
             ],
             predicate,
             order: vec![(since.column(), Ascending), (id.column(), Ascending)],
-            limit: crate::rules::listing::limit(self.page),
+            limit: crate::rules::execution::listing::limit(self.page),
         })
     }
 

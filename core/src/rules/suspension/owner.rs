@@ -1,15 +1,15 @@
 //! The execution that a waitpoint belongs to, for callers that know the waitpoint alone.
 
-use crate::EngineError;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Transition};
-use crate::facts::Facts;
+use crate::model::error::EngineError;
+use crate::model::ids::WaitpointId;
+use crate::plan::facts::Facts;
 use crate::plan::{Lookup, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::row::WAITPOINT;
 use crate::rules::suspension::waitpoint::key;
 use crate::schema::suspension::waitpoint_pending;
-use crate::types::WaitpointId;
 
 /// Reads the execution that a waitpoint belongs to; `None` for an unknown waitpoint.
 #[derive(Clone, Debug)]

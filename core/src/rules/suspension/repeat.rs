@@ -7,14 +7,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::EngineError;
-use crate::backend::{BackendTag, Handle, HandleKind, HandleOpaque, WaitpointHmac};
 use crate::contracts::{
     AdditionalWaitpointBinding, IdempotencyKey, SuspendOutcome, SuspendOutcomeDetails,
+    WaitpointHmac,
 };
-use crate::engine_error::ValidationKind;
-use crate::facts::Row;
-use crate::handle_codec::HandlePayload;
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::handle::{BackendTag, Handle, HandleKind, HandleOpaque};
+use crate::model::handle_codec::HandlePayload;
+use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
+use crate::plan::facts::Row;
+use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Lookup, OnConflict, Plan, Settle};
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
@@ -22,8 +24,6 @@ use crate::rules::suspension::row::lookup;
 use crate::rules::suspension::waitpoint::items;
 use crate::schema::ColumnRef;
 use crate::schema::suspension::suspend_dedup;
-use crate::types::{SuspensionId, TimestampMs, WaitpointId};
-use crate::value::ColumnType;
 
 /// An answer as it is stored.
 #[derive(Serialize, Deserialize)]

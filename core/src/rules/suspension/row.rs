@@ -3,10 +3,10 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::EngineError;
 use crate::contracts::{ResumeCondition, ResumePolicy, TimeoutBehavior};
-use crate::engine_error::ValidationKind;
-use crate::facts::Row;
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::state::WaitpointState;
+use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Lookup, Plan};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
@@ -16,7 +16,6 @@ use crate::rules::suspension::collected::Collected;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::schema::{ColumnRef, TableRef};
-use crate::state::WaitpointState;
 
 /// The name that every plan gives a suspension's row.
 pub const SUSPENSION: &str = "suspension";

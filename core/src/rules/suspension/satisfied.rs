@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::EngineError;
-use crate::backend::ResumeSignal;
-use crate::contracts::{CompositeBody, CountKind, ResumeCondition, SignalMatcher};
+use crate::contracts::{CompositeBody, CountKind, ResumeCondition, ResumeSignal, SignalMatcher};
+use crate::model::error::EngineError;
 use crate::rules::input;
 use crate::rules::suspension::collected::ByKey;
 

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::backend::{BackendTag, Handle, HandleKind, WaitpointHmac};
 use crate::contracts::{
     AdditionalWaitpointBinding, SuspendArgs, SuspendOutcome, SuspendOutcomeDetails,
-    SuspensionReasonCode, WaitpointBinding,
+    SuspensionReasonCode, WaitpointBinding, WaitpointHmac,
 };
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::{ConflictKind, StateKind};
-use crate::facts::{Facts, Row};
-use crate::handle_codec::HandlePayload;
+use crate::model::error::{ConflictKind, EngineError, StateKind};
+use crate::model::handle::{BackendTag, Handle, HandleKind};
+use crate::model::handle_codec::HandlePayload;
+use crate::model::ids::{TimestampMs, WaitpointId};
+use crate::model::policy::stored::suspension_timeout;
+use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
-use crate::policy::stored::suspension_timeout;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
@@ -35,8 +36,6 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
-use crate::types::{TimestampMs, WaitpointId};
 
 /// Suspends an execution at waitpoints of its own.
 #[derive(Clone, Debug)]

@@ -2,14 +2,16 @@
 
 use serde_json::json;
 
-use crate::EngineError;
 use crate::contracts::TimeoutBehavior;
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::facts::{Facts, Row};
+use crate::model::error::EngineError;
+use crate::model::ids::{SignalId, TimestampMs};
+use crate::model::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Plan, Query};
-use crate::rules::failure::Failure;
-use crate::rules::finish::End;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::failure::Failure;
+use crate::rules::execution::finish::End;
 use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{execution_row, without_bodies};
@@ -21,8 +23,6 @@ use crate::rules::suspension::wake::woken;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
-use crate::types::{SignalId, TimestampMs};
 
 /// Gives up waiting for signals, where that is due. A wait that something else ended meanwhile only
 /// loses its timeout.

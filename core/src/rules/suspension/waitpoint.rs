@@ -5,15 +5,18 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::EngineError;
-use crate::backend::{PendingWaitpoint, WaitpointHmac};
-use crate::contracts::{ResumeCondition, SuspendArgs, TimeoutBehavior};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::StateKind;
-use crate::facts::{Facts, Row};
-use crate::handle_codec::HandlePayload;
+use crate::contracts::{
+    PendingWaitpoint, ResumeCondition, SuspendArgs, TimeoutBehavior, WaitpointHmac,
+};
+use crate::model::error::{EngineError, StateKind};
+use crate::model::handle_codec::HandlePayload;
+use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
+use crate::model::state::WaitpointState;
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::{ColumnType, Storable};
 use crate::plan::{Expr, OnConflict, Plan, Query, Settle};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
@@ -25,9 +28,6 @@ use crate::rules::suspension::satisfied;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::waitpoint_pending;
-use crate::state::WaitpointState;
-use crate::types::{ExecutionId, TimestampMs, WaitpointId};
-use crate::value::{ColumnType, Storable};
 
 /// A waitpoint of a suspension, with the token that its senders have to show.
 #[derive(Clone)]

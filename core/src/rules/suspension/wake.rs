@@ -1,12 +1,13 @@
 //! Waking: an execution goes on after its wait, at once or after a delay.
 
-use crate::EngineError;
 use crate::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
-use crate::ctx::Ctx;
-use crate::engine::{Step, Then, Transition};
-use crate::engine_error::StateKind;
-use crate::facts::Facts;
+use crate::model::error::{EngineError, StateKind};
+use crate::model::ids::TimestampMs;
+use crate::model::state::{AttemptState, BlockingReason, LifecyclePhase};
+use crate::plan::facts::Facts;
 use crate::plan::{Plan, Query};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox;
@@ -14,8 +15,6 @@ use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::Status;
 use crate::rules::suspension::row::{Suspension, unconditional_suspension_row, waits_no_more};
 use crate::schema::execution::exec_core;
-use crate::state::{AttemptState, BlockingReason, LifecyclePhase};
-use crate::types::TimestampMs;
 
 /// Makes the held execution claimable again and announces it. A delay puts that off; `otherwise` is
 /// its status without one.

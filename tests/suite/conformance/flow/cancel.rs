@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait};
 use ff_core::contracts::{CancelFlowResult, EdgeGroupState};
+use ff_core::plan::value::Value;
 use ff_core::types::FlowId;
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

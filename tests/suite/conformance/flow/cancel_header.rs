@@ -2,8 +2,8 @@
 
 use ff_core::EngineError;
 use ff_core::contracts::{CancelFlowArgs, CancelFlowHeader};
+use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, FlowId};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

@@ -258,8 +258,8 @@ conformance! {
         let stranger = id();
         let event = vec![
             ("partition_key", crate::plain::int(i64::from(stranger.partition()))),
-            ("execution_id", ff_core::value::Value::Uuid(stranger.uuid())),
-            ("flow_id", ff_core::value::Value::Uuid(flow.id.0)),
+            ("execution_id", ff_core::plan::value::Value::Uuid(stranger.uuid())),
+            ("flow_id", ff_core::plan::value::Value::Uuid(flow.id.0)),
             ("outcome", text("odd")),
             ("occurred_at_ms", crate::plain::int(START)),
         ];
@@ -295,7 +295,7 @@ conformance! {
         bench.set_core(parent, vec![("blocking_reason", text("odd"))]).await;
         assert_eq!(scan(&bench).await, (1, 0));
         assert_eq!(bench.public(child).await, "waiting");
-        bench.set_core(parent, vec![("blocking_reason", ff_core::value::Value::Null)]).await;
+        bench.set_core(parent, vec![("blocking_reason", ff_core::plan::value::Value::Null)]).await;
     }
 
     async fn more_edges_than_a_page_are_told(bench) {

@@ -3,8 +3,8 @@
 use ff_core::contracts::{
     EdgeDependencyPolicy, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, OnSatisfied,
 };
+use ff_core::plan::value::Value;
 use ff_core::types::ExecutionId;
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};

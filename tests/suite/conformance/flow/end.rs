@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ff_core::contracts::{CancelFlowArgs, CancelFlowHeader, FlowQuery};
+use ff_core::plan::value::Value;
 use ff_core::state::{ClosedSet as _, PublicFlowState};
 use ff_core::types::FlowId;
-use ff_core::value::Value;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -132,6 +132,60 @@ conformance! {
         bench.backend.release_flow(&flow.id, bench.clock.now()).await.unwrap();
         bench.end_and_tell(&held, End::Success).await;
         assert_eq!(ends(&bench, &flow.id).await, ["completed", "failed", "failed"]);
+    }
+
+    async fn a_member_that_ended_before_leaves_no_flow_open(bench) {
+        for (end, word) in
+            [(End::Success, "completed"), (End::Failed, "failed"), (End::Cancelled, "failed")]
+        {
+            let mut flow = bench.empty_flow().await;
+            bench.join_ended(&mut flow, end).await;
+            assert_eq!(state(&bench, &flow.id).await, word);
+            let row = bench.flow_row(&flow.id).await;
+            assert_eq!(row.int("terminal_at_ms"), Some(bench.clock.now().0));
+            assert_eq!(ends(&bench, &flow.id).await, [word]);
+
+            // With another member the flow goes on, and ends as all of them have.
+            bench.join(&mut flow).await;
+            bench.join_ended(&mut flow, End::Success).await;
+            assert_eq!(state(&bench, &flow.id).await, "open");
+            bench.end_and_tell(&flow.members[1].clone(), End::Success).await;
+            assert_eq!(state(&bench, &flow.id).await, word);
+        }
+    }
+
+    async fn the_end_of_a_flow_follows_a_member_that_is_added_afterwards(bench) {
+        let mut flow = bench.flow(1).await;
+        bench.end_and_tell(&flow.members[0].clone(), End::Success).await;
+        for (end, word) in [
+            (End::Success, "completed"),
+            (End::Failed, "failed"),
+            (End::Success, "failed"),
+        ] {
+            bench.join_ended(&mut flow, end).await;
+            assert_eq!(state(&bench, &flow.id).await, word);
+        }
+        assert_eq!(ends(&bench, &flow.id).await, ["completed", "failed"]);
+        let row = bench.flow_row(&flow.id).await;
+        assert_eq!((row.int("node_count"), row.int("graph_revision")), (Some(4), Some(4)));
+    }
+
+    async fn a_member_that_ends_while_it_is_added_leaves_no_flow_open(bench) {
+        for _ in 0..10 {
+            let flow = bench.empty_flow().await;
+            let id = member_of(&flow.id);
+            bench.backend.create_execution(bench.member_args(&id)).await.unwrap();
+            let handle = bench.take(&id).await;
+            let ended = {
+                let bench = Arc::clone(&bench);
+                tokio::spawn(async move { bench.backend.complete(&handle, None).await.unwrap() })
+            };
+            bench.add(&flow, &id).await.unwrap();
+            ended.await.unwrap();
+            bench.settle().await;
+            assert_eq!(state(&bench, &flow.id).await, "completed");
+            assert_eq!(ends(&bench, &flow.id).await, ["completed"]);
+        }
     }
 
     async fn a_flow_goes_on_with_a_replayed_member(bench) {

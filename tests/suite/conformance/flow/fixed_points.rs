@@ -6,9 +6,9 @@ use ff_core::contracts::{
     ReplayExecutionResult,
 };
 use ff_core::engine_backend::Scan;
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, FlowId};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

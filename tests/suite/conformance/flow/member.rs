@@ -1,9 +1,9 @@
 //! Executions become members of a flow: added, or created inside it and held back.
 
 use ff_core::contracts::{AddExecutionToFlowResult, CreateExecutionResult};
+use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, FlowId, TimestampMs};
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{START, conformance};

@@ -173,7 +173,7 @@ conformance! {
         bench.insert_flow(&flow, partition, "open", json!({})).await;
         for uuid in [Uuid::nil(), Uuid::max()] {
             let id = ff_core::types::ExecutionId::from_parts(partition, uuid);
-            let more = vec![("flow_id", ff_core::value::Value::Uuid(flow.0))];
+            let more = vec![("flow_id", ff_core::plan::value::Value::Uuid(flow.0))];
             bench.insert_core(&id, WAITING, more).await;
         }
         let graph = bench.backend.read_flow_graph(&flow).await.unwrap().unwrap();
@@ -234,7 +234,7 @@ conformance! {
             bench.insert_flow(&id, home(&id).index, state, raw).await;
             let key = vec![
                 ("partition_key", int(i64::from(home(&id).index))),
-                ("flow_id", ff_core::value::Value::Uuid(id.0)),
+                ("flow_id", ff_core::plan::value::Value::Uuid(id.0)),
             ];
             bench.plain.set("ff_flow_core", key, vec![("created_at_ms", int(START - age))]).await;
             flows.push((-(START - age), id.0, id));

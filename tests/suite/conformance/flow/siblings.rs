@@ -2,8 +2,8 @@
 
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::engine_backend::{Scan, SiblingCancelReconcileAction};
+use ff_core::plan::value::Value;
 use ff_core::types::FlowId;
-use ff_core::value::Value;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};

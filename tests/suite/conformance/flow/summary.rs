@@ -1,7 +1,7 @@
 //! A flow's members, counted by state.
 
+use ff_core::plan::value::Value;
 use ff_core::types::{FlowId, TimestampMs};
-use ff_core::value::Value;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, id_in, refused};

@@ -1,8 +1,8 @@
 //! Reading: ranges, pages, ends.
 
 use ff_core::contracts::{StreamCursor, StreamFrames};
+use ff_core::plan::value::Value;
 use ff_core::types::TimestampMs;
-use ff_core::value::Value;
 use serde_json::json;
 
 use super::{FIRST, at, frame, payloads};

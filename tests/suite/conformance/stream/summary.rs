@@ -68,7 +68,7 @@ conformance! {
     async fn a_summary_of_an_older_database_goes_on(bench) {
         let (id, handle) = bench.leased().await;
         let cells = vec![
-            ("document_json", ff_core::value::Value::Json(json!({"old": true}))),
+            ("document_json", ff_core::plan::value::Value::Json(json!({"old": true}))),
             ("version", crate::plain::int(41)),
             ("last_updated_ms", crate::plain::int(1)),
             ("first_applied_ms", crate::plain::int(1)),

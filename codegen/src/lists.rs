@@ -1,0 +1,172 @@
+//! Rows that are looked for list by list.
+//!
+//! An index over a list column keeps rows with equal lists together. So where a predicate asks that
+//! the list be covered, the lists that there are come first (`known`): each is found by one look
+//! behind the one before it, however many rows have it. Then come the best rows of each covered
+//! list. Rows whose list is not covered are never read, but for the first of each list.
+
+use ff_core::plan::value::ColumnType;
+use ff_core::plan::{Compare, Expr as Scalar, Predicate};
+use ff_core::schema::{ColumnRef, TableRef};
+use sea_query::{
+    Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
+    UnionType, WithClause,
+};
+
+use crate::dialect::Dialect;
+use crate::scalar::{Scalars, Scope};
+use crate::writer::limit_to_one;
+
+/// The lists that there are, and whether each is covered.
+pub(crate) const KNOWN: &str = "known";
+
+const KEY: &str = "key";
+const COVERED: &str = "covered";
+
+/// How the rows of one predicate are found list by list.
+pub(crate) struct ByList<'a> {
+    table: TableRef,
+    column: ColumnRef,
+    /// What covers a list.
+    by: &'a Scalar,
+    /// The parts that an index proves or finds by equality.
+    same: Vec<&'a Predicate>,
+}
+
+impl<'a> ByList<'a> {
+    /// `None` where the predicate asks for no covered list, or no index keeps equal lists together.
+    pub(crate) fn of(table: TableRef, predicate: &'a Predicate) -> Option<Self> {
+        let parts = match predicate {
+            Predicate::All(parts) => parts.as_slice(),
+            other => std::slice::from_ref(other),
+        };
+        let (column, by) = parts.iter().find_map(|part| match part {
+            Predicate::Covered(column, by) if is_indexed(table, *column) => Some((*column, by)),
+            _ => None,
+        })?;
+        let same = parts.iter().filter(|part| match part {
+            Predicate::OneOf(..) => true,
+            Predicate::Compare(path, Compare::Equal, _) => path.keys.is_empty(),
+            _ => false,
+        });
+        Some(Self { table, column, by, same: same.collect() })
+    }
+
+    /// `WITH RECURSIVE known (key, covered)`. It begins below every list; on Postgres that is the
+    /// empty one, which is always covered, and so costs no look of its own.
+    pub(crate) fn known<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S) -> WithClause {
+        let mut lists = Query::select();
+        lists.expr_as(dialect.least_list_key(), KEY).expr_as(Expr::cust("TRUE"), COVERED);
+        lists.union(UnionType::All, self.next(dialect, scope));
+
+        let mut known = CommonTableExpression::new();
+        known.table_name(KNOWN).columns([KEY, COVERED]).query(lists);
+        let mut with = WithClause::new();
+        with.recursive(true).cte(known);
+        with
+    }
+
+    /// The list behind a known one.
+    fn next<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S) -> SelectStatement {
+        let mut step = Query::select();
+        step.from(KNOWN);
+        if dialect.has_lateral() {
+            let mut next = self.first_behind(dialect, scope, "next");
+            next.expr_as(self.key(dialect, "next"), KEY);
+            next.expr_as(self.is_covered(dialect, scope, "next"), COVERED);
+            step.column(("next", KEY)).column(("next", COVERED));
+            step.join_lateral(JoinType::InnerJoin, next, "next", Expr::cust("TRUE"));
+        } else {
+            let mut first = self.first_behind(dialect, scope, "first");
+            first.columns(self.table.key.iter().map(|column| ("first", column.name)));
+            step.expr(self.key(dialect, "next")).expr(self.is_covered(dialect, scope, "next"));
+            step.cross_join(Alias::new(self.table.name).into_table_ref().alias("next"));
+            step.and_where(self.key_of("next").in_subquery(first));
+        }
+        step
+    }
+
+    fn first_behind<S: Scope>(
+        &self,
+        dialect: &dyn Dialect,
+        scope: &mut S,
+        alias: &'static str,
+    ) -> SelectStatement {
+        let mut scalars = Scalars { dialect, scope, subject: Some(alias) };
+        let mut first = Query::select();
+        first.from_as(self.table.name, alias);
+        for part in &self.same {
+            first.cond_where(scalars.predicate(part));
+        }
+        let key = self.key(dialect, alias);
+        first.and_where(key.clone().gt(Expr::col((KNOWN, KEY))));
+        first.order_by_expr(key, sea_query::Order::Asc);
+        limit_to_one(&mut first);
+        first
+    }
+
+    /// Has the select take `rows` once for each list that `lists` has. They are a select from the
+    /// table under `alias`, with an order and a limit of its own.
+    pub(crate) fn each(
+        &self,
+        dialect: &dyn Dialect,
+        select: &mut SelectStatement,
+        lists: &'static str,
+        mut rows: SelectStatement,
+        alias: &str,
+    ) {
+        rows.and_where(self.key(dialect, alias).eq(Expr::col((lists, KEY))));
+        let always = Expr::cust("TRUE");
+        select.from(lists).join_lateral(JoinType::InnerJoin, rows, Alias::new(alias), always);
+    }
+
+    /// Restricts a select from the table under its own name to the best rows of each known list, for
+    /// a database that has no `LATERAL`. `best` selects nothing yet, from the table under that alias,
+    /// and has an order and a limit.
+    pub(crate) fn only_best(
+        &self,
+        dialect: &dyn Dialect,
+        select: &mut SelectStatement,
+        mut best: SelectStatement,
+        alias: &'static str,
+    ) {
+        best.and_where(self.key(dialect, alias).eq(Expr::col((KNOWN, KEY))));
+        best.columns(self.table.key.iter().map(|column| (alias, column.name)));
+        select.from(KNOWN).cross_join(self.table.name);
+        select.and_where(Self::covered());
+        select.and_where(self.key_of(self.table.name).in_subquery(best));
+    }
+
+    /// The keys of the covered lists.
+    pub(crate) fn covered_keys() -> SelectStatement {
+        let mut keys = Query::select();
+        keys.column((KNOWN, KEY)).from(KNOWN).and_where(Self::covered());
+        keys
+    }
+
+    /// A known list is covered.
+    pub(crate) fn covered() -> Expr {
+        Expr::col((KNOWN, COVERED))
+    }
+
+    fn key(&self, dialect: &dyn Dialect, alias: &str) -> Expr {
+        let list = Expr::col((Alias::new(alias), self.column.name));
+        dialect.list_key(list.clone()).unwrap_or(list)
+    }
+
+    fn is_covered<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S, alias: &str) -> Expr {
+        let mut scalars = Scalars { dialect, scope, subject: Some(alias) };
+        let by = scalars.expr(self.by, ColumnType::TextList);
+        dialect.covered(scalars.column(self.column), by)
+    }
+
+    /// The primary key as one tuple.
+    fn key_of(&self, alias: &'static str) -> Expr {
+        Expr::tuple(self.table.key.iter().map(|column| Expr::col((alias, column.name))))
+    }
+}
+
+fn is_indexed(table: TableRef, column: ColumnRef) -> bool {
+    let mut columns = table.indexes.iter().flat_map(|index| index.columns);
+    columns.any(|(indexed, _)| *indexed == column)
+}

@@ -1,0 +1,109 @@
+//! The loop that runs a decision to its end.
+
+use super::{Commit, Executor, pause_after};
+use crate::model::error::{ContentionKind, EngineError};
+use crate::plan::Plan;
+use crate::plan::facts::Facts;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+
+/// Runs one operation to its end. The second try waits for its turn among the callers of this
+/// process that change the same row. From the third try on it also pauses before reading again, for
+/// as long as [`pause_after`] says.
+///
+/// # Errors
+/// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept
+/// changing until the pauses were used up.
+pub async fn run<E, T>(executor: &E, transition: &T) -> Result<T::Outcome, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    let (mut facts, mut turn) = (Facts::default(), None);
+    loop {
+        let (plan, then) = match decide(executor, transition, &facts)? {
+            Step::Read(queries) => {
+                facts.learn(executor.read(queries).await?);
+                continue;
+            }
+            Step::Answer(outcome) => return Ok(outcome),
+            Step::Commit(plan, then) => (plan, then),
+        };
+
+        // Only after a refusal: most plans meet no other caller, and waiting would delay them.
+        if facts.refusals() != 0
+            && turn.is_none()
+            && let Some(taken) = executor.memo().turn_of_plan(&plan).await
+        {
+            turn = Some(taken.turn);
+            if taken.waited {
+                // The caller before has changed the rows that were read.
+                facts = Facts::after_refusals(facts.refusals());
+                continue;
+            }
+        }
+
+        let name = plan.name.clone();
+        match executor.commit(plan).await? {
+            Commit::Applied(rows) => {
+                return match then {
+                    Then::Answer(outcome) => Ok(outcome),
+                    Then::FromRows(read) => read(rows),
+                };
+            }
+            Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
+        }
+
+        let pause = pause_after(facts.refusals(), || executor.source().fraction());
+        let Some(pause) = pause else {
+            tracing::warn!(plan = %name, tries = facts.refusals(), "the rows kept changing");
+            return Err(EngineError::Contention(ContentionKind::RetryExhausted));
+        };
+        if !pause.is_zero() {
+            executor.sleep(pause).await;
+        }
+    }
+}
+
+/// The decision of an operation that is not carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rehearsed {
+    /// It would commit this plan.
+    Plan(Plan),
+    /// It would change nothing.
+    Answer,
+}
+
+/// Decides an operation on the rows as they are, and commits nothing.
+///
+/// # Errors
+/// The rule's refusal; the backend's error.
+pub async fn rehearse<E, T>(executor: &E, transition: &T) -> Result<Rehearsed, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    // As after a refusal: no premise is taken for granted, every row is read.
+    let mut facts = Facts::after_refusals(1);
+    loop {
+        match decide(executor, transition, &facts)? {
+            Step::Read(queries) => facts.learn(executor.read(queries).await?),
+            Step::Answer(_) => return Ok(Rehearsed::Answer),
+            Step::Commit(plan, _) => return Ok(Rehearsed::Plan(plan)),
+        }
+    }
+}
+
+// Not async, so that the random source is dropped before the next await.
+fn decide<E, T>(
+    executor: &E,
+    transition: &T,
+    facts: &Facts,
+) -> Result<Step<T::Outcome>, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    let mut source = executor.source();
+    transition.step(facts, &mut Ctx::new(executor.now(), source.as_mut()))
+}

@@ -1,0 +1,31 @@
+//! The changes that a decision asks of the database, as data.
+//!
+//! A [`Plan`] is the complete list of row changes of one operation together with the guards it
+//! relies on. It is all or nothing: it applies only if every guard still holds, and then entirely.
+//! The in-memory backend interprets it, codegen renders it into SQL; neither knows a rule, both
+//! read the same [`Predicate`] values. A plan prints as a short script, compares with `==`,
+//! serialises, and has a [`Shape`]: itself with the values erased, which is what one SQL text
+//! stands for.
+//!
+//! Below the plan lie the descriptions of tables ([`mod@table`], [`mod@column`]) and of what they
+//! store ([`value`]); beside it what has been read ([`facts`]).
+
+pub mod column;
+mod display;
+mod eval;
+mod expr;
+pub mod facts;
+mod mutation;
+mod predicate;
+mod query;
+mod shape;
+#[macro_use]
+pub mod table;
+pub mod value;
+
+pub use eval::Held;
+pub use expr::{Expr, Name, Path};
+pub use mutation::{Assign, Guard, Mutation, OnConflict, Pairing, Plan, Return, Selection, Settle};
+pub use predicate::{Compare, Predicate};
+pub use query::{Join, List, Lookup, Query};
+pub use shape::{Bindings, QueryShape, Shape};

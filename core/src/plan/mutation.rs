@@ -1,0 +1,276 @@
+//! Plans: guards, changes and what an applied plan returns.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expr, Name, Path, Predicate};
+use crate::plan::column::{ColumnRef, TableRef};
+use crate::plan::table::Direction;
+
+/// One operation's changes and the guards they rely on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Plan {
+    /// The operation, for logs, snapshots and error context; part of the shape.
+    pub name: Name,
+    /// Rows that must exist and hold their predicate, in lock order (execution before attempt
+    /// before the rest, as every plan does, so that two plans cannot wait for each other).
+    pub guards: Vec<Guard>,
+    /// Rows that the database picks, if the plan works on more than named rows.
+    pub selection: Option<Selection>,
+    /// The changes. Each row is changed at most once.
+    pub mutations: Vec<Mutation>,
+    /// The values that an applied plan reports, one list per applied item.
+    pub returns: Vec<Return>,
+}
+
+/// A row that must exist and hold a predicate at commit; locked until the plan is through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Guard {
+    /// The name of the row in the rest of the plan.
+    pub row: Name,
+    /// Its table.
+    pub table: TableRef,
+    /// Its primary key.
+    pub key: Vec<(ColumnRef, Expr)>,
+    /// The condition that must hold.
+    pub holds: Predicate,
+}
+
+/// Rows that the database picks, locks and hands to the mutations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Selection {
+    /// The name of a picked row in the rest of the plan.
+    pub row: Name,
+    /// Their table.
+    pub table: TableRef,
+    /// The condition that picked rows meet.
+    pub predicate: Predicate,
+    /// Best first. Ends in the primary key, so that the order is total.
+    pub order: Vec<(ColumnRef, Direction)>,
+    /// The pairing of picked rows with the plan's values.
+    pub pairing: Pairing,
+}
+
+/// The pairing of picked rows with the plan's values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Pairing {
+    /// The n-th picked row takes the n-th value of every list, and at most that many rows are
+    /// picked. Rows that another plan has locked are skipped: claimers never wait for each other.
+    Slots(Expr),
+    /// Every row that qualifies is picked, waiting for its lock; all take the same values.
+    Every,
+}
+
+/// One kind of change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mutation {
+    /// Adds one row.
+    Insert {
+        /// The table.
+        table: TableRef,
+        /// The columns given; the others take their defaults.
+        row: Vec<(ColumnRef, Expr)>,
+        /// The action on a row that is already there.
+        on_conflict: OnConflict,
+    },
+    /// Adds one row for each element of a list, however long it is.
+    InsertEach {
+        /// The table.
+        table: TableRef,
+        /// The list: bytes that hold a JSON array of objects, which no log prints.
+        items: Expr,
+        /// The columns given; [`Expr::Item`] reads them from an element.
+        row: Vec<(ColumnRef, Expr)>,
+        /// The action on a row that is already there.
+        on_conflict: OnConflict,
+    },
+    /// Changes the rows that match the target: by primary key, by a leading part of it, or by a
+    /// leading part of an index.
+    Update {
+        /// The table.
+        table: TableRef,
+        /// The columns and values that select the rows.
+        target: Vec<(ColumnRef, Expr)>,
+        /// The new values.
+        set: Vec<(ColumnRef, Assign)>,
+    },
+    /// Removes the rows that match the target.
+    Delete {
+        /// The table.
+        table: TableRef,
+        /// The columns and values that select the rows.
+        target: Vec<(ColumnRef, Expr)>,
+    },
+}
+
+/// The action of an insert when its primary key is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OnConflict {
+    /// The plan does not apply: the insert is itself a guard that the row is absent.
+    Refuse,
+    /// The stored row stays as it is.
+    Ignore,
+    /// The stored row is changed instead.
+    Update(Vec<(ColumnRef, Settle)>),
+}
+
+/// The new value of one column, where an insert meets a row that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Settle {
+    /// Takes the value that was to be inserted.
+    Take,
+    /// Grows by the value that was to be inserted.
+    Grow,
+    /// Becomes NULL.
+    Clear,
+}
+
+/// The change of one column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Assign {
+    /// Takes the value.
+    Set(Expr),
+    /// Takes the value unless it already holds one.
+    Keep(Expr),
+    /// Grows by the value; commutes with itself, so it needs no guard.
+    Add(Expr),
+    /// Replaces members of a JSON object and leaves the others.
+    Merge {
+        /// The member that holds the object, created when absent; the column itself when `None`.
+        under: Option<Name>,
+        /// The members.
+        members: Expr,
+    },
+}
+
+/// A value that an applied plan reports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Return {
+    /// A column of a guarded or picked row, as it was before the plan.
+    Held(Name, Path),
+    /// A column of the row that the plan wrote into that column's table, as it is now.
+    Written(ColumnRef),
+}
+
+impl Plan {
+    /// A plan without guards, changes or results, to be filled in.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            guards: Vec::new(),
+            selection: None,
+            mutations: Vec::new(),
+            returns: Vec::new(),
+        }
+    }
+
+    /// Adds a guard.
+    #[must_use]
+    pub fn guard(
+        mut self,
+        row: &'static str,
+        table: TableRef,
+        key: Vec<(ColumnRef, Expr)>,
+        holds: Predicate,
+    ) -> Self {
+        self.guards.push(Guard { row: row.into(), table, key, holds });
+        self
+    }
+
+    /// Adds an update.
+    #[must_use]
+    pub fn update(
+        mut self,
+        table: TableRef,
+        target: Vec<(ColumnRef, Expr)>,
+        set: Vec<(ColumnRef, Assign)>,
+    ) -> Self {
+        self.mutations.push(Mutation::Update { table, target, set });
+        self
+    }
+
+    /// Adds an insert.
+    #[must_use]
+    pub fn insert(
+        mut self,
+        table: TableRef,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        self.mutations.push(Mutation::Insert { table, row, on_conflict });
+        self
+    }
+
+    /// Adds an insert of one row for each element of a list.
+    #[must_use]
+    pub fn insert_each(
+        mut self,
+        table: TableRef,
+        items: Expr,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        self.mutations.push(Mutation::InsertEach { table, items, row, on_conflict });
+        self
+    }
+
+    /// Adds a delete.
+    #[must_use]
+    pub fn delete(mut self, table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
+        self.mutations.push(Mutation::Delete { table, target });
+        self
+    }
+
+    /// The insert that decides whether a plan without guards applies, if the plan begins with one.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Mutation> {
+        match self.mutations.first() {
+            Some(first @ Mutation::Insert { on_conflict: OnConflict::Refuse, .. })
+                if self.guards.is_empty() && self.selection.is_none() =>
+            {
+                Some(first)
+            }
+            Some(
+                Mutation::Insert { .. }
+                | Mutation::InsertEach { .. }
+                | Mutation::Update { .. }
+                | Mutation::Delete { .. },
+            )
+            | None => None,
+        }
+    }
+
+    /// Returns true if `mutation` happens once for every picked row, rather than once for the plan.
+    #[must_use]
+    pub fn per_picked_row(&self, mutation: &Mutation) -> bool {
+        let Some(selection) = &self.selection else {
+            return false;
+        };
+
+        match selection.pairing {
+            Pairing::Slots(_) => true,
+            Pairing::Every => mutation.reads_row(&selection.row),
+        }
+    }
+}
+
+impl Mutation {
+    /// The table it changes.
+    #[must_use]
+    pub fn table(&self) -> TableRef {
+        match self {
+            Mutation::Insert { table, .. }
+            | Mutation::InsertEach { table, .. }
+            | Mutation::Update { table, .. }
+            | Mutation::Delete { table, .. } => *table,
+        }
+    }
+
+    /// Returns true if any of its expressions reads the held row `row`.
+    #[must_use]
+    pub fn reads_row(&self, row: &str) -> bool {
+        let mut found = false;
+        self.clone().each_expr(&mut |expr| found |= expr.reads_row(row));
+        found
+    }
+}

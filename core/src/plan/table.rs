@@ -1,0 +1,203 @@
+//! The parts of a table's description, and the macro that declares one.
+
+use super::column::ColumnRef;
+use crate::plan::Predicate;
+use crate::plan::value::ColumnType;
+
+/// One table.
+pub struct Table {
+    /// SQL name.
+    pub name: &'static str,
+    /// The meaning of one row.
+    pub doc: &'static str,
+    /// Primary key, in order. `partition_key` leads wherever the table has one.
+    pub key: &'static [ColumnRef],
+    /// All columns, in order.
+    pub columns: &'static [ColumnRef],
+    /// Secondary indexes.
+    pub indexes: &'static [Index],
+    /// Columns the database itself refuses unknown values for: a closed set without old spellings,
+    /// or a flag that is always true.
+    pub checked: &'static [ColumnRef],
+    /// True if Postgres may hash-partition the table by `partition_key`.
+    pub partitioned: bool,
+}
+
+impl Table {
+    /// The column of that name, if there is one.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<ColumnRef> {
+        self.columns.iter().copied().find(|column| column.name == name)
+    }
+
+    /// The column that the database numbers by itself, if there is one.
+    #[must_use]
+    pub fn identity(&self) -> Option<ColumnRef> {
+        self.columns.iter().copied().find(|column| matches!(column.default, Default::Identity))
+    }
+}
+
+/// One column.
+pub struct Column {
+    /// SQL name of its table.
+    pub table: &'static str,
+    /// SQL name.
+    pub name: &'static str,
+    /// The meaning of the value, units included.
+    pub doc: &'static str,
+    /// Logical type.
+    pub ty: ColumnType,
+    /// True if NULL is allowed.
+    pub nullable: bool,
+    /// The canonical spellings of a closed set; empty for every other column.
+    pub spellings: fn() -> Vec<&'static str>,
+    /// The value that an insert stores if it does not name the column.
+    pub default: Default,
+}
+
+/// The value that an insert stores if it does not name the column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// Nothing: the column must be named, or is NULL where it may be.
+    Required,
+    /// An integer.
+    Int(i64),
+    /// A truth value.
+    Bool(bool),
+    /// A text.
+    Text(&'static str),
+    /// A JSON document.
+    Json(&'static str),
+    /// The empty list.
+    EmptyList,
+    /// The database's clock, Unix milliseconds.
+    NowMs,
+    /// The next number of the table's own sequence.
+    Identity,
+    /// The number of the inserting transaction, which has one from then on; 0 where writers take
+    /// turns and transactions have no numbers.
+    Transaction,
+}
+
+/// Sort direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// One secondary index.
+pub struct Index {
+    /// SQL name.
+    pub name: &'static str,
+    /// Columns and directions, in order. A list stands for its key, by which equal lists are kept
+    /// together; the order of different ones means nothing.
+    pub columns: &'static [(ColumnRef, Direction)],
+    /// The condition on the rows it holds; all rows when absent. It is the same [`Predicate`] value
+    /// that the query uses, so that both databases can prove that the index applies.
+    pub only: Option<fn() -> Predicate>,
+}
+
+/// Describes one table: a module with the table, one typed constant per column (named as in SQL),
+/// and a `Record` struct that reads a whole row.
+///
+/// ```text
+/// table! {
+///     /// One row per lane ever seen.
+///     lane_registry = "ff_lane_registry" key [lane_id] {
+///         /// Lane name.
+///         lane_id: String,
+///         /// First-seen time, Unix ms.
+///         registered_at_ms: i64,
+///         /// Retry counter.
+///         retries: i32 = Default::Int(0),
+///     }
+///     indexes [
+///         "ff_lane_registry_seen_idx" (registered_at_ms Ascending),
+///         "ff_partial_idx" (lane_id Ascending, retries Descending) only some_predicate_fn,
+///     ]
+/// }
+/// ```
+/// `partitioned` after the key marks a table that Postgres may hash-partition; `check [column]`
+/// after that lists the columns the database checks itself.
+macro_rules! table {
+    (
+        $(#[doc = $doc:literal])+
+        $module:ident = $name:literal key [$($key:ident),+] $(partitioned $($partitioned:lifetime)?)? $(check [$($checked:ident),+])? {
+            $($(#[doc = $column_doc:literal])+ $column:ident : $rust:ty $(= $default:expr)?,)+
+        }
+        indexes [$($index:literal ($($index_column:ident $direction:ident),+) $(only $only:path)?),* $(,)?]
+    ) => {
+        $(#[doc = $doc])+
+        #[allow(non_upper_case_globals)]
+        pub mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+            #[allow(unused_imports)]
+            use $crate::plan::column::{Col, TableRef};
+            #[allow(unused_imports)]
+            use $crate::plan::table::{Column, Default, Index, Table};
+            #[allow(unused_imports)]
+            use $crate::plan::table::Direction::{Ascending, Descending};
+            use $crate::plan::value::Storable;
+
+            /// The description.
+            pub static TABLE: Table = Table {
+                name: $name,
+                doc: concat!($($doc),+),
+                key: &[$($key.column()),+],
+                columns: &[$($column.column()),+],
+                indexes: &[$(Index {
+                    name: $index,
+                    columns: &[$(($index_column.column(), $direction)),+],
+                    only: table!(@only $($only)?),
+                }),*],
+                checked: &[$($($checked.column()),+)?],
+                partitioned: table!(@partitioned $(partitioned $($partitioned)?)?),
+            };
+
+            /// The table, as plans name it.
+            pub const REF: TableRef = TableRef(&TABLE);
+
+            $(
+                $(#[doc = $column_doc])+
+                pub const $column: Col<$rust> = Col::new(&Column {
+                    table: $name,
+                    name: stringify!($column),
+                    doc: concat!($($column_doc),+),
+                    ty: <$rust as Storable>::TYPE,
+                    nullable: <$rust as Storable>::NULLABLE,
+                    spellings: <$rust as Storable>::spellings,
+                    default: table!(@default $($default)?),
+                });
+            )+
+
+            /// One whole row.
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct Record {
+                $($(#[doc = $column_doc])+ pub $column: $rust,)+
+            }
+
+            impl Record {
+                /// Reads a row that carries every column.
+                ///
+                /// # Errors
+                /// `Validation(Corruption)` naming table, column and value where a stored value is
+                /// not one of the column's type.
+                pub fn read(
+                    row: &$crate::plan::facts::Row,
+                ) -> Result<Self, $crate::model::error::EngineError> {
+                    Ok(Self { $($column: row.read($column)?,)+ })
+                }
+            }
+        }
+    };
+    (@only) => { None };
+    (@only $only:path) => { Some($only) };
+    (@partitioned) => { false };
+    (@partitioned partitioned) => { true };
+    (@default) => { Default::Required };
+    (@default $default:expr) => { $default };
+}

@@ -1,0 +1,22 @@
+//! One execution: from its creation over claims and ends to what is read of it.
+
+pub mod bulk;
+pub mod claim;
+pub mod create;
+pub mod delay;
+pub mod expire;
+pub mod fail;
+pub mod failure;
+pub mod finish;
+pub mod lease;
+pub mod listing;
+pub mod losses;
+pub mod operator;
+pub mod priority;
+pub mod read;
+pub mod replay;
+pub mod revoke;
+pub mod tags;
+pub mod take;
+pub mod timeline;
+pub mod unblock;

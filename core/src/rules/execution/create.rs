@@ -1,0 +1,194 @@
+//! Submitting an execution.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use crate::contracts::{CreateExecutionArgs, CreateExecutionResult};
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::model::policy::ExecutionPolicy;
+use crate::model::state::{AttemptState, BlockingReason};
+use crate::plan::facts::Facts;
+use crate::plan::{OnConflict, Plan};
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::input;
+use crate::rules::key::ExecutionKey;
+use crate::rules::outbox::instance_tag_given;
+use crate::rules::status::Status;
+use crate::schema::admin::lane_registry;
+use crate::schema::execution::exec_core;
+
+/// Adds an execution, claimable at once unless it is put off. The first submission of an id wins:
+/// the insert itself is the guard that there was none, so a repeat answers `Duplicate` whatever it
+/// carries.
+#[derive(Clone, Debug)]
+pub struct Create {
+    key: ExecutionKey,
+    args: CreateExecutionArgs,
+}
+
+impl Create {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
+    /// input that is too long, a policy that makes no sense ([`ExecutionPolicy::check`]).
+    pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
+        let key = ExecutionKey::of(&args.execution_id)?;
+        input::lane(&args.lane_id)?;
+        input::name("namespace", args.namespace.as_str())?;
+        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        input::text("execution_kind", &args.execution_kind)?;
+        input::text("creator_identity", &args.creator_identity)?;
+        input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
+        input::body("input_payload", &args.input_payload)?;
+
+        for (name, value) in &args.tags {
+            input::name("tags", name)?;
+            input::text("tags", value)?;
+        }
+
+        args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
+        Ok(Self { key, args })
+    }
+
+    /// The key of the new execution.
+    #[must_use]
+    pub fn key(&self) -> ExecutionKey {
+        self.key
+    }
+
+    /// The priority. The arguments always hold a number, so zero there means that they say nothing.
+    fn priority(&self) -> i32 {
+        match (self.args.priority, &self.args.policy) {
+            (0, Some(policy)) => policy.priority,
+            (given, _) => given,
+        }
+    }
+
+    /// The time from which it may be claimed, where that is later than now.
+    #[must_use]
+    pub fn put_off_until(&self, now: TimestampMs) -> Option<TimestampMs> {
+        let from_policy = self.args.policy.as_ref().and_then(|policy| policy.delay_until);
+        self.args.delay_until.or(from_policy).filter(|until| now < *until)
+    }
+
+    /// Adds the execution, created at `now` in that state, its lane, and the event of its instance
+    /// tag, if it has one. A row that is there already refuses the plan.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a policy that cannot be stored.
+    pub fn inserts(
+        &self,
+        plan: Plan,
+        until: Option<TimestampMs>,
+        status: Status,
+        flow: Option<Uuid>,
+        now: TimestampMs,
+    ) -> Result<Plan, EngineError> {
+        let Self { key, args } = self;
+        let policy = args.policy.as_ref();
+        let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
+        let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
+
+        let deadline = args
+            .execution_deadline_at
+            .map(|at| at.0)
+            .or_else(|| from_policy.map(|ms| now.0.saturating_add(input::clamped_ms(ms))));
+        let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
+
+        let mut row = vec![
+            exec_core::partition_key.put(key.partition),
+            exec_core::execution_id.put(key.uuid),
+            exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
+            exec_core::required_capabilities.put(required_capabilities(policy)),
+            exec_core::priority.put(self.priority()),
+            exec_core::created_at_ms.put(now.0),
+            exec_core::deadline_at_ms.put(deadline),
+            exec_core::eligible_at_ms.put(until.map(|until| until.0)),
+            exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::span_ms)),
+            exec_core::payload.put(Some(args.input_payload.clone())),
+            exec_core::policy.put(policy.map(stored_policy).transpose()?),
+            exec_core::raw_fields.put(raw_fields(args, now)),
+            exec_core::has_waitpoints.put(false),
+        ];
+        row.extend(status.row(now));
+        row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
+
+        // The first execution of a lane registers it.
+        let lane = vec![
+            lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
+            lane_registry::registered_at_ms.put(now.0),
+            lane_registry::registered_by.put("create_execution".into()),
+        ];
+
+        let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
+            lane_registry::REF,
+            lane,
+            OnConflict::Ignore,
+        );
+        Ok(instance_tag_given(plan, key, args, now))
+    }
+}
+
+impl Transition for Create {
+    type Outcome = CreateExecutionResult;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let execution_id = self.key.id();
+        // The insert is the only guard, so a refusal means that the id is taken.
+        if facts.refusals() != 0 {
+            return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
+        }
+
+        let until = self.put_off_until(ctx.now);
+        let first = AttemptState::PendingFirstAttempt;
+        let status = match until {
+            Some(until) => Status::delayed(BlockingReason::WaitingForDelay, first, until),
+            None => Status::waiting(first),
+        };
+
+        let public_state = status.public();
+        let created = CreateExecutionResult::Created { execution_id, public_state };
+        let plan = self.inserts(Plan::new("create_execution"), until, status, None, ctx.now)?;
+        Ok(Step::Commit(plan, Then::Answer(created)))
+    }
+}
+
+/// The capabilities that a policy requires of a worker, sorted, each once.
+#[must_use]
+pub fn required_capabilities(policy: Option<&ExecutionPolicy>) -> Vec<String> {
+    let routing = policy.and_then(|policy| policy.routing_requirements.as_ref());
+    routing.map(|routing| &routing.required_capabilities).into_iter().flatten().cloned().collect()
+}
+
+fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {
+    let stored = serde_json::to_value(policy).map_err(|error| {
+        input::invalid(format!("create_execution: policy: serialize failed: {error}"))
+    })?;
+    input::json("policy", &stored)?;
+    Ok(stored)
+}
+
+fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
+    // Sorted, because the order of a hash map differs from run to run.
+    let tags: BTreeMap<&String, &String> = args.tags.iter().collect();
+
+    let texts = [
+        ("namespace", Some(args.namespace.as_str())),
+        ("execution_kind", Some(args.execution_kind.as_str())),
+        ("creator_identity", Some(args.creator_identity.as_str())),
+        ("idempotency_key", args.idempotency_key.as_deref()),
+        ("payload_encoding", args.payload_encoding.as_deref()),
+    ];
+    let given = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    let mut fields: Map<String, Json> = given.collect();
+
+    fields.insert("last_mutation_at".into(), now.0.to_string().into());
+    let tags = tags.into_iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
+    fields.insert("tags".into(), Json::Object(tags.collect()));
+    Json::Object(fields)
+}

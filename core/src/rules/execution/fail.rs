@@ -1,0 +1,309 @@
+//! Failure: tried again by policy, or for good.
+
+use serde_json::{Value as Json, json};
+
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{AttemptIndex, TimestampMs};
+use crate::model::policy::RetryPolicy;
+use crate::model::state::{
+    AttemptOutcome, AttemptState, BlockingReason, ClosedSet as _, FailureClass, LeaseCause,
+};
+use crate::plan::facts::Row;
+use crate::plan::value::Storable;
+use crate::plan::{Assign, OnConflict, Plan};
+use crate::rules::ctx::Ctx;
+use crate::rules::execution::claim::RetryFacts;
+use crate::rules::execution::failure::Failure;
+use crate::rules::execution::finish::End;
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::input;
+use crate::rules::key::{ATTEMPT, CORE, attempt_of_core, held_attempt, held_core};
+use crate::rules::outbox::{self, Reason};
+use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::close::closed_if_read;
+use crate::schema::ColumnRef;
+use crate::schema::execution::{attempt, exec_core};
+
+/// The consequence of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Another attempt, not before the given time.
+    RetryScheduled {
+        /// The time from which it may be claimed.
+        delay_until: TimestampMs,
+        /// Its index.
+        next_attempt_index: AttemptIndex,
+    },
+    /// The end.
+    TerminalFailed,
+}
+
+/// The policy that decides on another attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RetryRule {
+    /// The execution's own retry policy, or the default one: it says which classes are retried. The
+    /// policy and count that the claim returned are expected to hold still; without them both are
+    /// read.
+    ByClass(FailureClass, Option<RetryFacts>),
+    /// The caller's policy; none means no retry.
+    Given(Option<RetryPolicy>),
+}
+
+/// A worker reports that the attempt failed.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// The fence of the worker that reports.
+    pub fence: Fence,
+    /// The failure.
+    pub failure: Failure,
+    /// The rule that decides on another attempt.
+    pub retry: RetryRule,
+}
+
+impl Fail {
+    /// The retry policy of a wire document.
+    ///
+    /// # Errors
+    /// `Validation(InvalidPolicyJson)` with what is wrong with it: no such document, or a field out
+    /// of its bounds.
+    pub fn policy_of(text: &str) -> Result<Option<RetryPolicy>, EngineError> {
+        const FIELD: &str = "retry_policy_json";
+        let refuse = |detail: String| EngineError::Validation {
+            kind: ValidationKind::InvalidPolicyJson,
+            detail,
+        };
+
+        let policy = RetryPolicy::from_wire_json(text)
+            .map_err(|error| refuse(format!("{FIELD}: {error}")))?;
+        let fault = policy.as_ref().and_then(|policy| policy.check(FIELD).err());
+        fault.map_or(Ok(policy), |fault| Err(refuse(fault.to_string())))
+    }
+
+    /// Refuses a policy for the next attempt: all attempts follow the policy of their execution.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for anything but an empty document.
+    pub fn no_policy_of_next_attempt(text: &str) -> Result<(), EngineError> {
+        if matches!(text.trim(), "" | "{}" | "null") {
+            return Ok(());
+        }
+        Err(input::invalid(
+            "next_attempt_policy_json: has no effect in this version; the policy of the execution \
+             counts for all of its attempts",
+        ))
+    }
+
+    fn is_final(&self) -> bool {
+        match &self.retry {
+            RetryRule::ByClass(
+                FailureClass::Transient | FailureClass::InfraCrash | FailureClass::Timeout,
+                _,
+            ) => false,
+            RetryRule::ByClass(FailureClass::Permanent | FailureClass::Cancelled, _) => true,
+            RetryRule::Given(policy) => policy.is_none(),
+        }
+    }
+}
+
+impl Guarded for Fail {
+    type Outcome = Failed;
+
+    fn name(&self) -> &'static str {
+        "fail"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
+    }
+
+    /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one
+    /// with the retry facts of its claim at hand.
+    fn predicted(&self) -> bool {
+        self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
+    }
+
+    fn effects(
+        &self,
+        known: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<(Plan, Failed), EngineError> {
+        let core = known.row(CORE);
+        let current = core.map(|core| core.read(exec_core::attempt_index)).transpose()?;
+        let attempt_index = current.unwrap_or(self.fence.attempt_index);
+
+        let (policy, retries) = match (&self.retry, core) {
+            _ if self.is_final() => (None, 0),
+            (RetryRule::Given(policy), core) => {
+                (policy.clone(), core.map(retry_count).transpose()?.unwrap_or(0))
+            }
+            (RetryRule::ByClass(..), Some(core)) => {
+                (Some(retry_policy(core)?.unwrap_or_default()), retry_count(core)?)
+            }
+            (RetryRule::ByClass(_, expected), None) => {
+                let RetryFacts { policy, retries } = expected.clone().unwrap_or_default();
+                (Some(policy.unwrap_or_default()), retries)
+            }
+        };
+        let policy = match self.retry {
+            RetryRule::ByClass(class, _) => policy.filter(|policy| policy.retries_class(class)),
+            RetryRule::Given(_) => policy,
+        };
+
+        let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
+            let plan = ended(plan, &self.failure, End::FAILED, at);
+            let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
+            return Ok((closed_if_read(plan, known)?, Failed::TerminalFailed));
+        };
+
+        let outcome = match self.retry {
+            RetryRule::ByClass(..) => AttemptOutcome::Retry,
+            RetryRule::Given(_) => AttemptOutcome::Failed,
+        };
+        let retry = Retry { attempt_index, outcome, retries, delay_ms };
+        let (plan, outcome) = retry.scheduled(plan, &self.failure, at)?;
+        let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
+        Ok((closed_if_read(plan, known)?, outcome))
+    }
+}
+
+/// The retry policy that an execution was submitted with.
+///
+/// # Errors
+/// `Validation(Corruption)` when the row holds no document.
+pub fn retry_policy(core: &Row) -> Result<Option<RetryPolicy>, EngineError> {
+    Ok(core.read(exec_core::policy)?.as_ref().and_then(RetryPolicy::of_execution))
+}
+
+/// The number of retries that an execution has had.
+///
+/// # Errors
+/// `Validation(Corruption)` when the stored count is not a number.
+pub fn retry_count(core: &Row) -> Result<u32, EngineError> {
+    let raw = core.read(exec_core::raw_fields)?;
+    let count = match raw.get("retry_count") {
+        None | Some(Json::Null) => return Ok(0),
+        Some(Json::String(text)) => text.parse().ok(),
+        Some(number) => number.as_i64().map(|count| count.max(0)),
+    };
+
+    count.and_then(|count: i64| u32::try_from(count.max(0)).ok()).ok_or_else(|| {
+        EngineError::Validation {
+            kind: ValidationKind::Corruption,
+            detail: format!(
+                "ff_exec_core.raw_fields: retry_count {} is not a count",
+                raw.get("retry_count").unwrap_or(&Json::Null)
+            ),
+        }
+    })
+}
+
+/// The time to wait before the next attempt, ms; `None` when there is none.
+#[must_use]
+pub fn next_delay(policy: Option<&RetryPolicy>, retries: u32, ctx: &mut Ctx<'_>) -> Option<u64> {
+    let policy = policy.filter(|policy| retries < policy.max_retries)?;
+    Some(policy.backoff.delay_ms(retries, Some(ctx.fraction())))
+}
+
+/// Another attempt of an execution.
+pub struct Retry {
+    /// The attempt that ends.
+    pub attempt_index: i32,
+    /// The outcome of that attempt.
+    pub outcome: AttemptOutcome,
+    /// The number of retries before this one.
+    pub retries: u32,
+    /// The time to wait before the next attempt, ms.
+    pub delay_ms: u64,
+}
+
+impl Retry {
+    /// Ends the attempt and puts the next one in its place, with the epoch carried on so that it
+    /// never restarts. The attempt that ends keeps the failure.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when the attempt index cannot grow any further.
+    pub fn scheduled(
+        &self,
+        plan: Plan,
+        failure: &Failure,
+        at: TimestampMs,
+    ) -> Result<(Plan, Failed), EngineError> {
+        let Self { attempt_index, outcome, retries, delay_ms } = self;
+        let next = attempt_index
+            .checked_add(1)
+            .ok_or_else(|| input::invalid("attempt_index: cannot grow any further"))?;
+
+        let delay_until = TimestampMs(at.0.saturating_add(input::clamped_ms(*delay_ms)));
+        let pending = AttemptState::PendingRetryAttempt;
+        let status = match delay_ms {
+            0 => Status::waiting(pending),
+            _ => Status::delayed(BlockingReason::WaitingForRetryBackoff, pending, delay_until),
+        };
+        let reason = failure.message.as_str();
+
+        let mut core = status.assignments(at);
+        core.push(exec_core::attempt_index.set(next));
+        core.push(exec_core::raw_fields.merge(json!({
+            "pending_retry_reason": reason,
+            "failure_reason": reason,
+            "last_failure_message": reason,
+            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
+            "pending_previous_attempt_index": attempt_index.to_string(),
+            "retry_count": (u64::from(*retries) + 1).to_string(),
+            "delay_until": delay_until.0.to_string(),
+            "last_mutation_at": at.0.to_string(),
+        })));
+
+        let mut ended = lease_ended(*outcome);
+        ended.push(attempt::terminal_at_ms.set(Some(at.0)));
+        ended.extend(failure.of_attempt());
+        let mut following = attempt_of_core(next.into_expr());
+        following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
+
+        let plan = plan
+            .update(exec_core::REF, held_core(), core)
+            .update(attempt::REF, held_attempt(), ended)
+            .insert(attempt::REF, following, OnConflict::Ignore);
+        let next_attempt_index = AttemptIndex(next.unsigned_abs());
+        Ok((plan, Failed::RetryScheduled { delay_until, next_attempt_index }))
+    }
+}
+
+/// Ends an execution with its attempt, saying why.
+#[must_use]
+pub fn ended(plan: Plan, failure: &Failure, end: End, at: TimestampMs) -> Plan {
+    ended_with(plan, failure, end, Vec::new(), at)
+}
+
+/// The same; the execution's row takes these changes besides.
+#[must_use]
+pub fn ended_with(
+    plan: Plan,
+    failure: &Failure,
+    end: End,
+    besides: Vec<(ColumnRef, Assign)>,
+    at: TimestampMs,
+) -> Plan {
+    let mut core = end.of_core(at);
+    core.extend(besides);
+    core.push(exec_core::raw_fields.merge(json!({
+        "failure_reason": failure.message,
+        "last_failure_message": failure.message,
+        "last_failure_class": failure.class.map_or("", FailureClass::as_str),
+        "terminal_outcome": <&'static str>::from(end.outcome),
+        "last_mutation_at": at.0.to_string(),
+    })));
+
+    let mut attempt_row = end.of_attempt(at);
+    attempt_row.extend(failure.of_attempt());
+
+    let plan = plan.update(exec_core::REF, held_core(), core).update(
+        attempt::REF,
+        held_attempt(),
+        attempt_row,
+    );
+    outbox::completed(plan, end.event, Reason::Failure(failure), at)
+}

@@ -1,0 +1,90 @@
+//! While a worker holds an execution: renewing the lease, reporting progress.
+
+use serde_json::{Map, Value as Json};
+
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::plan::Plan;
+use crate::rules::ctx::Ctx;
+use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::key::{held_attempt, held_core};
+use crate::rules::outbox;
+use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::status::changed;
+use crate::schema::execution::{attempt, exec_core};
+
+/// Pushes the lease's expiry out to `ttl_ms` from now. There is no upper bound on renewals; a lease
+/// that has lapsed cannot be renewed.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// The fence of the worker that renews.
+    pub fence: Fence,
+    /// The lifetime of the renewed lease from now, ms.
+    pub ttl_ms: i64,
+}
+
+impl Guarded for Renew {
+    /// The new expiry.
+    type Outcome = TimestampMs;
+
+    fn name(&self) -> &'static str {
+        "renew"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Lapsed)
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, TimestampMs), EngineError> {
+        let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
+        let set = vec![attempt::lease_expires_at_ms.set(Some(expires.0))];
+        let plan = plan.update(attempt::REF, held_attempt(), set);
+        Ok((outbox::lease_renewed(plan, at), expires))
+    }
+}
+
+/// Overwrites the percentage and message that callers see; what is not given stays.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The fence of the worker that reports.
+    pub fence: Fence,
+    /// The percentage, 0 to 100.
+    pub percent: Option<u8>,
+    /// The message, as free text.
+    pub message: Option<String>,
+}
+
+impl Guarded for Progress {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "progress"
+    }
+
+    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+        self.fence.premises(at, OpenLease::Live)
+    }
+
+    fn effects(
+        &self,
+        _: &Known,
+        plan: Plan,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<(Plan, ()), EngineError> {
+        let percent = self.percent.map(|percent| ("progress_pct", Json::from(percent)));
+        let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
+        let members: Map<String, Json> =
+            percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
+
+        let mut set = vec![exec_core::raw_fields.merge(members.into())];
+        set.extend(changed(at));
+        Ok((plan.update(exec_core::REF, held_core(), set), ()))
+    }
+}

@@ -1,0 +1,22 @@
+//! Every rule of the system, once.
+//!
+//! One file per topic, one small decision per operation. A rule reads arguments, facts and
+//! [`ctx::Ctx`], and answers with a plan or a refusal; it never knows which database runs the plan.
+//! What two operations share (the fence, the way a state is written, the events) is a value in a
+//! file of its own.
+
+pub mod ctx;
+pub mod decision;
+pub mod execution;
+pub mod fence;
+pub mod flow;
+pub mod handle;
+pub mod input;
+pub mod key;
+pub mod keystore;
+pub mod outbox;
+pub mod premise;
+pub mod scan;
+pub mod status;
+pub mod stream;
+pub mod suspension;

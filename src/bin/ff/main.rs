@@ -1,0 +1,334 @@
+//! The program `ff`, the command line of flowfabric-sql: arguments in, an exit code out.
+//!
+//! One file per command. A command talks to the engine and to `output`; it knows no rule and no
+//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
+
+mod approve;
+mod bulk;
+mod cancel;
+mod catalogue;
+mod clock;
+mod command;
+mod demo;
+mod events;
+mod failure;
+mod filter;
+mod flow;
+mod global;
+mod group;
+mod ids;
+mod interrupt;
+mod keys;
+mod line;
+mod log;
+mod ls;
+mod migrate;
+mod output;
+mod priority;
+mod refusal;
+mod replay;
+mod result;
+mod resume;
+mod scan;
+mod session;
+mod show;
+mod shown;
+mod signal;
+mod submit;
+mod table;
+mod tail;
+mod tuning;
+mod view;
+mod waitpoints;
+mod watchdog;
+mod words;
+mod work;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failure::Failure;
+use global::Global;
+use interrupt::Interrupts;
+use output::OnClosed;
+use shown::Shown;
+
+/// The time that a stopped command gets to end.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Durable execution on SQLite and Postgres: submit work, run it, look at it.
+#[derive(Debug, Parser)]
+#[command(name = "ff", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Submit executions, one JSON object per line.
+    Submit(submit::Arguments),
+    /// Run a command for each execution of a lane.
+    Work(work::Arguments),
+    /// List executions.
+    Ls(ls::Arguments),
+    /// Show one execution: its state, its attempts, what happened to it.
+    Show(show::Arguments),
+    /// Print the result of an execution as it is; on a terminal, with control characters escaped.
+    Result(result::Arguments),
+    /// Cancel an execution, even one that a worker runs.
+    Cancel(cancel::Arguments),
+    /// Let an execution that has ended run again.
+    Replay(replay::Arguments),
+    /// List open waitpoints, and the signals that they wait for.
+    Waitpoints(waitpoints::Arguments),
+    /// Deliver a signal to a waitpoint, with its token.
+    Signal(signal::Arguments),
+    /// Signal a waitpoint as an operator, without its token.
+    Approve(approve::Arguments),
+    /// Resume a suspended execution, whatever it waits for.
+    Resume(resume::Arguments),
+    /// Install and replace the keys that sign the tokens of waitpoints.
+    Keys(keys::Arguments),
+    /// Print what an execution writes while it runs.
+    Tail(tail::Arguments),
+    /// Print events: ends, leases, signals, operators' actions.
+    Events(events::Arguments),
+    /// Change the priority of a waiting execution.
+    Priority(priority::Arguments),
+    /// Cancel, replay or reprioritise many executions at once.
+    Bulk(bulk::Arguments),
+    /// Submit, list, show and cancel flows: executions that wait for each other.
+    Flow(flow::Arguments),
+    /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
+    Scan(scan::Arguments),
+    /// Bring the database to the current schema.
+    Migrate(migrate::Arguments),
+    /// Print the plan and the SQL of an operation, in every dialect.
+    Sql(catalogue::Arguments),
+    /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
+    /// nothing, leaves nothing.
+    Demo(demo::Arguments),
+    /// The command that the demo's workers run.
+    #[command(hide = true)]
+    DemoTask,
+    /// The watchdog that ends the commands of a killed worker.
+    #[command(hide = true, name = watchdog::COMMAND)]
+    WatchGroups(watchdog::Arguments),
+}
+
+impl Command {
+    /// The meaning of a closed stdout. Commands that change something ignore it.
+    const fn on_closed(&self) -> OnClosed {
+        match self {
+            Self::Submit(_)
+            | Self::Work(_)
+            | Self::Cancel(_)
+            | Self::Replay(_)
+            | Self::Signal(_)
+            | Self::Approve(_)
+            | Self::Resume(_)
+            | Self::Keys(_)
+            | Self::Priority(_)
+            | Self::Bulk(_)
+            | Self::Scan(_)
+            | Self::Migrate(_)
+            | Self::DemoTask
+            | Self::WatchGroups(_) => OnClosed::GoOn,
+            Self::Flow(arguments) => arguments.on_closed(),
+            Self::Ls(_)
+            | Self::Show(_)
+            | Self::Result(_)
+            | Self::Waitpoints(_)
+            | Self::Tail(_)
+            | Self::Events(_)
+            | Self::Sql(_)
+            | Self::Demo(_) => OnClosed::End,
+        }
+    }
+
+    /// True if the command reacts to a stop signal itself.
+    const fn handles_interrupts(&self) -> bool {
+        matches!(
+            self,
+            Self::Submit(_) | Self::Work(_) | Self::Bulk(_) | Self::Scan(_) | Self::WatchGroups(_)
+        )
+    }
+}
+
+/// Runs the command line of this process.
+fn main() -> ExitCode {
+    let mut arguments = match parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    // Held to the end, so that the last lines of the log are written, too.
+    let _flush = log::start(arguments.global.log_format);
+
+    let json = arguments.global.json;
+    arguments.global.session.on_closed = arguments.command.on_closed();
+
+    let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let done = runtime.block_on(run_to_the_end(arguments));
+            // A read of stdin that nothing ends must not hold the process.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(Failure::new(format!("starting the async runtime: {error}"))),
+    };
+
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(json);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Reads a command line. Refuses a global option that would have no effect.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(line)?;
+
+    if let Some((name, given)) = matches.subcommand() {
+        let (unused, why) = match name {
+            "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
+            "demo" => (&["db", "schema", "no_migrate"][..], "which makes a database of its own"),
+            "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
+            _ => (&[][..], ""),
+        };
+
+        let is_given = |id: &&&str| given.value_source(id) == Some(ValueSource::CommandLine);
+        if let Some(id) = unused.iter().find(is_given) {
+            let option = id.replace('_', "-");
+            let text =
+                format!("the argument '--{option}' cannot be used with 'ff {name}', {why}\n");
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
+    }
+    Arguments::from_arg_matches(&matches)
+}
+
+/// Runs the command until it is done, has failed or is stopped, and closes what it has opened.
+async fn run_to_the_end(arguments: Arguments) -> Result<(), Failure> {
+    let session = arguments.global.session.clone();
+    let by_itself = arguments.command.handles_interrupts();
+    let mut command = tokio::spawn(run(arguments));
+
+    let done = tokio::select! {
+        done = &mut command => {
+            done.unwrap_or_else(|error| Err(Failure::new(format!("the command broke off: {error}"))))
+        }
+        told = told_to_stop(), if !by_itself => {
+            command.abort();
+            // A read of stdin cannot be aborted; the command is not waited for then.
+            let _ = tokio::time::timeout(STOP_GRACE, command).await;
+            Err(told)
+        }
+    };
+
+    session.close().await;
+    done
+}
+
+async fn told_to_stop() -> Failure {
+    match Interrupts::new() {
+        Ok(mut interrupts) => {
+            interrupts.next().await;
+            Failure::interrupted()
+        }
+        Err(error) => Failure::new(format!("listening for signals: {error}")),
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
+    match arguments.command {
+        Command::Submit(arguments) => submit::run(global, arguments).await,
+        Command::Work(arguments) => work::run(global, arguments).await,
+        Command::Ls(arguments) => ls::run(global, arguments).await,
+        Command::Show(arguments) => show::run(global, arguments).await,
+        Command::Result(arguments) => result::run(global, arguments).await,
+        Command::Cancel(arguments) => cancel::run(global, arguments).await,
+        Command::Replay(arguments) => replay::run(global, arguments).await,
+        Command::Waitpoints(arguments) => waitpoints::run(global, arguments).await,
+        Command::Signal(arguments) => signal::run(global, arguments).await,
+        Command::Approve(arguments) => approve::run(global, arguments).await,
+        Command::Resume(arguments) => resume::run(global, arguments).await,
+        Command::Keys(arguments) => keys::run(global, arguments).await,
+        Command::Tail(arguments) => tail::run(global, arguments).await,
+        Command::Events(arguments) => events::run(global, arguments).await,
+        Command::Priority(arguments) => priority::run(global, arguments).await,
+        Command::Bulk(arguments) => bulk::run(global, arguments).await,
+        Command::Flow(arguments) => flow::run(global, arguments).await,
+        Command::Scan(arguments) => scan::run(global, arguments).await,
+        Command::Migrate(arguments) => migrate::run(global, arguments).await,
+        Command::Sql(arguments) => catalogue::run(global, &arguments),
+        Command::Demo(arguments) => demo::run(global, arguments).await,
+        Command::DemoTask => demo::task::run(),
+        Command::WatchGroups(arguments) => watchdog::run(arguments).await,
+    }
+}
+
+/// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
+/// for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
+    if error.use_stderr()
+        && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+    {
+        let text = error.to_string();
+        // After the first blank line come hints for people.
+        let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::usage(text).report(true);
+        return ExitCode::from(2);
+    }
+
+    if !error.use_stderr() {
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+
+    for line in error.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", Shown::from(line));
+    }
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_agree_with_themselves() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_without_effect_is_refused_by_its_name() {
+        let read = |line: &str| parse(line.split(' ').map(OsString::from));
+        for (line, option) in [
+            ("ff migrate --no-migrate", "--no-migrate"),
+            ("ff --db sqlite:x.db demo", "--db"),
+            ("ff demo --schema s", "--schema"),
+            ("ff sql --no-migrate claim", "--no-migrate"),
+        ] {
+            let text = read(line).unwrap_err().to_string();
+            assert!(text.contains(option), "{line}: {text}");
+        }
+        for line in ["ff migrate --db sqlite:x.db", "ff demo --json", "ff ls --no-migrate"] {
+            assert!(read(line).is_ok(), "{line}");
+        }
+    }
+}

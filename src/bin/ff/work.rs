@@ -1,0 +1,213 @@
+//! `ff work`: a worker that runs a command for each execution, with the scanners beside it.
+
+use std::ffi::OsString;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::EngineError;
+use ff_core::backend::CapabilitySet;
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Global;
+use super::command::{CommandRunner, look_up};
+use super::failure::Failure;
+use super::group::Endings;
+use super::ids::{DEFAULT_LANE, lane};
+use super::interrupt::Interrupts;
+use super::watchdog::Watchdog;
+use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
+use flowfabric_sql::worker::{Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
+
+/// The time that the scanners get to finish their scans.
+const SCANNER_GRACE: Duration = Duration::from_secs(5);
+
+/// The time that the database gets to finish.
+const DATABASE_GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The lane to claim from.
+    #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
+    lane: String,
+    /// The most executions that run at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: u32,
+    /// End when no execution of the lane is left to run or running, on any worker. Executions that
+    /// need other capabilities are left and reported. Those that other sessions hold locked are
+    /// waited for, for 30 s at most; then the exit code is 1.
+    #[arg(long)]
+    until_empty: bool,
+    /// The duration of a lease without renewal; it is renewed at a third of that, or after 5 s.
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
+    lease_ttl_ms: u32,
+    /// A capability of this worker; may be given many times.
+    #[arg(long = "capability", value_name = "C")]
+    capabilities: Vec<String>,
+    /// The name of this worker.
+    #[arg(long, value_name = "NAME", default_value = "ff-work")]
+    name: String,
+    /// The time for running commands to end after Ctrl-C, SIGTERM or SIGHUP; a second one ends them
+    /// at once.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    grace_ms: u64,
+    /// The time between SIGTERM and SIGKILL for a command that is ended, with all that it has
+    /// started.
+    #[arg(long, alias = "kill-after", value_name = "MS", default_value_t = 5_000)]
+    kill_after_ms: u64,
+    /// The most bytes that a command may write to stdout; beyond, it is ended, and fails for good.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    max_output: usize,
+    /// Leave lapsed leases, delays and timeouts to other processes.
+    #[arg(long)]
+    no_scanners: bool,
+    /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
+    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object) and FF_TAG_… in its environment, without
+    /// FF_DATABASE_URL and FF_SCHEMA; what it prints is the result.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    let lane = lane(&arguments.lane)?;
+    let mut command = arguments.command.into_iter();
+    let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
+    look_up(&program).map_err(Failure::usage)?;
+
+    let kill_after = Duration::from_millis(arguments.kill_after_ms);
+    let watchdog = cfg!(unix).then(|| Arc::new(Watchdog::new(kill_after)));
+    let runner = CommandRunner {
+        program,
+        arguments: command.collect(),
+        max_output: arguments.max_output,
+        endings: Endings::new(kill_after, watchdog),
+    };
+
+    let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
+    let config = WorkerConfig {
+        capabilities: CapabilitySet::new(arguments.capabilities),
+        concurrency: arguments.concurrency,
+        lease_ttl_ms: arguments.lease_ttl_ms,
+        until_empty: arguments.until_empty,
+        grace: Duration::from_millis(arguments.grace_ms),
+        ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
+    };
+
+    let stop = watch::Sender::new(Stop::Not);
+    listen(stop.clone())?;
+    // A worker that waits for work may start before its submitter. One that ends when the lane is
+    // empty expects a database, so a missing one means a wrong URL.
+    let engine = if arguments.until_empty {
+        global.open_existing().await?
+    } else {
+        global.open_or_create().await?
+    };
+
+    let mut scanners = (!arguments.no_scanners)
+        .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
+    let mut working = pin!(worker.run(stop.subscribe()));
+    let (worked, scanning) = tokio::select! {
+        worked = &mut working => (worked, None),
+        error = scanning_fails(scanners.as_mut()) => {
+            stop.send_replace(Stop::Drain);
+            (working.await, Some(error))
+        }
+    };
+    if let Some(scanners) = scanners {
+        scanners.shutdown(SCANNER_GRACE).await;
+    }
+    // Every result is durable by now, whether or not the database closes cleanly.
+    let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
+
+    let report = worked.map_err(|error| match error {
+        WorkerError::Claim(_) => {
+            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
+        }
+        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
+    })?;
+    tell(global, &report)?;
+    if let Some(error) = scanning {
+        return Err(Failure::engine("the scanners cannot go on", &error));
+    }
+
+    if report.left_locked {
+        return Err(Failure::new("some executions stayed locked or reserved, and were left"));
+    }
+    Ok(())
+}
+
+/// Returns once the scanners, if there are any, meet a failure that no repetition mends.
+async fn scanning_fails(scanners: Option<&mut ScannerSupervisor>) -> EngineError {
+    match scanners {
+        Some(scanners) => scanners.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Prints the worker's totals.
+fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
+    let output = global.output();
+    if output.is_json() {
+        output.json(&json!({
+            "claimed": report.claimed,
+            "completed": report.completed,
+            "retried": report.retried,
+            "failed": report.failed,
+            "cancelled": report.cancelled,
+            "suspended": report.suspended,
+            "handed_back": report.handed_back,
+            "lost": report.lost,
+            "left_waiting": report.left_waiting,
+            "left_locked": report.left_locked,
+        }))?;
+        return Ok(());
+    }
+
+    output.line(format!(
+        "{} claimed: {} completed, {} to be retried, {} failed, {} cancelled, {} handed back, {} lost",
+        report.claimed,
+        report.completed,
+        report.retried,
+        report.failed,
+        report.cancelled,
+        report.handed_back,
+        report.lost
+    ))?;
+
+    if report.left_waiting {
+        output.line("some executions wait for capabilities that this worker does not offer")?;
+    }
+    Ok(())
+}
+
+/// Turns Ctrl-C, SIGTERM and SIGHUP into a stop: the first one lets running commands end, the next
+/// one does not.
+fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("listening for signals: {error}"));
+    let mut interrupts = Interrupts::new().map_err(failed)?;
+
+    tokio::spawn(async move {
+        for (urgency, what) in [
+            (Stop::Drain, "stopping: running commands may end; once more to end them"),
+            (Stop::Now, "stopping at once"),
+        ] {
+            interrupts.next().await;
+            stop.send_replace(urgency);
+            tracing::warn!("{what}");
+        }
+        // Further ones change nothing; the listener must live on, or they would kill the process.
+        loop {
+            interrupts.next().await;
+        }
+    });
+    Ok(())
+}
+
+/// A suffix that tells apart two processes with the same pid, on different machines or over time.
+fn short_id() -> String {
+    let id = Uuid::new_v4().simple().to_string();
+    id.chars().take(6).collect()
+}
