@@ -220,10 +220,6 @@ impl Executor for MemoryBackend {
         Ok(0)
     }
 
-    fn lost_connection(&self, _: &EngineError) -> bool {
-        false
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }

@@ -103,10 +103,6 @@ impl Executor for Actor {
         self.inner.frontier().await
     }
 
-    fn lost_connection(&self, error: &EngineError) -> bool {
-        self.inner.lost_connection(error)
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         self.inner.share()
     }
