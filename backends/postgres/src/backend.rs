@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Installed, Memo};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::partition::PartitionConfig;
@@ -21,7 +21,6 @@ use sqlx::postgres::PgPool;
 
 use crate::clock::{Clock, Keeper};
 use crate::commit::{Committer, Limits, Patience};
-use crate::compat::scanner_supervisor::Installed;
 use crate::connect::PostgresOptions;
 use crate::connections::Connections;
 use crate::error::PostgresError;
@@ -45,7 +44,7 @@ pub struct PostgresBackend {
     memo: Arc<Memo>,
     bell: Arc<Bell>,
     listener: Listener,
-    pub(crate) scanners: Installed,
+    pub(crate) scanners: Installed<Self>,
 }
 
 impl PostgresBackend {

@@ -1,7 +1,6 @@
 //! Every public name that callers of the reference's Postgres backend use exists under its path and
 //! with its signature, and works.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use ff_core::contracts::{
     AddExecutionToFlowArgs, ApplyDependencyToChildArgs, CreateExecutionArgs, CreateFlowArgs,
     EdgeDependencyPolicy, EdgeDirection, ResumeCondition, RotateWaitpointHmacSecretAllArgs,
     SeedOutcome, SeedWaitpointHmacSecretArgs, StageDependencyEdgeArgs, StreamCursor,
+    submission_for_tests,
 };
 use ff_core::engine_backend::{EngineBackend, wait_for_flow_cancellation};
 use ff_core::partition::{PartitionConfig, PartitionKey, flow_partition};
@@ -85,23 +85,7 @@ fn lane() -> LaneId {
 }
 
 fn submission(id: &ExecutionId) -> CreateExecutionArgs {
-    CreateExecutionArgs {
-        execution_id: id.clone(),
-        namespace: Namespace::new("compat"),
-        lane_id: lane(),
-        execution_kind: "task".into(),
-        input_payload: Vec::new(),
-        payload_encoding: None,
-        priority: 0,
-        creator_identity: "test".into(),
-        idempotency_key: None,
-        tags: HashMap::new(),
-        policy: None,
-        delay_until: None,
-        execution_deadline_at: None,
-        partition_id: id.partition(),
-        now: TimestampMs::now(),
-    }
+    submission_for_tests(id, &lane(), TimestampMs::now())
 }
 
 fn terms(lease_ttl_ms: u32) -> ClaimPolicy {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Installed, Memo};
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -19,7 +19,6 @@ use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{SqliteError, shut_down};
 use crate::inspect;
@@ -47,7 +46,7 @@ pub struct SqliteBackend {
     /// Absent for a memory database, which has no files.
     presence: Option<Arc<Presence>>,
     beside: OnceLock<SqlitePool>,
-    pub(crate) scanners: Installed,
+    pub(crate) scanners: Installed<Self>,
 }
 
 impl std::fmt::Debug for SqliteBackend {

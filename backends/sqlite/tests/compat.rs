@@ -1,7 +1,6 @@
 //! Every public name that callers of the reference's SQLite backend use exists under its path and
 //! with its signature, and works.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use ff_backend_sqlite::pubsub::OutboxEvent;
@@ -10,32 +9,16 @@ use ff_backend_sqlite::{
     retry_serializable,
 };
 use ff_core::backend::{CapabilitySet, ClaimPolicy};
-use ff_core::contracts::CreateExecutionArgs;
+use ff_core::contracts::submission_for_tests;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::PartitionConfig;
 use ff_core::state::PublicState;
-use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
+use ff_core::types::{ExecutionId, LaneId, TimestampMs, WorkerId, WorkerInstanceId};
 
 async fn submit(backend: &SqliteBackend) -> ExecutionId {
     let lane = LaneId::new("compat");
     let id = ExecutionId::solo(&lane, &PartitionConfig::default());
-    let args = CreateExecutionArgs {
-        execution_id: id.clone(),
-        namespace: Namespace::new("compat"),
-        lane_id: lane,
-        execution_kind: "task".into(),
-        input_payload: Vec::new(),
-        payload_encoding: None,
-        priority: 0,
-        creator_identity: "test".into(),
-        idempotency_key: None,
-        tags: HashMap::new(),
-        policy: None,
-        delay_until: None,
-        execution_deadline_at: None,
-        partition_id: id.partition(),
-        now: TimestampMs::now(),
-    };
+    let args = submission_for_tests(&id, &lane, TimestampMs::now());
     backend.create_execution(args).await.unwrap();
     id
 }

@@ -51,6 +51,33 @@ pub struct CreateExecutionArgs {
     pub now: TimestampMs,
 }
 
+/// A plain submission to `lane`, in the namespace of the same name. For tests.
+#[cfg(feature = "test-fixtures")]
+#[must_use]
+pub fn submission_for_tests(
+    id: &ExecutionId,
+    lane: &LaneId,
+    now: TimestampMs,
+) -> CreateExecutionArgs {
+    CreateExecutionArgs {
+        execution_id: id.clone(),
+        namespace: Namespace::new(lane.as_str()),
+        lane_id: lane.clone(),
+        execution_kind: "task".into(),
+        input_payload: Vec::new(),
+        payload_encoding: None,
+        priority: 0,
+        creator_identity: "test".into(),
+        idempotency_key: None,
+        tags: HashMap::new(),
+        policy: None,
+        delay_until: None,
+        execution_deadline_at: None,
+        partition_id: id.partition(),
+        now,
+    }
+}
+
 /// The outcome of a submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreateExecutionResult {

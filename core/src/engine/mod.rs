@@ -36,7 +36,7 @@ pub use cascade::dispatch_event;
 pub use executor::{Commit, Executor, Horizon, Identity};
 pub use memo::Memo;
 pub use patience::pause_after;
-pub use patrol::{StopPatrols, patrol};
+pub use patrol::{Installed, Patrols};
 pub use run::{Rehearsed, rehearse, run};
 pub use subscribe::spoiled_pages;
 pub use timers::scan_within;

@@ -2,16 +2,14 @@
 //!
 //! For a separate scanner process, or several backends in one, use the facade's supervisor.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::ScannerFilter;
-use ff_core::engine::{StopPatrols, patrol};
+use ff_core::engine::{Installed, Patrols};
 use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
 use sqlx::postgres::PgPool;
-use tokio::task::JoinSet;
 
 use super::options_of;
 use crate::backend::PostgresBackend;
@@ -67,41 +65,15 @@ impl PostgresScannerConfig {
 }
 
 /// Running scanners. They stop when this is dropped.
-pub struct PostgresScannerHandle {
-    stop: StopPatrols,
-    loops: JoinSet<()>,
-}
+pub type PostgresScannerHandle = Patrols<PostgresBackend>;
 
-impl PostgresScannerHandle {
-    pub(crate) fn spawn(backend: &PostgresBackend, config: &PostgresScannerConfig) -> Self {
-        let stop = StopPatrols::default();
-        let mut loops = JoinSet::new();
-
-        for scan in Scan::ALL {
-            let pause = config.pause(scan);
-            if !pause.is_zero() {
-                let filter = config.scanner_filter.clone();
-                loops.spawn(patrol(backend.without_scanners(), scan, pause, filter, stop.clone()));
-            }
-        }
-
-        Self { stop, loops }
-    }
-
-    /// Stops the scanners and waits up to `grace` for them to finish. Returns the number of those
-    /// still running.
-    pub async fn shutdown(mut self, grace: Duration) -> usize {
-        self.stop.stop();
-        let ended = async { while self.loops.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(grace, ended).await;
-        self.loops.len()
-    }
-}
-
-impl fmt::Debug for PostgresScannerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresScannerHandle").field("loops", &self.loops.len()).finish()
-    }
+/// Starts the scanners that the configuration turns on.
+fn start(backend: &PostgresBackend, config: &PostgresScannerConfig) -> PostgresScannerHandle {
+    let pauses = Scan::ALL.into_iter().map(|scan| (scan, config.pause(scan)));
+    let pauses = pauses.filter(|(_, pause)| !pause.is_zero());
+    Patrols::start(&backend.without_scanners(), pauses, &config.scanner_filter, |patrol| {
+        drop(tokio::spawn(patrol));
+    })
 }
 
 /// Starts the scanners over the caller's pool. Must be called inside a tokio runtime.
@@ -110,28 +82,7 @@ pub fn spawn_scanners(pool: PgPool, config: PostgresScannerConfig) -> PostgresSc
     let options = options_of(&pool).partitions(config.partition_config);
     let backend = Arc::new(PostgresBackend::over(pool, options));
     backend.look_around_soon();
-    PostgresScannerHandle::spawn(&backend, &config)
-}
-
-/// The scanners that were installed with a backend, if any.
-#[derive(Clone, Default)]
-pub(crate) struct Installed(Arc<Mutex<Option<PostgresScannerHandle>>>);
-
-impl Installed {
-    fn slot(&self) -> MutexGuard<'_, Option<PostgresScannerHandle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops the installed scanners, within `grace`.
-    pub(crate) async fn shutdown(&self, grace: Duration) {
-        let handle = self.slot().take();
-        if let Some(handle) = handle {
-            let unfinished = handle.shutdown(grace).await;
-            if unfinished != 0 {
-                tracing::warn!(unfinished, "scanners were cut short");
-            }
-        }
-    }
+    start(&backend, &config)
 }
 
 impl PostgresBackend {
@@ -142,12 +93,7 @@ impl PostgresBackend {
             return false;
         }
 
-        let mut slot = self.scanners.slot();
-        let free = slot.is_none();
-        if free {
-            *slot = Some(PostgresScannerHandle::spawn(self, &config));
-        }
-        free
+        self.scanners.install(|| start(self, &config))
     }
 
     /// The same backend for the scanners themselves, which must not keep their own handle alive.
