@@ -189,12 +189,10 @@ conformance! {
             panic!("{outcome:?}");
         };
         assert_eq!(opened(suspended), opened(&handle).with_retry(None));
-        bench.deliver(&doors(&id, &outcome)[0], "go").await;
+        bench.deliver(&doors(&id, &outcome)[0], "go").await.unwrap();
 
         let claimed = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
-        let ClaimResumedExecutionResult::Claimed(claimed) = claimed else {
-            panic!("{claimed:?}");
-        };
+        let ClaimResumedExecutionResult::Claimed(claimed) = claimed;
         assert_eq!(opened(&claimed.handle).retry, opened(&handle).retry);
         assert_eq!(bench.failed(&claimed.handle).await, after(600));
     }
