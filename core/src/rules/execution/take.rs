@@ -205,7 +205,11 @@ impl Transition for ClaimResumed {
                 return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
             }
             (_, Some([Some(core), _])) => {
-                if core.read(exec_core::public_state)? != PublicState::Resumable {
+                // Both, as the guard asks: a row that another engine left half changed is no
+                // resumed execution either.
+                let state = core.read(exec_core::public_state)?;
+                let phase = core.read(exec_core::lifecycle_phase)?;
+                if (state, phase) != (PublicState::Resumable, LifecyclePhase::Runnable) {
                     return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
                 }
                 unmoved(core)?
