@@ -57,7 +57,8 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
-    /// The longest pause between looks while no bell rings. Submissions of other processes ring, too.
+    /// The longest pause between looks while no bell rings. Submissions of other processes ring,
+    /// too.
     pub poll: Duration,
 }
 
@@ -134,8 +135,8 @@ impl Worker {
 
     /// Works until it is stopped, or until the lane is empty if the configuration says so.
     ///
-    /// While the database cannot be reached it retries, unless the very first claim fails. A permanent
-    /// failure of the database (a missing table or right, damaged data) ends the worker.
+    /// While the database cannot be reached it retries, unless the very first claim fails. A
+    /// permanent failure of the database (a missing table or right, damaged data) ends the worker.
     ///
     /// # Errors
     /// The reason why nothing can be claimed, or run. Running work has been ended as for

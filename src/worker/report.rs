@@ -51,8 +51,8 @@ pub enum WorkerError {
     /// Nothing can be claimed.
     #[error("{0}")]
     Claim(#[from] EngineError),
-    /// What was claimed could not be read, or its ending not be reported, for a reason that will not
-    /// pass by itself.
+    /// What was claimed could not be read, or its ending not be reported, for a reason that will
+    /// not pass by itself.
     #[error("the database fails for good: {reason}")]
     Broken {
         /// The failure.

@@ -216,7 +216,8 @@ fn ended(place: &Place, arguments: &[&str]) -> Told {
     told
 }
 
-/// A claim goes through, and no ending can be stored: neither repeating it nor another execution helps.
+/// A claim goes through, and no ending can be stored: neither repeating it nor another execution
+/// helps.
 #[test]
 fn a_worker_that_can_report_no_ending_says_so_and_ends() {
     let place = Place::with_two();

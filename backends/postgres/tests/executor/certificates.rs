@@ -54,7 +54,8 @@ impl Certificate {
     }
 }
 
-/// Starts a server that shakes hands with one client after the other and hangs up. Returns its port.
+/// Starts a server that shakes hands with one client after the other and hangs up. Returns its
+/// port.
 fn serve(certificate: &Certificate, wants_clients: bool) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));

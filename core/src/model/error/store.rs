@@ -10,13 +10,14 @@ use super::EngineError;
 pub enum StoreClass {
     /// Nothing was changed, and the same call may succeed later: a lost race, a lock, a restart.
     Retryable,
-    /// The connection was lost while a change was on its way: it may or may not be durable. The call
-    /// may be repeated: every operation recognises its own repetition or refuses it.
+    /// The connection was lost while a change was on its way: it may or may not be durable. The
+    /// call may be repeated: every operation recognises its own repetition or refuses it.
     OutcomeUnknown,
-    /// Nothing was changed, and the same call fails again: a missing table, a wrong password, a defect.
+    /// Nothing was changed, and the same call fails again: a missing table, a wrong password, a
+    /// defect.
     Permanent,
-    /// Nothing was changed; the disk has no room for it. The same call succeeds once an operator has
-    /// made room.
+    /// Nothing was changed; the disk has no room for it. The same call succeeds once an operator
+    /// has made room.
     Full,
     /// The stored data is damaged.
     Corrupt,
@@ -35,7 +36,8 @@ impl StoreClass {
         }
     }
 
-    /// True if the same call may succeed later without a change to the caller or the database schema.
+    /// True if the same call may succeed later without a change to the caller or the database
+    /// schema.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         match self {
@@ -118,8 +120,8 @@ impl EngineError {
         }
     }
 
-    /// The class of the store's failure behind this error; `None` for refusals, and for a `Transport`
-    /// that no backend of this project made.
+    /// The class of the store's failure behind this error; `None` for refusals, and for a
+    /// `Transport` that no backend of this project made.
     #[must_use]
     pub fn store_class(&self) -> Option<StoreClass> {
         self.store_error().map(StoreError::class)
