@@ -97,21 +97,22 @@ impl Facts {
         self.looked_up.then_some(Rows(&self.rows))
     }
 
-    /// The rows of this list; `None` while it has not been asked. A list that was asked several times
-    /// has several answers ([`Self::pages`]); this is the first.
+    /// The rows of this list; `None` while it has not been asked. Of a list that was asked several
+    /// times, the first answer; the others are in [`Self::again`] and [`Self::pages`].
     #[must_use]
     pub fn list(&self, list: &List) -> Option<&[Row]> {
-        self.lists.iter().find(|(name, _)| *name == list.name).map(|(_, rows)| rows.as_slice())
+        self.nth(list, 0)
     }
 
     /// The rows of this list when it was asked for the second time; `None` before.
     #[must_use]
     pub fn again(&self, list: &List) -> Option<&[Row]> {
-        self.lists
-            .iter()
-            .filter(|(name, _)| *name == list.name)
-            .nth(1)
-            .map(|(_, rows)| rows.as_slice())
+        self.nth(list, 1)
+    }
+
+    fn nth(&self, list: &List, times: usize) -> Option<&[Row]> {
+        let mut answers = self.lists.iter().filter(|(name, _)| *name == list.name);
+        answers.nth(times).map(|(_, rows)| rows.as_slice())
     }
 
     /// The answers to all lists of that name, in the order in which they were asked.
