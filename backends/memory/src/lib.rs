@@ -3,6 +3,10 @@
 //! Interprets [`Plan`]s and queries over maps, literally as their documentation says: no SQL, no
 //! shapes, no concurrency beyond one lock. Where another backend differs, this one defines the
 //! intended behaviour. It knows the schema and the plan vocabulary, and no rule.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod answer;
 mod apply;

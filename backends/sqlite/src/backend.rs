@@ -67,7 +67,7 @@ impl SqliteBackend {
                     BackendErrorKind::Protocol
                 }
             };
-            BackendError::Valkey { kind, message: error.to_string() }
+            BackendError::Database { kind, message: error.to_string() }
         })
     }
 

@@ -1,10 +1,11 @@
 //! Claiming: which rows qualify, in which order, and what a claim writes.
 
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
+use ff_core::contracts::CLAIM_MAX;
 use ff_core::plan::Held;
 use ff_core::plan::facts::Facts;
 use ff_core::plan::value::Value;
-use ff_core::rules::execution::claim::{CLAIM_MAX, Claim};
+use ff_core::rules::execution::claim::Claim;
 use ff_core::rules::handle;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::exec_core;

@@ -6,7 +6,7 @@
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::contracts::{CapabilitySet, ClaimPolicy};
+use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::handle_codec::HandlePayload;
@@ -31,9 +31,6 @@ use crate::rules::status::Status;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 use crate::schema::{Col, ColumnRef};
-
-/// The most executions that one claim takes.
-pub const CLAIM_MAX: u32 = 1000;
 
 /// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.

@@ -195,7 +195,8 @@ impl Transition for ClaimResumed {
             }
             (_, Some(rows)) => {
                 let core = existing(rows)?;
-                if core.read(exec_core::public_state)? != PublicState::Resumable {
+                // A row that another engine left half changed is no resumed execution either.
+                if !resumable.accepts(core, &Held::default()) {
                     return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
                 }
                 unmoved(core)?
