@@ -18,7 +18,7 @@ use crate::model::state::{
 };
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
+use crate::plan::{Expr, Held, OnConflict, Path, Plan, Predicate, Query, Return};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::claim::{Returned, renewed_lease};
