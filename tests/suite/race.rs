@@ -11,7 +11,7 @@ use ff_catalogue::Recorder;
 use ff_core::EngineError;
 use ff_core::contracts::{DeliverSignalResult, TimeoutBehavior};
 use ff_core::engine::{Commit, Executor, Step, Then, Transition};
-use ff_core::plan::facts::Facts;
+use ff_core::plan::facts::{Facts, Questions};
 use ff_core::rules::ctx::Ctx;
 use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::suspension::deliver::Deliver;
@@ -54,7 +54,8 @@ where
             Err(error) => Some(Err(error)),
             Ok(Step::Answer(outcome)) => Some(Ok(outcome)),
             Ok(Step::Read(queries)) => {
-                self.facts.learn(executor.read(queries).await.unwrap());
+                let questions = Questions::of(&queries);
+                self.facts.learn(&questions, executor.read(queries).await.unwrap());
                 None
             }
             Ok(Step::Commit(plan, then)) => match executor.commit(plan).await.unwrap() {

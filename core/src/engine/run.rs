@@ -3,7 +3,7 @@
 use super::{Commit, Executor, pause_after};
 use crate::model::error::{ContentionKind, EngineError};
 use crate::plan::Plan;
-use crate::plan::facts::Facts;
+use crate::plan::facts::{Facts, Questions};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 
@@ -23,7 +23,8 @@ where
     loop {
         let (plan, then) = match decide(executor, transition, &facts)? {
             Step::Read(queries) => {
-                facts.learn(executor.read(queries).await?);
+                let questions = Questions::of(&queries);
+                facts.learn(&questions, executor.read(queries).await?);
                 continue;
             }
             Step::Answer(outcome) => return Ok(outcome),
@@ -87,7 +88,10 @@ where
     let mut facts = Facts::after_refusals(1);
     loop {
         match decide(executor, transition, &facts)? {
-            Step::Read(queries) => facts.learn(executor.read(queries).await?),
+            Step::Read(queries) => {
+                let questions = Questions::of(&queries);
+                facts.learn(&questions, executor.read(queries).await?);
+            }
             Step::Answer(_) => return Ok(Rehearsed::Answer),
             Step::Commit(plan, _) => return Ok(Rehearsed::Plan(plan)),
         }

@@ -1,7 +1,9 @@
 //! The rows read so far, for the transition that asked for them.
 
 use crate::model::error::{EngineError, ValidationKind};
+use crate::plan::Name;
 use crate::plan::column::{Col, ColumnRef};
+use crate::plan::query::{List, Query};
 use crate::plan::value::{Storable, Value};
 
 /// One stored row, or the part of it that was asked for.
@@ -50,10 +52,13 @@ pub enum Answer {
     List(Vec<Row>),
 }
 
-/// The facts that a transition has read.
+/// The facts that a transition has read. A rule asks for them by the names that its queries gave:
+/// [`crate::plan::Lookup::row`] and [`crate::plan::List::name`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    answers: Vec<Answer>,
+    looked_up: bool,
+    rows: Vec<(Name, Option<Row>)>,
+    lists: Vec<(Name, Vec<Row>)>,
     refusals: u32,
 }
 
@@ -61,12 +66,22 @@ impl Facts {
     /// Nothing read yet, after `refusals` plans of this call were refused by their guards.
     #[must_use]
     pub fn after_refusals(refusals: u32) -> Self {
-        Self { answers: Vec::new(), refusals }
+        Self { refusals, ..Self::default() }
     }
 
-    /// Adds the answers to the queries that were asked last, in their order.
-    pub fn learn(&mut self, answers: Vec<Answer>) {
-        self.answers.extend(answers);
+    /// Adds the answers to these questions, in their order.
+    pub fn learn(&mut self, questions: &Questions, answers: Vec<Answer>) {
+        for (names, answer) in questions.0.iter().zip(answers) {
+            match answer {
+                Answer::Lookup(rows) => {
+                    self.looked_up = true;
+                    self.rows.extend(names.iter().cloned().zip(rows));
+                }
+                Answer::List(rows) => {
+                    self.lists.extend(names.first().cloned().map(|name| (name, rows)));
+                }
+            }
+        }
     }
 
     /// The number of this call's plans that were refused. A transition that predicts rows does so
@@ -76,21 +91,75 @@ impl Facts {
         self.refusals
     }
 
-    /// The rows of the `index`-th query, a lookup; `None` while it has not been asked.
+    /// The rows that were looked up; `None` while no look-up has been asked.
     #[must_use]
-    pub fn lookup(&self, index: usize) -> Option<&[Option<Row>]> {
-        match self.answers.get(index) {
-            Some(Answer::Lookup(rows)) => Some(rows),
-            Some(Answer::List(_)) | None => None,
-        }
+    pub fn rows(&self) -> Option<Rows<'_>> {
+        self.looked_up.then_some(Rows(&self.rows))
     }
 
-    /// The rows of the `index`-th query, a list; `None` while it has not been asked.
+    /// The rows of this list; `None` while it has not been asked. Of a list that was asked several
+    /// times, the first answer; the others are in [`Self::again`] and [`Self::pages`].
     #[must_use]
-    pub fn list(&self, index: usize) -> Option<&[Row]> {
-        match self.answers.get(index) {
-            Some(Answer::List(rows)) => Some(rows),
-            Some(Answer::Lookup(_)) | None => None,
-        }
+    pub fn list(&self, list: &List) -> Option<&[Row]> {
+        self.nth(list, 0)
+    }
+
+    /// The rows of this list when it was asked for the second time; `None` before.
+    #[must_use]
+    pub fn again(&self, list: &List) -> Option<&[Row]> {
+        self.nth(list, 1)
+    }
+
+    fn nth(&self, list: &List, times: usize) -> Option<&[Row]> {
+        let mut answers = self.lists.iter().filter(|(name, _)| *name == list.name);
+        answers.nth(times).map(|(_, rows)| rows.as_slice())
+    }
+
+    /// The answers to all lists of that name, in the order in which they were asked.
+    pub fn pages<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [Row]> {
+        let of_that_name = self.lists.iter().filter(move |(listed, _)| listed == name);
+        of_that_name.map(|(_, rows)| rows.as_slice())
+    }
+}
+
+/// The names that queries give to what they ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Questions(Vec<Vec<Name>>);
+
+impl Questions {
+    /// The names in these queries.
+    #[must_use]
+    pub fn of(queries: &[Query]) -> Self {
+        let names = |query: &Query| match query {
+            Query::Lookup(rows) => rows.iter().map(|lookup| lookup.row.clone()).collect(),
+            Query::List(list) => vec![list.name.clone()],
+        };
+        Self(queries.iter().map(names).collect())
+    }
+}
+
+/// Looked-up rows, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a>(&'a [(Name, Option<Row>)]);
+
+impl<'a> Rows<'a> {
+    /// The row that was looked up under that name; `None` if it does not exist, or if no look-up
+    /// asked for it.
+    #[must_use]
+    pub fn row(&self, name: &str) -> Option<&'a Row> {
+        let found = self.0.iter().find(|(looked_up, _)| looked_up == name);
+        found.and_then(|(_, row)| row.as_ref())
+    }
+
+    /// Every row that was looked up, with its name; `None` for one that does not exist.
+    #[must_use]
+    pub fn all(&self) -> &'a [(Name, Option<Row>)] {
+        self.0
+    }
+
+    /// True if a look-up asked for a row of that name, whether it exists or not.
+    #[must_use]
+    pub fn asked(&self, name: &str) -> bool {
+        self.0.iter().any(|(looked_up, _)| looked_up == name)
     }
 }

@@ -45,8 +45,8 @@ pub struct TokenKey {
 impl TokenKey {
     /// The query for the key that signs.
     #[must_use]
-    pub fn signing() -> Query {
-        Query::List(List {
+    pub fn signing() -> List {
+        List {
             name: "the key that signs".into(),
             table: waitpoint_hmac::REF,
             join: None,
@@ -57,7 +57,7 @@ impl TokenKey {
                 (waitpoint_hmac::kid.column(), Ascending),
             ],
             limit: Expr::int(1),
-        })
+        }
     }
 
     /// The key that signs, from the answer to [`Self::signing`].
@@ -144,8 +144,8 @@ impl Transition for ReadSigningKey {
     type Outcome = Option<TokenKey>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            return Ok(Step::Read(vec![TokenKey::signing()]));
+        let Some(rows) = facts.list(&TokenKey::signing()) else {
+            return Ok(Step::Read(vec![Query::List(TokenKey::signing())]));
         };
         Ok(Step::Answer(rows.first().map(TokenKey::read).transpose()?))
     }
@@ -162,10 +162,10 @@ impl Transition for ReadKey {
     type Outcome = Option<TokenKey>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(vec![TokenKey::lookup(&self.kid)])]));
         };
-        let row = rows.first().and_then(Option::as_ref);
+        let row = rows.row(KEY);
         Ok(Step::Answer(row.map(TokenKey::read).transpose()?))
     }
 }
@@ -230,7 +230,7 @@ fn keys(new: &NewKey) -> Vec<Query> {
         key: vec![waitpoint_keyring::singleton_lock.at(true)],
         columns: waitpoint_keyring::REF.columns.to_vec(),
     };
-    vec![Query::Lookup(vec![TokenKey::lookup(&new.kid), ring]), TokenKey::signing()]
+    vec![Query::Lookup(vec![TokenKey::lookup(&new.kid), ring]), Query::List(TokenKey::signing())]
 }
 
 /// The set of keys as it was read.
@@ -287,13 +287,12 @@ impl Transition for Seed {
     type Outcome = SeedOutcome;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<SeedOutcome>, EngineError> {
-        let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
+        let (Some(rows), Some(active)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
             return Ok(Step::Read(keys(&self.0)));
         };
-        let [own, ring] = own else { return Ok(Step::Read(keys(&self.0))) };
 
         let kid = self.0.kid.clone();
-        if let Some(row) = own {
+        if let Some(row) = rows.row(KEY) {
             let same_secret = self.0.is_secret_of(row)?;
             return Ok(Step::Answer(SeedOutcome::AlreadySeeded { kid, same_secret }));
         }
@@ -306,7 +305,7 @@ impl Transition for Seed {
             )));
         }
 
-        let ring = Ring::read(ring.as_ref())?;
+        let ring = Ring::read(rows.row(RING))?;
         let plan = ring.guarded(Plan::new("seed_waitpoint_hmac_secret"));
         let plan = self.0.installed(plan, &ring, ctx.now);
         Ok(Step::Commit(plan, Then::Answer(SeedOutcome::Seeded { kid })))
@@ -366,13 +365,12 @@ impl Transition for Rotate {
     type Outcome = RotateWaitpointHmacSecretAllResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let (Some(own), Some(active)) = (facts.lookup(0), facts.list(1)) else {
+        let (Some(rows), Some(active)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
             return Ok(Step::Read(keys(&self.new)));
         };
-        let [own, ring] = own else { return Ok(Step::Read(keys(&self.new))) };
 
         let kid = self.new.kid.clone();
-        if let Some(row) = own {
+        if let Some(row) = rows.row(KEY) {
             let result = if self.new.is_secret_of(row)? {
                 Ok(RotateWaitpointHmacSecretOutcome::Noop { kid })
             } else {
@@ -383,7 +381,7 @@ impl Transition for Rotate {
         }
 
         let previous_kid = active.first().map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
-        let plan = self.plan(&Ring::read(ring.as_ref())?, previous_kid.as_deref(), ctx.now);
+        let plan = self.plan(&Ring::read(rows.row(RING))?, previous_kid.as_deref(), ctx.now);
         let rotated =
             RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid: kid, gc_count: 0 };
         Ok(Step::Commit(plan, Then::Answer(everywhere(Ok(rotated)))))

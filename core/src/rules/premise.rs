@@ -7,9 +7,9 @@
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
-use crate::plan::facts::{Facts, Row};
+use crate::plan::facts::{Facts, Row, Rows};
 use crate::plan::value::Storable;
-use crate::plan::{Expr, Held, Lookup, Plan, Predicate, Query};
+use crate::plan::{Expr, Held, Lookup, Name, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
@@ -53,27 +53,20 @@ pub type Refusal = Box<dyn Fn(&Known) -> EngineError + Send + Sync>;
 /// The rows that were loaded; none while a decision rests on an expectation.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    rows: Vec<(&'static str, Option<Row>)>,
+    rows: Vec<(Name, Option<Row>)>,
 }
 
 impl Known {
-    /// The rows that were looked up for these premises, in their order.
+    /// The rows that were looked up.
     #[must_use]
-    pub fn of(premises: &[Premise], rows: &[Option<Row>]) -> Self {
-        let names = premises.iter().map(|premise| premise.row);
-        Self { rows: names.zip(rows.iter().cloned()).collect() }
-    }
-
-    /// An execution's row and its current attempt's.
-    #[must_use]
-    pub fn execution(core: &Row, attempt: Option<&Row>) -> Self {
-        Self { rows: vec![(CORE, Some(core.clone())), (ATTEMPT, attempt.cloned())] }
+    pub fn of(rows: Rows<'_>) -> Self {
+        Self { rows: rows.all().to_vec() }
     }
 
     /// The loaded row of that name.
     #[must_use]
     pub fn row(&self, name: &str) -> Option<&Row> {
-        self.rows.iter().find(|(held, _)| *held == name).and_then(|(_, row)| row.as_ref())
+        self.rows.iter().find(|(held, _)| held == name).and_then(|(_, row)| row.as_ref())
     }
 
     /// A column of a loaded row; `None` when the row is absent or was not loaded.
@@ -126,7 +119,7 @@ impl<G: Guarded> Transition for G {
         let at = self.at(ctx);
         let premises = self.premises(at);
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             // The first try commits on the expectation; only a refused plan loads the rows.
             if facts.refusals() == 0 && self.predicted() {
                 return commit(self, premises, &Known::default(), at, ctx);
@@ -134,7 +127,7 @@ impl<G: Guarded> Transition for G {
             return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
 
-        let known = Known::of(&premises, rows);
+        let known = Known::of(rows);
         check(&premises, &known)?;
         commit(self, premises, &known, at, ctx)
     }
@@ -214,6 +207,14 @@ pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
 pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     let bodies = [exec_core::payload.column(), exec_core::result.column()];
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
+}
+
+/// The execution's row.
+///
+/// # Errors
+/// `NotFound` for an execution that does not exist.
+pub fn existing<'a>(rows: Rows<'a>) -> Result<&'a Row, EngineError> {
+    rows.row(CORE).ok_or(EngineError::NotFound { entity: "execution" })
 }
 
 /// The look-ups of an execution's row and its current attempt.

@@ -86,8 +86,8 @@ impl Transition for Due {
     type Outcome = Vec<Overdue>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            let list = self.scope.narrow(self.scan, self.list(ctx.now), ctx.now)?;
+        let list = self.scope.narrow(self.scan, self.list(ctx.now), ctx.now)?;
+        let Some(rows) = facts.list(&list) else {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
 

@@ -24,7 +24,7 @@ use std::fmt::{Debug, Display, Formatter};
 
 use ff_core::EngineError;
 use ff_core::plan::Plan;
-use ff_core::plan::facts::{Answer, Facts, Row};
+use ff_core::plan::facts::{Answer, Facts, Questions, Row};
 use ff_core::rules::ctx::{Ctx, Source};
 use ff_core::rules::decision::{Step, Then, Transition};
 use ff_core::rules::fence::{Fence, Lease, Style};
@@ -123,7 +123,8 @@ where
             Err(error) => return Decision::Refused(error),
             Ok(Step::Answer(outcome)) => return Decision::Answer(format!("{outcome:?}")),
             Ok(Step::Read(queries)) => {
-                facts.learn(queries.iter().map(|query| stored.answer(query)).collect());
+                let answers = queries.iter().map(|query| stored.answer(query)).collect();
+                facts.learn(&Questions::of(&queries), answers);
             }
             Ok(Step::Commit(plan, then)) if stored.permits(&plan) => {
                 let answer = match then {
@@ -150,9 +151,15 @@ fn asks<T: Transition>(operation: &T) -> String {
 /// What an operation answers to a list.
 #[track_caller]
 fn answers<T: Transition>(operation: &T, lists: Vec<Vec<Row>>) -> Result<T::Outcome, EngineError> {
-    let mut facts = Facts::default();
-    facts.learn(lists.into_iter().map(Answer::List).collect());
     let mut draws = Draws { drawn: 0, fraction: 0.5 };
+    let mut facts = Facts::default();
+    match operation.step(&facts, &mut Ctx::new(TimestampMs(NOW), &mut draws))? {
+        Step::Read(queries) => {
+            facts.learn(&Questions::of(&queries), lists.into_iter().map(Answer::List).collect());
+        }
+        Step::Answer(outcome) => return Ok(outcome),
+        Step::Commit(..) => panic!("it asks first"),
+    }
     match operation.step(&facts, &mut Ctx::new(TimestampMs(NOW), &mut draws))? {
         Step::Answer(outcome) => Ok(outcome),
         Step::Read(_) | Step::Commit(..) => panic!("it wants more"),
@@ -183,7 +190,8 @@ fn outcome<T: Transition>(operation: &T, stored: &Stored) -> T::Outcome {
         match operation.step(&facts, &mut Ctx::new(TimestampMs(NOW), &mut draws)) {
             Ok(Step::Answer(outcome)) => return outcome,
             Ok(Step::Read(queries)) => {
-                facts.learn(queries.iter().map(|query| stored.answer(query)).collect());
+                let answers = queries.iter().map(|query| stored.answer(query)).collect();
+                facts.learn(&Questions::of(&queries), answers);
             }
             Ok(Step::Commit(..)) | Err(_) => panic!("a read answers"),
         }

@@ -5,7 +5,7 @@
 use ff_core::EngineError;
 use ff_core::contracts::{DeliverSignalArgs, ResumeCondition};
 use ff_core::crypto::hmac::hmac_sign;
-use ff_core::plan::facts::{Answer, Facts, Row};
+use ff_core::plan::facts::{Answer, Facts, Questions, Row};
 use ff_core::plan::value::Value;
 use ff_core::rules::ctx::{Ctx, Seeded, Source as _};
 use ff_core::rules::decision::{Step, Transition};
@@ -107,10 +107,15 @@ impl Target {
             TimestampMs(NOW),
         ))?;
         let [waitpoint, core, suspension] = self.rows();
-        let mut facts = Facts::default();
-        facts.learn(vec![Answer::Lookup(vec![waitpoint, self.key(token), core, suspension])]);
         let mut source = Seeded::new(1);
-        match deliver.step(&facts, &mut Ctx::new(TimestampMs(NOW), &mut source))? {
+        let mut ctx = Ctx::new(TimestampMs(NOW), &mut source);
+        let Step::Read(queries) = deliver.step(&Facts::default(), &mut ctx)? else {
+            panic!("a signal is looked up first")
+        };
+        let rows = vec![waitpoint, self.key(token), core, suspension];
+        let mut facts = Facts::default();
+        facts.learn(&Questions::of(&queries), vec![Answer::Lookup(rows)]);
+        match deliver.step(&facts, &mut ctx)? {
             Step::Commit(..) => Ok(()),
             Step::Read(_) | Step::Answer(_) => panic!("a signal is recorded or refused"),
         }

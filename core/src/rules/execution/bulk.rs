@@ -71,20 +71,21 @@ impl Transition for Matching {
     type Outcome = Batch;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Batch>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            return Ok(Step::Read(vec![Query::List(List {
-                name: "executions that an action applies to".into(),
-                table: exec_core::REF,
-                join: None,
-                columns: vec![
-                    exec_core::partition_key.column(),
-                    exec_core::execution_id.column(),
-                    exec_core::lane_id.column(),
-                ],
-                predicate: self.predicate.clone(),
-                order: listing::by_id(),
-                limit: limit(self.page),
-            })]));
+        let list = List {
+            name: "executions that an action applies to".into(),
+            table: exec_core::REF,
+            join: None,
+            columns: vec![
+                exec_core::partition_key.column(),
+                exec_core::execution_id.column(),
+                exec_core::lane_id.column(),
+            ],
+            predicate: self.predicate.clone(),
+            order: listing::by_id(),
+            limit: limit(self.page),
+        };
+        let Some(rows) = facts.list(&list) else {
+            return Ok(Step::Read(vec![Query::List(list)]));
         };
 
         let mut found = Vec::with_capacity(rows.len());

@@ -43,18 +43,20 @@ impl Transition for ExpireLease {
         let (key, at) = (&self.key, ctx.now);
         let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
 
-        let (losses, known) = match (facts.refusals(), self.expected, facts.lookup(0)) {
+        let (losses, known) = match (self.expected, facts.rows()) {
             // The first try after a scan expects the losses that the scan has read.
-            (0, Some(expected), _) => (expected, Known::default()),
-            (_, _, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
-            (_, _, Some([Some(core), Some(current)])) => {
+            (Some(expected), _) if facts.refusals() == 0 => (expected, Known::default()),
+            (_, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
+            (_, Some(rows)) => {
+                let (Some(core), Some(current)) = (rows.row(CORE), rows.row(ATTEMPT)) else {
+                    return Ok(Step::Answer(false));
+                };
                 let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
                 if !active || !lapsed.accepts(current, &Held::default()) {
                     return Ok(Step::Answer(false));
                 }
-                (Losses::read(core)?, Known::execution(core, Some(current)))
+                (Losses::read(core)?, Known::of(rows))
             }
-            (_, _, Some(_)) => return Ok(Step::Answer(false)),
         };
 
         let pinned = known.row(CORE).map(unmoved).transpose()?.unwrap_or(Predicate::Always);
@@ -106,10 +108,10 @@ impl Transition for ExpireAttempt {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
         };
-        let [Some(core), Some(current)] = rows else {
+        let (Some(core), Some(current)) = (rows.row(CORE), rows.row(ATTEMPT)) else {
             return Ok(Step::Answer(false));
         };
 
@@ -159,10 +161,10 @@ impl Transition for ExpireExecution {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
         };
-        let [Some(core), current] = rows else {
+        let Some(core) = rows.row(CORE) else {
             return Ok(Step::Answer(false));
         };
 
@@ -184,7 +186,7 @@ impl Transition for ExpireExecution {
         })));
 
         let plan = Plan::new("expire_execution").guard(CORE, exec_core::REF, key.core(), version);
-        let leased = phase == LifecyclePhase::Active && current.is_some();
+        let leased = phase == LifecyclePhase::Active && rows.row(ATTEMPT).is_some();
         let plan = if leased {
             // Held so that the event can name the lease.
             let any = Predicate::Always;

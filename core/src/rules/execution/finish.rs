@@ -18,7 +18,7 @@ use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Guarded, Known, Premise, check, lookups, unmoved};
+use crate::rules::premise::{Guarded, Known, Premise, check, existing, lookups, unmoved};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::{closed, closed_if_read};
 use crate::schema::ColumnRef;
@@ -214,14 +214,12 @@ impl Transition for Cancel {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
 
-        let known = Known::of(&premises, rows);
-        let Some(core) = known.row(CORE) else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let known = Known::of(rows);
+        let core = existing(rows)?;
 
         if core.read(exec_core::lifecycle_phase)?.is_terminal() {
             already_ended("cancel", &self.execution_id, core)?;

@@ -52,7 +52,7 @@ impl<O: Send> Transition for Listing<O> {
         if self.page == 0 {
             return (self.read)(&[], 0).map(Step::Answer);
         }
-        match facts.list(0) {
+        match facts.list(&self.list) {
             None => Ok(Step::Read(vec![Query::List(self.list.clone())])),
             Some(rows) => (self.read)(rows, self.page).map(Step::Answer),
         }

@@ -14,7 +14,7 @@ use crate::rules::execution::finish::{End, already_ended};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::premise::{existing, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
@@ -108,12 +108,10 @@ impl Transition for CancelExecution {
     type Outcome = CancelExecutionResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
         };
-        let [Some(core), current] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
 
         let execution_id = self.args.execution_id.clone();
         let public_state = Status::cancelled().public();
@@ -127,7 +125,7 @@ impl Transition for CancelExecution {
         let plan =
             Plan::new("cancel_execution").guard(CORE, exec_core::REF, self.key.core(), version);
 
-        let holder = Self::holder_epoch(current.as_ref())?;
+        let holder = Self::holder_epoch(rows.row(ATTEMPT))?;
         let plan = match holder {
             Some(epoch) => {
                 self.may_break_lease(epoch)?;

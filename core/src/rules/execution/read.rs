@@ -20,7 +20,7 @@ use crate::plan::value::Value;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
-use crate::rules::key::ExecutionKey;
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
 use crate::rules::premise::{current_attempt_row, execution_row, without_bodies};
 use crate::rules::status;
 use crate::schema::ColumnRef;
@@ -48,7 +48,7 @@ impl<O: Send> Transition for ReadExecution<O> {
     type Outcome = O;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<O>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let mut wanted = vec![execution_row(&self.key, self.columns.clone())];
             if self.with_attempt {
                 wanted.push(current_attempt_row());
@@ -56,8 +56,7 @@ impl<O: Send> Transition for ReadExecution<O> {
             return Ok(Step::Read(vec![Query::Lookup(wanted)]));
         };
 
-        let row = |index: usize| rows.get(index).and_then(Option::as_ref);
-        let rows = ReadRows { id: self.key.id(), core: row(0), attempt: row(1) };
+        let rows = ReadRows { id: self.key.id(), core: rows.row(CORE), attempt: rows.row(ATTEMPT) };
         (self.read)(&rows).map(Step::Answer)
     }
 }

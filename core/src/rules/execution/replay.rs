@@ -16,11 +16,13 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::{self, an_edge_into};
 use crate::rules::flow::end::{flow_of_core_row, with_its_flow};
-use crate::rules::flow::key::{EDGE, FlowKey, GROUP, group_of_core_row, held_edge, held_group};
+use crate::rules::flow::key::{
+    EDGE, FLOW, FlowKey, GROUP, group_of_core_row, held_edge, held_group,
+};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::premise::{existing, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
@@ -180,30 +182,30 @@ impl Transition for Replay {
     type Outcome = ReplayExecutionResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
-        let [Some(core), current, group, its_flow] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
+        let (current, group) = (rows.row(ATTEMPT), rows.row(GROUP));
         if !core.read(exec_core::lifecycle_phase)?.is_terminal() {
             return Err(EngineError::State(StateKind::ExecutionNotTerminal));
         }
 
         let flow = core.read(exec_core::flow_id)?;
         let flow = flow.map(|uuid| FlowKey { partition: self.key.partition, uuid });
-        let branch = branch(flow, current.as_ref(), group.as_ref())?;
+        let branch = branch(flow, current, group)?;
 
         let mut reset = None;
         if let (true, Some(flow)) = (branch.resets_group(), flow) {
-            let Some(edges) = facts.list(1) else {
-                return Ok(Step::Read(vec![Query::List(an_edge_into(flow, self.key.uuid))]));
+            let edge = an_edge_into(flow, self.key.uuid);
+            let Some(edges) = facts.list(&edge) else {
+                return Ok(Step::Read(vec![Query::List(edge)]));
             };
-            reset = group.as_ref().filter(|_| !edges.is_empty()).map(|group| (flow, group));
+            reset = group.filter(|_| !edges.is_empty()).map(|group| (flow, group));
         }
 
         let status = branch.status();
-        let plan = self.guarded(core, current.as_ref(), its_flow.as_ref(), reset)?;
+        let plan = self.guarded(core, current, rows.row(FLOW), reset)?;
         let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status, ctx.now)?);
         let plan = match current {
             Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),

@@ -14,7 +14,7 @@ use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{row_and_attempt, unmoved};
+use crate::rules::premise::{existing, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
@@ -99,17 +99,15 @@ impl Transition for RevokeLease {
     type Outcome = RevokeLeaseResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
         };
-        let [Some(core), attempt_row] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
 
         let satisfied = |reason: &str| {
             Ok(Step::Answer(RevokeLeaseResult::AlreadySatisfied { reason: reason.into() }))
         };
-        let Some(lease) = current(attempt_row.as_ref())? else {
+        let Some(lease) = current(rows.row(ATTEMPT))? else {
             return satisfied("no_active_lease");
         };
         if let Some(reason) = self.left_alone(&lease) {

@@ -18,7 +18,7 @@ use crate::model::state::{
 };
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
+use crate::plan::{Expr, Held, OnConflict, Path, Plan, Predicate, Query, Return};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::claim::{Returned, renewed_lease, retry_facts, retry_returns};
@@ -30,7 +30,7 @@ use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_core};
 use crate::rules::outbox::{self, Holder};
-use crate::rules::premise::{Known, row_and_attempt, unmoved};
+use crate::rules::premise::{Known, existing, row_and_attempt, unmoved};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
@@ -199,22 +199,19 @@ impl Transition for ClaimResumed {
             .is(PublicState::Resumable)
             .and(exec_core::lifecycle_phase.is(LifecyclePhase::Runnable));
 
-        let pinned = match (facts.refusals(), facts.lookup(0)) {
+        let pinned = match (facts.refusals(), facts.rows()) {
             (0, _) => Predicate::Always,
             (_, None) => {
                 return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
             }
-            (_, Some([Some(core), _])) => {
-                // Both, as the guard asks: a row that another engine left half changed is no
-                // resumed execution either.
-                let state = core.read(exec_core::public_state)?;
-                let phase = core.read(exec_core::lifecycle_phase)?;
-                if (state, phase) != (PublicState::Resumable, LifecyclePhase::Runnable) {
+            (_, Some(rows)) => {
+                let core = existing(rows)?;
+                // A row that another engine left half changed is no resumed execution either.
+                if !resumable.accepts(core, &Held::default()) {
                     return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
                 }
                 unmoved(core)?
             }
-            (_, Some(_)) => return Err(EngineError::NotFound { entity: "execution" }),
         };
 
         let holds = resumable.and(pinned);
@@ -293,13 +290,11 @@ impl Transition for ClaimByGrant {
             return Err(EngineError::Contention(ContentionKind::ClaimGrantExpired));
         }
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
         };
-        let [Some(core), current] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
-        let Some(current) = current else {
+        let core = existing(rows)?;
+        let Some(current) = rows.row(ATTEMPT) else {
             return Err(EngineError::NotFound { entity: "attempt" });
         };
 
@@ -435,13 +430,11 @@ impl Transition for ClaimByOperator {
     type Outcome = ClaimGrantOutcome;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
         };
-        let [Some(core), current] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
-        self.claimable(core, &Known::execution(core, current.as_ref()))?;
+        let core = existing(rows)?;
+        self.claimable(core, &Known::of(rows))?;
 
         let lease_id = ctx.uuid();
         let terms = Terms {

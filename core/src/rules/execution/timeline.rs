@@ -36,20 +36,18 @@ impl Timeline {
         Ok(Self { key: ExecutionKey::of(id)? })
     }
 
-    fn queries(&self) -> Vec<Query> {
+    fn lists(&self) -> Lists {
         let key = &self.key;
         // By time first: by number alone, the order would be that of the primary key, along which a
         // planner without statistics walks all events of a partition.
-        let list = |name: &'static str, table: TableRef, predicate, order: &[ColumnRef]| {
-            Query::List(List {
-                name: name.into(),
-                table,
-                join: None,
-                columns: table.columns.to_vec(),
-                predicate,
-                order: order.iter().map(|column| (*column, Ascending)).collect(),
-                limit: limit(TIMELINE_MAX - 1),
-            })
+        let list = |name: &'static str, table: TableRef, predicate, order: &[ColumnRef]| List {
+            name: name.into(),
+            table,
+            join: None,
+            columns: table.columns.to_vec(),
+            predicate,
+            order: order.iter().map(|column| (*column, Ascending)).collect(),
+            limit: limit(TIMELINE_MAX - 1),
         };
 
         let text = key.uuid.to_string();
@@ -69,33 +67,49 @@ impl Timeline {
             .equals(key.partition)
             .and(signal_event::execution_id.equals(text));
 
-        vec![
-            list("attempts", attempt::REF, attempts, &[attempt::attempt_index.column()]),
-            list(
+        Lists {
+            attempts: list("attempts", attempt::REF, attempts, &[attempt::attempt_index.column()]),
+            leases: list(
                 "lease events",
                 lease_event::REF,
                 leases,
                 &[lease_event::occurred_at_ms.column(), lease_event::event_id.column()],
             ),
-            list(
+            completions: list(
                 "completion events",
                 completion_event::REF,
                 completions,
                 &[completion_event::occurred_at_ms.column(), completion_event::event_id.column()],
             ),
-            list(
+            operators: list(
                 "operator events",
                 operator_event::REF,
                 operators,
                 &[operator_event::occurred_at_ms.column(), operator_event::event_id.column()],
             ),
-            list(
+            signals: list(
                 "signal events",
                 signal_event::REF,
                 signals,
                 &[signal_event::delivered_at_ms.column(), signal_event::event_id.column()],
             ),
-        ]
+        }
+    }
+}
+
+/// The lists that make up a timeline.
+struct Lists {
+    attempts: List,
+    leases: List,
+    completions: List,
+    operators: List,
+    signals: List,
+}
+
+impl Lists {
+    fn queries(self) -> Vec<Query> {
+        let Self { attempts, leases, completions, operators, signals } = self;
+        [attempts, leases, completions, operators, signals].map(Query::List).into()
     }
 }
 
@@ -103,15 +117,20 @@ impl Transition for Timeline {
     type Outcome = ExecutionTimeline;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(attempts) = facts.list(0) else {
-            return Ok(Step::Read(self.queries()));
+        let lists = self.lists();
+        let Some(attempts) = facts.list(&lists.attempts) else {
+            return Ok(Step::Read(lists.queries()));
         };
         let attempts = attempts.iter().map(attempt_record).collect::<Result<Vec<_>, _>>()?;
 
         let mut events = Vec::new();
-        for (index, read) in [(1, lease as ReadEvent), (2, completion), (3, operator), (4, signal)]
-        {
-            for row in facts.list(index).unwrap_or_default() {
+        for (list, read) in [
+            (&lists.leases, lease as ReadEvent),
+            (&lists.completions, completion),
+            (&lists.operators, operator),
+            (&lists.signals, signal),
+        ] {
+            for row in facts.list(list).unwrap_or_default() {
                 events.push(read(row)?);
             }
         }

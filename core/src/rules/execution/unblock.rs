@@ -11,7 +11,7 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::{execution_row, unmoved, without_bodies};
+use crate::rules::premise::{execution_row, existing, unmoved, without_bodies};
 use crate::rules::status::{Status, but_the_attempt};
 use crate::schema::execution::exec_core;
 
@@ -61,13 +61,11 @@ impl Transition for Unblock {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![core])]));
         };
-        let [Some(core)] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
 
         let reason = core.read(exec_core::blocking_reason)?;
         let expected = self.expected.is_none() || self.expected == reason;

@@ -21,8 +21,8 @@ use crate::rules::flow::dispatch::{ENDS_MAX, last_end, newest_first};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::hop::{check_ends, edge_unmoved, is_applied};
 use crate::rules::flow::key::{
-    EDGE, GROUP, Places, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
-    on_partition_of,
+    EDGE, FLOW, GROUP, Places, UPSTREAM, edge_row, end_of_edge_row, group_of_edge_row, held_edge,
+    held_group, on_partition_of,
 };
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
@@ -37,6 +37,9 @@ use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
 
+/// The name of the row of the upstream's current attempt.
+const UPSTREAM_ATTEMPT: &str = "upstream_attempt";
+
 /// Makes a staged edge take effect.
 #[derive(Clone, Debug)]
 pub struct Apply {
@@ -49,7 +52,7 @@ pub struct Apply {
 
 /// The rows that the decision rests on.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct EdgeRows<'a> {
     edge: &'a Row,
     group: Option<&'a Row>,
     core: Option<&'a Row>,
@@ -71,7 +74,7 @@ struct Decision {
 }
 
 impl Decision {
-    fn on(rows: Rows<'_>, end: Option<End>) -> Result<Self, EngineError> {
+    fn on(rows: EdgeRows<'_>, end: Option<End>) -> Result<Self, EngineError> {
         let policy = rows.group.map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = rows.group.map(Tally::read).transpose()?.unwrap_or_default();
@@ -168,16 +171,16 @@ impl Apply {
 
     fn lookups(&self) -> Vec<Lookup> {
         let upstream_attempt = vec![
-            attempt::partition_key.put_expr(exec_core::partition_key.of("upstream")),
-            attempt::execution_id.put_expr(exec_core::execution_id.of("upstream")),
-            attempt::attempt_index.put_expr(exec_core::attempt_index.of("upstream")),
+            attempt::partition_key.put_expr(exec_core::partition_key.of(UPSTREAM)),
+            attempt::execution_id.put_expr(exec_core::execution_id.of(UPSTREAM)),
+            attempt::attempt_index.put_expr(exec_core::attempt_index.of(UPSTREAM)),
         ];
 
         vec![
             edge_row(self.places.home(), &self.edge_id),
-            end_of_edge_row("upstream", edge::upstream_eid),
+            end_of_edge_row(UPSTREAM, edge::upstream_eid),
             Lookup {
-                row: "upstream_attempt".into(),
+                row: UPSTREAM_ATTEMPT.into(),
                 table: attempt::REF,
                 key: upstream_attempt,
                 columns: attempt::REF.columns.to_vec(),
@@ -218,7 +221,7 @@ impl Apply {
             return Ok(Some(said_by_hand(edge)?));
         };
 
-        let Some(events) = facts.list(1) else {
+        let Some(events) = facts.list(&self.ends_of_upstream()) else {
             return Ok(None);
         };
 
@@ -229,7 +232,7 @@ impl Apply {
     /// The reason why there is no such edge: its flow may be on another partition than its
     /// downstream.
     fn without_edge(&self, facts: &Facts) -> Result<Vec<Query>, EngineError> {
-        let Some(rows) = facts.lookup(1) else {
+        let Some(rows) = facts.rows().filter(|rows| rows.asked(FLOW)) else {
             return Ok(vec![Query::Lookup(self.places.lookups())]);
         };
 
@@ -238,13 +241,13 @@ impl Apply {
                 on_partition_of(flow, &self.downstream)?;
                 Err(input::invalid("edge_not_found"))
             }
-            None => self.places.elsewhere(facts, 2, "edge_not_found"),
+            None => self.places.elsewhere(facts, "edge_not_found"),
         }
     }
 
     fn plan(
         &self,
-        rows: Rows<'_>,
+        rows: EdgeRows<'_>,
         decision: &Decision,
         siblings: Vec<String>,
     ) -> Result<Plan, EngineError> {
@@ -299,10 +302,10 @@ impl Transition for Apply {
     type Outcome = ApplyDependencyToChildResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
-        let [Some(edge), upstream, upstream_attempt, group, core] = rows else {
+        let Some(edge) = rows.row(EDGE) else {
             return self.without_edge(facts).map(Step::Read);
         };
 
@@ -312,30 +315,27 @@ impl Transition for Apply {
             return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
         }
 
-        let Some(end) = self.end_of(edge, upstream.as_ref(), upstream_attempt.as_ref(), facts)?
-        else {
+        let (upstream, its_attempt) = (rows.row(UPSTREAM), rows.row(UPSTREAM_ATTEMPT));
+        let Some(end) = self.end_of(edge, upstream, its_attempt, facts)? else {
             return Ok(Step::Read(vec![Query::List(self.ends_of_upstream())]));
         };
 
-        let rows = Rows { edge, group: group.as_ref(), core: core.as_ref() };
+        let rows = EdgeRows { edge, group: rows.row(GROUP), core: rows.row(CORE) };
         let mut decision = Decision::on(rows, end)?;
 
-        // The number of the next list: the upstream's ends come before it, if it has ended.
-        let mut asked = if is_over(upstream.as_ref(), upstream_attempt.as_ref())? { 2 } else { 1 };
         if decision.depends_on_the_others() {
-            let Some(unapplied) = facts.list(asked) else {
-                let unapplied = unapplied_edges(self.places.home(), self.downstream.uuid);
-                return Ok(Step::Read(vec![Query::List(unapplied)]));
+            let list = unapplied_edges(self.places.home(), self.downstream.uuid);
+            let Some(unapplied) = facts.list(&list) else {
+                return Ok(Step::Read(vec![Query::List(list)]));
             };
-            asked += 1;
             // This edge is among them.
             decision = decision.judged(unapplied.len().saturating_sub(1));
         }
 
         let siblings = if decision.cancels_siblings() {
-            let Some(listed) = facts.list(asked) else {
-                let siblings = siblings_of(self.places.home(), self.downstream.uuid);
-                return Ok(Step::Read(vec![Query::List(siblings)]));
+            let list = siblings_of(self.places.home(), self.downstream.uuid);
+            let Some(listed) = facts.list(&list) else {
+                return Ok(Step::Read(vec![Query::List(list)]));
             };
             members(listed, self.upstream.uuid)?
         } else if decision.cancels_upstream() {
@@ -357,11 +357,6 @@ fn said_by_hand(edge: &Row) -> Result<Option<End>, EngineError> {
     let event: Option<i64> = edge.read(edge::upstream_event_id)?;
     let outcome = edge.read(edge::upstream_outcome)?.filter(|_| event.is_none());
     Ok(outcome.map(|outcome| (outcome, None)))
-}
-
-fn is_over(upstream: Option<&Row>, current: Option<&Row>) -> Result<bool, EngineError> {
-    let outcome = upstream.map(|core| status::terminal_outcome(core, current)).transpose()?;
-    Ok(outcome.is_some_and(|outcome| outcome != TerminalOutcome::None))
 }
 
 /// The completion event that announces an outcome; `None` for an execution that has not ended.

@@ -85,7 +85,7 @@ impl Transition for CancelFlow {
     type Outcome = CancelFlowResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
 
@@ -188,7 +188,7 @@ impl Transition for CancelHeader {
     type Outcome = CancelFlowHeader;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
         let Some((flow, row)) = self.places.found(rows) else {
@@ -204,8 +204,9 @@ impl Transition for CancelHeader {
             return Ok(Step::Commit(self.plan(flow, row)?, Then::FromRows(then)));
         }
 
-        let (Some(backlog), Some(members)) = (facts.list(1), facts.list(2)) else {
-            return Ok(Step::Read(vec![backlog_members(flow), all_members(flow)]));
+        let (backlog, members) = (backlog_members(flow), all_members(flow));
+        let (Some(backlog), Some(members)) = (facts.list(&backlog), facts.list(&members)) else {
+            return Ok(Step::Read([backlog, members].map(Query::List).into()));
         };
 
         let named = if backlog.is_empty() {
@@ -242,8 +243,9 @@ impl Transition for AckMember {
     type Outcome = ();
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        let Some(members) = facts.list(0) else {
-            return Ok(Step::Read(vec![backlog_members(self.flow)]));
+        let list = backlog_members(self.flow);
+        let Some(members) = facts.list(&list) else {
+            return Ok(Step::Read(vec![Query::List(list)]));
         };
 
         let id = |row: &Row| row.read(cancel_backlog_member::execution_id);
@@ -343,8 +345,8 @@ fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {
     rows.iter().map(id).collect()
 }
 
-fn backlog_members(flow: FlowKey) -> Query {
-    Query::List(List {
+fn backlog_members(flow: FlowKey) -> List {
+    List {
         name: "members left to cancel".into(),
         table: cancel_backlog_member::REF,
         join: None,
@@ -354,11 +356,11 @@ fn backlog_members(flow: FlowKey) -> Query {
             .and(cancel_backlog_member::flow_id.equals(flow.uuid)),
         order: vec![(cancel_backlog_member::execution_id.column(), Ascending)],
         limit: Expr::int(MEMBERS_MAX),
-    })
+    }
 }
 
-fn all_members(flow: FlowKey) -> Query {
-    Query::List(List {
+fn all_members(flow: FlowKey) -> List {
+    List {
         name: "members of a flow".into(),
         table: exec_core::REF,
         join: None,
@@ -366,5 +368,5 @@ fn all_members(flow: FlowKey) -> Query {
         predicate: flow.members(),
         order: vec![(exec_core::execution_id.column(), Ascending)],
         limit: Expr::int(MEMBERS_MAX),
-    })
+    }
 }

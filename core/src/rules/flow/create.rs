@@ -52,7 +52,7 @@ impl Transition for CreateFlow {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let flow_id = self.args.flow_id.clone();
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
 

@@ -95,21 +95,18 @@ impl Transition for EdgesFrom {
     type Outcome = Vec<Onward>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            let after = self.after.as_ref().map(|(downstream, edge)| {
-                Predicate::After(vec![
-                    edge::downstream_eid.at(*downstream),
-                    edge::edge_id.at(edge.0),
-                ])
-            });
+        let after = self.after.as_ref().map(|(downstream, edge)| {
+            Predicate::After(vec![edge::downstream_eid.at(*downstream), edge::edge_id.at(edge.0)])
+        });
 
-            let columns = vec![edge::downstream_eid.column(), edge::edge_id.column()];
-            let list = edges_from("edges from an execution", self.flow, self.upstream, columns);
-            let list = List {
-                predicate: list.predicate.and(after.unwrap_or(Predicate::Always)),
-                limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
-                ..list
-            };
+        let columns = vec![edge::downstream_eid.column(), edge::edge_id.column()];
+        let list = edges_from("edges from an execution", self.flow, self.upstream, columns);
+        let list = List {
+            predicate: list.predicate.and(after.unwrap_or(Predicate::Always)),
+            limit: Expr::int(i64::try_from(EDGES_PER_PAGE).unwrap_or(i64::MAX)),
+            ..list
+        };
+        let Some(rows) = facts.list(&list) else {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
 
@@ -162,19 +159,19 @@ impl Transition for FindEvent {
     type Outcome = Option<Event>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            let list = List {
-                name: "the event of a completion".into(),
-                table: completion_event::REF,
-                join: None,
-                columns: Event::columns(),
-                predicate: completion_event::partition_key
-                    .equals(self.key.partition)
-                    .and(completion_event::execution_id.equals(self.key.uuid))
-                    .and(completion_event::occurred_at_ms.equals(self.at_ms)),
-                order: vec![(completion_event::event_id.column(), Ascending)],
-                limit: Expr::int(EVENTS_PER_MS),
-            };
+        let list = List {
+            name: "the event of a completion".into(),
+            table: completion_event::REF,
+            join: None,
+            columns: Event::columns(),
+            predicate: completion_event::partition_key
+                .equals(self.key.partition)
+                .and(completion_event::execution_id.equals(self.key.uuid))
+                .and(completion_event::occurred_at_ms.equals(self.at_ms)),
+            order: vec![(completion_event::event_id.column(), Ascending)],
+            limit: Expr::int(EVENTS_PER_MS),
+        };
+        let Some(rows) = facts.list(&list) else {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
 
@@ -195,16 +192,16 @@ impl Transition for EventById {
     type Outcome = Option<Event>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            let list = List {
-                name: "the event of a number".into(),
-                table: completion_event::REF,
-                join: None,
-                columns: Event::columns(),
-                predicate: completion_event::event_id.equals(self.event_id),
-                order: vec![(completion_event::event_id.column(), Ascending)],
-                limit: Expr::int(1),
-            };
+        let list = List {
+            name: "the event of a number".into(),
+            table: completion_event::REF,
+            join: None,
+            columns: Event::columns(),
+            predicate: completion_event::event_id.equals(self.event_id),
+            order: vec![(completion_event::event_id.column(), Ascending)],
+            limit: Expr::int(1),
+        };
+        let Some(rows) = facts.list(&list) else {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
 

@@ -11,9 +11,9 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::read::text;
 use crate::rules::flow::edges::{edges_into, with_upstreams};
-use crate::rules::flow::key::{FlowKey, group_of_core_row};
+use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of};
-use crate::rules::key::ExecutionKey;
+use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::execution_row;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -47,8 +47,8 @@ impl Evaluate {
         ]
     }
 
-    fn edges(&self, flow: FlowKey, column: ColumnRef) -> List {
-        edges_into("edges into an execution", flow, self.key.uuid, vec![column])
+    fn edges(&self, name: &'static str, flow: FlowKey, column: ColumnRef) -> List {
+        edges_into(name, flow, self.key.uuid, vec![column])
     }
 }
 
@@ -60,11 +60,11 @@ impl Transition for Evaluate {
             Ok(Step::Answer(EvaluateFlowEligibilityResult::Status { status: status.to_owned() }))
         };
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
 
-        let [Some(core), group] = rows else { return answer("not_found") };
+        let Some(core) = rows.row(CORE) else { return answer("not_found") };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Runnable {
             return answer("not_runnable");
         }
@@ -78,13 +78,14 @@ impl Transition for Evaluate {
 
         let Some(flow) = core.read(exec_core::flow_id)? else { return answer("eligible") };
         let flow = FlowKey { partition: self.key.partition, uuid: flow };
-        let (Some(edges), Some(upstreams)) = (facts.list(1), facts.list(2)) else {
-            let every = self.edges(flow, edge::edge_id.column());
-            let known = with_upstreams(self.edges(flow, exec_core::public_state.column()));
+        let every = self.edges("edges into an execution", flow, edge::edge_id.column());
+        let column = exec_core::public_state.column();
+        let known = with_upstreams(self.edges("upstreams of an execution", flow, column));
+        let (Some(edges), Some(upstreams)) = (facts.list(&every), facts.list(&known)) else {
             return Ok(Step::Read(vec![Query::List(every), Query::List(known)]));
         };
 
-        let policy = group.as_ref().map(policy_of).transpose()?;
+        let policy = rows.row(GROUP).map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = tally(edges.len(), upstreams)?;
         answer(match tally.verdict(&policy) {

@@ -155,17 +155,17 @@ pub struct EndFlow {
 
 impl EndFlow {
     /// Finds an unfinished member.
-    pub(super) fn unfinished(&self) -> Query {
+    pub(super) fn unfinished(&self) -> List {
         self.one("a member that goes on", unfinished())
     }
 
     /// Finds a member with which the flow counts as failed.
-    pub(super) fn badly_ended(&self) -> Query {
+    pub(super) fn badly_ended(&self) -> List {
         self.one("a member that ended badly", exec_core::public_state.is_one_of(&BADLY))
     }
 
-    fn one(&self, name: &'static str, which: Predicate) -> Query {
-        Query::List(List {
+    fn one(&self, name: &'static str, which: Predicate) -> List {
+        List {
             name: name.into(),
             table: exec_core::REF,
             join: None,
@@ -173,7 +173,7 @@ impl EndFlow {
             predicate: self.flow.members().and(which),
             order: vec![(exec_core::execution_id.column(), Ascending)],
             limit: Expr::int(1),
-        })
+        }
     }
 
     fn row(&self) -> Query {
@@ -205,25 +205,27 @@ impl Transition for EndFlow {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
         // Usually a member goes on, and nothing more is read.
-        let Some(going_on) = facts.list(0) else {
-            return Ok(Step::Read(vec![self.unfinished()]));
+        let (unfinished, badly_ended) = (self.unfinished(), self.badly_ended());
+        let Some(going_on) = facts.list(&unfinished) else {
+            return Ok(Step::Read(vec![Query::List(unfinished)]));
         };
         if !going_on.is_empty() {
             return Ok(Step::Answer(false));
         }
 
         // The flow is read first: a member that goes on again after that read grows its version.
-        let (Some(rows), Some(going_on), Some(badly_ended)) =
-            (facts.lookup(1), facts.list(2), facts.list(3))
+        let (Some(rows), Some(going_on), Some(badly)) =
+            (facts.rows(), facts.again(&unfinished), facts.list(&badly_ended))
         else {
-            return Ok(Step::Read(vec![self.row(), self.unfinished(), self.badly_ended()]));
+            let lists = [unfinished, badly_ended].map(Query::List);
+            return Ok(Step::Read([self.row()].into_iter().chain(lists).collect()));
         };
-        let [Some(flow)] = rows else { return Ok(Step::Answer(false)) };
+        let Some(flow) = rows.row(FLOW) else { return Ok(Step::Answer(false)) };
         if is_over(flow) || !going_on.is_empty() {
             return Ok(Step::Answer(false));
         }
 
-        let state = ended(!badly_ended.is_empty());
+        let state = ended(!badly.is_empty());
         Ok(Step::Commit(self.plan(flow, state, ctx.now)?, Then::Answer(true)))
     }
 }

@@ -10,7 +10,7 @@ use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDepen
 use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, TimestampMs};
 use crate::model::state::{ClosedSet, CompletionKind};
-use crate::plan::facts::{Facts, Row};
+use crate::plan::facts::{Facts, Row, Rows};
 use crate::plan::{Held, Lookup, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
@@ -120,7 +120,7 @@ pub enum Hopped {
 
 /// The rows that a hop decides on.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct EdgeRows<'a> {
     edge: &'a Row,
     group: &'a Row,
     core: Option<&'a Row>,
@@ -193,7 +193,7 @@ impl Hop {
     /// Counts the end in the group; the execution that waits may go on or be skipped.
     fn counted(
         &self,
-        rows: Rows<'_>,
+        rows: EdgeRows<'_>,
         bucket: Bucket,
         facts: &Facts,
         at: TimestampMs,
@@ -202,19 +202,17 @@ impl Hop {
         let mut count = Count::of(rows, bucket)?;
 
         if count.depends_on_the_others() {
-            let Some(unapplied) = facts.list(1) else {
-                let unapplied = unapplied_edges(self.flow, downstream);
-                return Ok(Step::Read(vec![Query::List(unapplied)]));
+            let list = unapplied_edges(self.flow, downstream);
+            let Some(unapplied) = facts.list(&list) else {
+                return Ok(Step::Read(vec![Query::List(list)]));
             };
             count = count.judged(unapplied.len());
         }
 
         let siblings = if count.cancels_siblings() {
-            // The list after that of the edges not applied yet, if that was read.
-            let asked = 1 + usize::from(count.looked);
-            let Some(siblings) = facts.list(asked) else {
-                let siblings = siblings_of(self.flow, downstream);
-                return Ok(Step::Read(vec![Query::List(siblings)]));
+            let list = siblings_of(self.flow, downstream);
+            let Some(siblings) = facts.list(&list) else {
+                return Ok(Step::Read(vec![Query::List(list)]));
             };
             owed(rows.group, members(siblings, self.end.upstream)?)?
         } else {
@@ -227,13 +225,13 @@ impl Hop {
 
     fn plan(
         &self,
-        rows: Rows<'_>,
+        rows: EdgeRows<'_>,
         count: &Count,
         downstream: Uuid,
         siblings: Vec<String>,
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
-        let Rows { edge, group, core } = rows;
+        let EdgeRows { edge, group, core } = rows;
         let relies = count.relies_on(group)?.and(count.change.keeps_running_count());
         let mut plan =
             Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
@@ -277,7 +275,7 @@ struct Count {
 }
 
 impl Count {
-    fn of(rows: Rows<'_>, bucket: Bucket) -> Result<Self, EngineError> {
+    fn of(rows: EdgeRows<'_>, bucket: Bucket) -> Result<Self, EngineError> {
         let (policy, tally) = (policy_of(rows.group)?, Tally::read(rows.group)?);
         let before = rows.edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
         let change = change_of(before, &tally, bucket);
@@ -339,14 +337,12 @@ impl Transition for Hop {
     type Outcome = Hopped;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Hopped>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
 
-        let goes_on = |core: &Option<Row>| {
-            core.as_ref().is_some_and(|core| unfinished().accepts(core, &Held::default()))
-        };
-        if !self.last || rows.last().is_some_and(goes_on) {
+        let goes_on = |core| unfinished().accepts(core, &Held::default());
+        if !self.last || rows.row(CORE).is_some_and(goes_on) {
             return self.told_of(rows, facts, ctx.now);
         }
 
@@ -363,11 +359,11 @@ impl Transition for Hop {
 impl Hop {
     fn told_of(
         &self,
-        rows: &[Option<Row>],
+        rows: Rows<'_>,
         facts: &Facts,
         at: TimestampMs,
     ) -> Result<Step<Hopped>, EngineError> {
-        let [Some(edge), group, core] = rows else {
+        let Some(edge) = rows.row(EDGE) else {
             return Ok(self.nothing(Hopped::NoEdge, at));
         };
 
@@ -382,9 +378,9 @@ impl Hop {
             return Ok(self.nothing(Hopped::Known, at));
         }
 
-        match group {
+        match rows.row(GROUP) {
             Some(group) if is_applied(edge)? => {
-                let rows = Rows { edge, group, core: core.as_ref() };
+                let rows = EdgeRows { edge, group, core: rows.row(CORE) };
                 self.counted(rows, bucket, facts, at)
             }
             Some(_) | None => self.remembered(edge, at),

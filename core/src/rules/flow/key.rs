@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, ExecutionId, FlowId};
 use crate::model::partition::{PartitionConfig, flow_partition};
-use crate::plan::facts::{Facts, Row};
+use crate::plan::facts::{Facts, Row, Rows};
 use crate::plan::{Expr, Lookup, Predicate, Query};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
@@ -33,6 +33,15 @@ pub struct FlowKey {
     /// Its UUID.
     pub uuid: Uuid,
 }
+
+/// The name of the row of an edge's upstream.
+pub const UPSTREAM: &str = "upstream";
+/// The name of the row of an edge's downstream.
+pub const DOWNSTREAM: &str = "downstream";
+/// The name of a flow's row in the other place where it may be.
+const ELSEWHERE: &str = "elsewhere";
+/// The name of a flow's row on partition 0.
+const AT_ZERO: &str = "at_zero";
 
 /// The places where a flow may be, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +90,13 @@ impl Places {
     /// partition.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` once the `index`-th query was that look-up: naming the partition
+    /// `Validation(InvalidInput)` once that look-up was answered: naming the partition
     /// that the flow is on, or with these `words` if it is nowhere.
-    pub fn elsewhere(
-        &self,
-        facts: &Facts,
-        index: usize,
-        words: &'static str,
-    ) -> Result<Vec<Query>, EngineError> {
+    pub fn elsewhere(&self, facts: &Facts, words: &'static str) -> Result<Vec<Query>, EngineError> {
         let last = FlowKey { partition: 0, ..self.home };
-        match facts.lookup(index) {
-            None => Ok(vec![Query::Lookup(vec![last.lookup(FLOW)])]),
-            Some([Some(_)]) => Err(partition_mismatch(last)),
+        match facts.rows().filter(|rows| rows.asked(AT_ZERO)) {
+            None => Ok(vec![Query::Lookup(vec![last.lookup(AT_ZERO)])]),
+            Some(rows) if rows.row(AT_ZERO).is_some() => Err(partition_mismatch(last)),
             Some(_) => Err(input::invalid(words)),
         }
     }
@@ -100,14 +104,14 @@ impl Places {
     /// The look-ups of the flow in both places.
     #[must_use]
     pub fn lookups(&self) -> Vec<Lookup> {
-        vec![self.home.lookup(FLOW), self.other.lookup("elsewhere")]
+        vec![self.home.lookup(FLOW), self.other.lookup(ELSEWHERE)]
     }
 
     /// The flow's row among the answers to [`Places::lookups`], and where it is.
     #[must_use]
-    pub fn found<'a>(&self, rows: &'a [Option<Row>]) -> Option<(FlowKey, &'a Row)> {
-        let mut found = rows.iter().zip([self.home, self.other]);
-        found.find_map(|(row, key)| row.as_ref().map(|row| (key, row)))
+    pub fn found<'a>(&self, rows: Rows<'a>) -> Option<(FlowKey, &'a Row)> {
+        let places = [(FLOW, self.home), (ELSEWHERE, self.other)];
+        places.into_iter().find_map(|(name, key)| Some((key, rows.row(name)?)))
     }
 }
 

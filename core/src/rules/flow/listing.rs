@@ -175,14 +175,13 @@ impl Transition for Edges {
     type Outcome = Vec<EdgeSnapshot>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.list(0) else {
-            let with_this_end = match self.direction {
-                EdgeDirection::Outgoing { .. } => edges_from,
-                EdgeDirection::Incoming { .. } => edges_into,
-            };
-            let columns = edges::REF.columns.to_vec();
-            let list =
-                with_this_end("edges of an execution", self.flow, self.subject.uuid, columns);
+        let with_this_end = match self.direction {
+            EdgeDirection::Outgoing { .. } => edges_from,
+            EdgeDirection::Incoming { .. } => edges_into,
+        };
+        let columns = edges::REF.columns.to_vec();
+        let list = with_this_end("edges of an execution", self.flow, self.subject.uuid, columns);
+        let Some(rows) = facts.list(&list) else {
             return Ok(Step::Read(vec![Query::List(list)]));
         };
 
@@ -219,7 +218,7 @@ impl Transition for Edge {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let places = [("edge", self.places.home()), ("elsewhere", self.places.other())];
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let lookup = |(row, flow): (&'static str, FlowKey)| Lookup {
                 row: row.into(),
                 table: edges::REF,
@@ -229,8 +228,7 @@ impl Transition for Edge {
             return Ok(Step::Read(vec![Query::Lookup(places.map(lookup).into())]));
         };
 
-        let mut found = rows.iter().zip(places);
-        let found = found.find_map(|(row, (_, flow))| Some((flow, row.as_ref()?)));
+        let found = places.into_iter().find_map(|(name, flow)| Some((flow, rows.row(name)?)));
         Ok(Step::Answer(found.map(|(flow, row)| edge(flow, row)).transpose()?))
     }
 }

@@ -12,7 +12,7 @@ use crate::model::partition::PartitionConfig;
 use crate::model::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
 };
-use crate::plan::facts::{Facts, Row};
+use crate::plan::facts::{Facts, Row, Rows};
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
@@ -88,12 +88,12 @@ impl AddExecution {
 
         // Most flows have an unfinished member, and the first query is the only one.
         let members = EndFlow { flow };
-        match (facts.list(1), facts.list(2)) {
-            (None, _) => Ok(FlowWith::Unknown(vec![members.unfinished()])),
-            (Some([]), None) => Ok(FlowWith::Unknown(vec![members.badly_ended()])),
-            (Some([]), Some(badly_ended)) => {
-                Ok(FlowWith::Over(ended(badly || !badly_ended.is_empty())))
-            }
+        let (unfinished, badly_ended) = (members.unfinished(), members.badly_ended());
+        let unknown = |list| Ok(FlowWith::Unknown(vec![Query::List(list)]));
+        match (facts.list(&unfinished), facts.list(&badly_ended)) {
+            (None, _) => unknown(unfinished),
+            (Some([]), None) => unknown(badly_ended),
+            (Some([]), Some(others)) => Ok(FlowWith::Over(ended(badly || !others.is_empty()))),
             (Some(_), _) => Ok(FlowWith::AsItWas),
         }
     }
@@ -134,11 +134,11 @@ impl Transition for AddExecution {
     type Outcome = AddExecutionToFlowResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let Some((flow, row)) = self.places.found(rows) else {
-            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
+            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
         if is_over(row) && !ended_by_members(row) {
@@ -147,7 +147,7 @@ impl Transition for AddExecution {
         on_partition_of(flow, &self.key)?;
 
         let execution_id = self.args.execution_id.clone();
-        let Some(core) = rows.get(2).and_then(Option::as_ref) else {
+        let Some(core) = rows.row(CORE) else {
             return Err(input::invalid("execution_not_found"));
         };
 
@@ -216,12 +216,11 @@ impl CreateMember {
     fn explain(
         &self,
         (flow, row): (FlowKey, &Row),
-        rows: &[Option<Row>],
+        rows: Rows<'_>,
     ) -> Result<Option<CreateExecutionResult>, EngineError> {
         on_partition_of(flow, &self.create.key())?;
 
-        let stored = rows.get(2).and_then(Option::as_ref);
-        match stored.map(|core| core.read(exec_core::flow_id)).transpose()? {
+        match rows.row(CORE).map(|core| core.read(exec_core::flow_id)).transpose()? {
             Some(Some(of)) if of == flow.uuid => {
                 Ok(Some(CreateExecutionResult::Duplicate { execution_id: self.id.clone() }))
             }
@@ -279,11 +278,11 @@ impl Transition for CreateMember {
             return self.commit(None, ctx.now);
         }
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
         let Some(found) = self.places.found(rows) else {
-            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
+            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
         match self.explain(found, rows)? {
@@ -344,7 +343,7 @@ impl Transition for Release {
     type Outcome = u32;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<u32>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
         let Some((flow, _)) = self.places.found(rows) else {

@@ -98,15 +98,13 @@ impl SetPolicy {
         Ok(Self { places, downstream: ExecutionKey::of(downstream)?, policy })
     }
 
-    fn queries(&self, flow: FlowKey) -> Vec<Query> {
-        let group = Lookup {
+    fn group_row(&self, flow: FlowKey) -> Lookup {
+        Lookup {
             row: GROUP.into(),
             table: edge_group::REF,
             key: flow.group(self.downstream.uuid),
             columns: vec![edge_group::policy.column()],
-        };
-        let edge = an_edge_into(flow, self.downstream.uuid);
-        vec![Query::Lookup(vec![group]), Query::List(edge)]
+        }
     }
 
     fn plan(&self, flow: FlowKey, revision: i64) -> Plan {
@@ -135,7 +133,7 @@ impl Transition for SetPolicy {
     type Outcome = SetEdgeGroupPolicyResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
         let Some((flow, row)) = self.places.found(rows) else {
@@ -145,8 +143,12 @@ impl Transition for SetPolicy {
             return Err(input::invalid("execution_not_in_flow"));
         }
 
-        let (Some([group]), Some(edges)) = (facts.lookup(1), facts.list(2)) else {
-            return Ok(Step::Read(self.queries(flow)));
+        let edge = an_edge_into(flow, self.downstream.uuid);
+        let Some(edges) = facts.list(&edge) else {
+            return Ok(Step::Read(vec![
+                Query::Lookup(vec![self.group_row(flow)]),
+                Query::List(edge),
+            ]));
         };
 
         if !edges.is_empty() {
@@ -155,7 +157,7 @@ impl Transition for SetPolicy {
             ));
         }
 
-        let stored = group.as_ref().map(|group| group.read(edge_group::policy)).transpose()?;
+        let stored = rows.row(GROUP).map(|group| group.read(edge_group::policy)).transpose()?;
         if stored == Some(encode(&self.policy)) {
             return Ok(Step::Answer(SetEdgeGroupPolicyResult::AlreadySet));
         }

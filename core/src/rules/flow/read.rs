@@ -40,21 +40,16 @@ pub(super) struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// All rows, from the `from`-th list on, and the next list's number; or the query to read next.
-    pub(super) fn read(
-        &self,
-        from: usize,
-    ) -> Result<Result<(Vec<Row>, usize), Query>, EngineError> {
+    /// All rows; or the query to read next.
+    pub(super) fn read(&self) -> Result<Result<Vec<Row>, Query>, EngineError> {
         let mut rows = Vec::new();
-        let mut list = from;
         let mut after = Predicate::Always;
 
-        while let Some(page) = self.facts.list(list) {
-            list += 1;
+        for page in self.facts.pages(self.name) {
             rows.extend_from_slice(page);
             // A page that is not full is the last one.
             if page.len() < PAGE {
-                return Ok(Ok((rows, list)));
+                return Ok(Ok(rows));
             }
             if let Some(last) = page.last() {
                 after = self.by.above(last.read(self.by)?);
@@ -128,15 +123,15 @@ impl Transition for Describe {
     type Outcome = Option<FlowSnapshot>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
         };
         let Some((flow, row)) = self.0.found(rows) else {
             return Ok(Step::Answer(None));
         };
 
-        match groups_of(flow, facts).read(1)? {
-            Ok((groups, _)) => snapshot(flow, row, &groups).map(Some).map(Step::Answer),
+        match groups_of(flow, facts).read()? {
+            Ok(groups) => snapshot(flow, row, &groups).map(Some).map(Step::Answer),
             Err(next) => Ok(Step::Read(vec![next])),
         }
     }
@@ -146,22 +141,22 @@ impl Transition for Graph {
     type Outcome = Option<FlowGraph>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
         };
         let Some((flow, row)) = self.0.found(rows) else {
             return Ok(Step::Answer(None));
         };
 
-        let (groups, next) = match groups_of(flow, facts).read(1)? {
+        let groups = match groups_of(flow, facts).read()? {
             Ok(read) => read,
             Err(next) => return Ok(Step::Read(vec![next])),
         };
-        let (members, next) = match members_of(flow, facts).read(next)? {
+        let members = match members_of(flow, facts).read()? {
             Ok(read) => read,
             Err(next) => return Ok(Step::Read(vec![next])),
         };
-        let (edges, _) = match edges_of(flow, facts).read(next)? {
+        let edges = match edges_of(flow, facts).read()? {
             Ok(read) => read,
             Err(next) => return Ok(Step::Read(vec![next])),
         };

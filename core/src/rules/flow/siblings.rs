@@ -23,6 +23,9 @@ use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
 
+/// The name of the row that says that a group has upstreams to cancel.
+const PENDING_CANCEL: &str = "debt";
+
 /// The key of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupKey {
@@ -58,7 +61,7 @@ impl GroupKey {
     fn lookups(&self) -> Vec<Lookup> {
         vec![
             Lookup {
-                row: "debt".into(),
+                row: PENDING_CANCEL.into(),
                 table: pending_cancel_groups::REF,
                 key: self.debt(),
                 columns: pending_cancel_groups::REF.columns.to_vec(),
@@ -124,13 +127,13 @@ impl Transition for Drain {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
         };
-        let [debt, group] = rows else { return Ok(Step::Answer(false)) };
-        let Some(group) = owing(group.as_ref())? else {
-            return Ok(match debt {
-                Some(_) => Step::Commit(self.key.dropped(group.as_ref())?, Then::Answer(true)),
+        let group = rows.row(GROUP);
+        let Some(group) = owing(group)? else {
+            return Ok(match rows.row(PENDING_CANCEL) {
+                Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(true)),
                 None => Step::Answer(false),
             });
         };
@@ -161,29 +164,28 @@ impl Transition for Reconcile {
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
         };
-        let [debt, group] = rows else { return Ok(Step::Answer(NoOp)) };
-        let Some(group) = owing(group.as_ref())? else {
-            return Ok(match debt {
-                Some(_) => {
-                    Step::Commit(self.key.dropped(group.as_ref())?, Then::Answer(SremmedStale))
-                }
+        let group = rows.row(GROUP);
+        let Some(group) = owing(group)? else {
+            return Ok(match rows.row(PENDING_CANCEL) {
+                Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(SremmedStale)),
                 None => Step::Answer(NoOp),
             });
         };
 
-        let Some(live) = facts.list(1) else {
-            return Ok(Step::Read(vec![Query::List(List {
-                name: "siblings that are not over".into(),
-                table: exec_core::REF,
-                join: None,
-                columns: vec![exec_core::execution_id.column()],
-                predicate: members(&self.key, listed(group)?),
-                order: vec![(exec_core::execution_id.column(), Ascending)],
-                limit: Expr::int(1),
-            })]));
+        let list = List {
+            name: "siblings that are not over".into(),
+            table: exec_core::REF,
+            join: None,
+            columns: vec![exec_core::execution_id.column()],
+            predicate: members(&self.key, listed(group)?),
+            order: vec![(exec_core::execution_id.column(), Ascending)],
+            limit: Expr::int(1),
+        };
+        let Some(live) = facts.list(&list) else {
+            return Ok(Step::Read(vec![Query::List(list)]));
         };
 
         if !live.is_empty() {

@@ -19,12 +19,17 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::edges;
 use crate::rules::flow::end::is_over;
-use crate::rules::flow::key::{EDGE, FLOW, FlowKey, Places, held_flow, on_partition_of};
+use crate::rules::flow::key::{
+    DOWNSTREAM, EDGE, FLOW, FlowKey, Places, UPSTREAM, held_flow, on_partition_of,
+};
 use crate::rules::flow::read;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, flow_core, goes_on};
+
+/// The name of the list of each step of the search for a cycle.
+const ONWARD: &str = "edges that lead on";
 
 /// The most edges that one step of the search for a cycle reads.
 const FRONTIER_EDGES: i64 = 10_000;
@@ -77,8 +82,8 @@ impl Stage {
         };
 
         let mut rows = self.places.lookups();
-        rows.push(member("upstream", &self.upstream));
-        rows.push(member("downstream", &self.downstream));
+        rows.push(member(UPSTREAM, &self.upstream));
+        rows.push(member(DOWNSTREAM, &self.downstream));
         rows.push(Lookup {
             row: EDGE.into(),
             table: edge::REF,
@@ -126,7 +131,7 @@ impl Stage {
         };
 
         let columns = vec![edge::downstream_eid.column()];
-        let list = edges("edges that lead on", flow, leads_on, edge::downstream_eid, columns);
+        let list = edges(ONWARD, flow, leads_on, edge::downstream_eid, columns);
         Step::Read(vec![Query::List(List { limit: Expr::int(FRONTIER_EDGES), ..list })])
     }
 
@@ -135,10 +140,8 @@ impl Stage {
     fn search(&self, facts: &Facts) -> Result<Option<BTreeSet<Uuid>>, EngineError> {
         let mut seen = BTreeSet::from([self.downstream.uuid]);
         let mut frontier = seen.clone();
-        // The look-up was the first answer; each list after it is one step of the search.
-        let mut step = 1;
-
-        while let Some(edges) = facts.list(step) {
+        // Each list is one step of the search.
+        for edges in facts.pages(ONWARD) {
             let mut next = BTreeSet::new();
             for row in edges {
                 let reached = row.read(edge::downstream_eid)?;
@@ -157,7 +160,6 @@ impl Stage {
             }
 
             frontier = next;
-            step += 1;
         }
         Ok((!frontier.is_empty()).then_some(frontier))
     }
@@ -197,24 +199,21 @@ impl Transition for Stage {
     type Outcome = StageDependencyEdgeResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
         };
-        let [_, _, upstream, downstream, stored] = rows else {
-            return Err(input::invalid("flow_not_found"));
-        };
         let Some((flow, row)) = self.places.found(rows) else {
-            return self.places.elsewhere(facts, 1, "flow_not_found").map(Step::Read);
+            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
         self.check_flow(row)?;
-        self.check_members(flow, upstream.as_ref(), downstream.as_ref())?;
+        self.check_members(flow, rows.row(UPSTREAM), rows.row(DOWNSTREAM))?;
 
         if let Some(frontier) = self.search(facts)? {
             return Ok(Self::beyond(flow, &frontier));
         }
 
-        if let Some(stored) = stored {
+        if let Some(stored) = rows.row(EDGE) {
             let existing = read::edge(flow, stored)?;
             return Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { existing }));
         }

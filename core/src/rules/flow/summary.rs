@@ -130,8 +130,8 @@ impl Transition for Summarise {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let rows = match self.pages(facts).read(0)? {
-            Ok((rows, _)) => rows,
+        let rows = match self.pages(facts).read()? {
+            Ok(rows) => rows,
             Err(next) => return Ok(Step::Read(vec![next])),
         };
 

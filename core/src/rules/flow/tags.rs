@@ -60,7 +60,7 @@ impl Transition for SetFlowTag {
             return Ok(Step::Commit(self.plan(self.places.home()), Then::Answer(())));
         }
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
         match self.places.found(rows) {
@@ -96,7 +96,7 @@ impl Transition for FlowTag {
     type Outcome = Option<String>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
         };
         let raw = self.places.found(rows).map(|(_, row)| row.read(flow_core::raw_fields));

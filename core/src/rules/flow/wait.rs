@@ -18,9 +18,9 @@ use crate::rules::flow::child::UNREACHABLE;
 use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
-use crate::rules::key::{CORE, held_attempt, held_core};
+use crate::rules::key::{held_attempt, held_core};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
+use crate::rules::premise::{Known, Premise, check, existing, guard_all, lookups};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::closed;
 use crate::schema::execution::{attempt, exec_core};
@@ -84,26 +84,22 @@ impl Transition for WaitChildren {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(self.queries(&premises)));
         };
 
-        let known = Known::of(&premises, rows);
+        let known = Known::of(rows);
         check(&premises, &known)?;
-        let Some(core) = known.row(CORE) else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
-
-        let group = rows.get(2).and_then(Option::as_ref);
+        let (core, group) = (existing(rows)?, rows.row(GROUP));
         let plan = self.plan(premises, &known, core, group)?;
 
         let interrupted = AttemptState::AttemptInterrupted;
         let verdict = match (group, core.read(exec_core::flow_id)?) {
             (Some(group), Some(flow)) => {
                 let flow = FlowKey { partition: self.fence.key.partition, uuid: flow };
-                let Some(unapplied) = facts.list(1) else {
-                    let unapplied = unapplied_edges(flow, self.fence.key.uuid);
-                    return Ok(Step::Read(vec![Query::List(unapplied)]));
+                let list = unapplied_edges(flow, self.fence.key.uuid);
+                let Some(unapplied) = facts.list(&list) else {
+                    return Ok(Step::Read(vec![Query::List(list)]));
                 };
                 let tally = Tally::read(group)?.with_unapplied(unapplied.len());
                 // A group without edges keeps no execution waiting.

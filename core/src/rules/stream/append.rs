@@ -227,7 +227,7 @@ impl Transition for Append {
         let premises = self.fence.premises(at, OpenLease::Live);
         let guarded = |premises| guard_all(Plan::new("append_frame"), premises, &Known::default());
 
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let durable = matches!(self.keep, Keep::Durable);
             if durable && self.begun && facts.refusals() == 0 {
                 let (plan, then) = self.join(guarded(premises)?, None, at)?;
@@ -236,18 +236,15 @@ impl Transition for Append {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups(&premises))]));
         };
 
-        check(&premises, &Known::of(&premises, rows))?;
-        let mut stored = rows.iter().skip(premises.len()).map(Option::as_ref);
-        let (meta, summary) = (stored.next().flatten(), stored.next().flatten());
-        let standing = match Standing::of(meta, facts.list(1))? {
+        check(&premises, &Known::of(rows))?;
+        let (meta, summary) = (rows.row(META), rows.row(SUMMARY));
+        let Fence { key: execution, attempt_index, .. } = self.fence;
+        let uncounted = standing::uncounted_frames(&StreamKey { execution, attempt_index });
+        let standing = match Standing::of(meta, facts.list(&uncounted))? {
             Some(standing) => standing,
             // Only an older database has frames without that row, and they refuse the plan.
             None if meta.is_none() && facts.refusals() == 0 => Standing::NEW,
-            None => {
-                let Fence { key: execution, attempt_index, .. } = self.fence;
-                let key = StreamKey { execution, attempt_index };
-                return Ok(Step::Read(vec![Query::List(standing::uncounted_frames(&key))]));
-            }
+            None => return Ok(Step::Read(vec![Query::List(uncounted)])),
         };
 
         let plan = guarded(premises)?;

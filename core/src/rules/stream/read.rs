@@ -93,7 +93,7 @@ impl ReadFrames {
         }])
     }
 
-    fn frames(&self) -> Query {
+    fn frames(&self) -> List {
         let FrameId { ts_ms, seq } = self.after;
         let after =
             Predicate::After(vec![stream_frame::ts_ms.at(ts_ms), stream_frame::seq.at(seq)]);
@@ -111,7 +111,7 @@ impl ReadFrames {
             }
         };
 
-        Query::List(List {
+        List {
             name: "frames".into(),
             table: stream_frame::REF,
             join: None,
@@ -126,7 +126,7 @@ impl ReadFrames {
                 (stream_frame::seq.column(), Ascending),
             ],
             limit: Expr::int(i64::try_from(self.limit).unwrap_or(i64::MAX)),
-        })
+        }
     }
 }
 
@@ -140,16 +140,15 @@ impl Transition for ReadFrames {
 
         // The end is read first: every frame appended before it is among those that are read after
         // it.
-        let end = facts.lookup(0);
-        let Some(frames) = facts.list(usize::from(self.with_end)) else {
-            let queries =
-                if self.with_end { vec![self.end(), self.frames()] } else { vec![self.frames()] };
-            return Ok(Step::Read(queries));
+        let frames = self.frames();
+        let Some(read) = facts.list(&frames) else {
+            let end = self.with_end.then(|| self.end());
+            return Ok(Step::Read(end.into_iter().chain([Query::List(frames)]).collect()));
         };
 
         let mut answer = StreamFrames::empty_open();
-        answer.frames = frames.iter().map(frame).collect::<Result<_, _>>()?;
-        if let Some([Some(attempt)]) = end {
+        answer.frames = read.iter().map(frame).collect::<Result<_, _>>()?;
+        if let Some(attempt) = facts.rows().and_then(|rows| rows.row(ATTEMPT)) {
             answer.closed_at = attempt.read(attempt::terminal_at_ms)?.map(TimestampMs);
             if answer.is_closed() {
                 let outcome = attempt.read(attempt::outcome)?;
@@ -202,7 +201,7 @@ impl Transition for ReadSummary {
     type Outcome = Option<SummaryDocument>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
                 row: SUMMARY.into(),
                 table: stream_summary::REF,
@@ -210,7 +209,7 @@ impl Transition for ReadSummary {
                 columns: stream_summary::REF.columns.to_vec(),
             }])]));
         };
-        let [Some(row)] = rows else { return Ok(Step::Answer(None)) };
+        let Some(row) = rows.row(SUMMARY) else { return Ok(Step::Answer(None)) };
 
         let document = row.read(stream_summary::document_json)?;
         // Members come in the order of their names.

@@ -15,11 +15,14 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::keystore::{TokenKey, kid_of, refused};
+use crate::rules::keystore::{KEY, TokenKey, kid_of, refused};
 use crate::rules::outbox;
-use crate::rules::premise::{execution_row, without_bodies};
+use crate::rules::premise::{execution_row, existing, without_bodies};
 use crate::rules::status::Status;
-use crate::rules::suspension::row::{Suspension, WAITPOINT, changed, lookup, suspension_row};
+use crate::rules::suspension::repeat::REPEATED;
+use crate::rules::suspension::row::{
+    SUSPENSION, Suspension, WAITPOINT, changed, lookup, suspension_row,
+};
 use crate::rules::suspension::satisfied::satisfied;
 use crate::rules::suspension::waitpoint;
 use crate::rules::suspension::wake::woken;
@@ -91,7 +94,7 @@ impl Deliver {
 
 /// The look-up of the signal that came first under an idempotency key.
 fn dedup_row(execution: &ExecutionKey, key: &str) -> Lookup {
-    lookup("repeated", signal_dedup::REF, dedup_key(execution, key))
+    lookup(REPEATED, signal_dedup::REF, dedup_key(execution, key))
 }
 
 fn dedup_key(execution: &ExecutionKey, key: &str) -> Vec<(ColumnRef, Expr)> {
@@ -115,49 +118,43 @@ impl Transition for Deliver {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let at = self.args.now;
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(self.reads())]));
         };
-        let [door, key, core, suspension, more @ ..] = rows else {
-            return Err(EngineError::NotFound { entity: "waitpoint" });
-        };
-
-        let repeated = more.first().and_then(Option::as_ref);
+        let (key, repeated) = (rows.row(KEY), rows.row(REPEATED));
         let first = first(repeated, at)?;
         let duplicate = |existing_signal_id| {
             Ok(Step::Answer(DeliverSignalResult::Duplicate { existing_signal_id }))
         };
 
-        let Some(door) = door else {
+        let Some(door) = rows.row(WAITPOINT) else {
             // The signal that completes a condition closes its waitpoint; its sender still has the
             // token, and may repeat it.
             let known = repeated.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
             return match first {
                 Some(first) if known == Some(self.args.waitpoint_id.0) => {
-                    self.verify(key.as_ref(), self.kid(), ctx.now)?;
+                    self.verify(key, self.kid(), ctx.now)?;
                     duplicate(first)
                 }
                 Some(_) | None => Err(EngineError::NotFound { entity: "waitpoint" }),
             };
         };
 
-        self.authorise(door, key.as_ref(), ctx.now)?;
+        self.authorise(door, key, ctx.now)?;
         if let Some(first) = first {
             return duplicate(first);
         }
 
         self.open(door)?;
-        let Some(suspension) = suspension else {
+        let Some(stored) = rows.row(SUSPENSION) else {
             return Err(EngineError::NotFound { entity: "suspension" });
         };
-        let Some(core) = core else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
 
-        let (stored, suspension) = (suspension, Suspension::read(suspension)?);
+        let suspension = Suspension::read(stored)?;
         waitpoint::check_bound(door, &suspension)?;
         self.capped(&suspension, core)?;
 
@@ -351,7 +348,7 @@ impl Transition for Approve {
     type Outcome = Approval;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Approval>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 execution_row(&self.key, vec![exec_core::lane_id.column()]),
@@ -360,10 +357,7 @@ impl Transition for Approve {
             ])]));
         };
 
-        let [Some(core), door, repeated] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
-
+        let core = existing(rows)?;
         let (given, stored) = (self.args.lane_id.as_str(), core.read(exec_core::lane_id)?);
         if given != stored {
             return Err(input::invalid(format!(
@@ -371,12 +365,12 @@ impl Transition for Approve {
             )));
         }
 
-        let token = match door {
+        let token = match rows.row(WAITPOINT) {
             Some(door) => door.read(waitpoint_pending::token)?,
             None => String::new(),
         };
         if token.is_empty() {
-            return match first(repeated.as_ref(), ctx.now)? {
+            return match first(rows.row(REPEATED), ctx.now)? {
                 Some(first) => Ok(Step::Answer(Approval::Repeated(first))),
                 None => Err(EngineError::NotFound { entity: "waitpoint" }),
             };

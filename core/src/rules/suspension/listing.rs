@@ -16,9 +16,9 @@ use crate::rules::execution::listing::split;
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
 use crate::rules::keystore::fingerprint;
-use crate::rules::premise::execution_row;
+use crate::rules::premise::{execution_row, existing};
 use crate::rules::suspension::collected::Collected;
-use crate::rules::suspension::row::{WAITPOINT, lookup, suspension_row};
+use crate::rules::suspension::row::{SUSPENSION, WAITPOINT, lookup, suspension_row};
 use crate::rules::suspension::waitpoint;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
@@ -73,15 +73,13 @@ impl Transition for Waitpoints {
     type Outcome = ListPendingWaitpointsResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let (Some(core), Some(rows)) = (facts.lookup(0), facts.list(1)) else {
+        let list = self.list();
+        let (Some(looked_up), Some(rows)) = (facts.rows(), facts.list(&list)) else {
             let core = execution_row(&self.key, vec![exec_core::version.column()]);
-            let queries = vec![Query::Lookup(vec![core]), Query::List(self.list())];
-            return Ok(Step::Read(queries));
+            return Ok(Step::Read(vec![Query::Lookup(vec![core]), Query::List(list)]));
         };
 
-        if let [None] = core {
-            return Err(EngineError::NotFound { entity: "execution" });
-        }
+        existing(looked_up)?;
 
         let info = |row: &Row| waitpoint_info(row, &self.key);
         let entries = rows.iter().map(info).collect::<Result<Vec<_>, _>>()?;
@@ -143,12 +141,12 @@ impl Transition for Token {
     type Outcome = Option<String>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let key = waitpoint::key(self.partition, &self.id);
             let row = lookup(WAITPOINT, waitpoint_pending::REF, key);
             return Ok(Step::Read(vec![Query::Lookup(vec![row])]));
         };
-        let [Some(row)] = rows else { return Ok(Step::Answer(None)) };
+        let Some(row) = rows.row(WAITPOINT) else { return Ok(Step::Answer(None)) };
         let token = row.read(waitpoint_pending::token)?;
         Ok(Step::Answer((!token.is_empty()).then_some(token)))
     }
@@ -165,10 +163,10 @@ impl Transition for Signals {
     type Outcome = Vec<ResumeSignal>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&self.key)])]));
         };
-        let [Some(row)] = rows else { return Ok(Step::Answer(Vec::new())) };
+        let Some(row) = rows.row(SUSPENSION) else { return Ok(Step::Answer(Vec::new())) };
         let collected = Collected::of(row.read(suspension_current::member_map)?)?;
         Ok(Step::Answer(collected.all()))
     }
@@ -259,23 +257,19 @@ impl Transition for Suspended {
             return Ok(Step::Answer(ListSuspendedPage::new(Vec::new(), None)));
         }
 
-        let Some(cursor) = &self.cursor else {
-            return match facts.list(0) {
-                None => Ok(Step::Read(vec![Query::List(self.list(None)?)])),
-                Some(rows) => self.answer(rows).map(Step::Answer),
-            };
-        };
-
-        let Some(found) = facts.lookup(0) else {
-            let key = ExecutionKey { partition: self.partition, uuid: cursor.uuid() };
-            return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&key)])]));
-        };
-
-        match facts.list(1) {
-            None => {
-                let found = found.first().and_then(Option::as_ref);
-                Ok(Step::Read(vec![Query::List(self.list(found)?)]))
+        // The page begins behind the execution that the cursor names, wherever that is now.
+        let after = match (&self.cursor, facts.rows()) {
+            (None, _) => None,
+            (Some(cursor), None) => {
+                let key = ExecutionKey { partition: self.partition, uuid: cursor.uuid() };
+                return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&key)])]));
             }
+            (Some(_), Some(rows)) => rows.row(SUSPENSION),
+        };
+
+        let list = self.list(after)?;
+        match facts.list(&list) {
+            None => Ok(Step::Read(vec![Query::List(list)])),
             Some(rows) => self.answer(rows).map(Step::Answer),
         }
     }

@@ -24,7 +24,7 @@ impl Transition for WaitpointOwner {
     type Outcome = Option<ExecutionKey>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
                 row: WAITPOINT.into(),
                 table: waitpoint_pending::REF,
@@ -33,7 +33,7 @@ impl Transition for WaitpointOwner {
             }])]));
         };
 
-        let row = rows.first().and_then(Option::as_ref);
+        let row = rows.row(WAITPOINT);
         let uuid = row.map(|row| row.read(waitpoint_pending::execution_id)).transpose()?;
         Ok(Step::Answer(uuid.map(|uuid| ExecutionKey { partition: self.partition, uuid })))
     }

@@ -55,10 +55,13 @@ struct Door {
     token: String,
 }
 
+/// The name of the row of an idempotency key.
+pub const REPEATED: &str = "repeated";
+
 /// The look-up of the answer that is stored under the key.
 #[must_use]
 pub fn row(execution: &ExecutionKey, key: &IdempotencyKey) -> Lookup {
-    lookup("repeated", suspend_dedup::REF, stored_key(execution, key))
+    lookup(REPEATED, suspend_dedup::REF, stored_key(execution, key))
 }
 
 fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef, Expr)> {

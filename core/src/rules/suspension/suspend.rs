@@ -28,7 +28,7 @@ use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::some_open;
 use crate::rules::suspension::collected::Collected;
 use crate::rules::suspension::repeat;
-use crate::rules::suspension::row::{Suspension, suspension_key, suspension_row};
+use crate::rules::suspension::row::{SUSPENSION, Suspension, suspension_key, suspension_row};
 use crate::rules::suspension::satisfied;
 use crate::rules::suspension::waitpoint::{Door, opened};
 use crate::rules::{handle, outbox};
@@ -99,8 +99,14 @@ impl Suspend {
         let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
         rows.push(suspension_row(self.key()));
         rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
-        let mut queries = vec![Query::Lookup(rows), TokenKey::signing()];
+        let mut queries = vec![Query::Lookup(rows), Query::List(TokenKey::signing())];
 
+        queries.extend(self.known_waitpoints(refusals).map(Query::List));
+        queries
+    }
+
+    /// The list of the waitpoints that may exist already; `None` if there are none.
+    fn known_waitpoints(&self, refusals: u32) -> Option<List> {
         let asked: Vec<Uuid> = self
             .args
             .waitpoints
@@ -111,11 +117,7 @@ impl Suspend {
                 | WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
             })
             .collect();
-
-        if !asked.is_empty() {
-            queries.push(Query::List(waitpoints(self.key(), asked)));
-        }
-        queries
+        (!asked.is_empty()).then(|| waitpoints(self.key(), asked))
     }
 }
 
@@ -140,21 +142,16 @@ impl Transition for Suspend {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<SuspendOutcome>, EngineError> {
         let at = self.args.now;
-        let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
+        let (Some(rows), Some(signing)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
             return Ok(Step::Read(self.reads(at, facts.refusals())));
         };
 
         let premises = self.fence.premises(at, OpenLease::Live);
-        let known = Known::of(&premises, rows);
-        let (suspension, dedup) = match rows {
-            [_, _, suspension, dedup] => (suspension.as_ref(), dedup.as_ref()),
-            [_, _, suspension] => (suspension.as_ref(), None),
-            _ => (None, None),
-        };
+        let known = Known::of(rows);
 
         // A repeated call is answered before the fence is checked: the first one gave the lease
         // back.
-        if let Some(row) = dedup
+        if let Some(row) = rows.row(repeat::REPEATED)
             && repeat::asked_by(self.tag, row, &self.payload)
         {
             return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
@@ -165,8 +162,10 @@ impl Transition for Suspend {
         let this = ended.as_ref().unwrap_or(self);
 
         let signing = TokenKey::of_signing(signing, "suspend")?;
-        let doors = this.doors(&signing, facts.list(2).unwrap_or_default())?;
-        let carried = this.carried(suspension, &doors)?;
+        let listed = this.known_waitpoints(facts.refusals());
+        let listed = listed.and_then(|list| facts.list(&list)).unwrap_or_default();
+        let doors = this.doors(&signing, listed)?;
+        let carried = this.carried(rows.row(SUSPENSION), &doors)?;
         let details = this.details(&doors)?;
 
         if satisfied::satisfied(&this.args.resume_condition, &carried.by_key()) {

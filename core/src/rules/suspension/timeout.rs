@@ -12,13 +12,15 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::failure::Failure;
 use crate::rules::execution::finish::End;
-use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{execution_row, without_bodies};
 use crate::rules::status::{self, Status};
 use crate::rules::suspension::close::{closed, waitpoints_of_core};
 use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
-use crate::rules::suspension::row::{Suspension, changed, unconditional_suspension_row};
+use crate::rules::suspension::row::{
+    SUSPENSION, Suspension, changed, unconditional_suspension_row,
+};
 use crate::rules::suspension::wake::woken;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -39,7 +41,7 @@ impl Transition for ExpireSuspension {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 core,
@@ -47,7 +49,7 @@ impl Transition for ExpireSuspension {
             ])]));
         };
 
-        let [Some(core), Some(stored)] = rows else {
+        let (Some(core), Some(stored)) = (rows.row(CORE), rows.row(SUSPENSION)) else {
             return Ok(Step::Answer(false));
         };
 

@@ -194,12 +194,13 @@ impl Transition for CreateWaitpoint {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let (Some(rows), Some(signing)) = (facts.lookup(0), facts.list(1)) else {
+        let signing = TokenKey::signing();
+        let (Some(rows), Some(signing)) = (facts.rows(), facts.list(&signing)) else {
             let rows = Query::Lookup(lookups(&premises));
-            return Ok(Step::Read(vec![rows, TokenKey::signing()]));
+            return Ok(Step::Read(vec![rows, Query::List(signing)]));
         };
 
-        let known = Known::of(&premises, rows);
+        let known = Known::of(rows);
         check(&premises, &known)?;
 
         let signing = TokenKey::of_signing(signing, "create_waitpoint")?;

@@ -11,9 +11,11 @@ use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{execution_row, without_bodies};
+use crate::rules::premise::{execution_row, existing, without_bodies};
 use crate::rules::status::Status;
-use crate::rules::suspension::row::{Suspension, unconditional_suspension_row, waits_no_more};
+use crate::rules::suspension::row::{
+    SUSPENSION, Suspension, unconditional_suspension_row, waits_no_more,
+};
 use crate::schema::execution::exec_core;
 
 /// Makes the held execution claimable again and announces it. A delay puts that off; `otherwise` is
@@ -60,7 +62,7 @@ impl Transition for Resume {
     type Outcome = ResumeExecutionResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.lookup(0) else {
+        let Some(rows) = facts.rows() else {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 core,
@@ -68,12 +70,10 @@ impl Transition for Resume {
             ])]));
         };
 
-        let [Some(core), suspension] = rows else {
-            return Err(EngineError::NotFound { entity: "execution" });
-        };
+        let core = existing(rows)?;
 
         let not_suspended = EngineError::State(StateKind::ExecutionNotSuspended);
-        let Some(suspension) = suspension else { return Err(not_suspended) };
+        let Some(suspension) = rows.row(SUSPENSION) else { return Err(not_suspended) };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(not_suspended);
         }
