@@ -6,6 +6,7 @@ use ff_codegen::adopt::{
     self, AdoptError, Catalog, FoundColumn, FoundTable, Keeping, REFERENCE_VERSION, Step,
 };
 use ff_codegen::migrations::{self, LedgerError, POSTGRES};
+use ff_codegen::{Postgres, ddl};
 use ff_core::schema::TABLES;
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres as Database, Transaction};
@@ -137,7 +138,7 @@ async fn plan(
 
     // An empty database, in temporary tables that the rollback removes.
     run_text(&mut transaction, "SET LOCAL search_path TO pg_temp".into()).await?;
-    for statement in POSTGRES.iter().flat_map(migrations::Migration::statements) {
+    for statement in ddl::statements(&Postgres, None)? {
         run_text(&mut transaction, statement.into()).await?;
     }
     let wanted = catalog(&mut transaction).await?;
@@ -147,7 +148,9 @@ async fn plan(
     Ok(adopt::postgres_steps(&found, &wanted, keeping)?)
 }
 
-async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog, sqlx::Error> {
+pub(super) async fn catalog(
+    transaction: &mut Transaction<'_, Database>,
+) -> Result<Catalog, sqlx::Error> {
     type Column = (String, String, String, bool, Option<String>, bool, Option<String>);
     let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let mut tables: BTreeMap<String, FoundTable> = BTreeMap::new();
