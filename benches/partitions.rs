@@ -70,7 +70,7 @@ async fn main() {
     }
 
     print("claim", claims, counted(&admin, "ff_exec_core%SKIP LOCKED").await);
-    print("complete", completes, counted(&admin, "g_execution%ff_completion_event").await);
+    print("complete", completes, counted(&admin, "g_core%ff_completion_event").await);
 
     let mut statements = Vec::new();
     let tables: Vec<String> = sqlx::query_scalar(

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::engine_backend::EngineBackend;
+#[cfg(feature = "postgres")]
+use ff_core::engine_error::StoreError;
 
 pub use ff_core::contracts::Opening;
 
@@ -213,10 +215,8 @@ impl OpenOptions {
             Err(source) => {
                 // No backend is returned, so nothing else would close its pool.
                 backend.pool().close().await;
-                let EngineError::Transport { source: cause, .. } = &source else {
-                    return Err(OpenError::Postgres { source });
-                };
-                match cause.downcast_ref::<MigrateError>().and_then(MigrateError::refusal) {
+                let cause = source.store_error().and_then(StoreError::source_as::<MigrateError>);
+                match cause.and_then(MigrateError::refusal) {
                     Some(refusal) => Err(OpenError::Refused { refusal }),
                     None => Err(OpenError::Postgres { source }),
                 }
@@ -343,7 +343,7 @@ pub enum OpenError {
     },
     /// SQLite refused, or the URL names no file.
     #[cfg(feature = "sqlite")]
-    #[error("{}", cause(source))]
+    #[error("{source}")]
     Sqlite {
         /// The error that SQLite returned.
         source: ff_backend_sqlite::SqliteError,
@@ -368,13 +368,6 @@ pub enum OpenError {
         /// The error that Postgres returned.
         source: EngineError,
     },
-}
-
-/// The message behind a classified error: a failed opening does not depend on the class.
-#[cfg(feature = "sqlite")]
-fn cause(error: &ff_backend_sqlite::SqliteError) -> String {
-    use std::error::Error;
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]

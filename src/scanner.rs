@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
 use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::engine_error::StoreClass;
 use ff_core::rules::ctx::{Seeded, Source};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -100,6 +102,7 @@ pub struct ScannerSupervisor {
     stop: watch::Sender<bool>,
     running: Vec<Scan>,
     loops: JoinSet<(Scan, Tally)>,
+    failures: mpsc::Receiver<EngineError>,
 }
 
 impl ScannerSupervisor {
@@ -109,6 +112,7 @@ impl ScannerSupervisor {
     pub fn spawn(backend: Arc<dyn EngineBackend>, config: ScannerConfig) -> Self {
         let stop = watch::Sender::new(false);
         let (mut running, mut loops) = (Vec::new(), JoinSet::new());
+        let (failed, failures) = mpsc::channel(1);
         for scan in Scan::ALL {
             if config.interval(scan).is_zero() {
                 continue;
@@ -116,11 +120,23 @@ impl ScannerSupervisor {
 
             running.push(scan);
             let config = config.clone();
-            let scanner = Scanner { backend: Arc::clone(&backend), scan, config };
+            let failed = failed.clone();
+            let scanner = Scanner { backend: Arc::clone(&backend), scan, config, failed };
             loops.spawn(scanner.run(stop.subscribe()));
         }
 
-        Self { stop, running, loops }
+        Self { stop, running, loops, failures }
+    }
+
+    /// Returns once a look has failed in a way that no repetition mends: a missing table or right,
+    /// damaged data. The loops go on looking nevertheless, so a caller that cannot do better may
+    /// ignore it; a process of its own should end with this error.
+    pub async fn failed(&mut self) -> EngineError {
+        match self.failures.recv().await {
+            Some(error) => error,
+            // There is no loop, so none fails.
+            None => std::future::pending().await,
+        }
     }
 
     /// Lets each loop finish its scan, for `grace` at most.
@@ -161,6 +177,7 @@ struct Scanner {
     backend: Arc<dyn EngineBackend>,
     scan: Scan,
     config: ScannerConfig,
+    failed: mpsc::Sender<EngineError>,
 }
 
 impl Scanner {
@@ -199,7 +216,13 @@ impl Scanner {
             }
             Err(error) => {
                 tally.errors += 1;
-                tracing::warn!(scan = self.scan.as_str(), %error, "scan failed");
+                if error.store_class().is_none_or(StoreClass::may_pass) {
+                    tracing::warn!(scan = self.scan.as_str(), %error, "scan failed");
+                } else {
+                    tracing::error!(scan = self.scan.as_str(), %error, "scan fails for good");
+                    // One is enough; a full channel holds an earlier one.
+                    let _ = self.failed.try_send(error);
+                }
                 false
             }
         }
@@ -218,8 +241,8 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use ff_core::EngineError;
     use ff_core::engine_backend::ReconcileCounts;
+    use ff_core::engine_error::StoreError;
     use tokio::time::Instant;
 
     use super::*;
@@ -229,6 +252,8 @@ mod tests {
     struct Fake {
         start: Instant,
         script: Mutex<VecDeque<Result<u32, &'static str>>>,
+        /// Whether its errors are those of a store that is broken.
+        broken: bool,
         asked: Mutex<Vec<(Scan, u64)>>,
         takes: Duration,
     }
@@ -241,6 +266,7 @@ mod tests {
             Arc::new(Self {
                 start: Instant::now(),
                 script: Mutex::new(script.into_iter().collect()),
+                broken: false,
                 asked: Mutex::default(),
                 takes,
             })
@@ -267,6 +293,9 @@ mod tests {
             let next = self.script.lock().unwrap().pop_front();
             match next.unwrap_or(Ok(0)) {
                 Ok(processed) => Ok(ReconcileCounts { processed, errors: 0 }),
+                Err(text) if self.broken => {
+                    Err(StoreError::new(StoreClass::Permanent, text).in_backend("fake"))
+                }
                 Err(op) => Err(EngineError::Unavailable { op }),
             }
         }
@@ -381,5 +410,25 @@ mod tests {
                 "{jitter} {draw}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_for_good_is_said_at_once_and_the_loops_go_on() {
+        let mut fake = Fake::new(Duration::ZERO, [Ok(1), Err("no table"), Ok(1)]);
+        Arc::get_mut(&mut fake).unwrap().broken = true;
+        let mut supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        let error = supervisor.failed().await;
+        assert!(error.to_string().contains("no table"), "{error}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let report = supervisor.shutdown(GRACE).await;
+        assert_eq!((report.processed, report.errors), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_may_pass_ends_nothing() {
+        let fake = Fake::new(Duration::ZERO, [Err("for now")]);
+        let mut supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
+        let waited = tokio::time::timeout(Duration::from_secs(60), supervisor.failed()).await;
+        assert!(waited.is_err());
     }
 }

@@ -57,7 +57,8 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
-    /// The longest pause between looks while no bell rings. Submissions of other processes ring, too.
+    /// The longest pause between looks while no bell rings. Submissions of other processes ring,
+    /// too.
     pub poll: Duration,
 }
 
@@ -107,6 +108,8 @@ pub struct Worker {
     report: WorkerReport,
     pace: Pace,
     quiet: Quiet,
+    /// The failure of the database that no repetition mends, if a run has met one.
+    broken: Option<String>,
 }
 
 impl Worker {
@@ -126,12 +129,14 @@ impl Worker {
             running: Running::default(),
             report: WorkerReport::default(),
             quiet: Quiet::default(),
+            broken: None,
         }
     }
 
     /// Works until it is stopped, or until the lane is empty if the configuration says so.
     ///
-    /// While the database cannot be reached it retries, unless the very first claim fails.
+    /// While the database cannot be reached it retries, unless the very first claim fails. A
+    /// permanent failure of the database (a missing table or right, damaged data) ends the worker.
     ///
     /// # Errors
     /// The reason why nothing can be claimed, or run. Running work has been ended as for
@@ -153,6 +158,9 @@ impl Worker {
         while *stop.borrow_and_update() == Stop::Not {
             while let Some(ended) = self.tasks.try_join_next() {
                 self.count(ended);
+            }
+            if let Some(reason) = self.broken.take() {
+                return Err(WorkerError::Broken { reason });
             }
             if self.tasks.is_empty() {
                 self.pace.check()?;
@@ -235,6 +243,7 @@ impl Worker {
                 after.into_iter().for_each(|time| self.pace.delayed(time));
             }
             Fate::Completed | Fate::Failed | Fate::Suspended => self.pace.able(),
+            Fate::Broken(reason) => self.broken = Some(reason),
             // These say nothing about the machine's ability to run work.
             Fate::Cancelled | Fate::HandedBack | Fate::Lost => {}
         }
@@ -299,16 +308,26 @@ async fn told(stop: &mut watch::Receiver<Stop>) {
     }
 }
 
-/// True if the same call may succeed later: the database is at fault, not the call.
-fn may_pass(error: &EngineError) -> bool {
+/// True if the database is at fault, not the call.
+fn is_of_the_database(error: &EngineError) -> bool {
     match error {
         EngineError::Transport { .. }
         | EngineError::Timeout { .. }
         | EngineError::ResourceExhausted { .. }
         | EngineError::Contention(ContentionKind::RetryExhausted) => true,
-        EngineError::Contextual { source, .. } => may_pass(source),
+        EngineError::Contextual { source, .. } => is_of_the_database(source),
         _ => false,
     }
+}
+
+/// True if the database is at fault, and will be at the next call, too.
+fn is_permanent(error: &EngineError) -> bool {
+    error.store_class().is_some_and(|class| !class.may_pass())
+}
+
+/// True if the database is at fault, and the same call may succeed later.
+fn may_pass(error: &EngineError) -> bool {
+    is_of_the_database(error) && !is_permanent(error)
 }
 
 #[cfg(all(test, feature = "memory"))]

@@ -3,7 +3,7 @@
 //! An index over a list column keeps rows with equal lists together. So where a predicate asks that
 //! the list be covered, the lists that there are come first (`known`): each is found by one look
 //! behind the one before it, however many rows have it. Then come the best rows of each covered
-//! list. Rows whose list is not covered are never read, but for the first of each list.
+//! list. Rows of a list that is not covered are never read, but for the first of each list.
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Compare, Expr as Scalar, Predicate};
@@ -120,9 +120,9 @@ impl<'a> ByList<'a> {
         select.from(lists).join_lateral(JoinType::InnerJoin, rows, Alias::new(alias), always);
     }
 
-    /// Restricts a select from the table under its own name to the best rows of each known list, for
-    /// a database that has no `LATERAL`. `best` selects nothing yet, from the table under that alias,
-    /// and has an order and a limit.
+    /// Restricts a select from the table under its own name to the best rows of each known list,
+    /// for a database that has no `LATERAL`. `best` selects nothing yet, from the table under that
+    /// alias, and has an order and a limit.
     pub(crate) fn only_best(
         &self,
         dialect: &dyn Dialect,

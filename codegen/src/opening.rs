@@ -27,8 +27,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// True if the database holds tables of this schema, made by any program.
-    #[must_use]
-    pub fn has_our_tables(&self) -> bool {
+    fn has_our_tables(&self) -> bool {
         self.tables.iter().any(|name| schema::table(name).is_some())
     }
 

@@ -8,7 +8,6 @@ use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
-use ff_core::schema::ColumnRef;
 use sea_query::{
     Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
     UpdateStatement,
@@ -220,18 +219,15 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
     let returning = (!returned.is_empty())
         .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));
     let mut must_write = false;
+    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
 
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
-            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut insert = InsertStatement::new();
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
             let values: Vec<Expr> =
                 row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
-            insert.values(values).map_err(|error| RenderError::Unsupported {
-                dialect: dialect.name(),
-                what: error.to_string(),
-            })?;
+            insert.values(values).map_err(|error| unsupported(dialect, &error))?;
 
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
@@ -244,7 +240,6 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             Tree::Insert(insert)
         }
         Mutation::InsertEach { table, items, row, on_conflict } => {
-            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut values = Query::select();
             for (column, expr) in row {
                 values.expr(scalars.expr(expr, column.ty));
@@ -256,15 +251,11 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
 
             let mut insert = InsertStatement::new();
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
-            insert.select_from(values).map_err(|error| RenderError::Unsupported {
-                dialect: dialect.name(),
-                what: error.to_string(),
-            })?;
+            insert.select_from(values).map_err(|error| unsupported(dialect, &error))?;
             meet(&mut insert, *table, on_conflict);
             Tree::Insert(insert)
         }
         Mutation::Update { table, target, set } => {
-            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut update = UpdateStatement::new();
             update.table(table.name);
             for (column, assign) in set {
@@ -272,19 +263,16 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             }
 
             for (column, expr) in target {
-                let value = scalars.expr(expr, column.ty);
-                update.and_where(Expr::col(column.name).eq(value));
+                update.and_where(Expr::col(column.name).eq(scalars.expr(expr, column.ty)));
             }
             returning.map(|columns| update.returning(columns));
             Tree::Update(update)
         }
         Mutation::Delete { table, target } => {
-            let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
             let mut delete = Query::delete();
             delete.from_table(table.name);
             for (column, expr) in target {
-                let value = scalars.expr(expr, column.ty);
-                delete.and_where(Expr::col(column.name).eq(value));
+                delete.and_where(Expr::col(column.name).eq(scalars.expr(expr, column.ty)));
             }
             returning.map(|columns| delete.returning(columns));
             Tree::Delete(delete)
@@ -292,9 +280,12 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
     };
 
     let sql = dialect::text(dialect, &tree);
-    let holds: Vec<Path> =
-        returned.iter().map(|column: &ColumnRef| Path::column(*column)).collect();
+    let holds = returned.iter().map(|column| Path::column(*column)).collect();
     let yields = returned.iter().map(|column| column.ty).collect();
     let statement = Statement { sql, binds: scope.binds, yields };
     Ok(Step::Write { statement, must_write, holds })
+}
+
+fn unsupported(dialect: &dyn Dialect, error: &impl ToString) -> RenderError {
+    RenderError::Unsupported { dialect: dialect.name(), what: error.to_string() }
 }

@@ -4,7 +4,9 @@
 pub use crate::contracts::{ScannerFilter, capability, caps};
 pub use crate::model::cursor as stream_subscribe;
 pub use crate::model::error as engine_error;
-pub use crate::model::error::{BackendError, BackendErrorKind, EngineError};
+pub use crate::model::error::{
+    BackendError, BackendErrorKind, EngineError, StoreClass, StoreError,
+};
 pub use crate::model::ids as types;
 pub use crate::model::{crypto, handle_codec, hash, partition, policy, state};
 

@@ -174,7 +174,7 @@ impl Scene {
             dispatched: false,
         };
 
-        self.sample("cascade_completion", "nobody waits", async |b| run(b, &Done { event }).await);
+        self.sample("cascade_completion", "no edge waits", async |b| run(b, &Done { event }).await);
     }
 
     fn hop(&mut self, case: String, group: Group, child: Child, last: bool) {

@@ -137,8 +137,7 @@ fn all() -> Vec<Sample> {
 
 impl Asked {
     /// True if both have the same shape, and so the same SQL.
-    #[must_use]
-    pub fn same_shape(&self, other: &Asked) -> bool {
+    fn same_shape(&self, other: &Asked) -> bool {
         match (self, other) {
             (Asked::Query(one), Asked::Query(two)) => {
                 one.clone().into_shape().0 == two.clone().into_shape().0

@@ -96,10 +96,6 @@ impl<E: Executor> Executor for Recorder<E> {
         self.inner.frontier().await
     }
 
-    fn lost_connection(&self, error: &EngineError) -> bool {
-        self.inner.lost_connection(error)
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }

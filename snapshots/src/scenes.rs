@@ -295,9 +295,9 @@ impl Scene {
 
         self.sample("execution_timeline", "held", async |b| b.execution_timeline(&id).await);
 
-        let nobody = ExecutionId::from_parts(1, Uuid::from_u128(1));
+        let absent = ExecutionId::from_parts(1, Uuid::from_u128(1));
         self.sample("set_execution_tag", "unknown", async |b| {
-            b.set_execution_tag(&nobody, "billing.month", "2026-11").await
+            b.set_execution_tag(&absent, "billing.month", "2026-11").await
         });
     }
 
@@ -426,12 +426,12 @@ impl Scene {
             let namespace = ScanScope { filter, ..all.clone() };
             let partition = ScanScope { partition: Some(7), older_than_ms: 1_000, ..all.clone() };
 
-            for (scope, whose) in [
+            for (scope, of_what) in [
                 (all, ""),
                 (namespace, ", of a namespace"),
                 (partition, ", of a partition and old"),
             ] {
-                let case = format!("{}{whose}, past stuck rows", scan.as_str());
+                let case = format!("{}{of_what}, past stuck rows", scan.as_str());
                 let due = Due { scan, limit: 100, after: after.clone(), scope };
                 self.sample("scan", case, async |b| run(b, &due).await);
             }

@@ -50,7 +50,7 @@ impl Scene {
 
         let Some((_, handle)) = self.held(None) else { return };
         self.put_summary(&handle);
-        self.append("a further patch, whose frames are gone", &handle, patch);
+        self.append("a further patch, after its frames were deleted", &handle, patch);
     }
 
     /// A stream with one frame and no count; with `with_row`, it has a row of its own.
@@ -126,6 +126,6 @@ impl Scene {
 }
 
 fn older(name: &str, with_row: bool) -> String {
-    let stream = if with_row { "that nobody counted" } else { "without a row of its own" };
+    let stream = if with_row { "without a count" } else { "without a row of its own" };
     format!("{name}, on a stream {stream}")
 }

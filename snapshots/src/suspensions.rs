@@ -110,7 +110,7 @@ impl Scene {
         self.sample("read_key", "by its id", async |b| run(b, &named).await);
 
         let owner = WaitpointOwner { partition: 7, id: DOOR.clone() };
-        self.sample("close_waitpoint", "whose it is", async |b| run(b, &owner).await);
+        self.sample("close_waitpoint", "its execution", async |b| run(b, &owner).await);
     }
 
     pub(super) fn suspensions(&mut self) {

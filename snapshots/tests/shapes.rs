@@ -1,7 +1,8 @@
 //! For everything an operation asks: the plan, and its SQL in each dialect, reviewed as a snapshot;
 //! and every statement prepared on the real databases.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use ff_catalogue::{Asked, Sample, samples};
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step};
@@ -39,6 +40,30 @@ fn pretty(sql: &str) -> String {
     sqlformat::format(sql, &QueryParams::None, &options)
 }
 
+/// The texts of a page, by dialect, with the place that shows each.
+type Shown = HashMap<(&'static str, String), String>;
+
+/// The SQL of a case. A text that the page shows already is named by its place there.
+fn show(shown: &mut Shown, dialect: &dyn Dialect, case: &str, asked: &Asked) -> String {
+    let statements = statements(dialect, asked).expect("every sample renders");
+    let place_of = |number: usize| match statements.len() {
+        1 => case.to_owned(),
+        _ => format!("{case}, statement {number}"),
+    };
+
+    let mut texts = Vec::new();
+    for (number, sql) in (1..).zip(&statements) {
+        texts.push(match shown.entry((dialect.name(), sql.clone())) {
+            Entry::Occupied(place) => format!("-- as in {}", place.get()),
+            Entry::Vacant(free) => {
+                free.insert(place_of(number));
+                pretty(sql)
+            }
+        });
+    }
+    texts.join(";\n")
+}
+
 fn by_operation() -> BTreeMap<&'static str, Vec<Sample>> {
     let mut operations: BTreeMap<&'static str, Vec<Sample>> = BTreeMap::new();
     for sample in samples() {
@@ -51,17 +76,24 @@ fn by_operation() -> BTreeMap<&'static str, Vec<Sample>> {
 fn every_operation_is_reviewed() {
     for (operation, samples) in by_operation() {
         let mut page = String::new();
-        for Sample { case, asked, .. } in &samples {
-            page.push_str(&format!("=== {case} ===\n{asked}\n"));
+        let mut shown = Shown::new();
+        for (index, Sample { case, asked, .. }) in samples.iter().enumerate() {
+            // A case that asks several things has several headings.
+            let before = samples.iter().take(index).filter(|other| other.case == *case).count();
+            let heading = match before {
+                0 => case.to_string(),
+                _ => format!("{case} ({})", before + 1),
+            };
+
+            page.push_str(&format!("=== {heading} ===\n{asked}\n"));
             for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
                 page.push_str(&format!("\n--- {} ---\n", dialect.name()));
-                let statements = statements(dialect, asked).expect("every sample renders");
-                let pretty: Vec<String> = statements.iter().map(|sql| pretty(sql)).collect();
-                page.push_str(&pretty.join(";\n"));
+                page.push_str(&show(&mut shown, dialect, &heading, asked));
                 page.push('\n');
             }
             page.push('\n');
         }
+
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../shapes");
         settings.set_prepend_module_to_snapshot(false);

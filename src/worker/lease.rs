@@ -11,7 +11,7 @@ use ff_core::state::PublicState;
 use ff_core::types::ExecutionId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::may_pass;
+use super::is_of_the_database;
 
 /// The longest time between two renewals. A run that is no longer wanted goes on for as long at
 /// most if no ring says so.
@@ -45,7 +45,8 @@ pub(super) async fn keep(
         let asked = Instant::now();
         match backend.renew(handle).await {
             Ok(_) => (lapses, pause) = (asked + ttl, regular),
-            Err(error) if may_pass(&error) && Instant::now() < lapses => {
+            // Even one that seems final: the run is worth the patience.
+            Err(error) if is_of_the_database(&error) && Instant::now() < lapses => {
                 tracing::warn!(execution_id = %id, %error, "renewing a lease failed; trying again");
                 // Short enough for several tries before the lease lapses.
                 pause = ttl / 10;

@@ -39,7 +39,7 @@ impl WorkerReport {
             Fate::Cancelled => &mut self.cancelled,
             Fate::Suspended => &mut self.suspended,
             Fate::HandedBack | Fate::Unable(_) => &mut self.handed_back,
-            Fate::Lost => &mut self.lost,
+            Fate::Lost | Fate::Broken(_) => &mut self.lost,
         };
         *counter += 1;
     }
@@ -51,6 +51,13 @@ pub enum WorkerError {
     /// Nothing can be claimed.
     #[error("{0}")]
     Claim(#[from] EngineError),
+    /// What was claimed could not be read, or its ending not be reported, for a reason that will
+    /// not pass by itself.
+    #[error("the database fails for good: {reason}")]
+    Broken {
+        /// The failure.
+        reason: String,
+    },
     /// Nothing can be run on this machine.
     #[error("nothing could be run {tries} times in a row; the last time: {reason}")]
     Unable {

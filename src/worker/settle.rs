@@ -11,7 +11,7 @@ use ff_core::types::TimestampMs;
 use tokio::time::Instant;
 
 use super::task::{Fate, Task};
-use super::{Ending, may_pass};
+use super::{Ending, is_permanent, may_pass};
 
 impl Task {
     /// Reports the ending. While the database cannot be reached and the lease may still hold, it
@@ -48,6 +48,7 @@ impl Task {
             tracing::warn!(%execution_id, %error, "an ending was refused; it becomes a failure");
             ending = match failure_instead(ending, &error, refusals) {
                 Some(failure) => failure,
+                None if is_permanent(&error) => return Fate::Broken(error.to_string()),
                 None => return Fate::Lost,
             };
         }

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::running::{Order, Place};
-use super::{Ending, Job, Runner, lease, may_pass};
+use super::{Ending, Job, Runner, is_of_the_database, is_permanent, lease};
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum Fate {
     /// Handed back, because the machine cannot run it for this reason.
     Unable(String),
     Lost,
+    /// The database fails in a way that no repetition mends.
+    Broken(String),
 }
 
 /// One claim with everything needed to run and report it.
@@ -51,6 +53,7 @@ pub(super) struct Task {
 enum Stopped {
     Ended(Ending),
     LeaseLost(EngineError),
+    Broken(EngineError),
     TimedOut,
     Ordered(Order),
 }
@@ -68,6 +71,11 @@ impl Task {
         let fate = match stopped {
             Stopped::Ended(ending) => self.settle(ending).await,
             Stopped::Ordered(Order::HandBack) => self.settle(Ending::HandedBack).await,
+            Stopped::Broken(error) => {
+                // For another worker, whose database may be whole.
+                self.settle(Ending::HandedBack).await;
+                Fate::Broken(error.to_string())
+            }
             Stopped::TimedOut => self.time_out().await,
             Stopped::LeaseLost(error) => self.lose(known.as_ref(), &error).await,
             Stopped::Ordered(Order::Superseded) => Fate::Lost,
@@ -93,6 +101,7 @@ impl Task {
         };
         let known = match read {
             Ok(read) => known.insert(read),
+            Err(error) if is_permanent(&error) => return Stopped::Broken(error),
             Err(error) => return Stopped::Ended(unreadable(&error)),
         };
 
@@ -218,7 +227,7 @@ impl Task {
             Fate::Cancelled => "cancelled",
             Fate::Suspended => "suspended",
             Fate::HandedBack | Fate::Unable(_) => "handed back",
-            Fate::Lost => "lost",
+            Fate::Lost | Fate::Broken(_) => "lost",
         };
 
         tracing::info!(%execution_id, kind, attempt, elapsed_ms, "{ended}");
@@ -237,7 +246,7 @@ fn out_of_time_fate(state: Option<PublicState>) -> Fate {
 
 /// The ending of an execution that cannot be read: handed back if that may pass, failed otherwise.
 fn unreadable(error: &EngineError) -> Ending {
-    if may_pass(error) {
+    if is_of_the_database(error) {
         tracing::warn!(%error, "what was claimed could not be read; handing it back");
         return Ending::HandedBack;
     }

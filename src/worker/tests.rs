@@ -265,7 +265,7 @@ async fn a_task_suspends_and_runs_again_with_what_has_come() {
     let report = work().await;
     assert_eq!((report.claimed, report.suspended, report.left_waiting), (1, 1, false));
     assert_eq!(state(&engine, &id).await, PublicState::Suspended);
-    assert_eq!(work().await.claimed, 0, "nobody has answered");
+    assert_eq!(work().await.claimed, 0, "no answer yet");
 
     let args = ListPendingWaitpointsArgs::new(id.clone());
     let waitpoint = engine.list_pending_waitpoints(args).await.unwrap().entries.remove(0);

@@ -1,6 +1,6 @@
 //! Decisions that rely on something not being there: nobody can guard a row that does not exist, so
-//! each of them is pinned by a row that does, or by an insert that refuses. Every order in which the
-//! reads and commits of two callers can follow each other is played, on every database.
+//! each of them is pinned by a row that does, or by an insert that refuses. Every order in which
+//! the reads and commits of two callers can follow each other is played, on every database.
 
 use std::fmt::Debug;
 

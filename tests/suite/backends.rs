@@ -95,8 +95,8 @@ impl Bench {
         }
     }
 
-    /// An engine over the same database that shares no memory with the bench's, as in another process;
-    /// the bench's own where the database is its process.
+    /// An engine over the same database that shares no memory with the bench's, as in another
+    /// process; the bench's own where the database is its process.
     pub(crate) async fn another_process(&self) -> Arc<dyn EngineBackend> {
         match &self.leftover {
             Leftover::Nothing => Arc::clone(&self.backend),

@@ -1,5 +1,5 @@
-//! Random histories come to the same outcomes and leave the same rows, in memory, on SQLite in a file
-//! and on Postgres.
+//! Random histories come to the same outcomes and leave the same rows, in memory, on SQLite in a
+//! file and on Postgres.
 //!
 //! A history is drawn step by step from its seed. Every step is done on all three, under the same
 //! clock, and its outcomes are compared; the rows are compared every few steps and at the end.

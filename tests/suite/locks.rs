@@ -1,5 +1,5 @@
-//! Rows that another session of Postgres holds, as an operator's forgotten transaction does: whatever
-//! is about other rows goes on.
+//! Rows that another session of Postgres holds, as an operator's forgotten transaction does:
+//! whatever is about other rows goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Rows by plain SQL: what a test puts into a database, or sees in it, without asking the engine.
 //!
-//! Columns are named, values are literals; what is not named takes the schema's default. A row reads
-//! back whole, so that "nothing changed" can be asserted of every column.
+//! Columns are named, values are literals; what is not named takes the schema's default. A row
+//! reads back whole, so that "nothing changed" can be asserted of every column.
 
 use std::collections::BTreeMap;
 use std::fmt;

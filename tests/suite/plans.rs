@@ -1,6 +1,6 @@
-//! How the databases run the statements that matter, at scale and on cold statistics: the tables are
-//! filled by plain SQL and never analysed, as after a restore. They hold a
-//! million finished and a hundred thousand waiting executions; with `FF_SCALE=small` a tenth of that.
+//! How the databases run the statements that matter, at scale and on cold statistics: the tables
+//! are filled by plain SQL and never analysed, as after a restore. They hold a million finished and
+//! a hundred thousand waiting executions; with `FF_SCALE=small` a tenth of that.
 
 mod claims;
 mod explain;

@@ -22,7 +22,8 @@ use crate::backends::{self, Bench, postgres_url};
 use crate::bench::{CANCELLED, EXPIRED, FAILED};
 use crate::suspended::RESUMABLE;
 
-/// How often the database is asked before both are through: twice each, and twice more by the loser.
+/// How often the database is asked before both are through: twice each, and twice more by the
+/// loser.
 const QUESTIONS: u32 = 6;
 
 /// An operation that asks the database one thing at a time.

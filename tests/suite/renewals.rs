@@ -1,6 +1,6 @@
-//! A lease lapses while its worker renews it, by two clocks that are a millisecond apart. Every order
-//! of the reads and commits of a renewal and of a caller that takes the lapsed lease is played on
-//! every database: exactly one of them succeeds, and the rows agree.
+//! A lease lapses while its worker renews it, by two clocks that are a millisecond apart. Every
+//! order of the reads and commits of a renewal and of a caller that takes the lapsed lease is
+//! played on every database: exactly one of them succeeds, and the rows agree.
 
 use std::fmt::Debug;
 

@@ -1,5 +1,5 @@
-//! What an operation costs on Postgres: how often it asks the server and waits. Counted on the wire,
-//! by a proxy that reads the client's messages; statements are prepared beforehand.
+//! What an operation costs on Postgres: how often it asks the server and waits. Counted on the
+//! wire, by a proxy that reads the client's messages; statements are prepared beforehand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

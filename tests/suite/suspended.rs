@@ -109,8 +109,8 @@ impl Bench {
         }
     }
 
-    /// An execution that is not suspended has no open waitpoint, and one that is over none at all; only
-    /// what is suspended times out.
+    /// An execution that is not suspended has no open waitpoint, and one that is over none at all;
+    /// only what is suspended times out.
     pub(crate) async fn assert_nothing_outlives_its_wait(&self, cores: &[Cells]) {
         let waitpoints = self.plain.rows("ff_waitpoint_pending").await;
         let suspensions = self.plain.rows("ff_suspension_current").await;

@@ -1,5 +1,5 @@
-//! Workers beside other users of their database: rows that other sessions lock, submissions of other
-//! processes, and processes whose clocks are wrong.
+//! Workers beside other users of their database: rows that other sessions lock, submissions of
+//! other processes, and processes whose clocks are wrong.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -195,8 +195,8 @@ fn retried_in_a_moment() -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// Asserts that an idle worker starts submissions of another process, and its own retries, before its
-/// next look without a ring.
+/// Asserts that an idle worker starts submissions of another process, and its own retries, before
+/// its next look without a ring.
 async fn starts_promptly(
     bench: &Bench,
     submitter: Arc<dyn EngineBackend>,

@@ -1,6 +1,7 @@
 //! The refusals of this database itself: the constraints of the schema.
 
 use ff_core::EngineError;
+use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::plan::value::{ColumnType, Value};
 
 /// A row that the schema does not allow. A plan that produces one is a bug of its rule.
@@ -63,6 +64,6 @@ pub enum MemoryError {
 
 impl From<MemoryError> for EngineError {
     fn from(error: MemoryError) -> Self {
-        EngineError::Transport { backend: "memory", source: Box::new(error) }
+        StoreError::new(StoreClass::Permanent, error).in_backend("memory")
     }
 }

@@ -38,7 +38,6 @@ pub struct MemoryBackend {
     tables: Arc<Mutex<Tables>>,
     source: Arc<Mutex<Seeded>>,
     clock: Arc<dyn Fn() -> TimestampMs + Send + Sync>,
-    partitions: PartitionConfig,
     memo: Arc<Memo>,
     bell: Arc<Bell>,
 }
@@ -72,7 +71,6 @@ impl MemoryBackend {
             tables: Arc::default(),
             source: Arc::new(Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1))),
             clock: Arc::new(TimestampMs::now),
-            partitions: PartitionConfig::default(),
             memo: Arc::default(),
             bell: Arc::default(),
         }
@@ -89,13 +87,6 @@ impl MemoryBackend {
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.source = Arc::new(Mutex::new(Seeded::new(seed)));
-        self
-    }
-
-    /// Replaces the default partitions.
-    #[must_use]
-    pub fn with_partitions(mut self, partitions: PartitionConfig) -> Self {
-        self.partitions = partitions;
         self
     }
 
@@ -185,7 +176,7 @@ impl Executor for MemoryBackend {
     }
 
     fn partitions(&self) -> PartitionConfig {
-        self.partitions
+        PartitionConfig::default()
     }
 
     fn now(&self) -> TimestampMs {
@@ -227,10 +218,6 @@ impl Executor for MemoryBackend {
 
     async fn frontier(&self) -> Result<i64, EngineError> {
         Ok(0)
-    }
-
-    fn lost_connection(&self, _: &EngineError) -> bool {
-        false
     }
 
     fn share(&self) -> Arc<dyn Executor> {

@@ -11,6 +11,7 @@ use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
 use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
@@ -251,11 +252,6 @@ impl Executor for PostgresBackend {
         self.in_time("frontier", self.reading(read)).await
     }
 
-    fn lost_connection(&self, error: &EngineError) -> bool {
-        let EngineError::Transport { source, .. } = error else { return false };
-        source.downcast_ref::<PostgresError>().is_some_and(PostgresError::lost_connection)
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }
@@ -282,7 +278,7 @@ impl Executor for PostgresBackend {
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }
             | MigrateError::Render(_)) => {
-                EngineError::Transport { backend: "postgres", source: Box::new(refused) }
+                StoreError::new(StoreClass::Permanent, refused).in_backend("postgres")
             }
         };
 

@@ -11,52 +11,45 @@ use std::sync::Arc;
 
 use ff_codegen::RenderError;
 use ff_core::EngineError;
-use ff_core::engine_error::ValidationKind;
+use ff_core::engine_error::{StoreClass, StoreError, ValidationKind};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
-
-/// The meaning of a failure for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// Nothing was changed, and the same call may succeed later.
-    Retryable,
-    /// The connection was lost during a change, which may or may not be durable.
-    OutcomeUnknown,
-    /// Nothing was changed, and the same call fails again.
-    Permanent,
-}
 
 /// The class of each SQLSTATE (five characters) or of its class (two), for a statement that was
 /// sent. The longest match decides; an unlisted code is permanent.
-const TABLE: &[(&str, ErrorClass)] = &[
+const TABLE: &[(&str, StoreClass)] = &[
     // Connection exceptions: lost during a statement, except where no connection was made.
-    ("08", ErrorClass::OutcomeUnknown),
-    ("08001", ErrorClass::Retryable),
-    ("08004", ErrorClass::Retryable),
+    ("08", StoreClass::OutcomeUnknown),
+    ("08001", StoreClass::Retryable),
+    ("08004", StoreClass::Retryable),
     // A unique violation refuses a plan; outside a plan it is final.
-    ("23505", ErrorClass::Permanent),
+    ("23505", StoreClass::Permanent),
     // In a read-only transaction: a standby was promoted or demoted. Refused before it ran.
-    ("25006", ErrorClass::Retryable),
+    ("25006", StoreClass::Retryable),
     // The transaction idled for too long and was rolled back.
-    ("25P03", ErrorClass::Retryable),
+    ("25P03", StoreClass::Retryable),
     // The transaction took too long; perhaps it was being committed.
-    ("25P04", ErrorClass::OutcomeUnknown),
+    ("25P04", StoreClass::OutcomeUnknown),
     // Serialization failure, deadlock; 40003 is "statement completion unknown".
-    ("40001", ErrorClass::Retryable),
-    ("40P01", ErrorClass::Retryable),
-    ("40003", ErrorClass::OutcomeUnknown),
-    // Insufficient resources: disk, memory, connections.
-    ("53", ErrorClass::Retryable),
+    ("40001", StoreClass::Retryable),
+    ("40P01", StoreClass::Retryable),
+    ("40003", StoreClass::OutcomeUnknown),
+    // Insufficient resources: memory, connections; of the disk.
+    ("53", StoreClass::Retryable),
+    ("53100", StoreClass::Full),
     // Lock not available (`lock_timeout`, NOWAIT).
-    ("55P03", ErrorClass::Retryable),
+    ("55P03", StoreClass::Retryable),
     // Cancelled (`statement_timeout`): rolled back.
-    ("57014", ErrorClass::Retryable),
+    ("57014", StoreClass::Retryable),
     // Shut down or crashed, perhaps between the commit and its acknowledgement.
-    ("57P01", ErrorClass::OutcomeUnknown),
-    ("57P02", ErrorClass::OutcomeUnknown),
+    ("57P01", StoreClass::OutcomeUnknown),
+    ("57P02", StoreClass::OutcomeUnknown),
     // Starting up or shutting down: no connection was made.
-    ("57P03", ErrorClass::Retryable),
+    ("57P03", StoreClass::Retryable),
     // The session idled for too long, so nothing was running; noticed at the next statement.
-    ("57P05", ErrorClass::Retryable),
+    ("57P05", StoreClass::Retryable),
+    // Damaged data, damaged index.
+    ("XX001", StoreClass::Corrupt),
+    ("XX002", StoreClass::Corrupt),
 ];
 
 /// SQLSTATEs, or their prefixes, after which a session is useless: a broken or closed connection, a
@@ -73,7 +66,7 @@ const CONTENT: &[&str] = &["22001", "22003", "22021", "22P02", "22P05", "54"];
 /// A failure of the database, classified.
 #[derive(Clone)]
 pub struct PostgresError {
-    class: ErrorClass,
+    class: StoreClass,
     cause: Arc<sqlx::Error>,
 }
 
@@ -86,15 +79,18 @@ impl PostgresError {
     /// A failure before any change was possible: while connecting, or of a read.
     pub(crate) fn read(cause: sqlx::Error) -> Self {
         let class = match classify(&cause) {
-            ErrorClass::OutcomeUnknown | ErrorClass::Retryable => ErrorClass::Retryable,
-            ErrorClass::Permanent => ErrorClass::Permanent,
+            StoreClass::OutcomeUnknown => StoreClass::Retryable,
+            known @ (StoreClass::Retryable
+            | StoreClass::Permanent
+            | StoreClass::Full
+            | StoreClass::Corrupt) => known,
         };
         Self { class, cause: Arc::new(cause) }
     }
 
     /// The meaning of the failure for the caller.
     #[must_use]
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> StoreClass {
         self.class
     }
 
@@ -135,7 +131,7 @@ impl PostgresError {
 
     /// True if the connection failed, rather than the statement.
     pub(crate) fn lost_connection(&self) -> bool {
-        self.class != ErrorClass::Permanent && self.ends_session() && !self.refuses_another()
+        self.class.may_pass() && self.ends_session() && !self.refuses_another()
     }
 
     /// True if the server refused the statement in a session that is still good, so that parts of
@@ -189,25 +185,20 @@ impl PostgresError {
             return EngineError::refused_by_database("postgres", self);
         }
 
-        EngineError::Transport { backend: "postgres", source: Box::new(self) }
+        StoreError::new(self.class, self).in_backend("postgres")
     }
 }
 
 impl fmt::Display for PostgresError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let class = match self.class {
-            ErrorClass::Retryable => "retryable",
-            ErrorClass::OutcomeUnknown => "outcome unknown",
-            ErrorClass::Permanent => "permanent",
-        };
         let Some(error) = self.cause.as_database_error() else {
-            write!(f, "{class}: {}", self.cause)?;
+            write!(f, "{}", self.cause)?;
             let advice = certificate_of(&self.cause).and_then(certificate_advice);
             return advice.map_or(Ok(()), |advice| write!(f, "; {advice}"));
         };
 
         let code = error.code().unwrap_or_default();
-        write!(f, "{class}: SQLSTATE {code}")?;
+        write!(f, "SQLSTATE {code}")?;
         if let Some(constraint) = error.constraint() {
             write!(f, " ({constraint})")?;
         }
@@ -238,7 +229,7 @@ pub fn map_sqlx_error(error: sqlx::Error) -> EngineError {
 /// The error for a shape that the generator refuses: a defect of the plan, found before it was
 /// sent.
 pub(crate) fn unrenderable(error: RenderError) -> EngineError {
-    EngineError::Transport { backend: "postgres", source: Box::new(error) }
+    StoreError::new(StoreClass::Permanent, error).in_backend("postgres")
 }
 
 /// The error for a value of a type that its column cannot have. `detail` names the place, never the
@@ -247,22 +238,22 @@ pub(crate) fn corrupt(detail: String) -> EngineError {
     EngineError::Validation { kind: ValidationKind::Corruption, detail }
 }
 
-fn classify(error: &sqlx::Error) -> ErrorClass {
+fn classify(error: &sqlx::Error) -> StoreClass {
     if let Some(code) = sqlstate(error) {
         return class_of(&code);
     }
 
     // One side refuses the certificate of the other, and will refuse it again.
     if certificate_of(error).is_some() {
-        return ErrorClass::Permanent;
+        return StoreClass::Permanent;
     }
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            ErrorClass::OutcomeUnknown
+            StoreClass::OutcomeUnknown
         }
-        sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => ErrorClass::Retryable,
+        sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => StoreClass::Retryable,
         // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
-        _ => ErrorClass::Permanent,
+        _ => StoreClass::Permanent,
     }
 }
 
@@ -316,10 +307,10 @@ fn certificate_advice(text: String) -> Option<&'static str> {
     known.map(|(_, advice)| *advice)
 }
 
-fn class_of(code: &str) -> ErrorClass {
+fn class_of(code: &str) -> StoreClass {
     let entry = |wanted: &str| TABLE.iter().find(|(prefix, _)| *prefix == wanted);
     let found = entry(code).or_else(|| entry(code.get(..2).unwrap_or_default()));
-    found.map_or(ErrorClass::Permanent, |(_, class)| *class)
+    found.map_or(StoreClass::Permanent, |(_, class)| *class)
 }
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {
@@ -348,23 +339,25 @@ mod tests {
     #[test]
     fn every_listed_state_has_its_class() {
         for (code, class) in [
-            ("40001", ErrorClass::Retryable),
-            ("40P01", ErrorClass::Retryable),
-            ("40003", ErrorClass::OutcomeUnknown),
-            ("55P03", ErrorClass::Retryable),
-            ("53300", ErrorClass::Retryable),
-            ("57P01", ErrorClass::OutcomeUnknown),
-            ("57P02", ErrorClass::OutcomeUnknown),
-            ("57P03", ErrorClass::Retryable),
-            ("57P05", ErrorClass::Retryable),
-            ("25006", ErrorClass::Retryable),
-            ("25P03", ErrorClass::Retryable),
-            ("25P04", ErrorClass::OutcomeUnknown),
-            ("08006", ErrorClass::OutcomeUnknown),
-            ("08001", ErrorClass::Retryable),
-            ("23505", ErrorClass::Permanent),
-            ("42P01", ErrorClass::Permanent),
-            ("", ErrorClass::Permanent),
+            ("40001", StoreClass::Retryable),
+            ("40P01", StoreClass::Retryable),
+            ("40003", StoreClass::OutcomeUnknown),
+            ("55P03", StoreClass::Retryable),
+            ("53300", StoreClass::Retryable),
+            ("53100", StoreClass::Full),
+            ("XX001", StoreClass::Corrupt),
+            ("57P01", StoreClass::OutcomeUnknown),
+            ("57P02", StoreClass::OutcomeUnknown),
+            ("57P03", StoreClass::Retryable),
+            ("57P05", StoreClass::Retryable),
+            ("25006", StoreClass::Retryable),
+            ("25P03", StoreClass::Retryable),
+            ("25P04", StoreClass::OutcomeUnknown),
+            ("08006", StoreClass::OutcomeUnknown),
+            ("08001", StoreClass::Retryable),
+            ("23505", StoreClass::Permanent),
+            ("42P01", StoreClass::Permanent),
+            ("", StoreClass::Permanent),
         ] {
             assert_eq!(class_of(code), class, "{code}");
         }
@@ -373,8 +366,8 @@ mod tests {
     #[test]
     fn a_lost_connection_leaves_a_write_unknown_and_a_read_repeatable() {
         let lost = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        assert_eq!(PostgresError::write(lost()).class(), ErrorClass::OutcomeUnknown);
-        assert_eq!(PostgresError::read(lost()).class(), ErrorClass::Retryable);
+        assert_eq!(PostgresError::write(lost()).class(), StoreClass::OutcomeUnknown);
+        assert_eq!(PostgresError::read(lost()).class(), StoreClass::Retryable);
         assert!(!PostgresError::write(lost()).refused_by_server());
     }
 
@@ -396,11 +389,11 @@ mod tests {
         let own_root = "invalid peer certificate: CaUsedAsEndEntity";
         let alert = "received fatal alert: CertificateRequired";
         for text in [unknown, own_root, alert] {
-            assert_eq!(refused(text), ErrorClass::Permanent, "{text}");
+            assert_eq!(refused(text), StoreClass::Permanent, "{text}");
         }
-        assert_eq!(refused("received corrupt message"), ErrorClass::Retryable);
+        assert_eq!(refused("received corrupt message"), StoreClass::Retryable);
         let tls = sqlx::Error::Tls("the certificate has expired".into());
-        assert_eq!(PostgresError::read(tls).class(), ErrorClass::Permanent);
+        assert_eq!(PostgresError::read(tls).class(), StoreClass::Permanent);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use compat::{
 pub use connect::PostgresOptions;
 pub use ff_codegen::opening::{Opening, Refusal};
 
-pub use error::{ErrorClass, PostgresError, map_sqlx_error};
+pub use error::{PostgresError, map_sqlx_error};
 pub use ff_core::backend::PostgresConnection;
 pub use migrate::MigrateError as MigrationError;
 pub use sqlx::PgPool;

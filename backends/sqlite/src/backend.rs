@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::compat::scanner_supervisor::Installed;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
-use crate::error::{ErrorClass, SqliteError, shut_down};
+use crate::error::{SqliteError, shut_down};
 use crate::inspect;
 use crate::migrate::{MigrateOptions, migrate};
 use crate::presence::Presence;
@@ -61,8 +62,8 @@ impl SqliteBackend {
         let opened = Self::open(options).await;
         opened.map_err(|error| {
             let kind = match error.class() {
-                ErrorClass::Retryable | ErrorClass::OutcomeUnknown => BackendErrorKind::Transport,
-                ErrorClass::Permanent | ErrorClass::DiskFull | ErrorClass::Corrupt => {
+                StoreClass::Retryable | StoreClass::OutcomeUnknown => BackendErrorKind::Transport,
+                StoreClass::Permanent | StoreClass::Full | StoreClass::Corrupt => {
                     BackendErrorKind::Protocol
                 }
             };
@@ -225,10 +226,6 @@ impl Executor for SqliteBackend {
 
     async fn frontier(&self) -> Result<i64, EngineError> {
         Ok(0)
-    }
-
-    fn lost_connection(&self, _: &EngineError) -> bool {
-        false
     }
 
     fn share(&self) -> Arc<dyn Executor> {

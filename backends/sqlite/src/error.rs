@@ -11,46 +11,31 @@ use std::time::Duration;
 
 use ff_codegen::opening::Refusal;
 use ff_core::EngineError;
-use ff_core::engine_error::ValidationKind;
+use ff_core::engine_error::{StoreClass, StoreError, ValidationKind};
 use sqlx::error::DatabaseError;
 use tokio::time::Instant;
 
 use crate::migrate::MigrateError;
 
-/// The meaning of a failure for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// Nothing was changed, and the same call may succeed later.
-    Retryable,
-    /// Nothing was changed, and the same call fails again.
-    Permanent,
-    /// Nothing was changed, because the disk is full.
-    DiskFull,
-    /// The file is damaged, or not a database.
-    Corrupt,
-    /// The change may or may not be durable.
-    OutcomeUnknown,
-}
-
 /// The class of each result code, for a statement that changes rows. The extended code decides if
 /// it is listed, else the primary code in its low byte; an unlisted code is permanent.
-const TABLE: &[(i32, ErrorClass)] = &[
+const TABLE: &[(i32, StoreClass)] = &[
     // BUSY: another connection or process holds the lock.
-    (5, ErrorClass::Retryable),
+    (5, StoreClass::Retryable),
     // LOCKED: another connection to the same shared cache holds it.
-    (6, ErrorClass::Retryable),
+    (6, StoreClass::Retryable),
     // INTERRUPT: rolled back.
-    (9, ErrorClass::Retryable),
+    (9, StoreClass::Retryable),
     // IOERR: the write-ahead log may or may not hold the commit.
-    (10, ErrorClass::OutcomeUnknown),
+    (10, StoreClass::OutcomeUnknown),
     // CORRUPT.
-    (11, ErrorClass::Corrupt),
+    (11, StoreClass::Corrupt),
     // FULL.
-    (13, ErrorClass::DiskFull),
+    (13, StoreClass::Full),
     // PROTOCOL: the locking of the write-ahead log kept failing.
-    (15, ErrorClass::Retryable),
+    (15, StoreClass::Retryable),
     // NOTADB.
-    (26, ErrorClass::Corrupt),
+    (26, StoreClass::Corrupt),
 ];
 
 /// TOOBIG: a value, or the row with it, is larger than SQLite can store.
@@ -59,7 +44,7 @@ const TOO_BIG: i32 = 18;
 /// A failure of the database, classified.
 #[derive(Clone, Debug)]
 pub struct SqliteError {
-    class: ErrorClass,
+    class: StoreClass,
     source: Arc<dyn Error + Send + Sync>,
 }
 
@@ -72,23 +57,23 @@ impl SqliteError {
     /// A failure before any change was possible: while opening, or of a read.
     pub(crate) fn read(error: sqlx::Error) -> Self {
         let class = match classify(&error) {
-            ErrorClass::OutcomeUnknown => ErrorClass::Permanent,
-            known @ (ErrorClass::Retryable
-            | ErrorClass::Permanent
-            | ErrorClass::DiskFull
-            | ErrorClass::Corrupt) => known,
+            StoreClass::OutcomeUnknown => StoreClass::Permanent,
+            known @ (StoreClass::Retryable
+            | StoreClass::Permanent
+            | StoreClass::Full
+            | StoreClass::Corrupt) => known,
         };
         Self { class, source: Arc::new(error) }
     }
 
     /// A failure that a retry does not help.
     pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
-        Self { class: ErrorClass::Permanent, source: Arc::new(error) }
+        Self { class: StoreClass::Permanent, source: Arc::new(error) }
     }
 
     /// The failure of a writer that ended between taking the work and answering.
     pub(crate) fn unanswered() -> Self {
-        Self { class: ErrorClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
+        Self { class: StoreClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
     }
 
     /// True if a row with that key exists already.
@@ -112,21 +97,14 @@ impl SqliteError {
 
     /// The meaning of the failure for the caller.
     #[must_use]
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> StoreClass {
         self.class
     }
 }
 
 impl fmt::Display for SqliteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let class = match self.class {
-            ErrorClass::Retryable => "retryable",
-            ErrorClass::Permanent => "permanent",
-            ErrorClass::DiskFull => "disk full",
-            ErrorClass::Corrupt => "corrupt",
-            ErrorClass::OutcomeUnknown => "outcome unknown",
-        };
-        write!(f, "{class}: {}", self.source)
+        self.source.fmt(f)
     }
 }
 
@@ -141,7 +119,7 @@ impl From<SqliteError> for EngineError {
         if error.refuses_content() {
             return EngineError::refused_by_database("sqlite", error);
         }
-        EngineError::Transport { backend: "sqlite", source: Box::new(error) }
+        StoreError::new(error.class, error).in_backend("sqlite")
     }
 }
 
@@ -255,7 +233,7 @@ impl Patience {
 
     /// Pauses and returns true if a retry may help and the deadline has not passed.
     pub(crate) async fn again(&self, error: &SqliteError) -> bool {
-        let worth_it = error.class == ErrorClass::Retryable && Instant::now() < self.until;
+        let worth_it = error.class == StoreClass::Retryable && Instant::now() < self.until;
         if worth_it {
             tokio::time::sleep(Self::PAUSE).await;
         }
@@ -275,16 +253,16 @@ pub(crate) fn shut_down() -> EngineError {
     EngineError::Unavailable { op: "sqlite: shut down" }
 }
 
-fn classify(error: &sqlx::Error) -> ErrorClass {
+fn classify(error: &sqlx::Error) -> StoreClass {
     if let Some(code) = result_code(error) {
         return class_of(code);
     }
 
     match error {
-        sqlx::Error::PoolTimedOut => ErrorClass::Retryable,
-        sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => ErrorClass::OutcomeUnknown,
+        sqlx::Error::PoolTimedOut => StoreClass::Retryable,
+        sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => StoreClass::OutcomeUnknown,
         // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
-        _ => ErrorClass::Permanent,
+        _ => StoreClass::Permanent,
     }
 }
 
@@ -292,10 +270,10 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
     error.as_database_error()?.code()?.parse().ok()
 }
 
-fn class_of(code: i32) -> ErrorClass {
+fn class_of(code: i32) -> StoreClass {
     let entry = |wanted: i32| TABLE.iter().find(|(listed, _)| *listed == wanted);
     let found = entry(code).or_else(|| entry(code & 0xff));
-    found.map_or(ErrorClass::Permanent, |(_, class)| *class)
+    found.map_or(StoreClass::Permanent, |(_, class)| *class)
 }
 
 #[cfg(test)]
@@ -313,15 +291,15 @@ mod tests {
     #[test]
     fn extended_codes_follow_their_primary_code() {
         for (code, class) in [
-            (5, ErrorClass::Retryable),
-            (517, ErrorClass::Retryable),
-            (262, ErrorClass::Retryable),
-            (1034, ErrorClass::OutcomeUnknown),
-            (13, ErrorClass::DiskFull),
-            (267, ErrorClass::Corrupt),
-            (26, ErrorClass::Corrupt),
-            (1299, ErrorClass::Permanent),
-            (1, ErrorClass::Permanent),
+            (5, StoreClass::Retryable),
+            (517, StoreClass::Retryable),
+            (262, StoreClass::Retryable),
+            (1034, StoreClass::OutcomeUnknown),
+            (13, StoreClass::Full),
+            (267, StoreClass::Corrupt),
+            (26, StoreClass::Corrupt),
+            (1299, StoreClass::Permanent),
+            (1, StoreClass::Permanent),
         ] {
             assert_eq!(class_of(code), class, "{code}");
         }

@@ -34,4 +34,4 @@ pub use compat::{pubsub, retry};
 pub use connect::{Clock, SqliteOptions, Synchronous};
 pub use ff_codegen::opening::{Opening, Refusal};
 
-pub use error::{ErrorClass, OpenError, SqliteError};
+pub use error::{OpenError, SqliteError};

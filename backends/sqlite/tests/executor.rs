@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_backend_sqlite::{ErrorClass, SqliteBackend, SqliteError, SqliteOptions};
+use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
 use ff_core::EngineError;
 use ff_core::engine::{Commit, Executor};
+use ff_core::engine_error::StoreClass;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
@@ -94,11 +95,9 @@ async fn together(backend: &Arc<SqliteBackend>, plans: [Plan; 4]) -> Vec<Commit>
     outcomes
 }
 
-fn class_of(error: &EngineError) -> ErrorClass {
-    let EngineError::Transport { backend: "sqlite", source } = error else {
-        panic!("not of the database: {error}")
-    };
-    source.downcast_ref::<SqliteError>().expect("classified").class()
+fn class_of(error: &EngineError) -> StoreClass {
+    assert!(matches!(error, EngineError::Transport { backend: "sqlite", .. }), "{error}");
+    error.store_class().expect("classified")
 }
 
 #[tokio::test]
@@ -128,7 +127,7 @@ async fn a_file_that_is_no_database_is_corrupt() {
     let path = path_in(&directory);
     std::fs::write(&path, vec![b'x'; 8192]).expect("a file");
     let error = SqliteBackend::open(SqliteOptions::new(path)).await.expect_err("no database");
-    assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
+    assert_eq!(error.class(), StoreClass::Corrupt, "{error}");
 }
 
 #[tokio::test]
@@ -212,7 +211,7 @@ async fn a_plan_that_fails_takes_no_other_with_it() {
         plan.insert(lane::REF, called("no other column"), OnConflict::Refuse)
     };
     let error = backend.commit(broken()).await.expect_err("a lane needs its other columns");
-    assert_eq!(class_of(&error), ErrorClass::Permanent);
+    assert_eq!(class_of(&error), StoreClass::Permanent);
     let plans = (0..100).map(|number| match number % 10 {
         0 => broken(),
         _ => one(&format!("{number:02}")),
@@ -277,7 +276,7 @@ async fn a_lock_held_for_too_long_is_retryable() {
     let mut outside = backend.pool_for_test().acquire().await.expect("a connection");
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *outside).await.expect("the lock");
     let error = backend.commit(one("a")).await.expect_err("the lock is held");
-    assert_eq!(class_of(&error), ErrorClass::Retryable, "{error}");
+    assert_eq!(class_of(&error), StoreClass::Retryable, "{error}");
     sqlx::query("ROLLBACK").execute(&mut *outside).await.expect("the lock is ours");
     assert_eq!(backend.commit(one("a")).await.expect("a commit"), applied());
 }

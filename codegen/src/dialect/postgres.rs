@@ -233,9 +233,9 @@ impl Dialect for Postgres {
     }
 }
 
-/// A digest of the list, because an index entry must be short; nothing for the empty list, so that it
-/// comes first and is quickly said. Lists of the same texts have one digest and no others have it,
-/// so that no list stands in front of another. An index takes only functions that depend on no
+/// A digest of the list, because an index entry must be short; nothing for the empty list, so that
+/// it comes first and is quickly said. Lists of the same texts have one digest and no others have
+/// it, so that no list stands in front of another. An index takes only functions that depend on no
 /// setting, and this is a way from a list of texts to bytes that consists of such.
 fn key_of_list(list: Expr) -> Expr {
     let names = Func::cust("array_replace").arg(list.clone()).arg(Expr::null()).arg(constant(""));

@@ -72,8 +72,8 @@ pub enum LeaseHistoryEvent {
         execution_id: ExecutionId,
         /// The lease, where recorded.
         lease_id: Option<LeaseId>,
-        /// The cause, as the word of a [`crate::model::state::LeaseCause`], such as `completed`. It is
-        /// `operator` where an operator revoked the lease, and in rows without a cause.
+        /// The cause, as the word of a [`crate::model::state::LeaseCause`], such as `completed`. It
+        /// is `operator` where an operator revoked the lease, and in rows without a cause.
         revoked_by: String,
         /// The time of the event.
         at: TimestampMs,
@@ -207,17 +207,6 @@ impl SignalDeliveryEffect {
             "buffered" => Self::Buffered,
             "deduped" => Self::Deduped,
             other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// The text to record.
-    #[must_use]
-    pub fn as_wire(&self) -> &str {
-        match self {
-            Self::Satisfied => "satisfied",
-            Self::Buffered => "buffered",
-            Self::Deduped => "deduped",
-            Self::Other(other) => other,
         }
     }
 }

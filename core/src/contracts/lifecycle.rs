@@ -291,8 +291,8 @@ pub struct FailExecutionArgs {
     /// The retry policy for this failure, as JSON; no retry when empty.
     #[serde(default)]
     pub retry_policy_json: String,
-    /// The policy of the next attempt, as JSON. Has no effect in this version: any but an empty one is
-    /// refused.
+    /// The policy of the next attempt, as JSON. Has no effect in this version: any but an empty one
+    /// is refused.
     #[serde(default)]
     pub next_attempt_policy_json: String,
     /// The source of the request.

@@ -97,13 +97,6 @@ impl Topics {
         Topic::ALL.into_iter().fold(Self::NONE, Self::with)
     }
 
-    /// The topics that a plan's changes ring.
-    #[must_use]
-    pub fn written_by(plan: &Plan) -> Self {
-        let Rings { once, each } = Rings::of(plan);
-        once.and(each)
-    }
-
     /// The topic that a new row of `table` rings, if there is one.
     #[must_use]
     pub fn of_table(table: &str) -> Self {
@@ -304,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_who_listens_is_woken() {
+    fn every_listener_is_woken() {
         let bell = Bell::new();
         let listeners = [(); 3].map(|()| bell.listen(Topic::Signals));
         bell.ring_each(Topics::all());
@@ -319,11 +312,12 @@ mod tests {
             .insert(outbox::lease_event::REF, Vec::new(), OnConflict::Refuse)
             .insert(outbox::completion_event::REF, Vec::new(), OnConflict::Refuse);
         let written = Topics::NONE.with(Topic::Leases).with(Topic::Completions);
-        assert_eq!(Topics::written_by(&plan), written);
         let rings = Rings::of(&plan);
+        assert_eq!(rings.once.and(rings.each), written);
         assert_eq!(rings.after(&Commit::Applied(vec![Vec::new()])), written);
         assert_eq!(rings.after(&Commit::Refused), Topics::NONE);
-        assert!(Topics::written_by(&Plan::new("nothing")).is_empty());
+        let rings = Rings::of(&Plan::new("nothing"));
+        assert!(rings.once.and(rings.each).is_empty());
     }
 
     #[test]

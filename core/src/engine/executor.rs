@@ -116,9 +116,6 @@ pub trait Executor: Send + Sync + 'static {
     /// `Transport` when the database cannot be reached.
     async fn frontier(&self) -> Result<i64, EngineError>;
 
-    /// True if the connection failed, so that a retry may succeed soon.
-    fn lost_connection(&self, error: &EngineError) -> bool;
-
     /// The same backend as an owned value, for tasks and streams that outlive the caller's borrow.
     fn share(&self) -> Arc<dyn Executor>;
 

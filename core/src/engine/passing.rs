@@ -73,10 +73,6 @@ impl Executor for Passing {
         self.0.frontier().await
     }
 
-    fn lost_connection(&self, error: &EngineError) -> bool {
-        self.0.lost_connection(error)
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         Arc::new(Self(Arc::clone(&self.0)))
     }

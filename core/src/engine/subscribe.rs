@@ -25,7 +25,7 @@ use crate::contracts::ScannerFilter;
 use crate::model::cursor::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };
-use crate::model::error::{EngineError, ValidationKind};
+use crate::model::error::{EngineError, StoreClass, ValidationKind};
 use crate::model::ids::Namespace;
 use crate::plan::Query;
 use crate::plan::facts::{Answer, Row};
@@ -191,7 +191,7 @@ impl<T: Event> Subscription<T> {
     }
 
     fn interrupted(&self, error: EngineError) -> EngineError {
-        if self.executor.lost_connection(&error) {
+        if error.store_class().is_some_and(StoreClass::may_pass) {
             let cursor = encode_postgres_event_cursor(self.tail.position());
             return EngineError::StreamDisconnected { cursor };
         }

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared, join_all};
 use super::passing::Passing;
 use super::{Executor, cascade, run};
 use crate::contracts::{ReconcileCounts, Scan};
-use crate::model::error::{ContentionKind, EngineError};
+use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
 use crate::rules::execution::delay::Promote;
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
@@ -108,9 +108,10 @@ impl<'a> Flows<'a> {
     async fn look(&self, event: &Event) -> Result<(), EngineError> {
         let look = event.flow.and_then(|flow| self.0.get(&flow).cloned());
         match look {
-            Some(look) => look.await.map_err(|error| EngineError::Transport {
-                backend: "engine",
-                source: format!("the flow could not be looked at: {error}").into(),
+            Some(look) => look.await.map_err(|error| {
+                let class = error.store_class().unwrap_or(StoreClass::Permanent);
+                let text = format!("the flow could not be looked at: {error}");
+                StoreError::new(class, text).in_backend("engine")
             }),
             None => Ok(()),
         }

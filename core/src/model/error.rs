@@ -6,6 +6,7 @@
 mod class;
 mod content;
 mod sentence;
+mod store;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::model::cursor::StreamCursor;
 use crate::model::edge::EdgeSnapshot;
 
 pub use class::ErrorClass;
+pub use store::{StoreClass, StoreError};
 
 /// The reason why an engine operation did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ pub enum EngineError {
     Transport {
         /// The backend.
         backend: &'static str,
-        /// The error of the store's client.
+        /// The failure: a [`StoreError`] in every error that a backend of this project returns.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The backend does not offer this operation.

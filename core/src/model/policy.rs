@@ -41,8 +41,8 @@ pub struct RetryPolicy {
     pub backoff: BackoffStrategy,
     /// The failure categories that are retried; empty means all that are retryable by default:
     /// transient failures and broken workers. In an execution's policy these are words of
-    /// [`crate::model::state::FailureClass`] (`transient`, `infra_crash`, `timeout`). In the policy of a
-    /// typed failure they are any words that its `failure_category` uses.
+    /// [`crate::model::state::FailureClass`] (`transient`, `infra_crash`, `timeout`). In the policy
+    /// of a typed failure they are any words that its `failure_category` uses.
     pub retryable_categories: Vec<String>,
 }
 

@@ -113,8 +113,7 @@ impl Expr {
 
 impl Value {
     /// The value of type `ty` that a JSON document encodes; NULL when it encodes none.
-    #[must_use]
-    pub fn of_json(document: &Json, ty: ColumnType) -> Value {
+    fn of_json(document: &Json, ty: ColumnType) -> Value {
         let value = match ty {
             ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
                 document.as_i64().map(Value::Int)

@@ -26,10 +26,10 @@ pub fn text(field: &str, value: &str) -> Result<(), EngineError> {
 
 /// The longest text that names something, in bytes. Names enter keys and indexes, and every
 /// database has a bound of its own there; this one is below all of them, so that all refuse alike.
-pub const NAME_MAX_BYTES: usize = 512;
+const NAME_MAX_BYTES: usize = 512;
 
 /// Checks a text that names something and may enter a key or an index: no NUL, at most
-/// [`NAME_MAX_BYTES`]. Stored rows with longer names are still read.
+/// `NAME_MAX_BYTES`. Stored rows with longer names are still read.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the field.
@@ -43,12 +43,12 @@ pub fn name(field: &str, value: &str) -> Result<(), EngineError> {
 
 /// The longest input or result of an execution, payload of a signal or frame of a stream, in bytes:
 /// 256 MiB, which every database stores and gives back.
-pub const BODY_MAX_BYTES: usize = 256 * 1024 * 1024;
+const BODY_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Checks that every database can store these bytes.
 ///
 /// # Errors
-/// `Validation(PayloadTooLarge)` naming the field, beyond [`BODY_MAX_BYTES`].
+/// `Validation(PayloadTooLarge)` naming the field, beyond `BODY_MAX_BYTES`.
 pub fn body(field: &str, bytes: &[u8]) -> Result<(), EngineError> {
     if bytes.len() <= BODY_MAX_BYTES {
         return Ok(());
@@ -147,9 +147,9 @@ pub fn positive_ms(field: &str, ms: u64) -> Result<i64, EngineError> {
 
 /// The longest span that is stored: about 285,000 years. Every clock reading plus a span still fits
 /// a row, in every database.
-pub const SPAN_MAX_MS: i64 = 1 << 53;
+const SPAN_MAX_MS: i64 = 1 << 53;
 
-/// A span of time, at most [`SPAN_MAX_MS`].
+/// A span of time, at most `SPAN_MAX_MS`.
 #[must_use]
 pub fn span_ms(ms: u64) -> i64 {
     clamped_ms(ms).min(SPAN_MAX_MS)

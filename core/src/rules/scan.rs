@@ -191,7 +191,7 @@ impl Due {
         };
 
         List {
-            name: "ends that were not told".into(),
+            name: "completion events to dispatch".into(),
             table: completion_event::REF,
             join: None,
             columns: Event::columns(),

@@ -23,8 +23,8 @@ table! {
 }
 
 table! {
-    /// One row in all, once there is a key: whoever adds or replaces a key moves its version on, so
-    /// that two who found no key to follow cannot both add one.
+    /// One row in all, once there is a key: adding or replacing a key moves its version on, so that
+    /// two callers that found no key to follow cannot both add one.
     waitpoint_keyring = "ff_waitpoint_keyring" key [singleton_lock] check [singleton_lock] {
         /// Always true, so that a second row cannot exist.
         singleton_lock: bool = Default::Bool(true),

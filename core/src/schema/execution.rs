@@ -114,7 +114,7 @@ table! {
 }
 
 table! {
-    /// One row per attempt of an execution: who runs it under which lease, and how it ended.
+    /// One row per attempt of an execution: its worker and lease, and how it ended.
     attempt = "ff_attempt" key [partition_key, execution_id, attempt_index] partitioned {
         /// The partition of the execution.
         partition_key: i16,

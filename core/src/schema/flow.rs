@@ -147,7 +147,7 @@ table! {
 }
 
 table! {
-    /// One row per cancelled flow some of whose executions have not acknowledged it yet.
+    /// One row per cancelled flow of which some executions have not acknowledged it yet.
     cancel_backlog = "ff_cancel_backlog" key [partition_key, flow_id] partitioned {
         /// The partition of the flow.
         partition_key: i16,

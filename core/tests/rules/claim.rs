@@ -195,7 +195,8 @@ fn arguments_that_make_no_claim_are_refused() {
     assert_snapshot!(refused("main", "c", "w", 0, 1), @r"validation: InvalidInput: lease_ttl_ms: must be positive");
     assert_snapshot!(refused("main", "c", "w", 1, 0), @r"validation: InvalidInput: limit: 0 is not in 1..=1000");
     assert_snapshot!(refused("main", "c", "w", 1, CLAIM_MAX + 1), @r"validation: InvalidInput: limit: 1001 is not in 1..=1000");
-    // Several at once: the lane first, then the worker, then the capabilities, the lease, the limit.
+    // Several at once: the lane first, then the worker, then the capabilities, the lease, the
+    // limit.
     assert_snapshot!(refused("", "c\0", "", 0, 0), @r"validation: InvalidInput: lane_id: lane id is empty");
     assert_snapshot!(refused("main", "c\0", "", 0, 0), @r"validation: InvalidInput: worker_instance_id: must not be empty");
     assert_snapshot!(refused("main", "c\0", "w", 0, 0), @r"validation: InvalidInput: capabilities: must not contain NUL (at byte 1)");

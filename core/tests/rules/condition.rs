@@ -77,8 +77,8 @@ fn naive(condition: &ResumeCondition, history: &[Sent]) -> bool {
     }
 }
 
-/// Every condition on up to four waitpoints: each alone, each pair of these together, every count of
-/// every kind over every set of waitpoints, and counts beside single ones.
+/// Every condition on up to four waitpoints: each alone, each pair of these together, every count
+/// of every kind over every set of waitpoints, and counts beside single ones.
 fn conditions() -> Vec<ResumeCondition> {
     let matchers = [SignalMatcher::Wildcard, SignalMatcher::ByName("n0".into())];
     let mut simple = vec![ResumeCondition::OperatorOnly, ResumeCondition::TimeoutOnly];

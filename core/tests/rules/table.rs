@@ -96,8 +96,8 @@ fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
     absent.chain(rows.into_iter().map(|(name, row)| (name, Some(due(row))))).collect()
 }
 
-/// The leases, as the worker with attempt 0 and epoch 3 sees them: each with the current attempt and
-/// the attempts that are stored.
+/// The leases, as the worker with attempt 0 and epoch 3 sees them: each with the current attempt
+/// and the attempts that are stored.
 fn leases() -> Vec<(&'static str, i32, Vec<RowOf>)> {
     let live = attempt_row().with(attempt::timeout_at_ms, Some(NOW));
     let ended = attempt_row()
@@ -271,8 +271,8 @@ fn claim_resumed() -> ClaimResumed {
     ClaimResumed::new(BackendTag::Memory, args).unwrap()
 }
 
-/// The suspension that the execution is in or was in last: out of time, so that giving up is decided
-/// by the state alone.
+/// The suspension that the execution is in or was in last: out of time, so that giving up is
+/// decided by the state alone.
 fn suspension() -> RowOf {
     blank()
         .with(suspension_current::partition_key, key().partition)

@@ -1,5 +1,5 @@
-//! Words that stored rows hold, in every spelling that an engine on such a database has ever written or
-//! its tests have inserted: each of them reads, as one member of its column's set.
+//! Words that stored rows hold, in every spelling that an engine on such a database has ever
+//! written or its tests have inserted: each of them reads, as one member of its column's set.
 
 use std::fmt::Debug;
 

@@ -103,10 +103,11 @@ async fn until_told(
     output: Output,
 ) -> Result<(), Failure> {
     let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
-    let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
+    let mut scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
 
     let failed = tokio::select! {
         () = interrupts.next() => None,
+        error = scanners.failed() => Some(error),
         error = unavailable(engine.as_ref()) => Some(error),
     };
 

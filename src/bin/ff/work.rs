@@ -1,9 +1,11 @@
 //! `ff work`: a worker that runs a command for each execution, with the scanners beside it.
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
 use serde_json::json;
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
-use flowfabric_sql::worker::{Stop, Worker, WorkerConfig, WorkerReport};
+use flowfabric_sql::worker::{Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
 
 /// The time that the scanners get to finish their scans.
 const SCANNER_GRACE: Duration = Duration::from_secs(5);
@@ -103,24 +105,46 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         global.open_or_create().await?
     };
 
-    let scanners = (!arguments.no_scanners)
+    let mut scanners = (!arguments.no_scanners)
         .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
-    let worked = worker.run(stop.subscribe()).await;
+    let mut working = pin!(worker.run(stop.subscribe()));
+    let (worked, scanning) = tokio::select! {
+        worked = &mut working => (worked, None),
+        error = scanning_fails(scanners.as_mut()) => {
+            stop.send_replace(Stop::Drain);
+            (working.await, Some(error))
+        }
+    };
     if let Some(scanners) = scanners {
         scanners.shutdown(SCANNER_GRACE).await;
     }
     // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
-    let report = worked
-        .map_err(|error| Failure::new(format!("claiming from {:?}: {error}", arguments.lane)))?;
+    let report = worked.map_err(|error| match error {
+        WorkerError::Claim(_) => {
+            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
+        }
+        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
+    })?;
     tell(global, &report)?;
+    if let Some(error) = scanning {
+        return Err(Failure::engine("the scanners cannot go on", &error));
+    }
 
     if report.left_locked {
         return Err(Failure::new("some executions stayed locked or reserved, and were left"));
     }
     Ok(())
+}
+
+/// Returns once the scanners, if there are any, meet a failure that no repetition mends.
+async fn scanning_fails(scanners: Option<&mut ScannerSupervisor>) -> EngineError {
+    match scanners {
+        Some(scanners) => scanners.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Prints the worker's totals.

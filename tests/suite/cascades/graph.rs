@@ -30,8 +30,8 @@ pub(crate) enum End {
     Cancelled,
 }
 
-/// Draws a graph: parents come before their children, most of them close by. Failures die out as fast
-/// as they spread, so that a large graph ends as mixed at its far end as at its roots.
+/// Draws a graph: parents come before their children, most of them close by. Failures die out as
+/// fast as they spread, so that a large graph ends as mixed at its far end as at its roots.
 pub(crate) fn draw(seed: u64, nodes: usize) -> Vec<Node> {
     let mut chance = Seeded::new(seed);
     let mut below = |bound: usize| {

@@ -1,6 +1,6 @@
 //! Two parents of one child end at the same time: every order in which their steps can reach the
-//! database is played, and then their statements wait for one lock together. Whatever the order, the
-//! child is let go, or skipped, exactly once.
+//! database is played, and then their statements wait for one lock together. Whatever the order,
+//! the child is let go, or skipped, exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,10 +103,6 @@ impl Executor for Actor {
         self.inner.frontier().await
     }
 
-    fn lost_connection(&self, error: &EngineError) -> bool {
-        self.inner.lost_connection(error)
-    }
-
     fn share(&self) -> Arc<dyn Executor> {
         self.inner.share()
     }
@@ -194,8 +190,8 @@ async fn tell(backend: &impl Executor, handle: &Handle) {
     assert_eq!(backend.cascade_completion(&payload).await.unwrap().resolved, 1);
 }
 
-/// Plays two actors in the order that `choices` begins, and then the first that can goes on. Returns
-/// each choice that there was: who went, and who could have.
+/// Plays two actors in the order that `choices` begins, and then the first that can goes on.
+/// Returns each choice that there was: who went, and who could have.
 async fn play(
     backend: &Arc<PostgresBackend>,
     stage: &Stage,
@@ -268,7 +264,8 @@ async fn clear(bench: &Bench) {
     pool.execute(AssertSqlSafe(deletes.join("; "))).await.unwrap();
 }
 
-/// Waits until two sessions wait for what `holder` has locked, one behind the other or both at once.
+/// Waits until two sessions wait for what `holder` has locked, one behind the other or both at
+/// once.
 async fn both_wait(pool: &ff_backend_postgres::PgPool, holder: i32, how: &str) {
     let started = std::time::Instant::now();
     loop {

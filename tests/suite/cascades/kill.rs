@@ -1,5 +1,5 @@
-//! The process that tells a flow's news is killed at random points, between the commits of a cascade:
-//! whoever comes after it brings the flow to the same end.
+//! The process that tells a flow's news is killed at random points, between the commits of a
+//! cascade: whoever comes after it brings the flow to the same end.
 
 use std::collections::BTreeMap;
 use std::path::Path;

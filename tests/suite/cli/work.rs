@@ -190,3 +190,59 @@ fn starts_and_ends_are_logged_as_lines_of_json() {
     }
     assert!(lines.iter().all(|line| line["level"] == "INFO"), "{log}");
 }
+
+/// Runs plain SQL on the place's database.
+fn plainly(place: &Place, sql: &str) {
+    let path = place.0.path().join("ff.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection as _;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+/// Starts the command, waits for its end, and says what it printed.
+fn ended(place: &Place, arguments: &[&str]) -> Told {
+    let mut command = binary(place.0.path());
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut worker = Worker(command.spawn().unwrap());
+    let code = worker.code().unwrap();
+    let mut told = Told { code, out: String::new(), err: String::new() };
+    worker.0.stdout.take().unwrap().read_to_string(&mut told.out).unwrap();
+    worker.0.stderr.take().unwrap().read_to_string(&mut told.err).unwrap();
+    told
+}
+
+/// A claim goes through, and no ending can be stored: neither repeating it nor another execution
+/// helps.
+#[test]
+fn a_worker_that_can_report_no_ending_says_so_and_ends() {
+    let place = Place::with_two();
+    plainly(
+        &place,
+        "CREATE TRIGGER broken BEFORE INSERT ON ff_completion_event \
+         BEGIN SELECT RAISE(ABORT, 'no more events'); END",
+    );
+    let told = ended(&place, &["work", "--concurrency", "1", "--", "true"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    let last = told.err.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: the database fails for good"), "{told:?}");
+    assert!(last.contains("no more events"), "{told:?}");
+}
+
+/// Nothing is claimed from that lane, so that only the scanners meet the missing table.
+#[test]
+fn scanners_that_cannot_go_on_end_the_process() {
+    let place = Place::with_two();
+    plainly(&place, "DROP TABLE ff_pending_cancel_groups");
+    for arguments in [&["scan"][..], &["work", "--lane", "other", "--", "true"]] {
+        let told = ended(&place, arguments);
+        assert_eq!(told.code, 1, "{arguments:?}: {told:?}");
+        let last = told.err.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: "), "{arguments:?}: {told:?}");
+        assert!(last.contains("ff_pending_cancel_groups"), "{arguments:?}: {told:?}");
+    }
+}

@@ -380,7 +380,8 @@ conformance! {
             expiry.await.unwrap();
             let core = bench.core(&id).await;
             if core.text("lifecycle_phase") == "active" {
-                // Renewed, or the expiry looked before it was due: either way the lease still says who.
+                // Renewed, or the expiry looked before it was due: either way the lease still says
+                // who.
                 let expires = bench.attempt(&id, 0).await.int("lease_expires_at_ms").unwrap();
                 assert!(renewed || expires <= bench.clock.now().0);
                 if renewed {

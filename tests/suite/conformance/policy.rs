@@ -1,4 +1,5 @@
-//! Policies: what makes no sense or has no effect is refused where it enters, what is accepted counts.
+//! Policies: what makes no sense or has no effect is refused where it enters, what is accepted
+//! counts.
 
 use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
 use ff_core::contracts::{ReplayExecutionArgs, TimeoutBehavior};

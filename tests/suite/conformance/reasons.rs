@@ -1,5 +1,5 @@
-//! Why something ended: each attempt keeps what went wrong, each end says why, each lease what ended
-//! it.
+//! Why something ended: each attempt keeps what went wrong, each end says why, each lease what
+//! ended it.
 
 use ff_core::backend::{FailureClass, FailureReason, Handle};
 use ff_core::contracts::{CancelExecutionArgs, CancellationSummary, FailureSummary, TimelineEvent};

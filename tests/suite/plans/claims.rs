@@ -1,5 +1,5 @@
-//! A claim reads as much behind a hundred thousand rows that need another capability as without them;
-//! with `FF_SCALE=small` behind five thousand.
+//! A claim reads as much behind a hundred thousand rows that need another capability as without
+//! them; with `FF_SCALE=small` behind five thousand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,8 @@ use crate::backends::{self, Bench, START, postgres_url};
 use crate::bench::{lane, opened, worker};
 use crate::plain::{PlainSql, push_sqlite};
 
-/// Fills the lane with rows that need a GPU and come first, of those that wait and of those that are
-/// due, and with one that needs nothing.
+/// Fills the lane with rows that need a GPU and come first, of those that wait and of those that
+/// are due, and with one that needs nothing.
 async fn fill(bench: &Bench) {
     let needy = 100_000 / scale_of(20);
     let Words { series, random, no_list, list_of_gpu, .. } = words(&bench.plain);

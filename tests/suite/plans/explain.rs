@@ -1,4 +1,5 @@
-//! What a database says about how it would run a statement: which index, asked for by which columns.
+//! What a database says about how it would run a statement: which index, asked for by which
+//! columns.
 
 use std::fmt;
 
@@ -6,8 +7,8 @@ use ff_core::schema::TABLES;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-/// One use of an index: which, and what it is asked for in the database's words; nothing where it is
-/// walked from end to end.
+/// One use of an index: which, and what it is asked for in the database's words; nothing where it
+/// is walked from end to end.
 pub(super) struct Access {
     index: String,
     asked: String,

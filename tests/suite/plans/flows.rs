@@ -1,10 +1,10 @@
-//! Large flows on cold statistics: no statement about a flow scans a table, and none that is about an
-//! edge, a group or an execution reads all that the flow has of them.
+//! Large flows on cold statistics: no statement about a flow scans a table, and none that is about
+//! an edge, a group or an execution reads all that the flow has of them.
 //!
 //! 20,000 empty flows, 200 of 500 executions that are over and one of 10,000 that begins, each
-//! execution waiting for two others; with `FF_SCALE=small` a tenth of that. Every statement that the catalogue samples is
-//! explained; then the engine works on the large flow, and on Postgres the index entries are counted
-//! that it has read.
+//! execution waiting for two others; with `FF_SCALE=small` a tenth of that. Every statement that
+//! the catalogue samples is explained; then the engine works on the large flow, and on Postgres the
+//! index entries are counted that it has read.
 
 use std::collections::BTreeMap;
 
@@ -84,8 +84,8 @@ fn reads_a_whole_flow(operation: &str, table: &str) -> bool {
 /// Looking for the edges of several executions at once reads the flow's until there are statistics.
 const READS_ALL_EDGES_WHILE_COLD: [&str; 1] = ["would close a wide cycle"];
 
-/// The first of a few given executions that still runs: a planner without statistics walks a partition's
-/// executions in order instead of looking up the few.
+/// The first of a few given executions that still runs: a planner without statistics walks a
+/// partition's executions in order instead of looking up the few.
 const GOES_WIDE_WHILE_COLD: (&str, &str) = ("reconcile_sibling_cancel_group", "still running");
 
 /// A work list is walked along an index that holds nothing but what is owed.

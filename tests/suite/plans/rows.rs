@@ -92,8 +92,8 @@ impl Layered {
         (self.members - LAYER) * 2
     }
 
-    /// Adds the flow with all that belongs to it. Where it `ended`, everything is over and told; else
-    /// its first layer has just ended, nobody was told, and all others wait.
+    /// Adds the flow with all that belongs to it. Where it `ended`, everything is over and told;
+    /// else its first layer has just ended, nobody was told, and all others wait.
     pub(super) async fn insert(&self, bench: &Bench, ended: bool) {
         let Words { series, uuid, .. } = words(&bench.plain);
         let (place, base) = (self.partition(), self.number * APART);
@@ -165,9 +165,9 @@ impl Layered {
     }
 }
 
-/// Flows without executions, and what is owed or was counted of as many: the tables that have one row
-/// per flow are as large as after some time.
-/// Executions of no flow that wait, with a waitpoint each.
+/// Flows without executions, and what is owed or was counted of as many: the tables that have one
+/// row per flow are as large as after some time. Executions of no flow that wait, with a waitpoint
+/// each.
 pub(super) async fn insert_waits(bench: &Bench, count: i64) {
     let Words { series, random, .. } = words(&bench.plain);
     let rows = series(count);

@@ -1,5 +1,5 @@
-//! On Postgres a number is taken before its transaction commits: writers that commit in another order
-//! than they numbered their rows, or roll back, against subscribers that come and go.
+//! On Postgres a number is taken before its transaction commits: writers that commit in another
+//! order than they numbered their rows, or roll back, against subscribers that come and go.
 //!
 //! `FF_WRITERS_MS=30000` writes for so long; `FF_SEED=17` draws the same again.
 

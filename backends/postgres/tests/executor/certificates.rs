@@ -54,7 +54,8 @@ impl Certificate {
     }
 }
 
-/// Starts a server that shakes hands with one client after the other and hangs up. Returns its port.
+/// Starts a server that shakes hands with one client after the other and hangs up. Returns its
+/// port.
 fn serve(certificate: &Certificate, wants_clients: bool) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -94,15 +95,14 @@ fn shake_hands(mut client: TcpStream, config: &Arc<ServerConfig>) -> std::io::Re
 }
 
 /// The error of a client that checks certificate and host name.
-async fn refusal(port: u16, root: Option<&Certificate>) -> (ErrorClass, String) {
+async fn refusal(port: u16, root: Option<&Certificate>) -> (StoreClass, String) {
     let mut url = format!("postgres://me@localhost:{port}/db?sslmode=verify-full");
     if let Some(root) = root {
         url += &format!("&sslrootcert={}", root.file("pem").display());
     }
     let options = PostgresOptions::new(url).acquire_timeout(Duration::from_secs(10));
     let error = PostgresBackend::open(options).await.unwrap_err();
-    let EngineError::Transport { source, .. } = &error else { panic!("{error:?}") };
-    let class = source.downcast_ref::<PostgresError>().expect("an error of this crate").class();
+    let class = error.store_class().expect("classified");
     (class, error.to_string())
 }
 
@@ -124,7 +124,7 @@ async fn a_certificate_that_is_refused_is_permanent_and_says_what_helps() {
     ] {
         let (class, text) = refusal(serve(certificate, wants_clients), root).await;
         let how = format!("{} by {:?}: {text}", certificate.name, root.map(|root| root.name));
-        assert_eq!(class, ErrorClass::Permanent, "{how}");
+        assert_eq!(class, StoreClass::Permanent, "{how}");
         assert!(text.contains(helps), "{how}");
     }
 }
@@ -135,6 +135,6 @@ async fn a_certificate_that_is_its_own_root_is_accepted_where_it_is_no_authority
     let good = Certificate::new(directory.path(), "good", "localhost", false);
     // The server hangs up after the handshake.
     let (class, text) = refusal(serve(&good, false), Some(&good)).await;
-    assert_eq!(class, ErrorClass::Retryable, "{text}");
+    assert_eq!(class, StoreClass::Retryable, "{text}");
     assert!(!text.to_lowercase().contains("certificate"), "{text}");
 }

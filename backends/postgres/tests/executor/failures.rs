@@ -2,11 +2,9 @@
 
 use crate::*;
 
-fn class_of(error: &EngineError) -> ErrorClass {
-    let EngineError::Transport { backend: "postgres", source } = error else {
-        panic!("no transport error: {error:?}")
-    };
-    source.downcast_ref::<PostgresError>().unwrap().class()
+fn class_of(error: &EngineError) -> StoreClass {
+    assert!(matches!(error, EngineError::Transport { backend: "postgres", .. }), "{error:?}");
+    error.store_class().unwrap()
 }
 
 #[tokio::test]
@@ -39,7 +37,7 @@ async fn failures_say_what_they_mean() {
     let other = PgPool::connect(&database.url).await.unwrap();
     sqlx::query("SELECT pg_terminate_backend($1, 5000)").bind(pid).execute(&other).await.unwrap();
     let lost = backend.commit(lane("b", "x")).await.unwrap_err();
-    assert_eq!(class_of(&lost), ErrorClass::OutcomeUnknown, "{lost}");
+    assert_eq!(class_of(&lost), StoreClass::OutcomeUnknown, "{lost}");
     assert_eq!(backend.commit(lane("c", "x")).await.unwrap(), applied_once());
 
     // A duplicate outside any plan's gate, with values that no message may show.
@@ -70,12 +68,12 @@ async fn failures_say_what_they_mean() {
         OnConflict::Refuse,
     );
     let checked = backend.commit(impossible).await.unwrap_err();
-    assert_eq!(class_of(&checked), ErrorClass::Permanent);
+    assert_eq!(class_of(&checked), StoreClass::Permanent);
     assert!(!format!("{checked:?} {checked}").contains("hunter2"), "{checked:?}");
 
     let nowhere = Database::new("nowhere").open(|options| options).await;
     let missing = nowhere.read(vec![look_up_lane("a")]).await.unwrap_err();
-    assert_eq!(class_of(&missing), ErrorClass::Permanent, "{missing}");
+    assert_eq!(class_of(&missing), StoreClass::Permanent, "{missing}");
 
     let held = backend.pool().acquire().await.unwrap();
     let impatient = database
@@ -221,7 +219,7 @@ async fn a_session_that_turned_read_only_is_given_up_at_once() {
     let standby = Database { url, ..Database::new("read_only") };
     let standby = standby.open(|options| options).await;
     let refused = standby.commit(lane("e", "x")).await.unwrap_err();
-    assert_eq!(class_of(&refused), ErrorClass::Retryable, "{refused}");
+    assert_eq!(class_of(&refused), StoreClass::Retryable, "{refused}");
     assert!(found_lane(&standby, "a").await.is_some());
 }
 

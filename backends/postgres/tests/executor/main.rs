@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_backend_postgres::migrate::SchemaName;
-use ff_backend_postgres::{ErrorClass, PgPool, PostgresBackend, PostgresError, PostgresOptions};
+use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
 use ff_core::engine::{Commit, Executor};
+use ff_core::engine_error::StoreClass;
 use ff_core::plan::facts::{Answer, Row};
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Expr, List, Lookup, OnConflict, Pairing, Plan, Query, Return, Selection};

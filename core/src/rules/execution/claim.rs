@@ -37,7 +37,7 @@ pub const CLAIM_MAX: u32 = 1000;
 
 /// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
-pub const MOMENT_MS: i64 = 10;
+const MOMENT_MS: i64 = 10;
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
 /// longest claimable, then the oldest, then by id.
@@ -200,8 +200,8 @@ impl Claim {
     }
 }
 
-/// These capabilities are all that is required. Without any, only what requires none is left, and the
-/// database need not look which requirements there are.
+/// These capabilities are all that is required. Without any, only what requires none is left, and
+/// the database need not look which requirements there are.
 #[must_use]
 pub fn sufficient(capabilities: &[String]) -> Predicate {
     if capabilities.is_empty() {

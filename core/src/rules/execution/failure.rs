@@ -8,10 +8,10 @@ use crate::schema::ColumnRef;
 use crate::schema::execution::attempt;
 
 /// The longest message that is kept, in bytes; a longer one is cut, with a note.
-pub const MESSAGE_MAX_BYTES: usize = 8 * 1024;
+const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
 /// A failure message as every database stores it: NUL becomes U+FFFD, and it is cut at
-/// [`MESSAGE_MAX_BYTES`]. To refuse such a message would be to refuse the end that it explains.
+/// `MESSAGE_MAX_BYTES`. To refuse such a message would be to refuse the end that it explains.
 #[must_use]
 pub fn said(message: impl Into<String>) -> String {
     let mut message = message.into();

@@ -16,7 +16,7 @@ use crate::rules::status::changed;
 use crate::schema::execution::{claimable, exec_core};
 
 /// Priorities that an operator may set; beyond them the nearest one is taken.
-pub const PRIORITY_RANGE: std::ops::RangeInclusive<i32> = 0..=9000;
+const PRIORITY_RANGE: std::ops::RangeInclusive<i32> = 0..=9000;
 
 /// Gives a claimable execution another priority.
 #[derive(Clone, Debug)]

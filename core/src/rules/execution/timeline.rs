@@ -25,7 +25,7 @@ pub struct Timeline {
 }
 
 /// The most attempts and events of each outbox that a timeline shows.
-pub const TIMELINE_MAX: usize = 1000;
+const TIMELINE_MAX: usize = 1000;
 
 impl Timeline {
     /// The timeline of an execution.

@@ -31,7 +31,7 @@ use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
 
 /// The most members that the answer about a flow that is over names.
-pub const MEMBERS_MAX: i64 = 100_000;
+const MEMBERS_MAX: i64 = 100_000;
 
 /// Cancels a flow and the members that a policy covers. Members that are over stay as they are; a
 /// flow that does not exist has no members.
@@ -42,8 +42,7 @@ pub struct CancelFlow {
 }
 
 /// The name that a policy is stored under.
-#[must_use]
-pub fn policy_word(policy: CancelFlowPolicy) -> &'static str {
+fn policy_word(policy: CancelFlowPolicy) -> &'static str {
     match policy {
         CancelFlowPolicy::FlowOnly => "cancel_flow_only",
         CancelFlowPolicy::CancelAll => "cancel_all",

@@ -78,7 +78,7 @@ impl Event {
 }
 
 /// An edge and the execution that waits, which is how the edges from one execution are paged.
-pub type Onward = (Uuid, EdgeId);
+type Onward = (Uuid, EdgeId);
 
 /// The edges from an execution to those that wait for it, a page at a time.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::schema::flow::edge;
 use crate::schema::{Col, ColumnRef, Direction};
 
 /// The most edges of one execution that are read.
-pub const EDGES_MAX: i64 = 100_000;
+const EDGES_MAX: i64 = 100_000;
 
 /// The order of edges that share one end: by the other.
 #[must_use]

@@ -17,7 +17,7 @@ impl FrameId {
     /// Before every frame.
     pub const FIRST: Self = Self { ts_ms: i64::MIN, seq: i32::MIN };
     /// After every frame.
-    pub const LAST: Self = Self { ts_ms: i64::MAX, seq: i32::MAX };
+    const LAST: Self = Self { ts_ms: i64::MAX, seq: i32::MAX };
 
     /// The place that a cursor names; an id without number is that of number 0.
     ///

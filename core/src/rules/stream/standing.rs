@@ -39,7 +39,7 @@ pub fn goes_on() -> Predicate {
 #[must_use]
 pub fn uncounted_frames(key: &StreamKey) -> List {
     List {
-        name: "frames of a stream that nobody counted".into(),
+        name: "frames of an uncounted stream".into(),
         table: stream_frame::REF,
         join: None,
         columns: vec![stream_frame::ts_ms.column(), stream_frame::seq.column()],

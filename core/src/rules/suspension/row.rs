@@ -18,7 +18,7 @@ use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::schema::{ColumnRef, TableRef};
 
 /// The name that every plan gives a suspension's row.
-pub const SUSPENSION: &str = "suspension";
+const SUSPENSION: &str = "suspension";
 /// The name that every plan gives a waitpoint's row.
 pub const WAITPOINT: &str = "waitpoint";
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ff_core::EngineError;
 use ff_core::contracts::{CreateExecutionArgs, CreateExecutionResult};
 use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_error::StoreClass;
 use ff_core::types::ExecutionId;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::Receiver;
@@ -268,7 +269,10 @@ struct Sent {
 /// True if the execution may have been created in spite of the error.
 fn is_unsure(error: &EngineError) -> bool {
     match error {
-        EngineError::Transport { .. } | EngineError::Timeout { .. } => true,
+        EngineError::Transport { .. } => {
+            error.store_class().is_none_or(|class| class == StoreClass::OutcomeUnknown)
+        }
+        EngineError::Timeout { .. } => true,
         EngineError::Contextual { source, .. } => is_unsure(source),
         _ => false,
     }

@@ -1,4 +1,5 @@
-//! What must happen to rows that were inserted with plain SQL, naming only what older databases have.
+//! What must happen to rows that were inserted with plain SQL, naming only what older databases
+//! have.
 
 use ff_core::EngineError;
 use ff_core::contracts::{

@@ -1,4 +1,5 @@
-//! Many callers change one row at the same time: each of them is accepted, in one process and in two.
+//! Many callers change one row at the same time: each of them is accepted, in one process and in
+//! two.
 
 use std::sync::Arc;
 

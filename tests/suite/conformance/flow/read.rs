@@ -1,4 +1,5 @@
-//! What can be read of flows: themselves, their groups, their edges, their members; and lists of them.
+//! What can be read of flows: themselves, their groups, their edges, their members; and lists of
+//! them.
 
 use ff_core::contracts::{
     EdgeDependencyPolicy, EdgeDirection, EdgeGroupState, FlowQuery, FlowStatus, OnSatisfied,

@@ -2,6 +2,8 @@
 //! writes in `use` stays valid here; see `core/src/paths.rs`.
 #![allow(unused_imports, reason = "to name a path is all that is asked of it")]
 
+mod methods;
+
 mod backend {
     use ff_core::backend::{
         AppendFrameOutcome, BackendConfig, BackendConnection, BackendRetry, BackendTag,
