@@ -26,7 +26,7 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// Declares the migrations of each dialect, whose files bear the same names.
+/// Declares the migrations of each dialect. Their files bear the same names.
 macro_rules! migrations {
     ($($version:literal $name:literal,)+) => {
         use super::Migration;

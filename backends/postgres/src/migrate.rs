@@ -12,12 +12,14 @@ mod inspect;
 use std::borrow::Cow;
 
 use ff_codegen::RenderError;
-use ff_codegen::adopt::{AdoptError, Catalog};
+use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, LedgerError, Migration, POSTGRES};
 use ff_codegen::opening::{self, Admission, Opening, Refusal};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction};
 
+#[doc(hidden)]
+pub use adopt::describe;
 use inspect::Found;
 
 /// Serialises all migrations within one database. An arbitrary number.
@@ -302,16 +304,6 @@ pub async fn adopt(
     // Commits stay committed, however the connection closes.
     let _ = connection.close().await;
     result.map(Some)
-}
-
-/// The tables of the schema, as the database describes them; for tests.
-///
-/// # Errors
-/// [`MigrateError::Database`].
-#[doc(hidden)]
-pub async fn describe(pool: &PgPool) -> Result<Catalog, MigrateError> {
-    let mut transaction = pool.begin().await?;
-    Ok(adopt::catalog(&mut transaction).await?)
 }
 
 async fn find(

@@ -1,4 +1,4 @@
-//! The statements of a migration for a database whose tables are partitioned.
+//! The statements of a migration for a partitioned database.
 //!
 //! A migration file holds plain tables. In a partitioned database the tables that allow it are
 //! hash-partitioned into children `<table>_p<i>`. All of this takes more locks than one transaction
@@ -66,4 +66,18 @@ fn repeatable(statement: &str) -> String {
     }
 
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ddl;
+    use crate::dialect::Postgres;
+
+    #[test]
+    fn a_partitioned_schema_is_made_of_the_plain_statements() {
+        let plain = ddl::statements(&Postgres, None).unwrap();
+        let split = partitioned(plain.iter().map(String::as_str), 3);
+        assert_eq!(split, ddl::statements(&Postgres, Some(3)).unwrap());
+    }
 }

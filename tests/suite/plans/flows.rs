@@ -100,7 +100,7 @@ const WORK_LISTS: [&str; 4] = [
 const BADLY_ENDED: &str = "ff_exec_core_flow_badly_ended_idx";
 
 /// The operations that ask for a member that ended badly, once all members are over.
-const ENDS_A_FLOW: [&str; 3] = ["add_execution_to_flow", "cascade_completion", "scan"];
+const ENDS_A_FLOW: [&str; 2] = ["add_execution_to_flow", "scan"];
 
 /// What is sampled of flows, each text of an operation once, with its number of parameters.
 fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {

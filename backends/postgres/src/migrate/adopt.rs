@@ -9,7 +9,7 @@ use ff_codegen::migrations::{self, LedgerError, POSTGRES};
 use ff_codegen::{Postgres, ddl};
 use ff_core::schema::TABLES;
 use sqlx::postgres::PgConnection;
-use sqlx::{Postgres as Database, Transaction};
+use sqlx::{PgPool, Postgres as Database, Transaction};
 
 use super::inspect::Found;
 use super::{
@@ -148,9 +148,16 @@ async fn plan(
     Ok(adopt::postgres_steps(&found, &wanted, keeping)?)
 }
 
-pub(super) async fn catalog(
-    transaction: &mut Transaction<'_, Database>,
-) -> Result<Catalog, sqlx::Error> {
+/// The tables of the schema, as the database describes them; for tests.
+///
+/// # Errors
+/// [`MigrateError::Database`].
+pub async fn describe(pool: &PgPool) -> Result<Catalog, MigrateError> {
+    let mut transaction = pool.begin().await?;
+    Ok(catalog(&mut transaction).await?)
+}
+
+async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog, sqlx::Error> {
     type Column = (String, String, String, bool, Option<String>, bool, Option<String>);
     let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
     let mut tables: BTreeMap<String, FoundTable> = BTreeMap::new();

@@ -105,7 +105,7 @@ impl Scratch {
 }
 
 #[tokio::test]
-async fn all_migrations_lead_to_the_schema_that_core_describes() {
+async fn all_migrations_lead_to_the_tables_in_core() {
     for partitions in [None, Some(2)] {
         let test = format!("all_{}", partitions.unwrap_or(0));
         let scratch = Scratch::new(&test).await;
@@ -159,7 +159,7 @@ async fn a_partitioned_database_is_upgraded_statement_by_statement() {
     let begun = admit(&scratch.pool, &scratch.options(), Opening::Current).await.unwrap_err();
     assert!(begun.to_string().contains("migration 2 was begun"), "{begun}");
 
-    // The number of partitions is that of the database; nobody has to name it again.
+    // The number of partitions is that of the database, without an option.
     assert_eq!(scratch.migrate().await.unwrap(), report(&POSTGRES[1..], 1));
     assert_eq!(scratch.relations().await, tables() + 1 + 3 * partitioned());
     assert_same(described(&scratch.pool).await, wanted("split").await);

@@ -72,7 +72,7 @@ async fn assert_rows(connection: &mut SqliteConnection) {
 }
 
 #[tokio::test]
-async fn all_migrations_lead_to_the_schema_that_core_describes() {
+async fn all_migrations_lead_to_the_tables_in_core() {
     let (_directory, mut connection) = fresh().await;
     migrate(&mut connection, &MigrateOptions::new()).await.unwrap();
     assert_same(described(&mut connection).await, wanted().await);
