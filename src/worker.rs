@@ -194,9 +194,7 @@ impl Worker {
     /// Claims and starts up to `free` executions. Returns how many.
     async fn claim(&mut self, free: usize) -> Result<usize, EngineError> {
         let (lane, capabilities) = (&self.config.lane, &self.config.capabilities);
-        let limit = u32::try_from(free)
-            .unwrap_or(u32::MAX)
-            .min(ff_core::rules::execution::claim::CLAIM_MAX);
+        let limit = u32::try_from(free).unwrap_or(u32::MAX).min(ff_core::contracts::CLAIM_MAX);
         let asked = Instant::now();
         let handles =
             self.backend.claim_many(lane, capabilities, self.config.terms(), limit).await?;

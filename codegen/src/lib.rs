@@ -5,6 +5,16 @@
 //! their parameters: one text per shape. This crate knows no rule and no state name; only [`adopt`]
 //! knows words that the reference stores. A dialect is one file of answers to the questions of
 //! [`dialect::Dialect`].
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::wildcard_enum_match_arm
+    )
+)]
 
 pub mod adopt;
 pub mod audit;

@@ -6,7 +6,7 @@
 //! list. Rows of a list that is not covered are never read, but for the first of each list.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Compare, Expr as Scalar, Predicate};
+use ff_core::plan::{Compare, Expr as Scalar, Path, Predicate};
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
@@ -36,18 +36,16 @@ pub(crate) struct ByList<'a> {
 impl<'a> ByList<'a> {
     /// `None` where the predicate asks for no covered list, or no index keeps equal lists together.
     pub(crate) fn of(table: TableRef, predicate: &'a Predicate) -> Option<Self> {
-        let parts = match predicate {
-            Predicate::All(parts) => parts.as_slice(),
-            other => std::slice::from_ref(other),
-        };
-        let (column, by) = parts.iter().find_map(|part| match part {
-            Predicate::Covered(column, by) if is_indexed(table, *column) => Some((*column, by)),
-            _ => None,
+        let all = if let Predicate::All(parts) = predicate { Some(parts) } else { None };
+        let parts = all.map_or(std::slice::from_ref(predicate), Vec::as_slice);
+        let (column, by) = parts.iter().find_map(|part| {
+            let Predicate::Covered(column, by) = part else { return None };
+            is_indexed(table, *column).then_some((*column, by))
         })?;
-        let same = parts.iter().filter(|part| match part {
-            Predicate::OneOf(..) => true,
-            Predicate::Compare(path, Compare::Equal, _) => path.keys.is_empty(),
-            _ => false,
+        let same = parts.iter().filter(|part| {
+            let equal = |path: &Path| path.keys.is_empty();
+            matches!(part, Predicate::OneOf(..))
+                || matches!(part, Predicate::Compare(path, Compare::Equal, _) if equal(path))
         });
         Some(Self { table, column, by, same: same.collect() })
     }

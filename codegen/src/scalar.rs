@@ -62,7 +62,13 @@ impl<S: Scope> Scalars<'_, S> {
                             ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => {
                                 ColumnType::BigInt
                             }
-                            _ => ColumnType::Text,
+                            ColumnType::Bool
+                            | ColumnType::Float
+                            | ColumnType::Text
+                            | ColumnType::Bytes
+                            | ColumnType::Uuid
+                            | ColumnType::Json
+                            | ColumnType::TextList => ColumnType::Text,
                         };
                         (name, self.expr(member, ty))
                     })

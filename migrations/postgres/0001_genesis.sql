@@ -13,7 +13,7 @@ CREATE TABLE "ff_waitpoint_hmac" (
 );
 
 -- statement
--- One row in all, once there is a key: whoever adds or replaces a key moves its version on, so that two who found no key to follow cannot both add one.
+-- One row in all, once there is a key: adding or replacing a key moves its version on, so that two callers that found no key to follow cannot both add one.
 CREATE TABLE "ff_waitpoint_keyring" (
     "singleton_lock" boolean NOT NULL DEFAULT TRUE,
     "version" bigint NOT NULL DEFAULT 1,
@@ -123,7 +123,7 @@ CREATE TABLE "ff_execution_capabilities" (
 );
 
 -- statement
--- One row per attempt of an execution: who runs it under which lease, and how it ended.
+-- One row per attempt of an execution: its worker and lease, and how it ended.
 CREATE TABLE "ff_attempt" (
     "partition_key" smallint NOT NULL,
     "execution_id" uuid NOT NULL,
@@ -269,7 +269,7 @@ CREATE TABLE "ff_cancel_dispatch_outbox" (
 );
 
 -- statement
--- One row per cancelled flow some of whose executions have not acknowledged it yet.
+-- One row per cancelled flow of which some executions have not acknowledged it yet.
 CREATE TABLE "ff_cancel_backlog" (
     "partition_key" smallint NOT NULL,
     "flow_id" uuid NOT NULL,

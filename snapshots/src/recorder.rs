@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
@@ -50,8 +50,8 @@ impl<E: Executor> Executor for Recorder<E> {
         self.inner.identity()
     }
 
-    fn memo(&self) -> &Memo {
-        self.inner.memo()
+    fn callers(&self) -> &Callers {
+        self.inner.callers()
     }
 
     fn partitions(&self) -> PartitionConfig {

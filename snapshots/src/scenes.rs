@@ -118,11 +118,11 @@ impl Scene {
         });
 
         for (case, policy) in [
-            ("claimed elsewhere, tried again later", retried(500)),
-            ("claimed elsewhere, tried again at once", retried(0)),
-            ("claimed elsewhere, retries used up", never_retried()),
+            ("a handle without facts, tried again later", retried(500)),
+            ("a handle without facts, tried again at once", retried(0)),
+            ("a handle without facts, retries used up", never_retried()),
         ] {
-            let Some(handle) = self.held_elsewhere(policy) else { return };
+            let Some(handle) = self.held_without_facts(policy) else { return };
             self.sample("fail", case, async |b| {
                 b.fail(&handle, reason(), FailureClass::Transient).await
             });

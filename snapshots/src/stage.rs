@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ff_backend_memory::MemoryBackend;
 use ff_core::backend::Handle;
 use ff_core::contracts::CreateExecutionArgs;
-use ff_core::engine::{Executor, run};
+use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
+use ff_core::handle_codec;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::value::Value;
 use ff_core::plan::{Expr, Plan};
 use ff_core::policy::ExecutionPolicy;
-use ff_core::rules::execution::claim::Claim;
+use ff_core::rules;
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::exec_core;
 use ff_core::types::{ExecutionId, Namespace, TimestampMs};
@@ -165,17 +166,10 @@ impl Scene {
         Some((id, handle))
     }
 
-    /// Submits and claims an execution as another process would: the memo here does not know it.
-    pub(super) fn held_elsewhere(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
-        let submitted = self.submitted + 1;
-        self.submit(|args| {
-            args.policy = Some(policy);
-            args.priority = i32::try_from(submitted).unwrap_or(i32::MAX);
-        });
-
-        let tag = self.backend.identity().tag;
-        let claim = Claim::new(tag, &lane(), &capabilities(), worker(), 1).ok()?;
-        let claimed = now(run(&self.backend, &claim))?.ok()?;
-        claimed.into_iter().next().map(|claimed| claimed.handle)
+    /// The same, with a handle that carries no retry facts, as those of earlier versions.
+    pub(super) fn held_without_facts(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
+        let (_, handle) = self.held(Some(policy))?;
+        let payload = handle_codec::decode(&handle.opaque).ok()?.payload.with_retry(None);
+        Some(rules::handle::mint(handle.backend, handle.kind, &payload))
     }
 }

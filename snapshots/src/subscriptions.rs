@@ -1,8 +1,8 @@
 //! The situations in which subscribers read the outboxes.
 
+use ff_core::contracts::INSTANCE_TAG;
 use ff_core::engine::{Executor as _, spoiled_pages};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::rules::outbox::INSTANCE_TAG;
 use ff_core::stream_subscribe::{StreamCursor, encode_postgres_event_cursor};
 use ff_core::types::TimestampMs;
 use ff_core::{EngineError, ScannerFilter};

@@ -10,8 +10,8 @@ use ff_core::backend::{
     Handle, StreamMode, TailVisibility,
 };
 use ff_core::contracts::{
-    CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, CreateFlowArgs, ReplayExecutionArgs,
-    RevokeLeaseArgs, StreamCursor,
+    CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, ClaimResumedExecutionResult,
+    CreateFlowArgs, ReplayExecutionArgs, RevokeLeaseArgs, StreamCursor,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::types::{
@@ -179,6 +179,25 @@ costs! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_what_another_process_claimed_costs_one() {
+    let (proxy, bench) = bench().await;
+    let elsewhere = bench.another_process().await;
+    let none = CapabilitySet::default();
+    for round in 0..3 {
+        bench.create_with(&|_| {}).await;
+        let handle = elsewhere.claim(&lane(), &none, worker("w")).await.unwrap().unwrap();
+        for (handle, expected) in
+            [(bench.altered(&handle, |payload| payload.lease_epoch.0 += 1), 2), (handle, 1)]
+        {
+            let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
+            let cost = proxy.count(bench.backend.fail(&handle, reason, class)).await;
+            assert!(round < 2 || cost == expected, "{cost} round trips for a failure");
+        }
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claiming_costs_one_however_many_are_claimed() {
     let (proxy, bench) = bench().await;
     let none = CapabilitySet::default();
@@ -332,9 +351,19 @@ async fn suspending_costs_three_and_a_signal_two() {
             let cost = proxy.count(bench.deliver(&doors[0], name)).await;
             assert!(round < 2 || cost == 2, "{cost} round trips for the signal {name}");
         }
-        let claim = async { backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap() };
+        let mut claimed = None;
+        let claim = async {
+            claimed = backend.claim_resumed_execution(resumed(&bench, &id)).await.ok();
+        };
         let cost = proxy.count(claim).await;
         assert!(round < 2 || cost == 1, "{cost} round trips for taking up what was resumed");
+
+        let Some(ClaimResumedExecutionResult::Claimed(claimed)) = claimed else {
+            panic!("{claimed:?}");
+        };
+        let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
+        let cost = proxy.count(backend.fail(&claimed.handle, reason, class)).await;
+        assert!(round < 2 || cost == 1, "{cost} round trips for its failure");
     }
     bench.tear_down().await;
 }

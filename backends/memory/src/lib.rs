@@ -3,6 +3,10 @@
 //! Interprets [`Plan`]s and queries over maps, literally as their documentation says: no SQL, no
 //! shapes, no concurrency beyond one lock. Where another backend differs, this one defines the
 //! intended behaviour. It knows the schema and the plan vocabulary, and no rule.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod answer;
 mod apply;
@@ -16,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo, Rings, Topics};
+use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity, Rings, Topics};
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::Value;
@@ -38,7 +42,7 @@ pub struct MemoryBackend {
     tables: Arc<Mutex<Tables>>,
     source: Arc<Mutex<Seeded>>,
     clock: Arc<dyn Fn() -> TimestampMs + Send + Sync>,
-    memo: Arc<Memo>,
+    callers: Arc<Callers>,
     bell: Arc<Bell>,
 }
 
@@ -71,7 +75,7 @@ impl MemoryBackend {
             tables: Arc::default(),
             source: Arc::new(Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1))),
             clock: Arc::new(TimestampMs::now),
-            memo: Arc::default(),
+            callers: Arc::default(),
             bell: Arc::default(),
         }
     }
@@ -171,8 +175,8 @@ impl Executor for MemoryBackend {
         Identity { tag: BackendTag::Memory, family: "memory" }
     }
 
-    fn memo(&self) -> &Memo {
-        &self.memo
+    fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     fn partitions(&self) -> PartitionConfig {

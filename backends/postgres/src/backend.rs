@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::partition::PartitionConfig;
@@ -42,7 +42,7 @@ pub struct PostgresBackend {
     keeper: Arc<Keeper>,
     reader: Arc<Reader>,
     committer: Committer,
-    memo: Arc<Memo>,
+    callers: Arc<Callers>,
     bell: Arc<Bell>,
     listener: Listener,
     pub(crate) scanners: Installed,
@@ -117,7 +117,7 @@ impl PostgresBackend {
             reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
-            memo: Arc::default(),
+            callers: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: Installed::default(),
             bell,
@@ -198,8 +198,8 @@ impl Executor for PostgresBackend {
         Identity { tag: BackendTag::Postgres, family: "postgres" }
     }
 
-    fn memo(&self) -> &Memo {
-        &self.memo
+    fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     fn partitions(&self) -> PartitionConfig {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -40,7 +40,7 @@ pub struct SqliteBackend {
     connections: Arc<Connections>,
     clock: Clock,
     partitions: PartitionConfig,
-    memo: Arc<Memo>,
+    callers: Arc<Callers>,
     bell: Arc<Bell>,
     /// Absent for a memory database, which no other process can reach.
     watch: Option<Watch>,
@@ -67,7 +67,7 @@ impl SqliteBackend {
                     BackendErrorKind::Protocol
                 }
             };
-            BackendError::Valkey { kind, message: error.to_string() }
+            BackendError::Database { kind, message: error.to_string() }
         })
     }
 
@@ -120,7 +120,7 @@ impl SqliteBackend {
             connections,
             clock,
             partitions,
-            memo: Arc::default(),
+            callers: Arc::default(),
             bell,
             watch,
             presence,
@@ -167,8 +167,8 @@ impl Executor for SqliteBackend {
         Identity { tag: BackendTag::Sqlite, family: "sqlite" }
     }
 
-    fn memo(&self) -> &Memo {
-        &self.memo
+    fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     fn partitions(&self) -> PartitionConfig {

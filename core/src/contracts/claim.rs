@@ -13,6 +13,9 @@ use crate::model::ids::{
 use crate::model::partition::{Partition, PartitionKey, PartitionKeyParseError};
 use crate::model::state::AttemptType;
 
+/// The most executions that one claim takes.
+pub const CLAIM_MAX: u32 = 1000;
+
 /// Issues a claim grant.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -47,5 +47,5 @@ pub use snapshot::*;
 pub use stream::*;
 pub use suspension::*;
 pub(crate) use tag::is_namespaced_tag_key;
-pub use tag::validate_tag_key;
+pub use tag::{INSTANCE_TAG, validate_tag_key};
 pub use worker::*;

@@ -2,6 +2,9 @@
 
 use crate::model::error::{EngineError, ValidationKind};
 
+/// The execution tag that names the instance that an execution belongs to.
+pub const INSTANCE_TAG: &str = "cairn.instance_id";
+
 /// Returns true if `k` starts like a tag: a lowercase letter, then lowercase letters, digits and
 /// underscores, then a dot.
 pub(crate) fn is_namespaced_tag_key(k: &str) -> bool {

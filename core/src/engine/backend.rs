@@ -50,7 +50,7 @@ use crate::model::ids::{
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, PublicState};
-use crate::rules::execution::claim::{Claim, Claimed};
+use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
 use crate::rules::execution::delay::{Delay, Promote};
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
@@ -170,7 +170,7 @@ impl<E: Executor> EngineBackend for E {
         let payload = handle::open(self.identity().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
         let failure = Failure::reported(classification, reason);
-        let retry = RetryRule::ByClass(classification, self.memo().recall(payload.lease_id.0));
+        let retry = RetryRule::by_class(classification, payload.retry.as_ref());
 
         Ok(match run(self, &Fail { fence, failure, retry }).await? {
             Failed::RetryScheduled { delay_until, .. } => {
@@ -660,13 +660,7 @@ impl<E: Executor> EngineBackend for E {
             }
         }
 
-        let handles = claimed.into_iter().map(|Claimed { handle, lease_id, retry }| {
-            if let Some(facts) = retry {
-                self.memo().keep(lease_id, facts);
-            }
-            handle
-        });
-        Ok(handles.collect())
+        Ok(claimed)
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

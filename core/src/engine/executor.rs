@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, Memo};
+use super::{Bell, Callers};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
@@ -66,8 +66,8 @@ pub trait Executor: Send + Sync + 'static {
     /// A source of fresh ids and jitter.
     fn source(&self) -> Box<dyn Source>;
 
-    /// Its memory of the claims it handed out.
-    fn memo(&self) -> &Memo;
+    /// The state that its callers in this process share; one for as long as it lives.
+    fn callers(&self) -> &Callers;
 
     /// Answers the queries, in their order.
     ///

@@ -27,11 +27,11 @@ pub(super) async fn append<E: Executor + ?Sized>(
     handle: &HandlePayload,
     frame: &Frame,
 ) -> Result<AppendFrameOutcome, EngineError> {
-    let memo = executor.memo();
+    let callers = executor.callers();
     let lease = handle.lease_id.0;
-    let append = Append::new(Fence::of_handle(handle)?, frame, memo.has_stream(lease))?;
+    let append = Append::new(Fence::of_handle(handle)?, frame, callers.streams.has(lease))?;
 
-    let turn = memo.turn(lease).await;
+    let turn = callers.turn(lease).await;
     // Summary and live appends are decided on what they read, so they keep their turn. A durable
     // append only waits for those before it.
     let _turn = match frame.mode {
@@ -43,7 +43,7 @@ pub(super) async fn append<E: Executor + ?Sized>(
     };
 
     let outcome = run(executor, &append).await?;
-    memo.keep_stream(lease);
+    callers.streams.keep(lease);
     Ok(outcome)
 }
 

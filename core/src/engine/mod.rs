@@ -8,13 +8,14 @@
 //! off at random.
 
 mod backend;
+mod begun;
 pub mod bell;
 mod bulk;
+mod callers;
 mod cascade;
 pub mod completions;
 mod executor;
 mod frames;
-mod memo;
 pub mod operations;
 mod passing;
 mod patience;
@@ -28,13 +29,12 @@ mod turns;
 mod wait;
 
 pub use crate::rules::decision::{FromRows, Step, Then, Transition};
-pub use crate::rules::execution::claim::RetryFacts;
 pub use crate::rules::scan::ScanScope;
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use bulk::BulkPreview;
+pub use callers::Callers;
 pub use cascade::dispatch_event;
 pub use executor::{Commit, Executor, Horizon, Identity};
-pub use memo::Memo;
 pub use patience::pause_after;
 pub use patrol::{StopPatrols, patrol};
 pub use run::{Rehearsed, rehearse, run};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use super::{Bell, Callers, Commit, Executor, Horizon, Identity};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
@@ -41,8 +41,8 @@ impl Executor for Passing {
         self.0.source()
     }
 
-    fn memo(&self) -> &Memo {
-        self.0.memo()
+    fn callers(&self) -> &Callers {
+        self.0.callers()
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {

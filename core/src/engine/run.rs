@@ -33,7 +33,7 @@ where
         // Only after a refusal: most plans meet no other caller, and waiting would delay them.
         if facts.refusals() != 0
             && turn.is_none()
-            && let Some(taken) = executor.memo().turn_of_plan(&plan).await
+            && let Some(taken) = executor.callers().turn_of_plan(&plan).await
         {
             turn = Some(taken.turn);
             if taken.waited {

@@ -402,7 +402,15 @@ impl StateKind {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// The store or its client reports a failure.
+    /// The database or its driver reports a failure.
+    #[error("backend error ({}): {message}", kind.as_stable_str())]
+    Database {
+        /// The kind of failure.
+        kind: BackendErrorKind,
+        /// The driver's message.
+        message: String,
+    },
+    /// The reference's store or its client reports a failure. No backend here does.
     #[error("backend error ({}): {message}", kind.as_stable_str())]
     Valkey {
         /// The kind of failure.
@@ -422,7 +430,7 @@ impl BackendError {
     #[must_use]
     pub const fn kind(&self) -> BackendErrorKind {
         match self {
-            Self::Valkey { kind, .. } => *kind,
+            Self::Database { kind, .. } | Self::Valkey { kind, .. } => *kind,
             Self::RequiresDevMode => BackendErrorKind::Protocol,
         }
     }
@@ -431,7 +439,7 @@ impl BackendError {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::Valkey { message, .. } => message,
+            Self::Database { message, .. } | Self::Valkey { message, .. } => message,
             Self::RequiresDevMode => REQUIRES_DEV_MODE,
         }
     }
@@ -622,12 +630,15 @@ mod tests {
 
     #[test]
     fn backend_errors_name_kind_and_message() {
-        let error = BackendError::Valkey {
-            kind: BackendErrorKind::BusyLoading,
-            message: "loading".to_owned(),
-        };
-        assert_eq!(error.to_string(), "backend error (busy_loading): loading");
-        assert_eq!((error.kind(), error.message()), (BackendErrorKind::BusyLoading, "loading"));
+        let (kind, message) = (BackendErrorKind::BusyLoading, "loading".to_owned());
+        for error in [
+            BackendError::Database { kind, message: message.clone() },
+            BackendError::Valkey { kind, message },
+        ] {
+            assert_eq!(error.to_string(), "backend error (busy_loading): loading");
+            assert_eq!((error.kind(), error.message()), (BackendErrorKind::BusyLoading, "loading"));
+        }
+
         let refused = BackendError::RequiresDevMode;
         assert_eq!(refused.kind(), BackendErrorKind::Protocol);
         assert!(refused.to_string().contains("SqliteBackend requires FF_DEV_MODE=1"));

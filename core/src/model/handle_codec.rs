@@ -2,15 +2,20 @@
 //!
 //! A handle is opaque to the worker and self-contained for the backend: it names the execution, the
 //! attempt and the lease that it stands for. It proves nothing by itself; every operation compares
-//! it with the stored fence. Integers are little-endian, a string is its length (u32) and its
-//! UTF-8:
+//! it with the stored fence. It may also carry what its claim knew about retries, see
+//! [`RetryFacts`]. Integers are little-endian, a string is its length (u32) and its UTF-8:
 //!
 //! ```text
-//! v2: 0x02 magic, 0x01 wire version, backend tag, fields
+//! v2: 0x02 magic, 0x01 wire version, backend tag, fields, then nothing or the retry facts
 //! v1: 0x01, fields                    (decodes with the tag `Valkey`)
 //! fields: execution_id, u32 attempt_index, attempt_id, lease_id, u64 lease_epoch,
-//!         u64 lease_ttl_ms, lane_id, worker_instance_id, and then nothing more
+//!         u64 lease_ttl_ms, lane_id, worker_instance_id
+//! retry facts: 0x52, u32 retries, retry policy as JSON (empty for none)
 //! ```
+//!
+//! Nothing may follow. A handle without retry facts has the bytes that it had before they existed.
+
+mod retry_facts;
 
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::handle::{BackendTag, HandleOpaque};
@@ -18,9 +23,12 @@ use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, WorkerInstanceId,
 };
 
+pub use retry_facts::{POLICY_MAX_BYTES, RetryFacts};
+
 const MAGIC_V2: u8 = 0x02;
 const WIRE_VERSION_V2: u8 = 0x01;
 const VERSION_V1: u8 = 0x01;
+const RETRY_FACTS: u8 = b'R';
 
 /// The execution, attempt and lease that a handle stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +50,13 @@ pub struct HandlePayload {
     pub lane_id: LaneId,
     /// The worker instance that holds the lease.
     pub worker_instance_id: WorkerInstanceId,
+    /// The retry facts that the claim knew; `None` where they are read when they are needed.
+    pub retry: Option<RetryFacts>,
 }
 
 impl HandlePayload {
-    /// The payload of these eight parts, in the order in which they are encoded.
+    /// The payload of these eight parts, in the order in which they are encoded, without retry
+    /// facts.
     #[expect(clippy::too_many_arguments, reason = "one per field, each of its own type")]
     #[must_use]
     pub const fn new(
@@ -67,7 +78,14 @@ impl HandlePayload {
             lease_ttl_ms,
             lane_id,
             worker_instance_id,
+            retry: None,
         }
+    }
+
+    /// The same payload with these retry facts.
+    #[must_use]
+    pub fn with_retry(self, retry: Option<RetryFacts>) -> Self {
+        Self { retry, ..self }
     }
 }
 
@@ -159,6 +177,11 @@ impl From<HandleDecodeError> for EngineError {
 pub fn encode(tag: BackendTag, payload: &HandlePayload) -> HandleOpaque {
     let mut bytes = vec![MAGIC_V2, WIRE_VERSION_V2, tag.wire_byte()];
     write_fields(&mut bytes, payload);
+    if let Some(facts) = &payload.retry {
+        bytes.push(RETRY_FACTS);
+        bytes.extend(facts.retries().to_le_bytes());
+        write_text(&mut bytes, facts.policy_json().unwrap_or_default());
+    }
     HandleOpaque::new(bytes.into_boxed_slice())
 }
 
@@ -178,20 +201,26 @@ pub fn v1_handle_for_tests(payload: &HandlePayload) -> Vec<u8> {
 pub fn decode(opaque: &HandleOpaque) -> Result<DecodedHandle, HandleDecodeError> {
     let mut reader = Reader { bytes: opaque.as_bytes(), at: 0 };
 
-    let tag = match reader.byte()? {
+    let (tag, may_carry_facts) = match reader.byte()? {
         MAGIC_V2 => {
             let version = reader.byte()?;
             if version != WIRE_VERSION_V2 {
                 return Err(HandleDecodeError::BadWireVersion { got: version });
             }
             let tag = reader.byte()?;
-            BackendTag::from_wire_byte(tag).ok_or(HandleDecodeError::BadBackendTag { got: tag })?
+            let tag = BackendTag::from_wire_byte(tag)
+                .ok_or(HandleDecodeError::BadBackendTag { got: tag })?;
+            (tag, true)
         }
-        VERSION_V1 => BackendTag::Valkey,
+        VERSION_V1 => (BackendTag::Valkey, false),
         got => return Err(HandleDecodeError::BadV1Version { got }),
     };
 
-    let payload = reader.fields()?;
+    let mut payload = reader.fields()?;
+    if may_carry_facts && reader.next() == Some(RETRY_FACTS) {
+        payload.retry = Some(reader.retry_facts()?);
+    }
+
     reader.end()?;
     Ok(DecodedHandle { tag, payload })
 }
@@ -230,7 +259,24 @@ impl<'a> Reader<'a> {
             lease_ttl_ms: u64::from_le_bytes(self.array()?),
             lane_id: LaneId::new(self.text("lane_id")?),
             worker_instance_id: WorkerInstanceId::new(self.text("worker_instance_id")?),
+            retry: None,
         })
+    }
+
+    fn retry_facts(&mut self) -> Result<RetryFacts, HandleDecodeError> {
+        let [_marker] = self.array()?;
+        let retries = u32::from_le_bytes(self.array()?);
+        let policy = self.text("retry_policy")?;
+
+        RetryFacts::new(Some(policy), retries).ok_or_else(|| HandleDecodeError::ParseField {
+            field: "retry_policy",
+            detail: format!("longer than {POLICY_MAX_BYTES} bytes"),
+        })
+    }
+
+    /// The next byte, which stays unread.
+    fn next(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
     }
 
     fn end(&self) -> Result<(), HandleDecodeError> {
@@ -279,156 +325,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const VECTOR: &str = concat!(
-        "0201022c0000007b66703a34327d3a35353065383430302d653239622d343164342d613731362d34",
-        "3436363535343430303030030000002400000032323232323232322d323232322d343232322d3832",
-        "32322d3232323232323232323232322400000033333333333333332d333333332d343333332d3833",
-        "33332d33333333333333333333333307000000000000003075000000000000070000006465666175",
-        "6c7408000000776f726b65722d31",
-    );
-
-    fn payload() -> HandlePayload {
-        HandlePayload::new(
-            ExecutionId::parse("{fp:42}:550e8400-e29b-41d4-a716-446655440000").unwrap(),
-            AttemptIndex::new(3),
-            AttemptId::parse("22222222-2222-4222-8222-222222222222").unwrap(),
-            LeaseId::parse("33333333-3333-4333-8333-333333333333").unwrap(),
-            LeaseEpoch::new(7),
-            30_000,
-            LaneId::new("default"),
-            WorkerInstanceId::new("worker-1"),
-        )
-    }
-
-    fn decode_bytes(bytes: &[u8]) -> Result<DecodedHandle, HandleDecodeError> {
-        decode(&HandleOpaque::new(bytes.into()))
-    }
-
-    /// The version 2 bytes with the field at `at` replaced from there on.
-    fn changed(at: usize, with: &[u8]) -> Vec<u8> {
-        let mut bytes = hex::decode(VECTOR).unwrap();
-        bytes[at..at + with.len()].copy_from_slice(with);
-        bytes
-    }
-
-    #[test]
-    fn the_worked_vector() {
-        let opaque = encode(BackendTag::Postgres, &payload());
-        assert_eq!(opaque.as_bytes().len(), 174);
-        assert_eq!(hex::encode(opaque.as_bytes()), VECTOR);
-        assert_eq!(decode(&opaque), Ok(DecodedHandle::new(BackendTag::Postgres, payload())));
-    }
-
-    #[test]
-    fn every_tag_round_trips() {
-        for tag in
-            [BackendTag::Valkey, BackendTag::Postgres, BackendTag::Sqlite, BackendTag::Memory]
-        {
-            assert_eq!(decode(&encode(tag, &payload())), Ok(DecodedHandle::new(tag, payload())));
-        }
-    }
-
-    #[test]
-    fn version_1_decodes_as_valkey() {
-        let bytes = v1_handle_for_tests(&payload());
-        assert_eq!(bytes.len(), 172);
-        assert_eq!(decode_bytes(&bytes), Ok(DecodedHandle::new(BackendTag::Valkey, payload())));
-    }
-
-    #[test]
-    fn headers_are_refused_in_order() {
-        use HandleDecodeError::{BadBackendTag, BadV1Version, BadWireVersion, Truncated};
-
-        let cases: [(&[u8], HandleDecodeError); 7] = [
-            (&[], Truncated { needed: 1, at: 0, have: 0 }),
-            (&[0x03], BadV1Version { got: 3 }),
-            (&[0x02], Truncated { needed: 1, at: 1, have: 1 }),
-            (&[0x02, 0x02], BadWireVersion { got: 2 }),
-            (&[0x02, 0x01], Truncated { needed: 1, at: 2, have: 2 }),
-            (&[0x02, 0x01, 0x00], BadBackendTag { got: 0 }),
-            (&[0x01], Truncated { needed: 4, at: 1, have: 1 }),
-        ];
-
-        for (bytes, expected) in cases {
-            assert_eq!(decode_bytes(bytes), Err(expected));
-        }
-
-        assert_eq!(
-            decode_bytes(&changed(3, &u32::MAX.to_le_bytes())),
-            Err(Truncated { needed: u32::MAX as usize, at: 7, have: 174 })
-        );
-    }
-
-    #[test]
-    fn fields_are_refused_in_order() {
-        let field_of = |bytes: &[u8]| match decode_bytes(bytes).unwrap_err() {
-            HandleDecodeError::ParseField { field, .. } => format!("parse {field}"),
-            HandleDecodeError::InvalidUtf8 { field } => format!("utf8 {field}"),
-            other => other.to_string(),
-        };
-
-        let (execution, attempt, lease, lane, worker) = (7, 59, 99, 155, 166);
-        assert_eq!(field_of(&changed(execution, b"x")), "parse execution_id");
-        assert_eq!(field_of(&changed(attempt, b"x")), "parse attempt_id");
-        assert_eq!(field_of(&changed(lease, b"x")), "parse lease_id");
-
-        for (at, field) in [
-            (execution, "execution_id"),
-            (attempt, "attempt_id"),
-            (lease, "lease_id"),
-            (lane, "lane_id"),
-            (worker, "worker_instance_id"),
-        ] {
-            assert_eq!(field_of(&changed(at, &[0xff])), format!("utf8 {field}"));
-        }
-
-        let mut both = changed(lease, b"x");
-        both[attempt] = b'x';
-        assert_eq!(field_of(&both), "parse attempt_id");
-    }
-
-    #[test]
-    fn nothing_may_follow_the_last_field() {
-        let mut bytes = hex::decode(VECTOR).unwrap();
-        bytes.push(0);
-        assert_eq!(
-            decode_bytes(&bytes),
-            Err(HandleDecodeError::TrailingBytes { pos: 174, len: 175 })
-        );
-    }
-
-    #[test]
-    fn every_shorter_prefix_is_truncated() {
-        let bytes = hex::decode(VECTOR).unwrap();
-        for length in 0..bytes.len() {
-            let error = decode_bytes(&bytes[..length]).unwrap_err();
-            assert!(matches!(error, HandleDecodeError::Truncated { have, .. } if have == length));
-        }
-    }
-
-    #[test]
-    fn decode_errors_are_corruption() {
-        let error = EngineError::from(decode_bytes(&[]).unwrap_err());
-        assert_eq!(
-            error.to_string(),
-            "validation: Corruption: handle_codec: truncated: needed 1 bytes at 0, have 0 in all"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
-            let _ = decode_bytes(&bytes);
-        }
-
-        #[test]
-        fn any_damage_is_survived(at in 0usize..174, byte: u8) {
-            let _ = decode_bytes(&changed(at, &[byte]));
-        }
-    }
-}
+mod tests;

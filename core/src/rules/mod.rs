@@ -4,6 +4,9 @@
 //! [`ctx::Ctx`], and answers with a plan or a refusal; it never knows which database runs the plan.
 //! What two operations share (the fence, the way a state is written, the events) is a value in a
 //! file of its own.
+//!
+//! Public for tests, tools and the reference's passes; not stable. Callers use
+//! `ff_core::engine_backend::EngineBackend` and [`crate::contracts`].
 
 pub mod ctx;
 pub mod decision;

@@ -3,7 +3,7 @@
 //! Every event carries the execution's namespace and instance tag, taken from the row that the plan
 //! holds as `core`, so that no operation has to read them first.
 
-use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs};
+use crate::contracts::{CreateExecutionArgs, DeliverSignalArgs, INSTANCE_TAG};
 use crate::model::ids::TimestampMs;
 use crate::model::state::{
     CompletionKind, FailureClass, InstanceTagEventType, LeaseCause, LeaseEventType,
@@ -20,9 +20,6 @@ use crate::schema::flow::flow_core;
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
-
-/// The execution tag that names the instance that an execution belongs to.
-pub const INSTANCE_TAG: &str = "cairn.instance_id";
 
 /// The namespace that the held execution row names.
 #[must_use]

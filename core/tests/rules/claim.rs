@@ -1,10 +1,11 @@
 //! Claiming: which rows qualify, in which order, and what a claim writes.
 
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
+use ff_core::contracts::CLAIM_MAX;
 use ff_core::plan::Held;
 use ff_core::plan::facts::Facts;
 use ff_core::plan::value::Value;
-use ff_core::rules::execution::claim::{CLAIM_MAX, Claim};
+use ff_core::rules::execution::claim::Claim;
 use ff_core::rules::handle;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::exec_core;
@@ -172,13 +173,47 @@ fn a_claim_answers_with_handles_of_what_it_leased() {
         Value::Uuid(ATTEMPT_ID),
     ]])
     .unwrap();
-    let payload = handle::open(BackendTag::Memory, &handles[0].handle).unwrap();
+    let payload = handle::open(BackendTag::Memory, &handles[0]).unwrap();
     assert_eq!((handles.len(), payload.execution_id), (1, id()));
     assert_eq!((payload.attempt_index.0, payload.lease_epoch.0), (2, 8));
     assert_eq!((payload.lease_id.0, payload.attempt_id.0), (LEASE_ID, ATTEMPT_ID));
     assert_eq!((payload.lease_ttl_ms, payload.worker_instance_id.as_str()), (500, "w2"));
-    let foreign = handle::open(BackendTag::Sqlite, &handles[0].handle).unwrap_err();
+    let foreign = handle::open(BackendTag::Sqlite, &handles[0]).unwrap_err();
     assert_snapshot!(foreign, @r"validation: HandleFromOtherBackend: expected=Sqlite actual=Memory");
+}
+
+#[test]
+fn a_handle_carries_the_retry_facts_that_its_claim_returned() {
+    use ff_core::handle_codec::RetryFacts;
+    use ff_core::plan::facts::Facts;
+    use ff_core::rules::ctx::Ctx;
+    use ff_core::rules::decision::{Step, Then, Transition};
+
+    let carried = |policy: Value, count: Value| {
+        let mut draws = Draws { drawn: 0, fraction: 0.5 };
+        let mut ctx = Ctx::new(TimestampMs(NOW), &mut draws);
+        let step = claim("main", &[], 1).step(&Facts::default(), &mut ctx);
+        let Ok(Step::Commit(_, Then::FromRows(read))) = step else { panic!("a claim commits") };
+        let row = vec![
+            Value::Int(key().partition.into()),
+            Value::Uuid(key().uuid),
+            Value::Int(2),
+            Value::Int(8),
+            Value::Uuid(LEASE_ID),
+            Value::Uuid(ATTEMPT_ID),
+            policy,
+            count,
+        ];
+        handle::open(BackendTag::Memory, &read(vec![row]).unwrap()[0]).unwrap().retry
+    };
+    let text = |text: &str| Value::Text(text.to_owned());
+
+    assert_eq!(carried(Value::Null, Value::Null), RetryFacts::new(None, 0));
+    assert_eq!(carried(text("{}"), text("3")), RetryFacts::new(Some("{}"), 3));
+    for unreadable in ["-4", "1.5", "x", "4294967296"] {
+        assert_eq!(carried(text("{}"), text(unreadable)), None, "{unreadable}");
+    }
+    assert_eq!(carried(text(&"x".repeat(1025)), text("3")), None);
 }
 
 #[test]

@@ -351,24 +351,26 @@ fn a_stored_row_that_changes_under_the_decision_is_decided_anew() {
 }
 
 #[test]
-fn a_remembered_claim_saves_the_reading() {
+fn what_the_claim_found_saves_the_reading() {
     use ff_core::plan::facts::Facts;
     use ff_core::policy::{BackoffStrategy, RetryPolicy};
     use ff_core::rules::ctx::{Ctx, Seeded};
     use ff_core::rules::decision::{Step, Transition};
-    use ff_core::rules::execution::claim::RetryFacts;
+    use ff_core::rules::execution::fail::Retries;
+
     let policy = |max_retries| RetryPolicy {
         max_retries,
         backoff: BackoffStrategy::Fixed { delay_ms: 500 },
         retryable_categories: Vec::new(),
     };
-    let remembered = |max_retries, retries| Fail {
+    let informed = |max_retries, count| Fail {
         retry: RetryRule::ByClass(
             FailureClass::Transient,
-            Some(RetryFacts { policy: Some(policy(max_retries)), retries }),
+            Some(Retries { policy: Some(policy(max_retries)), count }),
         ),
         ..by_class(FailureClass::Transient)
     };
+
     let mut seeded = Seeded::new(1);
     let mut first_step = |fail: &Fail, facts: &Facts| {
         let step = fail.step(facts, &mut Ctx::new(TimestampMs(NOW), &mut seeded)).unwrap();
@@ -378,12 +380,38 @@ fn a_remembered_claim_saves_the_reading() {
             Step::Answer(outcome) => format!("{outcome:?}"),
         }
     };
-    let retried = first_step(&remembered(3, 1), &Facts::default());
+
+    let retried = first_step(&informed(3, 1), &Facts::default());
     assert!(retried.contains("attempt_state := pending_retry_attempt"), "{retried}");
     assert!(retried.contains(r#""retry_count":"2""#), "{retried}");
-    let ended = first_step(&remembered(1, 1), &Facts::default());
+    let ended = first_step(&informed(1, 1), &Facts::default());
     assert!(ended.contains("public_state := failed"), "{ended}");
-    // Forgotten, or refused once: the rows are read.
+
+    // Without facts, or refused once: the rows are read.
     assert_eq!(first_step(&by_class(FailureClass::Transient), &Facts::default()), "reads");
-    assert_eq!(first_step(&remembered(3, 1), &Facts::after_refusals(1)), "reads");
+    assert_eq!(first_step(&informed(3, 1), &Facts::after_refusals(1)), "reads");
+}
+
+#[test]
+fn facts_that_make_no_sense_count_as_none() {
+    use ff_core::handle_codec::RetryFacts;
+    use ff_core::policy::RetryPolicy;
+    use ff_core::rules::execution::fail::Retries;
+
+    let rule = |policy_json, retries| {
+        let facts = RetryFacts::new(policy_json, retries);
+        RetryRule::by_class(FailureClass::Transient, facts.as_ref())
+    };
+    let expecting = |policy, count| {
+        RetryRule::ByClass(FailureClass::Transient, Some(Retries { policy, count }))
+    };
+
+    let five = RetryPolicy { max_retries: 5, ..RetryPolicy::default() };
+    assert_eq!(rule(Some(r#"{"max_retries":5}"#), 2), expecting(Some(five), 2));
+    assert_eq!(rule(None, 7), expecting(None, 7));
+    assert_eq!(rule(Some("null"), u32::MAX), expecting(None, u32::MAX));
+
+    let read = RetryRule::ByClass(FailureClass::Transient, None);
+    assert_eq!(rule(Some(r#"{"max_retries":"#), 2), read);
+    assert_eq!(RetryRule::by_class(FailureClass::Transient, None), read);
 }

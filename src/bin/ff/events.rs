@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
-use ff_core::rules::outbox::INSTANCE_TAG;
+use ff_core::contracts::INSTANCE_TAG;
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
 

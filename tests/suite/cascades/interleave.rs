@@ -12,7 +12,7 @@ use ff_core::backend::{
     CapabilitySet, CompletionPayload, FailureClass, FailureReason, Handle, PrepareOutcome,
 };
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
-use ff_core::engine::{Bell, Commit, Executor, Horizon, Identity, Memo};
+use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
 use ff_core::engine_backend::EngineBackend as _;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -69,8 +69,8 @@ impl Executor for Actor {
         self.inner.source()
     }
 
-    fn memo(&self) -> &Memo {
-        self.inner.memo()
+    fn callers(&self) -> &Callers {
+        self.inner.callers()
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {

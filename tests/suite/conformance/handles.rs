@@ -1,11 +1,18 @@
 //! Handles that are none, or another backend's.
 
-use ff_core::backend::{BackendTag, Handle, HandleKind, HandleOpaque};
-use ff_core::handle_codec;
+use ff_core::backend::{
+    BackendTag, FailOutcome, FailureClass, FailureReason, Handle, HandleKind, HandleOpaque,
+};
+use ff_core::contracts::{ClaimResumedExecutionResult, SuspendOutcome};
+use ff_core::handle_codec::{self, RetryFacts};
+use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
+use ff_core::types::TimestampMs;
 
-use crate::backends::{Bench, conformance};
+use crate::backends::{Bench, START, conformance};
 use crate::bench::opened;
 use crate::conformance::fence::Fenced;
+use crate::conformance::signal::resumed;
+use crate::suspended::{doors, fresh, named};
 
 /// Every operation that takes a handle.
 const BY_HANDLE: [Fenced; 8] = [
@@ -40,6 +47,32 @@ async fn all_refused(bench: &Bench, handle: &Handle, expected: &str) {
         assert!(error.starts_with(expected), "{operation:?}: {error}");
     }
     assert_eq!(bench.everything().await, before);
+}
+
+/// A policy that retries after that pause; it names one category that often.
+fn retrying(max_retries: u32, delay_ms: u64, categories: usize) -> ExecutionPolicy {
+    let retry = RetryPolicy {
+        max_retries,
+        backoff: BackoffStrategy::Fixed { delay_ms },
+        retryable_categories: vec!["transient".to_owned(); categories],
+    };
+    ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
+}
+
+impl Bench {
+    async fn leased_by(&self, policy: &ExecutionPolicy) -> Handle {
+        self.leased_with(&|args| args.policy = Some(policy.clone())).await.1
+    }
+
+    async fn failed(&self, handle: &Handle) -> FailOutcome {
+        let reason = FailureReason::new("boom");
+        self.backend.fail(handle, reason, FailureClass::Transient).await.unwrap()
+    }
+}
+
+/// A retry after that pause.
+fn after(delay_ms: i64) -> FailOutcome {
+    FailOutcome::RetryScheduled { delay_until: TimestampMs(START + delay_ms) }
 }
 
 conformance! {
@@ -90,5 +123,77 @@ conformance! {
             let same = Handle::new(handle.backend, kind, handle.opaque.clone());
             bench.backend.renew(&same).await.unwrap();
         }
+    }
+
+    async fn another_process_fails_an_execution_by_what_the_handle_knows(bench) {
+        let elsewhere = bench.another_process().await;
+        for (max_retries, delay_ms, expected) in
+            [(3, 500, after(500)), (0, 500, FailOutcome::TerminalFailed), (1, 0, after(0))]
+        {
+            let handle = bench.leased_by(&retrying(max_retries, delay_ms, 0)).await;
+            assert_eq!(opened(&handle).retry.unwrap().retries(), 0);
+            let reason = FailureReason::new("boom");
+            let outcome = elsewhere.fail(&handle, reason, FailureClass::Transient).await.unwrap();
+            assert_eq!(outcome, expected);
+        }
+
+        // The only one that waits for nothing has been retried once, which its handle knows.
+        assert_eq!(opened(&bench.claim().await).retry.unwrap().retries(), 1);
+    }
+
+    async fn a_handle_without_retry_facts_fails_by_the_stored_policy(bench) {
+        let handle = bench.leased_by(&retrying(3, 700, 0)).await;
+        let older = bench.altered(&handle, |payload| payload.retry = None);
+        assert_eq!(bench.failed(&older).await, after(700));
+
+        let long = bench.leased_by(&retrying(3, 900, 200)).await;
+        assert_eq!(opened(&long).retry, None, "its policy is longer than a handle carries");
+        assert!(long.opaque.as_bytes().len() < 300);
+        assert_eq!(bench.failed(&long).await, after(900));
+
+        let handle = bench.leased_by(&retrying(3, 800, 0)).await;
+        let garbled = RetryFacts::new(Some(r#"{"max_retries":"#), 7);
+        let garbled = bench.altered(&handle, |payload| payload.retry = garbled.clone());
+        assert_eq!(bench.failed(&garbled).await, after(800));
+    }
+
+    async fn edited_retry_facts_open_nothing_and_stay_within_the_bounds_of_policies(bench) {
+        let endless = r#"{"max_retries":4294967295,"backoff":{"type":"fixed","delay_ms":0}}"#;
+        let facts = |retries| RetryFacts::new(Some(endless), retries);
+        let handle = bench.leased_by(&retrying(0, 500, 0)).await;
+
+        let late = bench.altered(&handle, |payload| {
+            payload.retry = facts(0);
+            payload.lease_epoch.0 += 1;
+        });
+        all_refused(&bench, &late, "contention: LeaseConflict").await;
+
+        let spent = bench.altered(&handle, |payload| payload.retry = facts(u32::MAX));
+        assert_eq!(bench.failed(&spent).await, FailOutcome::TerminalFailed);
+
+        for (retries, expected) in [(99, after(0)), (100, FailOutcome::TerminalFailed)] {
+            let handle = bench.leased_by(&retrying(0, 500, 0)).await;
+            let edited = bench.altered(&handle, |payload| payload.retry = facts(retries));
+            assert_eq!(bench.failed(&edited).await, expected);
+            assert_eq!(bench.try_claim().await.is_some(), expected == after(0));
+        }
+    }
+
+    async fn a_resumed_handle_knows_the_retries_and_a_suspended_one_does_not(bench) {
+        let policy = retrying(3, 600, 0);
+        let (id, handle) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
+        bench.seed().await;
+        let args = bench.wait(vec![fresh("a")], named("a", "go"));
+        let outcome = bench.backend.suspend(&handle, args).await.unwrap();
+        let SuspendOutcome::Suspended { handle: suspended, .. } = &outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(opened(suspended), opened(&handle).with_retry(None));
+        bench.deliver(&doors(&id, &outcome)[0], "go").await.unwrap();
+
+        let claimed = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
+        let ClaimResumedExecutionResult::Claimed(claimed) = claimed;
+        assert_eq!(opened(&claimed.handle).retry, opened(&handle).retry);
+        assert_eq!(bench.failed(&claimed.handle).await, after(600));
     }
 }

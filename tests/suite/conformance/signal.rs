@@ -5,6 +5,7 @@ use ff_core::contracts::{
     ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompositeBody, CountKind,
     DeliverApprovalSignalArgs, DeliverSignalResult, ResumeCondition, ResumeGrant, WaitpointBinding,
 };
+use ff_core::plan::value::Value;
 use ff_core::types::{
     AttemptIndex, ExecutionId, LaneId, LeaseId, WaitpointId, WaitpointToken, WorkerId,
     WorkerInstanceId,
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{INSTANCE, NAMESPACE, id_in, lane, opened, partition, refused, worker};
+use crate::plain::{int, text};
 use crate::suspended::{Door, RESUMABLE, SUSPENDED, cancellation, fresh, named};
 
 const KEPT: &str = "appended_to_waitpoint";
@@ -98,6 +100,25 @@ conformance! {
         assert_eq!(bench.completions(&id).await, ["resumable", "success"]);
         let missing = resumed(&bench, &id_in(9));
         refused(bench.backend.claim_resumed_execution(missing).await, "not found: execution");
+    }
+
+    async fn a_row_that_is_resumable_and_not_runnable_is_refused_at_once(bench) {
+        let (id, _, door) = bench.waiting(|args| args).await;
+        bench.deliver(&door, "go").await.unwrap();
+        let put = async |phase| {
+            let key = vec![
+                ("partition_key", int(i64::from(id.partition()))),
+                ("execution_id", Value::Uuid(id.uuid())),
+            ];
+            bench.plain.set("ff_exec_core", key, vec![("lifecycle_phase", text(phase))]).await;
+        };
+        for phase in ["suspended", "submitted"] {
+            put(phase).await;
+            let refusal = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await;
+            refused(refusal, "contention: NotAResumedExecution");
+        }
+        put("runnable").await;
+        bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
     }
 
     async fn an_ordinary_claim_takes_it_too(bench) {

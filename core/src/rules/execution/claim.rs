@@ -3,17 +3,15 @@
 //! The plan says which rows qualify and in which order; the database locks the best ones that no
 //! other claim holds, across all partitions, and leases each in the same step.
 
-use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::contracts::{CapabilitySet, ClaimPolicy};
+use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
-use crate::model::handle_codec::HandlePayload;
+use crate::model::handle_codec::{HandlePayload, RetryFacts};
 use crate::model::ids::{
     AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerInstanceId,
 };
-use crate::model::policy::RetryPolicy;
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::Facts;
 use crate::plan::value::{ColumnType, Storable, Value};
@@ -31,9 +29,6 @@ use crate::rules::status::Status;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 use crate::schema::{Col, ColumnRef};
-
-/// The most executions that one claim takes.
-pub const CLAIM_MAX: u32 = 1000;
 
 /// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
@@ -193,9 +188,8 @@ impl Claim {
             Return::Written(attempt::lease_epoch.column()),
             Return::Written(attempt::lease_id.column()),
             Return::Written(attempt::attempt_id.column()),
-            Return::Held(CORE.into(), exec_core::policy.text_at(&["retry_policy"])),
-            Return::Held(CORE.into(), exec_core::raw_fields.text_at(&["retry_count"])),
         ];
+        plan.returns.extend(retry_returns());
         plan
     }
 }
@@ -220,9 +214,9 @@ struct NewLease {
 
 impl Transition for Claim {
     /// Best first; fewer than asked for when there is no more work.
-    type Outcome = Vec<Claimed>;
+    type Outcome = Vec<Handle>;
 
-    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Claimed>>, EngineError> {
+    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Handle>>, EngineError> {
         let mut leases = Vec::new();
         for _ in 0..self.limit {
             leases.push(NewLease { lease_id: ctx.uuid(), attempt_id: ctx.uuid() });
@@ -237,29 +231,8 @@ impl Transition for Claim {
     }
 }
 
-/// The retry facts that a claim returns.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RetryFacts {
-    /// The execution's own retry policy, if it was submitted with one.
-    pub policy: Option<RetryPolicy>,
-    /// The number of retries so far.
-    pub retries: u32,
-}
-
-/// One claimed execution.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Claimed {
-    /// The handle that its worker shows from now on.
-    pub handle: Handle,
-    /// The lease it holds.
-    pub lease_id: Uuid,
-    /// The retry policy and count that a failure needs. `None` when they cannot be read: the
-    /// failure then reads them itself and reports the fault.
-    pub retry: Option<RetryFacts>,
-}
-
 impl Claim {
-    fn claimed(&self, row: &[Value]) -> Result<Claimed, EngineError> {
+    fn claimed(&self, row: &[Value]) -> Result<Handle, EngineError> {
         let returned = Returned(row);
         let key = ExecutionKey {
             partition: returned.read(0, exec_core::partition_key)?,
@@ -281,14 +254,29 @@ impl Claim {
             self.lane.clone(),
             WorkerInstanceId::new(self.policy.worker_instance_id.as_str()),
         );
-        let handle = handle::mint(self.tag, HandleKind::Fresh, &payload);
-        Ok(Claimed { handle, lease_id, retry: retry_facts(row.get(6), row.get(7)) })
+        let payload = payload.with_retry(retry_facts(row.get(6), row.get(7)));
+        Ok(handle::mint(self.tag, HandleKind::Fresh, &payload))
     }
 }
 
-fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFacts> {
-    let text = |value: Option<&Value>| match value {
-        Some(Value::Text(text)) => Some(text.clone()),
+/// The values of the held execution that its handle carries, so that a failure need not read them.
+pub(crate) fn retry_returns() -> [Return; 2] {
+    [
+        Return::Held(CORE.into(), exec_core::policy.text_at(&["retry_policy"])),
+        Return::Held(CORE.into(), exec_core::raw_fields.text_at(&["retry_count"])),
+    ]
+}
+
+/// The facts in the values of [`retry_returns`]. `None` for a count that is no number: the failure
+/// then reads it and reports the fault.
+pub(crate) fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFacts> {
+    let retries = text(count).map_or(Ok(0), str::parse).ok()?;
+    RetryFacts::new(text(policy), retries)
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    match value {
+        Some(Value::Text(text)) => Some(text),
         Some(
             Value::Null
             | Value::Bool(_)
@@ -300,13 +288,7 @@ fn retry_facts(policy: Option<&Value>, count: Option<&Value>) -> Option<RetryFac
             | Value::TextList(_),
         )
         | None => None,
-    };
-
-    let policy = text(policy).map(|text| serde_json::from_str::<Json>(&text)).transpose();
-    let policy = policy.map(|stored| stored.filter(Json::is_object));
-    let retries = text(count).map(|text| text.parse()).transpose();
-    let policy = policy.ok()?.as_ref().map(RetryPolicy::of_stored);
-    Some(RetryFacts { policy, retries: retries.ok()?.unwrap_or(0) })
+    }
 }
 
 /// The values that an applied plan reported of one item, by position.

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::model::error::{EngineError, ValidationKind};
+use crate::model::handle_codec::RetryFacts;
 use crate::model::ids::{AttemptIndex, TimestampMs};
 use crate::model::policy::RetryPolicy;
 use crate::model::state::{
@@ -12,7 +13,6 @@ use crate::plan::facts::Row;
 use crate::plan::value::Storable;
 use crate::plan::{Assign, OnConflict, Plan};
 use crate::rules::ctx::Ctx;
-use crate::rules::execution::claim::RetryFacts;
 use crate::rules::execution::failure::Failure;
 use crate::rules::execution::finish::End;
 use crate::rules::fence::{Fence, OpenLease};
@@ -43,11 +43,33 @@ pub enum Failed {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryRule {
     /// The execution's own retry policy, or the default one: it says which classes are retried. The
-    /// policy and count that the claim returned are expected to hold still; without them both are
+    /// policy and count that the claim found are expected to be unchanged; without them both are
     /// read.
-    ByClass(FailureClass, Option<RetryFacts>),
+    ByClass(FailureClass, Option<Retries>),
     /// The caller's policy; none means no retry.
     Given(Option<RetryPolicy>),
+}
+
+/// The retry policy of an execution, if it has one of its own, and the number of its retries.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retries {
+    /// The policy.
+    pub policy: Option<RetryPolicy>,
+    /// The retries so far.
+    pub count: u32,
+}
+
+impl RetryRule {
+    /// The rule for a failure of that class, under a handle with these facts. Facts with a policy
+    /// that cannot be parsed count as none, so that the policy is read.
+    #[must_use]
+    pub fn by_class(class: FailureClass, facts: Option<&RetryFacts>) -> Self {
+        let retries = facts.and_then(|facts| {
+            let policy = facts.policy().ok()?;
+            Some(Retries { policy, count: facts.retries() })
+        });
+        Self::ByClass(class, retries)
+    }
 }
 
 /// A worker reports that the attempt failed.
@@ -118,7 +140,7 @@ impl Guarded for Fail {
     }
 
     /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one
-    /// with the retry facts of its claim at hand.
+    /// with the retry policy and count of its claim at hand.
     fn predicted(&self) -> bool {
         self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }
@@ -143,8 +165,8 @@ impl Guarded for Fail {
                 (Some(retry_policy(core)?.unwrap_or_default()), retry_count(core)?)
             }
             (RetryRule::ByClass(_, expected), None) => {
-                let RetryFacts { policy, retries } = expected.clone().unwrap_or_default();
-                (Some(policy.unwrap_or_default()), retries)
+                let Retries { policy, count } = expected.clone().unwrap_or_default();
+                (Some(policy.unwrap_or_default()), count)
             }
         };
         let policy = match self.retry {

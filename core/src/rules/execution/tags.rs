@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::contracts::validate_tag_key;
+use crate::contracts::{INSTANCE_TAG, validate_tag_key};
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::InstanceTagEventType;
@@ -11,7 +11,7 @@ use crate::plan::value::Storable as _;
 use crate::rules::ctx::Ctx;
 use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
-use crate::rules::outbox::{INSTANCE_TAG, instance_tag, instance_tag_changed};
+use crate::rules::outbox::{instance_tag, instance_tag_changed};
 use crate::rules::premise::{Guarded, Known, Premise};
 use crate::rules::status::changed;
 use crate::schema::execution::exec_core;

@@ -21,7 +21,7 @@ use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, OnConflict, Path, Plan, Predicate, Query, Return};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::claim::{Returned, renewed_lease};
+use crate::rules::execution::claim::{Returned, renewed_lease, retry_facts, retry_returns};
 use crate::rules::execution::fail::ended_with;
 use crate::rules::execution::finish::End;
 use crate::rules::execution::losses::Losses;
@@ -148,6 +148,17 @@ impl Terms {
             self.worker_instance_id.clone(),
         ))
     }
+
+    /// The payload of a handle, from a plan that also returns [`retry_returns`].
+    fn handed_out(
+        &self,
+        key: &ExecutionKey,
+        rows: &[Vec<Value>],
+    ) -> Result<HandlePayload, EngineError> {
+        let row = rows.first().map_or(&[][..], Vec::as_slice);
+        let facts = retry_facts(row.get(3), row.get(4));
+        Ok(self.payload(key, rows)?.with_retry(facts))
+    }
 }
 
 /// Leases an execution after its condition was met.
@@ -194,7 +205,11 @@ impl Transition for ClaimResumed {
                 return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
             }
             (_, Some([Some(core), _])) => {
-                if core.read(exec_core::public_state)? != PublicState::Resumable {
+                // Both, as the guard asks: a row that another engine left half changed is no
+                // resumed execution either.
+                let state = core.read(exec_core::public_state)?;
+                let phase = core.read(exec_core::lifecycle_phase)?;
+                if (state, phase) != (PublicState::Resumable, LifecyclePhase::Runnable) {
                     return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
                 }
                 unmoved(core)?
@@ -209,11 +224,12 @@ impl Transition for ClaimResumed {
             self.key.core(),
             holds,
         );
-        let plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Acquired, at);
+        let mut plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Acquired, at);
+        plan.returns.extend(retry_returns());
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = claim.terms.payload(&claim.key, &rows)?;
+            let payload = claim.terms.handed_out(&claim.key, &rows)?;
             let expires = TimestampMs(at.0.saturating_add(claim.terms.ttl_ms));
             let handle = handle::mint(claim.tag, HandleKind::Resumed, &payload);
             Ok(ClaimResumedExecutionResult::Claimed(ClaimedResumedExecution::new(
@@ -312,7 +328,9 @@ impl Transition for ClaimByGrant {
         }
 
         let event = LeaseEventType::Reclaimed;
-        let plan = self.terms.taken_over(plan, going_on(ctx), event, losses, at);
+        let mut plan = self.terms.taken_over(plan, going_on(ctx), event, losses, at);
+        plan.returns.extend(retry_returns());
+
         let plan = match core.read(exec_core::lifecycle_phase)? {
             // Its lease lapsed, so that everything opened under it is closed.
             LifecyclePhase::Active => closed(plan, core)?,
@@ -325,7 +343,7 @@ impl Transition for ClaimByGrant {
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = claim.terms.payload(&claim.key, &rows)?;
+            let payload = claim.terms.handed_out(&claim.key, &rows)?;
             Ok(Some(handle::mint(claim.tag, HandleKind::Resumed, &payload)))
         };
         Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))

@@ -84,6 +84,8 @@ impl Suspend {
             input::name("idempotency_key", key.as_str())?;
         }
 
+        // No failure can be reported under the handle of a suspension, so it needs no retry facts.
+        let payload = payload.with_retry(None);
         Ok(Self { tag, payload, fence, args })
     }
 

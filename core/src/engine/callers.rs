@@ -1,0 +1,69 @@
+//! What the callers of one process share: their turns, and the streams that have begun.
+//!
+//! It holds no facts that a rule decides on; those come from the database, or with a handle.
+
+use uuid::Uuid;
+
+use super::begun::Begun;
+use super::turns::{Taken, Turn, Turns};
+use crate::plan::{Expr, Plan};
+use crate::schema::execution::exec_core;
+use crate::schema::{ColumnRef, TableRef};
+
+/// A row that callers change, by its key.
+pub(super) type Contended = (TableRef, Vec<(ColumnRef, Expr)>);
+
+/// The turns of callers, and the streams that they have begun.
+#[derive(Debug, Default)]
+pub struct Callers {
+    appends: Turns<Uuid>,
+    changes: Turns<Contended>,
+    /// The leases under which a frame was appended.
+    pub(super) streams: Begun,
+}
+
+impl Callers {
+    /// Waits for the turn of a lease among its appends of this process, so that appends decided on
+    /// what they read do not conflict.
+    pub(super) async fn turn(&self, lease: Uuid) -> Turn<Uuid> {
+        self.appends.take(lease).await.turn
+    }
+
+    /// Waits for the turn among callers with plans that rely on one row: the execution if the plan
+    /// guards one, else the first row that it guards. `None` for a plan that guards nothing.
+    pub(super) async fn turn_of_plan(&self, plan: &Plan) -> Option<Taken<Contended>> {
+        let execution = plan.guards.iter().find(|guard| guard.table == exec_core::REF);
+        let guard = execution.or(plan.guards.first())?;
+        Some(self.changes.take((guard.table, guard.key.clone())).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_about_one_execution_take_turns_whatever_else_they_guard() {
+        use futures_util::FutureExt as _;
+
+        use crate::plan::Predicate::Always;
+        use crate::schema::flow::edge_group;
+
+        let callers = Callers::default();
+        let execution = |uuid| vec![exec_core::execution_id.at(Uuid::from_u128(uuid))];
+        let group = vec![edge_group::downstream_eid.at(Uuid::nil())];
+        let of = |uuid| Plan::new("one").guard("core", exec_core::REF, execution(uuid), Always);
+        let grouped = Plan::new("two").guard("group", edge_group::REF, group, Always).guard(
+            "core",
+            exec_core::REF,
+            execution(7),
+            Always,
+        );
+
+        let turn = callers.turn_of_plan(&of(7)).now_or_never();
+        assert!(turn.is_some() && callers.turn_of_plan(&grouped).now_or_never().is_none());
+        assert!(callers.turn_of_plan(&of(8)).now_or_never().is_some());
+        drop(turn);
+        assert!(callers.turn_of_plan(&grouped).now_or_never().is_some());
+    }
+}
