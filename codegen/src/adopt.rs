@@ -69,8 +69,3 @@ pub enum AdoptError {
     #[error(transparent)]
     Render(#[from] crate::RenderError),
 }
-
-/// The name as a quoted identifier.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}

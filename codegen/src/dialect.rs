@@ -131,6 +131,10 @@ pub trait Dialect: Send + Sync {
     /// is not the default.
     fn column_type(&self, ty: ColumnType) -> &'static str;
 
+    /// True if `ALTER TABLE` replaces a check, adds a column with any default, and can be repeated.
+    /// Otherwise a migration rebuilds the table, and runs in one transaction.
+    fn alters_tables(&self) -> bool;
+
     /// The way in which an identity column numbers the rows of its table.
     fn identity(&self) -> Identity;
 

@@ -21,6 +21,7 @@ pub mod audit;
 pub mod ddl;
 pub mod dialect;
 mod fused;
+pub mod history;
 mod lists;
 pub mod migrations;
 mod names;

@@ -1,11 +1,12 @@
-//! Writes the generated files, or checks that they are fresh.
+//! Writes the next migration, or checks that none is missing.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ff_codegen::history;
 
-/// Generates the migration files from the tables in core.
+/// Generates migrations from the tables in core.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -14,9 +15,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Writes every generated file that is stale.
-    Gen,
-    /// Lists the generated files that are stale; writes nothing.
+    /// Writes the next migration for each dialect if the tables have changed. Delete files that are
+    /// not released, and restore migrations/schema.json, to write them anew.
+    Gen {
+        /// The name of the migration, after its number. The default is the first object it changes.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Records migrations that were written by hand.
+    Accept,
+    /// Lists what is altered, missing or stale; writes nothing.
     Check,
 }
 
@@ -30,28 +38,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(action: &Action) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn run(action: &Action) -> Result<ExitCode, history::HistoryError> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let mut stale = ff_codegen::ddl::files()?;
-    stale.retain(|(path, content)| {
-        !std::fs::read_to_string(root.join(path)).is_ok_and(|found| found == *content)
-    });
-
-    match action {
-        Action::Gen => {
-            for (path, content) in &stale {
-                std::fs::write(root.join(path), content)?;
-                println!("wrote {path}");
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Action::Check if stale.is_empty() => Ok(ExitCode::SUCCESS),
+    let written = match action {
+        Action::Gen { name } => history::generate(root, name.as_deref())?,
+        Action::Accept => history::accept(root)?,
         Action::Check => {
-            for (path, _) in &stale {
-                println!("stale: {path}");
+            let faults = history::check(root)?;
+            for fault in &faults {
+                println!("{fault}");
             }
-            println!("refresh with: cargo run -p ff-codegen -- gen");
-            Ok(ExitCode::FAILURE)
+            return Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+    };
+
+    for path in written {
+        println!("wrote {path}");
     }
+    Ok(ExitCode::SUCCESS)
 }

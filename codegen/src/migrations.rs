@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 /// File stem of the first migration.
-pub const GENESIS_NAME: &str = "0001_genesis";
+pub(crate) const GENESIS_NAME: &str = "0001_genesis";
 
 /// The line in front of every statement of a migration file.
 pub const SEPARATOR: &str = "-- statement";
@@ -26,19 +26,33 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// The migrations of Postgres, in order.
-pub const POSTGRES: &[Migration] = &[Migration {
-    version: 1,
-    name: GENESIS_NAME,
-    sql: include_str!("../../migrations/postgres/0001_genesis.sql"),
-}];
+/// Declares the migrations of each dialect. Their files bear the same names.
+macro_rules! migrations {
+    ($($version:literal $name:literal,)+) => {
+        use super::Migration;
 
-/// The migrations of SQLite, in order.
-pub const SQLITE: &[Migration] = &[Migration {
-    version: 1,
-    name: GENESIS_NAME,
-    sql: include_str!("../../migrations/sqlite/0001_genesis.sql"),
-}];
+        /// The migrations of Postgres, in order.
+        pub const POSTGRES: &[Migration] = &[$(migrations!(@one "postgres" $version $name)),+];
+
+        /// The migrations of SQLite, in order.
+        pub const SQLITE: &[Migration] = &[$(migrations!(@one "sqlite" $version $name)),+];
+    };
+    (@one $dialect:literal $version:literal $name:literal) => {
+        Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!(
+                "../../../migrations/", $dialect, "/", $name, ".sql"
+            )),
+        }
+    };
+}
+
+mod known;
+mod partitioned;
+
+pub use known::{POSTGRES, SQLITE};
+pub use partitioned::partitioned;
 
 impl Migration {
     /// The statements, in order.

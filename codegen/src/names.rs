@@ -17,3 +17,8 @@ pub(crate) fn held(row: &str, path: &Path) -> Alias {
 pub(crate) fn slot(slot: usize) -> Alias {
     Alias::new(format!("p{slot}"))
 }
+
+/// The name as a quoted identifier, in texts that are no statement trees.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -11,21 +11,27 @@ mod inspect;
 
 use std::borrow::Cow;
 
+use ff_codegen::RenderError;
 use ff_codegen::adopt::AdoptError;
-use ff_codegen::migrations::{self, GENESIS_NAME, LedgerError, Migration, POSTGRES};
+use ff_codegen::migrations::{self, LedgerError, Migration, POSTGRES};
 use ff_codegen::opening::{self, Admission, Opening, Refusal};
-use ff_codegen::{Postgres, RenderError, ddl};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction};
 
+#[doc(hidden)]
+pub use adopt::describe;
 use inspect::Found;
 
 /// Serialises all migrations within one database. An arbitrary number.
 const LOCK: i64 = 0x6666_5f73_716c;
 
-/// The number of statements of a partitioned schema in one transaction. Each new relation holds
-/// locks until the commit, and the server's lock table is small.
+/// The number of statements that create a partitioned schema in one transaction. Each new relation
+/// holds locks until the commit, and the server's lock table is small. A statement that alters a
+/// partitioned table locks all of its partitions, and has a transaction of its own.
 const BLOCK: usize = 64;
+
+/// The migration that creates the schema; its ledger entry says how it is partitioned.
+const FIRST: u32 = 1;
 
 /// The most partitions. `partition_key` has at most this many values with the default shard counts,
 /// so more children would stay empty.
@@ -243,8 +249,8 @@ impl From<Refusal> for MigrateError {
 
 /// Applies every migration that the schema lacks.
 ///
-/// A migration is one transaction. Only the tables of a partitioned schema take several; after a
-/// kill in between, a run with the same options continues. When there is nothing to do, or on a dry
+/// A migration is one transaction. Only in a partitioned schema it takes several; after a kill in
+/// between, a run with the same options continues. When there is nothing to do, or on a dry
 /// run, nothing is written, not even the ledger.
 ///
 /// # Errors
@@ -321,10 +327,9 @@ async fn run(
     let pending = pending(&found, options)?;
 
     if options.dry_run {
-        let mut sql = Vec::new();
-        for next in pending {
-            sql.extend(statements(next, options)?.into_iter().map(Cow::into_owned));
-        }
+        let partitions = partitions(&found, options);
+        let sql = pending.iter().flat_map(|next| statements(next, partitions));
+        let sql = sql.map(Cow::into_owned).collect();
         let already = POSTGRES.len() - pending.len();
         return Ok(MigrateReport { applied: Vec::new(), already, sql });
     }
@@ -357,15 +362,18 @@ fn pending(found: &Found, options: &MigrateOptions) -> Result<&'static [Migratio
     Ok(pending)
 }
 
-fn statements(
-    migration: &Migration,
-    options: &MigrateOptions,
-) -> Result<Vec<Cow<'static, str>>, MigrateError> {
-    if migration.name == GENESIS_NAME && options.partitions.is_some() {
-        let rendered = ddl::statements(&Postgres, options.partitions)?;
-        Ok(rendered.into_iter().map(Cow::Owned).collect())
-    } else {
-        Ok(migration.statements().map(Cow::Borrowed).collect())
+/// The number of partitions that the tables have, or will have in a new database.
+fn partitions(found: &Found, options: &MigrateOptions) -> Option<u16> {
+    found.recorded.first().map_or(options.partitions, |first| first.partitions)
+}
+
+fn statements(migration: &Migration, partitions: Option<u16>) -> Vec<Cow<'static, str>> {
+    match partitions {
+        Some(count) => {
+            let statements = migrations::partitioned(migration.statements(), count);
+            statements.into_iter().map(Cow::Owned).collect()
+        }
+        None => migration.statements().map(Cow::Borrowed).collect(),
     }
 }
 
@@ -385,9 +393,14 @@ async fn apply_next(
             return Ok(None);
         };
 
-        let all = statements(next, options)?;
+        let partitions = partitions(&found, options);
+        let all = statements(next, partitions);
         // Only repeatable statements are split, because another process may run the same blocks.
-        let block = if options.partitions.is_some() { BLOCK } else { all.len() };
+        let block = match partitions {
+            Some(_) if next.version == FIRST => BLOCK,
+            Some(_) => 1,
+            None => all.len(),
+        };
         for statement in all.iter().skip(done).take(block) {
             run_text(&mut transaction, statement.clone()).await?;
         }
@@ -456,7 +469,7 @@ async fn write_ledger(
     migration: &Migration,
     options: &MigrateOptions,
 ) -> Result<(), sqlx::Error> {
-    let split = options.partitions.filter(|_| migration.name == GENESIS_NAME);
+    let split = options.partitions.filter(|_| migration.version == FIRST);
     sqlx::query(statement)
         .persistent(false)
         .bind(i64::from(migration.version))

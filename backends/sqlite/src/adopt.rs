@@ -3,8 +3,9 @@
 use ff_codegen::adopt::{
     self, AdoptError, Catalog, FoundColumn, FoundTable, Object, REFERENCE_VERSION, Step,
 };
-use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
+use ff_codegen::migrations::{self, LedgerError, SQLITE};
 use ff_codegen::opening::Inventory;
+use ff_codegen::{Sqlite, ddl};
 use ff_core::schema::TABLES;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -69,8 +70,8 @@ async fn plan(connection: &mut SqliteConnection) -> Result<Vec<Step>, MigrateErr
     let found = catalog(connection).await?;
 
     let mut empty = SqliteConnectOptions::new().in_memory(true).connect().await?;
-    for statement in SQLITE.iter().flat_map(Migration::statements) {
-        sqlx::query(statement).persistent(false).execute(&mut empty).await?;
+    for statement in ddl::statements(&Sqlite, None).map_err(AdoptError::from)? {
+        migrate::run_text(&mut empty, statement).await?;
     }
     let wanted = catalog(&mut empty).await?;
     empty.close().await?;
@@ -78,7 +79,7 @@ async fn plan(connection: &mut SqliteConnection) -> Result<Vec<Step>, MigrateErr
     Ok(adopt::sqlite_steps(&found, &wanted)?)
 }
 
-async fn catalog(connection: &mut SqliteConnection) -> Result<Catalog, sqlx::Error> {
+pub(crate) async fn catalog(connection: &mut SqliteConnection) -> Result<Catalog, sqlx::Error> {
     let mut catalog = Catalog::default();
     for table in TABLES {
         let sql: Option<String> = sqlx::query_scalar(TABLE_TEXT)

@@ -5,7 +5,7 @@
 //! in one `BEGIN IMMEDIATE` transaction, which reads the ledger first and writes to it last. So one
 //! process applies it, the others wait and find nothing to do, and a kill leaves no half of it.
 
-use ff_codegen::adopt::AdoptError;
+use ff_codegen::adopt::{AdoptError, Catalog};
 use ff_codegen::migrations::{self, LedgerError, Migration, SQLITE};
 use ff_codegen::opening::{self, Inventory, Opening, Refusal};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -164,6 +164,15 @@ pub async fn migrate_at(
     let report = migrate(&mut connection, options).await;
     connect::close(connection).await;
     Ok(report?)
+}
+
+/// The tables of a database, as the database describes them; for tests.
+///
+/// # Errors
+/// [`MigrateError::Database`].
+#[doc(hidden)]
+pub async fn describe(connection: &mut SqliteConnection) -> Result<Catalog, MigrateError> {
+    Ok(adopt::catalog(connection).await?)
 }
 
 /// The missing migrations.

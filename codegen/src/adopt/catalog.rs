@@ -68,4 +68,11 @@ impl FoundTable {
     pub fn column(&self, name: &str) -> Option<&FoundColumn> {
         self.columns.iter().find(|column| column.name == name)
     }
+
+    /// The `CREATE TABLE` word by word: a database keeps the text that made the table, and puts an
+    /// added column on the line of the one before.
+    #[must_use]
+    pub fn words(&self) -> Vec<&str> {
+        self.sql.as_deref().unwrap_or_default().split_whitespace().collect()
+    }
 }

@@ -6,9 +6,10 @@
 use ff_core::schema::{ColumnRef, TABLES, Table};
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
-use super::{AdoptError, Keeping, Step, quoted, rows};
+use super::{AdoptError, Keeping, Step, rows};
 use crate::ddl;
 use crate::dialect::Postgres;
+use crate::names::quoted;
 
 /// The tables with a trigger of the reference, which calls a function `ff_notify_…`.
 const TRIGGERS: [&str; 5] = [

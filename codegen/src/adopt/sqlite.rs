@@ -6,12 +6,10 @@ use ff_core::schema::{ColumnRef, Default, TABLES, Table};
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
 use super::postgres::RETIRED;
-use super::{AdoptError, Step, quoted, rows};
+use super::{AdoptError, Step, rows};
 use crate::ddl;
 use crate::dialect::Sqlite;
-
-/// The suffix of a table's name until it is renamed.
-const NEW: &str = "_adopting";
+use crate::names::quoted;
 
 /// The steps from the found catalog to the wanted one, which is that of an empty database.
 ///
@@ -22,7 +20,7 @@ pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError>
     for table in TABLES {
         let (is, should) = (found.table(table.name), wanted.table(table.name));
         match (is, should) {
-            (Some(is), Some(should)) if is.sql == should.sql => {
+            (Some(is), Some(should)) if is.words() == should.words() => {
                 reindex(table, is, &mut steps)?;
             }
             (Some(is), Some(_)) => rebuild(table, is, &mut steps)?,
@@ -68,46 +66,19 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
         return Err(AdoptError::UnknownColumn { table, column });
     }
 
-    let filled: Vec<(ColumnRef, String)> =
-        table.columns.iter().filter_map(|column| Some((*column, copied(*column, is)?))).collect();
-    let names: Vec<String> = filled.iter().map(|(column, _)| quoted(column.name)).collect();
-    let values: Vec<&str> = filled.iter().map(|(_, value)| value.as_str()).collect();
-    let (old, new) = (quoted(table.name), quoted(&format!("{}{NEW}", table.name)));
-
-    let create = ddl::table_text(&Sqlite, table)?;
-    let head = format!("CREATE TABLE {old} (");
-    steps.push(Step::one(create.replacen(&head, &format!("CREATE TABLE {new} ("), 1)));
-    steps.push(Step::one(format!(
-        "INSERT INTO {new} ({})\n    SELECT {} FROM {old};",
-        names.join(", "),
-        values.join(", ")
-    )));
-    if table.identity().is_some() {
-        steps.extend(numbers(table));
-    }
-    steps.push(Step::one(format!("DROP TABLE {old};")));
-    steps.push(Step::one(format!("ALTER TABLE {new} RENAME TO {old};")));
+    let columns = table.columns.iter();
+    let filled: Vec<(&str, String)> =
+        columns.filter_map(|column| Some((column.name, copied(*column, is)?))).collect();
 
     let wanted = ddl::index_statements(&Sqlite, table)?;
     let ours = |name: &str| wanted.iter().any(|(wanted, _)| wanted == name);
-    let kept = is.objects.iter();
-    let kept =
-        kept.filter(|object| !ours(&object.name) && !RETIRED.contains(&object.name.as_str()));
-    steps.extend(kept.map(|object| Step::one(format!("{};", object.sql))));
-    steps.extend(wanted.iter().map(|(_, sql)| Step::one(sql.clone())));
-    Ok(())
-}
+    let retired = |name: &str| RETIRED.contains(&name);
+    let kept = is.objects.iter().filter(|object| !ours(&object.name) && !retired(&object.name));
+    let kept: Vec<String> = kept.map(|object| format!("{};", object.sql)).collect();
 
-/// Carries the sequence over, so that numbers of deleted rows are not used again.
-fn numbers(table: &Table) -> [Step; 2] {
-    let (old, new) = (table.name, format!("{}{NEW}", table.name));
-    [
-        Step::one(format!("DELETE FROM sqlite_sequence WHERE name = '{new}';")),
-        Step::one(format!(
-            "INSERT INTO sqlite_sequence (name, seq) \
-             SELECT '{new}', seq FROM sqlite_sequence WHERE name = '{old}';"
-        )),
-    ]
+    let statements = ddl::rebuild_statements(&Sqlite, table, &filled, &kept)?;
+    steps.extend(statements.into_iter().map(Step::one));
+    Ok(())
 }
 
 /// The expression that fills a column from the old table; `None` for the column's default.

@@ -28,8 +28,8 @@ pub(super) fn table_tree(
     }
 
     for column in table.checked {
-        let name = format!("{}_{}_check", table.name, column.name);
-        create.check(Check::named(Alias::new(name), accepted(*column)));
+        let name = Alias::new(check_name(table.name, column.name));
+        create.check(Check::named(name, accepted(column.name, (column.spellings)())));
     }
 
     if partitions.is_some() && table.partitioned {
@@ -81,14 +81,18 @@ pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> Col
     definition
 }
 
+pub(super) fn check_name(table: &str, column: &str) -> String {
+    format!("{table}_{column}_check")
+}
+
 /// The values that the database accepts in a checked column: the known spellings, or true.
-fn accepted(column: ColumnRef) -> Expr {
-    let spellings = (column.spellings)();
-    if spellings.is_empty() {
-        Expr::col(column.name)
-    } else {
-        Expr::col(column.name).is_in(spellings.into_iter().map(constant))
-    }
+pub(super) fn accepted<'a>(
+    column: impl sea_query::IntoIden,
+    spellings: impl IntoIterator<Item = &'a str>,
+) -> Expr {
+    let column = Expr::col(column.into_iden());
+    let mut words = spellings.into_iter().map(constant).peekable();
+    if words.peek().is_none() { column } else { column.is_in(words) }
 }
 
 /// One of `count` partitions.

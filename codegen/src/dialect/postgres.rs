@@ -199,6 +199,10 @@ impl Dialect for Postgres {
         }
     }
 
+    fn alters_tables(&self) -> bool {
+        true
+    }
+
     fn identity(&self) -> Identity {
         Identity::Column("GENERATED ALWAYS AS IDENTITY")
     }

@@ -183,6 +183,10 @@ impl Dialect for Sqlite {
         self.type_name(ty)
     }
 
+    fn alters_tables(&self) -> bool {
+        false
+    }
+
     fn identity(&self) -> Identity {
         Identity::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
     }

@@ -96,6 +96,9 @@ table! {
         "ff_exec_core_flow_unfinished_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending)
             only unfinished_in_flow,
+        "ff_exec_core_flow_badly_ended_idx"
+            (partition_key Ascending, flow_id Ascending, execution_id Ascending)
+            only badly_ended_in_flow,
     ]
 }
 
@@ -226,6 +229,16 @@ pub fn unfinished() -> Predicate {
     exec_core::lifecycle_phase.is_none_of(&[LifecyclePhase::Terminal, LifecyclePhase::Cancelled])
 }
 
+/// The ends with which an execution makes its flow a failed one.
+pub const BADLY: [PublicState; 3] =
+    [PublicState::Failed, PublicState::Cancelled, PublicState::Expired];
+
+/// Executions with which their flow counts as failed.
+#[must_use]
+pub fn badly_ended() -> Predicate {
+    exec_core::public_state.is_one_of(&BADLY)
+}
+
 /// Executions with a deadline that can still pass.
 #[must_use]
 pub fn has_live_deadline() -> Predicate {
@@ -251,4 +264,9 @@ fn in_flow() -> Predicate {
 /// The members that a flow waits for before it ends.
 fn unfinished_in_flow() -> Predicate {
     in_flow().and(unfinished())
+}
+
+/// The members that make a flow a failed one, so that its end reads none of the others.
+fn badly_ended_in_flow() -> Predicate {
+    in_flow().and(badly_ended())
 }

@@ -50,6 +50,11 @@ impl Access {
 }
 
 impl Explained {
+    /// True if the statement goes by this index.
+    pub(super) fn uses(&self, index: &str) -> bool {
+        self.accesses.iter().any(|access| access.uses(index))
+    }
+
     fn of_postgres(text: String) -> Self {
         let mut accesses: Vec<Access> = Vec::new();
         let mut in_an_index = false;

@@ -6,9 +6,10 @@ use ff_codegen::adopt::{
     self, AdoptError, Catalog, FoundColumn, FoundTable, Keeping, REFERENCE_VERSION, Step,
 };
 use ff_codegen::migrations::{self, LedgerError, POSTGRES};
+use ff_codegen::{Postgres, ddl};
 use ff_core::schema::TABLES;
 use sqlx::postgres::PgConnection;
-use sqlx::{Postgres as Database, Transaction};
+use sqlx::{PgPool, Postgres as Database, Transaction};
 
 use super::inspect::Found;
 use super::{
@@ -137,7 +138,7 @@ async fn plan(
 
     // An empty database, in temporary tables that the rollback removes.
     run_text(&mut transaction, "SET LOCAL search_path TO pg_temp".into()).await?;
-    for statement in POSTGRES.iter().flat_map(migrations::Migration::statements) {
+    for statement in ddl::statements(&Postgres, None)? {
         run_text(&mut transaction, statement.into()).await?;
     }
     let wanted = catalog(&mut transaction).await?;
@@ -145,6 +146,15 @@ async fn plan(
 
     let keeping = Keeping { triggers: options.keep_triggers };
     Ok(adopt::postgres_steps(&found, &wanted, keeping)?)
+}
+
+/// The tables of the schema, as the database describes them; for tests.
+///
+/// # Errors
+/// [`MigrateError::Database`].
+pub async fn describe(pool: &PgPool) -> Result<Catalog, MigrateError> {
+    let mut transaction = pool.begin().await?;
+    Ok(catalog(&mut transaction).await?)
 }
 
 async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog, sqlx::Error> {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
-use crate::model::state::{ClosedSet, OperatorEventType, PublicFlowState, PublicState};
+use crate::model::state::{ClosedSet, OperatorEventType, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
 use crate::plan::{Assign, Expr, Held, List, Lookup, Plan, Predicate, Query};
@@ -24,12 +24,8 @@ use crate::rules::key::CORE;
 use crate::rules::outbox;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::execution::{badly_ended, exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
-
-/// The ends of a member that make its flow a failed one.
-pub const BADLY: [PublicState; 3] =
-    [PublicState::Failed, PublicState::Cancelled, PublicState::Expired];
 
 /// The member of the open bag that says what ended a flow, and its word for "its members".
 const ENDED_BY: (&str, &str) = ("ended_by", "members");
@@ -161,7 +157,7 @@ impl EndFlow {
 
     /// Finds a member with which the flow counts as failed.
     pub(super) fn badly_ended(&self) -> List {
-        self.one("a member that ended badly", exec_core::public_state.is_one_of(&BADLY))
+        self.one("a member that ended badly", badly_ended())
     }
 
     fn one(&self, name: &'static str, which: Predicate) -> List {

@@ -18,7 +18,7 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::create::Create;
 use crate::rules::flow::end::{
-    BADLY, EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
+    EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
 };
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
@@ -27,7 +27,7 @@ use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_i
 use crate::rules::premise;
 use crate::rules::status::{Status, but_the_attempt, changed, since_due};
 use crate::schema::ColumnRef;
-use crate::schema::execution::{exec_core, unfinished};
+use crate::schema::execution::{BADLY, exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
 
 /// Adds an existing execution to a flow. Its state stays as it is.

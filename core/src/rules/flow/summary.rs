@@ -10,12 +10,12 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{OnConflict, Plan, Settle};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::flow::end::{BADLY, ended};
+use crate::rules::flow::end::ended;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::read::Pages;
 use crate::rules::input;
 use crate::schema::Col;
-use crate::schema::execution::exec_core;
+use crate::schema::execution::{BADLY, exec_core};
 use crate::schema::flow::flow_summary;
 
 /// Counts the members of a flow and stores the counts by state.

@@ -1,10 +1,14 @@
-//! Migrating real SQLite files: once, twice, at once, after a kill, and with a ledger that does not
-//! fit.
+//! Migrating real SQLite files: once, twice, at once, after a kill, from older versions, and with a
+//! ledger that does not fit.
+
+#[path = "../../../../codegen/tests/older/mod.rs"]
+mod older;
+mod upgrade;
 
 use std::path::Path;
 
 use ff_backend_sqlite::migrate::{MigrateError, MigrateOptions, MigrateReport, migrate};
-use ff_codegen::migrations::{LedgerError, SQLITE};
+use ff_codegen::migrations::{LedgerError, Migration, SQLITE};
 use ff_core::schema::TABLES;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
@@ -22,9 +26,14 @@ async fn fresh() -> (TempDir, SqliteConnection) {
     (directory, connection)
 }
 
-fn report(applied: &[&str], already: usize) -> MigrateReport {
-    let applied = applied.iter().map(|&name| name.to_owned()).collect();
+fn report(applied: &[Migration], already: usize) -> MigrateReport {
+    let applied = applied.iter().map(|migration| migration.name.to_owned()).collect();
     MigrateReport { applied, already, sql: Vec::new() }
+}
+
+/// The statements of all migrations.
+fn statements() -> Vec<&'static str> {
+    SQLITE.iter().flat_map(Migration::statements).collect()
 }
 
 async fn run(connection: &mut SqliteConnection, sql: &'static str) {
@@ -67,11 +76,11 @@ async fn a_fresh_file_gets_the_whole_schema_and_a_second_run_nothing() {
     let (_directory, mut connection) = fresh().await;
     let options = MigrateOptions::new();
     let first = migrate(&mut connection, &options).await.unwrap();
-    assert_eq!(first, report(&["0001_genesis"], 0));
+    assert_eq!(first, report(SQLITE, 0));
     assert_schema(&mut connection).await;
     let before = count(&mut connection, "PRAGMA data_version").await;
     let second = migrate(&mut connection, &options).await.unwrap();
-    assert_eq!(second, report(&[], 1));
+    assert_eq!(second, report(&[], SQLITE.len()));
     assert_eq!(count(&mut connection, "PRAGMA data_version").await, before);
 }
 
@@ -80,11 +89,11 @@ async fn a_dry_run_reports_and_writes_nothing() {
     let (_directory, mut connection) = fresh().await;
     let dry = migrate(&mut connection, &MigrateOptions::new().dry_run()).await.unwrap();
     assert_eq!(dry.applied, Vec::<String>::new());
-    assert_eq!(dry.sql, SQLITE[0].statements().collect::<Vec<_>>());
+    assert_eq!(dry.sql, statements());
     assert_eq!(count(&mut connection, "SELECT count(*) FROM sqlite_schema").await, 0);
     migrate(&mut connection, &MigrateOptions::new()).await.unwrap();
     let dry = migrate(&mut connection, &MigrateOptions::new().dry_run()).await.unwrap();
-    assert_eq!(dry, report(&[], 1));
+    assert_eq!(dry, report(&[], SQLITE.len()));
 }
 
 #[tokio::test]
@@ -95,7 +104,10 @@ async fn a_ledger_that_does_not_fit_is_refused() {
 
     run(&mut connection, "INSERT INTO ff_schema_ledger VALUES (9, '0009_x', 'c', NULL, 1)").await;
     let newer = migrate(&mut connection, &options).await;
-    assert!(matches!(newer, Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known: 1 }))));
+    let Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known })) = newer else {
+        panic!("{newer:?}");
+    };
+    assert_eq!(usize::try_from(known).unwrap(), SQLITE.len());
 
     run(&mut connection, "DELETE FROM ff_schema_ledger WHERE version = 9").await;
     run(&mut connection, "UPDATE ff_schema_ledger SET checksum = 'other'").await;
@@ -119,14 +131,14 @@ async fn of_many_that_start_at_once_one_applies() {
     for task in tasks {
         applied += task.await.unwrap().applied.len();
     }
-    assert_eq!(applied, 1);
+    assert_eq!(applied, SQLITE.len());
     assert_schema(&mut open(directory.path()).await).await;
 }
 
 #[tokio::test]
 async fn a_kill_at_any_statement_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
-    let statements: Vec<&str> = SQLITE[0].statements().collect();
+    let statements = statements();
     for survived in [1, statements.len() / 2, statements.len()] {
         let mut killed = open(directory.path()).await;
         run(&mut killed, "BEGIN IMMEDIATE").await;
@@ -137,7 +149,7 @@ async fn a_kill_at_any_statement_leaves_nothing_behind() {
     }
     let mut connection = open(directory.path()).await;
     let after = migrate(&mut connection, &MigrateOptions::new()).await.unwrap();
-    assert_eq!(after, report(&["0001_genesis"], 0));
+    assert_eq!(after, report(SQLITE, 0));
     assert_schema(&mut connection).await;
 }
 

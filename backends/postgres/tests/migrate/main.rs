@@ -1,12 +1,16 @@
-//! Migrating real Postgres schemas: once, twice, at once, after kills, partitioned, and with a
-//! ledger that does not fit. Every test has a schema of its own and drops it.
+//! Migrating real Postgres schemas: once, twice, at once, after kills, partitioned, from older
+//! versions, and with a ledger that does not fit. Every test has a schema of its own and drops it.
+
+#[path = "../../../../codegen/tests/older/mod.rs"]
+mod older;
+mod upgrade;
 
 use std::time::Duration;
 
 use ff_backend_postgres::migrate::{
     MigrateError, MigrateOptions, MigrateReport, SchemaName, migrate,
 };
-use ff_codegen::migrations::{LedgerError, POSTGRES};
+use ff_codegen::migrations::{LedgerError, Migration, POSTGRES};
 use ff_core::schema::TABLES;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -69,7 +73,7 @@ impl Scratch {
         assert_eq!(seeds, (256, 32, 32, "0.1.0".to_owned()));
         let finished = "SELECT count(*) FROM ff_schema_ledger \
                         WHERE applied_at_ms IS NOT NULL AND $1::text IS NOT NULL";
-        assert_eq!(self.count(finished).await, 1);
+        assert_eq!(self.count(finished).await, i64::try_from(POSTGRES.len()).unwrap());
     }
 
     async fn relations(&self) -> i64 {
@@ -86,9 +90,14 @@ impl Scratch {
     }
 }
 
-fn report(applied: &[&str], already: usize) -> MigrateReport {
-    let applied = applied.iter().map(|&name| name.to_owned()).collect();
+fn report(applied: &[Migration], already: usize) -> MigrateReport {
+    let applied = applied.iter().map(|migration| migration.name.to_owned()).collect();
     MigrateReport { applied, already, sql: Vec::new() }
+}
+
+/// The statements of all migrations.
+fn statements() -> Vec<&'static str> {
+    POSTGRES.iter().flat_map(Migration::statements).collect()
 }
 
 fn tables() -> i64 {
@@ -102,13 +111,13 @@ fn partitioned() -> i64 {
 #[tokio::test]
 async fn a_fresh_schema_gets_all_tables_and_a_second_run_nothing() {
     let scratch = Scratch::new("fresh").await;
-    assert_eq!(scratch.migrate().await.unwrap(), report(&["0001_genesis"], 0));
+    assert_eq!(scratch.migrate().await.unwrap(), report(POSTGRES, 0));
     scratch.assert_schema().await;
     assert_eq!(scratch.relations().await, tables() + 1);
-    assert_eq!(scratch.migrate().await.unwrap(), report(&[], 1));
+    assert_eq!(scratch.migrate().await.unwrap(), report(&[], POSTGRES.len()));
     // The same through the search path.
     let by_path = migrate(&scratch.pool, &MigrateOptions::new()).await.unwrap();
-    assert_eq!(by_path, report(&[], 1));
+    assert_eq!(by_path, report(&[], POSTGRES.len()));
     scratch.drop().await;
 }
 
@@ -117,7 +126,7 @@ async fn a_dry_run_reports_and_writes_nothing() {
     let scratch = Scratch::new("dry").await;
     let dry = migrate(&scratch.pool, &scratch.options().dry_run()).await.unwrap();
     assert_eq!(dry.applied, Vec::<String>::new());
-    assert_eq!(dry.sql, POSTGRES[0].statements().collect::<Vec<_>>());
+    assert_eq!(dry.sql, statements());
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
     assert_eq!(scratch.count(schemas).await, 0);
     scratch.drop().await;
@@ -129,10 +138,11 @@ async fn a_ledger_that_does_not_fit_is_refused() {
     scratch.migrate().await.unwrap();
 
     scratch.run("INSERT INTO ff_schema_ledger VALUES (9, '0009_x', 'c', NULL, 1)").await;
-    assert!(matches!(
-        scratch.migrate().await,
-        Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known: 1 }))
-    ));
+    let newer = scratch.migrate().await;
+    let Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known })) = newer else {
+        panic!("{newer:?}");
+    };
+    assert_eq!(usize::try_from(known).unwrap(), POSTGRES.len());
 
     scratch.run("DELETE FROM ff_schema_ledger WHERE version = 9").await;
     scratch.run("UPDATE ff_schema_ledger SET checksum = 'other'").await;
@@ -174,7 +184,7 @@ async fn of_many_that_start_at_once_one_applies() {
         for task in tasks {
             applied += task.await.unwrap().applied.len();
         }
-        assert_eq!(applied, 1);
+        assert_eq!(applied, POSTGRES.len());
         scratch.assert_schema().await;
         scratch.drop().await;
     }
@@ -184,14 +194,14 @@ async fn of_many_that_start_at_once_one_applies() {
 async fn a_kill_in_a_plain_migration_leaves_nothing_behind() {
     let scratch = Scratch::new("kill").await;
     scratch.run(&format!("CREATE SCHEMA {}", scratch.schema.as_str())).await;
-    let statements: Vec<&str> = POSTGRES[0].statements().collect();
+    let statements = statements();
     for survived in [1, statements.len() / 2, statements.len()] {
         let mut killed = scratch.pool.acquire().await.unwrap().detach();
         let text = format!("BEGIN; {}", statements[..survived].join("\n"));
         sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut killed).await.unwrap();
         drop(killed);
     }
-    assert_eq!(scratch.migrate().await.unwrap(), report(&["0001_genesis"], 0));
+    assert_eq!(scratch.migrate().await.unwrap(), report(POSTGRES, 0));
     scratch.assert_schema().await;
     scratch.drop().await;
 }
@@ -210,14 +220,14 @@ async fn partitions_survive_kills_and_are_decided_once() {
         }
         assert!(cut_off < 400, "no run came through");
     };
-    assert_eq!(outcome.applied.len() + outcome.already, 1);
+    assert_eq!(outcome.applied.len() + outcome.already, POSTGRES.len());
     assert!(0 < cut_off, "no run was cut off");
     scratch.assert_schema().await;
     assert_eq!(scratch.relations().await, tables() + 1 + 5 * partitioned());
 
     let again = migrate(&scratch.pool, &options).await.unwrap();
-    assert_eq!(again, report(&[], 1));
-    assert_eq!(scratch.migrate().await.unwrap(), report(&[], 1));
+    assert_eq!(again, report(&[], POSTGRES.len()));
+    assert_eq!(scratch.migrate().await.unwrap(), report(&[], POSTGRES.len()));
     let other = scratch.options().partitions(6).unwrap();
     assert!(matches!(
         migrate(&scratch.pool, &other).await,
