@@ -185,7 +185,7 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
             }
             // A check of a new column is met by its default.
             (None, Some(_)) => find(&was.columns, column).is_none(),
-            (Some(_), None) | (None, None) => false,
+            (Some(_) | None, None) => false,
         };
         if !fits {
             out.push(Refusal::CheckNarrowed { table: table(), column: column.clone() });
