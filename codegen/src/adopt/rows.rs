@@ -109,6 +109,16 @@ fn of_executions(words: &Words) -> Vec<String> {
              WHERE {LIVE} AND attempt_timeout_ms IS NULL AND policy IS NOT NULL \
              AND {attempt_timeout} IS NOT NULL;"
         ),
+        // The times that the reference does not keep, from those that it does.
+        "UPDATE ff_exec_core SET claimable_since_ms = \
+             CASE eligibility_state WHEN 'eligible_now' THEN created_at_ms ELSE eligible_at_ms END \
+         WHERE claimable_since_ms = 0 AND (eligibility_state = 'eligible_now' \
+             OR (eligibility_state = 'not_eligible_until_time' AND eligible_at_ms IS NOT NULL));"
+            .to_owned(),
+        "UPDATE ff_exec_core SET \
+             last_changed_at_ms = coalesce(terminal_at_ms, started_at_ms, created_at_ms) \
+         WHERE last_changed_at_ms = 0;"
+            .to_owned(),
     ]
 }
 
