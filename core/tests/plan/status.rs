@@ -33,7 +33,7 @@ fn the_named_states() {
             status.ownership.as_str(),
             status.eligibility.as_str(),
             status.blocking.map_or("-", ClosedSet::as_str),
-            status.attempt.as_str(),
+            status.attempt.map_or("", ClosedSet::as_str),
         ];
         writeln!(page, "{name}: {} => {}", words.join(" "), status.public().as_str()).unwrap();
     }
