@@ -12,7 +12,7 @@ fn pick(slots: usize) -> Plan {
             (exec_core::partition_key.column(), exec_core::partition_key.of(row)),
             (exec_core::execution_id.column(), exec_core::execution_id.of(row)),
         ],
-        vec![exec_core::deadline_at_ms.set_to(Expr::each(ColumnType::BigInt, deadlines))],
+        vec![exec_core::deadline_at_ms.set_expr(Expr::each(ColumnType::BigInt, deadlines))],
     );
     plan.selection = Some(Selection {
         row: row.into(),

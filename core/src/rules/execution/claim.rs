@@ -158,16 +158,16 @@ impl Claim {
         let timeout = Expr::int(now.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let mut row = current_attempt();
         row.extend([
-            attempt::worker_id.put(Some(self.policy.worker_id.as_str().to_owned())),
+            attempt::worker_id.with(Some(self.policy.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
-                .put(Some(self.policy.worker_instance_id.as_str().to_owned())),
+                .with(Some(self.policy.worker_instance_id.as_str().to_owned())),
             // The epoch of a first lease; every later one grows the stored epoch instead.
-            attempt::lease_epoch.put(1),
-            attempt::lease_expires_at_ms.put(Some(now.0.saturating_add(self.lease_ttl_ms))),
-            attempt::started_at_ms.put(Some(now.0)),
-            attempt::lease_id.put_expr(lease_id.clone()),
-            attempt::attempt_id.put_expr(Expr::each(ColumnType::Uuid, attempt_ids)),
-            attempt::timeout_at_ms.put_expr(timeout),
+            attempt::lease_epoch.with(1),
+            attempt::lease_expires_at_ms.with(Some(now.0.saturating_add(self.lease_ttl_ms))),
+            attempt::started_at_ms.with(Some(now.0)),
+            attempt::lease_id.with_expr(lease_id.clone()),
+            attempt::attempt_id.with_expr(Expr::each(ColumnType::Uuid, attempt_ids)),
+            attempt::timeout_at_ms.with_expr(timeout),
         ]);
         plan.mutations.push(Mutation::Insert {
             table: attempt::REF,

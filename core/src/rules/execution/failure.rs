@@ -78,8 +78,8 @@ impl Failure {
     #[must_use]
     pub fn row(&self) -> [(ColumnRef, Expr); 2] {
         [
-            attempt::failure_message.put(Some(self.message.clone())),
-            attempt::failure_class.put_expr(class_word(self.class)),
+            attempt::failure_message.with(Some(self.message.clone())),
+            attempt::failure_class.with_expr(class_word(self.class)),
         ]
     }
 }

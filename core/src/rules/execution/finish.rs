@@ -115,15 +115,15 @@ impl End {
     #[must_use]
     pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
-        row.push(attempt::lease_epoch.put(1));
+        row.push(attempt::lease_epoch.with(1));
         settle.push((attempt::lease_epoch.column(), Settle::Grow));
         plan.insert(attempt::REF, row, OnConflict::Update(settle))
     }
 
     fn attempt_row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let mut row = current_attempt();
-        row.push(attempt::outcome.put(Some(self.attempt)));
-        row.push(attempt::terminal_at_ms.put(Some(at.0)));
+        row.push(attempt::outcome.with(Some(self.attempt)));
+        row.push(attempt::terminal_at_ms.with(Some(at.0)));
         row
     }
 }

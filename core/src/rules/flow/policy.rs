@@ -109,9 +109,9 @@ impl SetPolicy {
 
     fn plan(&self, flow: FlowKey, revision: i64) -> Plan {
         let mut row = flow.group(self.downstream.uuid);
-        row.push(edge_group::policy.put(encode(&self.policy)));
-        row.push(edge_group::k_target.put(needed(&self.policy, 0)));
-        row.push(edge_group::version.put(1));
+        row.push(edge_group::policy.with(encode(&self.policy)));
+        row.push(edge_group::k_target.with(needed(&self.policy, 0)));
+        row.push(edge_group::version.with(1));
 
         let settle = OnConflict::Update(vec![
             (edge_group::policy.column(), Settle::Take),

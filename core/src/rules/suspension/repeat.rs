@@ -66,8 +66,8 @@ pub fn row(execution: &ExecutionKey, key: &IdempotencyKey) -> Lookup {
 
 fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef, Expr)> {
     vec![
-        suspend_dedup::partition_key.at(execution.partition),
-        suspend_dedup::idempotency_key.at(format!("{}:{key}", execution.uuid)),
+        suspend_dedup::partition_key.with(execution.partition),
+        suspend_dedup::idempotency_key.with(format!("{}:{key}", execution.uuid)),
     ]
 }
 
@@ -105,8 +105,8 @@ pub fn kept(
 
     let mut row = stored_key(execution, key);
     row.extend([
-        suspend_dedup::outcome_json.put_expr(Expr::Item(ColumnType::Json, "outcome".into())),
-        suspend_dedup::created_at_ms.put(at.0),
+        suspend_dedup::outcome_json.with_expr(Expr::Item(ColumnType::Json, "outcome".into())),
+        suspend_dedup::created_at_ms.with(at.0),
     ]);
     let answer = items(&[json!({ "outcome": stored })])?;
 
