@@ -49,7 +49,7 @@ fn selection(order: Vec<ColumnRef>) -> Selection {
         table: exec_core::REF,
         predicate: Predicate::Always,
         order: order.into_iter().map(|column| (column, Ascending)).collect(),
-        pairing: Pairing::Slots(Expr::int(5)),
+        pairing: Pairing::UpTo(Expr::int(5)),
     }
 }
 

@@ -7,8 +7,8 @@ use ff_core::engine::{Commit, Executor};
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
-    Settle,
+    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::admin::{lane_registry as lane, waitpoint_hmac as hmac};
 use ff_core::schema::budget::{budget_policy as policy, budget_usage as usage};
@@ -127,9 +127,9 @@ async fn an_insert_that_finds_its_row_takes_grows_clears_or_ignores() {
         plan
     };
     let upsert = OnConflict::Update(vec![
-        (usage::current_value.column(), Settle::Grow),
-        (usage::updated_at_ms.column(), Settle::Take),
-        (usage::last_reset_at_ms.column(), Settle::Clear),
+        (usage::current_value.column(), OnTaken::Add),
+        (usage::updated_at_ms.column(), OnTaken::Overwrite),
+        (usage::last_reset_at_ms.column(), OnTaken::Clear),
     ]);
     let one = |value| Commit::Applied(vec![vec![value]]);
     assert_eq!(commit(&backend, put(2, Some(9), upsert.clone())).await, one(Value::Int(2)));
@@ -150,7 +150,7 @@ async fn slots_pair_the_nth_picked_row_with_the_nth_value() {
         vec![lane::lane_id.at_picked()],
         vec![lane::registered_by.set_expr(Expr::each(ColumnType::Text, names.to_vec()))],
     );
-    plan.selection = Some(lanes(Pairing::Slots(Expr::int(2))));
+    plan.selection = Some(lanes(Pairing::UpTo(Expr::int(2))));
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
         Return::Written(lane::registered_by.column()),
@@ -188,7 +188,7 @@ async fn every_picked_row_changes_and_the_rest_happens_once() {
 #[tokio::test]
 async fn a_pick_that_finds_nothing_applies_to_nothing() {
     let backend = backend();
-    for pairing in [Pairing::Slots(Expr::int(5)), Pairing::Every] {
+    for pairing in [Pairing::UpTo(Expr::int(5)), Pairing::Every] {
         let mut plan = Plan::new("nothing").delete(lane::REF, vec![lane::lane_id.at_picked()]);
         plan.selection = Some(lanes(pairing));
         assert_eq!(commit(&backend, plan).await, Commit::Applied(vec![]));

@@ -2,8 +2,8 @@
 
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
-    Settle,
+    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::Direction::{Ascending, Descending};
 use ff_core::schema::execution::{attempt, exec_core};
@@ -28,9 +28,9 @@ fn plan(seed: i64) -> Plan {
         attempt::timeout_at_ms.with_expr(Expr::int(seed).plus(Expr::int(seed + 1))),
     ];
     let settle = vec![
-        (attempt::worker_id.column(), Settle::Take),
-        (attempt::lease_epoch.column(), Settle::Grow),
-        (attempt::outcome.column(), Settle::Clear),
+        (attempt::worker_id.column(), OnTaken::Overwrite),
+        (attempt::lease_epoch.column(), OnTaken::Add),
+        (attempt::outcome.column(), OnTaken::Clear),
     ];
     let mut plan = Plan::new("everything")
         .guard(
@@ -62,7 +62,7 @@ fn plan(seed: i64) -> Plan {
             (exec_core::priority.column(), Descending),
             (exec_core::execution_id.column(), Ascending),
         ],
-        pairing: Pairing::Slots(Expr::int(seed)),
+        pairing: Pairing::UpTo(Expr::int(seed)),
     });
     plan.returns = vec![
         Return::Held("core".into(), exec_core::raw_fields.text_at(&["tags", "a"])),

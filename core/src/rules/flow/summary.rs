@@ -7,7 +7,7 @@ use crate::model::ids::{FlowId, TimestampMs};
 use crate::model::partition::Partition;
 use crate::model::state::{PublicFlowState, PublicState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{OnConflict, Plan, Settle};
+use crate::plan::{OnConflict, OnTaken, Plan};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::end::ended;
@@ -65,7 +65,7 @@ impl Summarise {
         row.extend(COLUMNS.iter().map(|(state, column)| column.with(count.of(*state))));
 
         // The first two columns are the key.
-        let taken = row.iter().skip(2).map(|(column, _)| (*column, Settle::Take)).collect();
+        let taken = row.iter().skip(2).map(|(column, _)| (*column, OnTaken::Overwrite)).collect();
         Plan::new("project_flow_summary").insert(flow_summary::REF, row, OnConflict::Update(taken))
     }
 }

@@ -10,7 +10,7 @@ use crate::model::ids::{SignalId, TimestampMs, WaitpointToken};
 use crate::model::policy::stored::max_signals;
 use crate::model::state::{LifecyclePhase, SignalEffect, WaitpointState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
+use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
@@ -306,7 +306,7 @@ impl Deliver {
             signal_dedup::accepted_at_ms.column(),
             signal_dedup::expires_at_ms.column(),
         ];
-        let settle = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+        let settle = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
         plan.insert(signal_dedup::REF, row, OnConflict::Update(settle))
     }
 }

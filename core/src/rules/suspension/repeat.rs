@@ -17,7 +17,7 @@ use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
 use crate::plan::facts::Row;
 use crate::plan::value::ColumnType;
-use crate::plan::{Expr, Lookup, OnConflict, Plan, Settle};
+use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan};
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::row::lookup;
@@ -112,8 +112,8 @@ pub fn kept(
 
     // A key that was given under an earlier lease is given anew.
     let anew = vec![
-        (suspend_dedup::outcome_json.column(), Settle::Take),
-        (suspend_dedup::created_at_ms.column(), Settle::Take),
+        (suspend_dedup::outcome_json.column(), OnTaken::Overwrite),
+        (suspend_dedup::created_at_ms.column(), OnTaken::Overwrite),
     ];
     Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
 }

@@ -16,7 +16,7 @@ use crate::model::ids::{TimestampMs, WaitpointId};
 use crate::model::policy::stored::suspension_timeout;
 use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
+use crate::plan::{Assign, Expr, List, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
@@ -355,7 +355,7 @@ fn let_go() -> Vec<(ColumnRef, Assign)> {
 }
 
 /// The conflict clause of a suspension: it replaces the one before, but the signals are counted on.
-fn renewed() -> Vec<(ColumnRef, Settle)> {
+fn renewed() -> Vec<(ColumnRef, OnTaken)> {
     let taken = [
         suspension_current::suspension_id.column(),
         suspension_current::suspended_at_ms.column(),
@@ -370,8 +370,8 @@ fn renewed() -> Vec<(ColumnRef, Settle)> {
         suspension_current::continuation_metadata_pointer.column(),
     ];
 
-    let mut set: Vec<_> = taken.into_iter().map(|column| (column, Settle::Take)).collect();
-    set.push((suspension_current::version.column(), Settle::Grow));
+    let mut set: Vec<_> = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
+    set.push((suspension_current::version.column(), OnTaken::Add));
     set
 }
 

@@ -14,7 +14,7 @@ use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
 use crate::model::state::WaitpointState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable};
-use crate::plan::{Expr, OnConflict, Plan, Query, Settle};
+use crate::plan::{Expr, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
@@ -145,7 +145,7 @@ pub fn opened(mut plan: Plan, doors: &[Door], args: &SuspendArgs) -> Result<Plan
         waitpoint_pending::activated_at_ms.column(),
         waitpoint_pending::suspension_id.column(),
     ];
-    let activated = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+    let activated = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
 
     let (stored, new): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
     for (doors, on_conflict) in [(new, OnConflict::Refuse), (stored, OnConflict::Update(activated))]
