@@ -1,8 +1,8 @@
 //! The shape of a decision: rows by name, premises in order of precedence, changes as values.
 //!
-//! [`Transition`] is what the engine runs, a step at a time. Most operations are a [`Decision`]: they
-//! name their rows and the conditions on them, and say what changes when all conditions hold. The
-//! step itself is then written once, below. An operation that does not fit (a claim, where the
+//! [`Transition`] is what the engine runs, a step at a time. Most operations are a [`Decision`]:
+//! they name their rows and the conditions on them, and say what changes when all conditions hold.
+//! The step itself is then written once, below. An operation that does not fit (a claim, where the
 //! database picks the row; a search that reads page after page) is a `Transition` by itself.
 
 use crate::model::error::EngineError;

@@ -63,6 +63,14 @@ pub fn answer<O: Clone + Send + Sync + 'static>(outcome: O) -> Otherwise<O> {
     Box::new(move |_| Ok(outcome.clone()))
 }
 
+/// The consequence, but a phase outside its set is reported instead: nothing is known of such a row.
+pub fn of_a_known_phase<O: 'static>(otherwise: Otherwise<O>) -> Otherwise<O> {
+    Box::new(move |facts| {
+        existing(facts)?.read(exec_core::lifecycle_phase)?;
+        otherwise(facts)
+    })
+}
+
 impl<O> Condition<O> {
     /// The condition, and the consequence when it does not hold.
     #[must_use]
@@ -201,12 +209,6 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
 /// `NotFound` for an execution that does not exist.
 pub fn existing(facts: &Facts) -> Result<&Row, EngineError> {
     facts.row(CORE).ok_or(EngineError::NotFound { entity: "execution" })
-}
-
-/// The look-ups of an execution's row and its current attempt.
-#[must_use]
-pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
-    vec![execution_row(key, without_bodies(exec_core::REF)), current_attempt_row()]
 }
 
 /// The look-up of an execution's row, by these columns.

@@ -204,14 +204,14 @@ impl Status {
     pub fn row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let since = self.claimable_since(at).unwrap_or(TimestampMs(0));
         vec![
-            exec_core::lifecycle_phase.put(self.phase),
-            exec_core::ownership_state.put(self.ownership),
-            exec_core::eligibility_state.put(self.eligibility),
-            exec_core::public_state.put(self.public()),
-            exec_core::attempt_state.put(self.attempt.unwrap_or(AttemptState::None)),
-            exec_core::blocking_reason.put(self.blocking),
-            exec_core::claimable_since_ms.put(since.0),
-            exec_core::last_changed_at_ms.put(at.0),
+            exec_core::lifecycle_phase.with(self.phase),
+            exec_core::ownership_state.with(self.ownership),
+            exec_core::eligibility_state.with(self.eligibility),
+            exec_core::public_state.with(self.public()),
+            exec_core::attempt_state.with(self.attempt.unwrap_or(AttemptState::None)),
+            exec_core::blocking_reason.with(self.blocking),
+            exec_core::claimable_since_ms.with(since.0),
+            exec_core::last_changed_at_ms.with(at.0),
         ]
     }
 }
@@ -230,7 +230,7 @@ pub fn since_due(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
     let since = exec_core::claimable_since_ms;
     let mut set = status.assignments(at);
     set.retain(|(column, _)| *column != since.column());
-    set.push(since.set_to(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
+    set.push(since.set_expr(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
     set
 }
 

@@ -59,7 +59,7 @@ fn what_a_caller_is_told_follows_from_phase_eligibility_and_outcome() {
         for eligibility in EligibilityState::all() {
             let public = |outcome, ownership| {
                 let blocking = None;
-                let attempt = AttemptState::None;
+                let attempt = None;
                 let resumable = false;
                 let due = None;
                 Status { phase, ownership, eligibility, blocking, outcome, attempt, resumable, due }

@@ -119,7 +119,7 @@ impl Claim {
                     (exec_core::execution_id.column(), Ascending),
                 ],
             },
-            pairing: Pairing::Slots(Expr::int(i64::from(self.limit))),
+            pairing: Pairing::UpTo(Expr::int(i64::from(self.limit))),
         }
     }
 

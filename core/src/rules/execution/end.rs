@@ -2,7 +2,7 @@
 
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::{AttemptOutcome, CompletionKind, PublicState, TerminalOutcome};
-use crate::plan::{Assign, Expr, Mutation, OnConflict, Settle};
+use crate::plan::{Assign, Expr, Mutation, OnConflict, OnTaken};
 use crate::rules::execution::change::{self, ExecutionChange};
 use crate::rules::execution::failure::Failure;
 use crate::rules::input;
@@ -90,7 +90,7 @@ impl End {
     pub fn record_failed_attempt(&self, failure: &Failure, at: TimestampMs) -> Mutation {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
         let says = failure.row();
-        settle.extend(says.iter().map(|(column, _)| (*column, Settle::Take)));
+        settle.extend(says.iter().map(|(column, _)| (*column, OnTaken::Overwrite)));
         row.extend(says);
         recorded(row, settle)
     }
@@ -101,31 +101,31 @@ impl End {
     #[must_use]
     pub fn break_attempt(&self, at: TimestampMs) -> Mutation {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
-        row.push(attempt::lease_epoch.put(1));
-        settle.push((attempt::lease_epoch.column(), Settle::Grow));
+        row.push(attempt::lease_epoch.with(1));
+        settle.push((attempt::lease_epoch.column(), OnTaken::Add));
         recorded(row, settle)
     }
 
     fn attempt_row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let mut row = current_attempt();
-        row.push(attempt::outcome.put(Some(self.attempt)));
-        row.push(attempt::terminal_at_ms.put(Some(at.0)));
+        row.push(attempt::outcome.with(Some(self.attempt)));
+        row.push(attempt::terminal_at_ms.with(Some(at.0)));
         row
     }
 }
 
-fn recorded(row: Vec<(ColumnRef, Expr)>, settle: Vec<(ColumnRef, Settle)>) -> Mutation {
+fn recorded(row: Vec<(ColumnRef, Expr)>, settle: Vec<(ColumnRef, OnTaken)>) -> Mutation {
     Mutation::Insert { table: attempt::REF, row, on_conflict: OnConflict::Update(settle) }
 }
 
 /// The conflict clause of an end: an attempt that is there already ends, whichever worker holds it.
-fn settled_attempt() -> Vec<(ColumnRef, Settle)> {
+fn settled_attempt() -> Vec<(ColumnRef, OnTaken)> {
     vec![
-        (attempt::outcome.column(), Settle::Take),
-        (attempt::terminal_at_ms.column(), Settle::Take),
-        (attempt::worker_instance_id.column(), Settle::Clear),
-        (attempt::lease_expires_at_ms.column(), Settle::Clear),
-        (attempt::timeout_at_ms.column(), Settle::Clear),
+        (attempt::outcome.column(), OnTaken::Overwrite),
+        (attempt::terminal_at_ms.column(), OnTaken::Overwrite),
+        (attempt::worker_instance_id.column(), OnTaken::Clear),
+        (attempt::lease_expires_at_ms.column(), OnTaken::Clear),
+        (attempt::timeout_at_ms.column(), OnTaken::Clear),
     ]
 }
 

@@ -24,7 +24,7 @@ use crate::rules::execution::failure::Failure;
 use crate::rules::execution::losses::Losses;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Condition, Premise, answer, existing};
+use crate::rules::premise::{Condition, Premise, answer, existing, of_a_known_phase};
 use crate::rules::status::{Status, lease_ended};
 use crate::schema::execution::{attempt, exec_core, running, unfinished};
 
@@ -54,7 +54,7 @@ impl Decision for ExpireLease {
     const NAME: &'static str = "expire_lease";
 
     fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
-        let active = Condition::new(running(), answer(false));
+        let active = Condition::new(running(), of_a_known_phase(answer(false)));
         let lapsed = Condition::new(Self::due(at), answer(false));
         vec![
             Premise::execution(&self.key, vec![active]).or_if_absent(answer(false)),
@@ -131,7 +131,7 @@ impl Decision for ExpireAttempt {
     }
 
     fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
-        let active = Condition::new(running(), answer(false));
+        let active = Condition::new(running(), of_a_known_phase(answer(false)));
         let due = Condition::new(Self::due(at), answer(false));
         vec![
             Premise::execution_as_read(&self.key, vec![active]).or_if_absent(answer(false)),

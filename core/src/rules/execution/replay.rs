@@ -26,7 +26,7 @@ use crate::rules::flow::tally::{
 };
 use crate::rules::key::{ATTEMPT, ExecutionKey};
 use crate::rules::outbox;
-use crate::rules::premise::{Condition, Premise, existing, refuse};
+use crate::rules::premise::{Condition, Premise, existing, of_a_known_phase, refuse};
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core, finished};
@@ -177,7 +177,10 @@ impl Decision for Replay {
         let not_ended = refuse(|_| EngineError::State(StateKind::ExecutionNotTerminal));
         let group = group_of_core_row(edge_group::REF.columns.to_vec());
         vec![
-            Premise::execution_as_read(&self.key, vec![Condition::new(finished(), not_ended)]),
+            Premise::execution_as_read(
+                &self.key,
+                vec![Condition::new(finished(), of_a_known_phase(not_ended))],
+            ),
             Premise::current_attempt().guarded_by(Vec::new()),
             Premise::read(GROUP, group),
             Premise::read(FLOW, flow_of_core_row()),

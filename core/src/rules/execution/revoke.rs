@@ -156,7 +156,7 @@ fn released(at: TimestampMs) -> Mutation {
     change::enters(status, at).noting(json!({})).update()
 }
 
-/// The columns of an attempt whose lease is taken away.
+/// The columns of an attempt that loses its lease.
 fn dropped() -> Vec<(ColumnRef, Assign)> {
     vec![
         attempt::worker_instance_id.clear(),

@@ -9,7 +9,7 @@ use crate::model::ids::{
 };
 use crate::model::state::LeaseEventType;
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, Mutation, OnConflict, Return, Settle};
+use crate::plan::{Expr, Mutation, OnConflict, OnTaken, Return};
 use crate::rules::execution::change;
 use crate::rules::execution::failure::forgiven;
 use crate::rules::execution::losses::Losses;
@@ -32,8 +32,8 @@ impl Claimant {
     /// Checks the names.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a worker whose
-    /// name has NUL or is too long, an instance without a name.
+    /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a worker
+    /// name with NUL or of too many bytes, an instance without a name.
     pub fn new(
         worker_id: WorkerId,
         worker_instance_id: WorkerInstanceId,
@@ -122,16 +122,16 @@ impl Terms {
         let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let mut row = current_attempt();
         row.extend([
-            attempt::worker_id.put(Some(self.claimant.worker_id.as_str().to_owned())),
+            attempt::worker_id.with(Some(self.claimant.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
-                .put(Some(self.claimant.worker_instance_id.as_str().to_owned())),
+                .with(Some(self.claimant.worker_instance_id.as_str().to_owned())),
             // The epoch of a first lease; every later one grows the stored epoch instead.
-            attempt::lease_epoch.put(1),
-            attempt::lease_expires_at_ms.put(Some(self.expiry(at).0)),
-            attempt::started_at_ms.put(Some(at.0)),
-            attempt::lease_id.put_expr(lease_id.clone()),
-            attempt::attempt_id.put_expr(attempt_id),
-            attempt::timeout_at_ms.put_expr(timeout),
+            attempt::lease_epoch.with(1),
+            attempt::lease_expires_at_ms.with(Some(self.expiry(at).0)),
+            attempt::started_at_ms.with(Some(at.0)),
+            attempt::lease_id.with_expr(lease_id.clone()),
+            attempt::attempt_id.with_expr(attempt_id),
+            attempt::timeout_at_ms.with_expr(timeout),
         ]);
         let on_conflict = OnConflict::Update(renewed_lease(begins));
 
@@ -177,20 +177,20 @@ pub struct TakenLease {
 
 /// The conflict clause of a lease: an attempt that is there already takes everything from the new
 /// lease, except that its epoch goes on, and its id where it does not begin.
-fn renewed_lease(begins: bool) -> Vec<(ColumnRef, Settle)> {
+fn renewed_lease(begins: bool) -> Vec<(ColumnRef, OnTaken)> {
     let mut settle = vec![
-        (attempt::worker_id.column(), Settle::Take),
-        (attempt::worker_instance_id.column(), Settle::Take),
-        (attempt::lease_epoch.column(), Settle::Grow),
-        (attempt::lease_expires_at_ms.column(), Settle::Take),
-        (attempt::started_at_ms.column(), Settle::Take),
-        (attempt::lease_id.column(), Settle::Take),
+        (attempt::worker_id.column(), OnTaken::Overwrite),
+        (attempt::worker_instance_id.column(), OnTaken::Overwrite),
+        (attempt::lease_epoch.column(), OnTaken::Add),
+        (attempt::lease_expires_at_ms.column(), OnTaken::Overwrite),
+        (attempt::started_at_ms.column(), OnTaken::Overwrite),
+        (attempt::lease_id.column(), OnTaken::Overwrite),
     ];
-    settle.extend(begins.then(|| (attempt::attempt_id.column(), Settle::Take)));
+    settle.extend(begins.then(|| (attempt::attempt_id.column(), OnTaken::Overwrite)));
     settle.extend([
-        (attempt::timeout_at_ms.column(), Settle::Take),
-        (attempt::terminal_at_ms.column(), Settle::Clear),
-        (attempt::outcome.column(), Settle::Clear),
+        (attempt::timeout_at_ms.column(), OnTaken::Overwrite),
+        (attempt::terminal_at_ms.column(), OnTaken::Clear),
+        (attempt::outcome.column(), OnTaken::Clear),
     ]);
     settle.extend(forgiven());
     settle

@@ -75,15 +75,15 @@ fn waitpoints_deleted() -> Mutation {
 #[must_use]
 pub fn waitpoints_of_core() -> Vec<(ColumnRef, Expr)> {
     vec![
-        waitpoint_pending::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        waitpoint_pending::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        waitpoint_pending::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        waitpoint_pending::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ]
 }
 
 fn timeout_cleared() -> Mutation {
     let of_core = vec![
-        suspension_current::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        suspension_current::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        suspension_current::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        suspension_current::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ];
     let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
     Mutation::Update { table: suspension_current::REF, target: of_core, set }
