@@ -63,7 +63,8 @@ pub fn answer<O: Clone + Send + Sync + 'static>(outcome: O) -> Otherwise<O> {
     Box::new(move |_| Ok(outcome.clone()))
 }
 
-/// The consequence, but a phase outside its set is reported instead: nothing is known of such a row.
+/// The same consequence, where the phase can be read. A phase outside its set is reported instead:
+/// such a row may be in any state.
 pub fn of_a_known_phase<O: 'static>(otherwise: Otherwise<O>) -> Otherwise<O> {
     Box::new(move |facts| {
         existing(facts)?.read(exec_core::lifecycle_phase)?;
