@@ -200,7 +200,7 @@ impl PostgresOptions {
         self
     }
 
-    /// True if [`ff_core::engine::Executor::prepare`] creates missing tables and applies missing
+    /// True if [`ff_core::engine::Executor::prepare_database`] creates missing tables and applies missing
     /// migrations; otherwise it ignores the schema. [`Self::opening`] has finer choices.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
@@ -208,7 +208,7 @@ impl PostgresOptions {
         self
     }
 
-    /// Lets [`ff_core::engine::Executor::prepare`] check the schema, and change it to this extent.
+    /// Lets [`ff_core::engine::Executor::prepare_database`] check the schema, and change it to this extent.
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = Some(opening);
