@@ -213,8 +213,8 @@ mod tests {
         Horizon { oldest_open, most_open: 2 }
     }
 
-    /// The numbers that a round delivers, and the time of the next, once it is known that transactions from
-    /// `next` on have not begun.
+    /// The numbers that a round delivers, and the time of the next, once it is known that
+    /// transactions from `next` on have not begun.
     fn later_round(
         tail: &mut Tail,
         next: i64,
