@@ -204,6 +204,12 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
 }
 
+/// The look-up of a whole row.
+#[must_use]
+pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -> Lookup {
+    Lookup { row: row.into(), table, key, columns: table.columns.to_vec() }
+}
+
 /// The execution's row.
 ///
 /// # Errors
