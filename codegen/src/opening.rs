@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_migrates_nothing() {
+    fn opening_to_read_migrates_nothing() {
         assert_eq!(each(&at(&[1, 2])), [const { Ok(Admission::Ready) }; 3]);
         let [create, existing, current] = each(&at(&[1]));
         assert_eq!((create, existing), (Ok(Admission::Migrate), Ok(Admission::Migrate)));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_named_by_one_of_its_tables() {
+    fn a_foreign_schema_is_named_by_one_of_its_tables() {
         assert_eq!(holding(&["customers"]).stranger(), Some("customers"));
         assert_eq!(holding(&["customers", "ff_attempt"]).stranger(), None);
         assert_eq!(at(&[1]).stranger(), None);

@@ -155,7 +155,7 @@ async fn every_statement_prepares_on_sqlite() {
 
 /// So it need not be reviewed or prepared on its own.
 #[test]
-fn who_does_not_wait_sends_the_same_statement_but_for_the_waiting() {
+fn a_commit_that_waits_for_no_lock_sends_the_same_statement_but_for_the_wait() {
     let mut differ = 0;
     for sample in samples() {
         let Asked::Plan(plan) = &sample.asked else { continue };

@@ -31,7 +31,7 @@ fn little_is_needed() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn every_member_is_read() {
     let spec = FlowSpec::parse(
         r#"{
             "kind": "release", "namespace": "n", "lane": "l",

@@ -237,7 +237,7 @@ fn work_is_done_once_and_its_result_is_kept() {
 }
 
 #[test]
-fn a_failing_command_is_told() {
+fn a_failing_command_is_reported() {
     let place = Place::new();
     let policy = json!({ "retry_policy": { "max_retries": 0 } });
     let line = json!({ "kind": "x", "payload": "", "id": ONE, "policy": policy });

@@ -96,16 +96,16 @@ async fn case(bench: Bench) {
 }
 
 #[tokio::test]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_in_memory() {
+async fn a_renewal_or_the_next_claim_wins_in_memory() {
     case(backends::memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_sqlite() {
+async fn a_renewal_or_the_next_claim_wins_on_sqlite() {
     case(backends::sqlite_memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_postgres() {
+async fn a_renewal_or_the_next_claim_wins_on_postgres() {
     case(backends::postgres().await).await;
 }

@@ -85,7 +85,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_row_is_waited_for_and_not_said_to_need_capabilities() {
+async fn a_locked_row_is_waited_for_and_not_reported_as_lacking_capabilities() {
     let bench = backends::postgres().await;
     let ours = [bench.create().await, bench.create().await];
     let theirs = bench.create_with(&|args| args.policy = Some(requiring(&["gpu"]))).await;
@@ -113,7 +113,7 @@ async fn a_locked_row_is_waited_for_and_not_said_to_need_capabilities() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_says_that_capabilities_are_missing_only_if_they_are() {
+async fn a_worker_reports_missing_capabilities_only_if_they_are_missing() {
     let bench = backends::postgres().await;
     for needs in [&["gpu"][..], &["gpu", "cuda"]] {
         bench.create_with(&|args| args.policy = Some(requiring(needs))).await;

@@ -404,7 +404,7 @@ macro_rules! explored {
 }
 
 explored! {
-    nobody_waits_in_vain_for_all: EdgeDependencyPolicy::all_of();
+    a_dependent_execution_always_ends: EdgeDependencyPolicy::all_of();
     nobody_waits_in_vain_for_any:
         EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
     nobody_waits_in_vain_for_a_quorum:

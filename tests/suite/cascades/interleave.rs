@@ -324,7 +324,7 @@ async fn play_all(bench: &Bench, backend: &Arc<PostgresBackend>, scenario: &Scen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_every_order_of_telling_the_child_is_told_once() {
+async fn in_every_order_of_hops_the_child_changes_once() {
     let bench = backends::postgres().await;
     let backend = second_backend(&bench).await;
     for scenario in scenarios() {
@@ -335,7 +335,7 @@ async fn in_every_order_of_telling_the_child_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_every_order_of_ending_and_telling_the_child_is_told_once() {
+async fn in_every_order_of_ends_and_hops_the_child_changes_once() {
     let bench = backends::postgres().await;
     let backend = second_backend(&bench).await;
     let both = scenarios().swap_remove(0);
@@ -345,7 +345,7 @@ async fn in_every_order_of_ending_and_telling_the_child_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_that_wait_for_one_lock_tell_the_child_once() {
+async fn statements_that_wait_for_one_lock_change_the_child_once() {
     let bench = backends::postgres().await;
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     // Two processes, as far as the database can see: their plans never share a statement.

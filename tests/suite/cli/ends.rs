@@ -75,7 +75,7 @@ fn the_file_alone_is_the_database_after_every_command() {
 }
 
 #[test]
-fn a_reader_who_goes_ends_no_change() {
+fn a_closed_stdout_ends_no_change() {
     let place = Place::new();
     let lines: String = (0..1_500).map(|_| line(None)).collect();
     std::fs::write(place.0.path().join("in.jsonl"), lines).unwrap();

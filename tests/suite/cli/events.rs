@@ -104,7 +104,7 @@ fn only_what_is_asked_for_is_printed() {
 }
 
 #[test]
-fn who_follows_hears_of_other_processes() {
+fn a_follower_gets_frames_of_other_processes() {
     let place = Place::with_two();
     let follower =
         Running::start(&place, &["--json", "events", "--follow", "--kind", "completion"]);

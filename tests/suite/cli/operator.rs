@@ -94,7 +94,7 @@ fn many_are_cancelled_replayed_and_moved_batch_by_batch() {
 }
 
 #[test]
-fn nothing_is_done_to_many_without_a_word_about_which_and_without_consent() {
+fn bulk_needs_a_filter_and_a_confirmation() {
     let place = with_five();
     for arguments in [
         vec!["bulk", "cancel", "--yes"],

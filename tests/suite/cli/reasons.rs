@@ -63,7 +63,7 @@ fn lists_of_what_has_not_ended_well_have_the_reasons() {
 }
 
 #[test]
-fn what_waits_says_since_when() {
+fn a_claimable_execution_shows_since_when() {
     let place = Place::with_two();
     let since = || place.json(&["show", ONE])["execution"]["claimable_since_ms"].clone();
     let first = since().as_i64().expect("it can be claimed");

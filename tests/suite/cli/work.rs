@@ -152,7 +152,7 @@ fn a_command_that_is_not_there_is_noticed_before_anything_is_claimed() {
 }
 
 #[test]
-fn what_needs_other_capabilities_is_left_and_said_to_be() {
+fn an_execution_that_needs_other_capabilities_is_left_and_reported() {
     let place = Place::with_two();
     let policy = json!({ "routing_requirements": { "required_capabilities": ["gpu"] } });
     let line = json!({ "kind": "render", "payload": "", "policy": policy });
@@ -229,7 +229,7 @@ fn ended(place: &Place, arguments: &[&str]) -> Told {
 /// A claim goes through, and no ending can be stored: neither repeating it nor another execution
 /// helps.
 #[test]
-fn a_worker_that_can_report_no_ending_says_so_and_ends() {
+fn a_worker_that_can_report_no_ending_ends_with_an_error() {
     let place = Place::with_two();
     plainly(
         &place,

@@ -64,7 +64,7 @@ conformance! {
         }
     }
 
-    async fn an_execution_that_nobody_claimed_can_be_given_up(bench) {
+    async fn an_unclaimed_execution_can_be_cancelled(bench) {
         let id = bench.create().await;
         bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "never mind").await.unwrap();
         assert_eq!(bench.core(&id).await.states(), CANCELLED);
@@ -74,7 +74,7 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn not_by_who_lost_the_lease(bench) {
+    async fn a_lost_lease_cannot_suspend(bench) {
         let (id, handle) = bench.leased().await;
         let other = bench.altered(&handle, |payload| {
             payload.lease_epoch = LeaseEpoch(0);

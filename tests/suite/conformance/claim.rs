@@ -162,7 +162,7 @@ conformance! {
         assert_eq!(opened(&handle).execution_id, id);
     }
 
-    async fn rows_of_older_databases_come_alive(bench) {
+    async fn rows_of_older_databases_can_be_claimed(bench) {
         for states in [
             "submitted unowned eligible_now waiting pending -",
             "submitted unowned eligible_now pending pending_first_attempt -",

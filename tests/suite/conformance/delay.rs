@@ -13,7 +13,7 @@ const PUT_OFF: &str =
     "runnable unowned not_eligible_until_time delayed attempt_interrupted waiting_for_delay";
 
 conformance! {
-    async fn a_delay_lets_go_of_the_lease(bench) {
+    async fn a_delay_releases_the_lease(bench) {
         let deadline = Some(TimestampMs(START + 77_000));
         let (id, handle) = bench.leased_with(&|args| args.execution_deadline_at = deadline).await;
         bench.backend.delay(&handle, TimestampMs(START + 1_000)).await.unwrap();

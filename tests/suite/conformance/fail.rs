@@ -195,7 +195,7 @@ conformance! {
         }
     }
 
-    async fn the_policy_says_which_failures_are_worth_another_attempt(bench) {
+    async fn the_policy_decides_which_failures_are_retried(bench) {
         let patient = |categories: &[&str]| {
             let categories = json!({ "retry_policy": { "retryable_categories": categories } });
             serde_json::from_value::<ExecutionPolicy>(categories).unwrap()

@@ -263,7 +263,7 @@ conformance! {
         }
     }
 
-    async fn a_refusal_after_the_end_says_how_it_ended(bench) {
+    async fn a_refusal_after_the_end_names_the_outcome(bench) {
         let (_, handle) = bench.leased().await;
         bench.backend.complete(&handle, None).await.unwrap();
         let attempt_id = opened(&handle).attempt_id;

@@ -135,7 +135,7 @@ conformance! {
         not_active(bench.backend.complete_execution(args).await, "terminal");
     }
 
-    async fn an_operator_who_shows_a_fence_is_held_to_it(bench) {
+    async fn a_fence_that_an_operator_passes_is_checked(bench) {
         let id = bench.insert_leased(json!({})).await;
         let source = CancelSource::OperatorOverride;
         let args = CompleteExecutionArgs { source, ..typed(&id, 2) };

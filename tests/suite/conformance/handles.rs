@@ -117,7 +117,7 @@ conformance! {
         }
     }
 
-    async fn a_handle_works_however_it_was_come_by(bench) {
+    async fn a_handle_works_however_it_was_obtained(bench) {
         let (_, handle) = bench.leased().await;
         for kind in [HandleKind::Resumed, HandleKind::Suspended, HandleKind::Reclaimed] {
             let same = Handle::new(handle.backend, kind, handle.opaque.clone());

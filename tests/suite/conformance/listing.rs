@@ -273,7 +273,7 @@ conformance! {
         assert_eq!(bench.backend.list_expired_leases(before).await.unwrap().entries, []);
     }
 
-    async fn a_timeline_tells_a_life_in_order(bench) {
+    async fn a_timeline_lists_attempts_and_events_in_order(bench) {
         let (id, _) = bench.leased().await;
         bench.clock.advance(TTL);
         bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();

@@ -205,7 +205,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), crate::bench::COMPLETED);
     }
 
-    async fn the_wide_read_follows_a_life(bench) {
+    async fn the_wide_read_shows_every_state_of_an_execution(bench) {
         let id = bench.create_with(&|args| args.priority = -4).await;
         let info = bench.backend.read_execution_info(&id).await.unwrap().unwrap();
         assert_eq!(info.namespace, crate::bench::NAMESPACE);
@@ -277,7 +277,7 @@ conformance! {
         );
     }
 
-    async fn the_backend_says_who_it_is(bench) {
+    async fn the_backend_reports_its_name_and_capabilities(bench) {
         bench.backend.ping().await.unwrap();
         let time = bench.backend.server_time_ms().await.unwrap();
         assert_eq!(time, u64::try_from(START).unwrap());

@@ -213,7 +213,7 @@ conformance! {
         assert_eq!(bench.public(child).await, "completed");
     }
 
-    async fn a_member_whose_parents_were_mended_first_may_run_at_once(bench) {
+    async fn a_member_whose_parents_were_replayed_first_may_run_at_once(bench) {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };

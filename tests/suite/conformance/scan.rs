@@ -90,7 +90,7 @@ conformance! {
         assert_eq!(public(&bench, &ids[0]).await, "delayed");
     }
 
-    async fn a_poisoned_row_stops_nobody(bench) {
+    async fn a_poisoned_row_stops_no_other_row(bench) {
         let poisoned = id();
         let raw = json!({ "retry_count": "many" });
         bench.insert_core(&poisoned, ACTIVE, vec![("raw_fields", Value::Json(raw))]).await;

@@ -341,7 +341,7 @@ conformance! {
         refused(bench.backend.deliver_approval_signal(other).await, "not found: waitpoint");
     }
 
-    async fn who_does_not_wait_is_not_signalled(bench) {
+    async fn an_execution_that_is_not_suspended_takes_no_signal(bench) {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
         let minute = std::time::Duration::from_mins(1);

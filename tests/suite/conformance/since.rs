@@ -45,7 +45,7 @@ conformance! {
         assert_eq!(described.last_mutation_at, TimestampMs(START + 203));
     }
 
-    async fn who_lets_go_of_a_lease_is_claimable_since_then(bench) {
+    async fn a_released_execution_is_claimable_since_its_release(bench) {
         let (lapsed, _) = bench.leased().await;
         bench.clock.advance(TTL);
         bench.backend.mark_lease_expired_if_due(partition(&lapsed), &lapsed).await.unwrap();
@@ -81,7 +81,7 @@ conformance! {
         assert_eq!(since(&bench, &lapsed).await, TTL + 52, "it runs again");
     }
 
-    async fn who_was_suspended_is_claimable_since_it_goes_on(bench) {
+    async fn a_resumed_execution_is_claimable_since_its_resumption(bench) {
         let (id, _, door) = bench.waiting(|args| args).await;
         bench.clock.advance(4);
         bench.deliver(&door, "go").await.unwrap();
@@ -99,7 +99,7 @@ conformance! {
         assert_eq!(since(&bench, &id).await, 35, "an operator resumed it for later");
     }
 
-    async fn who_waited_for_others_is_claimable_since_they_ended(bench) {
+    async fn a_dependent_execution_is_claimable_since_its_upstreams_ended(bench) {
         let flow = bench.flow(2).await;
         let [up, down] = &flow.members[..] else { panic!() };
         bench.connect(&flow, &[(0, 1)]).await;

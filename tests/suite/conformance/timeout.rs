@@ -48,7 +48,7 @@ conformance! {
         }
     }
 
-    async fn it_really_resumes_with_a_signal_that_tells_of_the_timeout(bench) {
+    async fn it_resumes_with_a_signal_that_reports_the_timeout(bench) {
         let behavior = TimeoutBehavior::AutoResumeWithTimeoutSignal;
         let (id, handle, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.clock.advance(1_001);

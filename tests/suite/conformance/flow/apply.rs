@@ -75,7 +75,7 @@ conformance! {
         bench.apply(&edge).await;
     }
 
-    async fn who_runs_already_is_not_held_up(bench) {
+    async fn a_running_execution_is_not_blocked_by_an_edge(bench) {
         let flow = bench.flow(2).await;
         let edge = bench.stage(&flow, 0, 1).await;
         let [parent, child] = &flow.members[..] else { panic!() };
@@ -158,7 +158,7 @@ conformance! {
         assert_eq!(bench.public(child).await, "waiting");
     }
 
-    async fn who_is_delayed_waits_for_both(bench) {
+    async fn a_delayed_execution_waits_for_its_delay_and_its_upstreams(bench) {
         for parent_first in [true, false] {
             let mut flow = bench.flow(1).await;
             let id = member_of(&flow.id);

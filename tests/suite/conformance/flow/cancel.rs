@@ -167,7 +167,7 @@ conformance! {
         }
     }
 
-    async fn cancelled_members_are_told_beyond_their_flow(bench) {
+    async fn the_ends_of_cancelled_members_are_applied_to_every_edge(bench) {
         // A hop needs no open flow.
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1), (1, 2)]).await;

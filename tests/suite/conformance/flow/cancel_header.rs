@@ -115,7 +115,7 @@ conformance! {
         }
     }
 
-    async fn a_flow_that_is_over_says_why(bench) {
+    async fn a_cancelled_flow_shows_its_reason(bench) {
         let flow = bench.flow(2).await;
         cancel(&bench, &flow.id).await.unwrap();
         bench.settle().await;

@@ -21,7 +21,7 @@ async fn tell(bench: &Bench, id: &ExecutionId, at: i64) -> CascadeOutcome {
 }
 
 conformance! {
-    async fn a_success_lets_its_child_go(bench) {
+    async fn a_success_unblocks_its_child(bench) {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
@@ -81,7 +81,7 @@ conformance! {
         assert_eq!(bench.counts(child).await, [0, 1, 0, 0, 1]);
     }
 
-    async fn a_deadline_ends_who_waits_for_others(bench) {
+    async fn a_deadline_ends_an_execution_that_waits_for_others(bench) {
         let mut flow = bench.flow(1).await;
         let id = member_of(&flow.id);
         let mut args = bench.member_args(&id);
@@ -142,7 +142,7 @@ conformance! {
         assert_eq!(bench.public(&flow.members[3]).await, "waiting");
     }
 
-    async fn one_completion_is_told_once(bench) {
+    async fn one_completion_is_applied_once(bench) {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1), (0, 2)]).await;
         let parent = &flow.members[0];
@@ -158,7 +158,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn an_end_outside_any_flow_concerns_nobody(bench) {
+    async fn an_end_outside_any_flow_has_no_dependents(bench) {
         let (id, handle) = bench.leased().await;
         bench.backend.complete(&handle, None).await.unwrap();
         assert_eq!(scan(&bench).await, (0, 0));
@@ -166,7 +166,7 @@ conformance! {
         assert_eq!(tell(&bench, &id, START).await, CascadeOutcome::async_dispatched(0));
     }
 
-    async fn however_many_tell_it_is_told_once(bench) {
+    async fn of_many_dispatches_at_once_one_counts(bench) {
         for round in 0..10 {
             let flow = bench.flow(6).await;
             bench.connect(&flow, &[(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]).await;
@@ -203,7 +203,7 @@ conformance! {
         }
     }
 
-    async fn what_comes_late_disturbs_nobody(bench) {
+    async fn a_late_event_changes_nothing(bench) {
         let any = EdgeDependencyPolicy::any_of(OnSatisfied::let_run());
         let flow = bench.fan_in(3, any).await;
         let child = &flow.members[3];
@@ -298,7 +298,7 @@ conformance! {
         bench.set_core(parent, vec![("blocking_reason", ff_core::plan::value::Value::Null)]).await;
     }
 
-    async fn more_edges_than_a_page_are_told(bench) {
+    async fn more_edges_than_a_page_are_applied(bench) {
         let flow = bench.flow(2).await;
         let ids: Vec<ExecutionId> = (0..1_000).map(|_| member_of(&flow.id)).collect();
         let batch = ids.iter().map(|id| bench.member_args(id)).collect();
@@ -326,7 +326,7 @@ conformance! {
         assert_eq!(bench.untold().await, 0);
     }
 
-    async fn many_scanners_tell_a_long_chain(bench) {
+    async fn many_scanners_dispatch_a_long_chain(bench) {
         let flow = bench.flow(12).await;
         let edges: Vec<_> = (0..11).map(|up| (up, up + 1)).collect();
         bench.connect(&flow, &edges).await;

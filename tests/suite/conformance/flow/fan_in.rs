@@ -92,7 +92,7 @@ conformance! {
         assert_eq!(bench.public(&flow.members[3]).await, W);
     }
 
-    async fn fifty_upstreams_at_once_let_one_child_go_once(bench) {
+    async fn fifty_upstreams_at_once_unblock_one_child_once(bench) {
         for policy in [
             EdgeDependencyPolicy::all_of(),
             EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),

@@ -274,7 +274,7 @@ conformance! {
         }
     }
 
-    async fn whose_flow_an_execution_is(bench) {
+    async fn the_flow_of_an_execution_is_found(bench) {
         for (flow, partition) in flows() {
             let id = id_in(partition);
             bench.insert_core(&id, WAITING, vec![("flow_id", Value::Uuid(flow.0))]).await;

@@ -270,7 +270,7 @@ conformance! {
         }
     }
 
-    async fn hops_told_while_the_flow_is_cancelled(bench) {
+    async fn hops_while_the_flow_is_cancelled(bench) {
         for _ in 0..20 {
             let flow = bench.flow(4).await;
             bench.connect(&flow, &[(0, 1), (0, 2), (2, 3)]).await;

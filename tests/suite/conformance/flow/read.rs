@@ -56,7 +56,7 @@ conformance! {
         assert!(bench.backend.read_flow_graph(&FlowId::new()).await.unwrap().is_none());
     }
 
-    async fn groups_say_where_they_stand(bench) {
+    async fn groups_report_their_state(bench) {
         let any = EdgeDependencyPolicy::any_of(OnSatisfied::let_run());
         for (policy, ends, expected) in [
             (EdgeDependencyPolicy::all_of(), vec![End::Success], EdgeGroupState::Pending),

@@ -76,7 +76,7 @@ conformance! {
         assert_eq!(self::owed(&bench).await, 0, "late ends owe nothing");
     }
 
-    async fn a_cancelled_sibling_is_told_to_its_other_children(bench) {
+    async fn the_end_of_a_cancelled_sibling_is_applied_to_its_other_children(bench) {
         let flow = bench.flow(4).await;
         bench.policy(&flow, 2, any()).await;
         bench.connect(&flow, &[(0, 2), (1, 2), (1, 3)]).await;
@@ -86,7 +86,7 @@ conformance! {
         assert_eq!(bench.public(&flow.members[3]).await, "skipped");
     }
 
-    async fn others_let_the_rest_run(bench) {
+    async fn other_policies_let_the_rest_run(bench) {
         for policy in [
             EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
             EdgeDependencyPolicy::quorum(1, OnSatisfied::let_run()),
@@ -145,7 +145,7 @@ conformance! {
         }
     }
 
-    async fn a_debt_is_looked_at_again(bench) {
+    async fn a_pending_sibling_cancel_is_scanned_again(bench) {
         let flow = owing(&bench).await;
         let before = bench.everything().await;
         assert_eq!(reconcile(&bench, &flow).await, SiblingCancelReconcileAction::NoOp);
@@ -159,7 +159,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn a_debt_that_nobody_owes_is_dropped(bench) {
+    async fn a_pending_sibling_cancel_with_nothing_to_cancel_is_deleted(bench) {
         let flow = FlowId::new();
         let (child, orphan) = (member_of(&flow), member_of(&flow));
         bench.insert_group(&flow, &child, json!({ "kind": "any_of" }), [1, 0, 0, 1]).await;

@@ -13,7 +13,7 @@ const RELEASED: &str =
     "runnable unowned eligible_now waiting attempt_interrupted waiting_for_worker";
 
 conformance! {
-    async fn who_waits_is_let_go_by_the_last_end(bench) {
+    async fn the_last_end_unblocks_the_waiting_execution(bench) {
         let flow = bench.flow(3).await;
         let edges = [bench.stage(&flow, 0, 2).await, bench.stage(&flow, 1, 2).await];
         let parent = &flow.members[2];
@@ -41,7 +41,7 @@ conformance! {
         bench.settle().await;
     }
 
-    async fn who_waits_for_nothing_may_be_claimed_at_once(bench) {
+    async fn an_execution_without_children_may_be_claimed_at_once(bench) {
         let flow = bench.flow(2).await;
         let [child, parent] = &flow.members[..] else { panic!() };
         let handle = bench.take(parent).await;
@@ -59,7 +59,7 @@ conformance! {
         assert_eq!(bench.core(&solo).await.states(), RELEASED, "of no flow");
     }
 
-    async fn who_waits_in_vain_is_skipped(bench) {
+    async fn an_execution_whose_children_fail_is_skipped(bench) {
         for told_before in [true, false] {
             let flow = bench.flow(3).await;
             let [child, parent, next] = &flow.members[..] else { panic!() };
@@ -82,7 +82,7 @@ conformance! {
         }
     }
 
-    async fn only_who_holds_it_lets_go(bench) {
+    async fn only_the_holder_of_the_lease_waits_for_children(bench) {
         let flow = bench.flow(2).await;
         let parent = &flow.members[1];
         let edge = bench.stage(&flow, 0, 1).await;
@@ -138,7 +138,7 @@ conformance! {
         assert_eq!(bench.public(&flow.members[1]).await, "cancelled");
     }
 
-    async fn the_last_end_meanwhile_lets_go(bench) {
+    async fn an_end_during_the_wait_call_unblocks_at_once(bench) {
         for round in 0..30 {
             let flow = bench.flow(2).await;
             let [child, parent] = &flow.members[..] else { panic!() };

@@ -93,7 +93,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn whoever_lost_the_lease_appends_nothing(bench) {
+    async fn a_lost_lease_appends_nothing(bench) {
         let (id, old) = bench.leased().await;
         bench.append(&old, frame("before")).await;
         bench.clock.advance(TTL);

@@ -25,7 +25,7 @@ pub(super) struct Node {
 
 /// The graph of a flow.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct NodeGraph {
     nodes: HashMap<ExecutionId, Node>,
     /// All nodes by name.
     by_name: Vec<ExecutionId>,
@@ -41,7 +41,7 @@ pub(super) struct Visit<'a> {
     pub(super) lasts: Vec<bool>,
 }
 
-impl Picture {
+impl NodeGraph {
     pub(super) fn of(graph: &FlowGraph) -> Self {
         let groups = graph.flow.edge_groups.iter();
         let mut groups: HashMap<_, _> =
