@@ -145,7 +145,7 @@ impl Pace {
 
         match timeout_at(deadline, rung).await {
             Ok(()) => {
-                // The gap doubles from 1 ms with each ring without work; the first one costs no wait.
+                // The gap doubles from 1 ms with each ring without work; the first costs no wait.
                 let gap = Duration::from_millis(1) * 2_u32.saturating_pow(self.empty_rings.min(8));
                 self.empty_rings = self.empty_rings.saturating_add(1);
                 if 1 < self.empty_rings {

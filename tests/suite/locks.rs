@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use sqlx::{AssertSqlSafe, Executor as _, Postgres, Transaction};
 
 use crate::backends::{self, Bench};
-use crate::bench::{COMPLETED, TTL, lane, opened, requiring, worker};
+use crate::bench::{COMPLETED, TTL, lane, payload_of, requiring, worker};
 use crate::plain::PlainSql;
 use crate::sessions::leases;
 
@@ -43,7 +43,7 @@ async fn beside(bench: &Bench) -> PgPool {
 }
 
 fn id_of(handle: &Handle) -> ExecutionId {
-    opened(handle).execution_id
+    payload_of(handle).execution_id
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

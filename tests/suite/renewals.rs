@@ -17,14 +17,14 @@ use ff_core::types::{ExecutionId, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
 use crate::backends::{self, Bench};
-use crate::bench::{TTL, lane, opened, partition};
+use crate::bench::{TTL, lane, partition, payload_of};
 use crate::race::{Paced, executor};
 
 /// The number of questions to the database: two of each caller, and one more of the loser.
 const QUESTIONS: u32 = 5;
 
 fn renewal(handle: &Handle) -> Renew {
-    Renew { fence: Fence::of_handle(&opened(handle)).unwrap(), ttl_ms: TTL }
+    Renew { fence: Fence::of_handle(&payload_of(handle)).unwrap(), ttl_ms: TTL }
 }
 
 fn by_grant(bench: &Bench, id: &ExecutionId) -> ClaimByGrant {

@@ -3,7 +3,7 @@
 use ff_core::types::{LeaseEpoch, WorkerInstanceId};
 
 use crate::backends::{START, conformance};
-use crate::bench::{CANCELLED, id, opened, refused};
+use crate::bench::{CANCELLED, id, payload_of, refused};
 use crate::conformance::fence::by_hand;
 use crate::plain::text;
 
@@ -82,7 +82,7 @@ conformance! {
         });
         refused(bench.backend.cancel(&other, "x").await, "contention: LeaseConflict");
         assert_eq!(bench.core(&id).await.states(), crate::bench::ACTIVE);
-        assert_eq!(opened(&handle).lease_epoch, LeaseEpoch(1));
+        assert_eq!(payload_of(&handle).lease_epoch, LeaseEpoch(1));
     }
 
     async fn a_workers_reason_is_stored_without_nul(bench) {

@@ -7,7 +7,7 @@ use ff_core::types::{LaneId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{LANE, WAITING, id, id_in, opened, refused, requiring};
+use crate::bench::{LANE, WAITING, id, id_in, payload_of, refused, requiring};
 
 conformance! {
     async fn a_submission_is_claimable_at_once(bench) {
@@ -33,7 +33,7 @@ conformance! {
         assert_eq!(core.raw("tags"), json!({ "cairn.instance_id": "instance-7" }));
         assert_eq!(core.raw("idempotency_key"), json!(null));
         assert_eq!(bench.attempts(&id).await, []);
-        assert_eq!(opened(&bench.claim().await).execution_id, id);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, id);
     }
 
     async fn the_first_submission_of_an_id_wins(bench) {

@@ -285,7 +285,7 @@ conformance! {
         assert_eq!(timeline.attempts.len(), 1);
         assert_eq!(timeline.attempts[0].lease_epoch.0, 3);
         assert_eq!(timeline.attempts[0].ended_at, Some(TimestampMs(START + TTL + 2)));
-        let told: Vec<_> = timeline
+        let entries: Vec<_> = timeline
             .events
             .iter()
             .map(|event| (event.at.0 - START, event.outbox, event.event.as_str()))
@@ -297,7 +297,7 @@ conformance! {
             (TTL + 2, Outbox::Lease, "revoked"),
             (TTL + 2, Outbox::Completion, "success"),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(entries, expected);
         let unknown = bench.backend.execution_timeline(&crate::bench::id()).await.unwrap();
         assert_eq!((unknown.attempts.len(), unknown.events.len()), (0, 0));
     }

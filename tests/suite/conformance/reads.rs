@@ -15,7 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, LANE, TTL, WAITING, id, opened, partition, refused};
+use crate::bench::{ACTIVE, LANE, TTL, WAITING, id, partition, payload_of, refused};
 use crate::plain::{int, text};
 
 conformance! {
@@ -74,7 +74,7 @@ conformance! {
 
     async fn a_snapshot_shows_attempt_and_lease(bench) {
         let (id, handle) = bench.leased().await;
-        let payload = opened(&handle);
+        let payload = payload_of(&handle);
         let snapshot = bench.backend.describe_execution(&id).await.unwrap().unwrap();
         assert_eq!(snapshot.public_state, PublicState::Active);
         assert_eq!(snapshot.blocking_reason, None);

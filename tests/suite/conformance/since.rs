@@ -7,7 +7,7 @@ use ff_core::engine_backend::Scan;
 use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{TTL, opened, partition};
+use crate::bench::{TTL, partition, payload_of};
 use crate::flow::End;
 
 async fn since(bench: &Bench, id: &ExecutionId) -> i64 {
@@ -52,7 +52,7 @@ conformance! {
         assert_eq!(since(&bench, &lapsed).await, TTL);
 
         let handle = bench.claim().await;
-        assert_eq!(opened(&handle).execution_id, lapsed);
+        assert_eq!(payload_of(&handle).execution_id, lapsed);
         bench.clock.advance(1);
         let revoke = RevokeLeaseArgs {
             execution_id: lapsed.clone(),
@@ -82,9 +82,9 @@ conformance! {
     }
 
     async fn a_resumed_execution_is_claimable_since_its_resumption(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
+        let (id, _, target) = bench.waiting(|args| args).await;
         bench.clock.advance(4);
-        bench.deliver(&door, "go").await.unwrap();
+        bench.deliver(&target, "go").await.unwrap();
         assert_eq!(since(&bench, &id).await, 4, "a signal came");
         bench.claim().await;
 
@@ -105,7 +105,7 @@ conformance! {
         bench.connect(&flow, &[(0, 1)]).await;
         assert_eq!(bench.backend.describe_execution(down).await.unwrap().unwrap().claimable_since, None);
         bench.clock.advance(11);
-        bench.end_and_tell(up, End::Success).await;
+        bench.end_and_dispatch(up, End::Success).await;
         assert_eq!(since(&bench, down).await, 11);
 
         let held = bench.held_flow(2).await;
@@ -133,7 +133,7 @@ conformance! {
 
         waiting.extend([before_it, failing, after_it]);
         for expected in waiting {
-            assert_eq!(opened(&bench.claim().await).execution_id, expected);
+            assert_eq!(payload_of(&bench.claim().await).execution_id, expected);
         }
     }
 

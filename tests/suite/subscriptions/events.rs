@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{BOUND, beginning, next, take};
 use crate::backends::{self, Bench, START, conformance};
-use crate::bench::{INSTANCE, NAMESPACE, id, id_in, lane, opened};
+use crate::bench::{INSTANCE, NAMESPACE, id, id_in, lane, payload_of};
 use crate::plain::{Given, int, text};
 
 const ALL: ScannerFilter = ScannerFilter::NOOP;
@@ -36,7 +36,7 @@ fn word(event: &LeaseHistoryEvent) -> &'static str {
     }
 }
 
-fn told(events: &[LeaseHistoryEvent]) -> Vec<(&ExecutionId, &'static str)> {
+fn kinds(events: &[LeaseHistoryEvent]) -> Vec<(&ExecutionId, &'static str)> {
     events.iter().map(|event| (event.execution_id(), word(event))).collect()
 }
 
@@ -70,7 +70,7 @@ conformance! {
         let mut leases = bench.backend.subscribe_lease_history(beginning(), &ALL).await.unwrap();
         let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
         let expected = |id| [(id, "acquired"), (id, "renewed"), (id, "revoked")];
-        assert_eq!(told(&take(&mut leases, 3).await), expected(&past));
+        assert_eq!(kinds(&take(&mut leases, 3).await), expected(&past));
         let end = next(&mut ends).await.unwrap();
         assert_eq!((&end.execution_id, &end.outcome), (&past, &CompletionOutcome::Success));
         assert_eq!(end.at, bench.clock.now());
@@ -86,11 +86,11 @@ conformance! {
             panic!("acquired first")
         };
         let instance = WorkerInstanceId::new("w-1");
-        let expected = (Some(opened(&handle).lease_id), Some(instance));
+        let expected = (Some(payload_of(&handle).lease_id), Some(instance));
         assert_eq!((lease_id, worker_instance_id), expected);
         bench.backend.renew(&handle).await.unwrap();
         bench.backend.complete(&handle, None).await.unwrap();
-        assert_eq!(told(&take(&mut leases, 2).await), [(&id, "renewed"), (&id, "revoked")]);
+        assert_eq!(kinds(&take(&mut leases, 2).await), [(&id, "renewed"), (&id, "revoked")]);
         assert_eq!(next(&mut ends).await.unwrap().execution_id, id);
     }
 
@@ -101,7 +101,7 @@ conformance! {
         // Committed after subscribing, before the first look.
         let id = bench.live().await;
         let events = take(&mut leases, 3).await;
-        assert_eq!(told(&events), [(&id, "acquired"), (&id, "renewed"), (&id, "revoked")]);
+        assert_eq!(kinds(&events), [(&id, "acquired"), (&id, "renewed"), (&id, "revoked")]);
     }
 
     async fn a_cursor_resumes_exactly(bench) {
@@ -326,7 +326,7 @@ conformance! {
         let mut leases =
             bench.backend.subscribe_lease_history(beginning(), &filter).await.unwrap();
         let events = take(&mut leases, 2).await;
-        assert_eq!(told(&events), [(&tagged, "acquired"), (&tagged, "revoked")]);
+        assert_eq!(kinds(&events), [(&tagged, "acquired"), (&tagged, "revoked")]);
         let mut ends = bench.backend.subscribe_completion(beginning(), &filter).await.unwrap();
         assert_eq!(next(&mut ends).await.unwrap().execution_id, tagged);
         assert_ne!(untagged, tagged);

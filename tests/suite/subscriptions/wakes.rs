@@ -241,7 +241,7 @@ async fn a_waiting_subscriber_holds_no_connection() {
         bench.create_with(&|args| args.execution_id = id_in(partition)).await;
         let handle = bench.claim().await;
         bench.backend.complete(&handle, None).await.unwrap();
-        ended.push(crate::bench::opened(&handle).execution_id);
+        ended.push(crate::bench::payload_of(&handle).execution_id);
     }
     for waiter in waiting {
         assert_eq!(waiter.await.unwrap(), ended);

@@ -35,7 +35,7 @@ conformance! {
     async fn a_flow_keeps_a_list_of_its_members(bench) {
         let flow = bench.flow(4).await;
         bench.connect(&flow, &[(0, 1)]).await;
-        bench.end_and_tell(&flow.members[3], End::Success).await;
+        bench.end_and_dispatch(&flow.members[3], End::Success).await;
         bench.take(&flow.members[2]).await;
         bench.clock.advance(4);
         let header = cancel(&bench, &flow.id).await.unwrap();
@@ -237,7 +237,7 @@ conformance! {
             assert_eq!(listed(&bench).await, left);
         }
         bench.backend.scan(ff_core::engine_backend::Scan::DependencyDispatch, 10).await.unwrap();
-        assert_eq!(bench.untold().await, 0);
+        assert_eq!(bench.undispatched().await, 0);
     }
 
     async fn two_cancellations_at_once_make_one(bench) {

@@ -85,7 +85,7 @@ conformance! {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1)]).await;
         bench.stage(&flow, 1, 2).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         assert_eq!(evaluate(&bench, &flow.members[1]).await, "not_runnable");
         assert_eq!(evaluate(&bench, &flow.members[2]).await, "impossible");
     }

@@ -201,7 +201,7 @@ conformance! {
             bench.apply(&args).await;
             let graph = bench.backend.read_flow_graph(&flow.id).await.unwrap().unwrap();
             assert_eq!(graph.edges.len(), 1, "{id}");
-            bench.end_and_tell(&flow.members[0], crate::flow::End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], crate::flow::End::Success).await;
             assert_eq!(bench.public(&flow.members[1]).await, "waiting", "{id}");
         }
     }

@@ -4,7 +4,7 @@ use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::types::LeaseEpoch;
 
 use crate::backends::conformance;
-use crate::bench::{opened, refused};
+use crate::bench::{payload_of, refused};
 use crate::flow::{End, applying};
 
 const PARKED: &str = "runnable unowned blocked_by_dependencies waiting_children attempt_interrupted \
@@ -31,12 +31,12 @@ conformance! {
         assert_eq!(bench.completions(parent).await, [""; 0]);
         assert!(bench.backend.complete(&handle, None).await.is_err());
         assert!(bench.backend.wait_children(&handle).await.is_err());
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), PARKED);
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), RELEASED);
         let again = bench.take(parent).await;
-        assert_eq!((opened(&again).attempt_index.0, opened(&again).lease_epoch.0), (0, 2));
+        assert_eq!((payload_of(&again).attempt_index.0, payload_of(&again).lease_epoch.0), (0, 2));
         bench.backend.complete(&again, None).await.unwrap();
         bench.settle().await;
     }
@@ -50,10 +50,10 @@ conformance! {
         let handle = bench.take(parent).await;
         let edge = bench.stage(&flow, 0, 1).await;
         bench.apply(&edge).await;
-        bench.end_and_tell(child, End::Success).await;
+        bench.end_and_dispatch(child, End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(parent).await.states(), RELEASED, "it has ended");
-        assert_eq!(opened(&bench.take(parent).await).lease_epoch.0, 3);
+        assert_eq!(payload_of(&bench.take(parent).await).lease_epoch.0, 3);
         let (solo, handle) = bench.leased().await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(&solo).await.states(), RELEASED, "of no flow");
@@ -114,10 +114,10 @@ conformance! {
         for edge in &edges {
             bench.apply(edge).await;
         }
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(parent).await.states(), PARKED);
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), RELEASED);
         assert_eq!(bench.public(&flow.members[2]).await, "cancelled");
     }
@@ -131,7 +131,7 @@ conformance! {
         for edge in &edges {
             bench.apply(edge).await;
         }
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         bench.settle().await;
         assert_eq!(bench.core(&flow.members[2]).await.states(), RELEASED);
@@ -160,7 +160,7 @@ conformance! {
             telling.await.unwrap();
             bench.settle().await;
             assert_eq!(bench.core(parent).await.states(), RELEASED, "round {round}");
-            bench.end_and_tell(parent, End::Success).await;
+            bench.end_and_dispatch(parent, End::Success).await;
         }
     }
 
@@ -183,7 +183,7 @@ conformance! {
             waiting.await.unwrap();
             applying.await.unwrap();
             assert_eq!(bench.core(parent).await.states(), PARKED, "round {round}");
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             assert_eq!(bench.core(parent).await.states(), RELEASED, "round {round}");
         }
     }
