@@ -35,6 +35,19 @@ pub struct Guard {
     pub holds: Predicate,
 }
 
+impl Guard {
+    /// A guard of that row.
+    #[must_use]
+    pub fn new(
+        row: &'static str,
+        table: TableRef,
+        key: Vec<(ColumnRef, Expr)>,
+        holds: Predicate,
+    ) -> Self {
+        Self { row: row.into(), table, key, holds }
+    }
+}
+
 /// Rows that the database picks, locks and hands to the mutations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selection {
@@ -173,7 +186,7 @@ impl Plan {
         key: Vec<(ColumnRef, Expr)>,
         holds: Predicate,
     ) -> Self {
-        self.guards.push(Guard { row: row.into(), table, key, holds });
+        self.guards.push(Guard::new(row, table, key, holds));
         self
     }
 
@@ -218,6 +231,13 @@ impl Plan {
     #[must_use]
     pub fn delete(mut self, table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
         self.mutations.push(Mutation::Delete { table, target });
+        self
+    }
+
+    /// Adds these changes.
+    #[must_use]
+    pub fn and(mut self, mutations: impl IntoIterator<Item = Mutation>) -> Self {
+        self.mutations.extend(mutations);
         self
     }
 
