@@ -276,7 +276,7 @@ fn everything_is_shown_for_people_and_for_programs() {
 }
 
 #[test]
-fn bad_input_is_one_line_and_perhaps_a_hint() {
+fn an_error_is_one_line_and_perhaps_a_hint() {
     let place = Place::with_two();
     let unknown = "33333333-3333-4333-8333-333333333333";
     for (arguments, code) in [

@@ -115,7 +115,7 @@ async fn where_serializable_is_the_default_every_end_is_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_few_connections_a_role_has_work_goes_on() {
+async fn work_continues_with_few_connections() {
     for limit in [2, 3, 5] {
         let role = Role::with(&[&format!("CONNECTION LIMIT {limit}")]).await;
         let bench = Arc::new(backends::postgres_with(role.url.clone(), |options| options).await);

@@ -97,7 +97,7 @@ fn a_closed_stdout_ends_no_change() {
 
 #[cfg(unix)]
 #[test]
-fn a_slow_pipe_is_sent_as_it_comes_and_an_interruption_says_how_to_go_on() {
+fn a_slow_pipe_is_submitted_as_it_comes_and_an_interruption_names_the_rest() {
     let place = Place::new();
     place.out(&["migrate"]);
     let mut child = place.start(&["submit"]);

@@ -206,7 +206,7 @@ fn a_bad_flow_is_refused_with_the_node_that_is_wrong_and_nothing_is_created() {
     let node = |name: &str, after: &[&str]| json!({ "name": name, "kind": "k", "payload": "", "after": after });
     for (nodes, reason) in [
         (json!([]), "a flow needs at least one node"),
-        (json!([node("a", &["b"]), node("b", &["a"])]), "in a circle: b → a → b"),
+        (json!([node("a", &["b"]), node("b", &["a"])]), "in a cycle: b → a → b"),
         (json!([node("a", &["x"])]), "node a: it waits for x, and there is no such node"),
         (json!([{ "name": "a", "kind": "k" }]), "missing field `payload`, line 1 column"),
     ] {

@@ -21,7 +21,7 @@ fn ended() -> Place {
 }
 
 #[test]
-fn every_attempt_says_why_it_failed_and_every_end_says_why() {
+fn every_failed_attempt_and_every_end_shows_its_reason() {
     let place = ended();
     let shown = place.json(&["show", ONE]);
     for (attempt, number) in shown["attempts"].as_array().unwrap().iter().zip(0..) {

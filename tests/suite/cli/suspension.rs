@@ -247,7 +247,7 @@ async fn an_operator_approves_without_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_resumes_whatever_it_waits_for() {
+async fn an_operator_resumes_any_suspended_execution() {
     let (place, _engine) = suspended_at(&["review"]).await;
     assert_eq!(place.ff(&["resume", TWO]).code, 1, "it is not suspended");
     assert_eq!(place.ff(&["resume", ONE, "--delay", "soon"]).code, 2);

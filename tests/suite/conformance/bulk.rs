@@ -132,7 +132,7 @@ conformance! {
         assert_eq!(found(&bench, &ids, query).await, [0; 0]);
     }
 
-    async fn a_flow_is_a_filter_wherever_it_lives(bench) {
+    async fn a_flow_on_any_partition_is_a_filter(bench) {
         let flow = bench.flow(3).await;
         let outside = bench.create().await;
         let query = all().with_flow_id(flow.id.clone());

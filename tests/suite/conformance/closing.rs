@@ -204,7 +204,7 @@ conformance! {
         refused(bench.deliver(&ahead, "go").await, "not found: waitpoint");
     }
 
-    async fn rows_that_do_not_say_count_while_their_wait_lasts(bench) {
+    async fn waitpoints_without_a_suspension_count_for_the_current_one(bench) {
         let (id, _, target) = bench.waiting(|args| args).await;
         let key = |target: &Target| vec![
             ("partition_key", int(i64::from(id.partition()))),

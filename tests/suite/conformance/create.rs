@@ -77,7 +77,7 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn a_delay_in_the_past_is_none(bench) {
+    async fn a_delay_in_the_past_has_no_effect(bench) {
         let id = bench.create_with(&|args| args.delay_until = Some(TimestampMs(START))).await;
         assert_eq!(bench.core(&id).await.states(), WAITING);
     }

@@ -30,7 +30,7 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn the_same_attempt_goes_on_in_a_new_epoch(bench) {
+    async fn a_resumed_attempt_continues_in_a_new_epoch(bench) {
         let (id, handle) = bench.leased().await;
         bench.backend.delay(&handle, TimestampMs(START + 1_000)).await.unwrap();
         bench.clock.advance(1_000);

@@ -177,7 +177,7 @@ conformance! {
     }
 
     /// A report that was refused for its words would let the lease lapse, and the work begin again.
-    async fn a_failure_ends_the_attempt_whatever_its_words(bench) {
+    async fn a_failure_with_any_text_ends_the_attempt(bench) {
         let long = format!("\0{}", "\u{1f980}".repeat(3_000));
         let kept = format!("\u{fffd}{}\u{2026} (cut, 12003 bytes in all)", "\u{1f980}".repeat(2_047));
 

@@ -89,7 +89,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.text("public_state"), "suspended");
     }
 
-    async fn a_key_that_is_none_is_refused(bench) {
+    async fn an_invalid_key_is_refused(bench) {
         for (kid, hex, detail) in [
             ("", secret(1), "kid must be non-empty"),
             ("a:b", secret(1), "kid must not contain ':' (token wire shape is `<kid>:<hex>`)"),

@@ -71,7 +71,7 @@ conformance! {
         assert_eq!((page.executions.len(), page.next_cursor), (3, None));
     }
 
-    async fn a_partition_key_must_be_one(bench) {
+    async fn an_invalid_partition_key_is_refused(bench) {
         let parsed = |text: &str| serde_json::from_value::<PartitionKey>(json!(text)).unwrap();
         for (text, reason) in [
             ("7", "partition key is not wrapped in braces"),
@@ -104,7 +104,7 @@ conformance! {
         assert_eq!(lanes(&bench, None, 0).await, (vec![], None));
     }
 
-    async fn a_stored_lane_that_is_none_is_corruption(bench) {
+    async fn an_invalid_stored_lane_is_corruption(bench) {
         let row = vec![
             ("lane_id", text("tab\there")),
             ("registered_at_ms", int(START)),

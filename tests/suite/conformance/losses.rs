@@ -74,7 +74,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.int("lease_reclaim_count"), Some(0));
     }
 
-    async fn none_at_all_may_be_lost_where_the_policy_says_so(bench) {
+    async fn a_policy_may_allow_no_lost_worker(bench) {
         let policy = capped(0);
         let (id, _) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
         bench.clock.advance(TTL);

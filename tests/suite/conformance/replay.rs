@@ -97,7 +97,7 @@ conformance! {
         }
     }
 
-    async fn what_goes_on_is_not_replayed(bench) {
+    async fn an_unfinished_execution_is_not_replayed(bench) {
         let waiting = bench.create().await;
         let (running, _) = bench.leased_with(&|args| args.priority = 5).await;
         let suspended = id();
@@ -141,7 +141,7 @@ conformance! {
         assert_eq!(payload_of(&bench.claim().await).attempt_index.0, 2);
     }
 
-    async fn a_missed_deadline_does_not_end_it_again(bench) {
+    async fn a_missed_deadline_does_not_end_a_replayed_execution(bench) {
         let deadline = Some(TimestampMs(START + 10));
         let id = bench.create_with(&|args| args.execution_deadline_at = deadline).await;
         bench.clock.advance(10);

@@ -121,7 +121,7 @@ conformance! {
         bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
     }
 
-    async fn an_ordinary_claim_takes_it_too(bench) {
+    async fn an_ordinary_claim_takes_a_resumable_execution(bench) {
         let (id, _, target) = bench.waiting(|args| args).await;
         bench.deliver(&target, "go").await.unwrap();
         let none = CapabilitySet::default();
@@ -131,7 +131,7 @@ conformance! {
         bench.backend.complete(&handle, None).await.unwrap();
     }
 
-    async fn a_resume_token_takes_it_once_and_in_time(bench) {
+    async fn a_resume_token_claims_once_and_in_time(bench) {
         let (id, _, target) = bench.waiting(|args| args).await;
         let token = |until: i64| {
             let key = (&partition(&id)).into();

@@ -116,7 +116,7 @@ conformance! {
         }
     }
 
-    async fn a_retry_goes_behind_those_that_waited_longer(bench) {
+    async fn a_retry_queues_behind_executions_that_waited_longer(bench) {
         let (failing, handle) = bench.leased().await;
         let mut waiting = Vec::new();
         for _ in 0..3 {
@@ -137,7 +137,7 @@ conformance! {
         }
     }
 
-    async fn every_change_says_when_it_was(bench) {
+    async fn every_change_records_its_time(bench) {
         let (id, handle) = bench.leased().await;
         let changed = async || {
             let described = bench.backend.describe_execution(&id).await.unwrap().unwrap();

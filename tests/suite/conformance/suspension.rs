@@ -192,7 +192,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
     }
 
-    async fn a_waitpoint_that_is_none_is_refused(bench) {
+    async fn an_invalid_waitpoint_is_refused(bench) {
         bench.seed().await;
         let (_, other) = bench.leased().await;
         let foreign = bench.backend.create_waitpoint(&other, "a", Duration::from_mins(1)).await;

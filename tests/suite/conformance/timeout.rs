@@ -21,7 +21,7 @@ async fn processed(bench: &Bench, scan: Scan) -> usize {
 }
 
 conformance! {
-    async fn it_ends_as_its_behavior_says(bench) {
+    async fn a_suspension_ends_by_its_timeout_behavior(bench) {
         for (behavior, states, completion, reason) in [
             (TimeoutBehavior::Fail, FAILED, "failed", "suspension_timeout_fail"),
             (TimeoutBehavior::Cancel, CANCELLED, "cancelled", "suspension_timeout_cancel"),
@@ -48,7 +48,7 @@ conformance! {
         }
     }
 
-    async fn it_resumes_with_a_signal_that_reports_the_timeout(bench) {
+    async fn a_timeout_may_resume_with_a_signal_that_reports_it(bench) {
         let behavior = TimeoutBehavior::AutoResumeWithTimeoutSignal;
         let (id, handle, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.clock.advance(1_001);
@@ -67,7 +67,7 @@ conformance! {
         bench.backend.complete(&handle, None).await.unwrap();
     }
 
-    async fn an_escalation_leaves_it_to_an_operator(bench) {
+    async fn an_escalated_suspension_waits_for_an_operator(bench) {
         let behavior = TimeoutBehavior::Escalate;
         let (id, _, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.clock.advance(1_001);

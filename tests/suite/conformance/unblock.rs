@@ -71,7 +71,7 @@ conformance! {
         assert_eq!(bench.public(&id).await, "waiting");
     }
 
-    async fn its_own_time_still_counts(bench) {
+    async fn an_unblocked_execution_still_waits_for_its_delay(bench) {
         let id = id();
         let states = "runnable unowned blocked_by_budget rate_limited pending_first_attempt waiting_for_budget";
         bench.insert_core(&id, states, vec![("eligible_at_ms", int(START + 10))]).await;

@@ -85,7 +85,7 @@ impl NodeGraph {
         let roots = all.clone().filter(|node| !node.has_parents);
         let (mut visits, mut seen) = (Vec::new(), HashSet::new());
         for root in roots.chain(all) {
-            // A node that no root leads to is part of a circle, which should not exist.
+            // A node that no root leads to is part of a cycle, which should not exist.
             if !seen.contains(&root.id) {
                 self.descend(root, &mut seen, &mut visits);
             }

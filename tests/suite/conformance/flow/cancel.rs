@@ -101,7 +101,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn what_has_begun_may_go_on(bench) {
+    async fn running_members_may_finish(bench) {
         let flow = mixed(&bench).await;
         let running = bench.core(&flow.members[1]).await;
         let suspended = member_of(&flow.id);

@@ -138,7 +138,7 @@ conformance! {
         assert_eq!(member_execution_ids, sorted(&flow.members), "without a list, all of them");
     }
 
-    async fn a_flow_without_members_keeps_a_list_of_none(bench) {
+    async fn a_cancelled_flow_without_members_has_no_list(bench) {
         let flow = bench.empty_flow().await;
         let header = cancel(&bench, &flow.id).await.unwrap();
         let CancelFlowHeader::Cancelled { member_execution_ids, .. } = header else {
@@ -173,7 +173,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn the_last_member_takes_the_list_with_it(bench) {
+    async fn the_last_acknowledgement_deletes_the_list(bench) {
         let (flow, other) = (bench.flow(3).await, bench.flow(1).await);
         cancel(&bench, &flow.id).await.unwrap();
         cancel(&bench, &other.id).await.unwrap();
@@ -201,7 +201,7 @@ conformance! {
         assert_eq!(bench.plain.rows("ff_operator_event").await, events, "nothing is announced");
     }
 
-    async fn all_at_once_take_the_list_with_them(bench) {
+    async fn concurrent_acknowledgements_delete_the_list(bench) {
         for _ in 0..10 {
             let flow = bench.flow(6).await;
             cancel(&bench, &flow.id).await.unwrap();

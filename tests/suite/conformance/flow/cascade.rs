@@ -60,7 +60,7 @@ conformance! {
         }
     }
 
-    async fn an_expiry_skips_those_that_wait(bench) {
+    async fn an_expiry_skips_its_dependents(bench) {
         let mut flow = bench.empty_flow().await;
         for deadline in [Some(TimestampMs(START + 10)), None] {
             let id = member_of(&flow.id);

@@ -152,7 +152,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn a_member_of_none_is_refused(bench) {
+    async fn a_member_needs_a_flow_on_its_partition(bench) {
         let flow = bench.flow(1).await;
         let create = async |flow: &FlowId, id: &ExecutionId| {
             let batch = vec![bench.member_args(id)];

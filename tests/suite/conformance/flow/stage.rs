@@ -102,7 +102,7 @@ conformance! {
         }
     }
 
-    async fn a_member_of_another_flow_is_none_of_this(bench) {
+    async fn an_edge_needs_both_members_in_its_flow(bench) {
         let (flow, other) = (bench.flow(2).await, bench.flow(1).await);
         let mut args = flow.edge(0, 1);
         args.expected_graph_revision = 2;

@@ -101,7 +101,7 @@ conformance! {
         bench.backend.wait_children(&handle).await.unwrap();
     }
 
-    async fn enough_of_them_will_do(bench) {
+    async fn a_quorum_of_children_is_enough(bench) {
         let flow = bench.flow(4).await;
         let policy = EdgeDependencyPolicy::quorum(2, OnSatisfied::cancel_remaining());
         bench.policy(&flow, 3, policy).await;
@@ -122,7 +122,7 @@ conformance! {
         assert_eq!(bench.public(&flow.members[2]).await, "cancelled");
     }
 
-    async fn enough_of_them_before_it_waits_cancel_the_rest(bench) {
+    async fn a_quorum_met_before_the_wait_cancels_the_rest(bench) {
         let flow = bench.flow(3).await;
         let policy = EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
         bench.policy(&flow, 2, policy).await;

@@ -54,7 +54,7 @@ conformance! {
         }
     }
 
-    async fn a_follower_may_leave_out_what_does_not_stay(bench) {
+    async fn a_follower_may_exclude_best_effort_frames(bench) {
         let (id, handle) = bench.leased().await;
         for (payload, mode) in [
             ("d", StreamMode::durable()),
