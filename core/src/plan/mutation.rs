@@ -275,6 +275,39 @@ impl Plan {
 }
 
 impl Mutation {
+    /// The change of these columns in the rows that match the target.
+    #[must_use]
+    pub fn update(
+        table: TableRef,
+        target: Vec<(ColumnRef, Expr)>,
+        set: Vec<(ColumnRef, Assign)>,
+    ) -> Self {
+        Self::Update { table, target, set }
+    }
+
+    /// One row more.
+    #[must_use]
+    pub fn insert(table: TableRef, row: Vec<(ColumnRef, Expr)>, on_conflict: OnConflict) -> Self {
+        Self::Insert { table, row, on_conflict }
+    }
+
+    /// One row more for each element of a list.
+    #[must_use]
+    pub fn insert_each(
+        table: TableRef,
+        items: Expr,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        Self::InsertEach { table, items, row, on_conflict }
+    }
+
+    /// No row any more that matches the target.
+    #[must_use]
+    pub fn delete(table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
+        Self::Delete { table, target }
+    }
+
     /// The table it changes.
     #[must_use]
     pub fn table(&self) -> TableRef {

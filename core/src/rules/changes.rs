@@ -10,6 +10,7 @@ use crate::rules::suspension::close;
 /// The changes of a decision, and what they rely on beyond its premises.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
+    name: Option<&'static str>,
     mutations: Vec<Mutation>,
     relied: Vec<(&'static str, Predicate)>,
     before: Vec<Guard>,
@@ -34,6 +35,13 @@ impl Changes {
     #[must_use]
     pub fn and(mut self, mutations: impl IntoIterator<Item = Mutation>) -> Self {
         self.mutations.extend(mutations);
+        self
+    }
+
+    /// Gives the plan a name of its own, where an operation has several.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
         self
     }
 
@@ -98,7 +106,8 @@ impl Changes {
         premises: Vec<Premise<O>>,
         facts: &Facts,
     ) -> Result<Plan, EngineError> {
-        let Self { mutations, relied, before, after, selection, returns } = self;
+        let Self { name: own, mutations, relied, before, after, selection, returns } = self;
+        let name = own.unwrap_or(name);
         let premises = guards(premises, &relied, facts)?;
         let guards = before.into_iter().chain(premises).chain(after).collect();
         Ok(Plan { name: name.into(), guards, selection, mutations, returns })
