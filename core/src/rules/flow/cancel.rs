@@ -30,7 +30,7 @@ use crate::rules::suspension::close::close_unread;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
-use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
+use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, unfinished_flow};
 
 /// The most members that the answer about a flow that is over names.
 const MEMBERS_MAX: i64 = 100_000;
@@ -169,7 +169,7 @@ impl CancelHeader {
         ]);
         let event = OperatorEventType::FlowCancelRequested;
 
-        Ok(mark_cancelled(flow, row, goes_on(), details, *at)?
+        Ok(mark_cancelled(flow, row, unfinished_flow(), details, *at)?
             .and(cancelled(Status::cancelled(), reason, "cancel_flow_header", *at))
             .and([
                 Mutation::insert(cancel_backlog::REF, backlog, OnConflict::Ignore),

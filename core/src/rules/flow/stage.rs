@@ -28,7 +28,7 @@ use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::rules::premise::{Premise, execution_row, lookup};
 use crate::schema::execution::exec_core;
-use crate::schema::flow::{edge, flow_core, goes_on};
+use crate::schema::flow::{edge, flow_core, unfinished_flow};
 
 /// The name of the list of each step of the search for a cycle.
 const ONWARD: &str = "edges that lead on";
@@ -169,7 +169,7 @@ impl Stage {
             "applied_at_ms": null,
         })));
 
-        let relied = flow_core::graph_revision.equals(self.expected).and(goes_on());
+        let relied = flow_core::graph_revision.equals(self.expected).and(unfinished_flow());
         Changes::of([
             Mutation::update(flow_core::REF, held_flow(), set),
             Mutation::insert(edge::REF, row, OnConflict::Refuse),
