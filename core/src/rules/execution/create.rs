@@ -76,8 +76,8 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// The changes that add the execution, created at `now` in that state, its lane, and the event of its instance
-    /// tag, if it has one. A row that is there already refuses the plan.
+    /// The changes that add the execution, created at `now` in that state, its lane, and the event
+    /// of its instance tag, if it has one. A row that is there already refuses the plan.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a policy that cannot be stored.
