@@ -13,7 +13,7 @@ pub(crate) use rebuild::rebuild_statements;
 
 use sea_query::{Expr, OnConflict, Query};
 
-use crate::dialect::{Dialect, Identity, text};
+use crate::dialect::{Dialect, RowNumbering, text};
 use crate::migrations;
 use crate::statement::RenderError;
 use crate::writer::{Tree, constant};
@@ -146,7 +146,7 @@ fn repeatable(mut tree: Tree, partitions: Option<u16>) -> Tree {
 
 /// True if the identity column alone is the primary key of the table.
 fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
-    table.identity().is_some() && matches!(dialect.identity(), Identity::PrimaryKey(_))
+    table.identity().is_some() && matches!(dialect.row_numbering(), RowNumbering::PrimaryKey(_))
 }
 
 /// The rows of the first migration: shard counts, and the annotation of the migration itself. It is

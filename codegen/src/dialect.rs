@@ -39,7 +39,7 @@ pub enum RowLock {
 
 /// The way in which a column numbers the rows of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub enum RowNumbering {
     /// These words follow the column's type; the table's key stays its primary key.
     Column(&'static str),
     /// These words make the column the primary key; the table's key becomes a unique index.
@@ -136,7 +136,7 @@ pub trait Dialect: Send + Sync {
     fn alters_tables(&self) -> bool;
 
     /// The way in which an identity column numbers the rows of its table.
-    fn identity(&self) -> Identity;
+    fn row_numbering(&self) -> RowNumbering;
 
     /// The database's clock, in Unix milliseconds.
     fn now_ms(&self) -> Expr;

@@ -18,6 +18,7 @@
 
 pub mod adopt;
 pub mod audit;
+mod clauses;
 pub mod ddl;
 pub mod dialect;
 mod fused;
@@ -27,6 +28,7 @@ pub mod migrations;
 mod names;
 pub mod opening;
 mod query;
+mod reads;
 mod scalar;
 mod script;
 pub mod statement;
@@ -36,4 +38,6 @@ pub use dialect::{Dialect, Postgres, Sqlite};
 pub use fused::{fused, fused_beside_locks};
 pub use query::query;
 pub use script::script;
-pub use statement::{Arity, Bind, Fused, Param, RenderError, Script, Source, Statement, Step};
+pub use statement::{
+    Arity, Bind, BindSource, Fused, Param, RenderError, Script, ScriptStep, Statement,
+};

@@ -39,14 +39,14 @@ pub struct Statement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// The source of the value.
-    pub source: Source,
+    pub source: BindSource,
     /// The type to bind it as; a UUID bound as text is its hyphenated form.
     pub ty: ColumnType,
 }
 
 /// The source of a bound value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum BindSource {
     /// The plan's or query's n-th value.
     Slot(usize),
     /// A row that an earlier step of the script found.
@@ -94,16 +94,16 @@ pub enum Arity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// The steps that run once.
-    pub once: Vec<Step>,
+    pub once: Vec<ScriptStep>,
     /// The steps that run for each picked row, if the plan picks rows.
-    pub each: Vec<Step>,
+    pub each: Vec<ScriptStep>,
     /// The sources of the plan's results, by position.
     pub returns: Vec<Bind>,
 }
 
 /// One step of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ScriptStep {
     /// A select that must find a row, or the plan is refused. The row is held under the name.
     Guard {
         /// The row's name.

@@ -33,12 +33,12 @@ pub struct Sample {
     /// The situation.
     pub case: Cow<'static, str>,
     /// The read or the plan.
-    pub asked: Asked,
+    pub request: Request,
 }
 
 /// A read or a change.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Asked {
+pub enum Request {
     /// A read.
     Query(Query),
     /// A change.
@@ -51,7 +51,7 @@ pub fn samples() -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for sample in all() {
         let known = |other: &Sample| {
-            other.operation == sample.operation && other.asked.same_shape(&sample.asked)
+            other.operation == sample.operation && other.request.same_shape(&sample.request)
         };
         if !samples.iter().any(known) {
             samples.push(sample);
@@ -135,24 +135,24 @@ fn all() -> Vec<Sample> {
     first.chain(again.into_iter().flat_map(play_again)).collect()
 }
 
-impl Asked {
+impl Request {
     /// True if both have the same shape, and so the same SQL.
-    fn same_shape(&self, other: &Asked) -> bool {
+    fn same_shape(&self, other: &Request) -> bool {
         match (self, other) {
-            (Asked::Query(one), Asked::Query(two)) => {
+            (Request::Query(one), Request::Query(two)) => {
                 one.clone().into_shape().0 == two.clone().into_shape().0
             }
-            (Asked::Plan(one), Asked::Plan(two)) => one.shape() == two.shape(),
-            (Asked::Query(_), Asked::Plan(_)) | (Asked::Plan(_), Asked::Query(_)) => false,
+            (Request::Plan(one), Request::Plan(two)) => one.shape() == two.shape(),
+            (Request::Query(_), Request::Plan(_)) | (Request::Plan(_), Request::Query(_)) => false,
         }
     }
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Asked::Query(query) => query.fmt(f),
-            Asked::Plan(plan) => plan.fmt(f),
+            Request::Query(query) => query.fmt(f),
+            Request::Plan(plan) => plan.fmt(f),
         }
     }
 }

@@ -91,15 +91,15 @@ impl Scene {
         // The calls that prepared the scene are not part of the sample.
         let _ = backend.take();
         let outcome = now(call(&backend));
-        let asked = backend.take();
+        let requests = backend.take();
 
         let case = match (case.into(), self.has_waitpoints) {
             (case, false) => case,
             (case, true) => format!("{case}, with waitpoints").into(),
         };
 
-        let sample = |asked| Sample { operation, case: case.clone(), asked };
-        self.samples.extend(asked.into_iter().map(sample));
+        let sample = |request| Sample { operation, case: case.clone(), request };
+        self.samples.extend(requests.into_iter().map(sample));
         outcome
     }
 

@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::bind::{self, Items};
 use crate::error::{corrupt, unrenderable};
-use crate::identity::Identities;
+use crate::row_keys::RowKeys;
 
 /// A cache of values by shape, each made on first use.
 pub(crate) struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>>>);
@@ -73,7 +73,7 @@ pub(crate) struct PlanStatement {
     pub(crate) params: Vec<Param>,
     pub(crate) yields: Vec<ColumnType>,
     pub(crate) answers: Answers,
-    pub(crate) identities: Identities,
+    pub(crate) row_keys: RowKeys,
     /// The topics to ring once it is durable.
     pub(crate) rings: Rings,
 }
@@ -105,7 +105,7 @@ impl PlanStatement {
             params,
             yields,
             answers,
-            identities: Identities::of(plan),
+            row_keys: RowKeys::of(plan),
             rings: Rings::of(plan),
         })
     }
@@ -217,10 +217,10 @@ impl PlanStatement {
         picked.sort_by_key(|(ord, _)| *ord);
         let mut picked = picked.into_iter().filter_map(|(_, values)| values);
 
-        let deal = |(_, count): &SizedPlan<'_>| {
+        let next_rows = |(_, count): &SizedPlan<'_>| {
             Ok(Commit::Applied(picked.by_ref().take(*count).collect()))
         };
-        plans.iter().map(deal).collect()
+        plans.iter().map(next_rows).collect()
     }
 
     /// The ordinal of the row's item, and the values that the row reports, if any.

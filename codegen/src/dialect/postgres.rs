@@ -7,7 +7,7 @@ use sea_query::{
     SelectStatement, SubQueryStatement, TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, ITEM, RowLock, RowNumbering, TreeRef};
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
@@ -203,8 +203,8 @@ impl Dialect for Postgres {
         true
     }
 
-    fn identity(&self) -> Identity {
-        Identity::Column("GENERATED ALWAYS AS IDENTITY")
+    fn row_numbering(&self) -> RowNumbering {
+        RowNumbering::Column("GENERATED ALWAYS AS IDENTITY")
     }
 
     fn now_ms(&self) -> Expr {

@@ -7,7 +7,7 @@ use sea_query::{
     Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement, TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
+use super::{ArrayType, CommitStrategy, Dialect, ITEM, RowLock, RowNumbering, TreeRef};
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::{self, constant};
@@ -187,8 +187,8 @@ impl Dialect for Sqlite {
         false
     }
 
-    fn identity(&self) -> Identity {
-        Identity::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
+    fn row_numbering(&self) -> RowNumbering {
+        RowNumbering::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
     }
 
     fn now_ms(&self) -> Expr {

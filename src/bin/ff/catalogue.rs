@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ff_codegen::dialect::CommitStrategy;
-use ff_codegen::{Dialect, Postgres, RenderError, Script, Sqlite, Step};
+use ff_codegen::{Dialect, Postgres, RenderError, Script, ScriptStep, Sqlite};
 use serde::Serialize;
 
 use super::Global;
 use super::failure::Failure;
-use ff_catalogue::{Asked, Sample, samples};
+use ff_catalogue::{Request, Sample, samples};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -47,8 +47,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     }
 
     for sample in samples {
-        output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.asked))?;
-        for (dialect, sql) in rendered(&sample.asked) {
+        output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.request))?;
+        for (dialect, sql) in rendered(&sample.request) {
             output.lines(&format!("\n-- {dialect}\n{sql}"))?;
         }
         output.line("")?;
@@ -61,7 +61,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
 struct SampleView<'a> {
     operation: &'a str,
     case: &'a str,
-    asked: String,
+    request: String,
     sql: BTreeMap<&'static str, String>,
 }
 
@@ -69,26 +69,26 @@ fn described(sample: &Sample) -> SampleView<'_> {
     SampleView {
         operation: sample.operation,
         case: &sample.case,
-        asked: sample.asked.to_string(),
-        sql: rendered(&sample.asked).into_iter().collect(),
+        request: sample.request.to_string(),
+        sql: rendered(&sample.request).into_iter().collect(),
     }
 }
 
 /// The SQL by dialect. If the generator refuses, a comment with its reason takes the place.
-fn rendered(asked: &Asked) -> [(&'static str, String); 2] {
+fn rendered(request: &Request) -> [(&'static str, String); 2] {
     let dialects: [(&str, &dyn Dialect); 2] = [("postgres", &Postgres), ("sqlite", &Sqlite)];
     dialects.map(|(name, dialect)| {
-        let sql = sql(asked, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
+        let sql = sql(request, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
         (name, sql)
     })
 }
 
-fn sql(asked: &Asked, dialect: &dyn Dialect) -> Result<String, RenderError> {
-    match asked {
-        Asked::Query(query) => {
+fn sql(request: &Request, dialect: &dyn Dialect) -> Result<String, RenderError> {
+    match request {
+        Request::Query(query) => {
             Ok(ended(ff_codegen::query(dialect, &query.clone().into_shape().0)?.sql))
         }
-        Asked::Plan(plan) => match dialect.commit_strategy() {
+        Request::Plan(plan) => match dialect.commit_strategy() {
             CommitStrategy::Fused => Ok(ended(ff_codegen::fused(dialect, &plan.shape())?.sql)),
             CommitStrategy::Script => {
                 let Script { once, each, .. } = ff_codegen::script(dialect, &plan.shape())?;
@@ -105,13 +105,14 @@ fn sql(asked: &Asked, dialect: &dyn Dialect) -> Result<String, RenderError> {
     }
 }
 
-fn step(step: Step) -> String {
+fn step(step: ScriptStep) -> String {
     match step {
-        Step::Guard { statement, .. } => format!("{}  -- must find a row", ended(statement.sql)),
-        Step::Pick { statement, .. } | Step::Write { statement, must_write: false, .. } => {
-            ended(statement.sql)
+        ScriptStep::Guard { statement, .. } => {
+            format!("{}  -- must find a row", ended(statement.sql))
         }
-        Step::Write { statement, must_write: true, .. } => {
+        ScriptStep::Pick { statement, .. }
+        | ScriptStep::Write { statement, must_write: false, .. } => ended(statement.sql),
+        ScriptStep::Write { statement, must_write: true, .. } => {
             format!("{}  -- must change a row", ended(statement.sql))
         }
     }

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use ff_catalogue::{Asked, Sample, samples};
-use ff_codegen::{Postgres, Sqlite, Step};
+use ff_catalogue::{Request, Sample, samples};
+use ff_codegen::{Postgres, ScriptStep, Sqlite};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
     ApplyDependencyToChildResult, CancelFlowResult, EdgeDirection, StageDependencyEdgeArgs,
@@ -103,7 +103,7 @@ const BADLY_ENDED: &str = "ff_exec_core_flow_badly_ended_idx";
 const ENDS_A_FLOW: [&str; 2] = ["add_execution_to_flow", "scan"];
 
 /// What is sampled of flows, each text of an operation once, with its number of parameters.
-fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {
+fn statements(render: impl Fn(&Request) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {
     let of_flows = |sample: &Sample| {
         // A tick of one partition, for callers of the reference, reads that partition's list.
         let is_scan = sample.operation == "scan"
@@ -113,7 +113,7 @@ fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, S
     };
     let mut texts = BTreeMap::new();
     for sample in samples().into_iter().filter(of_flows) {
-        for (sql, parameters) in render(&sample.asked) {
+        for (sql, parameters) in render(&sample.request) {
             texts.entry((sample.operation, sql)).or_insert((sample.clone(), parameters));
         }
     }
@@ -234,12 +234,12 @@ async fn on_postgres_no_statement_reads_more_of_a_flow_than_it_is_about() {
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     cold(&bench).await;
     let flow = fill(&bench).await;
-    let statements = statements(|asked| match asked {
-        Asked::Query(query) => {
+    let statements = statements(|request| match request {
+        Request::Query(query) => {
             let statement = ff_codegen::query(&Postgres, &query.clone().into_shape().0).unwrap();
             vec![(statement.sql, statement.binds.len())]
         }
-        Asked::Plan(plan) => {
+        Request::Plan(plan) => {
             let fused = ff_codegen::fused(&Postgres, &plan.shape()).unwrap();
             vec![(fused.sql, fused.params.len())]
         }
@@ -282,17 +282,17 @@ async fn on_sqlite_no_statement_reads_more_of_a_flow_than_it_is_about() {
     let bench = backends::sqlite_file().await;
     let flow = fill(&bench).await;
     let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
-    let statements = statements(|asked| match asked {
-        Asked::Query(query) => {
+    let statements = statements(|request| match request {
+        Request::Query(query) => {
             let statement = ff_codegen::query(&Sqlite, &query.clone().into_shape().0).unwrap();
             vec![(statement.sql, 0)]
         }
-        Asked::Plan(plan) => {
+        Request::Plan(plan) => {
             let script = ff_codegen::script(&Sqlite, &plan.shape()).unwrap();
-            let text = |step: Step| match step {
-                Step::Guard { statement, .. }
-                | Step::Pick { statement, .. }
-                | Step::Write { statement, .. } => (statement.sql, 0),
+            let text = |step: ScriptStep| match step {
+                ScriptStep::Guard { statement, .. }
+                | ScriptStep::Pick { statement, .. }
+                | ScriptStep::Write { statement, .. } => (statement.sql, 0),
             };
             script.once.into_iter().chain(script.each).map(text).collect()
         }
