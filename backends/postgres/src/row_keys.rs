@@ -3,7 +3,7 @@
 //!
 //! A data-modifying statement changes a row once, whatever its source rows say, so the second of
 //! two plans for one row would be lost. Two plans share a statement only if no row that one guards
-//! or changes can be a row that the other guards or changes. PlanRows are compared by the bound values
+//! or changes can be a row that the other guards or changes. Rows are compared by the bound values
 //! of their keys. Where a key is partly read from another row, the bound part must differ; where
 //! nothing is bound, such plans never share a statement.
 
