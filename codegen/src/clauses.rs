@@ -1,6 +1,6 @@
 //! Clauses that several kinds of statements share.
 
-use ff_core::plan::{OnConflict, Path, Settle};
+use ff_core::plan::{OnConflict, OnTaken, Path};
 use ff_core::schema::{ColumnRef, Direction, TableRef};
 use sea_query::{Alias, Expr, ExprTrait, Func, InsertStatement, OnConflict as Conflict, Order};
 
@@ -39,14 +39,14 @@ pub(crate) fn add_on_conflict(
 }
 
 /// `ON CONFLICT (key) DO UPDATE`.
-fn do_update(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, Settle)]) -> Conflict {
+fn do_update(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, OnTaken)]) -> Conflict {
     let mut conflict = Conflict::columns(key.iter().map(|column| column.name));
     for (column, settle) in set {
         let inserted = Expr::col(("excluded", column.name));
         let value = match settle {
-            Settle::Take => inserted,
-            Settle::Grow => Expr::col((table, column.name)).add(inserted),
-            Settle::Clear => Expr::null(),
+            OnTaken::Overwrite => inserted,
+            OnTaken::Add => Expr::col((table, column.name)).add(inserted),
+            OnTaken::Clear => Expr::null(),
         };
         conflict.value(column.name, value);
     }

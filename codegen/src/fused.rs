@@ -80,9 +80,9 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that a selection by slots uses. They hold for the statement, not for one item.
+/// The slots that a selection of up to n rows uses. They hold for the statement, not for one item.
 fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::Slots(limit) = &selection.pairing else {
+    let Pairing::UpTo(limit) = &selection.pairing else {
         return Vec::new();
     };
 

@@ -29,9 +29,9 @@ fn path_in(directory: &TempDir) -> String {
 
 fn register(plan: Plan, name: &str, on_conflict: OnConflict) -> Plan {
     let row = vec![
-        lane::lane_id.put(name.into()),
-        lane::registered_at_ms.put(5),
-        lane::registered_by.put("test".into()),
+        lane::lane_id.with(name.into()),
+        lane::registered_at_ms.with(5),
+        lane::registered_by.with("test".into()),
     ];
     plan.insert(lane::REF, row, on_conflict)
 }
@@ -41,7 +41,7 @@ fn one(name: &str) -> Plan {
 }
 
 fn called(name: &str) -> Vec<(ColumnRef, Expr)> {
-    vec![lane::lane_id.at(name.into())]
+    vec![lane::lane_id.with(name.into())]
 }
 
 /// Guards lane `name`, registers `first` and `second`.
@@ -314,15 +314,15 @@ fn pair(count: i64) -> Plan {
     let texts = ["first", "second", "third"].map(|text| Value::Text(text.into()));
     let mut plan = Plan::new("pair").update(
         lane::REF,
-        vec![lane::lane_id.put_expr(lane::lane_id.of("lane"))],
-        vec![lane::registered_by.set_to(Expr::each(ColumnType::Text, texts.to_vec()))],
+        vec![lane::lane_id.with_expr(lane::lane_id.of("lane"))],
+        vec![lane::registered_by.set_expr(Expr::each(ColumnType::Text, texts.to_vec()))],
     );
     plan.selection = Some(Selection {
         row: "lane".into(),
         table: lane::REF,
         predicate: lane::registered_by.equals("test".into()),
         order: vec![(lane::lane_id.column(), Direction::Descending)],
-        pairing: Pairing::Slots(Expr::int(count)),
+        pairing: Pairing::UpTo(Expr::int(count)),
     });
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
@@ -376,7 +376,7 @@ async fn a_lookup_answers_each_row_and_names_a_corrupt_one() {
             Lookup {
                 row: "key".into(),
                 table: TableRef(&hmac::TABLE),
-                key: vec![hmac::kid.put_expr(lane::lane_id.of("first"))],
+                key: vec![hmac::kid.with_expr(lane::lane_id.of("first"))],
                 columns: vec![hmac::secret.column(), hmac::active.column()],
             },
         ])

@@ -42,7 +42,7 @@ impl Renderer<'_> {
                 picked.and_where(few_rows_hint(SOURCE));
                 self.cte("picked", picked);
             }
-            Pairing::Slots(limit) => {
+            Pairing::UpTo(limit) => {
                 let Scalar::Slot(_, slot) = limit else {
                     return Err(RenderError::Audit {
                         plan: self.plan.name.to_string(),

@@ -50,8 +50,8 @@ mod tests {
         use crate::schema::flow::edge_group;
 
         let callers = Callers::default();
-        let execution = |uuid| vec![exec_core::execution_id.at(Uuid::from_u128(uuid))];
-        let group = vec![edge_group::downstream_eid.at(Uuid::nil())];
+        let execution = |uuid| vec![exec_core::execution_id.with(Uuid::from_u128(uuid))];
+        let group = vec![edge_group::downstream_eid.with(Uuid::nil())];
         let of = |uuid| Plan::new("one").guard("core", exec_core::REF, execution(uuid), Always);
         let grouped = Plan::new("two").guard("group", edge_group::REF, group, Always).guard(
             "core",

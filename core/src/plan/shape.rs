@@ -116,7 +116,7 @@ impl Plan {
 
         if let Some(selection) = &mut self.selection {
             selection.predicate.each_expr(visit);
-            if let Pairing::Slots(limit) = &mut selection.pairing {
+            if let Pairing::UpTo(limit) = &mut selection.pairing {
                 visit_expr(limit, visit);
             }
         }
