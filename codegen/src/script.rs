@@ -199,7 +199,7 @@ fn pick_by_list(
     Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
-/// The table whose best rows are looked for, by the alias it has there.
+/// The table in which the best rows are looked for, by the alias it has there.
 const BEST: &str = "best";
 
 /// Selects the values of the found rows that later steps read.

@@ -136,7 +136,7 @@ async fn what_is_committed_is_there_when_opened_again() {
     let location = format!("sqlite://{}", path_in(&directory));
     let backend = open(&location).await;
     assert_eq!(backend.commit(one("a")).await.expect("a commit"), applied());
-    backend.drain(BOUND).await.expect("nothing is queued");
+    backend.close_within(BOUND).await.expect("nothing is queued");
     assert_eq!(names(&*open(&location).await).await, ["a"]);
 }
 
@@ -293,18 +293,18 @@ async fn a_drained_backend_has_done_everything_and_takes_no_more() {
         })
         .collect();
     tokio::task::yield_now().await;
-    backend.drain(BOUND).await.expect("in time");
+    backend.close_within(BOUND).await.expect("in time");
     for commit in queued {
         assert_eq!(commit.await.expect("no panic").expect("a commit"), applied());
     }
     for error in [
         backend.commit(one("late")).await.expect_err("closed"),
         backend.read(Vec::new()).await.expect_err("closed"),
-        backend.ping().await.expect_err("closed"),
+        backend.ping_database().await.expect_err("closed"),
     ] {
         assert!(matches!(error, EngineError::Unavailable { op: "sqlite: shut down" }), "{error}");
     }
-    backend.drain(BOUND).await.expect("again is as good");
+    backend.close_within(BOUND).await.expect("again is as good");
     assert!(!std::fs::exists(format!("{path}-wal")).expect("readable"), "the log is worked in");
     assert_eq!(names(&*open(&path).await).await.len(), 20);
 }

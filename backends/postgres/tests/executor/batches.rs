@@ -159,7 +159,7 @@ async fn unnamed_statements_leave_nothing_on_the_server() {
     let database = Database::fresh("unnamed").await;
     let backend =
         database.open(|options| options.unnamed_statements(true).max_connections(1)).await;
-    backend.ping().await.unwrap();
+    backend.ping_database().await.unwrap();
     let calls: Vec<_> = (0..20)
         .map(|n| {
             let backend = Arc::clone(&backend);

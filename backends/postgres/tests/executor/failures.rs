@@ -17,7 +17,7 @@ async fn a_caller_who_leaves_does_not_stop_the_commit() {
     });
     assert!(polled.await);
     drop(commit);
-    backend.drain(Duration::from_secs(10)).await.unwrap();
+    backend.close_within(Duration::from_secs(10)).await.unwrap();
     let refused = backend.commit(lane("b", "late")).await;
     assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
     let again = Database::new("dropped").open(|options| options).await;
@@ -100,10 +100,10 @@ async fn a_row_that_is_locked_too_long_times_the_caller_out_but_not_the_commit()
     holder.execute(AssertSqlSafe(lock)).await.unwrap();
     let timed_out = backend.commit(count("a")).await;
     assert!(matches!(timed_out, Err(EngineError::Timeout { op: "commit", .. })), "{timed_out:?}");
-    let drained = backend.drain(Duration::from_millis(50)).await;
+    let drained = backend.close_within(Duration::from_millis(50)).await;
     assert!(matches!(drained, Err(EngineError::Timeout { op: "drain", .. })), "{drained:?}");
     holder.rollback().await.unwrap();
-    backend.drain(Duration::from_secs(10)).await.unwrap();
+    backend.close_within(Duration::from_secs(10)).await.unwrap();
     assert_eq!(counted(&other, "a").await, 1);
 }
 

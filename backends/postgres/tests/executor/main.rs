@@ -51,8 +51,11 @@ impl Database {
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", database.schema.as_str());
         pool.execute(AssertSqlSafe(drop)).await.unwrap();
         let backend = database.open(|options| options.migrate(true)).await;
-        assert!(matches!(backend.prepare().await.unwrap(), PrepareOutcome::Applied { .. }));
-        assert!(matches!(backend.prepare().await.unwrap(), PrepareOutcome::NoOp));
+        assert!(matches!(
+            backend.prepare_database().await.unwrap(),
+            PrepareOutcome::Applied { .. }
+        ));
+        assert!(matches!(backend.prepare_database().await.unwrap(), PrepareOutcome::NoOp));
         database
     }
 
