@@ -17,36 +17,29 @@ mod write;
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Selection, Shape};
 use sea_query::{
-    Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, JoinType,
-    OnConflict as Conflict, Query, SelectStatement, SubQueryStatement, WithClause,
+    Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, JoinType, Query,
+    SelectStatement, SubQueryStatement, WithClause,
 };
 
 use crate::clauses::{few_rows_hint, held_value};
-use crate::dialect::{self, Dialect, RowLock};
+use crate::dialect::{Dialect, RowLock};
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Arity, Fused, Param, RenderError};
-use crate::writer::{Tree, placeholder};
-use crate::{audit, names, reads};
+use crate::writer::{self, Tree, placeholder};
+use crate::{audit, clauses, names, reads};
 
-/// Renders the shape as one statement.
+/// Renders the shape as one statement, with and without waits for locked rows.
 ///
 /// # Errors
 /// [`RenderError::Audit`] for a shape that breaks a rule every statement must keep,
 /// [`RenderError::Unsupported`] where the dialect has no fused form.
 pub fn fused(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError> {
-    render(dialect, shape, RowLock::Wait)
+    let waits = statement(dialect, shape, RowLock::Wait)?;
+    let skips = statement(dialect, shape, RowLock::SkipLocked)?.sql;
+    Ok(Fused { beside_locks: (skips != waits.sql).then_some(skips), ..waits })
 }
 
-/// Renders the same statement without waits for locked rows. An item is dropped if another
-/// transaction holds its guarded row, and the result does not distinguish that from a failed guard.
-///
-/// # Errors
-/// As [`fused`].
-pub fn fused_beside_locks(dialect: &dyn Dialect, shape: &Shape) -> Result<Fused, RenderError> {
-    render(dialect, shape, RowLock::SkipLocked)
-}
-
-fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused, RenderError> {
+fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused, RenderError> {
     audit::plan(shape.plan())?;
     let plan = shape.plan();
     let params = params(shape);
@@ -65,8 +58,9 @@ fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused
     }
 
     let (select, yields, presence) = render.report(&ok, &items)?;
-    let sql = dialect::text(dialect, &Tree::With(render.with.query(select)));
-    Ok(Fused { sql, params, yields, presence })
+    let text = writer::text(dialect.grammar(), &Tree::With(render.with.query(select)));
+    let (sql, params) = text.with_marks(dialect.placeholders(), params);
+    Ok(Fused { sql, beside_locks: None, params, yields, presence })
 }
 
 fn params(shape: &Shape) -> Vec<Param> {
@@ -262,14 +256,15 @@ impl Renderer<'_> {
     fn gate(&mut self, gate: &Mutation) -> Result<String, RenderError> {
         let table = gate.table();
         let mut insert = self.insert(gate, "input")?;
-        insert.on_conflict(Conflict::new().do_nothing().to_owned());
+        self.dialect.ignore_existing(&mut insert)?;
 
         // The key joins an inserted row to its item, even if the plan reports nothing of it.
         let mut returning = reads::returned_columns(self.plan, gate);
         if returning.is_empty() {
             returning.extend(table.key);
         }
-        insert.returning(Query::returning().columns(returning.iter().map(|column| column.name)));
+        clauses::returning(self.dialect, reads::write_kind(gate), &returning)?
+            .map(|columns| insert.returning(columns));
         self.cte("gate", insert);
 
         let mut scope = self.scope();

@@ -35,8 +35,8 @@ pub mod statement;
 mod writer;
 
 pub use dialect::{Dialect, Postgres, Sqlite};
-pub use fused::{fused, fused_beside_locks};
-pub use query::query;
+pub use fused::fused;
+pub use query::{now_ms, query};
 pub use script::script;
 pub use statement::{
     Arity, Bind, BindSource, Fused, Param, RenderError, Script, ScriptStep, Statement,

@@ -7,11 +7,11 @@ use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, Se
 
 use crate::audit;
 use crate::clauses::{held_value, order};
-use crate::dialect::{self, Dialect};
+use crate::dialect::Dialect;
 use crate::lists::{ByList, KNOWN};
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, BindSource, RenderError, Statement};
-use crate::writer::{Tree, fence, limit_by, placeholder};
+use crate::writer::{self, Tree, fence, limit_by, placeholder};
 
 /// Renders the query. A look-up yields one result row. In it, each looked-up row has its first key
 /// column (NULL if the row is absent) and then the requested columns. A list yields its columns.
@@ -27,8 +27,15 @@ pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, Ren
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
     };
-    let sql = dialect::text(dialect, &tree);
-    Ok(Statement { sql, binds, yields })
+    Ok(Statement::new(dialect, &tree, binds, yields))
+}
+
+/// A select of the database's clock, in Unix milliseconds.
+#[must_use]
+pub fn now_ms(dialect: &dyn Dialect) -> String {
+    let mut select = Query::select();
+    select.expr(dialect.now_ms());
+    writer::plain(dialect.grammar(), &Tree::Select(select))
 }
 
 struct Direct<'a> {

@@ -3,6 +3,7 @@
 use ff_core::plan::{Expr, Mutation, Path, Plan, Return, Selection};
 use ff_core::schema::ColumnRef;
 
+use crate::dialect::WriteKind;
 use crate::statement::RenderError;
 
 /// The paths of a held row that the plan reads, each once, in first-read order.
@@ -45,6 +46,15 @@ pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
     }
 
     paths
+}
+
+/// The kind of write that a mutation is.
+pub(crate) fn write_kind(mutation: &Mutation) -> WriteKind {
+    match mutation {
+        Mutation::Insert { .. } | Mutation::InsertEach { .. } => WriteKind::Insert,
+        Mutation::Update { .. } => WriteKind::Update,
+        Mutation::Delete { .. } => WriteKind::Delete,
+    }
 }
 
 /// The columns that a write returns: those that the plan reports, and the key.

@@ -8,13 +8,10 @@ use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
-use sea_query::{
-    Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
-    UpdateStatement,
-};
+use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
 
-use crate::clauses::{add_on_conflict, held_value, order};
-use crate::dialect::{self, Dialect, ITEM, RowLock};
+use crate::clauses::{add_on_conflict, held_value, order, returning};
+use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::lists::ByList;
 use crate::scalar::{Scalars, Scope};
 use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
@@ -125,8 +122,7 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     let yields = select_held(dialect, &mut select, &holds);
     dialect.lock_rows(&mut select, RowLock::Wait)?;
 
-    let sql = dialect::text(dialect, &Tree::Select(select));
-    let statement = Statement { sql, binds: scope.binds, yields };
+    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
     Ok(ScriptStep::Guard { row: guard.row.clone(), statement, holds })
 }
 
@@ -162,8 +158,7 @@ fn pick(
         }
     }
 
-    let sql = dialect::text(dialect, &Tree::Select(select));
-    let statement = Statement { sql, binds: scope.binds, yields };
+    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
     Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
@@ -194,8 +189,7 @@ fn pick_by_list(
     by_list.only_best(dialect, &mut select, best, BEST);
     dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
 
-    let sql = dialect::text(dialect, &Tree::With(select.with(known)));
-    let statement = Statement { sql, binds: scope.binds, yields };
+    let statement = Statement::new(dialect, &Tree::With(select.with(known)), scope.binds, yields);
     Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
@@ -226,8 +220,7 @@ fn write(
 ) -> Result<ScriptStep, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let returned = reads::returned_columns(plan, mutation);
-    let returning = (!returned.is_empty())
-        .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));
+    let returning = returning(dialect, reads::write_kind(mutation), &returned)?;
     let mut must_write = false;
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
 
@@ -242,9 +235,9 @@ fn write(
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
             if must_write {
-                insert.on_conflict(Conflict::new().do_nothing().to_owned());
+                dialect.ignore_existing(&mut insert)?;
             } else {
-                add_on_conflict(&mut insert, *table, on_conflict);
+                add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             }
             returning.map(|columns| insert.returning(columns));
             Tree::Insert(insert)
@@ -262,7 +255,7 @@ fn write(
             let mut insert = InsertStatement::new();
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
             insert.select_from(values).map_err(|error| unsupported(dialect, &error))?;
-            add_on_conflict(&mut insert, *table, on_conflict);
+            add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             Tree::Insert(insert)
         }
         Mutation::Update { table, target, set } => {
@@ -289,10 +282,9 @@ fn write(
         }
     };
 
-    let sql = dialect::text(dialect, &tree);
     let holds = returned.iter().map(|column| Path::column(*column)).collect();
     let yields = returned.iter().map(|column| column.ty).collect();
-    let statement = Statement { sql, binds: scope.binds, yields };
+    let statement = Statement::new(dialect, &tree, scope.binds, yields);
     Ok(ScriptStep::Write { statement, must_write, holds })
 }
 

@@ -3,6 +3,9 @@
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path};
 
+use crate::dialect::Dialect;
+use crate::writer::{self, Tree};
+
 /// The reason that a shape cannot be rendered. A clause is never dropped instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -33,6 +36,22 @@ pub struct Statement {
     pub binds: Vec<Bind>,
     /// The type of each result column.
     pub yields: Vec<ColumnType>,
+    /// The text in the form that can share one text with other statements, if it has one.
+    pub(crate) shareable: Option<String>,
+}
+
+impl Statement {
+    pub(crate) fn new(
+        dialect: &dyn Dialect,
+        tree: &Tree,
+        binds: Vec<Bind>,
+        yields: Vec<ColumnType>,
+    ) -> Self {
+        let text = writer::text(dialect.grammar(), tree);
+        let shareable = text.shareable(dialect.placeholders(), binds.len());
+        let (sql, binds) = text.with_marks(dialect.placeholders(), binds);
+        Self { sql, binds, yields, shareable }
+    }
 }
 
 /// The parameter of one placeholder.
@@ -62,6 +81,10 @@ pub enum BindSource {
 pub struct Fused {
     /// The text.
     pub sql: String,
+    /// The text without waits for locked rows, if it differs. An item is dropped if another
+    /// transaction holds its guarded row, and the result does not distinguish that from a failed
+    /// guard.
+    pub beside_locks: Option<String>,
     /// The parameter of each placeholder.
     pub params: Vec<Param>,
     /// The type of each result column after the ordinal.

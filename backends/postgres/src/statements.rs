@@ -84,10 +84,8 @@ impl PlanStatement {
     /// # Errors
     /// `Transport` around the generator's refusal.
     pub(crate) fn render(shape: &Shape) -> Result<Self, EngineError> {
-        let Fused { sql, params, yields, presence } =
+        let Fused { sql, beside_locks, params, yields, presence } =
             ff_codegen::fused(&Postgres, shape).map_err(unrenderable)?;
-        let beside_locks =
-            ff_codegen::fused_beside_locks(&Postgres, shape).map_err(unrenderable)?.sql;
 
         let plan = shape.plan();
         let answers = match &plan.selection {
@@ -100,7 +98,7 @@ impl PlanStatement {
 
         Ok(Self {
             name: plan.name.to_string(),
-            beside_locks: (beside_locks != sql).then(|| generated(beside_locks)),
+            beside_locks: beside_locks.map(generated),
             sql: generated(sql),
             params,
             yields,
@@ -274,6 +272,11 @@ impl ReadStatement {
             query: shape.query().clone(),
         })
     }
+}
+
+/// The statement that reads the database's clock.
+pub(crate) fn database_time() -> SqlStr {
+    generated(ff_codegen::now_ms(&Postgres))
 }
 
 /// Vouches for a generated text, the only one that is not a literal of this crate. The generator

@@ -5,7 +5,7 @@ use ff_core::plan::value::ColumnType;
 use sea_query::{Alias, Expr, ExprTrait, InsertStatement, IntoIden, Query, UpdateStatement};
 
 use super::{Renderer, SOURCE};
-use crate::clauses::add_on_conflict;
+use crate::clauses::{add_on_conflict, returning};
 use crate::dialect::ITEM;
 use crate::reads;
 use crate::scalar::Scalars;
@@ -20,15 +20,14 @@ impl Renderer<'_> {
         source: &str,
     ) -> Result<(), RenderError> {
         let name = self.write_name(index);
-        let returning = reads::returned_columns(self.plan, mutation);
-        let returning = (!returning.is_empty())
-            .then(|| Query::returning().columns(returning.iter().map(|column| column.name)));
+        let returned = reads::returned_columns(self.plan, mutation);
+        let returning = returning(self.dialect, reads::write_kind(mutation), &returned)?;
 
         match mutation {
             Mutation::Insert { table, on_conflict, .. }
             | Mutation::InsertEach { table, on_conflict, .. } => {
                 let mut insert = self.insert(mutation, source)?;
-                add_on_conflict(&mut insert, *table, on_conflict);
+                add_on_conflict(self.dialect, &mut insert, *table, on_conflict)?;
                 returning.map(|columns| insert.returning(columns));
                 self.cte(&name, insert);
             }
