@@ -25,7 +25,7 @@ pub(crate) async fn each_backend(measure: impl AsyncFn(&str, Backend)) {
         .migrate(true);
 
     let backend = PostgresBackend::open(options).await.expect("opens");
-    Executor::prepare(backend.as_ref()).await.expect("migrates");
+    backend.prepare_database().await.expect("migrates");
     measure("postgres", backend.clone()).await;
 
     let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));

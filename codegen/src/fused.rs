@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
-    Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
-    Settle, Shape,
+    Expr as Scalar, Guard, Mutation, Name, OnConflict, OnTaken, Pairing, Path, Plan, Return,
+    Selection, Shape,
 };
 use ff_core::schema::{ColumnRef, Direction, TableRef};
 use sea_query::{
@@ -84,9 +84,9 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that a selection by slots uses. They hold for the statement, not for one item.
+/// The slots that a selection of up to n rows uses. They hold for the statement, not for one item.
 fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::Slots(limit) = &selection.pairing else {
+    let Pairing::UpTo(limit) = &selection.pairing else {
         return Vec::new();
     };
 
@@ -331,7 +331,7 @@ impl Renderer<'_> {
                 picked.and_where(few(SOURCE));
                 self.cte("picked", picked);
             }
-            Pairing::Slots(limit) => {
+            Pairing::UpTo(limit) => {
                 let Scalar::Slot(_, slot) = limit else {
                     return Err(RenderError::Audit {
                         plan: self.plan.name.to_string(),
@@ -591,14 +591,14 @@ pub(crate) fn meet(insert: &mut InsertStatement, table: TableRef, on_conflict: &
 }
 
 /// `ON CONFLICT (key) DO UPDATE`.
-fn settle(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, Settle)]) -> Conflict {
+fn settle(table: &'static str, key: &[ColumnRef], set: &[(ColumnRef, OnTaken)]) -> Conflict {
     let mut conflict = Conflict::columns(key.iter().map(|column| column.name));
     for (column, settle) in set {
         let inserted = Expr::col(("excluded", column.name));
         let value = match settle {
-            Settle::Take => inserted,
-            Settle::Grow => Expr::col((table, column.name)).add(inserted),
-            Settle::Clear => Expr::null(),
+            OnTaken::Overwrite => inserted,
+            OnTaken::Add => Expr::col((table, column.name)).add(inserted),
+            OnTaken::Clear => Expr::null(),
         };
         conflict.value(column.name, value);
     }

@@ -132,7 +132,7 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
 
 fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
-    if let Pairing::Slots(limit) = &selection.pairing
+    if let Pairing::UpTo(limit) = &selection.pairing
         && let Some(by_list) = ByList::of(selection.table, &selection.predicate)
     {
         return pick_by_list(scope, selection, &by_list, limit);
@@ -151,7 +151,7 @@ fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Ste
 
     match &selection.pairing {
         Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
-        Pairing::Slots(limit) => {
+        Pairing::UpTo(limit) => {
             scalars.expr(limit, ColumnType::BigInt);
             limit_by(&mut select, scope.binds.len());
             dialect.lock_rows(&mut select, RowLock::SkipLocked)?;

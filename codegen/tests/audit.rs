@@ -49,7 +49,7 @@ fn selection(order: Vec<ColumnRef>) -> Selection {
         table: exec_core::REF,
         predicate: Predicate::Always,
         order: order.into_iter().map(|column| (column, Ascending)).collect(),
-        pairing: Pairing::Slots(Expr::int(5)),
+        pairing: Pairing::UpTo(Expr::int(5)),
     }
 }
 
@@ -80,18 +80,18 @@ fn a_change_names_its_rows_by_their_key() {
     let grow = || vec![exec_core::version.grow(1)];
     let nothing = Plan::new("p").update(exec_core::REF, vec![], grow());
     check(&nothing, "ff_exec_core is changed without its key");
-    let partition = vec![exec_core::partition_key.at(7)];
+    let partition = vec![exec_core::partition_key.with(7)];
     let whole_partition = Plan::new("p").update(exec_core::REF, partition.clone(), grow());
     check(&whole_partition, "ff_exec_core is changed without its key");
-    let by_lane = vec![exec_core::partition_key.at(7), exec_core::lane_id.at("main".into())];
+    let by_lane = vec![exec_core::partition_key.with(7), exec_core::lane_id.with("main".into())];
     check(
         &Plan::new("p").update(exec_core::REF, by_lane, grow()),
         "ff_exec_core is changed without its key",
     );
-    let gap = vec![attempt::partition_key.at(7), attempt::attempt_index.at(0)];
+    let gap = vec![attempt::partition_key.with(7), attempt::attempt_index.with(0)];
     check(&Plan::new("p").delete(attempt::REF, gap), "ff_attempt is changed without its key");
     // A leading part of the key that names the rows is enough.
-    let attempts = vec![attempt::partition_key.at(7), attempt::execution_id.at(key().uuid)];
+    let attempts = vec![attempt::partition_key.with(7), attempt::execution_id.with(key().uuid)];
     assert!(script(&Sqlite, &Plan::new("p").delete(attempt::REF, attempts).shape()).is_ok());
 }
 
@@ -108,7 +108,7 @@ fn a_row_is_changed_once() {
 
 #[test]
 fn a_guard_names_one_row() {
-    let partition = vec![exec_core::partition_key.at(7)];
+    let partition = vec![exec_core::partition_key.with(7)];
     let loose = Plan::new("p").guard(CORE, exec_core::REF, partition, Predicate::Always);
     check(&loose, "guard core names its row by less than the key");
 }
@@ -116,9 +116,9 @@ fn a_guard_names_one_row() {
 #[test]
 fn only_held_rows_are_read() {
     let ghost = exec_core::version.of("ghost");
-    let set = || vec![exec_core::deadline_at_ms.set_to(ghost.clone())];
+    let set = || vec![exec_core::deadline_at_ms.set_expr(ghost.clone())];
     check(&held("p").update(exec_core::REF, held_core(), set()), "ghost is read but not held");
-    let sum = vec![exec_core::deadline_at_ms.set_to(Expr::int(1).plus(ghost.clone()))];
+    let sum = vec![exec_core::deadline_at_ms.set_expr(Expr::int(1).plus(ghost.clone()))];
     check(&held("p").update(exec_core::REF, held_core(), sum), "ghost is read but not held");
     let mut reported = held("p");
     reported.returns =
@@ -180,7 +180,7 @@ fn a_list_is_ordered_and_a_look_up_keyed() {
         }])
     };
     check_query(
-        &lookup(vec![exec_core::partition_key.at(7)]),
+        &lookup(vec![exec_core::partition_key.with(7)]),
         "lookup of ff_exec_core: core is named by less than the key",
     );
     assert!(query(&Sqlite, &lookup(key().core()).into_shape().0).is_ok());
@@ -274,9 +274,9 @@ fn plans() -> Vec<Plan> {
         planned(&SetTag::new(&key().id(), "a.b", "c").unwrap()),
     ];
     let count = vec![
-        lane_registry::lane_id.put("l".into()),
-        lane_registry::registered_at_ms.put_expr(Expr::PickedCount),
-        lane_registry::registered_by.put("b".into()),
+        lane_registry::lane_id.with("l".into()),
+        lane_registry::registered_at_ms.with_expr(Expr::PickedCount),
+        lane_registry::registered_by.with("b".into()),
     ];
     let mut every = Plan::new("every")
         .update(exec_core::REF, held_core(), vec![exec_core::version.grow(1)])

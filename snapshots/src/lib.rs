@@ -92,7 +92,7 @@ fn all() -> Vec<Sample> {
         Scene::older_streams,
         Scene::stream_reads,
         Scene::subscriptions,
-        Scene::spoiled_pages,
+        Scene::unreadable_page_queries,
         Scene::instance_tags,
         Scene::signing_keys,
         Scene::suspensions,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::PrepareOutcome;
-use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
+use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, ProcessState};
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
@@ -46,12 +46,12 @@ impl<E> Recorder<E> {
 
 #[async_trait]
 impl<E: Executor> Executor for Recorder<E> {
-    fn identity(&self) -> Identity {
-        self.inner.identity()
+    fn backend_name(&self) -> BackendName {
+        self.inner.backend_name()
     }
 
-    fn callers(&self) -> &Callers {
-        self.inner.callers()
+    fn process_state(&self) -> &ProcessState {
+        self.inner.process_state()
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -80,8 +80,8 @@ impl<E: Executor> Executor for Recorder<E> {
         self.inner.bell()
     }
 
-    fn attend(&self) {
-        self.inner.attend();
+    fn ring_for_other_processes(&self) {
+        self.inner.ring_for_other_processes();
     }
 
     async fn sleep(&self, time: Duration) {
@@ -100,15 +100,15 @@ impl<E: Executor> Executor for Recorder<E> {
         Arc::new(self.clone())
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
-        Executor::ping(self.inner.as_ref()).await
+    async fn ping_database(&self) -> Result<(), EngineError> {
+        self.inner.ping_database().await
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        Executor::prepare(self.inner.as_ref()).await
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
+        self.inner.prepare_database().await
     }
 
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
-        self.inner.drain(grace).await
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {
+        self.inner.close_within(grace).await
     }
 }

@@ -1,7 +1,7 @@
 //! The situations in which subscribers read the outboxes.
 
 use ff_core::contracts::INSTANCE_TAG;
-use ff_core::engine::{Executor as _, spoiled_pages};
+use ff_core::engine::{Executor as _, unreadable_page_queries};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::stream_subscribe::{StreamCursor, encode_postgres_event_cursor};
 use ff_core::types::TimestampMs;
@@ -38,8 +38,8 @@ impl Scene {
         }
     }
 
-    pub(super) fn spoiled_pages(&mut self) {
-        for (operation, query) in spoiled_pages() {
+    pub(super) fn unreadable_page_queries(&mut self) {
+        for (operation, query) in unreadable_page_queries() {
             self.sample(operation, "a row that cannot be read", async |b| {
                 b.read(vec![query]).await
             });

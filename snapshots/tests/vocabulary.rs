@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 fn cancel_flow() -> Plan {
     let flow = Uuid::from_u128(1);
-    let key = vec![flow_core::partition_key.at(7), flow_core::flow_id.at(flow)];
+    let key = vec![flow_core::partition_key.with(7), flow_core::flow_id.with(flow)];
     let mut plan = Plan::new("cancel_flow").guard(
         "flow",
         flow_core::REF,
@@ -33,20 +33,20 @@ fn cancel_flow() -> Plan {
         pairing: Pairing::Every,
     });
     let member = vec![
-        exec_core::partition_key.put_expr(exec_core::partition_key.of("core")),
-        exec_core::execution_id.put_expr(exec_core::execution_id.of("core")),
+        exec_core::partition_key.with_expr(exec_core::partition_key.of("core")),
+        exec_core::execution_id.with_expr(exec_core::execution_id.of("core")),
     ];
     let event = vec![
-        completion_event::partition_key.put_expr(exec_core::partition_key.of("core")),
-        completion_event::execution_id.put_expr(exec_core::execution_id.of("core")),
-        completion_event::flow_id.put_expr(exec_core::flow_id.of("core")),
-        completion_event::outcome.put(CompletionKind::Cancelled),
-        completion_event::occurred_at_ms.put(17),
+        completion_event::partition_key.with_expr(exec_core::partition_key.of("core")),
+        completion_event::execution_id.with_expr(exec_core::execution_id.of("core")),
+        completion_event::flow_id.with_expr(exec_core::flow_id.of("core")),
+        completion_event::outcome.with(CompletionKind::Cancelled),
+        completion_event::occurred_at_ms.with(17),
     ];
     let backlog = vec![
-        cancel_backlog_member::partition_key.put(7),
-        cancel_backlog_member::flow_id.put(flow),
-        cancel_backlog_member::execution_id.put_expr(exec_core::execution_id.of("core")),
+        cancel_backlog_member::partition_key.with(7),
+        cancel_backlog_member::flow_id.with(flow),
+        cancel_backlog_member::execution_id.with_expr(exec_core::execution_id.of("core")),
     ];
     plan = plan
         .update(
@@ -54,7 +54,7 @@ fn cancel_flow() -> Plan {
             key,
             vec![
                 flow_core::public_flow_state.set(PublicFlowState::Cancelled),
-                flow_core::graph_revision.set_to(Expr::PickedCount),
+                flow_core::graph_revision.set_expr(Expr::PickedCount),
             ],
         )
         .update(
@@ -75,9 +75,9 @@ fn cancel_flow() -> Plan {
 
 fn counter() -> Plan {
     let key = vec![
-        edge_group::partition_key.at(7),
-        edge_group::flow_id.at(Uuid::from_u128(1)),
-        edge_group::downstream_eid.at(Uuid::from_u128(2)),
+        edge_group::partition_key.with(7),
+        edge_group::flow_id.with(Uuid::from_u128(1)),
+        edge_group::downstream_eid.with(Uuid::from_u128(2)),
     ];
     let set = vec![edge_group::running_count.grow(-1), edge_group::success_count.grow(1)];
     Plan::new("count_completion")

@@ -47,7 +47,7 @@ async fn no_lease_lapses_because_the_wall_clock_of_a_scanner_is_set() {
         assert!(apart.abs() < 1_000, "{apart} ms apart after {step} ms");
     }
     for backend in [worker, scanner] {
-        backend.drain(Duration::from_secs(10)).await.unwrap();
+        backend.close_within(Duration::from_secs(10)).await.unwrap();
     }
     bench.tear_down().await;
 }

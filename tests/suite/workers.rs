@@ -181,7 +181,7 @@ async fn work_that_is_handed_back_does_not_wait_for_the_wall_clock() {
             other.complete(&handle, None).await.unwrap();
         }
     }
-    other.drain(BOUND).await.unwrap();
+    other.close_within(BOUND).await.unwrap();
     bench.tear_down().await;
 }
 

@@ -8,7 +8,7 @@ use ff_core::engine::Commit;
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::plan::{
-    Assign, Expr, Held, Mutation, Name, OnConflict, Pairing, Plan, Return, Settle,
+    Assign, Expr, Held, Mutation, Name, OnConflict, OnTaken, Pairing, Plan, Return,
 };
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         sort(&mut picked, &selection.order);
         match &selection.pairing {
             Pairing::Every => {}
-            Pairing::Slots(limit) => picked.truncate(count(&limit.evaluate(&held))),
+            Pairing::UpTo(limit) => picked.truncate(count(&limit.evaluate(&held))),
         }
 
         Some(picked)
@@ -225,8 +225,8 @@ impl<'a> Run<'a> {
             OnConflict::Refuse => Err(Stop::Refused),
             OnConflict::Ignore => Ok(()),
             OnConflict::Update(set) => {
-                let settled = settled(table, stored, &row, set);
-                self.replace(table, key, settled, written)
+                let updated = updated(table, stored, &row, set);
+                self.replace(table, key, updated, written)
             }
         }
     }
@@ -283,14 +283,14 @@ fn assigned(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'
 }
 
 /// The stored row after a conflict with the row to insert.
-fn settled(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, Settle)]) -> Row {
+fn updated(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, OnTaken)]) -> Row {
     changed(table, stored, |column, now| {
-        let (_, settle) = set.iter().find(|(changed, _)| *changed == column)?;
+        let (_, on_taken) = set.iter().find(|(changed, _)| *changed == column)?;
         let inserted = row.value(column).unwrap_or(&Value::Null);
-        Some(match settle {
-            Settle::Take => inserted.clone(),
-            Settle::Grow => now.plus(inserted),
-            Settle::Clear => Value::Null,
+        Some(match on_taken {
+            OnTaken::Overwrite => inserted.clone(),
+            OnTaken::Add => now.plus(inserted),
+            OnTaken::Clear => Value::Null,
         })
     })
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity, Rings, Topics};
+use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, ProcessState, Rings, Topics};
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::{Answer, Row};
 use ff_core::plan::value::Value;
@@ -43,7 +43,7 @@ pub struct MemoryBackend {
     tables: Arc<Mutex<Tables>>,
     source: Arc<Mutex<Seeded>>,
     clock: Arc<dyn Fn() -> TimestampMs + Send + Sync>,
-    callers: Arc<Callers>,
+    process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
 }
 
@@ -76,7 +76,7 @@ impl MemoryBackend {
             tables: Arc::default(),
             source: Arc::new(Mutex::new(Seeded::new(Uuid::new_v4().as_u64_pair().1))),
             clock: Arc::new(TimestampMs::now),
-            callers: Arc::default(),
+            process_state: Arc::default(),
             bell: Arc::default(),
         }
     }
@@ -178,12 +178,12 @@ impl MemoryBackend {
 
 #[async_trait]
 impl Executor for MemoryBackend {
-    fn identity(&self) -> Identity {
-        Identity { tag: BackendTag::Memory, family: "memory" }
+    fn backend_name(&self) -> BackendName {
+        BackendName { tag: BackendTag::Memory, family: "memory" }
     }
 
-    fn callers(&self) -> &Callers {
-        &self.callers
+    fn process_state(&self) -> &ProcessState {
+        &self.process_state
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -215,7 +215,7 @@ impl Executor for MemoryBackend {
         &self.bell
     }
 
-    fn attend(&self) {
+    fn ring_for_other_processes(&self) {
         // No other process can reach these rows.
     }
 
@@ -235,15 +235,15 @@ impl Executor for MemoryBackend {
         Arc::new(self.clone())
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
+    async fn ping_database(&self) -> Result<(), EngineError> {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
         Ok(PrepareOutcome::NoOp)
     }
 
-    async fn drain(&self, _grace: Duration) -> Result<(), EngineError> {
+    async fn close_within(&self, _grace: Duration) -> Result<(), EngineError> {
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use ff_core::engine::{Commit, Executor};
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
-    Settle,
+    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::admin::{lane_registry as lane, waitpoint_hmac as hmac};
 use ff_core::schema::budget::{budget_policy as policy, budget_usage as usage};
@@ -24,15 +24,15 @@ fn backend() -> MemoryBackend {
 
 fn register(plan: Plan, name: &str, by: &str, on_conflict: OnConflict) -> Plan {
     let row = vec![
-        lane::lane_id.put(name.into()),
-        lane::registered_at_ms.put(5),
-        lane::registered_by.put(by.into()),
+        lane::lane_id.with(name.into()),
+        lane::registered_at_ms.with(5),
+        lane::registered_by.with(by.into()),
     ];
     plan.insert(lane::REF, row, on_conflict)
 }
 
 fn lane_called(name: &str) -> Vec<(ff_core::schema::ColumnRef, Expr)> {
-    vec![lane::lane_id.at(name.into())]
+    vec![lane::lane_id.with(name.into())]
 }
 
 async fn commit(backend: &MemoryBackend, plan: Plan) -> Commit {
@@ -115,21 +115,21 @@ async fn an_insert_that_finds_its_row_takes_grows_clears_or_ignores() {
     let backend = backend();
     let put = |value: i64, reset: Option<i64>, on_conflict| {
         let row = vec![
-            usage::partition_key.put(3),
-            usage::budget_id.put("b".into()),
-            usage::dimensions_key.put("tokens".into()),
-            usage::current_value.put(value),
-            usage::last_reset_at_ms.put(reset),
-            usage::updated_at_ms.put(value * 10),
+            usage::partition_key.with(3),
+            usage::budget_id.with("b".into()),
+            usage::dimensions_key.with("tokens".into()),
+            usage::current_value.with(value),
+            usage::last_reset_at_ms.with(reset),
+            usage::updated_at_ms.with(value * 10),
         ];
         let mut plan = Plan::new("put").insert(usage::REF, row, on_conflict);
         plan.returns = vec![Return::Written(usage::current_value.column())];
         plan
     };
     let upsert = OnConflict::Update(vec![
-        (usage::current_value.column(), Settle::Grow),
-        (usage::updated_at_ms.column(), Settle::Take),
-        (usage::last_reset_at_ms.column(), Settle::Clear),
+        (usage::current_value.column(), OnTaken::Add),
+        (usage::updated_at_ms.column(), OnTaken::Overwrite),
+        (usage::last_reset_at_ms.column(), OnTaken::Clear),
     ]);
     let one = |value| Commit::Applied(vec![vec![value]]);
     assert_eq!(commit(&backend, put(2, Some(9), upsert.clone())).await, one(Value::Int(2)));
@@ -148,9 +148,9 @@ async fn slots_pair_the_nth_picked_row_with_the_nth_value() {
     let mut plan = Plan::new("pair").update(
         lane::REF,
         vec![lane::lane_id.at_picked()],
-        vec![lane::registered_by.set_to(Expr::each(ColumnType::Text, names.to_vec()))],
+        vec![lane::registered_by.set_expr(Expr::each(ColumnType::Text, names.to_vec()))],
     );
-    plan.selection = Some(lanes(Pairing::Slots(Expr::int(2))));
+    plan.selection = Some(lanes(Pairing::UpTo(Expr::int(2))));
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
         Return::Written(lane::registered_by.column()),
@@ -168,9 +168,9 @@ async fn slots_pair_the_nth_picked_row_with_the_nth_value() {
 async fn every_picked_row_changes_and_the_rest_happens_once() {
     let backend = with_lanes(&["a", "b"]).await;
     let count = vec![
-        lane::lane_id.put("count".into()),
-        lane::registered_at_ms.put_expr(Expr::PickedCount),
-        lane::registered_by.put("count".into()),
+        lane::lane_id.with("count".into()),
+        lane::registered_at_ms.with_expr(Expr::PickedCount),
+        lane::registered_by.with("count".into()),
     ];
     let clear = || {
         let mut plan = Plan::new("clear")
@@ -188,7 +188,7 @@ async fn every_picked_row_changes_and_the_rest_happens_once() {
 #[tokio::test]
 async fn a_pick_that_finds_nothing_applies_to_nothing() {
     let backend = backend();
-    for pairing in [Pairing::Slots(Expr::int(5)), Pairing::Every] {
+    for pairing in [Pairing::UpTo(Expr::int(5)), Pairing::Every] {
         let mut plan = Plan::new("nothing").delete(lane::REF, vec![lane::lane_id.at_picked()]);
         plan.selection = Some(lanes(pairing));
         assert_eq!(commit(&backend, plan).await, Commit::Applied(vec![]));
@@ -199,15 +199,15 @@ async fn a_pick_that_finds_nothing_applies_to_nothing() {
 async fn merge_replaces_members_and_makes_the_object_it_merges_under() {
     let backend = backend();
     let row = vec![
-        policy::partition_key.put(0),
-        policy::budget_id.put("b".into()),
-        policy::policy_json.put(json!({"keep": 1, "replace": {"old": true}})),
-        policy::created_at_ms.put(1),
-        policy::updated_at_ms.put(1),
+        policy::partition_key.with(0),
+        policy::budget_id.with("b".into()),
+        policy::policy_json.with(json!({"keep": 1, "replace": {"old": true}})),
+        policy::created_at_ms.with(1),
+        policy::updated_at_ms.with(1),
     ];
     let plan = Plan::new("create").insert(policy::REF, row, OnConflict::Refuse);
     commit(&backend, plan).await;
-    let target = || vec![policy::partition_key.at(0), policy::budget_id.at("b".into())];
+    let target = || vec![policy::partition_key.with(0), policy::budget_id.with("b".into())];
     let merge = |assign| Plan::new("merge").update(policy::REF, target(), vec![assign]);
     commit(&backend, merge(policy::policy_json.merge(json!({"replace": {"new": 1}})))).await;
     commit(&backend, merge(policy::policy_json.merge_under("tags", json!({"a": "x"})))).await;
@@ -221,10 +221,10 @@ async fn identity_and_the_clock_fill_what_an_insert_leaves_out() {
     let backend = backend();
     let event = || {
         let row = vec![
-            lease_event::partition_key.put(0),
-            lease_event::execution_id.put("e".into()),
-            lease_event::event_type.put(LeaseEventType::Acquired),
-            lease_event::occurred_at_ms.put(1),
+            lease_event::partition_key.with(0),
+            lease_event::execution_id.with("e".into()),
+            lease_event::event_type.with(LeaseEventType::Acquired),
+            lease_event::occurred_at_ms.with(1),
         ];
         let mut plan = Plan::new("event").insert(lease_event::REF, row, OnConflict::Refuse);
         plan.returns = vec![Return::Written(lease_event::event_id.column())];
@@ -256,7 +256,7 @@ async fn a_lookup_may_follow_what_an_earlier_row_holds() {
             Lookup {
                 row: "key".into(),
                 table: TableRef(&hmac::TABLE),
-                key: vec![hmac::kid.put_expr(lane::registered_by.of("lane"))],
+                key: vec![hmac::kid.with_expr(lane::registered_by.of("lane"))],
                 columns: vec![hmac::active.column()],
             },
         ])
@@ -288,7 +288,7 @@ async fn a_list_joins_filters_orders_and_stops_at_its_limit() {
             on: vec![(lane::lane_id.column(), hmac::kid.column())],
         }),
         columns: vec![hmac::kid.column()],
-        predicate: Predicate::After(vec![lane::lane_id.put("a".into())]),
+        predicate: Predicate::After(vec![lane::lane_id.with("a".into())]),
         order: vec![(lane::lane_id.column(), Direction::Descending)],
         limit: Expr::int(2),
     });
@@ -313,6 +313,6 @@ trait Picked {
 
 impl Picked for ff_core::schema::Col<String> {
     fn at_picked(self) -> (ff_core::schema::ColumnRef, Expr) {
-        self.put_expr(self.of("lane"))
+        self.with_expr(self.of("lane"))
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity, Installed};
+use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::partition::PartitionConfig;
@@ -41,10 +41,10 @@ pub struct PostgresBackend {
     keeper: Arc<Keeper>,
     reader: Arc<Reader>,
     committer: Committer,
-    callers: Arc<Callers>,
+    process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     listener: Listener,
-    pub(crate) scanners: Installed<Self>,
+    pub(crate) scanners: InstalledScans<Self>,
 }
 
 impl PostgresBackend {
@@ -116,9 +116,9 @@ impl PostgresBackend {
             reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
-            callers: Arc::default(),
+            process_state: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
-            scanners: Installed::default(),
+            scanners: InstalledScans::default(),
             bell,
             protocol,
             options,
@@ -193,12 +193,12 @@ impl fmt::Debug for PostgresBackend {
 
 #[async_trait]
 impl Executor for PostgresBackend {
-    fn identity(&self) -> Identity {
-        Identity { tag: BackendTag::Postgres, family: "postgres" }
+    fn backend_name(&self) -> BackendName {
+        BackendName { tag: BackendTag::Postgres, family: "postgres" }
     }
 
-    fn callers(&self) -> &Callers {
-        &self.callers
+    fn process_state(&self) -> &ProcessState {
+        &self.process_state
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -223,7 +223,7 @@ impl Executor for PostgresBackend {
         self.in_time("commit", self.committer.commit(plan, Patience::Waits)).await
     }
 
-    async fn commit_in_passing(&self, plan: Plan) -> Result<Commit, EngineError> {
+    async fn commit_unless_locked(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.in_time("commit", self.committer.commit(plan, Patience::Passes)).await
     }
 
@@ -231,7 +231,7 @@ impl Executor for PostgresBackend {
         &self.bell
     }
 
-    fn attend(&self) {
+    fn ring_for_other_processes(&self) {
         self.listener.start();
     }
 
@@ -255,11 +255,11 @@ impl Executor for PostgresBackend {
         Arc::new(self.clone())
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
+    async fn ping_database(&self) -> Result<(), EngineError> {
         self.in_time("ping", self.measure_clock()).await
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
         let Some(opening) = self.options.opening else { return Ok(PrepareOutcome::NoOp) };
 
         let mut options = MigrateOptions::new();
@@ -294,7 +294,7 @@ impl Executor for PostgresBackend {
         }
     }
 
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {
         let drained = tokio::time::timeout(grace, async {
             self.scanners.shutdown(grace).await;
             self.listener.close().await;

@@ -105,7 +105,7 @@ impl Committer {
         }))
     }
 
-    /// Applies the plan; see [`ff_core::engine::Executor::commit`] and `commit_in_passing`.
+    /// Applies the plan; see [`ff_core::engine::Executor::commit`] and `commit_unless_locked`.
     pub(crate) async fn commit(
         &self,
         plan: Plan,

@@ -200,15 +200,16 @@ impl PostgresOptions {
         self
     }
 
-    /// True if [`ff_core::engine::Executor::prepare`] creates missing tables and applies missing
-    /// migrations; otherwise it ignores the schema. [`Self::opening`] has finer choices.
+    /// True if [`ff_core::engine::Executor::prepare_database`] creates missing tables and applies
+    /// missing migrations; otherwise it ignores the schema. [`Self::opening`] has finer choices.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.opening = migrate.then_some(Opening::Create);
         self
     }
 
-    /// Lets [`ff_core::engine::Executor::prepare`] check the schema, and change it to this extent.
+    /// Lets [`ff_core::engine::Executor::prepare_database`] check the schema, and change it to this
+    /// extent.
     #[must_use]
     pub fn opening(mut self, opening: Opening) -> Self {
         self.opening = Some(opening);

@@ -91,7 +91,7 @@ impl PlanStatement {
 
         let plan = shape.plan();
         let answers = match &plan.selection {
-            Some(Selection { pairing: Pairing::Slots(Expr::Slot(_, limit)), .. }) => {
+            Some(Selection { pairing: Pairing::UpTo(Expr::Slot(_, limit)), .. }) => {
                 Answers::OnePerSlot(*limit)
             }
             Some(_) | None if presence => Answers::SomePerPlan,

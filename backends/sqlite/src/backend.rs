@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity, Installed};
+use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState};
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -39,14 +39,14 @@ pub struct SqliteBackend {
     connections: Arc<Connections>,
     clock: Clock,
     partitions: PartitionConfig,
-    callers: Arc<Callers>,
+    process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     /// Absent for a memory database, which no other process can reach.
     watch: Option<Watch>,
     /// Absent for a memory database, which has no files.
     presence: Option<Arc<Presence>>,
     beside: OnceLock<SqlitePool>,
-    pub(crate) scanners: Installed<Self>,
+    pub(crate) scanners: InstalledScans<Self>,
 }
 
 impl std::fmt::Debug for SqliteBackend {
@@ -119,12 +119,12 @@ impl SqliteBackend {
             connections,
             clock,
             partitions,
-            callers: Arc::default(),
+            process_state: Arc::default(),
             bell,
             watch,
             presence,
             beside: OnceLock::new(),
-            scanners: Installed::default(),
+            scanners: InstalledScans::default(),
         }))
     }
 
@@ -162,12 +162,12 @@ impl SqliteBackend {
 
 #[async_trait]
 impl Executor for SqliteBackend {
-    fn identity(&self) -> Identity {
-        Identity { tag: BackendTag::Sqlite, family: "sqlite" }
+    fn backend_name(&self) -> BackendName {
+        BackendName { tag: BackendTag::Sqlite, family: "sqlite" }
     }
 
-    fn callers(&self) -> &Callers {
-        &self.callers
+    fn process_state(&self) -> &ProcessState {
+        &self.process_state
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -209,7 +209,7 @@ impl Executor for SqliteBackend {
         &self.bell
     }
 
-    fn attend(&self) {
+    fn ring_for_other_processes(&self) {
         if let Some(watch) = &self.watch {
             watch.start();
         }
@@ -231,7 +231,7 @@ impl Executor for SqliteBackend {
         Arc::new(self.clone())
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
+    async fn ping_database(&self) -> Result<(), EngineError> {
         self.present()?;
         match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
@@ -240,7 +240,7 @@ impl Executor for SqliteBackend {
         }
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
         let opening = self.connections.opening();
         if inspect::admit(&self.connections, opening).await? == Admission::Ready {
             return Ok(PrepareOutcome::NoOp);
@@ -258,7 +258,7 @@ impl Executor for SqliteBackend {
         Ok(PrepareOutcome::Applied { description: report.applied.join(", ") })
     }
 
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {
         let start = Instant::now();
         self.scanners.shutdown(grace).await;
 

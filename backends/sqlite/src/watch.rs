@@ -75,7 +75,7 @@ impl Inner {
         let mut awaited = Instant::now();
 
         loop {
-            if self.bell.is_awaited() {
+            if self.bell.has_listeners() {
                 awaited = Instant::now();
             }
             if self.is_over(awaited) {
@@ -105,7 +105,7 @@ impl Inner {
     /// lock. So either its listening is seen here, or it sees that there is no task.
     fn is_over(&self, awaited: Instant) -> bool {
         let mut state = self.lock();
-        let over = state.closed || (LINGER < awaited.elapsed() && !self.bell.is_awaited());
+        let over = state.closed || (LINGER < awaited.elapsed() && !self.bell.has_listeners());
         if over && !state.closed {
             state.task = None;
         }

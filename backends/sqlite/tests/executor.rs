@@ -29,9 +29,9 @@ fn path_in(directory: &TempDir) -> String {
 
 fn register(plan: Plan, name: &str, on_conflict: OnConflict) -> Plan {
     let row = vec![
-        lane::lane_id.put(name.into()),
-        lane::registered_at_ms.put(5),
-        lane::registered_by.put("test".into()),
+        lane::lane_id.with(name.into()),
+        lane::registered_at_ms.with(5),
+        lane::registered_by.with("test".into()),
     ];
     plan.insert(lane::REF, row, on_conflict)
 }
@@ -41,7 +41,7 @@ fn one(name: &str) -> Plan {
 }
 
 fn called(name: &str) -> Vec<(ColumnRef, Expr)> {
-    vec![lane::lane_id.at(name.into())]
+    vec![lane::lane_id.with(name.into())]
 }
 
 /// Guards lane `name`, registers `first` and `second`.
@@ -136,7 +136,7 @@ async fn what_is_committed_is_there_when_opened_again() {
     let location = format!("sqlite://{}", path_in(&directory));
     let backend = open(&location).await;
     assert_eq!(backend.commit(one("a")).await.expect("a commit"), applied());
-    backend.drain(BOUND).await.expect("nothing is queued");
+    backend.close_within(BOUND).await.expect("nothing is queued");
     assert_eq!(names(&*open(&location).await).await, ["a"]);
 }
 
@@ -293,18 +293,18 @@ async fn a_drained_backend_has_done_everything_and_takes_no_more() {
         })
         .collect();
     tokio::task::yield_now().await;
-    backend.drain(BOUND).await.expect("in time");
+    backend.close_within(BOUND).await.expect("in time");
     for commit in queued {
         assert_eq!(commit.await.expect("no panic").expect("a commit"), applied());
     }
     for error in [
         backend.commit(one("late")).await.expect_err("closed"),
         backend.read(Vec::new()).await.expect_err("closed"),
-        backend.ping().await.expect_err("closed"),
+        backend.ping_database().await.expect_err("closed"),
     ] {
         assert!(matches!(error, EngineError::Unavailable { op: "sqlite: shut down" }), "{error}");
     }
-    backend.drain(BOUND).await.expect("again is as good");
+    backend.close_within(BOUND).await.expect("again is as good");
     assert!(!std::fs::exists(format!("{path}-wal")).expect("readable"), "the log is worked in");
     assert_eq!(names(&*open(&path).await).await.len(), 20);
 }
@@ -314,15 +314,15 @@ fn pair(count: i64) -> Plan {
     let texts = ["first", "second", "third"].map(|text| Value::Text(text.into()));
     let mut plan = Plan::new("pair").update(
         lane::REF,
-        vec![lane::lane_id.put_expr(lane::lane_id.of("lane"))],
-        vec![lane::registered_by.set_to(Expr::each(ColumnType::Text, texts.to_vec()))],
+        vec![lane::lane_id.with_expr(lane::lane_id.of("lane"))],
+        vec![lane::registered_by.set_expr(Expr::each(ColumnType::Text, texts.to_vec()))],
     );
     plan.selection = Some(Selection {
         row: "lane".into(),
         table: lane::REF,
         predicate: lane::registered_by.equals("test".into()),
         order: vec![(lane::lane_id.column(), Direction::Descending)],
-        pairing: Pairing::Slots(Expr::int(count)),
+        pairing: Pairing::UpTo(Expr::int(count)),
     });
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
@@ -376,7 +376,7 @@ async fn a_lookup_answers_each_row_and_names_a_corrupt_one() {
             Lookup {
                 row: "key".into(),
                 table: TableRef(&hmac::TABLE),
-                key: vec![hmac::kid.put_expr(lane::lane_id.of("first"))],
+                key: vec![hmac::kid.with_expr(lane::lane_id.of("first"))],
                 columns: vec![hmac::secret.column(), hmac::active.column()],
             },
         ])

@@ -146,7 +146,7 @@ impl<E: Executor> EngineBackend for E {
         percent: Option<u8>,
         message: Option<String>,
     ) -> Result<(), EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         if let Some(over) = percent.filter(|percent| 100 < *percent) {
             return Err(input::invalid(format!("percent: {over} is not in 0..=100")));
         }
@@ -156,7 +156,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn complete(&self, handle: &Handle, payload: Option<Vec<u8>>) -> Result<(), EngineError> {
-        let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
         input::body("payload", payload.as_deref().unwrap_or_default())?;
         run(self, &Complete { fence, result: payload, at: None }).await.map(drop)
     }
@@ -167,7 +167,7 @@ impl<E: Executor> EngineBackend for E {
         reason: FailureReason,
         classification: FailureClass,
     ) -> Result<FailOutcome, EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
         let failure = Failure::reported(classification, reason);
         let retry = RetryRule::by_class(classification, payload.retry.as_ref());
@@ -181,14 +181,14 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn cancel(&self, handle: &Handle, reason: &str) -> Result<(), EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
         let (execution_id, reason) = (payload.execution_id, said(reason));
         run(self, &Cancel { fence, execution_id, reason }).await
     }
 
     async fn delay(&self, handle: &Handle, delay_until: TimestampMs) -> Result<(), EngineError> {
-        let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
         run(self, &Delay { fence, until: delay_until }).await
     }
 
@@ -251,7 +251,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimResumedExecutionArgs,
     ) -> Result<ClaimResumedExecutionResult, EngineError> {
-        run(self, &ClaimResumed::new(self.identity().tag, args)?).await
+        run(self, &ClaimResumed::new(self.backend_name().tag, args)?).await
     }
 
     async fn issue_grant_and_claim(
@@ -266,7 +266,7 @@ impl<E: Executor> EngineBackend for E {
         token: ResumeToken,
     ) -> Result<Option<Handle>, EngineError> {
         let lease_id = self.source().uuid();
-        run(self, &ClaimByGrant::new(self.identity().tag, token, lease_id)?).await
+        run(self, &ClaimByGrant::new(self.backend_name().tag, token, lease_id)?).await
     }
 
     async fn suspend(
@@ -274,7 +274,7 @@ impl<E: Executor> EngineBackend for E {
         handle: &Handle,
         args: SuspendArgs,
     ) -> Result<SuspendOutcome, EngineError> {
-        let tag = self.identity().tag;
+        let tag = self.backend_name().tag;
         let payload = handle::open(tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
         run(self, &Suspend::new(tag, payload, fence, args)?).await
@@ -301,7 +301,7 @@ impl<E: Executor> EngineBackend for E {
             WorkerInstanceId::new(""),
         );
 
-        run(self, &Suspend::new(self.identity().tag, payload, fence, args)?).await
+        run(self, &Suspend::new(self.backend_name().tag, payload, fence, args)?).await
     }
 
     async fn create_waitpoint(
@@ -310,7 +310,7 @@ impl<E: Executor> EngineBackend for E {
         waitpoint_key: &str,
         expires_in: Duration,
     ) -> Result<PendingWaitpoint, EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         run(self, &CreateWaitpoint::new(&payload, waitpoint_key, expires_in)?).await
     }
 
@@ -323,7 +323,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn observe_signals(&self, handle: &Handle) -> Result<Vec<ResumeSignal>, EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         run(self, &Signals { key: ExecutionKey::of(&payload.execution_id)? }).await
     }
 
@@ -403,7 +403,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn revoke_lease(&self, args: RevokeLeaseArgs) -> Result<RevokeLeaseResult, EngineError> {
-        run(self, &RevokeLease::new(self.identity().tag, args)?).await
+        run(self, &RevokeLease::new(self.backend_name().tag, args)?).await
     }
 
     async fn replay_execution(
@@ -497,7 +497,7 @@ impl<E: Executor> EngineBackend for E {
         let event = run(self, &FindEvent::of(payload)?).await?;
         let told = match event {
             Some(event) => {
-                let look = cascade::look_at_flow(self, &event);
+                let look = cascade::end_flow_if_over(self, &event);
                 cascade::dispatch(self, event, look).await?
             }
             None => None,
@@ -585,7 +585,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
-        let fence = Fence::of_handle(&handle::open(self.identity().tag, handle)?)?;
+        let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
         run(self, &WaitChildren { fence }).await
     }
 
@@ -649,7 +649,7 @@ impl<E: Executor> EngineBackend for E {
         policy: ClaimPolicy,
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
-        let claim = Claim::new(self.identity().tag, lane, capabilities, policy, limit)?;
+        let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
         let mut claimed = run(self, &claim).await?;
         if let Some(due) = claim.of_what_is_due(claimed.len()) {
             match run(self, &due).await {
@@ -664,7 +664,7 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         let ttl_ms = input::positive_ms("lease_ttl_ms", payload.lease_ttl_ms)?;
         let expires = run(self, &Renew { fence: Fence::of_handle(&payload)?, ttl_ms }).await?;
         Ok(LeaseRenewal::new(expires.0.unsigned_abs(), payload.lease_epoch.0))
@@ -807,7 +807,7 @@ impl<E: Executor> EngineBackend for E {
         handle: &Handle,
         frame: Frame,
     ) -> Result<AppendFrameOutcome, EngineError> {
-        let payload = handle::open(self.identity().tag, handle)?;
+        let payload = handle::open(self.backend_name().tag, handle)?;
         frames::append(self, &payload, &frame).await
     }
 
@@ -951,7 +951,7 @@ impl<E: Executor> EngineBackend for E {
     fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let rung = self.bell().listen(topic);
         // After beginning to listen: see there.
-        self.attend();
+        self.ring_for_other_processes();
         Box::pin(rung)
     }
 
@@ -960,11 +960,11 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn ping(&self) -> Result<(), EngineError> {
-        Executor::ping(self).await
+        self.ping_database().await
     }
 
     fn backend_label(&self) -> &'static str {
-        self.identity().family
+        self.backend_name().family
     }
 
     fn as_any(&self) -> &(dyn Any + 'static) {
@@ -972,16 +972,16 @@ impl<E: Executor> EngineBackend for E {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let identity = BackendIdentity::new(self.identity().family, version(), "E-shipped");
+        let identity = BackendIdentity::new(self.backend_name().family, version(), "E-shipped");
         Capabilities::new(identity, SUPPORTS)
     }
 
     async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        Executor::prepare(self).await
+        self.prepare_database().await
     }
 
     async fn shutdown_prepare(&self, grace: Duration) -> Result<(), EngineError> {
-        self.drain(grace).await
+        self.close_within(grace).await
     }
 }
 

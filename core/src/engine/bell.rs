@@ -256,7 +256,7 @@ impl Bell {
 
     /// True if any topic has a listener.
     #[must_use]
-    pub fn is_awaited(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
         Topic::ALL.into_iter().any(|topic| 0 < self.event(topic).total_listeners())
     }
 
@@ -285,15 +285,15 @@ mod tests {
     #[test]
     fn a_ring_between_the_look_and_the_wait_is_not_lost() {
         let bell = Bell::new();
-        assert!(!bell.is_awaited());
+        assert!(!bell.has_listeners());
         let mut listener = bell.listen(Topic::Leases);
-        assert!(bell.is_awaited());
+        assert!(bell.has_listeners());
         assert!((&mut listener).now_or_never().is_none());
         bell.ring(Topic::Completions);
         assert!((&mut listener).now_or_never().is_none());
         bell.ring(Topic::Leases);
         assert!(listener.now_or_never().is_some());
-        assert!(!bell.is_awaited());
+        assert!(!bell.has_listeners());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::{Executor, Rehearsed, rehearse, run};
+use super::{DryRun, Executor, dry_run, run};
 use crate::contracts::{BulkArgs, BulkRefusal, BulkReport};
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, LaneId};
@@ -17,7 +17,7 @@ pub(super) async fn apply<E: Executor>(
 ) -> Result<BulkReport, EngineError> {
     let batch = run(executor, &Matching::new(args, &executor.partitions())?).await?;
 
-    let each = batch.found.iter().map(|(id, lane)| single(executor, args, id, lane));
+    let each = batch.found.iter().map(|(id, lane)| apply_to_one(executor, args, id, lane));
     let mut report = BulkReport {
         matched: u32::try_from(batch.found.len()).unwrap_or(u32::MAX),
         next_cursor: batch.next,
@@ -49,9 +49,9 @@ pub(super) async fn preview<E: Executor>(
 
         if first {
             for (id, lane) in &batch.found {
-                match planned(executor, &args, id, lane).await {
-                    Ok(Rehearsed::Plan(plan)) => preview.plans.push(plan),
-                    Ok(Rehearsed::Answer) => {}
+                match dry_run_on_one(executor, &args, id, lane).await {
+                    Ok(DryRun::Plan(plan)) => preview.plans.push(plan),
+                    Ok(DryRun::Answer) => {}
                     Err(error) => preview.refused.push(refusal(id, &error)),
                 }
             }
@@ -65,7 +65,7 @@ pub(super) async fn preview<E: Executor>(
     }
 }
 
-async fn single<E: Executor>(
+async fn apply_to_one<E: Executor>(
     executor: &E,
     args: &BulkArgs,
     id: &ExecutionId,
@@ -78,16 +78,16 @@ async fn single<E: Executor>(
     }
 }
 
-async fn planned<E: Executor>(
+async fn dry_run_on_one<E: Executor>(
     executor: &E,
     args: &BulkArgs,
     id: &ExecutionId,
     lane: &LaneId,
-) -> Result<Rehearsed, EngineError> {
+) -> Result<DryRun, EngineError> {
     match Single::new(&args.action, id.clone(), lane.clone(), args.now)? {
-        Single::Cancel(cancel) => rehearse(executor, &cancel).await,
-        Single::Replay(replay) => rehearse(executor, &replay).await,
-        Single::Reprioritise(change) => rehearse(executor, &change).await,
+        Single::Cancel(cancel) => dry_run(executor, &cancel).await,
+        Single::Replay(replay) => dry_run(executor, &replay).await,
+        Single::Reprioritise(change) => dry_run(executor, &change).await,
     }
 }
 

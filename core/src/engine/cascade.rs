@@ -23,7 +23,7 @@ pub async fn dispatch_event<E: Executor>(
     event_id: i64,
 ) -> Result<Option<usize>, EngineError> {
     match run(executor, &EventById { event_id }).await? {
-        Some(event) => dispatch(executor, event, look_at_flow(executor, &event)).await,
+        Some(event) => dispatch(executor, event, end_flow_if_over(executor, &event)).await,
         None => Ok(None),
     }
 }
@@ -32,7 +32,7 @@ pub async fn dispatch_event<E: Executor>(
 ///
 /// # Errors
 /// The backend's error.
-pub(super) async fn look_at_flow<E: Executor>(
+pub(super) async fn end_flow_if_over<E: Executor>(
     executor: &E,
     event: &Event,
 ) -> Result<(), EngineError> {
@@ -43,15 +43,15 @@ pub(super) async fn look_at_flow<E: Executor>(
 }
 
 /// Applies the event to every outgoing edge. Returns the number of edges; `None` if the event was
-/// already dispatched. If no member can run after the last edge, `look` runs before the event
-/// is marked: after a crash in between, the next scan looks at the flow again.
+/// already dispatched. If no member can run after the last edge, `check_flow` runs before the
+/// event is marked: after a crash in between, the next scan checks the flow again.
 ///
 /// # Errors
-/// The refusal of a hop, the backend's error, or that of the look.
+/// The refusal of a hop, the backend's error, or that of the check.
 pub(super) async fn dispatch<E: Executor>(
     executor: &E,
     event: Event,
-    look: impl Future<Output = Result<(), EngineError>>,
+    check_flow: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<Option<usize>, EngineError> {
     if event.dispatched {
         return Ok(None);
@@ -61,11 +61,11 @@ pub(super) async fn dispatch<E: Executor>(
         return run(executor, &Done { event }).await.map(|()| Some(0));
     };
 
-    let (mut told, mut after, mut failed) = (0, None, None);
+    let (mut edges, mut after, mut failed) = (0, None, None);
     loop {
-        let edges = EdgesFrom { flow, upstream: event.end.upstream, after };
-        let mut page = run(executor, &edges).await?;
-        told += page.len();
+        let query = EdgesFrom { flow, upstream: event.end.upstream, after };
+        let mut page = run(executor, &query).await?;
+        edges += page.len();
 
         let more = page.len() == EDGES_PER_PAGE;
         after = page.last().cloned();
@@ -87,14 +87,14 @@ pub(super) async fn dispatch<E: Executor>(
 
         match hopped {
             Ok(Hopped::NobodyGoesOn) if failed.is_none() => {
-                look.await?;
+                check_flow.await?;
                 run(executor, &Done { event }).await?;
             }
             Ok(Hopped::NobodyGoesOn | Hopped::Told | Hopped::Known | Hopped::NoEdge) => {}
             Err(error) => failed = failed.or(Some(error)),
         }
 
-        return failed.map_or(Ok(Some(told)), Err);
+        return failed.map_or(Ok(Some(edges)), Err);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, Callers};
+use super::{Bell, ProcessState};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
@@ -28,7 +28,7 @@ pub enum Commit {
 
 /// The name of a backend, in handles and in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct BackendName {
     /// The tag in the handles that the backend mints.
     pub tag: BackendTag,
     /// Family name, such as `postgres`.
@@ -54,8 +54,8 @@ impl Horizon {
 /// The abilities of a backend.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
-    /// Its tag and its family name.
-    fn identity(&self) -> Identity;
+    /// The name of the backend.
+    fn backend_name(&self) -> BackendName;
 
     /// The number of partitions of each family of ids.
     fn partitions(&self) -> PartitionConfig;
@@ -67,7 +67,7 @@ pub trait Executor: Send + Sync + 'static {
     fn source(&self) -> Box<dyn Source>;
 
     /// The state that its callers in this process share; one for as long as it lives.
-    fn callers(&self) -> &Callers;
+    fn process_state(&self) -> &ProcessState;
 
     /// Answers the queries, in their order.
     ///
@@ -88,7 +88,7 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::commit`]; `Contention(RetryExhausted)` where a row was held, and nothing changed.
-    async fn commit_in_passing(&self, plan: Plan) -> Result<Commit, EngineError> {
+    async fn commit_unless_locked(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.commit(plan).await
     }
 
@@ -98,7 +98,7 @@ pub trait Executor: Send + Sync + 'static {
     /// Begins to ring the bell for commits of other processes too, for as long as there are
     /// listeners. A subscriber calls it after beginning to listen and before every wait; repeats
     /// cost nothing.
-    fn attend(&self);
+    fn ring_for_other_processes(&self);
 
     /// Completes after this time.
     async fn sleep(&self, time: Duration);
@@ -123,17 +123,17 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Transport` when it cannot be reached.
-    async fn ping(&self) -> Result<(), EngineError>;
+    async fn ping_database(&self) -> Result<(), EngineError>;
 
     /// Prepares the database for use: applies migrations, where the backend does so itself.
     ///
     /// # Errors
     /// `Transport` when the database refuses.
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError>;
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError>;
 
     /// Finishes queued work and closes the connections, within `grace`.
     ///
     /// # Errors
     /// `Timeout` when work was still queued after `grace`.
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError>;
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError>;
 }

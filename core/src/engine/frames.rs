@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// The pause after a ring that brought nothing new: on a busy backend most rings are for other
 /// streams.
-const REST: Duration = Duration::from_millis(20);
+const PAUSE_AFTER_RING: Duration = Duration::from_millis(20);
 
 /// Appends a frame to the stream of the handle's attempt.
 pub(super) async fn append<E: Executor + ?Sized>(
@@ -27,11 +27,11 @@ pub(super) async fn append<E: Executor + ?Sized>(
     handle: &HandlePayload,
     frame: &Frame,
 ) -> Result<AppendFrameOutcome, EngineError> {
-    let callers = executor.callers();
+    let state = executor.process_state();
     let lease = handle.lease_id.0;
-    let append = Append::new(Fence::of_handle(handle)?, frame, callers.streams.has(lease))?;
+    let append = Append::new(Fence::of_handle(handle)?, frame, state.streams.contains(lease))?;
 
-    let turn = callers.turn(lease).await;
+    let turn = state.wait_to_append(lease).await;
     // Summary and live appends are decided on what they read, so they keep their turn. A durable
     // append only waits for those before it.
     let _turn = match frame.mode {
@@ -43,7 +43,7 @@ pub(super) async fn append<E: Executor + ?Sized>(
     };
 
     let outcome = run(executor, &append).await?;
-    callers.streams.keep(lease);
+    state.streams.insert(lease);
     Ok(outcome)
 }
 
@@ -59,17 +59,17 @@ pub(super) async fn tail<E: Executor + ?Sized>(
     }
 
     // Before the read: a frame committed in between rings.
-    let mut heard = executor.bell().listen(Topic::Frames);
-    executor.attend();
+    let mut ring = executor.bell().listen(Topic::Frames);
+    executor.ring_for_other_processes();
     let found = run(executor, read).await?;
-    if is_news(&found) {
+    if ends_wait(&found) {
         return Ok(found);
     }
 
     let mut time_out = executor.sleep(Duration::from_millis(block_ms));
     loop {
-        executor.attend();
-        let ring_or_poll = select(&mut heard, executor.sleep(POLL));
+        executor.ring_for_other_processes();
+        let ring_or_poll = select(&mut ring, executor.sleep(POLL));
         let rung = match select(&mut time_out, ring_or_poll).await {
             Either::Left(..) => return run(executor, read).await,
             Either::Right((Either::Left(..), _)) => true,
@@ -78,23 +78,23 @@ pub(super) async fn tail<E: Executor + ?Sized>(
 
         // A ring announces frames only; the end of the attempt is found by polling.
         let found = if rung {
-            heard = executor.bell().listen(Topic::Frames);
+            ring = executor.bell().listen(Topic::Frames);
             run(executor, &read.frames_only()).await?
         } else {
             run(executor, read).await?
         };
 
-        if is_news(&found) {
+        if ends_wait(&found) {
             return Ok(found);
         }
 
         if rung {
-            executor.sleep(REST).await;
+            executor.sleep(PAUSE_AFTER_RING).await;
         }
     }
 }
 
 /// True if the answer ends a follower's wait.
-fn is_news(found: &StreamFrames) -> bool {
+fn ends_wait(found: &StreamFrames) -> bool {
     !found.frames.is_empty() || found.is_closed()
 }

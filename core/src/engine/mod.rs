@@ -8,19 +8,19 @@
 //! off at random.
 
 mod backend;
-mod begun;
+mod background_scans;
+mod backoff;
 pub mod bell;
 mod bulk;
-mod callers;
 mod cascade;
 pub mod completions;
 mod executor;
 mod frames;
+mod known_streams;
 pub mod operations;
-mod passing;
-mod patience;
-mod patrol;
+mod process_state;
 mod run;
+mod scan_executor;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -30,15 +30,15 @@ mod wait;
 
 pub use crate::rules::decision::{FromRows, Step, Then, Transition};
 pub use crate::rules::scan::ScanScope;
+pub use background_scans::{BackgroundScans, InstalledScans};
+pub use backoff::pause_after;
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use bulk::BulkPreview;
-pub use callers::Callers;
 pub use cascade::dispatch_event;
-pub use executor::{Commit, Executor, Horizon, Identity};
-pub use patience::pause_after;
-pub use patrol::{Installed, Patrols};
-pub use run::{Rehearsed, rehearse, run};
-pub use subscribe::spoiled_pages;
+pub use executor::{BackendName, Commit, Executor, Horizon};
+pub use process_state::ProcessState;
+pub use run::{DryRun, dry_run, run};
+pub use subscribe::unreadable_page_queries;
 pub use timers::scan_within;
 #[cfg(feature = "generate")]
 pub use wait::wait_for_flow_cancellation;

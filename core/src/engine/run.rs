@@ -34,7 +34,7 @@ where
         // Only after a refusal: most plans meet no other caller, and waiting would delay them.
         if facts.refusals() != 0
             && turn.is_none()
-            && let Some(taken) = executor.callers().turn_of_plan(&plan).await
+            && let Some(taken) = executor.process_state().wait_to_change(&plan).await
         {
             turn = Some(taken.turn);
             if taken.waited {
@@ -66,9 +66,9 @@ where
     }
 }
 
-/// The decision of an operation that is not carried out.
+/// The decision of an operation that is not committed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rehearsed {
+pub enum DryRun {
     /// It would commit this plan.
     Plan(Plan),
     /// It would change nothing.
@@ -79,7 +79,7 @@ pub enum Rehearsed {
 ///
 /// # Errors
 /// The rule's refusal; the backend's error.
-pub async fn rehearse<E, T>(executor: &E, transition: &T) -> Result<Rehearsed, EngineError>
+pub async fn dry_run<E, T>(executor: &E, transition: &T) -> Result<DryRun, EngineError>
 where
     E: Executor + ?Sized,
     T: Transition + ?Sized,
@@ -92,8 +92,8 @@ where
                 let questions = Questions::of(&queries);
                 facts.learn(&questions, executor.read(queries).await?);
             }
-            Step::Answer(_) => return Ok(Rehearsed::Answer),
-            Step::Commit(plan, _) => return Ok(Rehearsed::Plan(plan)),
+            Step::Answer(_) => return Ok(DryRun::Answer),
+            Step::Commit(plan, _) => return Ok(DryRun::Plan(plan)),
         }
     }
 }

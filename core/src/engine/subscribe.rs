@@ -17,10 +17,10 @@ use futures_core::Stream;
 use futures_util::future::select;
 use futures_util::stream::unfold;
 
-use self::events::Event;
+use self::events::OutboxEvent;
 use self::outbox::Outbox;
 use super::Executor;
-use super::tail::{Beginning, LowerBound, PAGE, Pace, Tail};
+use super::tail::{LowerBound, NextRound, PAGE, StartSearch, Tail};
 use crate::contracts::ScannerFilter;
 use crate::model::cursor::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
@@ -31,12 +31,13 @@ use crate::plan::Query;
 use crate::plan::facts::{Answer, Row};
 use crate::rules::input;
 
-pub use outbox::spoiled_pages;
+pub use outbox::unreadable_page_queries;
 
-/// The longest time that a lost notification, or a row committed without one, goes unnoticed.
-const LOOK: Duration = Duration::from_millis(500);
-/// The time between two looks at a gap.
-const LOOK_AT_GAP: Duration = Duration::from_millis(20);
+/// The interval at which a subscriber reads without a ring: for a lost notification, or a row
+/// committed without one.
+const POLL: Duration = Duration::from_millis(500);
+/// The time between two reads before a gap.
+const GAP_POLL: Duration = Duration::from_millis(20);
 /// The pause after the database failed.
 const RECOVERY: Duration = Duration::from_millis(200);
 
@@ -49,7 +50,7 @@ pub(super) type Events<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + 
 /// # Errors
 /// `Validation(InvalidInput)` for a cursor of another family; the backend's error where the newest
 /// events have to be read.
-pub(super) async fn subscribe<T: Event>(
+pub(super) async fn subscribe<T: OutboxEvent>(
     executor: &dyn Executor,
     cursor: &StreamCursor,
     filter: &ScannerFilter,
@@ -62,7 +63,7 @@ pub(super) async fn subscribe<T: Event>(
         None => from_now(executor, &T::OUTBOX).await?,
     };
 
-    executor.attend();
+    executor.ring_for_other_processes();
     let subscription = Subscription {
         executor: executor.share(),
         filter: filter.clone(),
@@ -89,14 +90,14 @@ pub(super) async fn subscribe<T: Event>(
 /// A reader of new rows. These include rows of open transactions that are numbered below the newest
 /// row.
 async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, EngineError> {
-    let mut beginning = Beginning::at(executor.horizon().await?);
+    let mut search = StartSearch::at(executor.horizon().await?);
     let first = rows(executor, outbox.newest_below(i64::MAX)).await?;
-    let mut looked_at = numbered(outbox, &first)?;
-    let mut bound = beginning.look(&looked_at, PAGE);
+    let mut listed = numbers_with_transactions(outbox, &first)?;
+    let mut bound = search.examine(&listed, PAGE);
 
-    // All rows above the bound came from one query, so no second look is needed.
+    // All rows above the bound came from one query, so no second query is needed.
     if let LowerBound::Above(bound) = bound {
-        let visible = looked_at.into_iter().map(|(number, _)| number);
+        let visible = listed.into_iter().map(|(number, _)| number);
         return Ok(Tail::from_now(bound, visible.filter(|number| bound < *number)));
     }
 
@@ -104,8 +105,9 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
         match bound {
             LowerBound::Above(bound) => break bound,
             LowerBound::Below(lowest) => {
-                looked_at = numbered(outbox, &rows(executor, outbox.newest_below(lowest)).await?)?;
-                bound = beginning.look(&looked_at, PAGE);
+                let rows = rows(executor, outbox.newest_below(lowest)).await?;
+                listed = numbers_with_transactions(outbox, &rows)?;
+                bound = search.examine(&listed, PAGE);
             }
         }
     };
@@ -119,12 +121,15 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
 }
 
 /// The number of each row and the transaction that inserted it; 0 where none is recorded.
-fn numbered(outbox: &Outbox, rows: &[Row]) -> Result<Vec<(i64, i64)>, EngineError> {
-    let numbered = |row: &Row| {
+fn numbers_with_transactions(
+    outbox: &Outbox,
+    rows: &[Row],
+) -> Result<Vec<(i64, i64)>, EngineError> {
+    let pair = |row: &Row| {
         let transaction = row.read(outbox.transaction_id).unwrap_or_default();
         Ok((row.read(outbox.event_id)?, transaction))
     };
-    rows.iter().map(numbered).collect()
+    rows.iter().map(pair).collect()
 }
 
 struct Subscription<T> {
@@ -135,7 +140,7 @@ struct Subscription<T> {
     failed: bool,
 }
 
-impl<T: Event> Subscription<T> {
+impl<T: OutboxEvent> Subscription<T> {
     /// Reads one page, and waits for a reason to read again if nothing is ready.
     async fn round(&mut self) {
         if std::mem::take(&mut self.failed) {
@@ -144,29 +149,29 @@ impl<T: Event> Subscription<T> {
 
         // Before the read: a commit in between rings.
         let rung = self.executor.bell().listen(T::TOPIC);
-        let pace = match self.look().await {
-            Ok(pace) => pace,
+        let next = match self.read_page().await {
+            Ok(next) => next,
             Err(error) => {
                 self.failed = true;
-                self.ready.push_back(Err(self.interrupted(error)));
+                self.ready.push_back(Err(self.interruption(error)));
                 return;
             }
         };
 
-        let patience = match pace {
-            Pace::Now => return,
-            Pace::Soon => LOOK_AT_GAP,
-            Pace::Later => LOOK,
+        let timeout = match next {
+            NextRound::AtOnce => return,
+            NextRound::Soon => GAP_POLL,
+            NextRound::OnRing => POLL,
         };
 
         if self.ready.is_empty() {
-            self.executor.attend();
-            select(rung, self.executor.sleep(patience)).await;
+            self.executor.ring_for_other_processes();
+            select(rung, self.executor.sleep(timeout)).await;
         }
     }
 
     /// Reads one page and makes ready what may be delivered of it.
-    async fn look(&mut self) -> Result<Pace, EngineError> {
+    async fn read_page(&mut self) -> Result<NextRound, EngineError> {
         let executor = self.executor.as_ref();
         // `Tail::round` requires this order.
         if self.tail.needs_frontier() {
@@ -182,15 +187,16 @@ impl<T: Event> Subscription<T> {
         for (place, (number, row)) in page.into_iter().enumerate() {
             if delivered.next_if_eq(&place).is_some() {
                 let event = row.and_then(|row| event(&self.filter, number, &row));
-                self.ready
-                    .extend(event.map_err(|error| named(&T::OUTBOX, number, error)).transpose());
+                self.ready.extend(
+                    event.map_err(|error| add_row_name(&T::OUTBOX, number, error)).transpose(),
+                );
             }
         }
 
-        Ok(round.pace)
+        Ok(round.next)
     }
 
-    fn interrupted(&self, error: EngineError) -> EngineError {
+    fn interruption(&self, error: EngineError) -> EngineError {
         if error.store_class().is_some_and(StoreClass::may_pass) {
             let cursor = encode_postgres_event_cursor(self.tail.position());
             return EngineError::StreamDisconnected { cursor };
@@ -200,18 +206,18 @@ impl<T: Event> Subscription<T> {
 }
 
 /// The number of a row, and the row or the reason that it cannot be read.
-type Numbered = (i64, Result<Row, EngineError>);
+type PageRow = (i64, Result<Row, EngineError>);
 
 /// The first rows after a position.
 async fn page(
     executor: &dyn Executor,
     outbox: &Outbox,
     position: i64,
-) -> Result<Vec<Numbered>, EngineError> {
+) -> Result<Vec<PageRow>, EngineError> {
     match rows(executor, outbox.rows_after(position, PAGE)).await {
         Ok(rows) => {
-            let numbered = |row: Row| Ok((row.read(outbox.event_id)?, Ok(row)));
-            rows.into_iter().map(numbered).collect()
+            let page_row = |row: Row| Ok((row.read(outbox.event_id)?, Ok(row)));
+            rows.into_iter().map(page_row).collect()
         }
         Err(error) if is_corruption(&error) => row_by_row(executor, outbox, position).await,
         Err(error) => Err(error),
@@ -224,7 +230,7 @@ async fn row_by_row(
     executor: &dyn Executor,
     outbox: &Outbox,
     position: i64,
-) -> Result<Vec<Numbered>, EngineError> {
+) -> Result<Vec<PageRow>, EngineError> {
     let numbers = rows(executor, outbox.numbers_after(position, PAGE)).await?;
 
     let mut page = Vec::with_capacity(numbers.len());
@@ -245,7 +251,7 @@ fn is_corruption(error: &EngineError) -> bool {
 }
 
 /// The event of a row; `None` if the filter excludes it.
-fn event<T: Event>(
+fn event<T: OutboxEvent>(
     filter: &ScannerFilter,
     number: i64,
     row: &Row,
@@ -260,7 +266,7 @@ fn event<T: Event>(
 }
 
 /// The error, with the name of the row.
-fn named(outbox: &Outbox, number: i64, error: EngineError) -> EngineError {
+fn add_row_name(outbox: &Outbox, number: i64, error: EngineError) -> EngineError {
     let EngineError::Validation { kind: ValidationKind::Corruption, detail } = error else {
         return error;
     };

@@ -35,7 +35,7 @@ pub struct Tail {
 /// lower. It is therefore enough to go down from the newest row until more of them were met than
 /// can have been open together with it.
 #[derive(Clone, Debug)]
-pub struct Beginning {
+pub struct StartSearch {
     /// The horizon before any row was read.
     horizon: Horizon,
     /// The transactions met so far that began before the oldest open one.
@@ -51,7 +51,7 @@ pub enum LowerBound {
     Below(i64),
 }
 
-impl Beginning {
+impl StartSearch {
     /// The search of a reader that begins at that horizon.
     #[must_use]
     pub const fn at(horizon: Horizon) -> Self {
@@ -60,7 +60,7 @@ impl Beginning {
 
     /// Takes the next rows downwards, as their numbers, highest first, with the transactions that
     /// inserted them. There are `page` of them unless they are the last.
-    pub fn look(&mut self, rows: &[(i64, i64)], page: usize) -> LowerBound {
+    pub fn examine(&mut self, rows: &[(i64, i64)], page: usize) -> LowerBound {
         for &(number, transaction) in rows {
             let late_rows_are_higher = if self.horizon == Horizon::ONE_WRITER {
                 true
@@ -99,19 +99,19 @@ pub struct Round {
     /// The places in the list of the rows to deliver.
     pub deliver: Vec<usize>,
     /// The time of the next round.
-    pub pace: Pace,
+    pub next: NextRound,
 }
 
 /// The time of the next round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum NextRound {
     /// At once.
-    Now,
+    AtOnce,
     /// Soon, or when the bell rings: the reader waits for a transaction that may end without a
     /// ring.
     Soon,
     /// At the next ring of the bell.
-    Later,
+    OnRing,
 }
 
 impl Tail {
@@ -163,7 +163,7 @@ impl Tail {
         let mut deliver = Vec::new();
         for (place, &number) in listed.iter().enumerate() {
             if self.position.max(self.settled) < number.saturating_sub(1) {
-                return Round { deliver, pace: self.wait(listed) };
+                return Round { deliver, next: self.wait_at_gap(listed) };
             }
             self.position = number;
             if !self.old.remove(&number) {
@@ -171,8 +171,8 @@ impl Tail {
             }
         }
 
-        let pace = if listed.len() < self.page { Pace::Later } else { Pace::Now };
-        Round { deliver, pace }
+        let next = if listed.len() < self.page { NextRound::OnRing } else { NextRound::AtOnce };
+        Round { deliver, next }
     }
 
     fn settle(&mut self, horizon: Horizon, listed: &[i64]) {
@@ -187,14 +187,14 @@ impl Tail {
         }
     }
 
-    /// The pace of a reader before a missing number; opens the gap if it is new.
-    fn wait(&mut self, listed: &[i64]) -> Pace {
+    /// The next round of a reader before a missing number; opens the gap if it is new.
+    fn wait_at_gap(&mut self, listed: &[i64]) -> NextRound {
         match &self.gap {
-            Some(gap) if self.position < gap.seen => Pace::Soon,
+            Some(gap) if self.position < gap.seen => NextRound::Soon,
             Some(_) | None => {
                 let seen = listed.last().copied().unwrap_or(self.position);
                 self.gap = Some(Gap { seen, before: None });
-                Pace::Now
+                NextRound::AtOnce
             }
         }
     }
@@ -213,102 +213,107 @@ mod tests {
         Horizon { oldest_open, most_open: 2 }
     }
 
-    /// The numbers that a round delivers, and its pace, once it is known that transactions from
-    /// `next` on have not begun.
-    fn later(tail: &mut Tail, next: i64, oldest_open: i64, listed: &[i64]) -> (Vec<i64>, Pace) {
+    /// The numbers that a round delivers, and the time of the next, once it is known that
+    /// transactions from `next` on have not begun.
+    fn later_round(
+        tail: &mut Tail,
+        next: i64,
+        oldest_open: i64,
+        listed: &[i64],
+    ) -> (Vec<i64>, NextRound) {
         if tail.needs_frontier() {
             tail.learn_frontier(next);
         }
         round(tail, horizon(oldest_open), listed)
     }
 
-    /// The numbers that a round delivers, and its pace.
-    fn round(tail: &mut Tail, horizon: Horizon, listed: &[i64]) -> (Vec<i64>, Pace) {
-        let Round { deliver, pace } = tail.round(horizon, listed);
-        (deliver.into_iter().map(|place| listed[place]).collect(), pace)
+    /// The numbers that a round delivers, and the time of the next.
+    fn round(tail: &mut Tail, horizon: Horizon, listed: &[i64]) -> (Vec<i64>, NextRound) {
+        let Round { deliver, next } = tail.round(horizon, listed);
+        (deliver.into_iter().map(|place| listed[place]).collect(), next)
     }
 
     #[test]
     fn what_follows_without_a_gap_is_delivered() {
         let mut tail = Tail::after(4);
-        assert_eq!(later(&mut tail, 9, 9, &[5, 6]), (vec![5, 6], Pace::Later));
+        assert_eq!(later_round(&mut tail, 9, 9, &[5, 6]), (vec![5, 6], NextRound::OnRing));
         assert_eq!(tail.position(), 6);
-        assert_eq!(later(&mut tail, 9, 9, &[]), (vec![], Pace::Later));
+        assert_eq!(later_round(&mut tail, 9, 9, &[]), (vec![], NextRound::OnRing));
         let page: Vec<i64> = (7..7 + 256).collect();
-        assert_eq!(later(&mut tail, 9, 9, &page), (page.clone(), Pace::Now));
+        assert_eq!(later_round(&mut tail, 9, 9, &page), (page.clone(), NextRound::AtOnce));
     }
 
     #[test]
     fn a_late_lower_number_is_waited_for_and_keeps_the_order() {
         let mut tail = Tail::after(0);
         // 2 is missing: transaction 20 has it.
-        assert_eq!(later(&mut tail, 22, 20, &[1, 3]), (vec![1], Pace::Now));
-        assert_eq!(later(&mut tail, 22, 20, &[3]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 30, 20, &[3, 4]), (vec![], Pace::Soon));
+        assert_eq!(later_round(&mut tail, 22, 20, &[1, 3]), (vec![1], NextRound::AtOnce));
+        assert_eq!(later_round(&mut tail, 22, 20, &[3]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 30, 20, &[3, 4]), (vec![], NextRound::Soon));
         // It has committed.
-        assert_eq!(later(&mut tail, 30, 30, &[2, 3, 4]), (vec![2, 3, 4], Pace::Later));
+        assert_eq!(later_round(&mut tail, 30, 30, &[2, 3, 4]), (vec![2, 3, 4], NextRound::OnRing));
     }
 
     #[test]
     fn a_number_that_was_rolled_back_is_stepped_over() {
         let mut tail = Tail::after(0);
-        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Now));
-        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 22, 21, &[2]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 25, 22, &[2]), (vec![2], Pace::Later));
+        assert_eq!(later_round(&mut tail, 22, 20, &[2]), (vec![], NextRound::AtOnce));
+        assert_eq!(later_round(&mut tail, 22, 20, &[2]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 22, 21, &[2]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 25, 22, &[2]), (vec![2], NextRound::OnRing));
     }
 
     #[test]
     fn the_horizon_of_the_round_that_finds_a_gap_decides_nothing() {
         let mut tail = Tail::after(0);
         // Nothing was open when the horizon was taken; then 20 began, took 1, and 21 committed 2.
-        assert_eq!(later(&mut tail, 20, 20, &[2]), (vec![], Pace::Now));
-        assert_eq!(later(&mut tail, 22, 20, &[2]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 22, 22, &[1, 2]), (vec![1, 2], Pace::Later));
+        assert_eq!(later_round(&mut tail, 20, 20, &[2]), (vec![], NextRound::AtOnce));
+        assert_eq!(later_round(&mut tail, 22, 20, &[2]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 22, 22, &[1, 2]), (vec![1, 2], NextRound::OnRing));
     }
 
     #[test]
     fn where_nothing_is_open_a_gap_costs_one_more_round() {
         let mut tail = Tail::after(0);
-        assert_eq!(later(&mut tail, 20, 20, &[7, 9]), (vec![], Pace::Now));
-        assert_eq!(later(&mut tail, 20, 20, &[7, 9]), (vec![7, 9], Pace::Later));
+        assert_eq!(later_round(&mut tail, 20, 20, &[7, 9]), (vec![], NextRound::AtOnce));
+        assert_eq!(later_round(&mut tail, 20, 20, &[7, 9]), (vec![7, 9], NextRound::OnRing));
     }
 
     #[test]
     fn a_second_gap_has_transactions_of_its_own() {
         let mut tail = Tail::after(0);
-        assert_eq!(later(&mut tail, 22, 20, &[2, 4]), (vec![], Pace::Now));
+        assert_eq!(later_round(&mut tail, 22, 20, &[2, 4]), (vec![], NextRound::AtOnce));
         // A third gap is found later: the transaction with 5 may have begun after the first two.
-        assert_eq!(later(&mut tail, 22, 20, &[2, 4, 6]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 24, 22, &[2, 4, 6]), (vec![2, 4], Pace::Now));
-        assert_eq!(later(&mut tail, 24, 22, &[6]), (vec![], Pace::Soon));
-        assert_eq!(later(&mut tail, 24, 24, &[5, 6]), (vec![5, 6], Pace::Later));
+        assert_eq!(later_round(&mut tail, 22, 20, &[2, 4, 6]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 24, 22, &[2, 4, 6]), (vec![2, 4], NextRound::AtOnce));
+        assert_eq!(later_round(&mut tail, 24, 22, &[6]), (vec![], NextRound::Soon));
+        assert_eq!(later_round(&mut tail, 24, 24, &[5, 6]), (vec![5, 6], NextRound::OnRing));
     }
 
     #[test]
     fn one_writer_leaves_nothing_to_wait_for() {
         let mut tail = Tail::after(0);
-        assert_eq!(round(&mut tail, Horizon::ONE_WRITER, &[2, 5]), (vec![2, 5], Pace::Later));
+        assert_eq!(round(&mut tail, Horizon::ONE_WRITER, &[2, 5]), (vec![2, 5], NextRound::OnRing));
     }
 
     #[test]
     fn from_now_on_means_what_was_not_visible() {
         let mut tail = Tail::from_now(0, [6, 5, 3, 2, 1]);
         assert_eq!(tail.position(), 3);
-        assert_eq!(later(&mut tail, 22, 20, &[5, 6, 7]), (vec![], Pace::Now));
+        assert_eq!(later_round(&mut tail, 22, 20, &[5, 6, 7]), (vec![], NextRound::AtOnce));
         // 4 commits: it is new, and 5 and 6 are not.
-        assert_eq!(later(&mut tail, 23, 22, &[4, 5, 6, 7]), (vec![4, 7], Pace::Later));
+        assert_eq!(later_round(&mut tail, 23, 22, &[4, 5, 6, 7]), (vec![4, 7], NextRound::OnRing));
     }
 
     #[test]
     fn from_now_on_in_an_empty_table_is_from_the_beginning() {
         let mut tail = Tail::from_now(0, []);
-        assert_eq!(later(&mut tail, 20, 20, &[1]), (vec![1], Pace::Later));
+        assert_eq!(later_round(&mut tail, 20, 20, &[1]), (vec![1], NextRound::OnRing));
     }
 
     #[test]
     fn a_late_row_may_be_numbered_as_low_as_its_transaction_is_old() {
-        let rows = |rows: &[(i64, i64)]| Beginning::at(horizon(20)).look(rows, 4);
+        let rows = |rows: &[(i64, i64)]| StartSearch::at(horizon(20)).examine(rows, 4);
         // 25 and 20 may be late. 19 and 18 may have been open when 20 began, but not 17 as well.
         assert_eq!(rows(&[(90, 25), (80, 19), (70, 18), (60, 18)]), LowerBound::Below(60));
         assert_eq!(rows(&[(90, 19), (80, 18), (70, 25), (60, 17)]), LowerBound::Above(60));
@@ -318,8 +323,8 @@ mod tests {
 
     #[test]
     fn where_writers_take_turns_nothing_is_late() {
-        let mut one_writer = Beginning::at(Horizon::ONE_WRITER);
-        assert_eq!(one_writer.look(&[(90, 0), (80, 0)], 2), LowerBound::Above(90));
+        let mut one_writer = StartSearch::at(Horizon::ONE_WRITER);
+        assert_eq!(one_writer.examine(&[(90, 0), (80, 0)], 2), LowerBound::Above(90));
     }
 
     /// The most writers at once.
@@ -387,13 +392,13 @@ mod tests {
         /// Begins to read while writers continue; the numbers visible then are old.
         fn begin(&mut self, actions: &[u8], page: usize) -> (Tail, BTreeSet<i64>) {
             let mut actions = actions.iter();
-            let mut beginning = Beginning::at(self.horizon());
+            let mut beginning = StartSearch::at(self.horizon());
             let mut below = i64::MAX;
             let bound = loop {
                 actions.by_ref().take(2).for_each(|action| self.act(*action));
                 let down = self.visible.range(..below).rev();
                 let rows: Vec<_> = down.take(page).map(|(number, of)| (*number, *of)).collect();
-                match beginning.look(&rows, page) {
+                match beginning.examine(&rows, page) {
                     LowerBound::Above(bound) => break bound,
                     LowerBound::Below(lowest) => below = lowest,
                 }
@@ -443,9 +448,9 @@ mod tests {
             loop {
                 writers.tell(&mut tail);
                 let listed = writers.after(tail.position(), page);
-                let (numbers, pace) = round(&mut tail, writers.horizon(), &listed);
+                let (numbers, next) = round(&mut tail, writers.horizon(), &listed);
                 delivered.extend(numbers);
-                if pace == Pace::Later {
+                if next == NextRound::OnRing {
                     break;
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
 
-use super::passing::Passing;
+use super::scan_executor::ScanExecutor;
 use super::{Executor, cascade, run};
 use crate::contracts::{ReconcileCounts, Scan};
 use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
@@ -33,7 +33,7 @@ pub async fn scan_within<E: Executor>(
     limit: u32,
     scope: &ScanScope,
 ) -> Result<ReconcileCounts, EngineError> {
-    let executor = &Passing::by(executor);
+    let executor = &ScanExecutor::over(executor);
     let mut counts = ReconcileCounts::default();
     let mut after = None;
 
@@ -42,7 +42,7 @@ pub async fn scan_within<E: Executor>(
         let due = Due { scan, limit: wanted, after, scope: scope.clone() };
         let due = run(executor, &due).await?;
 
-        let page = resolve_all(executor, scan, &due).await;
+        let page = apply_page(executor, scan, &due).await;
         counts.processed += page.processed;
         counts.errors += page.errors;
 
@@ -55,12 +55,12 @@ pub async fn scan_within<E: Executor>(
     }
 }
 
-async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
+async fn apply_page<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
     let mut counts = ReconcileCounts::default();
     let flows = Flows::of(executor, due);
-    let looks = due.iter().map(|due| resolve(executor, scan, &due.row, &flows));
+    let results = due.iter().map(|due| apply(executor, scan, &due.row, &flows));
 
-    for (due, result) in due.iter().zip(join_all(looks).await) {
+    for (due, result) in due.iter().zip(join_all(results).await) {
         match result {
             Ok(true) => counts.processed += 1,
             Ok(false) => {}
@@ -68,7 +68,7 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
             // finds it.
             Err(EngineError::Contention(ContentionKind::RetryExhausted)) => {
                 let execution = due.row.execution().id();
-                tracing::debug!(scan = scan.as_str(), %execution, "row is held by someone else");
+                tracing::debug!(scan = scan.as_str(), %execution, "row is held by another transaction");
             }
             Err(error) => {
                 counts.errors += 1;
@@ -81,12 +81,12 @@ async fn resolve_all<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> 
     counts
 }
 
-/// The flows of the completion events on one page. Each is looked at once, however many of its
-/// members ended: the page was listed before, so the look sees all of those ends.
-struct Flows<'a>(HashMap<FlowKey, OneLook<'a>>);
+/// The flows of the completion events on one page. Each is checked once, however many of its
+/// members ended: the page was listed before, so the check sees all of those ends.
+struct Flows<'a>(HashMap<FlowKey, FlowCheck<'a>>);
 
-/// One look at a flow, with a result that all events of that flow share.
-type OneLook<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
+/// The check if a flow is over, with a result that all events of that flow share.
+type FlowCheck<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
 
 impl<'a> Flows<'a> {
     fn of<E: Executor>(executor: &'a E, due: &[Overdue]) -> Self {
@@ -97,18 +97,18 @@ impl<'a> Flows<'a> {
             let Some(flow) = event.flow else { continue };
 
             flows.entry(flow).or_insert_with(|| {
-                let look = async move { cascade::look_at_flow(executor, &event).await };
-                look.map(|looked| looked.map_err(Arc::new)).boxed().shared()
+                let check = async move { cascade::end_flow_if_over(executor, &event).await };
+                check.map(|checked| checked.map_err(Arc::new)).boxed().shared()
             });
         }
         Self(flows)
     }
 
-    /// Waits for the look at the flow of this event.
-    async fn look(&self, event: &Event) -> Result<(), EngineError> {
-        let look = event.flow.and_then(|flow| self.0.get(&flow).cloned());
-        match look {
-            Some(look) => look.await.map_err(|error| {
+    /// Waits for the check of the flow of this event.
+    async fn check(&self, event: &Event) -> Result<(), EngineError> {
+        let check = event.flow.and_then(|flow| self.0.get(&flow).cloned());
+        match check {
+            Some(check) => check.await.map_err(|error| {
                 let class = error.store_class().unwrap_or(StoreClass::Permanent);
                 let text = format!("the flow could not be looked at: {error}");
                 StoreError::new(class, text).in_backend("engine")
@@ -119,7 +119,7 @@ impl<'a> Flows<'a> {
 }
 
 /// Applies one due row. Returns true if that changed something.
-async fn resolve<E: Executor>(
+async fn apply<E: Executor>(
     executor: &E,
     scan: Scan,
     row: &DueRow,
@@ -128,8 +128,8 @@ async fn resolve<E: Executor>(
     match row {
         DueRow::Event(row) => {
             let event = Event::read(row)?;
-            let told = cascade::dispatch(executor, event, flows.look(&event)).await?;
-            Ok(told.is_some())
+            let edges = cascade::dispatch(executor, event, flows.check(&event)).await?;
+            Ok(edges.is_some())
         }
         DueRow::Siblings(key) => run(executor, &Drain { key: *key }).await,
         DueRow::Waitpoint(key, id) => {
@@ -139,11 +139,11 @@ async fn resolve<E: Executor>(
         DueRow::Lease(key, losses) => {
             run(executor, &ExpireLease { key: *key, expected: *losses }).await
         }
-        DueRow::Execution(key) => of_execution(executor, scan, *key).await,
+        DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
     }
 }
 
-async fn of_execution<E: Executor>(
+async fn apply_to_execution<E: Executor>(
     executor: &E,
     scan: Scan,
     key: ExecutionKey,

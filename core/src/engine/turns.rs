@@ -30,7 +30,7 @@ pub(super) struct Turn<K: Clone + Eq + Hash> {
 
 /// The outcome of waiting for a turn.
 #[derive(Debug)]
-pub(super) struct Taken<K: Clone + Eq + Hash> {
+pub(super) struct Acquired<K: Clone + Eq + Hash> {
     /// The turn.
     pub(super) turn: Turn<K>,
     /// True if another caller had the turn first, so that rows read before may have changed.
@@ -45,14 +45,14 @@ impl<K: Clone + Eq + Hash> Default for Turns<K> {
 
 impl<K: Clone + Eq + Hash> Turns<K> {
     /// Waits for the turn of that key. A caller that stops waiting loses its place.
-    pub(super) async fn take(&self, key: K) -> Taken<K> {
+    pub(super) async fn take(&self, key: K) -> Acquired<K> {
         loop {
             let Some(handed) = self.enqueue(&key) else {
-                return Taken { turn: self.turn(key), waited: false };
+                return Acquired { turn: self.turn(key), waited: false };
             };
 
             if let Ok(turn) = handed.await {
-                return Taken { turn, waited: true };
+                return Acquired { turn, waited: true };
             }
             // The sender is dropped only together with the queue, so begin again.
         }

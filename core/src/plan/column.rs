@@ -54,7 +54,7 @@ impl<T: Storable> Col<T> {
 
     /// `column := expression`.
     #[must_use]
-    pub fn set_to(self, expr: Expr) -> (ColumnRef, Assign) {
+    pub fn set_expr(self, expr: Expr) -> (ColumnRef, Assign) {
         (self.column(), Assign::Set(expr))
     }
 
@@ -64,22 +64,16 @@ impl<T: Storable> Col<T> {
         (self.column(), Assign::Keep(value.into_expr()))
     }
 
-    /// The column in a row being inserted.
+    /// The column with a value: a cell of a new row, or a component of a key.
     #[must_use]
-    pub fn put(self, value: T) -> (ColumnRef, Expr) {
+    pub fn with(self, value: T) -> (ColumnRef, Expr) {
         (self.column(), value.into_expr())
     }
 
-    /// The column in a row being inserted, from an expression.
+    /// The column with an expression: a cell of a new row, or a component of a key.
     #[must_use]
-    pub fn put_expr(self, expr: Expr) -> (ColumnRef, Expr) {
+    pub fn with_expr(self, expr: Expr) -> (ColumnRef, Expr) {
         (self.column(), expr)
-    }
-
-    /// One component of a key.
-    #[must_use]
-    pub fn at(self, value: T) -> (ColumnRef, Expr) {
-        (self.column(), value.into_expr())
     }
 
     /// `column = value`.
@@ -251,7 +245,7 @@ impl<T: ClosedSet> Col<T> {
     /// The column in a row being inserted, bound rather than part of the shape: for a word that is
     /// data to the plan, not one of its cases.
     #[must_use]
-    pub fn put_chosen(self, member: T) -> (ColumnRef, Expr) {
+    pub fn with_chosen(self, member: T) -> (ColumnRef, Expr) {
         (self.column(), Expr::text(member.as_str()))
     }
 

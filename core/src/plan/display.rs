@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    Assign, Compare, Expr, List, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Query,
-    Return, Settle,
+    Assign, Compare, Expr, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan, Predicate,
+    Query, Return,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -24,7 +24,7 @@ impl Display for Plan {
             clause(f, "\n    where ", &selection.predicate)?;
             order(f, &selection.order)?;
             match &selection.pairing {
-                Pairing::Slots(limit) => write!(f, "\n    limit {limit}, skipping locked rows")?,
+                Pairing::UpTo(limit) => write!(f, "\n    limit {limit}, skipping locked rows")?,
                 Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
             }
         }
@@ -242,10 +242,10 @@ fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnCo
         OnConflict::Ignore => f.write_str("\n    if present: ignore"),
         OnConflict::Update(set) => {
             f.write_str("\n    if present: update")?;
-            set.iter().try_for_each(|(column, settle)| match settle {
-                Settle::Take => write!(f, "\n      {} := inserted", column.name),
-                Settle::Grow => write!(f, "\n      {} += inserted", column.name),
-                Settle::Clear => write!(f, "\n      {} := null", column.name),
+            set.iter().try_for_each(|(column, on_taken)| match on_taken {
+                OnTaken::Overwrite => write!(f, "\n      {} := inserted", column.name),
+                OnTaken::Add => write!(f, "\n      {} += inserted", column.name),
+                OnTaken::Clear => write!(f, "\n      {} := null", column.name),
             })
         }
     }

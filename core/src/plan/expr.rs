@@ -13,7 +13,7 @@ pub type Name = Cow<'static, str>;
 /// A scalar.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Expr {
-    /// A bound value; several when picked rows take one each ([`super::Pairing::Slots`]).
+    /// A bound value; several when picked rows take one each ([`super::Pairing::UpTo`]).
     Value(ColumnType, Vec<Value>),
     /// The n-th bound value, once the values are erased into a shape.
     Slot(ColumnType, usize),

@@ -26,7 +26,9 @@ mod visit;
 
 pub use eval::Held;
 pub use expr::{Expr, Name, Path};
-pub use mutation::{Assign, Guard, Mutation, OnConflict, Pairing, Plan, Return, Selection, Settle};
+pub use mutation::{
+    Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Return, Selection,
+};
 pub use predicate::{Compare, Predicate};
 pub use query::{Join, List, Lookup, Query};
 pub use shape::{Bindings, QueryShape, Shape};

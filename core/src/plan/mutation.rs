@@ -55,7 +55,7 @@ pub struct Selection {
 pub enum Pairing {
     /// The n-th picked row takes the n-th value of every list, and at most that many rows are
     /// picked. Rows that another plan has locked are skipped: claimers never wait for each other.
-    Slots(Expr),
+    UpTo(Expr),
     /// Every row that qualifies is picked, waiting for its lock; all take the same values.
     Every,
 }
@@ -110,17 +110,17 @@ pub enum OnConflict {
     /// The stored row stays as it is.
     Ignore,
     /// The stored row is changed instead.
-    Update(Vec<(ColumnRef, Settle)>),
+    Update(Vec<(ColumnRef, OnTaken)>),
 }
 
-/// The new value of one column, where an insert meets a row that is already there.
+/// The new value of one column, where the primary key of an inserted row is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Settle {
-    /// Takes the value that was to be inserted.
-    Take,
-    /// Grows by the value that was to be inserted.
-    Grow,
-    /// Becomes NULL.
+pub enum OnTaken {
+    /// The value that was to be inserted.
+    Overwrite,
+    /// The stored value plus the value that was to be inserted.
+    Add,
+    /// NULL.
     Clear,
 }
 
@@ -248,7 +248,7 @@ impl Plan {
         };
 
         match selection.pairing {
-            Pairing::Slots(_) => true,
+            Pairing::UpTo(_) => true,
             Pairing::Every => mutation.reads_row(&selection.row),
         }
     }

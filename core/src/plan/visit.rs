@@ -21,7 +21,7 @@ macro_rules! traversal {
 
                 if let Some(selection) = &$($mut)? self.selection {
                     selection.predicate.$visit(visit);
-                    if let Pairing::Slots(limit) = &$($mut)? selection.pairing {
+                    if let Pairing::UpTo(limit) = &$($mut)? selection.pairing {
                         limit.$visit(visit);
                     }
                 }

@@ -42,7 +42,7 @@ impl ExecutionKey {
     /// The key of the execution's row.
     #[must_use]
     pub fn core(&self) -> Vec<(ColumnRef, Expr)> {
-        vec![exec_core::partition_key.at(self.partition), exec_core::execution_id.at(self.uuid)]
+        vec![exec_core::partition_key.with(self.partition), exec_core::execution_id.with(self.uuid)]
     }
 }
 
@@ -50,8 +50,8 @@ impl ExecutionKey {
 #[must_use]
 pub fn held_core() -> Vec<(ColumnRef, Expr)> {
     vec![
-        exec_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        exec_core::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        exec_core::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        exec_core::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ]
 }
 
@@ -71,9 +71,9 @@ pub fn current_attempt() -> Vec<(ColumnRef, Expr)> {
 #[must_use]
 pub fn attempt_of_core(index: Expr) -> Vec<(ColumnRef, Expr)> {
     vec![
-        attempt::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        attempt::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-        attempt::attempt_index.put_expr(index),
+        attempt::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        attempt::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+        attempt::attempt_index.with_expr(index),
     ]
 }
 

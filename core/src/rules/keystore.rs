@@ -78,7 +78,7 @@ impl TokenKey {
         Lookup {
             row: KEY.into(),
             table: waitpoint_hmac::REF,
-            key: vec![waitpoint_hmac::kid.at(kid.to_owned())],
+            key: vec![waitpoint_hmac::kid.with(kid.to_owned())],
             columns: waitpoint_hmac::REF.columns.to_vec(),
         }
     }
@@ -214,10 +214,10 @@ impl NewKey {
     /// Adds the key to the set of keys, which is still the one that was read.
     fn installed(&self, plan: Plan, ring: &Ring, at: TimestampMs) -> Plan {
         let row = vec![
-            waitpoint_hmac::kid.put(self.kid.clone()),
-            waitpoint_hmac::secret.put(self.secret.clone()),
-            waitpoint_hmac::rotated_at_ms.put(at.0),
-            waitpoint_hmac::active.put(true),
+            waitpoint_hmac::kid.with(self.kid.clone()),
+            waitpoint_hmac::secret.with(self.secret.clone()),
+            waitpoint_hmac::rotated_at_ms.with(at.0),
+            waitpoint_hmac::active.with(true),
         ];
         ring.moved_on(plan).insert(waitpoint_hmac::REF, row, OnConflict::Refuse)
     }
@@ -227,7 +227,7 @@ fn keys(new: &NewKey) -> Vec<Query> {
     let ring = Lookup {
         row: RING.into(),
         table: waitpoint_keyring::REF,
-        key: vec![waitpoint_keyring::singleton_lock.at(true)],
+        key: vec![waitpoint_keyring::singleton_lock.with(true)],
         columns: waitpoint_keyring::REF.columns.to_vec(),
     };
     vec![Query::Lookup(vec![TokenKey::lookup(&new.kid), ring]), Query::List(TokenKey::signing())]
@@ -247,7 +247,7 @@ impl Ring {
     /// Guards the set of keys: a plan that changes it applies only to the one that was read.
     fn guarded(&self, plan: Plan) -> Plan {
         let Some(version) = self.version else { return plan };
-        let key = vec![waitpoint_keyring::singleton_lock.at(true)];
+        let key = vec![waitpoint_keyring::singleton_lock.with(true)];
         let unmoved = waitpoint_keyring::version.equals(version);
         plan.guard(RING, waitpoint_keyring::REF, key, unmoved)
     }
@@ -256,12 +256,12 @@ impl Ring {
         let key = waitpoint_keyring::singleton_lock;
         match self.version {
             Some(_) => {
-                let held = vec![key.put_expr(key.of(RING))];
+                let held = vec![key.with_expr(key.of(RING))];
                 let grown = vec![waitpoint_keyring::version.grow(1)];
                 plan.update(waitpoint_keyring::REF, held, grown)
             }
             None => {
-                let first = vec![key.put(true), waitpoint_keyring::version.put(1)];
+                let first = vec![key.with(true), waitpoint_keyring::version.with(1)];
                 plan.insert(waitpoint_keyring::REF, first, OnConflict::Refuse)
             }
         }
@@ -334,7 +334,7 @@ impl Rotate {
 
         if let Some(previous) = previous {
             // Plain SQL may have retired it without growing the keyring's version.
-            let key = vec![waitpoint_hmac::kid.at(previous.to_owned())];
+            let key = vec![waitpoint_hmac::kid.with(previous.to_owned())];
             let active = waitpoint_hmac::active.equals(true);
             plan = plan.guard("previous", waitpoint_hmac::REF, key, active.clone());
 
@@ -346,7 +346,7 @@ impl Rotate {
                 pairing: Pairing::Every,
             });
 
-            let retired = vec![waitpoint_hmac::kid.put_expr(waitpoint_hmac::kid.of(KEY))];
+            let retired = vec![waitpoint_hmac::kid.with_expr(waitpoint_hmac::kid.of(KEY))];
             plan = plan.update(
                 waitpoint_hmac::REF,
                 retired,

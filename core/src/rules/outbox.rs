@@ -52,8 +52,8 @@ pub fn lease_taken(
     at: TimestampMs,
 ) -> Plan {
     let mut row = lease_row(event, lease, at);
-    row.push(lease_event::worker_id.put(Some(holder.worker_id.to_owned())));
-    row.push(lease_event::worker_instance_id.put(Some(holder.worker_instance_id.to_owned())));
+    row.push(lease_event::worker_id.with(Some(holder.worker_id.to_owned())));
+    row.push(lease_event::worker_instance_id.with(Some(holder.worker_instance_id.to_owned())));
     plan.insert(lease_event::REF, row, OnConflict::Refuse)
 }
 
@@ -68,7 +68,7 @@ pub fn lease_renewed(plan: Plan, at: TimestampMs) -> Plan {
 #[must_use]
 pub fn lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
     let mut row = held_lease_row(end_of_lease(cause), at);
-    row.push(lease_event::cause.put(Some(cause)));
+    row.push(lease_event::cause.with(Some(cause)));
     plan.insert(lease_event::REF, row, OnConflict::Refuse)
 }
 
@@ -76,7 +76,7 @@ pub fn lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
 #[must_use]
 pub fn unnamed_lease_ended(plan: Plan, cause: LeaseCause, at: TimestampMs) -> Plan {
     let mut row = lease_row(end_of_lease(cause), Expr::Null(ColumnType::Text), at);
-    row.push(lease_event::cause.put(Some(cause)));
+    row.push(lease_event::cause.with(Some(cause)));
     plan.insert(lease_event::REF, row, OnConflict::Refuse)
 }
 
@@ -99,20 +99,20 @@ fn end_of_lease(cause: LeaseCause) -> LeaseEventType {
 
 fn held_lease_row(event: LeaseEventType, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
     let mut row = lease_row(event, attempt::lease_id.of(ATTEMPT), at);
-    row.push(lease_event::worker_id.put_expr(attempt::worker_id.of(ATTEMPT)));
-    row.push(lease_event::worker_instance_id.put_expr(attempt::worker_instance_id.of(ATTEMPT)));
+    row.push(lease_event::worker_id.with_expr(attempt::worker_id.of(ATTEMPT)));
+    row.push(lease_event::worker_instance_id.with_expr(attempt::worker_instance_id.of(ATTEMPT)));
     row
 }
 
 fn lease_row(event: LeaseEventType, lease: Expr, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
     vec![
-        lease_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-        lease_event::lease_id.put_expr(lease),
-        lease_event::event_type.put(event),
-        lease_event::occurred_at_ms.put(at.0),
-        lease_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        lease_event::namespace.put_expr(namespace()),
-        lease_event::instance_tag.put_expr(instance_tag()),
+        lease_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+        lease_event::lease_id.with_expr(lease),
+        lease_event::event_type.with(event),
+        lease_event::occurred_at_ms.with(at.0),
+        lease_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        lease_event::namespace.with_expr(namespace()),
+        lease_event::instance_tag.with_expr(instance_tag()),
     ]
 }
 
@@ -127,12 +127,12 @@ pub fn instance_tag_changed(
     plan.insert(
         instance_tag_event::REF,
         vec![
-            instance_tag_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            instance_tag_event::event_type.put(event),
-            instance_tag_event::occurred_at_ms.put(at.0),
-            instance_tag_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            instance_tag_event::namespace.put_expr(namespace()),
-            instance_tag_event::instance_tag.put_expr(tag),
+            instance_tag_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+            instance_tag_event::event_type.with(event),
+            instance_tag_event::occurred_at_ms.with(at.0),
+            instance_tag_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+            instance_tag_event::namespace.with_expr(namespace()),
+            instance_tag_event::instance_tag.with_expr(tag),
         ],
         OnConflict::Refuse,
     )
@@ -154,12 +154,12 @@ pub fn instance_tag_given(
     plan.insert(
         instance_tag_event::REF,
         vec![
-            instance_tag_event::execution_id.put(key.uuid.to_string()),
-            instance_tag_event::event_type.put(InstanceTagEventType::Attached),
-            instance_tag_event::occurred_at_ms.put(at.0),
-            instance_tag_event::partition_key.put(key.partition),
-            instance_tag_event::namespace.put(Some(args.namespace.as_str().to_owned())),
-            instance_tag_event::instance_tag.put(Some(tag.clone())),
+            instance_tag_event::execution_id.with(key.uuid.to_string()),
+            instance_tag_event::event_type.with(InstanceTagEventType::Attached),
+            instance_tag_event::occurred_at_ms.with(at.0),
+            instance_tag_event::partition_key.with(key.partition),
+            instance_tag_event::namespace.with(Some(args.namespace.as_str().to_owned())),
+            instance_tag_event::instance_tag.with(Some(tag.clone())),
         ],
         OnConflict::Refuse,
     )
@@ -180,8 +180,8 @@ impl Reason<'_> {
     fn row(self) -> Vec<(ColumnRef, Expr)> {
         let says = |text: &str, class: Option<FailureClass>| {
             vec![
-                completion_event::reason.put(Some(text.to_owned())),
-                completion_event::failure_class.put_expr(class_word(class)),
+                completion_event::reason.with(Some(text.to_owned())),
+                completion_event::failure_class.with_expr(class_word(class)),
             ]
         };
 
@@ -197,13 +197,13 @@ impl Reason<'_> {
 #[must_use]
 pub fn completed(plan: Plan, outcome: CompletionKind, reason: Reason<'_>, at: TimestampMs) -> Plan {
     let mut row = vec![
-        completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-        completion_event::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-        completion_event::outcome.put(outcome),
-        completion_event::namespace.put_expr(namespace()),
-        completion_event::instance_tag.put_expr(instance_tag()),
-        completion_event::occurred_at_ms.put(at.0),
+        completion_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        completion_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+        completion_event::flow_id.with_expr(exec_core::flow_id.of(CORE)),
+        completion_event::outcome.with(outcome),
+        completion_event::namespace.with_expr(namespace()),
+        completion_event::instance_tag.with_expr(instance_tag()),
+        completion_event::occurred_at_ms.with(at.0),
     ];
 
     row.extend(reason.row());
@@ -217,12 +217,12 @@ pub fn resumable(plan: Plan, at: TimestampMs) -> Plan {
     plan.insert(
         completion_event::REF,
         vec![
-            completion_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            completion_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            completion_event::outcome.put(CompletionKind::Resumable),
-            completion_event::namespace.put_expr(namespace()),
-            completion_event::instance_tag.put_expr(instance_tag()),
-            completion_event::occurred_at_ms.put(at.0),
+            completion_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+            completion_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+            completion_event::outcome.with(CompletionKind::Resumable),
+            completion_event::namespace.with_expr(namespace()),
+            completion_event::instance_tag.with_expr(instance_tag()),
+            completion_event::occurred_at_ms.with(at.0),
         ],
         OnConflict::Refuse,
     )
@@ -234,15 +234,15 @@ pub fn signal_delivered(plan: Plan, signal: &DeliverSignalArgs, effect: SignalEf
     plan.insert(
         signal_event::REF,
         vec![
-            signal_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            signal_event::signal_id.put(signal.signal_id.to_string()),
-            signal_event::waitpoint_id.put(Some(signal.waitpoint_id.to_string())),
-            signal_event::source_identity.put(Some(signal.source_identity.clone())),
-            signal_event::delivered_at_ms.put(signal.now.0),
-            signal_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            signal_event::namespace.put_expr(namespace()),
-            signal_event::instance_tag.put_expr(instance_tag()),
-            signal_event::effect.put(effect),
+            signal_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+            signal_event::signal_id.with(signal.signal_id.to_string()),
+            signal_event::waitpoint_id.with(Some(signal.waitpoint_id.to_string())),
+            signal_event::source_identity.with(Some(signal.source_identity.clone())),
+            signal_event::delivered_at_ms.with(signal.now.0),
+            signal_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+            signal_event::namespace.with_expr(namespace()),
+            signal_event::instance_tag.with_expr(instance_tag()),
+            signal_event::effect.with(effect),
         ],
         OnConflict::Refuse,
     )
@@ -260,12 +260,13 @@ pub fn operator_acted_on_flow(
     plan.insert(
         operator_event::REF,
         vec![
-            operator_event::execution_id.put_expr(flow_core::flow_id.of(FLOW)),
-            operator_event::event_type.put(event),
-            operator_event::details.put_expr(details),
-            operator_event::occurred_at_ms.put(at.0),
-            operator_event::partition_key.put_expr(flow_core::partition_key.of(FLOW)),
-            operator_event::namespace.put_expr(flow_core::raw_fields.text_of(FLOW, &["namespace"])),
+            operator_event::execution_id.with_expr(flow_core::flow_id.of(FLOW)),
+            operator_event::event_type.with(event),
+            operator_event::details.with_expr(details),
+            operator_event::occurred_at_ms.with(at.0),
+            operator_event::partition_key.with_expr(flow_core::partition_key.of(FLOW)),
+            operator_event::namespace
+                .with_expr(flow_core::raw_fields.text_of(FLOW, &["namespace"])),
         ],
         OnConflict::Refuse,
     )
@@ -282,13 +283,13 @@ pub fn operator_acted(
     plan.insert(
         operator_event::REF,
         vec![
-            operator_event::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-            operator_event::event_type.put(event),
-            operator_event::details.put(Some(details)),
-            operator_event::occurred_at_ms.put(at.0),
-            operator_event::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-            operator_event::namespace.put_expr(namespace()),
-            operator_event::instance_tag.put_expr(instance_tag()),
+            operator_event::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+            operator_event::event_type.with(event),
+            operator_event::details.with(Some(details)),
+            operator_event::occurred_at_ms.with(at.0),
+            operator_event::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+            operator_event::namespace.with_expr(namespace()),
+            operator_event::instance_tag.with_expr(instance_tag()),
         ],
         OnConflict::Refuse,
     )

@@ -164,7 +164,7 @@ impl Due {
         let (due, id) = (waitpoint_pending::expires_at_ms, waitpoint_pending::waitpoint_id);
         let mut predicate = waitpoint_expires().and(due.below(Some(now.0)));
         if let Some(Overdue { row: DueRow::Waitpoint(_, after), since }) = &self.after {
-            predicate = predicate.and(Predicate::After(vec![due.at(*since), id.at(after.0)]));
+            predicate = predicate.and(Predicate::After(vec![due.with(*since), id.with(after.0)]));
         }
 
         List {
@@ -209,9 +209,9 @@ impl Due {
         let predicate = match &self.after {
             Some(Overdue { row: DueRow::Siblings(group), since: Some(at) }) => {
                 Predicate::After(vec![
-                    since.at(*at),
-                    flow.at(group.flow.uuid),
-                    downstream.at(group.downstream),
+                    since.with(*at),
+                    flow.with(group.flow.uuid),
+                    downstream.with(group.downstream),
                 ])
             }
             Some(_) | None => Predicate::Always,
@@ -276,7 +276,7 @@ impl Due {
             None => predicate,
             Some(Overdue { row, since }) => {
                 let uuid = row.execution().uuid;
-                predicate.and(Predicate::After(vec![due.at(*since), id.at(uuid)]))
+                predicate.and(Predicate::After(vec![due.with(*since), id.with(uuid)]))
             }
         }
     }

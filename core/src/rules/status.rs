@@ -195,14 +195,14 @@ impl Status {
     pub fn row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let since = self.claimable_since(at).unwrap_or(TimestampMs(0));
         vec![
-            exec_core::lifecycle_phase.put(self.phase),
-            exec_core::ownership_state.put(self.ownership),
-            exec_core::eligibility_state.put(self.eligibility),
-            exec_core::public_state.put(self.public()),
-            exec_core::attempt_state.put(self.attempt),
-            exec_core::blocking_reason.put(self.blocking),
-            exec_core::claimable_since_ms.put(since.0),
-            exec_core::last_changed_at_ms.put(at.0),
+            exec_core::lifecycle_phase.with(self.phase),
+            exec_core::ownership_state.with(self.ownership),
+            exec_core::eligibility_state.with(self.eligibility),
+            exec_core::public_state.with(self.public()),
+            exec_core::attempt_state.with(self.attempt),
+            exec_core::blocking_reason.with(self.blocking),
+            exec_core::claimable_since_ms.with(since.0),
+            exec_core::last_changed_at_ms.with(at.0),
         ]
     }
 }
@@ -229,7 +229,7 @@ pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assig
 pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> {
     let since = exec_core::claimable_since_ms;
     set.retain(|(column, _)| *column != since.column());
-    set.push(since.set_to(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
+    set.push(since.set_expr(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
     set
 }
 

@@ -154,7 +154,7 @@ fn empty_is_what_nothing_covers() {
 #[test]
 fn after_reads_its_columns_as_one_tuple_and_is_exclusive() {
     let (partition, id) = (exec_core::partition_key, exec_core::execution_id);
-    let after = Predicate::After(vec![partition.at(3), id.at(Uuid::from_u128(5))]);
+    let after = Predicate::After(vec![partition.with(3), id.with(Uuid::from_u128(5))]);
     let at = |p: i64, n: u128| {
         vec![(partition.column(), Value::Int(p)), (id.column(), Value::Uuid(Uuid::from_u128(n)))]
     };

@@ -2,8 +2,8 @@
 
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
-    Settle,
+    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::Direction::{Ascending, Descending};
 use ff_core::schema::execution::{attempt, exec_core};
@@ -17,26 +17,26 @@ fn plan(seed: i64) -> Plan {
     let id = Uuid::from_u128(seed.unsigned_abs().into());
     let key = || {
         vec![
-            exec_core::partition_key.put_expr(exec_core::partition_key.of("core")),
-            exec_core::execution_id.put_expr(exec_core::execution_id.of("core")),
+            exec_core::partition_key.with_expr(exec_core::partition_key.of("core")),
+            exec_core::execution_id.with_expr(exec_core::execution_id.of("core")),
         ]
     };
     let row = vec![
-        attempt::partition_key.put(1),
-        attempt::execution_id.put(id),
-        attempt::attempt_index.put(2),
-        attempt::timeout_at_ms.put_expr(Expr::int(seed).plus(Expr::int(seed + 1))),
+        attempt::partition_key.with(1),
+        attempt::execution_id.with(id),
+        attempt::attempt_index.with(2),
+        attempt::timeout_at_ms.with_expr(Expr::int(seed).plus(Expr::int(seed + 1))),
     ];
     let settle = vec![
-        (attempt::worker_id.column(), Settle::Take),
-        (attempt::lease_epoch.column(), Settle::Grow),
-        (attempt::outcome.column(), Settle::Clear),
+        (attempt::worker_id.column(), OnTaken::Overwrite),
+        (attempt::lease_epoch.column(), OnTaken::Add),
+        (attempt::outcome.column(), OnTaken::Clear),
     ];
     let mut plan = Plan::new("everything")
         .guard(
             "core",
             exec_core::REF,
-            vec![exec_core::partition_key.at(1), exec_core::execution_id.at(id)],
+            vec![exec_core::partition_key.with(1), exec_core::execution_id.with(id)],
             exec_core::lifecycle_phase
                 .is(LifecyclePhase::Active)
                 .and(exec_core::deadline_at_ms.is_null().or(exec_core::version.equals(seed))),
@@ -53,7 +53,7 @@ fn plan(seed: i64) -> Plan {
             ],
         )
         .insert(attempt::REF, row, OnConflict::Update(settle))
-        .delete(attempt::REF, vec![attempt::partition_key.at(1), attempt::execution_id.at(id)]);
+        .delete(attempt::REF, vec![attempt::partition_key.with(1), attempt::execution_id.with(id)]);
     plan.selection = Some(Selection {
         row: "picked".into(),
         table: exec_core::REF,
@@ -62,7 +62,7 @@ fn plan(seed: i64) -> Plan {
             (exec_core::priority.column(), Descending),
             (exec_core::execution_id.column(), Ascending),
         ],
-        pairing: Pairing::Slots(Expr::int(seed)),
+        pairing: Pairing::UpTo(Expr::int(seed)),
     });
     plan.returns = vec![
         Return::Held("core".into(), exec_core::raw_fields.text_at(&["tags", "a"])),
@@ -80,7 +80,7 @@ fn query(seed: i64) -> Query {
             on: vec![(attempt::partition_key.column(), exec_core::partition_key.column())],
         }),
         columns: vec![attempt::lease_id.column(), exec_core::lane_id.column()],
-        predicate: Predicate::After(vec![attempt::lease_epoch.at(seed)]),
+        predicate: Predicate::After(vec![attempt::lease_epoch.with(seed)]),
         order: vec![(attempt::lease_epoch.column(), Ascending)],
         limit: Expr::int(seed),
     })
@@ -169,7 +169,7 @@ fn a_query_prints_as_a_script() {
     let lookup = Query::Lookup(vec![Lookup {
         row: "core".into(),
         table: exec_core::REF,
-        key: vec![exec_core::partition_key.at(1)],
+        key: vec![exec_core::partition_key.with(1)],
         columns: vec![exec_core::lane_id.column()],
     }]);
     assert_snapshot!(lookup, @r"
@@ -193,7 +193,7 @@ fn plans_of_one_shape_differ_in_values_alone() {
 fn constants_columns_and_names_belong_to_the_shape() {
     let guarded = |phase| {
         let holds = exec_core::lifecycle_phase.is(phase);
-        Plan::new("p").guard("core", exec_core::REF, vec![exec_core::partition_key.at(1)], holds)
+        Plan::new("p").guard("core", exec_core::REF, vec![exec_core::partition_key.with(1)], holds)
     };
     let (active, suspended) = (guarded(LifecyclePhase::Active), guarded(LifecyclePhase::Suspended));
     assert_ne!(active.shape(), suspended.shape());
@@ -246,10 +246,10 @@ fn slots_are_numbered_as_the_plan_is_read() {
 fn a_slot_gives_each_picked_row_its_own_value_or_all_of_them_the_same() {
     let mut plan = Plan::new("pair").update(
         exec_core::REF,
-        vec![exec_core::partition_key.at(1)],
+        vec![exec_core::partition_key.with(1)],
         vec![
             exec_core::version
-                .set_to(Expr::each(ColumnType::BigInt, vec![Value::Int(7), Value::Int(8)])),
+                .set_expr(Expr::each(ColumnType::BigInt, vec![Value::Int(7), Value::Int(8)])),
         ],
     );
     plan.returns = vec![Return::Held("core".into(), Path::column(exec_core::version.column()))];
@@ -280,7 +280,7 @@ fn a_plan_and_a_query_survive_their_serialised_form() {
 #[test]
 fn only_a_leading_refusing_insert_is_a_gate() {
     let insert = |plan: Plan, on_conflict| {
-        plan.insert(attempt::REF, vec![attempt::partition_key.put(1)], on_conflict)
+        plan.insert(attempt::REF, vec![attempt::partition_key.with(1)], on_conflict)
     };
     assert!(insert(Plan::new("p"), OnConflict::Refuse).gate().is_some());
     assert!(insert(Plan::new("p"), OnConflict::Ignore).gate().is_none());

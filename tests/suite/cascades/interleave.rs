@@ -12,7 +12,7 @@ use ff_core::backend::{
     CapabilitySet, CompletionPayload, FailureClass, FailureReason, Handle, PrepareOutcome,
 };
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
-use ff_core::engine::{Bell, Callers, Commit, Executor, Horizon, Identity};
+use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, ProcessState};
 use ff_core::engine_backend::EngineBackend as _;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -53,8 +53,8 @@ impl Actor {
 
 #[async_trait]
 impl Executor for Actor {
-    fn identity(&self) -> Identity {
-        Executor::identity(self.inner.as_ref())
+    fn backend_name(&self) -> BackendName {
+        self.inner.backend_name()
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -69,8 +69,8 @@ impl Executor for Actor {
         self.inner.source()
     }
 
-    fn callers(&self) -> &Callers {
-        self.inner.callers()
+    fn process_state(&self) -> &ProcessState {
+        self.inner.process_state()
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
@@ -87,8 +87,8 @@ impl Executor for Actor {
         self.inner.bell()
     }
 
-    fn attend(&self) {
-        self.inner.attend();
+    fn ring_for_other_processes(&self) {
+        self.inner.ring_for_other_processes();
     }
 
     async fn sleep(&self, time: Duration) {
@@ -107,16 +107,16 @@ impl Executor for Actor {
         self.inner.share()
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
-        Executor::ping(self.inner.as_ref()).await
+    async fn ping_database(&self) -> Result<(), EngineError> {
+        self.inner.ping_database().await
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        Executor::prepare(self.inner.as_ref()).await
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
+        self.inner.prepare_database().await
     }
 
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
-        self.inner.drain(grace).await
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {
+        self.inner.close_within(grace).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::ScannerFilter;
-use ff_core::engine::{Installed, Patrols};
+use ff_core::engine::{BackgroundScans, InstalledScans};
 use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
 use sqlx::postgres::PgPool;
@@ -65,14 +65,14 @@ impl PostgresScannerConfig {
 }
 
 /// Running scanners. They stop when this is dropped.
-pub type PostgresScannerHandle = Patrols<PostgresBackend>;
+pub type PostgresScannerHandle = BackgroundScans<PostgresBackend>;
 
 /// Starts the scanners that the configuration turns on.
 fn start(backend: &PostgresBackend, config: &PostgresScannerConfig) -> PostgresScannerHandle {
     let pauses = Scan::ALL.into_iter().map(|scan| (scan, config.pause(scan)));
     let pauses = pauses.filter(|(_, pause)| !pause.is_zero());
-    Patrols::start(&backend.without_scanners(), pauses, &config.scanner_filter, |patrol| {
-        drop(tokio::spawn(patrol));
+    BackgroundScans::start(&backend.without_scanners(), pauses, &config.scanner_filter, |scans| {
+        drop(tokio::spawn(scans));
     })
 }
 
@@ -99,7 +99,7 @@ impl PostgresBackend {
     /// The same backend for the scanners themselves, which must not keep their own handle alive.
     fn without_scanners(&self) -> Self {
         let mut backend = self.clone();
-        backend.scanners = Installed::default();
+        backend.scanners = InstalledScans::default();
         backend
     }
 }

@@ -12,7 +12,7 @@ fn pick(slots: usize) -> Plan {
             (exec_core::partition_key.column(), exec_core::partition_key.of(row)),
             (exec_core::execution_id.column(), exec_core::execution_id.of(row)),
         ],
-        vec![exec_core::deadline_at_ms.set_to(Expr::each(ColumnType::BigInt, deadlines))],
+        vec![exec_core::deadline_at_ms.set_expr(Expr::each(ColumnType::BigInt, deadlines))],
     );
     plan.selection = Some(Selection {
         row: row.into(),
@@ -28,7 +28,7 @@ fn pick(slots: usize) -> Plan {
             (exec_core::priority.column(), Descending),
             (exec_core::execution_id.column(), Ascending),
         ],
-        pairing: Pairing::Slots(Expr::int(i64::try_from(slots).unwrap())),
+        pairing: Pairing::UpTo(Expr::int(i64::try_from(slots).unwrap())),
     });
     plan.returns = vec![
         Return::Held(row.into(), ff_core::plan::Path::column(exec_core::priority.column())),
@@ -159,7 +159,7 @@ async fn unnamed_statements_leave_nothing_on_the_server() {
     let database = Database::fresh("unnamed").await;
     let backend =
         database.open(|options| options.unnamed_statements(true).max_connections(1)).await;
-    backend.ping().await.unwrap();
+    backend.ping_database().await.unwrap();
     let calls: Vec<_> = (0..20)
         .map(|n| {
             let backend = Arc::clone(&backend);

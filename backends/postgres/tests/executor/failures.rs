@@ -17,7 +17,7 @@ async fn a_caller_who_leaves_does_not_stop_the_commit() {
     });
     assert!(polled.await);
     drop(commit);
-    backend.drain(Duration::from_secs(10)).await.unwrap();
+    backend.close_within(Duration::from_secs(10)).await.unwrap();
     let refused = backend.commit(lane("b", "late")).await;
     assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
     let again = Database::new("dropped").open(|options| options).await;
@@ -45,9 +45,9 @@ async fn failures_say_what_they_mean() {
         Plan::new("add_secret").insert(
             waitpoint_hmac::REF,
             vec![
-                waitpoint_hmac::kid.put(kid.into()),
-                waitpoint_hmac::secret.put(ff_core::plan::value::Secret(b"hunter2".to_vec())),
-                waitpoint_hmac::rotated_at_ms.put(0),
+                waitpoint_hmac::kid.with(kid.into()),
+                waitpoint_hmac::secret.with(ff_core::plan::value::Secret(b"hunter2".to_vec())),
+                waitpoint_hmac::rotated_at_ms.with(0),
             ],
             OnConflict::Refuse,
         )
@@ -59,11 +59,11 @@ async fn failures_say_what_they_mean() {
     let impossible = Plan::new("second_row").insert(
         partition_config::REF,
         vec![
-            partition_config::singleton_lock.put(false),
-            partition_config::num_flow_partitions.put(1),
-            partition_config::num_budget_partitions.put(1),
-            partition_config::num_quota_partitions.put(1),
-            partition_config::ff_version.put("hunter2".into()),
+            partition_config::singleton_lock.with(false),
+            partition_config::num_flow_partitions.with(1),
+            partition_config::num_budget_partitions.with(1),
+            partition_config::num_quota_partitions.with(1),
+            partition_config::ff_version.with("hunter2".into()),
         ],
         OnConflict::Refuse,
     );
@@ -100,10 +100,10 @@ async fn a_row_that_is_locked_too_long_times_the_caller_out_but_not_the_commit()
     holder.execute(AssertSqlSafe(lock)).await.unwrap();
     let timed_out = backend.commit(count("a")).await;
     assert!(matches!(timed_out, Err(EngineError::Timeout { op: "commit", .. })), "{timed_out:?}");
-    let drained = backend.drain(Duration::from_millis(50)).await;
+    let drained = backend.close_within(Duration::from_millis(50)).await;
     assert!(matches!(drained, Err(EngineError::Timeout { op: "drain", .. })), "{drained:?}");
     holder.rollback().await.unwrap();
-    backend.drain(Duration::from_secs(10)).await.unwrap();
+    backend.close_within(Duration::from_secs(10)).await.unwrap();
     assert_eq!(counted(&other, "a").await, 1);
 }
 
@@ -120,7 +120,7 @@ async fn a_plan_that_the_server_refuses_fails_alone() {
             panic!("an insert")
         };
         row.retain(|(column, _)| *column != exec_core::policy.column());
-        row.push(exec_core::policy.put(Some(serde_json(r#"{"a": "\u0000"}"#))));
+        row.push(exec_core::policy.with(Some(serde_json(r#"{"a": "\u0000"}"#))));
         Plan::new("add_execution").insert(table, row, on_conflict)
     };
     let good = (0..20).map(|n| execution(Uuid::from_u128(n), 0, None));

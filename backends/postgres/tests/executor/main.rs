@@ -51,8 +51,11 @@ impl Database {
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", database.schema.as_str());
         pool.execute(AssertSqlSafe(drop)).await.unwrap();
         let backend = database.open(|options| options.migrate(true)).await;
-        assert!(matches!(backend.prepare().await.unwrap(), PrepareOutcome::Applied { .. }));
-        assert!(matches!(backend.prepare().await.unwrap(), PrepareOutcome::NoOp));
+        assert!(matches!(
+            backend.prepare_database().await.unwrap(),
+            PrepareOutcome::Applied { .. }
+        ));
+        assert!(matches!(backend.prepare_database().await.unwrap(), PrepareOutcome::NoOp));
         database
     }
 
@@ -77,9 +80,9 @@ pub(crate) fn lane(name: &str, by: &str) -> Plan {
     Plan::new("add_lane").insert(
         lane_registry::REF,
         vec![
-            lane_registry::lane_id.put(name.to_owned()),
-            lane_registry::registered_at_ms.put(0),
-            lane_registry::registered_by.put(by.to_owned()),
+            lane_registry::lane_id.with(name.to_owned()),
+            lane_registry::registered_at_ms.with(0),
+            lane_registry::registered_by.with(by.to_owned()),
         ],
         OnConflict::Refuse,
     )
@@ -88,7 +91,7 @@ pub(crate) fn lane(name: &str, by: &str) -> Plan {
 pub(crate) fn count(name: &str) -> Plan {
     Plan::new("count").update(
         lane_registry::REF,
-        vec![lane_registry::lane_id.at(name.to_owned())],
+        vec![lane_registry::lane_id.with(name.to_owned())],
         vec![lane_registry::registered_at_ms.grow(1)],
     )
 }
@@ -97,7 +100,7 @@ pub(crate) fn look_up_lane(name: &str) -> Query {
     Query::Lookup(vec![Lookup {
         row: "lane".into(),
         table: lane_registry::REF,
-        key: vec![lane_registry::lane_id.at(name.to_owned())],
+        key: vec![lane_registry::lane_id.with(name.to_owned())],
         columns: vec![
             lane_registry::registered_at_ms.column(),
             lane_registry::registered_by.column(),
@@ -120,20 +123,20 @@ pub(crate) fn execution(id: Uuid, priority: i32, deadline_at_ms: Option<i64>) ->
     Plan::new("add_execution").insert(
         exec_core::REF,
         vec![
-            exec_core::partition_key.put(7),
-            exec_core::execution_id.put(id),
-            exec_core::lane_id.put("fast".into()),
-            exec_core::required_capabilities.put(vec!["gpu".into(), r#"a"b\c,{}"#.into()]),
-            exec_core::lifecycle_phase.put(LifecyclePhase::Runnable),
-            exec_core::ownership_state.put(OwnershipState::Unowned),
-            exec_core::eligibility_state.put(EligibilityState::EligibleNow),
-            exec_core::public_state.put(PublicState::Waiting),
-            exec_core::attempt_state.put(AttemptState::None),
-            exec_core::priority.put(priority),
-            exec_core::created_at_ms.put(i64::MAX),
-            exec_core::deadline_at_ms.put(deadline_at_ms),
-            exec_core::payload.put(Some(vec![0, 255, 1])),
-            exec_core::policy.put(Some(serde_json(r#"{"a": [1, null, "\"ü"]}"#))),
+            exec_core::partition_key.with(7),
+            exec_core::execution_id.with(id),
+            exec_core::lane_id.with("fast".into()),
+            exec_core::required_capabilities.with(vec!["gpu".into(), r#"a"b\c,{}"#.into()]),
+            exec_core::lifecycle_phase.with(LifecyclePhase::Runnable),
+            exec_core::ownership_state.with(OwnershipState::Unowned),
+            exec_core::eligibility_state.with(EligibilityState::EligibleNow),
+            exec_core::public_state.with(PublicState::Waiting),
+            exec_core::attempt_state.with(AttemptState::None),
+            exec_core::priority.with(priority),
+            exec_core::created_at_ms.with(i64::MAX),
+            exec_core::deadline_at_ms.with(deadline_at_ms),
+            exec_core::payload.with(Some(vec![0, 255, 1])),
+            exec_core::policy.with(Some(serde_json(r#"{"a": [1, null, "\"ü"]}"#))),
         ],
         OnConflict::Refuse,
     )

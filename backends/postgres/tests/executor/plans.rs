@@ -21,7 +21,7 @@ async fn every_type_comes_back_as_it_went() {
     let look_up = |id: Uuid, row: &'static str| Lookup {
         row: row.into(),
         table: exec_core::REF,
-        key: vec![exec_core::partition_key.at(7), exec_core::execution_id.at(id)],
+        key: vec![exec_core::partition_key.with(7), exec_core::execution_id.with(id)],
         columns: columns.clone(),
     };
     let list = Query::List(List {
@@ -81,15 +81,15 @@ async fn what_does_not_hold_is_refused_and_changes_nothing() {
             .guard(
                 "lane",
                 lane_registry::REF,
-                vec![lane_registry::lane_id.at("a".into())],
+                vec![lane_registry::lane_id.with("a".into())],
                 lane_registry::registered_at_ms.at_most(at_most),
             )
             .insert(
                 lane_registry::REF,
                 vec![
-                    lane_registry::lane_id.put("b".into()),
-                    lane_registry::registered_at_ms.put(0),
-                    lane_registry::registered_by.put_expr(lane_registry::registered_by.of("lane")),
+                    lane_registry::lane_id.with("b".into()),
+                    lane_registry::registered_at_ms.with(0),
+                    lane_registry::registered_by.with_expr(lane_registry::registered_by.of("lane")),
                 ],
                 OnConflict::Refuse,
             )

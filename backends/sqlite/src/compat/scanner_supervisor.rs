@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ff_core::backend::ScannerFilter;
-use ff_core::engine::{Installed, Patrols};
+use ff_core::engine::{BackgroundScans, InstalledScans};
 use ff_core::engine_backend::Scan;
 
 use crate::backend::SqliteBackend;
@@ -21,7 +21,7 @@ pub struct SqliteScannerConfig {
 }
 
 /// Running scanners. They stop when this is dropped.
-pub type SqliteScannerHandle = Patrols<SqliteBackend>;
+pub type SqliteScannerHandle = BackgroundScans<SqliteBackend>;
 
 impl SqliteBackend {
     /// Installs scanners that run until the last clone of the backend is dropped or
@@ -32,8 +32,8 @@ impl SqliteBackend {
         self.scanners.install(|| {
             let pauses = Scan::ALL.into_iter().map(|scan| (scan, scan.usual_pause()));
             let executor = self.without_scanners();
-            Patrols::start(&executor, pauses, &ScannerFilter::NOOP, |patrol| {
-                drop(tokio::spawn(patrol));
+            BackgroundScans::start(&executor, pauses, &ScannerFilter::NOOP, |scans| {
+                drop(tokio::spawn(scans));
             })
         })
     }
@@ -41,7 +41,7 @@ impl SqliteBackend {
     /// The same backend for the scanners themselves, which must not keep their own handle alive.
     fn without_scanners(&self) -> Self {
         let mut backend = self.clone();
-        backend.scanners = Installed::default();
+        backend.scanners = InstalledScans::default();
         backend
     }
 }

@@ -25,7 +25,7 @@ use crate::schema::outbox::{
 use crate::schema::{Col, ColumnRef};
 
 /// An event that a subscription delivers.
-pub(crate) trait Event: Sized + Send + 'static {
+pub(crate) trait OutboxEvent: Sized + Send + 'static {
     /// The name of the subscribing operation, for its errors.
     const OPERATION: &'static str;
     /// The topic that rings for new events.
@@ -40,7 +40,7 @@ pub(crate) trait Event: Sized + Send + 'static {
     fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError>;
 }
 
-impl Event for LeaseHistoryEvent {
+impl OutboxEvent for LeaseHistoryEvent {
     const OPERATION: &'static str = "subscribe_lease_history";
     const TOPIC: Topic = Topic::Leases;
     const OUTBOX: Outbox = LEASES;
@@ -75,7 +75,7 @@ impl Event for LeaseHistoryEvent {
     }
 }
 
-fn completed(row: &Row) -> Result<ExecutionId, EngineError> {
+fn completed_execution(row: &Row) -> Result<ExecutionId, EngineError> {
     let partition = row.read(completion_event::partition_key)?;
     Ok(ExecutionKey { partition, uuid: row.read(completion_event::execution_id)? }.id())
 }
@@ -90,7 +90,7 @@ fn outcome(row: &Row) -> Result<String, EngineError> {
     }
 }
 
-impl Event for CompletionEvent {
+impl OutboxEvent for CompletionEvent {
     const OPERATION: &'static str = "subscribe_completion";
     const TOPIC: Topic = Topic::Completions;
     const OUTBOX: Outbox = COMPLETIONS;
@@ -98,7 +98,7 @@ impl Event for CompletionEvent {
     fn read(row: &Row, cursor: StreamCursor) -> Result<Self, EngineError> {
         let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
         let outcome = CompletionOutcome::from_wire(&outcome(row)?);
-        let event = Self::new(cursor, completed(row)?, outcome, at);
+        let event = Self::new(cursor, completed_execution(row)?, outcome, at);
         Ok(event.with_reason(
             row.read(completion_event::reason)?,
             row.read(completion_event::failure_class)?,
@@ -109,14 +109,14 @@ impl Event for CompletionEvent {
 /// A completion event without its cursor.
 pub(crate) struct Completion(pub(crate) CompletionPayload);
 
-impl Event for Completion {
+impl OutboxEvent for Completion {
     const OPERATION: &'static str = "subscribe_completions";
     const TOPIC: Topic = Topic::Completions;
     const OUTBOX: Outbox = COMPLETIONS;
 
     fn read(row: &Row, _: StreamCursor) -> Result<Self, EngineError> {
         let at = TimestampMs(row.read(completion_event::occurred_at_ms)?);
-        let payload = CompletionPayload::new(completed(row)?, outcome(row)?, None, at);
+        let payload = CompletionPayload::new(completed_execution(row)?, outcome(row)?, None, at);
         let payload = payload.with_reason(
             row.read(completion_event::reason)?,
             row.read(completion_event::failure_class)?,
@@ -129,7 +129,7 @@ impl Event for Completion {
     }
 }
 
-impl Event for SignalDeliveryEvent {
+impl OutboxEvent for SignalDeliveryEvent {
     const OPERATION: &'static str = "subscribe_signal_delivery";
     const TOPIC: Topic = Topic::Signals;
     const OUTBOX: Outbox = SIGNALS;
@@ -149,7 +149,7 @@ impl Event for SignalDeliveryEvent {
     }
 }
 
-impl Event for InstanceTagEvent {
+impl OutboxEvent for InstanceTagEvent {
     const OPERATION: &'static str = "subscribe_instance_tags";
     const TOPIC: Topic = Topic::InstanceTags;
     const OUTBOX: Outbox = INSTANCE_TAGS;
@@ -168,7 +168,7 @@ impl Event for InstanceTagEvent {
     }
 }
 
-impl Event for OperatorEvent {
+impl OutboxEvent for OperatorEvent {
     const OPERATION: &'static str = "subscribe_operator_events";
     const TOPIC: Topic = Topic::Operators;
     const OUTBOX: Outbox = OPERATORS;

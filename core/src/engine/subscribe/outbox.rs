@@ -67,7 +67,7 @@ impl Outbox {
 /// The query of each subscription for a page with an unreadable row, by operation. The catalogue
 /// needs it, because its database lets in no such row.
 #[must_use]
-pub fn spoiled_pages() -> [(&'static str, Query); 5] {
+pub fn unreadable_page_queries() -> [(&'static str, Query); 5] {
     [
         ("subscribe_completion", COMPLETIONS.numbers_after(0, PAGE)),
         ("subscribe_lease_history", LEASES.numbers_after(0, PAGE)),

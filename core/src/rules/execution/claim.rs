@@ -16,7 +16,7 @@ use crate::model::state::LeaseEventType;
 use crate::plan::facts::Facts;
 use crate::plan::value::{ColumnType, Storable, Value};
 use crate::plan::{
-    Expr, Mutation, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection, Settle,
+    Expr, Mutation, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Return, Selection,
 };
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
@@ -133,7 +133,7 @@ impl Claim {
                     (exec_core::execution_id.column(), Ascending),
                 ],
             },
-            pairing: Pairing::Slots(Expr::int(i64::from(self.limit))),
+            pairing: Pairing::UpTo(Expr::int(i64::from(self.limit))),
         }
     }
 
@@ -158,16 +158,16 @@ impl Claim {
         let timeout = Expr::int(now.0).plus(exec_core::attempt_timeout_ms.of(CORE));
         let mut row = current_attempt();
         row.extend([
-            attempt::worker_id.put(Some(self.policy.worker_id.as_str().to_owned())),
+            attempt::worker_id.with(Some(self.policy.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
-                .put(Some(self.policy.worker_instance_id.as_str().to_owned())),
+                .with(Some(self.policy.worker_instance_id.as_str().to_owned())),
             // The epoch of a first lease; every later one grows the stored epoch instead.
-            attempt::lease_epoch.put(1),
-            attempt::lease_expires_at_ms.put(Some(now.0.saturating_add(self.lease_ttl_ms))),
-            attempt::started_at_ms.put(Some(now.0)),
-            attempt::lease_id.put_expr(lease_id.clone()),
-            attempt::attempt_id.put_expr(Expr::each(ColumnType::Uuid, attempt_ids)),
-            attempt::timeout_at_ms.put_expr(timeout),
+            attempt::lease_epoch.with(1),
+            attempt::lease_expires_at_ms.with(Some(now.0.saturating_add(self.lease_ttl_ms))),
+            attempt::started_at_ms.with(Some(now.0)),
+            attempt::lease_id.with_expr(lease_id.clone()),
+            attempt::attempt_id.with_expr(Expr::each(ColumnType::Uuid, attempt_ids)),
+            attempt::timeout_at_ms.with_expr(timeout),
         ]);
         plan.mutations.push(Mutation::Insert {
             table: attempt::REF,
@@ -304,18 +304,18 @@ impl Returned<'_> {
 /// The conflict clause of a lease: an attempt that is there already takes everything from the new
 /// lease, except that its epoch goes on.
 #[must_use]
-pub fn renewed_lease() -> Vec<(ColumnRef, Settle)> {
+pub fn renewed_lease() -> Vec<(ColumnRef, OnTaken)> {
     let mut settle = vec![
-        (attempt::worker_id.column(), Settle::Take),
-        (attempt::worker_instance_id.column(), Settle::Take),
-        (attempt::lease_epoch.column(), Settle::Grow),
-        (attempt::lease_expires_at_ms.column(), Settle::Take),
-        (attempt::started_at_ms.column(), Settle::Take),
-        (attempt::lease_id.column(), Settle::Take),
-        (attempt::attempt_id.column(), Settle::Take),
-        (attempt::timeout_at_ms.column(), Settle::Take),
-        (attempt::terminal_at_ms.column(), Settle::Clear),
-        (attempt::outcome.column(), Settle::Clear),
+        (attempt::worker_id.column(), OnTaken::Overwrite),
+        (attempt::worker_instance_id.column(), OnTaken::Overwrite),
+        (attempt::lease_epoch.column(), OnTaken::Add),
+        (attempt::lease_expires_at_ms.column(), OnTaken::Overwrite),
+        (attempt::started_at_ms.column(), OnTaken::Overwrite),
+        (attempt::lease_id.column(), OnTaken::Overwrite),
+        (attempt::attempt_id.column(), OnTaken::Overwrite),
+        (attempt::timeout_at_ms.column(), OnTaken::Overwrite),
+        (attempt::terminal_at_ms.column(), OnTaken::Clear),
+        (attempt::outcome.column(), OnTaken::Clear),
     ];
     settle.extend(forgiven());
     settle

@@ -101,28 +101,28 @@ impl Create {
         let attempt_timeout = timeouts.and_then(|timeouts| timeouts.attempt_timeout_ms);
 
         let mut row = vec![
-            exec_core::partition_key.put(key.partition),
-            exec_core::execution_id.put(key.uuid),
-            exec_core::lane_id.put(args.lane_id.as_str().to_owned()),
-            exec_core::required_capabilities.put(required_capabilities(policy)),
-            exec_core::priority.put(self.priority()),
-            exec_core::created_at_ms.put(now.0),
-            exec_core::deadline_at_ms.put(deadline),
-            exec_core::eligible_at_ms.put(until.map(|until| until.0)),
-            exec_core::attempt_timeout_ms.put(attempt_timeout.map(input::span_ms)),
-            exec_core::payload.put(Some(args.input_payload.clone())),
-            exec_core::policy.put(policy.map(stored_policy).transpose()?),
-            exec_core::raw_fields.put(raw_fields(args, now)),
-            exec_core::has_waitpoints.put(false),
+            exec_core::partition_key.with(key.partition),
+            exec_core::execution_id.with(key.uuid),
+            exec_core::lane_id.with(args.lane_id.as_str().to_owned()),
+            exec_core::required_capabilities.with(required_capabilities(policy)),
+            exec_core::priority.with(self.priority()),
+            exec_core::created_at_ms.with(now.0),
+            exec_core::deadline_at_ms.with(deadline),
+            exec_core::eligible_at_ms.with(until.map(|until| until.0)),
+            exec_core::attempt_timeout_ms.with(attempt_timeout.map(input::span_ms)),
+            exec_core::payload.with(Some(args.input_payload.clone())),
+            exec_core::policy.with(policy.map(stored_policy).transpose()?),
+            exec_core::raw_fields.with(raw_fields(args, now)),
+            exec_core::has_waitpoints.with(false),
         ];
         row.extend(status.row(now));
-        row.extend(flow.map(|flow| exec_core::flow_id.put(Some(flow))));
+        row.extend(flow.map(|flow| exec_core::flow_id.with(Some(flow))));
 
         // The first execution of a lane registers it.
         let lane = vec![
-            lane_registry::lane_id.put(args.lane_id.as_str().to_owned()),
-            lane_registry::registered_at_ms.put(now.0),
-            lane_registry::registered_by.put("create_execution".into()),
+            lane_registry::lane_id.with(args.lane_id.as_str().to_owned()),
+            lane_registry::registered_at_ms.with(now.0),
+            lane_registry::registered_by.with("create_execution".into()),
         ];
 
         let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(

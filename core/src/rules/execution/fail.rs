@@ -283,7 +283,7 @@ impl Retry {
         ended.push(attempt::terminal_at_ms.set(Some(at.0)));
         ended.extend(failure.of_attempt());
         let mut following = attempt_of_core(next.into_expr());
-        following.push(attempt::lease_epoch.put_expr(attempt::lease_epoch.of(ATTEMPT)));
+        following.push(attempt::lease_epoch.with_expr(attempt::lease_epoch.of(ATTEMPT)));
 
         let plan = plan
             .update(exec_core::REF, held_core(), core)

@@ -3,7 +3,7 @@
 use crate::contracts::FailureReason;
 use crate::model::state::{ClosedSet as _, FailureClass};
 use crate::plan::value::Storable as _;
-use crate::plan::{Assign, Expr, Settle};
+use crate::plan::{Assign, Expr, OnTaken};
 use crate::schema::ColumnRef;
 use crate::schema::execution::attempt;
 
@@ -78,8 +78,8 @@ impl Failure {
     #[must_use]
     pub fn row(&self) -> [(ColumnRef, Expr); 2] {
         [
-            attempt::failure_message.put(Some(self.message.clone())),
-            attempt::failure_class.put_expr(class_word(self.class)),
+            attempt::failure_message.with(Some(self.message.clone())),
+            attempt::failure_class.with_expr(class_word(self.class)),
         ]
     }
 }
@@ -92,10 +92,10 @@ pub fn class_word(class: Option<FailureClass>) -> Expr {
 
 /// The conflict columns of an attempt that begins anew: it has not failed.
 #[must_use]
-pub fn forgiven() -> [(ColumnRef, Settle); 2] {
+pub fn forgiven() -> [(ColumnRef, OnTaken); 2] {
     [
-        (attempt::failure_message.column(), Settle::Clear),
-        (attempt::failure_class.column(), Settle::Clear),
+        (attempt::failure_message.column(), OnTaken::Clear),
+        (attempt::failure_class.column(), OnTaken::Clear),
     ]
 }
 

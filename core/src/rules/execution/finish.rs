@@ -10,7 +10,7 @@ use crate::model::state::{
     TerminalOutcome,
 };
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, Held, OnConflict, Plan, Predicate, Query, Settle};
+use crate::plan::{Assign, Expr, Held, OnConflict, OnTaken, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::failure::Failure;
@@ -104,7 +104,7 @@ impl End {
     pub fn record_failed_attempt(&self, plan: Plan, failure: &Failure, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
         let says = failure.row();
-        settle.extend(says.iter().map(|(column, _)| (*column, Settle::Take)));
+        settle.extend(says.iter().map(|(column, _)| (*column, OnTaken::Overwrite)));
         row.extend(says);
         plan.insert(attempt::REF, row, OnConflict::Update(settle))
     }
@@ -115,27 +115,27 @@ impl End {
     #[must_use]
     pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
         let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
-        row.push(attempt::lease_epoch.put(1));
-        settle.push((attempt::lease_epoch.column(), Settle::Grow));
+        row.push(attempt::lease_epoch.with(1));
+        settle.push((attempt::lease_epoch.column(), OnTaken::Add));
         plan.insert(attempt::REF, row, OnConflict::Update(settle))
     }
 
     fn attempt_row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
         let mut row = current_attempt();
-        row.push(attempt::outcome.put(Some(self.attempt)));
-        row.push(attempt::terminal_at_ms.put(Some(at.0)));
+        row.push(attempt::outcome.with(Some(self.attempt)));
+        row.push(attempt::terminal_at_ms.with(Some(at.0)));
         row
     }
 }
 
 /// The conflict clause of an end: an attempt that is there already ends, whichever worker holds it.
-fn settled_attempt() -> Vec<(ColumnRef, Settle)> {
+fn settled_attempt() -> Vec<(ColumnRef, OnTaken)> {
     vec![
-        (attempt::outcome.column(), Settle::Take),
-        (attempt::terminal_at_ms.column(), Settle::Take),
-        (attempt::worker_instance_id.column(), Settle::Clear),
-        (attempt::lease_expires_at_ms.column(), Settle::Clear),
-        (attempt::timeout_at_ms.column(), Settle::Clear),
+        (attempt::outcome.column(), OnTaken::Overwrite),
+        (attempt::terminal_at_ms.column(), OnTaken::Overwrite),
+        (attempt::worker_instance_id.column(), OnTaken::Clear),
+        (attempt::lease_expires_at_ms.column(), OnTaken::Clear),
+        (attempt::timeout_at_ms.column(), OnTaken::Clear),
     ]
 }
 

@@ -354,8 +354,8 @@ pub fn expired_leases(
     }
     if let Some(after) = &args.after {
         predicate = predicate.and(Predicate::After(vec![
-            attempt::lease_expires_at_ms.at(Some(after.expires_at_ms.0)),
-            attempt::execution_id.at(after.execution_id.uuid()),
+            attempt::lease_expires_at_ms.with(Some(after.expires_at_ms.0)),
+            attempt::execution_id.with(after.execution_id.uuid()),
         ]));
     }
 

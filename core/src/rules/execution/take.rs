@@ -100,14 +100,14 @@ impl Terms {
         let lease_id = Some(self.lease_id).into_expr();
         let mut row = current_attempt();
         row.extend([
-            attempt::worker_id.put(Some(self.worker_id.as_str().to_owned())),
-            attempt::worker_instance_id.put(Some(self.worker_instance_id.as_str().to_owned())),
-            attempt::lease_epoch.put(1),
-            attempt::lease_expires_at_ms.put(Some(at.0.saturating_add(self.ttl_ms))),
-            attempt::started_at_ms.put(Some(at.0)),
-            attempt::lease_id.put_expr(lease_id.clone()),
-            attempt::attempt_id.put(Some(attempt_id)),
-            attempt::timeout_at_ms.put_expr(timeout),
+            attempt::worker_id.with(Some(self.worker_id.as_str().to_owned())),
+            attempt::worker_instance_id.with(Some(self.worker_instance_id.as_str().to_owned())),
+            attempt::lease_epoch.with(1),
+            attempt::lease_expires_at_ms.with(Some(at.0.saturating_add(self.ttl_ms))),
+            attempt::started_at_ms.with(Some(at.0)),
+            attempt::lease_id.with_expr(lease_id.clone()),
+            attempt::attempt_id.with(Some(attempt_id)),
+            attempt::timeout_at_ms.with_expr(timeout),
         ]);
         let mut settle = renewed_lease();
         settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());

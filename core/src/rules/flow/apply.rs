@@ -171,9 +171,9 @@ impl Apply {
 
     fn lookups(&self) -> Vec<Lookup> {
         let upstream_attempt = vec![
-            attempt::partition_key.put_expr(exec_core::partition_key.of(UPSTREAM)),
-            attempt::execution_id.put_expr(exec_core::execution_id.of(UPSTREAM)),
-            attempt::attempt_index.put_expr(exec_core::attempt_index.of(UPSTREAM)),
+            attempt::partition_key.with_expr(exec_core::partition_key.of(UPSTREAM)),
+            attempt::execution_id.with_expr(exec_core::execution_id.of(UPSTREAM)),
+            attempt::attempt_index.with_expr(exec_core::attempt_index.of(UPSTREAM)),
         ];
 
         vec![
@@ -276,8 +276,8 @@ impl Apply {
             plan = plan.update(edge_group::REF, held_group(), set);
         } else {
             let mut row = group_key;
-            row.push(edge_group::policy.put(encode(&decision.policy)));
-            row.push(edge_group::k_target.put(target));
+            row.push(edge_group::policy.with(encode(&decision.policy)));
+            row.push(edge_group::k_target.with(target));
             row.extend(decision.after.columns());
             plan = plan.insert(edge_group::REF, row, OnConflict::Refuse);
         }

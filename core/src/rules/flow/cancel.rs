@@ -134,11 +134,11 @@ impl CancelHeader {
         let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
 
         let backlog = vec![
-            cancel_backlog::partition_key.put(flow.partition),
-            cancel_backlog::flow_id.put(flow.uuid),
-            cancel_backlog::requested_at_ms.put(at.0),
-            cancel_backlog::reason.put(reason.clone()),
-            cancel_backlog::cancellation_policy.put(policy.clone()),
+            cancel_backlog::partition_key.with(flow.partition),
+            cancel_backlog::flow_id.with(flow.uuid),
+            cancel_backlog::requested_at_ms.with(at.0),
+            cancel_backlog::reason.with(reason.clone()),
+            cancel_backlog::cancellation_policy.with(policy.clone()),
         ];
 
         let id = vec![
@@ -146,9 +146,9 @@ impl CancelHeader {
             exec_core::execution_id.of(CORE),
         ];
         let member = vec![
-            cancel_backlog_member::partition_key.put(flow.partition),
-            cancel_backlog_member::flow_id.put(flow.uuid),
-            cancel_backlog_member::execution_id.put_expr(Expr::Joined(id)),
+            cancel_backlog_member::partition_key.with(flow.partition),
+            cancel_backlog_member::flow_id.with(flow.uuid),
+            cancel_backlog_member::execution_id.with_expr(Expr::Joined(id)),
         ];
 
         let told = Expr::Object(vec![
@@ -277,8 +277,8 @@ impl AckMember {
     /// Members are added only together with the list itself: none comes after the last.
     fn last(&self, named: &str) -> Plan {
         let list = vec![
-            cancel_backlog::partition_key.at(self.flow.partition),
-            cancel_backlog::flow_id.at(self.flow.uuid),
+            cancel_backlog::partition_key.with(self.flow.partition),
+            cancel_backlog::flow_id.with(self.flow.uuid),
         ];
         Plan::new("ack_last_cancel_member")
             .delete(cancel_backlog_member::REF, self.row(named))
@@ -287,9 +287,9 @@ impl AckMember {
 
     fn row(&self, named: &str) -> Vec<(ColumnRef, Expr)> {
         vec![
-            cancel_backlog_member::partition_key.at(self.flow.partition),
-            cancel_backlog_member::flow_id.at(self.flow.uuid),
-            cancel_backlog_member::execution_id.at(named.to_owned()),
+            cancel_backlog_member::partition_key.with(self.flow.partition),
+            cancel_backlog_member::flow_id.with(self.flow.uuid),
+            cancel_backlog_member::execution_id.with(named.to_owned()),
         ]
     }
 }

@@ -159,10 +159,10 @@ pub fn owes_cancellations(
     at: TimestampMs,
 ) -> (Plan, Vec<(ColumnRef, Assign)>) {
     let row = vec![
-        pending_cancel_groups::partition_key.put_expr(edge_group::partition_key.of(GROUP)),
-        pending_cancel_groups::flow_id.put_expr(edge_group::flow_id.of(GROUP)),
-        pending_cancel_groups::downstream_eid.put_expr(edge_group::downstream_eid.of(GROUP)),
-        pending_cancel_groups::enqueued_at_ms.put(at.0),
+        pending_cancel_groups::partition_key.with_expr(edge_group::partition_key.of(GROUP)),
+        pending_cancel_groups::flow_id.with_expr(edge_group::flow_id.of(GROUP)),
+        pending_cancel_groups::downstream_eid.with_expr(edge_group::downstream_eid.of(GROUP)),
+        pending_cancel_groups::enqueued_at_ms.with(at.0),
     ];
     let plan = plan.insert(pending_cancel_groups::REF, row, OnConflict::Ignore);
 

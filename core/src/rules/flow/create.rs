@@ -36,9 +36,9 @@ impl CreateFlow {
     fn plan(&self) -> Plan {
         let Self { places, args } = self;
         let mut row = places.home().row();
-        row.push(flow_core::public_flow_state.put(PublicFlowState::Open));
-        row.push(flow_core::created_at_ms.put(args.now.0));
-        row.push(flow_core::raw_fields.put(json!({
+        row.push(flow_core::public_flow_state.with(PublicFlowState::Open));
+        row.push(flow_core::created_at_ms.with(args.now.0));
+        row.push(flow_core::raw_fields.with(json!({
             "flow_kind": args.flow_kind,
             "namespace": args.namespace.as_str(),
             "last_mutation_at_ms": args.now.0,

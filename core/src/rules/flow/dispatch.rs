@@ -96,7 +96,10 @@ impl Transition for EdgesFrom {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let after = self.after.as_ref().map(|(downstream, edge)| {
-            Predicate::After(vec![edge::downstream_eid.at(*downstream), edge::edge_id.at(edge.0)])
+            Predicate::After(vec![
+                edge::downstream_eid.with(*downstream),
+                edge::edge_id.with(edge.0),
+            ])
         });
 
         let columns = vec![edge::downstream_eid.column(), edge::edge_id.column()];

@@ -76,7 +76,7 @@ pub fn end_changes(
 ) -> Vec<(ColumnRef, Assign)> {
     members.insert(ENDED_BY.0.to_owned(), ENDED_BY.1.into());
     vec![
-        flow_core::public_flow_state.set_to(Expr::text(state.as_str())),
+        flow_core::public_flow_state.set_expr(Expr::text(state.as_str())),
         flow_core::terminal_at_ms.keep_or(Some(at.0)),
         flow_core::raw_fields.merge(Json::Object(members)),
     ]
@@ -104,8 +104,8 @@ pub fn unmoved(flow: &Row) -> Result<Predicate, EngineError> {
 #[must_use]
 pub fn flow_of_core_row() -> Lookup {
     let key = vec![
-        flow_core::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        flow_core::flow_id.put_expr(exec_core::flow_id.of(CORE)),
+        flow_core::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        flow_core::flow_id.with_expr(exec_core::flow_id.of(CORE)),
     ];
     let columns = vec![
         flow_core::partition_key.column(),

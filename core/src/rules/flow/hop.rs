@@ -439,8 +439,8 @@ pub fn edge_unmoved(edge: &Row) -> Result<Predicate, EngineError> {
 #[must_use]
 pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Plan {
     let key = vec![
-        completion_event::partition_key.at(flow.partition),
-        completion_event::event_id.at(event),
+        completion_event::partition_key.with(flow.partition),
+        completion_event::event_id.with(event),
     ];
     plan.update(
         completion_event::REF,

@@ -144,16 +144,16 @@ impl FlowKey {
     /// The key of the flow's row.
     #[must_use]
     pub fn row(&self) -> Vec<(ColumnRef, Expr)> {
-        vec![flow_core::partition_key.at(self.partition), flow_core::flow_id.at(self.uuid)]
+        vec![flow_core::partition_key.with(self.partition), flow_core::flow_id.with(self.uuid)]
     }
 
     /// The key of the group of what `downstream` waits for.
     #[must_use]
     pub fn group(&self, downstream: Uuid) -> Vec<(ColumnRef, Expr)> {
         vec![
-            edge_group::partition_key.at(self.partition),
-            edge_group::flow_id.at(self.uuid),
-            edge_group::downstream_eid.at(downstream),
+            edge_group::partition_key.with(self.partition),
+            edge_group::flow_id.with(self.uuid),
+            edge_group::downstream_eid.with(downstream),
         ]
     }
 
@@ -161,9 +161,9 @@ impl FlowKey {
     #[must_use]
     pub fn edge(&self, id: &EdgeId) -> Vec<(ColumnRef, Expr)> {
         vec![
-            edge::partition_key.at(self.partition),
-            edge::flow_id.at(self.uuid),
-            edge::edge_id.at(id.0),
+            edge::partition_key.with(self.partition),
+            edge::flow_id.with(self.uuid),
+            edge::edge_id.with(id.0),
         ]
     }
 
@@ -203,8 +203,8 @@ impl FlowKey {
 #[must_use]
 pub fn held_flow() -> Vec<(ColumnRef, Expr)> {
     vec![
-        flow_core::partition_key.put_expr(flow_core::partition_key.of(FLOW)),
-        flow_core::flow_id.put_expr(flow_core::flow_id.of(FLOW)),
+        flow_core::partition_key.with_expr(flow_core::partition_key.of(FLOW)),
+        flow_core::flow_id.with_expr(flow_core::flow_id.of(FLOW)),
     ]
 }
 
@@ -212,9 +212,9 @@ pub fn held_flow() -> Vec<(ColumnRef, Expr)> {
 #[must_use]
 pub fn held_group() -> Vec<(ColumnRef, Expr)> {
     vec![
-        edge_group::partition_key.put_expr(edge_group::partition_key.of(GROUP)),
-        edge_group::flow_id.put_expr(edge_group::flow_id.of(GROUP)),
-        edge_group::downstream_eid.put_expr(edge_group::downstream_eid.of(GROUP)),
+        edge_group::partition_key.with_expr(edge_group::partition_key.of(GROUP)),
+        edge_group::flow_id.with_expr(edge_group::flow_id.of(GROUP)),
+        edge_group::downstream_eid.with_expr(edge_group::downstream_eid.of(GROUP)),
     ]
 }
 
@@ -222,9 +222,9 @@ pub fn held_group() -> Vec<(ColumnRef, Expr)> {
 #[must_use]
 pub fn held_edge() -> Vec<(ColumnRef, Expr)> {
     vec![
-        edge::partition_key.put_expr(edge::partition_key.of(EDGE)),
-        edge::flow_id.put_expr(edge::flow_id.of(EDGE)),
-        edge::edge_id.put_expr(edge::edge_id.of(EDGE)),
+        edge::partition_key.with_expr(edge::partition_key.of(EDGE)),
+        edge::flow_id.with_expr(edge::flow_id.of(EDGE)),
+        edge::edge_id.with_expr(edge::edge_id.of(EDGE)),
     ]
 }
 
@@ -239,9 +239,9 @@ pub fn edge_row(flow: FlowKey, id: &EdgeId) -> Lookup {
 #[must_use]
 pub fn group_of_edge_row() -> Lookup {
     let key = vec![
-        edge_group::partition_key.put_expr(edge::partition_key.of(EDGE)),
-        edge_group::flow_id.put_expr(edge::flow_id.of(EDGE)),
-        edge_group::downstream_eid.put_expr(edge::downstream_eid.of(EDGE)),
+        edge_group::partition_key.with_expr(edge::partition_key.of(EDGE)),
+        edge_group::flow_id.with_expr(edge::flow_id.of(EDGE)),
+        edge_group::downstream_eid.with_expr(edge::downstream_eid.of(EDGE)),
     ];
     let columns = edge_group::REF.columns.to_vec();
     Lookup { row: GROUP.into(), table: edge_group::REF, key, columns }
@@ -251,8 +251,8 @@ pub fn group_of_edge_row() -> Lookup {
 #[must_use]
 pub fn end_of_edge_row(row: &'static str, end: Col<Uuid>) -> Lookup {
     let key = vec![
-        exec_core::partition_key.put_expr(edge::partition_key.of(EDGE)),
-        exec_core::execution_id.put_expr(end.of(EDGE)),
+        exec_core::partition_key.with_expr(edge::partition_key.of(EDGE)),
+        exec_core::execution_id.with_expr(end.of(EDGE)),
     ];
     let columns = without_bodies(exec_core::REF);
     Lookup { row: row.into(), table: exec_core::REF, key, columns }
@@ -262,9 +262,9 @@ pub fn end_of_edge_row(row: &'static str, end: Col<Uuid>) -> Lookup {
 #[must_use]
 pub fn group_of_core_row(columns: Vec<ColumnRef>) -> Lookup {
     let key = vec![
-        edge_group::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        edge_group::flow_id.put_expr(exec_core::flow_id.of(CORE)),
-        edge_group::downstream_eid.put_expr(exec_core::execution_id.of(CORE)),
+        edge_group::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        edge_group::flow_id.with_expr(exec_core::flow_id.of(CORE)),
+        edge_group::downstream_eid.with_expr(exec_core::execution_id.of(CORE)),
     ];
     Lookup { row: GROUP.into(), table: edge_group::REF, key, columns }
 }

@@ -7,7 +7,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, FlowId};
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::Facts;
-use crate::plan::{Lookup, OnConflict, Plan, Query, Settle};
+use crate::plan::{Lookup, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::an_edge_into;
@@ -109,14 +109,14 @@ impl SetPolicy {
 
     fn plan(&self, flow: FlowKey, revision: i64) -> Plan {
         let mut row = flow.group(self.downstream.uuid);
-        row.push(edge_group::policy.put(encode(&self.policy)));
-        row.push(edge_group::k_target.put(needed(&self.policy, 0)));
-        row.push(edge_group::version.put(1));
+        row.push(edge_group::policy.with(encode(&self.policy)));
+        row.push(edge_group::k_target.with(needed(&self.policy, 0)));
+        row.push(edge_group::version.with(1));
 
         let settle = OnConflict::Update(vec![
-            (edge_group::policy.column(), Settle::Take),
-            (edge_group::k_target.column(), Settle::Take),
-            (edge_group::version.column(), Settle::Grow),
+            (edge_group::policy.column(), OnTaken::Overwrite),
+            (edge_group::k_target.column(), OnTaken::Overwrite),
+            (edge_group::version.column(), OnTaken::Add),
         ]);
 
         // Staging an edge grows the revision.

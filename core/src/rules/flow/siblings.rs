@@ -52,9 +52,9 @@ impl GroupKey {
 
     fn debt(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
-            pending_cancel_groups::partition_key.at(self.flow.partition),
-            pending_cancel_groups::flow_id.at(self.flow.uuid),
-            pending_cancel_groups::downstream_eid.at(self.downstream),
+            pending_cancel_groups::partition_key.with(self.flow.partition),
+            pending_cancel_groups::flow_id.with(self.flow.uuid),
+            pending_cancel_groups::downstream_eid.with(self.downstream),
         ]
     }
 

@@ -174,9 +174,9 @@ impl Stage {
         ];
 
         let mut row = flow.edge(&args.edge_id);
-        row.push(edge::upstream_eid.put(self.upstream.uuid));
-        row.push(edge::downstream_eid.put(self.downstream.uuid));
-        row.push(edge::policy.put(json!({
+        row.push(edge::upstream_eid.with(self.upstream.uuid));
+        row.push(edge::downstream_eid.with(self.downstream.uuid));
+        row.push(edge::policy.with(json!({
             "dependency_kind": args.dependency_kind,
             "satisfaction_condition": "all_required",
             "data_passing_ref": args.data_passing_ref.as_deref().unwrap_or_default(),

@@ -7,7 +7,7 @@ use crate::model::ids::{FlowId, TimestampMs};
 use crate::model::partition::Partition;
 use crate::model::state::{PublicFlowState, PublicState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{OnConflict, Plan, Settle};
+use crate::plan::{OnConflict, OnTaken, Plan};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::end::ended;
@@ -55,17 +55,17 @@ impl Summarise {
 
     fn plan(&self, count: &Count) -> Plan {
         let mut row = vec![
-            flow_summary::partition_key.put(self.flow.partition),
-            flow_summary::flow_id.put(self.flow.uuid),
-            flow_summary::total_members.put(i64::from(count.total)),
-            flow_summary::sampled_members.put(count.total),
-            flow_summary::public_flow_state.put_chosen(count.flow_state()),
-            flow_summary::last_summary_update_at.put(self.at.0),
+            flow_summary::partition_key.with(self.flow.partition),
+            flow_summary::flow_id.with(self.flow.uuid),
+            flow_summary::total_members.with(i64::from(count.total)),
+            flow_summary::sampled_members.with(count.total),
+            flow_summary::public_flow_state.with_chosen(count.flow_state()),
+            flow_summary::last_summary_update_at.with(self.at.0),
         ];
-        row.extend(COLUMNS.iter().map(|(state, column)| column.put(count.of(*state))));
+        row.extend(COLUMNS.iter().map(|(state, column)| column.with(count.of(*state))));
 
         // The first two columns are the key.
-        let taken = row.iter().skip(2).map(|(column, _)| (*column, Settle::Take)).collect();
+        let taken = row.iter().skip(2).map(|(column, _)| (*column, OnTaken::Overwrite)).collect();
         Plan::new("project_flow_summary").insert(flow_summary::REF, row, OnConflict::Update(taken))
     }
 }

@@ -87,12 +87,12 @@ impl Tally {
     #[must_use]
     pub fn columns(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
-            edge_group::success_count.put(self.success),
-            edge_group::fail_count.put(self.fail),
-            edge_group::skip_count.put(self.skip),
-            edge_group::running_count.put(self.running),
-            edge_group::dependency_count.put(self.dependencies),
-            edge_group::version.put(1),
+            edge_group::success_count.with(self.success),
+            edge_group::fail_count.with(self.fail),
+            edge_group::skip_count.with(self.skip),
+            edge_group::running_count.with(self.running),
+            edge_group::dependency_count.with(self.dependencies),
+            edge_group::version.with(1),
         ]
     }
 

@@ -108,11 +108,11 @@ impl Append {
     fn insert(&self, plan: Plan, seq: Expr, ts_ms: Expr) -> Plan {
         let mut row = frame_of_attempt();
         row.extend([
-            stream_frame::ts_ms.put_expr(ts_ms.clone()),
-            stream_frame::seq.put_expr(seq),
-            stream_frame::fields.put(self.fields.clone()),
-            stream_frame::mode.put_expr(Expr::Const(self.mode().into())),
-            stream_frame::created_at_ms.put_expr(ts_ms),
+            stream_frame::ts_ms.with_expr(ts_ms.clone()),
+            stream_frame::seq.with_expr(seq),
+            stream_frame::fields.with(self.fields.clone()),
+            stream_frame::mode.with_expr(Expr::Const(self.mode().into())),
+            stream_frame::created_at_ms.with_expr(ts_ms),
         ]);
         plan.insert(stream_frame::REF, row, OnConflict::Refuse)
     }
@@ -122,7 +122,7 @@ impl Append {
         let ts_ms = at.0.into_expr().or_later(stream_meta::last_append_ts_ms.of(META));
         let set = vec![
             stream_meta::next_seq.grow(1),
-            stream_meta::last_append_ts_ms.set_to(ts_ms.clone()),
+            stream_meta::last_append_ts_ms.set_expr(ts_ms.clone()),
         ];
 
         let plan = plan
@@ -160,8 +160,8 @@ impl Append {
         let count = standing.frame_count();
         let (seq, ts_ms) = (id.seq.into_expr(), id.ts_ms.into_expr());
         let counted = vec![
-            stream_meta::trimmed_count.put(standing.trimmed),
-            stream_meta::ema_rate_hz.put(standing.rate_hz),
+            stream_meta::trimmed_count.with(standing.trimmed),
+            stream_meta::ema_rate_hz.with(standing.rate_hz),
         ];
 
         let (plan, then) = match &self.keep {
@@ -181,10 +181,10 @@ impl Append {
                 // Whatever is picked of a stream that is presumed to be new refuses the plan.
                 let trimmed = standing.trimmed.into_expr().plus(Expr::PickedCount);
                 let paced = vec![
-                    stream_meta::trimmed_count.put_expr(trimmed),
-                    stream_meta::ema_rate_hz.put(trim.rate_hz),
-                    stream_meta::maxlen_applied_last.put(trim.keep),
-                    stream_meta::trimmed_before_ms.put(trim.before_ms),
+                    stream_meta::trimmed_count.with_expr(trimmed),
+                    stream_meta::ema_rate_hz.with(trim.rate_hz),
+                    stream_meta::maxlen_applied_last.with(trim.keep),
+                    stream_meta::trimmed_before_ms.with(trim.before_ms),
                 ];
 
                 let mut plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);

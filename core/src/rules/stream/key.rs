@@ -38,9 +38,9 @@ impl StreamKey {
     #[must_use]
     pub fn attempt(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
-            attempt::partition_key.at(self.execution.partition),
-            attempt::execution_id.at(self.execution.uuid),
-            attempt::attempt_index.at(self.attempt_index),
+            attempt::partition_key.with(self.execution.partition),
+            attempt::execution_id.with(self.execution.uuid),
+            attempt::attempt_index.with(self.attempt_index),
         ]
     }
 
@@ -48,9 +48,9 @@ impl StreamKey {
     #[must_use]
     pub fn summary(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
-            stream_summary::partition_key.at(self.execution.partition),
-            stream_summary::execution_id.at(self.execution.uuid),
-            stream_summary::attempt_index.at(self.attempt_index),
+            stream_summary::partition_key.with(self.execution.partition),
+            stream_summary::execution_id.with(self.execution.uuid),
+            stream_summary::attempt_index.with(self.attempt_index),
         ]
     }
 

@@ -96,7 +96,7 @@ impl ReadFrames {
     fn frames(&self) -> List {
         let FrameId { ts_ms, seq } = self.after;
         let after =
-            Predicate::After(vec![stream_frame::ts_ms.at(ts_ms), stream_frame::seq.at(seq)]);
+            Predicate::After(vec![stream_frame::ts_ms.with(ts_ms), stream_frame::seq.with(seq)]);
 
         let FrameId { ts_ms, seq } = self.to;
         let to = stream_frame::ts_ms

@@ -131,8 +131,8 @@ impl Standing {
     #[must_use]
     pub fn advance(&self, plan: Plan, id: FrameId, more: Vec<(ColumnRef, Expr)>) -> Plan {
         let mut columns = vec![
-            stream_meta::next_seq.put(id.seq + 1),
-            stream_meta::last_append_ts_ms.put(id.ts_ms),
+            stream_meta::next_seq.with(id.seq + 1),
+            stream_meta::last_append_ts_ms.with(id.ts_ms),
         ];
         columns.extend(more);
 

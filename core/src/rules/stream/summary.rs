@@ -110,10 +110,10 @@ pub fn patched(
     merge(&mut document, patch);
 
     let columns = vec![
-        stream_summary::document_json.put(document),
-        stream_summary::version.put(version),
-        stream_summary::patch_kind.put(Some(PatchKind::JsonMergePatch.wire_str().into())),
-        stream_summary::last_updated_ms.put_expr(ts_ms.clone()),
+        stream_summary::document_json.with(document),
+        stream_summary::version.with(version),
+        stream_summary::patch_kind.with(Some(PatchKind::JsonMergePatch.wire_str().into())),
+        stream_summary::last_updated_ms.with_expr(ts_ms.clone()),
     ];
 
     let plan = match stored {
@@ -129,7 +129,7 @@ pub fn patched(
         None => {
             let mut row = summary_of_attempt();
             row.extend(columns);
-            row.push(stream_summary::first_applied_ms.put_expr(ts_ms));
+            row.push(stream_summary::first_applied_ms.with_expr(ts_ms));
             plan.insert(stream_summary::REF, row, OnConflict::Refuse)
         }
     };

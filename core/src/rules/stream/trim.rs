@@ -118,9 +118,9 @@ fn selected(predicate: Predicate) -> Selection {
 #[must_use]
 pub fn refused_by_frames(plan: Plan) -> Plan {
     let mut again = picked();
-    again.push(stream_frame::fields.put_expr(stream_frame::fields.of(OLD)));
-    again.push(stream_frame::mode.put_expr(stream_frame::mode.of(OLD)));
-    again.push(stream_frame::created_at_ms.put_expr(stream_frame::created_at_ms.of(OLD)));
+    again.push(stream_frame::fields.with_expr(stream_frame::fields.of(OLD)));
+    again.push(stream_frame::mode.with_expr(stream_frame::mode.of(OLD)));
+    again.push(stream_frame::created_at_ms.with_expr(stream_frame::created_at_ms.of(OLD)));
 
     let mut plan = plan.insert(stream_frame::REF, again, OnConflict::Refuse);
     plan.selection = Some(selected(frames_of_attempt()));
@@ -131,8 +131,8 @@ pub fn refused_by_frames(plan: Plan) -> Plan {
 #[must_use]
 pub fn picked() -> Vec<(ColumnRef, Expr)> {
     let mut key = frame_of_attempt();
-    key.push(stream_frame::ts_ms.put_expr(stream_frame::ts_ms.of(OLD)));
-    key.push(stream_frame::seq.put_expr(stream_frame::seq.of(OLD)));
+    key.push(stream_frame::ts_ms.with_expr(stream_frame::ts_ms.of(OLD)));
+    key.push(stream_frame::seq.with_expr(stream_frame::seq.of(OLD)));
     key
 }
 

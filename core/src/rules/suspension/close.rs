@@ -84,15 +84,15 @@ fn deleted(plan: Plan) -> Plan {
 #[must_use]
 pub fn waitpoints_of_core() -> Vec<(ColumnRef, Expr)> {
     vec![
-        waitpoint_pending::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        waitpoint_pending::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        waitpoint_pending::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        waitpoint_pending::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ]
 }
 
 fn without_timeout(plan: Plan) -> Plan {
     let of_core = vec![
-        suspension_current::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        suspension_current::execution_id.put_expr(exec_core::execution_id.of(CORE)),
+        suspension_current::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        suspension_current::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ];
     let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
     plan.update(suspension_current::REF, of_core, set)

@@ -10,7 +10,7 @@ use crate::model::ids::{SignalId, TimestampMs, WaitpointToken};
 use crate::model::policy::stored::max_signals;
 use crate::model::state::{LifecyclePhase, SignalEffect, WaitpointState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Lookup, OnConflict, Plan, Query, Settle};
+use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
@@ -99,9 +99,9 @@ fn dedup_row(execution: &ExecutionKey, key: &str) -> Lookup {
 
 fn dedup_key(execution: &ExecutionKey, key: &str) -> Vec<(ColumnRef, Expr)> {
     vec![
-        signal_dedup::partition_key.at(execution.partition),
-        signal_dedup::execution_id.at(execution.uuid),
-        signal_dedup::idempotency_key.at(key.to_owned()),
+        signal_dedup::partition_key.with(execution.partition),
+        signal_dedup::execution_id.with(execution.uuid),
+        signal_dedup::idempotency_key.with(key.to_owned()),
     ]
 }
 
@@ -293,10 +293,10 @@ impl Deliver {
 
         let mut row = dedup_key(&self.key, key);
         row.extend([
-            signal_dedup::signal_id.put(self.args.signal_id.0),
-            signal_dedup::waitpoint_id.put(self.args.waitpoint_id.0),
-            signal_dedup::accepted_at_ms.put(at),
-            signal_dedup::expires_at_ms.put(until),
+            signal_dedup::signal_id.with(self.args.signal_id.0),
+            signal_dedup::waitpoint_id.with(self.args.waitpoint_id.0),
+            signal_dedup::accepted_at_ms.with(at),
+            signal_dedup::expires_at_ms.with(until),
         ]);
 
         // A forgotten key is taken anew; of two at once, the suspension's version lets one through.
@@ -306,7 +306,7 @@ impl Deliver {
             signal_dedup::accepted_at_ms.column(),
             signal_dedup::expires_at_ms.column(),
         ];
-        let settle = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+        let settle = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
         plan.insert(signal_dedup::REF, row, OnConflict::Update(settle))
     }
 }

@@ -204,7 +204,7 @@ impl Suspended {
             // The execution that the cursor names may have gone on since: then by id alone.
             predicate = predicate.and(match cursor {
                 Some(row) => {
-                    Predicate::After(vec![since.at(row.read(since)?), id.at(after.uuid())])
+                    Predicate::After(vec![since.with(row.read(since)?), id.with(after.uuid())])
                 }
                 None => id.above(after.uuid()),
             });

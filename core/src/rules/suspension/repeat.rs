@@ -17,7 +17,7 @@ use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
 use crate::plan::facts::Row;
 use crate::plan::value::ColumnType;
-use crate::plan::{Expr, Lookup, OnConflict, Plan, Settle};
+use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan};
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::row::lookup;
@@ -66,8 +66,8 @@ pub fn row(execution: &ExecutionKey, key: &IdempotencyKey) -> Lookup {
 
 fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef, Expr)> {
     vec![
-        suspend_dedup::partition_key.at(execution.partition),
-        suspend_dedup::idempotency_key.at(format!("{}:{key}", execution.uuid)),
+        suspend_dedup::partition_key.with(execution.partition),
+        suspend_dedup::idempotency_key.with(format!("{}:{key}", execution.uuid)),
     ]
 }
 
@@ -105,15 +105,15 @@ pub fn kept(
 
     let mut row = stored_key(execution, key);
     row.extend([
-        suspend_dedup::outcome_json.put_expr(Expr::Item(ColumnType::Json, "outcome".into())),
-        suspend_dedup::created_at_ms.put(at.0),
+        suspend_dedup::outcome_json.with_expr(Expr::Item(ColumnType::Json, "outcome".into())),
+        suspend_dedup::created_at_ms.with(at.0),
     ]);
     let answer = items(&[json!({ "outcome": stored })])?;
 
     // A key that was given under an earlier lease is given anew.
     let anew = vec![
-        (suspend_dedup::outcome_json.column(), Settle::Take),
-        (suspend_dedup::created_at_ms.column(), Settle::Take),
+        (suspend_dedup::outcome_json.column(), OnTaken::Overwrite),
+        (suspend_dedup::created_at_ms.column(), OnTaken::Overwrite),
     ];
     Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
 }

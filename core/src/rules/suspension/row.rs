@@ -148,8 +148,8 @@ pub fn waits_no_more() -> (ColumnRef, Assign) {
 #[must_use]
 pub fn suspension_key(key: &ExecutionKey) -> Vec<(ColumnRef, Expr)> {
     vec![
-        suspension_current::partition_key.at(key.partition),
-        suspension_current::execution_id.at(key.uuid),
+        suspension_current::partition_key.with(key.partition),
+        suspension_current::execution_id.with(key.uuid),
     ]
 }
 
@@ -177,8 +177,8 @@ pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -
 fn held_suspension() -> Vec<(ColumnRef, Expr)> {
     vec![
         suspension_current::partition_key
-            .put_expr(suspension_current::partition_key.of(SUSPENSION)),
-        suspension_current::execution_id.put_expr(suspension_current::execution_id.of(SUSPENSION)),
+            .with_expr(suspension_current::partition_key.of(SUSPENSION)),
+        suspension_current::execution_id.with_expr(suspension_current::execution_id.of(SUSPENSION)),
     ]
 }
 
@@ -192,7 +192,7 @@ pub fn changed(plan: Plan, set: Vec<(ColumnRef, Assign)>) -> Plan {
 #[must_use]
 pub fn held_waitpoint() -> Vec<(ColumnRef, Expr)> {
     vec![
-        waitpoint_pending::partition_key.put_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
-        waitpoint_pending::waitpoint_id.put_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
+        waitpoint_pending::partition_key.with_expr(waitpoint_pending::partition_key.of(WAITPOINT)),
+        waitpoint_pending::waitpoint_id.with_expr(waitpoint_pending::waitpoint_id.of(WAITPOINT)),
     ]
 }

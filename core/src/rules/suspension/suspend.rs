@@ -16,7 +16,7 @@ use crate::model::ids::{TimestampMs, WaitpointId};
 use crate::model::policy::stored::suspension_timeout;
 use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, List, OnConflict, Plan, Query, Settle};
+use crate::plan::{Assign, Expr, List, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
@@ -318,20 +318,20 @@ impl Suspend {
 
         let mut row = suspension_key(self.key());
         row.extend([
-            suspension_current::suspension_id.put(args.suspension_id.0),
-            suspension_current::suspended_at_ms.put(args.now.0),
-            suspension_current::timeout_at_ms.put(args.timeout_at.map(|at| at.0)),
-            suspension_current::reason_code.put(Some(args.reason_code.as_wire_str().into())),
-            suspension_current::condition.put(condition),
-            suspension_current::satisfied_set.put(json!([])),
-            suspension_current::member_map.put(carried.stored()),
+            suspension_current::suspension_id.with(args.suspension_id.0),
+            suspension_current::suspended_at_ms.with(args.now.0),
+            suspension_current::timeout_at_ms.with(args.timeout_at.map(|at| at.0)),
+            suspension_current::reason_code.with(Some(args.reason_code.as_wire_str().into())),
+            suspension_current::condition.with(condition),
+            suspension_current::satisfied_set.with(json!([])),
+            suspension_current::member_map.with(carried.stored()),
             suspension_current::timeout_behavior
-                .put(Some(args.timeout_behavior.as_wire_str().into())),
-            suspension_current::resume_policy.put(Some(policy)),
-            suspension_current::requested_by.put(Some(args.requested_by.as_wire_str().into())),
+                .with(Some(args.timeout_behavior.as_wire_str().into())),
+            suspension_current::resume_policy.with(Some(policy)),
+            suspension_current::requested_by.with(Some(args.requested_by.as_wire_str().into())),
             suspension_current::continuation_metadata_pointer
-                .put(args.continuation_metadata_pointer.clone()),
-            suspension_current::version.put(1),
+                .with(args.continuation_metadata_pointer.clone()),
+            suspension_current::version.with(1),
         ]);
         Ok(row)
     }
@@ -355,7 +355,7 @@ fn let_go() -> Vec<(ColumnRef, Assign)> {
 }
 
 /// The conflict clause of a suspension: it replaces the one before, but the signals are counted on.
-fn renewed() -> Vec<(ColumnRef, Settle)> {
+fn renewed() -> Vec<(ColumnRef, OnTaken)> {
     let taken = [
         suspension_current::suspension_id.column(),
         suspension_current::suspended_at_ms.column(),
@@ -370,8 +370,8 @@ fn renewed() -> Vec<(ColumnRef, Settle)> {
         suspension_current::continuation_metadata_pointer.column(),
     ];
 
-    let mut set: Vec<_> = taken.into_iter().map(|column| (column, Settle::Take)).collect();
-    set.push((suspension_current::version.column(), Settle::Grow));
+    let mut set: Vec<_> = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
+    set.push((suspension_current::version.column(), OnTaken::Add));
     set
 }
 

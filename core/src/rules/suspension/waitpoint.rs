@@ -14,7 +14,7 @@ use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
 use crate::model::state::WaitpointState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable};
-use crate::plan::{Expr, OnConflict, Plan, Query, Settle};
+use crate::plan::{Expr, OnConflict, OnTaken, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
@@ -98,16 +98,16 @@ pub fn items(list: &[Json]) -> Result<Expr, EngineError> {
 fn row(state: WaitpointState, expires_at: Option<i64>, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
     let item = |ty, name: &'static str| Expr::Item(ty, name.into());
     vec![
-        waitpoint_pending::partition_key.put_expr(exec_core::partition_key.of(CORE)),
-        waitpoint_pending::waitpoint_id.put_expr(item(ColumnType::Uuid, "id")),
-        waitpoint_pending::execution_id.put_expr(exec_core::execution_id.of(CORE)),
-        waitpoint_pending::token_kid.put_expr(item(ColumnType::Text, "kid")),
-        waitpoint_pending::token.put_expr(item(ColumnType::Text, "token")),
-        waitpoint_pending::created_at_ms.put(at.0),
-        waitpoint_pending::expires_at_ms.put(expires_at),
-        waitpoint_pending::waitpoint_key.put_expr(item(ColumnType::Text, "key")),
-        waitpoint_pending::state.put(state),
-        waitpoint_pending::required_signal_names.put_expr(item(ColumnType::TextList, "names")),
+        waitpoint_pending::partition_key.with_expr(exec_core::partition_key.of(CORE)),
+        waitpoint_pending::waitpoint_id.with_expr(item(ColumnType::Uuid, "id")),
+        waitpoint_pending::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+        waitpoint_pending::token_kid.with_expr(item(ColumnType::Text, "kid")),
+        waitpoint_pending::token.with_expr(item(ColumnType::Text, "token")),
+        waitpoint_pending::created_at_ms.with(at.0),
+        waitpoint_pending::expires_at_ms.with(expires_at),
+        waitpoint_pending::waitpoint_key.with_expr(item(ColumnType::Text, "key")),
+        waitpoint_pending::state.with(state),
+        waitpoint_pending::required_signal_names.with_expr(item(ColumnType::TextList, "names")),
     ]
 }
 
@@ -122,8 +122,8 @@ fn active(args: &SuspendArgs) -> Vec<(ColumnRef, Expr)> {
     };
 
     let mut row = row(WaitpointState::Active, expires_at, args.now);
-    row.push(waitpoint_pending::activated_at_ms.put(Some(args.now.0)));
-    row.push(waitpoint_pending::suspension_id.put(Some(args.suspension_id.0)));
+    row.push(waitpoint_pending::activated_at_ms.with(Some(args.now.0)));
+    row.push(waitpoint_pending::suspension_id.with(Some(args.suspension_id.0)));
     row
 }
 
@@ -145,7 +145,7 @@ pub fn opened(mut plan: Plan, doors: &[Door], args: &SuspendArgs) -> Result<Plan
         waitpoint_pending::activated_at_ms.column(),
         waitpoint_pending::suspension_id.column(),
     ];
-    let activated = taken.into_iter().map(|column| (column, Settle::Take)).collect();
+    let activated = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
 
     let (stored, new): (Vec<&Door>, Vec<&Door>) = doors.iter().partition(|door| door.is_stored);
     for (doors, on_conflict) in [(new, OnConflict::Refuse), (stored, OnConflict::Update(activated))]
@@ -284,5 +284,8 @@ pub fn check_bound(door: &Row, suspension: &Suspension) -> Result<(), EngineErro
 /// The key of a waitpoint's row.
 #[must_use]
 pub fn key(partition: i16, id: &WaitpointId) -> Vec<(ColumnRef, Expr)> {
-    vec![waitpoint_pending::partition_key.at(partition), waitpoint_pending::waitpoint_id.at(id.0)]
+    vec![
+        waitpoint_pending::partition_key.with(partition),
+        waitpoint_pending::waitpoint_id.with(id.0),
+    ]
 }

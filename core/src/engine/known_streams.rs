@@ -1,19 +1,19 @@
-//! The streams that have begun, so that a durable append need not look whether its stream exists.
+//! The streams known to exist, so that a durable append need not look up its stream.
 //!
 //! An expectation, never a source: the plan of an append guards what it expects. A stream that was
-//! forgotten, or that another process began, is looked up.
+//! evicted, or that another process created, is looked up.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-/// The number of leases that are remembered; the oldest are evicted first.
+/// The most leases to remember; the oldest are evicted first.
 const CAPACITY: usize = 65_536;
 
-/// The leases under which a stream has begun.
+/// The streams known to exist, by the lease of their attempt.
 #[derive(Debug, Default)]
-pub(super) struct Begun {
+pub(super) struct KnownStreams {
     leases: Mutex<Leases>,
 }
 
@@ -23,9 +23,9 @@ struct Leases {
     oldest_first: VecDeque<Uuid>,
 }
 
-impl Begun {
+impl KnownStreams {
     /// Remembers that a frame was appended under a lease.
-    pub(super) fn keep(&self, lease: Uuid) {
+    pub(super) fn insert(&self, lease: Uuid) {
         let mut leases = self.lock();
         if leases.known.insert(lease) {
             leases.oldest_first.push_back(lease);
@@ -38,8 +38,8 @@ impl Begun {
         }
     }
 
-    /// True if a frame was appended under a lease, as far as is remembered.
-    pub(super) fn has(&self, lease: Uuid) -> bool {
+    /// True if a frame is known to have been appended under a lease.
+    pub(super) fn contains(&self, lease: Uuid) -> bool {
         self.lock().known.contains(&lease)
     }
 
@@ -54,19 +54,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_began_is_remembered_by_lease() {
-        let begun = Begun::default();
-        begun.keep(Uuid::nil());
-        assert!(begun.has(Uuid::nil()) && !begun.has(Uuid::max()));
+    fn a_stream_is_remembered_by_its_lease() {
+        let streams = KnownStreams::default();
+        streams.insert(Uuid::nil());
+        assert!(streams.contains(Uuid::nil()) && !streams.contains(Uuid::max()));
     }
 
     #[test]
-    fn the_oldest_leases_are_forgotten_first() {
-        let begun = Begun::default();
+    fn the_oldest_leases_are_evicted_first() {
+        let streams = KnownStreams::default();
         for lease in [0..=0, 0..=CAPACITY].into_iter().flatten() {
-            begun.keep(Uuid::from_u128(lease as u128));
+            streams.insert(Uuid::from_u128(lease as u128));
         }
-        assert!(!begun.has(Uuid::from_u128(0)));
-        assert!(begun.has(Uuid::from_u128(1)));
+        assert!(!streams.contains(Uuid::from_u128(0)));
+        assert!(streams.contains(Uuid::from_u128(1)));
     }
 }

@@ -21,13 +21,13 @@ use crate::rules::scan::ScanScope;
 const BATCH: u32 = 1_000;
 
 /// Running scans of a backend. They end when this is dropped, also in the middle of a scan.
-pub struct Patrols<E> {
+pub struct BackgroundScans<E> {
     executor: E,
     shared: Arc<Shared>,
     loops: Vec<AbortHandle>,
 }
 
-impl<E: Executor + Clone> Patrols<E> {
+impl<E: Executor + Clone> BackgroundScans<E> {
     /// Scans for each of these kinds of timers, at once and then after each pause. `spawn` runs a
     /// future beside the caller.
     pub fn start(
@@ -39,7 +39,8 @@ impl<E: Executor + Clone> Patrols<E> {
         let shared = Arc::new(Shared::default());
         let start_one = |(kind, pause)| {
             let running = Running::count_in(&shared);
-            let scans = patrol(executor.clone(), kind, pause, filter.clone(), Arc::clone(&shared));
+            let scans =
+                scan_repeatedly(executor.clone(), kind, pause, filter.clone(), Arc::clone(&shared));
             let (scans, handle) = abortable(scans);
             spawn(scans.map(move |_| drop(running)).boxed());
             handle
@@ -55,11 +56,11 @@ impl<E: Executor + Clone> Patrols<E> {
         self.shared.stop();
         let ended = async {
             loop {
-                let one_ended = self.shared.ended.listen();
+                let next_end = self.shared.ended.listen();
                 if self.shared.running() == 0 {
                     return;
                 }
-                one_ended.await;
+                next_end.await;
             }
         };
 
@@ -68,7 +69,7 @@ impl<E: Executor + Clone> Patrols<E> {
     }
 }
 
-impl<E> Drop for Patrols<E> {
+impl<E> Drop for BackgroundScans<E> {
     fn drop(&mut self) {
         for handle in &self.loops {
             handle.abort();
@@ -76,55 +77,57 @@ impl<E> Drop for Patrols<E> {
     }
 }
 
-impl<E> fmt::Debug for Patrols<E> {
+impl<E> fmt::Debug for BackgroundScans<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Patrols").field("running", &self.shared.running()).finish_non_exhaustive()
+        f.debug_struct("BackgroundScans")
+            .field("running", &self.shared.running())
+            .finish_non_exhaustive()
     }
 }
 
-/// The patrols that were installed with a backend, if any. All clones are one place.
-pub struct Installed<E>(Arc<Mutex<Option<Patrols<E>>>>);
+/// The background scans installed with a backend, if any. All clones refer to the same scans.
+pub struct InstalledScans<E>(Arc<Mutex<Option<BackgroundScans<E>>>>);
 
-impl<E: Executor + Clone> Installed<E> {
-    /// Installs patrols, unless there are some already. Returns true if it did.
-    pub fn install(&self, start: impl FnOnce() -> Patrols<E>) -> bool {
-        let mut place = self.place();
-        let free = place.is_none();
-        if free {
-            *place = Some(start());
+impl<E: Executor + Clone> InstalledScans<E> {
+    /// Installs scans, unless some are installed already. Returns true if it did.
+    pub fn install(&self, start: impl FnOnce() -> BackgroundScans<E>) -> bool {
+        let mut installed = self.lock();
+        let is_free = installed.is_none();
+        if is_free {
+            *installed = Some(start());
         }
-        free
+        is_free
     }
 
-    /// Stops the installed patrols, within `grace`.
+    /// Stops the installed scans, within `grace`.
     pub async fn shutdown(&self, grace: Duration) {
-        let installed = self.place().take();
-        if let Some(patrols) = installed {
-            let unfinished = patrols.shutdown(grace).await;
+        let installed = self.lock().take();
+        if let Some(scans) = installed {
+            let unfinished = scans.shutdown(grace).await;
             if unfinished != 0 {
                 tracing::warn!(unfinished, "scanners were cut short");
             }
         }
     }
 
-    fn place(&self) -> MutexGuard<'_, Option<Patrols<E>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<BackgroundScans<E>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<E> Clone for Installed<E> {
+impl<E> Clone for InstalledScans<E> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<E> Default for Installed<E> {
+impl<E> Default for InstalledScans<E> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-/// The state that the patrols of one backend share.
+/// The state that the scan loops of one backend share.
 #[derive(Debug, Default)]
 struct Shared {
     stopped: AtomicBool,
@@ -134,7 +137,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Stops every patrol after its current scan.
+    /// Stops every loop after its current scan.
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify(usize::MAX);
@@ -148,7 +151,7 @@ impl Shared {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Completes after this time, or as soon as the patrols are stopped.
+    /// Completes after this time, or as soon as the loops are stopped.
     async fn stop_or_after<E: Executor>(&self, executor: &E, pause: Duration) {
         let stopped = self.stop.listen();
         if !self.is_stopped() {
@@ -157,7 +160,7 @@ impl Shared {
     }
 }
 
-/// One patrol that is counted as long as this lives.
+/// One loop, counted as long as this lives.
 struct Running(Arc<Shared>);
 
 impl Running {
@@ -176,7 +179,7 @@ impl Drop for Running {
 
 /// Scans for one kind of timer, at once and then after each pause, until stopped. A failed scan is
 /// logged and repeated after the pause.
-async fn patrol<E: Executor>(
+async fn scan_repeatedly<E: Executor>(
     executor: E,
     kind: Scan,
     pause: Duration,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, Callers, Commit, Executor, Horizon, Identity};
+use super::{BackendName, Bell, Commit, Executor, Horizon, ProcessState};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
@@ -14,19 +14,19 @@ use crate::plan::facts::Answer;
 use crate::plan::{Plan, Query};
 use crate::rules::ctx::Source;
 
-/// Forwards to the backend, but commits with [`Executor::commit_in_passing`].
-pub(super) struct Passing(Arc<dyn Executor>);
+/// Forwards to the backend, but commits with [`Executor::commit_unless_locked`].
+pub(super) struct ScanExecutor(Arc<dyn Executor>);
 
-impl Passing {
-    pub(super) fn by<E: Executor>(executor: &E) -> Self {
+impl ScanExecutor {
+    pub(super) fn over<E: Executor>(executor: &E) -> Self {
         Self(executor.share())
     }
 }
 
 #[async_trait]
-impl Executor for Passing {
-    fn identity(&self) -> Identity {
-        self.0.identity()
+impl Executor for ScanExecutor {
+    fn backend_name(&self) -> BackendName {
+        self.0.backend_name()
     }
 
     fn partitions(&self) -> PartitionConfig {
@@ -41,8 +41,8 @@ impl Executor for Passing {
         self.0.source()
     }
 
-    fn callers(&self) -> &Callers {
-        self.0.callers()
+    fn process_state(&self) -> &ProcessState {
+        self.0.process_state()
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
@@ -50,15 +50,15 @@ impl Executor for Passing {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.0.commit_in_passing(plan).await
+        self.0.commit_unless_locked(plan).await
     }
 
     fn bell(&self) -> &Bell {
         self.0.bell()
     }
 
-    fn attend(&self) {
-        self.0.attend();
+    fn ring_for_other_processes(&self) {
+        self.0.ring_for_other_processes();
     }
 
     async fn sleep(&self, time: Duration) {
@@ -77,15 +77,15 @@ impl Executor for Passing {
         Arc::new(Self(Arc::clone(&self.0)))
     }
 
-    async fn ping(&self) -> Result<(), EngineError> {
-        self.0.ping().await
+    async fn ping_database(&self) -> Result<(), EngineError> {
+        self.0.ping_database().await
     }
 
-    async fn prepare(&self) -> Result<PrepareOutcome, EngineError> {
-        self.0.prepare().await
+    async fn prepare_database(&self) -> Result<PrepareOutcome, EngineError> {
+        self.0.prepare_database().await
     }
 
-    async fn drain(&self, grace: Duration) -> Result<(), EngineError> {
-        self.0.drain(grace).await
+    async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {
+        self.0.close_within(grace).await
     }
 }

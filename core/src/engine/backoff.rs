@@ -11,7 +11,7 @@ const FIRST_MS: u64 = 2;
 const LONGEST_MS: u64 = 250;
 /// About the sum of the pauses of one operation. Time spent on the database and on its turn comes
 /// on top.
-const PATIENCE_MS: u64 = 15_000;
+const PAUSES_MS: u64 = 15_000;
 
 /// The pause before the next try, after this many refusals; `None` once the pauses are used up. The
 /// first refusal has no pause, since it is most often a stale expectation. `draw` yields a number
@@ -23,7 +23,7 @@ pub fn pause_after(refusals: u32, draw: impl FnOnce() -> f64) -> Option<Duration
     };
 
     let spent: u64 = (0..pauses_before.min(1_000)).map(length_ms).sum();
-    if PATIENCE_MS <= spent {
+    if PAUSES_MS <= spent {
         return None;
     }
 
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_moves_a_pause_by_half_of_it() {
+    fn jitter_moves_a_pause_by_half_of_its_length() {
         for (draw, us) in [(0.0, 4_000), (0.5, 8_000), (1.0, 12_000), (-3.0, 4_000), (9.0, 12_000)]
         {
             assert_eq!(pause_after(4, || draw), Some(Duration::from_micros(us)), "{draw}");
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends() {
+    fn the_pauses_add_up_to_fifteen_seconds_and_then_end() {
         let tries = (1..).take_while(|refusals| pause_after(*refusals, || 0.0).is_some()).count();
         let waited: Duration = (1..).map_while(|refusals| pause_after(refusals, || 0.5)).sum();
         assert!((50..100).contains(&tries), "{tries}");

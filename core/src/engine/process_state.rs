@@ -1,37 +1,37 @@
-//! What the callers of one process share: their turns, and the streams that have begun.
+//! State that all callers in one process share: their turns, and the streams known to exist.
 //!
 //! It holds no facts that a rule decides on; those come from the database, or with a handle.
 
 use uuid::Uuid;
 
-use super::begun::Begun;
-use super::turns::{Taken, Turn, Turns};
+use super::known_streams::KnownStreams;
+use super::turns::{Acquired, Turn, Turns};
 use crate::plan::{Expr, Plan};
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, TableRef};
 
 /// A row that callers change, by its key.
-pub(super) type Contended = (TableRef, Vec<(ColumnRef, Expr)>);
+pub(super) type RowKey = (TableRef, Vec<(ColumnRef, Expr)>);
 
-/// The turns of callers, and the streams that they have begun.
+/// The turns of callers, and the streams known to exist.
 #[derive(Debug, Default)]
-pub struct Callers {
+pub struct ProcessState {
     appends: Turns<Uuid>,
-    changes: Turns<Contended>,
-    /// The leases under which a frame was appended.
-    pub(super) streams: Begun,
+    changes: Turns<RowKey>,
+    /// The streams known to exist, by lease.
+    pub(super) streams: KnownStreams,
 }
 
-impl Callers {
-    /// Waits for the turn of a lease among its appends of this process, so that appends decided on
-    /// what they read do not conflict.
-    pub(super) async fn turn(&self, lease: Uuid) -> Turn<Uuid> {
+impl ProcessState {
+    /// Waits for a turn among the appends of this process under one lease, so that appends decided
+    /// on what they read do not conflict.
+    pub(super) async fn wait_to_append(&self, lease: Uuid) -> Turn<Uuid> {
         self.appends.take(lease).await.turn
     }
 
     /// Waits for the turn among callers with plans that rely on one row: the execution if the plan
     /// guards one, else the first row that it guards. `None` for a plan that guards nothing.
-    pub(super) async fn turn_of_plan(&self, plan: &Plan) -> Option<Taken<Contended>> {
+    pub(super) async fn wait_to_change(&self, plan: &Plan) -> Option<Acquired<RowKey>> {
         let execution = plan.guards.iter().find(|guard| guard.table == exec_core::REF);
         let guard = execution.or(plan.guards.first())?;
         Some(self.changes.take((guard.table, guard.key.clone())).await)
@@ -49,9 +49,9 @@ mod tests {
         use crate::plan::Predicate::Always;
         use crate::schema::flow::edge_group;
 
-        let callers = Callers::default();
-        let execution = |uuid| vec![exec_core::execution_id.at(Uuid::from_u128(uuid))];
-        let group = vec![edge_group::downstream_eid.at(Uuid::nil())];
+        let state = ProcessState::default();
+        let execution = |uuid| vec![exec_core::execution_id.with(Uuid::from_u128(uuid))];
+        let group = vec![edge_group::downstream_eid.with(Uuid::nil())];
         let of = |uuid| Plan::new("one").guard("core", exec_core::REF, execution(uuid), Always);
         let grouped = Plan::new("two").guard("group", edge_group::REF, group, Always).guard(
             "core",
@@ -60,10 +60,10 @@ mod tests {
             Always,
         );
 
-        let turn = callers.turn_of_plan(&of(7)).now_or_never();
-        assert!(turn.is_some() && callers.turn_of_plan(&grouped).now_or_never().is_none());
-        assert!(callers.turn_of_plan(&of(8)).now_or_never().is_some());
+        let turn = state.wait_to_change(&of(7)).now_or_never();
+        assert!(turn.is_some() && state.wait_to_change(&grouped).now_or_never().is_none());
+        assert!(state.wait_to_change(&of(8)).now_or_never().is_some());
         drop(turn);
-        assert!(callers.turn_of_plan(&grouped).now_or_never().is_some());
+        assert!(state.wait_to_change(&grouped).now_or_never().is_some());
     }
 }
