@@ -195,7 +195,7 @@ fn pick_by_list(
     Ok(Step::Pick { row: selection.row.clone(), statement, holds })
 }
 
-/// The table whose best rows are looked for, by the alias it has there.
+/// The table in which the best rows are looked for, by the alias it has there.
 const BEST: &str = "best";
 
 fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -> Vec<ColumnType> {

@@ -118,7 +118,7 @@ impl Scene {
                 ("ownership_state", text(status.ownership.as_str())),
                 ("eligibility_state", text(status.eligibility.as_str())),
                 ("public_state", text(status.public().as_str())),
-                ("attempt_state", text(status.attempt.as_str())),
+                ("attempt_state", text(status.attempt.unwrap_or(AttemptState::None).as_str())),
                 ("created_at_ms", Value::Int(NOON)),
                 ("eligible_at_ms", eligible_at_ms.map_or(Value::Null, Value::Int)),
                 ("raw_fields", Value::Json(json!({ "namespace": "billing" }))),

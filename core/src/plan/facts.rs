@@ -91,10 +91,24 @@ impl Facts {
         self.refusals
     }
 
-    /// The rows that were looked up; `None` while no look-up has been asked.
+    /// True once a look-up has been asked.
     #[must_use]
-    pub fn rows(&self) -> Option<Rows<'_>> {
-        self.looked_up.then_some(Rows(&self.rows))
+    pub fn have_rows(&self) -> bool {
+        self.looked_up
+    }
+
+    /// True if a look-up asked for a row of that name, whether it exists or not.
+    #[must_use]
+    pub fn asked(&self, name: &str) -> bool {
+        self.rows.iter().any(|(looked_up, _)| looked_up == name)
+    }
+
+    /// The row that was looked up under that name; `None` if it does not exist, or if no look-up
+    /// asked for it.
+    #[must_use]
+    pub fn row(&self, name: &str) -> Option<&Row> {
+        let found = self.rows.iter().find(|(looked_up, _)| looked_up == name);
+        found.and_then(|(_, row)| row.as_ref())
     }
 
     /// The rows of this list; `None` while it has not been asked. Of a list that was asked several
@@ -135,31 +149,5 @@ impl Questions {
             Query::List(list) => vec![list.name.clone()],
         };
         Self(queries.iter().map(names).collect())
-    }
-}
-
-/// Looked-up rows, by name.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows<'a>(&'a [(Name, Option<Row>)]);
-
-impl<'a> Rows<'a> {
-    /// The row that was looked up under that name; `None` if it does not exist, or if no look-up
-    /// asked for it.
-    #[must_use]
-    pub fn row(&self, name: &str) -> Option<&'a Row> {
-        let found = self.0.iter().find(|(looked_up, _)| looked_up == name);
-        found.and_then(|(_, row)| row.as_ref())
-    }
-
-    /// Every row that was looked up, with its name; `None` for one that does not exist.
-    #[must_use]
-    pub fn all(&self) -> &'a [(Name, Option<Row>)] {
-        self.0
-    }
-
-    /// True if a look-up asked for a row of that name, whether it exists or not.
-    #[must_use]
-    pub fn asked(&self, name: &str) -> bool {
-        self.0.iter().any(|(looked_up, _)| looked_up == name)
     }
 }

@@ -35,6 +35,19 @@ pub struct Guard {
     pub holds: Predicate,
 }
 
+impl Guard {
+    /// A guard of that row.
+    #[must_use]
+    pub fn new(
+        row: &'static str,
+        table: TableRef,
+        key: Vec<(ColumnRef, Expr)>,
+        holds: Predicate,
+    ) -> Self {
+        Self { row: row.into(), table, key, holds }
+    }
+}
+
 /// Rows that the database picks, locks and hands to the mutations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selection {
@@ -173,7 +186,7 @@ impl Plan {
         key: Vec<(ColumnRef, Expr)>,
         holds: Predicate,
     ) -> Self {
-        self.guards.push(Guard { row: row.into(), table, key, holds });
+        self.guards.push(Guard::new(row, table, key, holds));
         self
     }
 
@@ -221,6 +234,13 @@ impl Plan {
         self
     }
 
+    /// Adds these changes.
+    #[must_use]
+    pub fn and(mut self, mutations: impl IntoIterator<Item = Mutation>) -> Self {
+        self.mutations.extend(mutations);
+        self
+    }
+
     /// The insert that decides whether a plan without guards applies, if the plan begins with one.
     #[must_use]
     pub fn gate(&self) -> Option<&Mutation> {
@@ -255,6 +275,39 @@ impl Plan {
 }
 
 impl Mutation {
+    /// The change of these columns in the rows that match the target.
+    #[must_use]
+    pub fn update(
+        table: TableRef,
+        target: Vec<(ColumnRef, Expr)>,
+        set: Vec<(ColumnRef, Assign)>,
+    ) -> Self {
+        Self::Update { table, target, set }
+    }
+
+    /// One row more.
+    #[must_use]
+    pub fn insert(table: TableRef, row: Vec<(ColumnRef, Expr)>, on_conflict: OnConflict) -> Self {
+        Self::Insert { table, row, on_conflict }
+    }
+
+    /// One row more for each element of a list.
+    #[must_use]
+    pub fn insert_each(
+        table: TableRef,
+        items: Expr,
+        row: Vec<(ColumnRef, Expr)>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        Self::InsertEach { table, items, row, on_conflict }
+    }
+
+    /// No row any more that matches the target.
+    #[must_use]
+    pub fn delete(table: TableRef, target: Vec<(ColumnRef, Expr)>) -> Self {
+        Self::Delete { table, target }
+    }
+
     /// The table it changes.
     #[must_use]
     pub fn table(&self) -> TableRef {

@@ -1,9 +1,11 @@
 //! One execution: from its creation over claims and ends to what is read of it.
 
 pub mod bulk;
+pub mod change;
 pub mod claim;
 pub mod create;
 pub mod delay;
+pub mod end;
 pub mod expire;
 pub mod fail;
 pub mod failure;
@@ -18,5 +20,6 @@ pub mod replay;
 pub mod revoke;
 pub mod tags;
 pub mod take;
+pub mod terms;
 pub mod timeline;
 pub mod unblock;

@@ -10,15 +10,16 @@ use uuid::Uuid;
 use crate::model::error::{ContentionKind, EngineError, StateKind};
 use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{AttemptIndex, CancelSource, ExecutionId, LeaseFence, TimestampMs};
-use crate::model::state::{ClosedSet, LifecyclePhase, OwnershipState};
+use crate::model::state::{ClosedSet, OwnershipState};
+use crate::plan::facts::Facts;
 use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, Predicate};
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, attempt_of_core, current_attempt};
-use crate::rules::premise::{Condition, Known, Premise, Refusal};
+use crate::rules::premise::{Condition, Premise, refuse};
 use crate::rules::status;
 use crate::schema::ColumnRef;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, exec_core, running};
 
 /// The attempt and lease that a caller says it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,32 +111,29 @@ impl Fence {
 
     /// The premises of a fenced operation.
     #[must_use]
-    pub fn premises(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise> {
+    pub fn premises<O>(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise<O>> {
+        let revoked = exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]);
         let conditions = vec![
-            Condition {
-                holds: exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]),
-                refusal: Box::new(|_| EngineError::State(StateKind::LeaseRevoked)),
-            },
-            Condition {
-                holds: exec_core::lifecycle_phase.is(LifecyclePhase::Active),
-                refusal: Box::new(not_active),
-            },
+            Condition::new(revoked, refuse(|_| EngineError::State(StateKind::LeaseRevoked))),
+            Condition::new(running(), refuse(not_active)),
         ];
 
-        let core = Premise::execution(&self.key, conditions);
+        vec![Premise::execution(&self.key, conditions), self.held_attempt(at, open)]
+    }
 
-        let attempt = Premise {
-            row: ATTEMPT,
-            table: attempt::REF,
-            key: self.attempt_key(),
-            absent: Box::new(|_| EngineError::NotFound { entity: "attempt" }),
-            conditions: self
-                .lease
-                .map(|lease| self.lease_held(lease, at, open))
-                .unwrap_or_default(),
-        };
+    /// The attempt, under the caller's lease.
+    #[must_use]
+    pub fn held_attempt<O>(&self, at: TimestampMs, open: OpenLease) -> Premise<O> {
+        let lease_held = self.lease.map(|lease| self.lease_held(lease, at, open));
+        self.attempt()
+            .or_if_absent(refuse(|_| EngineError::NotFound { entity: "attempt" }))
+            .guarded_by(lease_held.unwrap_or_default())
+    }
 
-        vec![core, attempt]
+    /// The attempt, if there is one; only read.
+    #[must_use]
+    pub fn attempt<O>(&self) -> Premise<O> {
+        Premise { key: self.attempt_key(), ..Premise::current_attempt() }
     }
 
     /// The key of the attempt's row, once the execution's row is held.
@@ -147,27 +145,32 @@ impl Fence {
         }
     }
 
-    fn lease_held(&self, lease: Lease, at: TimestampMs, open: OpenLease) -> Vec<Condition> {
+    fn lease_held<O>(&self, lease: Lease, at: TimestampMs, open: OpenLease) -> Vec<Condition<O>> {
         let unexpired = attempt::lease_expires_at_ms.above(Some(at.0));
         let live = match open {
             OpenLease::Live => attempt::lease_expires_at_ms.is_null().or(unexpired),
             OpenLease::Lapsed => unexpired,
         };
 
-        let holds = is_current(lease);
-        let expired: Refusal = Box::new(|_| EngineError::State(StateKind::LeaseExpired));
+        let style = self.style;
         vec![
-            Condition { holds, refusal: self.mismatch() },
-            Condition { holds: live, refusal: expired },
+            Condition::new(is_current(lease), refuse(move |_| style.mismatch())),
+            Condition::new(live, refuse(|_| EngineError::State(StateKind::LeaseExpired))),
         ]
     }
 
     /// The refusal of a lease that is not the current one.
     #[must_use]
-    pub fn mismatch(&self) -> Refusal {
-        match self.style {
-            Style::Handle => Box::new(|_| EngineError::Contention(ContentionKind::LeaseConflict)),
-            Style::Typed => Box::new(|_| EngineError::State(StateKind::StaleLease)),
+    pub fn mismatch(&self) -> EngineError {
+        self.style.mismatch()
+    }
+}
+
+impl Style {
+    fn mismatch(self) -> EngineError {
+        match self {
+            Self::Handle => EngineError::Contention(ContentionKind::LeaseConflict),
+            Self::Typed => EngineError::State(StateKind::StaleLease),
         }
     }
 }
@@ -188,9 +191,9 @@ pub fn is_current(lease: Lease) -> Predicate {
 
 /// The refusal of an execution that is not active, saying what it is instead.
 #[must_use]
-pub fn not_active(known: &Known) -> EngineError {
-    let core = known.row(CORE);
-    let attempt = known.row(ATTEMPT);
+pub fn not_active(facts: &Facts) -> EngineError {
+    let core = facts.row(CORE);
+    let attempt = facts.row(ATTEMPT);
     let text = |value: Option<&Value>| match value {
         Some(Value::Null) | None => String::new(),
         Some(Value::Text(text)) => text.clone(),

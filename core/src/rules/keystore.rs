@@ -162,10 +162,10 @@ impl Transition for ReadKey {
     type Outcome = Option<TokenKey>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(vec![TokenKey::lookup(&self.kid)])]));
-        };
-        let row = rows.row(KEY);
+        }
+        let row = facts.row(KEY);
         Ok(Step::Answer(row.map(TokenKey::read).transpose()?))
     }
 }
@@ -287,12 +287,12 @@ impl Transition for Seed {
     type Outcome = SeedOutcome;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<SeedOutcome>, EngineError> {
-        let (Some(rows), Some(active)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
+        let Some(active) = facts.list(&TokenKey::signing()) else {
             return Ok(Step::Read(keys(&self.0)));
         };
 
         let kid = self.0.kid.clone();
-        if let Some(row) = rows.row(KEY) {
+        if let Some(row) = facts.row(KEY) {
             let same_secret = self.0.is_secret_of(row)?;
             return Ok(Step::Answer(SeedOutcome::AlreadySeeded { kid, same_secret }));
         }
@@ -305,7 +305,7 @@ impl Transition for Seed {
             )));
         }
 
-        let ring = Ring::read(rows.row(RING))?;
+        let ring = Ring::read(facts.row(RING))?;
         let plan = ring.guarded(Plan::new("seed_waitpoint_hmac_secret"));
         let plan = self.0.installed(plan, &ring, ctx.now);
         Ok(Step::Commit(plan, Then::Answer(SeedOutcome::Seeded { kid })))
@@ -365,12 +365,12 @@ impl Transition for Rotate {
     type Outcome = RotateWaitpointHmacSecretAllResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let (Some(rows), Some(active)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
+        let Some(active) = facts.list(&TokenKey::signing()) else {
             return Ok(Step::Read(keys(&self.new)));
         };
 
         let kid = self.new.kid.clone();
-        if let Some(row) = rows.row(KEY) {
+        if let Some(row) = facts.row(KEY) {
             let result = if self.new.is_secret_of(row)? {
                 Ok(RotateWaitpointHmacSecretOutcome::Noop { kid })
             } else {
@@ -381,7 +381,7 @@ impl Transition for Rotate {
         }
 
         let previous_kid = active.first().map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
-        let plan = self.plan(&Ring::read(rows.row(RING))?, previous_kid.as_deref(), ctx.now);
+        let plan = self.plan(&Ring::read(facts.row(RING))?, previous_kid.as_deref(), ctx.now);
         let rotated =
             RotateWaitpointHmacSecretOutcome::Rotated { previous_kid, new_kid: kid, gc_count: 0 };
         Ok(Step::Commit(plan, Then::Answer(everywhere(Ok(rotated)))))

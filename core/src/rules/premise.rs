@@ -1,167 +1,180 @@
 //! Rows that a decision relies on, and what must hold of them, in order of precedence.
 //!
 //! One list serves three readers: the plan's guards, the check that explains a refusal once the
-//! rows are loaded, and the decision table. An operation that knows beforehand what its rows must
-//! look like commits on that expectation in one round trip; only when the guards refuse does it
-//! load the rows and let the same list say which condition failed.
+//! rows are loaded, and the decision table. A condition that does not hold refuses the operation,
+//! or answers it: an execution that is already cancelled, a timer that is not due.
 
 use crate::model::error::EngineError;
-use crate::model::ids::TimestampMs;
-use crate::plan::facts::{Facts, Row, Rows};
-use crate::plan::value::Storable;
-use crate::plan::{Expr, Held, Lookup, Name, Plan, Predicate, Query};
-use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::{Expr, Guard, Held, Lookup, Predicate};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::schema::execution::{attempt, exec_core};
-use crate::schema::{Col, ColumnRef, TableRef};
+use crate::schema::{ColumnRef, TableRef};
 
-/// A row that a decision relies on.
-pub struct Premise {
-    /// The name that the plan gives the row.
+/// A row that a decision names.
+pub struct Premise<O> {
+    /// The name that the facts and the plan give the row.
     pub row: &'static str,
     /// Its table.
     pub table: TableRef,
     /// Its key.
     pub key: Vec<(ColumnRef, Expr)>,
-    /// The refusal when it does not exist.
-    pub absent: Refusal,
+    /// The columns that are read of it.
+    pub columns: Vec<ColumnRef>,
+    /// The consequence of its absence; `None` for a row that may be absent: then nothing of it is
+    /// guarded.
+    pub absent: Option<Otherwise<O>>,
     /// The conditions that must hold, most important first.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Condition<O>>,
+    /// What the plan guards of the row.
+    pub guarded: Guarded,
 }
 
-impl Premise {
-    /// An execution that exists and holds these conditions.
-    #[must_use]
-    pub fn execution(key: &ExecutionKey, conditions: Vec<Condition>) -> Self {
-        let absent: Refusal = Box::new(|_| EngineError::NotFound { entity: "execution" });
-        Self { row: CORE, table: exec_core::REF, key: key.core(), absent, conditions }
-    }
+/// What a plan guards of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// The conditions. An execution that was read is also pinned to what was read.
+    Conditions,
+    /// The version that was read: each change of an execution grows it, so it stands for every
+    /// condition on its row.
+    Version,
+    /// Nothing: the row is only read.
+    Nothing,
 }
 
 /// Something that must hold of a row.
-pub struct Condition {
+pub struct Condition<O> {
     /// The predicate.
     pub holds: Predicate,
-    /// The refusal when it does not hold.
-    pub refusal: Refusal,
+    /// The consequence when it does not hold.
+    pub otherwise: Otherwise<O>,
 }
 
-/// Makes the error of a refused operation from the rows that are known.
-pub type Refusal = Box<dyn Fn(&Known) -> EngineError + Send + Sync>;
+/// The consequence of a premise that does not hold: an answer, or a refusal, from the rows.
+pub type Otherwise<O> = Box<dyn Fn(&Facts) -> Result<O, EngineError> + Send + Sync>;
 
-/// The rows that were loaded; none while a decision rests on an expectation.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    rows: Vec<(Name, Option<Row>)>,
+/// Refuses the operation.
+pub fn refuse<O>(refusal: impl Fn(&Facts) -> EngineError + Send + Sync + 'static) -> Otherwise<O> {
+    Box::new(move |facts| Err(refusal(facts)))
 }
 
-impl Known {
-    /// The rows that were looked up.
+/// Answers the operation, which then changes nothing.
+pub fn answer<O: Clone + Send + Sync + 'static>(outcome: O) -> Otherwise<O> {
+    Box::new(move |_| Ok(outcome.clone()))
+}
+
+/// The same consequence, where the phase can be read. A phase outside its set is reported instead:
+/// such a row may be in any state.
+pub fn of_a_known_phase<O: 'static>(otherwise: Otherwise<O>) -> Otherwise<O> {
+    Box::new(move |facts| {
+        existing(facts)?.read(exec_core::lifecycle_phase)?;
+        otherwise(facts)
+    })
+}
+
+impl<O> Condition<O> {
+    /// The condition, and the consequence when it does not hold.
     #[must_use]
-    pub fn of(rows: Rows<'_>) -> Self {
-        Self { rows: rows.all().to_vec() }
+    pub fn new(holds: Predicate, otherwise: Otherwise<O>) -> Self {
+        Self { holds, otherwise }
     }
+}
 
-    /// The loaded row of that name.
+impl<O> Premise<O> {
+    /// The row of a look-up, if there is one; only read.
     #[must_use]
-    pub fn row(&self, name: &str) -> Option<&Row> {
-        self.rows.iter().find(|(held, _)| held == name).and_then(|(_, row)| row.as_ref())
+    pub fn read(row: &'static str, lookup: Lookup) -> Self {
+        let Lookup { table, key, columns, .. } = lookup;
+        let (absent, conditions, guarded) = (None, Vec::new(), Guarded::Nothing);
+        Self { row, table, key, columns, absent, conditions, guarded }
     }
 
-    /// A column of a loaded row; `None` when the row is absent or was not loaded.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` for a stored value that is not of the column's type.
-    pub fn read<T: Storable>(&self, row: &str, column: Col<T>) -> Result<Option<T>, EngineError> {
-        self.row(row).map(|row| row.read(column)).transpose()
+    /// An execution that must exist, guarded by these conditions.
+    #[must_use]
+    pub fn execution(key: &ExecutionKey, conditions: Vec<Condition<O>>) -> Self {
+        let absent = refuse(|_| EngineError::NotFound { entity: "execution" });
+        Self::read(CORE, execution_row(key, without_bodies(exec_core::REF)))
+            .or_if_absent(absent)
+            .guarded_by(conditions)
+    }
+
+    /// An execution that must exist, read before the decision and pinned to what was read.
+    #[must_use]
+    pub fn execution_as_read(key: &ExecutionKey, conditions: Vec<Condition<O>>) -> Self {
+        Self { guarded: Guarded::Version, ..Self::execution(key, conditions) }
+    }
+
+    /// The current attempt of the execution before it, if there is one; only read.
+    #[must_use]
+    pub fn current_attempt() -> Self {
+        Self::read(ATTEMPT, current_attempt_row())
+    }
+
+    /// The same premise with another consequence of the row's absence.
+    #[must_use]
+    pub fn or_if_absent(self, otherwise: Otherwise<O>) -> Self {
+        Self { absent: Some(otherwise), ..self }
+    }
+
+    /// The same premise with these conditions, which the plan guards.
+    #[must_use]
+    pub fn guarded_by(self, conditions: Vec<Condition<O>>) -> Self {
+        Self { conditions, guarded: Guarded::Conditions, ..self }
     }
 }
 
-/// An operation on rows that it can name.
-pub trait Guarded: Sync {
-    /// The answer to the caller.
-    type Outcome: Send;
-
-    /// The operation's name.
-    fn name(&self) -> &'static str;
-
-    /// The time it happens at: the caller's, where the arguments carry one, else the backend's.
-    fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
-        ctx.now
-    }
-
-    /// The rows and conditions that the operation relies on.
-    fn premises(&self, at: TimestampMs) -> Vec<Premise>;
-
-    /// Returns true if the operation can decide before anything is loaded, as most can.
-    fn predicted(&self) -> bool {
-        true
-    }
-
-    /// Adds the changes to the guarded plan, and returns it with the outcome.
-    ///
-    /// # Errors
-    /// A refusal that depends on loaded facts.
-    fn effects(
-        &self,
-        known: &Known,
-        plan: Plan,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<(Plan, Self::Outcome), EngineError>;
-}
-
-impl<G: Guarded> Transition for G {
-    type Outcome = G::Outcome;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<G::Outcome>, EngineError> {
-        let at = self.at(ctx);
-        let premises = self.premises(at);
-
-        let Some(rows) = facts.rows() else {
-            // The first try commits on the expectation; only a refused plan loads the rows.
-            if facts.refusals() == 0 && self.predicted() {
-                return commit(self, premises, &Known::default(), at, ctx);
+/// The answer that the premises give in place of the decision; `None` while they hold.
+///
+/// # Errors
+/// The refusal of the first that does not hold.
+pub fn unmet<O>(premises: &[Premise<O>], facts: &Facts) -> Result<Option<O>, EngineError> {
+    for premise in premises {
+        let Some(row) = facts.row(premise.row) else {
+            match &premise.absent {
+                Some(otherwise) => return otherwise(facts).map(Some),
+                None => continue,
             }
-            return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
         };
 
-        let known = Known::of(rows);
-        check(&premises, &known)?;
-        commit(self, premises, &known, at, ctx)
+        for condition in &premise.conditions {
+            if !condition.holds.accepts(row, &Held::default()) {
+                return (condition.otherwise)(facts).map(Some);
+            }
+        }
     }
+    Ok(None)
 }
 
-fn commit<G: Guarded>(
-    operation: &G,
-    premises: Vec<Premise>,
-    known: &Known,
-    at: TimestampMs,
-    ctx: &mut Ctx<'_>,
-) -> Result<Step<G::Outcome>, EngineError> {
-    let plan = guard_all(Plan::new(operation.name()), premises, known)?;
-
-    let (plan, outcome) = operation.effects(known, plan, at, ctx)?;
-    Ok(Step::Commit(plan, Then::Answer(outcome)))
-}
-
-/// Adds the premises as guards; an execution that was read is pinned to what was read.
+/// The guards of the premises, with what is `relied` on of their rows besides; an execution that
+/// was read is pinned to what was read.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn guard_all(
-    mut plan: Plan,
-    premises: Vec<Premise>,
-    known: &Known,
-) -> Result<Plan, EngineError> {
-    for Premise { row, table, key, conditions, .. } in premises {
-        let core = known.row(CORE).filter(|_| row == CORE);
+pub fn guards<O>(
+    premises: Vec<Premise<O>>,
+    relied: &[(&'static str, Predicate)],
+    facts: &Facts,
+) -> Result<Vec<Guard>, EngineError> {
+    let mut guards = Vec::new();
+    for Premise { row, table, key, absent, conditions, guarded, .. } in premises {
+        let missing = absent.is_none() && facts.row(row).is_none();
+        let conditions = match guarded {
+            Guarded::Nothing => continue,
+            Guarded::Version | Guarded::Conditions if missing => continue,
+            Guarded::Version => Vec::new(),
+            Guarded::Conditions => conditions,
+        };
+
+        let conditions = conditions.into_iter().map(|condition| condition.holds);
+        let relied = relied.iter().filter(|(of, _)| *of == row).map(|(_, holds)| holds.clone());
+        let core = facts.row(CORE).filter(|_| row == CORE);
         let pinned = core.map(unmoved).transpose()?;
-        let holds = conditions.into_iter().map(|condition| condition.holds).chain(pinned);
-        plan = plan.guard(row, table, key, holds.fold(Predicate::Always, Predicate::and));
+
+        let all = conditions.chain(relied).chain(pinned);
+        let holds = all.fold(Predicate::Always, Predicate::and);
+        guards.push(Guard::new(row, table, key, holds));
     }
-    Ok(plan)
+    Ok(guards)
 }
 
 /// The predicate that an execution row is unchanged since it was read: its version is the same.
@@ -172,32 +185,14 @@ pub fn unmoved(core: &Row) -> Result<Predicate, EngineError> {
     Ok(exec_core::version.equals(core.read(exec_core::version)?))
 }
 
-/// Checks every premise in order of precedence.
-///
-/// # Errors
-/// The refusal of the first that does not hold.
-pub fn check(premises: &[Premise], known: &Known) -> Result<(), EngineError> {
-    for premise in premises {
-        let Some(row) = known.row(premise.row) else {
-            return Err((premise.absent)(known));
-        };
-        for condition in &premise.conditions {
-            if !condition.holds.accepts(row, &Held::default()) {
-                return Err((condition.refusal)(known));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The look-ups of the premises' rows, each without its input and output bytes.
+/// The look-ups of the premises' rows.
 #[must_use]
-pub fn lookups(premises: &[Premise]) -> Vec<Lookup> {
-    let lookup = |premise: &Premise| Lookup {
+pub fn lookups<O>(premises: &[Premise<O>]) -> Vec<Lookup> {
+    let lookup = |premise: &Premise<O>| Lookup {
         row: premise.row.into(),
         table: premise.table,
         key: premise.key.clone(),
-        columns: without_bodies(premise.table),
+        columns: premise.columns.clone(),
     };
     premises.iter().map(lookup).collect()
 }
@@ -213,14 +208,8 @@ pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
 ///
 /// # Errors
 /// `NotFound` for an execution that does not exist.
-pub fn existing<'a>(rows: Rows<'a>) -> Result<&'a Row, EngineError> {
-    rows.row(CORE).ok_or(EngineError::NotFound { entity: "execution" })
-}
-
-/// The look-ups of an execution's row and its current attempt.
-#[must_use]
-pub fn row_and_attempt(key: &ExecutionKey) -> Vec<Lookup> {
-    vec![execution_row(key, without_bodies(exec_core::REF)), current_attempt_row()]
+pub fn existing(facts: &Facts) -> Result<&Row, EngineError> {
+    facts.row(CORE).ok_or(EngineError::NotFound { entity: "execution" })
 }
 
 /// The look-up of an execution's row, by these columns.

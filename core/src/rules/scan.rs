@@ -8,18 +8,19 @@ use uuid::Uuid;
 use crate::contracts::Scan;
 use crate::model::error::EngineError;
 use crate::model::ids::{TimestampMs, WaitpointId};
-use crate::model::state::LifecyclePhase;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::delay::Promote;
+use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, debt_of};
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, delayed, exec_core, has_live_deadline, leased, timed};
+use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::{completion_event, undispatched};
 use crate::schema::suspension::{
@@ -107,36 +108,28 @@ impl Transition for Due {
 
 impl Due {
     fn list(&self, now: TimestampMs) -> List {
-        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
-
         match self.scan {
             Scan::LeaseExpiry => self.of_attempts(
                 "lapsed leases",
                 attempt::lease_expires_at_ms,
-                leased().and(attempt::lease_expires_at_ms.at_most(Some(now.0))).and(active),
+                leased().and(ExpireLease::due(now)).and(running()),
                 &Losses::columns(),
             ),
             Scan::AttemptTimeout => self.of_attempts(
                 "attempts out of time",
                 attempt::timeout_at_ms,
-                timed().and(attempt::timeout_at_ms.at_most(Some(now.0))).and(active),
+                timed().and(ExpireAttempt::due(now)).and(running()),
                 &[],
             ),
             Scan::ExecutionDeadline => self.of_executions(
                 "executions past their deadline",
                 exec_core::deadline_at_ms,
-                has_live_deadline()
-                    .and(exec_core::deadline_at_ms.at_most(Some(now.0)))
-                    .and(exec_core::lifecycle_phase.is_none_of(&ENDED)),
+                has_live_deadline().and(ExpireExecution::due(now)),
             ),
             Scan::DelayedPromotion => self.of_executions(
                 "delayed executions that are due",
                 exec_core::eligible_at_ms,
-                delayed().and(
-                    exec_core::eligible_at_ms
-                        .is_null()
-                        .or(exec_core::eligible_at_ms.at_most(Some(now.0))),
-                ),
+                Promote::due(now),
             ),
             Scan::DependencyDispatch => self.of_events(),
             Scan::SiblingCancel => self.of_groups(),
@@ -281,8 +274,6 @@ impl Due {
         }
     }
 }
-
-const ENDED: [LifecyclePhase; 2] = [LifecyclePhase::Terminal, LifecyclePhase::Cancelled];
 
 fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
     let partition = row.read(exec_core::partition_key)?;

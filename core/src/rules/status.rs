@@ -26,8 +26,9 @@ pub struct Status {
     pub blocking: Option<BlockingReason>,
     /// The outcome; [`TerminalOutcome::None`] before the end.
     pub outcome: TerminalOutcome,
-    /// The state of its current attempt.
-    pub attempt: AttemptState,
+    /// The state of its current attempt; `None` leaves it: a pending retry is still one after its
+    /// wait is over.
+    pub attempt: Option<AttemptState>,
     /// True if the wait of a suspension has just ended: shown to users until the next claim.
     pub resumable: bool,
     /// The time from which it may be claimed, while it waits for that time.
@@ -37,14 +38,14 @@ pub struct Status {
 impl Status {
     /// Claimable now.
     #[must_use]
-    pub fn waiting(attempt: AttemptState) -> Self {
+    pub fn waiting(attempt: impl Into<Option<AttemptState>>) -> Self {
         Self {
             phase: LifecyclePhase::Runnable,
             ownership: OwnershipState::Unowned,
             eligibility: EligibilityState::EligibleNow,
             blocking: Some(BlockingReason::WaitingForWorker),
             outcome: TerminalOutcome::None,
-            attempt,
+            attempt: attempt.into(),
             resumable: false,
             due: None,
         }
@@ -69,7 +70,11 @@ impl Status {
 
     /// Claimable at that time.
     #[must_use]
-    pub fn delayed(reason: BlockingReason, attempt: AttemptState, until: TimestampMs) -> Self {
+    pub fn delayed(
+        reason: BlockingReason,
+        attempt: impl Into<Option<AttemptState>>,
+        until: TimestampMs,
+    ) -> Self {
         Self {
             eligibility: EligibilityState::NotEligibleUntilTime,
             blocking: Some(reason),
@@ -80,7 +85,7 @@ impl Status {
 
     /// Not claimable before other executions of its flow have ended.
     #[must_use]
-    pub fn waiting_for_dependencies(attempt: AttemptState) -> Self {
+    pub fn waiting_for_dependencies(attempt: impl Into<Option<AttemptState>>) -> Self {
         Self {
             eligibility: EligibilityState::BlockedByDependencies,
             blocking: Some(BlockingReason::WaitingForChildren),
@@ -90,7 +95,7 @@ impl Status {
 
     /// Not claimable before its flow is complete.
     #[must_use]
-    pub fn held_back(attempt: AttemptState) -> Self {
+    pub fn held_back(attempt: impl Into<Option<AttemptState>>) -> Self {
         Self {
             eligibility: EligibilityState::BlockedByOperator,
             blocking: Some(BlockingReason::PausedByPolicy),
@@ -100,7 +105,11 @@ impl Status {
 
     /// Claimable now, or at the row's own time where that lies ahead.
     #[must_use]
-    pub fn released(eligible_at_ms: Option<i64>, at: TimestampMs, attempt: AttemptState) -> Self {
+    pub fn released(
+        eligible_at_ms: Option<i64>,
+        at: TimestampMs,
+        attempt: impl Into<Option<AttemptState>>,
+    ) -> Self {
         match eligible_at_ms {
             Some(time) if at.0 < time => {
                 Self::delayed(BlockingReason::WaitingForDelay, attempt, TimestampMs(time))
@@ -118,7 +127,7 @@ impl Status {
             eligibility: EligibilityState::NotApplicable,
             blocking: None,
             outcome: TerminalOutcome::None,
-            attempt: AttemptState::RunningAttempt,
+            attempt: Some(AttemptState::RunningAttempt),
             resumable: false,
             due: None,
         }
@@ -133,7 +142,7 @@ impl Status {
             eligibility: EligibilityState::NotApplicable,
             blocking: None,
             outcome,
-            attempt: AttemptState::AttemptTerminal,
+            attempt: Some(AttemptState::AttemptTerminal),
             resumable: false,
             due: None,
         }
@@ -178,9 +187,9 @@ impl Status {
             exec_core::ownership_state.set(self.ownership),
             exec_core::eligibility_state.set(self.eligibility),
             exec_core::public_state.set(self.public()),
-            exec_core::attempt_state.set(self.attempt),
-            exec_core::blocking_reason.set(self.blocking),
         ];
+        set.extend(self.attempt.map(|attempt| exec_core::attempt_state.set(attempt)));
+        set.push(exec_core::blocking_reason.set(self.blocking));
 
         let since = self.claimable_since(at);
         set.extend(since.map(|since| exec_core::claimable_since_ms.set(since.0)));
@@ -199,7 +208,7 @@ impl Status {
             exec_core::ownership_state.with(self.ownership),
             exec_core::eligibility_state.with(self.eligibility),
             exec_core::public_state.with(self.public()),
-            exec_core::attempt_state.with(self.attempt),
+            exec_core::attempt_state.with(self.attempt.unwrap_or(AttemptState::None)),
             exec_core::blocking_reason.with(self.blocking),
             exec_core::claimable_since_ms.with(since.0),
             exec_core::last_changed_at_ms.with(at.0),
@@ -214,20 +223,12 @@ pub fn changed(at: TimestampMs) -> [(ColumnRef, Assign); 2] {
     [exec_core::version.grow(1), exec_core::last_changed_at_ms.set(at.0)]
 }
 
-/// The columns of a status without the attempt's own state, which stays: a pending retry is still
-/// one after its wait is over.
+/// The columns of a status that a row which is due enters: claimable since its due time, not since
+/// the scanner looked.
 #[must_use]
-pub fn but_the_attempt(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-    let mut set = status.assignments(at);
-    set.retain(|(column, _)| *column != exec_core::attempt_state.column());
-    set
-}
-
-/// The same columns for a row that is due: claimable since its due time, not since the scanner
-/// looked.
-#[must_use]
-pub fn since_due(mut set: Vec<(ColumnRef, Assign)>) -> Vec<(ColumnRef, Assign)> {
+pub fn since_due(status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
     let since = exec_core::claimable_since_ms;
+    let mut set = status.assignments(at);
     set.retain(|(column, _)| *column != since.column());
     set.push(since.set_expr(since.of(CORE).or_later(exec_core::eligible_at_ms.of(CORE))));
     set

@@ -207,6 +207,15 @@ pub fn claimable() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::EligibleNow))
 }
 
+/// The phases of an execution that has ended.
+const ENDED: [LifecyclePhase; 2] = [LifecyclePhase::Terminal, LifecyclePhase::Cancelled];
+
+/// Executions that a worker runs.
+#[must_use]
+pub fn running() -> Predicate {
+    exec_core::lifecycle_phase.is(LifecyclePhase::Active)
+}
+
 /// Executions that wait for a point in time.
 #[must_use]
 pub fn delayed() -> Predicate {
@@ -223,10 +232,16 @@ pub fn waiting_for_dependencies() -> Predicate {
         .and(exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies))
 }
 
+/// Executions that have ended.
+#[must_use]
+pub fn finished() -> Predicate {
+    exec_core::lifecycle_phase.is_one_of(&ENDED)
+}
+
 /// Executions that have not ended.
 #[must_use]
 pub fn unfinished() -> Predicate {
-    exec_core::lifecycle_phase.is_none_of(&[LifecyclePhase::Terminal, LifecyclePhase::Cancelled])
+    exec_core::lifecycle_phase.is_none_of(&ENDED)
 }
 
 /// The ends with which an execution makes its flow a failed one.

@@ -33,7 +33,7 @@ fn the_named_states() {
             status.ownership.as_str(),
             status.eligibility.as_str(),
             status.blocking.map_or("-", ClosedSet::as_str),
-            status.attempt.as_str(),
+            status.attempt.map_or("", ClosedSet::as_str),
         ];
         writeln!(page, "{name}: {} => {}", words.join(" "), status.public().as_str()).unwrap();
     }
@@ -59,7 +59,7 @@ fn what_a_caller_is_told_follows_from_phase_eligibility_and_outcome() {
         for eligibility in EligibilityState::all() {
             let public = |outcome, ownership| {
                 let blocking = None;
-                let attempt = AttemptState::None;
+                let attempt = None;
                 let resumable = false;
                 let due = None;
                 Status { phase, ownership, eligibility, blocking, outcome, attempt, resumable, due }

@@ -6,6 +6,7 @@ use ff_core::plan::{Expr, Held, Mutation, OnConflict, Plan, Query};
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::{Col, ColumnRef, TableRef};
+use ff_core::state::AttemptState;
 use serde_json::json;
 
 use crate::{ATTEMPT_ID, EPOCH, LEASE_ID, NOW, key};
@@ -33,7 +34,7 @@ impl RowOf {
             .with(exec_core::ownership_state, status.ownership)
             .with(exec_core::eligibility_state, status.eligibility)
             .with(exec_core::public_state, status.public())
-            .with(exec_core::attempt_state, status.attempt)
+            .with(exec_core::attempt_state, status.attempt.unwrap_or(AttemptState::None))
             .with(exec_core::blocking_reason, status.blocking)
     }
 

@@ -130,7 +130,7 @@ impl Create {
             lane,
             OnConflict::Ignore,
         );
-        Ok(instance_tag_given(plan, key, args, now))
+        Ok(plan.and(instance_tag_given(key, args, now)))
     }
 }
 

@@ -5,16 +5,18 @@ use serde_json::json;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseCause};
-use crate::plan::Plan;
 use crate::plan::facts::Facts;
+use crate::plan::{Plan, Predicate};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
-use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{Guarded, Known, Premise};
-use crate::rules::status::{Status, but_the_attempt, lease_ended, since_due};
-use crate::schema::execution::{attempt, delayed, exec_core};
+use crate::rules::premise::Premise;
+use crate::rules::status::{Status, lease_ended, since_due};
+use crate::schema::execution::{delayed, exec_core};
 
 /// Releases a worker's execution until a point in time. The execution's deadline is untouched.
 #[derive(Clone, Debug)]
@@ -25,46 +27,55 @@ pub struct Delay {
     pub until: TimestampMs,
 }
 
-impl Guarded for Delay {
+impl Decision for Delay {
     type Outcome = ();
 
-    fn name(&self) -> &'static str {
-        "delay"
-    }
+    const NAME: &'static str = "delay";
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<()>> {
         self.fence.premises(at, OpenLease::Live)
     }
 
-    fn effects(
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
         &self,
-        _: &Known,
-        plan: Plan,
+        _: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, ()), EngineError> {
+    ) -> Result<Verdict<()>, EngineError> {
         let interrupted = AttemptState::AttemptInterrupted;
         let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, self.until);
-        let mut core = status.assignments(at);
-        let mutated = json!({ "last_mutation_at": at.0.to_string() });
-        core.push(exec_core::raw_fields.merge(mutated));
 
-        let plan = plan.update(exec_core::REF, held_core(), core).update(
-            attempt::REF,
-            held_attempt(),
-            lease_ended(AttemptOutcome::Interrupted),
-        );
-        Ok((outbox::lease_ended(plan, LeaseCause::Delayed, at), ()))
+        let changes = Changes::of([
+            change::enters(status, at).noting(json!({})).update(),
+            change::attempt(lease_ended(AttemptOutcome::Interrupted)),
+            outbox::lease_ended(LeaseCause::Delayed, at),
+        ]);
+        Verdict::change(changes, ())
     }
 }
 
 /// Promotes a delayed execution that is due; changes nothing when it is not.
+///
+/// A [`Transition`] by itself: it never reads. What the row must hold depends on the try.
 #[derive(Clone, Copy, Debug)]
 pub struct Promote {
     /// The execution.
     pub key: ExecutionKey,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,
+}
+
+impl Promote {
+    /// The executions that are due.
+    #[must_use]
+    pub fn due(at: TimestampMs) -> Predicate {
+        let due = exec_core::eligible_at_ms.at_most(Some(at.0));
+        delayed().and(exec_core::eligible_at_ms.is_null().or(due))
+    }
 }
 
 impl Transition for Promote {
@@ -79,20 +90,18 @@ impl Transition for Promote {
             0 => (
                 exec_core::blocking_reason.is_null().or(exec_core::blocking_reason
                     .holds_another_than(BlockingReason::WaitingForResumeDelay)),
-                Status::waiting(AttemptState::None),
+                Status::waiting(None),
             ),
-            1 => (resumes, Status::resumable()),
+            1 => (resumes, Status { attempt: None, ..Status::resumable() }),
             _ => return Ok(Step::Answer(false)),
         };
 
         let at = self.at.unwrap_or(ctx.now);
-        let due =
-            exec_core::eligible_at_ms.is_null().or(exec_core::eligible_at_ms.at_most(Some(at.0)));
-        let mut set = since_due(but_the_attempt(status, at));
+        let mut set = since_due(status, at);
         set.push(exec_core::eligible_at_ms.clear());
 
         let plan = Plan::new("promote_delayed")
-            .guard(CORE, exec_core::REF, self.key.core(), delayed().and(due).and(wakes))
+            .guard(CORE, exec_core::REF, self.key.core(), Self::due(at).and(wakes))
             .update(exec_core::REF, held_core(), set);
         Ok(Step::Commit(plan, Then::Answer(true)))
     }

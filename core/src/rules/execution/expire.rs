@@ -1,4 +1,7 @@
 //! Time limits: leases lapse, attempts take too long, executions miss their deadline.
+//!
+//! Each limit says once when it is `due`: its scan lists such rows, and the transition checks the
+//! same predicate before it acts.
 
 use serde_json::json;
 
@@ -8,21 +11,22 @@ use crate::model::state::{
     AttemptOutcome, AttemptState, ClosedSet as _, FailureClass, LeaseCause, LifecyclePhase,
 };
 use crate::plan::facts::Facts;
-use crate::plan::{Held, Plan, Predicate, Query};
+use crate::plan::{Guard, Mutation, Predicate};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
+use crate::rules::execution::end::End;
 use crate::rules::execution::fail::{
     Retry, ended, ended_with, next_delay, retry_count, retry_policy,
 };
 use crate::rules::execution::failure::Failure;
-use crate::rules::execution::finish::End;
 use crate::rules::execution::losses::Losses;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Known, row_and_attempt, unmoved};
+use crate::rules::premise::{Condition, Premise, answer, existing, of_a_known_phase};
 use crate::rules::status::{Status, lease_ended};
-use crate::rules::suspension::close::{closed, closed_if_read};
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, exec_core, running, unfinished};
 
 /// Releases an execution after its lease lapsed: it can be claimed again at once, and the epoch
 /// grows, so that its old worker can change nothing any more. One loss more than its policy allows
@@ -35,58 +39,64 @@ pub struct ExpireLease {
     pub expected: Option<Losses>,
 }
 
-impl Transition for ExpireLease {
-    /// True if it was released or ended.
-    type Outcome = bool;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let (key, at) = (&self.key, ctx.now);
-        let lapsed = attempt::lease_expires_at_ms.at_most(Some(at.0));
-
-        let (losses, known) = match (self.expected, facts.rows()) {
-            // The first try after a scan expects the losses that the scan has read.
-            (Some(expected), _) if facts.refusals() == 0 => (expected, Known::default()),
-            (_, None) => return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))])),
-            (_, Some(rows)) => {
-                let (Some(core), Some(current)) = (rows.row(CORE), rows.row(ATTEMPT)) else {
-                    return Ok(Step::Answer(false));
-                };
-                let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
-                if !active || !lapsed.accepts(current, &Held::default()) {
-                    return Ok(Step::Answer(false));
-                }
-                (Losses::read(core)?, Known::of(rows))
-            }
-        };
-
-        let pinned = known.row(CORE).map(unmoved).transpose()?.unwrap_or(Predicate::Always);
-        let active = exec_core::lifecycle_phase.is(LifecyclePhase::Active);
-        let active = active.and(losses.unmoved()).and(pinned);
-        let plan = Plan::new("expire_lease").guard(CORE, exec_core::REF, key.core(), active).guard(
-            ATTEMPT,
-            attempt::REF,
-            current_attempt(),
-            lapsed,
-        );
-
-        let plan = match losses.fatal() {
-            Some(failure) => ended_with(plan, &failure, End::FAILED, vec![losses.one_more()], at),
-            None => released(plan, losses, at),
-        };
-        let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
-        Ok(Step::Commit(closed_if_read(plan, &known)?, Then::Answer(true)))
+impl ExpireLease {
+    /// The attempts with a lease that lapsed.
+    #[must_use]
+    pub fn due(at: TimestampMs) -> Predicate {
+        attempt::lease_expires_at_ms.at_most(Some(at.0))
     }
 }
 
-fn released(plan: Plan, losses: Losses, at: TimestampMs) -> Plan {
-    let mut core = Status::waiting(AttemptState::AttemptInterrupted).assignments(at);
-    let expired = json!({ "lease_expired_at_ms": at.0, "last_mutation_at": at.0.to_string() });
-    core.push(exec_core::raw_fields.merge(expired));
-    core.push(losses.one_more());
+impl Decision for ExpireLease {
+    /// True if it was released or ended.
+    type Outcome = bool;
+
+    const NAME: &'static str = "expire_lease";
+
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
+        let active = Condition::new(running(), of_a_known_phase(answer(false)));
+        let lapsed = Condition::new(Self::due(at), answer(false));
+        vec![
+            Premise::execution(&self.key, vec![active]).or_if_absent(answer(false)),
+            Premise::current_attempt().or_if_absent(answer(false)).guarded_by(vec![lapsed]),
+        ]
+    }
+
+    fn expects(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<bool>, EngineError> {
+        let losses = match (facts.row(CORE), self.expected) {
+            (Some(core), _) => Losses::read(core)?,
+            (None, Some(expected)) => expected,
+            (None, None) => return Ok(Verdict::Answer(false)),
+        };
+
+        let expired = match losses.fatal() {
+            Some(failure) => ended_with(&failure, End::FAILED, Some(losses.one_more()), at),
+            None => released(losses, at),
+        };
+        let changes = Changes::of(expired)
+            .and([outbox::lease_ended(LeaseCause::Expired, at)])
+            .relying_on(CORE, losses.unmoved());
+        Verdict::change(changes.closing(facts)?, true)
+    }
+}
+
+fn released(losses: Losses, at: TimestampMs) -> Vec<Mutation> {
+    let core = change::enters(Status::waiting(AttemptState::AttemptInterrupted), at)
+        .noting(json!({ "lease_expired_at_ms": at.0 }))
+        .set(losses.one_more());
     let mut lease = lease_ended(AttemptOutcome::LeaseExpiredReclaimable);
     lease.push(attempt::lease_epoch.grow(1));
 
-    plan.update(exec_core::REF, held_core(), core).update(attempt::REF, held_attempt(), lease)
+    vec![core.update(), change::attempt(lease)]
 }
 
 /// The category under which a retry policy lists an attempt that took too long.
@@ -102,46 +112,55 @@ pub struct ExpireAttempt {
     pub at: Option<TimestampMs>,
 }
 
-impl Transition for ExpireAttempt {
+impl ExpireAttempt {
+    /// The attempts that took too long.
+    #[must_use]
+    pub fn due(at: TimestampMs) -> Predicate {
+        attempt::timeout_at_ms.at_most(Some(at.0))
+    }
+}
+
+impl Decision for ExpireAttempt {
     /// True if it was ended.
     type Outcome = bool;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
-        };
-        let (Some(core), Some(current)) = (rows.row(CORE), rows.row(ATTEMPT)) else {
-            return Ok(Step::Answer(false));
-        };
+    const NAME: &'static str = "expire_attempt";
 
-        let due = attempt::timeout_at_ms.at_most(Some(at.0));
-        let is_due = due.accepts(current, &Held::default());
-        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Active || !is_due {
-            return Ok(Step::Answer(false));
-        }
+    fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
+        self.at.unwrap_or(ctx.now)
+    }
 
-        let version = unmoved(core)?;
-        let plan = Plan::new("expire_attempt")
-            .guard(CORE, exec_core::REF, key.core(), version)
-            .guard(ATTEMPT, attempt::REF, current_attempt(), due);
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
+        let active = Condition::new(running(), of_a_known_phase(answer(false)));
+        let due = Condition::new(Self::due(at), answer(false));
+        vec![
+            Premise::execution_as_read(&self.key, vec![active]).or_if_absent(answer(false)),
+            Premise::current_attempt().or_if_absent(answer(false)).guarded_by(vec![due]),
+        ]
+    }
 
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Verdict<bool>, EngineError> {
+        let core = existing(facts)?;
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
         let failure = Failure::new(FailureClass::Timeout, "attempt_timeout");
         let policy = retry_policy(core)?.filter(|policy| policy.retries_category(TIMEOUT));
 
-        let plan = match next_delay(policy.as_ref(), retries, ctx) {
+        let ended = match next_delay(policy.as_ref(), retries, ctx) {
             Some(delay_ms) => {
                 let outcome = AttemptOutcome::Interrupted;
                 let retry = Retry { attempt_index, outcome, retries, delay_ms };
-                retry.scheduled(plan, &failure, at)?.0
+                retry.scheduled(&failure, at)?.0
             }
-            None => ended(plan, &failure, End::EXPIRED, at),
+            None => ended(&failure, End::EXPIRED, at),
         };
-
-        let plan = outbox::lease_ended(plan, LeaseCause::TimedOut, at);
-        Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
+        let changes = Changes::of(ended).and([outbox::lease_ended(LeaseCause::TimedOut, at)]);
+        Verdict::change(changes.closing(facts)?, true)
     }
 }
 
@@ -155,50 +174,61 @@ pub struct ExpireExecution {
     pub at: Option<TimestampMs>,
 }
 
-impl Transition for ExpireExecution {
+impl ExpireExecution {
+    /// The executions that missed their deadline.
+    #[must_use]
+    pub fn due(at: TimestampMs) -> Predicate {
+        exec_core::deadline_at_ms.at_most(Some(at.0)).and(unfinished())
+    }
+}
+
+impl Decision for ExpireExecution {
     /// True if it was ended.
     type Outcome = bool;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let (key, at) = (&self.key, self.at.unwrap_or(ctx.now));
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(key))]));
-        };
-        let Some(core) = rows.row(CORE) else {
-            return Ok(Step::Answer(false));
-        };
+    const NAME: &'static str = "expire_execution";
 
-        let phase = core.read(exec_core::lifecycle_phase)?;
-        let deadline = core.read(exec_core::deadline_at_ms)?;
-        let due = deadline.is_some_and(|deadline| deadline <= at.0);
-        if phase.is_terminal() || !due {
-            return Ok(Step::Answer(false));
-        }
+    fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
+        self.at.unwrap_or(ctx.now)
+    }
 
-        let version = unmoved(core)?;
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
+        let due = Condition::new(Self::due(at), answer(false));
+        vec![
+            Premise::execution_as_read(&self.key, vec![due]).or_if_absent(answer(false)),
+            Premise::current_attempt(),
+        ]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<bool>, EngineError> {
+        let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
+        let leased = phase == LifecyclePhase::Active && facts.row(ATTEMPT).is_some();
+
+        let end = End::EXPIRED;
         let failure = Failure::new(FailureClass::Timeout, "execution_deadline");
-        let mut set = End::EXPIRED.of_core(at);
-        set.push(exec_core::raw_fields.merge(json!({
+        let core = end.of_execution(at).noting(json!({
             "last_failure_message": failure.message,
             "last_failure_class": failure.class.map_or("", FailureClass::as_str),
             "terminal_outcome": "expired",
-            "last_mutation_at": at.0.to_string(),
-        })));
+        }));
+        let changes = Changes::of([
+            core.update(),
+            end.record_failed_attempt(&failure, at),
+            outbox::completed(end.event, Reason::Failure(&failure), at),
+        ]);
 
-        let plan = Plan::new("expire_execution").guard(CORE, exec_core::REF, key.core(), version);
-        let leased = phase == LifecyclePhase::Active && rows.row(ATTEMPT).is_some();
-        let plan = if leased {
-            // Held so that the event can name the lease.
-            let any = Predicate::Always;
-            plan.guard(ATTEMPT, attempt::REF, current_attempt(), any)
-        } else {
-            plan
-        };
-
-        let plan = plan.update(exec_core::REF, held_core(), set);
-        let plan = End::EXPIRED.record_failed_attempt(plan, &failure, at);
-        let plan = outbox::completed(plan, End::EXPIRED.event, Reason::Failure(&failure), at);
-        let plan = if leased { outbox::lease_ended(plan, LeaseCause::Deadline, at) } else { plan };
-        Ok(Step::Commit(closed(plan, core)?, Then::Answer(true)))
+        if !leased {
+            return Verdict::change(changes.closing(facts)?, true);
+        }
+        // The attempt is held so that the event can name its lease.
+        let changes = changes
+            .holding([Guard::new(ATTEMPT, attempt::REF, current_attempt(), Predicate::Always)])
+            .and([outbox::lease_ended(LeaseCause::Deadline, at)]);
+        Verdict::change(changes.closing(facts)?, true)
     }
 }

@@ -9,19 +9,21 @@ use crate::model::policy::RetryPolicy;
 use crate::model::state::{
     AttemptOutcome, AttemptState, BlockingReason, ClosedSet as _, FailureClass, LeaseCause,
 };
-use crate::plan::facts::Row;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Storable;
-use crate::plan::{Assign, OnConflict, Plan};
+use crate::plan::{Assign, Mutation, OnConflict};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
+use crate::rules::execution::end::End;
 use crate::rules::execution::failure::Failure;
-use crate::rules::execution::finish::End;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, attempt_of_core, held_attempt, held_core};
+use crate::rules::key::{ATTEMPT, CORE, attempt_of_core};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Guarded, Known, Premise};
+use crate::rules::premise::Premise;
 use crate::rules::status::{Status, lease_ended};
-use crate::rules::suspension::close::closed_if_read;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 
@@ -128,66 +130,86 @@ impl Fail {
     }
 }
 
-impl Guarded for Fail {
+impl Decision for Fail {
     type Outcome = Failed;
 
-    fn name(&self) -> &'static str {
-        "fail"
-    }
+    const NAME: &'static str = "fail";
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<Failed>> {
         self.fence.premises(at, OpenLease::Live)
     }
 
     /// A failure that no policy can turn into a retry needs nothing from the rows, nor does one
     /// with the retry policy and count of its claim at hand.
-    fn predicted(&self) -> bool {
+    fn expects(&self) -> bool {
         self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }
 
-    fn effects(
+    fn decide(
         &self,
-        known: &Known,
-        plan: Plan,
+        facts: &Facts,
         at: TimestampMs,
         ctx: &mut Ctx<'_>,
-    ) -> Result<(Plan, Failed), EngineError> {
-        let core = known.row(CORE);
-        let current = core.map(|core| core.read(exec_core::attempt_index)).transpose()?;
-        let attempt_index = current.unwrap_or(self.fence.attempt_index);
+    ) -> Result<Verdict<Failed>, EngineError> {
+        let Retries { policy, count } = self.retries(facts.row(CORE))?;
+        let lease_ended = outbox::lease_ended(LeaseCause::Failed, at);
 
-        let (policy, retries) = match (&self.retry, core) {
-            _ if self.is_final() => (None, 0),
+        let Some(delay_ms) = next_delay(policy.as_ref(), count, ctx) else {
+            let ends = Changes::of(ended(&self.failure, End::FAILED, at)).and([lease_ended]);
+            return Verdict::change(ends.closing(facts)?, Failed::TerminalFailed);
+        };
+
+        let retry = Retry {
+            attempt_index: self.attempt_index(facts)?,
+            outcome: self.outcome(),
+            retries: count,
+            delay_ms,
+        };
+        let (scheduled, outcome) = retry.scheduled(&self.failure, at)?;
+        let retries = Changes::of(scheduled).and([lease_ended]);
+        Verdict::change(retries.closing(facts)?, outcome)
+    }
+}
+
+impl Fail {
+    /// The policy that decides on another attempt, if one may help, and the retries so far.
+    fn retries(&self, core: Option<&Row>) -> Result<Retries, EngineError> {
+        if self.is_final() {
+            return Ok(Retries::default());
+        }
+
+        match (&self.retry, core) {
             (RetryRule::Given(policy), core) => {
-                (policy.clone(), core.map(retry_count).transpose()?.unwrap_or(0))
+                let count = core.map(retry_count).transpose()?.unwrap_or(0);
+                Ok(Retries { policy: policy.clone(), count })
             }
-            (RetryRule::ByClass(..), Some(core)) => {
-                (Some(retry_policy(core)?.unwrap_or_default()), retry_count(core)?)
+            (RetryRule::ByClass(class, expected), core) => {
+                let Retries { policy, count } = match core {
+                    Some(core) => {
+                        Retries { policy: retry_policy(core)?, count: retry_count(core)? }
+                    }
+                    None => expected.clone().unwrap_or_default(),
+                };
+                let policy = policy.unwrap_or_default();
+                Ok(Retries {
+                    policy: Some(policy).filter(|policy| policy.retries_class(*class)),
+                    count,
+                })
             }
-            (RetryRule::ByClass(_, expected), None) => {
-                let Retries { policy, count } = expected.clone().unwrap_or_default();
-                (Some(policy.unwrap_or_default()), count)
-            }
-        };
-        let policy = match self.retry {
-            RetryRule::ByClass(class, _) => policy.filter(|policy| policy.retries_class(class)),
-            RetryRule::Given(_) => policy,
-        };
+        }
+    }
 
-        let Some(delay_ms) = next_delay(policy.as_ref(), retries, ctx) else {
-            let plan = ended(plan, &self.failure, End::FAILED, at);
-            let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
-            return Ok((closed_if_read(plan, known)?, Failed::TerminalFailed));
-        };
+    fn attempt_index(&self, facts: &Facts) -> Result<i32, EngineError> {
+        let stored = facts.row(CORE).map(|core| core.read(exec_core::attempt_index)).transpose()?;
+        Ok(stored.unwrap_or(self.fence.attempt_index))
+    }
 
-        let outcome = match self.retry {
+    /// The outcome of an attempt that another one follows.
+    fn outcome(&self) -> AttemptOutcome {
+        match self.retry {
             RetryRule::ByClass(..) => AttemptOutcome::Retry,
             RetryRule::Given(_) => AttemptOutcome::Failed,
-        };
-        let retry = Retry { attempt_index, outcome, retries, delay_ms };
-        let (plan, outcome) = retry.scheduled(plan, &self.failure, at)?;
-        let plan = outbox::lease_ended(plan, LeaseCause::Failed, at);
-        Ok((closed_if_read(plan, known)?, outcome))
+        }
     }
 }
 
@@ -249,10 +271,9 @@ impl Retry {
     /// `Validation(InvalidInput)` when the attempt index cannot grow any further.
     pub fn scheduled(
         &self,
-        plan: Plan,
         failure: &Failure,
         at: TimestampMs,
-    ) -> Result<(Plan, Failed), EngineError> {
+    ) -> Result<(Vec<Mutation>, Failed), EngineError> {
         let Self { attempt_index, outcome, retries, delay_ms } = self;
         let next = attempt_index
             .checked_add(1)
@@ -266,18 +287,16 @@ impl Retry {
         };
         let reason = failure.message.as_str();
 
-        let mut core = status.assignments(at);
-        core.push(exec_core::attempt_index.set(next));
-        core.push(exec_core::raw_fields.merge(json!({
-            "pending_retry_reason": reason,
-            "failure_reason": reason,
-            "last_failure_message": reason,
-            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
-            "pending_previous_attempt_index": attempt_index.to_string(),
-            "retry_count": (u64::from(*retries) + 1).to_string(),
-            "delay_until": delay_until.0.to_string(),
-            "last_mutation_at": at.0.to_string(),
-        })));
+        let core =
+            change::enters(status, at).set(exec_core::attempt_index.set(next)).noting(json!({
+                "pending_retry_reason": reason,
+                "failure_reason": reason,
+                "last_failure_message": reason,
+                "last_failure_class": failure.class.map_or("", FailureClass::as_str),
+                "pending_previous_attempt_index": attempt_index.to_string(),
+                "retry_count": (u64::from(*retries) + 1).to_string(),
+                "delay_until": delay_until.0.to_string(),
+            }));
 
         let mut ended = lease_ended(*outcome);
         ended.push(attempt::terminal_at_ms.set(Some(at.0)));
@@ -285,47 +304,44 @@ impl Retry {
         let mut following = attempt_of_core(next.into_expr());
         following.push(attempt::lease_epoch.with_expr(attempt::lease_epoch.of(ATTEMPT)));
 
-        let plan = plan
-            .update(exec_core::REF, held_core(), core)
-            .update(attempt::REF, held_attempt(), ended)
-            .insert(attempt::REF, following, OnConflict::Ignore);
+        let begun = Mutation::Insert {
+            table: attempt::REF,
+            row: following,
+            on_conflict: OnConflict::Ignore,
+        };
         let next_attempt_index = AttemptIndex(next.unsigned_abs());
-        Ok((plan, Failed::RetryScheduled { delay_until, next_attempt_index }))
+        let scheduled = Failed::RetryScheduled { delay_until, next_attempt_index };
+        Ok((vec![core.update(), change::attempt(ended), begun], scheduled))
     }
 }
 
-/// Ends an execution with its attempt, saying why.
+/// The end of an execution with its attempt, by this failure.
 #[must_use]
-pub fn ended(plan: Plan, failure: &Failure, end: End, at: TimestampMs) -> Plan {
-    ended_with(plan, failure, end, Vec::new(), at)
+pub fn ended(failure: &Failure, end: End, at: TimestampMs) -> Vec<Mutation> {
+    ended_with(failure, end, None, at)
 }
 
-/// The same; the execution's row takes these changes besides.
+/// The same; the execution's row takes this change besides.
 #[must_use]
 pub fn ended_with(
-    plan: Plan,
     failure: &Failure,
     end: End,
-    besides: Vec<(ColumnRef, Assign)>,
+    besides: Option<(ColumnRef, Assign)>,
     at: TimestampMs,
-) -> Plan {
-    let mut core = end.of_core(at);
-    core.extend(besides);
-    core.push(exec_core::raw_fields.merge(json!({
+) -> Vec<Mutation> {
+    let core = end.of_execution(at).set_all(besides).noting(json!({
         "failure_reason": failure.message,
         "last_failure_message": failure.message,
         "last_failure_class": failure.class.map_or("", FailureClass::as_str),
         "terminal_outcome": <&'static str>::from(end.outcome),
-        "last_mutation_at": at.0.to_string(),
-    })));
+    }));
 
-    let mut attempt_row = end.of_attempt(at);
-    attempt_row.extend(failure.of_attempt());
+    let mut attempt = end.of_attempt(at);
+    attempt.extend(failure.of_attempt());
 
-    let plan = plan.update(exec_core::REF, held_core(), core).update(
-        attempt::REF,
-        held_attempt(),
-        attempt_row,
-    );
-    outbox::completed(plan, end.event, Reason::Failure(failure), at)
+    vec![
+        core.update(),
+        change::attempt(attempt),
+        outbox::completed(end.event, Reason::Failure(failure), at),
+    ]
 }

@@ -1,143 +1,22 @@
-//! The ends of an execution: completed, cancelled by its worker, and the columns that all ends
-//! share.
+//! A worker ends its execution: completed, or cancelled for good.
 
 use serde_json::json;
 
 use crate::model::error::{EngineError, StateKind};
 use crate::model::ids::{ExecutionId, TimestampMs};
-use crate::model::state::{
-    AttemptOutcome, CompletionKind, LeaseCause, LifecyclePhase, OwnershipState, PublicState,
-    TerminalOutcome,
-};
-use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, Held, OnConflict, OnTaken, Plan, Predicate, Query};
+use crate::model::state::{LeaseCause, LifecyclePhase, OwnershipState, PublicState};
+use crate::plan::facts::Facts;
+use crate::plan::{Guard, Held, Predicate};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::failure::Failure;
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
+use crate::rules::execution::end::{End, already_ended};
 use crate::rules::fence::{self, Fence, OpenLease};
-use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, current_attempt, held_attempt, held_core};
+use crate::rules::key::ATTEMPT;
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Guarded, Known, Premise, check, existing, lookups, unmoved};
-use crate::rules::status::{Status, lease_ended};
-use crate::rules::suspension::close::{closed, closed_if_read};
-use crate::schema::ColumnRef;
-use crate::schema::execution::{attempt, exec_core};
-
-/// A terminal outcome, as the execution, the attempt and the completion event spell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The execution's outcome.
-    pub outcome: TerminalOutcome,
-    /// The attempt's outcome.
-    pub attempt: AttemptOutcome,
-    /// The word of the completion event.
-    pub event: CompletionKind,
-}
-
-impl End {
-    /// The work succeeded.
-    pub const SUCCESS: Self = Self {
-        outcome: TerminalOutcome::Success,
-        attempt: AttemptOutcome::Success,
-        event: CompletionKind::Success,
-    };
-    /// Failed for good.
-    pub const FAILED: Self = Self {
-        outcome: TerminalOutcome::Failed,
-        attempt: AttemptOutcome::Failed,
-        event: CompletionKind::Failed,
-    };
-    /// Cancelled.
-    pub const CANCELLED: Self = Self {
-        outcome: TerminalOutcome::Cancelled,
-        attempt: AttemptOutcome::Cancelled,
-        event: CompletionKind::Cancelled,
-    };
-    /// It ran out of time.
-    pub const EXPIRED: Self = Self {
-        outcome: TerminalOutcome::Expired,
-        attempt: AttemptOutcome::Expired,
-        event: CompletionKind::Expired,
-    };
-
-    /// Never run: its dependencies made it pointless.
-    pub const SKIPPED: Self = Self {
-        outcome: TerminalOutcome::Skipped,
-        attempt: AttemptOutcome::Skipped,
-        event: CompletionKind::Skipped,
-    };
-
-    /// The columns of the execution row that this end sets; each operation adds its own.
-    #[must_use]
-    pub fn of_core(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-        self.as_status(Status::terminal(self.outcome), at)
-    }
-
-    /// The same, where the end is written as a status of its own.
-    #[must_use]
-    pub fn as_status(&self, status: Status, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-        let mut set = status.assignments(at);
-        set.push(exec_core::terminal_at_ms.set(Some(at.0)));
-        set.push(exec_core::eligible_at_ms.clear());
-        set
-    }
-
-    /// The columns of the attempt row that this end sets.
-    #[must_use]
-    pub fn of_attempt(&self, at: TimestampMs) -> Vec<(ColumnRef, Assign)> {
-        let mut set = lease_ended(self.attempt);
-        set.push(attempt::terminal_at_ms.set(Some(at.0)));
-        set
-    }
-
-    /// Ends the current attempt, or records the outcome as an attempt of its own where none was
-    /// ever claimed: an execution's outcome is always found on its attempt.
-    #[must_use]
-    pub fn record_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
-        let settle = OnConflict::Update(settled_attempt());
-        plan.insert(attempt::REF, self.attempt_row(at), settle)
-    }
-
-    /// The same; the attempt also records the failure.
-    #[must_use]
-    pub fn record_failed_attempt(&self, plan: Plan, failure: &Failure, at: TimestampMs) -> Plan {
-        let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
-        let says = failure.row();
-        settle.extend(says.iter().map(|(column, _)| (*column, OnTaken::Overwrite)));
-        row.extend(says);
-        plan.insert(attempt::REF, row, OnConflict::Update(settle))
-    }
-
-    /// Ends the attempt as [`End::record_attempt`] does, and grows the epoch, so that the worker
-    /// that held the lease can change nothing. An insert also finds the attempt of a claim that
-    /// went through meanwhile, where an update would miss it.
-    #[must_use]
-    pub fn break_attempt(&self, plan: Plan, at: TimestampMs) -> Plan {
-        let (mut row, mut settle) = (self.attempt_row(at), settled_attempt());
-        row.push(attempt::lease_epoch.with(1));
-        settle.push((attempt::lease_epoch.column(), OnTaken::Add));
-        plan.insert(attempt::REF, row, OnConflict::Update(settle))
-    }
-
-    fn attempt_row(&self, at: TimestampMs) -> Vec<(ColumnRef, Expr)> {
-        let mut row = current_attempt();
-        row.push(attempt::outcome.with(Some(self.attempt)));
-        row.push(attempt::terminal_at_ms.with(Some(at.0)));
-        row
-    }
-}
-
-/// The conflict clause of an end: an attempt that is there already ends, whichever worker holds it.
-fn settled_attempt() -> Vec<(ColumnRef, OnTaken)> {
-    vec![
-        (attempt::outcome.column(), OnTaken::Overwrite),
-        (attempt::terminal_at_ms.column(), OnTaken::Overwrite),
-        (attempt::worker_instance_id.column(), OnTaken::Clear),
-        (attempt::lease_expires_at_ms.column(), OnTaken::Clear),
-        (attempt::timeout_at_ms.column(), OnTaken::Clear),
-    ]
-}
+use crate::rules::premise::{Condition, Premise, existing, refuse, unmet};
+use crate::schema::execution::{attempt, exec_core, unfinished};
 
 /// A worker's success. Result bytes are stored as given; none stores none.
 #[derive(Clone, Debug)]
@@ -150,46 +29,42 @@ pub struct Complete {
     pub at: Option<TimestampMs>,
 }
 
-impl Guarded for Complete {
+impl Decision for Complete {
     /// Always [`PublicState::Completed`].
     type Outcome = PublicState;
 
-    fn name(&self) -> &'static str {
-        "complete"
-    }
+    const NAME: &'static str = "complete";
 
     fn at(&self, ctx: &Ctx<'_>) -> TimestampMs {
         self.at.unwrap_or(ctx.now)
     }
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<PublicState>> {
         self.fence.premises(at, OpenLease::Live)
     }
 
-    fn effects(
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
         &self,
-        known: &Known,
-        plan: Plan,
+        facts: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, PublicState), EngineError> {
+    ) -> Result<Verdict<PublicState>, EngineError> {
         let end = End::SUCCESS;
-        let mut core = end.of_core(at);
-        core.push(exec_core::result.set(self.result.clone()));
-        core.push(exec_core::raw_fields.merge(json!({
-            "terminal_outcome": "success",
-            "last_mutation_at": at.0.to_string(),
-        })));
+        let changes = Changes::of([
+            end.of_execution(at)
+                .set(exec_core::result.set(self.result.clone()))
+                .noting(json!({ "terminal_outcome": "success" }))
+                .update(),
+            change::attempt(end.of_attempt(at)),
+            outbox::completed(end.event, Reason::None, at),
+            outbox::lease_ended(LeaseCause::Completed, at),
+        ]);
 
-        let plan = plan.update(exec_core::REF, held_core(), core).update(
-            attempt::REF,
-            held_attempt(),
-            end.of_attempt(at),
-        );
-
-        let plan = outbox::completed(plan, end.event, Reason::None, at);
-        let plan = outbox::lease_ended(plan, LeaseCause::Completed, at);
-        Ok((closed_if_read(plan, known)?, PublicState::Completed))
+        Verdict::change(changes.closing(facts)?, PublicState::Completed)
     }
 }
 
@@ -208,88 +83,75 @@ pub struct Cancel {
     pub reason: String,
 }
 
-impl Transition for Cancel {
+impl Decision for Cancel {
     type Outcome = ();
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        let at = ctx.now;
-        let premises = self.fence.premises(at, OpenLease::Live);
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(lookups(&premises))]));
-        };
+    const NAME: &'static str = "cancel";
 
-        let known = Known::of(rows);
-        let core = existing(rows)?;
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<()>> {
+        let id = self.execution_id.clone();
+        let revoked = exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]);
+        let core = Premise::execution_as_read(
+            &self.fence.key,
+            vec![
+                Condition::new(unfinished(), already_ended(Self::NAME, id, ())),
+                Condition::new(revoked, refuse(|_| EngineError::State(StateKind::LeaseRevoked))),
+            ],
+        );
 
-        if core.read(exec_core::lifecycle_phase)?.is_terminal() {
-            already_ended("cancel", &self.execution_id, core)?;
-            return Ok(Step::Answer(()));
+        vec![core, self.fence.attempt()]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<()>, EngineError> {
+        let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
+        let active = phase == LifecyclePhase::Active;
+        self.check_lease(active, facts, at)?;
+
+        let end = End::CANCELLED;
+        let cancelled = end
+            .of_execution(at)
+            .set(exec_core::cancellation_reason.set(Some(self.reason.clone())))
+            .set(exec_core::cancelled_by.set(Some("worker".into())))
+            .noting(json!({}));
+        let lease = active.then(|| outbox::lease_ended(LeaseCause::Cancelled, at));
+
+        let changes = Changes::of([
+            cancelled.update(),
+            end.record_attempt(at),
+            outbox::completed(end.event, Reason::Given(&self.reason), at),
+        ]);
+        let changes = changes.and(lease).closing(facts)?;
+
+        if facts.row(ATTEMPT).is_none() {
+            return Verdict::change(changes, ());
         }
-
-        if core.read(exec_core::ownership_state)? == OwnershipState::LeaseRevoked {
-            return Err(EngineError::State(StateKind::LeaseRevoked));
-        }
-
-        let claimed = known.row(ATTEMPT).is_some();
-        let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
-        if active {
-            check(&premises, &known)?;
-        } else if let (Some(row), Some(lease)) = (known.row(ATTEMPT), self.fence.lease)
-            && !fence::is_current(lease).accepts(row, &Held::default())
-        {
-            return Err((self.fence.mismatch())(&known));
-        }
-
-        let version = unmoved(core)?;
-        let plan = Plan::new("cancel").guard(CORE, exec_core::REF, self.fence.key.core(), version);
-        let plan = if claimed {
-            let current = self.fence.lease.map_or(Predicate::Always, fence::is_current);
-            plan.guard(ATTEMPT, attempt::REF, self.fence.attempt_key(), current)
-        } else {
-            plan
-        };
-
-        let plan = closed(self.effects(plan, active && claimed, at), core)?;
-        Ok(Step::Commit(plan, Then::Answer(())))
+        let current = self.fence.lease.map_or(Predicate::Always, fence::is_current);
+        let key = self.fence.attempt_key();
+        Verdict::change(changes.holding([Guard::new(ATTEMPT, attempt::REF, key, current)]), ())
     }
 }
 
 impl Cancel {
-    fn effects(&self, plan: Plan, leased: bool, at: TimestampMs) -> Plan {
-        let end = End::CANCELLED;
-        let mut core = end.of_core(at);
-        core.push(exec_core::cancellation_reason.set(Some(self.reason.clone())));
-        core.push(exec_core::cancelled_by.set(Some("worker".into())));
-        let mutated = json!({ "last_mutation_at": at.0.to_string() });
-        core.push(exec_core::raw_fields.merge(mutated));
+    /// Checks the worker's lease: in full while the execution is active, and else that it did not
+    /// go to another worker since.
+    fn check_lease(&self, active: bool, facts: &Facts, at: TimestampMs) -> Result<(), EngineError> {
+        if active {
+            let held: Premise<()> = self.fence.held_attempt(at, OpenLease::Live);
+            return unmet(&[held], facts).map(drop);
+        }
 
-        let plan = plan.update(exec_core::REF, held_core(), core);
-        let plan = end.record_attempt(plan, at);
-        let plan = outbox::completed(plan, end.event, Reason::Given(&self.reason), at);
-        if leased { outbox::lease_ended(plan, LeaseCause::Cancelled, at) } else { plan }
-    }
-}
-
-/// Checks that an execution that has ended may be cancelled again: only one that was cancelled.
-///
-/// # Errors
-/// `Validation(InvalidInput)` naming the execution and the state it ended in.
-pub fn already_ended(operation: &str, id: &ExecutionId, core: &Row) -> Result<(), EngineError> {
-    match core.read(exec_core::public_state)? {
-        PublicState::Cancelled => Ok(()),
-        ended @ (PublicState::Waiting
-        | PublicState::Delayed
-        | PublicState::RateLimited
-        | PublicState::WaitingChildren
-        | PublicState::Active
-        | PublicState::Suspended
-        | PublicState::Resumable
-        | PublicState::Completed
-        | PublicState::Failed
-        | PublicState::Expired
-        | PublicState::Skipped) => Err(input::invalid(format!(
-            "{operation}: execution_id={id}: already terminal in state '{}'",
-            ended.as_str()
-        ))),
+        let (Some(row), Some(lease)) = (facts.row(ATTEMPT), self.fence.lease) else {
+            return Ok(());
+        };
+        if fence::is_current(lease).accepts(row, &Held::default()) {
+            Ok(())
+        } else {
+            Err(self.fence.mismatch())
+        }
     }
 }

@@ -4,13 +4,14 @@ use serde_json::{Map, Value as Json};
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
-use crate::plan::Plan;
+use crate::plan::facts::Facts;
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
-use crate::rules::key::{held_attempt, held_core};
 use crate::rules::outbox;
-use crate::rules::premise::{Guarded, Known, Premise};
-use crate::rules::status::changed;
+use crate::rules::premise::Premise;
 use crate::schema::execution::{attempt, exec_core};
 
 /// Pushes the lease's expiry out to `ttl_ms` from now. There is no upper bound on renewals; a lease
@@ -23,29 +24,32 @@ pub struct Renew {
     pub ttl_ms: i64,
 }
 
-impl Guarded for Renew {
+impl Decision for Renew {
     /// The new expiry.
     type Outcome = TimestampMs;
 
-    fn name(&self) -> &'static str {
-        "renew"
-    }
+    const NAME: &'static str = "renew";
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<TimestampMs>> {
         self.fence.premises(at, OpenLease::Lapsed)
     }
 
-    fn effects(
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
         &self,
-        _: &Known,
-        plan: Plan,
+        _: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, TimestampMs), EngineError> {
+    ) -> Result<Verdict<TimestampMs>, EngineError> {
         let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
-        let set = vec![attempt::lease_expires_at_ms.set(Some(expires.0))];
-        let plan = plan.update(attempt::REF, held_attempt(), set);
-        Ok((outbox::lease_renewed(plan, at), expires))
+        let changes = Changes::of([
+            change::attempt(vec![attempt::lease_expires_at_ms.set(Some(expires.0))]),
+            outbox::lease_renewed(at),
+        ]);
+        Verdict::change(changes, expires)
     }
 }
 
@@ -60,31 +64,31 @@ pub struct Progress {
     pub message: Option<String>,
 }
 
-impl Guarded for Progress {
+impl Decision for Progress {
     type Outcome = ();
 
-    fn name(&self) -> &'static str {
-        "progress"
-    }
+    const NAME: &'static str = "progress";
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<()>> {
         self.fence.premises(at, OpenLease::Live)
     }
 
-    fn effects(
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
         &self,
-        _: &Known,
-        plan: Plan,
+        _: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, ()), EngineError> {
+    ) -> Result<Verdict<()>, EngineError> {
         let percent = self.percent.map(|percent| ("progress_pct", Json::from(percent)));
         let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
         let members: Map<String, Json> =
             percent.into_iter().chain(message).map(|(name, value)| (name.into(), value)).collect();
 
-        let mut set = vec![exec_core::raw_fields.merge(members.into())];
-        set.extend(changed(at));
-        Ok((plan.update(exec_core::REF, held_core(), set), ()))
+        let reported = exec_core::raw_fields.merge(members.into());
+        Verdict::change([change::edits([reported], at)], ())
     }
 }

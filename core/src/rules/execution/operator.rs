@@ -4,20 +4,21 @@ use serde_json::json;
 
 use crate::contracts::{CancelExecutionArgs, CancelExecutionResult};
 use crate::model::error::{EngineError, StateKind};
-use crate::model::ids::CancelSource;
+use crate::model::ids::{CancelSource, TimestampMs};
 use crate::model::state::{LeaseCause, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Plan, Query};
+use crate::plan::{Guard, Mutation};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::finish::{End, already_ended};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
+use crate::rules::execution::end::{End, already_ended};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
+use crate::rules::key::{ATTEMPT, ExecutionKey, current_attempt};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{existing, row_and_attempt, unmoved};
+use crate::rules::premise::{Condition, Premise};
 use crate::rules::status::Status;
-use crate::rules::suspension::close::closed;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, exec_core, unfinished};
 
 /// Cancels an execution by id, whatever it is doing. Cancelling what is cancelled changes nothing;
 /// any other end is an error that names it. Only an operator's override needs no epoch while a
@@ -67,75 +68,82 @@ impl CancelExecution {
         }
     }
 
-    fn plan(&self, plan: Plan, held: bool) -> Plan {
+    /// The changes; `held` if a worker holds the lease.
+    fn changes(&self, held: bool) -> Changes {
         let (end, at) = (End::CANCELLED, self.args.now);
-        let mut core = end.as_status(Status::cancelled(), at);
-        core.push(exec_core::cancellation_reason.keep_or(Some(self.args.reason.clone())));
-        core.push(exec_core::cancelled_by.keep_or(Some(self.args.source.as_str().to_owned())));
-        let mutated = json!({ "last_mutation_at": at.0.to_string() });
-        core.push(exec_core::raw_fields.merge(mutated));
-        let plan = plan.update(exec_core::REF, held_core(), core);
+        let core = end
+            .as_status(Status::cancelled(), at)
+            .set(exec_core::cancellation_reason.keep_or(Some(self.args.reason.clone())))
+            .set(exec_core::cancelled_by.keep_or(Some(self.args.source.as_str().to_owned())))
+            .noting(json!({}));
 
-        let reason = Reason::Given(&self.args.reason);
-        if !held {
-            let plan = outbox::completed(end.record_attempt(plan, at), end.event, reason, at);
-            return self.announce_act(plan);
-        }
+        let attempt = if held {
+            let mut lease = end.of_attempt(at);
+            lease.push(attempt::lease_epoch.grow(1));
+            change::attempt(lease)
+        } else {
+            end.record_attempt(at)
+        };
+        let completed = outbox::completed(end.event, Reason::Given(&self.args.reason), at);
+        let lease_ended = held.then(|| outbox::lease_ended(LeaseCause::Cancelled, at));
 
-        let mut lease = end.of_attempt(at);
-        lease.push(attempt::lease_epoch.grow(1));
-        let plan = plan.update(attempt::REF, held_attempt(), lease);
-        let plan = outbox::completed(plan, end.event, reason, at);
-        self.announce_act(outbox::lease_ended(plan, LeaseCause::Cancelled, at))
+        Changes::of([core.update(), attempt, completed]).and(lease_ended).and(self.operator_act())
     }
 
-    /// Announces the cancellation as an operator's act, if the source is an operator.
-    fn announce_act(&self, plan: Plan) -> Plan {
+    /// The event of the cancellation as an operator's act, if the source is an operator.
+    fn operator_act(&self) -> Option<Mutation> {
         match &self.args.source {
             CancelSource::OperatorOverride => {
                 let why = json!({ "reason": self.args.reason });
-                outbox::operator_acted(plan, OperatorEventType::Cancelled, why, self.args.now)
+                Some(outbox::operator_acted(OperatorEventType::Cancelled, why, self.args.now))
             }
             CancelSource::LeaseHolder
             | CancelSource::FlowCascade
             | CancelSource::SystemTimeout
-            | CancelSource::Custom(_) => plan,
+            | CancelSource::Custom(_) => None,
         }
     }
 }
 
-impl Transition for CancelExecution {
+impl Decision for CancelExecution {
     type Outcome = CancelExecutionResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
-        };
-        let core = existing(rows)?;
+    const NAME: &'static str = "cancel_execution";
 
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let id = self.args.execution_id.clone();
+        let over = already_ended(Self::NAME, id, self.cancelled());
+        vec![
+            Premise::execution_as_read(&self.key, vec![Condition::new(unfinished(), over)]),
+            Premise::current_attempt(),
+        ]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let holder = Self::holder_epoch(facts.row(ATTEMPT))?;
+        let changes = self.changes(holder.is_some());
+
+        let Some(epoch) = holder else {
+            return Verdict::change(changes.closing(facts)?, self.cancelled());
+        };
+        self.may_break_lease(epoch)?;
+        let same = attempt::lease_epoch.equals(epoch);
+        let changes = changes.holding([Guard::new(ATTEMPT, attempt::REF, current_attempt(), same)]);
+        Verdict::change(changes.closing(facts)?, self.cancelled())
+    }
+}
+
+impl CancelExecution {
+    fn cancelled(&self) -> CancelExecutionResult {
         let execution_id = self.args.execution_id.clone();
-        let public_state = Status::cancelled().public();
-        let cancelled = CancelExecutionResult::Cancelled { execution_id, public_state };
-        if core.read(exec_core::lifecycle_phase)?.is_terminal() {
-            already_ended("cancel_execution", &self.args.execution_id, core)?;
-            return Ok(Step::Answer(cancelled));
+        CancelExecutionResult::Cancelled {
+            execution_id,
+            public_state: Status::cancelled().public(),
         }
-
-        let version = unmoved(core)?;
-        let plan =
-            Plan::new("cancel_execution").guard(CORE, exec_core::REF, self.key.core(), version);
-
-        let holder = Self::holder_epoch(rows.row(ATTEMPT))?;
-        let plan = match holder {
-            Some(epoch) => {
-                self.may_break_lease(epoch)?;
-                let same = attempt::lease_epoch.equals(epoch);
-                plan.guard(ATTEMPT, attempt::REF, current_attempt(), same)
-            }
-            None => plan,
-        };
-
-        let plan = closed(self.plan(plan, holder.is_some()), core)?;
-        Ok(Step::Commit(plan, Then::Answer(cancelled)))
     }
 }

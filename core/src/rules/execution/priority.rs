@@ -6,13 +6,15 @@ use crate::contracts::ChangePriorityArgs;
 use crate::model::error::{ContentionKind, EngineError};
 use crate::model::ids::TimestampMs;
 use crate::model::state::OperatorEventType;
-use crate::plan::Plan;
+use crate::plan::facts::Facts;
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::key::ExecutionKey;
 use crate::rules::outbox;
-use crate::rules::premise::{Condition, Guarded, Known, Premise, Refusal};
-use crate::rules::status::changed;
+use crate::rules::premise::{Condition, Premise, existing, refuse};
 use crate::schema::execution::{claimable, exec_core};
 
 /// Priorities that an operator may set; beyond them the nearest one is taken.
@@ -38,46 +40,36 @@ impl ChangePriority {
     }
 }
 
-impl Guarded for ChangePriority {
+impl Decision for ChangePriority {
     type Outcome = ();
 
-    fn name(&self) -> &'static str {
-        "change_priority"
-    }
+    const NAME: &'static str = "change_priority";
 
     fn at(&self, _: &Ctx<'_>) -> TimestampMs {
         self.at
     }
 
-    fn premises(&self, _: TimestampMs) -> Vec<Premise> {
-        let not_eligible: Refusal =
-            Box::new(|_| EngineError::Contention(ContentionKind::ExecutionNotEligible));
-        let conditions = vec![Condition { holds: claimable(), refusal: not_eligible }];
-        vec![Premise::execution(&self.key, conditions)]
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<()>> {
+        let not_eligible =
+            refuse(|_| EngineError::Contention(ContentionKind::ExecutionNotEligible));
+        vec![Premise::execution(&self.key, vec![Condition::new(claimable(), not_eligible)])]
     }
 
-    /// Returns false: the event names the old priority, which has to be read.
-    fn predicted(&self) -> bool {
-        false
-    }
-
-    fn effects(
+    fn decide(
         &self,
-        known: &Known,
-        plan: Plan,
+        facts: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, ()), EngineError> {
-        let old = known.read(CORE, exec_core::priority)?;
-        let mut set = vec![
-            exec_core::priority.set(self.priority),
-            exec_core::raw_fields.merge(json!({ "last_mutation_at": at.0.to_string() })),
-        ];
-        set.extend(changed(at));
-        let plan = plan.update(exec_core::REF, held_core(), set);
-
+    ) -> Result<Verdict<()>, EngineError> {
+        // The event names the old priority, so the row is always read.
+        let old = existing(facts)?.read(exec_core::priority)?;
+        let priority = exec_core::priority.set(self.priority);
         let details = json!({ "old_priority": old, "new_priority": self.priority });
-        let event = OperatorEventType::PriorityChanged;
-        Ok((outbox::operator_acted(plan, event, details, at), ()))
+
+        let changes = Changes::of([
+            change::edits([priority, change::note(json!({}), at)], at),
+            outbox::operator_acted(OperatorEventType::PriorityChanged, details, at),
+        ]);
+        Verdict::change(changes, ())
     }
 }

@@ -48,15 +48,16 @@ impl<O: Send> Transition for ReadExecution<O> {
     type Outcome = O;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<O>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let mut wanted = vec![execution_row(&self.key, self.columns.clone())];
             if self.with_attempt {
                 wanted.push(current_attempt_row());
             }
             return Ok(Step::Read(vec![Query::Lookup(wanted)]));
-        };
+        }
 
-        let rows = ReadRows { id: self.key.id(), core: rows.row(CORE), attempt: rows.row(ATTEMPT) };
+        let rows =
+            ReadRows { id: self.key.id(), core: facts.row(CORE), attempt: facts.row(ATTEMPT) };
         (self.read)(&rows).map(Step::Answer)
     }
 }

@@ -11,22 +11,25 @@ use crate::model::ids::TimestampMs;
 use crate::model::policy::stored::max_replay_count;
 use crate::model::state::{AttemptOutcome, AttemptState, CompletionKind, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Lookup, Pairing, Plan, Predicate, Query, Selection};
+use crate::plan::{Assign, Guard, Mutation, Pairing, Query, Selection};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::flow::edges::{self, an_edge_into};
-use crate::rules::flow::end::{flow_of_core_row, with_its_flow};
+use crate::rules::flow::end::{flow_of_core_row, its_flow_goes_on};
 use crate::rules::flow::key::{
     EDGE, FLOW, FlowKey, GROUP, group_of_core_row, held_edge, held_group,
 };
-use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
+use crate::rules::flow::tally::{
+    Tally, Verdict as GroupVerdict, policy_of, unmoved as group_unmoved,
+};
+use crate::rules::key::{ATTEMPT, ExecutionKey};
 use crate::rules::outbox;
-use crate::rules::premise::{existing, row_and_attempt, unmoved};
+use crate::rules::premise::{Condition, Premise, existing, of_a_known_phase, refuse};
 use crate::rules::status::Status;
-use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, exec_core, finished};
 use crate::schema::flow::{edge, edge_group};
 
 /// Brings back an execution that has ended.
@@ -80,33 +83,6 @@ impl Replay {
         Ok(Self { key: ExecutionKey::of(&args.execution_id)?, at: args.now })
     }
 
-    fn lookups(&self) -> Vec<Lookup> {
-        let mut rows = row_and_attempt(&self.key);
-        rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
-        rows.push(flow_of_core_row());
-        rows
-    }
-
-    fn guarded(
-        &self,
-        core: &Row,
-        current: Option<&Row>,
-        its_flow: Option<&Row>,
-        reset: Option<(FlowKey, &Row)>,
-    ) -> Result<Plan, EngineError> {
-        let mut plan = with_its_flow(Plan::new("replay_execution"), its_flow)?;
-        if let Some((flow, group)) = reset {
-            let key = flow.group(self.key.uuid);
-            plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
-        }
-
-        plan = plan.guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?);
-        Ok(match current {
-            Some(_) => plan.guard(ATTEMPT, attempt::REF, current_attempt(), Predicate::Always),
-            None => plan,
-        })
-    }
-
     /// The number of replays before this one.
     ///
     /// # Errors
@@ -123,19 +99,18 @@ impl Replay {
         Ok(replays)
     }
 
-    /// The changes to the execution's row. Its deadline stays if it can still be met.
+    /// The change of the execution's row. Its deadline stays if it can still be met.
     fn of_core(
         &self,
         core: &Row,
         status: Status,
         now: TimestampMs,
-    ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
+    ) -> Result<Mutation, EngineError> {
         let replays = Self::replays(core)?;
         let deadline =
             core.read(exec_core::deadline_at_ms)?.filter(|deadline| self.at.0 < *deadline);
 
-        let mut set = status.assignments(now);
-        set.extend([
+        let columns = [
             exec_core::terminal_at_ms.clear(),
             exec_core::result.clear(),
             exec_core::cancellation_reason.clear(),
@@ -148,49 +123,77 @@ impl Replay {
                 "terminal_outcome": "none",
                 "last_mutation_at": self.at.0.to_string(),
             })),
-        ]);
-        Ok(set)
+        ];
+        Ok(change::enters(status, now).set_all(columns).update())
     }
 
-    /// Keeps the group's successes, and makes its other edges count anew.
-    fn reset(&self, mut plan: Plan, flow: FlowKey) -> Plan {
-        let set = vec![
+    /// Keeps the successes of the flow's group, and makes its other edges count anew.
+    fn reset(&self, changes: Changes, flow: FlowKey, group: &Row) -> Result<Changes, EngineError> {
+        let counts = vec![
             edge_group::fail_count.set(0),
             edge_group::skip_count.set(0),
             edge_group::running_count.set(0),
             edge_group::version.grow(1),
         ];
+        let edges = vec![edge::upstream_outcome.clear(), edge::version.grow(1)];
 
         let otherwise = edge::upstream_outcome.holds_another_than(CompletionKind::Success);
-        plan.selection = Some(Selection {
+        let selection = Selection {
             row: EDGE.into(),
             table: edge::REF,
             predicate: flow.edges_into(self.key.uuid).and(otherwise),
             order: edges::by(edge::upstream_eid),
             pairing: Pairing::Every,
-        });
+        };
 
-        plan.update(edge_group::REF, held_group(), set).update(
-            edge::REF,
-            held_edge(),
-            vec![edge::upstream_outcome.clear(), edge::version.grow(1)],
-        )
+        let key = flow.group(self.key.uuid);
+        let unmoved = group_unmoved(group)?;
+        Ok(changes
+            .and([
+                Mutation::Update { table: edge_group::REF, target: held_group(), set: counts },
+                Mutation::Update { table: edge::REF, target: held_edge(), set: edges },
+            ])
+            .picking(selection)
+            .holding_first([Guard::new(GROUP, edge_group::REF, key, unmoved)]))
+    }
+
+    /// The event of the replay.
+    fn announcement(&self, branch: Branch, is_reset: bool) -> Mutation {
+        let details = if branch.resets_group() {
+            json!({ "branch": branch.word(), "groups_reset": u8::from(is_reset) })
+        } else {
+            json!({ "branch": branch.word() })
+        };
+        outbox::operator_acted(OperatorEventType::Replayed, details, self.at)
     }
 }
 
-impl Transition for Replay {
+impl Decision for Replay {
     type Outcome = ReplayExecutionResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
-        let core = existing(rows)?;
-        let (current, group) = (rows.row(ATTEMPT), rows.row(GROUP));
-        if !core.read(exec_core::lifecycle_phase)?.is_terminal() {
-            return Err(EngineError::State(StateKind::ExecutionNotTerminal));
-        }
+    const NAME: &'static str = "replay_execution";
 
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let not_ended = refuse(|_| EngineError::State(StateKind::ExecutionNotTerminal));
+        let group = group_of_core_row(edge_group::REF.columns.to_vec());
+        vec![
+            Premise::execution_as_read(
+                &self.key,
+                vec![Condition::new(finished(), of_a_known_phase(not_ended))],
+            ),
+            Premise::current_attempt().guarded_by(Vec::new()),
+            Premise::read(GROUP, group),
+            Premise::read(FLOW, flow_of_core_row()),
+        ]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        now: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let (core, current, group) = (existing(facts)?, facts.row(ATTEMPT), facts.row(GROUP));
         let flow = core.read(exec_core::flow_id)?;
         let flow = flow.map(|uuid| FlowKey { partition: self.key.partition, uuid });
         let branch = branch(flow, current, group)?;
@@ -199,36 +202,26 @@ impl Transition for Replay {
         if let (true, Some(flow)) = (branch.resets_group(), flow) {
             let edge = an_edge_into(flow, self.key.uuid);
             let Some(edges) = facts.list(&edge) else {
-                return Ok(Step::Read(vec![Query::List(edge)]));
+                return Ok(Verdict::AlsoRead(vec![Query::List(edge)]));
             };
             reset = group.filter(|_| !edges.is_empty()).map(|group| (flow, group));
         }
 
         let status = branch.status();
-        let plan = self.guarded(core, current, rows.row(FLOW), reset)?;
-        let plan = plan.update(exec_core::REF, held_core(), self.of_core(core, status, ctx.now)?);
-        let plan = match current {
-            Some(_) => plan.update(attempt::REF, held_attempt(), reopened()),
-            None => plan,
-        };
-
-        let mut details = json!({ "branch": branch.word() });
-        if branch.resets_group()
-            && let Some(details) = details.as_object_mut()
-        {
-            details.insert("groups_reset".into(), u8::from(reset.is_some()).into());
-        }
-        let event = OperatorEventType::Replayed;
-        let plan = outbox::operator_acted(plan, event, details, self.at);
-
-        let plan = match reset {
-            Some((flow, _)) => self.reset(plan, flow),
-            None => plan,
+        let (its_flow, reopened_flow) = its_flow_goes_on(facts.row(FLOW))?.unzip();
+        let changes = Changes::of(reopened_flow)
+            .and([self.of_core(core, status, now)?])
+            .and(current.map(|_| change::attempt(reopened())))
+            .and([self.announcement(branch, reset.is_some())])
+            .holding_first(its_flow);
+        let changes = match reset {
+            Some((flow, group)) => self.reset(changes, flow, group)?,
+            None => changes,
         };
 
         let replayed = ReplayExecutionResult::Replayed { public_state: status.public() };
         // Rows of older databases may still have something open.
-        Ok(Step::Commit(closed(plan, core)?, Then::Answer(replayed)))
+        Verdict::change(changes.closing(facts)?, replayed)
     }
 }
 
@@ -267,9 +260,11 @@ fn branch(
 
     Ok(match (skipped, verdict) {
         (true, verdict) => {
-            Branch::SkippedFlowMember { satisfied: verdict == Some(Verdict::Satisfied) }
+            Branch::SkippedFlowMember { satisfied: verdict == Some(GroupVerdict::Satisfied) }
         }
-        (false, Some(Verdict::Pending | Verdict::Impossible)) => Branch::BlockedFlowMember,
-        (false, Some(Verdict::Satisfied) | None) => Branch::Normal,
+        (false, Some(GroupVerdict::Pending | GroupVerdict::Impossible)) => {
+            Branch::BlockedFlowMember
+        }
+        (false, Some(GroupVerdict::Satisfied) | None) => Branch::Normal,
     })
 }

@@ -6,17 +6,20 @@ use serde_json::json;
 use crate::contracts::{RevokeLeaseArgs, RevokeLeaseResult};
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
+use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptState, LeaseCause, LifecyclePhase, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Plan, Query};
+use crate::plan::{Assign, Guard, Mutation};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_attempt, held_core};
+use crate::rules::key::{ATTEMPT, ExecutionKey, current_attempt};
 use crate::rules::outbox;
-use crate::rules::premise::{existing, row_and_attempt, unmoved};
+use crate::rules::premise::{Premise, existing};
 use crate::rules::status::Status;
-use crate::rules::suspension::close::closed;
+use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 
 /// Drops the current lease, and announces the reason. One that is revoked already, or belongs to
@@ -95,59 +98,71 @@ fn current(row: Option<&Row>) -> Result<Option<Current>, EngineError> {
     }))
 }
 
-impl Transition for RevokeLease {
+impl Decision for RevokeLease {
     type Outcome = RevokeLeaseResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
-        };
-        let core = existing(rows)?;
+    const NAME: &'static str = "revoke_lease";
 
-        let satisfied = |reason: &str| {
-            Ok(Step::Answer(RevokeLeaseResult::AlreadySatisfied { reason: reason.into() }))
-        };
-        let Some(lease) = current(rows.row(ATTEMPT))? else {
-            return satisfied("no_active_lease");
-        };
-        if let Some(reason) = self.left_alone(&lease) {
-            return satisfied(reason);
-        }
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<RevokeLeaseResult>> {
+        vec![Premise::execution_as_read(&self.key, Vec::new()), Premise::current_attempt()]
+    }
 
-        let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
-        let version = unmoved(core)?;
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<RevokeLeaseResult>, EngineError> {
+        let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
+        let lease = match current(facts.row(ATTEMPT))? {
+            None => return Ok(satisfied("no_active_lease")),
+            Some(lease) => match self.left_alone(&lease) {
+                Some(reason) => return Ok(satisfied(reason)),
+                None => lease,
+            },
+        };
+
         let same = attempt::lease_epoch
             .equals(lease.epoch)
             .and(attempt::worker_instance_id.equals(Some(lease.owner.clone())));
-        let plan = Plan::new("revoke_lease")
-            .guard(CORE, exec_core::REF, self.key.core(), version)
-            .guard(ATTEMPT, attempt::REF, current_attempt(), same);
+        let active = phase == LifecyclePhase::Active;
+        let changes = Changes::of(active.then(|| released(at)));
+        let changes = if active { changes.closing(facts)? } else { changes };
 
-        let plan = if active {
-            let mut set = Status::waiting(AttemptState::AttemptInterrupted).assignments(ctx.now);
-            let mutated = json!({ "last_mutation_at": ctx.now.0.to_string() });
-            set.push(exec_core::raw_fields.merge(mutated));
-            closed(plan.update(exec_core::REF, held_core(), set), core)?
-        } else {
-            plan
-        };
-
-        let dropped = vec![
-            attempt::worker_instance_id.clear(),
-            attempt::lease_expires_at_ms.clear(),
-            attempt::timeout_at_ms.clear(),
-            // The fence of its worker is no longer the current one.
-            attempt::lease_epoch.grow(1),
-        ];
-        let plan = plan.update(attempt::REF, held_attempt(), dropped);
-        let plan = outbox::lease_ended(plan, LeaseCause::Operator, ctx.now);
         let why = self.particulars(&lease);
-        let plan = outbox::operator_acted(plan, OperatorEventType::LeaseRevoked, why, ctx.now);
+        let changes = changes
+            .and([
+                change::attempt(dropped()),
+                outbox::lease_ended(LeaseCause::Operator, at),
+                outbox::operator_acted(OperatorEventType::LeaseRevoked, why, at),
+            ])
+            .holding([Guard::new(ATTEMPT, attempt::REF, current_attempt(), same)]);
 
         let revoked = RevokeLeaseResult::Revoked {
             lease_id: self.synthetic_id(&lease),
             lease_epoch: lease.epoch.saturating_add(1).to_string(),
         };
-        Ok(Step::Commit(plan, Then::Answer(revoked)))
+        Verdict::change(changes, revoked)
     }
+}
+
+fn satisfied(reason: &str) -> Verdict<RevokeLeaseResult> {
+    Verdict::Answer(RevokeLeaseResult::AlreadySatisfied { reason: reason.into() })
+}
+
+/// The change of an execution that its worker held: another one may claim it.
+fn released(at: TimestampMs) -> Mutation {
+    let status = Status::waiting(AttemptState::AttemptInterrupted);
+    change::enters(status, at).noting(json!({})).update()
+}
+
+/// The columns of an attempt that loses its lease.
+fn dropped() -> Vec<(ColumnRef, Assign)> {
+    vec![
+        attempt::worker_instance_id.clear(),
+        attempt::lease_expires_at_ms.clear(),
+        attempt::timeout_at_ms.clear(),
+        // The fence of its worker is no longer the current one.
+        attempt::lease_epoch.grow(1),
+    ]
 }

@@ -6,14 +6,17 @@ use crate::contracts::{INSTANCE_TAG, validate_tag_key};
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::InstanceTagEventType;
-use crate::plan::Plan;
+use crate::plan::Mutation;
+use crate::plan::facts::Facts;
 use crate::plan::value::Storable as _;
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::input;
-use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::key::ExecutionKey;
 use crate::rules::outbox::{instance_tag, instance_tag_changed};
-use crate::rules::premise::{Guarded, Known, Premise};
-use crate::rules::status::changed;
+use crate::rules::premise::Premise;
 use crate::schema::execution::exec_core;
 
 /// Writes one namespaced tag, replacing its value. The instance tag announces that it was attached,
@@ -38,41 +41,39 @@ impl SetTag {
     }
 }
 
-impl Guarded for SetTag {
+impl Decision for SetTag {
     type Outcome = ();
 
-    fn name(&self) -> &'static str {
-        "set_execution_tag"
-    }
+    const NAME: &'static str = "set_execution_tag";
 
-    fn premises(&self, _: TimestampMs) -> Vec<Premise> {
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<()>> {
         vec![Premise::execution(&self.key, Vec::new())]
     }
 
-    fn effects(
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
         &self,
-        _: &Known,
-        plan: Plan,
-        now: TimestampMs,
+        _: &Facts,
+        at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<(Plan, ()), EngineError> {
+    ) -> Result<Verdict<()>, EngineError> {
         let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
-        let mut set = vec![exec_core::raw_fields.merge_under("tags", member.into())];
-        set.extend(changed(now));
-        let plan = plan.update(exec_core::REF, held_core(), set);
+        let tag = exec_core::raw_fields.merge_under("tags", member.into());
+        let changes = Changes::of([change::edits([tag], at)]).and(self.announcement(at));
+        Verdict::change(changes, ())
+    }
+}
 
-        if self.name != INSTANCE_TAG {
-            return Ok((plan, ()));
-        }
-
-        Ok((
-            if self.value.is_empty() {
-                instance_tag_changed(plan, InstanceTagEventType::Cleared, instance_tag(), now)
-            } else {
-                let tag = Some(self.value.clone()).into_expr();
-                instance_tag_changed(plan, InstanceTagEventType::Attached, tag, now)
-            },
-            (),
-        ))
+impl SetTag {
+    /// The event of an instance tag.
+    fn announcement(&self, at: TimestampMs) -> Option<Mutation> {
+        let (event, tag) = match self.value.as_str() {
+            "" => (InstanceTagEventType::Cleared, instance_tag()),
+            value => (InstanceTagEventType::Attached, Some(value.to_owned()).into_expr()),
+        };
+        (self.name == INSTANCE_TAG).then(|| instance_tag_changed(event, tag, at))
     }
 }

@@ -9,155 +9,77 @@ use crate::contracts::{
 use crate::model::error::{ContentionKind, EngineError};
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::handle_codec::HandlePayload;
-use crate::model::ids::{
-    AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
-};
+use crate::model::ids::{TimestampMs, WorkerId, WorkerInstanceId};
 use crate::model::state::{
-    AttemptState, EligibilityState, LeaseCause, LeaseEventType, LifecyclePhase, OwnershipState,
-    PublicState,
+    AttemptState, LeaseCause, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
 };
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, Held, OnConflict, Path, Plan, Predicate, Query, Return};
+use crate::plan::{Guard, Held, Path, Return};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::claim::{Returned, renewed_lease, retry_facts, retry_returns};
+use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::execution::end::End;
+use crate::rules::execution::expire::ExpireLease;
 use crate::rules::execution::fail::ended_with;
-use crate::rules::execution::finish::End;
 use crate::rules::execution::losses::Losses;
+use crate::rules::execution::terms::{
+    Claimant, LeasedAttempt, NewLease, Returned, TakenLease, Terms, retry_facts, retry_returns,
+};
 use crate::rules::fence::not_active;
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt, held_core};
-use crate::rules::outbox::{self, Holder};
-use crate::rules::premise::{Known, existing, row_and_attempt, unmoved};
-use crate::rules::status::Status;
-use crate::rules::suspension::close::closed;
-use crate::schema::execution::{attempt, exec_core};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
+use crate::rules::outbox;
+use crate::rules::premise::{Condition, Otherwise, Premise, existing, refuse};
+use crate::schema::execution::{attempt, claimable, exec_core, running};
 
-/// A lease about to be taken of the current attempt.
+/// One execution to lease.
 #[derive(Clone, Debug)]
-struct Terms {
-    worker_id: WorkerId,
-    worker_instance_id: WorkerInstanceId,
-    lane_id: LaneId,
+struct Lease {
+    key: ExecutionKey,
+    terms: Terms,
     lease_id: Uuid,
-    ttl_ms: i64,
 }
 
-/// The attempt that is leased.
-#[derive(Clone, Copy, Debug)]
-enum Attempt {
-    /// It was interrupted and keeps its id; `otherwise` where its row holds none.
-    GoesOn { otherwise: Uuid },
-    /// It begins, under this id.
-    Begins(Uuid),
+fn going_on(ctx: &mut Ctx<'_>) -> LeasedAttempt {
+    LeasedAttempt::GoesOn { otherwise: Some(ctx.uuid()).into_expr() }
 }
 
-fn going_on(ctx: &mut Ctx<'_>) -> Attempt {
-    Attempt::GoesOn { otherwise: ctx.uuid() }
-}
-
-impl Terms {
-    fn check(&self) -> Result<(), EngineError> {
-        input::lane(&self.lane_id)?;
-        input::name("worker_id", self.worker_id.as_str())?;
-        input::name("worker_instance_id", self.worker_instance_id.as_str())?;
-        if self.worker_instance_id.as_str().is_empty() {
-            return Err(input::invalid("worker_instance_id: must not be empty"));
-        }
-        Ok(())
-    }
-
-    /// Leases the current attempt of the held execution. One that goes on keeps its id.
-    fn taken(&self, plan: Plan, leased: Attempt, event: LeaseEventType, at: TimestampMs) -> Plan {
-        self.taken_over(plan, leased, event, None, at)
-    }
-
-    /// The same, from a worker that was lost; the loss is counted.
-    fn taken_over(
+impl Lease {
+    /// The changes that lease the execution, and the values that [`Self::payload`] reads.
+    fn take(
         &self,
-        plan: Plan,
-        leased: Attempt,
         event: LeaseEventType,
+        attempt: LeasedAttempt,
         losses: Option<Losses>,
         at: TimestampMs,
-    ) -> Plan {
-        let (attempt_id, goes_on) = match leased {
-            Attempt::GoesOn { otherwise } => (otherwise, true),
-            Attempt::Begins(id) => (id, false),
-        };
-
-        let mut core = Status::active().assignments(at);
-        core.push(exec_core::started_at_ms.keep_or(Some(at.0)));
-        core.push(exec_core::granted_until_ms.clear());
-        core.push(exec_core::eligible_at_ms.clear());
-        core.extend(losses.map(|losses| losses.one_more()));
-        core.extend((!goes_on).then(|| exec_core::total_attempt_count.grow(1)));
-        let plan = plan.update(exec_core::REF, held_core(), core);
-
-        let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
+    ) -> Changes {
         let lease_id = Some(self.lease_id).into_expr();
-        let mut row = current_attempt();
-        row.extend([
-            attempt::worker_id.with(Some(self.worker_id.as_str().to_owned())),
-            attempt::worker_instance_id.with(Some(self.worker_instance_id.as_str().to_owned())),
-            attempt::lease_epoch.with(1),
-            attempt::lease_expires_at_ms.with(Some(at.0.saturating_add(self.ttl_ms))),
-            attempt::started_at_ms.with(Some(at.0)),
-            attempt::lease_id.with_expr(lease_id.clone()),
-            attempt::attempt_id.with(Some(attempt_id)),
-            attempt::timeout_at_ms.with_expr(timeout),
-        ]);
-        let mut settle = renewed_lease();
-        settle.retain(|(column, _)| !goes_on || *column != attempt::attempt_id.column());
-        let mut plan = plan.insert(attempt::REF, row, OnConflict::Update(settle));
-
-        let holder = Holder {
-            worker_id: self.worker_id.as_str(),
-            worker_instance_id: self.worker_instance_id.as_str(),
-        };
-        plan = outbox::lease_taken(plan, event, lease_id, holder, at);
-
-        plan.returns = vec![
+        let lease = NewLease { event, lease_id, attempt, losses };
+        Changes::of(self.terms.take(lease, at)).returning([
             Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
             Return::Written(attempt::lease_epoch.column()),
             Return::Written(attempt::attempt_id.column()),
-        ];
-        plan
+        ])
     }
 
-    fn payload(
-        &self,
-        key: &ExecutionKey,
-        rows: &[Vec<Value>],
-    ) -> Result<HandlePayload, EngineError> {
+    fn payload(&self, rows: &[Vec<Value>]) -> Result<HandlePayload, EngineError> {
         let returned = Returned(rows.first().map_or(&[], Vec::as_slice));
-        let index = returned.read(0, exec_core::attempt_index)?;
-        let epoch = returned.read(1, attempt::lease_epoch)?;
-        let attempt_id = returned.read(2, attempt::attempt_id)?.unwrap_or_default();
-
-        Ok(HandlePayload::new(
-            key.id(),
-            AttemptIndex(index.unsigned_abs()),
-            AttemptId::from_uuid(attempt_id),
-            LeaseId::from_uuid(self.lease_id),
-            LeaseEpoch(epoch.unsigned_abs()),
-            self.ttl_ms.unsigned_abs(),
-            self.lane_id.clone(),
-            self.worker_instance_id.clone(),
-        ))
+        let lease = TakenLease {
+            attempt_index: returned.read(0, exec_core::attempt_index)?,
+            epoch: returned.read(1, attempt::lease_epoch)?,
+            attempt_id: returned.read(2, attempt::attempt_id)?.unwrap_or_default(),
+            lease_id: self.lease_id,
+        };
+        Ok(self.terms.payload(&self.key, lease))
     }
 
     /// The payload of a handle, from a plan that also returns [`retry_returns`].
-    fn handed_out(
-        &self,
-        key: &ExecutionKey,
-        rows: &[Vec<Value>],
-    ) -> Result<HandlePayload, EngineError> {
+    fn handed_out(&self, rows: &[Vec<Value>]) -> Result<HandlePayload, EngineError> {
         let row = rows.first().map_or(&[][..], Vec::as_slice);
         let facts = retry_facts(row.get(3), row.get(4));
-        Ok(self.payload(key, rows)?.with_retry(facts))
+        Ok(self.payload(rows)?.with_retry(facts))
     }
 }
 
@@ -165,8 +87,7 @@ impl Terms {
 #[derive(Clone, Debug)]
 pub struct ClaimResumed {
     tag: BackendTag,
-    key: ExecutionKey,
-    terms: Terms,
+    lease: Lease,
     at: TimestampMs,
 }
 
@@ -176,58 +97,51 @@ impl ClaimResumed {
     /// # Errors
     /// `Validation(InvalidInput)` naming the field.
     pub fn new(tag: BackendTag, args: ClaimResumedExecutionArgs) -> Result<Self, EngineError> {
-        let terms = Terms {
-            worker_id: args.worker_id,
-            worker_instance_id: args.worker_instance_id,
-            lane_id: args.lane_id,
-            lease_id: args.lease_id.0,
-            ttl_ms: input::positive_ms("lease_ttl_ms", args.lease_ttl_ms)?,
-        };
-        terms.check()?;
-
-        Ok(Self { tag, key: ExecutionKey::of(&args.execution_id)?, terms, at: args.now })
+        let claimant = Claimant::new(args.worker_id, args.worker_instance_id, args.lane_id)?;
+        let terms = Terms::new(claimant, "lease_ttl_ms", args.lease_ttl_ms)?;
+        let key = ExecutionKey::of(&args.execution_id)?;
+        Ok(Self { tag, lease: Lease { key, terms, lease_id: args.lease_id.0 }, at: args.now })
     }
 }
 
-impl Transition for ClaimResumed {
+impl Decision for ClaimResumed {
     type Outcome = ClaimResumedExecutionResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        // The first try decides on the expectation; the row is read only to name the refusal.
-        let at = self.at;
+    const NAME: &'static str = "claim_resumed_execution";
+
+    fn at(&self, _: &Ctx<'_>) -> TimestampMs {
+        self.at
+    }
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        // A row that another engine left half changed is no resumed execution either.
         let resumable = exec_core::public_state
             .is(PublicState::Resumable)
             .and(exec_core::lifecycle_phase.is(LifecyclePhase::Runnable));
+        let otherwise = refuse(|_| EngineError::Contention(ContentionKind::NotAResumedExecution));
 
-        let pinned = match (facts.refusals(), facts.rows()) {
-            (0, _) => Predicate::Always,
-            (_, None) => {
-                return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
-            }
-            (_, Some(rows)) => {
-                let core = existing(rows)?;
-                // A row that another engine left half changed is no resumed execution either.
-                if !resumable.accepts(core, &Held::default()) {
-                    return Err(EngineError::Contention(ContentionKind::NotAResumedExecution));
-                }
-                unmoved(core)?
-            }
-        };
+        let core = Premise::execution(&self.lease.key, vec![Condition::new(resumable, otherwise)]);
+        vec![core]
+    }
 
-        let holds = resumable.and(pinned);
-        let plan = Plan::new("claim_resumed_execution").guard(
-            CORE,
-            exec_core::REF,
-            self.key.core(),
-            holds,
-        );
-        let mut plan = self.terms.taken(plan, going_on(ctx), LeaseEventType::Acquired, at);
-        plan.returns.extend(retry_returns());
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
+        &self,
+        _: &Facts,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let changes = self
+            .lease
+            .take(LeaseEventType::Acquired, going_on(ctx), None, at)
+            .returning(retry_returns());
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = claim.terms.handed_out(&claim.key, &rows)?;
-            let expires = TimestampMs(at.0.saturating_add(claim.terms.ttl_ms));
+            let payload = claim.lease.handed_out(&rows)?;
             let handle = handle::mint(claim.tag, HandleKind::Resumed, &payload);
             Ok(ClaimResumedExecutionResult::Claimed(ClaimedResumedExecution::new(
                 payload.execution_id,
@@ -235,21 +149,19 @@ impl Transition for ClaimResumed {
                 payload.lease_epoch,
                 payload.attempt_index,
                 payload.attempt_id,
-                expires,
+                claim.lease.terms.expiry(at),
                 handle,
             )))
         };
-        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+        Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
     }
 }
 
-/// Turns a resume token into a lease on the same attempt.
+/// Turns a resume token into a lease on the same attempt, while the token counts.
 #[derive(Clone, Debug)]
 pub struct ClaimByGrant {
-    tag: BackendTag,
-    key: ExecutionKey,
-    terms: Terms,
     expires_at_ms: u64,
+    takeover: TakeOver,
 }
 
 impl ClaimByGrant {
@@ -258,14 +170,9 @@ impl ClaimByGrant {
     /// # Errors
     /// `Validation(InvalidInput)` naming the field.
     pub fn new(tag: BackendTag, token: ResumeToken, lease_id: Uuid) -> Result<Self, EngineError> {
-        let terms = Terms {
-            worker_id: token.worker_id,
-            worker_instance_id: token.worker_instance_id,
-            lane_id: token.grant.lane_id,
-            lease_id,
-            ttl_ms: input::positive_ms("lease_ttl_ms", u64::from(token.lease_ttl_ms))?,
-        };
-        terms.check()?;
+        let lane = token.grant.lane_id;
+        let claimant = Claimant::new(token.worker_id, token.worker_instance_id, lane)?;
+        let terms = Terms::new(claimant, "lease_ttl_ms", u64::from(token.lease_ttl_ms))?;
 
         let key = ExecutionKey::of(&token.grant.execution_id)?;
         let given = input::partition_key("claim_from_resume_grant", &token.grant.partition_key)?;
@@ -276,7 +183,8 @@ impl ClaimByGrant {
             )));
         }
 
-        Ok(Self { tag, key, terms, expires_at_ms: token.grant.expires_at_ms })
+        let takeover = TakeOver { tag, lease: Lease { key, terms, lease_id } };
+        Ok(Self { expires_at_ms: token.grant.expires_at_ms, takeover })
     }
 }
 
@@ -285,95 +193,84 @@ impl Transition for ClaimByGrant {
     type Outcome = Option<Handle>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let at = ctx.now;
-        if self.expires_at_ms <= at.0.unsigned_abs() {
+        // A token that has lapsed is worth no look at the rows.
+        if self.expires_at_ms <= ctx.now.0.unsigned_abs() {
             return Err(EngineError::Contention(ContentionKind::ClaimGrantExpired));
         }
+        self.takeover.step(facts, ctx)
+    }
+}
 
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
-        };
-        let core = existing(rows)?;
-        let Some(current) = rows.row(ATTEMPT) else {
-            return Err(EngineError::NotFound { entity: "attempt" });
-        };
+/// Leases the attempt of a worker that has no lease any more.
+#[derive(Clone, Debug)]
+struct TakeOver {
+    tag: BackendTag,
+    lease: Lease,
+}
 
-        if is_held(core, current, at)? {
-            return Ok(Step::Answer(None));
+impl Decision for TakeOver {
+    type Outcome = Option<Handle>;
+
+    const NAME: &'static str = "claim_from_resume_grant";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let no_attempt = refuse(|_| EngineError::NotFound { entity: "attempt" });
+        vec![
+            Premise::execution_as_read(&self.lease.key, Vec::new()),
+            Premise::current_attempt().or_if_absent(no_attempt),
+        ]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let core = existing(facts)?;
+        let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
+        if !running().or(claimable()).accepts(core, &Held::default()) {
+            return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
+        }
+        if active && is_live(facts.row(ATTEMPT), at) {
+            return Ok(Verdict::Answer(None));
         }
 
         // A renewal changes only the attempt's row: the execution's version does not pin the lease.
-        let lapsed = attempt::lease_expires_at_ms
-            .is_null()
-            .or(attempt::lease_expires_at_ms.at_most(Some(at.0)));
-        let plan = Plan::new("claim_from_resume_grant")
-            .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
-            .guard(ATTEMPT, attempt::REF, current_attempt(), lapsed);
+        let free = attempt::lease_expires_at_ms.is_null().or(ExpireLease::due(at));
+        let held = |changes: Changes| {
+            changes.holding([Guard::new(ATTEMPT, attempt::REF, current_attempt(), free)])
+        };
 
-        let losses = lost(core)?;
+        let losses = active.then(|| Losses::read(core)).transpose()?;
         if let Some((losses, failure)) = losses.and_then(|own| Some((own, own.fatal()?))) {
             // This loss exceeds the policy: the execution ends as failed, and there is nothing to
             // lease.
-            let besides = vec![losses.one_more()];
-            let plan = ended_with(plan, &failure, End::FAILED, besides, at);
-            let plan = outbox::lease_ended(plan, LeaseCause::Expired, at);
-            let plan = closed(plan, core)?;
+            let changes =
+                Changes::of(ended_with(&failure, End::FAILED, Some(losses.one_more()), at))
+                    .and([outbox::lease_ended(LeaseCause::Expired, at)]);
             let over = |_| Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
-            return Ok(Step::Commit(plan, Then::FromRows(Box::new(over))));
+            let then = Then::FromRows(Box::new(over));
+            return Ok(Verdict::Change(held(changes.closing(facts)?), then));
         }
 
-        let event = LeaseEventType::Reclaimed;
-        let mut plan = self.terms.taken_over(plan, going_on(ctx), event, losses, at);
-        plan.returns.extend(retry_returns());
-
-        let plan = match core.read(exec_core::lifecycle_phase)? {
-            // Its lease lapsed, so that everything opened under it is closed.
-            LifecyclePhase::Active => closed(plan, core)?,
-            LifecyclePhase::Submitted
-            | LifecyclePhase::Runnable
-            | LifecyclePhase::Suspended
-            | LifecyclePhase::Terminal
-            | LifecyclePhase::Cancelled => plan,
-        };
+        let taken = self.lease.take(LeaseEventType::Reclaimed, going_on(ctx), losses, at);
+        let taken = taken.returning(retry_returns());
+        // What a lost worker has opened under its lease is closed.
+        let changes = if active { taken.closing(facts)? } else { taken };
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = claim.terms.handed_out(&claim.key, &rows)?;
+            let payload = claim.lease.handed_out(&rows)?;
             Ok(Some(handle::mint(claim.tag, HandleKind::Resumed, &payload)))
         };
-        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+        Ok(Verdict::Change(held(changes), Then::FromRows(Box::new(read))))
     }
 }
 
-/// The losses so far, where one more is at hand: the lease of a worker has lapsed, and no scan has
-/// counted that yet.
-fn lost(core: &Row) -> Result<Option<Losses>, EngineError> {
-    let active = core.read(exec_core::public_state)? == PublicState::Active;
-    active.then(|| Losses::read(core)).transpose()
-}
-
-/// Returns true if a worker holds the lease.
-///
-/// # Errors
-/// `Contention(ExecutionNotLeaseable)` for an execution that no worker can lease: it has ended, is
-/// suspended, or waits for something.
-fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineError> {
-    let expires = current.read(attempt::lease_expires_at_ms)?;
-    match core.read(exec_core::public_state)? {
-        PublicState::Active => Ok(expires.is_none_or(|expires| at.0 < expires)),
-        PublicState::Resumable | PublicState::Waiting => Ok(false),
-        PublicState::Delayed
-        | PublicState::RateLimited
-        | PublicState::WaitingChildren
-        | PublicState::Suspended
-        | PublicState::Completed
-        | PublicState::Failed
-        | PublicState::Cancelled
-        | PublicState::Expired
-        | PublicState::Skipped => {
-            Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable))
-        }
-    }
+/// True if the lease of a running attempt has not lapsed; one without an expiry never does.
+fn is_live(attempt: Option<&Row>, at: TimestampMs) -> bool {
+    attempt.is_some_and(|row| !ExpireLease::due(at).accepts(row, &Held::default()))
 }
 
 /// Leases a claimable execution to an operator, ahead of all others and whatever capabilities it
@@ -381,8 +278,7 @@ fn is_held(core: &Row, current: &Row, at: TimestampMs) -> Result<bool, EngineErr
 #[derive(Clone, Debug)]
 pub struct ClaimByOperator {
     key: ExecutionKey,
-    lane_id: LaneId,
-    ttl_ms: i64,
+    terms: Terms,
 }
 
 /// The worker and instance that an operator's lease belongs to.
@@ -394,79 +290,70 @@ impl ClaimByOperator {
     /// # Errors
     /// `Validation(InvalidInput)` naming the field.
     pub fn new(args: IssueGrantAndClaimArgs) -> Result<Self, EngineError> {
-        input::lane(&args.lane_id)?;
-        let ttl_ms = input::positive_ms("lease_duration_ms", args.lease_duration_ms)?;
-        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, lane_id: args.lane_id, ttl_ms })
-    }
-
-    fn claimable(&self, core: &Row, known: &Known) -> Result<(), EngineError> {
-        let (given, stored) = (self.lane_id.as_str(), core.read(exec_core::lane_id)?);
-        if given != stored {
-            return Err(input::invalid(format!(
-                "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
-            )));
-        }
-
-        match core.read(exec_core::lifecycle_phase)? {
-            LifecyclePhase::Runnable | LifecyclePhase::Submitted => {}
-            LifecyclePhase::Active
-            | LifecyclePhase::Suspended
-            | LifecyclePhase::Terminal
-            | LifecyclePhase::Cancelled => return Err(not_active(known)),
-        }
-
-        if core.read(exec_core::ownership_state)? == OwnershipState::Leased {
-            return Err(EngineError::Contention(ContentionKind::LeaseConflict));
-        }
-        if core.read(exec_core::eligibility_state)? != EligibilityState::EligibleNow {
-            return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
-        }
-
-        Ok(())
+        let (worker, instance) = (WorkerId::new(OPERATOR), WorkerInstanceId::new(OPERATOR));
+        let claimant = Claimant::new(worker, instance, args.lane_id)?;
+        let terms = Terms::new(claimant, "lease_duration_ms", args.lease_duration_ms)?;
+        Ok(Self { key: ExecutionKey::of(&args.execution_id)?, terms })
     }
 }
 
-impl Transition for ClaimByOperator {
+impl Decision for ClaimByOperator {
     type Outcome = ClaimGrantOutcome;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
-            return Ok(Step::Read(vec![Query::Lookup(row_and_attempt(&self.key))]));
-        };
-        let core = existing(rows)?;
-        self.claimable(core, &Known::of(rows))?;
+    const NAME: &'static str = "issue_grant_and_claim";
 
-        let lease_id = ctx.uuid();
-        let terms = Terms {
-            worker_id: WorkerId::new(OPERATOR),
-            worker_instance_id: WorkerInstanceId::new(OPERATOR),
-            lane_id: self.lane_id.clone(),
-            lease_id,
-            ttl_ms: self.ttl_ms,
-        };
-        let attempt = match core.read(exec_core::attempt_state)? {
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let lane = self.terms.lane().as_str().to_owned();
+        let waits = exec_core::lifecycle_phase
+            .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]);
+        let unowned = exec_core::ownership_state.is_none_of(&[OwnershipState::Leased]);
+        let contention =
+            |kind: ContentionKind| refuse(move |_| EngineError::Contention(kind.clone()));
+
+        let core = Premise::execution_as_read(
+            &self.key,
+            vec![
+                Condition::new(exec_core::lane_id.equals(lane.clone()), another_lane(lane)),
+                Condition::new(waits, refuse(not_active)),
+                Condition::new(unowned, contention(ContentionKind::LeaseConflict)),
+                Condition::new(claimable(), contention(ContentionKind::ExecutionNotLeaseable)),
+            ],
+        );
+        vec![core, Premise::current_attempt()]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let lease = Lease { key: self.key, terms: self.terms.clone(), lease_id: ctx.uuid() };
+        let attempt = match existing(facts)?.read(exec_core::attempt_state)? {
             AttemptState::AttemptInterrupted => going_on(ctx),
             AttemptState::None
             | AttemptState::PendingFirstAttempt
             | AttemptState::RunningAttempt
             | AttemptState::PendingRetryAttempt
             | AttemptState::PendingReplayAttempt
-            | AttemptState::AttemptTerminal => Attempt::Begins(ctx.uuid()),
+            | AttemptState::AttemptTerminal => LeasedAttempt::Begins(Some(ctx.uuid()).into_expr()),
         };
 
-        let plan = Plan::new("issue_grant_and_claim").guard(
-            CORE,
-            exec_core::REF,
-            self.key.core(),
-            unmoved(core)?,
-        );
-        let plan = terms.taken(plan, attempt, LeaseEventType::Acquired, ctx.now);
-
-        let key = self.key;
+        let changes = lease.take(LeaseEventType::Acquired, attempt, None, at);
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = terms.payload(&key, &rows)?;
+            let payload = lease.payload(&rows)?;
             Ok(ClaimGrantOutcome::new(payload.lease_id, payload.lease_epoch, payload.attempt_index))
         };
-        Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
+        Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
     }
+}
+
+/// Refuses an execution of another lane than the operator names.
+fn another_lane<O>(given: String) -> Otherwise<O> {
+    Box::new(move |facts| {
+        let stored = existing(facts)?.read(exec_core::lane_id)?;
+        Err(input::invalid(format!(
+            "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
+        )))
+    })
 }

@@ -2,17 +2,16 @@
 
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs};
-use crate::model::state::{
-    AttemptState, BlockingReason, ClosedSet, EligibilityState, LifecyclePhase,
-};
+use crate::model::state::{BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
+use crate::plan::Predicate;
 use crate::plan::facts::Facts;
-use crate::plan::{Held, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::{execution_row, existing, unmoved, without_bodies};
-use crate::rules::status::{Status, but_the_attempt};
+use crate::rules::key::ExecutionKey;
+use crate::rules::premise::{Condition, Premise, answer, existing};
+use crate::rules::status::Status;
 use crate::schema::execution::exec_core;
 
 /// Makes an execution claimable that is blocked by something other than its dependencies or the
@@ -45,39 +44,41 @@ impl Unblock {
     }
 
     fn applies(&self) -> Predicate {
-        exec_core::lifecycle_phase.is(LifecyclePhase::Runnable).and(
+        let blocked = exec_core::lifecycle_phase.is(LifecyclePhase::Runnable).and(
             exec_core::eligibility_state.is_one_of(&[
                 EligibilityState::BlockedByBudget,
                 EligibilityState::BlockedByQuota,
                 EligibilityState::BlockedByRoute,
                 EligibilityState::BlockedByOperator,
             ]),
-        )
+        );
+
+        match self.expected {
+            Some(reason) => blocked.and(exec_core::blocking_reason.holds(reason)),
+            None => blocked,
+        }
     }
 }
 
-impl Transition for Unblock {
+impl Decision for Unblock {
     /// True if the execution was unblocked.
     type Outcome = bool;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.rows() else {
-            let core = execution_row(&self.key, without_bodies(exec_core::REF));
-            return Ok(Step::Read(vec![Query::Lookup(vec![core])]));
-        };
-        let core = existing(rows)?;
+    const NAME: &'static str = "unblock_execution";
 
-        let reason = core.read(exec_core::blocking_reason)?;
-        let expected = self.expected.is_none() || self.expected == reason;
-        if !expected || !self.applies().accepts(core, &Held::default()) {
-            return Ok(Step::Answer(false));
-        }
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<bool>> {
+        let applies = Condition::new(self.applies(), answer(false));
+        vec![Premise::execution_as_read(&self.key, vec![applies])]
+    }
 
-        let eligible_at = core.read(exec_core::eligible_at_ms)?;
-        let status = Status::released(eligible_at, self.at, AttemptState::None);
-        let plan = Plan::new("unblock_execution")
-            .guard(CORE, exec_core::REF, self.key.core(), unmoved(core)?)
-            .update(exec_core::REF, held_core(), but_the_attempt(status, ctx.now));
-        Ok(Step::Commit(plan, Then::Answer(true)))
+    fn decide(
+        &self,
+        facts: &Facts,
+        now: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<bool>, EngineError> {
+        let eligible_at = existing(facts)?.read(exec_core::eligible_at_ms)?;
+        let status = Status::released(eligible_at, self.at, None);
+        Verdict::change([change::enters(status, now).update()], true)
     }
 }

@@ -232,11 +232,11 @@ impl Apply {
     /// The reason why there is no such edge: its flow may be on another partition than its
     /// downstream.
     fn without_edge(&self, facts: &Facts) -> Result<Vec<Query>, EngineError> {
-        let Some(rows) = facts.rows().filter(|rows| rows.asked(FLOW)) else {
+        if !facts.asked(FLOW) {
             return Ok(vec![Query::Lookup(self.places.lookups())]);
-        };
+        }
 
-        match self.places.found(rows) {
+        match self.places.found(facts) {
             Some((flow, _)) => {
                 on_partition_of(flow, &self.downstream)?;
                 Err(input::invalid("edge_not_found"))
@@ -269,8 +269,8 @@ impl Apply {
             set.push(edge_group::k_target.set(target));
             let siblings = owed(group, siblings)?;
             if !siblings.is_empty() {
-                let (owing, flags) = owes_cancellations(plan, siblings, at);
-                plan = owing;
+                let (recorded, flags) = owes_cancellations(siblings, at);
+                plan = plan.and([recorded]);
                 set.extend(flags);
             }
             plan = plan.update(edge_group::REF, held_group(), set);
@@ -289,7 +289,7 @@ impl Apply {
                     plan.update(exec_core::REF, held_core(), status::changed(at).to_vec())
                 }
                 Action::Block | Action::Release | Action::Skip => {
-                    decision.action.apply(plan, core, at)?
+                    plan.and(decision.action.changes(core, at)?)
                 }
             };
         }
@@ -302,10 +302,10 @@ impl Transition for Apply {
     type Outcome = ApplyDependencyToChildResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
-        let Some(edge) = rows.row(EDGE) else {
+        }
+        let Some(edge) = facts.row(EDGE) else {
             return self.without_edge(facts).map(Step::Read);
         };
 
@@ -315,12 +315,12 @@ impl Transition for Apply {
             return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
         }
 
-        let (upstream, its_attempt) = (rows.row(UPSTREAM), rows.row(UPSTREAM_ATTEMPT));
+        let (upstream, its_attempt) = (facts.row(UPSTREAM), facts.row(UPSTREAM_ATTEMPT));
         let Some(end) = self.end_of(edge, upstream, its_attempt, facts)? else {
             return Ok(Step::Read(vec![Query::List(self.ends_of_upstream())]));
         };
 
-        let rows = EdgeRows { edge, group: rows.row(GROUP), core: rows.row(CORE) };
+        let rows = EdgeRows { edge, group: facts.row(GROUP), core: facts.row(CORE) };
         let mut decision = Decision::on(rows, end)?;
 
         if decision.depends_on_the_others() {

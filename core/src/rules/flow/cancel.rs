@@ -13,18 +13,18 @@ use crate::model::partition::PartitionConfig;
 use crate::model::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
-use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate, Query};
+use crate::plan::{Assign, Expr, List, Mutation, OnConflict, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{FromRows, Step, Then, Transition};
-use crate::rules::execution::finish::End;
+use crate::rules::execution::end::End;
 use crate::rules::execution::read::text;
 use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
+use crate::rules::key::{CORE, ExecutionKey, every_execution, picked_ids};
 use crate::rules::outbox::{self, Reason};
 use crate::rules::status::Status;
-use crate::rules::suspension::close::closed_unread;
+use crate::rules::suspension::close::close_unread;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
@@ -74,7 +74,8 @@ impl CancelFlow {
                 .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
         };
 
-        let mut plan = cancelled(plan, Status::cancelled(), "flow_cancelled", "cancel_flow", at);
+        let mut plan =
+            plan.and(cancelled(Status::cancelled(), "flow_cancelled", "cancel_flow", at));
         plan.selection = Some(every_execution(flow.members().and(covered)));
         plan.returns = picked_ids();
         Ok(plan)
@@ -85,12 +86,12 @@ impl Transition for CancelFlow {
     type Outcome = CancelFlowResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
+        }
 
         let cancellation_policy = policy_word(self.policy).to_owned();
-        let Some((flow, row)) = self.places.found(rows) else {
+        let Some((flow, row)) = self.places.found(facts) else {
             let member_execution_ids = Vec::new();
             let cancelled =
                 CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids };
@@ -131,7 +132,7 @@ impl CancelHeader {
         let details = json!({ "cancellation_policy": policy, "cancel_reason": reason });
         let plan = Plan::new("cancel_flow_header");
         let plan = flipped(plan, flow, row, goes_on(), details, *at)?;
-        let plan = cancelled(plan, Status::cancelled(), reason, "cancel_flow_header", *at);
+        let plan = plan.and(cancelled(Status::cancelled(), reason, "cancel_flow_header", *at));
 
         let backlog = vec![
             cancel_backlog::partition_key.with(flow.partition),
@@ -167,7 +168,7 @@ impl CancelHeader {
         plan.selection = Some(every_execution(flow.members().and(unfinished())));
         plan.returns = picked_ids();
         let event = OperatorEventType::FlowCancelRequested;
-        Ok(outbox::operator_acted_on_flow(plan, event, told, *at))
+        Ok(plan.and([outbox::operator_acted_on_flow(event, told, *at)]))
     }
 
     fn over(
@@ -188,10 +189,10 @@ impl Transition for CancelHeader {
     type Outcome = CancelFlowHeader;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
-        let Some((flow, row)) = self.places.found(rows) else {
+        }
+        let Some((flow, row)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
 
@@ -316,23 +317,26 @@ fn flipped(
     Ok(plan.update(flow_core::REF, held_flow(), set))
 }
 
-/// Cancels each picked execution: its state, its attempt, its events, and what it has open. A
-/// reason and a canceller that it has already stay.
+/// The changes that cancel each picked execution: its state, its attempt, its events, and whatever
+/// it has open. A reason and a canceller that it has already stay.
 #[must_use]
-pub fn cancelled(plan: Plan, status: Status, reason: &str, by: &str, at: TimestampMs) -> Plan {
+pub fn cancelled(status: Status, reason: &str, by: &str, at: TimestampMs) -> Vec<Mutation> {
     let end = End::CANCELLED;
-    let mut core = end.as_status(status, at);
-    core.push(exec_core::cancellation_reason.keep_or(Some(reason.to_owned())));
-    core.push(exec_core::cancelled_by.keep_or(Some(by.to_owned())));
-    let mutated = json!({ "last_mutation_at": at.0.to_string() });
-    core.push(exec_core::raw_fields.merge(mutated));
+    let core = end
+        .as_status(status, at)
+        .set(exec_core::cancellation_reason.keep_or(Some(reason.to_owned())))
+        .set(exec_core::cancelled_by.keep_or(Some(by.to_owned())))
+        .noting(json!({}));
 
-    let plan = plan.update(exec_core::REF, held_core(), core);
-    let plan = end.break_attempt(plan, at);
-    let plan = outbox::completed(plan, end.event, Reason::Given(reason), at);
-
-    // The attempts are not read, so the events cannot name the leases.
-    closed_unread(outbox::unnamed_lease_ended(plan, LeaseCause::Cancelled, at))
+    let mut changes = vec![
+        core.update(),
+        end.break_attempt(at),
+        outbox::completed(end.event, Reason::Given(reason), at),
+        // The attempts are not read, so the events cannot name the leases.
+        outbox::unnamed_lease_ended(LeaseCause::Cancelled, at),
+    ];
+    changes.extend(close_unread());
+    changes
 }
 
 fn ids(flow: FlowKey, rows: &[Vec<Value>]) -> Result<Vec<String>, EngineError> {

@@ -5,15 +5,15 @@
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
-use crate::model::state::{AttemptState, EligibilityState, LifecyclePhase};
+use crate::model::state::{EligibilityState, LifecyclePhase};
 use crate::plan::facts::Row;
-use crate::plan::{Assign, Held, OnConflict, Plan, Predicate};
-use crate::rules::execution::finish::End;
+use crate::plan::{Assign, Held, Mutation, OnConflict, Predicate};
+use crate::rules::execution::change;
+use crate::rules::execution::end::End;
 use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::Verdict;
-use crate::rules::key::held_core;
 use crate::rules::outbox::{self, Reason};
-use crate::rules::status::{Status, but_the_attempt};
+use crate::rules::status::Status;
 use crate::rules::suspension::close::closed;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
@@ -98,37 +98,37 @@ impl Standing {
 }
 
 impl Action {
-    /// Adds the changes to the held execution, read as `core`.
+    /// The changes of the held execution, read as `core`.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored time that is not a number.
-    pub fn apply(self, plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
-        // The attempt is left as it is; the word here is never written.
-        let attempt = AttemptState::None;
+    pub fn changes(self, core: &Row, at: TimestampMs) -> Result<Vec<Mutation>, EngineError> {
         let status = match self {
-            Self::Leave => return Ok(plan),
-            Self::Skip => return skipped(plan, core, at),
-            Self::Block => Status::waiting_for_dependencies(attempt),
-            Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, attempt),
+            Self::Leave => return Ok(Vec::new()),
+            Self::Skip => return skipped(core, at),
+            Self::Block => Status::waiting_for_dependencies(None),
+            Self::Release => Status::released(core.read(exec_core::eligible_at_ms)?, at, None),
         };
 
-        Ok(plan.update(exec_core::REF, held_core(), but_the_attempt(status, at)))
+        Ok(vec![change::enters(status, at).update()])
     }
 }
 
 /// The reason that a skipped execution gives.
 pub const UNREACHABLE: &str = "its dependencies can no longer be satisfied";
 
-/// Ends the held execution, read as `core`, without its having run.
+/// The changes that end the held execution, read as `core`, without its having run.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
-pub fn skipped(plan: Plan, core: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
+pub fn skipped(core: &Row, at: TimestampMs) -> Result<Vec<Mutation>, EngineError> {
     let end = End::SKIPPED;
-    let plan = plan.update(exec_core::REF, held_core(), end.of_core(at));
-    let plan = end.record_attempt(plan, at);
-    let plan = outbox::completed(plan, end.event, Reason::Given(UNREACHABLE), at);
-    closed(plan, core)
+    let changes = vec![
+        end.of_execution(at).update(),
+        end.record_attempt(at),
+        outbox::completed(end.event, Reason::Given(UNREACHABLE), at),
+    ];
+    closed(changes, core)
 }
 
 /// Returns true if an execution has not ended.
@@ -151,24 +151,24 @@ pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, Engine
 }
 
 /// Records that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner
-/// cancels them. Returns the changes to the group's row.
+/// cancels them. Returns that change, and the changed columns of the group's row.
 #[must_use]
 pub fn owes_cancellations(
-    plan: Plan,
     members: Vec<String>,
     at: TimestampMs,
-) -> (Plan, Vec<(ColumnRef, Assign)>) {
+) -> (Mutation, Vec<(ColumnRef, Assign)>) {
     let row = vec![
         pending_cancel_groups::partition_key.with_expr(edge_group::partition_key.of(GROUP)),
         pending_cancel_groups::flow_id.with_expr(edge_group::flow_id.of(GROUP)),
         pending_cancel_groups::downstream_eid.with_expr(edge_group::downstream_eid.of(GROUP)),
         pending_cancel_groups::enqueued_at_ms.with(at.0),
     ];
-    let plan = plan.insert(pending_cancel_groups::REF, row, OnConflict::Ignore);
+    let table = pending_cancel_groups::REF;
+    let recorded = Mutation::Insert { table, row, on_conflict: OnConflict::Ignore };
 
     let set = vec![
         edge_group::cancel_siblings_pending_flag.set(true),
         edge_group::cancel_siblings_pending_members.set(members),
     ];
-    (plan, set)
+    (recorded, set)
 }

@@ -52,11 +52,11 @@ impl Transition for CreateFlow {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let flow_id = self.args.flow_id.clone();
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
+        }
 
-        if self.places.found(rows).is_some() {
+        if self.places.found(facts).is_some() {
             return Ok(Step::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
         }
         Ok(Step::Commit(self.plan(), Then::Answer(CreateFlowResult::Created { flow_id })))

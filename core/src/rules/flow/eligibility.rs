@@ -60,11 +60,11 @@ impl Transition for Evaluate {
             Ok(Step::Answer(EvaluateFlowEligibilityResult::Status { status: status.to_owned() }))
         };
 
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
+        }
 
-        let Some(core) = rows.row(CORE) else { return answer("not_found") };
+        let Some(core) = facts.row(CORE) else { return answer("not_found") };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Runnable {
             return answer("not_runnable");
         }
@@ -85,7 +85,7 @@ impl Transition for Evaluate {
             return Ok(Step::Read(vec![Query::List(every), Query::List(known)]));
         };
 
-        let policy = rows.row(GROUP).map(policy_of).transpose()?;
+        let policy = facts.row(GROUP).map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = tally(edges.len(), upstreams)?;
         answer(match tally.verdict(&policy) {

@@ -16,7 +16,7 @@ use crate::model::ids::TimestampMs;
 use crate::model::state::{ClosedSet, OperatorEventType, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
-use crate::plan::{Assign, Expr, Held, List, Lookup, Plan, Predicate, Query};
+use crate::plan::{Assign, Expr, Guard, Held, List, Lookup, Mutation, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::key::{FLOW, FlowKey, held_flow};
@@ -89,7 +89,7 @@ pub fn announce_end(plan: Plan, flow: FlowKey, state: PublicFlowState, at: Times
         ("flow_id".into(), Expr::text(flow.uuid.to_string())),
         ("public_flow_state".into(), Expr::text(state.as_str())),
     ]);
-    outbox::operator_acted_on_flow(plan, OperatorEventType::FlowEnded, details, at)
+    plan.and([outbox::operator_acted_on_flow(OperatorEventType::FlowEnded, details, at)])
 }
 
 /// The predicate that nothing has changed that decides if the flow is over.
@@ -116,15 +116,16 @@ pub fn flow_of_core_row() -> Lookup {
     Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
 }
 
-/// Reopens the flow of a member that goes on after its end, unless the flow was cancelled. Grows
-/// the version of an open flow, so that a concurrent end of the flow is refused.
+/// The guard and the change of the flow of a member that goes on after its end. The flow goes on,
+/// too, unless it was cancelled: then there are none. The version of an open flow grows, so that a
+/// concurrent end of the flow is refused.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError> {
+pub fn its_flow_goes_on(flow: Option<&Row>) -> Result<Option<(Guard, Mutation)>, EngineError> {
     let cancelled = flow_core::public_flow_state.is(PublicFlowState::Cancelled);
     let Some(row) = flow.filter(|row| !cancelled.accepts(row, &Held::default())) else {
-        return Ok(plan);
+        return Ok(None);
     };
 
     let key = FlowKey {
@@ -139,7 +140,9 @@ pub fn with_its_flow(plan: Plan, flow: Option<&Row>) -> Result<Plan, EngineError
     } else {
         goes_on()
     };
-    Ok(plan.guard(FLOW, flow_core::REF, key.row(), relies).update(flow_core::REF, held_flow(), set))
+
+    let change = Mutation::Update { table: flow_core::REF, target: held_flow(), set };
+    Ok(Some((Guard::new(FLOW, flow_core::REF, key.row(), relies), change)))
 }
 
 /// Ends a flow if every member of it is over.
@@ -210,13 +213,12 @@ impl Transition for EndFlow {
         }
 
         // The flow is read first: a member that goes on again after that read grows its version.
-        let (Some(rows), Some(going_on), Some(badly)) =
-            (facts.rows(), facts.again(&unfinished), facts.list(&badly_ended))
+        let (Some(going_on), Some(badly)) = (facts.again(&unfinished), facts.list(&badly_ended))
         else {
             let lists = [unfinished, badly_ended].map(Query::List);
             return Ok(Step::Read([self.row()].into_iter().chain(lists).collect()));
         };
-        let Some(flow) = rows.row(FLOW) else { return Ok(Step::Answer(false)) };
+        let Some(flow) = facts.row(FLOW) else { return Ok(Step::Answer(false)) };
         if is_over(flow) || !going_on.is_empty() {
             return Ok(Step::Answer(false));
         }

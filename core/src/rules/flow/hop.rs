@@ -10,7 +10,7 @@ use crate::contracts::{EdgeDependencyPolicy, ResolveDependencyArgs, ResolveDepen
 use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, TimestampMs};
 use crate::model::state::{ClosedSet, CompletionKind};
-use crate::plan::facts::{Facts, Row, Rows};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Held, Lookup, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
@@ -245,14 +245,14 @@ impl Hop {
 
         let mut set = count.change.assignments();
         if !siblings.is_empty() {
-            let (owing, flags) = owes_cancellations(plan, siblings, at);
-            plan = owing;
+            let (recorded, flags) = owes_cancellations(siblings, at);
+            plan = plan.and([recorded]);
             set.extend(flags);
         }
         plan = plan.update(edge_group::REF, held_group(), set);
 
         match core {
-            Some(core) => count.action().apply(plan, core, at),
+            Some(core) => Ok(plan.and(count.action().changes(core, at)?)),
             None => Ok(plan),
         }
     }
@@ -337,18 +337,18 @@ impl Transition for Hop {
     type Outcome = Hopped;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Hopped>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
+        }
 
         let goes_on = |core| unfinished().accepts(core, &Held::default());
-        if !self.last || rows.row(CORE).is_some_and(goes_on) {
-            return self.told_of(rows, facts, ctx.now);
+        if !self.last || facts.row(CORE).is_some_and(goes_on) {
+            return self.told_of(facts, ctx.now);
         }
 
         // The event stays open until the flow was checked for its end.
         let hop = Self { last: false, ..self.clone() };
-        Ok(match hop.told_of(rows, facts, ctx.now)? {
+        Ok(match hop.told_of(facts, ctx.now)? {
             Step::Read(queries) => Step::Read(queries),
             Step::Commit(plan, _) => Step::Commit(plan, Then::Answer(Hopped::NobodyGoesOn)),
             Step::Answer(_) => Step::Answer(Hopped::NobodyGoesOn),
@@ -357,13 +357,8 @@ impl Transition for Hop {
 }
 
 impl Hop {
-    fn told_of(
-        &self,
-        rows: Rows<'_>,
-        facts: &Facts,
-        at: TimestampMs,
-    ) -> Result<Step<Hopped>, EngineError> {
-        let Some(edge) = rows.row(EDGE) else {
+    fn told_of(&self, facts: &Facts, at: TimestampMs) -> Result<Step<Hopped>, EngineError> {
+        let Some(edge) = facts.row(EDGE) else {
             return Ok(self.nothing(Hopped::NoEdge, at));
         };
 
@@ -378,9 +373,9 @@ impl Hop {
             return Ok(self.nothing(Hopped::Known, at));
         }
 
-        match rows.row(GROUP) {
+        match facts.row(GROUP) {
             Some(group) if is_applied(edge)? => {
-                let rows = EdgeRows { edge, group, core: rows.row(CORE) };
+                let rows = EdgeRows { edge, group, core: facts.row(CORE) };
                 self.counted(rows, bucket, facts, at)
             }
             Some(_) | None => self.remembered(edge, at),

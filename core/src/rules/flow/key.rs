@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, ExecutionId, FlowId};
 use crate::model::partition::{PartitionConfig, flow_partition};
-use crate::plan::facts::{Facts, Row, Rows};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Lookup, Predicate, Query};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
@@ -94,10 +94,12 @@ impl Places {
     /// that the flow is on, or with these `words` if it is nowhere.
     pub fn elsewhere(&self, facts: &Facts, words: &'static str) -> Result<Vec<Query>, EngineError> {
         let last = FlowKey { partition: 0, ..self.home };
-        match facts.rows().filter(|rows| rows.asked(AT_ZERO)) {
-            None => Ok(vec![Query::Lookup(vec![last.lookup(AT_ZERO)])]),
-            Some(rows) if rows.row(AT_ZERO).is_some() => Err(partition_mismatch(last)),
-            Some(_) => Err(input::invalid(words)),
+        if !facts.asked(AT_ZERO) {
+            return Ok(vec![Query::Lookup(vec![last.lookup(AT_ZERO)])]);
+        }
+        match facts.row(AT_ZERO) {
+            Some(_) => Err(partition_mismatch(last)),
+            None => Err(input::invalid(words)),
         }
     }
 
@@ -109,9 +111,9 @@ impl Places {
 
     /// The flow's row among the answers to [`Places::lookups`], and where it is.
     #[must_use]
-    pub fn found<'a>(&self, rows: Rows<'a>) -> Option<(FlowKey, &'a Row)> {
+    pub fn found<'a>(&self, facts: &'a Facts) -> Option<(FlowKey, &'a Row)> {
         let places = [(FLOW, self.home), (ELSEWHERE, self.other)];
-        places.into_iter().find_map(|(name, key)| Some((key, rows.row(name)?)))
+        places.into_iter().find_map(|(name, key)| Some((key, facts.row(name)?)))
     }
 }
 

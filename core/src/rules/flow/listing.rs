@@ -218,7 +218,7 @@ impl Transition for Edge {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let places = [("edge", self.places.home()), ("elsewhere", self.places.other())];
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let lookup = |(row, flow): (&'static str, FlowKey)| Lookup {
                 row: row.into(),
                 table: edges::REF,
@@ -226,9 +226,9 @@ impl Transition for Edge {
                 columns: edges::REF.columns.to_vec(),
             };
             return Ok(Step::Read(vec![Query::Lookup(places.map(lookup).into())]));
-        };
+        }
 
-        let found = places.into_iter().find_map(|(name, flow)| Some((flow, rows.row(name)?)));
+        let found = places.into_iter().find_map(|(name, flow)| Some((flow, facts.row(name)?)));
         Ok(Step::Answer(found.map(|(flow, row)| edge(flow, row)).transpose()?))
     }
 }

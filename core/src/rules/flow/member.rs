@@ -12,7 +12,7 @@ use crate::model::partition::PartitionConfig;
 use crate::model::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
 };
-use crate::plan::facts::{Facts, Row, Rows};
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
@@ -25,7 +25,7 @@ use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
 use crate::rules::premise;
-use crate::rules::status::{Status, but_the_attempt, changed, since_due};
+use crate::rules::status::{Status, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{BADLY, exec_core, unfinished};
 use crate::schema::flow::{flow_core, goes_on};
@@ -134,10 +134,10 @@ impl Transition for AddExecution {
     type Outcome = AddExecutionToFlowResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
-        let Some((flow, row)) = self.places.found(rows) else {
+        }
+        let Some((flow, row)) = self.places.found(facts) else {
             return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
@@ -147,7 +147,7 @@ impl Transition for AddExecution {
         on_partition_of(flow, &self.key)?;
 
         let execution_id = self.args.execution_id.clone();
-        let Some(core) = rows.row(CORE) else {
+        let Some(core) = facts.row(CORE) else {
             return Err(input::invalid("execution_not_found"));
         };
 
@@ -216,11 +216,11 @@ impl CreateMember {
     fn explain(
         &self,
         (flow, row): (FlowKey, &Row),
-        rows: Rows<'_>,
+        facts: &Facts,
     ) -> Result<Option<CreateExecutionResult>, EngineError> {
         on_partition_of(flow, &self.create.key())?;
 
-        match rows.row(CORE).map(|core| core.read(exec_core::flow_id)).transpose()? {
+        match facts.row(CORE).map(|core| core.read(exec_core::flow_id)).transpose()? {
             Some(Some(of)) if of == flow.uuid => {
                 Ok(Some(CreateExecutionResult::Duplicate { execution_id: self.id.clone() }))
             }
@@ -278,14 +278,14 @@ impl Transition for CreateMember {
             return self.commit(None, ctx.now);
         }
 
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
-        let Some(found) = self.places.found(rows) else {
+        }
+        let Some(found) = self.places.found(facts) else {
             return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
-        match self.explain(found, rows)? {
+        match self.explain(found, facts)? {
             Some(outcome) => Ok(Step::Answer(outcome)),
             None => self.commit(Some(found.1), ctx.now),
         }
@@ -317,16 +317,14 @@ impl Release {
     fn plan(&self, flow: FlowKey) -> Plan {
         let (set, when) = if self.delayed {
             let until = exec_core::eligible_at_ms.above(Some(self.at.0));
-            let status =
-                Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None, self.at);
+            let status = Status::delayed(BlockingReason::WaitingForDelay, None, self.at);
             // Each row holds its own time already.
-            let set = since_due(but_the_attempt(Status { due: None, ..status }, self.at));
-            (set, until)
+            (since_due(Status { due: None, ..status }, self.at), until)
         } else {
             let due = exec_core::eligible_at_ms
                 .is_null()
                 .or(exec_core::eligible_at_ms.at_most(Some(self.at.0)));
-            (but_the_attempt(Status::waiting(AttemptState::None), self.at), due)
+            (Status::waiting(None).assignments(self.at), due)
         };
 
         let mut plan =
@@ -343,10 +341,10 @@ impl Transition for Release {
     type Outcome = u32;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<u32>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
-        let Some((flow, _)) = self.places.found(rows) else {
+        }
+        let Some((flow, _)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
 

@@ -133,10 +133,10 @@ impl Transition for SetPolicy {
     type Outcome = SetEdgeGroupPolicyResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
-        let Some((flow, row)) = self.places.found(rows) else {
+        }
+        let Some((flow, row)) = self.places.found(facts) else {
             return Err(input::invalid("flow_not_found"));
         };
         if flow.partition != self.downstream.partition {
@@ -157,7 +157,7 @@ impl Transition for SetPolicy {
             ));
         }
 
-        let stored = rows.row(GROUP).map(|group| group.read(edge_group::policy)).transpose()?;
+        let stored = facts.row(GROUP).map(|group| group.read(edge_group::policy)).transpose()?;
         if stored == Some(encode(&self.policy)) {
             return Ok(Step::Answer(SetEdgeGroupPolicyResult::AlreadySet));
         }

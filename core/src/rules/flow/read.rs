@@ -123,10 +123,10 @@ impl Transition for Describe {
     type Outcome = Option<FlowSnapshot>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
-        };
-        let Some((flow, row)) = self.0.found(rows) else {
+        }
+        let Some((flow, row)) = self.0.found(facts) else {
             return Ok(Step::Answer(None));
         };
 
@@ -141,10 +141,10 @@ impl Transition for Graph {
     type Outcome = Option<FlowGraph>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.0.lookups())]));
-        };
-        let Some((flow, row)) = self.0.found(rows) else {
+        }
+        let Some((flow, row)) = self.0.found(facts) else {
             return Ok(Step::Answer(None));
         };
 

@@ -127,12 +127,12 @@ impl Transition for Drain {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
-        };
-        let group = rows.row(GROUP);
+        }
+        let group = facts.row(GROUP);
         let Some(group) = owing(group)? else {
-            return Ok(match rows.row(PENDING_CANCEL) {
+            return Ok(match facts.row(PENDING_CANCEL) {
                 Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(true)),
                 None => Step::Answer(false),
             });
@@ -145,7 +145,7 @@ impl Transition for Drain {
         let plan = self.key.settled(plan);
 
         let status = Status::terminal(TerminalOutcome::Cancelled);
-        let plan = cancelled(plan, status, "sibling_quorum_satisfied", "engine", ctx.now);
+        let plan = plan.and(cancelled(status, "sibling_quorum_satisfied", "engine", ctx.now));
         Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
@@ -164,12 +164,12 @@ impl Transition for Reconcile {
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
 
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
-        };
-        let group = rows.row(GROUP);
+        }
+        let group = facts.row(GROUP);
         let Some(group) = owing(group)? else {
-            return Ok(match rows.row(PENDING_CANCEL) {
+            return Ok(match facts.row(PENDING_CANCEL) {
                 Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(SremmedStale)),
                 None => Step::Answer(NoOp),
             });

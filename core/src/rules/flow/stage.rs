@@ -199,21 +199,21 @@ impl Transition for Stage {
     type Outcome = StageDependencyEdgeResult;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        };
-        let Some((flow, row)) = self.places.found(rows) else {
+        }
+        let Some((flow, row)) = self.places.found(facts) else {
             return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
         };
 
         self.check_flow(row)?;
-        self.check_members(flow, rows.row(UPSTREAM), rows.row(DOWNSTREAM))?;
+        self.check_members(flow, facts.row(UPSTREAM), facts.row(DOWNSTREAM))?;
 
         if let Some(frontier) = self.search(facts)? {
             return Ok(Self::beyond(flow, &frontier));
         }
 
-        if let Some(stored) = rows.row(EDGE) {
+        if let Some(stored) = facts.row(EDGE) {
             let existing = read::edge(flow, stored)?;
             return Err(EngineError::Conflict(ConflictKind::DependencyAlreadyExists { existing }));
         }

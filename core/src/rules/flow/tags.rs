@@ -60,10 +60,10 @@ impl Transition for SetFlowTag {
             return Ok(Step::Commit(self.plan(self.places.home()), Then::Answer(())));
         }
 
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
-        match self.places.found(rows) {
+        }
+        match self.places.found(facts) {
             Some((flow, _)) => Ok(Step::Commit(self.plan(flow), Then::Answer(()))),
             None => Err(EngineError::NotFound { entity: "flow" }),
         }
@@ -96,10 +96,10 @@ impl Transition for FlowTag {
     type Outcome = Option<String>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        };
-        let raw = self.places.found(rows).map(|(_, row)| row.read(flow_core::raw_fields));
+        }
+        let raw = self.places.found(facts).map(|(_, row)| row.read(flow_core::raw_fields));
         Ok(Step::Answer(raw.transpose()?.and_then(|raw| text(&raw, &self.name))))
     }
 }

@@ -12,18 +12,18 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::finish::End;
+use crate::rules::execution::change;
+use crate::rules::execution::end::End;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::flow::child::UNREACHABLE;
 use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
 use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
-use crate::rules::key::{held_attempt, held_core};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Known, Premise, check, existing, guard_all, lookups};
+use crate::rules::premise::{Premise, existing, guards, lookups, unmet};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::closed;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::exec_core;
 use crate::schema::flow::edge_group;
 
 /// Parks an execution until its dependencies are resolved.
@@ -34,7 +34,7 @@ pub struct WaitChildren {
 }
 
 impl WaitChildren {
-    fn queries(&self, premises: &[Premise]) -> Vec<Query> {
+    fn queries(&self, premises: &[Premise<()>]) -> Vec<Query> {
         let mut rows = lookups(premises);
         rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
         vec![Query::Lookup(rows)]
@@ -42,8 +42,8 @@ impl WaitChildren {
 
     fn plan(
         &self,
-        premises: Vec<Premise>,
-        known: &Known,
+        premises: Vec<Premise<()>>,
+        facts: &Facts,
         core: &Row,
         group: Option<&Row>,
     ) -> Result<Plan, EngineError> {
@@ -53,28 +53,24 @@ impl WaitChildren {
             let key = flow.group(self.fence.key.uuid);
             plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
         }
-        guard_all(plan, premises, known)
+        plan.guards.extend(guards(premises, &[], facts)?);
+        Ok(plan)
     }
 
     fn parked(plan: Plan, status: Status, at: TimestampMs) -> Plan {
-        let mut core = status.assignments(at);
-        let mutated = json!({ "last_mutation_at": at.0.to_string() });
-        core.push(exec_core::raw_fields.merge(mutated));
-        plan.update(exec_core::REF, held_core(), core).update(
-            attempt::REF,
-            held_attempt(),
-            lease_ended(AttemptOutcome::WaitingChildren),
-        )
+        plan.and([
+            change::enters(status, at).noting(json!({})).update(),
+            change::attempt(lease_ended(AttemptOutcome::WaitingChildren)),
+        ])
     }
 
     fn skipped(plan: Plan, at: TimestampMs) -> Plan {
         let end = End::SKIPPED;
-        let plan = plan.update(exec_core::REF, held_core(), end.of_core(at)).update(
-            attempt::REF,
-            held_attempt(),
-            end.of_attempt(at),
-        );
-        outbox::completed(plan, end.event, Reason::Given(UNREACHABLE), at)
+        plan.and([
+            end.of_execution(at).update(),
+            change::attempt(end.of_attempt(at)),
+            outbox::completed(end.event, Reason::Given(UNREACHABLE), at),
+        ])
     }
 }
 
@@ -84,14 +80,15 @@ impl Transition for WaitChildren {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(self.queries(&premises)));
-        };
+        }
 
-        let known = Known::of(rows);
-        check(&premises, &known)?;
-        let (core, group) = (existing(rows)?, rows.row(GROUP));
-        let plan = self.plan(premises, &known, core, group)?;
+        if let Some(answer) = unmet(&premises, facts)? {
+            return Ok(Step::Answer(answer));
+        }
+        let (core, group) = (existing(facts)?, facts.row(GROUP));
+        let plan = self.plan(premises, facts, core, group)?;
 
         let interrupted = AttemptState::AttemptInterrupted;
         let verdict = match (group, core.read(exec_core::flow_id)?) {
@@ -114,7 +111,9 @@ impl Transition for WaitChildren {
                 (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
             }
             Some(Verdict::Impossible) => {
-                (closed(Self::skipped(plan, at), core)?, LeaseCause::Skipped)
+                let mut plan = Self::skipped(plan, at);
+                plan.mutations = closed(plan.mutations, core)?;
+                (plan, LeaseCause::Skipped)
             }
             Some(Verdict::Satisfied) | None => {
                 let status = Status::waiting(interrupted);
@@ -122,7 +121,7 @@ impl Transition for WaitChildren {
             }
         };
 
-        let plan = outbox::lease_ended(plan, cause, at);
+        let plan = plan.and([outbox::lease_ended(cause, at)]);
         Ok(Step::Commit(plan, Then::Answer(())))
     }
 }

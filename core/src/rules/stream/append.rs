@@ -12,7 +12,7 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{FromRows, Step, Then, Transition};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::premise::{Known, Premise, check, guard_all, lookups};
+use crate::rules::premise::{Premise, guards, lookups, unmet};
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{
     META, OLD, SUMMARY, StreamKey, frame_of_attempt, meta_of_attempt, summary_of_attempt,
@@ -81,7 +81,7 @@ impl Append {
         .wire_str()
     }
 
-    fn lookups(&self, premises: &[Premise]) -> Vec<Lookup> {
+    fn lookups(&self, premises: &[Premise<AppendFrameOutcome>]) -> Vec<Lookup> {
         let mut lookups = lookups(premises);
         lookups.push(Lookup {
             row: META.into(),
@@ -225,19 +225,25 @@ impl Transition for Append {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
-        let guarded = |premises| guard_all(Plan::new("append_frame"), premises, &Known::default());
+        // Only the conditions are guarded: another change of the execution refuses no frame.
+        let guarded = |premises| -> Result<Plan, EngineError> {
+            let guards = guards(premises, &[], &Facts::default())?;
+            Ok(Plan { guards, ..Plan::new("append_frame") })
+        };
 
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let durable = matches!(self.keep, Keep::Durable);
             if durable && self.begun && facts.refusals() == 0 {
                 let (plan, then) = self.join(guarded(premises)?, None, at)?;
                 return Ok(Step::Commit(plan, then));
             }
             return Ok(Step::Read(vec![Query::Lookup(self.lookups(&premises))]));
-        };
+        }
 
-        check(&premises, &Known::of(rows))?;
-        let (meta, summary) = (rows.row(META), rows.row(SUMMARY));
+        if let Some(answer) = unmet(&premises, facts)? {
+            return Ok(Step::Answer(answer));
+        }
+        let (meta, summary) = (facts.row(META), facts.row(SUMMARY));
         let Fence { key: execution, attempt_index, .. } = self.fence;
         let uncounted = standing::uncounted_frames(&StreamKey { execution, attempt_index });
         let standing = match Standing::of(meta, facts.list(&uncounted))? {

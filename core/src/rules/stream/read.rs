@@ -148,7 +148,7 @@ impl Transition for ReadFrames {
 
         let mut answer = StreamFrames::empty_open();
         answer.frames = read.iter().map(frame).collect::<Result<_, _>>()?;
-        if let Some(attempt) = facts.rows().and_then(|rows| rows.row(ATTEMPT)) {
+        if let Some(attempt) = facts.row(ATTEMPT) {
             answer.closed_at = attempt.read(attempt::terminal_at_ms)?.map(TimestampMs);
             if answer.is_closed() {
                 let outcome = attempt.read(attempt::outcome)?;
@@ -201,15 +201,15 @@ impl Transition for ReadSummary {
     type Outcome = Option<SummaryDocument>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
                 row: SUMMARY.into(),
                 table: stream_summary::REF,
                 key: self.key.summary(),
                 columns: stream_summary::REF.columns.to_vec(),
             }])]));
-        };
-        let Some(row) = rows.row(SUMMARY) else { return Ok(Step::Answer(None)) };
+        }
+        let Some(row) = facts.row(SUMMARY) else { return Ok(Step::Answer(None)) };
 
         let document = row.read(stream_summary::document_json)?;
         // Members come in the order of their names.

@@ -9,9 +9,8 @@
 use crate::model::error::EngineError;
 use crate::model::state::LifecyclePhase;
 use crate::plan::facts::Row;
-use crate::plan::{Assign, Expr, Mutation, Plan};
+use crate::plan::{Assign, Expr, Mutation, Predicate};
 use crate::rules::key::CORE;
-use crate::rules::premise::Known;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -22,26 +21,33 @@ pub fn some_open() -> (ColumnRef, Assign) {
     exec_core::has_waitpoints.set(true)
 }
 
-/// Closes what the held execution, read as `core`, has open. The plan must already change its row:
-/// the mark is cleared there.
+/// The predicate that the held execution has nothing open, for a plan that has not read it.
+#[must_use]
+pub fn nothing_open() -> Predicate {
+    exec_core::has_waitpoints.equals(false)
+}
+
+/// The changes, and those that close what the held execution, read as `core`, has open. They must
+/// already change its row: the mark is cleared there.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
-pub fn closed(plan: Plan, core: &Row) -> Result<Plan, EngineError> {
+pub fn closed(changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutation>, EngineError> {
     let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
     if !waits && !core.read(exec_core::has_waitpoints)? {
-        return Ok(plan);
+        return Ok(changes);
     }
 
-    let plan = without_waitpoints(plan);
-    Ok(if waits { without_timeout(plan) } else { plan })
+    let mut changes = without_waitpoints(changes);
+    changes.extend(waits.then(timeout_cleared));
+    Ok(changes)
 }
 
-/// Deletes every waitpoint of the held execution. The plan must already change its row: the mark is
-/// cleared there.
+/// The changes, and one that deletes every waitpoint of the held execution. They must already
+/// change its row: the mark is cleared there.
 #[must_use]
-pub fn without_waitpoints(mut plan: Plan) -> Plan {
-    for mutation in &mut plan.mutations {
+pub fn without_waitpoints(mut changes: Vec<Mutation>) -> Vec<Mutation> {
+    for mutation in &mut changes {
         if let Mutation::Update { table, set, .. } = mutation
             && *table == exec_core::REF
         {
@@ -49,35 +55,20 @@ pub fn without_waitpoints(mut plan: Plan) -> Plan {
         }
     }
 
-    deleted(plan)
+    changes.push(waitpoints_deleted());
+    changes
 }
 
-/// The same where the execution may not have been read: then the plan relies on there being nothing
-/// to close.
-///
-/// # Errors
-/// As [`closed`].
-pub fn closed_if_read(mut plan: Plan, known: &Known) -> Result<Plan, EngineError> {
-    if let Some(core) = known.row(CORE) {
-        return closed(plan, core);
-    }
-
-    for guard in plan.guards.iter_mut().filter(|guard| guard.row == CORE) {
-        guard.holds = guard.holds.clone().and(exec_core::has_waitpoints.equals(false));
-    }
-    Ok(plan)
-}
-
-/// The same for each picked execution, none of which was read. A waitpoint that is opened while the
-/// plan waits for a row may escape it. So the row keeps its mark, and a replay, without which no
-/// such waitpoint counts again, closes it.
+/// The changes that close what each picked execution has open, none of which was read. A waitpoint
+/// that is opened while the plan waits for a row may escape them. So the row keeps its mark, and a
+/// replay, without which no such waitpoint counts again, closes it.
 #[must_use]
-pub fn closed_unread(plan: Plan) -> Plan {
-    without_timeout(deleted(plan))
+pub fn close_unread() -> [Mutation; 2] {
+    [waitpoints_deleted(), timeout_cleared()]
 }
 
-fn deleted(plan: Plan) -> Plan {
-    plan.delete(waitpoint_pending::REF, waitpoints_of_core())
+fn waitpoints_deleted() -> Mutation {
+    Mutation::Delete { table: waitpoint_pending::REF, target: waitpoints_of_core() }
 }
 
 /// Every waitpoint of the held execution.
@@ -89,11 +80,11 @@ pub fn waitpoints_of_core() -> Vec<(ColumnRef, Expr)> {
     ]
 }
 
-fn without_timeout(plan: Plan) -> Plan {
+fn timeout_cleared() -> Mutation {
     let of_core = vec![
         suspension_current::partition_key.with_expr(exec_core::partition_key.of(CORE)),
         suspension_current::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ];
     let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
-    plan.update(suspension_current::REF, of_core, set)
+    Mutation::Update { table: suspension_current::REF, target: of_core, set }
 }

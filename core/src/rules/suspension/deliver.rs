@@ -118,16 +118,16 @@ impl Transition for Deliver {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let at = self.args.now;
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(self.reads())]));
-        };
-        let (key, repeated) = (rows.row(KEY), rows.row(REPEATED));
+        }
+        let (key, repeated) = (facts.row(KEY), facts.row(REPEATED));
         let first = first(repeated, at)?;
         let duplicate = |existing_signal_id| {
             Ok(Step::Answer(DeliverSignalResult::Duplicate { existing_signal_id }))
         };
 
-        let Some(door) = rows.row(WAITPOINT) else {
+        let Some(door) = facts.row(WAITPOINT) else {
             // The signal that completes a condition closes its waitpoint; its sender still has the
             // token, and may repeat it.
             let known = repeated.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
@@ -146,10 +146,10 @@ impl Transition for Deliver {
         }
 
         self.open(door)?;
-        let Some(stored) = rows.row(SUSPENSION) else {
+        let Some(stored) = facts.row(SUSPENSION) else {
             return Err(EngineError::NotFound { entity: "suspension" });
         };
-        let core = existing(rows)?;
+        let core = existing(facts)?;
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
@@ -267,7 +267,7 @@ impl Deliver {
             (changed(suspension.pinned(plan, &self.key), set), SignalEffect::Buffered, KEPT)
         };
 
-        let plan = outbox::signal_delivered(plan, &self.args, effect);
+        let plan = plan.and([outbox::signal_delivered(&self.args, effect)]);
         Ok((self.remembered(plan), answer))
     }
 
@@ -348,16 +348,16 @@ impl Transition for Approve {
     type Outcome = Approval;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Approval>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 execution_row(&self.key, vec![exec_core::lane_id.column()]),
                 lookup(WAITPOINT, waitpoint_pending::REF, waitpoint),
                 dedup_row(&self.key, &self.idempotency_key()),
             ])]));
-        };
+        }
 
-        let core = existing(rows)?;
+        let core = existing(facts)?;
         let (given, stored) = (self.args.lane_id.as_str(), core.read(exec_core::lane_id)?);
         if given != stored {
             return Err(input::invalid(format!(
@@ -365,12 +365,12 @@ impl Transition for Approve {
             )));
         }
 
-        let token = match rows.row(WAITPOINT) {
+        let token = match facts.row(WAITPOINT) {
             Some(door) => door.read(waitpoint_pending::token)?,
             None => String::new(),
         };
         if token.is_empty() {
-            return match first(rows.row(REPEATED), ctx.now)? {
+            return match first(facts.row(REPEATED), ctx.now)? {
                 Some(first) => Ok(Step::Answer(Approval::Repeated(first))),
                 None => Err(EngineError::NotFound { entity: "waitpoint" }),
             };

@@ -74,12 +74,12 @@ impl Transition for Waitpoints {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let list = self.list();
-        let (Some(looked_up), Some(rows)) = (facts.rows(), facts.list(&list)) else {
+        let Some(rows) = facts.list(&list) else {
             let core = execution_row(&self.key, vec![exec_core::version.column()]);
             return Ok(Step::Read(vec![Query::Lookup(vec![core]), Query::List(list)]));
         };
 
-        existing(looked_up)?;
+        existing(facts)?;
 
         let info = |row: &Row| waitpoint_info(row, &self.key);
         let entries = rows.iter().map(info).collect::<Result<Vec<_>, _>>()?;
@@ -141,12 +141,12 @@ impl Transition for Token {
     type Outcome = Option<String>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let key = waitpoint::key(self.partition, &self.id);
             let row = lookup(WAITPOINT, waitpoint_pending::REF, key);
             return Ok(Step::Read(vec![Query::Lookup(vec![row])]));
-        };
-        let Some(row) = rows.row(WAITPOINT) else { return Ok(Step::Answer(None)) };
+        }
+        let Some(row) = facts.row(WAITPOINT) else { return Ok(Step::Answer(None)) };
         let token = row.read(waitpoint_pending::token)?;
         Ok(Step::Answer((!token.is_empty()).then_some(token)))
     }
@@ -163,10 +163,10 @@ impl Transition for Signals {
     type Outcome = Vec<ResumeSignal>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&self.key)])]));
-        };
-        let Some(row) = rows.row(SUSPENSION) else { return Ok(Step::Answer(Vec::new())) };
+        }
+        let Some(row) = facts.row(SUSPENSION) else { return Ok(Step::Answer(Vec::new())) };
         let collected = Collected::of(row.read(suspension_current::member_map)?)?;
         Ok(Step::Answer(collected.all()))
     }
@@ -258,13 +258,13 @@ impl Transition for Suspended {
         }
 
         // The page begins behind the execution that the cursor names, wherever that is now.
-        let after = match (&self.cursor, facts.rows()) {
+        let after = match (&self.cursor, facts.have_rows()) {
             (None, _) => None,
-            (Some(cursor), None) => {
+            (Some(cursor), false) => {
                 let key = ExecutionKey { partition: self.partition, uuid: cursor.uuid() };
                 return Ok(Step::Read(vec![Query::Lookup(vec![suspension_row(&key)])]));
             }
-            (Some(_), Some(rows)) => rows.row(SUSPENSION),
+            (Some(_), true) => facts.row(SUSPENSION),
         };
 
         let list = self.list(after)?;

@@ -24,16 +24,16 @@ impl Transition for WaitpointOwner {
     type Outcome = Option<ExecutionKey>;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
                 row: WAITPOINT.into(),
                 table: waitpoint_pending::REF,
                 key: key(self.partition, &self.id),
                 columns: vec![waitpoint_pending::execution_id.column()],
             }])]));
-        };
+        }
 
-        let row = rows.row(WAITPOINT);
+        let row = facts.row(WAITPOINT);
         let uuid = row.map(|row| row.read(waitpoint_pending::execution_id)).transpose()?;
         Ok(Step::Answer(uuid.map(|uuid| ExecutionKey { partition: self.partition, uuid })))
     }

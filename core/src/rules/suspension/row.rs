@@ -115,14 +115,15 @@ impl Suspension {
     /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed,
     /// or kept for its next suspension where the policy says so.
     #[must_use]
-    pub fn closed(&self, plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
+    pub fn closed(&self, mut plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
         let mut set =
             vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
         set.extend(more);
-        let plan = plan.update(suspension_current::REF, held_suspension(), set);
+        plan = plan.update(suspension_current::REF, held_suspension(), set);
 
         if self.policy.close_waitpoint_on_resume {
-            without_waitpoints(plan)
+            plan.mutations = without_waitpoints(plan.mutations);
+            plan
         } else {
             plan.update(waitpoint_pending::REF, waitpoints_of_core(), kept())
         }

@@ -23,7 +23,7 @@ use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
 use crate::rules::keystore::TokenKey;
-use crate::rules::premise::{Known, check, guard_all, lookups};
+use crate::rules::premise::{Premise, guards, lookups, unmet};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::close::some_open;
 use crate::rules::suspension::collected::Collected;
@@ -96,7 +96,8 @@ impl Suspend {
     /// The queries. Of the waitpoints they read those made earlier, and after a refusal also the
     /// new ones, in case an id is taken.
     fn reads(&self, at: TimestampMs, refusals: u32) -> Vec<Query> {
-        let mut rows = lookups(&self.fence.premises(at, OpenLease::Live));
+        let premises: Vec<Premise<SuspendOutcome>> = self.fence.premises(at, OpenLease::Live);
+        let mut rows = lookups(&premises);
         rows.push(suspension_row(self.key()));
         rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
         let mut queries = vec![Query::Lookup(rows), Query::List(TokenKey::signing())];
@@ -142,30 +143,31 @@ impl Transition for Suspend {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<SuspendOutcome>, EngineError> {
         let at = self.args.now;
-        let (Some(rows), Some(signing)) = (facts.rows(), facts.list(&TokenKey::signing())) else {
+        let Some(signing) = facts.list(&TokenKey::signing()) else {
             return Ok(Step::Read(self.reads(at, facts.refusals())));
         };
 
         let premises = self.fence.premises(at, OpenLease::Live);
-        let known = Known::of(rows);
 
         // A repeated call is answered before the fence is checked: the first one gave the lease
         // back.
-        if let Some(row) = rows.row(repeat::REPEATED)
+        if let Some(row) = facts.row(repeat::REPEATED)
             && repeat::asked_by(self.tag, row, &self.payload)
         {
             return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
         }
 
-        check(&premises, &known)?;
-        let ended = self.ended_by_policy(known.row(CORE))?;
+        if let Some(answer) = unmet(&premises, facts)? {
+            return Ok(Step::Answer(answer));
+        }
+        let ended = self.ended_by_policy(facts.row(CORE))?;
         let this = ended.as_ref().unwrap_or(self);
 
         let signing = TokenKey::of_signing(signing, "suspend")?;
         let listed = this.known_waitpoints(facts.refusals());
         let listed = listed.and_then(|list| facts.list(&list)).unwrap_or_default();
         let doors = this.doors(&signing, listed)?;
-        let carried = this.carried(rows.row(SUSPENSION), &doors)?;
+        let carried = this.carried(facts.row(SUSPENSION), &doors)?;
         let details = this.details(&doors)?;
 
         if satisfied::satisfied(&this.args.resume_condition, &carried.by_key()) {
@@ -173,7 +175,8 @@ impl Transition for Suspend {
         }
 
         let handle = handle::mint(this.tag, HandleKind::Suspended, &this.payload);
-        let plan = guard_all(Plan::new("suspend"), premises, &known)?;
+        let guards = guards(premises, &[], facts)?;
+        let plan = Plan { guards, ..Plan::new("suspend") };
         let plan = this.effects(plan, &doors, &carried, &handle)?;
         Ok(Step::Commit(plan, Then::Answer(SuspendOutcome::Suspended { details, handle })))
     }
@@ -282,7 +285,7 @@ impl Suspend {
         let row = self.suspension(carried)?;
         let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
         let plan = opened(plan, doors, args)?;
-        let plan = outbox::lease_ended(plan, LeaseCause::Suspended, at);
+        let plan = plan.and([outbox::lease_ended(LeaseCause::Suspended, at)]);
 
         match &args.idempotency_key {
             None => Ok(plan),

@@ -7,22 +7,22 @@ use crate::model::error::EngineError;
 use crate::model::ids::{SignalId, TimestampMs};
 use crate::model::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Plan, Query};
+use crate::plan::{Mutation, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::change;
+use crate::rules::execution::end::End;
 use crate::rules::execution::failure::Failure;
-use crate::rules::execution::finish::End;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{execution_row, without_bodies};
-use crate::rules::status::{self, Status};
+use crate::rules::status::Status;
 use crate::rules::suspension::close::{closed, waitpoints_of_core};
 use crate::rules::suspension::collected::{TIMEOUT_KEY, timed_out};
 use crate::rules::suspension::row::{
     SUSPENSION, Suspension, changed, unconditional_suspension_row,
 };
 use crate::rules::suspension::wake::woken;
-use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 
@@ -41,15 +41,15 @@ impl Transition for ExpireSuspension {
     type Outcome = bool;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 core,
                 unconditional_suspension_row(&self.key),
             ])]));
-        };
+        }
 
-        let (Some(core), Some(stored)) = (rows.row(CORE), rows.row(SUSPENSION)) else {
+        let (Some(core), Some(stored)) = (facts.row(CORE), facts.row(SUSPENSION)) else {
             return Ok(Step::Answer(false));
         };
 
@@ -87,8 +87,9 @@ impl ExpireSuspension {
         ctx: &mut Ctx<'_>,
     ) -> Result<Plan, EngineError> {
         let plan = suspension.ending("expire_suspension", &self.key, core)?;
-        let ended =
-            |plan: Plan, end: End, reason: &str| closed(given_up_as(plan, end, reason, at), core);
+        let ended = |plan: Plan, end: End, reason: &str| -> Result<Plan, EngineError> {
+            Ok(plan.and(closed(given_up_as(end, reason, at), core)?))
+        };
 
         Ok(match suspension.timeout_behavior {
             TimeoutBehavior::Fail => ended(plan, End::FAILED, "suspension_timeout_fail")?,
@@ -110,28 +111,28 @@ impl ExpireSuspension {
     }
 }
 
-fn given_up_as(plan: Plan, end: End, reason: &str, at: TimestampMs) -> Plan {
+fn given_up_as(end: End, reason: &str, at: TimestampMs) -> Vec<Mutation> {
     let failure = Failure::new(FailureClass::Timeout, "suspension_timeout");
-    let mut core = end.of_core(at);
-    core.push(exec_core::cancellation_reason.set(Some(reason.to_owned())));
-    core.push(exec_core::raw_fields.merge(json!({
-        "last_failure_message": failure.message,
-        "last_failure_class": failure.class.map_or("", FailureClass::as_str),
-        "current_suspension_id": "",
-        "current_waitpoint_id": "",
-    })));
+    let core = end
+        .of_execution(at)
+        .set(exec_core::cancellation_reason.set(Some(reason.to_owned())))
+        .set(exec_core::raw_fields.merge(json!({
+            "last_failure_message": failure.message,
+            "last_failure_class": failure.class.map_or("", FailureClass::as_str),
+            "current_suspension_id": "",
+            "current_waitpoint_id": "",
+        })));
 
-    let plan = plan.update(exec_core::REF, held_core(), core);
-    let plan = end.record_failed_attempt(plan, &failure, at);
-    outbox::completed(plan, end.event, Reason::Failure(&failure), at)
+    vec![
+        core.update(),
+        end.record_failed_attempt(&failure, at),
+        outbox::completed(end.event, Reason::Failure(&failure), at),
+    ]
 }
 
 /// Keeps the execution suspended for an operator: signals still count, so its waitpoints stay open.
 fn escalated(plan: Plan, at: TimestampMs) -> Plan {
-    let paused: (ColumnRef, Assign) =
-        exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
-    let mut core = vec![paused];
-    core.extend(status::changed(at));
+    let paused = exec_core::blocking_reason.set(Some(BlockingReason::PausedByOperator));
 
     let set = vec![
         suspension_current::timeout_at_ms.clear(),
@@ -139,7 +140,7 @@ fn escalated(plan: Plan, at: TimestampMs) -> Plan {
         suspension_current::version.grow(1),
     ];
 
-    let plan = changed(plan.update(exec_core::REF, held_core(), core), set);
+    let plan = changed(plan.and([change::edits([paused], at)]), set);
     plan.update(
         waitpoint_pending::REF,
         waitpoints_of_core(),

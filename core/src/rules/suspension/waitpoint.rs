@@ -21,7 +21,7 @@ use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::keystore::TokenKey;
-use crate::rules::premise::{Known, check, guard_all, lookups};
+use crate::rules::premise::{guards, lookups, unmet};
 use crate::rules::suspension::close::some_open;
 use crate::rules::suspension::row::{Suspension, WAITPOINT, held_waitpoint};
 use crate::rules::suspension::satisfied;
@@ -195,19 +195,21 @@ impl Transition for CreateWaitpoint {
         let at = ctx.now;
         let premises = self.fence.premises(at, OpenLease::Live);
         let signing = TokenKey::signing();
-        let (Some(rows), Some(signing)) = (facts.rows(), facts.list(&signing)) else {
+        let Some(signing) = facts.list(&signing) else {
             let rows = Query::Lookup(lookups(&premises));
             return Ok(Step::Read(vec![rows, Query::List(signing)]));
         };
 
-        let known = Known::of(rows);
-        check(&premises, &known)?;
+        if let Some(answer) = unmet(&premises, facts)? {
+            return Ok(Step::Answer(answer));
+        }
 
         let signing = TokenKey::of_signing(signing, "create_waitpoint")?;
         let id = WaitpointId::from_uuid(ctx.uuid());
         let door = Door::signed(&signing, &self.execution, id.clone(), self.key.clone());
 
-        let plan = guard_all(Plan::new("create_waitpoint"), premises, &known)?;
+        let guards = guards(premises, &[], facts)?;
+        let plan = Plan { guards, ..Plan::new("create_waitpoint") };
         let expires_at = at.0.saturating_add(self.expires_in_ms);
         let row = row(WaitpointState::Pending, Some(expires_at), at);
         let has_one = vec![some_open(), exec_core::version.grow(1)];

@@ -36,7 +36,7 @@ pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (
         core.push(exec_core::eligible_at_ms.clear());
     }
     core.push(waits_no_more());
-    (outbox::resumable(plan.update(exec_core::REF, held_core(), core), at), status)
+    (plan.update(exec_core::REF, held_core(), core).and([outbox::resumable(at)]), status)
 }
 
 /// Ends a suspension for an operator. The signals stay readable; the waitpoints close.
@@ -62,18 +62,18 @@ impl Transition for Resume {
     type Outcome = ResumeExecutionResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let Some(rows) = facts.rows() else {
+        if !facts.have_rows() {
             let core = execution_row(&self.key, without_bodies(exec_core::REF));
             return Ok(Step::Read(vec![Query::Lookup(vec![
                 core,
                 unconditional_suspension_row(&self.key),
             ])]));
-        };
+        }
 
-        let core = existing(rows)?;
+        let core = existing(facts)?;
 
         let not_suspended = EngineError::State(StateKind::ExecutionNotSuspended);
-        let Some(suspension) = rows.row(SUSPENSION) else { return Err(not_suspended) };
+        let Some(suspension) = facts.row(SUSPENSION) else { return Err(not_suspended) };
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(not_suspended);
         }
