@@ -1,4 +1,4 @@
-//! The shape of a plan or a query, which one SQL text belongs to, and the values bound to that text.
+//! The shape of a plan or a query, which one SQL text belongs to, and the values of that text.
 
 use super::{Expr, Plan, Query};
 use crate::plan::value::{ColumnType, Value};
