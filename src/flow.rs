@@ -243,7 +243,7 @@ impl FlowSpec {
             }
         }
 
-        let nodes = order::ordered(nodes)?;
+        let nodes = order::sort(nodes)?;
         Ok(Self { kind: kind.into(), namespace, flow_id: None, nodes })
     }
 
@@ -361,16 +361,16 @@ pub enum FlowSpecError {
         /// The node.
         node: NodeName,
     },
-    /// Nodes wait for each other in a circle.
-    #[error("the nodes wait for each other in a circle: {}", circle(.path))]
+    /// Nodes wait for each other in a cycle.
+    #[error("the nodes wait for each other in a cycle: {}", cycle(.path))]
     Cycle {
-        /// The circle: each node is followed by one that waits for it.
+        /// The cycle: each node is followed by one that waits for it.
         path: Vec<NodeName>,
     },
 }
 
-/// The nodes of a circle and the first of them again.
-fn circle(path: &[NodeName]) -> String {
+/// The nodes of a cycle and the first of them again.
+fn cycle(path: &[NodeName]) -> String {
     let names: Vec<&str> = path.iter().chain(path.first()).map(NodeName::as_str).collect();
     names.join(" → ")
 }

@@ -101,7 +101,7 @@ pub struct ScannerReport {
 pub struct ScannerSupervisor {
     stop: watch::Sender<bool>,
     running: Vec<Scan>,
-    loops: JoinSet<(Scan, Tally)>,
+    loops: JoinSet<(Scan, LoopTotals)>,
     failures: mpsc::Receiver<EngineError>,
 }
 
@@ -128,10 +128,10 @@ impl ScannerSupervisor {
         Self { stop, running, loops, failures }
     }
 
-    /// Returns once a look has failed in a way that no repetition mends: a missing table or right,
-    /// damaged data. The loops go on looking nevertheless, so a caller that cannot do better may
-    /// ignore it; a process of its own should end with this error.
-    pub async fn failed(&mut self) -> EngineError {
+    /// Waits for a scan that fails permanently: for a missing table or right, or damaged data. The
+    /// loops go on nevertheless, so a caller may ignore the failure; a process that only scans
+    /// should end with it.
+    pub async fn permanent_failure(&mut self) -> EngineError {
         match self.failures.recv().await {
             Some(error) => error,
             // There is no loop, so none fails.
@@ -147,11 +147,11 @@ impl ScannerSupervisor {
         let ended = async {
             while let Some(ended) = self.loops.join_next().await {
                 match ended {
-                    Ok((scan, tally)) => {
+                    Ok((scan, totals)) => {
                         report.unfinished.retain(|other| *other != scan);
-                        report.ticks += tally.ticks;
-                        report.processed += tally.processed;
-                        report.errors += tally.errors;
+                        report.ticks += totals.ticks;
+                        report.processed += totals.processed;
+                        report.errors += totals.errors;
                     }
                     Err(error) => tracing::error!(%error, "a scanner loop died"),
                 }
@@ -167,7 +167,7 @@ impl ScannerSupervisor {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct LoopTotals {
     ticks: u64,
     processed: u64,
     errors: u64,
@@ -181,33 +181,36 @@ struct Scanner {
 }
 
 impl Scanner {
-    async fn run(self, mut stop: watch::Receiver<bool>) -> (Scan, Tally) {
-        let mut chance = Seeded::new(Uuid::new_v4().as_u64_pair().1);
-        let mut tally = Tally::default();
+    async fn run(self, mut stop: watch::Receiver<bool>) -> (Scan, LoopTotals) {
+        let mut jitter_source = Seeded::new(Uuid::new_v4().as_u64_pair().1);
+        let mut totals = LoopTotals::default();
         while !*stop.borrow_and_update() {
-            if self.tick(&mut tally).await {
+            if self.tick(&mut totals).await {
                 // Even a backend that never waits must not keep others from running.
                 tokio::task::yield_now().await;
                 continue;
             }
             // The pause begins when the scan is over: a slow database is asked less often.
-            let pause =
-                jittered(self.config.interval(self.scan), self.config.jitter, chance.fraction());
+            let pause = jittered(
+                self.config.interval(self.scan),
+                self.config.jitter,
+                jitter_source.fraction(),
+            );
             // An error means that the supervisor is gone, and this loop is aborted with it.
             let _ = tokio::time::timeout(pause, stop.changed()).await;
         }
-        (self.scan, tally)
+        (self.scan, totals)
     }
 
     /// Scans once. Returns true if there is probably more to do.
-    async fn tick(&self, tally: &mut Tally) -> bool {
+    async fn tick(&self, totals: &mut LoopTotals) -> bool {
         let limit = self.config.batch_limit.max(1);
-        tally.ticks += 1;
+        totals.ticks += 1;
 
         match self.backend.scan_filtered(self.scan, limit, &self.config.filter).await {
             Ok(counts) => {
-                tally.processed += u64::from(counts.processed);
-                tally.errors += u64::from(counts.errors);
+                totals.processed += u64::from(counts.processed);
+                totals.errors += u64::from(counts.errors);
                 if counts.processed != 0 {
                     tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
                 }
@@ -215,7 +218,7 @@ impl Scanner {
                 limit <= counts.processed || (self.scan.feeds_itself() && counts.processed != 0)
             }
             Err(error) => {
-                tally.errors += 1;
+                totals.errors += 1;
                 if error.store_class().is_none_or(StoreClass::may_pass) {
                     tracing::warn!(scan = self.scan.as_str(), %error, "scan failed");
                 } else {
@@ -247,14 +250,14 @@ mod tests {
 
     use super::*;
 
-    /// A backend that answers lease scans by script, then with nothing, and notes when it was
-    /// asked.
+    /// A backend that answers lease scans by script, then with nothing, and records the time of
+    /// each.
     struct Fake {
         start: Instant,
         script: Mutex<VecDeque<Result<u32, &'static str>>>,
-        /// Whether its errors are those of a store that is broken.
+        /// True if its errors are permanent failures of the store.
         broken: bool,
-        asked: Mutex<Vec<(Scan, u64)>>,
+        scans: Mutex<Vec<(Scan, u64)>>,
         takes: Duration,
     }
 
@@ -267,14 +270,14 @@ mod tests {
                 start: Instant::now(),
                 script: Mutex::new(script.into_iter().collect()),
                 broken: false,
-                asked: Mutex::default(),
+                scans: Mutex::default(),
                 takes,
             })
         }
 
-        fn asked(&self, scan: Scan) -> Vec<u64> {
-            let asked = self.asked.lock().unwrap();
-            asked.iter().filter(|(kind, _)| *kind == scan).map(|(_, at)| *at).collect()
+        fn scans_of(&self, scan: Scan) -> Vec<u64> {
+            let scans = self.scans.lock().unwrap();
+            scans.iter().filter(|(kind, _)| *kind == scan).map(|(_, at)| *at).collect()
         }
     }
 
@@ -288,7 +291,7 @@ mod tests {
         ) -> Result<ReconcileCounts, EngineError> {
             assert_eq!((limit, filter), (10, &ScannerFilter::new().with_namespace("ours")));
             let at = u64::try_from(self.start.elapsed().as_millis()).unwrap();
-            self.asked.lock().unwrap().push((scan, at));
+            self.scans.lock().unwrap().push((scan, at));
             tokio::time::sleep(self.takes).await;
             let next = self.script.lock().unwrap().pop_front();
             match next.unwrap_or(Ok(0)) {
@@ -320,23 +323,23 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_look_is_at_once_and_the_others_follow_in_time() {
+    async fn the_first_scan_is_at_once_and_the_others_follow_in_time() {
         let fake = Fake::new(Duration::ZERO, []);
         let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
         tokio::time::sleep(Duration::from_millis(250)).await;
         let report = supervisor.shutdown(GRACE).await;
-        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 100, 200]);
+        assert_eq!(fake.scans_of(Scan::LeaseExpiry), [0, 100, 200]);
         let expected = ScannerReport { ticks: 3, ..ScannerReport::default() };
         assert_eq!(report, expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_kind_without_an_interval_is_never_asked_for() {
+    async fn a_kind_without_an_interval_is_never_scanned() {
         let fake = Fake::new(Duration::ZERO, []);
         let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
         tokio::time::sleep(Duration::from_secs(10)).await;
         drop(supervisor);
-        assert!(fake.asked.lock().unwrap().iter().all(|(scan, _)| *scan == Scan::LeaseExpiry));
+        assert!(fake.scans.lock().unwrap().iter().all(|(scan, _)| *scan == Scan::LeaseExpiry));
     }
 
     #[tokio::test(start_paused = true)]
@@ -345,12 +348,12 @@ mod tests {
         let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
         tokio::time::sleep(Duration::from_millis(150)).await;
         let report = supervisor.shutdown(GRACE).await;
-        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 0, 0, 100, 100]);
+        assert_eq!(fake.scans_of(Scan::LeaseExpiry), [0, 0, 0, 100, 100]);
         assert_eq!((report.ticks, report.processed), (5, 39));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_feeds_itself_is_asked_for_until_nothing_is_left() {
+    async fn a_scan_that_feeds_itself_is_repeated_until_nothing_is_left() {
         let fake = Fake::new(Duration::ZERO, [Ok(1), Ok(3), Ok(0), Ok(1), Ok(0)]);
         let cascade = ScannerConfig {
             lease_expiry: Duration::ZERO,
@@ -360,7 +363,7 @@ mod tests {
         let supervisor = ScannerSupervisor::spawn(fake.clone(), cascade);
         tokio::time::sleep(Duration::from_millis(150)).await;
         supervisor.shutdown(GRACE).await;
-        assert_eq!(fake.asked(Scan::DependencyDispatch), [0, 0, 0, 100, 100]);
+        assert_eq!(fake.scans_of(Scan::DependencyDispatch), [0, 0, 0, 100, 100]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -373,12 +376,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn looks_that_take_long_do_not_pile_up() {
+    async fn slow_scans_do_not_pile_up() {
         let fake = Fake::new(Duration::from_millis(350), []);
         let supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
         tokio::time::sleep(Duration::from_millis(1_000)).await;
         let report = supervisor.shutdown(GRACE).await;
-        assert_eq!(fake.asked(Scan::LeaseExpiry), [0, 450, 900]);
+        assert_eq!(fake.scans_of(Scan::LeaseExpiry), [0, 450, 900]);
         assert_eq!((report.ticks, report.unfinished), (3, vec![]));
     }
 
@@ -413,11 +416,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_for_good_is_said_at_once_and_the_loops_go_on() {
+    async fn a_permanent_failure_is_reported_at_once_and_the_loops_go_on() {
         let mut fake = Fake::new(Duration::ZERO, [Ok(1), Err("no table"), Ok(1)]);
         Arc::get_mut(&mut fake).unwrap().broken = true;
         let mut supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
-        let error = supervisor.failed().await;
+        let error = supervisor.permanent_failure().await;
         assert!(error.to_string().contains("no table"), "{error}");
         tokio::time::sleep(Duration::from_millis(250)).await;
         let report = supervisor.shutdown(GRACE).await;
@@ -428,7 +431,8 @@ mod tests {
     async fn a_failure_that_may_pass_ends_nothing() {
         let fake = Fake::new(Duration::ZERO, [Err("for now")]);
         let mut supervisor = ScannerSupervisor::spawn(fake.clone(), only_leases());
-        let waited = tokio::time::timeout(Duration::from_secs(60), supervisor.failed()).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(60), supervisor.permanent_failure()).await;
         assert!(waited.is_err());
     }
 }

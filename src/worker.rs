@@ -5,13 +5,13 @@
 //! is lost, since another worker may hold the execution by then. The fence refuses a later report
 //! anyway.
 
+mod emptiness;
 mod job;
 mod lease;
 mod pace;
-mod quiet;
 mod report;
+mod reporting;
 mod running;
-mod settle;
 mod task;
 
 use std::sync::Arc;
@@ -31,10 +31,10 @@ use tokio::time::Instant;
 pub use job::{Ending, Job, Runner};
 pub use report::{WorkerError, WorkerReport};
 
+use emptiness::{EmptinessCheck, LaneState};
 use pace::Pace;
-use quiet::{Quiet, Verdict};
 use running::Running;
-use task::{Fate, Task};
+use task::{ClaimOutcome, Task};
 
 /// A worker's lane, identity and limits.
 #[derive(Clone, Debug)]
@@ -57,14 +57,14 @@ pub struct WorkerConfig {
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
-    /// The longest pause between looks while no bell rings. Submissions of other processes ring,
-    /// too.
+    /// The longest pause between two polls while no bell rings. Submissions of other processes
+    /// ring, too.
     pub poll: Duration,
 }
 
 impl WorkerConfig {
     /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, a
-    /// look every 250 ms, and no end until it is stopped.
+    /// poll every 250 ms, and no end until it is stopped.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl WorkerConfig {
         }
     }
 
-    fn terms(&self) -> ClaimPolicy {
+    fn claim_policy(&self) -> ClaimPolicy {
         let (worker, instance) = (self.worker_id.clone(), self.worker_instance_id.clone());
         ClaimPolicy::new(worker, instance, self.lease_ttl_ms, None)
     }
@@ -103,11 +103,11 @@ pub struct Worker {
     backend: Arc<dyn EngineBackend>,
     runner: Arc<dyn Runner>,
     config: WorkerConfig,
-    tasks: JoinSet<Fate>,
+    tasks: JoinSet<ClaimOutcome>,
     running: Running,
     report: WorkerReport,
     pace: Pace,
-    quiet: Quiet,
+    emptiness: EmptinessCheck,
     /// The failure of the database that no repetition mends, if a run has met one.
     broken: Option<String>,
 }
@@ -128,7 +128,7 @@ impl Worker {
             tasks: JoinSet::new(),
             running: Running::default(),
             report: WorkerReport::default(),
-            quiet: Quiet::default(),
+            emptiness: EmptinessCheck::default(),
             broken: None,
         }
     }
@@ -145,12 +145,15 @@ impl Worker {
         mut self,
         mut stop: watch::Receiver<Stop>,
     ) -> Result<WorkerReport, WorkerError> {
-        let claimed = self.claim_until(&mut stop).await;
+        let claimed = self.claim_until_stopped(&mut stop).await;
         self.wind_down(&mut stop).await;
         claimed.map(|()| self.report)
     }
 
-    async fn claim_until(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), WorkerError> {
+    async fn claim_until_stopped(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<(), WorkerError> {
         // If the first claim fails, the URL or the rights are likely wrong; a retry would hide it.
         let mut reached = false;
         let concurrency = usize::try_from(self.config.concurrency.max(1)).unwrap_or(usize::MAX);
@@ -163,19 +166,19 @@ impl Worker {
                 return Err(WorkerError::Broken { reason });
             }
             if self.tasks.is_empty() {
-                self.pace.check()?;
+                self.pace.check_ability()?;
             }
 
             // Before the claim, so that work that becomes claimable during it rings, too.
             let rung = self.backend.listen(Topic::Claimable);
             let free = concurrency.saturating_sub(self.tasks.len());
-            if free != 0 && self.pace.may_look() {
+            if free != 0 && self.pace.start_poll() {
                 match self.claim(free).await {
                     Ok(0) if self.is_done().await => return Ok(()),
                     Ok(_) => reached = true,
                     Err(error) if reached && may_pass(&error) => {
                         tracing::warn!(%error, "claiming failed; trying again");
-                        self.pace.failed();
+                        self.pace.note_failure();
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -183,7 +186,7 @@ impl Worker {
 
             let full = concurrency <= self.tasks.len();
             tokio::select! {
-                () = told(stop) => {}
+                () = next_stop(stop) => {}
                 Some(ended) = self.tasks.join_next() => self.count(ended),
                 () = self.pace.wait(rung), if !full => {}
             }
@@ -195,10 +198,10 @@ impl Worker {
     async fn claim(&mut self, free: usize) -> Result<usize, EngineError> {
         let (lane, capabilities) = (&self.config.lane, &self.config.capabilities);
         let limit = u32::try_from(free).unwrap_or(u32::MAX).min(ff_core::contracts::CLAIM_MAX);
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let handles =
-            self.backend.claim_many(lane, capabilities, self.config.terms(), limit).await?;
-        let answered = Instant::now();
+            self.backend.claim_many(lane, capabilities, self.config.claim_policy(), limit).await?;
+        let answered_at = Instant::now();
 
         let claimed = handles.len();
         for handle in handles {
@@ -207,9 +210,9 @@ impl Worker {
                 backend: Arc::clone(&self.backend),
                 runner: Arc::clone(&self.runner),
                 lease_ttl: Duration::from_millis(u64::from(self.config.lease_ttl_ms)),
-                asked,
-                answered,
-                place: self.running.begin(&held.execution_id),
+                requested_at,
+                answered_at,
+                entry: self.running.add(&held.execution_id),
                 handle,
                 held,
             };
@@ -217,33 +220,35 @@ impl Worker {
         }
 
         if claimed == 0 {
-            self.pace.found_nothing();
+            self.pace.note_no_work();
         } else {
             self.report.claimed += u64::try_from(claimed).unwrap_or(u64::MAX);
-            self.pace.found();
-            self.quiet = Quiet::default();
+            self.pace.note_work();
+            self.emptiness = EmptinessCheck::default();
         }
 
         Ok(claimed)
     }
 
-    fn count(&mut self, ended: Result<Fate, JoinError>) {
-        let fate = ended.unwrap_or_else(|error| {
+    fn count(&mut self, ended: Result<ClaimOutcome, JoinError>) {
+        let outcome = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a task of the worker died; its lease will lapse");
-            Fate::Lost
+            ClaimOutcome::Lost
         });
-        self.report.count(&fate);
+        self.report.count(&outcome);
 
-        match fate {
-            Fate::Unable(reason) => self.pace.unable(reason),
-            Fate::Retried(after) => {
-                self.pace.able();
-                after.into_iter().for_each(|time| self.pace.delayed(time));
+        match outcome {
+            ClaimOutcome::Unable(reason) => self.pace.note_unable(reason),
+            ClaimOutcome::Retried(after) => {
+                self.pace.note_able();
+                after.into_iter().for_each(|time| self.pace.note_delay(time));
             }
-            Fate::Completed | Fate::Failed | Fate::Suspended => self.pace.able(),
-            Fate::Broken(reason) => self.broken = Some(reason),
+            ClaimOutcome::Completed | ClaimOutcome::Failed | ClaimOutcome::Suspended => {
+                self.pace.note_able()
+            }
+            ClaimOutcome::Broken(reason) => self.broken = Some(reason),
             // These say nothing about the machine's ability to run work.
-            Fate::Cancelled | Fate::HandedBack | Fate::Lost => {}
+            ClaimOutcome::Cancelled | ClaimOutcome::HandedBack | ClaimOutcome::Lost => {}
         }
     }
 
@@ -253,19 +258,19 @@ impl Worker {
             return false;
         }
 
-        match self.quiet.look(self.backend.as_ref(), &self.config).await {
-            Ok(Verdict::GoOn) => false,
-            Ok(Verdict::Empty) => true,
-            Ok(Verdict::LeftWaiting) => {
+        match self.emptiness.check(self.backend.as_ref(), &self.config).await {
+            Ok(LaneState::GoOn) => false,
+            Ok(LaneState::Empty) => true,
+            Ok(LaneState::LeftWaiting) => {
                 self.report.left_waiting = true;
                 true
             }
-            Ok(Verdict::LeftLocked) => {
+            Ok(LaneState::LeftLocked) => {
                 self.report.left_locked = true;
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "the lane could not be looked at");
+                tracing::warn!(%error, "the lane could not be checked");
                 false
             }
         }
@@ -288,7 +293,7 @@ impl Worker {
                     Some(ended) => self.count(ended),
                     None => return,
                 },
-                () = told(stop) => {}
+                () = next_stop(stop) => {}
                 () = &mut grace_over, if !dropped => {
                     tracing::warn!(running = self.tasks.len(), "the grace is over");
                     dropped = true;
@@ -299,21 +304,21 @@ impl Worker {
     }
 }
 
-/// Returns at the next stop request; never if the sender is gone.
-async fn told(stop: &mut watch::Receiver<Stop>) {
+/// Waits for the next stop request; for ever if the sender is gone.
+async fn next_stop(stop: &mut watch::Receiver<Stop>) {
     if stop.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
 /// True if the database is at fault, not the call.
-fn is_of_the_database(error: &EngineError) -> bool {
+fn is_database_failure(error: &EngineError) -> bool {
     match error {
         EngineError::Transport { .. }
         | EngineError::Timeout { .. }
         | EngineError::ResourceExhausted { .. }
         | EngineError::Contention(ContentionKind::RetryExhausted) => true,
-        EngineError::Contextual { source, .. } => is_of_the_database(source),
+        EngineError::Contextual { source, .. } => is_database_failure(source),
         _ => false,
     }
 }
@@ -325,7 +330,7 @@ fn is_permanent(error: &EngineError) -> bool {
 
 /// True if the database is at fault, and the same call may succeed later.
 fn may_pass(error: &EngineError) -> bool {
-    is_of_the_database(error) && !is_permanent(error)
+    is_database_failure(error) && !is_permanent(error)
 }
 
 #[cfg(all(test, feature = "memory"))]

@@ -32,14 +32,14 @@ const DIALECTS: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
 /// The migrations of a working tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    migrations: Vec<Recorded>,
+    migrations: Vec<MigrationRecord>,
     /// The schema that the migrations lead to, by dialect.
     schema: BTreeMap<String, Description>,
 }
 
 /// One migration, which has a file for each dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Recorded {
+struct MigrationRecord {
     /// File stem.
     name: String,
     /// SHA-256 of the file of each dialect, in hex.
@@ -128,7 +128,7 @@ pub fn check(root: &Path) -> Result<Vec<Fault>, HistoryError> {
 /// [`HistoryError`]; nothing is written then.
 pub fn generate(root: &Path, name: Option<&str>) -> Result<Vec<String>, HistoryError> {
     let mut record = Record::read(root)?;
-    refuse(record.file_faults(root)?)?;
+    refuse_faults(record.file_faults(root)?)?;
 
     let version = record.migrations.len() + 1;
     let mut found = Vec::new();
@@ -144,14 +144,14 @@ pub fn generate(root: &Path, name: Option<&str>) -> Result<Vec<String>, HistoryE
     let mut written = Vec::new();
     let subject = found.iter().find_map(|(_, difference)| difference.subject.clone());
     if let Some(subject) = subject {
-        let name = format!("{version:04}_{}", valid(name.unwrap_or(&subject))?);
+        let name = format!("{version:04}_{}", check_name(name.unwrap_or(&subject))?);
         let mut sha256 = BTreeMap::new();
         for (dialect, difference) in &found {
             let content = content(*dialect, version, &name, difference);
             sha256.insert(dialect.name().to_owned(), checksum(content.as_bytes()));
             written.push((path_of(*dialect, &name), content));
         }
-        record.migrations.push(Recorded { name, sha256 });
+        record.migrations.push(MigrationRecord { name, sha256 });
     }
 
     record.write(root, written)
@@ -177,7 +177,7 @@ pub fn accept(root: &Path) -> Result<Vec<String>, HistoryError> {
             }
         }
     }
-    refuse(faults)?;
+    refuse_faults(faults)?;
 
     names.sort();
     names.dedup();
@@ -186,14 +186,14 @@ pub fn accept(root: &Path) -> Result<Vec<String>, HistoryError> {
         let Some(rest) = name.strip_prefix(&prefix) else {
             return Err(HistoryError::Name(name));
         };
-        valid(rest)?;
+        check_name(rest)?;
 
         let mut sha256 = BTreeMap::new();
         for dialect in DIALECTS {
             let bytes = read(&root.join(path_of(dialect, &name)))?;
             sha256.insert(dialect.name().to_owned(), checksum(&bytes));
         }
-        record.migrations.push(Recorded { name, sha256 });
+        record.migrations.push(MigrationRecord { name, sha256 });
     }
 
     for dialect in DIALECTS {
@@ -285,12 +285,12 @@ fn content(dialect: &dyn Dialect, version: usize, name: &str, difference: &Diffe
     content
 }
 
-fn refuse(faults: Vec<Fault>) -> Result<(), HistoryError> {
+fn refuse_faults(faults: Vec<Fault>) -> Result<(), HistoryError> {
     if faults.is_empty() { Ok(()) } else { Err(HistoryError::Faults(faults)) }
 }
 
 /// Checks the part of a file name after its number.
-fn valid(name: &str) -> Result<&str, HistoryError> {
+fn check_name(name: &str) -> Result<&str, HistoryError> {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(letter) {
         return Err(HistoryError::Name(name.to_owned()));

@@ -39,7 +39,7 @@ impl Inventory {
 
     /// A table of another program, if there is one and none of this schema.
     #[must_use]
-    pub fn stranger(&self) -> Option<&str> {
+    pub fn foreign_table(&self) -> Option<&str> {
         let ours = self.has_our_tables() || self.has_ledger();
         let ledgers = ["ff_schema_ledger", REFERENCE_LEDGER];
         let other = self.tables.iter().find(|name| !ledgers.contains(&name.as_str()));
@@ -59,7 +59,7 @@ pub enum Refusal {
         "it is a database of another program (it has a table {table:?} and none of FlowFabric's) \
          and is left alone; give another place"
     )]
-    Stranger {
+    OtherProgram {
         /// One of its tables.
         table: String,
     },
@@ -121,7 +121,7 @@ pub fn admit(
     found: &Inventory,
     opening: Opening,
 ) -> Result<Admission, Refusal> {
-    adoptable(found).map_or(Ok(()), Err)?;
+    adoption_refusal(found).map_or(Ok(()), Err)?;
 
     let pending = migrations::pending(known, &found.ledger)?;
     let current = pending.is_empty() && found.unfinished.is_none();
@@ -144,7 +144,7 @@ pub fn admit(
 
 /// The refusal of tables that migrations of this project did not make and would collide with.
 #[must_use]
-pub fn adoptable(found: &Inventory) -> Option<Refusal> {
+pub fn adoption_refusal(found: &Inventory) -> Option<Refusal> {
     if found.has_ledger() || !found.has_our_tables() {
         return None;
     }
@@ -162,7 +162,7 @@ pub fn needs_adoption(known: &[Migration], found: &Inventory) -> bool {
         migrations::pending(known, &found.ledger),
         Err(LedgerError::Altered { .. } | LedgerError::Gap { .. })
     );
-    altered || adoptable(found).is_some()
+    altered || adoption_refusal(found).is_some()
 }
 
 #[cfg(test)]
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_migrates_nothing() {
+    fn opening_to_read_migrates_nothing() {
         assert_eq!(each(&at(&[1, 2])), [const { Ok(Admission::Ready) }; 3]);
         let [create, existing, current] = each(&at(&[1]));
         assert_eq!((create, existing), (Ok(Admission::Migrate), Ok(Admission::Migrate)));
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_named_by_one_of_its_tables() {
-        assert_eq!(holding(&["customers"]).stranger(), Some("customers"));
-        assert_eq!(holding(&["customers", "ff_attempt"]).stranger(), None);
-        assert_eq!(at(&[1]).stranger(), None);
+    fn a_foreign_schema_is_named_by_one_of_its_tables() {
+        assert_eq!(holding(&["customers"]).foreign_table(), Some("customers"));
+        assert_eq!(holding(&["customers", "ff_attempt"]).foreign_table(), None);
+        assert_eq!(at(&[1]).foreign_table(), None);
         // The ledger of an application's own migrations alone decides nothing.
         let migrated =
             Inventory { reference: Some(3), ..holding(&[REFERENCE_LEDGER, "customers"]) };
-        assert_eq!(migrated.stranger(), Some("customers"));
-        assert_eq!(Inventory::default().stranger(), None);
+        assert_eq!(migrated.foreign_table(), Some("customers"));
+        assert_eq!(Inventory::default().foreign_table(), None);
     }
 }

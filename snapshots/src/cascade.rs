@@ -18,10 +18,10 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::fixtures::lane;
 use super::flow_rows::{
     Child, DOWNSTREAM, EDGE, EVENT, FLOW, Group, OTHER_EDGE, PARTITION, SIBLING, UPSTREAM, text,
 };
-use super::given::lane;
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
@@ -31,28 +31,28 @@ impl Scene {
                 for over in [false, true] {
                     let upstream = if over { "over" } else { "running" };
                     let case = format!("{group_case}, child {child_case}, upstream {upstream}");
-                    self.apart(|scene| scene.applied_edge(case, group, child, over));
+                    self.in_own_database(|scene| scene.applied_edge(case, group, child, over));
                 }
             }
         }
     }
 
     fn applied_edge(&mut self, case: String, group: Group, child: Child, over: bool) {
-        self.put_edge(EDGE, UPSTREAM, false);
-        self.put_edge(OTHER_EDGE, SIBLING, true);
-        self.put_execution(SIBLING, Status::active(), None);
-        self.put_child(child);
-        self.put_group(group, 1);
+        self.insert_edge(EDGE, UPSTREAM, false);
+        self.insert_edge(OTHER_EDGE, SIBLING, true);
+        self.insert_execution(SIBLING, Status::active(), None);
+        self.insert_child(child);
+        self.insert_group(group, 1);
 
         if over {
             let (outcome, word) = match group.end() {
                 CompletionKind::Success => (TerminalOutcome::Success, "success"),
                 _ => (TerminalOutcome::Failed, "failed"),
             };
-            self.put_execution(UPSTREAM, Status::terminal(outcome), None);
-            self.put_attempt(UPSTREAM, word);
+            self.insert_execution(UPSTREAM, Status::terminal(outcome), None);
+            self.insert_attempt(UPSTREAM, word);
         } else {
-            self.put_execution(UPSTREAM, Status::active(), None);
+            self.insert_execution(UPSTREAM, Status::active(), None);
         }
         self.apply(case);
     }
@@ -78,15 +78,15 @@ impl Scene {
     /// An edge into a group that was satisfied without it: its upstream is not needed.
     pub(super) fn late_edges(&mut self) {
         for (child_case, child) in Child::ALL {
-            self.apart(|scene| {
-                scene.put_edge(EDGE, UPSTREAM, false);
-                scene.put_execution(UPSTREAM, Status::active(), None);
-                scene.put_child(child);
+            self.in_own_database(|scene| {
+                scene.insert_edge(EDGE, UPSTREAM, false);
+                scene.insert_execution(UPSTREAM, Status::active(), None);
+                scene.insert_child(child);
 
                 let counts =
                     vec![("success_count", Value::Int(1)), ("dependency_count", Value::Int(1))];
                 let policy = Group::SatisfiedCancellingOthers.policy();
-                scene.put_group_of(DOWNSTREAM, &policy, counts);
+                scene.insert_group_of(DOWNSTREAM, &policy, counts);
                 let case = format!("others were enough, child {child_case}");
                 scene.apply(case);
             });
@@ -157,7 +157,7 @@ impl Scene {
                 for last in [false, true] {
                     let told = if last { ", the last to be told" } else { "" };
                     let case = format!("{group_case}, child {child_case}{told}");
-                    self.apart(|scene| scene.hop(case, group, child, last));
+                    self.in_own_database(|scene| scene.hop(case, group, child, last));
                 }
             }
         }
@@ -187,11 +187,11 @@ impl Scene {
             | Group::Impossible => 2,
         };
 
-        self.put_edge(EDGE, UPSTREAM, true);
-        self.put_edge(OTHER_EDGE, SIBLING, true);
-        self.put_execution(SIBLING, Status::active(), None);
-        self.put_child(child);
-        self.put_group(group, others);
+        self.insert_edge(EDGE, UPSTREAM, true);
+        self.insert_edge(OTHER_EDGE, SIBLING, true);
+        self.insert_execution(SIBLING, Status::active(), None);
+        self.insert_child(child);
+        self.insert_group(group, others);
 
         let end = Ended { upstream: UPSTREAM, outcome: group.end(), event_id: Some(EVENT) };
         let flow = FlowKey { partition: PARTITION, uuid: FLOW };
@@ -209,7 +209,7 @@ impl Scene {
     pub(super) fn siblings(&mut self) {
         let partition = Partition { family: PartitionFamily::Flow, index: 7 };
         let (flow, downstream) = (FlowId::from_uuid(FLOW), ExecutionId::from_parts(7, DOWNSTREAM));
-        let debt = || {
+        let pending_cancel = || {
             vec![
                 ("flow_id", Value::Uuid(FLOW)),
                 ("downstream_eid", Value::Uuid(DOWNSTREAM)),
@@ -217,45 +217,45 @@ impl Scene {
             ]
         };
 
-        self.put("ff_pending_cancel_groups", debt());
+        self.insert("ff_pending_cancel_groups", pending_cancel());
         self.sample("reconcile_sibling_cancel_group", "stale", async |b| {
             b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
         });
 
-        self.put("ff_pending_cancel_groups", debt());
+        self.insert("ff_pending_cancel_groups", pending_cancel());
         self.sample("drain_sibling_cancel_group", "stale", async |b| {
             b.drain_sibling_cancel_group(partition, &flow, &downstream).await
         });
 
         let all = EdgeDependencyPolicy::all_of();
-        self.apart(|scene| {
-            scene.put_group_of(DOWNSTREAM, &all, Vec::new());
-            scene.put("ff_pending_cancel_groups", debt());
+        self.in_own_database(|scene| {
+            scene.insert_group_of(DOWNSTREAM, &all, Vec::new());
+            scene.insert("ff_pending_cancel_groups", pending_cancel());
             scene.sample(
                 "reconcile_sibling_cancel_group",
                 "of a group that owes nothing",
                 async |b| b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await,
             );
-            scene.put("ff_pending_cancel_groups", debt());
+            scene.insert("ff_pending_cancel_groups", pending_cancel());
             scene.sample("drain_sibling_cancel_group", "of a group that owes nothing", async |b| {
                 b.drain_sibling_cancel_group(partition, &flow, &downstream).await
             });
         });
 
-        self.put("ff_pending_cancel_groups", debt());
-        self.put_execution(SIBLING, Status::active(), None);
-        let owing = ("cancel_siblings_pending_flag", Value::Bool(true));
+        self.insert("ff_pending_cancel_groups", pending_cancel());
+        self.insert_execution(SIBLING, Status::active(), None);
+        let pending_flag = ("cancel_siblings_pending_flag", Value::Bool(true));
         let sibling =
             ("cancel_siblings_pending_members", Value::TextList(vec![SIBLING.to_string()]));
-        self.put_group_of(DOWNSTREAM, &all, vec![owing.clone(), sibling]);
+        self.insert_group_of(DOWNSTREAM, &all, vec![pending_flag.clone(), sibling]);
 
         self.sample("reconcile_sibling_cancel_group", "still running", async |b| {
             b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
         });
 
-        self.apart(|scene| {
-            scene.put("ff_pending_cancel_groups", debt());
-            scene.put_group_of(DOWNSTREAM, &all, vec![owing]);
+        self.in_own_database(|scene| {
+            scene.insert("ff_pending_cancel_groups", pending_cancel());
+            scene.insert_group_of(DOWNSTREAM, &all, vec![pending_flag]);
             scene.sample("reconcile_sibling_cancel_group", "all over", async |b| {
                 b.reconcile_sibling_cancel_group(partition, &flow, &downstream).await
             });
@@ -289,10 +289,10 @@ impl Scene {
         let mut members = Vec::new();
         for (number, (case, status, outcome, group)) in (0_u128..).zip(cases) {
             let uuid = Uuid::from_u128(0x100 + number);
-            self.put_execution(uuid, status, None);
+            self.insert_execution(uuid, status, None);
 
             if let Some(outcome) = outcome {
-                self.put_attempt(uuid, outcome);
+                self.insert_attempt(uuid, outcome);
             }
             if let Some(group) = group {
                 let success = i64::from(matches!(group, Group::Satisfied));
@@ -300,8 +300,8 @@ impl Scene {
                     ("success_count", Value::Int(success)),
                     ("dependency_count", Value::Int(2)),
                 ];
-                self.put_group_of(uuid, &group.policy(), counts);
-                self.put(
+                self.insert_group_of(uuid, &group.policy(), counts);
+                self.insert(
                     "ff_edge",
                     vec![
                         ("flow_id", Value::Uuid(FLOW)),

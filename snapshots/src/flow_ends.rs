@@ -6,7 +6,7 @@ use ff_core::plan::value::Value;
 use ff_core::types::{CancelSource, ExecutionId, FlowId, TimestampMs};
 use uuid::Uuid;
 
-use super::given::{capabilities, flow, lane, worker};
+use super::fixtures::{capabilities, flow, lane, worker};
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
@@ -17,14 +17,14 @@ impl Scene {
             b.replay_execution(replay).await
         });
 
-        self.apart(|scene| {
+        self.in_own_database(|scene| {
             let Some(_) = scene.ended_flow() else { return };
             let adding = scene.one_more();
             scene.sample("add_execution_to_flow", "that has ended", async |b| {
                 b.add_execution_to_flow(adding).await
             });
         });
-        self.apart(|scene| {
+        self.in_own_database(|scene| {
             let Some(_) = scene.ended_flow() else { return };
             let adding = scene.one_more();
             scene.cancel_one(&adding.execution_id);
@@ -32,8 +32,8 @@ impl Scene {
                 b.add_execution_to_flow(adding).await
             });
         });
-        self.apart(|scene| {
-            scene.created_flow();
+        self.in_own_database(|scene| {
+            scene.create_flow();
             let adding = scene.one_more();
             scene.cancel_one(&adding.execution_id);
             scene.sample(
@@ -42,7 +42,7 @@ impl Scene {
                 async |b| b.add_execution_to_flow(adding).await,
             );
         });
-        self.apart(|scene| {
+        self.in_own_database(|scene| {
             let Some(_) = scene.ended_flow() else { return };
             let id = scene.in_flow(&flow());
             let mut args = scene.args();
@@ -51,16 +51,16 @@ impl Scene {
                 b.create_flow_members(&flow(), vec![args]).await
             });
         });
-        self.apart(Scene::replays_beside_an_end);
-        self.apart(|scene| scene.replay_after_its_parent(true));
-        self.apart(|scene| scene.replay_after_its_parent(false));
-        self.apart(Scene::flow_on_another_partition);
+        self.in_own_database(Scene::replays_beside_an_end);
+        self.in_own_database(|scene| scene.replay_after_its_parent(true));
+        self.in_own_database(|scene| scene.replay_after_its_parent(false));
+        self.in_own_database(Scene::flow_on_another_partition);
     }
 
     /// A child that its parent's end has skipped. Both are replayed, in a flow that has ended and
     /// in one that goes on.
     fn replays_beside_an_end(&mut self) {
-        self.created_flow();
+        self.create_flow();
         let members = self.members(3);
         let [parent, child, other] = members.as_slice() else { return };
 
@@ -91,7 +91,7 @@ impl Scene {
     /// A skipped child with a parent that was replayed and has succeeded since: the child may run
     /// at once.
     fn replay_after_its_parent(&mut self, goes_on: bool) {
-        self.created_flow();
+        self.create_flow();
         let members = self.members(3);
         let [parent, child, other] = members.as_slice() else { return };
 
@@ -132,7 +132,7 @@ impl Scene {
 
     /// Creates a flow with one member that has ended. Returns the member.
     fn ended_flow(&mut self) -> Option<ExecutionId> {
-        self.created_flow();
+        self.create_flow();
         let members = self.members(1);
         let id = members.into_iter().next()?;
 

@@ -8,7 +8,7 @@ use ff_core::state::{AttemptState, ClosedSet, CompletionKind};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::given::lane;
+use super::fixtures::lane;
 use super::stage::{NOON, Scene};
 
 pub(super) const PARTITION: i16 = 7;
@@ -101,13 +101,13 @@ pub(super) fn text(word: impl Into<String>) -> Value {
 }
 
 impl Scene {
-    pub(super) fn put(&self, table: &str, mut cells: Vec<(&str, Value)>) {
+    pub(super) fn insert(&self, table: &str, mut cells: Vec<(&str, Value)>) {
         cells.push(("partition_key", Value::Int(i64::from(PARTITION))));
         let _ = self.memory.insert_row(table, cells);
     }
 
-    pub(super) fn put_execution(&self, uuid: Uuid, status: Status, eligible_at_ms: Option<i64>) {
-        self.put(
+    pub(super) fn insert_execution(&self, uuid: Uuid, status: Status, eligible_at_ms: Option<i64>) {
+        self.insert(
             "ff_exec_core",
             vec![
                 ("execution_id", Value::Uuid(uuid)),
@@ -126,8 +126,8 @@ impl Scene {
         );
     }
 
-    pub(super) fn put_attempt(&self, uuid: Uuid, outcome: &str) {
-        self.put(
+    pub(super) fn insert_attempt(&self, uuid: Uuid, outcome: &str) {
+        self.insert(
             "ff_attempt",
             vec![
                 ("execution_id", Value::Uuid(uuid)),
@@ -138,7 +138,7 @@ impl Scene {
         );
     }
 
-    pub(super) fn put_child(&self, child: Child) {
+    pub(super) fn insert_child(&self, child: Child) {
         let attempt = AttemptState::PendingFirstAttempt;
         let (status, eligible) = match child {
             Child::Gone => return,
@@ -149,12 +149,12 @@ impl Scene {
                 (Status::waiting_for_dependencies(attempt), Some(NOON + 60_000))
             }
         };
-        self.put_execution(DOWNSTREAM, status, eligible);
+        self.insert_execution(DOWNSTREAM, status, eligible);
     }
 
-    pub(super) fn put_edge(&self, edge: Uuid, upstream: Uuid, applied: bool) {
+    pub(super) fn insert_edge(&self, edge: Uuid, upstream: Uuid, applied: bool) {
         let applied = applied.then_some(NOON);
-        self.put(
+        self.insert(
             "ff_edge",
             vec![
                 ("flow_id", Value::Uuid(FLOW)),
@@ -166,7 +166,7 @@ impl Scene {
         );
     }
 
-    pub(super) fn put_group(&self, group: Group, others: i64) {
+    pub(super) fn insert_group(&self, group: Group, others: i64) {
         let (running, dependencies) = match group {
             Group::None | Group::NoneAndFailed => return,
             Group::PendingByOlderCounts => (others, 0),
@@ -181,11 +181,11 @@ impl Scene {
             ("running_count", Value::Int(running)),
             ("dependency_count", Value::Int(dependencies)),
         ];
-        self.put_group_of(DOWNSTREAM, &group.policy(), counts);
+        self.insert_group_of(DOWNSTREAM, &group.policy(), counts);
     }
 
     /// Inserts the dependency group of an execution, with these further cells.
-    pub(super) fn put_group_of(
+    pub(super) fn insert_group_of(
         &self,
         downstream: Uuid,
         policy: &EdgeDependencyPolicy,
@@ -194,6 +194,6 @@ impl Scene {
         cells.push(("flow_id", Value::Uuid(FLOW)));
         cells.push(("downstream_eid", Value::Uuid(downstream)));
         cells.push(("policy", Value::Json(encode(policy))));
-        self.put("ff_edge_group", cells);
+        self.insert("ff_edge_group", cells);
     }
 }

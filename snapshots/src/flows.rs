@@ -13,7 +13,7 @@ use ff_core::rules::flow::dispatch::EventById;
 use ff_core::types::{EdgeId, ExecutionId, FlowId, Namespace, TimestampMs};
 use uuid::Uuid;
 
-use super::given::{filtered, flow, partition};
+use super::fixtures::{filtered, flow, partition};
 use super::stage::{NOON, Scene, now};
 
 /// The id of a flow that does not exist.
@@ -51,7 +51,7 @@ impl Scene {
         ids
     }
 
-    pub(super) fn created_flow(&mut self) {
+    pub(super) fn create_flow(&mut self) {
         let _ = now(self.backend.create_flow(self.flow_args(flow())));
     }
 
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     pub(super) fn flow_that_forks(&mut self) {
-        self.created_flow();
+        self.create_flow();
         let ids = self.members(4);
         let [first, left, right, last] = ids.as_slice() else { return };
         for (number, upstream, downstream) in [(1, first, left), (2, first, right), (3, left, last)]
@@ -201,7 +201,7 @@ impl Scene {
     }
 
     pub(super) fn flow_reads(&mut self) {
-        self.created_flow();
+        self.create_flow();
         let ids = self.members(2);
         let [upstream, downstream] = ids.as_slice() else { return };
         self.depends(1, upstream, downstream);
@@ -248,7 +248,7 @@ impl Scene {
     }
 
     pub(super) fn flow_cancellation(&mut self) {
-        self.created_flow();
+        self.create_flow();
         self.members(2);
         let wait = CancelFlowWait::NoWait;
         for (case, policy) in [
@@ -261,7 +261,7 @@ impl Scene {
     }
 
     pub(super) fn flow_cancellation_headers(&mut self) {
-        self.created_flow();
+        self.create_flow();
         let members = self.members(2);
         let args = CancelFlowArgs {
             flow_id: flow(),
@@ -318,7 +318,7 @@ impl Scene {
             self.sample("wait_children", case, async |b| b.wait_children(&handle).await);
         }
 
-        self.created_flow();
+        self.create_flow();
         let held_back = self.members(1);
         let Some(id) = held_back.first() else { return };
         let at = self.at();
@@ -354,8 +354,8 @@ impl Scene {
         }
     }
 
-    pub(super) fn ends_that_are_told(&mut self) {
-        self.created_flow();
+    pub(super) fn dispatched_ends(&mut self) {
+        self.create_flow();
         let ids = self.members(4);
         let [first, second, third, fourth] = ids.as_slice() else { return };
         self.depends(1, first, second);

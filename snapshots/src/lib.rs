@@ -6,10 +6,10 @@
 //! database.
 
 mod cascade;
+mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
-mod given;
 mod losses;
 mod recorder;
 mod scenes;
@@ -33,12 +33,12 @@ pub struct Sample {
     /// The situation.
     pub case: Cow<'static, str>,
     /// The read or the plan.
-    pub asked: Asked,
+    pub call: Call,
 }
 
 /// A read or a change.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Asked {
+pub enum Call {
     /// A read.
     Query(Query),
     /// A change.
@@ -51,7 +51,7 @@ pub fn samples() -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::new();
     for sample in all() {
         let known = |other: &Sample| {
-            other.operation == sample.operation && other.asked.same_shape(&sample.asked)
+            other.operation == sample.operation && other.call.same_shape(&sample.call)
         };
         if !samples.iter().any(known) {
             samples.push(sample);
@@ -86,7 +86,7 @@ fn all() -> Vec<Sample> {
         Scene::late_edges,
         Scene::pages,
         Scene::hops,
-        Scene::ends_that_are_told,
+        Scene::dispatched_ends,
         Scene::siblings,
         Scene::streams,
         Scene::older_streams,
@@ -121,7 +121,7 @@ fn all() -> Vec<Sample> {
         Scene::applied_edges,
         Scene::late_edges,
         Scene::hops,
-        Scene::ends_that_are_told,
+        Scene::dispatched_ends,
         Scene::lapsed_leases,
         Scene::waits_that_end,
     ];
@@ -135,24 +135,24 @@ fn all() -> Vec<Sample> {
     first.chain(again.into_iter().flat_map(play_again)).collect()
 }
 
-impl Asked {
+impl Call {
     /// True if both have the same shape, and so the same SQL.
-    fn same_shape(&self, other: &Asked) -> bool {
+    fn same_shape(&self, other: &Call) -> bool {
         match (self, other) {
-            (Asked::Query(one), Asked::Query(two)) => {
+            (Call::Query(one), Call::Query(two)) => {
                 one.clone().into_shape().0 == two.clone().into_shape().0
             }
-            (Asked::Plan(one), Asked::Plan(two)) => one.shape() == two.shape(),
-            (Asked::Query(_), Asked::Plan(_)) | (Asked::Plan(_), Asked::Query(_)) => false,
+            (Call::Plan(one), Call::Plan(two)) => one.shape() == two.shape(),
+            (Call::Query(_), Call::Plan(_)) | (Call::Plan(_), Call::Query(_)) => false,
         }
     }
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Asked::Query(query) => query.fmt(f),
-            Asked::Plan(plan) => plan.fmt(f),
+            Call::Query(query) => query.fmt(f),
+            Call::Plan(plan) => plan.fmt(f),
         }
     }
 }

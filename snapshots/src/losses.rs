@@ -6,14 +6,14 @@ use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{WorkerId, WorkerInstanceId};
 
-use super::given::{lane, partition};
+use super::fixtures::{lane, partition};
 use super::stage::Scene;
 
 impl Scene {
     pub(super) fn lost_workers(&mut self) {
         for (most, case) in [(100, "lapsed"), (0, "one worker too many was lost")] {
             let policy = ExecutionPolicy { max_reclaim_count: most, ..ExecutionPolicy::default() };
-            self.apart(|scene| {
+            self.in_own_database(|scene| {
                 let Some((id, _)) = scene.held(Some(policy.clone())) else { return };
                 scene.pass(60_000);
                 scene.sample("mark_lease_expired_if_due", case, async |b| {
@@ -21,7 +21,7 @@ impl Scene {
                 });
             });
 
-            self.apart(|scene| {
+            self.in_own_database(|scene| {
                 let Some(_) = scene.held(Some(policy.clone())) else { return };
                 scene.pass(60_000);
                 scene.sample("scan", format!("lease expiry, {case}"), async |b| {
@@ -29,7 +29,7 @@ impl Scene {
                 });
             });
 
-            self.apart(|scene| {
+            self.in_own_database(|scene| {
                 let Some((id, _)) = scene.held(Some(policy)) else { return };
                 scene.pass(60_000);
                 let until = scene.at().0.unsigned_abs() + 60_000;

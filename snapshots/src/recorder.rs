@@ -13,34 +13,34 @@ use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::Source;
 use ff_core::types::TimestampMs;
 
-use super::Asked;
+use super::Call;
 
 /// Records the engine's calls to the executor inside. Clones share one record.
 pub struct Recorder<E> {
     inner: Arc<E>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl<E> Clone for Recorder<E> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), asked: Arc::clone(&self.asked) }
+        Self { inner: Arc::clone(&self.inner), calls: Arc::clone(&self.calls) }
     }
 }
 
 impl<E> Recorder<E> {
     /// Records the calls to `inner` from now on.
     pub fn new(inner: Arc<E>) -> Self {
-        Self { inner, asked: Arc::default() }
+        Self { inner, calls: Arc::default() }
     }
 
     /// The reads and plans since the last call, in order.
     #[must_use]
-    pub fn take(&self) -> Vec<Asked> {
-        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note(&self, asked: Asked) {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    fn record(&self, call: Call) {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 }
 
@@ -67,12 +67,12 @@ impl<E: Executor> Executor for Recorder<E> {
     }
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
-        queries.iter().cloned().map(Asked::Query).for_each(|asked| self.note(asked));
+        queries.iter().cloned().map(Call::Query).for_each(|call| self.record(call));
         self.inner.read(queries).await
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.note(Asked::Plan(plan.clone()));
+        self.record(Call::Plan(plan.clone()));
         self.inner.commit(plan).await
     }
 

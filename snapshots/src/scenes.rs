@@ -23,7 +23,7 @@ use ff_core::types::{
 use ff_core::{handle_codec, rules};
 use uuid::Uuid;
 
-use super::given::{
+use super::fixtures::{
     AT_ONCE, LATER, NEVER, capabilities, fence_of, filtered, lane, never_retried, partition,
     retried, worker,
 };
@@ -122,7 +122,7 @@ impl Scene {
             ("a handle without facts, tried again at once", retried(0)),
             ("a handle without facts, retries used up", never_retried()),
         ] {
-            let Some(handle) = self.held_without_facts(policy) else { return };
+            let Some(handle) = self.claimed_without_retry_facts(policy) else { return };
             self.sample("fail", case, async |b| {
                 b.fail(&handle, reason(), FailureClass::Transient).await
             });

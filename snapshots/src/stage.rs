@@ -22,7 +22,7 @@ use ff_core::types::{ExecutionId, Namespace, TimestampMs};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::given::{capabilities, lane, worker};
+use super::fixtures::{capabilities, lane, worker};
 use super::{Recorder, Sample};
 
 /// The time at which every scene begins.
@@ -49,8 +49,8 @@ impl Scene {
     pub(super) fn new() -> Self {
         let clock = Arc::new(AtomicI64::new(NOON));
         let reads = Arc::clone(&clock);
-        let tell = Box::new(move || TimestampMs(reads.load(Ordering::Relaxed)));
-        let memory = Arc::new(MemoryBackend::new().with_clock(tell).with_seed(7));
+        let clock_fn = Box::new(move || TimestampMs(reads.load(Ordering::Relaxed)));
+        let memory = Arc::new(MemoryBackend::new().with_clock(clock_fn).with_seed(7));
         let backend = Recorder::new(Arc::clone(&memory));
         Self { backend, memory, clock, samples: Vec::new(), submitted: 0, has_waitpoints: false }
     }
@@ -61,7 +61,7 @@ impl Scene {
     }
 
     /// Plays one combination on a database of its own, and keeps its samples.
-    pub(super) fn apart(&mut self, play: impl FnOnce(&mut Scene)) {
+    pub(super) fn in_own_database(&mut self, play: impl FnOnce(&mut Scene)) {
         let mut scene = Scene { has_waitpoints: self.has_waitpoints, ..Scene::new() };
         play(&mut scene);
         self.samples.append(&mut scene.samples);
@@ -84,26 +84,26 @@ impl Scene {
         call: impl AsyncFnOnce(&Recorder<MemoryBackend>) -> T,
     ) -> Option<T> {
         if self.has_waitpoints {
-            self.given_waitpoints();
+            self.mark_waitpoints();
         }
 
         let backend = self.backend.clone();
         // The calls that prepared the scene are not part of the sample.
         let _ = backend.take();
         let outcome = now(call(&backend));
-        let asked = backend.take();
+        let calls = backend.take();
 
         let case = match (case.into(), self.has_waitpoints) {
             (case, false) => case,
             (case, true) => format!("{case}, with waitpoints").into(),
         };
 
-        let sample = |asked| Sample { operation, case: case.clone(), asked };
-        self.samples.extend(asked.into_iter().map(sample));
+        let sample = |call| Sample { operation, case: case.clone(), call };
+        self.samples.extend(calls.into_iter().map(sample));
         outcome
     }
 
-    fn given_waitpoints(&self) {
+    fn mark_waitpoints(&self) {
         for row in self.memory.rows(exec_core::TABLE.name) {
             let cell = |column: ColumnRef| {
                 let value = row.get(column.name).cloned().unwrap_or(Value::Null);
@@ -167,7 +167,10 @@ impl Scene {
     }
 
     /// The same, with a handle that carries no retry facts, as those of earlier versions.
-    pub(super) fn held_without_facts(&mut self, policy: ExecutionPolicy) -> Option<Handle> {
+    pub(super) fn claimed_without_retry_facts(
+        &mut self,
+        policy: ExecutionPolicy,
+    ) -> Option<Handle> {
         let (_, handle) = self.held(Some(policy))?;
         let payload = handle_codec::decode(&handle.opaque).ok()?.payload.with_retry(None);
         Some(rules::handle::mint(handle.backend, handle.kind, &payload))

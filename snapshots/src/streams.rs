@@ -40,24 +40,24 @@ impl Scene {
         let patch = StreamMode::durable_summary();
         for with_row in [false, true] {
             for (name, mode) in MODES {
-                let Some(handle) = self.uncounted(with_row) else { return };
+                let Some(handle) = self.older_stream(with_row) else { return };
                 self.append(older(name, with_row), &handle, mode);
             }
-            let Some(handle) = self.uncounted(with_row) else { return };
-            self.put_summary(&handle);
+            let Some(handle) = self.older_stream(with_row) else { return };
+            self.insert_summary(&handle);
             self.append(older("a further patch", with_row), &handle, patch);
         }
 
         let Some((_, handle)) = self.held(None) else { return };
-        self.put_summary(&handle);
+        self.insert_summary(&handle);
         self.append("a further patch, after its frames were deleted", &handle, patch);
     }
 
     /// A stream with one frame and no count; with `with_row`, it has a row of its own.
-    fn uncounted(&mut self, with_row: bool) -> Option<Handle> {
+    fn older_stream(&mut self, with_row: bool) -> Option<Handle> {
         let (_, handle) = self.held(None)?;
         if with_row {
-            self.put_by_hand(&handle, stream_meta::TABLE.name, Vec::new());
+            self.insert_by_hand(&handle, stream_meta::TABLE.name, Vec::new());
         }
 
         let frame = vec![
@@ -67,18 +67,18 @@ impl Scene {
             ("mode", Value::Text("durable".into())),
             ("created_at_ms", Value::Int(NOON)),
         ];
-        self.put_by_hand(&handle, stream_frame::TABLE.name, frame);
+        self.insert_by_hand(&handle, stream_frame::TABLE.name, frame);
         Some(handle)
     }
 
-    fn put_summary(&self, handle: &Handle) {
+    fn insert_summary(&self, handle: &Handle) {
         let summary = vec![
             ("document_json", Value::Json(json!({"pages": 16}))),
             ("version", Value::Int(1)),
             ("last_updated_ms", Value::Int(NOON)),
             ("first_applied_ms", Value::Int(NOON)),
         ];
-        self.put_by_hand(handle, stream_summary::TABLE.name, summary);
+        self.insert_by_hand(handle, stream_summary::TABLE.name, summary);
     }
 
     pub(super) fn stream_reads(&mut self) {
@@ -111,7 +111,7 @@ impl Scene {
         self.sample("append_frame", case, async |b| b.append_frame(handle, frame(mode)).await);
     }
 
-    fn put_by_hand(&self, handle: &Handle, table: &str, more: Vec<(&'static str, Value)>) {
+    fn insert_by_hand(&self, handle: &Handle, table: &str, more: Vec<(&'static str, Value)>) {
         let Ok(decoded) = handle_codec::decode(&handle.opaque) else { return };
         let id = decoded.payload.execution_id;
 

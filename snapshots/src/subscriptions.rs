@@ -8,7 +8,7 @@ use ff_core::types::TimestampMs;
 use ff_core::{EngineError, ScannerFilter};
 use futures_util::{Stream, StreamExt};
 
-use super::given::flow;
+use super::fixtures::flow;
 use super::stage::{NOON, Scene};
 
 impl Scene {
@@ -60,7 +60,7 @@ impl Scene {
         later.execution_id = self.args().execution_id;
         later.delay_until = Some(TimestampMs(NOON + 60_000));
 
-        self.created_flow();
+        self.create_flow();
         let mut member = args.clone();
         member.execution_id = self.in_flow(&flow());
 

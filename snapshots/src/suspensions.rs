@@ -25,7 +25,7 @@ use ff_core::types::{
 };
 use uuid::Uuid;
 
-use super::given::{capabilities, fence_of, lane, partition, worker};
+use super::fixtures::{capabilities, fence_of, lane, partition, worker};
 use super::stage::{Scene, now};
 
 const DOOR: WaitpointId = WaitpointId::from_uuid(Uuid::from_u128(0xD00));
@@ -67,13 +67,13 @@ fn signal(id: &ExecutionId, name: &str, token: &str, at: TimestampMs) -> Deliver
 }
 
 impl Scene {
-    fn seeded(&mut self) {
+    fn seed_key(&mut self) {
         let args = SeedWaitpointHmacSecretArgs::new("k1", "00".repeat(32));
         let _ = now(self.backend.seed_waitpoint_hmac_secret(args));
     }
 
     /// Suspends an execution. Returns it with its handle and its waitpoint's token.
-    fn suspended(
+    fn suspend_execution(
         &mut self,
         change: impl FnOnce(SuspendArgs) -> SuspendArgs,
     ) -> Option<(ExecutionId, Handle, String)> {
@@ -90,7 +90,7 @@ impl Scene {
             |kid: &str| RotateWaitpointHmacSecretAllArgs::new(kid, "11".repeat(32), 60_000);
 
         let first = rotate("k0");
-        self.apart(|scene| {
+        self.in_own_database(|scene| {
             scene.sample("rotate_waitpoint_hmac_secret_all", "first", async |b| {
                 b.rotate_waitpoint_hmac_secret_all(first).await
             });
@@ -114,7 +114,7 @@ impl Scene {
     }
 
     pub(super) fn suspensions(&mut self) {
-        self.seeded();
+        self.seed_key();
         let at = self.at();
         if let Some((_, handle)) = self.held(None) {
             self.sample("suspend", "one waitpoint", async |b| {
@@ -122,8 +122,8 @@ impl Scene {
             });
         }
 
-        self.apart(|scene| {
-            scene.seeded();
+        self.in_own_database(|scene| {
+            scene.seed_key();
             let Some((id, handle)) = scene.held(None) else { return };
             let Some(fence) = fence_of(&handle) else { return };
             let keyed = waiting(at).with_idempotency_key(IdempotencyKey::new("once"));
@@ -136,12 +136,12 @@ impl Scene {
             });
         });
 
-        self.apart(|scene| scene.suspended_at_waitpoints_made_earlier(false));
-        self.apart(|scene| scene.suspended_at_waitpoints_made_earlier(true));
-        self.apart(Scene::suspended_at_both);
+        self.in_own_database(|scene| scene.suspended_at_waitpoints_made_earlier(false));
+        self.in_own_database(|scene| scene.suspended_at_waitpoints_made_earlier(true));
+        self.in_own_database(Scene::suspended_at_both);
     }
 
-    fn made_earlier(&mut self, handle: &Handle) -> Option<PendingWaitpoint> {
+    fn make_waitpoint(&mut self, handle: &Handle) -> Option<PendingWaitpoint> {
         let minute = Duration::from_mins(1);
         self.sample("create_waitpoint", "ahead", async |b| {
             b.create_waitpoint(handle, KEY, minute).await
@@ -150,9 +150,9 @@ impl Scene {
     }
 
     fn suspended_at_waitpoints_made_earlier(&mut self, keyed: bool) {
-        self.seeded();
+        self.seed_key();
         let Some((_, handle)) = self.held(None) else { return };
-        let Some(made) = self.made_earlier(&handle) else { return };
+        let Some(made) = self.make_waitpoint(&handle) else { return };
 
         let mut args =
             waiting(self.at()).with_waitpoints(vec![WaitpointBinding::use_pending(&made)]);
@@ -166,10 +166,10 @@ impl Scene {
     }
 
     fn suspended_at_both(&mut self) {
-        self.seeded();
+        self.seed_key();
         for keyed in [false, true] {
             let Some((_, handle)) = self.held(None) else { return };
-            let Some(made) = self.made_earlier(&handle) else { return };
+            let Some(made) = self.make_waitpoint(&handle) else { return };
 
             let fresh = WaitpointBinding::fresh_with(WaitpointId::from_uuid(Uuid::from_u128(
                 0xF00 + u128::from(keyed),
@@ -190,16 +190,16 @@ impl Scene {
         for closes in [true, false] {
             for keyed in [false, true] {
                 for delay in [None, Some(500)] {
-                    self.apart(|scene| scene.delivered(closes, keyed, delay));
+                    self.in_own_database(|scene| scene.delivered(closes, keyed, delay));
                 }
             }
         }
-        self.apart(Scene::approved);
+        self.in_own_database(Scene::approve);
     }
 
     fn delivered(&mut self, closes: bool, keyed: bool, delay: Option<u64>) {
-        self.seeded();
-        let Some((id, handle, token)) = self.suspended(|mut args| {
+        self.seed_key();
+        let Some((id, handle, token)) = self.suspend_execution(|mut args| {
             args.resume_policy.close_waitpoint_on_resume = closes;
             args.resume_policy.resume_delay_ms = delay;
             args
@@ -228,9 +228,9 @@ impl Scene {
         }
     }
 
-    fn approved(&mut self) {
-        self.seeded();
-        let Some((id, _, _)) = self.suspended(|args| args) else { return };
+    fn approve(&mut self) {
+        self.seed_key();
+        let Some((id, _, _)) = self.suspend_execution(|args| args) else { return };
 
         let args =
             DeliverApprovalSignalArgs::new(id, lane(), DOOR, "approved", "1", 60_000, None, None);
@@ -248,21 +248,21 @@ impl Scene {
             TimeoutBehavior::Escalate,
         ] {
             for closes in [true, false] {
-                self.apart(|scene| scene.timed_out(behavior, closes));
+                self.in_own_database(|scene| scene.time_out(behavior, closes));
             }
         }
 
-        self.apart(Scene::timed_out_when_over);
-        self.apart(Scene::past_its_deadline);
+        self.in_own_database(Scene::time_out_after_end);
+        self.in_own_database(Scene::past_its_deadline);
 
         for closes in [true, false] {
             for resume_delay_ms in [0, 500] {
-                self.apart(|scene| scene.resumed(closes, resume_delay_ms));
+                self.in_own_database(|scene| scene.resumed(closes, resume_delay_ms));
             }
         }
 
-        self.apart(Scene::taken_up);
-        self.apart(Scene::taken_by_an_operator);
+        self.in_own_database(Scene::claim_resumed);
+        self.in_own_database(Scene::taken_by_an_operator);
     }
 
     fn taken_by_an_operator(&mut self) {
@@ -272,8 +272,8 @@ impl Scene {
             b.issue_grant_and_claim(first).await
         });
 
-        self.seeded();
-        let Some((id, _, token)) = self.suspended(|args| args) else { return };
+        self.seed_key();
+        let Some((id, _, token)) = self.suspend_execution(|args| args) else { return };
         let delivered = signal(&id, "approved", &token, self.at());
         let _ = now(self.backend.deliver_signal(delivered));
 
@@ -283,10 +283,10 @@ impl Scene {
         });
     }
 
-    fn timed_out(&mut self, behavior: TimeoutBehavior, closes: bool) {
-        self.seeded();
+    fn time_out(&mut self, behavior: TimeoutBehavior, closes: bool) {
+        self.seed_key();
         let soon = TimestampMs(self.at().0 + 1_000);
-        let Some((id, _, _)) = self.suspended(|mut args| {
+        let Some((id, _, _)) = self.suspend_execution(|mut args| {
             args.resume_policy.close_waitpoint_on_resume = closes;
             args.with_timeout(soon, behavior)
         }) else {
@@ -303,11 +303,11 @@ impl Scene {
         });
     }
 
-    fn timed_out_when_over(&mut self) {
-        self.seeded();
+    fn time_out_after_end(&mut self) {
+        self.seed_key();
         let soon = TimestampMs(self.at().0 + 1_000);
         let Some((id, _, _)) =
-            self.suspended(|args| args.with_timeout(soon, TimeoutBehavior::Fail))
+            self.suspend_execution(|args| args.with_timeout(soon, TimeoutBehavior::Fail))
         else {
             return;
         };
@@ -339,7 +339,7 @@ impl Scene {
     }
 
     fn past_its_deadline(&mut self) {
-        self.seeded();
+        self.seed_key();
         let deadline = TimestampMs(self.at().0 + 1_000);
         let _ = self.submit(|args| args.execution_deadline_at = Some(deadline));
 
@@ -354,8 +354,8 @@ impl Scene {
     }
 
     fn resumed(&mut self, closes: bool, resume_delay_ms: u64) {
-        self.seeded();
-        let Some((execution_id, _, _)) = self.suspended(|mut args| {
+        self.seed_key();
+        let Some((execution_id, _, _)) = self.suspend_execution(|mut args| {
             args.resume_policy.close_waitpoint_on_resume = closes;
             args
         }) else {
@@ -385,10 +385,10 @@ impl Scene {
         });
     }
 
-    fn taken_up(&mut self) {
-        self.seeded();
+    fn claim_resumed(&mut self) {
+        self.seed_key();
         for by_grant in [false, true] {
-            let Some((id, _, token)) = self.suspended(|args| args) else { return };
+            let Some((id, _, token)) = self.suspend_execution(|args| args) else { return };
             let delivered = signal(&id, "approved", &token, self.at());
             let _ = now(self.backend.deliver_signal(delivered));
 
@@ -428,9 +428,9 @@ impl Scene {
     }
 
     pub(super) fn waits_that_are_read(&mut self) {
-        self.seeded();
+        self.seed_key();
         let several = CompositeBody::count(1, CountKind::DistinctSignals, None, [KEY.to_owned()]);
-        let Some((id, handle, _)) = self.suspended(|mut args| {
+        let Some((id, handle, _)) = self.suspend_execution(|mut args| {
             args.resume_condition = ResumeCondition::Composite(several);
             args
         }) else {

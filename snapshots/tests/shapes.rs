@@ -4,19 +4,19 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use ff_catalogue::{Asked, Sample, samples};
+use ff_catalogue::{Call, Sample, samples};
 use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step};
 use sqlformat::{FormatOptions, QueryParams};
 
 /// The statements that a sample becomes in a dialect.
-fn statements(dialect: &dyn Dialect, asked: &Asked) -> Result<Vec<String>, RenderError> {
+fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderError> {
     use ff_codegen::dialect::CommitStrategy;
-    match asked {
-        Asked::Query(query) => {
+    match call {
+        Call::Query(query) => {
             let (shape, _) = query.clone().into_shape();
             Ok(vec![ff_codegen::query(dialect, &shape)?.sql])
         }
-        Asked::Plan(plan) => match dialect.commit_strategy() {
+        Call::Plan(plan) => match dialect.commit_strategy() {
             CommitStrategy::Fused => Ok(vec![ff_codegen::fused(dialect, &plan.shape())?.sql]),
             CommitStrategy::Script => {
                 let script = ff_codegen::script(dialect, &plan.shape())?;
@@ -44,8 +44,8 @@ fn pretty(sql: &str) -> String {
 type Shown = HashMap<(&'static str, String), String>;
 
 /// The SQL of a case. A text that the page shows already is named by its place there.
-fn show(shown: &mut Shown, dialect: &dyn Dialect, case: &str, asked: &Asked) -> String {
-    let statements = statements(dialect, asked).expect("every sample renders");
+fn show(shown: &mut Shown, dialect: &dyn Dialect, case: &str, call: &Call) -> String {
+    let statements = statements(dialect, call).expect("every sample renders");
     let place_of = |number: usize| match statements.len() {
         1 => case.to_owned(),
         _ => format!("{case}, statement {number}"),
@@ -77,7 +77,7 @@ fn every_operation_is_reviewed() {
     for (operation, samples) in by_operation() {
         let mut page = String::new();
         let mut shown = Shown::new();
-        for (index, Sample { case, asked, .. }) in samples.iter().enumerate() {
+        for (index, Sample { case, call, .. }) in samples.iter().enumerate() {
             // A case that asks several things has several headings.
             let before = samples.iter().take(index).filter(|other| other.case == *case).count();
             let heading = match before {
@@ -85,10 +85,10 @@ fn every_operation_is_reviewed() {
                 _ => format!("{case} ({})", before + 1),
             };
 
-            page.push_str(&format!("=== {heading} ===\n{asked}\n"));
+            page.push_str(&format!("=== {heading} ===\n{call}\n"));
             for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
                 page.push_str(&format!("\n--- {} ---\n", dialect.name()));
-                page.push_str(&show(&mut shown, dialect, &heading, asked));
+                page.push_str(&show(&mut shown, dialect, &heading, call));
                 page.push('\n');
             }
             page.push('\n');
@@ -119,7 +119,7 @@ fn no_snapshot_outlives_its_operation() {
 fn no_value_is_ever_written_into_a_text() {
     for sample in samples() {
         for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
-            for sql in statements(dialect, &sample.asked).expect("every sample renders") {
+            for sql in statements(dialect, &sample.call).expect("every sample renders") {
                 for value in ["renderer-1", "render-invoice", "printer on fire", "1700000"] {
                     assert!(!sql.contains(value), "{}: {value} in {sql}", sample.operation);
                 }
@@ -131,7 +131,7 @@ fn no_value_is_ever_written_into_a_text() {
 #[test]
 fn a_plan_survives_its_serialised_form() {
     for sample in samples() {
-        let Asked::Plan(plan) = sample.asked else { continue };
+        let Call::Plan(plan) = sample.call else { continue };
         let text = serde_json::to_string(&plan).expect("a plan serialises");
         let again: ff_core::plan::Plan = serde_json::from_str(&text).expect("and comes back");
         assert_eq!(plan, again);
@@ -145,7 +145,7 @@ async fn every_statement_prepares_on_sqlite() {
     let options = ff_backend_sqlite::migrate::MigrateOptions::new();
     ff_backend_sqlite::migrate::migrate(&mut connection, &options).await.expect("migrates");
     for sample in samples() {
-        for sql in statements(&Sqlite, &sample.asked).expect("every sample renders") {
+        for sql in statements(&Sqlite, &sample.call).expect("every sample renders") {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
             prepared.unwrap_or_else(|error| panic!("{}: {error}\n{sql}", sample.operation));
@@ -155,10 +155,10 @@ async fn every_statement_prepares_on_sqlite() {
 
 /// So it need not be reviewed or prepared on its own.
 #[test]
-fn who_does_not_wait_sends_the_same_statement_but_for_the_waiting() {
+fn a_commit_that_waits_for_no_lock_sends_the_same_statement_but_for_the_wait() {
     let mut differ = 0;
     for sample in samples() {
-        let Asked::Plan(plan) = &sample.asked else { continue };
+        let Call::Plan(plan) = &sample.call else { continue };
         let shape = plan.shape();
         let waits = ff_codegen::fused(&Postgres, &shape).expect("every sample renders");
         let skips = ff_codegen::fused_beside_locks(&Postgres, &shape).expect("so does this");
@@ -192,7 +192,7 @@ async fn every_statement_prepares_on_postgres() {
     migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
     let mut connection = pool.acquire().await.expect("a connection");
     for sample in samples() {
-        for sql in statements(&Postgres, &sample.asked).expect("every sample renders") {
+        for sql in statements(&Postgres, &sample.call).expect("every sample renders") {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
             prepared

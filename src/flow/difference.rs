@@ -62,7 +62,7 @@ pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph)
         let group = groups.iter().find(|group| group.downstream_execution_id == id);
         let needs = group.map_or(&EdgeDependencyPolicy::AllOf, |group| &group.policy);
         if *needs != node.needs {
-            let (there, here) = (needed(needs), needed(&node.needs));
+            let (there, here) = (needs_in_words(needs), needs_in_words(&node.needs));
             found.push(format!("node {} needs {there} there, and {here} in this graph", node.name));
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn differences(flow_id: &FlowId, spec: &FlowSpec, stored: &FlowGraph)
     found
 }
 
-fn needed(policy: &EdgeDependencyPolicy) -> String {
+fn needs_in_words(policy: &EdgeDependencyPolicy) -> String {
     let (many, on_satisfied) = match policy {
         EdgeDependencyPolicy::AllOf => return "all".to_owned(),
         EdgeDependencyPolicy::AnyOf { on_satisfied } => ("any".to_owned(), on_satisfied),

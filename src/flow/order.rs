@@ -1,4 +1,4 @@
-//! The order of a flow's nodes, or the circle that rules one out.
+//! The order of a flow's nodes, or the cycle that rules one out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ struct Unplaced {
 
 /// Puts each node after all that it waits for; of several candidates, the one given first.
 /// Names must be unique, and every upstream must exist.
-pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecError> {
+pub(super) fn sort(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecError> {
     let mut waiting: HashMap<NodeName, Vec<usize>> = HashMap::new();
     let mut ready = BTreeSet::new();
     let mut unplaced = BTreeMap::new();
@@ -29,7 +29,7 @@ pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecErr
         unplaced.insert(place, Unplaced { node, open });
     }
 
-    let mut placed = Vec::with_capacity(unplaced.len());
+    let mut sorted = Vec::with_capacity(unplaced.len());
     while let Some(Unplaced { node, .. }) = ready.pop_first().and_then(|at| unplaced.remove(&at)) {
         for place in waiting.remove(&node.name).unwrap_or_default() {
             if let Some(next) = unplaced.get_mut(&place) {
@@ -39,18 +39,18 @@ pub(super) fn ordered(nodes: Vec<NodeSpec>) -> Result<Vec<NodeSpec>, FlowSpecErr
                 }
             }
         }
-        placed.push(node);
+        sorted.push(node);
     }
 
-    match circle(unplaced.values().map(|left| &left.node)) {
+    match cycle(unplaced.values().map(|left| &left.node)) {
         // Every node left without a place waits for another such node.
         Some(path) => Err(FlowSpecError::Cycle { path }),
-        None => Ok(placed),
+        None => Ok(sorted),
     }
 }
 
-/// A circle among nodes of which each waits for another of them.
-fn circle<'a>(nodes: impl Iterator<Item = &'a NodeSpec> + Clone) -> Option<Vec<NodeName>> {
+/// A cycle among nodes of which each waits for another of them.
+fn cycle<'a>(nodes: impl Iterator<Item = &'a NodeSpec> + Clone) -> Option<Vec<NodeName>> {
     let by_name: HashMap<&NodeName, &NodeSpec> =
         nodes.clone().map(|node| (&node.name, node)).collect();
     let (mut path, mut places) = (Vec::new(), HashMap::new());

@@ -1,4 +1,4 @@
-//! Submits a flow: creates its executions held back, records their dependencies, and only then
+//! Submits a flow: creates its executions blocked, records their dependencies, and only then
 //! releases them.
 //!
 //! Every step may be repeated, and every id follows from the flow's. An interrupted submission has
@@ -25,10 +25,10 @@ use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
 const BATCH: usize = 500;
 
 /// The number of nodes that have their dependencies applied at the same time.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The number of differences that an error names.
-const MOST_NAMED: usize = 5;
+const DIFFERENCES_SHOWN: usize = 5;
 
 /// The number of times that the graph may change under one dependency before the submission gives
 /// up.
@@ -106,26 +106,26 @@ struct Submission<'a> {
 
 impl Submission<'_> {
     async fn run(&self) -> Result<Submitted, SubmitError> {
-        let begun = self.begin().await?;
-        if let Some(graph) = &begun {
+        let earlier = self.begin().await?;
+        if let Some(graph) = &earlier {
             self.check_same(graph)?;
             // A flow that is over takes no changes, so the steps cannot be repeated.
-            if self.is_whole_and_over(&graph.flow) {
+            if self.is_complete_and_over(&graph.flow) {
                 return Ok(self.submitted(0, 0));
             }
         }
 
         let created = self.create().await?;
-        let flow = self.described().await?;
+        let flow = self.read_flow().await?;
         self.fix_policies(&flow).await?;
 
-        let staged = begun.into_iter().flat_map(|graph| graph.edges);
+        let staged = earlier.into_iter().flat_map(|graph| graph.edges);
         let staged: HashSet<EdgeId> = staged.map(|edge| edge.edge_id).collect();
         self.stage(&staged, flow.graph_revision).await?;
         self.apply().await?;
 
         let released = self.engine.release_flow(&self.flow_id, self.now).await;
-        let released = released.map_err(|error| self.failed("releasing it", error))?;
+        let released = released.map_err(|error| self.error_at("releasing it", error))?;
         Ok(self.submitted(created, released))
     }
 
@@ -139,11 +139,11 @@ impl Submission<'_> {
         };
 
         let created = self.engine.create_flow(args).await;
-        match created.map_err(|error| self.failed("creating it", error))? {
+        match created.map_err(|error| self.error_at("creating it", error))? {
             CreateFlowResult::Created { .. } => Ok(None),
             CreateFlowResult::AlreadySatisfied { .. } => {
                 let graph = self.engine.read_flow_graph(&self.flow_id).await;
-                graph.map_err(|error| self.failed("reading what is there", error))
+                graph.map_err(|error| self.error_at("reading what is there", error))
             }
         }
     }
@@ -154,21 +154,21 @@ impl Submission<'_> {
         let Some(first) = differences.first() else { return Ok(()) };
 
         let mut detail = first.clone();
-        for difference in differences.iter().take(MOST_NAMED).skip(1) {
+        for difference in differences.iter().take(DIFFERENCES_SHOWN).skip(1) {
             detail.push_str("; ");
             detail.push_str(difference);
         }
-        if MOST_NAMED < differences.len() {
-            detail.push_str(&format!("; and {} more", differences.len() - MOST_NAMED));
+        if DIFFERENCES_SHOWN < differences.len() {
+            detail.push_str(&format!("; and {} more", differences.len() - DIFFERENCES_SHOWN));
         }
 
         let source = EngineError::Validation { kind: ValidationKind::InvalidInput, detail };
-        let error = self.failed("another graph is there under this id", source);
+        let error = self.error_at("another graph is there under this id", source);
         Err(SubmitError { can_go_on: false, ..error })
     }
 
     /// True if nothing is missing, and nothing can be added any more.
-    fn is_whole_and_over(&self, flow: &FlowSnapshot) -> bool {
+    fn is_complete_and_over(&self, flow: &FlowSnapshot) -> bool {
         PublicFlowState::parse(&flow.public_flow_state).is_some_and(PublicFlowState::is_over)
             && usize::try_from(flow.node_count) == Ok(self.spec.nodes().len())
             && usize::try_from(flow.edge_count) == Ok(self.spec.edge_count())
@@ -187,7 +187,9 @@ impl Submission<'_> {
                     Ok(CreateExecutionResult::Created { .. }) => created += 1,
                     Ok(CreateExecutionResult::Duplicate { .. }) => {}
                     Err(error) => {
-                        return Err(self.failed(format!("node {}: creating it", node.name), error));
+                        return Err(
+                            self.error_at(format!("node {}: creating it", node.name), error)
+                        );
                     }
                 }
             }
@@ -205,7 +207,7 @@ impl Submission<'_> {
         let delay_until = node.delay_until.map(|delay| delay.at(self.now)).transpose();
         let delay_until = delay_until.map_err(|detail| {
             let kind = ValidationKind::InvalidInput;
-            self.failed(format!("node {}", node.name), EngineError::Validation { kind, detail })
+            self.error_at(format!("node {}", node.name), EngineError::Validation { kind, detail })
         })?;
 
         Ok(CreateExecutionArgs {
@@ -227,12 +229,12 @@ impl Submission<'_> {
         })
     }
 
-    async fn described(&self) -> Result<FlowSnapshot, SubmitError> {
-        let described = self.engine.describe_flow(&self.flow_id).await;
-        let described = described
+    async fn read_flow(&self) -> Result<FlowSnapshot, SubmitError> {
+        let flow = self.engine.describe_flow(&self.flow_id).await;
+        let flow = flow
             .and_then(|flow| flow.ok_or(EngineError::NotFound { entity: "flow" }))
-            .map_err(|error| self.failed("reading it", error))?;
-        Ok(described)
+            .map_err(|error| self.error_at("reading it", error))?;
+        Ok(flow)
     }
 
     /// Sets each node's policy before its first dependency is staged.
@@ -247,10 +249,10 @@ impl Submission<'_> {
             let needs = node.needs.clone();
             if let Err(error) = self.engine.set_edge_group_policy(&self.flow_id, &id, needs).await {
                 // Too late for a change; but another submission may have set the same policy.
-                let flow = self.described().await?;
+                let flow = self.read_flow().await?;
                 if policies(&flow).get(&id) != Some(&node.needs) {
                     let doing = format!("node {}: saying how many it needs", node.name);
-                    return Err(self.failed(doing, error));
+                    return Err(self.error_at(doing, error));
                 }
             }
         }
@@ -301,11 +303,11 @@ impl Submission<'_> {
                     if tries < STALE_TRIES =>
                 {
                     tries += 1;
-                    revision = self.described().await?.graph_revision;
+                    revision = self.read_flow().await?.graph_revision;
                 }
                 Err(error) => {
                     let doing = format!("node {downstream}: letting it wait for {upstream}");
-                    return Err(self.failed(doing, error));
+                    return Err(self.error_at(doing, error));
                 }
             }
         }
@@ -314,14 +316,14 @@ impl Submission<'_> {
     /// Applies the dependencies: concurrently over nodes, but those of one node one by one, since
     /// they count in one row.
     async fn apply(&self) -> Result<(), SubmitError> {
-        let revision = self.described().await?.graph_revision;
+        let revision = self.read_flow().await?.graph_revision;
         let mut applying = Vec::new();
         for node in self.spec.nodes() {
             if !node.after.is_empty() {
                 applying.push(self.apply_to(node, revision));
             }
         }
-        stream::iter(applying).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(applying).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     async fn apply_to(&self, node: &NodeSpec, graph_revision: u64) -> Result<(), SubmitError> {
@@ -339,7 +341,10 @@ impl Submission<'_> {
 
             let applied = self.engine.apply_dependency_to_child(args).await;
             applied.map_err(|error| {
-                self.failed(format!("node {}: applying its wait for {upstream}", node.name), error)
+                self.error_at(
+                    format!("node {}: applying its wait for {upstream}", node.name),
+                    error,
+                )
             })?;
             (self.done)(1);
         }
@@ -363,7 +368,7 @@ impl Submission<'_> {
         Submitted { flow_id: self.flow_id.clone(), executions, created, found, released }
     }
 
-    fn failed(&self, doing: impl Into<String>, source: EngineError) -> SubmitError {
+    fn error_at(&self, doing: impl Into<String>, source: EngineError) -> SubmitError {
         let flow_id = self.flow_id.clone();
         SubmitError { flow_id, doing: doing.into(), source, can_go_on: true }
     }

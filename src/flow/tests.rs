@@ -31,7 +31,7 @@ fn little_is_needed() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn every_member_is_read() {
     let spec = FlowSpec::parse(
         r#"{
             "kind": "release", "namespace": "n", "lane": "l",
@@ -104,7 +104,7 @@ fn a_graph_that_cannot_be_run_is_refused_with_the_node_that_is_wrong() {
             ("c", r#","after":["b"]"#),
             ("end", r#","after":["c"]"#),
         ]),
-        "the nodes wait for each other in a circle: b → c → a → b"
+        "the nodes wait for each other in a cycle: b → c → a → b"
     );
 
     assert!(read(&[("a", ""), ("b", r#","after":["a"]"#)]).is_ok());

@@ -66,10 +66,10 @@ pub trait Runner: Send + Sync + 'static {
     /// time, or the worker must stop.
     async fn run(&self, job: Arc<Job>) -> Ending;
 
-    /// Returns once nothing is left of a dropped run, such as a child process. A worker calls it
+    /// Waits until nothing is left of a dropped run, such as a child process. A worker calls it
     /// after it has dropped the future of [`Runner::run`], and waits for it before it hands the
     /// execution back or runs it again. By default dropping the future is enough.
-    async fn cleared(&self, job: &Job) {
+    async fn clean_up(&self, job: &Job) {
         let _ = job;
     }
 }

@@ -2,7 +2,7 @@
 
 use ff_core::EngineError;
 
-use super::task::Fate;
+use super::task::ClaimOutcome;
 
 /// Totals of a worker's run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,15 +31,15 @@ pub struct WorkerReport {
 }
 
 impl WorkerReport {
-    pub(super) fn count(&mut self, fate: &Fate) {
-        let counter = match fate {
-            Fate::Completed => &mut self.completed,
-            Fate::Retried(_) => &mut self.retried,
-            Fate::Failed => &mut self.failed,
-            Fate::Cancelled => &mut self.cancelled,
-            Fate::Suspended => &mut self.suspended,
-            Fate::HandedBack | Fate::Unable(_) => &mut self.handed_back,
-            Fate::Lost | Fate::Broken(_) => &mut self.lost,
+    pub(super) fn count(&mut self, outcome: &ClaimOutcome) {
+        let counter = match outcome {
+            ClaimOutcome::Completed => &mut self.completed,
+            ClaimOutcome::Retried(_) => &mut self.retried,
+            ClaimOutcome::Failed => &mut self.failed,
+            ClaimOutcome::Cancelled => &mut self.cancelled,
+            ClaimOutcome::Suspended => &mut self.suspended,
+            ClaimOutcome::HandedBack | ClaimOutcome::Unable(_) => &mut self.handed_back,
+            ClaimOutcome::Lost | ClaimOutcome::Broken(_) => &mut self.lost,
         };
         *counter += 1;
     }

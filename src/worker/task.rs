@@ -15,12 +15,12 @@ use ff_core::state::PublicState;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::running::{Order, Place};
-use super::{Ending, Job, Runner, is_of_the_database, is_permanent, lease};
+use super::running::{RunEntry, StopOrder};
+use super::{Ending, Job, Runner, is_database_failure, is_permanent, lease};
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ClaimOutcome {
     Completed,
     /// Tried again, after this time if it is known.
     Retried(Option<Duration>),
@@ -43,89 +43,93 @@ pub(super) struct Task {
     pub(super) held: HandlePayload,
     pub(super) lease_ttl: Duration,
     /// The time of the request: the lease began no earlier.
-    pub(super) asked: Instant,
+    pub(super) requested_at: Instant,
     /// The time of the answer: the attempt began no later.
-    pub(super) answered: Instant,
-    pub(super) place: Place,
+    pub(super) answered_at: Instant,
+    pub(super) entry: RunEntry,
 }
 
 /// The reason why a run stopped.
-enum Stopped {
+enum StopReason {
     Ended(Ending),
     LeaseLost(EngineError),
     Broken(EngineError),
     TimedOut,
-    Ordered(Order),
+    Ordered(StopOrder),
 }
 
 /// The job and its deadline, once the execution has been read.
-struct Known {
+struct LoadedJob {
     job: Arc<Job>,
-    out_of_time: Option<Instant>,
+    times_out_at: Option<Instant>,
 }
 
 impl Task {
-    pub(super) async fn run(self) -> Fate {
-        let mut known = None;
-        let stopped = self.until_stopped(&mut known).await;
-        let fate = match stopped {
-            Stopped::Ended(ending) => self.settle(ending).await,
-            Stopped::Ordered(Order::HandBack) => self.settle(Ending::HandedBack).await,
-            Stopped::Broken(error) => {
-                // For another worker, whose database may be whole.
-                self.settle(Ending::HandedBack).await;
-                Fate::Broken(error.to_string())
+    pub(super) async fn run(self) -> ClaimOutcome {
+        let mut loaded = None;
+        let stopped = self.until_stopped(&mut loaded).await;
+        let outcome = match stopped {
+            StopReason::Ended(ending) => self.report_until_accepted(ending).await,
+            StopReason::Ordered(StopOrder::HandBack) => {
+                self.report_until_accepted(Ending::HandedBack).await
             }
-            Stopped::TimedOut => self.time_out().await,
-            Stopped::LeaseLost(error) => self.lose(known.as_ref(), &error).await,
-            Stopped::Ordered(Order::Superseded) => Fate::Lost,
+            StopReason::Broken(error) => {
+                // For another worker, whose database may be whole.
+                self.report_until_accepted(Ending::HandedBack).await;
+                ClaimOutcome::Broken(error.to_string())
+            }
+            StopReason::TimedOut => self.time_out().await,
+            StopReason::LeaseLost(error) => self.lost_lease_outcome(loaded.as_ref(), &error).await,
+            StopReason::Ordered(StopOrder::Superseded) => ClaimOutcome::Lost,
         };
 
-        self.log_end(known.as_ref(), &fate);
-        fate
+        self.log_end(loaded.as_ref(), &outcome);
+        outcome
     }
 
     /// Runs the work until it ends or must stop. Waits until nothing is left of a stopped run, and
     /// renews the lease meanwhile.
-    async fn until_stopped(&self, known: &mut Option<Known>) -> Stopped {
+    async fn until_stopped(&self, loaded: &mut Option<LoadedJob>) -> StopReason {
         let id = &self.held.execution_id;
         let backend = self.backend.as_ref();
-        let lease = lease::keep(backend, &self.handle, id, self.lease_ttl, self.asked).fuse();
+        let lease =
+            lease::renew_until_lost(backend, &self.handle, id, self.lease_ttl, self.requested_at)
+                .fuse();
         let mut lease = pin!(lease);
 
         let read = tokio::select! {
             biased;
-            error = &mut lease => return Stopped::LeaseLost(error),
-            order = self.place.ordered() => return Stopped::Ordered(order),
-            read = self.begin() => read,
+            error = &mut lease => return StopReason::LeaseLost(error),
+            order = self.entry.wait_for_order() => return StopReason::Ordered(order),
+            read = self.load() => read,
         };
-        let known = match read {
-            Ok(read) => known.insert(read),
-            Err(error) if is_permanent(&error) => return Stopped::Broken(error),
-            Err(error) => return Stopped::Ended(unreadable(&error)),
+        let loaded = match read {
+            Ok(read) => loaded.insert(read),
+            Err(error) if is_permanent(&error) => return StopReason::Broken(error),
+            Err(error) => return StopReason::Ended(unreadable_ending(&error)),
         };
 
-        let stopped = self.until_ended(known, lease.as_mut()).await;
-        if matches!(stopped, Stopped::Ended(_)) {
+        let stopped = self.until_ended(loaded, lease.as_mut()).await;
+        if matches!(stopped, StopReason::Ended(_)) {
             return stopped;
         }
 
-        let mut cleared = self.runner.cleared(&known.job);
+        let mut clean_up = self.runner.clean_up(&loaded.job);
         tokio::select! {
-            () = &mut cleared => stopped,
+            () = &mut clean_up => stopped,
             error = &mut lease => {
-                cleared.await;
-                Stopped::LeaseLost(error)
+                clean_up.await;
+                StopReason::LeaseLost(error)
             }
         }
     }
 
-    /// Waits for an older run of the execution, and reads what to do.
-    async fn begin(&self) -> Result<Known, EngineError> {
-        self.place.alone().await;
+    /// Waits for an older run of the execution, and reads the job.
+    async fn load(&self) -> Result<LoadedJob, EngineError> {
+        self.entry.wait_for_older_run().await;
         let context = self.backend.read_execution_context(&self.held.execution_id).await?;
         let timeout = context.attempt_timeout_ms.map(Duration::from_millis);
-        let out_of_time = timeout.and_then(|timeout| self.answered.checked_add(timeout));
+        let times_out_at = timeout.and_then(|timeout| self.answered_at.checked_add(timeout));
 
         let job = Job {
             handle: self.handle.clone(),
@@ -138,20 +142,20 @@ impl Task {
             tags: context.tags,
         };
 
-        Ok(Known { job: Arc::new(job), out_of_time })
+        Ok(LoadedJob { job: Arc::new(job), times_out_at })
     }
 
     async fn until_ended(
         &self,
-        known: &Known,
+        loaded: &LoadedJob,
         lease: Pin<&mut (impl Future<Output = EngineError> + Send)>,
-    ) -> Stopped {
-        let job = &known.job;
+    ) -> StopReason {
+        let job = &loaded.job;
         let (execution_id, attempt) = (&job.execution_id, job.attempt_index.0);
         tracing::info!(%execution_id, kind = job.kind, attempt, "started");
 
-        let out_of_time = async {
-            match known.out_of_time {
+        let time_out = async {
+            match loaded.times_out_at {
                 Some(instant) => sleep_until(instant).await,
                 None => std::future::pending().await,
             }
@@ -162,15 +166,15 @@ impl Task {
         tokio::select! {
             // An ending that is there is reported, whatever else happened meanwhile.
             biased;
-            ending = work => Stopped::Ended(ending.unwrap_or_else(|panic| panicked(&*panic))),
-            error = lease => Stopped::LeaseLost(error),
-            order = self.place.ordered() => Stopped::Ordered(order),
-            () = out_of_time => Stopped::TimedOut,
+            ending = work => StopReason::Ended(ending.unwrap_or_else(|panic| panic_ending(&*panic))),
+            error = lease => StopReason::LeaseLost(error),
+            order = self.entry.wait_for_order() => StopReason::Ordered(order),
+            () = time_out => StopReason::TimedOut,
         }
     }
 
     /// Asks the engine to end the attempt and to decide on a retry by policy.
-    async fn time_out(&self) -> Fate {
+    async fn time_out(&self) -> ClaimOutcome {
         let id = &self.held.execution_id;
         let index = id.partition();
         for _ in 0..3 {
@@ -185,68 +189,73 @@ impl Task {
             match expired.await {
                 // Not yet, by the database's clock.
                 Ok(Some(PublicState::Active)) => {}
-                Ok(state) => return out_of_time_fate(state),
+                Ok(state) => return timed_out_outcome(state),
                 Err(error) => {
                     tracing::warn!(execution_id = %id, %error, "an attempt is out of time");
                 }
             }
             sleep(Duration::from_millis(50)).await;
         }
-        Fate::Lost
+        ClaimOutcome::Lost
     }
 
-    /// Finds out why the lease was lost; a cancellation and a time-out are no surprise.
-    async fn lose(&self, known: Option<&Known>, error: &EngineError) -> Fate {
+    /// The outcome after the lease was lost. A cancellation or a time-out explains the loss;
+    /// anything else is logged.
+    async fn lost_lease_outcome(
+        &self,
+        loaded: Option<&LoadedJob>,
+        error: &EngineError,
+    ) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
         let state = self.backend.read_execution_state(execution_id).await.ok().flatten();
-        let out_of_time = known.and_then(|known| known.out_of_time);
+        let times_out_at = loaded.and_then(|loaded| loaded.times_out_at);
 
         match state {
-            Some(PublicState::Cancelled) => Fate::Cancelled,
-            Some(PublicState::Expired) => Fate::Failed,
-            state if out_of_time.is_some_and(|instant| instant <= Instant::now()) => {
-                out_of_time_fate(state)
+            Some(PublicState::Cancelled) => ClaimOutcome::Cancelled,
+            Some(PublicState::Expired) => ClaimOutcome::Failed,
+            state if times_out_at.is_some_and(|instant| instant <= Instant::now()) => {
+                timed_out_outcome(state)
             }
             _ => {
                 tracing::warn!(%execution_id, %error, "a lease is lost");
-                Fate::Lost
+                ClaimOutcome::Lost
             }
         }
     }
 
-    fn log_end(&self, known: Option<&Known>, fate: &Fate) {
+    fn log_end(&self, loaded: Option<&LoadedJob>, outcome: &ClaimOutcome) {
         let execution_id = &self.held.execution_id;
-        let kind = known.map_or("", |known| known.job.kind.as_str());
+        let kind = loaded.map_or("", |loaded| loaded.job.kind.as_str());
         let attempt = self.held.attempt_index.0;
-        let elapsed_ms = u64::try_from(self.answered.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms = u64::try_from(self.answered_at.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-        let ended = match fate {
-            Fate::Completed => "completed",
-            Fate::Retried(_) => "failed, to be tried again",
-            Fate::Failed => "failed",
-            Fate::Cancelled => "cancelled",
-            Fate::Suspended => "suspended",
-            Fate::HandedBack | Fate::Unable(_) => "handed back",
-            Fate::Lost | Fate::Broken(_) => "lost",
+        let ended = match outcome {
+            ClaimOutcome::Completed => "completed",
+            ClaimOutcome::Retried(_) => "failed, to be tried again",
+            ClaimOutcome::Failed => "failed",
+            ClaimOutcome::Cancelled => "cancelled",
+            ClaimOutcome::Suspended => "suspended",
+            ClaimOutcome::HandedBack | ClaimOutcome::Unable(_) => "handed back",
+            ClaimOutcome::Lost | ClaimOutcome::Broken(_) => "lost",
         };
 
         tracing::info!(%execution_id, kind, attempt, elapsed_ms, "{ended}");
     }
 }
 
-/// The fate of an execution after its attempt was ended by its time-out.
-fn out_of_time_fate(state: Option<PublicState>) -> Fate {
+/// The outcome after the attempt was ended by its time-out.
+fn timed_out_outcome(state: Option<PublicState>) -> ClaimOutcome {
     match state {
-        Some(PublicState::Cancelled) => Fate::Cancelled,
-        Some(PublicState::Expired | PublicState::Failed) => Fate::Failed,
-        Some(_) => Fate::Retried(None),
-        None => Fate::Lost,
+        Some(PublicState::Cancelled) => ClaimOutcome::Cancelled,
+        Some(PublicState::Expired | PublicState::Failed) => ClaimOutcome::Failed,
+        Some(_) => ClaimOutcome::Retried(None),
+        None => ClaimOutcome::Lost,
     }
 }
 
 /// The ending of an execution that cannot be read: handed back if that may pass, failed otherwise.
-fn unreadable(error: &EngineError) -> Ending {
-    if is_of_the_database(error) {
+fn unreadable_ending(error: &EngineError) -> Ending {
+    if is_database_failure(error) {
         tracing::warn!(%error, "what was claimed could not be read; handing it back");
         return Ending::HandedBack;
     }
@@ -256,7 +265,7 @@ fn unreadable(error: &EngineError) -> Ending {
 }
 
 /// The ending of a run that panicked.
-fn panicked(panic: &(dyn Any + Send)) -> Ending {
+fn panic_ending(panic: &(dyn Any + Send)) -> Ending {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     let message = match text {

@@ -99,7 +99,7 @@ async fn a_lane_is_worked_until_it_is_empty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_for_others_is_left_and_said_to_be() {
+async fn work_for_other_capabilities_is_left_and_reported() {
     let engine = engine();
     let id = submit(&engine, Some("gpu")).await;
     let runner = |_: Arc<Job>| async { Ending::Completed(None) };
@@ -137,9 +137,9 @@ async fn failures_are_counted_by_what_follows() {
     let id = submit(&engine, None).await;
 
     let stop = watch::Sender::new(Stop::Not);
-    let told = stop.clone();
+    let next_stop = stop.clone();
     let runner = move |_: Arc<Job>| {
-        told.send_replace(Stop::Drain);
+        next_stop.send_replace(Stop::Drain);
         async { Ending::Failed { message: "no".into(), class: FailureClass::Transient } }
     };
 
@@ -155,9 +155,9 @@ async fn what_outlasts_the_grace_is_handed_back() {
     let id = submit(&engine, None).await;
     let stop = watch::Sender::new(Stop::Not);
 
-    let told = stop.clone();
+    let next_stop = stop.clone();
     let runner = move |_: Arc<Job>| {
-        told.send_replace(Stop::Drain);
+        next_stop.send_replace(Stop::Drain);
         std::future::pending()
     };
 
@@ -174,9 +174,9 @@ async fn the_second_call_does_not_wait() {
     submit(&engine, None).await;
 
     let stop = watch::Sender::new(Stop::Not);
-    let told = stop.clone();
+    let next_stop = stop.clone();
     let runner = move |_: Arc<Job>| {
-        told.send_replace(Stop::Now);
+        next_stop.send_replace(Stop::Now);
         std::future::pending()
     };
 
@@ -198,13 +198,13 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
 
     let stop = watch::Sender::new(Stop::Not);
     let looked = Arc::new(Mutex::new(Vec::new()));
-    let (expire, told, leases) = (Arc::clone(&engine), stop.clone(), Arc::clone(&looked));
+    let (expire, next_stop, leases) = (Arc::clone(&engine), stop.clone(), Arc::clone(&looked));
 
     let runner = move |job: Arc<Job>| {
         let (engine, clock) = (Arc::clone(&expire), Arc::clone(&clock));
-        let (told, leases) = (told.clone(), Arc::clone(&leases));
+        let (next_stop, leases) = (next_stop.clone(), Arc::clone(&leases));
         async move {
-            told.send_replace(Stop::Drain);
+            next_stop.send_replace(Stop::Drain);
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(501)).await;
                 clock.fetch_add(501, Ordering::SeqCst);

@@ -103,10 +103,10 @@ async fn one_key_signs_in_every_order(bench: Bench) {
 async fn one_signal_counts(bench: Bench) {
     let executor = executor(&bench);
     for order in 0..1 << QUESTIONS {
-        let (_, _, door) = bench.waiting(|args| args).await;
+        let (_, _, target) = bench.waiting(|args| args).await;
         let signal = || DeliverSignalArgs {
             idempotency_key: Some("once".into()),
-            ..bench.signal(&door, "other")
+            ..bench.signal(&target, "other")
         };
         let deliver = || Deliver::new(signal()).unwrap();
         let (a, b) = play(executor, order, deliver(), deliver()).await;
@@ -114,7 +114,7 @@ async fn one_signal_counts(bench: Bench) {
         let repeated =
             |result: &DeliverSignalResult| matches!(result, DeliverSignalResult::Duplicate { .. });
         assert!(repeated(&a) != repeated(&b), "order {order:05b}: {a:?} {b:?}");
-        assert_eq!(bench.of("ff_signal_event", &door.execution).await.len(), 1);
+        assert_eq!(bench.of("ff_signal_event", &target.execution).await.len(), 1);
     }
     bench.assert_sound().await;
     bench.tear_down().await;

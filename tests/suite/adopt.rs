@@ -22,7 +22,7 @@ use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use uuid::Uuid;
 
 use crate::backends::{self, Bench, by_hand, postgres_at, postgres_url, sqlite_at};
-use crate::bench::{lane, opened, worker};
+use crate::bench::{lane, payload_of, worker};
 use crate::plain::PlainSql;
 use rows::{Written, write_rows};
 
@@ -317,9 +317,9 @@ async fn go_on(bench: &Bench, written: &Written) {
     let mut ended = Vec::new();
     let plain = CapabilitySet::default();
     while let Some(handle) = bench.backend.claim(&lane(), &plain, worker("w")).await.unwrap() {
-        assert_ne!(opened(&handle).execution_id, written.capable);
+        assert_ne!(payload_of(&handle).execution_id, written.capable);
         bench.backend.complete(&handle, None).await.unwrap();
-        ended.push(opened(&handle).execution_id);
+        ended.push(payload_of(&handle).execution_id);
     }
     assert!(!ended.contains(&written.retried) && !ended.contains(&written.downstream));
 
@@ -333,7 +333,7 @@ async fn go_on(bench: &Bench, written: &Written) {
         }
         while let Some(handle) = bench.backend.claim(&lane(), &able, worker("w")).await.unwrap() {
             bench.backend.complete(&handle, None).await.unwrap();
-            ended.push(opened(&handle).execution_id);
+            ended.push(payload_of(&handle).execution_id);
         }
         rounds += 1;
         assert!(rounds < 10, "{ended:?} of {open:?}");

@@ -40,7 +40,7 @@ impl TestClock {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn teller(&self) -> impl Fn() -> TimestampMs + Send + Sync + 'static {
+    fn reader(&self) -> impl Fn() -> TimestampMs + Send + Sync + 'static {
         let clock = self.clone();
         move || clock.now()
     }
@@ -104,13 +104,13 @@ impl Bench {
                 let location = directory.path().join("flow.db").to_str().unwrap().to_owned();
                 let options = SqliteOptions::new(location)
                     .synchronous(Synchronous::Normal)
-                    .clock(Arc::new(self.clock.teller()));
+                    .clock(Arc::new(self.clock.reader()));
                 SqliteBackend::open(options).await.unwrap()
             }
             Leftover::Schema(_, schema) => {
                 let options = PostgresOptions::new(postgres_url())
                     .schema(schema.clone())
-                    .clock(self.clock.teller());
+                    .clock(self.clock.reader());
                 PostgresBackend::open(options).await.unwrap()
             }
         }
@@ -130,7 +130,7 @@ impl Bench {
 
 pub(crate) async fn memory() -> Bench {
     let clock = TestClock::new();
-    let backend = Arc::new(MemoryBackend::new().with_clock(Box::new(clock.teller())));
+    let backend = Arc::new(MemoryBackend::new().with_clock(Box::new(clock.reader())));
     let recorder = Recorder::new(Arc::clone(&backend));
     Bench {
         plain: PlainSql::Memory(backend),
@@ -163,7 +163,7 @@ async fn sqlite(location: String, leftover: Leftover) -> Bench {
     // Nothing here pulls the plug; power loss has tests of its own.
     let options = SqliteOptions::new(location)
         .synchronous(Synchronous::Normal)
-        .clock(Arc::new(clock.teller()));
+        .clock(Arc::new(clock.reader()));
     let backend = SqliteBackend::open(options).await.unwrap();
     let plain = PlainSql::Sqlite(backend.pool_for_test().clone());
     Bench { backend, plain, clock, tag: BackendTag::Sqlite, asked: None, leftover }
@@ -202,7 +202,7 @@ async fn postgres_migrated(
         });
     migrate(&pool, &migrated.schema(schema.clone())).await.unwrap();
     let clock = TestClock::new();
-    let options = PostgresOptions::new(url).schema(schema.clone()).clock(clock.teller());
+    let options = PostgresOptions::new(url).schema(schema.clone()).clock(clock.reader());
     let backend = PostgresBackend::open(with(options)).await.unwrap();
     let plain = PlainSql::Postgres(backend.pool().clone());
     let leftover = Leftover::Schema(pool, schema);
@@ -220,7 +220,7 @@ pub(crate) fn by_hand(plain: PlainSql, tag: BackendTag) -> Bench {
 pub(crate) async fn postgres_at(schema: &SchemaName) -> Bench {
     let clock = TestClock::new();
     let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
-    let backend = PostgresBackend::open(options.clock(clock.teller())).await.unwrap();
+    let backend = PostgresBackend::open(options.clock(clock.reader())).await.unwrap();
     let plain = PlainSql::Postgres(backend.pool().clone());
     let tag = BackendTag::Postgres;
     Bench { backend, plain, clock, tag, asked: None, leftover: Leftover::Nothing }

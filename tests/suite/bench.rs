@@ -80,13 +80,13 @@ pub(crate) fn requiring(tokens: &[&str]) -> ExecutionPolicy {
 }
 
 /// What a handle stands for.
-pub(crate) fn opened(handle: &Handle) -> HandlePayload {
+pub(crate) fn payload_of(handle: &Handle) -> HandlePayload {
     handle_codec::decode(&handle.opaque).unwrap().payload
 }
 
 /// The fence of a handle, for typed operations.
 pub(crate) fn fence(handle: &Handle) -> LeaseFence {
-    let HandlePayload { lease_id, lease_epoch, attempt_id, .. } = opened(handle);
+    let HandlePayload { lease_id, lease_epoch, attempt_id, .. } = payload_of(handle);
     LeaseFence { lease_id, lease_epoch, attempt_id }
 }
 
@@ -164,7 +164,7 @@ impl Bench {
     pub(crate) async fn leased_with(&self, change: Change<'_>) -> (ExecutionId, Handle) {
         let id = self.create_with(change).await;
         let handle = self.claim().await;
-        assert_eq!(opened(&handle).execution_id, id);
+        assert_eq!(payload_of(&handle).execution_id, id);
         (id, handle)
     }
 
@@ -175,7 +175,7 @@ impl Bench {
 
     /// A handle like `handle`, except for what is changed.
     pub(crate) fn altered(&self, handle: &Handle, change: impl Fn(&mut HandlePayload)) -> Handle {
-        let mut payload = opened(handle);
+        let mut payload = payload_of(handle);
         change(&mut payload);
         self.forged(&payload)
     }

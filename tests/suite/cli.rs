@@ -1,4 +1,4 @@
-//! The real binary on real files: what it prints, how it exits, and that bad input is told, not
+//! The real binary on real files: what it prints, how it exits, and that bad input is finished, not
 //! panicked about.
 
 mod ends;
@@ -38,25 +38,25 @@ impl Place {
         std::fs::write(self.0.path().join(name), lines.join("\n")).unwrap();
     }
 
-    fn ff(&self, arguments: &[&str]) -> Told {
+    fn ff(&self, arguments: &[&str]) -> Finished {
         ff(self.0.path(), arguments)
     }
 
     /// Runs a command that must succeed; what it printed.
     fn out(&self, arguments: &[&str]) -> String {
-        let told = self.ff(arguments);
-        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
-        assert_eq!(told.err, "", "{arguments:?}");
-        told.out
+        let finished = self.ff(arguments);
+        assert_eq!(finished.code, 0, "{arguments:?}: {finished:?}");
+        assert_eq!(finished.err, "", "{arguments:?}");
+        finished.out
     }
 
     /// Runs a command that reads `input`.
-    fn ff_reading(&self, arguments: &[&str], input: &str) -> Told {
+    fn ff_reading(&self, arguments: &[&str], input: &str) -> Finished {
         let mut command = binary(self.0.path());
         command.args(arguments).stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        told(child.wait_with_output().unwrap())
+        finished(child.wait_with_output().unwrap())
     }
 
     /// This process's own engine on the place's database.
@@ -83,13 +83,13 @@ impl Place {
 }
 
 #[derive(Debug)]
-struct Told {
+struct Finished {
     code: i32,
     out: String,
     err: String,
 }
 
-impl Told {
+impl Finished {
     /// It ended with this code and said why on one line, and perhaps what helps on another.
     #[track_caller]
     fn assert_failed(&self, code: i32) {
@@ -156,18 +156,18 @@ pub(crate) fn binary(directory: &Path) -> Command {
     command
 }
 
-fn ff(directory: &Path, arguments: &[&str]) -> Told {
-    told(binary(directory).args(arguments).output().unwrap())
+fn ff(directory: &Path, arguments: &[&str]) -> Finished {
+    finished(binary(directory).args(arguments).output().unwrap())
 }
 
-fn told(Output { status, stdout, stderr }: Output) -> Told {
-    let told = Told {
+fn finished(Output { status, stdout, stderr }: Output) -> Finished {
+    let finished = Finished {
         code: status.code().expect("not killed"),
         out: String::from_utf8(stdout).unwrap(),
         err: String::from_utf8(stderr).unwrap(),
     };
-    assert!(!told.err.contains("panicked"), "{told:?}");
-    told
+    assert!(!finished.err.contains("panicked"), "{finished:?}");
+    finished
 }
 
 /// The example asks a person, too, and is as good as its last run.
@@ -195,10 +195,10 @@ fn bad_lines_are_named_and_good_ones_are_submitted() {
             &json!({ "kind": "echo", "payload": "two", "id": TWO }).to_string(),
         ],
     );
-    let told = place.ff(&["submit", "in.jsonl"]);
-    assert_eq!(told.code, 2);
-    assert_eq!(told.out, "5 executions: 2 created, 0 duplicate, 3 failed\n");
-    let errors: Vec<&str> = told.err.lines().collect();
+    let finished = place.ff(&["submit", "in.jsonl"]);
+    assert_eq!(finished.code, 2);
+    assert_eq!(finished.out, "5 executions: 2 created, 0 duplicate, 3 failed\n");
+    let errors: Vec<&str> = finished.err.lines().collect();
     assert_eq!(errors.len(), 3, "{errors:?}");
     for (error, line) in errors.iter().zip([2, 3, 5]) {
         let expected = format!("error: in.jsonl, line {line}: ");
@@ -237,7 +237,7 @@ fn work_is_done_once_and_its_result_is_kept() {
 }
 
 #[test]
-fn a_failing_command_is_told() {
+fn a_failing_command_is_reported() {
     let place = Place::new();
     let policy = json!({ "retry_policy": { "max_retries": 0 } });
     let line = json!({ "kind": "x", "payload": "", "id": ONE, "policy": policy });
@@ -276,7 +276,7 @@ fn everything_is_shown_for_people_and_for_programs() {
 }
 
 #[test]
-fn bad_input_is_one_line_and_perhaps_a_hint() {
+fn an_error_is_one_line_and_perhaps_a_hint() {
     let place = Place::with_two();
     let unknown = "33333333-3333-4333-8333-333333333333";
     for (arguments, code) in [
@@ -294,12 +294,12 @@ fn bad_input_is_one_line_and_perhaps_a_hint() {
         (vec!["sql", "no_such_operation"], 2),
         (vec!["--no-migrate", "--db", "sqlite:fresh.db", "ls"], 1),
     ] {
-        let told = place.ff(&arguments);
-        told.assert_failed(code);
-        assert!(!told.err.contains("hunter2"), "{told:?}");
-        let told = place.ff(&[&["--json"], arguments.as_slice()].concat());
-        let error: Json = serde_json::from_str(told.err.trim_end()).unwrap();
-        assert!(error["error"].is_string(), "{arguments:?}: {told:?}");
+        let finished = place.ff(&arguments);
+        finished.assert_failed(code);
+        assert!(!finished.err.contains("hunter2"), "{finished:?}");
+        let finished = place.ff(&[&["--json"], arguments.as_slice()].concat());
+        let error: Json = serde_json::from_str(finished.err.trim_end()).unwrap();
+        assert!(error["error"].is_string(), "{arguments:?}: {finished:?}");
     }
     assert_eq!(place.ff(&["frobnicate"]).code, 2);
     assert_eq!(place.ff(&["work"]).code, 2);
@@ -318,8 +318,8 @@ fn an_execution_can_be_cancelled() {
 #[test]
 fn the_demo_needs_nothing_and_leaves_nothing() {
     let place = Place::new();
-    let told = place.ff(&["demo"]);
-    assert_eq!(told.code, 0, "{told:?}");
+    let finished = place.ff(&["demo"]);
+    assert_eq!(finished.code, 0, "{finished:?}");
     let left: Vec<_> = std::fs::read_dir(place.0.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }

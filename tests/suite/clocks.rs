@@ -28,8 +28,8 @@ async fn no_lease_lapses_because_the_wall_clock_of_a_scanner_is_set() {
     };
     let worker = PostgresBackend::open(options()).await.unwrap();
     let off_ms = Arc::new(AtomicI64::new(0));
-    let told = Arc::clone(&off_ms);
-    let wall = move || TimestampMs(TimestampMs::now().0 + told.load(Ordering::SeqCst));
+    let offset = Arc::clone(&off_ms);
+    let wall = move || TimestampMs(TimestampMs::now().0 + offset.load(Ordering::SeqCst));
     let scanner = PostgresBackend::open(options().wall_clock(wall)).await.unwrap();
 
     for step in [TEN_MINUTES, -TEN_MINUTES, -TEN_MINUTES, TEN_MINUTES, 2 * TEN_MINUTES] {

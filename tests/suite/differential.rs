@@ -152,14 +152,14 @@ struct History {
     /// In memory, the specification; on SQLite; on Postgres.
     sides: [Side; 3],
     steps: Vec<Step>,
-    told: Vec<String>,
+    answers: Vec<String>,
 }
 
 impl History {
     fn new(seed: u64, benches: [Bench; 3]) -> Self {
         let generator = Generator::new(seed);
         let sides = benches.map(|bench| Side::new(bench, generator.ids()));
-        Self { seed, generator, sides, steps: Vec::new(), told: Vec::new() }
+        Self { seed, generator, sides, steps: Vec::new(), answers: Vec::new() }
     }
 
     async fn run(&mut self, tally: &mut Tally) -> Result<(), String> {
@@ -179,9 +179,9 @@ impl History {
             let belated =
                 step.repeated || step.operation.held().is_some_and(|lease| !held.contains(&lease));
             self.steps.push(step.clone());
-            let told = self.call(&step.operation).await?;
-            tally.count(&step, belated, &told);
-            self.told.push(told);
+            let answer = self.call(&step.operation).await?;
+            tally.count(&step, belated, &answer);
+            self.answers.push(answer);
             if number % LOOK == 0 || number == STEPS {
                 self.compare_rows().await?;
             }
@@ -216,11 +216,11 @@ impl History {
     }
 
     fn report(&self, difference: &str) -> String {
-        let Self { seed, steps, told, .. } = self;
+        let Self { seed, steps, answers, .. } = self;
         let mut report = format!("seed {seed} differs after step {}:\n", steps.len());
         for (number, step) in (1..).zip(steps) {
-            let told = told.get(number - 1).map_or("", String::as_str);
-            writeln!(report, "{number:>3} {:?}\n      -> {told}", step.operation).unwrap();
+            let answer = answers.get(number - 1).map_or("", String::as_str);
+            writeln!(report, "{number:>3} {:?}\n      -> {answer}", step.operation).unwrap();
         }
         write!(report, "{difference}\nreplay: FF_SEED={seed} scripts/test -- differential")
             .unwrap();
@@ -246,13 +246,13 @@ fn differences(expected: &[Cells], name: &str, rows: &[Cells]) -> String {
 }
 
 impl Tally {
-    fn count(&mut self, step: &Step, belated: bool, told: &str) {
+    fn count(&mut self, step: &Step, belated: bool, answer: &str) {
         self.steps += 1;
         self.belated += usize::from(belated);
         let (accepted, refused) = self.done.entry(format!("{:?}", step.kind)).or_default();
-        *(if told.starts_with("refused") { refused } else { accepted }) += 1;
+        *(if answer.starts_with("refused") { refused } else { accepted }) += 1;
         for (outcome, said) in OUTCOMES {
-            if told.contains(said) {
+            if answer.contains(said) {
                 *self.came.entry(outcome).or_default() += 1;
             }
         }

@@ -268,7 +268,7 @@ impl Bench {
     }
 
     /// Brings a member to its end and tells everybody.
-    pub(crate) async fn end_and_tell(&self, id: &ExecutionId, end: End) {
+    pub(crate) async fn end_and_dispatch(&self, id: &ExecutionId, end: End) {
         self.end(id, end).await;
         self.settle().await;
     }
@@ -312,7 +312,7 @@ impl Bench {
     }
 
     /// Completion events that nobody has been told of.
-    pub(crate) async fn untold(&self) -> usize {
+    pub(crate) async fn undispatched(&self) -> usize {
         let rows = self.plain.rows("ff_completion_event").await;
         rows.iter().filter(|row| row.int("dispatched_at_ms").is_none()).count()
     }

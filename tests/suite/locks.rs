@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use sqlx::{AssertSqlSafe, Executor as _, Postgres, Transaction};
 
 use crate::backends::{self, Bench};
-use crate::bench::{COMPLETED, TTL, lane, opened, requiring, worker};
+use crate::bench::{COMPLETED, TTL, lane, payload_of, requiring, worker};
 use crate::plain::PlainSql;
 use crate::sessions::leases;
 
@@ -43,7 +43,7 @@ async fn beside(bench: &Bench) -> PgPool {
 }
 
 fn id_of(handle: &Handle) -> ExecutionId {
-    opened(handle).execution_id
+    payload_of(handle).execution_id
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +80,7 @@ async fn a_claim_passes_over_held_rows_of_every_requirement() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_ends_other_executions_does_not_wait_for_those_that_are_held() {
+async fn ending_executions_does_not_wait_for_locked_ones() {
     let bench = Arc::new(backends::postgres().await);
     let other = beside(&bench).await;
     let handles = leases(&bench, 200).await;
@@ -140,7 +140,7 @@ async fn one_connection_serves_others_while_a_row_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scan_leaves_held_rows_for_its_next_look() {
+async fn a_scan_leaves_locked_rows_for_the_next_scan() {
     let bench = backends::postgres().await;
     let other = beside(&bench).await;
     let handles = leases(&bench, 30).await;

@@ -18,7 +18,7 @@ use ff_core::schema::TABLES;
 use ff_core::types::TimestampMs;
 
 use crate::backends::{self, Bench, START, postgres_url};
-use crate::bench::{lane, opened, worker};
+use crate::bench::{lane, payload_of, worker};
 use crate::plain::PlainSql;
 use rows::{Words, words};
 
@@ -99,7 +99,7 @@ async fn work(bench: &Bench) {
     }
     let needy = CapabilitySet::new(["gpu"]);
     let first = bench.backend.claim(&lane(), &needy, worker("w")).await.unwrap().unwrap();
-    let id = opened(&first).execution_id;
+    let id = payload_of(&first).execution_id;
     let info = bench.backend.read_execution_info(&id).await.unwrap().unwrap();
     assert_eq!(info.priority, 9);
 }

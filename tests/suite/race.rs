@@ -110,10 +110,10 @@ fn given_up(behavior: TimeoutBehavior) -> &'static str {
 /// Plays one order; whether the signal won.
 async fn play(bench: &Bench, behavior: TimeoutBehavior, order: u32) -> bool {
     let until = bench.clock.now();
-    let (id, _, door) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
+    let (id, _, target) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
     let key = ExecutionKey::of(&id).unwrap();
     let late = Some(TimestampMs(until.0 + 1));
-    let mut signal = Paced::new(Deliver::new(bench.signal(&door, "go")).unwrap());
+    let mut signal = Paced::new(Deliver::new(bench.signal(&target, "go")).unwrap());
     let mut timeout = Paced::new(ExpireSuspension { key, at: late });
     let executor = executor(bench);
     for turn in 0..QUESTIONS {
@@ -132,14 +132,14 @@ async fn play(bench: &Bench, behavior: TimeoutBehavior, order: u32) -> bool {
     };
     assert_ne!(woke, timeout.unwrap(), "{how}");
     let suspension = bench.of("ff_suspension_current", &id).await.remove(0);
-    let told = suspension.json("member_map").get("__timeout__").is_some();
+    let timed_out = suspension.json("member_map").get("__timeout__").is_some();
     let states = bench.core(&id).await.states();
     assert_eq!(suspension.int("timeout_at_ms"), None, "{how}");
     assert_eq!(bench.completions(&id).await.len(), 1, "{how}");
     assert_eq!(bench.of("ff_signal_event", &id).await.len(), usize::from(woke), "{how}");
     assert_eq!(states, if woke { RESUMABLE } else { given_up(behavior) }, "{how}");
     let resumes = behavior == TimeoutBehavior::AutoResumeWithTimeoutSignal;
-    assert_eq!(told, !woke && resumes, "{how}");
+    assert_eq!(timed_out, !woke && resumes, "{how}");
     // Nobody else may claim it in place of the next one.
     if states == RESUMABLE {
         let handle = bench.claim().await;

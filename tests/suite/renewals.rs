@@ -17,14 +17,14 @@ use ff_core::types::{ExecutionId, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
 use crate::backends::{self, Bench};
-use crate::bench::{TTL, lane, opened, partition};
+use crate::bench::{TTL, lane, partition, payload_of};
 use crate::race::{Paced, executor};
 
 /// The number of questions to the database: two of each caller, and one more of the loser.
 const QUESTIONS: u32 = 5;
 
 fn renewal(handle: &Handle) -> Renew {
-    Renew { fence: Fence::of_handle(&opened(handle)).unwrap(), ttl_ms: TTL }
+    Renew { fence: Fence::of_handle(&payload_of(handle)).unwrap(), ttl_ms: TTL }
 }
 
 fn by_grant(bench: &Bench, id: &ExecutionId) -> ClaimByGrant {
@@ -96,16 +96,16 @@ async fn case(bench: Bench) {
 }
 
 #[tokio::test]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_in_memory() {
+async fn a_renewal_or_the_next_claim_wins_in_memory() {
     case(backends::memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_sqlite() {
+async fn a_renewal_or_the_next_claim_wins_on_sqlite() {
     case(backends::sqlite_memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_or_the_next_taker_of_a_lease_wins_on_postgres() {
+async fn a_renewal_or_the_next_claim_wins_on_postgres() {
     case(backends::postgres().await).await;
 }

@@ -23,7 +23,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::backends::{self, Bench, postgres_url};
-use crate::bench::{id, id_in, lane, opened, worker};
+use crate::bench::{id, id_in, lane, payload_of, worker};
 use crate::conformance::fence::{complete_args, fail_args, renew_args};
 use crate::conformance::signal::resumed;
 use crate::suspended::{fresh, named};
@@ -149,7 +149,7 @@ costs! {
         bench.backend.create_execution(args)
     };
     a_repeated_creation_costs_one: 1, |bench, handle| {
-        bench.backend.create_execution(bench.args(&opened(&handle).execution_id))
+        bench.backend.create_execution(bench.args(&payload_of(&handle).execution_id))
     };
     renewing_costs_one: 1, |bench, handle| bench.backend.renew(&handle);
     progress_costs_one: 1, |bench, handle| bench.backend.progress(&handle, Some(7), None);
@@ -170,7 +170,7 @@ costs! {
         bench.backend.fail_execution(fail_args(&handle, ""))
     };
     describing_costs_one: 1, |bench, handle| async {
-        bench.backend.describe_execution(&opened(&handle).execution_id).await
+        bench.backend.describe_execution(&payload_of(&handle).execution_id).await
     };
     finding_no_work_costs_two: 2, |bench, _handle| async {
         assert!(bench.try_claim().await.is_none());
@@ -282,7 +282,7 @@ async fn cancelling_a_flow_costs_two_however_many_members_it_has() {
 costs! {
     cancelling_by_id_costs_two: 2, |bench, handle| async {
         let args = CancelExecutionArgs {
-            execution_id: opened(&handle).execution_id,
+            execution_id: payload_of(&handle).execution_id,
             reason: "x".into(),
             source: CancelSource::OperatorOverride,
             lease_id: None,
@@ -343,12 +343,12 @@ async fn suspending_costs_three_and_a_signal_two() {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
         let args = bench.wait(vec![fresh("a"), fresh("b")], named("a", "go"));
-        let (mut doors, backend) = (Vec::new(), &bench.backend);
-        let suspend = async { doors = bench.suspend(&id, &handle, args).await };
+        let (mut targets, backend) = (Vec::new(), &bench.backend);
+        let suspend = async { targets = bench.suspend(&id, &handle, args).await };
         let cost = proxy.count(suspend).await;
         assert!(round < 2 || cost == 3, "{cost} round trips for a suspension");
         for name in ["other", "go"] {
-            let cost = proxy.count(bench.deliver(&doors[0], name)).await;
+            let cost = proxy.count(bench.deliver(&targets[0], name)).await;
             assert!(round < 2 || cost == 2, "{cost} round trips for the signal {name}");
         }
         let mut claimed = None;

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 use crate::backends::{self, Bench, postgres_url};
-use crate::bench::{COMPLETED, id, lane, opened, worker};
+use crate::bench::{COMPLETED, id, lane, payload_of, worker};
 use crate::plain::PlainSql;
 
 /// A role that may do what the suite's may, without its exemptions; gone with [`Role::drop`].
@@ -105,7 +105,7 @@ async fn where_serializable_is_the_default_every_end_is_right() {
         let repeated = complete_all(&bench, &handles).await;
         assert!(!parameters || repeated == 0, "{repeated} ends had to be repeated");
         for handle in handles.iter().step_by(50) {
-            let id = opened(handle).execution_id;
+            let id = payload_of(handle).execution_id;
             assert_eq!(bench.core(&id).await.states(), COMPLETED);
         }
         bench.assert_sound().await;
@@ -115,7 +115,7 @@ async fn where_serializable_is_the_default_every_end_is_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_few_connections_a_role_has_work_goes_on() {
+async fn work_continues_with_few_connections() {
     for limit in [2, 3, 5] {
         let role = Role::with(&[&format!("CONNECTION LIMIT {limit}")]).await;
         let bench = Arc::new(backends::postgres_with(role.url.clone(), |options| options).await);

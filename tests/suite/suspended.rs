@@ -42,7 +42,7 @@ pub(crate) fn named(key: &str, name: &str) -> ResumeCondition {
 
 /// Where a signal goes in, and what its sender shows.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct Target {
     pub(crate) execution: ExecutionId,
     pub(crate) id: WaitpointId,
     pub(crate) token: String,
@@ -73,25 +73,25 @@ impl Bench {
         id: &ExecutionId,
         handle: &Handle,
         args: SuspendArgs,
-    ) -> Vec<Door> {
+    ) -> Vec<Target> {
         let outcome = self.backend.suspend(handle, args).await.unwrap();
         assert!(matches!(outcome, SuspendOutcome::Suspended { .. }), "{outcome:?}");
-        doors(id, &outcome)
+        targets(id, &outcome)
     }
 
     /// An execution that waits for `go` at the waitpoint `a`.
     pub(crate) async fn waiting(
         &self,
         change: impl FnOnce(SuspendArgs) -> SuspendArgs,
-    ) -> (ExecutionId, Handle, Door) {
+    ) -> (ExecutionId, Handle, Target) {
         self.seed().await;
         let (id, handle) = self.leased().await;
         let args = change(self.wait(vec![fresh("a")], named("a", "go")));
-        let door = self.suspend(&id, &handle, args).await.remove(0);
-        (id, handle, door)
+        let target = self.suspend(&id, &handle, args).await.remove(0);
+        (id, handle, target)
     }
 
-    pub(crate) fn signal(&self, door: &Door, name: &str) -> DeliverSignalArgs {
+    pub(crate) fn signal(&self, target: &Target, name: &str) -> DeliverSignalArgs {
         DeliverSignalArgs {
             signal_category: "test".into(),
             source_type: "person".into(),
@@ -99,11 +99,11 @@ impl Bench {
             payload: Some(b"\x00payload".to_vec()),
             correlation_id: Some("c-1".into()),
             ..DeliverSignalArgs::new(
-                door.execution.clone(),
-                door.id.clone(),
+                target.execution.clone(),
+                target.id.clone(),
                 SignalId::from_uuid(Uuid::new_v4()),
                 name,
-                WaitpointToken::new(door.token.clone()),
+                WaitpointToken::new(target.token.clone()),
                 self.clock.now(),
             )
         }
@@ -131,8 +131,8 @@ impl Bench {
     }
 
     /// Delivers a signal; what it brought about.
-    pub(crate) async fn deliver(&self, door: &Door, name: &str) -> Result<String, EngineError> {
-        match self.backend.deliver_signal(self.signal(door, name)).await? {
+    pub(crate) async fn deliver(&self, target: &Target, name: &str) -> Result<String, EngineError> {
+        match self.backend.deliver_signal(self.signal(target, name)).await? {
             DeliverSignalResult::Accepted { effect, .. } => Ok(effect),
             DeliverSignalResult::Duplicate { existing_signal_id } => {
                 Ok(format!("duplicate of {existing_signal_id}"))
@@ -155,16 +155,16 @@ pub(crate) fn cancellation(bench: &Bench, id: &ExecutionId) -> CancelExecutionAr
 }
 
 /// Where signals go in, in the order of the waitpoints.
-pub(crate) fn doors(id: &ExecutionId, outcome: &SuspendOutcome) -> Vec<Door> {
+pub(crate) fn targets(id: &ExecutionId, outcome: &SuspendOutcome) -> Vec<Target> {
     let details = outcome.details();
-    let door = |waitpoint: &WaitpointId, token: &str| Door {
+    let target = |waitpoint: &WaitpointId, token: &str| Target {
         execution: id.clone(),
         id: waitpoint.clone(),
         token: token.to_owned(),
     };
-    let mut doors = vec![door(&details.waitpoint_id, details.waitpoint_token.as_str())];
+    let mut targets = vec![target(&details.waitpoint_id, details.waitpoint_token.as_str())];
     for extra in &details.additional_waitpoints {
-        doors.push(door(&extra.waitpoint_id, extra.waitpoint_token.as_str()));
+        targets.push(target(&extra.waitpoint_id, extra.waitpoint_token.as_str()));
     }
-    doors
+    targets
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::backends::{self, Bench, postgres_url};
-use crate::bench::{COMPLETED, WAITING, id, lane, opened, requiring, worker};
+use crate::bench::{COMPLETED, WAITING, id, lane, payload_of, requiring, worker};
 use crate::plain::PlainSql;
 
 /// A pause between looks that outlasts every test: a worker that starts work earlier was woken.
@@ -85,7 +85,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_row_is_waited_for_and_not_said_to_need_capabilities() {
+async fn a_locked_row_is_waited_for_and_not_reported_as_lacking_capabilities() {
     let bench = backends::postgres().await;
     let ours = [bench.create().await, bench.create().await];
     let theirs = bench.create_with(&|args| args.policy = Some(requiring(&["gpu"]))).await;
@@ -113,7 +113,7 @@ async fn a_locked_row_is_waited_for_and_not_said_to_need_capabilities() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_says_that_capabilities_are_missing_only_if_they_are() {
+async fn a_worker_reports_missing_capabilities_only_if_they_are_missing() {
     let bench = backends::postgres().await;
     for needs in [&["gpu"][..], &["gpu", "cuda"]] {
         bench.create_with(&|args| args.policy = Some(requiring(needs))).await;
@@ -125,8 +125,8 @@ async fn a_worker_says_that_capabilities_are_missing_only_if_they_are() {
         let config = WorkerConfig { capabilities, ..until_empty() };
         let working = Running::start(&bench.backend, config, |_| Some(Ending::Completed(None)));
         let report = working.ended().await;
-        let told = (report.completed, report.left_waiting, report.left_locked);
-        assert_eq!(told, (completed, left, false), "{offers:?}");
+        let totals = (report.completed, report.left_waiting, report.left_locked);
+        assert_eq!(totals, (completed, left, false), "{offers:?}");
     }
     bench.tear_down().await;
 }
@@ -177,7 +177,7 @@ async fn work_that_is_handed_back_does_not_wait_for_the_wall_clock() {
             let none = CapabilitySet::default();
             let handle = other.claim(&lane(), &none, worker("next")).await.unwrap();
             let handle = handle.unwrap_or_else(|| panic!("{what}: nothing to claim, {ahead} ms"));
-            assert_eq!(opened(&handle).execution_id, id);
+            assert_eq!(payload_of(&handle).execution_id, id);
             other.complete(&handle, None).await.unwrap();
         }
     }

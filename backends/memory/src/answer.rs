@@ -13,7 +13,7 @@ use crate::tables::{Key, Tables};
 pub(crate) fn answer(tables: &Tables, query: &Query) -> Answer {
     match query {
         Query::Lookup(rows) => Answer::Lookup(look_up(tables, rows)),
-        Query::List(list) => Answer::List(find(tables, list)),
+        Query::List(list) => Answer::List(list_rows(tables, list)),
     }
 }
 
@@ -23,35 +23,35 @@ fn look_up(tables: &Tables, lookups: &[Lookup]) -> Vec<Option<Row>> {
 
     for Lookup { row, table, key, columns } in lookups {
         let key = key.iter().map(|(column, expr)| (*column, expr.evaluate(&held)));
-        let stored = one(tables, table.0, &Row::new(key.collect()));
+        let stored = row_by_key(tables, table.0, &Row::new(key.collect()));
         if let Some(stored) = stored {
             held.hold(row, stored);
         }
-        found.push(stored.map(|stored| only(stored, columns)));
+        found.push(stored.map(|stored| project(stored, columns)));
     }
 
     found
 }
 
 /// The row with these values as primary key.
-pub(crate) fn one<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Option<&'a Row> {
+pub(crate) fn row_by_key<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Option<&'a Row> {
     let part = |column: &ColumnRef| key.value(*column).cloned().map(|v| v.stored_as(column.ty));
     let key = table.key.iter().map(part).collect::<Option<Vec<Value>>>()?;
     tables.row(table.name, &Key(key))
 }
 
-fn find(tables: &Tables, list: &List) -> Vec<Row> {
+fn list_rows(tables: &Tables, list: &List) -> Vec<Row> {
     let held = Held::default();
-    let rows = tables.rows(list.table.name).flat_map(|(_, row)| joined(tables, list, row));
+    let rows = tables.rows(list.table.name).flat_map(|(_, row)| join_rows(tables, list, row));
     let mut rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
 
     sort(&mut rows, &list.order);
-    rows.truncate(count(&list.limit.evaluate(&held)));
-    rows.iter().map(|row| only(row, &list.columns)).collect()
+    rows.truncate(limit_of(&list.limit.evaluate(&held)));
+    rows.iter().map(|row| project(row, &list.columns)).collect()
 }
 
 /// The row together with each row that joins it; the row alone if there is no join.
-fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
+fn join_rows(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
     let Some(Join { table, on }) = &list.join else {
         return vec![row.clone()];
     };
@@ -60,7 +60,7 @@ fn joined(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
     let keys = tables.matching(table.0, &equal);
 
     let others = keys.iter().filter_map(|key| tables.row(table.name, key));
-    let cells = |table: &Table, row: &Row| only_cells(row, table.columns);
+    let cells = |table: &Table, row: &Row| project_cells(row, table.columns);
     others
         .map(|other| {
             let mut both = cells(list.table.0, row);
@@ -86,7 +86,7 @@ pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
 }
 
 /// A limit; 0 if it is negative or not a number.
-pub(crate) fn count(limit: &Value) -> usize {
+pub(crate) fn limit_of(limit: &Value) -> usize {
     match limit {
         Value::Int(number) => usize::try_from(*number).unwrap_or(0),
         Value::Null
@@ -100,11 +100,11 @@ pub(crate) fn count(limit: &Value) -> usize {
     }
 }
 
-fn only(row: &Row, columns: &[ColumnRef]) -> Row {
-    Row::new(only_cells(row, columns))
+fn project(row: &Row, columns: &[ColumnRef]) -> Row {
+    Row::new(project_cells(row, columns))
 }
 
-fn only_cells(row: &Row, columns: &[ColumnRef]) -> Vec<(ColumnRef, Value)> {
+fn project_cells(row: &Row, columns: &[ColumnRef]) -> Vec<(ColumnRef, Value)> {
     let cell = |column: &ColumnRef| (*column, row.value(*column).cloned().unwrap_or(Value::Null));
     columns.iter().map(cell).collect()
 }

@@ -13,7 +13,7 @@ use ff_core::plan::{
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
 
-use crate::answer::{count, one, sort};
+use crate::answer::{limit_of, row_by_key, sort};
 use crate::error::MemoryError;
 use crate::tables::{Key, Tables, key_of};
 
@@ -23,18 +23,18 @@ pub(crate) fn apply(
     plan: &Plan,
     now: TimestampMs,
 ) -> Result<Commit, MemoryError> {
-    let mut run = Run { tables, plan, now, guards: Vec::new(), picked: 0 };
-    match run.whole() {
+    let mut run = PlanRun { tables, plan, now, guards: Vec::new(), picked: 0 };
+    match run.apply_all() {
         Ok(rows) => {
-            tables.keep();
+            tables.commit();
             Ok(Commit::Applied(rows))
         }
         Err(Stop::Refused) => {
-            tables.undo();
+            tables.roll_back();
             Ok(Commit::Refused)
         }
         Err(Stop::Failed(error)) => {
-            tables.undo();
+            tables.roll_back();
             Err(error)
         }
     }
@@ -53,7 +53,7 @@ impl From<MemoryError> for Stop {
 }
 
 /// A plan that is being applied.
-struct Run<'a> {
+struct PlanRun<'a> {
     tables: &'a mut Tables,
     plan: &'a Plan,
     now: TimestampMs,
@@ -65,9 +65,9 @@ struct Run<'a> {
 /// A row that the plan wrote, in its new state; a deleted one in its old state.
 type Written = (&'static str, Row);
 
-impl<'a> Run<'a> {
-    fn whole(&mut self) -> Result<Vec<Vec<Value>>, Stop> {
-        self.guards()?;
+impl<'a> PlanRun<'a> {
+    fn apply_all(&mut self) -> Result<Vec<Vec<Value>>, Stop> {
+        self.check_guards()?;
         let picked = self.pick();
         self.picked = picked.as_ref().map_or(0, Vec::len);
 
@@ -76,30 +76,30 @@ impl<'a> Run<'a> {
 
         let mut written = Vec::new();
         for mutation in once {
-            self.change(mutation, 0, None, &mut written)?;
+            self.apply_mutation(mutation, 0, None, &mut written)?;
         }
 
         let Some(picked) = picked else {
-            return Ok(vec![self.returns(0, None, &written)]);
+            return Ok(vec![self.returned_values(0, None, &written)]);
         };
 
         let mut applied = Vec::with_capacity(picked.len());
         for (item, row) in picked.iter().enumerate() {
             let mut written = written.clone();
             for mutation in &each {
-                self.change(mutation, item, Some(row), &mut written)?;
+                self.apply_mutation(mutation, item, Some(row), &mut written)?;
             }
-            applied.push(self.returns(item, Some(row), &written));
+            applied.push(self.returned_values(item, Some(row), &written));
         }
 
         Ok(applied)
     }
 
-    fn guards(&mut self) -> Result<(), Stop> {
+    fn check_guards(&mut self) -> Result<(), Stop> {
         for guard in &self.plan.guards {
             let held = self.held(0, None);
             let key = Row::new(evaluate(&guard.key, &held));
-            let row = one(self.tables, guard.table.0, &key).ok_or(Stop::Refused)?;
+            let row = row_by_key(self.tables, guard.table.0, &key).ok_or(Stop::Refused)?;
             if !guard.holds.accepts(row, &held) {
                 return Err(Stop::Refused);
             }
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         sort(&mut picked, &selection.order);
         match &selection.pairing {
             Pairing::Every => {}
-            Pairing::UpTo(limit) => picked.truncate(count(&limit.evaluate(&held))),
+            Pairing::UpTo(limit) => picked.truncate(limit_of(&limit.evaluate(&held))),
         }
 
         Some(picked)
@@ -142,7 +142,12 @@ impl<'a> Run<'a> {
         held
     }
 
-    fn returns(&self, item: usize, picked: Option<&Row>, written: &[Written]) -> Vec<Value> {
+    fn returned_values(
+        &self,
+        item: usize,
+        picked: Option<&Row>,
+        written: &[Written],
+    ) -> Vec<Value> {
         let held = self.held(item, picked);
         let value = |item: &Return| match item {
             Return::Held(row, path) => held.read(row, path),
@@ -154,7 +159,7 @@ impl<'a> Run<'a> {
         self.plan.returns.iter().map(value).collect()
     }
 
-    fn change(
+    fn apply_mutation(
         &mut self,
         mutation: &Mutation,
         item: usize,
@@ -188,7 +193,7 @@ impl<'a> Run<'a> {
                 let keys = self.tables.matching(table.0, &evaluate(target, &held));
                 let rows = keys.iter().filter_map(|key| self.tables.row(table.name, key));
                 let changed: Vec<Row> =
-                    rows.map(|row| assigned(table.0, row, set, &held)).collect();
+                    rows.map(|row| with_assignments(table.0, row, set, &held)).collect();
 
                 self.check_guarded(table.0, target, item, picked, changed.len());
                 for (key, row) in keys.into_iter().zip(changed) {
@@ -201,7 +206,7 @@ impl<'a> Run<'a> {
                 for key in self.tables.matching(table.0, &target) {
                     let row = self.tables.row(table.name, &key).cloned();
                     written.extend(row.map(|row| (table.name, row)));
-                    self.tables.put(table.0, key, None)?;
+                    self.tables.store(table.0, key, None)?;
                 }
                 Ok(())
             }
@@ -215,17 +220,17 @@ impl<'a> Run<'a> {
         on_conflict: &OnConflict,
         written: &mut Vec<Written>,
     ) -> Result<(), Stop> {
-        let (key, row) = self.tables.complete(table, given, self.now);
+        let (key, row) = self.tables.complete_row(table, given, self.now);
         let Some(stored) = self.tables.row(table.name, &key) else {
             written.push((table.name, row.clone()));
-            return Ok(self.tables.put(table, key, Some(row))?);
+            return Ok(self.tables.store(table, key, Some(row))?);
         };
 
         match on_conflict {
             OnConflict::Refuse => Err(Stop::Refused),
             OnConflict::Ignore => Ok(()),
             OnConflict::Update(set) => {
-                let updated = updated(table, stored, &row, set);
+                let updated = with_conflict_update(table, stored, &row, set);
                 self.replace(table, key, updated, written)
             }
         }
@@ -241,9 +246,9 @@ impl<'a> Run<'a> {
         written.push((table.name, row.clone()));
         let new_key = key_of(table, &row);
         if new_key != key {
-            self.tables.put(table, key, None)?;
+            self.tables.store(table, key, None)?;
         }
-        Ok(self.tables.put(table, new_key, Some(row))?)
+        Ok(self.tables.store(table, new_key, Some(row))?)
     }
 
     // A guard has found this very row, so an update that misses it is a bug in the plan.
@@ -275,16 +280,21 @@ fn evaluate(cells: &[(ColumnRef, Expr)], held: &Held<'_>) -> Vec<(ColumnRef, Val
 }
 
 /// The row after the assignments, each of which reads the row as it was.
-fn assigned(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'_>) -> Row {
-    changed(table, row, |column, now| {
+fn with_assignments(table: &Table, row: &Row, set: &[(ColumnRef, Assign)], held: &Held<'_>) -> Row {
+    map_cells(table, row, |column, now| {
         let (_, assign) = set.iter().find(|(changed, _)| *changed == column)?;
         Some(assign.apply(now, held).stored_as(column.ty))
     })
 }
 
 /// The stored row after a conflict with the row to insert.
-fn updated(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, OnTaken)]) -> Row {
-    changed(table, stored, |column, now| {
+fn with_conflict_update(
+    table: &Table,
+    stored: &Row,
+    row: &Row,
+    set: &[(ColumnRef, OnTaken)],
+) -> Row {
+    map_cells(table, stored, |column, now| {
         let (_, on_taken) = set.iter().find(|(changed, _)| *changed == column)?;
         let inserted = row.value(column).unwrap_or(&Value::Null);
         Some(match on_taken {
@@ -295,7 +305,7 @@ fn updated(table: &Table, stored: &Row, row: &Row, set: &[(ColumnRef, OnTaken)])
     })
 }
 
-fn changed(table: &Table, row: &Row, change: impl Fn(ColumnRef, &Value) -> Option<Value>) -> Row {
+fn map_cells(table: &Table, row: &Row, change: impl Fn(ColumnRef, &Value) -> Option<Value>) -> Row {
     let cell = |column: &ColumnRef| {
         let now = row.value(*column).unwrap_or(&Value::Null);
         (*column, change(*column, now).unwrap_or_else(|| now.clone()))

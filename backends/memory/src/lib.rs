@@ -143,13 +143,13 @@ impl MemoryBackend {
 
         let now = (self.clock)();
         let mut tables = self.lock();
-        let (key, row) = tables.complete(table, given, now);
+        let (key, row) = tables.complete_row(table, given, now);
         if tables.row(table.name, &key).is_some() {
             return Err(MemoryError::DuplicateKey { table: table.name }.into());
         }
 
-        tables.put(table, key, Some(row))?;
-        tables.keep();
+        tables.store(table, key, Some(row))?;
+        tables.commit();
         drop(tables);
 
         self.bell.ring_each(Topics::of_table(table.name));
@@ -171,7 +171,7 @@ impl MemoryBackend {
     // plan still exists and is applied here.
     fn lock(&self) -> MutexGuard<'_, Tables> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.undo();
+        tables.roll_back();
         tables
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Tables {
 struct Stored {
     rows: BTreeMap<Key, Row>,
     /// The last number of the identity column.
-    numbered: i64,
+    last_number: i64,
 }
 
 enum Undo {
@@ -102,7 +102,7 @@ impl Tables {
     }
 
     /// A whole row from the given columns and the defaults of the others, and its key.
-    pub(crate) fn complete(
+    pub(crate) fn complete_row(
         &mut self,
         table: &'static Table,
         given: Vec<(ColumnRef, Value)>,
@@ -114,7 +114,7 @@ impl Tables {
         for column in table.columns {
             let value = match given.value(*column) {
                 Some(value) => value.clone().stored_as(column.ty),
-                None => self.absent(table, *column, now),
+                None => self.default_value(table, *column, now),
             };
             cells.push((*column, value));
         }
@@ -123,29 +123,34 @@ impl Tables {
         (key_of(table, &row), row)
     }
 
-    fn absent(&mut self, table: &'static Table, column: ColumnRef, now: TimestampMs) -> Value {
+    fn default_value(
+        &mut self,
+        table: &'static Table,
+        column: ColumnRef,
+        now: TimestampMs,
+    ) -> Value {
         match column.default {
             Absent::Required => Value::Null,
             Absent::Int(number) if column.ty == ColumnType::Float => Value::Float(number as f64),
             Absent::Int(number) => Value::Int(number),
             Absent::Bool(flag) => Value::Bool(flag),
             Absent::Text(text) => Value::Text(text.to_owned()),
-            // A document that does not parse becomes NULL, which `admit` then refuses.
+            // A document that does not parse becomes NULL, which `check_row` then refuses.
             Absent::Json(text) => serde_json::from_str(text).map_or(Value::Null, Value::Json),
             Absent::EmptyList => Value::TextList(Vec::new()),
             Absent::NowMs => Value::Int(now.0),
             Absent::Transaction => Value::Int(0),
             Absent::Identity => {
                 let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
-                self.undo.push(Undo::Number(table.name, stored.numbered));
-                stored.numbered += 1;
-                Value::Int(stored.numbered)
+                self.undo.push(Undo::Number(table.name, stored.last_number));
+                stored.last_number += 1;
+                Value::Int(stored.last_number)
             }
         }
     }
 
     /// Stores the row under the key; removes the stored row if `row` is `None`.
-    pub(crate) fn put(
+    pub(crate) fn store(
         &mut self,
         table: &'static Table,
         key: Key,
@@ -154,7 +159,7 @@ impl Tables {
         let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
         let before = match row {
             Some(row) => {
-                admit(table, &row)?;
+                check_row(table, &row)?;
                 stored.rows.insert(key.clone(), row)
             }
             None => stored.rows.remove(&key),
@@ -170,12 +175,12 @@ impl Tables {
     }
 
     /// Makes all changes since the last call final.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.undo.clear();
     }
 
     /// Undoes all changes that are not final.
-    pub(crate) fn undo(&mut self) {
+    pub(crate) fn roll_back(&mut self) {
         while let Some(step) = self.undo.pop() {
             let (Undo::Row(table, ..) | Undo::Number(table, _)) = &step;
             let stored = Arc::make_mut(self.stored.entry(table).or_default());
@@ -183,7 +188,7 @@ impl Tables {
             match step {
                 Undo::Row(_, key, Some(row)) => drop(stored.rows.insert(key, row)),
                 Undo::Row(_, key, None) => drop(stored.rows.remove(&key)),
-                Undo::Number(_, number) => stored.numbered = number,
+                Undo::Number(_, number) => stored.last_number = number,
             }
         }
     }
@@ -196,7 +201,7 @@ pub(crate) fn key_of(table: &Table, row: &Row) -> Key {
 }
 
 /// Refuses a row that breaks a constraint of a real database.
-fn admit(table: &Table, row: &Row) -> Result<(), MemoryError> {
+fn check_row(table: &Table, row: &Row) -> Result<(), MemoryError> {
     for column in table.columns {
         let value = row.value(*column).unwrap_or(&Value::Null);
         let (table, name, ty) = (table.name, column.name, column.ty);

@@ -133,13 +133,13 @@ impl World {
     }
 
     /// The undispatched events, oldest first.
-    fn untold(&self) -> Vec<Event> {
+    fn undispatched(&self) -> Vec<Event> {
         let rows = self.backend.stored(completion_event::REF);
         let events = rows.iter().map(|row| Event::read(row).unwrap());
         events.filter(|event| !event.dispatched).collect()
     }
 
-    async fn tell(&self, event: Event, done: bool) {
+    async fn dispatch(&self, event: Event, done: bool) {
         let node = self.ids.iter().position(|id| id.uuid() == event.end.upstream).unwrap();
         let Some(number) = EDGES.iter().position(|(upstream, _)| *upstream == node) else {
             if done {
@@ -178,11 +178,11 @@ impl World {
             }
             Step::Replay(_) => None,
             Step::Tell(number) => {
-                self.tell(*self.untold().get(number)?, true).await;
+                self.dispatch(*self.undispatched().get(number)?, true).await;
                 Some(())
             }
             Step::TellAndDie(number) => {
-                self.tell(*self.untold().get(number)?, false).await;
+                self.dispatch(*self.undispatched().get(number)?, false).await;
                 Some(())
             }
             Step::CancelSiblings => {
@@ -208,7 +208,7 @@ impl World {
         for edge in &edges {
             key += &format!("{:?} ", edge.read(edge::upstream_outcome).unwrap());
         }
-        for event in self.untold() {
+        for event in self.undispatched() {
             let upstream = event.end.upstream;
             let from = edges.iter().find(|edge| edge.read(edge::upstream_eid).unwrap() == upstream);
             let heard = from.and_then(|edge| edge.read(edge::upstream_event_id).unwrap());
@@ -225,7 +225,7 @@ impl World {
         let edges = self.backend.stored(edge::REF);
         let cores = self.cores();
         let owing = self.backend.stored(pending_cancel_groups::REF);
-        let quiet = self.untold().is_empty() && owing.is_empty();
+        let quiet = self.undispatched().is_empty() && owing.is_empty();
 
         for group in self.backend.stored(edge_group::REF) {
             let downstream = group.read(edge_group::downstream_eid).unwrap();
@@ -416,7 +416,7 @@ macro_rules! explored {
 }
 
 explored! {
-    nobody_waits_in_vain_for_all: EdgeDependencyPolicy::all_of();
+    a_dependent_execution_always_ends: EdgeDependencyPolicy::all_of();
     nobody_waits_in_vain_for_any:
         EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
     nobody_waits_in_vain_for_a_quorum:

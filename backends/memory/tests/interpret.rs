@@ -111,7 +111,7 @@ async fn a_row_the_schema_forbids_is_an_error_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_insert_that_finds_its_row_takes_grows_clears_or_ignores() {
+async fn an_insert_that_finds_its_row_overwrites_adds_clears_or_ignores() {
     let backend = backend();
     let put = |value: i64, reset: Option<i64>, on_conflict| {
         let row = vec![
@@ -142,7 +142,7 @@ async fn an_insert_that_finds_its_row_takes_grows_clears_or_ignores() {
 }
 
 #[tokio::test]
-async fn slots_pair_the_nth_picked_row_with_the_nth_value() {
+async fn a_limited_pick_pairs_the_nth_row_with_the_nth_value() {
     let backend = with_lanes(&["a", "b", "c"]).await;
     let names = ["first", "second", "third", "fourth"].map(|name| Value::Text(name.into()));
     let mut plan = Plan::new("pair").update(

@@ -357,7 +357,7 @@ async fn steps_to_the_end(world: &World, state: &State) -> usize {
 }
 
 #[tokio::test]
-async fn nobody_waits_in_vain_for_a_signal() {
+async fn a_suspended_execution_always_ends() {
     let world = World::new().await;
     let (stored, history) = (world.backend.snapshot(), Vec::new());
     let mut seen = BTreeSet::from([world.fingerprint(None)]);

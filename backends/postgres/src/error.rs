@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pooler_breaks_says_what_mends_it() {
+    fn an_error_behind_a_pooler_names_the_remedy() {
         for (code, message, wanted) in [
             ("26000", "prepared statement \"sqlx_s_1\" does not exist", "unnamed statements"),
             ("42P05", "prepared statement \"sqlx_s_1\" already exists", "unnamed statements"),

@@ -238,7 +238,7 @@ impl From<Refusal> for MigrateError {
         match refusal {
             Refusal::Ledger(error) => Self::Ledger(error),
             other @ (Refusal::Missing
-            | Refusal::Stranger { .. }
+            | Refusal::OtherProgram { .. }
             | Refusal::Reference { .. }
             | Refusal::Unrecorded
             | Refusal::Older { .. }
@@ -347,7 +347,7 @@ async fn run(
 /// The missing or unfinished migrations.
 fn pending(found: &Found, options: &MigrateOptions) -> Result<&'static [Migration], MigrateError> {
     let inventory = found.inventory();
-    if let Some(refusal) = opening::adoptable(&inventory) {
+    if let Some(refusal) = opening::adoption_refusal(&inventory) {
         return Err(refusal.into());
     }
     let pending = migrations::pending(POSTGRES, &inventory.ledger)?;

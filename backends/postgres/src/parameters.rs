@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_looked_at_in_its_order() {
+    fn every_setting_is_checked_in_its_order() {
         let asked: Vec<&str> = SETTINGS.split("current_setting('").skip(1).collect();
         assert_eq!(asked.len(), PARAMETERS.len());
         for (asked, parameter) in asked.iter().zip(&PARAMETERS) {

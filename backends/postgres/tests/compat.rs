@@ -333,7 +333,7 @@ async fn a_completion_is_reconciled_once_it_is_old_enough() {
 }
 
 #[tokio::test]
-async fn hooks_look_at_one_row() {
+async fn hooks_check_one_row() {
     let scratch = Scratch::new().await;
     let (pool, backend) = (&scratch.pool, scratch.backend());
     let id = ExecutionId::solo(&lane(), &PartitionConfig::default());

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_had_no_clock_is_corrected_and_takes_everybody_along() {
+    fn a_process_with_a_later_clock_moves_the_clock_of_all() {
         let machine = Turned::new();
         let early = machine.process("a", true);
         let years = 10 * 365 * 24 * 60 * 60 * 1_000;

@@ -35,14 +35,15 @@ pub(crate) async fn admit(
         };
     };
 
-    let admitted = refuse_strangers(&found).and_then(|()| opening::admit(SQLITE, &found, opening));
+    let admitted =
+        refuse_other_programs(&found).and_then(|()| opening::admit(SQLITE, &found, opening));
     admitted.map_err(|refusal| refused(connections, refusal).into())
 }
 
 /// Refuses a file of another program.
-pub(crate) fn refuse_strangers(found: &Inventory) -> Result<(), Refusal> {
-    match found.stranger() {
-        Some(table) => Err(Refusal::Stranger { table: table.to_owned() }),
+pub(crate) fn refuse_other_programs(found: &Inventory) -> Result<(), Refusal> {
+    match found.foreign_table() {
+        Some(table) => Err(Refusal::OtherProgram { table: table.to_owned() }),
         None => Ok(()),
     }
 }

@@ -140,7 +140,7 @@ pub async fn migrate_at(
 ) -> Result<MigrateReport, SqliteError> {
     let place = place.resolve()?;
     let found = inspect::look(&place).await?;
-    let known = found.as_ref().map_or(Ok(()), inspect::refuse_strangers);
+    let known = found.as_ref().map_or(Ok(()), inspect::refuse_other_programs);
     known.map_err(|refusal| inspect::refused(&place, refusal))?;
 
     if found.is_none() && place.opening() != Opening::Create {
@@ -177,7 +177,7 @@ pub async fn describe(connection: &mut SqliteConnection) -> Result<Catalog, Migr
 
 /// The missing migrations.
 fn pending(found: &Inventory) -> Result<&'static [Migration], MigrateError> {
-    if let Some(refusal) = opening::adoptable(found) {
+    if let Some(refusal) = opening::adoption_refusal(found) {
         return Err(MigrateError::Refused(refusal));
     }
     Ok(migrations::pending(SQLITE, &found.ledger)?)

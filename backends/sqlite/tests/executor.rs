@@ -234,7 +234,7 @@ async fn a_plan_that_fails_takes_no_other_with_it() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_does_not_stop_its_commit() {
+async fn a_dropped_call_does_not_stop_its_commit() {
     let directory = tempfile::tempdir().expect("a directory");
     let backend = open(&path_in(&directory)).await;
     {
@@ -338,7 +338,7 @@ fn rows<const N: usize>(rows: [[&str; 3]; N]) -> Commit {
 }
 
 #[tokio::test]
-async fn slots_pair_picked_rows_with_values_alone_or_in_a_group() {
+async fn a_limited_pick_pairs_rows_with_values_alone_or_in_a_group() {
     let directory = tempfile::tempdir().expect("a directory");
     let backend = open(&path_in(&directory)).await;
     for name in ["a", "b", "c", "d", "e"] {

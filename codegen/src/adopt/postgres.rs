@@ -109,7 +109,7 @@ fn alter(
         steps.push(Step::one(sql));
     }
 
-    steps.extend(numbering(table, is, should));
+    steps.extend(identity_step(table, is, should));
     for (name, sql) in ddl::index_statements(&Postgres, table)? {
         if is.indexes.get(&name) != should.indexes.get(&name) {
             steps.push(Step::one(sql));
@@ -139,7 +139,7 @@ fn actions(table: &Table, is: &FoundTable, should: &FoundTable) -> Result<Vec<St
     for column in table.columns {
         match (is.column(column.name), should.column(column.name)) {
             (Some(is), Some(should)) => column_actions(is, should, &mut actions),
-            (_, _) => actions.push(added(*column)),
+            (_, _) => actions.push(add_column(*column)),
         }
     }
 
@@ -156,7 +156,7 @@ fn actions(table: &Table, is: &FoundTable, should: &FoundTable) -> Result<Vec<St
     Ok(actions)
 }
 
-fn added(column: ColumnRef) -> String {
+fn add_column(column: ColumnRef) -> String {
     format!("ADD COLUMN IF NOT EXISTS {}", ddl::column_text(&Postgres, column))
 }
 
@@ -179,7 +179,7 @@ fn column_actions(is: &FoundColumn, should: &FoundColumn, actions: &mut Vec<Stri
 }
 
 /// Turns a column with a sequence into an identity column that continues at the same number.
-fn numbering(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step> {
+fn identity_step(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step> {
     let column = table.identity()?.name;
     let (is, should) = (is.column(column)?, should.column(column)?);
     if is.identity || !should.identity {

@@ -52,12 +52,12 @@ pub(super) fn sqlite() -> Vec<String> {
 const LIVE: &str = "terminal_at_ms IS NULL AND lifecycle_phase NOT IN ('terminal', 'cancelled')";
 
 fn statements(words: &Words) -> Vec<String> {
-    let mut statements = of_executions(words);
-    statements.extend(of_flows(words));
+    let mut statements = execution_statements(words);
+    statements.extend(flow_statements(words));
     statements
 }
 
-fn of_executions(words: &Words) -> Vec<String> {
+fn execution_statements(words: &Words) -> Vec<String> {
     let Words { capabilities, none, delay_until, attempt_timeout, .. } = words;
     vec![
         // A claim compares required capabilities in the execution's own row.
@@ -122,7 +122,7 @@ fn of_executions(words: &Words) -> Vec<String> {
     ]
 }
 
-fn of_flows(words: &Words) -> Vec<String> {
+fn flow_statements(words: &Words) -> Vec<String> {
     let Words { is_applied, is_applied_edge, .. } = words;
     vec![
         "UPDATE ff_flow_core SET \

@@ -68,7 +68,7 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
 
     let columns = table.columns.iter();
     let filled: Vec<(&str, String)> =
-        columns.filter_map(|column| Some((column.name, copied(*column, is)?))).collect();
+        columns.filter_map(|column| Some((column.name, copied_value(*column, is)?))).collect();
 
     let wanted = ddl::index_statements(&Sqlite, table)?;
     let ours = |name: &str| wanted.iter().any(|(wanted, _)| wanted == name);
@@ -82,14 +82,14 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
 }
 
 /// The expression that fills a column from the old table; `None` for the column's default.
-fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
+fn copied_value(column: ColumnRef, is: &FoundTable) -> Option<String> {
     let name = quoted(column.name);
     let Some(found) = is.column(column.name) else {
         let worker = is.column("worker_instance_id").is_some();
         return (column.name == "partition_key" && worker).then(worker_partition);
     };
 
-    let value = converted(column, found, &name);
+    let value = converted_value(column, found, &name);
     if column.nullable || !found.nullable {
         return Some(value);
     }
@@ -106,7 +106,7 @@ fn copied(column: ColumnRef, is: &FoundTable) -> Option<String> {
 }
 
 /// The expression that converts a value which the reference stores in another form.
-fn converted(column: ColumnRef, found: &FoundColumn, name: &str) -> String {
+fn converted_value(column: ColumnRef, found: &FoundColumn, name: &str) -> String {
     let is_text = found.ty.eq_ignore_ascii_case("text");
     match column.ty {
         ColumnType::Uuid if is_text => format!(

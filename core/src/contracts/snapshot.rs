@@ -930,7 +930,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_filter_only_what_they_are_told_to() {
+    fn queries_filter_only_by_the_given_fields() {
         let query = ExecutionQuery::new(5);
         assert_eq!((query.limit, query.lane_id.clone()), (5, None));
 

@@ -646,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn suspensions_fail_on_timeout_unless_told_otherwise() {
+    fn suspensions_fail_on_timeout_by_default() {
         let args: SuspendExecutionArgs = serde_json::from_value(json!({
             "execution_id": ExecutionId::from_parts(0, Uuid::nil()),
             "fence": null,

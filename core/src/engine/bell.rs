@@ -283,7 +283,7 @@ mod tests {
     use crate::schema::execution::{attempt, exec_core};
 
     #[test]
-    fn a_ring_between_the_look_and_the_wait_is_not_lost() {
+    fn a_ring_between_the_read_and_the_wait_is_not_lost() {
         let bell = Bell::new();
         assert!(!bell.has_listeners());
         let mut listener = bell.listen(Topic::Leases);

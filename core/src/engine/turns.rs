@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_waiting_is_next_and_one_that_left_is_passed_over() {
+    fn the_longest_waiting_is_next_and_a_dropped_call_is_skipped() {
         let turns = Turns::default();
         let mut context = std::task::Context::from_waker(noop_waker_ref());
         let first = turns.take("k").now_or_never().unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_was_handed_to_a_caller_that_left_goes_on() {
+    fn a_turn_handed_to_a_dropped_call_is_handed_on() {
         let turns = Turns::default();
         let mut context = std::task::Context::from_waker(noop_waker_ref());
         let first = turns.take(1).now_or_never().unwrap();

@@ -239,6 +239,6 @@ fn comes_from_somewhere() -> Predicate {
 
 /// Flows that have not ended: executions and edges may be added.
 #[must_use]
-pub fn goes_on() -> Predicate {
+pub fn unfinished_flow() -> Predicate {
     flow_core::public_flow_state.is_none_of(&PublicFlowState::OVER)
 }

@@ -53,7 +53,7 @@ fn the_named_states() {
 }
 
 #[test]
-fn what_a_caller_is_told_follows_from_phase_eligibility_and_outcome() {
+fn the_public_state_follows_from_phase_eligibility_and_outcome() {
     let mut page = String::new();
     for phase in LifecyclePhase::all() {
         for eligibility in EligibilityState::all() {

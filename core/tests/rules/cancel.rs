@@ -108,7 +108,7 @@ fn a_worker_cancels_what_it_holds() {
 }
 
 #[test]
-fn a_worker_cancels_what_nobody_claimed() {
+fn a_worker_cancels_an_unclaimed_execution() {
     assert_snapshot!(decide(&by_worker(fence(Style::Handle)), &Stored::of(&waiting())), @r#"
     plan cancel
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
@@ -155,7 +155,7 @@ fn a_worker_cancels_what_nobody_claimed() {
 }
 
 #[test]
-fn a_worker_cancels_what_it_let_go_but_not_what_went_elsewhere() {
+fn a_worker_cancels_what_it_released_but_not_what_another_claimed() {
     let cancel = by_worker(fence(Style::Handle));
     let delayed = Status::delayed(
         BlockingReason::WaitingForDelay,
@@ -281,7 +281,7 @@ fn an_operator_breaks_a_lease() {
 }
 
 #[test]
-fn an_operator_cancels_what_nobody_holds() {
+fn an_operator_cancels_an_unleased_execution() {
     assert_snapshot!(decide(&operator(), &Stored::of(&waiting())), @r#"
     plan cancel_execution
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]

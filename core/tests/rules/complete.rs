@@ -227,7 +227,7 @@ fn ids_are_compared_only_where_the_row_holds_one() {
 }
 
 #[test]
-fn a_second_completion_is_told_how_the_first_ended() {
+fn a_second_completion_learns_the_outcome_of_the_first() {
     use ff_core::state::{AttemptOutcome, TerminalOutcome};
     let core = core_row().in_state(Status::terminal(TerminalOutcome::Success));
     let ended = attempt_row().with(attempt::outcome, Some(AttemptOutcome::Success));

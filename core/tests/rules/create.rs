@@ -148,7 +148,7 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
 }
 
 #[test]
-fn what_the_call_says_outranks_the_policy() {
+fn arguments_of_the_call_outrank_the_policy() {
     let timeouts = TimeoutPolicy {
         attempt_timeout_ms: None,
         execution_deadline_ms: Some(LIMIT_MAX_MS),

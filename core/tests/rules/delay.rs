@@ -27,7 +27,7 @@ fn delayed(until: Option<i64>) -> RowOf {
 }
 
 #[test]
-fn a_delay_lets_go_of_the_lease_and_keeps_the_deadline() {
+fn a_delay_releases_the_lease_and_keeps_the_deadline() {
     let core = core_row().with(exec_core::deadline_at_ms, Some(NOW + 9));
     assert_snapshot!(decide(&delay(), &Stored::of(&core).and(&attempt_row())), @r#"
     plan delay

@@ -216,7 +216,7 @@ fn a_given_policy_makes_another_attempt() {
 }
 
 #[test]
-fn the_class_says_what_is_worth_another_attempt() {
+fn the_class_decides_on_another_attempt() {
     let core = core_row();
     check(&by_class(FailureClass::Transient), &core, 0.5, Ok((1_000, 1)));
     check(&by_class(FailureClass::InfraCrash), &core, 0.5, Ok((1_000, 1)));

@@ -269,7 +269,7 @@ fn effect(decision: &Decision) -> String {
 /// Every end on every edge, group and execution, as one reviewed page. Lines that say the same of
 /// several executions or ends are one.
 #[test]
-fn every_end_that_is_told() {
+fn every_end_that_is_applied() {
     let mut page = String::new();
     let mut decisions = 0;
     for (edge_name, edge) in edges() {

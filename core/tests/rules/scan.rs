@@ -75,7 +75,7 @@ fn the_answer_is_the_keys_in_the_order_of_the_list() {
 }
 
 #[test]
-fn rows_that_could_not_be_dealt_with_are_passed_by() {
+fn rows_that_failed_are_skipped() {
     let stuck = Overdue { row: DueRow::Execution(crate::key()), since: Some(17) };
     let past = Due { after: Some(stuck), ..due(Scan::ExecutionDeadline) };
     assert!(asks(&past).contains("after[deadline_at_ms 17, execution_id"), "{}", asks(&past));

@@ -6,8 +6,8 @@ use ff_core::types::LaneId;
 use super::Global;
 use super::failure::Failure;
 use super::ids::{IdArguments, WaitpointName, waitpoint_name};
-use super::refusal::{Wish, missing};
-use super::signal::{DEDUP_TTL_MS, tell};
+use super::refusal::{OperatorAction, missing};
+use super::signal::{DEDUP_TTL_MS, print_outcome};
 use super::waitpoints::find;
 
 #[derive(Debug, clap::Args)]
@@ -27,13 +27,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let info = match engine.read_execution_info(&id).await {
         Ok(info) => info.ok_or_else(|| missing(&id))?,
-        Err(error) => return Err(Wish::Signal.refused(&engine, &id, &error).await),
+        Err(error) => return Err(OperatorAction::Signal.failure(&engine, &id, &error).await),
     };
     let waitpoint_id = find(&engine, &id, arguments.waitpoint.as_ref()).await?;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     );
 
     match engine.deliver_approval_signal(args).await {
-        Ok(delivered) => tell(global.output(), &id, &delivered),
-        Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),
+        Ok(delivered) => print_outcome(global.output(), &id, &delivered),
+        Err(error) => Err(OperatorAction::Signal.failure(&engine, &id, &error).await),
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }));
     }
 
-    if !(scope.yes || scope.dry_run || can_ask()) {
+    if !(scope.yes || scope.dry_run || has_terminal()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
 
@@ -107,27 +107,27 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let bulk = Bulk { engine, output: global.output(), doing, action, query };
 
     if scope.dry_run {
-        return bulk.say_what_would_be().await;
+        return bulk.print_dry_run().await;
     }
 
     // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
-    if !(scope.yes || matched == 0 || confirmed(doing, matched)?) {
+    if !(scope.yes || matched == 0 || confirm(doing, matched)?) {
         return Err(Failure::new("nothing was changed"));
     }
     bulk.run(matched).await
 }
 
-fn can_ask() -> bool {
+fn has_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-fn confirmed(doing: &str, matched: u64) -> Result<bool, Failure> {
-    let failed = |error| Failure::new(format!("asking: {error}"));
-    write!(io::stderr(), "{doing} {}? [y/N] ", count(matched, "execution")).map_err(failed)?;
+fn confirm(doing: &str, matched: u64) -> Result<bool, Failure> {
+    let failure = |error| Failure::new(format!("asking: {error}"));
+    write!(io::stderr(), "{doing} {}? [y/N] ", count(matched, "execution")).map_err(failure)?;
 
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    io::stdin().lock().read_line(&mut answer).map_err(failure)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -141,7 +141,7 @@ struct Bulk {
 
 /// The totals of all batches.
 #[derive(Default)]
-struct Sum {
+struct BulkTotals {
     matched: u64,
     applied: u64,
     refused: usize,
@@ -154,10 +154,10 @@ impl Bulk {
         let mut query = self.query.clone();
         query.limit = limit;
         let args = BulkArgs::new(self.action.clone(), query, now(&self.engine).await?);
-        self.engine.preview_bulk(args).await.map_err(|error| self.failed(&error))
+        self.engine.preview_bulk(args).await.map_err(|error| self.failure(&error))
     }
 
-    async fn say_what_would_be(&self) -> Result<(), Failure> {
+    async fn print_dry_run(&self) -> Result<(), Failure> {
         let preview = self.preview(PLANS_SHOWN).await?;
         if self.output.is_json() {
             let BulkPreview { matched, plans, refused, .. } = &preview;
@@ -176,34 +176,34 @@ impl Bulk {
     }
 
     async fn run(mut self, matched: u64) -> Result<(), Failure> {
-        let mut sum = Sum::default();
-        let ended = self.all_batches(matched, &mut sum).await;
-        self.tell(&sum)?;
+        let mut totals = BulkTotals::default();
+        let ended = self.run_batches(matched, &mut totals).await;
+        self.print_totals(&totals)?;
         ended?;
 
-        if sum.interrupted {
+        if totals.interrupted {
             return Err(Failure::interrupted_at("interrupted: there may be more to do")
                 .with_help("the same command again goes on"));
         }
-        if sum.refused == 0 { Ok(()) } else { Err(Failure::partly()) }
+        if totals.refused == 0 { Ok(()) } else { Err(Failure::partly()) }
     }
 
     /// Runs batches until nothing is left or the command is stopped. A batch that has begun is
     /// finished.
-    async fn all_batches(&mut self, matched: u64, sum: &mut Sum) -> Result<(), Failure> {
+    async fn run_batches(&mut self, matched: u64, totals: &mut BulkTotals) -> Result<(), Failure> {
         let mut interrupts = Interrupts::new()
             .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
-        let told_to_stop = tokio::spawn(async move { interrupts.next().await });
+        let interrupted = tokio::spawn(async move { interrupts.next().await });
 
         let progress = progress(matched);
         loop {
             let report = self.batch().await.inspect_err(|_| progress.finish_and_clear())?;
 
-            sum.matched += u64::from(report.matched);
-            sum.applied += u64::from(report.applied);
-            sum.refused += report.refused.len();
-            let room = REFUSALS_SHOWN.saturating_sub(sum.refusals.len());
-            sum.refusals.extend(report.refused.into_iter().take(room));
+            totals.matched += u64::from(report.matched);
+            totals.applied += u64::from(report.applied);
+            totals.refused += report.refused.len();
+            let room = REFUSALS_SHOWN.saturating_sub(totals.refusals.len());
+            totals.refusals.extend(report.refused.into_iter().take(room));
             progress.inc(u64::from(report.matched));
 
             if report.next_cursor.is_none() {
@@ -211,8 +211,8 @@ impl Bulk {
             }
             self.query.after = report.next_cursor;
             // Checked between batches only, so that none is cut short.
-            if told_to_stop.is_finished() {
-                sum.interrupted = true;
+            if interrupted.is_finished() {
+                totals.interrupted = true;
                 break;
             }
         }
@@ -223,33 +223,34 @@ impl Bulk {
     async fn batch(&self) -> Result<BulkReport, Failure> {
         let now = now(&self.engine).await?;
         let args = BulkArgs::new(self.action.clone(), self.query.clone(), now);
-        self.engine.run_bulk(args).await.map_err(|error| self.failed(&error))
+        self.engine.run_bulk(args).await.map_err(|error| self.failure(&error))
     }
 
-    fn tell(&self, sum: &Sum) -> Result<(), Failure> {
+    fn print_totals(&self, totals: &BulkTotals) -> Result<(), Failure> {
         if self.output.is_json() {
             return Ok(self.output.json(&BulkView {
-                matched: sum.matched,
-                applied: sum.applied,
-                refused: sum.refused,
-                first_refusals: &sum.refusals,
-                interrupted: sum.interrupted,
+                matched: totals.matched,
+                applied: totals.applied,
+                refused: totals.refused,
+                first_refusals: &totals.refusals,
+                interrupted: totals.interrupted,
             })?);
         }
 
-        let matched = count(sum.matched, "execution");
-        self.output.line(format!("{matched}: {} applied, {} refused", sum.applied, sum.refused))?;
-        for BulkRefusal { execution_id, error } in &sum.refusals {
+        let matched = count(totals.matched, "execution");
+        self.output
+            .line(format!("{matched}: {} applied, {} refused", totals.applied, totals.refused))?;
+        for BulkRefusal { execution_id, error } in &totals.refusals {
             self.output.line(format!("  {execution_id}: {error}"))?;
         }
 
-        match sum.refused.saturating_sub(sum.refusals.len()) {
+        match totals.refused.saturating_sub(totals.refusals.len()) {
             0 => Ok(()),
             more => Ok(self.output.line(format!("  and {more} more"))?),
         }
     }
 
-    fn failed(&self, error: &ff_core::EngineError) -> Failure {
+    fn failure(&self, error: &ff_core::EngineError) -> Failure {
         Failure::engine(&format!("bulk {}", self.doing), error)
     }
 }
@@ -317,13 +318,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn batches_follow_each_other_and_refusals_are_counted_beyond_those_told() {
+    async fn batches_follow_each_other_and_refusals_are_counted_beyond_those_printed() {
         let script = || vec![Ok(report(3, 8, Some(id(1)))), Ok(report(2, 8, None))];
         let (fake, mut bulk) = bulk(script());
-        let mut sum = Sum::default();
-        bulk.all_batches(21, &mut sum).await.unwrap();
+        let mut totals = BulkTotals::default();
+        bulk.run_batches(21, &mut totals).await.unwrap();
         assert_eq!(*fake.asked.lock().unwrap(), [None, Some(id(1))]);
-        assert_eq!((sum.matched, sum.applied, sum.refused, sum.refusals.len()), (21, 5, 16, 10));
+        assert_eq!(
+            (totals.matched, totals.applied, totals.refused, totals.refusals.len()),
+            (21, 5, 16, 10)
+        );
 
         *fake.script.lock().unwrap() = script().into();
         assert!(bulk.run(21).await.is_err(), "some were refused");
@@ -333,9 +337,9 @@ mod tests {
     async fn what_was_done_before_a_failure_is_counted() {
         let down = EngineError::Unavailable { op: "x" };
         let (_, mut bulk) = bulk(vec![Ok(report(3, 0, Some(id(1)))), Err(down)]);
-        let mut sum = Sum::default();
-        assert!(bulk.all_batches(9, &mut sum).await.is_err());
-        assert_eq!((sum.matched, sum.applied), (3, 3));
+        let mut totals = BulkTotals::default();
+        assert!(bulk.run_batches(9, &mut totals).await.is_err());
+        assert_eq!((totals.matched, totals.applied), (3, 3));
         let (_, bulk) = self::bulk(vec![Ok(report(3, 0, None))]);
         assert!(bulk.run(3).await.is_ok());
     }

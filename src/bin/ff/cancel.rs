@@ -8,7 +8,7 @@ use super::clock::now;
 use super::failure::Failure;
 use super::ids::IdArguments;
 use super::output::Output;
-use super::refusal::Wish;
+use super::refusal::OperatorAction;
 use super::view::StateView;
 use super::words::word;
 
@@ -22,9 +22,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let args = CancelExecutionArgs {
         execution_id: id.clone(),
@@ -38,14 +38,14 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let CancelExecutionResult::Cancelled { execution_id, public_state } =
         match engine.cancel_execution(args).await {
             Ok(cancelled) => cancelled,
-            Err(error) => return Err(Wish::Cancel.refused(&engine, &id, &error).await),
+            Err(error) => return Err(OperatorAction::Cancel.failure(&engine, &id, &error).await),
         };
 
-    tell(global.output(), &StateView { execution_id: &execution_id, public_state })
+    print_state(global.output(), &StateView { execution_id: &execution_id, public_state })
 }
 
 /// Prints the new state of an execution.
-pub(super) fn tell(output: Output, view: &StateView<'_>) -> Result<(), Failure> {
+pub(super) fn print_state(output: Output, view: &StateView<'_>) -> Result<(), Failure> {
     if output.is_json() {
         return Ok(output.json(view)?);
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::failure::Failure;
-use ff_catalogue::{Asked, Sample, samples};
+use ff_catalogue::{Call, Sample, samples};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -47,8 +47,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     }
 
     for sample in samples {
-        output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.asked))?;
-        for (dialect, sql) in rendered(&sample.asked) {
+        output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.call))?;
+        for (dialect, sql) in rendered(&sample.call) {
             output.lines(&format!("\n-- {dialect}\n{sql}"))?;
         }
         output.line("")?;
@@ -69,26 +69,26 @@ fn described(sample: &Sample) -> SampleView<'_> {
     SampleView {
         operation: sample.operation,
         case: &sample.case,
-        asked: sample.asked.to_string(),
-        sql: rendered(&sample.asked).into_iter().collect(),
+        asked: sample.call.to_string(),
+        sql: rendered(&sample.call).into_iter().collect(),
     }
 }
 
 /// The SQL by dialect. If the generator refuses, a comment with its reason takes the place.
-fn rendered(asked: &Asked) -> [(&'static str, String); 2] {
+fn rendered(call: &Call) -> [(&'static str, String); 2] {
     let dialects: [(&str, &dyn Dialect); 2] = [("postgres", &Postgres), ("sqlite", &Sqlite)];
     dialects.map(|(name, dialect)| {
-        let sql = sql(asked, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
+        let sql = sql(call, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
         (name, sql)
     })
 }
 
-fn sql(asked: &Asked, dialect: &dyn Dialect) -> Result<String, RenderError> {
-    match asked {
-        Asked::Query(query) => {
+fn sql(call: &Call, dialect: &dyn Dialect) -> Result<String, RenderError> {
+    match call {
+        Call::Query(query) => {
             Ok(ended(ff_codegen::query(dialect, &query.clone().into_shape().0)?.sql))
         }
-        Asked::Plan(plan) => match dialect.commit_strategy() {
+        Call::Plan(plan) => match dialect.commit_strategy() {
             CommitStrategy::Fused => Ok(ended(ff_codegen::fused(dialect, &plan.shape())?.sql)),
             CommitStrategy::Script => {
                 let Script { once, each, .. } = ff_codegen::script(dialect, &plan.shape())?;

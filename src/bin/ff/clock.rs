@@ -26,7 +26,7 @@ pub(super) enum Times {
 
 impl Times {
     /// The time, such as `3m` (ago), `in 2h`, or `2026-01-31 23:59:59.123`.
-    pub(super) fn written(self, at: TimestampMs) -> String {
+    pub(super) fn format(self, at: TimestampMs) -> String {
         match self {
             Self::Absolute => time(at),
             Self::From(now) if now < at => format!("in {}", span(at.0.saturating_sub(now.0))),
@@ -35,10 +35,10 @@ impl Times {
     }
 
     /// The time within a sentence, such as `3m ago`.
-    pub(super) fn said(self, at: TimestampMs) -> String {
+    pub(super) fn format_in_sentence(self, at: TimestampMs) -> String {
         match self {
-            Self::From(now) if at <= now => format!("{} ago", self.written(at)),
-            Self::From(_) | Self::Absolute => self.written(at),
+            Self::From(now) if at <= now => format!("{} ago", self.format(at)),
+            Self::From(_) | Self::Absolute => self.format(at),
         }
     }
 }
@@ -103,11 +103,11 @@ mod tests {
             (86_400_000, "1d"),
             (-5_000, "in 5s"),
         ] {
-            assert_eq!(Times::From(now).written(TimestampMs(now.0 - ms)), text);
+            assert_eq!(Times::From(now).format(TimestampMs(now.0 - ms)), text);
         }
-        assert_eq!(Times::From(now).said(TimestampMs(now.0 - 60_000)), "1m ago");
-        assert_eq!(Times::From(now).said(TimestampMs(now.0 + 60_000)), "in 1m");
-        assert_eq!(Times::Absolute.said(TimestampMs(0)), "1970-01-01 00:00:00.000");
+        assert_eq!(Times::From(now).format_in_sentence(TimestampMs(now.0 - 60_000)), "1m ago");
+        assert_eq!(Times::From(now).format_in_sentence(TimestampMs(now.0 + 60_000)), "in 1m");
+        assert_eq!(Times::Absolute.format_in_sentence(TimestampMs(0)), "1970-01-01 00:00:00.000");
     }
 
     #[test]

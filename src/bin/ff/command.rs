@@ -11,7 +11,7 @@ use ff_core::backend::FailureClass;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 
-use super::group::{Broken, Endings, Finished, Group, Key};
+use super::group::{EndingGroups, Finished, Group, RunKey, Unfinished};
 use flowfabric_sql::worker::{Ending, Job, Runner};
 
 /// The longest message of a failure, in characters.
@@ -28,7 +28,7 @@ pub(super) struct CommandRunner {
     /// The most bytes that it may write to stdout.
     pub(super) max_output: usize,
     /// The registry that ends its runs.
-    pub(super) endings: Endings,
+    pub(super) endings: EndingGroups,
 }
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Runner for CommandRunner {
     async fn run(&self, job: Arc<Job>) -> Ending {
         let child = match self.spawn(&job) {
             Ok(child) => child,
-            Err(error) => return self.not_spawned(&error),
+            Err(error) => return self.spawn_failure(&error),
         };
 
         let ended = {
@@ -44,7 +44,7 @@ impl Runner for CommandRunner {
             group.finish(&job.payload, self.max_output).await
         };
         // Nothing that the command has started outlives its job.
-        self.endings.over(&key(&job)).await;
+        self.endings.wait_for_end(&key(&job)).await;
 
         match ended {
             Ok(Finished { status, stdout, .. }) if status.success() => {
@@ -53,26 +53,26 @@ impl Runner for CommandRunner {
             Ok(Finished { status, stderr, .. }) => {
                 Ending::Failed { message: message(status, &stderr), class: FailureClass::Transient }
             }
-            Err(Broken::TooMuch) => Ending::Failed {
+            Err(Unfinished::TooMuch) => Ending::Failed {
                 message: format!("it wrote more than {} bytes to stdout", self.max_output),
                 class: FailureClass::Permanent,
             },
-            Err(Broken::Io(error)) => Ending::Failed {
+            Err(Unfinished::Io(error)) => Ending::Failed {
                 message: format!("talking to {}: {error}", self.program.display()),
                 class: FailureClass::Transient,
             },
         }
     }
 
-    async fn cleared(&self, job: &Job) {
-        self.endings.over(&key(job)).await;
+    async fn clean_up(&self, job: &Job) {
+        self.endings.wait_for_end(&key(job)).await;
     }
 }
 
 impl CommandRunner {
     fn spawn(&self, job: &Job) -> io::Result<Box<dyn ChildWrapper>> {
         let mut command = Command::new(&self.program);
-        without_secrets(command.as_std_mut());
+        remove_secrets(command.as_std_mut());
         command
             .args(&self.arguments)
             .env("FF_EXECUTION_ID", job.execution_id.as_str())
@@ -96,7 +96,7 @@ impl CommandRunner {
 
     /// The ending of a job that has no process. That is no fault of the job, unless the system
     /// refuses its arguments or its environment.
-    fn not_spawned(&self, error: &io::Error) -> Ending {
+    fn spawn_failure(&self, error: &io::Error) -> Ending {
         use io::ErrorKind::{ArgumentListTooLong, InvalidInput};
         let reason = format!("running {}: {error}", self.program.display());
         match error.kind() {
@@ -108,12 +108,12 @@ impl CommandRunner {
     }
 }
 
-fn key(job: &Job) -> Key {
+fn key(job: &Job) -> RunKey {
     (job.execution_id.clone(), job.lease_epoch)
 }
 
 /// Removes the variables from a command's environment that only this program should know.
-pub(super) fn without_secrets(command: &mut std::process::Command) {
+pub(super) fn remove_secrets(command: &mut std::process::Command) {
     for variable in SECRETS {
         command.env_remove(variable);
     }
@@ -123,7 +123,7 @@ pub(super) fn without_secrets(command: &mut std::process::Command) {
 ///
 /// # Errors
 /// The reason why it cannot be run.
-pub(super) fn look_up(program: &OsStr) -> Result<(), String> {
+pub(super) fn find_program(program: &OsStr) -> Result<(), String> {
     let name = program.display();
     let mut not_executable = None;
     let directories = std::env::var_os("PATH").unwrap_or_default();

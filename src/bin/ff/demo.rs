@@ -39,10 +39,10 @@ const INPUT: &str = include_str!("../../../examples/demo.jsonl");
 const LANE: &str = "demo";
 
 /// The longest time for the whole demo.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The pause between two counts of the executions.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
@@ -56,13 +56,13 @@ pub(super) async fn run(global: &Global, _: Arguments) -> Result<(), Failure> {
     let url = format!("sqlite:{}", directory.path().join("demo.db").display());
     let opened = OpenOptions::new().open(&url).await;
     let engine = opened.map_err(|error| Failure::new(format!("{url}: {error}")))?;
-    global.session.keep(&engine);
+    global.session.register(&engine);
 
     let demo = Demo { engine, url, output: global.output(), start: Instant::now() };
     tokio::select! {
         shown = demo.show() => shown,
-        () = tokio::time::sleep(PATIENCE) => {
-            Err(Failure::new(format!("not finished after {} s", PATIENCE.as_secs())))
+        () = tokio::time::sleep(TIME_LIMIT) => {
+            Err(Failure::new(format!("not finished after {} s", TIME_LIMIT.as_secs())))
         }
     }
 }
@@ -88,20 +88,20 @@ impl Demo {
     /// The first act: submits executions, kills a worker that holds some, and reports how all of
     /// them ended.
     async fn first_act(&self) -> Result<Recovery, Failure> {
-        self.tell(
+        self.narrate(
             "Two worker processes share one SQLite file. One of them is killed in the middle of its\n\
              work; nothing is lost, and nothing has to be repaired.\n",
         )?;
 
         let (total, flaky) = self.submit().await?;
-        self.tell(format!(
+        self.narrate(format!(
             "1. {total} executions are submitted. {flaky} of them fail at their first attempt and\n   \
              are tried again 300 ms later, as their policy says."
         ))?;
 
         let mut victim = WorkerProcess::start("worker-a", &self.url)?;
         let mut survivor = WorkerProcess::start("worker-b", &self.url)?;
-        self.tell(format!(
+        self.narrate(format!(
             "2. worker-a (process {}) and worker-b (process {}) start, with {CONCURRENCY} commands at a\n   \
              time each. A worker leases what it runs for {} s, and renews the lease meanwhile.",
             victim.pid(),
@@ -110,7 +110,7 @@ impl Demo {
         ))?;
 
         let held = self.kill_at_work(&mut victim, total).await?;
-        self.tell(format!(
+        self.narrate(format!(
             "3. worker-a is killed with SIGKILL while it holds leases ({}), and has no chance to give\n   \
              them back. No worker may touch those executions until the leases lapse; meanwhile\n   \
              worker-b goes on with the others.",
@@ -162,7 +162,7 @@ impl Demo {
                 }
                 *victim = WorkerProcess::start(victim.name, &self.url)?;
             }
-            tokio::time::sleep(LOOK / 5).await;
+            tokio::time::sleep(POLL / 5).await;
         }
     }
 
@@ -173,7 +173,7 @@ impl Demo {
     ) -> Result<(), Failure> {
         let mut progress = Progress::new(self.output);
         loop {
-            let ended = survivor.ended_within(LOOK).await?;
+            let ended = survivor.ended_within(POLL).await?;
             progress.show(&self.states().await?, total)?;
             if ended {
                 return Ok(progress.end()?);
@@ -186,7 +186,7 @@ impl Demo {
         let retaken = self.highest_epoch(&held).await?;
 
         let elapsed = self.start.elapsed();
-        self.tell(format!(
+        self.narrate(format!(
             "4. worker-b found the lapsed leases, ran those executions itself, saw that nothing\n   \
              was left, and ended. All of it took {:.1} s.\n",
             elapsed.as_secs_f64()
@@ -257,7 +257,7 @@ impl Demo {
         Ok(states)
     }
 
-    fn tell(&self, text: impl AsRef<str>) -> Result<(), Failure> {
+    fn narrate(&self, text: impl AsRef<str>) -> Result<(), Failure> {
         if self.output.is_json() { Ok(()) } else { Ok(self.output.lines(text.as_ref())?) }
     }
 }

@@ -2,7 +2,7 @@
 
 mod event;
 mod kind;
-mod place;
+mod start_point;
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,14 @@ use super::output::Output;
 use super::view::AnnouncedView;
 pub(super) use event::Event;
 use kind::Kind;
-use place::Place;
+use start_point::StartPoint;
 
 /// The idle time after which the backlog counts as drained.
-const QUIET: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(200);
 
 /// The number of round trips to the database added to that, so that a slow link is not taken for
 /// silence.
-const QUIET_ROUND_TRIPS: u32 = 10;
+const IDLE_ROUND_TRIPS: u32 = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// has its own cursors, so there may be one for each. Without `--kind`, cursors choose the
     /// kinds: only theirs are printed, unless `start` or `now` stands beside them.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
-    from: Vec<Place>,
+    from: Vec<StartPoint>,
     /// Only events of this kind; may be given many times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
@@ -54,7 +54,7 @@ impl Arguments {
     fn choice(&self) -> Result<(Vec<Kind>, ScannerFilter), Failure> {
         let filter = self.filter();
         let named =
-            if self.kinds.is_empty() { place::kinds(&self.from) } else { self.kinds.clone() };
+            if self.kinds.is_empty() { start_point::kinds(&self.from) } else { self.kinds.clone() };
 
         match named.as_slice() {
             [] if filter.is_noop() => Ok((Kind::ALL.to_vec(), filter)),
@@ -80,19 +80,19 @@ impl Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let (kinds, filter) = arguments.choice()?;
-    let cursors = place::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
+    let cursors = start_point::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
     let engine = global.open().await?;
     let output = global.output();
 
     // A slow database needs a longer silence before its backlog counts as drained.
-    let asked = Instant::now();
+    let started = Instant::now();
     engine.ping().await.map_err(|error| Failure::engine("reaching the database", &error))?;
-    let quiet = QUIET + asked.elapsed() * QUIET_ROUND_TRIPS;
+    let idle = IDLE + started.elapsed() * IDLE_ROUND_TRIPS;
 
     let mut subscriptions = Vec::new();
     for (kind, cursor) in cursors {
         let subscription = kind.subscribe(engine.as_ref(), cursor, &filter).await;
-        subscriptions.push(subscription.map_err(|error| failed(&error))?);
+        subscriptions.push(subscription.map_err(|error| read_failure(&error))?);
     }
 
     let mut events = select_all(subscriptions);
@@ -100,7 +100,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         let next = if arguments.follow {
             events.next().await
         } else {
-            let Ok(next) = tokio::time::timeout(quiet, events.next()).await else { return Ok(()) };
+            let Ok(next) = tokio::time::timeout(idle, events.next()).await else { return Ok(()) };
             next
         };
 
@@ -108,13 +108,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             Some(Ok(event)) => print(output, &event)?,
             // The subscription goes on by itself, from where it was.
             Some(Err(error @ EngineError::StreamDisconnected { .. })) => tracing::warn!(%error),
-            Some(Err(error)) => return Err(failed(&error)),
+            Some(Err(error)) => return Err(read_failure(&error)),
             None => return Ok(()),
         }
     }
 }
 
-fn failed(error: &EngineError) -> Failure {
+fn read_failure(error: &EngineError) -> Failure {
     Failure::engine("reading events", error)
 }
 
@@ -128,7 +128,7 @@ fn print(output: Output, event: &Event) -> Result<(), Failure> {
 
 /// One line: the cursor as `--from` takes it, the time, the execution and the event.
 fn text(event: &Event) -> String {
-    let (cursor, at) = (event.cursor_text(), Times::Absolute.written(event.at));
+    let (cursor, at) = (event.cursor_text(), Times::Absolute.format(event.at));
     let mut line = format!("{cursor}  {at}  {}  {}", event.execution_id, event.what);
     for (name, value) in &event.details {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -9,7 +9,7 @@ use ff_core::state::{ClosedSet, PublicState};
 use ff_core::types::{LaneId, Namespace, TimestampMs};
 
 use super::failure::Failure;
-use super::flow::FlowNamed;
+use super::flow::FlowName;
 use super::ids::lane;
 use flowfabric_sql::flow::fields::span_ms;
 
@@ -24,7 +24,7 @@ pub(super) struct FilterArguments {
     state: Option<PublicState>,
     /// Only those of this flow: its id, or the first digits of it.
     #[arg(long, value_name = "FLOW")]
-    flow: Option<FlowNamed>,
+    flow: Option<FlowName>,
     /// Only those with this tag.
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     tag: Option<(String, String)>,

@@ -2,18 +2,18 @@
 
 mod cancel;
 mod dot;
+mod flow_name;
+mod graph;
 mod ls;
 mod mermaid;
-mod named;
 mod palette;
-mod picture;
 pub(super) mod show;
 mod submit;
 pub(super) mod tree;
 
 use clap::Subcommand;
 
-pub(super) use named::FlowNamed;
+pub(super) use flow_name::FlowName;
 
 use super::Global;
 use super::failure::Failure;

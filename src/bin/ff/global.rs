@@ -71,14 +71,14 @@ impl Global {
             .schema(self.schema.clone())
             .tuning(self.tuning.tuning());
 
-        let engine = options.open(&self.db).await.map_err(|error| self.not_opened(&error))?;
-        self.session.keep(&engine);
+        let engine = options.open(&self.db).await.map_err(|error| self.open_failure(&error))?;
+        self.session.register(&engine);
         Ok(engine)
     }
 
     /// The failure to open the database. It repeats only the scheme of a URL that may carry a
     /// password.
-    pub(crate) fn not_opened(&self, error: &OpenError) -> Failure {
+    pub(crate) fn open_failure(&self, error: &OpenError) -> Failure {
         match error {
             OpenError::Postgres { .. } => Failure::new(format!("opening the database: {error}")),
             _ if self.db.contains('@') => Failure::new(format!("--db: {error}")),

@@ -23,34 +23,34 @@ use super::watchdog::Watchdog;
 
 /// The time for which the output of a command is read after the command itself has exited: a
 /// process that it left running may hold the output open for ever.
-const READ_ON: Duration = Duration::from_millis(100);
+const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
 /// The bytes kept of the end of stderr, to find its last line.
 const STDERR_TAIL: usize = 8 * 1024;
 
-/// The longest pause between two looks at a group that is being ended.
-const LOOK: Duration = Duration::from_millis(50);
+/// The longest pause between two checks of a group that is being ended.
+const CHECK_MAX: Duration = Duration::from_millis(50);
 
 /// The run that a group belongs to.
-pub(super) type Key = (ExecutionId, LeaseEpoch);
+pub(super) type RunKey = (ExecutionId, LeaseEpoch);
 
 /// The groups that are being ended.
 #[derive(Clone, Debug)]
-pub(super) struct Endings {
+pub(super) struct EndingGroups {
     /// The time between SIGTERM and SIGKILL.
     pub(super) kill_after: Duration,
     /// Ends the groups if this process cannot.
     pub(super) watchdog: Option<Arc<Watchdog>>,
-    tasks: Arc<Mutex<HashMap<Key, JoinHandle<()>>>>,
+    tasks: Arc<Mutex<HashMap<RunKey, JoinHandle<()>>>>,
 }
 
-impl Endings {
+impl EndingGroups {
     pub(super) fn new(kill_after: Duration, watchdog: Option<Arc<Watchdog>>) -> Self {
         Self { kill_after, watchdog, tasks: Arc::default() }
     }
 
     /// Waits until nothing of the run's group is left.
-    pub(super) async fn over(&self, key: &Key) {
+    pub(super) async fn wait_for_end(&self, key: &RunKey) {
         let task = self.lock().remove(key);
         if let Some(task) = task {
             // A task that panicked has ended as well.
@@ -58,7 +58,7 @@ impl Endings {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, JoinHandle<()>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunKey, JoinHandle<()>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,8 +68,8 @@ pub(super) struct Group {
     child: Option<Box<dyn ChildWrapper>>,
     output: Output,
     id: Option<u32>,
-    key: Key,
-    endings: Endings,
+    key: RunKey,
+    endings: EndingGroups,
 }
 
 /// The streams that a command writes to. They are read until the group has ended: a command that
@@ -88,21 +88,25 @@ pub(super) struct Finished {
 }
 
 /// The reason why a command did not get to its exit.
-pub(super) enum Broken {
+pub(super) enum Unfinished {
     /// It wrote more than allowed.
     TooMuch,
     /// Input or output failed.
     Io(io::Error),
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for Unfinished {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
 impl Group {
-    pub(super) fn new(mut child: Box<dyn ChildWrapper>, key: Key, endings: Endings) -> Self {
+    pub(super) fn new(
+        mut child: Box<dyn ChildWrapper>,
+        key: RunKey,
+        endings: EndingGroups,
+    ) -> Self {
         let output = Output { stdout: child.stdout().take(), stderr: child.stderr().take() };
         let id = child.id();
         if let (Some(watchdog), Some(id)) = (&endings.watchdog, id) {
@@ -113,20 +117,24 @@ impl Group {
 
     /// Writes the payload to the command and reads up to `max` bytes of its output, until it has
     /// exited.
-    pub(super) async fn finish(&mut self, payload: &[u8], max: usize) -> Result<Finished, Broken> {
+    pub(super) async fn finish(
+        &mut self,
+        payload: &[u8],
+        max: usize,
+    ) -> Result<Finished, Unfinished> {
         let Some(child) = &mut self.child else {
             return Err(io::Error::other("the command has been ended").into());
         };
         let stdin = child.stdin().take();
         let Output { stdout, stderr } = &mut self.output;
-        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let (mut stdout_bytes, mut stderr_end) = (Vec::new(), Vec::new());
 
         let status = {
             let streams = async {
                 tokio::try_join!(
-                    feed(stdin, payload),
-                    collect(stdout.as_mut(), &mut said, max),
-                    pass_on(stderr.as_mut(), &mut complained)
+                    write_payload(stdin, payload),
+                    collect(stdout.as_mut(), &mut stdout_bytes, max),
+                    copy_to_stderr(stderr.as_mut(), &mut stderr_end)
                 )
                 .map(drop)
             };
@@ -136,7 +144,7 @@ impl Group {
                 status = child.wait() => {
                     let status = status?;
                     // A process that the command left running may hold the streams open.
-                    if let Ok(read) = timeout(READ_ON, &mut streams).await {
+                    if let Ok(read) = timeout(OUTPUT_GRACE, &mut streams).await {
                         read?;
                     }
                     status
@@ -147,7 +155,7 @@ impl Group {
                 }
             }
         };
-        Ok(Finished { status, stdout: said, stderr: complained })
+        Ok(Finished { status, stdout: stdout_bytes, stderr: stderr_end })
     }
 }
 
@@ -164,8 +172,8 @@ impl Drop for Group {
         let output = std::mem::take(&mut self.output);
         let task = runtime.spawn(async move {
             tokio::select! {
-                () = end(id, child, kill_after) => {}
-                () = output.drained() => {}
+                () = end_group(id, child, kill_after) => {}
+                () = output.drain() => {}
             }
             if let Some(watchdog) = watchdog {
                 watchdog.remove(id);
@@ -177,7 +185,7 @@ impl Drop for Group {
 
 impl Output {
     /// Reads the rest, without end.
-    async fn drained(mut self) {
+    async fn drain(mut self) {
         let (mut sink, mut tail) = (tokio::io::sink(), Vec::new());
         let stdout = async {
             if let Some(stdout) = &mut self.stdout {
@@ -185,13 +193,13 @@ impl Output {
             }
         };
 
-        let _ = tokio::join!(stdout, pass_on(self.stderr.as_mut(), &mut tail));
+        let _ = tokio::join!(stdout, copy_to_stderr(self.stderr.as_mut(), &mut tail));
         std::future::pending::<()>().await;
     }
 }
 
 /// Ends a group: SIGTERM, and SIGKILL for what is left after a time.
-async fn end(id: u32, mut child: Box<dyn ChildWrapper>, kill_after: Duration) {
+async fn end_group(id: u32, mut child: Box<dyn ChildWrapper>, kill_after: Duration) {
     let deadline = Instant::now() + kill_after;
     signal(id, Signal::Terminate);
 
@@ -211,7 +219,7 @@ async fn end(id: u32, mut child: Box<dyn ChildWrapper>, kill_after: Duration) {
         }
 
         sleep(pause).await;
-        pause = (pause * 2).min(LOOK);
+        pause = (pause * 2).min(CHECK_MAX);
     }
 }
 
@@ -226,7 +234,7 @@ pub(super) enum Signal {
 #[cfg(unix)]
 pub(super) fn signal(group: u32, signal: Signal) {
     use rustix::process::{Signal as Unix, kill_process_group};
-    let Some(group) = group_of(group) else { return };
+    let Some(group) = group_pid(group) else { return };
     // An error means that nothing of the group is left.
     match signal {
         Signal::Terminate => {
@@ -244,11 +252,11 @@ pub(super) fn signal(group: u32, signal: Signal) {
 #[cfg(unix)]
 pub(super) fn is_alive(group: u32) -> bool {
     let left = |group| rustix::process::test_kill_process_group(group);
-    group_of(group).is_some_and(|group| left(group) != Err(rustix::io::Errno::SRCH))
+    group_pid(group).is_some_and(|group| left(group) != Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(unix)]
-fn group_of(id: u32) -> Option<rustix::process::Pid> {
+fn group_pid(id: u32) -> Option<rustix::process::Pid> {
     i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw)
 }
 
@@ -262,7 +270,10 @@ pub(super) fn is_alive(_: u32) -> bool {
     false
 }
 
-async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8]) -> Result<(), Broken> {
+async fn write_payload(
+    stdin: Option<impl AsyncWrite + Unpin>,
+    payload: &[u8],
+) -> Result<(), Unfinished> {
     if let Some(mut stdin) = stdin {
         // A command may close its input before it has read all of it.
         let _ = stdin.write_all(payload).await;
@@ -276,7 +287,7 @@ async fn collect(
     from: Option<impl AsyncRead + Unpin>,
     into: &mut Vec<u8>,
     max: usize,
-) -> Result<(), Broken> {
+) -> Result<(), Unfinished> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = vec![0; 64 * 1024];
 
@@ -287,14 +298,17 @@ async fn collect(
         };
 
         if max.saturating_sub(into.len()) < chunk.len() {
-            return Err(Broken::TooMuch);
+            return Err(Unfinished::TooMuch);
         }
         into.extend_from_slice(chunk);
     }
 }
 
 /// Copies a stream to stderr, and keeps its end.
-async fn pass_on(from: Option<impl AsyncRead + Unpin>, tail: &mut Vec<u8>) -> Result<(), Broken> {
+async fn copy_to_stderr(
+    from: Option<impl AsyncRead + Unpin>,
+    tail: &mut Vec<u8>,
+) -> Result<(), Unfinished> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = vec![0; STDERR_TAIL];
     loop {

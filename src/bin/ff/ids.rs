@@ -27,7 +27,7 @@ const DIGITS: usize = 32;
 const SEARCHES: usize = 16;
 
 /// The number of ids that an error names if several begin alike.
-const NAMED: usize = 5;
+const NAMES_SHOWN: usize = 5;
 
 /// The argument that names one execution.
 #[derive(Debug, clap::Args)]
@@ -42,23 +42,23 @@ pub(super) struct IdArguments {
 }
 
 impl IdArguments {
-    pub(super) fn named(&self) -> Result<Named, Failure> {
-        named(&self.id, &lane(&self.lane)?).map_err(Failure::usage)
+    pub(super) fn name(&self) -> Result<ExecutionName, Failure> {
+        execution_name(&self.id, &lane(&self.lane)?).map_err(Failure::usage)
     }
 }
 
 /// An execution as an argument names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum ExecutionName {
     InFull(ExecutionId),
     /// By the first digits of its UUID, perhaps with its partition.
-    Beginning {
+    Prefix {
         partition: Option<u16>,
         digits: Digits,
     },
 }
 
-impl Named {
+impl ExecutionName {
     /// Finds the one execution with this name.
     pub(super) async fn find(
         self,
@@ -66,7 +66,7 @@ impl Named {
     ) -> Result<ExecutionId, Failure> {
         let (partition, digits) = match self {
             Self::InFull(id) => return Ok(id),
-            Self::Beginning { partition, digits } => (partition, digits),
+            Self::Prefix { partition, digits } => (partition, digits),
         };
 
         let partitions = match partition {
@@ -75,7 +75,8 @@ impl Named {
             None => 0..PartitionConfig::default().num_flow_partitions,
         };
 
-        let searches = stream::iter(partitions).map(|index| beginning(engine, index, &digits));
+        let searches =
+            stream::iter(partitions).map(|index| ids_with_prefix(engine, index, &digits));
         let found = searches.buffered(SEARCHES).try_concat().await?;
         only(&digits, "execution", found, ExecutionId::as_str)
     }
@@ -83,17 +84,17 @@ impl Named {
 
 /// Up to two executions of a partition with a UUID that begins with these digits. Two are enough to
 /// know that the digits are ambiguous.
-async fn beginning(
+async fn ids_with_prefix(
     engine: &Arc<dyn EngineBackend>,
     index: u16,
     digits: &Digits,
 ) -> Result<Vec<ExecutionId>, Failure> {
     let partition = Partition { family: PartitionFamily::Execution, index };
-    let before = digits.before().map(|uuid| ExecutionId::from_parts(index, uuid));
-    let page = engine.list_executions(partition.into(), before, 2).await;
+    let after = digits.last_uuid_before().map(|uuid| ExecutionId::from_parts(index, uuid));
+    let page = engine.list_executions(partition.into(), after, 2).await;
     let page = page.map_err(|error| Failure::engine("looking for the execution", &error))?;
 
-    Ok(page.executions.into_iter().filter(|id| digits.begin(id.uuid())).collect())
+    Ok(page.executions.into_iter().filter(|id| digits.is_prefix_of(id.uuid())).collect())
 }
 
 /// The first digits of a UUID.
@@ -102,7 +103,7 @@ pub(super) struct Digits(String);
 
 impl Digits {
     /// Hex digits, at least [`DIGITS_MIN`] of them; hyphens do not count.
-    pub(super) fn alone(text: &str) -> Option<Self> {
+    pub(super) fn of_text(text: &str) -> Option<Self> {
         Self::parse(text, DIGITS_MIN)
     }
 
@@ -113,12 +114,12 @@ impl Digits {
         (are_hex && (least..=DIGITS).contains(&digits.len())).then_some(Self(digits))
     }
 
-    pub(super) fn begin(&self, uuid: Uuid) -> bool {
+    pub(super) fn is_prefix_of(&self, uuid: Uuid) -> bool {
         uuid.simple().to_string().starts_with(&self.0)
     }
 
     /// The UUID just before all that begin with the digits; none before the first.
-    fn before(&self) -> Option<Uuid> {
+    fn last_uuid_before(&self) -> Option<Uuid> {
         let first = u128::from_str_radix(&format!("{:0<32}", self.0), 16).ok()?;
         first.checked_sub(1).map(Uuid::from_u128)
     }
@@ -134,7 +135,7 @@ pub(super) fn only<T>(
     let Digits(digits) = digits;
 
     if 1 < found.len() {
-        let names: Vec<&str> = found.iter().take(NAMED).map(name).collect();
+        let names: Vec<&str> = found.iter().take(NAMES_SHOWN).map(name).collect();
         let names = names.join(", ");
         return Err(Failure::new(format!("{digits} is the beginning of several: {names}"))
             .with_help("give more digits"));
@@ -202,20 +203,20 @@ pub(super) fn execution_id(text: &str, lane: &LaneId) -> Result<ExecutionId, Str
 }
 
 /// The execution that an argument names, in full or by a beginning.
-pub(super) fn named(text: &str, lane: &LaneId) -> Result<Named, String> {
+pub(super) fn execution_name(text: &str, lane: &LaneId) -> Result<ExecutionName, String> {
     let wrong = match execution_id(text, lane) {
-        Ok(id) => return Ok(Named::InFull(id)),
+        Ok(id) => return Ok(ExecutionName::InFull(id)),
         Err(wrong) => wrong,
     };
 
     if let Some((partition, digits)) = text.split_once(':')
         && let (Ok(index), Some(digits)) = (partition.parse(), Digits::parse(digits, 1))
     {
-        return Ok(Named::Beginning { partition: Some(index), digits });
+        return Ok(ExecutionName::Prefix { partition: Some(index), digits });
     }
 
     match Digits::parse(text, DIGITS_MIN) {
-        Some(digits) => Ok(Named::Beginning { partition: None, digits }),
+        Some(digits) => Ok(ExecutionName::Prefix { partition: None, digits }),
         None if text.starts_with('{') => Err(wrong),
         None => Err(format!(
             "id {text:?} is neither {{fp:N}}:UUID nor a UUID nor the first {DIGITS_MIN} digits of one"
@@ -287,29 +288,29 @@ mod tests {
     #[test]
     fn arguments_may_be_beginnings() {
         let lane = LaneId::new("default");
-        let named = |text| named(text, &lane);
-        let beginning = |partition, digits: &str| {
-            Ok(Named::Beginning { partition, digits: Digits(digits.to_owned()) })
+        let name = |text| execution_name(text, &lane);
+        let prefix = |partition, digits: &str| {
+            Ok(ExecutionName::Prefix { partition, digits: Digits(digits.to_owned()) })
         };
-        assert!(matches!(named(UUID), Ok(Named::InFull(_))));
-        assert_eq!(named("550E8"), beginning(None, "550e8"));
-        assert_eq!(named("550e8400-e2"), beginning(None, "550e8400e2"));
-        assert_eq!(named("7:5"), beginning(Some(7), "5"));
+        assert!(matches!(name(UUID), Ok(ExecutionName::InFull(_))));
+        assert_eq!(name("550E8"), prefix(None, "550e8"));
+        assert_eq!(name("550e8400-e2"), prefix(None, "550e8400e2"));
+        assert_eq!(name("7:5"), prefix(Some(7), "5"));
         for bad in ["", "x", "550", "7:", "7:x", "{fp:7}:550e", "70000:550e", "nonsense"] {
-            assert!(named(bad).is_err(), "{bad}");
+            assert!(name(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_beginning_stands_before_all_that_begin_with_it() {
         let digits = |text: &str| Digits::parse(text, 1).unwrap();
-        assert_eq!(digits("0").before(), None);
+        assert_eq!(digits("0").last_uuid_before(), None);
         assert_eq!(
-            digits("00000001").before().unwrap().simple().to_string(),
+            digits("00000001").last_uuid_before().unwrap().simple().to_string(),
             "00000000f".to_owned() + &"f".repeat(23)
         );
-        assert!(digits("550e8").begin(Uuid::parse_str(UUID).unwrap()));
-        assert!(!digits("550e9").begin(Uuid::parse_str(UUID).unwrap()));
+        assert!(digits("550e8").is_prefix_of(Uuid::parse_str(UUID).unwrap()));
+        assert!(!digits("550e9").is_prefix_of(Uuid::parse_str(UUID).unwrap()));
     }
 
     #[test]

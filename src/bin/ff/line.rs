@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_said() {
+    fn every_member_is_read() {
         let args = read(concat!(
             r#"{"kind":"k","payload":"p","priority":-3,"lane":"gpu","delay_until":978307200005,"#,
             r#""tags":{"a.b":"c"},"policy":{"priority":9,"retry_policy":{"max_retries":1,"#,

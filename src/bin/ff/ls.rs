@@ -57,7 +57,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 
     let more = More { is_one_flow, reasons: reasons.as_deref() };
-    output.table(&listed(&rows, more, output, now))?;
+    output.table(&execution_table(&rows, more, output, now))?;
     if let Some(next) = next {
         output.line(format!("more: --after '{next}'"))?;
     }
@@ -92,7 +92,12 @@ fn reason(info: &ExecutionInfo) -> Option<String> {
     cancellation.or_else(|| info.last_failure.as_ref().map(|failure| failure.message.clone()))
 }
 
-fn listed(rows: &[ExecutionRow], more: More<'_>, output: Output, now: TimestampMs) -> Table {
+fn execution_table(
+    rows: &[ExecutionRow],
+    more: More<'_>,
+    output: Output,
+    now: TimestampMs,
+) -> Table {
     let mut columns = vec![
         Column::whole("execution", 0),
         Column::cut("lane", 3),
@@ -123,7 +128,7 @@ fn listed(rows: &[ExecutionRow], more: More<'_>, output: Output, now: TimestampM
             row.priority.to_string(),
             row.attempt_index.to_string(),
             row.total_attempt_count.to_string(),
-            times.written(row.created_at),
+            times.format(row.created_at),
         ];
         if more.is_one_flow {
             cells.push(or_dash(row.tags.get(NODE_TAG)));

@@ -229,11 +229,11 @@ async fn run_to_the_end(arguments: Arguments) -> Result<(), Failure> {
         done = &mut command => {
             done.unwrap_or_else(|error| Err(Failure::new(format!("the command broke off: {error}"))))
         }
-        told = told_to_stop(), if !by_itself => {
+        stopped = interruption(), if !by_itself => {
             command.abort();
             // A read of stdin cannot be aborted; the command is not waited for then.
             let _ = tokio::time::timeout(STOP_GRACE, command).await;
-            Err(told)
+            Err(stopped)
         }
     };
 
@@ -241,7 +241,7 @@ async fn run_to_the_end(arguments: Arguments) -> Result<(), Failure> {
     done
 }
 
-async fn told_to_stop() -> Failure {
+async fn interruption() -> Failure {
     match Interrupts::new() {
         Ok(mut interrupts) => {
             interrupts.next().await;

@@ -31,7 +31,7 @@ struct Report {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let scheme = Scheme::of(&global.db).map_err(|error| global.not_opened(&error))?;
+    let scheme = Scheme::of(&global.db).map_err(|error| global.open_failure(&error))?;
     let report = match scheme {
         Scheme::Sqlite => in_sqlite(global, &arguments).await?,
         Scheme::Postgres => in_postgres(global, &arguments).await?,
@@ -85,7 +85,7 @@ async fn in_sqlite(global: &Global, arguments: &Arguments) -> Result<Report, Fai
 
 #[cfg(not(feature = "sqlite"))]
 async fn in_sqlite(global: &Global, _: &Arguments) -> Result<Report, Failure> {
-    Err(global.not_opened(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::Sqlite }))
+    Err(global.open_failure(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::Sqlite }))
 }
 
 #[cfg(feature = "postgres")]
@@ -124,5 +124,5 @@ async fn in_postgres(global: &Global, arguments: &Arguments) -> Result<Report, F
 
 #[cfg(not(feature = "postgres"))]
 async fn in_postgres(global: &Global, _: &Arguments) -> Result<Report, Failure> {
-    Err(global.not_opened(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::Postgres }))
+    Err(global.open_failure(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::Postgres }))
 }

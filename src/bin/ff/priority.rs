@@ -7,7 +7,7 @@ use super::Global;
 use super::clock::now;
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::refusal::{Wish, missing};
+use super::refusal::{OperatorAction, missing};
 use super::view::PriorityView;
 
 #[derive(Debug, clap::Args)]
@@ -20,12 +20,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
     let info = match engine.read_execution_info(&id).await {
         Ok(info) => info.ok_or_else(|| missing(&id))?,
-        Err(error) => return Err(Wish::Reprioritise.refused(&engine, &id, &error).await),
+        Err(error) => return Err(OperatorAction::Reprioritise.failure(&engine, &id, &error).await),
     };
 
     let args = ChangePriorityArgs {
@@ -36,7 +36,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
     let ChangePriorityResult::Changed { execution_id } = match engine.change_priority(args).await {
         Ok(changed) => changed,
-        Err(error) => return Err(Wish::Reprioritise.refused(&engine, &id, &error).await),
+        Err(error) => return Err(OperatorAction::Reprioritise.failure(&engine, &id, &error).await),
     };
 
     let info = engine.read_execution_info(&execution_id).await;

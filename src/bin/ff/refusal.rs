@@ -11,9 +11,9 @@ use ff_core::types::ExecutionId;
 use super::failure::Failure;
 use super::tail::is_over;
 
-/// The action that an operator asked for.
+/// An action that an operator asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum OperatorAction {
     Cancel,
     Replay,
     Resume,
@@ -22,7 +22,7 @@ pub(super) enum Wish {
     Read,
 }
 
-impl Wish {
+impl OperatorAction {
     const fn verb(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
@@ -35,7 +35,7 @@ impl Wish {
     }
 
     /// The failure of the action, with the execution's present state.
-    pub(super) async fn refused(
+    pub(super) async fn failure(
         self,
         engine: &Arc<dyn EngineBackend>,
         id: &ExecutionId,
@@ -48,10 +48,15 @@ impl Wish {
             }
             _ => None,
         };
-        self.told(id, error, state)
+        self.failure_in(id, error, state)
     }
 
-    fn told(self, id: &ExecutionId, error: &EngineError, state: Option<PublicState>) -> Failure {
+    fn failure_in(
+        self,
+        id: &ExecutionId,
+        error: &EngineError,
+        state: Option<PublicState>,
+    ) -> Failure {
         if matches!(error, EngineError::NotFound { entity: "execution" }) {
             return missing(id);
         }
@@ -65,13 +70,13 @@ impl Wish {
             other => other.sentence(),
         };
         // The sentence may name the state already.
-        let is_told = state.is_none_or(|state| sentence.contains(state.as_str()));
-        let state_told = match state {
-            Some(state) if !is_told => format!("; it is {}", state.as_str()),
+        let is_named = state.is_none_or(|state| sentence.contains(state.as_str()));
+        let state_text = match state {
+            Some(state) if !is_named => format!("; it is {}", state.as_str()),
             Some(_) | None => String::new(),
         };
 
-        let failure = Failure::new(format!("cannot {} {id}: {sentence}{state_told}", self.verb()));
+        let failure = Failure::new(format!("cannot {} {id}: {sentence}{state_text}", self.verb()));
         match self.help(id, error, state) {
             Some(help) => failure.with_help(help),
             None => failure,
@@ -137,30 +142,54 @@ mod tests {
         let invalid =
             |kind, detail: &str| EngineError::Validation { kind, detail: detail.to_owned() };
         use PublicState::{Active, Completed, Suspended, Waiting};
-        let told = [
-            (Wish::Cancel, EngineError::Contention(active), Some(Completed)),
-            (Wish::Cancel, EngineError::NotFound { entity: "execution" }, None),
-            (Wish::Replay, EngineError::State(StateKind::ExecutionNotTerminal), Some(Active)),
-            (Wish::Replay, EngineError::State(StateKind::MaxReplaysExhausted), Some(Completed)),
-            (Wish::Resume, EngineError::State(StateKind::ExecutionNotSuspended), Some(Waiting)),
+        let messages = [
+            (OperatorAction::Cancel, EngineError::Contention(active), Some(Completed)),
+            (OperatorAction::Cancel, EngineError::NotFound { entity: "execution" }, None),
             (
-                Wish::Reprioritise,
+                OperatorAction::Replay,
+                EngineError::State(StateKind::ExecutionNotTerminal),
+                Some(Active),
+            ),
+            (
+                OperatorAction::Replay,
+                EngineError::State(StateKind::MaxReplaysExhausted),
+                Some(Completed),
+            ),
+            (
+                OperatorAction::Resume,
+                EngineError::State(StateKind::ExecutionNotSuspended),
+                Some(Waiting),
+            ),
+            (
+                OperatorAction::Reprioritise,
                 EngineError::Contention(ContentionKind::ExecutionNotEligible),
                 Some(Active),
             ),
-            (Wish::Signal, invalid(ValidationKind::InvalidToken, "wrong"), Some(Suspended)),
-            (Wish::Signal, EngineError::State(StateKind::WaitpointClosed), Some(Completed)),
-            (Wish::Signal, EngineError::NotFound { entity: "waitpoint" }, None),
-            (Wish::Cancel, EngineError::Contention(ContentionKind::RetryExhausted), Some(Waiting)),
             (
-                Wish::Read,
+                OperatorAction::Signal,
+                invalid(ValidationKind::InvalidToken, "wrong"),
+                Some(Suspended),
+            ),
+            (
+                OperatorAction::Signal,
+                EngineError::State(StateKind::WaitpointClosed),
+                Some(Completed),
+            ),
+            (OperatorAction::Signal, EngineError::NotFound { entity: "waitpoint" }, None),
+            (
+                OperatorAction::Cancel,
+                EngineError::Contention(ContentionKind::RetryExhausted),
+                Some(Waiting),
+            ),
+            (
+                OperatorAction::Read,
                 EngineError::Transport { backend: "postgres", source: "connection reset".into() },
                 None,
             ),
         ]
-        .map(|(wish, error, state)| {
-            wish.told(&id, &error, state).to_string().replace(id.as_str(), "ID")
+        .map(|(action, error, state)| {
+            action.failure_in(&id, &error, state).to_string().replace(id.as_str(), "ID")
         });
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(messages.join("\n"));
     }
 }

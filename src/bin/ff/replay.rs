@@ -3,11 +3,11 @@
 use ff_core::contracts::{ReplayExecutionArgs, ReplayExecutionResult};
 
 use super::Global;
-use super::cancel::tell;
+use super::cancel::print_state;
 use super::clock::now;
 use super::failure::Failure;
 use super::ids::IdArguments;
-use super::refusal::Wish;
+use super::refusal::OperatorAction;
 use super::view::StateView;
 
 #[derive(Debug, clap::Args)]
@@ -17,16 +17,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let args = ReplayExecutionArgs { execution_id: id.clone(), now: now(&engine).await? };
     let ReplayExecutionResult::Replayed { public_state } = match engine.replay_execution(args).await
     {
         Ok(replayed) => replayed,
-        Err(error) => return Err(Wish::Replay.refused(&engine, &id, &error).await),
+        Err(error) => return Err(OperatorAction::Replay.failure(&engine, &id, &error).await),
     };
 
-    tell(global.output(), &StateView { execution_id: &id, public_state })
+    print_state(global.output(), &StateView { execution_id: &id, public_state })
 }

@@ -12,9 +12,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let failed = |error| Failure::engine(&format!("reading the result of {id}"), &error);
     if let Some(result) = engine.get_execution_result(&id).await.map_err(failed)? {

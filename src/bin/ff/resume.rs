@@ -3,11 +3,11 @@
 use ff_core::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
 
 use super::Global;
-use super::cancel::tell;
+use super::cancel::print_state;
 use super::failure::Failure;
 use super::filter::span;
 use super::ids::IdArguments;
-use super::refusal::Wish;
+use super::refusal::OperatorAction;
 use super::view::StateView;
 
 #[derive(Debug, clap::Args)]
@@ -20,9 +20,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let args = ResumeExecutionArgs {
         execution_id: id.clone(),
@@ -32,8 +32,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let ResumeExecutionResult::Resumed { public_state } = match engine.resume_execution(args).await
     {
         Ok(resumed) => resumed,
-        Err(error) => return Err(Wish::Resume.refused(&engine, &id, &error).await),
+        Err(error) => return Err(OperatorAction::Resume.failure(&engine, &id, &error).await),
     };
 
-    tell(global.output(), &StateView { execution_id: &id, public_state })
+    print_state(global.output(), &StateView { execution_id: &id, public_state })
 }

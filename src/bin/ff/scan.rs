@@ -41,62 +41,62 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     let engine = global.open_existing().await?;
     if arguments.until_idle {
-        until_idle(&engine, arguments.batch, global.output()).await
+        scan_until_idle(&engine, arguments.batch, global.output()).await
     } else {
-        until_told(engine, arguments.batch, interrupts, global.output()).await
+        scan_until_stopped(engine, arguments.batch, interrupts, global.output()).await
     }
 }
 
 /// The totals of one kind of scan.
-struct Tally {
+struct ScanTotals {
     scan: Scan,
     processed: u64,
     errors: u64,
 }
 
 /// Scans for every kind of timer in turn, over and over: one may make another due.
-async fn until_idle(
+async fn scan_until_idle(
     engine: &Arc<dyn EngineBackend>,
     batch: u32,
     output: Output,
 ) -> Result<(), Failure> {
-    let mut tallies = Scan::ALL.map(|scan| Tally { scan, processed: 0, errors: 0 });
+    let mut totals = Scan::ALL.map(|scan| ScanTotals { scan, processed: 0, errors: 0 });
     loop {
         let (mut processed, mut errors) = (0, 0);
-        for tally in &mut tallies {
-            let counts = engine.scan(tally.scan, batch).await;
+        for kind in &mut totals {
+            let counts = engine.scan(kind.scan, batch).await;
             let counts = counts.map_err(|error| {
-                Failure::engine(&format!("scan {}", tally.scan.as_str()), &error)
+                Failure::engine(&format!("scan {}", kind.scan.as_str()), &error)
             })?;
-            tally.processed += u64::from(counts.processed);
-            tally.errors += u64::from(counts.errors);
+            kind.processed += u64::from(counts.processed);
+            kind.errors += u64::from(counts.errors);
             processed += counts.processed;
             errors += counts.errors;
         }
 
         if processed == 0 {
-            tell(output, &tallies)?;
+            print_totals(output, &totals)?;
             return if errors == 0 { Ok(()) } else { Err(Failure::partly()) };
         }
     }
 }
 
-fn tell(output: Output, tallies: &[Tally]) -> Result<(), Failure> {
+fn print_totals(output: Output, totals: &[ScanTotals]) -> Result<(), Failure> {
     if output.is_json() {
-        let kinds = tallies.iter().map(|Tally { scan, processed, errors }| {
+        let kinds = totals.iter().map(|ScanTotals { scan, processed, errors }| {
             (scan.as_str(), ScanCountsView { processed: *processed, errors: *errors })
         });
         return Ok(output.json(&ScannedView(kinds.collect()))?);
     }
 
     let mut table = Table::new(["scan", "processed", "errors"].map(|name| Column::whole(name, 0)));
-    for Tally { scan, processed, errors } in tallies {
+    for ScanTotals { scan, processed, errors } in totals {
         table.row([scan.as_str().to_owned(), processed.to_string(), errors.to_string()]);
     }
     Ok(output.table(&table)?)
 }
 
-async fn until_told(
+async fn scan_until_stopped(
     engine: Arc<dyn EngineBackend>,
     batch: u32,
     mut interrupts: Interrupts,
@@ -107,8 +107,8 @@ async fn until_told(
 
     let failed = tokio::select! {
         () = interrupts.next() => None,
-        error = scanners.failed() => Some(error),
-        error = unavailable(engine.as_ref()) => Some(error),
+        error = scanners.permanent_failure() => Some(error),
+        error = unavailability(engine.as_ref()) => Some(error),
     };
 
     let report = scanners.shutdown(GRACE).await;
@@ -130,7 +130,7 @@ async fn until_told(
 }
 
 /// Returns once the database is gone for good. Other failed scans are repeated.
-async fn unavailable(engine: &dyn EngineBackend) -> EngineError {
+async fn unavailability(engine: &dyn EngineBackend) -> EngineError {
     loop {
         tokio::time::sleep(CHECK).await;
         if let Err(error @ EngineError::Unavailable { .. }) = engine.ping().await {

@@ -26,7 +26,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// Registers a database, to be closed in the end.
-    pub(super) fn keep(&self, engine: &Arc<dyn EngineBackend>) {
+    pub(super) fn register(&self, engine: &Arc<dyn EngineBackend>) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(engine));
     }
 

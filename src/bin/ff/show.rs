@@ -26,17 +26,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
-    let unread = |error| Failure::engine(&format!("reading {id}"), &error);
-    let info = engine.read_execution_info(&id).await.map_err(unread)?;
-    let snapshot = engine.describe_execution(&id).await.map_err(unread)?;
+    let read_failure = |error| Failure::engine(&format!("reading {id}"), &error);
+    let info = engine.read_execution_info(&id).await.map_err(read_failure)?;
+    let snapshot = engine.describe_execution(&id).await.map_err(read_failure)?;
     let (Some(info), Some(snapshot)) = (info, snapshot) else {
         return Err(missing(&id));
     };
-    let timeline = engine.execution_timeline(&id).await.map_err(unread)?;
+    let timeline = engine.execution_timeline(&id).await.map_err(read_failure)?;
 
     let output = global.output();
     if output.is_json() {
@@ -77,25 +77,25 @@ fn print_facts(
 
     if let Some(lease) = &snapshot.current_lease {
         let (owner, epoch) = (&lease.worker_instance_id, lease.lease_epoch);
-        let until = times.written(lease.expires_at);
+        let until = times.format(lease.expires_at);
         fact("lease", format!("{owner}, epoch {epoch}, expires {until}"));
     }
     if let Some(detail) = snapshot.blocking_detail.as_ref().filter(|detail| !detail.is_empty()) {
         fact("blocking detail", detail.clone());
     }
     if let Some(failure) = &snapshot.last_failure {
-        fact("failure", failed(failure));
+        fact("failure", failure_in_words(failure));
     }
     if let Some(cancelled) = &snapshot.cancellation {
         let by = cancelled.cancelled_by.as_deref().unwrap_or("unknown");
         fact("cancelled", format!("{} (by {by})", cancelled.reason.as_deref().unwrap_or("-")));
     }
 
-    fact("created", times.said(snapshot.created_at));
+    fact("created", times.format_in_sentence(snapshot.created_at));
     if let Some(since) = snapshot.claimable_since {
-        fact("claimable since", times.said(since));
+        fact("claimable since", times.format_in_sentence(since));
     }
-    fact("last change", times.said(snapshot.last_mutation_at));
+    fact("last change", times.format_in_sentence(snapshot.last_mutation_at));
 
     for (name, value) in &snapshot.tags {
         fact(&format!("tag {name}"), value.clone());
@@ -104,7 +104,7 @@ fn print_facts(
 }
 
 /// The message of a failure, with its class.
-fn failed(failure: &FailureSummary) -> String {
+fn failure_in_words(failure: &FailureSummary) -> String {
     match failure.class {
         Some(class) => format!("{} ({})", failure.message, word(&class)),
         None => failure.message.clone(),
@@ -149,7 +149,7 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
             or_dash(attempt.started_at.map(|at| since(start, at))),
             or_dash(took.map(|(from, to)| span(to.0.saturating_sub(from.0)))),
             or_dash(attempt.outcome.as_ref().map(word)),
-            or_dash(attempt.failure.as_ref().map(failed)),
+            or_dash(attempt.failure.as_ref().map(failure_in_words)),
         ]);
     }
     table
@@ -162,15 +162,19 @@ fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
         Column::wrapped("event", 0),
     ]);
 
-    table.row([since(start, start), Times::Absolute.written(start), "created".to_owned()]);
+    table.row([since(start, start), Times::Absolute.format(start), "created".to_owned()]);
     for event in events {
-        table.row([since(start, event.at), Times::Absolute.written(event.at), told(event)]);
+        table.row([
+            since(start, event.at),
+            Times::Absolute.format(event.at),
+            event_in_words(event),
+        ]);
     }
     table
 }
 
 /// An event in words: its kind, its reason, its worker.
-fn told(event: &TimelineEvent) -> String {
+fn event_in_words(event: &TimelineEvent) -> String {
     let mut what = match event.outbox {
         Outbox::Lease => match &event.cause {
             // The outbox has one word for every end of a lease.

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_in_escapes() {
+    fn json_contains_the_same_text_escaped() {
         let text = "a\u{9b}b\u{202e}c\u{7f}\u{e0041}\u{1b}";
         let json = serde_json::to_string_pretty(&[text]).unwrap();
         let escaped = escaped_json(&json);

@@ -10,9 +10,9 @@ use ff_core::types::{ExecutionId, SignalId, WaitpointToken};
 use super::Global;
 use super::clock::now;
 use super::failure::Failure;
-use super::ids::{DEFAULT_LANE, WaitpointName, lane, named, waitpoint_name};
+use super::ids::{DEFAULT_LANE, WaitpointName, execution_name, lane, waitpoint_name};
 use super::output::Output;
-use super::refusal::Wish;
+use super::refusal::OperatorAction;
 use super::view::SignalView;
 use super::waitpoints::find;
 
@@ -77,7 +77,8 @@ fn token(text: &str) -> Result<Token, String> {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = named(&arguments.execution, &lane(&arguments.lane)?).map_err(Failure::usage)?;
+    let name =
+        execution_name(&arguments.execution, &lane(&arguments.lane)?).map_err(Failure::usage)?;
     let token_on_stdin = matches!(arguments.token, Token::OnStdin);
     let payload_on_stdin = arguments.payload_file.as_deref() == Some(Path::new("-"));
 
@@ -87,16 +88,16 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
     let waitpoint_token = match arguments.token {
         Token::Given(token) => token,
-        Token::OnStdin => token_on_stdin_now()?,
+        Token::OnStdin => read_token()?,
     };
     let payload = match (arguments.payload, arguments.payload_file) {
         (Some(text), _) => Some(text.into_bytes()),
-        (None, Some(path)) => Some(content(&path)?),
+        (None, Some(path)) => Some(file_content(&path)?),
         (None, None) => None,
     };
 
     let engine = global.open_existing().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
     let waitpoint_id = match arguments.waitpoint.in_full() {
         Some(waitpoint_id) => waitpoint_id,
         None => find(&engine, &id, Some(&arguments.waitpoint)).await?,
@@ -126,12 +127,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
 
     match engine.deliver_signal(args).await {
-        Ok(delivered) => tell(global.output(), &id, &delivered),
-        Err(error) => Err(Wish::Signal.refused(&engine, &id, &error).await),
+        Ok(delivered) => print_outcome(global.output(), &id, &delivered),
+        Err(error) => Err(OperatorAction::Signal.failure(&engine, &id, &error).await),
     }
 }
 
-fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
+fn read_token() -> Result<WaitpointToken, Failure> {
     let mut text = String::new();
     // Bounded, in case stdin is not a token at all.
     let read = io::stdin().lock().take(TOKEN_MAX).read_to_string(&mut text);
@@ -143,7 +144,7 @@ fn token_on_stdin_now() -> Result<WaitpointToken, Failure> {
     }
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, Failure> {
+fn file_content(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error| Failure::new(format!("{}: {error}", path.display()));
     if path == Path::new("-") {
         let mut bytes = Vec::new();
@@ -155,16 +156,19 @@ fn content(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Prints the outcome of a signal.
-pub(super) fn tell(
+pub(super) fn print_outcome(
     output: Output,
     id: &ExecutionId,
     delivered: &DeliverSignalResult,
 ) -> Result<(), Failure> {
-    let (answer, text) = told(id, delivered);
+    let (answer, text) = outcome_in_words(id, delivered);
     if output.is_json() { Ok(output.json(&answer)?) } else { Ok(output.line(text)?) }
 }
 
-fn told<'a>(id: &'a ExecutionId, delivered: &'a DeliverSignalResult) -> (SignalView<'a>, String) {
+fn outcome_in_words<'a>(
+    id: &'a ExecutionId,
+    delivered: &'a DeliverSignalResult,
+) -> (SignalView<'a>, String) {
     let (outcome, signal_id, effect, text) = match delivered {
         DeliverSignalResult::Accepted { signal_id, effect } if effect == SATISFIED => {
             ("resumed", signal_id, Some(effect.as_str()), format!("{id} resumes"))
@@ -198,14 +202,14 @@ mod tests {
         };
 
         let satisfied = accepted(SATISFIED);
-        let (answer, text) = told(&id, &satisfied);
+        let (answer, text) = outcome_in_words(&id, &satisfied);
         assert_eq!((answer.outcome, text), ("resumed", format!("{id} resumes")));
         let appended = accepted("appended_to_waitpoint");
-        let (answer, text) = told(&id, &appended);
+        let (answer, text) = outcome_in_words(&id, &appended);
         assert_eq!((answer.outcome, answer.effect), ("collected", Some("appended_to_waitpoint")));
         assert_eq!(text, format!("the signal is collected; {id} still waits"));
         let duplicate = DeliverSignalResult::Duplicate { existing_signal_id: signal_id.clone() };
-        let (answer, text) = told(&id, &duplicate);
+        let (answer, text) = outcome_in_words(&id, &duplicate);
         assert_eq!((answer.outcome, answer.effect), ("duplicate", None));
         assert!(text.contains(ID), "{text}");
     }

@@ -1,7 +1,7 @@
 //! `ff submit`: submits a file of executions, and names the bad lines.
 
+mod input;
 mod lines;
-mod source;
 mod submission;
 
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use super::interrupt::Interrupts;
 use super::line::Defaults;
 use super::view::SubmittedView;
 use super::words::count;
+use input::Input;
 use lines::Lines;
-use source::Source;
-use submission::{Counts, End, SoFar, Submission};
+use submission::{Counts, End, Outcome, Submission};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -49,7 +49,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let defaults =
         Defaults { lane: lane(&arguments.lane)?, namespace: Namespace::new(arguments.namespace) };
 
-    let source = Source::open(&arguments.file)?;
+    let input = Input::open(&arguments.file)?;
     let engine = global.open_or_create().await?;
     let output = global.output();
     let (ids, as_json) = (arguments.ids, output.is_json());
@@ -58,17 +58,17 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         engine,
         output,
         defaults,
-        progress: source.progress(),
-        source: source.name.clone(),
+        progress: input.progress(),
+        input: input.name.clone(),
         only: arguments.lines,
         print_ids: ids && !as_json,
-        so_far: SoFar::collecting((ids && as_json).then(Vec::new)),
+        outcome: Outcome::collecting((ids && as_json).then(Vec::new)),
     };
-    let end = submission.run(source.lines(), &mut interrupts).await;
+    let end = submission.run(input.lines(), &mut interrupts).await;
     submission.progress.finish_and_clear();
 
     let left = lines_left(&submission, &end);
-    let SoFar { counts, ids: collected, unwritten, .. } = &submission.so_far;
+    let Outcome { counts, ids: collected, print_error, .. } = &submission.outcome;
     if as_json {
         output.json(&SubmittedView {
             created: counts.created,
@@ -79,21 +79,21 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         })?;
     } else if !ids {
         let total = counts.created + counts.duplicate + counts.failed;
-        output.line(format!("{}: {}", count(total, "execution"), told(counts)))?;
+        output.line(format!("{}: {}", count(total, "execution"), counts_in_words(counts)))?;
     }
 
-    match unwritten {
+    match print_error {
         // A failed print does not stop the submission, so it is reported last.
         Some(error) if end == End::Read => {
             Err(Failure::new(format!("writing the output: {error}")))
         }
-        _ => ended(&submission, end, left),
+        _ => result_of(&submission, end, left),
     }
 }
 
 /// The lines to go on with: those that were not submitted, and those that were not read.
 fn lines_left(submission: &Submission, end: &End) -> Option<Lines> {
-    let SoFar { left, read, .. } = &submission.so_far;
+    let Outcome { left, read, .. } = &submission.outcome;
     let rest = (*end != End::Read).then_some(read + 1);
 
     let lines = Lines::of(left.iter().copied(), rest);
@@ -104,27 +104,27 @@ fn lines_left(submission: &Submission, end: &End) -> Option<Lines> {
     (!lines.is_empty()).then_some(lines)
 }
 
-fn told(counts: &Counts) -> String {
+fn counts_in_words(counts: &Counts) -> String {
     let Counts { created, duplicate, failed } = counts;
     format!("{created} created, {duplicate} duplicate, {failed} failed")
 }
 
 /// The command's result, for an end of the reading.
-fn ended(submission: &Submission, end: End, left: Option<Lines>) -> Result<(), Failure> {
-    let SoFar { counts, read, unsure, .. } = &submission.so_far;
-    let (name, told) = (&submission.source, told(counts));
+fn result_of(submission: &Submission, end: End, left: Option<Lines>) -> Result<(), Failure> {
+    let Outcome { counts, read, unsure, .. } = &submission.outcome;
+    let (name, totals) = (&submission.input, counts_in_words(counts));
 
     let failure = match end {
         End::Read if counts.failed == 0 => return Ok(()),
         End::Read => return Err(Failure::partly()),
         End::Interrupted => {
-            Failure::interrupted_at(format!("interrupted after line {read} of {name}: {told}"))
+            Failure::interrupted_at(format!("interrupted after line {read} of {name}: {totals}"))
         }
         End::BrokenOff => {
-            Failure::new(format!("the submission broke off after line {read} of {name}: {told}"))
+            Failure::new(format!("the submission broke off after line {read} of {name}: {totals}"))
         }
         End::Unreadable(error) => {
-            Failure::new(format!("reading {name} after line {read}: {error}: {told}"))
+            Failure::new(format!("reading {name} after line {read}: {error}: {totals}"))
         }
     };
 

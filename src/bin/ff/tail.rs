@@ -1,6 +1,6 @@
 //! `ff tail`: prints the frames that an execution's attempts write, while they run.
 
-mod step;
+mod follow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::output::Output;
 use super::refusal::missing;
 use super::shown::escaped;
 use super::view::{FrameView, SummaryView};
-pub(super) use step::is_over;
-use step::{Seen, Step};
+pub(super) use follow::is_over;
+use follow::{Observed, WhenEmpty};
 
 /// The number of frames read at a time.
 const PAGE: u64 = 1_000;
@@ -54,9 +54,9 @@ fn from(text: &str) -> Result<StreamCursor, String> {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let named = arguments.id.named()?;
+    let name = arguments.id.name()?;
     let engine = global.open().await?;
-    let id = named.find(&engine).await?;
+    let id = name.find(&engine).await?;
 
     let mut tail = Tail {
         attempt: AttemptIndex(0),
@@ -67,7 +67,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         id,
     };
 
-    let current = tail.look().await?.current_attempt;
+    let current = tail.observe().await?.current_attempt;
     tail.attempt = arguments.attempt.map_or(current, AttemptIndex);
     tail.print_all(arguments.attempt.is_none(), !arguments.no_follow).await
 }
@@ -92,11 +92,11 @@ impl Tail {
             }
 
             if wait {
-                // Frames written before this look are there after it, so they are drained next.
-                let seen = self.look().await?;
-                match step::after(seen, self.attempt) {
-                    Step::Wait => {}
-                    Step::Drain => wait = false,
+                // Frames written before this read are there after it, so they are drained next.
+                let observed = self.observe().await?;
+                match follow::when_empty(observed, self.attempt) {
+                    WhenEmpty::Wait => {}
+                    WhenEmpty::Drain => wait = false,
                 }
                 continue;
             }
@@ -105,7 +105,7 @@ impl Tail {
                 return Ok(());
             }
             // The attempt writes nothing any more; a later one may.
-            if !every_attempt || self.look().await?.current_attempt <= self.attempt {
+            if !every_attempt || self.observe().await?.current_attempt <= self.attempt {
                 return Ok(());
             }
 
@@ -121,7 +121,7 @@ impl Tail {
         let wait_ms = if wait { u64::try_from(WAIT.as_millis()).unwrap_or(0) } else { 0 };
         let (after, all) = (self.after.clone(), TailVisibility::All);
         let page = self.engine.tail_stream(&self.id, self.attempt, after, wait_ms, PAGE, all).await;
-        let page = page.map_err(|error| self.failed(&error))?;
+        let page = page.map_err(|error| self.failure(&error))?;
 
         for frame in &page.frames {
             self.print_frame(frame)?;
@@ -138,13 +138,13 @@ impl Tail {
         if self.output.is_json() {
             return Ok(self.output.json_line(&FrameView::new(self.attempt, frame))?);
         }
-        Ok(self.output.line(written(frame))?)
+        Ok(self.output.line(frame_line(frame))?)
     }
 
     async fn print_summary(&mut self) -> Result<(), Failure> {
         let Some(printed) = self.summary else { return Ok(()) };
         let summary = self.engine.read_summary(&self.id, self.attempt).await;
-        let summary = summary.map_err(|error| self.failed(&error))?;
+        let summary = summary.map_err(|error| self.failure(&error))?;
 
         let Some(summary) = summary.filter(|summary| summary.version != printed) else {
             return Ok(());
@@ -163,26 +163,26 @@ impl Tail {
     }
 
     /// The execution's state and its current attempt.
-    async fn look(&self) -> Result<Seen, Failure> {
+    async fn observe(&self) -> Result<Observed, Failure> {
         let state = self.engine.read_execution_state(&self.id).await;
-        let state = state.map_err(|error| self.failed(&error))?;
+        let state = state.map_err(|error| self.failure(&error))?;
         let Some(state) = state else {
             return Err(missing(&self.id));
         };
         // In this order, so that an attempt that began in between is seen, and an end counts only
         // for the last attempt.
         let current_attempt = self.engine.read_current_attempt_index(&self.id).await;
-        let current_attempt = current_attempt.map_err(|error| self.failed(&error))?;
-        Ok(Seen { is_over: step::is_over(state), current_attempt })
+        let current_attempt = current_attempt.map_err(|error| self.failure(&error))?;
+        Ok(Observed { is_over: follow::is_over(state), current_attempt })
     }
 
-    fn failed(&self, error: &ff_core::EngineError) -> Failure {
+    fn failure(&self, error: &ff_core::EngineError) -> Failure {
         Failure::engine(&format!("reading the frames of {}", self.id), error)
     }
 }
 
 /// A frame as one line: its id, its type, its payload.
-pub(super) fn written(frame: &StreamFrame) -> String {
+pub(super) fn frame_line(frame: &StreamFrame) -> String {
     let field = |name: &str| frame.fields.get(name).map_or("", String::as_str);
     let (kind, payload) = (escaped(field("frame_type")), escaped(field("payload").trim_end()));
     match frame.fields.get("correlation_id") {
@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn a_frame_is_one_line() {
         let fields = [("frame_type", "stdout"), ("payload", "one\ntwo\n"), ("source", "worker")];
-        assert_eq!(written(&frame(&fields)), "17-0 stdout one\\ntwo");
+        assert_eq!(frame_line(&frame(&fields)), "17-0 stdout one\\ntwo");
         let fields = [("frame_type", "event"), ("payload", "x"), ("correlation_id", "c 1")];
-        assert_eq!(written(&frame(&fields)), "17-0 event [c 1] x");
-        assert_eq!(written(&frame(&[])), "17-0  ");
+        assert_eq!(frame_line(&frame(&fields)), "17-0 event [c 1] x");
+        assert_eq!(frame_line(&frame(&[])), "17-0  ");
     }
 
     #[test]

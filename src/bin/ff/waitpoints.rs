@@ -12,11 +12,11 @@ use super::Global;
 use super::clock::now;
 use super::failure::Failure;
 use super::ids::{
-    DEFAULT_LANE, Ids, WaitpointName, full_execution_id, lane, named, waitpoint_name,
+    DEFAULT_LANE, Ids, WaitpointName, execution_name, full_execution_id, lane, waitpoint_name,
 };
 use super::ls::pages;
 use super::output::Output;
-use super::refusal::Wish;
+use super::refusal::OperatorAction;
 use super::table::{Column, Table};
 use super::view::{TokenView, WaitpointsView};
 use super::words::{count, or_dash};
@@ -50,19 +50,20 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let lane = lane(&arguments.lane)?;
-    let named = arguments.id.as_deref().map(|id| named(id, &lane)).transpose();
-    let named = named.map_err(Failure::usage)?;
+    let name = arguments.id.as_deref().map(|id| execution_name(id, &lane)).transpose();
+    let name = name.map_err(Failure::usage)?;
     let engine = global.open().await?;
     let output = global.output();
 
-    let (id, mut waitpoints, next) = match named {
-        Some(named) => {
-            let id = named.find(&engine).await?;
+    let (id, mut waitpoints, next) = match name {
+        Some(name) => {
+            let id = name.find(&engine).await?;
             let open = open_waitpoints(&engine, &id).await?;
             (Some(id), open, None)
         }
         None => {
-            let (open, next) = of_suspended(&engine, arguments.limit, arguments.after).await?;
+            let (open, next) =
+                waitpoints_of_suspended(&engine, arguments.limit, arguments.after).await?;
             (None, open, next)
         }
     };
@@ -81,7 +82,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if waitpoints.is_empty() {
         output.line("no open waitpoints")?;
     } else {
-        output.table(&listed(&waitpoints, output, now(&engine).await?))?;
+        output.table(&waitpoint_table(&waitpoints, output, now(&engine).await?))?;
     }
 
     if let Some(next) = next {
@@ -101,7 +102,7 @@ pub(super) async fn open_waitpoints(
         let page = engine.list_pending_waitpoints(args.clone()).await;
         let page = match page {
             Ok(page) => page,
-            Err(error) => return Err(Wish::Read.refused(engine, id, &error).await),
+            Err(error) => return Err(OperatorAction::Read.failure(engine, id, &error).await),
         };
 
         let got = page.entries.len();
@@ -115,7 +116,7 @@ pub(super) async fn open_waitpoints(
 
 /// The open waitpoints of up to `limit` suspended executions, and the last of these if there are
 /// more.
-async fn of_suspended(
+async fn waitpoints_of_suspended(
     engine: &Arc<dyn EngineBackend>,
     limit: u32,
     after: Option<ExecutionId>,
@@ -191,7 +192,7 @@ async fn print_token(
 }
 
 /// The waitpoints as a table.
-pub(super) fn listed(
+pub(super) fn waitpoint_table(
     waitpoints: &[PendingWaitpointInfo],
     output: Output,
     now: TimestampMs,
@@ -218,10 +219,10 @@ pub(super) fn listed(
             ids.uuid(waitpoint.waitpoint_id.0),
             waitpoint.waitpoint_key.clone(),
             waitpoint.state.clone(),
-            awaited(waitpoint),
+            awaited_signals(waitpoint),
             waitpoint.token_kid.clone(),
             waitpoint.token_fingerprint.clone(),
-            or_dash(waitpoint.expires_at.map(|at| times.written(at))),
+            or_dash(waitpoint.expires_at.map(|at| times.format(at))),
         ]);
     }
     table
@@ -229,7 +230,7 @@ pub(super) fn listed(
 
 /// The signals that a waitpoint waits for, in words. A waitpoint that no suspension uses yet has
 /// none.
-fn awaited(waitpoint: &PendingWaitpointInfo) -> String {
+fn awaited_signals(waitpoint: &PendingWaitpointInfo) -> String {
     let names = waitpoint.required_signal_names.iter().map(|name| match name.as_str() {
         "__operator_only__" => "an operator",
         "__timeout_only__" => "its timeout",
@@ -263,17 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_is_said_in_words() {
+    fn awaited_signals_are_described_in_words() {
         let names =
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let waits = |list: &[&str]| awaited(&waitpoint().with_required_signal_names(names(list)));
+        let waits =
+            |list: &[&str]| awaited_signals(&waitpoint().with_required_signal_names(names(list)));
         assert_eq!(waits(&[]), "any signal");
         assert_eq!(waits(&["approved", "rejected"]), "approved, rejected");
         assert_eq!(waits(&["__operator_only__"]), "an operator");
         assert_eq!(waits(&["__timeout_only__"]), "its timeout");
         let mut pending = waitpoint();
         pending.activated_at = None;
-        assert_eq!(awaited(&pending), "-");
+        assert_eq!(awaited_signals(&pending), "-");
     }
 
     #[test]

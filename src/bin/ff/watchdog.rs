@@ -23,8 +23,8 @@ use super::group::{Signal, is_alive, signal};
 /// The hidden command that a watchdog runs.
 pub(super) const COMMAND: &str = "watch-groups";
 
-/// The pause between two looks at the groups that are being ended.
-const LOOK: Duration = Duration::from_millis(20);
+/// The pause between two checks of the groups that are being ended.
+const CHECK_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -55,20 +55,20 @@ impl Watchdog {
     pub(super) fn add(&self, group: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.insert(group);
-        state.tell(&format!("+{group}\n"), self.kill_after);
+        state.send(&format!("+{group}\n"), self.kill_after);
     }
 
     /// Reports that a group is over.
     pub(super) fn remove(&self, group: u32) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.groups.remove(&group);
-        state.tell(&format!("-{group}\n"), self.kill_after);
+        state.send(&format!("-{group}\n"), self.kill_after);
     }
 }
 
 impl State {
     /// Sends a line to the watchdog. If there is none, starts one and sends all groups that run.
-    fn tell(&mut self, line: &str, kill_after: Duration) {
+    fn send(&mut self, line: &str, kill_after: Duration) {
         if let Some((_, pipe)) = &mut self.process
             && pipe.write_all(line.as_bytes()).is_ok()
         {
@@ -105,7 +105,7 @@ impl Drop for State {
 fn start(kill_after: Duration) -> std::io::Result<(Child, ChildStdin)> {
     let mut command = Command::new(program()?);
     command.arg(COMMAND).arg(kill_after.as_millis().to_string());
-    super::command::without_secrets(&mut command);
+    super::command::remove_secrets(&mut command);
     // It must hold none of this process's pipes open.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
 
@@ -122,7 +122,7 @@ fn program() -> std::io::Result<PathBuf> {
 /// Reads which groups run. Ends those that are left when the worker is gone.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     #[cfg(unix)]
-    let _ignored = stand_apart();
+    let _ignored = detach_from_worker();
 
     let mut groups = BTreeSet::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -144,14 +144,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             groups.iter().for_each(|group| signal(*group, Signal::Kill));
             break;
         }
-        sleep(LOOK).await;
+        sleep(CHECK_PAUSE).await;
     }
     Ok(())
 }
 
 /// Protects the watchdog from signals that are meant for the worker.
 #[cfg(unix)]
-fn stand_apart() -> Vec<tokio::signal::unix::Signal> {
+fn detach_from_worker() -> Vec<tokio::signal::unix::Signal> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let _ = rustix::process::setsid();

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Global;
-use super::command::{CommandRunner, look_up};
+use super::command::{CommandRunner, find_program};
 use super::failure::Failure;
-use super::group::Endings;
+use super::group::EndingGroups;
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
 use super::watchdog::Watchdog;
@@ -74,7 +74,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let lane = lane(&arguments.lane)?;
     let mut command = arguments.command.into_iter();
     let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
-    look_up(&program).map_err(Failure::usage)?;
+    find_program(&program).map_err(Failure::usage)?;
 
     let kill_after = Duration::from_millis(arguments.kill_after_ms);
     let watchdog = cfg!(unix).then(|| Arc::new(Watchdog::new(kill_after)));
@@ -82,7 +82,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         program,
         arguments: command.collect(),
         max_output: arguments.max_output,
-        endings: Endings::new(kill_after, watchdog),
+        endings: EndingGroups::new(kill_after, watchdog),
     };
 
     let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
@@ -96,7 +96,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
 
     let stop = watch::Sender::new(Stop::Not);
-    listen(stop.clone())?;
+    stop_on_interrupts(stop.clone())?;
     // A worker that waits for work may start before its submitter. One that ends when the lane is
     // empty expects a database, so a missing one means a wrong URL.
     let engine = if arguments.until_empty {
@@ -109,9 +109,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let mut working = pin!(worker.run(stop.subscribe()));
-    let (worked, scanning) = tokio::select! {
+    let (worked, scanner_error) = tokio::select! {
         worked = &mut working => (worked, None),
-        error = scanning_fails(scanners.as_mut()) => {
+        error = scanner_failure(scanners.as_mut()) => {
             stop.send_replace(Stop::Drain);
             (working.await, Some(error))
         }
@@ -128,8 +128,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }
         WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
     })?;
-    tell(global, &report)?;
-    if let Some(error) = scanning {
+    print_report(global, &report)?;
+    if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
 
@@ -140,15 +140,15 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 }
 
 /// Returns once the scanners, if there are any, meet a failure that no repetition mends.
-async fn scanning_fails(scanners: Option<&mut ScannerSupervisor>) -> EngineError {
+async fn scanner_failure(scanners: Option<&mut ScannerSupervisor>) -> EngineError {
     match scanners {
-        Some(scanners) => scanners.failed().await,
+        Some(scanners) => scanners.permanent_failure().await,
         None => std::future::pending().await,
     }
 }
 
 /// Prints the worker's totals.
-fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
+fn print_report(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
     let output = global.output();
     if output.is_json() {
         output.json(&json!({
@@ -185,7 +185,7 @@ fn tell(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
 
 /// Turns Ctrl-C, SIGTERM and SIGHUP into a stop: the first one lets running commands end, the next
 /// one does not.
-fn listen(stop: watch::Sender<Stop>) -> Result<(), Failure> {
+fn stop_on_interrupts(stop: watch::Sender<Stop>) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("listening for signals: {error}"));
     let mut interrupts = Interrupts::new().map_err(failed)?;
 

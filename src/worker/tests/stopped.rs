@@ -137,7 +137,7 @@ impl Runner for Lingering {
         std::future::pending().await
     }
 
-    async fn cleared(&self, _: &Job) {
+    async fn clean_up(&self, _: &Job) {
         tokio::time::sleep(Duration::from_millis(700)).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
     }

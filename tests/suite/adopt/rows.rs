@@ -118,8 +118,8 @@ pub(super) async fn write_rows(bench: &Bench, partition: u16) -> Written {
         bench.insert_edge(&flow, upstream, &written.downstream).await;
     }
     // Only the reference's Postgres backend tells edges of an end.
-    let told = partition != 0;
-    let counts = if told { [1, 0, 0, 1] } else { [0, 0, 0, 2] };
+    let dispatched = partition != 0;
+    let counts = if dispatched { [1, 0, 0, 1] } else { [0, 0, 0, 2] };
     bench.insert_group(&flow, &written.downstream, json!({ "kind": "all_of" }), counts).await;
     let event = vec![
         ("partition_key", int(i64::from(partition))),
@@ -129,7 +129,7 @@ pub(super) async fn write_rows(bench: &Bench, partition: u16) -> Written {
         ("namespace", text(NAMESPACE)),
         ("instance_tag", text(INSTANCE)),
         ("occurred_at_ms", int(START)),
-        ("dispatched_at_ms", if told { int(START) } else { Value::Null }),
+        ("dispatched_at_ms", if dispatched { int(START) } else { Value::Null }),
     ];
     bench.plain.insert("ff_completion_event", event).await;
     write_others(bench, &written).await;

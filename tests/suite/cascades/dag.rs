@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::graph::{Built, End, Node, build, draw, evaluate};
 use crate::backends::{self, Bench};
-use crate::bench::{lane, opened, worker};
+use crate::bench::{lane, payload_of, worker};
 
 /// Nodes of a large graph; `FF_DAG_NODES` says otherwise.
 fn nodes() -> usize {
@@ -60,7 +60,7 @@ async fn run(bench: &Bench, graph: &[Node], built: &Built) {
         }
         for handles in handles.chunks(500) {
             let ends = handles.iter().map(|handle| async {
-                if node_of[&opened(handle).execution_id].succeeds {
+                if node_of[&payload_of(handle).execution_id].succeeds {
                     bench.backend.complete(handle, None).await.unwrap();
                 } else {
                     let reason = FailureReason::new("drawn to fail");

@@ -69,7 +69,7 @@ pub(crate) fn evaluate(graph: &[Node]) -> Vec<End> {
     let (mut ends, mut ready) = (vec![None; graph.len()], vec![false; graph.len()]);
     loop {
         let mut satisfied = Vec::new();
-        while look(graph, &mut ends, &mut ready, &mut satisfied) {}
+        while evaluate_once(graph, &mut ends, &mut ready, &mut satisfied) {}
         let cancelling = satisfied.into_iter().filter(|at| needs(&graph[*at]).1);
         let unneeded: Vec<usize> = cancelling
             .flat_map(|at| graph[at].parents.iter().copied())
@@ -93,7 +93,7 @@ pub(crate) fn evaluate(graph: &[Node]) -> Vec<End> {
 }
 
 /// Every node that still waits looks at its parents; whether that changed anything.
-fn look(
+fn evaluate_once(
     graph: &[Node],
     ends: &mut [Option<End>],
     ready: &mut [bool],

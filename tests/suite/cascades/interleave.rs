@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::graph::{Built, Node, build};
 use crate::backends::{self, Bench, postgres_url};
-use crate::bench::{lane, opened, worker};
+use crate::bench::{lane, payload_of, worker};
 use crate::plain::PlainSql;
 
 /// What an actor tells the director.
@@ -159,7 +159,7 @@ async fn stage(bench: &Bench, scenario: &Scenario) -> Stage {
     let none = CapabilitySet::default();
     let claimed = bench.backend.claim_many(&lane(), &none, worker("w"), 2).await.unwrap();
     let held = |id: &ExecutionId| {
-        claimed.iter().find(|handle| opened(handle).execution_id == *id).unwrap().clone()
+        claimed.iter().find(|handle| payload_of(handle).execution_id == *id).unwrap().clone()
     };
     let handles = [held(&built.ids[0]), held(&built.ids[1])];
     let child_version = bench.core(&built.ids[2]).await.int("version").unwrap();
@@ -171,7 +171,7 @@ async fn act(actor: &Actor, handle: &Handle, succeeds: Option<bool>) {
     if let Some(succeeds) = succeeds {
         end(actor, handle, succeeds).await;
     }
-    tell(actor, handle).await;
+    dispatch_end(actor, handle).await;
     actor.director.send(Word::Done(actor.number)).unwrap();
 }
 
@@ -184,8 +184,8 @@ async fn end(backend: &impl Executor, handle: &Handle, succeeds: bool) {
     }
 }
 
-async fn tell(backend: &impl Executor, handle: &Handle) {
-    let id = opened(handle).execution_id;
+async fn dispatch_end(backend: &impl Executor, handle: &Handle) {
+    let id = payload_of(handle).execution_id;
     let payload = CompletionPayload::new(id, "", None, backend.now());
     assert_eq!(backend.cascade_completion(&payload).await.unwrap().resolved, 1);
 }
@@ -324,7 +324,7 @@ async fn play_all(bench: &Bench, backend: &Arc<PostgresBackend>, scenario: &Scen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_every_order_of_telling_the_child_is_told_once() {
+async fn in_every_order_of_hops_the_child_changes_once() {
     let bench = backends::postgres().await;
     let backend = second_backend(&bench).await;
     for scenario in scenarios() {
@@ -335,7 +335,7 @@ async fn in_every_order_of_telling_the_child_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_every_order_of_ending_and_telling_the_child_is_told_once() {
+async fn in_every_order_of_ends_and_hops_the_child_changes_once() {
     let bench = backends::postgres().await;
     let backend = second_backend(&bench).await;
     let both = scenarios().swap_remove(0);
@@ -345,7 +345,7 @@ async fn in_every_order_of_ending_and_telling_the_child_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_that_wait_for_one_lock_tell_the_child_once() {
+async fn statements_that_wait_for_one_lock_change_the_child_once() {
     let bench = backends::postgres().await;
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     // Two processes, as far as the database can see: their plans never share a statement.
@@ -360,14 +360,14 @@ async fn statements_that_wait_for_one_lock_tell_the_child_once() {
             held.execute("SELECT 1 FROM ff_edge_group FOR UPDATE").await.unwrap();
             let holder: i32 =
                 sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *held).await.unwrap();
-            let tellers = [(&one, 0), (&two, 1)].map(|(backend, number)| {
+            let dispatchers = [(&one, 0), (&two, 1)].map(|(backend, number)| {
                 let (backend, handle) = (Arc::clone(backend), stage.handles[number].clone());
-                tokio::spawn(async move { tell(backend.as_ref(), &handle).await })
+                tokio::spawn(async move { dispatch_end(backend.as_ref(), &handle).await })
             });
             both_wait(pool, holder, &how).await;
             held.commit().await.unwrap();
-            for teller in tellers {
-                teller.await.unwrap();
+            for dispatcher in dispatchers {
+                dispatcher.await.unwrap();
             }
             assert_once(&bench, &stage, &scenario, &how).await;
             clear(&bench).await;

@@ -109,7 +109,7 @@ async fn on_sqlite(path: &Path) -> Left {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite_reaches_the_same_end_however_often_the_teller_is_killed() {
+async fn sqlite_reaches_the_same_end_however_often_the_scanner_is_killed() {
     let place = tempfile::tempdir().unwrap();
     let begun = place.path().join("begun.db");
     let bench = sqlite_at(&begun).await;
@@ -160,7 +160,7 @@ async fn sqlite_reaches_the_same_end_however_often_the_teller_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_reaches_the_same_end_however_often_the_teller_is_killed() {
+async fn postgres_reaches_the_same_end_however_often_the_scanner_is_killed() {
     let place = tempfile::tempdir().unwrap();
     let mut chance = Seeded::new(11);
     let (mut killed, mut midway, mut takes) = (0, 0, Duration::ZERO);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value as Json, json};
 
-use super::{BOUND, ONE, Place, TWO, binary, told};
+use super::{BOUND, ONE, Place, TWO, binary, finished};
 
 impl Place {
     /// How many executions a copy of the database file alone holds.
@@ -75,7 +75,7 @@ fn the_file_alone_is_the_database_after_every_command() {
 }
 
 #[test]
-fn a_reader_who_goes_ends_no_change() {
+fn a_closed_stdout_ends_no_change() {
     let place = Place::new();
     let lines: String = (0..1_500).map(|_| line(None)).collect();
     std::fs::write(place.0.path().join("in.jsonl"), lines).unwrap();
@@ -84,20 +84,20 @@ fn a_reader_who_goes_ends_no_change() {
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
     drop(stdout);
-    let ended = told(child.wait_with_output().unwrap());
+    let ended = finished(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
     assert_eq!(place.copied("copy.db"), 1_500);
 
     // What only looks ends, and quietly.
     let mut child = place.start(&["ls", "--limit", "1500"]);
     drop(child.stdout.take());
-    let ended = told(child.wait_with_output().unwrap());
+    let ended = finished(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_slow_pipe_is_sent_as_it_comes_and_an_interruption_says_how_to_go_on() {
+fn a_slow_pipe_is_submitted_as_it_comes_and_an_interruption_names_the_rest() {
     let place = Place::new();
     place.out(&["migrate"]);
     let mut child = place.start(&["submit"]);
@@ -108,7 +108,7 @@ fn a_slow_pipe_is_sent_as_it_comes_and_an_interruption_says_how_to_go_on() {
     stdin.write_all(format!("{}{{\"kind\"", line(Some(ONE))).as_bytes()).unwrap();
     wait_for(&place, 2);
     interrupt(&child);
-    let ended = told(child.wait_with_output().unwrap());
+    let ended = finished(child.wait_with_output().unwrap());
     drop(stdin);
     assert_eq!(ended.out, "2 executions: 2 created, 0 duplicate, 0 failed\n");
     ended.assert_failed(130);
@@ -132,7 +132,7 @@ fn an_interrupted_command_closes_the_database() {
     let mut byte = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
     interrupt(&child);
-    let ended = told(child.wait_with_output().unwrap());
+    let ended = finished(child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.err.as_str()), (130, ""), "{ended:?}");
     assert_eq!(place.copied("copy.db"), 2);
 }
@@ -147,17 +147,17 @@ fn what_contradicts_itself_is_refused_and_times_are_plausible() {
         (r#""delay_until":1795700000"#, "if it is in seconds, write 1795700000000"),
         (r#""delay_until":"tomorrow""#, "neither a time such as"),
     ] {
-        let told = place.ff_reading(&["submit"], &with(member));
-        assert_eq!(told.code, 2, "{told:?}");
-        assert!(told.err.contains(reason), "{told:?}");
+        let finished = place.ff_reading(&["submit"], &with(member));
+        assert_eq!(finished.code, 2, "{finished:?}");
+        assert!(finished.err.contains(reason), "{finished:?}");
         let node = with(&format!("\"name\":\"n\",{member}"));
         let flow = format!("{{\"kind\":\"f\",\"nodes\":[{node}]}}");
-        let told = place.ff_reading(&["flow", "submit"], &flow);
-        assert!(told.code == 2 && told.err.contains(reason), "{told:?}");
+        let finished = place.ff_reading(&["flow", "submit"], &flow);
+        assert!(finished.code == 2 && finished.err.contains(reason), "{finished:?}");
     }
     let later = with(r#""delay_until":"2999-01-31T12:00:00+01:00""#);
-    let told = place.ff_reading(&["submit"], &later);
-    assert_eq!(told.out, "1 execution: 1 created, 0 duplicate, 0 failed\n");
+    let finished = place.ff_reading(&["submit"], &later);
+    assert_eq!(finished.out, "1 execution: 1 created, 0 duplicate, 0 failed\n");
     assert_eq!(
         place.json(&["ls", "--state", "delayed"])["executions"].as_array().unwrap().len(),
         1
@@ -169,7 +169,7 @@ fn what_contradicts_itself_is_refused_and_times_are_plausible() {
         assert_eq!(submitted.code, 0, "{submitted:?}");
     }
     let node = json!({ "name": "a\u{200b}b", "kind": "k", "payload": "" });
-    let told =
+    let finished =
         place.ff_reading(&["flow", "submit"], &json!({ "kind": "f", "nodes": [node] }).to_string());
-    assert!(told.err.contains("(U+200B); allowed are letters"), "{told:?}");
+    assert!(finished.err.contains("(U+200B); allowed are letters"), "{finished:?}");
 }

@@ -61,8 +61,8 @@ fn every_event_is_read_again_exactly_after_a_cursor() {
     let text = lines(&place, 2, &["events", "--kind", "completion"]);
     let (line, cursor) = (&text[0], ends[0]["cursor"].as_str().unwrap());
     assert!(line.starts_with(&format!("{cursor}  2")), "{line}");
-    let told = format!("  {{fp:86}}:{TWO}  cancelled  reason=cancelled by an operator");
-    assert!(line.ends_with(&told), "{line}");
+    let finished = format!("  {{fp:86}}:{TWO}  cancelled  reason=cancelled by an operator");
+    assert!(line.ends_with(&finished), "{line}");
     let cursor = line.split_whitespace().next().unwrap();
     let after = lines(&place, 1, &["events", "--kind", "completion", "--from", cursor]);
     assert_eq!(after, text[1..], "as printed");
@@ -78,11 +78,11 @@ fn wrong_places_are_refused() {
         vec!["events", "--kind", "nonsense"],
         vec!["events", "--kind", "tag", "--namespace", "default"],
     ] {
-        let told = place.ff(&arguments);
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?}: {told:?}");
+        let finished = place.ff(&arguments);
+        assert_eq!((finished.code, finished.out.as_str()), (2, ""), "{arguments:?}: {finished:?}");
     }
-    let told = place.ff(&["events", "--kind", "lease", "--from", "0102"]);
-    assert_eq!((told.code, told.err.lines().count()), (1, 1), "{told:?}");
+    let finished = place.ff(&["events", "--kind", "lease", "--from", "0102"]);
+    assert_eq!((finished.code, finished.err.lines().count()), (1, 1), "{finished:?}");
 }
 
 #[test]
@@ -104,15 +104,16 @@ fn only_what_is_asked_for_is_printed() {
 }
 
 #[test]
-fn who_follows_hears_of_other_processes() {
+fn a_follower_gets_frames_of_other_processes() {
     let place = Place::with_two();
     let follower =
         Running::start(&place, &["--json", "events", "--follow", "--kind", "completion"]);
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     place.out(&["cancel", TWO]);
-    heard.push(follower.line());
+    received.push(follower.line());
     place.out(&["work", "--until-empty", "--", "cat"]);
-    heard.push(follower.line());
-    let heard: Vec<Json> = heard.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(words(&heard, "event"), ["cancelled", "success"]);
+    received.push(follower.line());
+    let received: Vec<Json> =
+        received.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(words(&received, "event"), ["cancelled", "success"]);
 }

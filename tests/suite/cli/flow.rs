@@ -117,9 +117,9 @@ fn submitting_a_flow_again_changes_nothing() {
     let over = place.states();
     place.json(&["flow", "submit", "flow.json", "--flow-id", FLOW]);
     assert_eq!(place.states(), over);
-    let told = place.out(&["flow", "submit", "flow.json", "--flow-id", FLOW]);
-    assert!(told.starts_with(&format!("flow {FLOW}\n")), "{told}");
-    assert!(told.ends_with("5 executions: 0 created, 5 found; 4 dependencies\n"), "{told}");
+    let finished = place.out(&["flow", "submit", "flow.json", "--flow-id", FLOW]);
+    assert!(finished.starts_with(&format!("flow {FLOW}\n")), "{finished}");
+    assert!(finished.ends_with("5 executions: 0 created, 5 found; 4 dependencies\n"), "{finished}");
     let other = place.json(&["flow", "submit", "flow.json"]);
     assert_eq!(other["created"], 5);
     assert_ne!(other["executions"], first["executions"]);
@@ -162,8 +162,12 @@ fn flows_are_listed_page_by_page() {
 fn a_flow_is_cancelled_as_far_as_the_policy_goes() {
     for (policy, cancelled) in [("all", 5), ("pending", 5), ("flow-only", 0)] {
         let (place, _) = Place::with_flow();
-        let told = place.json(&["flow", "cancel", FLOW, "--policy", policy]);
-        assert_eq!(told["executions"].as_array().unwrap().len(), cancelled, "{policy}: {told}");
+        let finished = place.json(&["flow", "cancel", FLOW, "--policy", policy]);
+        assert_eq!(
+            finished["executions"].as_array().unwrap().len(),
+            cancelled,
+            "{policy}: {finished}"
+        );
         let listed = place.json(&["ls", "--flow", FLOW, "--state", "cancelled"]);
         assert_eq!(listed["executions"].as_array().unwrap().len(), cancelled, "{policy}");
         let shown = place.json(&["flow", "show", FLOW]);
@@ -172,8 +176,8 @@ fn a_flow_is_cancelled_as_far_as_the_policy_goes() {
         assert!(text.lines().any(|line| line.starts_with("cancelled 20")), "{text}");
     }
     let (place, _) = Place::with_flow();
-    let told = place.out(&["flow", "cancel", FLOW]);
-    assert_eq!(told, format!("flow {FLOW} is cancelled; 5 executions are cancelled with it\n"));
+    let finished = place.out(&["flow", "cancel", FLOW]);
+    assert_eq!(finished, format!("flow {FLOW} is cancelled; 5 executions are cancelled with it\n"));
 }
 
 #[test]
@@ -202,15 +206,15 @@ fn a_bad_flow_is_refused_with_the_node_that_is_wrong_and_nothing_is_created() {
     let node = |name: &str, after: &[&str]| json!({ "name": name, "kind": "k", "payload": "", "after": after });
     for (nodes, reason) in [
         (json!([]), "a flow needs at least one node"),
-        (json!([node("a", &["b"]), node("b", &["a"])]), "in a circle: b → a → b"),
+        (json!([node("a", &["b"]), node("b", &["a"])]), "in a cycle: b → a → b"),
         (json!([node("a", &["x"])]), "node a: it waits for x, and there is no such node"),
         (json!([{ "name": "a", "kind": "k" }]), "missing field `payload`, line 1 column"),
     ] {
         place.write("bad.json", &[&json!({ "kind": "f", "nodes": nodes }).to_string()]);
-        let told = place.ff(&["flow", "submit", "bad.json"]);
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{told:?}");
-        assert!(told.err.starts_with("error: bad.json: "), "{told:?}");
-        assert!(told.err.contains(reason) && told.err.lines().count() == 1, "{told:?}");
+        let finished = place.ff(&["flow", "submit", "bad.json"]);
+        assert_eq!((finished.code, finished.out.as_str()), (2, ""), "{finished:?}");
+        assert!(finished.err.starts_with("error: bad.json: "), "{finished:?}");
+        assert!(finished.err.contains(reason) && finished.err.lines().count() == 1, "{finished:?}");
     }
     for (arguments, code) in [
         (vec!["flow", "submit", "missing.json"], 1),
@@ -219,8 +223,8 @@ fn a_bad_flow_is_refused_with_the_node_that_is_wrong_and_nothing_is_created() {
         (vec!["flow", "show", FLOW], 1),
         (vec!["flow", "cancel", FLOW], 1),
     ] {
-        let told = place.ff(&arguments);
-        told.assert_failed(code);
+        let finished = place.ff(&arguments);
+        finished.assert_failed(code);
     }
     for arguments in [
         vec!["flow", "show", "nonsense"],

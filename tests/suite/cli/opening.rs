@@ -45,18 +45,18 @@ async fn run(place: &Place, file: &str, sql: &'static str) {
 }
 
 #[track_caller]
-fn refused(told: &Told, reason: &str) {
-    assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.err.contains(reason), "{reason}: {told:?}");
+fn refused(finished: &Finished, reason: &str) {
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(finished.err.contains(reason), "{reason}: {finished:?}");
 }
 
 #[test]
 fn only_what_submits_makes_a_database() {
     let place = Place::new();
     for looking in LOOKING {
-        let told = place.ff(&[&["--db", "sqlite:typo.db"], looking].concat());
-        assert_eq!(told.code, 1, "{looking:?}: {told:?}");
-        assert!(told.err.contains("typo.db; `ff migrate` makes"), "{looking:?}: {told:?}");
+        let finished = place.ff(&[&["--db", "sqlite:typo.db"], looking].concat());
+        assert_eq!(finished.code, 1, "{looking:?}: {finished:?}");
+        assert!(finished.err.contains("typo.db; `ff migrate` makes"), "{looking:?}: {finished:?}");
     }
     place.write("in.jsonl", &["{\"kind\": \"echo\", \"payload\": \"\"}"]);
     refused(&place.ff(&["--no-migrate", "submit", "in.jsonl"]), "no file");
@@ -99,9 +99,9 @@ async fn the_database_of_another_program_is_left_as_it_is() {
             ("notes.txt", "not a database"),
         ] {
             let url = format!("sqlite:{file}");
-            let told = place.ff(&[&["--db", url.as_str()], command].concat());
-            refused(&told, reason);
-            assert!(told.err.contains(file), "{command:?}: {told:?}");
+            let finished = place.ff(&[&["--db", url.as_str()], command].concat());
+            refused(&finished, reason);
+            assert!(finished.err.contains(file), "{command:?}: {finished:?}");
         }
     }
     for (file, contents) in before {
@@ -197,8 +197,8 @@ fn a_command_ends_when_the_database_is_gone() {
     remove(&log, "ff.db-wal");
 
     for child in [worker, other, scanner] {
-        let told = told(child.wait_with_output().unwrap());
-        refused(&told, "removed or replaced");
+        let finished = finished(child.wait_with_output().unwrap());
+        refused(&finished, "removed or replaced");
     }
 }
 
@@ -213,5 +213,5 @@ fn a_subscriber_ends_when_the_database_is_gone() {
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains(ONE), "{line}");
     std::fs::remove_file(place.0.path().join("ff.db")).unwrap();
-    refused(&told(child.wait_with_output().unwrap()), "removed or replaced");
+    refused(&finished(child.wait_with_output().unwrap()), "removed or replaced");
 }

@@ -42,8 +42,12 @@ fn what_has_ended_can_run_again() {
 fn what_waits_can_be_moved() {
     let place = Place::with_two();
     assert_eq!(place.json(&["priority", TWO, "7"])["priority"], 7);
-    let told = place.out(&["priority", TWO, "9001"]);
-    assert_eq!(told, format!("{{fp:86}}:{TWO} has priority 9000\n"), "the nearest one is taken");
+    let finished = place.out(&["priority", TWO, "9001"]);
+    assert_eq!(
+        finished,
+        format!("{{fp:86}}:{TWO} has priority 9000\n"),
+        "the nearest one is taken"
+    );
     assert_eq!(place.json(&["priority", ONE, "-1"])["priority"], 0);
     place.out(&["cancel", TWO]);
     assert_eq!(place.ff(&["priority", TWO, "1"]).code, 1);
@@ -54,9 +58,12 @@ fn what_waits_can_be_moved() {
 #[test]
 fn a_dry_run_counts_and_plans_and_changes_nothing() {
     let place = with_five();
-    let told = place.out(&["bulk", "cancel", "--lane", "letters", "--dry-run"]);
-    assert!(told.ends_with("dry run: would cancel 3 executions, nothing was changed\n"), "{told}");
-    assert_eq!(told.matches("plan cancel_execution").count(), 3, "{told}");
+    let finished = place.out(&["bulk", "cancel", "--lane", "letters", "--dry-run"]);
+    assert!(
+        finished.ends_with("dry run: would cancel 3 executions, nothing was changed\n"),
+        "{finished}"
+    );
+    assert_eq!(finished.matches("plan cancel_execution").count(), 3, "{finished}");
     let preview = place.json(&["bulk", "priority", "5", "--all", "--dry-run"]);
     assert_eq!(preview["matched"], 5);
     assert_eq!(preview["plans"].as_array().unwrap().len(), 3, "the first few");
@@ -75,8 +82,8 @@ fn many_are_cancelled_replayed_and_moved_batch_by_batch() {
         let listed = place.json(&[&["ls"], arguments].concat());
         listed["executions"].as_array().unwrap().len()
     };
-    let told = place.out(&["bulk", "cancel", "--lane", "letters", "--batch", "2", "--yes"]);
-    assert_eq!(told, "3 executions: 3 applied, 0 refused\n");
+    let finished = place.out(&["bulk", "cancel", "--lane", "letters", "--batch", "2", "--yes"]);
+    assert_eq!(finished, "3 executions: 3 applied, 0 refused\n");
     assert_eq!((count(&["--state", "cancelled"]), count(&["--state", "waiting"])), (3, 2));
     let again = place.json(&["bulk", "cancel", "--lane", "letters", "--yes"]);
     assert_eq!((&again["matched"], &again["applied"]), (&json!(0), &json!(0)));
@@ -94,7 +101,7 @@ fn many_are_cancelled_replayed_and_moved_batch_by_batch() {
 }
 
 #[test]
-fn nothing_is_done_to_many_without_a_word_about_which_and_without_consent() {
+fn bulk_needs_a_filter_and_a_confirmation() {
     let place = with_five();
     for arguments in [
         vec!["bulk", "cancel", "--yes"],
@@ -107,8 +114,8 @@ fn nothing_is_done_to_many_without_a_word_about_which_and_without_consent() {
         vec!["bulk", "priority", "--all", "--yes"],
         vec!["bulk"],
     ] {
-        let told = place.ff(&arguments);
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{arguments:?}: {told:?}");
+        let finished = place.ff(&arguments);
+        assert_eq!((finished.code, finished.out.as_str()), (2, ""), "{arguments:?}: {finished:?}");
     }
     assert_eq!(place.state(ONE), "waiting");
     assert_eq!(

@@ -21,7 +21,7 @@ fn ended() -> Place {
 }
 
 #[test]
-fn every_attempt_says_why_it_failed_and_every_end_says_why() {
+fn every_failed_attempt_and_every_end_shows_its_reason() {
     let place = ended();
     let shown = place.json(&["show", ONE]);
     for (attempt, number) in shown["attempts"].as_array().unwrap().iter().zip(0..) {
@@ -63,7 +63,7 @@ fn lists_of_what_has_not_ended_well_have_the_reasons() {
 }
 
 #[test]
-fn what_waits_says_since_when() {
+fn a_claimable_execution_shows_since_when() {
     let place = Place::with_two();
     let since = || place.json(&["show", ONE])["execution"]["claimable_since_ms"].clone();
     let first = since().as_i64().expect("it can be claimed");

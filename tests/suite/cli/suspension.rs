@@ -11,7 +11,7 @@ use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{LaneId, SuspensionId, TimestampMs, WaitpointId};
 use serde_json::{Value as Json, json};
 
-use super::{ONE, Place, TWO, Told};
+use super::{Finished, ONE, Place, TWO};
 
 const SECRET: &str = "5ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4e75ec4";
 
@@ -67,7 +67,7 @@ impl Place {
         printed.strip_suffix('\n').unwrap().to_owned()
     }
 
-    fn signal(&self, token: &str, waitpoint: &str, more: &[&str]) -> Told {
+    fn signal(&self, token: &str, waitpoint: &str, more: &[&str]) -> Finished {
         let arguments = ["signal", token, "--execution", ONE, "--waitpoint", waitpoint];
         self.ff(&[&arguments, more].concat())
     }
@@ -77,9 +77,9 @@ impl Place {
     }
 }
 
-fn assert_hidden(told: &Told, secret: &str) {
+fn assert_hidden(finished: &Finished, secret: &str) {
     let signature = secret.split_once(':').map_or(secret, |(_, signature)| signature);
-    assert!(!told.out.contains(signature) && !told.err.contains(signature), "{told:?}");
+    assert!(!finished.out.contains(signature) && !finished.err.contains(signature), "{finished:?}");
 }
 
 #[test]
@@ -113,20 +113,24 @@ fn keys_are_seeded_and_replaced_and_never_shown() {
         ),
         (vec!["keys", "seed", "k2", "--secret-file", "missing"], 1, ""),
     ] {
-        let told = place.ff(&arguments);
-        assert_eq!((told.code, told.out.as_str()), (code, expected), "{arguments:?}: {told:?}");
-        assert_eq!(told.err.is_empty(), code == 0, "{arguments:?}: {told:?}");
-        assert_hidden(&told, SECRET);
-        assert_hidden(&told, &other);
+        let finished = place.ff(&arguments);
+        assert_eq!(
+            (finished.code, finished.out.as_str()),
+            (code, expected),
+            "{arguments:?}: {finished:?}"
+        );
+        assert_eq!(finished.err.is_empty(), code == 0, "{arguments:?}: {finished:?}");
+        assert_hidden(&finished, SECRET);
+        assert_hidden(&finished, &other);
     }
     let arguments = ["--json", "keys", "rotate", "k3", "--secret-file", "-", "--grace", "0s"];
-    let told = place.ff_reading(&arguments, &other);
-    assert_hidden(&told, &other);
-    let rotated: Json = serde_json::from_str(&told.out).unwrap();
+    let finished = place.ff_reading(&arguments, &other);
+    assert_hidden(&finished, &other);
+    let rotated: Json = serde_json::from_str(&finished.out).unwrap();
     assert_eq!((&rotated["kid"], &rotated["previous_kid"]), (&json!("k3"), &json!("k2")));
-    let told = place.ff_reading(&["keys", "seed", "k4", "--secret-file", "-"], "no hex digits");
-    assert_eq!(told.code, 1, "{told:?}");
-    assert_hidden(&told, "no hex digits");
+    let finished = place.ff_reading(&["keys", "seed", "k4", "--secret-file", "-"], "no hex digits");
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert_hidden(&finished, "no hex digits");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,9 +161,9 @@ async fn what_waits_is_listed_without_its_token() {
         vec!["--json", "events"],
         vec!["approve", ONE],
     ] {
-        let told = place.ff(&arguments);
-        assert_hidden(&told, &token);
-        assert_hidden(&told, &other);
+        let finished = place.ff(&arguments);
+        assert_hidden(&finished, &token);
+        assert_hidden(&finished, &other);
     }
     let ambiguous = place.ff(&["waitpoints", ONE, "--token"]);
     assert_eq!((ambiguous.code, ambiguous.out.as_str()), (1, ""), "{ambiguous:?}");
@@ -195,10 +199,10 @@ async fn signals_with_their_tokens_let_an_execution_go_on() {
     let (token, other) = (place.token("review"), place.token("budget"));
     let forged = format!("k1:{SECRET}");
     for wrong in [forged.as_str(), &other, "nonsense", "k9:00"] {
-        let told = place.signal(wrong, &review, &[]);
-        told.assert_failed(1);
-        assert_eq!(told.out, "");
-        assert_hidden(&told, wrong);
+        let finished = place.signal(wrong, &review, &[]);
+        finished.assert_failed(1);
+        assert_eq!(finished.out, "");
+        assert_hidden(&finished, wrong);
     }
     place.signal(&token, "no-such-key", &[]).assert_failed(1);
     let first = place.signal(&token, "review", &["--key", "once", "--payload", "fine"]);
@@ -211,10 +215,10 @@ async fn signals_with_their_tokens_let_an_execution_go_on() {
     place.write("payload", &["fine"]);
     let arguments = ["--json", "signal", "-", "--execution", ONE, "--waitpoint", &budget];
     let rest = ["--payload-file", "payload", "--source", "finance", "--correlation", "c-1"];
-    let told = place.ff_reading(&[arguments.as_slice(), &rest].concat(), &format!("{other}\n"));
-    assert_eq!(told.code, 0, "{told:?}");
-    assert_hidden(&told, &other);
-    let answer: Json = serde_json::from_str(&told.out).unwrap();
+    let finished = place.ff_reading(&[arguments.as_slice(), &rest].concat(), &format!("{other}\n"));
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert_hidden(&finished, &other);
+    let answer: Json = serde_json::from_str(&finished.out).unwrap();
     assert_eq!(answer["outcome"], "resumed", "{answer}");
     assert_eq!(place.out(&["waitpoints"]), "no open waitpoints\n");
     let worked = place.json(&["work", "--until-empty", "--", "cat"]);
@@ -235,15 +239,15 @@ async fn an_operator_approves_without_a_token() {
     assert_eq!(place.ff(&["approve", ONE, &elsewhere]).code, 1);
     assert_eq!(place.ff(&["approve", TWO]).code, 1, "it waits for nothing");
     assert_eq!(place.ff(&["approve", &unknown]).code, 1);
-    let told = place.out(&["approve", ONE, &waitpoint, "--name", "fine"]);
-    assert_eq!(told, format!("{{fp:86}}:{ONE} resumes\n"));
+    let finished = place.out(&["approve", ONE, &waitpoint, "--name", "fine"]);
+    assert_eq!(finished, format!("{{fp:86}}:{ONE} resumes\n"));
     assert_eq!(place.public_state(ONE), "resumable");
     place.out(&["work", "--until-empty", "--", "cat"]);
     assert_eq!(place.out(&["result", ONE]), "one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_resumes_whatever_it_waits_for() {
+async fn an_operator_resumes_any_suspended_execution() {
     let (place, _engine) = suspended_at(&["review"]).await;
     assert_eq!(place.ff(&["resume", TWO]).code, 1, "it is not suspended");
     assert_eq!(place.ff(&["resume", ONE, "--delay", "soon"]).code, 2);

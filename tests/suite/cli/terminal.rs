@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::suspension::suspend;
-use super::{ONE, Place, TWO, Told, binary, told};
+use super::{Finished, ONE, Place, TWO, binary, finished};
 
 /// Sets a title, clears the screen, writes to the clipboard, turns the writing round.
 const HOSTILE: &str =
@@ -16,23 +16,23 @@ impl Place {
     fn wide(&self, columns: usize, arguments: &[&str]) -> String {
         let columns_text = columns.to_string();
         let mut command = binary(self.0.path());
-        let told: Told =
-            told(command.env("COLUMNS", columns_text).args(arguments).output().unwrap());
-        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}: {told:?}");
-        for line in told.out.lines() {
+        let finished: Finished =
+            finished(command.env("COLUMNS", columns_text).args(arguments).output().unwrap());
+        assert_eq!((finished.code, finished.err.as_str()), (0, ""), "{arguments:?}: {finished:?}");
+        for line in finished.out.lines() {
             let width = console::measure_text_width(line);
             assert!(width <= columns, "{arguments:?}: {width} columns: {line}");
         }
-        told.out
+        finished.out
     }
 }
 
-fn assert_tame(told: &Told) {
-    for text in [&told.out, &told.err] {
+fn assert_tame(finished: &Finished) {
+    for text in [&finished.out, &finished.err] {
         let obeyed =
             |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
-        assert!(!text.chars().any(obeyed), "{told:?}");
-        assert!(!text.lines().any(|line| line.starts_with("error: no")), "{told:?}");
+        assert!(!text.chars().any(obeyed), "{finished:?}");
+        assert!(!text.lines().any(|line| line.starts_with("error: no")), "{finished:?}");
     }
 }
 
@@ -145,9 +145,12 @@ fn a_beginning_that_several_share_is_refused() {
     place.write("in.jsonl", &[&line(ONE), &line(other)]);
     place.out(&["submit", "in.jsonl"]);
     for name in ["1111", "86:11111111-1111"] {
-        let told = place.ff(&["cancel", name]);
-        told.assert_failed(1);
-        assert!(told.err.contains("the beginning of several: {fp:86}:11111111"), "{told:?}");
+        let finished = place.ff(&["cancel", name]);
+        finished.assert_failed(1);
+        assert!(
+            finished.err.contains("the beginning of several: {fp:86}:11111111"),
+            "{finished:?}"
+        );
     }
     let table = place.wide(80, &["ls"]);
     assert!(
@@ -163,10 +166,10 @@ fn a_beginning_that_several_share_is_refused() {
 fn programs_get_all_of_it() {
     let place = Place::with_two();
     let mut command = binary(place.0.path());
-    let told = told(command.arg("ls").stdout(Stdio::piped()).output().unwrap());
-    let header: Vec<&str> = told.out.lines().next().unwrap().split_whitespace().collect();
+    let finished = finished(command.arg("ls").stdout(Stdio::piped()).output().unwrap());
+    let header: Vec<&str> = finished.out.lines().next().unwrap().split_whitespace().collect();
     let columns =
         ["execution", "lane", "kind", "state", "priority", "attempt", "claims", "created"];
     assert_eq!(header, columns);
-    assert!(told.out.contains(&format!("{{fp:86}}:{ONE}")), "{told:?}");
+    assert!(finished.out.contains(&format!("{{fp:86}}:{ONE}")), "{finished:?}");
 }

@@ -35,10 +35,10 @@ impl Drop for Worker {
 }
 
 /// Looks again until there is something to see.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(seen) = look() {
+        if let Some(seen) = poll() {
             return seen;
         }
         assert!(begun.elapsed() < BOUND, "{what} did not happen within {BOUND:?}");
@@ -122,7 +122,7 @@ fn a_command_learns_nothing_of_the_database() {
     let mut command = binary(place.0.path());
     command.env("FF_DATABASE_URL", "sqlite:ff.db").env("MINE", "kept");
     command.args(["work", "--until-empty", "--", "sh", "-c", "env | grep -e ^FF_ -e ^MINE"]);
-    assert_eq!(told(command.output().unwrap()).code, 0);
+    assert_eq!(finished(command.output().unwrap()).code, 0);
     let result = place.out(&["result", ONE]);
     assert!(!result.contains("FF_DATABASE_URL"), "{result}");
     assert!(result.contains("MINE=kept") && result.contains("FF_KIND=x"), "{result}");
@@ -133,18 +133,21 @@ fn a_command_that_is_not_there_is_noticed_before_anything_is_claimed() {
     let place = Place::with_two();
     place.write("no-program", &["not executable"]);
     for program in ["./no-such-program", "no-such-program", "./no-program", "/"] {
-        let told = place.ff(&["work", "--until-empty", "--", program]);
-        assert_eq!((told.code, told.out.as_str()), (2, ""), "{told:?}");
-        assert!(told.err.starts_with(&format!("error: {program}: ")), "{told:?}");
+        let finished = place.ff(&["work", "--until-empty", "--", program]);
+        assert_eq!((finished.code, finished.out.as_str()), (2, ""), "{finished:?}");
+        assert!(finished.err.starts_with(&format!("error: {program}: ")), "{finished:?}");
     }
     // One whose interpreter is missing is only noticed when it is started.
     let script = place.0.path().join("script");
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     assert!(Command::new("chmod").arg("+x").arg(&script).status().unwrap().success());
-    let told = place.ff(&["work", "--concurrency", "2", "--until-empty", "--", "./script"]);
-    assert_eq!(told.code, 1, "{told:?}");
-    let error = told.err.lines().last().unwrap();
-    assert!(error.contains("nothing could be run 6 times in a row; the last time: "), "{told:?}");
+    let finished = place.ff(&["work", "--concurrency", "2", "--until-empty", "--", "./script"]);
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let error = finished.err.lines().last().unwrap();
+    assert!(
+        error.contains("nothing could be run 6 times in a row; the last time: "),
+        "{finished:?}"
+    );
 
     // And nothing was lost.
     let worked = place.json(&["work", "--until-empty", "--", "cat"]);
@@ -152,7 +155,7 @@ fn a_command_that_is_not_there_is_noticed_before_anything_is_claimed() {
 }
 
 #[test]
-fn what_needs_other_capabilities_is_left_and_said_to_be() {
+fn an_execution_that_needs_other_capabilities_is_left_and_reported() {
     let place = Place::with_two();
     let policy = json!({ "routing_requirements": { "required_capabilities": ["gpu"] } });
     let line = json!({ "kind": "render", "payload": "", "policy": policy });
@@ -160,13 +163,13 @@ fn what_needs_other_capabilities_is_left_and_said_to_be() {
     place.out(&["submit", "gpu.jsonl"]);
     let said = "some executions wait for capabilities that this worker does not offer";
     for completed in [2, 0] {
-        let told = place.ff(&["work", "--until-empty", "--capability", "cpu", "--", "cat"]);
-        assert_eq!(told.code, 0, "{told:?}");
-        assert!(told.out.contains(&format!("{completed} completed")), "{told:?}");
-        assert!(told.out.contains(said), "{told:?}");
+        let finished = place.ff(&["work", "--until-empty", "--capability", "cpu", "--", "cat"]);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        assert!(finished.out.contains(&format!("{completed} completed")), "{finished:?}");
+        assert!(finished.out.contains(said), "{finished:?}");
     }
-    let told = place.ff(&["work", "--until-empty", "--capability", "gpu", "--", "cat"]);
-    assert!(told.out.contains("1 completed") && !told.out.contains(said), "{told:?}");
+    let finished = place.ff(&["work", "--until-empty", "--capability", "gpu", "--", "cat"]);
+    assert!(finished.out.contains("1 completed") && !finished.out.contains(said), "{finished:?}");
 }
 
 #[test]
@@ -215,32 +218,32 @@ fn plainly(place: &Place, sql: &str) {
 }
 
 /// Starts the command, waits for its end, and says what it printed.
-fn ended(place: &Place, arguments: &[&str]) -> Told {
+fn ended(place: &Place, arguments: &[&str]) -> Finished {
     let mut command = binary(place.0.path());
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut worker = Worker(command.spawn().unwrap());
     let code = worker.code().unwrap();
-    let mut told = Told { code, out: String::new(), err: String::new() };
-    worker.0.stdout.take().unwrap().read_to_string(&mut told.out).unwrap();
-    worker.0.stderr.take().unwrap().read_to_string(&mut told.err).unwrap();
-    told
+    let mut finished = Finished { code, out: String::new(), err: String::new() };
+    worker.0.stdout.take().unwrap().read_to_string(&mut finished.out).unwrap();
+    worker.0.stderr.take().unwrap().read_to_string(&mut finished.err).unwrap();
+    finished
 }
 
 /// A claim goes through, and no ending can be stored: neither repeating it nor another execution
 /// helps.
 #[test]
-fn a_worker_that_can_report_no_ending_says_so_and_ends() {
+fn a_worker_that_can_report_no_ending_ends_with_an_error() {
     let place = Place::with_two();
     plainly(
         &place,
         "CREATE TRIGGER broken BEFORE INSERT ON ff_completion_event \
          BEGIN SELECT RAISE(ABORT, 'no more events'); END",
     );
-    let told = ended(&place, &["work", "--concurrency", "1", "--", "true"]);
-    assert_eq!(told.code, 1, "{told:?}");
-    let last = told.err.lines().last().unwrap_or_default();
-    assert!(last.starts_with("error: the database fails for good"), "{told:?}");
-    assert!(last.contains("no more events"), "{told:?}");
+    let finished = ended(&place, &["work", "--concurrency", "1", "--", "true"]);
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let last = finished.err.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: the database fails for good"), "{finished:?}");
+    assert!(last.contains("no more events"), "{finished:?}");
 }
 
 /// Nothing is claimed from that lane, so that only the scanners meet the missing table.
@@ -249,10 +252,10 @@ fn scanners_that_cannot_go_on_end_the_process() {
     let place = Place::with_two();
     plainly(&place, "DROP TABLE ff_pending_cancel_groups");
     for arguments in [&["scan"][..], &["work", "--lane", "other", "--", "true"]] {
-        let told = ended(&place, arguments);
-        assert_eq!(told.code, 1, "{arguments:?}: {told:?}");
-        let last = told.err.lines().last().unwrap_or_default();
-        assert!(last.starts_with("error: "), "{arguments:?}: {told:?}");
-        assert!(last.contains("ff_pending_cancel_groups"), "{arguments:?}: {told:?}");
+        let finished = ended(&place, arguments);
+        assert_eq!(finished.code, 1, "{arguments:?}: {finished:?}");
+        let last = finished.err.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: "), "{arguments:?}: {finished:?}");
+        assert!(last.contains("ff_pending_cancel_groups"), "{arguments:?}: {finished:?}");
     }
 }

@@ -132,7 +132,7 @@ conformance! {
         assert_eq!(found(&bench, &ids, query).await, [0; 0]);
     }
 
-    async fn a_flow_is_a_filter_wherever_it_lives(bench) {
+    async fn a_flow_on_any_partition_is_a_filter(bench) {
         let flow = bench.flow(3).await;
         let outside = bench.create().await;
         let query = all().with_flow_id(flow.id.clone());
@@ -243,7 +243,7 @@ conformance! {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1), (1, 2)]).await;
         let [first, second, third] = &flow.members[..] else { panic!() };
-        bench.end_and_tell(first, End::Failed).await;
+        bench.end_and_dispatch(first, End::Failed).await;
         assert_eq!(bench.public(third).await, "skipped");
         let query = all().with_flow_id(flow.id.clone());
         let report = run(&bench, BulkAction::Replay, query).await;
@@ -252,7 +252,7 @@ conformance! {
         assert_eq!(bench.public(second).await, "waiting_children");
         assert_eq!(bench.public(third).await, "waiting_children");
         for member in [first, second, third] {
-            bench.end_and_tell(member, End::Success).await;
+            bench.end_and_dispatch(member, End::Success).await;
         }
         let graph = bench.backend.read_flow_graph(&flow.id).await.unwrap().unwrap();
         assert!(graph.members.iter().all(|row| row.public_state == PublicState::Completed));

@@ -3,7 +3,7 @@
 use ff_core::types::{LeaseEpoch, WorkerInstanceId};
 
 use crate::backends::{START, conformance};
-use crate::bench::{CANCELLED, id, opened, refused};
+use crate::bench::{CANCELLED, id, payload_of, refused};
 use crate::conformance::fence::by_hand;
 use crate::plain::text;
 
@@ -64,7 +64,7 @@ conformance! {
         }
     }
 
-    async fn an_execution_that_nobody_claimed_can_be_given_up(bench) {
+    async fn an_unclaimed_execution_can_be_cancelled(bench) {
         let id = bench.create().await;
         bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "never mind").await.unwrap();
         assert_eq!(bench.core(&id).await.states(), CANCELLED);
@@ -74,7 +74,7 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn not_by_who_lost_the_lease(bench) {
+    async fn a_lost_lease_cannot_suspend(bench) {
         let (id, handle) = bench.leased().await;
         let other = bench.altered(&handle, |payload| {
             payload.lease_epoch = LeaseEpoch(0);
@@ -82,7 +82,7 @@ conformance! {
         });
         refused(bench.backend.cancel(&other, "x").await, "contention: LeaseConflict");
         assert_eq!(bench.core(&id).await.states(), crate::bench::ACTIVE);
-        assert_eq!(opened(&handle).lease_epoch, LeaseEpoch(1));
+        assert_eq!(payload_of(&handle).lease_epoch, LeaseEpoch(1));
     }
 
     async fn a_workers_reason_is_stored_without_nul(bench) {

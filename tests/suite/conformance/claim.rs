@@ -8,8 +8,8 @@ use ff_core::types::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch, TimestampMs}
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{
-    ACTIVE, INSTANCE, LANE, NAMESPACE, TTL, id, id_in, lane, opened, partition, refused, requiring,
-    worker,
+    ACTIVE, INSTANCE, LANE, NAMESPACE, TTL, id, id_in, lane, partition, payload_of, refused,
+    requiring, worker,
 };
 use crate::conformance::fence::Fenced;
 use crate::plain::{int, text};
@@ -17,13 +17,13 @@ use crate::plain::{int, text};
 async fn claim_with(bench: &Bench, tokens: &[&str]) -> Option<ExecutionId> {
     let offered = CapabilitySet::new(tokens.iter().copied());
     let claimed = bench.backend.claim(&lane(), &offered, worker("w")).await.unwrap();
-    claimed.map(|handle| opened(&handle).execution_id)
+    claimed.map(|handle| payload_of(&handle).execution_id)
 }
 
 async fn drain(bench: &Bench, limit: u32) -> Vec<ExecutionId> {
     let none = CapabilitySet::default();
     let handles = bench.backend.claim_many(&lane(), &none, worker("w"), limit).await.unwrap();
-    handles.iter().map(|handle| opened(handle).execution_id).collect()
+    handles.iter().map(|handle| payload_of(handle).execution_id).collect()
 }
 
 /// Claims by sevens until `wanted` are claimed in all, or nothing has come for long.
@@ -51,7 +51,7 @@ conformance! {
         let id = bench.create().await;
         bench.clock.advance(10);
         let handle = bench.claim().await;
-        let payload = opened(&handle);
+        let payload = payload_of(&handle);
         assert_eq!(payload.execution_id, id);
         assert_eq!(payload.attempt_index, AttemptIndex(0));
         assert_eq!(payload.lease_epoch, LeaseEpoch(1));
@@ -101,7 +101,7 @@ conformance! {
         }
         expected.sort();
         let expected: Vec<ExecutionId> = expected.into_iter().map(|(_, _, _, id)| id).collect();
-        let mut claimed = vec![opened(&bench.claim().await).execution_id];
+        let mut claimed = vec![payload_of(&bench.claim().await).execution_id];
         claimed.extend(drain(&bench, 3).await);
         claimed.extend(drain(&bench, 100).await);
         assert_eq!(claimed, expected);
@@ -159,10 +159,10 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
         let none = CapabilitySet::default();
         let handle = bench.backend.claim(&other, &none, worker("w")).await.unwrap().unwrap();
-        assert_eq!(opened(&handle).execution_id, id);
+        assert_eq!(payload_of(&handle).execution_id, id);
     }
 
-    async fn rows_of_older_databases_come_alive(bench) {
+    async fn rows_of_older_databases_can_be_claimed(bench) {
         for states in [
             "submitted unowned eligible_now waiting pending -",
             "submitted unowned eligible_now pending pending_first_attempt -",
@@ -176,7 +176,7 @@ conformance! {
             let id = id();
             bench.insert_core(&id, states, vec![]).await;
             let handle = bench.try_claim().await.unwrap_or_else(|| panic!("{states}"));
-            assert_eq!(opened(&handle).execution_id, id, "{states}");
+            assert_eq!(payload_of(&handle).execution_id, id, "{states}");
             assert_eq!(bench.core(&id).await.states(), ACTIVE, "{states}");
         }
     }
@@ -215,7 +215,7 @@ conformance! {
         bench.clock.advance(99);
         assert!(bench.try_claim().await.is_none());
         bench.clock.advance(1);
-        assert_eq!(opened(&bench.claim().await).execution_id, id);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, id);
         assert_eq!(bench.core(&id).await.int("granted_until_ms"), None);
     }
 
@@ -229,8 +229,8 @@ conformance! {
         ];
         bench.insert_attempt(&id, 3, 41, left).await;
         let handle = bench.claim().await;
-        assert_eq!(opened(&handle).attempt_index, AttemptIndex(3));
-        assert_eq!(opened(&handle).lease_epoch, LeaseEpoch(42));
+        assert_eq!(payload_of(&handle).attempt_index, AttemptIndex(3));
+        assert_eq!(payload_of(&handle).lease_epoch, LeaseEpoch(42));
         let attempt = bench.attempt(&id, 0).await;
         assert_eq!(attempt.text("worker_id"), "w");
         assert_eq!(attempt.text("outcome"), "-");
@@ -255,7 +255,7 @@ conformance! {
         let mut last = LeaseEpoch(0);
         for round in 0..24 {
             let handle = bench.claim().await;
-            let epoch = opened(&handle).lease_epoch;
+            let epoch = payload_of(&handle).lease_epoch;
             assert!(last < epoch, "round {round}: {last} then {epoch}");
             last = epoch;
             match round % 3 {
@@ -305,10 +305,10 @@ conformance! {
         }
         assert_eq!(handles.len(), 2_000);
         let claimed: HashSet<ExecutionId> =
-            handles.iter().map(|handle| opened(handle).execution_id).collect();
+            handles.iter().map(|handle| payload_of(handle).execution_id).collect();
         assert_eq!(claimed, ids.into_iter().collect(), "each execution exactly once");
-        assert!(handles.iter().all(|handle| opened(handle).lease_epoch == LeaseEpoch(1)));
-        let leases: HashSet<_> = handles.iter().map(|handle| opened(handle).lease_id).collect();
+        assert!(handles.iter().all(|handle| payload_of(handle).lease_epoch == LeaseEpoch(1)));
+        let leases: HashSet<_> = handles.iter().map(|handle| payload_of(handle).lease_id).collect();
         assert_eq!(leases.len(), 2_000);
         // Every one of them works.
         for chunk in handles.chunks(500) {

@@ -13,10 +13,10 @@ use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{TTL, opened, refused};
+use crate::bench::{TTL, payload_of, refused};
 use crate::flow::Flow;
 use crate::plain::{int, text};
-use crate::suspended::{Door, SUSPENDED, cancellation, fresh, named};
+use crate::suspended::{SUSPENDED, Target, cancellation, fresh, named};
 
 const WOKE: &str = "resume_condition_satisfied";
 
@@ -26,16 +26,16 @@ async fn scanned(bench: &Bench, scan: Scan) -> u32 {
     counts.processed
 }
 
-async fn made_ahead(bench: &Bench, id: &ExecutionId, handle: &Handle) -> Door {
+async fn made_ahead(bench: &Bench, id: &ExecutionId, handle: &Handle) -> Target {
     let made = bench.backend.create_waitpoint(handle, "a", Duration::from_hours(1)).await.unwrap();
     let token = made.hmac_token.as_str().to_owned();
-    Door { execution: id.clone(), id: made.waitpoint_id, token }
+    Target { execution: id.clone(), id: made.waitpoint_id, token }
 }
 
 /// Suspends anew under the same key: the old token opens nothing, the new one does.
-async fn only_the_new_token_opens(bench: &Bench, id: &ExecutionId, old: &Door, how: &str) {
+async fn only_the_new_token_opens(bench: &Bench, id: &ExecutionId, old: &Target, how: &str) {
     let handle = bench.claim().await;
-    assert_eq!(opened(&handle).execution_id, *id, "{how}");
+    assert_eq!(payload_of(&handle).execution_id, *id, "{how}");
     let args = bench.wait(vec![fresh("a")], named("a", "go"));
     let new = bench.suspend(id, &handle, args).await.remove(0);
     let before = bench.everything().await;
@@ -56,15 +56,15 @@ async fn nothing_is_open(bench: &Bench, id: &ExecutionId, how: &str) {
 }
 
 /// A flow of one member that waits, with a timeout.
-async fn waiting_flow(bench: &Bench) -> (Flow, Door) {
+async fn waiting_flow(bench: &Bench) -> (Flow, Target) {
     let flow = bench.flow(1).await;
     let id = flow.members[0].clone();
     let handle = bench.take(&id).await;
     let until = TimestampMs(bench.clock.now().0 + 60_000);
     let args =
         bench.wait(vec![fresh("a")], named("a", "go")).with_timeout(until, TimeoutBehavior::Fail);
-    let door = bench.suspend(&id, &handle, args).await.remove(0);
-    (flow, door)
+    let target = bench.suspend(&id, &handle, args).await.remove(0);
+    (flow, target)
 }
 
 conformance! {
@@ -175,12 +175,12 @@ conformance! {
 
     async fn a_cancelled_flow_closes_what_its_members_wait_on(bench) {
         bench.seed().await;
-        let (flow, door) = waiting_flow(&bench).await;
+        let (flow, target) = waiting_flow(&bench).await;
         let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
         bench.backend.cancel_flow(&flow.id, policy, wait).await.unwrap();
         nothing_is_open(&bench, &flow.members[0], "cancel_flow").await;
-        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
-        let (flow, door) = waiting_flow(&bench).await;
+        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        let (flow, target) = waiting_flow(&bench).await;
         let args = CancelFlowArgs {
             flow_id: flow.id,
             reason: "enough".into(),
@@ -189,7 +189,7 @@ conformance! {
         };
         bench.backend.cancel_flow_header(args).await.unwrap();
         nothing_is_open(&bench, &flow.members[0], "cancel_flow_header").await;
-        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
+        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn a_waitpoint_that_nothing_waits_on_is_not_open(bench) {
@@ -204,21 +204,21 @@ conformance! {
         refused(bench.deliver(&ahead, "go").await, "not found: waitpoint");
     }
 
-    async fn rows_that_do_not_say_count_while_their_wait_lasts(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
-        let key = |door: &Door| vec![
+    async fn waitpoints_without_a_suspension_count_for_the_current_one(bench) {
+        let (id, _, target) = bench.waiting(|args| args).await;
+        let key = |target: &Target| vec![
             ("partition_key", int(i64::from(id.partition()))),
-            ("waitpoint_id", Value::Uuid(door.id.0)),
+            ("waitpoint_id", Value::Uuid(target.id.0)),
         ];
         let unsaid = |since: Value| vec![("suspension_id", Value::Null), ("activated_at_ms", since)];
         // One that an older wait left behind, and one of the wait that lasts.
-        bench.plain.set("ff_waitpoint_pending", key(&door), unsaid(int(START - 1))).await;
-        refused(bench.deliver(&door, "go").await, "state: WaitpointClosed");
+        bench.plain.set("ff_waitpoint_pending", key(&target), unsaid(int(START - 1))).await;
+        refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
         let another = vec![("suspension_id", Value::Uuid(Uuid::new_v4())), ("state", text("active"))];
-        bench.plain.set("ff_waitpoint_pending", key(&door), another).await;
-        refused(bench.deliver(&door, "go").await, "state: WaitpointClosed");
-        bench.plain.set("ff_waitpoint_pending", key(&door), unsaid(Value::Null)).await;
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), WOKE);
+        bench.plain.set("ff_waitpoint_pending", key(&target), another).await;
+        refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
+        bench.plain.set("ff_waitpoint_pending", key(&target), unsaid(Value::Null)).await;
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), WOKE);
     }
 
     async fn a_key_of_a_suspension_belongs_to_the_lease_it_was_given_under(bench) {
@@ -240,18 +240,18 @@ conformance! {
     }
 
     async fn signals_of_a_wait_that_is_over_do_not_end_the_next(bench) {
-        let (id, _, door) = bench.waiting(|mut args| {
+        let (id, _, target) = bench.waiting(|mut args| {
             args.resume_policy.consume_matched_signals = false;
             args
         }).await;
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), WOKE);
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), WOKE);
         let handle = bench.claim().await;
         let made = made_ahead(&bench, &id, &handle).await;
         let waitpoint_id = made.id.clone();
         let bindings = vec![WaitpointBinding::UsePending { waitpoint_id }];
         let args = bench.wait(bindings, named("a", "go"));
-        let door = bench.suspend(&id, &handle, args).await.remove(0);
+        let target = bench.suspend(&id, &handle, args).await.remove(0);
         assert_eq!(bench.core(&id).await.states(), SUSPENDED, "a new waitpoint of the old key");
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), WOKE);
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), WOKE);
     }
 }

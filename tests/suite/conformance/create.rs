@@ -7,7 +7,7 @@ use ff_core::types::{LaneId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{LANE, WAITING, id, id_in, opened, refused, requiring};
+use crate::bench::{LANE, WAITING, id, id_in, payload_of, refused, requiring};
 
 conformance! {
     async fn a_submission_is_claimable_at_once(bench) {
@@ -33,7 +33,7 @@ conformance! {
         assert_eq!(core.raw("tags"), json!({ "cairn.instance_id": "instance-7" }));
         assert_eq!(core.raw("idempotency_key"), json!(null));
         assert_eq!(bench.attempts(&id).await, []);
-        assert_eq!(opened(&bench.claim().await).execution_id, id);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, id);
     }
 
     async fn the_first_submission_of_an_id_wins(bench) {
@@ -77,7 +77,7 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn a_delay_in_the_past_is_none(bench) {
+    async fn a_delay_in_the_past_has_no_effect(bench) {
         let id = bench.create_with(&|args| args.delay_until = Some(TimestampMs(START))).await;
         assert_eq!(bench.core(&id).await.states(), WAITING);
     }

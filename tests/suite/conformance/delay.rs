@@ -6,14 +6,14 @@ use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{id, lane, opened, partition, refused};
+use crate::bench::{id, lane, partition, payload_of, refused};
 use crate::plain::int;
 
 const PUT_OFF: &str =
     "runnable unowned not_eligible_until_time delayed attempt_interrupted waiting_for_delay";
 
 conformance! {
-    async fn a_delay_lets_go_of_the_lease(bench) {
+    async fn a_delay_releases_the_lease(bench) {
         let deadline = Some(TimestampMs(START + 77_000));
         let (id, handle) = bench.leased_with(&|args| args.execution_deadline_at = deadline).await;
         bench.backend.delay(&handle, TimestampMs(START + 1_000)).await.unwrap();
@@ -30,14 +30,14 @@ conformance! {
         assert!(bench.try_claim().await.is_none());
     }
 
-    async fn the_same_attempt_goes_on_in_a_new_epoch(bench) {
+    async fn a_resumed_attempt_continues_in_a_new_epoch(bench) {
         let (id, handle) = bench.leased().await;
         bench.backend.delay(&handle, TimestampMs(START + 1_000)).await.unwrap();
         bench.clock.advance(1_000);
         bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
         let again = bench.claim().await;
-        assert_eq!(opened(&again).attempt_index, AttemptIndex(0));
-        assert_eq!(opened(&again).lease_epoch, LeaseEpoch(2));
+        assert_eq!(payload_of(&again).attempt_index, AttemptIndex(0));
+        assert_eq!(payload_of(&again).lease_epoch, LeaseEpoch(2));
         refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
     }
@@ -72,11 +72,11 @@ conformance! {
         let waiting = bench.create().await;
         let none = ff_core::backend::CapabilitySet::default();
         let claim = bench.backend.claim_many(&lane(), &none, crate::bench::worker("w"), 9).await;
-        let claimed: Vec<_> = claim.unwrap().iter().map(|at| opened(at).execution_id).collect();
+        let claimed: Vec<_> = claim.unwrap().iter().map(|at| payload_of(at).execution_id).collect();
         assert_eq!(claimed, [waiting, put_off], "what waits goes first");
         bench.clock.advance(retry_at);
         for (expected, attempt, epoch) in [(later, 0, 1), (retried, 1, 2), (paused, 0, 2)] {
-            let payload = opened(&bench.claim().await);
+            let payload = payload_of(&bench.claim().await);
             assert_eq!(payload.execution_id, expected);
             assert_eq!(payload.attempt_index, AttemptIndex(attempt));
             assert_eq!(payload.lease_epoch, LeaseEpoch(epoch));

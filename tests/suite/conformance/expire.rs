@@ -7,7 +7,7 @@ use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{EXPIRED, TTL, id, lane, not_active, opened, partition, refused};
+use crate::bench::{EXPIRED, TTL, id, lane, not_active, partition, payload_of, refused};
 use crate::plain::int;
 
 fn limited(attempt_timeout_ms: u64, retries: Option<u32>) -> ExecutionPolicy {
@@ -49,8 +49,8 @@ conformance! {
         assert_eq!(attempt.text("worker_instance_id"), "-");
         assert_eq!(bench.lease_events(&id).await, ["acquired", "expired"]);
         let again = bench.claim().await;
-        assert_eq!(opened(&again).attempt_index, AttemptIndex(0));
-        assert_eq!(opened(&again).lease_epoch, LeaseEpoch(3));
+        assert_eq!(payload_of(&again).attempt_index, AttemptIndex(0));
+        assert_eq!(payload_of(&again).lease_epoch, LeaseEpoch(3));
         assert_eq!(bench.lease_events(&id).await, ["acquired", "expired", "acquired"]);
     }
 
@@ -109,7 +109,7 @@ conformance! {
         bench.clock.advance(200);
         bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
         let second = bench.claim().await;
-        assert_eq!(opened(&second).attempt_index, AttemptIndex(1));
+        assert_eq!(payload_of(&second).attempt_index, AttemptIndex(1));
         bench.clock.advance(100);
         expire(&bench, &id, ExpirePhase::AttemptTimeout).await;
         assert_eq!(bench.core(&id).await.states(), EXPIRED);

@@ -10,7 +10,7 @@ use ff_core::types::{
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{FAILED, TTL, fence, lane, not_active, opened, partition, refused};
+use crate::bench::{FAILED, TTL, fence, lane, not_active, partition, payload_of, refused};
 use crate::conformance::fence::fail_args;
 
 const FIXED: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
@@ -110,8 +110,8 @@ conformance! {
         let waiting = "runnable unowned eligible_now waiting pending_retry_attempt waiting_for_worker";
         assert_eq!(bench.core(&id).await.states(), waiting);
         let handle = bench.claim().await;
-        assert_eq!(opened(&handle).attempt_index, AttemptIndex(1));
-        assert_eq!(opened(&handle).lease_epoch, LeaseEpoch(2));
+        assert_eq!(payload_of(&handle).attempt_index, AttemptIndex(1));
+        assert_eq!(payload_of(&handle).lease_epoch, LeaseEpoch(2));
         bench.backend.complete(&handle, None).await.unwrap();
         let attempts = bench.attempts(&id).await;
         let outcomes: Vec<&str> = attempts.iter().map(|row| row.text("outcome")).collect();
@@ -177,7 +177,7 @@ conformance! {
     }
 
     /// A report that was refused for its words would let the lease lapse, and the work begin again.
-    async fn a_failure_ends_the_attempt_whatever_its_words(bench) {
+    async fn a_failure_with_any_text_ends_the_attempt(bench) {
         let long = format!("\0{}", "\u{1f980}".repeat(3_000));
         let kept = format!("\u{fffd}{}\u{2026} (cut, 12003 bytes in all)", "\u{1f980}".repeat(2_047));
 
@@ -195,7 +195,7 @@ conformance! {
         }
     }
 
-    async fn the_policy_says_which_failures_are_worth_another_attempt(bench) {
+    async fn the_policy_decides_which_failures_are_retried(bench) {
         let patient = |categories: &[&str]| {
             let categories = json!({ "retry_policy": { "retryable_categories": categories } });
             serde_json::from_value::<ExecutionPolicy>(categories).unwrap()
@@ -235,7 +235,7 @@ conformance! {
             now += pause;
             bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
             handle = bench.claim().await;
-            assert_eq!(opened(&handle).attempt_index.0, u32::try_from(retry + 1).unwrap());
+            assert_eq!(payload_of(&handle).attempt_index.0, u32::try_from(retry + 1).unwrap());
         }
         let class = FailureClass::Transient;
         let outcome = bench.backend.fail(&handle, FailureReason::new("flaky"), class).await.unwrap();

@@ -12,7 +12,7 @@ use ff_core::types::{
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{
-    ACTIVE, COMPLETED, TTL, fence, id, lane, not_active, opened, partition, refused,
+    ACTIVE, COMPLETED, TTL, fence, id, lane, not_active, partition, payload_of, refused,
 };
 use crate::plain::{int, text};
 
@@ -99,7 +99,7 @@ impl Fenced {
 }
 
 pub(crate) fn complete_args(bench: &Bench, handle: &Handle) -> CompleteExecutionArgs {
-    let HandlePayload { execution_id, attempt_index, .. } = opened(handle);
+    let HandlePayload { execution_id, attempt_index, .. } = payload_of(handle);
     CompleteExecutionArgs {
         execution_id,
         fence: Some(fence(handle)),
@@ -112,7 +112,7 @@ pub(crate) fn complete_args(bench: &Bench, handle: &Handle) -> CompleteExecution
 }
 
 pub(crate) fn fail_args(handle: &Handle, policy: &str) -> FailExecutionArgs {
-    let HandlePayload { execution_id, attempt_index, .. } = opened(handle);
+    let HandlePayload { execution_id, attempt_index, .. } = payload_of(handle);
     FailExecutionArgs {
         execution_id,
         fence: Some(fence(handle)),
@@ -126,7 +126,7 @@ pub(crate) fn fail_args(handle: &Handle, policy: &str) -> FailExecutionArgs {
 }
 
 pub(crate) fn renew_args(handle: &Handle) -> RenewLeaseArgs {
-    let HandlePayload { execution_id, attempt_index, .. } = opened(handle);
+    let HandlePayload { execution_id, attempt_index, .. } = payload_of(handle);
     RenewLeaseArgs {
         execution_id,
         attempt_index,
@@ -171,9 +171,9 @@ conformance! {
         bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();
         // The very same worker takes it again: the epoch tells the two leases apart, not the name.
         let current = bench.claim().await;
-        assert_eq!(opened(&current).execution_id, id);
-        assert_eq!(opened(&current).attempt_index, opened(&old).attempt_index);
-        assert!(opened(&old).lease_epoch < opened(&current).lease_epoch);
+        assert_eq!(payload_of(&current).execution_id, id);
+        assert_eq!(payload_of(&current).attempt_index, payload_of(&old).attempt_index);
+        assert!(payload_of(&old).lease_epoch < payload_of(&current).lease_epoch);
         all_mismatched(&bench, &old).await;
         bench.backend.complete(&current, None).await.unwrap();
     }
@@ -202,14 +202,14 @@ conformance! {
         bench.clock.advance(1_000);
         bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
         let second = bench.claim().await;
-        assert_eq!(opened(&second).attempt_index, AttemptIndex(1));
+        assert_eq!(payload_of(&second).attempt_index, AttemptIndex(1));
         all_mismatched(&bench, &first).await;
         // Not with the new epoch on the old attempt, nor with the old one on the new.
         let mixed =
-            bench.altered(&first, |payload| payload.lease_epoch = opened(&second).lease_epoch);
+            bench.altered(&first, |payload| payload.lease_epoch = payload_of(&second).lease_epoch);
         all_mismatched(&bench, &mixed).await;
         let mixed =
-            bench.altered(&second, |payload| payload.lease_epoch = opened(&first).lease_epoch);
+            bench.altered(&second, |payload| payload.lease_epoch = payload_of(&first).lease_epoch);
         all_mismatched(&bench, &mixed).await;
         bench.backend.complete(&second, None).await.unwrap();
     }
@@ -263,10 +263,10 @@ conformance! {
         }
     }
 
-    async fn a_refusal_after_the_end_says_how_it_ended(bench) {
+    async fn a_refusal_after_the_end_names_the_outcome(bench) {
         let (_, handle) = bench.leased().await;
         bench.backend.complete(&handle, None).await.unwrap();
-        let attempt_id = opened(&handle).attempt_id;
+        let attempt_id = payload_of(&handle).attempt_id;
         refused(
             bench.backend.complete(&handle, None).await,
             &format!(

@@ -11,7 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, COMPLETED, INSTANCE, NAMESPACE, TTL, id, not_active, opened, refused};
+use crate::bench::{
+    ACTIVE, COMPLETED, INSTANCE, NAMESPACE, TTL, id, not_active, payload_of, refused,
+};
 use crate::conformance::fence::complete_args;
 use crate::plain::int;
 
@@ -59,7 +61,7 @@ conformance! {
         assert!(completion.int("committed_at_ms").is_some());
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked"]);
         let revoked = bench.of("ff_lease_event", &id).await.swap_remove(1);
-        assert_eq!(revoked.text("lease_id"), opened(&handle).lease_id.to_string());
+        assert_eq!(revoked.text("lease_id"), payload_of(&handle).lease_id.to_string());
     }
 
     async fn no_result_stores_none_and_an_empty_one_is_empty(bench) {
@@ -135,7 +137,7 @@ conformance! {
         not_active(bench.backend.complete_execution(args).await, "terminal");
     }
 
-    async fn an_operator_who_shows_a_fence_is_held_to_it(bench) {
+    async fn a_fence_that_an_operator_passes_is_checked(bench) {
         let id = bench.insert_leased(json!({})).await;
         let source = CancelSource::OperatorOverride;
         let args = CompleteExecutionArgs { source, ..typed(&id, 2) };
@@ -208,7 +210,7 @@ conformance! {
             result.unwrap();
         }
         for (number, handle) in handles.iter().enumerate() {
-            let result = bench.backend.get_execution_result(&opened(handle).execution_id).await;
+            let result = bench.backend.get_execution_result(&payload_of(handle).execution_id).await;
             assert_eq!(result.unwrap(), Some(number.to_string().into_bytes()));
         }
     }

@@ -9,10 +9,10 @@ use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::types::TimestampMs;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::opened;
+use crate::bench::payload_of;
 use crate::conformance::fence::Fenced;
 use crate::conformance::signal::resumed;
-use crate::suspended::{doors, fresh, named};
+use crate::suspended::{fresh, named, targets};
 
 /// Every operation that takes a handle.
 const BY_HANDLE: [Fenced; 8] = [
@@ -78,7 +78,7 @@ fn after(delay_ms: i64) -> FailOutcome {
 conformance! {
     async fn another_backends_handle_is_refused(bench) {
         let (_, handle) = bench.leased().await;
-        let payload = opened(&handle);
+        let payload = payload_of(&handle);
         let tags = [BackendTag::Valkey, BackendTag::Postgres, BackendTag::Sqlite, BackendTag::Memory];
         for tag in tags.into_iter().filter(|tag| *tag != bench.tag) {
             let own = bench.tag;
@@ -95,7 +95,7 @@ conformance! {
 
     async fn the_first_version_belongs_to_another_backend(bench) {
         let (_, handle) = bench.leased().await;
-        let bytes = handle_codec::v1_handle_for_tests(&opened(&handle)).into_boxed_slice();
+        let bytes = handle_codec::v1_handle_for_tests(&payload_of(&handle)).into_boxed_slice();
         let old = Handle::new(bench.tag, HandleKind::Fresh, HandleOpaque::new(bytes));
         let own = bench.tag;
         let expected =
@@ -117,7 +117,7 @@ conformance! {
         }
     }
 
-    async fn a_handle_works_however_it_was_come_by(bench) {
+    async fn a_handle_works_however_it_was_obtained(bench) {
         let (_, handle) = bench.leased().await;
         for kind in [HandleKind::Resumed, HandleKind::Suspended, HandleKind::Reclaimed] {
             let same = Handle::new(handle.backend, kind, handle.opaque.clone());
@@ -131,14 +131,14 @@ conformance! {
             [(3, 500, after(500)), (0, 500, FailOutcome::TerminalFailed), (1, 0, after(0))]
         {
             let handle = bench.leased_by(&retrying(max_retries, delay_ms, 0)).await;
-            assert_eq!(opened(&handle).retry.unwrap().retries(), 0);
+            assert_eq!(payload_of(&handle).retry.unwrap().retries(), 0);
             let reason = FailureReason::new("boom");
             let outcome = elsewhere.fail(&handle, reason, FailureClass::Transient).await.unwrap();
             assert_eq!(outcome, expected);
         }
 
         // The only one that waits for nothing has been retried once, which its handle knows.
-        assert_eq!(opened(&bench.claim().await).retry.unwrap().retries(), 1);
+        assert_eq!(payload_of(&bench.claim().await).retry.unwrap().retries(), 1);
     }
 
     async fn a_handle_without_retry_facts_fails_by_the_stored_policy(bench) {
@@ -147,7 +147,7 @@ conformance! {
         assert_eq!(bench.failed(&older).await, after(700));
 
         let long = bench.leased_by(&retrying(3, 900, 200)).await;
-        assert_eq!(opened(&long).retry, None, "its policy is longer than a handle carries");
+        assert_eq!(payload_of(&long).retry, None, "its policy is longer than a handle carries");
         assert!(long.opaque.as_bytes().len() < 300);
         assert_eq!(bench.failed(&long).await, after(900));
 
@@ -188,12 +188,12 @@ conformance! {
         let SuspendOutcome::Suspended { handle: suspended, .. } = &outcome else {
             panic!("{outcome:?}");
         };
-        assert_eq!(opened(suspended), opened(&handle).with_retry(None));
-        bench.deliver(&doors(&id, &outcome)[0], "go").await.unwrap();
+        assert_eq!(payload_of(suspended), payload_of(&handle).with_retry(None));
+        bench.deliver(&targets(&id, &outcome)[0], "go").await.unwrap();
 
         let claimed = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
         let ClaimResumedExecutionResult::Claimed(claimed) = claimed;
-        assert_eq!(opened(&claimed.handle).retry, opened(&handle).retry);
+        assert_eq!(payload_of(&claimed.handle).retry, payload_of(&handle).retry);
         assert_eq!(bench.failed(&claimed.handle).await, after(600));
     }
 }

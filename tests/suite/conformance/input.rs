@@ -7,7 +7,7 @@ use ff_core::contracts::{CreateExecutionArgs, ExecutionQuery, IdempotencyKey};
 use ff_core::types::{LaneId, Namespace};
 
 use crate::backends::conformance;
-use crate::bench::{id, lane, opened, refused, requiring, worker};
+use crate::bench::{id, lane, payload_of, refused, requiring, worker};
 use crate::suspended::{fresh, named};
 
 /// What a database, a driver, a shell or a terminal might trip over.
@@ -73,7 +73,7 @@ conformance! {
                 .await
                 .unwrap()
                 .unwrap();
-            assert_eq!(opened(&handle).execution_id, id);
+            assert_eq!(payload_of(&handle).execution_id, id);
             assert_eq!(bench.attempt(&id, 0).await.text("worker_instance_id"), format!("{text}-1"));
             bench.backend.progress(&handle, None, Some(text.into())).await.unwrap();
             assert_eq!(bench.core(&id).await.raw("progress_message"), text);
@@ -113,7 +113,7 @@ conformance! {
             };
             assert!(claim(others).await.is_none(), "{text:?}");
             let handle = claim(vec![text]).await.unwrap_or_else(|| panic!("{text:?}"));
-            assert_eq!(opened(&handle).execution_id, id);
+            assert_eq!(payload_of(&handle).execution_id, id);
             bench.backend.complete(&handle, None).await.unwrap();
         }
     }
@@ -129,7 +129,7 @@ conformance! {
         for (name, id) in names.iter().zip(&ids) {
             let none = CapabilitySet::default();
             let handle = bench.backend.claim(name, &none, worker("w")).await.unwrap().unwrap();
-            assert_eq!(opened(&handle).execution_id, *id, "{name:?}");
+            assert_eq!(payload_of(&handle).execution_id, *id, "{name:?}");
             assert!(bench.backend.claim(name, &none, worker("w")).await.unwrap().is_none());
         }
     }
@@ -193,14 +193,14 @@ conformance! {
             let args = args.with_idempotency_key(IdempotencyKey::new(key));
             refused(bench.backend.suspend(&handle, args).await, &refuse(field));
         }
-        let held = opened(&handle).execution_id;
+        let held = payload_of(&handle).execution_id;
         let args = bench.wait(vec![fresh(&longest)], named(&longest, "go"));
         let args = args.with_idempotency_key(IdempotencyKey::new(&longest));
-        let door = bench.suspend(&held, &handle, args).await.remove(0);
-        let mut signal = bench.signal(&door, "other");
+        let target = bench.suspend(&held, &handle, args).await.remove(0);
+        let mut signal = bench.signal(&target, "other");
         signal.idempotency_key = Some(longer.clone());
         refused(bench.backend.deliver_signal(signal).await, &refuse("idempotency_key"));
-        let mut signal = bench.signal(&door, "other");
+        let mut signal = bench.signal(&target, "other");
         signal.idempotency_key = Some(longest);
         bench.backend.deliver_signal(signal).await.unwrap();
     }

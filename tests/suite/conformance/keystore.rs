@@ -64,9 +64,9 @@ conformance! {
         assert!(clash.contains("kid k1 already installed with a different secret"), "{clash}");
         let (id, handle) = bench.leased().await;
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
-        let door = bench.suspend(&id, &handle, args).await.remove(0);
-        let message = format!("{id}:{}", door.id);
-        hmac_verify(&[2; 32], "k2", message.as_bytes(), &door.token).unwrap();
+        let target = bench.suspend(&id, &handle, args).await.remove(0);
+        let message = format!("{id}:{}", target.id);
+        hmac_verify(&[2; 32], "k2", message.as_bytes(), &target.token).unwrap();
         let rows = bench.plain.rows("ff_waitpoint_hmac").await;
         let active: Vec<_> = rows.iter().filter(|row| *row.value("active") == Value::Bool(true)).collect();
         assert_eq!(active.len(), 1);
@@ -74,22 +74,22 @@ conformance! {
     }
 
     async fn an_old_key_verifies_until_its_grace_is_over(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
+        let (id, _, target) = bench.waiting(|args| args).await;
         rotate(&bench, "kid2", &secret(2), 1_000).await.unwrap();
         let retired = bench.plain.rows("ff_waitpoint_hmac").await;
         let retired = retired.iter().find(|row| row.text("kid") == "kid1").unwrap();
         assert_eq!(retired.int("verifies_until_ms"), Some(START + 1_000));
         bench.clock.advance(999);
-        assert_eq!(bench.deliver(&door, "other").await.unwrap(), "appended_to_waitpoint");
+        assert_eq!(bench.deliver(&target, "other").await.unwrap(), "appended_to_waitpoint");
         bench.clock.advance(1);
-        let mut late = bench.signal(&door, "go");
+        let mut late = bench.signal(&target, "go");
         late.now.0 = START;
         let late = bench.backend.deliver_signal(late).await.unwrap_err().to_string();
         assert!(late.contains("kid kid1 was replaced and its grace is over"), "{late}");
         assert_eq!(bench.core(&id).await.text("public_state"), "suspended");
     }
 
-    async fn a_key_that_is_none_is_refused(bench) {
+    async fn an_invalid_key_is_refused(bench) {
         for (kid, hex, detail) in [
             ("", secret(1), "kid must be non-empty"),
             ("a:b", secret(1), "kid must not contain ':' (token wire shape is `<kid>:<hex>`)"),

@@ -5,7 +5,7 @@ use ff_core::types::TimestampMs;
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, TTL, opened, refused};
+use crate::bench::{ACTIVE, TTL, payload_of, refused};
 use crate::conformance::fence::renew_args;
 
 conformance! {
@@ -22,7 +22,7 @@ conformance! {
         assert_eq!(bench.core(&id).await, core, "the execution itself is untouched");
         assert_eq!(bench.lease_events(&id).await, ["acquired", "renewed"]);
         let event = bench.of("ff_lease_event", &id).await.swap_remove(1);
-        assert_eq!(event.text("lease_id"), opened(&handle).lease_id.to_string());
+        assert_eq!(event.text("lease_id"), payload_of(&handle).lease_id.to_string());
         assert_eq!(event.int("occurred_at_ms"), Some(START + 100));
     }
 

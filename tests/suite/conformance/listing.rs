@@ -71,7 +71,7 @@ conformance! {
         assert_eq!((page.executions.len(), page.next_cursor), (3, None));
     }
 
-    async fn a_partition_key_must_be_one(bench) {
+    async fn an_invalid_partition_key_is_refused(bench) {
         let parsed = |text: &str| serde_json::from_value::<PartitionKey>(json!(text)).unwrap();
         for (text, reason) in [
             ("7", "partition key is not wrapped in braces"),
@@ -104,7 +104,7 @@ conformance! {
         assert_eq!(lanes(&bench, None, 0).await, (vec![], None));
     }
 
-    async fn a_stored_lane_that_is_none_is_corruption(bench) {
+    async fn an_invalid_stored_lane_is_corruption(bench) {
         let row = vec![
             ("lane_id", text("tab\there")),
             ("registered_at_ms", int(START)),
@@ -273,7 +273,7 @@ conformance! {
         assert_eq!(bench.backend.list_expired_leases(before).await.unwrap().entries, []);
     }
 
-    async fn a_timeline_tells_a_life_in_order(bench) {
+    async fn a_timeline_lists_attempts_and_events_in_order(bench) {
         let (id, _) = bench.leased().await;
         bench.clock.advance(TTL);
         bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();
@@ -285,7 +285,7 @@ conformance! {
         assert_eq!(timeline.attempts.len(), 1);
         assert_eq!(timeline.attempts[0].lease_epoch.0, 3);
         assert_eq!(timeline.attempts[0].ended_at, Some(TimestampMs(START + TTL + 2)));
-        let told: Vec<_> = timeline
+        let entries: Vec<_> = timeline
             .events
             .iter()
             .map(|event| (event.at.0 - START, event.outbox, event.event.as_str()))
@@ -297,7 +297,7 @@ conformance! {
             (TTL + 2, Outbox::Lease, "revoked"),
             (TTL + 2, Outbox::Completion, "success"),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(entries, expected);
         let unknown = bench.backend.execution_timeline(&crate::bench::id()).await.unwrap();
         assert_eq!((unknown.attempts.len(), unknown.events.len()), (0, 0));
     }

@@ -8,7 +8,7 @@ use ff_core::types::{ExecutionId, WorkerId, WorkerInstanceId};
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{FAILED, TTL, lane, opened, partition, refused};
+use crate::bench::{FAILED, TTL, lane, partition, payload_of, refused};
 use crate::plain::int;
 
 const RELEASED: &str =
@@ -74,7 +74,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.int("lease_reclaim_count"), Some(0));
     }
 
-    async fn none_at_all_may_be_lost_where_the_policy_says_so(bench) {
+    async fn a_policy_may_allow_no_lost_worker(bench) {
         let policy = capped(0);
         let (id, _) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
         bench.clock.advance(TTL);
@@ -106,7 +106,7 @@ conformance! {
         let (id, _) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
         bench.clock.advance(TTL);
         let taken = bench.backend.claim_from_resume_grant(taking_over(&bench, &id)).await.unwrap();
-        assert_eq!(opened(&taken.unwrap()).lease_epoch.0, 2);
+        assert_eq!(payload_of(&taken.unwrap()).lease_epoch.0, 2);
         assert_eq!(bench.core(&id).await.int("lease_reclaim_count"), Some(1));
         bench.clock.advance(TTL);
         let second = bench.backend.claim_from_resume_grant(taking_over(&bench, &id)).await;
@@ -117,7 +117,7 @@ conformance! {
     async fn a_lease_that_is_taken_away_is_no_loss(bench) {
         let policy = capped(0);
         let (id, handle) = bench.leased_with(&|args| args.policy = Some(policy.clone())).await;
-        let instance = opened(&handle).worker_instance_id;
+        let instance = payload_of(&handle).worker_instance_id;
         let args = RevokeLeaseArgs {
             execution_id: id.clone(),
             expected_lease_id: None,

@@ -22,11 +22,11 @@ conformance! {
             waitpoints: vec!["a".into()],
         });
         let args = bench.wait(vec![fresh("a")], condition);
-        let door = bench.suspend(&id, &handle, args).await.remove(0);
+        let target = bench.suspend(&id, &handle, args).await.remove(0);
 
         let engines = [Arc::clone(&bench.backend), bench.another_process().await];
         let calls = engines.into_iter().cycle().take(SENDERS).map(|engine| {
-            let signal = bench.signal(&door, "go");
+            let signal = bench.signal(&target, "go");
             tokio::spawn(async move { engine.deliver_signal(signal).await })
         });
         let mut woke = 0;

@@ -125,7 +125,7 @@ conformance! {
         refused(bench.backend.cancel_execution(args).await, "not found: execution");
     }
 
-    async fn a_claim_and_a_cancellation_leave_one_truth(bench) {
+    async fn a_claim_and_a_cancellation_leave_consistent_rows(bench) {
         for _ in 0..20 {
             let id = bench.create().await;
             let (claiming, cancelling) = (std::sync::Arc::clone(&bench), std::sync::Arc::clone(&bench));

@@ -12,7 +12,7 @@ use crate::backends::{Bench, START, conformance};
 use crate::bench::{fence, id, id_in, refused};
 use crate::conformance::fence::fail_args;
 use crate::flow::member_of;
-use crate::suspended::{doors, fresh, named};
+use crate::suspended::{fresh, named, targets};
 
 fn policy(document: Json) -> ExecutionPolicy {
     serde_json::from_value(document).unwrap()
@@ -109,9 +109,9 @@ conformance! {
         bench.seed().await;
         let two = policy(json!({ "max_signals_per_execution": 2 }));
         let (id, handle) = bench.leased_with(&|args| args.policy = Some(two.clone())).await;
-        let door = bench.suspend(&id, &handle, bench.wait(vec![fresh("a")], named("a", "go"))).await.remove(0);
+        let target = bench.suspend(&id, &handle, bench.wait(vec![fresh("a")], named("a", "go"))).await.remove(0);
         let capped = |most: Option<u64>| {
-            let mut signal = bench.signal(&door, "other");
+            let mut signal = bench.signal(&target, "other");
             signal.max_signals_per_execution = most;
             signal
         };
@@ -138,7 +138,7 @@ conformance! {
                 None => args,
             };
             let outcome = bench.backend.suspend(&handle, args).await.unwrap();
-            assert_eq!(doors(&id, &outcome).len(), 1);
+            assert_eq!(targets(&id, &outcome).len(), 1);
             let row = bench.of("ff_suspension_current", &id).await.remove(0);
             ends.push((row.int("timeout_at_ms").unwrap(), row.text("timeout_behavior").to_owned()));
         }

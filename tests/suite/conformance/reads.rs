@@ -15,7 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, LANE, TTL, WAITING, id, opened, partition, refused};
+use crate::bench::{ACTIVE, LANE, TTL, WAITING, id, partition, payload_of, refused};
 use crate::plain::{int, text};
 
 conformance! {
@@ -74,7 +74,7 @@ conformance! {
 
     async fn a_snapshot_shows_attempt_and_lease(bench) {
         let (id, handle) = bench.leased().await;
-        let payload = opened(&handle);
+        let payload = payload_of(&handle);
         let snapshot = bench.backend.describe_execution(&id).await.unwrap().unwrap();
         assert_eq!(snapshot.public_state, PublicState::Active);
         assert_eq!(snapshot.blocking_reason, None);
@@ -205,7 +205,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), crate::bench::COMPLETED);
     }
 
-    async fn the_wide_read_follows_a_life(bench) {
+    async fn the_wide_read_shows_every_state_of_an_execution(bench) {
         let id = bench.create_with(&|args| args.priority = -4).await;
         let info = bench.backend.read_execution_info(&id).await.unwrap().unwrap();
         assert_eq!(info.namespace, crate::bench::NAMESPACE);
@@ -277,7 +277,7 @@ conformance! {
         );
     }
 
-    async fn the_backend_says_who_it_is(bench) {
+    async fn the_backend_reports_its_name_and_capabilities(bench) {
         bench.backend.ping().await.unwrap();
         let time = bench.backend.server_time_ms().await.unwrap();
         assert_eq!(time, u64::try_from(START).unwrap());

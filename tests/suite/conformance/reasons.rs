@@ -75,7 +75,7 @@ conformance! {
         assert_eq!((attempt.text("failure_message"), attempt.text("failure_class")), ("-", "-"));
     }
 
-    async fn who_ran_out_of_time_says_so(bench) {
+    async fn a_timed_out_execution_shows_the_reason(bench) {
         let timeouts = TimeoutPolicy {
             attempt_timeout_ms: Some(5),
             execution_deadline_ms: None,
@@ -99,7 +99,7 @@ conformance! {
         assert_eq!(causes(&bench, &slow).await, [(LeaseCause::TimedOut, "w-1".into())]);
     }
 
-    async fn who_was_cancelled_says_why_and_by_whom(bench) {
+    async fn a_cancelled_execution_shows_the_reason_and_the_canceller(bench) {
         let (id, _) = bench.leased().await;
         bench.cancel_one(&id).await;
         assert_eq!(reasons(&bench, &id).await, [("enough".to_owned(), None)]);
@@ -146,7 +146,7 @@ conformance! {
         }
     }
 
-    async fn a_lease_says_who_held_it_and_what_ended_it(bench) {
+    async fn lease_events_name_the_holder_and_the_cause_of_the_end(bench) {
         let (id, handle) = bench.leased_with(&|args| args.policy = Some(once_more())).await;
         let took = &events(&bench, &id).await[0];
         assert_eq!(took.worker_id.as_ref().map(WorkerId::as_str), Some("w"));

@@ -8,7 +8,9 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, id, opened, refused};
+use crate::bench::{
+    ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, id, payload_of, refused,
+};
 use crate::flow::End;
 use crate::plain::{Cells, int, text};
 
@@ -27,7 +29,7 @@ fn replayed(public_state: PublicState) -> ReplayExecutionResult {
 }
 
 /// What the operator outbox says of an execution.
-async fn told(bench: &Bench, id: &ExecutionId) -> Vec<Cells> {
+async fn operator_events(bench: &Bench, id: &ExecutionId) -> Vec<Cells> {
     let mut events = bench.of("ff_operator_event", id).await;
     // Executions that a case cancels have an event of that, too.
     events.retain(|event| event.text("event_type") != "cancelled");
@@ -53,14 +55,14 @@ conformance! {
         assert_eq!(attempts[0].text("outcome"), "-");
         assert_eq!(attempts[0].int("terminal_at_ms"), None);
         assert_eq!(attempts[0].int("lease_epoch"), Some(2));
-        let events = told(&bench, &id).await;
+        let events = operator_events(&bench, &id).await;
         assert_eq!(events.len(), 1);
         assert_eq!(*events[0].json("details"), json!({ "branch": "normal" }));
         assert_eq!(events[0].int("occurred_at_ms"), Some(START + 5));
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked"]);
         assert_eq!(bench.completions(&id).await, ["success"]);
         let again = bench.claim().await;
-        assert_eq!((opened(&again).attempt_index.0, opened(&again).lease_epoch.0), (0, 3));
+        assert_eq!((payload_of(&again).attempt_index.0, payload_of(&again).lease_epoch.0), (0, 3));
         let late = bench.backend.complete(&first, None).await;
         refused(late, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
@@ -95,7 +97,7 @@ conformance! {
         }
     }
 
-    async fn what_goes_on_is_not_replayed(bench) {
+    async fn an_unfinished_execution_is_not_replayed(bench) {
         let waiting = bench.create().await;
         let (running, _) = bench.leased_with(&|args| args.priority = 5).await;
         let suspended = id();
@@ -119,7 +121,7 @@ conformance! {
         assert_eq!(try_replay(&bench, &id).await.unwrap(), replayed(PublicState::Waiting));
         assert_eq!(bench.core(&id).await.states(), REPLAYED);
         assert_eq!(bench.attempts(&id).await, []);
-        assert_eq!(opened(&bench.claim().await).execution_id, id);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, id);
     }
 
     async fn the_current_attempt_is_the_one_that_runs_again(bench) {
@@ -132,14 +134,14 @@ conformance! {
         }
         try_replay(&bench, &id).await.unwrap();
         let attempts = bench.attempts(&id).await;
-        let told: Vec<_> =
+        let outcomes: Vec<_> =
             attempts.iter().map(|row| (row.int("lease_epoch"), row.text("outcome"))).collect();
-        assert_eq!(told, [(Some(1), "failed"), (Some(3), "failed"), (Some(5), "-")]);
+        assert_eq!(outcomes, [(Some(1), "failed"), (Some(3), "failed"), (Some(5), "-")]);
         assert_eq!(bench.core(&id).await.int("attempt_index"), Some(2));
-        assert_eq!(opened(&bench.claim().await).attempt_index.0, 2);
+        assert_eq!(payload_of(&bench.claim().await).attempt_index.0, 2);
     }
 
-    async fn a_missed_deadline_does_not_end_it_again(bench) {
+    async fn a_missed_deadline_does_not_end_a_replayed_execution(bench) {
         let deadline = Some(TimestampMs(START + 10));
         let id = bench.create_with(&|args| args.execution_deadline_at = deadline).await;
         bench.clock.advance(10);
@@ -172,7 +174,7 @@ conformance! {
                 replayed += usize::from(replay.await.unwrap());
             }
             assert_eq!(replayed, 1);
-            assert_eq!(told(&bench, &id).await.len(), 1);
+            assert_eq!(operator_events(&bench, &id).await.len(), 1);
             assert_eq!(bench.attempt(&id, 0).await.int("lease_epoch"), Some(2));
             bench.cancel_one(&id).await;
         }
@@ -195,8 +197,8 @@ conformance! {
     async fn a_skipped_member_waits_again(bench) {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 2), (1, 2)]).await;
-        bench.end_and_tell(&flow.members[1], End::Success).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         let child = &flow.members[2];
         assert_eq!(bench.public(child).await, "skipped");
         assert_eq!(bench.counts(child).await, [1, 1, 0, 0, 2]);
@@ -204,29 +206,29 @@ conformance! {
         assert_eq!(bench.core(child).await.states(), BLOCKED);
         assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 2]);
         let details = json!({ "branch": "skipped_flow_member", "groups_reset": 1 });
-        assert_eq!(*told(&bench, child).await[0].json("details"), details);
+        assert_eq!(*operator_events(&bench, child).await[0].json("details"), details);
         assert!(bench.try_take(child).await.is_none());
         bench.replay(&flow.members[0]).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.counts(child).await, [2, 0, 0, 0, 2]);
-        bench.end_and_tell(child, End::Success).await;
+        bench.end_and_dispatch(child, End::Success).await;
         assert_eq!(bench.public(child).await, "completed");
     }
 
-    async fn a_member_whose_parents_were_mended_first_may_run_at_once(bench) {
+    async fn a_member_whose_parents_were_replayed_first_may_run_at_once(bench) {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
-        bench.end_and_tell(parent, End::Failed).await;
+        bench.end_and_dispatch(parent, End::Failed).await;
         assert_eq!(bench.public(child).await, "skipped");
         bench.replay(parent).await;
-        bench.end_and_tell(parent, End::Success).await;
+        bench.end_and_dispatch(parent, End::Success).await;
         assert_eq!(bench.public(child).await, "skipped", "nobody asked for it to run again");
         assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 1]);
         assert_eq!(bench.replay(child).await, replayed(PublicState::Waiting));
-        let details = &told(&bench, child).await[0];
+        let details = &operator_events(&bench, child).await[0];
         assert_eq!(details.json("details")["branch"], "skipped_flow_member");
-        bench.end_and_tell(child, End::Success).await;
+        bench.end_and_dispatch(child, End::Success).await;
     }
 
     async fn a_parent_and_its_child_may_be_replayed_at_once(bench) {
@@ -234,12 +236,12 @@ conformance! {
             let flow = bench.flow(2).await;
             bench.connect(&flow, &[(0, 1)]).await;
             let [parent, child] = &flow.members[..] else { panic!() };
-            bench.end_and_tell(parent, End::Failed).await;
+            bench.end_and_dispatch(parent, End::Failed).await;
             let mending = {
                 let (bench, parent) = (std::sync::Arc::clone(&bench), parent.clone());
                 tokio::spawn(async move {
                     bench.replay(&parent).await;
-                    bench.end_and_tell(&parent, End::Success).await;
+                    bench.end_and_dispatch(&parent, End::Success).await;
                 })
             };
             let replaying = {
@@ -251,7 +253,7 @@ conformance! {
             bench.settle().await;
             assert_eq!(bench.public(child).await, "waiting", "round {round}");
             assert_eq!(bench.counts(child).await[0], 1, "round {round}");
-            bench.end_and_tell(child, End::Success).await;
+            bench.end_and_dispatch(child, End::Success).await;
         }
     }
 
@@ -262,23 +264,23 @@ conformance! {
         bench.cancel_one(child).await;
         assert_eq!(bench.replay(child).await, replayed(PublicState::WaitingChildren));
         assert_eq!(bench.core(child).await.states(), BLOCKED);
-        assert_eq!(told(&bench, child).await[0].json("details")["branch"], "blocked_flow_member");
-        bench.end_and_tell(parent, End::Success).await;
+        assert_eq!(operator_events(&bench, child).await[0].json("details")["branch"], "blocked_flow_member");
+        bench.end_and_dispatch(parent, End::Success).await;
         assert_eq!(bench.public(child).await, "waiting");
         // One whose dependencies hold is like any other.
-        bench.end_and_tell(child, End::Failed).await;
+        bench.end_and_dispatch(child, End::Failed).await;
         assert_eq!(bench.replay(child).await, replayed(PublicState::Waiting));
-        assert_eq!(told(&bench, child).await[1].json("details")["branch"], "normal");
+        assert_eq!(operator_events(&bench, child).await[1].json("details")["branch"], "normal");
     }
 
     async fn a_replayed_member_is_skipped_again_by_another_failure(bench) {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
-        bench.end_and_tell(parent, End::Failed).await;
+        bench.end_and_dispatch(parent, End::Failed).await;
         bench.replay(child).await;
         bench.replay(parent).await;
-        bench.end_and_tell(parent, End::Cancelled).await;
+        bench.end_and_dispatch(parent, End::Cancelled).await;
         assert_eq!(bench.public(child).await, "skipped");
         assert_eq!(bench.counts(child).await, [0, 1, 0, 0, 1]);
         assert_eq!(bench.completions(child).await, ["skipped", "skipped"]);
@@ -288,10 +290,10 @@ conformance! {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
-        bench.end_and_tell(parent, End::Success).await;
+        bench.end_and_dispatch(parent, End::Success).await;
         let handle = bench.take(child).await;
         bench.replay(parent).await;
-        bench.end_and_tell(parent, End::Failed).await;
+        bench.end_and_dispatch(parent, End::Failed).await;
         assert_eq!(bench.core(child).await.states(), ACTIVE);
         assert_eq!(bench.counts(child).await, [0, 1, 0, 0, 1]);
         bench.backend.complete(&handle, None).await.unwrap();
@@ -305,7 +307,7 @@ conformance! {
         bench.insert_core(&id, skipped, vec![("terminal_at_ms", int(START))]).await;
         bench.insert_attempt(&id, 0, 1, vec![("outcome", text("skipped"))]).await;
         assert_eq!(try_replay(&bench, &id).await.unwrap(), replayed(PublicState::Waiting));
-        assert_eq!(*told(&bench, &id).await[0].json("details"), json!({ "branch": "normal" }));
+        assert_eq!(*operator_events(&bench, &id).await[0].json("details"), json!({ "branch": "normal" }));
         let waiting = crate::bench::id();
         let raw = Value::Json(json!({ "terminal_outcome": "none" }));
         bench.insert_core(&waiting, WAITING, vec![("raw_fields", raw)]).await;

@@ -10,7 +10,7 @@ use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, LaneId, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{id_in, lane, opened, requiring, worker};
+use crate::bench::{id_in, lane, payload_of, requiring, worker};
 
 /// What executions require here: none, one alone, parts of each other, and apart from each other.
 const REQUIREMENTS: [&[&str]; 7] =
@@ -34,7 +34,7 @@ fn offering(tokens: &[&str]) -> CapabilitySet {
 async fn taken(bench: &Bench, lane: &LaneId, tokens: &[&str], limit: u32) -> Vec<ExecutionId> {
     let offered = offering(tokens);
     let claimed = bench.backend.claim_many(lane, &offered, worker("w"), limit).await.unwrap();
-    claimed.iter().map(|handle| opened(handle).execution_id).collect()
+    claimed.iter().map(|handle| payload_of(handle).execution_id).collect()
 }
 
 async fn requiring_row(bench: &Bench, tokens: &[&str]) -> ExecutionId {

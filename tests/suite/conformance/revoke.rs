@@ -6,7 +6,7 @@ use ff_core::contracts::{
 use ff_core::types::{ExecutionId, WorkerInstanceId};
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{COMPLETED, id, lane, opened, refused};
+use crate::bench::{COMPLETED, id, lane, payload_of, refused};
 
 fn revocation(id: &ExecutionId, instance: &str, lease: Option<&str>) -> RevokeLeaseArgs {
     RevokeLeaseArgs {
@@ -33,30 +33,30 @@ conformance! {
         let RevokeLeaseResult::Revoked { lease_id, lease_epoch } = result else {
             panic!("there was a lease: {result:?}")
         };
-        let ending = format!(":{}:0:1", opened(&handle).execution_id.uuid());
+        let ending = format!(":{}:0:1", payload_of(&handle).execution_id.uuid());
         assert!(lease_id.ends_with(&ending), "{lease_id}");
         assert_eq!(lease_epoch, "2");
         let waiting = "runnable unowned eligible_now waiting attempt_interrupted waiting_for_worker";
         assert_eq!(bench.core(&id).await.states(), waiting);
         assert_eq!(bench.attempt(&id, 0).await.int("lease_expires_at_ms"), None);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked"]);
-        let told = bench.of("ff_operator_event", &id).await.remove(0);
-        assert_eq!(told.text("event_type"), "lease_revoked");
-        let worker = opened(&handle).worker_instance_id;
+        let event = bench.of("ff_operator_event", &id).await.remove(0);
+        assert_eq!(event.text("event_type"), "lease_revoked");
+        let worker = payload_of(&handle).worker_instance_id;
         let why = serde_json::json!({
             "reason": "stuck", "lease_id": lease_id.clone(), "worker_instance_id": worker,
         });
-        assert_eq!(*told.json("details"), why);
+        assert_eq!(*event.json("details"), why);
         assert_eq!(bench.completions(&id).await, [""; 0]);
         let again = bench.claim().await;
-        assert_eq!(opened(&again).lease_epoch.0, 3);
+        assert_eq!(payload_of(&again).lease_epoch.0, 3);
         refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
     }
 
     async fn only_the_lease_that_is_named_is_revoked(bench) {
         let (id, handle) = bench.leased().await;
-        let held = opened(&handle);
+        let held = payload_of(&handle);
         let before = bench.everything().await;
         let backend = &bench.backend;
         let other = backend.revoke_lease(revocation(&id, "somebody", None)).await.unwrap();
@@ -94,8 +94,8 @@ conformance! {
         assert_eq!(events.len(), 3);
         assert_eq!(events[0].text("event_type"), "priority_changed");
         assert_eq!(*events[2].json("details"), serde_json::json!({"old_priority": 0, "new_priority": 9000}));
-        assert_eq!(opened(&bench.claim().await).execution_id, second);
-        assert_eq!(opened(&bench.claim().await).execution_id, first);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, second);
+        assert_eq!(payload_of(&bench.claim().await).execution_id, first);
     }
 
     async fn what_does_not_wait_keeps_its_priority(bench) {

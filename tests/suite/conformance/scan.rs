@@ -7,7 +7,7 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, TTL, id, id_in, opened};
+use crate::bench::{ACTIVE, TTL, id, id_in, payload_of};
 use crate::plain::{int, text};
 
 async fn scan(bench: &Bench, scan: Scan, limit: u32) -> (u32, u32) {
@@ -30,7 +30,7 @@ conformance! {
         let mut leased = Vec::new();
         for partition in [0, 200, 13] {
             bench.create_with(&|args| args.execution_id = id_in(partition)).await;
-            leased.push(opened(&bench.claim().await).execution_id);
+            leased.push(payload_of(&bench.claim().await).execution_id);
             bench.clock.advance(10);
         }
         bench.clock.advance(TTL - 20);
@@ -90,7 +90,7 @@ conformance! {
         assert_eq!(public(&bench, &ids[0]).await, "delayed");
     }
 
-    async fn a_poisoned_row_stops_nobody(bench) {
+    async fn a_poisoned_row_stops_no_other_row(bench) {
         let poisoned = id();
         let raw = json!({ "retry_count": "many" });
         bench.insert_core(&poisoned, ACTIVE, vec![("raw_fields", Value::Json(raw))]).await;

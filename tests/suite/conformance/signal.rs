@@ -13,9 +13,9 @@ use ff_core::types::{
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{INSTANCE, NAMESPACE, id_in, lane, opened, partition, refused, worker};
+use crate::bench::{INSTANCE, NAMESPACE, id_in, lane, partition, payload_of, refused, worker};
 use crate::plain::{int, text};
-use crate::suspended::{Door, RESUMABLE, SUSPENDED, cancellation, fresh, named};
+use crate::suspended::{RESUMABLE, SUSPENDED, Target, cancellation, fresh, named};
 
 const KEPT: &str = "appended_to_waitpoint";
 const WOKE: &str = "resume_condition_satisfied";
@@ -35,18 +35,18 @@ pub(crate) fn resumed(bench: &Bench, id: &ExecutionId) -> ClaimResumedExecutionA
     }
 }
 
-fn approval(door: &Door, lane: LaneId, name: &str, suffix: &str) -> DeliverApprovalSignalArgs {
-    let (id, waitpoint) = (door.execution.clone(), door.id.clone());
+fn approval(target: &Target, lane: LaneId, name: &str, suffix: &str) -> DeliverApprovalSignalArgs {
+    let (id, waitpoint) = (target.execution.clone(), target.id.clone());
     DeliverApprovalSignalArgs::new(id, lane, waitpoint, name, suffix, 60_000, None, None)
 }
 
 conformance! {
     async fn the_signal_that_completes_the_condition_wakes_the_execution(bench) {
-        let (id, handle, door) = bench.waiting(|args| args).await;
-        assert_eq!(bench.deliver(&door, "other").await.unwrap(), KEPT);
+        let (id, handle, target) = bench.waiting(|args| args).await;
+        assert_eq!(bench.deliver(&target, "other").await.unwrap(), KEPT);
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
         bench.clock.advance(7);
-        let signal = bench.signal(&door, "go");
+        let signal = bench.signal(&target, "go");
         let accepted = bench.backend.deliver_signal(signal.clone()).await.unwrap();
         let effect = WOKE.to_owned();
         let signal_id = signal.signal_id.clone();
@@ -60,7 +60,7 @@ conformance! {
         let effects: Vec<_> = events.iter().map(|event| event.text("effect")).collect();
         assert_eq!(effects, ["buffered", "satisfied"]);
         assert_eq!(events[1].text("signal_id"), signal.signal_id.to_string());
-        assert_eq!(events[1].text("waitpoint_id"), door.id.to_string());
+        assert_eq!(events[1].text("waitpoint_id"), target.id.to_string());
         assert_eq!(events[1].text("source_identity"), "ada");
         assert_eq!(events[1].int("delivered_at_ms"), Some(START + 7));
         for event in &events {
@@ -72,22 +72,22 @@ conformance! {
         let last = &observed[1];
         assert_eq!(last.payload.as_deref(), Some(&b"\x00payload"[..]));
         assert_eq!((last.correlation_id.as_str(), last.accepted_at.0), ("c-1", START + 7));
-        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
+        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn a_resumed_execution_goes_on_with_the_same_attempt(bench) {
-        let (id, first, door) = bench.waiting(|args| args).await;
+        let (id, first, target) = bench.waiting(|args| args).await;
         refused(
             bench.backend.claim_resumed_execution(resumed(&bench, &id)).await,
             "contention: NotAResumedExecution",
         );
-        bench.deliver(&door, "go").await.unwrap();
+        bench.deliver(&target, "go").await.unwrap();
         let args = resumed(&bench, &id);
         let claimed = bench.backend.claim_resumed_execution(args.clone()).await.unwrap();
         let ClaimResumedExecutionResult::Claimed(claimed) = claimed;
         assert_eq!(claimed.lease_id, args.lease_id);
         assert_eq!(claimed.attempt_index, AttemptIndex(0));
-        assert_eq!(claimed.attempt_id, opened(&first).attempt_id, "it is the same attempt");
+        assert_eq!(claimed.attempt_id, payload_of(&first).attempt_id, "it is the same attempt");
         assert_eq!(claimed.lease_epoch.0, 3, "suspending and claiming each take one");
         assert_eq!(claimed.handle.kind, HandleKind::Resumed);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked", "acquired"]);
@@ -103,8 +103,8 @@ conformance! {
     }
 
     async fn a_row_that_is_resumable_and_not_runnable_is_refused_at_once(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
-        bench.deliver(&door, "go").await.unwrap();
+        let (id, _, target) = bench.waiting(|args| args).await;
+        bench.deliver(&target, "go").await.unwrap();
         let put = async |phase| {
             let key = vec![
                 ("partition_key", int(i64::from(id.partition()))),
@@ -121,18 +121,18 @@ conformance! {
         bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
     }
 
-    async fn an_ordinary_claim_takes_it_too(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
-        bench.deliver(&door, "go").await.unwrap();
+    async fn an_ordinary_claim_takes_a_resumable_execution(bench) {
+        let (id, _, target) = bench.waiting(|args| args).await;
+        bench.deliver(&target, "go").await.unwrap();
         let none = CapabilitySet::default();
         let handle = bench.backend.claim(&lane(), &none, worker("w")).await.unwrap().unwrap();
-        assert_eq!(opened(&handle).execution_id, id);
+        assert_eq!(payload_of(&handle).execution_id, id);
         assert_eq!(bench.core(&id).await.text("public_state"), "active");
         bench.backend.complete(&handle, None).await.unwrap();
     }
 
-    async fn a_resume_token_takes_it_once_and_in_time(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
+    async fn a_resume_token_claims_once_and_in_time(bench) {
+        let (id, _, target) = bench.waiting(|args| args).await;
         let token = |until: i64| {
             let key = (&partition(&id)).into();
             let until = until.unsigned_abs();
@@ -142,7 +142,7 @@ conformance! {
         };
         let early = bench.backend.claim_from_resume_grant(token(START + 1_000)).await;
         refused(early, "contention: ExecutionNotLeaseable");
-        bench.deliver(&door, "go").await.unwrap();
+        bench.deliver(&target, "go").await.unwrap();
         let lapsed = bench.backend.claim_from_resume_grant(token(START)).await;
         refused(lapsed, "contention: ClaimGrantExpired");
         let handle = bench.backend.claim_from_resume_grant(token(START + 1_000)).await.unwrap();
@@ -160,17 +160,17 @@ conformance! {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
         let args = bench.wait(vec![fresh("a"), fresh("b")], named("a", "go"));
-        let doors = bench.suspend(&id, &handle, args).await;
+        let targets = bench.suspend(&id, &handle, args).await;
         let (other, other_handle) = bench.leased().await;
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let elsewhere = bench.suspend(&other, &other_handle, args).await.remove(0);
         let before = bench.everything().await;
-        let good = &doors[0];
+        let good = &targets[0];
         let invalid = "validation: InvalidInput: ";
         for (token, detail) in [
             (String::new(), "waitpoint_token verify: "),
             (good.token.replacen("kid1", "kid2", 1), "waitpoint_token verify: "),
-            (doors[1].token.clone(), "waitpoint_token verify: "),
+            (targets[1].token.clone(), "waitpoint_token verify: "),
             (elsewhere.token.clone(), "waitpoint_token verify: "),
             (format!("{}00", good.token), "waitpoint_token verify: "),
             (good.token.to_uppercase().replacen("KID1", "kid1", 1), "waitpoint_token does not match minted token"),
@@ -193,14 +193,14 @@ conformance! {
     }
 
     async fn a_repeated_signal_changes_nothing(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
-        let mut signal = bench.signal(&door, "go");
+        let (id, _, target) = bench.waiting(|args| args).await;
+        let mut signal = bench.signal(&target, "go");
         signal.idempotency_key = Some("once".into());
         bench.backend.deliver_signal(signal.clone()).await.unwrap();
         let before = bench.everything().await;
         let existing_signal_id = signal.signal_id.clone();
         let duplicate = DeliverSignalResult::Duplicate { existing_signal_id };
-        let mut again = bench.signal(&door, "go");
+        let mut again = bench.signal(&target, "go");
         again.idempotency_key = signal.idempotency_key.clone();
         assert_eq!(bench.backend.deliver_signal(again.clone()).await.unwrap(), duplicate);
         again.waitpoint_token = WaitpointToken::new(format!("kid1:{}", "00".repeat(32)));
@@ -211,9 +211,9 @@ conformance! {
     }
 
     async fn a_key_is_forgotten_when_its_time_is_over(bench) {
-        let (id, handle, door) = bench.waiting(|args| args).await;
+        let (id, handle, target) = bench.waiting(|args| args).await;
         let keyed = || {
-            let mut signal = bench.signal(&door, "other");
+            let mut signal = bench.signal(&target, "other");
             signal.idempotency_key = Some("k".into());
             signal.dedup_ttl_ms = Some(100);
             signal
@@ -229,9 +229,9 @@ conformance! {
     }
 
     async fn an_execution_receives_no_more_signals_than_it_may(bench) {
-        let (id, handle, door) = bench.waiting(|args| args).await;
+        let (id, handle, target) = bench.waiting(|args| args).await;
         let capped = |name: &str| {
-            let mut signal = bench.signal(&door, name);
+            let mut signal = bench.signal(&target, name);
             signal.max_signals_per_execution = Some(2);
             signal
         };
@@ -240,7 +240,7 @@ conformance! {
         }
         let error = bench.backend.deliver_signal(capped("go")).await.unwrap_err().to_string();
         assert!(error.contains("SignalLimitExceeded"), "{error}");
-        let mut short = bench.signal(&door, "other");
+        let mut short = bench.signal(&target, "other");
         short.signal_maxlen = Some(1);
         bench.backend.deliver_signal(short.clone()).await.unwrap();
         let observed = bench.backend.observe_signals(&handle).await.unwrap();
@@ -260,16 +260,16 @@ conformance! {
         let keys = ["a".to_owned(), "b".to_owned()];
         let count = CompositeBody::count(2, CountKind::DistinctSources, None, keys);
         let args = bench.wait(vec![fresh("a"), fresh("b")], ResumeCondition::Composite(count));
-        let doors = bench.suspend(&id, &handle, args).await;
-        let from = |door: &Door, who: &str| {
-            let mut signal = bench.signal(door, "vote");
+        let targets = bench.suspend(&id, &handle, args).await;
+        let from = |target: &Target, who: &str| {
+            let mut signal = bench.signal(target, "vote");
             signal.source_identity = who.to_owned();
             signal
         };
-        for (door, who, woke) in
-            [(&doors[0], "ada", KEPT), (&doors[1], "ada", KEPT), (&doors[1], "grace", WOKE)]
+        for (target, who, woke) in
+            [(&targets[0], "ada", KEPT), (&targets[1], "ada", KEPT), (&targets[1], "grace", WOKE)]
         {
-            let result = bench.backend.deliver_signal(from(door, who)).await.unwrap();
+            let result = bench.backend.deliver_signal(from(target, who)).await.unwrap();
             let DeliverSignalResult::Accepted { effect, .. } = result else { panic!("{result:?}") };
             assert_eq!(effect, woke, "{who}");
         }
@@ -277,11 +277,11 @@ conformance! {
     }
 
     async fn a_resume_delay_is_kept(bench) {
-        let (id, _, door) = bench.waiting(|mut args| {
+        let (id, _, target) = bench.waiting(|mut args| {
             args.resume_policy.resume_delay_ms = Some(60_000);
             args
         }).await;
-        let mut signal = bench.signal(&door, "go");
+        let mut signal = bench.signal(&target, "go");
         signal.resume_delay_ms = Some(500);
         bench.backend.deliver_signal(signal).await.unwrap();
         let core = bench.core(&id).await;
@@ -296,18 +296,18 @@ conformance! {
     }
 
     async fn what_was_not_used_up_counts_in_the_next_suspension(bench) {
-        let (id, _, door) = bench.waiting(|mut args| {
+        let (id, _, target) = bench.waiting(|mut args| {
             args.resume_policy.close_waitpoint_on_resume = false;
             args.resume_policy.retain_signal_buffer_until_closed = true;
             args
         }).await;
-        bench.deliver(&door, "next").await.unwrap();
-        bench.deliver(&door, "go").await.unwrap();
+        bench.deliver(&target, "next").await.unwrap();
+        bench.deliver(&target, "go").await.unwrap();
         let row = bench.of("ff_waitpoint_pending", &id).await.remove(0);
         assert_eq!(row.text("state"), "pending", "it stays for the next suspension");
         let handle = bench.claim().await;
         let again = |name: &str| {
-            let binding = WaitpointBinding::UsePending { waitpoint_id: door.id.clone() };
+            let binding = WaitpointBinding::UsePending { waitpoint_id: target.id.clone() };
             bench.wait(vec![binding], named("a", name))
         };
         let before = bench.everything().await;
@@ -315,54 +315,54 @@ conformance! {
         let satisfied = matches!(outcome, ff_core::contracts::SuspendOutcome::AlreadySatisfied { .. });
         assert!(satisfied, "{outcome:?}");
         assert_eq!(bench.everything().await, before, "the worker goes on under its lease");
-        let doors = bench.suspend(&id, &handle, again("go")).await;
-        assert_eq!(doors[0].token, door.token);
+        let targets = bench.suspend(&id, &handle, again("go")).await;
+        assert_eq!(targets[0].token, target.token);
         assert_eq!(bench.core(&id).await.states(), SUSPENDED, "the first go was used up");
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), WOKE);
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), WOKE);
     }
 
     async fn an_operators_approval_needs_no_token(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
-        let wrong = bench.backend.deliver_approval_signal(approval(&door, LaneId::new("x"), "go", "1"));
+        let (id, _, target) = bench.waiting(|args| args).await;
+        let wrong = bench.backend.deliver_approval_signal(approval(&target, LaneId::new("x"), "go", "1"));
         let error = wrong.await.unwrap_err().to_string();
         assert!(error.contains("lane_mismatch: args.lane_id=x exec_core.lane_id=work"), "{error}");
-        let rejected = approval(&door, lane(), "rejected", "1");
+        let rejected = approval(&target, lane(), "rejected", "1");
         let result = bench.backend.deliver_approval_signal(rejected).await.unwrap();
         let DeliverSignalResult::Accepted { effect, .. } = result else { panic!("{result:?}") };
         assert_eq!(effect, KEPT);
-        let approved = approval(&door, lane(), "go", "1");
+        let approved = approval(&target, lane(), "go", "1");
         let first = bench.backend.deliver_approval_signal(approved.clone()).await.unwrap();
         let DeliverSignalResult::Accepted { effect, signal_id } = first else { panic!("accepted") };
         assert_eq!(effect, WOKE);
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
         let again = bench.backend.deliver_approval_signal(approved).await.unwrap();
         assert_eq!(again, DeliverSignalResult::Duplicate { existing_signal_id: signal_id });
-        let other = approval(&door, lane(), "go", "2");
+        let other = approval(&target, lane(), "go", "2");
         refused(bench.backend.deliver_approval_signal(other).await, "not found: waitpoint");
     }
 
-    async fn who_does_not_wait_is_not_signalled(bench) {
+    async fn an_execution_that_is_not_suspended_takes_no_signal(bench) {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
         let minute = std::time::Duration::from_mins(1);
         let made = bench.backend.create_waitpoint(&handle, "a", minute).await.unwrap();
         let token = made.hmac_token.as_str().to_owned();
-        let door = Door { execution: id.clone(), id: made.waitpoint_id, token };
-        refused(bench.deliver(&door, "go").await, "not found: suspension");
-        let (other, _, door) = bench.waiting(|args| args).await;
+        let target = Target { execution: id.clone(), id: made.waitpoint_id, token };
+        refused(bench.deliver(&target, "go").await, "not found: suspension");
+        let (other, _, target) = bench.waiting(|args| args).await;
         bench.backend.cancel_execution(cancellation(&bench, &other)).await.unwrap();
-        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
+        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn signals_that_come_at_once_are_all_kept(bench) {
-        let (id, handle, door) = bench.waiting(|args| args).await;
-        let sends = (0..12).map(|_| bench.deliver(&door, "other"));
+        let (id, handle, target) = bench.waiting(|args| args).await;
+        let sends = (0..12).map(|_| bench.deliver(&target, "other"));
         let results = futures_util::future::join_all(sends).await;
         let kept = results.iter().filter(|result| result.is_ok()).count();
         let observed = bench.backend.observe_signals(&handle).await.unwrap();
         assert_eq!(observed.len(), kept, "{results:?}");
         assert_eq!(kept, 12, "{results:?}");
-        let both = tokio::join!(bench.deliver(&door, "go"), bench.deliver(&door, "go"));
+        let both = tokio::join!(bench.deliver(&target, "go"), bench.deliver(&target, "go"));
         let woke = [&both.0, &both.1].into_iter().filter(|result| result.as_ref().is_ok_and(|effect| effect == WOKE)).count();
         assert_eq!(woke, 1, "{both:?}");
         assert_eq!(bench.completions(&id).await, ["resumable"]);

@@ -7,7 +7,7 @@ use ff_core::engine_backend::Scan;
 use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{TTL, opened, partition};
+use crate::bench::{TTL, partition, payload_of};
 use crate::flow::End;
 
 async fn since(bench: &Bench, id: &ExecutionId) -> i64 {
@@ -45,14 +45,14 @@ conformance! {
         assert_eq!(described.last_mutation_at, TimestampMs(START + 203));
     }
 
-    async fn who_lets_go_of_a_lease_is_claimable_since_then(bench) {
+    async fn a_released_execution_is_claimable_since_its_release(bench) {
         let (lapsed, _) = bench.leased().await;
         bench.clock.advance(TTL);
         bench.backend.mark_lease_expired_if_due(partition(&lapsed), &lapsed).await.unwrap();
         assert_eq!(since(&bench, &lapsed).await, TTL);
 
         let handle = bench.claim().await;
-        assert_eq!(opened(&handle).execution_id, lapsed);
+        assert_eq!(payload_of(&handle).execution_id, lapsed);
         bench.clock.advance(1);
         let revoke = RevokeLeaseArgs {
             execution_id: lapsed.clone(),
@@ -81,10 +81,10 @@ conformance! {
         assert_eq!(since(&bench, &lapsed).await, TTL + 52, "it runs again");
     }
 
-    async fn who_was_suspended_is_claimable_since_it_goes_on(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
+    async fn a_resumed_execution_is_claimable_since_its_resumption(bench) {
+        let (id, _, target) = bench.waiting(|args| args).await;
         bench.clock.advance(4);
-        bench.deliver(&door, "go").await.unwrap();
+        bench.deliver(&target, "go").await.unwrap();
         assert_eq!(since(&bench, &id).await, 4, "a signal came");
         bench.claim().await;
 
@@ -99,13 +99,13 @@ conformance! {
         assert_eq!(since(&bench, &id).await, 35, "an operator resumed it for later");
     }
 
-    async fn who_waited_for_others_is_claimable_since_they_ended(bench) {
+    async fn a_dependent_execution_is_claimable_since_its_upstreams_ended(bench) {
         let flow = bench.flow(2).await;
         let [up, down] = &flow.members[..] else { panic!() };
         bench.connect(&flow, &[(0, 1)]).await;
         assert_eq!(bench.backend.describe_execution(down).await.unwrap().unwrap().claimable_since, None);
         bench.clock.advance(11);
-        bench.end_and_tell(up, End::Success).await;
+        bench.end_and_dispatch(up, End::Success).await;
         assert_eq!(since(&bench, down).await, 11);
 
         let held = bench.held_flow(2).await;
@@ -116,7 +116,7 @@ conformance! {
         }
     }
 
-    async fn a_retry_goes_behind_those_that_waited_longer(bench) {
+    async fn a_retry_queues_behind_executions_that_waited_longer(bench) {
         let (failing, handle) = bench.leased().await;
         let mut waiting = Vec::new();
         for _ in 0..3 {
@@ -133,11 +133,11 @@ conformance! {
 
         waiting.extend([before_it, failing, after_it]);
         for expected in waiting {
-            assert_eq!(opened(&bench.claim().await).execution_id, expected);
+            assert_eq!(payload_of(&bench.claim().await).execution_id, expected);
         }
     }
 
-    async fn every_change_says_when_it_was(bench) {
+    async fn every_change_records_its_time(bench) {
         let (id, handle) = bench.leased().await;
         let changed = async || {
             let described = bench.backend.describe_execution(&id).await.unwrap().unwrap();

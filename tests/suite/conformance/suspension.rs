@@ -12,8 +12,8 @@ use ff_core::types::{ExecutionId, TimestampMs, WaitpointId};
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, TTL, fence, id, lane, not_active, opened, partition, refused};
-use crate::suspended::{RESUMABLE, SUSPENDED, doors, fresh, named};
+use crate::bench::{ACTIVE, TTL, fence, id, lane, not_active, partition, payload_of, refused};
+use crate::suspended::{RESUMABLE, SUSPENDED, fresh, named, targets};
 
 fn partition_key(id: &ExecutionId) -> PartitionKey {
     (&partition(id)).into()
@@ -33,9 +33,9 @@ conformance! {
     async fn a_suspension_gives_the_lease_back_and_opens_its_waitpoints(bench) {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
-        let doors = ["a", "b", "c"].map(fresh);
+        let targets = ["a", "b", "c"].map(fresh);
         let until = TimestampMs(START + 60_000);
-        let args = bench.wait(doors.to_vec(), ResumeCondition::all_of_waitpoints(["a", "b", "c"]))
+        let args = bench.wait(targets.to_vec(), ResumeCondition::all_of_waitpoints(["a", "b", "c"]))
             .with_timeout(until, ff_core::contracts::TimeoutBehavior::Cancel)
             .with_continuation_metadata_pointer("s3://left".into());
         let opened_doors = bench.suspend(&id, &handle, args.clone()).await;
@@ -93,9 +93,9 @@ conformance! {
         refused(other, "state: StaleLease");
         let outcome = bench.backend.suspend_by_triple(id.clone(), fence(&handle), args).await;
         let outcome = outcome.unwrap();
-        assert_eq!(doors(&id, &outcome).len(), 1);
+        assert_eq!(targets(&id, &outcome).len(), 1);
         let SuspendOutcome::Suspended { handle, .. } = outcome else { panic!("it is suspended") };
-        assert_eq!(opened(&handle).execution_id, id);
+        assert_eq!(payload_of(&handle).execution_id, id);
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let unknown = bench.backend.suspend_by_triple(self::id(), fence(&handle), args).await;
@@ -121,7 +121,7 @@ conformance! {
         bench.seed().await;
         let (_, handle) = bench.leased().await;
         let before = bench.everything().await;
-        let door = fresh("a");
+        let target = fresh("a");
         let invalid = "validation: InvalidInput";
         for (args, detail) in [
             (bench.wait(vec![], named("a", "go")), "suspend requires at least one waitpoint binding"),
@@ -134,7 +134,7 @@ conformance! {
                 "allof_empty_members",
             ),
             (bench.wait(vec![fresh("a")], named("a", "")), "a signal name must not be empty"),
-            (bench.wait(vec![door.clone(), door], named("a", "go")), "is bound twice"),
+            (bench.wait(vec![target.clone(), target], named("a", "go")), "is bound twice"),
         ] {
             let error = bench.backend.suspend(&handle, args).await.unwrap_err().to_string();
             assert!(error.contains(invalid) && error.contains(detail), "{error}");
@@ -183,16 +183,16 @@ conformance! {
         assert_eq!(row.int("expires_at_ms"), Some(START + 60_000));
         let binding = WaitpointBinding::use_pending(&made);
         let args = bench.wait(vec![binding, fresh("b")], named("a", "go"));
-        let doors = bench.suspend(&id, &handle, args).await;
-        assert_eq!(doors[0].token, made.hmac_token.as_str());
+        let targets = bench.suspend(&id, &handle, args).await;
+        assert_eq!(targets[0].token, made.hmac_token.as_str());
         let rows = bench.of("ff_waitpoint_pending", &id).await;
         assert!(rows.iter().all(|row| row.text("state") == "active"));
         assert!(rows.iter().all(|row| row.int("expires_at_ms").is_none()));
-        assert_eq!(bench.deliver(&doors[0], "go").await.unwrap(), "resume_condition_satisfied");
+        assert_eq!(bench.deliver(&targets[0], "go").await.unwrap(), "resume_condition_satisfied");
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
     }
 
-    async fn a_waitpoint_that_is_none_is_refused(bench) {
+    async fn an_invalid_waitpoint_is_refused(bench) {
         bench.seed().await;
         let (_, other) = bench.leased().await;
         let foreign = bench.backend.create_waitpoint(&other, "a", Duration::from_mins(1)).await;
@@ -214,21 +214,21 @@ conformance! {
     }
 
     async fn the_id_of_a_waitpoint_is_taken_once(bench) {
-        let (id, _, door) = bench.waiting(|args| args).await;
+        let (id, _, target) = bench.waiting(|args| args).await;
         let (_, handle) = bench.leased().await;
         let before = bench.everything().await;
-        let waitpoint_id = door.id.clone();
+        let waitpoint_id = target.id.clone();
         let taken = WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: "b".into() };
         let args = bench.wait(vec![fresh("a"), taken], named("b", "go"));
         let refusal = bench.backend.suspend(&handle, args).await;
         refused(refusal, "conflict: WaitpointAlreadyExists");
         assert_eq!(bench.everything().await, before, "nothing of it is left");
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), "resume_condition_satisfied");
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), "resume_condition_satisfied");
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
     }
 
     async fn an_operator_ends_the_wait(bench) {
-        let (id, handle, door) = bench.waiting(|args| args).await;
+        let (id, handle, target) = bench.waiting(|args| args).await;
         let resumed = bench.backend.resume_execution(resume(&id, 0)).await.unwrap();
         let waiting = PublicState::Waiting;
         assert_eq!(resumed, ResumeExecutionResult::Resumed { public_state: waiting });
@@ -236,13 +236,13 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), states);
         assert_eq!(open_waitpoints(&bench, &id).await, 0);
         assert_eq!(bench.completions(&id).await, ["resumable"]);
-        refused(bench.deliver(&door, "go").await, "not found: waitpoint");
+        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
         let again = bench.backend.resume_execution(resume(&id, 0)).await;
         refused(again, "state: ExecutionNotSuspended");
         refused(bench.backend.resume_execution(resume(&self::id(), 0)).await, "not found: execution");
         not_active(bench.backend.complete(&handle, None).await, "runnable");
         let handle = bench.claim().await;
-        assert_eq!(opened(&handle).lease_epoch.0, 3);
+        assert_eq!(payload_of(&handle).lease_epoch.0, 3);
         bench.backend.complete(&handle, None).await.unwrap();
     }
 
@@ -266,8 +266,8 @@ conformance! {
     async fn waitpoints_are_listed_by_pages_and_without_their_tokens(bench) {
         bench.seed().await;
         let (id, handle) = bench.leased().await;
-        let doors: Vec<_> = (0..5).map(|n| fresh(&format!("k{n}"))).collect();
-        let opened = bench.suspend(&id, &handle, bench.wait(doors, named("k0", "go"))).await;
+        let targets: Vec<_> = (0..5).map(|n| fresh(&format!("k{n}"))).collect();
+        let opened = bench.suspend(&id, &handle, bench.wait(targets, named("k0", "go"))).await;
         let mut args = ListPendingWaitpointsArgs::new(id.clone()).with_limit(2);
         let mut seen = Vec::new();
         loop {
@@ -280,10 +280,10 @@ conformance! {
         assert_eq!(seen.len(), 5);
         assert!(seen.is_sorted_by_key(|info| *info.waitpoint_id.as_bytes()));
         for info in &seen {
-            let door = opened.iter().find(|door| door.id == info.waitpoint_id).unwrap();
+            let target = opened.iter().find(|target| target.id == info.waitpoint_id).unwrap();
             assert_eq!(info.token_kid, "kid1");
-            assert_eq!(door.token, format!("kid1:{}", &door.token[5..]));
-            assert_eq!(info.token_fingerprint, door.token[5..21]);
+            assert_eq!(target.token, format!("kid1:{}", &target.token[5..]));
+            assert_eq!(info.token_fingerprint, target.token[5..21]);
             let names: &[&str] = if info.waitpoint_key == "k0" { &["go"] } else { &[] };
             assert_eq!(info.required_signal_names, names);
         }

@@ -21,13 +21,13 @@ async fn processed(bench: &Bench, scan: Scan) -> usize {
 }
 
 conformance! {
-    async fn it_ends_as_its_behavior_says(bench) {
+    async fn a_suspension_ends_by_its_timeout_behavior(bench) {
         for (behavior, states, completion, reason) in [
             (TimeoutBehavior::Fail, FAILED, "failed", "suspension_timeout_fail"),
             (TimeoutBehavior::Cancel, CANCELLED, "cancelled", "suspension_timeout_cancel"),
             (TimeoutBehavior::Expire, EXPIRED, "expired", "suspension_timeout_expire"),
         ] {
-            let (id, _, door) = bench.waiting(|args| {
+            let (id, _, target) = bench.waiting(|args| {
                 args.with_timeout(TimestampMs(bench.clock.now().0 + 1_000), behavior)
             }).await;
             bench.clock.advance(1_000);
@@ -42,13 +42,13 @@ conformance! {
             assert_eq!(bench.attempt(&id, 0).await.text("outcome"), completion);
             assert_eq!(bench.completions(&id).await, [completion]);
             assert!(bench.of("ff_waitpoint_pending", &id).await.is_empty());
-            let late = bench.deliver(&door, "go").await;
+            let late = bench.deliver(&target, "go").await;
             refused(late, "not found: waitpoint");
             assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 0);
         }
     }
 
-    async fn it_really_resumes_with_a_signal_that_tells_of_the_timeout(bench) {
+    async fn a_timeout_may_resume_with_a_signal_that_reports_it(bench) {
         let behavior = TimeoutBehavior::AutoResumeWithTimeoutSignal;
         let (id, handle, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.clock.advance(1_001);
@@ -57,9 +57,9 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
         assert_eq!(bench.completions(&id).await, ["resumable"]);
         let suspension = bench.of("ff_suspension_current", &id).await.remove(0);
-        let told = suspension.json("member_map")["__timeout__"].as_array().unwrap().clone();
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0]["signal_name"], "timeout");
+        let signals = suspension.json("member_map")["__timeout__"].as_array().unwrap().clone();
+        assert_eq!(signals.len(), 1);
+        assert_eq!(signals[0]["signal_name"], "timeout");
         assert_eq!(suspension.int("timeout_at_ms"), None);
         let observed = bench.backend.observe_signals(&handle).await.unwrap();
         assert_eq!(observed[0].signal_name, "timeout");
@@ -67,7 +67,7 @@ conformance! {
         bench.backend.complete(&handle, None).await.unwrap();
     }
 
-    async fn an_escalation_leaves_it_to_an_operator(bench) {
+    async fn an_escalated_suspension_waits_for_an_operator(bench) {
         let behavior = TimeoutBehavior::Escalate;
         let (id, _, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.clock.advance(1_001);
@@ -85,7 +85,7 @@ conformance! {
         let behavior = TimeoutBehavior::Escalate;
         for when in ["between its end and the scan", "after the scan"] {
             let until = TimestampMs(bench.clock.now().0 + 1_000);
-            let (id, _, door) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
+            let (id, _, target) = bench.waiting(|args| args.with_timeout(until, behavior)).await;
             bench.clock.advance(1_001);
             assert_eq!(processed(&bench, Scan::WaitpointExpiry).await, 0, "{when}");
             if when == "after the scan" {
@@ -93,7 +93,7 @@ conformance! {
                 bench.clock.advance(3_600_000);
                 assert_eq!(processed(&bench, Scan::WaitpointExpiry).await, 0);
             }
-            let answer = bench.deliver(&door, "go").await.unwrap();
+            let answer = bench.deliver(&target, "go").await.unwrap();
             assert_eq!(answer, "resume_condition_satisfied", "{when}");
             assert_eq!(bench.core(&id).await.states(), RESUMABLE);
             let handle = bench.claim().await;
@@ -138,8 +138,8 @@ conformance! {
         let behavior = TimeoutBehavior::Fail;
         let (gone, _, _) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
         bench.backend.cancel_execution(cancellation(&bench, &gone)).await.unwrap();
-        let (woken, _, door) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
-        bench.deliver(&door, "go").await.unwrap();
+        let (woken, _, target) = bench.waiting(|args| args.with_timeout(UNTIL, behavior)).await;
+        bench.deliver(&target, "go").await.unwrap();
         bench.clock.advance(2_000);
         assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 0, "no timeout is left");
         assert_eq!(bench.core(&woken).await.states(), RESUMABLE);

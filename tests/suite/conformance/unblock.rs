@@ -13,7 +13,7 @@ async fn unblock(bench: &Bench, id: &ExecutionId, expected: &str) -> Result<(), 
 }
 
 conformance! {
-    async fn what_is_held_up_is_let_go(bench) {
+    async fn a_blocked_execution_is_unblocked(bench) {
         for (eligibility, public, reason) in [
             ("blocked_by_budget", "rate_limited", "waiting_for_budget"),
             ("blocked_by_quota", "rate_limited", "waiting_for_quota"),
@@ -71,7 +71,7 @@ conformance! {
         assert_eq!(bench.public(&id).await, "waiting");
     }
 
-    async fn its_own_time_still_counts(bench) {
+    async fn an_unblocked_execution_still_waits_for_its_delay(bench) {
         let id = id();
         let states = "runnable unowned blocked_by_budget rate_limited pending_first_attempt waiting_for_budget";
         bench.insert_core(&id, states, vec![("eligible_at_ms", int(START + 10))]).await;
@@ -83,7 +83,7 @@ conformance! {
         bench.claim().await;
     }
 
-    async fn a_member_that_is_held_back_may_be_let_go_alone(bench) {
+    async fn one_blocked_member_may_be_unblocked_alone(bench) {
         let flow = bench.held_flow(2).await;
         assert!(bench.try_take(&flow.members[0]).await.is_none());
         unblock(&bench, &flow.members[0], "paused_by_policy").await.unwrap();

@@ -51,15 +51,15 @@ conformance! {
         for count in [1, 2, 7] {
             let (id, handle) = held(&bench).await;
             let keys: Vec<String> = (0..count).map(|number| format!("k{number}")).collect();
-            let doors = keys.iter().map(|key| fresh(key)).collect();
-            let args = bench.wait(doors, ResumeCondition::all_of_waitpoints(keys));
-            let doors = bench.suspend(&id, &handle, args).await;
+            let targets = keys.iter().map(|key| fresh(key)).collect();
+            let args = bench.wait(targets, ResumeCondition::all_of_waitpoints(keys));
+            let targets = bench.suspend(&id, &handle, args).await;
             assert_eq!(bench.core(&id).await.states(), SUSPENDED);
             let rows = bench.of("ff_waitpoint_pending", &id).await;
             assert_eq!(rows.len(), count);
             assert!(rows.iter().all(|row| row.text("state") == "active"));
-            for (number, door) in doors.iter().enumerate() {
-                let effect = bench.deliver(door, "any").await.unwrap();
+            for (number, target) in targets.iter().enumerate() {
+                let effect = bench.deliver(target, "any").await.unwrap();
                 let last = number + 1 == count;
                 assert_eq!(effect == "resume_condition_satisfied", last, "{number} of {count}");
             }
@@ -102,14 +102,14 @@ conformance! {
         bench.seed().await;
         let (id, handle) = held(&bench).await;
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
-        let door = bench.suspend(&id, &handle, args).await.remove(0);
+        let target = bench.suspend(&id, &handle, args).await.remove(0);
         // As it was stored before there was a policy, a count or a version.
         let sql = "UPDATE ff_suspension_current SET resume_policy = NULL, requested_by = NULL, \
                    timeout_behavior = NULL, version = 0";
         if !matches!(bench.plain, crate::plain::PlainSql::Memory(_)) {
             bench.plain.execute(sql).await;
         }
-        assert_eq!(bench.deliver(&door, "go").await.unwrap(), "resume_condition_satisfied");
+        assert_eq!(bench.deliver(&target, "go").await.unwrap(), "resume_condition_satisfied");
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
     }
 }

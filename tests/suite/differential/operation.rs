@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::suspension::Sent;
 use crate::backends::Bench;
-use crate::bench::{fence, opened, partition};
+use crate::bench::{fence, partition, payload_of};
 use crate::plain::{Cells, text};
 
 /// A lease by what is the same on every backend.
@@ -123,7 +123,7 @@ impl Side {
         let backend = self.bench.backend.clone();
         match operation {
             Operation::Create(args) => {
-                self.told(backend.create_execution(args.as_ref().clone()).await)
+                self.answer(backend.create_execution(args.as_ref().clone()).await)
             }
             Operation::Claim(lane, worker) => {
                 let claimed = backend.claim(lane, &capabilities(*worker), terms(*worker)).await;
@@ -133,21 +133,21 @@ impl Side {
                 let (offered, terms) = (capabilities(*worker), terms(*worker));
                 self.claimed(backend.claim_many(lane, &offered, terms, *limit).await)
             }
-            Operation::Scan(scan, limit) => self.told(backend.scan(*scan, *limit).await),
+            Operation::Scan(scan, limit) => self.answer(backend.scan(*scan, *limit).await),
             Operation::SetTag(execution, key, value) => {
-                self.told(backend.set_execution_tag(&self.ids[*execution], key, value).await)
+                self.answer(backend.set_execution_tag(&self.ids[*execution], key, value).await)
             }
             Operation::ExpireLease(execution) => {
                 let id = &self.ids[*execution];
-                self.told(backend.mark_lease_expired_if_due(partition(id), id).await)
+                self.answer(backend.mark_lease_expired_if_due(partition(id), id).await)
             }
             Operation::Promote(execution, now) => {
                 let (id, lane) = (&self.ids[*execution], LaneId::new("any"));
-                self.told(backend.promote_delayed(partition(id), &lane, id, *now).await)
+                self.answer(backend.promote_delayed(partition(id), &lane, id, *now).await)
             }
             Operation::Expire(execution, phase, now) => {
                 let id = &self.ids[*execution];
-                self.told(backend.expire_execution(partition(id), id, *phase, *now).await)
+                self.answer(backend.expire_execution(partition(id), id, *phase, *now).await)
             }
             Operation::Advance(ms) => {
                 self.bench.clock.advance(*ms);
@@ -175,23 +175,23 @@ impl Side {
     async fn call_with_handle(&self, operation: &Operation, held: Held) -> String {
         let (backend, handle) = (&self.bench.backend, &self.handles[&held]);
         match operation {
-            Operation::Renew(_) => self.told(backend.renew(handle).await),
+            Operation::Renew(_) => self.answer(backend.renew(handle).await),
             Operation::Progress(_, percent, message) => {
-                self.told(backend.progress(handle, *percent, message.clone()).await)
+                self.answer(backend.progress(handle, *percent, message.clone()).await)
             }
             Operation::Append(_, mode, payload) => {
                 let frame = Frame::new(payload.as_bytes().to_vec(), FrameKind::Event);
-                self.told(backend.append_frame(handle, frame.with_mode(*mode)).await)
+                self.answer(backend.append_frame(handle, frame.with_mode(*mode)).await)
             }
             Operation::Complete(_, result) => {
-                self.told(backend.complete(handle, result.clone()).await)
+                self.answer(backend.complete(handle, result.clone()).await)
             }
             Operation::Fail(_, class, message) => {
                 let reason = FailureReason::new(message.clone());
-                self.told(backend.fail(handle, reason, *class).await)
+                self.answer(backend.fail(handle, reason, *class).await)
             }
-            Operation::Delay(_, until) => self.told(backend.delay(handle, *until).await),
-            Operation::Cancel(_, reason) => self.told(backend.cancel(handle, reason).await),
+            Operation::Delay(_, until) => self.answer(backend.delay(handle, *until).await),
+            Operation::Cancel(_, reason) => self.answer(backend.cancel(handle, reason).await),
             other => unreachable!("{other:?} takes no handle"),
         }
     }
@@ -204,14 +204,14 @@ impl Side {
                 args.attempt_index = AttemptIndex(held.attempt);
                 args.fence = Some(self.fence(*held, *proof));
                 args.result_payload.clone_from(result);
-                self.told(backend.complete_execution(args).await)
+                self.answer(backend.complete_execution(args).await)
             }
             Operation::TypedFail(held, proof, policy, reason) => {
                 let mut args = self.failure(held.execution, CancelSource::LeaseHolder, policy);
                 args.attempt_index = AttemptIndex(held.attempt);
                 args.fence = Some(self.fence(*held, *proof));
                 args.failure_reason.clone_from(reason);
-                self.told(backend.fail_execution(args).await)
+                self.answer(backend.fail_execution(args).await)
             }
             Operation::TypedRenew(held, proof, ttl) => {
                 let args = RenewLeaseArgs {
@@ -221,7 +221,7 @@ impl Side {
                     lease_ttl_ms: *ttl,
                     lease_history_grace_ms: 0,
                 };
-                self.told(backend.renew_lease(args).await)
+                self.answer(backend.renew_lease(args).await)
             }
             other => unreachable!("{other:?} takes no fence"),
         }
@@ -232,11 +232,11 @@ impl Side {
         match operation {
             Operation::CompleteUnfenced(execution, source, now) => {
                 let args = self.completion(*execution, source.clone(), *now);
-                self.told(backend.complete_execution(args).await)
+                self.answer(backend.complete_execution(args).await)
             }
             Operation::FailUnfenced(execution, source, policy) => {
                 let args = self.failure(*execution, source.clone(), policy);
-                self.told(backend.fail_execution(args).await)
+                self.answer(backend.fail_execution(args).await)
             }
             Operation::CancelExecution(execution, source, epoch, reason, now) => {
                 let args = CancelExecutionArgs {
@@ -248,7 +248,7 @@ impl Side {
                     attempt_id: None,
                     now: *now,
                 };
-                self.told(backend.cancel_execution(args).await)
+                self.answer(backend.cancel_execution(args).await)
             }
             other => unreachable!("{other:?} is no intervention"),
         }
@@ -299,19 +299,20 @@ impl Side {
         let handles = match result {
             Ok(handles) if handles.is_empty() => return "nothing".into(),
             Ok(handles) => handles,
-            Err(error) => return self.told::<()>(Err(error)),
+            Err(error) => return self.answer::<()>(Err(error)),
         };
-        let mut told = String::from("claimed");
+        let mut answer = String::from("claimed");
         for handle in handles {
-            let HandlePayload { lease_ttl_ms, lane_id, worker_instance_id, .. } = opened(&handle);
+            let HandlePayload { lease_ttl_ms, lane_id, worker_instance_id, .. } =
+                payload_of(&handle);
             let held = self.keep(handle);
-            told += &format!(" {held:?} of {lane_id} by {worker_instance_id} for {lease_ttl_ms}");
+            answer += &format!(" {held:?} of {lane_id} by {worker_instance_id} for {lease_ttl_ms}");
         }
-        told
+        answer
     }
 
     fn keep(&mut self, handle: Handle) -> Held {
-        let payload = opened(&handle);
+        let payload = payload_of(&handle);
         let execution = self.ids.iter().position(|id| *id == payload.execution_id).unwrap();
         let (attempt, epoch) = (payload.attempt_index.0, payload.lease_epoch.0);
         let held = Held { execution, attempt, epoch };
@@ -326,7 +327,7 @@ impl Side {
         &self.handles[&held]
     }
 
-    pub(super) fn told<T: fmt::Debug>(&self, result: Result<T, EngineError>) -> String {
+    pub(super) fn answer<T: fmt::Debug>(&self, result: Result<T, EngineError>) -> String {
         match result {
             Ok(outcome) => format!("{outcome:?}"),
             Err(EngineError::Contention(ContentionKind::ExecutionNotActive {

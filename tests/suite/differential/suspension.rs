@@ -16,7 +16,7 @@ pub(super) struct Sent {
     signal_id: Uuid,
     name: &'static str,
     /// Which of the execution's waitpoints, as far as it has any.
-    door: usize,
+    target: usize,
     key: Option<&'static str>,
     most: Option<u64>,
     keep: Option<u64>,
@@ -48,8 +48,8 @@ impl Generator {
         let suspension = SuspensionId::from_uuid(self.draw());
         let reasons = [SuspensionReasonCode::WaitingForSignal, SuspensionReasonCode::ManualPause];
         let (condition, reason) = (self.pick(&conditions), self.pick(&reasons));
-        let door = WaitpointBinding::fresh_with(WaitpointId::from_uuid(Uuid::nil()));
-        let args = SuspendArgs::new(suspension, door, condition, policy, reason, now);
+        let target = WaitpointBinding::fresh_with(WaitpointId::from_uuid(Uuid::nil()));
+        let args = SuspendArgs::new(suspension, target, condition, policy, reason, now);
         let mut args = args.with_waitpoints(waitpoints);
         if let Some(ms) = self.pick(&[None, Some(500), Some(5_000), Some(-1)]) {
             let behavior = self.pick(&[
@@ -67,7 +67,7 @@ impl Generator {
         let sent = Sent {
             signal_id: self.draw(),
             name: self.pick(&["go", "go", "stop"]),
-            door: self.pick(&[0, 0, 1, 2]),
+            target: self.pick(&[0, 0, 1, 2]),
             key: self.pick(&[None, None, Some("once"), Some("it's \\ twice")]),
             most: self.pick(&[None, None, Some(2)]),
             keep: self.pick(&[None, None, Some(1), Some(0)]),
@@ -82,15 +82,15 @@ impl Side {
     pub(super) async fn suspend(&self, held: Held, args: &SuspendArgs) -> String {
         let outcome = self.bench.backend.suspend(self.handle(held), args.clone()).await;
         // The handle holds ids that each backend draws for itself.
-        self.told(outcome.map(|outcome| outcome.details().clone()))
+        self.answer(outcome.map(|outcome| outcome.details().clone()))
     }
 
     pub(super) async fn signal(&self, execution: usize, sent: &Sent) -> String {
         let id = &self.ids[execution];
-        let doors = self.bench.of("ff_waitpoint_pending", id).await;
-        let door = doors.get(sent.door % doors.len().max(1));
-        let (waitpoint_id, token) = match door {
-            Some(door) => (door.uuid("waitpoint_id").unwrap(), door.text("token").to_owned()),
+        let targets = self.bench.of("ff_waitpoint_pending", id).await;
+        let target = targets.get(sent.target % targets.len().max(1));
+        let (waitpoint_id, token) = match target {
+            Some(target) => (target.uuid("waitpoint_id").unwrap(), target.text("token").to_owned()),
             None => (sent.signal_id, "kid1:00".into()),
         };
         let args = DeliverSignalArgs {
@@ -112,12 +112,12 @@ impl Side {
                 sent.now,
             )
         };
-        self.told(self.bench.backend.deliver_signal(args).await)
+        self.answer(self.bench.backend.deliver_signal(args).await)
     }
 
     pub(super) async fn resume(&self, execution: usize, resume_delay_ms: u64) -> String {
         let (execution_id, trigger_type) = (self.ids[execution].clone(), "operator".into());
         let args = ResumeExecutionArgs { execution_id, trigger_type, resume_delay_ms };
-        self.told(self.bench.backend.resume_execution(args).await)
+        self.answer(self.bench.backend.resume_execution(args).await)
     }
 }

@@ -42,15 +42,15 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
             assert_eq!(group.flag("cancel_siblings_pending_flag"), owes, "{group:?}");
         }
         let events = of(&events);
-        let told = events.iter().all(|event| event.int("dispatched_at_ms").is_some());
-        if told {
+        let dispatched = events.iter().all(|event| event.int("dispatched_at_ms").is_some());
+        if dispatched {
             assert!(over || !all_ended, "its last end was told, and it goes on: {flow:?}");
         }
         let by_child: HashMap<_, _> =
             groups.iter().map(|group| (group.uuid("downstream_eid"), group)).collect();
         for core in &cores {
             let blocked = core.text("eligibility_state") == "blocked_by_dependencies";
-            if !blocked || !told {
+            if !blocked || !dispatched {
                 continue;
             }
             let Some(group) = by_child.get(&core.uuid("execution_id")) else {

@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use super::rows::{Words, words};
 use super::{cold, explain, scale_of};
 use crate::backends::{self, Bench, START, postgres_url};
-use crate::bench::{lane, opened, worker};
+use crate::bench::{lane, payload_of, worker};
 use crate::plain::{PlainSql, push_sqlite};
 
 /// Fills the lane with rows that need a GPU and come first, of those that wait and of those that
@@ -52,7 +52,7 @@ async fn ask(bench: &Bench) {
     }
     let [_, able] = &others;
     let handle = bench.backend.claim(&lane(), able, worker("w")).await.unwrap().unwrap();
-    assert_eq!(opened(&handle).lane_id, lane());
+    assert_eq!(payload_of(&handle).lane_id, lane());
     for other in &others {
         assert!(!bench.backend.has_claimable(&lane(), other).await.unwrap());
         let none = bench.backend.claim_many(&lane(), other, worker("w"), 9).await.unwrap();

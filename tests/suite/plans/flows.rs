@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use ff_catalogue::{Asked, Sample, samples};
+use ff_catalogue::{Call, Sample, samples};
 use ff_codegen::{Postgres, Sqlite, Step};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
@@ -103,7 +103,7 @@ const BADLY_ENDED: &str = "ff_exec_core_flow_badly_ended_idx";
 const ENDS_A_FLOW: [&str; 2] = ["add_execution_to_flow", "scan"];
 
 /// What is sampled of flows, each text of an operation once, with its number of parameters.
-fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {
+fn statements(render: impl Fn(&Call) -> Vec<(String, usize)>) -> Vec<(Sample, String, usize)> {
     let of_flows = |sample: &Sample| {
         // A tick of one partition, for callers of the reference, reads that partition's list.
         let is_scan = sample.operation == "scan"
@@ -113,7 +113,7 @@ fn statements(render: impl Fn(&Asked) -> Vec<(String, usize)>) -> Vec<(Sample, S
     };
     let mut texts = BTreeMap::new();
     for sample in samples().into_iter().filter(of_flows) {
-        for (sql, parameters) in render(&sample.asked) {
+        for (sql, parameters) in render(&sample.call) {
             texts.entry((sample.operation, sql)).or_insert((sample.clone(), parameters));
         }
     }
@@ -173,9 +173,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// The ends of the first layer reach the second, whose executions are then claimed.
-    async fn tell(&self) {
-        let told = self.bench.backend.scan(Scan::DependencyDispatch, 100).await.unwrap();
-        assert_eq!((i64::from(told.processed), told.errors), (LAYER, 0));
+    async fn dispatch(&self) {
+        let counts = self.bench.backend.scan(Scan::DependencyDispatch, 100).await.unwrap();
+        assert_eq!((i64::from(counts.processed), counts.errors), (LAYER, 0));
         let none = CapabilitySet::default();
         let released = self.bench.backend.claim_many(&lane(), &none, worker("w"), 100).await;
         assert_eq!(released.unwrap().len(), usize::try_from(LAYER).unwrap());
@@ -234,12 +234,12 @@ async fn on_postgres_no_statement_reads_more_of_a_flow_than_it_is_about() {
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     cold(&bench).await;
     let flow = fill(&bench).await;
-    let statements = statements(|asked| match asked {
-        Asked::Query(query) => {
+    let statements = statements(|call| match call {
+        Call::Query(query) => {
             let statement = ff_codegen::query(&Postgres, &query.clone().into_shape().0).unwrap();
             vec![(statement.sql, statement.binds.len())]
         }
-        Asked::Plan(plan) => {
+        Call::Plan(plan) => {
             let fused = ff_codegen::fused(&Postgres, &plan.shape()).unwrap();
             vec![(fused.sql, fused.params.len())]
         }
@@ -257,10 +257,10 @@ async fn on_postgres_no_statement_reads_more_of_a_flow_than_it_is_about() {
 
     let work = Work { bench: &bench, flow };
     let mut before = Scans::of(pool).await;
-    let steps = ["told", "connected", "looked at"];
+    let steps = ["dispatched", "connected", "ended"];
     for step in steps {
         match step {
-            "told" => work.tell().await,
+            "dispatched" => work.dispatch().await,
             "connected" => work.connect().await,
             _ => work.look().await,
         }
@@ -282,12 +282,12 @@ async fn on_sqlite_no_statement_reads_more_of_a_flow_than_it_is_about() {
     let bench = backends::sqlite_file().await;
     let flow = fill(&bench).await;
     let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
-    let statements = statements(|asked| match asked {
-        Asked::Query(query) => {
+    let statements = statements(|call| match call {
+        Call::Query(query) => {
             let statement = ff_codegen::query(&Sqlite, &query.clone().into_shape().0).unwrap();
             vec![(statement.sql, 0)]
         }
-        Asked::Plan(plan) => {
+        Call::Plan(plan) => {
             let script = ff_codegen::script(&Sqlite, &plan.shape()).unwrap();
             let text = |step: Step| match step {
                 Step::Guard { statement, .. }
@@ -306,7 +306,7 @@ async fn on_sqlite_no_statement_reads_more_of_a_flow_than_it_is_about() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert_ends_go_by_their_index(&ends);
     let work = Work { bench: &bench, flow };
-    work.tell().await;
+    work.dispatch().await;
     work.connect().await;
     work.look().await;
     work.cancel().await;

@@ -110,7 +110,7 @@ impl Layered {
         let below = format!("((n + 1) / 2 - 1) % {LAYER}");
         let start_of_layer = format!("(n + 1) / 2 - {below} + {LAYER}");
         let down = of_flow(&format!("{start_of_layer} + ({below} + n % 2) % {LAYER}"));
-        let (told, heard, running) =
+        let (dispatched, applied, running) =
             if ended { ("1", "'success'", 0) } else { ("NULL", "NULL", 2) };
         let success = 2 - running;
         let core = "partition_key, execution_id, flow_id, lane_id, created_at_ms, lifecycle_phase, \
@@ -137,7 +137,7 @@ impl Layered {
             format!(
                 "INSERT INTO ff_completion_event (partition_key, execution_id, flow_id, outcome, \
                  occurred_at_ms, committed_at_ms, dispatched_at_ms) SELECT {place}, {member}, {flow}, \
-                 'success', {START}, {START}, {told} FROM {}",
+                 'success', {START}, {START}, {dispatched} FROM {}",
                 series(first)
             ),
             format!(
@@ -149,7 +149,7 @@ impl Layered {
             format!(
                 "INSERT INTO ff_edge (partition_key, flow_id, edge_id, upstream_eid, downstream_eid, \
                  policy, upstream_outcome) SELECT {place}, {flow}, {edge}, {up}, {down}, \
-                 '{{\"dependency_kind\":\"success_only\",\"edge_state\":\"applied\",\"applied_at_ms\":1}}', {heard} \
+                 '{{\"dependency_kind\":\"success_only\",\"edge_state\":\"applied\",\"applied_at_ms\":1}}', {applied} \
                  FROM {}",
                 series(edges)
             ),

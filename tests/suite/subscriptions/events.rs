@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{BOUND, beginning, next, take};
 use crate::backends::{self, Bench, START, conformance};
-use crate::bench::{INSTANCE, NAMESPACE, id, id_in, lane, opened};
+use crate::bench::{INSTANCE, NAMESPACE, id, id_in, lane, payload_of};
 use crate::plain::{Given, int, text};
 
 const ALL: ScannerFilter = ScannerFilter::NOOP;
@@ -36,7 +36,7 @@ fn word(event: &LeaseHistoryEvent) -> &'static str {
     }
 }
 
-fn told(events: &[LeaseHistoryEvent]) -> Vec<(&ExecutionId, &'static str)> {
+fn kinds(events: &[LeaseHistoryEvent]) -> Vec<(&ExecutionId, &'static str)> {
     events.iter().map(|event| (event.execution_id(), word(event))).collect()
 }
 
@@ -65,12 +65,12 @@ async fn signal(bench: &Bench, id: &ExecutionId, signal_id: &str, more: Given<'_
 }
 
 conformance! {
-    async fn a_life_is_told_in_order_first_from_memory_and_then_as_it_happens(bench) {
+    async fn lease_events_are_delivered_in_order_stored_ones_first(bench) {
         let past = bench.live().await;
         let mut leases = bench.backend.subscribe_lease_history(beginning(), &ALL).await.unwrap();
         let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
         let expected = |id| [(id, "acquired"), (id, "renewed"), (id, "revoked")];
-        assert_eq!(told(&take(&mut leases, 3).await), expected(&past));
+        assert_eq!(kinds(&take(&mut leases, 3).await), expected(&past));
         let end = next(&mut ends).await.unwrap();
         assert_eq!((&end.execution_id, &end.outcome), (&past, &CompletionOutcome::Success));
         assert_eq!(end.at, bench.clock.now());
@@ -86,11 +86,11 @@ conformance! {
             panic!("acquired first")
         };
         let instance = WorkerInstanceId::new("w-1");
-        let expected = (Some(opened(&handle).lease_id), Some(instance));
+        let expected = (Some(payload_of(&handle).lease_id), Some(instance));
         assert_eq!((lease_id, worker_instance_id), expected);
         bench.backend.renew(&handle).await.unwrap();
         bench.backend.complete(&handle, None).await.unwrap();
-        assert_eq!(told(&take(&mut leases, 2).await), [(&id, "renewed"), (&id, "revoked")]);
+        assert_eq!(kinds(&take(&mut leases, 2).await), [(&id, "renewed"), (&id, "revoked")]);
         assert_eq!(next(&mut ends).await.unwrap().execution_id, id);
     }
 
@@ -101,7 +101,7 @@ conformance! {
         // Committed after subscribing, before the first look.
         let id = bench.live().await;
         let events = take(&mut leases, 3).await;
-        assert_eq!(told(&events), [(&id, "acquired"), (&id, "renewed"), (&id, "revoked")]);
+        assert_eq!(kinds(&events), [(&id, "acquired"), (&id, "renewed"), (&id, "revoked")]);
     }
 
     async fn a_cursor_resumes_exactly(bench) {
@@ -143,7 +143,7 @@ conformance! {
         }
     }
 
-    async fn every_partition_is_heard_in_one_order(bench) {
+    async fn the_events_of_every_partition_come_in_one_order(bench) {
         let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
         let ids = [200, 0, 7, 255, 13].map(id_in);
         for id in &ids {
@@ -153,7 +153,7 @@ conformance! {
         assert!(events.iter().map(|event| &event.execution_id).eq(&ids));
     }
 
-    async fn every_recorded_end_is_told(bench) {
+    async fn every_recorded_end_is_delivered(bench) {
         let cases = [
             ("success", CompletionOutcome::Success),
             ("failed", CompletionOutcome::Failure),
@@ -173,7 +173,7 @@ conformance! {
         }
     }
 
-    async fn what_a_signal_did_is_told(bench) {
+    async fn the_effect_of_a_signal_is_announced(bench) {
         let (id, sent, waitpoint) = (id(), Uuid::new_v4().to_string(), Uuid::new_v4());
         let told = vec![
             ("effect", text("buffered")),
@@ -196,7 +196,7 @@ conformance! {
         assert_eq!(events[1].source_identity.as_deref(), Some("billing"));
     }
 
-    async fn every_lease_event_says_who_and_why(bench) {
+    async fn every_lease_event_names_the_worker_and_the_cause(bench) {
         let (_, handle) = bench.leased().await;
         bench.backend.renew(&handle).await.unwrap();
         bench.backend.complete(&handle, None).await.unwrap();
@@ -228,7 +228,7 @@ conformance! {
         assert_eq!(end.failure_class, Some(ff_core::state::FailureClass::Permanent));
     }
 
-    async fn what_operators_do_is_told(bench) {
+    async fn operator_actions_are_announced(bench) {
         let mut events =
             bench.backend.subscribe_operator_events(StreamCursor::empty(), &ALL).await.unwrap();
         let id = bench.create().await;
@@ -241,7 +241,7 @@ conformance! {
         assert_eq!(event.at, now);
     }
 
-    async fn instance_tags_are_told_as_they_come_and_go(bench) {
+    async fn instance_tags_are_announced_when_set_and_cleared(bench) {
         let mut events = bench.backend.subscribe_instance_tags(beginning()).await.unwrap();
         let tagged = bench.create().await;
         bench.create_with(&|args| args.tags.clear()).await;
@@ -313,7 +313,7 @@ conformance! {
         }
     }
 
-    async fn events_carry_what_the_filter_looks_at(bench) {
+    async fn events_carry_the_fields_that_filters_compare(bench) {
         let untagged = bench.create_with(&|args| args.tags.clear()).await;
         let first = bench.claim().await;
         let (tagged, second) = bench.leased().await;
@@ -326,13 +326,13 @@ conformance! {
         let mut leases =
             bench.backend.subscribe_lease_history(beginning(), &filter).await.unwrap();
         let events = take(&mut leases, 2).await;
-        assert_eq!(told(&events), [(&tagged, "acquired"), (&tagged, "revoked")]);
+        assert_eq!(kinds(&events), [(&tagged, "acquired"), (&tagged, "revoked")]);
         let mut ends = bench.backend.subscribe_completion(beginning(), &filter).await.unwrap();
         assert_eq!(next(&mut ends).await.unwrap().execution_id, tagged);
         assert_ne!(untagged, tagged);
     }
 
-    async fn a_row_that_cannot_be_read_is_told_and_passed_by(bench) {
+    async fn an_unreadable_row_is_reported_and_skipped(bench) {
         let sent = Uuid::new_v4().to_string();
         let (before, bad, after) = (id(), id(), id());
         signal(&bench, &before, &sent, vec![]).await;
@@ -359,7 +359,7 @@ conformance! {
         assert!(events.iter().map(|event| &event.execution_id).eq(&ids));
     }
 
-    async fn what_can_be_subscribed_to_is_said(bench) {
+    async fn capabilities_name_the_subscriptions(bench) {
         let supports = bench.backend.capabilities().supports;
         assert!(supports.subscribe_lease_history && supports.subscribe_completion);
         assert!(supports.subscribe_signal_delivery && supports.subscribe_instance_tags);
@@ -368,7 +368,7 @@ conformance! {
 
 // Only SQLite lets in a value of another type than its column's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_spoils_its_page_is_told_and_passed_by() {
+async fn a_row_that_makes_its_page_unreadable_is_reported_and_skipped() {
     let case = |bench: Arc<Bench>| async move {
         let (before, after) = (id(), id());
         completion(&bench, &before, "success", vec![]).await;

@@ -197,7 +197,7 @@ async fn a_listening_connection_that_is_killed_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_is_told_with_the_cursor_and_the_stream_goes_on() {
+async fn a_lost_connection_is_reported_with_the_cursor_and_the_stream_continues() {
     let (bench, connections) = named(|options| options.max_connections(1).notifies(false)).await;
     let mut events = bench.backend.subscribe_instance_tags(beginning()).await.unwrap();
     let ids = [id(), id()];
@@ -220,7 +220,7 @@ async fn a_lost_connection_is_told_with_the_cursor_and_the_stream_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_holds_no_connection() {
+async fn a_waiting_subscriber_holds_no_connection() {
     let (bench, connections) =
         named(|options| options.max_connections(2).acquire_timeout(Duration::from_secs(20))).await;
     let mut waiting = Vec::new();
@@ -241,7 +241,7 @@ async fn who_waits_holds_no_connection() {
         bench.create_with(&|args| args.execution_id = id_in(partition)).await;
         let handle = bench.claim().await;
         bench.backend.complete(&handle, None).await.unwrap();
-        ended.push(crate::bench::opened(&handle).execution_id);
+        ended.push(crate::bench::payload_of(&handle).execution_id);
     }
     for waiter in waiting {
         assert_eq!(waiter.await.unwrap(), ended);

@@ -209,7 +209,7 @@ async fn from_now(bench: &Bench, insert: &str) -> Events<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_open_when_a_subscription_began_is_heard_however_many_numbers_lie_between() {
+async fn a_transaction_open_at_the_start_of_a_subscription_is_delivered_however_old() {
     let bench = Arc::new(backends::postgres().await);
     let pool = writers_pool(&bench).await;
     for insert in INSERTS {

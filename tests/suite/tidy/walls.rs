@@ -125,7 +125,7 @@ fn no_file_imports_a_floor_above_it() {
 }
 
 #[test]
-fn the_core_has_few_doors() {
+fn the_core_has_only_its_floors() {
     let entries = fs::read_dir(root().join("core/src")).unwrap().map(|entry| entry.unwrap());
     let mut folders = Vec::new();
     let mut count = 0;

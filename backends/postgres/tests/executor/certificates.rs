@@ -107,7 +107,7 @@ async fn refusal(port: u16, root: Option<&Certificate>) -> (StoreClass, String) 
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_refused_is_permanent_and_says_what_helps() {
+async fn a_refused_certificate_is_permanent_and_the_error_names_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let of = |name, host, authority| Certificate::new(directory.path(), name, host, authority);
     let good = of("good", "localhost", false);

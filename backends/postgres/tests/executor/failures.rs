@@ -8,7 +8,7 @@ fn class_of(error: &EngineError) -> StoreClass {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_does_not_stop_the_commit() {
+async fn a_dropped_call_does_not_stop_its_commit() {
     let backend = backend("dropped").await;
     let mut commit = Box::pin(backend.commit(lane("a", "gone")));
     // One poll submits it.
@@ -26,7 +26,7 @@ async fn a_caller_who_leaves_does_not_stop_the_commit() {
 }
 
 #[tokio::test]
-async fn failures_say_what_they_mean() {
+async fn failures_are_classified() {
     let database = Database::fresh("failures").await;
     let backend = database.open(|options| options.max_connections(1)).await;
     backend.commit(lane("a", "x")).await.unwrap();

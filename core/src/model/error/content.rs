@@ -137,7 +137,7 @@ mod tests {
     use crate::model::error::{ContentionKind, backend_context};
 
     #[test]
-    fn what_a_call_carries_is_told_from_who_calls_and_when() {
+    fn errors_of_content_differ_from_errors_of_caller_and_time() {
         let validation = |kind| EngineError::Validation { kind, detail: String::new() };
 
         for refused in [

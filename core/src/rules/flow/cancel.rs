@@ -28,7 +28,7 @@ use crate::rules::suspension::close::close_unread;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{exec_core, unfinished};
-use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, goes_on};
+use crate::schema::flow::{cancel_backlog, cancel_backlog_member, flow_core, unfinished_flow};
 
 /// The most members that the answer about a flow that is over names.
 const MEMBERS_MAX: i64 = 100_000;
@@ -131,7 +131,7 @@ impl CancelHeader {
         let CancelFlowArgs { reason, cancellation_policy: policy, now: at, .. } = &self.args;
         let details = json!({ "cancellation_policy": policy, "cancel_reason": reason });
         let plan = Plan::new("cancel_flow_header");
-        let plan = flipped(plan, flow, row, goes_on(), details, *at)?;
+        let plan = flipped(plan, flow, row, unfinished_flow(), details, *at)?;
         let plan = plan.and(cancelled(Status::cancelled(), reason, "cancel_flow_header", *at));
 
         let backlog = vec![

@@ -25,7 +25,7 @@ use crate::rules::outbox;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{badly_ended, exec_core, unfinished};
-use crate::schema::flow::{flow_core, goes_on};
+use crate::schema::flow::{flow_core, unfinished_flow};
 
 /// The member of the open bag that says what ended a flow, and its word for "its members".
 const ENDED_BY: (&str, &str) = ("ended_by", "members");
@@ -39,7 +39,7 @@ pub const fn ended(badly: bool) -> PublicFlowState {
 /// Returns true if a flow is over. A stored word that no engine knows counts as not over.
 #[must_use]
 pub fn is_over(flow: &Row) -> bool {
-    !goes_on().accepts(flow, &Held::default())
+    !unfinished_flow().accepts(flow, &Held::default())
 }
 
 /// Returns true if a flow is over because its members were; such a flow goes on with another one.
@@ -138,7 +138,7 @@ pub fn its_flow_goes_on(flow: Option<&Row>) -> Result<Option<(Guard, Mutation)>,
         set.extend(reopened(Map::new()));
         unmoved(row)?
     } else {
-        goes_on()
+        unfinished_flow()
     };
 
     let change = Mutation::Update { table: flow_core::REF, target: held_flow(), set };
@@ -187,7 +187,7 @@ impl EndFlow {
         state: PublicFlowState,
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
-        let relies = goes_on().and(unmoved(flow)?);
+        let relies = unfinished_flow().and(unmoved(flow)?);
         let mut set = end_changes(state, Map::new(), at);
         set.push(flow_core::version.grow(1));
 

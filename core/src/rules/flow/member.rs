@@ -28,7 +28,7 @@ use crate::rules::premise;
 use crate::rules::status::{Status, changed, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{BADLY, exec_core, unfinished};
-use crate::schema::flow::{flow_core, goes_on};
+use crate::schema::flow::{flow_core, unfinished_flow};
 
 /// Adds an existing execution to a flow. Its state stays as it is.
 #[derive(Clone, Debug)]
@@ -397,7 +397,7 @@ fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(C
 fn takes_members(flow: Option<&Row>) -> Result<Predicate, EngineError> {
     match flow.filter(|flow| is_over(flow)) {
         Some(ended) => unmoved(ended),
-        None => Ok(goes_on()),
+        None => Ok(unfinished_flow()),
     }
 }
 

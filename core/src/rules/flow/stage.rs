@@ -26,7 +26,7 @@ use crate::rules::flow::read;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::execution::exec_core;
-use crate::schema::flow::{edge, flow_core, goes_on};
+use crate::schema::flow::{edge, flow_core, unfinished_flow};
 
 /// The name of the list of each step of the search for a cycle.
 const ONWARD: &str = "edges that lead on";
@@ -187,7 +187,7 @@ impl Stage {
             "applied_at_ms": null,
         })));
 
-        let relies = flow_core::graph_revision.equals(self.expected).and(goes_on());
+        let relies = flow_core::graph_revision.equals(self.expected).and(unfinished_flow());
         Plan::new("stage_dependency_edge")
             .guard(FLOW, flow_core::REF, flow.row(), relies)
             .update(flow_core::REF, held_flow(), set)

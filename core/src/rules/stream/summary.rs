@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_is_what_the_rfc_says(target in document(), patch in document()) {
+        fn merging_follows_the_rfc(target in document(), patch in document()) {
             let mut merged = target.clone();
             merge(&mut merged, patch.clone());
             prop_assert_eq!(&merged, &naive(&target, &patch));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_stay_and_what_is_looked_at_never_grows_backwards() {
+    fn the_newest_frames_stay_and_trimming_never_goes_back() {
         let config = BestEffortLiveConfig::new(1_000).with_maxlen_floor(3).with_maxlen_ceiling(3);
         let mut standing = standing(9_000, 0.0);
         standing.trimmed_before_ms = 9_500;

@@ -29,7 +29,7 @@ fn runner(program: &str, arguments: &[&str]) -> CommandRunner {
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
         max_output: 1_000,
-        endings: Endings::new(Duration::from_millis(300), None),
+        endings: EndingGroups::new(Duration::from_millis(300), None),
     }
 }
 
@@ -65,7 +65,7 @@ async fn output_is_the_result() {
 #[test]
 fn what_may_hold_a_password_is_not_passed_on() {
     let mut command = std::process::Command::new("true");
-    without_secrets(&mut command);
+    remove_secrets(&mut command);
     let removed = command.get_envs().filter(|(_, value)| value.is_none());
     assert!(removed.map(|(name, _)| name).eq(["FF_DATABASE_URL", "FF_SCHEMA"]));
 }
@@ -93,10 +93,10 @@ async fn a_command_that_cannot_be_started_is_no_failure_of_the_job() {
     for program in ["/no/such/program", "/", "/etc/passwd"] {
         let Ending::Unable(reason) = runner(program, &[]).run(job()).await else { panic!() };
         assert!(reason.starts_with(&format!("running {program}: ")), "{reason}");
-        assert!(look_up(program.as_ref()).is_err());
+        assert!(find_program(program.as_ref()).is_err());
     }
-    assert!(look_up("no-such-program".as_ref()).is_err());
-    assert_eq!((look_up("sh".as_ref()), look_up("/bin/sh".as_ref())), (Ok(()), Ok(())));
+    assert!(find_program("no-such-program".as_ref()).is_err());
+    assert_eq!((find_program("sh".as_ref()), find_program("/bin/sh".as_ref())), (Ok(()), Ok(())));
     // The job is at fault only if it brings more than a command can take.
     let ended = runner("true", &[]).run(job_with(&[("t", &"x".repeat(3 << 20))])).await;
     let Ending::Failed { class: FailureClass::Permanent, .. } = ended else { panic!("{ended:?}") };
@@ -141,7 +141,7 @@ async fn all_that_a_command_started_ends_with_it() {
 
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());
-    runner.cleared(&job()).await;
+    runner.clean_up(&job()).await;
     assert!(!alive());
 }
 
@@ -157,7 +157,7 @@ async fn a_command_that_is_ended_may_clean_up() {
     );
 
     let runner = Arc::new(CommandRunner {
-        endings: Endings::new(Duration::from_secs(30), None),
+        endings: EndingGroups::new(Duration::from_secs(30), None),
         ..runner("sh", &["-c", &script])
     });
 
@@ -166,7 +166,7 @@ async fn a_command_that_is_ended_may_clean_up() {
     until("it has begun", || begun.exists()).await;
     run.abort();
     let _ = run.await;
-    runner.cleared(&job()).await;
+    runner.clean_up(&job()).await;
     assert!(cleaned.exists());
 }
 

@@ -27,9 +27,9 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::keys::random_secret;
 use crate::show::print_timeline;
-use crate::tail::written;
+use crate::tail::frame_line;
 use crate::view::{HistoryView, WaitpointView};
-use crate::waitpoints::{listed, only_one, open_waitpoints};
+use crate::waitpoints::{only_one, open_waitpoints, waitpoint_table};
 use flowfabric_sql::worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig};
 
 /// The lane of this act.
@@ -127,27 +127,33 @@ impl Demo {
     /// The third act: runs an execution up to its question, answers it, and reports its end.
     pub(super) async fn third_act(&self) -> Result<Approved, Failure> {
         let begun = Instant::now();
-        self.tell("\nThe third act waits for a person: nothing runs, and nothing is forgotten.\n")?;
+        self.narrate(
+            "\nThe third act waits for a person: nothing runs, and nothing is forgotten.\n",
+        )?;
 
         self.seed_key().await?;
         let id = self.submit_release().await?;
         self.work().await?;
         self.expect(&id, PublicState::Suspended).await?;
 
-        self.tell(
+        self.narrate(
             "8. A worker prepares a release, writes frames about it, and suspends the execution\n   \
              until a person approves. Lease and worker are gone. So far it wrote:\n",
         )?;
 
         let asked = self.print_frames(&id, 0).await?;
         let waitpoint = only_one(&id, open_waitpoints(&self.engine, &id).await?)?;
-        self.tell(
+        self.narrate(
             "\n9. Where it waits can be listed, with the key that has signed the waitpoint's token and\n   \
              the token's fingerprint. The token itself is only for the person who shall answer.\n",
         )?;
         if !self.output.is_json() {
             let now = now(&self.engine).await?;
-            self.output.table(&listed(std::slice::from_ref(&waitpoint), self.output, now))?;
+            self.output.table(&waitpoint_table(
+                std::slice::from_ref(&waitpoint),
+                self.output,
+                now,
+            ))?;
         }
 
         self.approve(&waitpoint).await?;
@@ -155,7 +161,7 @@ impl Demo {
         self.work().await?;
         self.expect(&id, PublicState::Completed).await?;
 
-        self.tell(format!(
+        self.narrate(format!(
             "\n10. The answer came with the token: the execution resumed, another worker claimed it,\n    \
              saw the approval and completed, as the same attempt, after {:.1} s. It added:\n",
             begun.elapsed().as_secs_f64()
@@ -260,7 +266,7 @@ impl Demo {
     async fn print_frames(&self, id: &ExecutionId, known: usize) -> Result<usize, Failure> {
         let frames = self.frames(id).await?;
         for line in frames.iter().skip(known) {
-            self.tell(format!("   {line}"))?;
+            self.narrate(format!("   {line}"))?;
         }
         Ok(frames.len())
     }
@@ -269,7 +275,7 @@ impl Demo {
         let (start, end) = (StreamCursor::start(), StreamCursor::end());
         let read = self.engine.read_stream(id, AttemptIndex(0), start, end, 100).await;
         let read = read.map_err(|error| Failure::engine("reading frames", &error))?;
-        Ok(read.frames.iter().map(written).collect())
+        Ok(read.frames.iter().map(frame_line).collect())
     }
 
     async fn conclude_approval(

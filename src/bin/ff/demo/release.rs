@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::workers::{FLOW_CONCURRENCY, WorkerProcess};
-use super::{Demo, LOOK, ms};
+use super::{Demo, POLL, ms};
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::flow::show;
@@ -51,12 +51,12 @@ impl Demo {
     /// The second act: submits the flow, lets a worker run it, and reports the end of every node.
     pub(super) async fn second_act(&self) -> Result<Option<Released>, Failure> {
         if cfg!(not(unix)) {
-            self.tell("\nThe second act is left out: what it runs are shell scripts.")?;
+            self.narrate("\nThe second act is left out: what it runs are shell scripts.")?;
             return Ok(None);
         }
 
         let begun = Instant::now();
-        self.tell("\nThe second act is a flow: executions that wait for each other.\n")?;
+        self.narrate("\nThe second act is a flow: executions that wait for each other.\n")?;
 
         let spec = FlowSpec::parse(FLOW);
         let spec = spec.map_err(|error| Failure::new(format!("demo input: {error}")))?;
@@ -64,7 +64,7 @@ impl Demo {
         let submitted = submit(self.engine.as_ref(), &spec, now).await;
         let submitted = submitted.map_err(|error| Failure::engine(&error.doing, &error.source))?;
 
-        self.tell(format!(
+        self.narrate(format!(
             "5. {} executions are submitted, with {} dependencies between them (the file is\n   \
              examples/release.json). None may run before all of the flow is in place.\n",
             submitted.executions.len(),
@@ -73,15 +73,15 @@ impl Demo {
         self.print(&self.graph(&submitted.flow_id).await?).await?;
 
         let mut worker = WorkerProcess::start_shell("worker-c", &self.url)?;
-        self.tell(format!(
-            "\n6. worker-c (process {}) starts, with {FLOW_CONCURRENCY} commands at a time. Whatever\n   \
-             ends is told to those that wait for it.",
+        self.narrate(format!(
+            "\n6. worker-c (process {}) starts, with {FLOW_CONCURRENCY} commands at a time. Each end is\n   \
+             applied to the executions that wait for it.",
             worker.pid()
         ))?;
 
         self.watch_flow(&mut worker, &submitted.flow_id).await?;
         let graph = self.graph(&submitted.flow_id).await?;
-        self.tell(format!(
+        self.narrate(format!(
             "7. Three tests out of five were enough: the two on slow machines were cancelled in the\n   \
              middle of their work. The benchmark failed, as it always does; its report was\n   \
              skipped, and nothing else waited for it. All of it took {:.1} s.\n",
@@ -109,7 +109,7 @@ impl Demo {
     async fn watch_flow(&self, worker: &mut WorkerProcess, id: &FlowId) -> Result<(), Failure> {
         let mut progress = Progress::new(self.output);
         loop {
-            let ended = worker.ended_within(LOOK).await?;
+            let ended = worker.ended_within(POLL).await?;
             let members = self.graph(id).await?.members;
 
             let mut states = BTreeMap::new();

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait};
 use ff_core::contracts::CancelFlowResult;
 
-use super::named::{FlowNamed, missing};
+use super::flow_name::{FlowName, missing};
 use crate::Global;
 use crate::failure::Failure;
 use crate::view::FlowCancelledView;
@@ -14,7 +14,7 @@ use crate::words::count;
 pub(crate) struct Arguments {
     /// The flow: its id, or the first digits of it.
     #[arg(value_name = "FLOW")]
-    flow: FlowNamed,
+    flow: FlowName,
     /// The executions that are cancelled with it.
     #[arg(long, value_enum, default_value_t = Policy::All)]
     policy: Policy,

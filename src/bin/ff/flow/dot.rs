@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use ff_core::contracts::FlowGraph;
 
-use super::palette::look;
-use super::picture::{Picture, needs};
+use super::graph::{NodeGraph, needs};
+use super::palette::appearance;
 use crate::shown::escaped;
 
 /// The graph, with states as colours.
 pub(super) fn dot(graph: &FlowGraph) -> String {
-    let picture = Picture::of(graph);
+    let node_graph = NodeGraph::of(graph);
     let mut lines = vec![
         format!("digraph {} {{", quoted(&escaped(&graph.flow.flow_kind))),
         "  rankdir=LR;".to_owned(),
@@ -18,8 +18,8 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
     ];
 
     let mut names = HashMap::new();
-    for (number, node) in (1..).zip(picture.nodes()) {
-        let look = look(node.state);
+    for (number, node) in (1..).zip(node_graph.nodes()) {
+        let appearance = appearance(node.state);
         let mut label = format!("{}\n{}", node.name, node.state.as_str());
         if let Some(group) = &node.group {
             label = format!("{label}\nneeds {}", needs(group));
@@ -28,13 +28,13 @@ pub(super) fn dot(graph: &FlowGraph) -> String {
         lines.push(format!(
             "  n{number} [label={}, fillcolor=\"{}\", color=\"{}\"];",
             quoted(&label),
-            look.fill,
-            look.line
+            appearance.fill,
+            appearance.line
         ));
         names.insert(&node.id, format!("n{number}"));
     }
 
-    for (upstream, downstream) in picture.edges() {
+    for (upstream, downstream) in node_graph.edges() {
         if let (Some(from), Some(to)) = (names.get(&upstream.id), names.get(&downstream.id)) {
             lines.push(format!("  {from} -> {to};"));
         }

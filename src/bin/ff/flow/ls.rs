@@ -72,7 +72,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             row.public_flow_state,
             row.node_count.to_string(),
             row.edge_count.to_string(),
-            times.written(row.created_at),
+            times.format(row.created_at),
         ]);
     }
 

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use ff_core::contracts::FlowGraph;
 
-use super::palette::look;
-use super::picture::{Picture, needs};
+use super::graph::{NodeGraph, needs};
+use super::palette::appearance;
 
 /// The flowchart, with states as colours.
 pub(super) fn mermaid(graph: &FlowGraph) -> String {
-    let picture = Picture::of(graph);
+    let node_graph = NodeGraph::of(graph);
     let mut lines = vec!["flowchart LR".to_owned()];
 
     let (mut names, mut classes) = (HashMap::new(), BTreeMap::new());
-    for (number, node) in (1..).zip(picture.nodes()) {
+    for (number, node) in (1..).zip(node_graph.nodes()) {
         let state = node.state.as_str();
         let mut label = format!("{}<br/>{state}", escaped(node.name.as_str()));
         if let Some(group) = &node.group {
@@ -21,17 +21,17 @@ pub(super) fn mermaid(graph: &FlowGraph) -> String {
         }
         lines.push(format!("  n{number}[\"{label}\"]:::{state}"));
         names.insert(&node.id, format!("n{number}"));
-        classes.insert(state, look(node.state));
+        classes.insert(state, appearance(node.state));
     }
 
-    for (upstream, downstream) in picture.edges() {
+    for (upstream, downstream) in node_graph.edges() {
         if let (Some(from), Some(to)) = (names.get(&upstream.id), names.get(&downstream.id)) {
             lines.push(format!("  {from} --> {to}"));
         }
     }
 
-    for (state, look) in classes {
-        let (fill, line) = (look.fill, look.line);
+    for (state, appearance) in classes {
+        let (fill, line) = (appearance.fill, appearance.line);
         lines.push(format!("  classDef {state} fill:{fill},stroke:{line},color:#18181b"));
     }
     lines.join("\n")

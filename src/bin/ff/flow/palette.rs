@@ -1,10 +1,10 @@
-//! The look of the states: one sign and one colour each, in a terminal and in a graph.
+//! The appearance of the states: one sign and one colour each, in a terminal and in a graph.
 
 use console::Style;
 use ff_core::state::PublicState;
 
-/// The look of a state.
-pub(super) struct Look {
+/// The appearance of a state.
+pub(super) struct Appearance {
     /// One character, for readers without colours.
     pub(super) sign: char,
     /// The colours in a terminal.
@@ -15,8 +15,8 @@ pub(super) struct Look {
     pub(super) line: &'static str,
 }
 
-/// The look of `state`.
-pub(super) fn look(state: PublicState) -> Look {
+/// The appearance of `state`.
+pub(super) fn appearance(state: PublicState) -> Appearance {
     let style = Style::new();
     let (sign, style, fill, line) = match state {
         PublicState::Waiting | PublicState::Resumable => ('○', style.cyan(), "#e0f2fe", "#0369a1"),
@@ -35,5 +35,5 @@ pub(super) fn look(state: PublicState) -> Look {
         // A state of a later version.
         _ => ('?', style, "#ffffff", "#18181b"),
     };
-    Look { sign, style, fill, line }
+    Appearance { sign, style, fill, line }
 }

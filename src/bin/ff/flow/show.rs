@@ -6,8 +6,8 @@ use ff_core::contracts::FlowGraph;
 use ff_core::types::TimestampMs;
 
 use super::dot::dot;
+use super::flow_name::{FlowName, missing};
 use super::mermaid::mermaid;
-use super::named::{FlowNamed, missing};
 use super::tree::{Colours, tree};
 use crate::Global;
 use crate::clock::now;
@@ -21,7 +21,7 @@ use crate::words::count;
 pub(crate) struct Arguments {
     /// The flow: its id, or the first digits of it.
     #[arg(value_name = "FLOW")]
-    flow: FlowNamed,
+    flow: FlowName,
     /// Print a graph in Graphviz's language.
     #[arg(long, conflicts_with = "mermaid")]
     dot: bool,
@@ -65,14 +65,17 @@ pub(crate) fn print(output: Output, graph: &FlowGraph, now: TimestampMs) -> Resu
             flow.flow_id,
             counts(graph),
             count(flow.edge_count, "dependency"),
-            times.said(flow.created_at)
+            times.format_in_sentence(flow.created_at)
         ),
     )?;
 
     if let Some(at) = flow.cancelled_at {
         let policy = flow.cancellation_policy.as_deref().unwrap_or("unknown policy");
         let reason = flow.cancel_reason.as_deref().unwrap_or("no reason given");
-        print_wrapped(output, format!("cancelled {}: {policy}, {reason}", times.said(at)))?;
+        print_wrapped(
+            output,
+            format!("cancelled {}: {policy}, {reason}", times.format_in_sentence(at)),
+        )?;
     }
 
     for line in tree(graph, Colours::of_stdout()) {

@@ -60,7 +60,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         let what = format!("submitting flow {flow_id}: {}", error.doing);
         Failure::engine(&what, &error.source).with_help(help)
     })?;
-    tell(output, &spec, &submitted)
+    print_submitted(output, &spec, &submitted)
 }
 
 /// The file's name and its text.
@@ -78,7 +78,7 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
     }
 }
 
-fn tell(output: Output, spec: &FlowSpec, submitted: &Submitted) -> Result<(), Failure> {
+fn print_submitted(output: Output, spec: &FlowSpec, submitted: &Submitted) -> Result<(), Failure> {
     let Submitted { flow_id, executions, created, found, released } = submitted;
     if output.is_json() {
         let by_node = executions.iter().map(|(node, id)| (node.as_str(), id));

@@ -227,7 +227,7 @@ fn names_from_anywhere_stay_names() {
 }
 
 #[test]
-fn a_circle_or_a_stranger_in_the_rows_breaks_nothing() {
+fn a_cycle_or_an_unknown_execution_in_the_rows_breaks_nothing() {
     let members = ["a", "b", "c"].map(|name| member(name, PublicState::WaitingChildren));
     let edges = [("a", "b"), ("b", "a"), ("b", "b"), ("b", "c"), ("x", "c"), ("c", "y")];
     let edges = edges.map(|(upstream, downstream)| edge(upstream, downstream));

@@ -3,8 +3,8 @@
 use console::Style;
 use ff_core::contracts::{EdgeGroupSnapshot, FlowGraph};
 
-use super::palette::look;
-use super::picture::{Picture, Visit, cancels_others, needs};
+use super::graph::{NodeGraph, Visit, cancels_others, needs};
+use super::palette::appearance;
 use crate::shown::Shown;
 
 /// The use of colours.
@@ -35,8 +35,8 @@ struct Line<'a> {
 /// The tree, one line per visit. A node with several upstream nodes is shown once, and only named
 /// in its other places.
 pub(crate) fn tree(graph: &FlowGraph, colours: Colours) -> Vec<Shown> {
-    let picture = Picture::of(graph);
-    let visits = picture.visits();
+    let node_graph = NodeGraph::of(graph);
+    let visits = node_graph.visits();
     let lines: Vec<Line<'_>> =
         visits.iter().map(|visit| Line { visit, rails: rails(&visit.lasts) }).collect();
 
@@ -62,14 +62,14 @@ impl Line<'_> {
             return rails.then(&colours.paint(&dim, format!("↑ {}", node.name)));
         }
 
-        let look = look(node.state);
+        let appearance = appearance(node.state);
         let state = node.state.as_str();
         let line = rails
-            .then(&colours.paint(&look.style, look.sign.to_string()))
+            .then(&colours.paint(&appearance.style, appearance.sign.to_string()))
             .then(&blanks(1))
             .then(&node.name)
             .then(&blanks(width.saturating_sub(self.width()) + 2))
-            .then(&colours.paint(&look.style, state));
+            .then(&colours.paint(&appearance.style, state));
 
         match &node.group {
             None => line,

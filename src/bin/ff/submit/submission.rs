@@ -12,8 +12,8 @@ use ff_core::types::ExecutionId;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::Receiver;
 
+use super::input::Line;
 use super::lines::Lines;
-use super::source::Line;
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
@@ -27,7 +27,7 @@ const BATCH: usize = 500;
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// The number of lines that are named one by one when the database fails.
-const NAMED: usize = 10;
+const LINES_SHOWN: usize = 10;
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -55,18 +55,18 @@ pub(super) struct Submission {
     pub(super) defaults: Defaults,
     pub(super) progress: ProgressBar,
     /// The name of the input.
-    pub(super) source: String,
+    pub(super) input: String,
     /// Only these lines; all of them if absent.
     pub(super) only: Option<Lines>,
     /// True to print each id as soon as it is known.
     pub(super) print_ids: bool,
     /// The outcome so far.
-    pub(super) so_far: SoFar,
+    pub(super) outcome: Outcome,
 }
 
 /// The outcome of the lines so far.
 #[derive(Default)]
-pub(super) struct SoFar {
+pub(super) struct Outcome {
     pub(super) counts: Counts,
     /// The executions, if they are collected.
     pub(super) ids: Option<Vec<ExecutionId>>,
@@ -77,11 +77,11 @@ pub(super) struct SoFar {
     /// Lines without an id that may or may not have been submitted.
     pub(super) unsure: Vec<u64>,
     /// The first failure to print an id.
-    pub(super) unwritten: Option<io::Error>,
+    pub(super) print_error: Option<io::Error>,
     batch: Vec<(u64, Request)>,
 }
 
-impl SoFar {
+impl Outcome {
     /// An empty outcome. Ids are collected into `ids` if it is given.
     pub(super) fn collecting(ids: Option<Vec<ExecutionId>>) -> Self {
         Self { ids, ..Self::default() }
@@ -101,7 +101,7 @@ impl Submission {
                 biased;
                 () = interrupts.next() => return self.stop(lines).await,
                 line = lines.recv() => line,
-                () = silence, if !self.so_far.batch.is_empty() => {
+                () = silence, if !self.outcome.batch.is_empty() => {
                     if !self.flush().await {
                         return End::BrokenOff;
                     }
@@ -114,7 +114,7 @@ impl Submission {
             };
 
             match line {
-                Ok(bytes) => self.take(&bytes),
+                Ok(bytes) => self.add_line(&bytes),
                 Err(error) => {
                     let flushed = self.flush().await;
                     return if flushed {
@@ -125,7 +125,7 @@ impl Submission {
                 }
             }
 
-            if BATCH <= self.so_far.batch.len() && !self.flush().await {
+            if BATCH <= self.outcome.batch.len() && !self.flush().await {
                 return End::BrokenOff;
             }
         }
@@ -135,29 +135,29 @@ impl Submission {
     async fn stop(&mut self, mut lines: Receiver<Line>) -> End {
         lines.close();
         while let Some(Ok(bytes)) = lines.recv().await {
-            self.take(&bytes);
+            self.add_line(&bytes);
         }
         if self.flush().await { End::Interrupted } else { End::BrokenOff }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        self.so_far.read += 1;
-        let number = self.so_far.read;
+    fn add_line(&mut self, bytes: &[u8]) {
+        self.outcome.read += 1;
+        let number = self.outcome.read;
         self.progress.inc(u64::try_from(bytes.len()).unwrap_or(0));
         if self.only.as_ref().is_some_and(|only| !only.contains(number)) {
             return;
         }
-        match understand(bytes, number, &self.defaults) {
+        match parse_line(bytes, number, &self.defaults) {
             Ok(None) => {}
-            Ok(Some(request)) => self.so_far.batch.push((number, request)),
-            Err(reason) => self.refuse(number, &reason),
+            Ok(Some(request)) => self.outcome.batch.push((number, request)),
+            Err(reason) => self.reject_line(number, &reason),
         }
     }
 
     /// Sends the batch. Returns false if the database did not take all of it. A line that the
     /// engine finds invalid is reported like any bad line; the database is not at fault then.
     async fn flush(&mut self) -> bool {
-        let batch = std::mem::take(&mut self.so_far.batch);
+        let batch = std::mem::take(&mut self.outcome.batch);
         if batch.is_empty() {
             return true;
         }
@@ -165,8 +165,8 @@ impl Submission {
         let now = match now(&self.engine).await {
             Ok(now) => now,
             Err(failure) => {
-                self.so_far.counts.failed += u64::try_from(batch.len()).unwrap_or(0);
-                self.so_far.left.extend(batch.iter().map(|(number, _)| *number));
+                self.outcome.counts.failed += u64::try_from(batch.len()).unwrap_or(0);
+                self.outcome.left.extend(batch.iter().map(|(number, _)| *number));
                 self.report(&failure);
                 return false;
             }
@@ -175,8 +175,8 @@ impl Submission {
         let mut sent = Vec::with_capacity(batch.len());
         for (number, request) in batch {
             match request.at(now) {
-                Ok(args) => sent.push(Sent { number, args, has_id: request.has_id }),
-                Err(reason) => self.refuse(number, &reason),
+                Ok(args) => sent.push(PendingLine { number, args, has_id: request.has_id }),
+                Err(reason) => self.reject_line(number, &reason),
             }
         }
 
@@ -188,14 +188,14 @@ impl Submission {
         let again = again.into_iter().map(|(sent, _)| sent).collect();
         let failed: Vec<_> = failed.into_iter().chain(self.send(again).await).collect();
 
-        let counts = self.so_far.counts;
+        let counts = self.outcome.counts;
         self.progress.set_message(format!("{} submitted", counts.created + counts.duplicate));
         self.give_up(&failed);
         failed.is_empty()
     }
 
     /// Sends lines. Returns those that the database did not take.
-    async fn send(&mut self, batch: Vec<Sent>) -> Vec<(Sent, EngineError)> {
+    async fn send(&mut self, batch: Vec<PendingLine>) -> Vec<(PendingLine, EngineError)> {
         let args = batch.iter().map(|sent| sent.args.clone()).collect();
         let answers = self.engine.create_executions(args).await;
 
@@ -203,14 +203,16 @@ impl Submission {
         for (sent, answer) in batch.into_iter().zip(answers) {
             match answer {
                 Ok(CreateExecutionResult::Created { execution_id, .. }) => {
-                    self.so_far.counts.created += 1;
-                    self.say(execution_id);
+                    self.outcome.counts.created += 1;
+                    self.record_id(execution_id);
                 }
                 Ok(CreateExecutionResult::Duplicate { execution_id }) => {
-                    self.so_far.counts.duplicate += 1;
-                    self.say(execution_id);
+                    self.outcome.counts.duplicate += 1;
+                    self.record_id(execution_id);
                 }
-                Err(EngineError::Validation { detail, .. }) => self.refuse(sent.number, &detail),
+                Err(EngineError::Validation { detail, .. }) => {
+                    self.reject_line(sent.number, &detail)
+                }
                 Err(error) => failed.push((sent, error)),
             }
         }
@@ -218,39 +220,39 @@ impl Submission {
     }
 
     /// Counts the lines that the database did not take, and names the first of them one by one.
-    fn give_up(&mut self, failed: &[(Sent, EngineError)]) {
+    fn give_up(&mut self, failed: &[(PendingLine, EngineError)]) {
         for (place, (sent, error)) in failed.iter().enumerate() {
-            self.so_far.counts.failed += 1;
+            self.outcome.counts.failed += 1;
             if is_unsure(error) && !sent.has_id {
-                self.so_far.unsure.push(sent.number);
+                self.outcome.unsure.push(sent.number);
             } else {
-                self.so_far.left.push(sent.number);
+                self.outcome.left.push(sent.number);
             }
-            if place < NAMED {
-                let what = format!("{}, line {}", self.source, sent.number);
+            if place < LINES_SHOWN {
+                let what = format!("{}, line {}", self.input, sent.number);
                 self.report(&Failure::engine(&what, error));
             }
         }
 
-        if let Some(more @ 1..) = failed.len().checked_sub(NAMED) {
-            self.report(&Failure::new(format!("{}: and {more} more lines", self.source)));
+        if let Some(more @ 1..) = failed.len().checked_sub(LINES_SHOWN) {
+            self.report(&Failure::new(format!("{}: and {more} more lines", self.input)));
         }
     }
 
-    fn say(&mut self, id: ExecutionId) {
+    fn record_id(&mut self, id: ExecutionId) {
         if self.print_ids
             && let Err(error) = self.output.line(id.as_str())
         {
-            self.so_far.unwritten.get_or_insert(error);
+            self.outcome.print_error.get_or_insert(error);
         }
-        if let Some(ids) = &mut self.so_far.ids {
+        if let Some(ids) = &mut self.outcome.ids {
             ids.push(id);
         }
     }
 
-    fn refuse(&mut self, number: u64, reason: &str) {
-        self.so_far.counts.failed += 1;
-        self.report(&Failure::new(format!("{}, line {number}: {reason}", self.source)));
+    fn reject_line(&mut self, number: u64, reason: &str) {
+        self.outcome.counts.failed += 1;
+        self.report(&Failure::new(format!("{}, line {number}: {reason}", self.input)));
     }
 
     fn report(&self, failure: &Failure) {
@@ -260,7 +262,7 @@ impl Submission {
 
 /// A line on its way to the engine.
 #[derive(Clone, Debug)]
-struct Sent {
+struct PendingLine {
     number: u64,
     args: CreateExecutionArgs,
     has_id: bool,
@@ -279,7 +281,7 @@ fn is_unsure(error: &EngineError) -> bool {
 }
 
 /// The request in a line; none if it is blank.
-fn understand(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Request>, String> {
+fn parse_line(bytes: &[u8], number: u64, defaults: &Defaults) -> Result<Option<Request>, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
     // A byte order mark can only begin the file.

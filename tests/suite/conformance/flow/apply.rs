@@ -75,14 +75,14 @@ conformance! {
         bench.apply(&edge).await;
     }
 
-    async fn who_runs_already_is_not_held_up(bench) {
+    async fn a_running_execution_is_not_blocked_by_an_edge(bench) {
         let flow = bench.flow(2).await;
         let edge = bench.stage(&flow, 0, 1).await;
         let [parent, child] = &flow.members[..] else { panic!() };
         let handle = bench.take(child).await;
         bench.apply(&edge).await;
         assert_eq!(bench.core(child).await.states(), ACTIVE);
-        bench.end_and_tell(parent, End::Failed).await;
+        bench.end_and_dispatch(parent, End::Failed).await;
         assert_eq!(bench.core(child).await.states(), ACTIVE);
         assert_eq!(bench.counts(child).await, [0, 1, 0, 0, 1]);
         bench.backend.complete(&handle, None).await.unwrap();
@@ -126,7 +126,7 @@ conformance! {
         let cancel = EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
         bench.policy(&flow, 2, cancel).await;
         bench.connect(&flow, &[(0, 2), (1, 2)]).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(&flow.members[1]).await, "cancelled");
         let edge = bench.stage(&flow, 1, 3).await;
         assert_eq!(bench.apply(&edge).await, 0);
@@ -152,13 +152,13 @@ conformance! {
         let child = &flow.members[3];
         assert_eq!(bench.core(child).await.states(), BLOCKED);
         assert_eq!(bench.group(child).await.int("k_target"), Some(2));
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(child).await, "waiting_children");
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.public(child).await, "waiting");
     }
 
-    async fn who_is_delayed_waits_for_both(bench) {
+    async fn a_delayed_execution_waits_for_its_delay_and_its_upstreams(bench) {
         for parent_first in [true, false] {
             let mut flow = bench.flow(1).await;
             let id = member_of(&flow.id);
@@ -172,7 +172,7 @@ conformance! {
             bench.connect(&flow, &[(0, 1)]).await;
             assert_eq!(bench.public(&id).await, "waiting_children");
             if parent_first {
-                bench.end_and_tell(&flow.members[0], End::Success).await;
+                bench.end_and_dispatch(&flow.members[0], End::Success).await;
                 assert_eq!(bench.public(&id).await, "delayed");
                 assert!(bench.try_take(&id).await.is_none());
                 bench.clock.advance(50);
@@ -183,7 +183,7 @@ conformance! {
                 let scan = ff_core::engine_backend::Scan::DelayedPromotion;
                 assert_eq!(bench.backend.scan(scan, 10).await.unwrap().processed, 0);
                 assert!(bench.try_take(&id).await.is_none());
-                bench.end_and_tell(&flow.members[0], End::Success).await;
+                bench.end_and_dispatch(&flow.members[0], End::Success).await;
             }
             bench.take(&id).await;
         }
@@ -194,7 +194,7 @@ conformance! {
         bench.connect(&flow, &[(0, 1), (0, 1), (0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
         assert_eq!(bench.counts(child).await, [0, 0, 0, 3, 3]);
-        bench.end_and_tell(parent, End::Success).await;
+        bench.end_and_dispatch(parent, End::Success).await;
         assert_eq!(bench.counts(child).await, [3, 0, 0, 0, 3]);
         assert_eq!(bench.public(child).await, "waiting");
     }

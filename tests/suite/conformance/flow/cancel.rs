@@ -101,7 +101,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn what_has_begun_may_go_on(bench) {
+    async fn running_members_may_finish(bench) {
         let flow = mixed(&bench).await;
         let running = bench.core(&flow.members[1]).await;
         let suspended = member_of(&flow.id);
@@ -136,7 +136,7 @@ conformance! {
         bench.apply(&edge).await;
         let snapshot = bench.backend.describe_flow(&flow.id).await.unwrap().unwrap();
         assert_eq!(snapshot.edge_groups[0].group_state, EdgeGroupState::Cancelled);
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(&flow.members[1]).await, "waiting");
         // The rest may follow.
         let (_, members) = cancel(&bench, &flow.id, CancelFlowPolicy::CancelAll).await;
@@ -167,13 +167,13 @@ conformance! {
         }
     }
 
-    async fn cancelled_members_are_told_beyond_their_flow(bench) {
+    async fn the_ends_of_cancelled_members_are_applied_to_every_edge(bench) {
         // A hop needs no open flow.
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1), (1, 2)]).await;
         cancel(&bench, &flow.id, CancelFlowPolicy::CancelAll).await;
         bench.settle().await;
-        assert_eq!(bench.untold().await, 0);
+        assert_eq!(bench.undispatched().await, 0);
         assert_eq!(bench.counts(&flow.members[1]).await, [0, 1, 0, 0, 1]);
         assert_eq!(bench.counts(&flow.members[2]).await, [0, 1, 0, 0, 1]);
         for id in &flow.members {

@@ -35,7 +35,7 @@ conformance! {
     async fn a_flow_keeps_a_list_of_its_members(bench) {
         let flow = bench.flow(4).await;
         bench.connect(&flow, &[(0, 1)]).await;
-        bench.end_and_tell(&flow.members[3], End::Success).await;
+        bench.end_and_dispatch(&flow.members[3], End::Success).await;
         bench.take(&flow.members[2]).await;
         bench.clock.advance(4);
         let header = cancel(&bench, &flow.id).await.unwrap();
@@ -115,7 +115,7 @@ conformance! {
         }
     }
 
-    async fn a_flow_that_is_over_says_why(bench) {
+    async fn a_cancelled_flow_shows_its_reason(bench) {
         let flow = bench.flow(2).await;
         cancel(&bench, &flow.id).await.unwrap();
         bench.settle().await;
@@ -138,7 +138,7 @@ conformance! {
         assert_eq!(member_execution_ids, sorted(&flow.members), "without a list, all of them");
     }
 
-    async fn a_flow_without_members_keeps_a_list_of_none(bench) {
+    async fn a_cancelled_flow_without_members_has_no_list(bench) {
         let flow = bench.empty_flow().await;
         let header = cancel(&bench, &flow.id).await.unwrap();
         let CancelFlowHeader::Cancelled { member_execution_ids, .. } = header else {
@@ -173,7 +173,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn the_last_member_takes_the_list_with_it(bench) {
+    async fn the_last_acknowledgement_deletes_the_list(bench) {
         let (flow, other) = (bench.flow(3).await, bench.flow(1).await);
         cancel(&bench, &flow.id).await.unwrap();
         cancel(&bench, &other.id).await.unwrap();
@@ -201,7 +201,7 @@ conformance! {
         assert_eq!(bench.plain.rows("ff_operator_event").await, events, "nothing is announced");
     }
 
-    async fn all_at_once_take_the_list_with_them(bench) {
+    async fn concurrent_acknowledgements_delete_the_list(bench) {
         for _ in 0..10 {
             let flow = bench.flow(6).await;
             cancel(&bench, &flow.id).await.unwrap();
@@ -237,7 +237,7 @@ conformance! {
             assert_eq!(listed(&bench).await, left);
         }
         bench.backend.scan(ff_core::engine_backend::Scan::DependencyDispatch, 10).await.unwrap();
-        assert_eq!(bench.untold().await, 0);
+        assert_eq!(bench.undispatched().await, 0);
     }
 
     async fn two_cancellations_at_once_make_one(bench) {

@@ -15,13 +15,13 @@ async fn scan(bench: &Bench) -> (u32, u32) {
     (counts.processed, counts.errors)
 }
 
-async fn tell(bench: &Bench, id: &ExecutionId, at: i64) -> CascadeOutcome {
+async fn dispatch(bench: &Bench, id: &ExecutionId, at: i64) -> CascadeOutcome {
     let payload = CompletionPayload::new(id.clone(), "success", None, TimestampMs(at));
     bench.backend.cascade_completion(&payload).await.unwrap()
 }
 
 conformance! {
-    async fn a_success_lets_its_child_go(bench) {
+    async fn a_success_unblocks_its_child(bench) {
         let flow = bench.flow(2).await;
         bench.connect(&flow, &[(0, 1)]).await;
         let [parent, child] = &flow.members[..] else { panic!() };
@@ -35,15 +35,15 @@ conformance! {
         assert_eq!(event.int("dispatched_at_ms"), Some(START + 3));
         assert_eq!(event.uuid("flow_id"), Some(flow.id.0));
         assert_eq!(scan(&bench).await, (0, 0));
-        bench.end_and_tell(child, End::Success).await;
-        assert_eq!(bench.untold().await, 0, "an end that concerns nobody is told, too");
+        bench.end_and_dispatch(child, End::Success).await;
+        assert_eq!(bench.undispatched().await, 0, "an end that concerns nobody is told, too");
     }
 
     async fn other_ends_skip_those_that_need_all(bench) {
         for end in [End::Failed, End::Cancelled] {
             let flow = bench.flow(3).await;
             bench.connect(&flow, &[(0, 2), (1, 2)]).await;
-            bench.end_and_tell(&flow.members[0], end).await;
+            bench.end_and_dispatch(&flow.members[0], end).await;
             let child = &flow.members[2];
             let core = bench.core(child).await;
             assert_eq!(core.states(), "terminal unowned not_applicable skipped attempt_terminal -");
@@ -54,13 +54,13 @@ conformance! {
             let event = &bench.of("ff_completion_event", child).await[0];
             assert_eq!(event.uuid("flow_id"), Some(flow.id.0));
             // What comes later only counts.
-            bench.end_and_tell(&flow.members[1], End::Success).await;
+            bench.end_and_dispatch(&flow.members[1], End::Success).await;
             assert_eq!(bench.counts(child).await, [1, 1, 0, 0, 2]);
             assert_eq!(bench.public(child).await, "skipped");
         }
     }
 
-    async fn an_expiry_skips_those_that_wait(bench) {
+    async fn an_expiry_skips_its_dependents(bench) {
         let mut flow = bench.empty_flow().await;
         for deadline in [Some(TimestampMs(START + 10)), None] {
             let id = member_of(&flow.id);
@@ -81,7 +81,7 @@ conformance! {
         assert_eq!(bench.counts(child).await, [0, 1, 0, 0, 1]);
     }
 
-    async fn a_deadline_ends_who_waits_for_others(bench) {
+    async fn a_deadline_ends_an_execution_that_waits_for_others(bench) {
         let mut flow = bench.flow(1).await;
         let id = member_of(&flow.id);
         let mut args = bench.member_args(&id);
@@ -96,7 +96,7 @@ conformance! {
         bench.settle().await;
         assert_eq!(bench.public(&id).await, "expired");
         assert_eq!(bench.public(&flow.members[2]).await, "skipped");
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(&id).await, "expired");
     }
 
@@ -135,38 +135,38 @@ conformance! {
     async fn a_diamond_waits_for_both_sides(bench) {
         let flow = bench.flow(4).await;
         bench.connect(&flow, &[(0, 1), (0, 2), (1, 3), (2, 3)]).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.public(&flow.members[3]).await, "waiting_children");
-        bench.end_and_tell(&flow.members[2], End::Success).await;
+        bench.end_and_dispatch(&flow.members[2], End::Success).await;
         assert_eq!(bench.public(&flow.members[3]).await, "waiting");
     }
 
-    async fn one_completion_is_told_once(bench) {
+    async fn one_completion_is_applied_once(bench) {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1), (0, 2)]).await;
         let parent = &flow.members[0];
         bench.clock.advance(7);
         bench.end(parent, End::Success).await;
-        assert_eq!(tell(&bench, parent, START).await.resolved, 0, "another time, no event");
-        assert_eq!(tell(&bench, &id(), START + 7).await.resolved, 0);
-        let outcome = tell(&bench, parent, START + 7).await;
+        assert_eq!(dispatch(&bench, parent, START).await.resolved, 0, "another time, no event");
+        assert_eq!(dispatch(&bench, &id(), START + 7).await.resolved, 0);
+        let outcome = dispatch(&bench, parent, START + 7).await;
         assert_eq!(outcome, CascadeOutcome::async_dispatched(2));
         let before = bench.everything().await;
-        assert_eq!(tell(&bench, parent, START + 7).await, CascadeOutcome::async_dispatched(0));
+        assert_eq!(dispatch(&bench, parent, START + 7).await, CascadeOutcome::async_dispatched(0));
         assert_eq!(scan(&bench).await, (0, 0));
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn an_end_outside_any_flow_concerns_nobody(bench) {
+    async fn an_end_outside_any_flow_has_no_dependents(bench) {
         let (id, handle) = bench.leased().await;
         bench.backend.complete(&handle, None).await.unwrap();
         assert_eq!(scan(&bench).await, (0, 0));
-        assert_eq!(tell(&bench, &id, START).await, CascadeOutcome::async_dispatched(0));
-        assert_eq!(tell(&bench, &id, START).await, CascadeOutcome::async_dispatched(0));
+        assert_eq!(dispatch(&bench, &id, START).await, CascadeOutcome::async_dispatched(0));
+        assert_eq!(dispatch(&bench, &id, START).await, CascadeOutcome::async_dispatched(0));
     }
 
-    async fn however_many_tell_it_is_told_once(bench) {
+    async fn of_many_dispatches_at_once_one_counts(bench) {
         for round in 0..10 {
             let flow = bench.flow(6).await;
             bench.connect(&flow, &[(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]).await;
@@ -179,18 +179,18 @@ conformance! {
                 versions
             };
             let at = bench.clock.now().0;
-            let tellers = (0..6).map(|number| {
+            let dispatchers = (0..6).map(|number| {
                 let (bench, parent) = (std::sync::Arc::clone(&bench), flow.members[0].clone());
                 tokio::spawn(async move {
                     if number % 2 == 0 {
-                        tell(&bench, &parent, at).await;
+                        dispatch(&bench, &parent, at).await;
                     } else {
                         assert_eq!(scan(&bench).await.1, 0);
                     }
                 })
             });
-            for teller in tellers.collect::<Vec<_>>() {
-                teller.await.unwrap();
+            for dispatcher in dispatchers.collect::<Vec<_>>() {
+                dispatcher.await.unwrap();
             }
             for (child, version) in flow.members[1..].iter().zip(versions) {
                 let core = bench.core(child).await;
@@ -198,20 +198,20 @@ conformance! {
                 assert_eq!(core.int("version"), Some(version + 1), "changed once");
                 assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 1]);
             }
-            assert_eq!(bench.untold().await, 0);
+            assert_eq!(bench.undispatched().await, 0);
             bench.clock.advance(1);
         }
     }
 
-    async fn what_comes_late_disturbs_nobody(bench) {
+    async fn a_late_event_changes_nothing(bench) {
         let any = EdgeDependencyPolicy::any_of(OnSatisfied::let_run());
         let flow = bench.fan_in(3, any).await;
         let child = &flow.members[3];
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         let handle = bench.take(child).await;
         let running = bench.core(child).await;
-        bench.end_and_tell(&flow.members[1], End::Success).await;
-        bench.end_and_tell(&flow.members[2], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[2], End::Failed).await;
         assert_eq!(bench.core(child).await, running);
         assert_eq!(running.states(), ACTIVE);
         assert_eq!(bench.counts(child).await, [2, 1, 0, 0, 3]);
@@ -233,10 +233,10 @@ conformance! {
             bench.set_core(poisoned_child, vec![("lifecycle_phase", text("odd"))]).await;
             bench.end(&flow.members[0], End::Success).await;
             bench.end(&flow.members[4], End::Success).await;
-            let told = scan(&bench).await;
-            assert_eq!(told, (1, 1), "the other event is told");
+            let counts = scan(&bench).await;
+            assert_eq!(counts, (1, 1), "the other event is told");
             assert_eq!(bench.public(&flow.members[5]).await, "waiting");
-            assert_eq!(bench.untold().await, 1);
+            assert_eq!(bench.undispatched().await, 1);
             for (at, (_, child)) in by_edge.iter().enumerate() {
                 let expected = if at == poisoned { "waiting_children" } else { "waiting" };
                 assert_eq!(bench.public(child).await, expected, "child {at}, poisoned {poisoned}");
@@ -248,7 +248,7 @@ conformance! {
                 assert_eq!(bench.core(child).await.states(), WAITING);
                 assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 1]);
             }
-            assert_eq!(bench.untold().await, 0);
+            assert_eq!(bench.undispatched().await, 0);
         }
     }
 
@@ -265,8 +265,8 @@ conformance! {
         ];
         bench.plain.insert("ff_completion_event", event).await;
         bench.end(&flow.members[0], End::Success).await;
-        let told = bench.backend.scan(Scan::DependencyDispatch, 100).await;
-        assert_eq!(bench.public(&flow.members[1]).await, "waiting", "{told:?}");
+        let counts = bench.backend.scan(Scan::DependencyDispatch, 100).await;
+        assert_eq!(bench.public(&flow.members[1]).await, "waiting", "{counts:?}");
     }
 
     async fn a_page_of_poisoned_rows_hides_nothing(bench) {
@@ -298,7 +298,7 @@ conformance! {
         bench.set_core(parent, vec![("blocking_reason", ff_core::plan::value::Value::Null)]).await;
     }
 
-    async fn more_edges_than_a_page_are_told(bench) {
+    async fn more_edges_than_a_page_are_applied(bench) {
         let flow = bench.flow(2).await;
         let ids: Vec<ExecutionId> = (0..1_000).map(|_| member_of(&flow.id)).collect();
         let batch = ids.iter().map(|id| bench.member_args(id)).collect();
@@ -316,17 +316,17 @@ conformance! {
             revision += 1;
         }
         bench.end(parent, End::Success).await;
-        assert_eq!(tell(&bench, parent, START).await.resolved, 1_000);
+        assert_eq!(dispatch(&bench, parent, START).await.resolved, 1_000);
         let graph = bench.backend.read_flow_graph(&flow.id).await.unwrap().unwrap();
         assert_eq!((graph.members.len(), graph.edges.len()), (1_002, 1_000));
         let waiting = |row: &&ff_core::contracts::ExecutionRow| {
             row.public_state == ff_core::state::PublicState::Waiting
         };
         assert_eq!(graph.members.iter().filter(waiting).count(), 1_001);
-        assert_eq!(bench.untold().await, 0);
+        assert_eq!(bench.undispatched().await, 0);
     }
 
-    async fn many_scanners_tell_a_long_chain(bench) {
+    async fn many_scanners_dispatch_a_long_chain(bench) {
         let flow = bench.flow(12).await;
         let edges: Vec<_> = (0..11).map(|up| (up, up + 1)).collect();
         bench.connect(&flow, &edges).await;

@@ -38,7 +38,7 @@ conformance! {
         }
     }
 
-    async fn staged_edges_count_and_nobody_need_be_told(bench) {
+    async fn staged_edges_count_without_a_dispatch(bench) {
         for (end, expected) in
             [(End::Success, "eligible"), (End::Failed, "impossible"), (End::Cancelled, "impossible")]
         {
@@ -85,12 +85,12 @@ conformance! {
         let flow = bench.flow(3).await;
         bench.connect(&flow, &[(0, 1)]).await;
         bench.stage(&flow, 1, 2).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         assert_eq!(evaluate(&bench, &flow.members[1]).await, "not_runnable");
         assert_eq!(evaluate(&bench, &flow.members[2]).await, "impossible");
     }
 
-    async fn an_upstream_that_is_gone_has_not_ended(bench) {
+    async fn a_missing_upstream_has_not_ended(bench) {
         let flow = ff_core::types::FlowId::new();
         let (up, down) = (crate::flow::member_of(&flow), crate::flow::member_of(&flow));
         bench.insert_core(&down, WAITING, vec![("flow_id", Value::Uuid(flow.0))]).await;

@@ -64,7 +64,7 @@ conformance! {
             for (id, end) in flow.members.iter().zip(&members) {
                 assert_eq!(state(&bench, &flow.id).await, "open", "{members:?}");
                 bench.clock.advance(3);
-                bench.end_and_tell(id, *end).await;
+                bench.end_and_dispatch(id, *end).await;
             }
 
             let row = bench.flow_row(&flow.id).await;
@@ -115,13 +115,13 @@ conformance! {
 
     async fn a_flow_goes_on_with_another_member(bench) {
         let mut flow = bench.flow(1).await;
-        bench.end_and_tell(&flow.members[0].clone(), End::Success).await;
+        bench.end_and_dispatch(&flow.members[0].clone(), End::Success).await;
         assert_eq!(state(&bench, &flow.id).await, "completed");
         bench.join(&mut flow).await;
         let row = bench.flow_row(&flow.id).await;
         assert_eq!((row.text("public_flow_state"), row.int("terminal_at_ms")), ("open", None));
         bench.connect(&flow, &[(0, 1)]).await;
-        bench.end_and_tell(&flow.members[1].clone(), End::Failed).await;
+        bench.end_and_dispatch(&flow.members[1].clone(), End::Failed).await;
         assert_eq!(state(&bench, &flow.id).await, "failed");
 
         // Also with one that is created in it and held back.
@@ -130,7 +130,7 @@ conformance! {
         bench.backend.create_flow_members(&flow.id, batch).await.remove(0).unwrap();
         assert_eq!(state(&bench, &flow.id).await, "open");
         bench.backend.release_flow(&flow.id, bench.clock.now()).await.unwrap();
-        bench.end_and_tell(&held, End::Success).await;
+        bench.end_and_dispatch(&held, End::Success).await;
         assert_eq!(ends(&bench, &flow.id).await, ["completed", "failed", "failed"]);
     }
 
@@ -149,14 +149,14 @@ conformance! {
             bench.join(&mut flow).await;
             bench.join_ended(&mut flow, End::Success).await;
             assert_eq!(state(&bench, &flow.id).await, "open");
-            bench.end_and_tell(&flow.members[1].clone(), End::Success).await;
+            bench.end_and_dispatch(&flow.members[1].clone(), End::Success).await;
             assert_eq!(state(&bench, &flow.id).await, word);
         }
     }
 
     async fn the_end_of_a_flow_follows_a_member_that_is_added_afterwards(bench) {
         let mut flow = bench.flow(1).await;
-        bench.end_and_tell(&flow.members[0].clone(), End::Success).await;
+        bench.end_and_dispatch(&flow.members[0].clone(), End::Success).await;
         for (end, word) in [
             (End::Success, "completed"),
             (End::Failed, "failed"),
@@ -190,16 +190,16 @@ conformance! {
 
     async fn a_flow_goes_on_with_a_replayed_member(bench) {
         let flow = bench.flow(2).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         bench.replay(&flow.members[0]).await;
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(state(&bench, &flow.id).await, "open", "the replayed one goes on");
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         assert_eq!(state(&bench, &flow.id).await, "failed");
         bench.replay(&flow.members[0]).await;
         let row = bench.flow_row(&flow.id).await;
         assert_eq!((row.text("public_flow_state"), row.int("terminal_at_ms")), ("open", None));
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(state(&bench, &flow.id).await, "completed");
         assert_eq!(ends(&bench, &flow.id).await, ["failed", "completed"]);
 
@@ -208,7 +208,7 @@ conformance! {
         cancelled(&bench, &flow.id).await;
         bench.replay(&flow.members[0]).await;
         assert_eq!(state(&bench, &flow.id).await, "cancelled");
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(state(&bench, &flow.id).await, "cancelled");
         assert!(ends(&bench, &flow.id).await.is_empty());
     }
@@ -233,7 +233,7 @@ conformance! {
     async fn a_replay_beside_the_end_of_its_flow_leaves_it_open(bench) {
         for _ in 0..10 {
             let flow = bench.flow(2).await;
-            bench.end_and_tell(&flow.members[0], End::Failed).await;
+            bench.end_and_dispatch(&flow.members[0], End::Failed).await;
             bench.end(&flow.members[1], End::Success).await;
             let replayed = {
                 let (bench, id) = (Arc::clone(&bench), flow.members[0].clone());
@@ -243,7 +243,7 @@ conformance! {
             replayed.await.unwrap();
             bench.settle().await;
             assert_eq!(state(&bench, &flow.id).await, "open");
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             assert_eq!(state(&bench, &flow.id).await, "completed");
         }
     }

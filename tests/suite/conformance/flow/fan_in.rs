@@ -14,7 +14,7 @@ async fn after_each(bench: &Bench, policy: EdgeDependencyPolicy, ends: [End; 3])
     for (at, end) in ends.into_iter().enumerate() {
         let upstream = &flow.members[at];
         if bench.public(upstream).await != "cancelled" {
-            bench.end_and_tell(upstream, end).await;
+            bench.end_and_dispatch(upstream, end).await;
         }
         states[at] = bench.public(&flow.members[3]).await;
     }
@@ -77,7 +77,7 @@ conformance! {
     async fn a_quorum_of_more_than_there_are_cannot_be_met(bench) {
         let policy = EdgeDependencyPolicy::quorum(3, OnSatisfied::let_run());
         let flow = bench.fan_in(2, policy).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(&flow.members[2]).await, S);
     }
 
@@ -85,14 +85,14 @@ conformance! {
         let flow = bench.flow(4).await;
         bench.policy(&flow, 3, EdgeDependencyPolicy::any_of(OnSatisfied::let_run())).await;
         bench.connect(&flow, &[(0, 1), (1, 3), (2, 3)]).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         assert_eq!(bench.counts(&flow.members[3]).await, [0, 0, 1, 1, 2]);
         assert_eq!(bench.public(&flow.members[3]).await, P);
-        bench.end_and_tell(&flow.members[2], End::Success).await;
+        bench.end_and_dispatch(&flow.members[2], End::Success).await;
         assert_eq!(bench.public(&flow.members[3]).await, W);
     }
 
-    async fn fifty_upstreams_at_once_let_one_child_go_once(bench) {
+    async fn fifty_upstreams_at_once_unblock_one_child_once(bench) {
         for policy in [
             EdgeDependencyPolicy::all_of(),
             EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
@@ -120,7 +120,7 @@ conformance! {
             let core = bench.core(child).await;
             assert_eq!(core.states(), WAITING, "{policy:?}");
             assert_eq!(core.int("version"), Some(version + 1), "changed once: {policy:?}");
-            assert_eq!(bench.untold().await, 0);
+            assert_eq!(bench.undispatched().await, 0);
         }
     }
 

@@ -207,8 +207,8 @@ conformance! {
             assert_eq!(members().await, 2);
             assert_eq!(operator_events(&bench, "flow_cancel_requested").await, before + 1);
             let events = bench.plain.rows("ff_operator_event").await;
-            let told = events.iter().find(|row| row.text("execution_id") == flow.to_string());
-            assert_eq!(told.unwrap().text("namespace"), "n");
+            let event = events.iter().find(|row| row.text("execution_id") == flow.to_string());
+            assert_eq!(event.unwrap().text("namespace"), "n");
             // Ticked off one by one.
             let unknown = FlowId::new();
             bench.backend.ack_cancel_member(&unknown, &ids[0]).await.unwrap();
@@ -274,7 +274,7 @@ conformance! {
         }
     }
 
-    async fn whose_flow_an_execution_is(bench) {
+    async fn the_flow_of_an_execution_is_found(bench) {
         for (flow, partition) in flows() {
             let id = id_in(partition);
             bench.insert_core(&id, WAITING, vec![("flow_id", Value::Uuid(flow.0))]).await;

@@ -152,7 +152,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn a_member_of_none_is_refused(bench) {
+    async fn a_member_needs_a_flow_on_its_partition(bench) {
         let flow = bench.flow(1).await;
         let create = async |flow: &FlowId, id: &ExecutionId| {
             let batch = vec![bench.member_args(id)];
@@ -209,8 +209,8 @@ conformance! {
         assert_eq!(bench.backend.release_flow(&flow.id, bench.clock.now()).await.unwrap(), 2);
         assert_eq!(bench.public(&flow.members[1]).await, "waiting_children");
         assert_eq!(bench.public(&flow.members[2]).await, "cancelled");
-        bench.end_and_tell(&flow.members[0], End::Success).await;
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
     }
 
     async fn a_flow_on_partition_0_takes_members_there(bench) {

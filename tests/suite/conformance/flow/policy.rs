@@ -83,7 +83,7 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn a_policy_and_an_edge_at_once_leave_one_truth(bench) {
+    async fn a_policy_and_an_edge_at_once_leave_one_policy(bench) {
         for _ in 0..20 {
             let flow = bench.flow(2).await;
             let any = EdgeDependencyPolicy::any_of(OnSatisfied::let_run());

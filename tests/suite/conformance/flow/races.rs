@@ -61,7 +61,7 @@ conformance! {
             // Blocked and released; or neither, and only marked as looked at.
             assert!(changes == 1 || changes == 2, "round {round}: {changes} changes");
             assert_eq!(bench.counts(child).await, [1, 0, 0, 0, 1], "round {round}");
-            bench.end_and_tell(child, End::Success).await;
+            bench.end_and_dispatch(child, End::Success).await;
         }
     }
 
@@ -108,7 +108,7 @@ conformance! {
             let claimed = claimed.await.unwrap();
             let expected = if claimed.is_some() { "active" } else { "waiting_children" };
             assert_eq!(bench.public(child).await, expected, "round {round}");
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             if let Some(handle) = claimed {
                 bench.backend.complete(&handle, None).await.unwrap();
             } else {
@@ -135,7 +135,7 @@ conformance! {
             replayed.await.unwrap();
             bench.settle().await;
             assert_eq!(bench.public(child).await, "waiting_children", "round {round}");
-            bench.end_and_tell(parent, End::Success).await;
+            bench.end_and_dispatch(parent, End::Success).await;
             assert_eq!(bench.public(child).await, "waiting", "round {round}");
         }
     }
@@ -270,7 +270,7 @@ conformance! {
         }
     }
 
-    async fn hops_told_while_the_flow_is_cancelled(bench) {
+    async fn hops_while_the_flow_is_cancelled(bench) {
         for _ in 0..20 {
             let flow = bench.flow(4).await;
             bench.connect(&flow, &[(0, 1), (0, 2), (2, 3)]).await;
@@ -320,20 +320,20 @@ conformance! {
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
             let flow = bench.flow(3).await;
             bench.connect(&flow, &[(0, 1), (1, 2)]).await;
-            bench.end_and_tell(&flow.members[0], End::Failed).await;
+            bench.end_and_dispatch(&flow.members[0], End::Failed).await;
             for at in order {
                 bench.replay(&flow.members[at]).await;
                 bench.settle().await;
             }
             for id in &flow.members {
-                bench.end_and_tell(id, End::Success).await;
+                bench.end_and_dispatch(id, End::Success).await;
             }
             assert_eq!(bench.counts(&flow.members[2]).await, [1, 0, 0, 0, 1], "{order:?}");
         }
         for _ in 0..20 {
             let flow = bench.flow(3).await;
             bench.connect(&flow, &[(0, 1), (1, 2)]).await;
-            bench.end_and_tell(&flow.members[0], End::Failed).await;
+            bench.end_and_dispatch(&flow.members[0], End::Failed).await;
             let replays = flow.members.iter().map(|id| {
                 let (bench, execution_id) = (Arc::clone(&bench), id.clone());
                 tokio::spawn(async move {
@@ -347,7 +347,7 @@ conformance! {
             }
             bench.settle().await;
             for id in &flow.members {
-                bench.end_and_tell(id, End::Success).await;
+                bench.end_and_dispatch(id, End::Success).await;
             }
         }
     }

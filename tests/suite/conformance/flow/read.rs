@@ -27,7 +27,7 @@ conformance! {
         bench.clock.advance(6);
         bench.connect(&flow, &[(0, 2), (1, 2), (0, 1)]).await;
         bench.backend.set_flow_tag(&flow.id, "team.name", "a").await.unwrap();
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         let snapshot = bench.backend.describe_flow(&flow.id).await.unwrap().unwrap();
         assert_eq!((snapshot.flow_id, snapshot.flow_kind.as_str()), (flow.id.clone(), "pipeline"));
         assert_eq!(snapshot.namespace.as_str(), crate::bench::NAMESPACE);
@@ -56,7 +56,7 @@ conformance! {
         assert!(bench.backend.read_flow_graph(&FlowId::new()).await.unwrap().is_none());
     }
 
-    async fn groups_say_where_they_stand(bench) {
+    async fn groups_report_their_state(bench) {
         let any = EdgeDependencyPolicy::any_of(OnSatisfied::let_run());
         for (policy, ends, expected) in [
             (EdgeDependencyPolicy::all_of(), vec![End::Success], EdgeGroupState::Pending),
@@ -68,7 +68,7 @@ conformance! {
             let flow = bench.fan_in(2, policy).await;
             assert_eq!(state(&bench, &flow.id).await, EdgeGroupState::Pending);
             for (id, end) in flow.members.iter().zip(&ends) {
-                bench.end_and_tell(id, *end).await;
+                bench.end_and_dispatch(id, *end).await;
             }
             assert_eq!(state(&bench, &flow.id).await, expected, "{ends:?}");
         }
@@ -152,7 +152,7 @@ conformance! {
         let flow = bench.flow(3).await;
         let edges = bench.connect(&flow, &[(0, 1), (1, 2)]).await;
         bench.flow(2).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         let graph = bench.backend.read_flow_graph(&flow.id).await.unwrap().unwrap();
         assert_eq!(graph.flow, bench.backend.describe_flow(&flow.id).await.unwrap().unwrap());
         let mut members = flow.members.clone();

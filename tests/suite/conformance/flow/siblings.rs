@@ -15,12 +15,12 @@ fn any() -> EdgeDependencyPolicy {
     EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining())
 }
 
-async fn owed(bench: &Bench) -> usize {
+async fn pending_cancels(bench: &Bench) -> usize {
     bench.plain.rows("ff_pending_cancel_groups").await.len()
 }
 
 /// A child of two whose first upstream has succeeded, and what it owes is not cancelled yet.
-async fn owing(bench: &Bench) -> Flow {
+async fn flow_with_pending_cancel(bench: &Bench) -> Flow {
     let flow = bench.fan_in(2, any()).await;
     bench.end(&flow.members[0], End::Success).await;
     bench.backend.scan(Scan::DependencyDispatch, 10).await.unwrap();
@@ -42,10 +42,10 @@ conformance! {
         let child = &flow.members[4];
         let group = bench.group(child).await;
         assert!(group.flag("cancel_siblings_pending_flag"));
-        let mut owed: Vec<String> =
+        let mut pending_cancels: Vec<String> =
             flow.members[1..3].iter().map(|id| id.uuid().to_string()).collect();
-        owed.sort();
-        assert_eq!(group.texts("cancel_siblings_pending_members"), owed);
+        pending_cancels.sort();
+        assert_eq!(group.texts("cancel_siblings_pending_members"), pending_cancels);
         let debts = bench.plain.rows("ff_pending_cancel_groups").await;
         assert_eq!(debts.len(), 1);
         assert_eq!(debts[0].int("enqueued_at_ms"), Some(START));
@@ -68,41 +68,41 @@ conformance! {
         let group = bench.group(child).await;
         assert!(!group.flag("cancel_siblings_pending_flag"));
         assert_eq!(group.texts("cancel_siblings_pending_members"), [""; 0]);
-        assert_eq!(self::owed(&bench).await, 0);
+        assert_eq!(self::pending_cancels(&bench).await, 0);
         assert_eq!(bench.public(&flow.members[3]).await, "failed");
         bench.settle().await;
         assert_eq!(bench.core(child).await.states(), WAITING);
         assert_eq!(bench.counts(child).await, [1, 3, 0, 0, 4]);
-        assert_eq!(self::owed(&bench).await, 0, "late ends owe nothing");
+        assert_eq!(self::pending_cancels(&bench).await, 0, "late ends owe nothing");
     }
 
-    async fn a_cancelled_sibling_is_told_to_its_other_children(bench) {
+    async fn the_end_of_a_cancelled_sibling_is_applied_to_its_other_children(bench) {
         let flow = bench.flow(4).await;
         bench.policy(&flow, 2, any()).await;
         bench.connect(&flow, &[(0, 2), (1, 2), (1, 3)]).await;
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.public(&flow.members[1]).await, "cancelled");
         assert_eq!(bench.public(&flow.members[2]).await, "waiting");
         assert_eq!(bench.public(&flow.members[3]).await, "skipped");
     }
 
-    async fn others_let_the_rest_run(bench) {
+    async fn other_policies_let_the_rest_run(bench) {
         for policy in [
             EdgeDependencyPolicy::any_of(OnSatisfied::let_run()),
             EdgeDependencyPolicy::quorum(1, OnSatisfied::let_run()),
             EdgeDependencyPolicy::all_of(),
         ] {
             let flow = bench.fan_in(2, policy).await;
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             bench.settle().await;
             assert_eq!(bench.public(&flow.members[1]).await, "waiting");
-            assert_eq!(owed(&bench).await, 0);
-            bench.end_and_tell(&flow.members[1], End::Success).await;
+            assert_eq!(pending_cancels(&bench).await, 0);
+            bench.end_and_dispatch(&flow.members[1], End::Success).await;
         }
         // What cannot be met cancels nobody.
         let policy = EdgeDependencyPolicy::quorum(3, OnSatisfied::cancel_remaining());
         let flow = bench.fan_in(3, policy).await;
-        bench.end_and_tell(&flow.members[0], End::Failed).await;
+        bench.end_and_dispatch(&flow.members[0], End::Failed).await;
         assert_eq!(bench.public(&flow.members[3]).await, "skipped");
         assert_eq!(bench.public(&flow.members[1]).await, "waiting");
     }
@@ -111,10 +111,10 @@ conformance! {
         let policy = EdgeDependencyPolicy::quorum(3, OnSatisfied::cancel_remaining());
         let flow = bench.fan_in(10, policy).await;
         for upstream in &flow.members[..2] {
-            bench.end_and_tell(upstream, End::Success).await;
+            bench.end_and_dispatch(upstream, End::Success).await;
         }
         assert_eq!(bench.public(&flow.members[5]).await, "waiting");
-        bench.end_and_tell(&flow.members[2], End::Success).await;
+        bench.end_and_dispatch(&flow.members[2], End::Success).await;
         for upstream in &flow.members[3..10] {
             assert_eq!(bench.public(upstream).await, "cancelled");
             assert_eq!(bench.completions(upstream).await, ["cancelled"]);
@@ -135,7 +135,7 @@ conformance! {
             }
             let ended = bench.stage(&flow, 0, 2).await;
             let other = bench.stage(&flow, 1, 2).await;
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             let order = if ended_first { [&ended, &other] } else { [&other, &ended] };
             for edge in order {
                 bench.apply(edge).await;
@@ -145,21 +145,21 @@ conformance! {
         }
     }
 
-    async fn a_debt_is_looked_at_again(bench) {
-        let flow = owing(&bench).await;
+    async fn a_pending_sibling_cancel_is_scanned_again(bench) {
+        let flow = flow_with_pending_cancel(&bench).await;
         let before = bench.everything().await;
         assert_eq!(reconcile(&bench, &flow).await, SiblingCancelReconcileAction::NoOp);
         assert_eq!(bench.everything().await, before, "its siblings go on");
         bench.end(&flow.members[1], End::Failed).await;
         let action = reconcile(&bench, &flow).await;
         assert_eq!(action, SiblingCancelReconcileAction::CompletedDrain);
-        assert_eq!(owed(&bench).await, 0);
+        assert_eq!(pending_cancels(&bench).await, 0);
         let before = bench.everything().await;
         assert_eq!(reconcile(&bench, &flow).await, SiblingCancelReconcileAction::NoOp);
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn a_debt_that_nobody_owes_is_dropped(bench) {
+    async fn a_pending_sibling_cancel_with_nothing_to_cancel_is_deleted(bench) {
         let flow = FlowId::new();
         let (child, orphan) = (member_of(&flow), member_of(&flow));
         bench.insert_group(&flow, &child, json!({ "kind": "any_of" }), [1, 0, 0, 1]).await;
@@ -180,7 +180,7 @@ conformance! {
                         bench.backend.reconcile_sibling_cancel_group(at, &flow, downstream).await;
                     assert_eq!(action.unwrap(), SiblingCancelReconcileAction::SremmedStale);
                 }
-                assert_eq!(owed(&bench).await, 0);
+                assert_eq!(pending_cancels(&bench).await, 0);
             }
         }
         let group = bench.group(&child).await;
@@ -192,12 +192,12 @@ conformance! {
     }
 
     async fn one_group_may_be_drained_alone(bench) {
-        let (first, second) = (owing(&bench).await, owing(&bench).await);
+        let (first, second) = (flow_with_pending_cancel(&bench).await, flow_with_pending_cancel(&bench).await);
         let child = first.members.last().unwrap();
         bench.backend.drain_sibling_cancel_group(first.partition(), &first.id, child).await.unwrap();
         assert_eq!(bench.public(&first.members[1]).await, "cancelled");
         assert_eq!(bench.public(&second.members[1]).await, "waiting");
-        assert_eq!(owed(&bench).await, 1);
+        assert_eq!(pending_cancels(&bench).await, 1);
         bench.settle().await;
         assert_eq!(bench.public(&second.members[1]).await, "cancelled");
     }
@@ -205,7 +205,7 @@ conformance! {
     async fn many_drains_cancel_once(bench) {
         let mut flows = Vec::new();
         for _ in 0..4 {
-            flows.push(owing(&bench).await);
+            flows.push(flow_with_pending_cancel(&bench).await);
         }
         let drains: Vec<_> = (0..4)
             .map(|_| {

@@ -102,7 +102,7 @@ conformance! {
         }
     }
 
-    async fn a_member_of_another_flow_is_none_of_this(bench) {
+    async fn an_edge_needs_both_members_in_its_flow(bench) {
         let (flow, other) = (bench.flow(2).await, bench.flow(1).await);
         let mut args = flow.edge(0, 1);
         args.expected_graph_revision = 2;
@@ -201,7 +201,7 @@ conformance! {
             bench.apply(&args).await;
             let graph = bench.backend.read_flow_graph(&flow.id).await.unwrap().unwrap();
             assert_eq!(graph.edges.len(), 1, "{id}");
-            bench.end_and_tell(&flow.members[0], crate::flow::End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], crate::flow::End::Success).await;
             assert_eq!(bench.public(&flow.members[1]).await, "waiting", "{id}");
         }
     }

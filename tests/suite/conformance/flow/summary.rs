@@ -62,7 +62,7 @@ conformance! {
         assert_eq!(row.int("last_summary_update_at"), Some(START + 1));
     }
 
-    async fn the_members_say_how_the_flow_is(bench) {
+    async fn the_state_of_a_flow_follows_from_its_members(bench) {
         for (members, state) in [
             (vec![COMPLETED, SKIPPED], "completed"),
             (vec![COMPLETED, FAILED], "failed"),

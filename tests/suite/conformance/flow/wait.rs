@@ -4,7 +4,7 @@ use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::types::LeaseEpoch;
 
 use crate::backends::conformance;
-use crate::bench::{opened, refused};
+use crate::bench::{payload_of, refused};
 use crate::flow::{End, applying};
 
 const PARKED: &str = "runnable unowned blocked_by_dependencies waiting_children attempt_interrupted \
@@ -13,7 +13,7 @@ const RELEASED: &str =
     "runnable unowned eligible_now waiting attempt_interrupted waiting_for_worker";
 
 conformance! {
-    async fn who_waits_is_let_go_by_the_last_end(bench) {
+    async fn the_last_end_unblocks_the_waiting_execution(bench) {
         let flow = bench.flow(3).await;
         let edges = [bench.stage(&flow, 0, 2).await, bench.stage(&flow, 1, 2).await];
         let parent = &flow.members[2];
@@ -31,17 +31,17 @@ conformance! {
         assert_eq!(bench.completions(parent).await, [""; 0]);
         assert!(bench.backend.complete(&handle, None).await.is_err());
         assert!(bench.backend.wait_children(&handle).await.is_err());
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), PARKED);
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), RELEASED);
         let again = bench.take(parent).await;
-        assert_eq!((opened(&again).attempt_index.0, opened(&again).lease_epoch.0), (0, 2));
+        assert_eq!((payload_of(&again).attempt_index.0, payload_of(&again).lease_epoch.0), (0, 2));
         bench.backend.complete(&again, None).await.unwrap();
         bench.settle().await;
     }
 
-    async fn who_waits_for_nothing_may_be_claimed_at_once(bench) {
+    async fn an_execution_without_children_may_be_claimed_at_once(bench) {
         let flow = bench.flow(2).await;
         let [child, parent] = &flow.members[..] else { panic!() };
         let handle = bench.take(parent).await;
@@ -50,16 +50,16 @@ conformance! {
         let handle = bench.take(parent).await;
         let edge = bench.stage(&flow, 0, 1).await;
         bench.apply(&edge).await;
-        bench.end_and_tell(child, End::Success).await;
+        bench.end_and_dispatch(child, End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(parent).await.states(), RELEASED, "it has ended");
-        assert_eq!(opened(&bench.take(parent).await).lease_epoch.0, 3);
+        assert_eq!(payload_of(&bench.take(parent).await).lease_epoch.0, 3);
         let (solo, handle) = bench.leased().await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(&solo).await.states(), RELEASED, "of no flow");
     }
 
-    async fn who_waits_in_vain_is_skipped(bench) {
+    async fn an_execution_whose_children_fail_is_skipped(bench) {
         for told_before in [true, false] {
             let flow = bench.flow(3).await;
             let [child, parent, next] = &flow.members[..] else { panic!() };
@@ -82,7 +82,7 @@ conformance! {
         }
     }
 
-    async fn only_who_holds_it_lets_go(bench) {
+    async fn only_the_holder_of_the_lease_waits_for_children(bench) {
         let flow = bench.flow(2).await;
         let parent = &flow.members[1];
         let edge = bench.stage(&flow, 0, 1).await;
@@ -101,7 +101,7 @@ conformance! {
         bench.backend.wait_children(&handle).await.unwrap();
     }
 
-    async fn enough_of_them_will_do(bench) {
+    async fn a_quorum_of_children_is_enough(bench) {
         let flow = bench.flow(4).await;
         let policy = EdgeDependencyPolicy::quorum(2, OnSatisfied::cancel_remaining());
         bench.policy(&flow, 3, policy).await;
@@ -114,15 +114,15 @@ conformance! {
         for edge in &edges {
             bench.apply(edge).await;
         }
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         assert_eq!(bench.core(parent).await.states(), PARKED);
-        bench.end_and_tell(&flow.members[1], End::Success).await;
+        bench.end_and_dispatch(&flow.members[1], End::Success).await;
         assert_eq!(bench.core(parent).await.states(), RELEASED);
         assert_eq!(bench.public(&flow.members[2]).await, "cancelled");
     }
 
-    async fn enough_of_them_before_it_waits_cancel_the_rest(bench) {
+    async fn a_quorum_met_before_the_wait_cancels_the_rest(bench) {
         let flow = bench.flow(3).await;
         let policy = EdgeDependencyPolicy::any_of(OnSatisfied::cancel_remaining());
         bench.policy(&flow, 2, policy).await;
@@ -131,14 +131,14 @@ conformance! {
         for edge in &edges {
             bench.apply(edge).await;
         }
-        bench.end_and_tell(&flow.members[0], End::Success).await;
+        bench.end_and_dispatch(&flow.members[0], End::Success).await;
         bench.backend.wait_children(&handle).await.unwrap();
         bench.settle().await;
         assert_eq!(bench.core(&flow.members[2]).await.states(), RELEASED);
         assert_eq!(bench.public(&flow.members[1]).await, "cancelled");
     }
 
-    async fn the_last_end_meanwhile_lets_go(bench) {
+    async fn an_end_during_the_wait_call_unblocks_at_once(bench) {
         for round in 0..30 {
             let flow = bench.flow(2).await;
             let [child, parent] = &flow.members[..] else { panic!() };
@@ -160,7 +160,7 @@ conformance! {
             telling.await.unwrap();
             bench.settle().await;
             assert_eq!(bench.core(parent).await.states(), RELEASED, "round {round}");
-            bench.end_and_tell(parent, End::Success).await;
+            bench.end_and_dispatch(parent, End::Success).await;
         }
     }
 
@@ -183,7 +183,7 @@ conformance! {
             waiting.await.unwrap();
             applying.await.unwrap();
             assert_eq!(bench.core(parent).await.states(), PARKED, "round {round}");
-            bench.end_and_tell(&flow.members[0], End::Success).await;
+            bench.end_and_dispatch(&flow.members[0], End::Success).await;
             assert_eq!(bench.core(parent).await.states(), RELEASED, "round {round}");
         }
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{FIRST, frame, payloads};
 use crate::backends::{START, conformance};
-use crate::bench::{TTL, opened, partition, refused};
+use crate::bench::{TTL, partition, payload_of, refused};
 use crate::plain::int;
 
 const MODES: [StreamMode; 3] =
@@ -93,13 +93,13 @@ conformance! {
         assert_eq!(bench.everything().await, before);
     }
 
-    async fn whoever_lost_the_lease_appends_nothing(bench) {
+    async fn a_lost_lease_appends_nothing(bench) {
         let (id, old) = bench.leased().await;
         bench.append(&old, frame("before")).await;
         bench.clock.advance(TTL);
         bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();
         let current = bench.claim().await;
-        assert_eq!(opened(&current).execution_id, id);
+        assert_eq!(payload_of(&current).execution_id, id);
         let before = bench.everything().await;
         for mode in MODES {
             let late = bench.backend.append_frame(&old, frame("{}").with_mode(mode)).await;
@@ -126,11 +126,11 @@ conformance! {
         let class = ff_core::backend::FailureClass::Transient;
         bench.backend.fail(&first, reason, class).await.unwrap();
         let second = bench.claim().await;
-        assert_eq!(opened(&second).attempt_index.0, 1);
+        assert_eq!(payload_of(&second).attempt_index.0, 1);
         let outcome = bench.append(&second, frame("b")).await;
         assert_eq!((outcome.stream_id, outcome.frame_count), (format!("{START}-0"), 1));
         assert_eq!(payloads(&bench.frames(&id).await), [r#"{"a":1}"#]);
-        let attempt = opened(&second).attempt_index;
+        let attempt = payload_of(&second).attempt_index;
         assert_eq!(payloads(&bench.frames_of(&id, attempt).await), ["b"]);
         assert_eq!(bench.backend.read_summary(&id, attempt).await.unwrap(), None);
     }
@@ -170,14 +170,14 @@ conformance! {
                 })
             })
             .collect();
-        let mut told = Vec::new();
+        let mut ids = Vec::new();
         for writer in writers {
-            told.extend(writer.await.unwrap());
+            ids.extend(writer.await.unwrap());
         }
         let stored: Vec<String> = bench.frames(&id).await.into_iter().map(|f| f.id).collect();
         let expected: Vec<String> = (0..100).map(|seq| format!("{START}-{seq}")).collect();
-        told.sort_by_key(|id| id.split_once('-').unwrap().1.parse::<u32>().unwrap());
-        assert_eq!(told, expected);
+        ids.sort_by_key(|id| id.split_once('-').unwrap().1.parse::<u32>().unwrap());
+        assert_eq!(ids, expected);
         // Of the best-effort ones, those that others pushed out are gone again.
         let kept: Vec<&String> = expected.iter().filter(|id| stored.contains(id)).collect();
         assert_eq!(stored.iter().collect::<Vec<_>>(), kept);

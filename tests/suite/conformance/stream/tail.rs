@@ -54,7 +54,7 @@ conformance! {
         }
     }
 
-    async fn a_follower_may_leave_out_what_does_not_stay(bench) {
+    async fn a_follower_may_exclude_best_effort_frames(bench) {
         let (id, handle) = bench.leased().await;
         for (payload, mode) in [
             ("d", StreamMode::durable()),
@@ -68,14 +68,14 @@ conformance! {
         assert_eq!(bench.tail(&id, "0", 0).await.frames.len(), 3);
     }
 
-    async fn without_news_a_follower_is_told_so_in_time(bench) {
+    async fn a_follower_without_frames_returns_in_time(bench) {
         let began = Instant::now();
         assert_eq!(bench.tail(&id(), "0-0", 120).await, StreamFrames::empty_open());
         assert!(Duration::from_millis(120) <= began.elapsed());
         assert!(began.elapsed() < Duration::from_secs(20));
     }
 
-    async fn a_follower_who_waits_gets_the_next_frame(bench) {
+    async fn a_waiting_follower_gets_the_next_frame(bench) {
         let (id, handle) = bench.leased().await;
         let (following, of) = (Arc::clone(&bench), id.clone());
         let follower = tokio::spawn(async move {
@@ -90,7 +90,7 @@ conformance! {
         assert_eq!(payloads(&found.frames), ["seen"]);
     }
 
-    async fn a_follower_is_told_that_the_attempt_has_ended(bench) {
+    async fn a_follower_learns_that_the_attempt_has_ended(bench) {
         let (id, handle) = bench.leased().await;
         let (following, of) = (Arc::clone(&bench), id.clone());
         let follower = tokio::spawn(async move { following.tail(&of, "0-0", LONG_MS).await });

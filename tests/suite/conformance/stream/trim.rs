@@ -42,7 +42,7 @@ conformance! {
         assert_eq!((outcome.stream_id, outcome.frame_count), (format!("{}-10", START + 10), 7));
     }
 
-    async fn frames_that_are_too_old_go_however_few_there_are(bench) {
+    async fn old_frames_are_trimmed_even_if_they_are_few(bench) {
         let (id, handle) = bench.leased().await;
         let mode = keeping(100, 64, 64);
         for (payload, mode) in [("d", StreamMode::durable()), ("old", mode), ("young", mode)] {

@@ -12,7 +12,7 @@ fn defaults() -> Defaults {
 
 /// The fate of a line that is sent.
 #[derive(Clone, Copy)]
-enum Fate {
+enum LineFate {
     Created,
     /// The execution is created, and the answer is lost.
     CreatedUnnoticed,
@@ -23,7 +23,7 @@ enum Fate {
 
 /// A backend that answers by script and remembers ids. Lines beyond the script share its last fate.
 struct Fake {
-    fates: Vec<Fate>,
+    fates: Vec<LineFate>,
     seen: Mutex<Vec<ExecutionId>>,
     created: Mutex<Vec<ExecutionId>>,
     batches: Mutex<Vec<usize>>,
@@ -39,14 +39,15 @@ impl Fake {
         }
 
         let down = || EngineError::Timeout { op: "x", elapsed: Duration::ZERO };
-        let fate = self.fates.get(place).or(self.fates.last()).copied().unwrap_or(Fate::Created);
+        let fate =
+            self.fates.get(place).or(self.fates.last()).copied().unwrap_or(LineFate::Created);
         match fate {
-            Fate::Refused => Err(EngineError::Unavailable { op: "x" }),
-            Fate::Lost => Err(down()),
+            LineFate::Refused => Err(EngineError::Unavailable { op: "x" }),
+            LineFate::Lost => Err(down()),
             _ if created.contains(&id) => Ok(CreateExecutionResult::Duplicate { execution_id: id }),
             fate => {
                 created.push(id.clone());
-                if matches!(fate, Fate::CreatedUnnoticed) {
+                if matches!(fate, LineFate::CreatedUnnoticed) {
                     return Err(down());
                 }
                 Ok(CreateExecutionResult::Created {
@@ -73,7 +74,7 @@ impl EngineBackend for Fake {
     }
 }
 
-fn submission(fates: &[Fate]) -> (Arc<Fake>, Submission) {
+fn submission(fates: &[LineFate]) -> (Arc<Fake>, Submission) {
     let fake = Arc::new(Fake {
         fates: fates.to_vec(),
         seen: Mutex::default(),
@@ -86,10 +87,10 @@ fn submission(fates: &[Fate]) -> (Arc<Fake>, Submission) {
         output: Output::new(true, false, OnClosed::GoOn),
         defaults: defaults(),
         progress: ProgressBar::hidden(),
-        source: "in.jsonl".to_owned(),
+        input: "in.jsonl".to_owned(),
         only: None,
         print_ids: false,
-        so_far: SoFar::default(),
+        outcome: Outcome::default(),
     };
     (fake, submission)
 }
@@ -108,31 +109,36 @@ async fn run(submission: &mut Submission, lines: usize) -> End {
 #[test]
 fn blank_lines_and_marks_are_no_executions() {
     for blank in ["", "\n", "  \r\n", "\u{feff}\n"] {
-        assert!(understand(blank.as_bytes(), 1, &defaults()).unwrap().is_none());
+        assert!(parse_line(blank.as_bytes(), 1, &defaults()).unwrap().is_none());
     }
 
     let marked = "\u{feff}{\"kind\":\"k\",\"payload\":1}\r\n";
-    assert!(understand(marked.as_bytes(), 1, &defaults()).unwrap().is_some());
-    let error = understand(b"{\"kind\":\"\xff\"}", 2, &defaults()).unwrap_err();
+    assert!(parse_line(marked.as_bytes(), 1, &defaults()).unwrap().is_some());
+    let error = parse_line(b"{\"kind\":\"\xff\"}", 2, &defaults()).unwrap_err();
     assert_eq!(error, "not UTF-8 after byte 9");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_asked_for_again_and_nothing_is_created_twice() {
     let (fake, mut submission) =
-        submission(&[Fate::Created, Fate::CreatedUnnoticed, Fate::Created]);
+        submission(&[LineFate::Created, LineFate::CreatedUnnoticed, LineFate::Created]);
     assert_eq!(run(&mut submission, 3).await, End::Read);
-    let counts = submission.so_far.counts;
+    let counts = submission.outcome.counts;
     assert_eq!((counts.created + counts.duplicate, counts.failed), (3, 0));
     assert_eq!(fake.created.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]
-async fn a_break_says_which_lines_are_left_and_which_are_unsure() {
-    let (fake, mut submission) =
-        submission(&[Fate::Created, Fate::Refused, Fate::Lost, Fate::Created, Fate::Refused]);
+async fn an_interruption_names_the_lines_that_are_left_and_those_unsure() {
+    let (fake, mut submission) = submission(&[
+        LineFate::Created,
+        LineFate::Refused,
+        LineFate::Lost,
+        LineFate::Created,
+        LineFate::Refused,
+    ]);
     assert_eq!(run(&mut submission, 6).await, End::BrokenOff);
-    let SoFar { counts, read, left, unsure, .. } = &submission.so_far;
+    let Outcome { counts, read, left, unsure, .. } = &submission.outcome;
     assert_eq!((counts.created, counts.failed, *read), (2, 4, 6));
     assert_eq!((left.as_slice(), unsure.as_slice()), ([2, 5, 6].as_slice(), [3].as_slice()));
     assert_eq!(fake.created.lock().unwrap().len(), 2);

@@ -10,14 +10,14 @@ use ff_core::state::PublicState;
 use ff_core::types::TimestampMs;
 use tokio::time::Instant;
 
-use super::task::{Fate, Task};
+use super::task::{ClaimOutcome, Task};
 use super::{Ending, is_permanent, may_pass};
 
 impl Task {
     /// Reports the ending. While the database cannot be reached and the lease may still hold, it
     /// retries. An ending that is refused for its content becomes a failure, so that the execution
     /// is never started again without a trace.
-    pub(super) async fn settle(&self, mut ending: Ending) -> Fate {
+    pub(super) async fn report_until_accepted(&self, mut ending: Ending) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
         let mut pause = Duration::from_millis(20);
         // The last renewal may be as young as this moment.
@@ -26,17 +26,17 @@ impl Task {
 
         loop {
             let error = match self.report(ending.clone()).await {
-                Ok(fate) => return fate,
+                Ok(outcome) => return outcome,
                 Err(error) => error,
             };
 
             if lease_is_over(&error) {
-                return self.too_late(&error).await;
+                return self.late_report_outcome(&error).await;
             }
             if may_pass(&error) {
                 if hopeless <= Instant::now() {
                     tracing::warn!(%execution_id, %error, "an ending could not be reported");
-                    return Fate::Lost;
+                    return ClaimOutcome::Lost;
                 }
                 tracing::warn!(%execution_id, %error, "reporting an ending failed; trying again");
                 tokio::time::sleep(pause).await;
@@ -46,31 +46,31 @@ impl Task {
 
             refusals += 1;
             tracing::warn!(%execution_id, %error, "an ending was refused; it becomes a failure");
-            ending = match failure_instead(ending, &error, refusals) {
+            ending = match replacement_failure(ending, &error, refusals) {
                 Some(failure) => failure,
-                None if is_permanent(&error) => return Fate::Broken(error.to_string()),
-                None => return Fate::Lost,
+                None if is_permanent(&error) => return ClaimOutcome::Broken(error.to_string()),
+                None => return ClaimOutcome::Lost,
             };
         }
     }
 
-    /// The fate of an execution that was ended, or claimed by another worker, before the report.
-    async fn too_late(&self, error: &EngineError) -> Fate {
+    /// The outcome after the execution was ended, or claimed by another worker, before the report.
+    async fn late_report_outcome(&self, error: &EngineError) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
         match self.backend.read_execution_state(execution_id).await {
-            Ok(Some(PublicState::Cancelled)) => Fate::Cancelled,
+            Ok(Some(PublicState::Cancelled)) => ClaimOutcome::Cancelled,
             _ => {
                 tracing::warn!(%execution_id, %error, "an ending came too late");
-                Fate::Lost
+                ClaimOutcome::Lost
             }
         }
     }
 
-    async fn report(&self, ending: Ending) -> Result<Fate, EngineError> {
+    async fn report(&self, ending: Ending) -> Result<ClaimOutcome, EngineError> {
         match ending {
             Ending::Completed(result) => {
                 self.backend.complete(&self.handle, result).await?;
-                Ok(Fate::Completed)
+                Ok(ClaimOutcome::Completed)
             }
             Ending::Failed { message, class } => {
                 let (id, attempt) = (&self.held.execution_id, self.held.attempt_index.0);
@@ -80,35 +80,35 @@ impl Task {
                     FailOutcome::RetryScheduled { delay_until } => {
                         let now = self.now().await?;
                         let wait = u64::try_from(delay_until.0.saturating_sub(now.0)).unwrap_or(0);
-                        Ok(Fate::Retried(Some(Duration::from_millis(wait))))
+                        Ok(ClaimOutcome::Retried(Some(Duration::from_millis(wait))))
                     }
-                    FailOutcome::TerminalFailed => Ok(Fate::Failed),
+                    FailOutcome::TerminalFailed => Ok(ClaimOutcome::Failed),
                 }
             }
             Ending::Delayed(until) => {
                 self.backend.delay(&self.handle, until).await?;
-                Ok(Fate::HandedBack)
+                Ok(ClaimOutcome::HandedBack)
             }
             Ending::HandedBack => {
                 // A delay until now: claimable at once, without a retry being counted.
                 self.backend.delay(&self.handle, self.now().await?).await?;
-                Ok(Fate::HandedBack)
+                Ok(ClaimOutcome::HandedBack)
             }
             Ending::Unable(reason) => {
                 tracing::warn!(execution_id = %self.held.execution_id, reason, "unable to run");
                 self.backend.delay(&self.handle, self.now().await?).await?;
-                Ok(Fate::Unable(reason))
+                Ok(ClaimOutcome::Unable(reason))
             }
             Ending::Suspended(mut args) => {
                 // The database's clock, not the one of this machine, says when it was suspended.
                 args.now = self.now().await?;
                 let now = args.now;
                 match self.backend.suspend(&self.handle, args).await? {
-                    SuspendOutcome::Suspended { .. } => Ok(Fate::Suspended),
+                    SuspendOutcome::Suspended { .. } => Ok(ClaimOutcome::Suspended),
                     // There is nothing to wait for: it runs again at once.
                     _ => {
                         self.backend.delay(&self.handle, now).await?;
-                        Ok(Fate::HandedBack)
+                        Ok(ClaimOutcome::HandedBack)
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Task {
 
 /// The failure that replaces a refused ending. First the policy decides on a retry; if that is
 /// refused, too, the failure is permanent; the last has a message that can always be stored.
-fn failure_instead(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
+fn replacement_failure(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
     let (class, message) = match (refusals, ending) {
         (1, Ending::Failed { message, .. }) => {
             (FailureClass::Permanent, format!("{message} (reporting it as such: {error})"))

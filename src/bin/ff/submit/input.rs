@@ -1,4 +1,4 @@
-//! The source of the lines: a thread reads them, since a read of a pipe may block for ever.
+//! The input with the lines: a thread reads them, since a read of a pipe may block for ever.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,13 +16,13 @@ const AHEAD: usize = 500;
 pub(super) type Line = io::Result<Vec<u8>>;
 
 /// A file of lines, or stdin.
-pub(super) struct Source {
+pub(super) struct Input {
     pub(super) name: String,
     length: Option<u64>,
     reader: Box<dyn BufRead + Send>,
 }
 
-impl Source {
+impl Input {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         if path.as_os_str() == "-" {
             let reader = Box::new(BufReader::new(io::stdin()));
@@ -64,8 +64,8 @@ impl Source {
                     Ok(_) => Ok(bytes),
                     Err(error) => Err(error),
                 };
-                let ended = line.is_err();
-                if lines.blocking_send(line).is_err() || ended {
+                let failed = line.is_err();
+                if lines.blocking_send(line).is_err() || failed {
                     return;
                 }
             }

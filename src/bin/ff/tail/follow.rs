@@ -3,28 +3,32 @@
 use ff_core::state::PublicState;
 use ff_core::types::AttemptIndex;
 
-/// The state of an execution at one look.
+/// The state of an execution when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     /// True if it has ended.
     pub(super) is_over: bool,
     /// Its latest attempt.
     pub(super) current_attempt: AttemptIndex,
 }
 
-/// The step after a read that found no frame.
+/// The next step after a read that found no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum WhenEmpty {
     /// Wait for more.
     Wait,
-    /// Read the frames written before the look, and stop.
+    /// Read the frames written before the state was read, and stop.
     Drain,
 }
 
-/// The step after no frame of `attempt` came. An attempt that has not begun is waited for as long
-/// as the execution has not ended.
-pub(super) fn after(seen: Seen, attempt: AttemptIndex) -> Step {
-    if seen.is_over || attempt < seen.current_attempt { Step::Drain } else { Step::Wait }
+/// The next step after no frame of `attempt` came. An attempt that has not begun is waited for as
+/// long as the execution has not ended.
+pub(super) fn when_empty(observed: Observed, attempt: AttemptIndex) -> WhenEmpty {
+    if observed.is_over || attempt < observed.current_attempt {
+        WhenEmpty::Drain
+    } else {
+        WhenEmpty::Wait
+    }
 }
 
 /// True if the execution has ended, so that no more frames are written.
@@ -55,14 +59,14 @@ mod tests {
 
     #[test]
     fn an_attempt_is_waited_for_until_it_or_the_execution_is_over() {
-        let after = |is_over, current, attempt| {
-            let seen = Seen { is_over, current_attempt: AttemptIndex(current) };
-            super::after(seen, AttemptIndex(attempt))
+        let when_empty = |is_over, current, attempt| {
+            let observed = Observed { is_over, current_attempt: AttemptIndex(current) };
+            super::when_empty(observed, AttemptIndex(attempt))
         };
-        assert_eq!(after(false, 1, 1), Step::Wait);
-        assert_eq!(after(false, 1, 2), Step::Wait, "it may still come");
-        assert_eq!(after(false, 2, 1), Step::Drain);
-        assert_eq!(after(true, 1, 1), Step::Drain);
-        assert_eq!(after(true, 1, 2), Step::Drain, "it never comes");
+        assert_eq!(when_empty(false, 1, 1), WhenEmpty::Wait);
+        assert_eq!(when_empty(false, 1, 2), WhenEmpty::Wait, "it may still come");
+        assert_eq!(when_empty(false, 2, 1), WhenEmpty::Drain);
+        assert_eq!(when_empty(true, 1, 1), WhenEmpty::Drain);
+        assert_eq!(when_empty(true, 1, 2), WhenEmpty::Drain, "it never comes");
     }
 }

@@ -13,18 +13,18 @@ use crate::ids::{DIGITS_MIN, Digits, only};
 
 /// A flow by its id, or by the first digits of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FlowNamed {
+pub(crate) enum FlowName {
     InFull(FlowId),
-    Beginning(Digits),
+    Prefix(Digits),
 }
 
-impl FromStr for FlowNamed {
+impl FromStr for FlowName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match (FlowId::parse(text), Digits::alone(text)) {
+        match (FlowId::parse(text), Digits::of_text(text)) {
             (Ok(id), _) => Ok(Self::InFull(id)),
-            (Err(_), Some(digits)) => Ok(Self::Beginning(digits)),
+            (Err(_), Some(digits)) => Ok(Self::Prefix(digits)),
             (Err(_), None) => Err(format!(
                 "flow {text:?} is neither a UUID nor the first {DIGITS_MIN} digits of one"
             )),
@@ -32,12 +32,12 @@ impl FromStr for FlowNamed {
     }
 }
 
-impl FlowNamed {
+impl FlowName {
     /// Finds the one flow with this name. For digits, it reads through all flows.
     pub(crate) async fn find(self, engine: &Arc<dyn EngineBackend>) -> Result<FlowId, Failure> {
         let digits = match self {
             Self::InFull(id) => return Ok(id),
-            Self::Beginning(digits) => digits,
+            Self::Prefix(digits) => digits,
         };
 
         let mut query = FlowQuery::new(PAGE);
@@ -47,7 +47,7 @@ impl FlowNamed {
             let page = engine.list_flows_by(query.clone()).await;
             let page = page.map_err(|error| Failure::engine("looking for the flow", &error))?;
             let ids = page.flows.into_iter().map(|flow| flow.flow_id);
-            found.extend(ids.filter(|id| digits.begin(id.0)).map(|id| (id.to_string(), id)));
+            found.extend(ids.filter(|id| digits.is_prefix_of(id.0)).map(|id| (id.to_string(), id)));
 
             if page.next_cursor.is_none() {
                 break;

@@ -25,7 +25,7 @@ pub(super) struct Node {
 
 /// The graph of a flow.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct NodeGraph {
     nodes: HashMap<ExecutionId, Node>,
     /// All nodes by name.
     by_name: Vec<ExecutionId>,
@@ -41,7 +41,7 @@ pub(super) struct Visit<'a> {
     pub(super) lasts: Vec<bool>,
 }
 
-impl Picture {
+impl NodeGraph {
     pub(super) fn of(graph: &FlowGraph) -> Self {
         let groups = graph.flow.edge_groups.iter();
         let mut groups: HashMap<_, _> =
@@ -85,7 +85,7 @@ impl Picture {
         let roots = all.clone().filter(|node| !node.has_parents);
         let (mut visits, mut seen) = (Vec::new(), HashSet::new());
         for root in roots.chain(all) {
-            // A node that no root leads to is part of a circle, which should not exist.
+            // A node that no root leads to is part of a cycle, which should not exist.
             if !seen.contains(&root.id) {
                 self.descend(root, &mut seen, &mut visits);
             }

@@ -1,4 +1,4 @@
-//! The place to begin reading: an end of the past, or after an event.
+//! The point to begin reading at: the first event, now, or after an event.
 
 use std::str::FromStr;
 
@@ -7,9 +7,9 @@ use ff_core::stream_subscribe::{StreamCursor, encode_postgres_event_cursor};
 
 use super::kind::Kind;
 
-/// A place in the streams.
+/// A point in the streams of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum StartPoint {
     /// Before the first event of every kind.
     Start,
     /// After all events so far, of every kind.
@@ -18,7 +18,7 @@ pub(super) enum Place {
     After(Option<Kind>, StreamCursor),
 }
 
-impl FromStr for Place {
+impl FromStr for StartPoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -36,19 +36,20 @@ impl FromStr for Place {
     }
 }
 
-/// The kinds that the places choose: those of the cursors, unless a place is for every kind.
-pub(super) fn kinds(places: &[Place]) -> Vec<Kind> {
-    let kind = |place: &Place| match place {
-        Place::After(kind, _) => *kind,
-        Place::Start | Place::Now => None,
+/// The kinds that the start points choose: those of the cursors, unless a start point is for every
+/// kind.
+pub(super) fn kinds(points: &[StartPoint]) -> Vec<Kind> {
+    let kind = |point: &StartPoint| match point {
+        StartPoint::After(kind, _) => *kind,
+        StartPoint::Start | StartPoint::Now => None,
     };
-    places.iter().map(kind).collect::<Option<Vec<Kind>>>().unwrap_or_default()
+    points.iter().map(kind).collect::<Option<Vec<Kind>>>().unwrap_or_default()
 }
 
-/// The cursor of each of the kinds; a kind that no place is for begins at the start.
+/// The cursor of each of the kinds; a kind without a start point begins at the start.
 pub(super) fn cursors(
     kinds: &[Kind],
-    places: &[Place],
+    points: &[StartPoint],
 ) -> Result<Vec<(Kind, StreamCursor)>, String> {
     let mut cursors: Vec<(Kind, StreamCursor)> = Vec::new();
     for kind in kinds {
@@ -57,24 +58,24 @@ pub(super) fn cursors(
         }
     }
 
-    for place in places {
-        let (wanted, cursor) = match place {
-            Place::Start => continue,
-            Place::Now => {
+    for point in points {
+        let (wanted, cursor) = match point {
+            StartPoint::Start => continue,
+            StartPoint::Now => {
                 cursors.iter_mut().for_each(|(_, cursor)| *cursor = StreamCursor::empty());
                 continue;
             }
-            Place::After(Some(kind), cursor) => (*kind, cursor),
-            Place::After(None, cursor) => match cursors.as_slice() {
+            StartPoint::After(Some(kind), cursor) => (*kind, cursor),
+            StartPoint::After(None, cursor) => match cursors.as_slice() {
                 [(only, _)] => (*only, cursor),
                 _ => return Err("say of which kind the cursor is: KIND:HEX".to_owned()),
             },
         };
 
-        let Some((_, place)) = cursors.iter_mut().find(|(kind, _)| *kind == wanted) else {
+        let Some((_, start)) = cursors.iter_mut().find(|(kind, _)| *kind == wanted) else {
             return Err(format!("a cursor of events of another kind: {}", wanted.as_str()));
         };
-        *place = cursor.clone();
+        *start = cursor.clone();
     }
     Ok(cursors)
 }
@@ -87,25 +88,25 @@ mod tests {
         encode_postgres_event_cursor(event_id)
     }
 
-    fn place(text: &str) -> Place {
+    fn point(text: &str) -> StartPoint {
         text.parse().unwrap()
     }
 
     #[test]
-    fn places_are_words_or_cursors_as_printed() {
-        assert_eq!((place("start"), place("now")), (Place::Start, Place::Now));
-        assert_eq!(place("020000000000000007"), Place::After(None, at(7)));
-        assert_eq!(place("lease:020000000000000007"), Place::After(Some(Kind::Lease), at(7)));
+    fn start_points_are_words_or_cursors_as_printed() {
+        assert_eq!((point("start"), point("now")), (StartPoint::Start, StartPoint::Now));
+        assert_eq!(point("020000000000000007"), StartPoint::After(None, at(7)));
+        assert_eq!(point("lease:020000000000000007"), StartPoint::After(Some(Kind::Lease), at(7)));
         for bad in ["", "lease:", "lease:start", "nobody:02", "2", "0g"] {
-            assert!(bad.parse::<Place>().is_err(), "{bad}");
+            assert!(bad.parse::<StartPoint>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn cursors_choose_the_kinds() {
-        let (lease, signal) = (place("lease:0200"), place("signal:0200"));
+        let (lease, signal) = (point("lease:0200"), point("signal:0200"));
         assert_eq!(kinds(&[lease.clone(), signal]), [Kind::Lease, Kind::Signal]);
-        for all in [vec![lease, Place::Now], vec![Place::Start], vec![place("0200")]] {
+        for all in [vec![lease, StartPoint::Now], vec![StartPoint::Start], vec![point("0200")]] {
             assert_eq!(kinds(&all), []);
         }
     }
@@ -114,23 +115,23 @@ mod tests {
     fn each_kind_begins_where_its_cursor_says() {
         use Kind::{Completion, Lease, Signal};
         let (start, now) = (at(0), StreamCursor::empty());
-        let (seven, bare) = (place("lease:020000000000000007"), place("020000000000000007"));
-        for (kinds, places, expected) in [
+        let (seven, bare) = (point("lease:020000000000000007"), point("020000000000000007"));
+        for (kinds, points, expected) in [
             (
                 vec![Completion, Lease, Lease],
-                vec![Place::Start],
+                vec![StartPoint::Start],
                 vec![start.clone(), start.clone()],
             ),
             (vec![Completion, Lease], vec![seven.clone()], vec![start.clone(), at(7)]),
-            (vec![Lease, Completion], vec![Place::Now, seven.clone()], vec![at(7), now]),
+            (vec![Lease, Completion], vec![StartPoint::Now, seven.clone()], vec![at(7), now]),
             (vec![Signal], vec![bare.clone()], vec![at(7)]),
         ] {
-            let found = cursors(&kinds, &places).unwrap();
+            let found = cursors(&kinds, &points).unwrap();
             assert!(found.iter().map(|(_, cursor)| cursor).eq(&expected), "{found:?}");
         }
 
-        for (kinds, place) in [(vec![Signal, Lease], bare), (vec![Signal], seven)] {
-            assert!(cursors(&kinds, &[place]).is_err());
+        for (kinds, point) in [(vec![Signal, Lease], bare), (vec![Signal], seven)] {
+            assert!(cursors(&kinds, &[point]).is_err());
         }
     }
 }

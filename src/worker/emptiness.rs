@@ -10,16 +10,16 @@ use tokio::time::Instant;
 
 use super::WorkerConfig;
 
-/// The number of looks in a row that must find only work for other capabilities before the worker
-/// takes the lane for empty.
-const LOOKS: u32 = 3;
+/// The number of checks in a row that must find only work for other capabilities before the worker
+/// counts the lane as empty.
+const CHECKS: u32 = 3;
 
 /// The longest wait for work that other sessions hold locked.
 const LOCKED_MAX: Duration = Duration::from_secs(30);
 
-/// The conclusion from the looks since the last claim.
+/// The conclusion from the checks since the last claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LaneState {
     /// There is work to come.
     GoOn,
     /// There is none.
@@ -30,68 +30,71 @@ pub(super) enum Verdict {
     LeftLocked,
 }
 
-/// The result of one look.
+/// The result of one check.
 enum Found {
     Work,
     Nothing,
     /// Something waits that this worker lacks capabilities for.
     ForOthers,
     /// Something waits that a claim should get, and did not.
-    OutOfReach,
+    Locked,
 }
 
-/// The looks at a lane since the last claim.
+/// The checks of a lane since the last claim.
 #[derive(Debug, Default)]
-pub(super) struct Quiet {
-    looks: u32,
-    out_of_reach: Option<Instant>,
+pub(super) struct EmptinessCheck {
+    only_for_others: u32,
+    locked_since: Option<Instant>,
 }
 
-impl Quiet {
-    /// Looks at a lane after a claim that found nothing, while nothing runs here.
-    pub(super) async fn look(
+impl EmptinessCheck {
+    /// Checks a lane after a claim that found nothing, while nothing runs here.
+    pub(super) async fn check(
         &mut self,
         backend: &dyn EngineBackend,
         config: &WorkerConfig,
-    ) -> Result<Verdict, EngineError> {
-        let found = look(backend, config).await?;
+    ) -> Result<LaneState, EngineError> {
+        let found = find_work(backend, config).await?;
         if !matches!(found, Found::ForOthers) {
-            self.looks = 0;
+            self.only_for_others = 0;
         }
-        if !matches!(found, Found::OutOfReach) {
-            self.out_of_reach = None;
+        if !matches!(found, Found::Locked) {
+            self.locked_since = None;
         }
 
         Ok(match found {
-            Found::Work => Verdict::GoOn,
-            Found::Nothing => Verdict::Empty,
+            Found::Work => LaneState::GoOn,
+            Found::Nothing => LaneState::Empty,
             Found::ForOthers => {
-                self.looks += 1;
-                if self.looks < LOOKS { Verdict::GoOn } else { Verdict::LeftWaiting }
+                self.only_for_others += 1;
+                if self.only_for_others < CHECKS { LaneState::GoOn } else { LaneState::LeftWaiting }
             }
-            Found::OutOfReach => {
-                let since = self.out_of_reach.get_or_insert_with(Instant::now);
-                if since.elapsed() < LOCKED_MAX { Verdict::GoOn } else { Verdict::LeftLocked }
+            Found::Locked => {
+                let since = self.locked_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < LOCKED_MAX { LaneState::GoOn } else { LaneState::LeftLocked }
             }
         })
     }
 }
 
-/// Looks twice, and in the order in which executions move, so that one that moves on between two
+/// Queries twice, and in the order in which executions move, so that one that moves on between two
 /// queries is still seen.
-async fn look(backend: &dyn EngineBackend, config: &WorkerConfig) -> Result<Found, EngineError> {
+async fn find_work(
+    backend: &dyn EngineBackend,
+    config: &WorkerConfig,
+) -> Result<Found, EngineError> {
     let mut waits = false;
     for _ in 0..2 {
         // An execution that waits for others of its flow is work to come, whichever worker runs it.
-        if any(backend, config, PublicState::WaitingChildren).await?
-            || any(backend, config, PublicState::Delayed).await?
+        if has_any(backend, config, PublicState::WaitingChildren).await?
+            || has_any(backend, config, PublicState::Delayed).await?
         {
             return Ok(Found::Work);
         }
         // Suspended executions wait for a signal from outside, and count when they have it.
-        waits = any(backend, config, PublicState::Resumable).await?
-            || any(backend, config, PublicState::Waiting).await?;
-        if any(backend, config, PublicState::Active).await? {
+        waits = has_any(backend, config, PublicState::Resumable).await?
+            || has_any(backend, config, PublicState::Waiting).await?;
+        if has_any(backend, config, PublicState::Active).await? {
             return Ok(Found::Work);
         }
     }
@@ -100,10 +103,10 @@ async fn look(backend: &dyn EngineBackend, config: &WorkerConfig) -> Result<Foun
         return Ok(Found::Nothing);
     }
     let ours = backend.has_claimable(&config.lane, &config.capabilities).await?;
-    Ok(if ours { Found::OutOfReach } else { Found::ForOthers })
+    Ok(if ours { Found::Locked } else { Found::ForOthers })
 }
 
-async fn any(
+async fn has_any(
     backend: &dyn EngineBackend,
     config: &WorkerConfig,
     state: PublicState,
