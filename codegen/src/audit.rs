@@ -63,7 +63,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         .collect();
 
     let mut unknown = None;
-    plan.visit(|expr| {
+    plan.visit(&mut |expr| {
         if let Expr::Held(row, _) = expr
             && !names.contains(&row)
         {

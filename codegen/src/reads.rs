@@ -15,7 +15,7 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
         }
     };
 
-    plan.visit(|expr| {
+    plan.visit(&mut |expr| {
         if let Expr::Held(held, path) = expr
             && held == row
         {
