@@ -15,7 +15,7 @@ use crate::model::state::{
 };
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Guard, Held, Path, Return};
+use crate::plan::{Guard, Held, Path, Predicate, Return};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
@@ -232,7 +232,7 @@ impl Decision for TakeOver {
         if !running().or(claimable()).accepts(core, &Held::default()) {
             return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
         }
-        if active && is_live(facts.row(ATTEMPT), at) {
+        if facts.row(ATTEMPT).is_some_and(|attempt| is_held(active, attempt, at)) {
             return Ok(Verdict::Answer(None));
         }
 
@@ -268,9 +268,12 @@ impl Decision for TakeOver {
     }
 }
 
-/// True if the lease of a running attempt has not lapsed; one without an expiry never does.
-fn is_live(attempt: Option<&Row>, at: TimestampMs) -> bool {
-    attempt.is_some_and(|row| !ExpireLease::due(at).accepts(row, &Held::default()))
+/// True if the attempt's lease has not lapsed. One of an active execution that has no expiry never
+/// does.
+fn is_held(active: bool, attempt: &Row, at: TimestampMs) -> bool {
+    let holds = |predicate: Predicate| predicate.accepts(attempt, &Held::default());
+    let unleased = !active && holds(attempt::lease_expires_at_ms.is_null());
+    !unleased && !holds(ExpireLease::due(at))
 }
 
 /// Leases a claimable execution to an operator, ahead of all others and whatever capabilities it
