@@ -18,7 +18,7 @@ use crate::plan::value::{Storable, Value};
 use crate::plan::{Guard, Held, Path, Predicate, Return};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::end::End;
 use crate::rules::execution::expire::ExpireLease;
 use crate::rules::execution::fail::ended_with;
@@ -128,12 +128,7 @@ impl Decision for ClaimResumed {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let changes = self
             .lease
             .take(LeaseEventType::Acquired, going_on(ctx), None, at)
@@ -221,12 +216,7 @@ impl Decision for TakeOver {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let core = existing(facts)?;
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
         if !running().or(claimable()).accepts(core, &Held::default()) {
@@ -325,12 +315,7 @@ impl Decision for ClaimByOperator {
         vec![core, Premise::current_attempt()]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let lease = Lease { key: self.key, terms: self.terms.clone(), lease_id: ctx.uuid() };
         let attempt = match existing(facts)?.read(exec_core::attempt_state)? {
             AttemptState::AttemptInterrupted => going_on(ctx),
