@@ -141,7 +141,6 @@ impl Bench {
     pub(crate) async fn create_with(&self, change: Change<'_>) -> ExecutionId {
         let mut args = self.args(&id());
         change(&mut args);
-        args.partition_id = args.execution_id.partition();
         let id = args.execution_id.clone();
         let result = self.backend.create_execution(args).await.unwrap();
         assert!(matches!(result, CreateExecutionResult::Created { .. }), "{result:?}");

@@ -276,7 +276,7 @@ impl Executor for PostgresBackend {
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }
-            | MigrateError::TooOld { .. }
+            | MigrateError::TooOld(_)
             | MigrateError::Render(_)) => {
                 StoreError::new(StoreClass::Permanent, refused).in_backend("postgres")
             }

@@ -197,12 +197,9 @@ pub enum MigrateError {
     /// The tables cannot be adopted.
     #[error(transparent)]
     Adopt(#[from] AdoptError),
-    /// The server is older than any that the tests run on.
-    #[error("Postgres {found} is too old: {} or later is needed", Postgres::OLDEST)]
-    TooOld {
-        /// The server's major version.
-        found: u32,
-    },
+    /// The server, of this major version, is older than any that the tests run on.
+    #[error("Postgres {0} is too old: {oldest} or later is needed", oldest = Postgres::OLDEST)]
+    TooOld(u32),
     /// The generator cannot render a schema with partitions.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -233,7 +230,7 @@ impl MigrateError {
             | Self::Adopt(_)
             | Self::InvalidPartitions(_)
             | Self::PartitionsDiffer { .. }
-            | Self::TooOld { .. }
+            | Self::TooOld(_)
             | Self::Render(_)
             | Self::Database(_) => None,
         }

@@ -44,7 +44,8 @@ pub struct CreateExecutionArgs {
     /// The deadline of the whole execution.
     #[serde(default)]
     pub execution_deadline_at: Option<TimestampMs>,
-    /// The partition that the execution's id names; another one is refused.
+    /// The partition that the execution's id names. Has no effect in this version: the id
+    /// decides.
     pub partition_id: u16,
     /// The caller's clock.
     pub now: TimestampMs,

@@ -213,12 +213,6 @@ conformance! {
             format!("validation: InvalidInput: {field}: has no effect in this version")
         };
 
-        let mut args = bench.args(&id());
-        args.partition_id = 8;
-        let detail = "partition_id: 8, but the execution's id names 7";
-        let expected = format!("validation: InvalidInput: {detail}");
-        refused(bench.backend.create_execution(args).await, &expected);
-
         let (held, handle) = bench.leased().await;
         let mut terms = worker("w");
         terms.max_wait = Some(Duration::from_millis(1));

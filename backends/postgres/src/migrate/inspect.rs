@@ -54,7 +54,7 @@ impl Found {
 /// Refuses a server that is too old. A pooler may hide the number; then nothing is refused.
 pub(super) fn check_version(number: Option<u32>) -> Result<(), MigrateError> {
     match number.map(|number| number / 10_000) {
-        Some(found) if found < Postgres::OLDEST => Err(MigrateError::TooOld { found }),
+        Some(found) if found < Postgres::OLDEST => Err(MigrateError::TooOld(found)),
         Some(_) | None => Ok(()),
     }
 }

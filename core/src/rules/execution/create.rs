@@ -34,16 +34,10 @@ impl Create {
     /// Checks the arguments.
     ///
     /// # Errors
-    /// `Validation` naming the field: another partition than the id's, a lane that is no lane name, text with NUL, a name or an
+    /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
     /// input that is too long, a policy that makes no sense ([`ExecutionPolicy::check`]).
     pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
         let key = ExecutionKey::of(&args.execution_id)?;
-        if args.partition_id != args.execution_id.partition() {
-            let (given, named) = (args.partition_id, args.execution_id.partition());
-            let detail = format!("partition_id: {given}, but the execution's id names {named}");
-            return Err(input::invalid(detail));
-        }
-
         input::lane(&args.lane_id)?;
         input::name("namespace", args.namespace.as_str())?;
         input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
