@@ -100,7 +100,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
 
-    let filter = scope.filter.checked()?;
+    let filter = scope.filter.check()?;
     let engine = global.open_existing().await?;
     let now = now(&engine).await?;
     let query = filter.query(&engine, scope.batch, now).await?;
