@@ -62,7 +62,7 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         .collect();
 
     let mut unknown = None;
-    plan.visit(|expr| {
+    plan.visit(&mut |expr| {
         if let Expr::Held(row, _) = expr
             && !names.contains(&row)
         {
@@ -258,7 +258,7 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
         }
     };
 
-    plan.visit(|expr| {
+    plan.visit(&mut |expr| {
         if let Expr::Held(held, path) = expr
             && held == row
         {

@@ -75,7 +75,7 @@ fn render(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fused
 
 fn params(shape: &Shape) -> Vec<Param> {
     let once = shape.plan().selection.as_ref().map(once_slots).unwrap_or_default();
-    let types = shape.slot_types().into_iter().enumerate();
+    let types = shape.slot_types().iter().copied().enumerate();
     types
         .map(|(slot, ty)| {
             let arity = if once.contains(&slot) { Arity::Once } else { Arity::Each };

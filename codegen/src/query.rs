@@ -20,7 +20,7 @@ use crate::writer::{Tree, fence, limit_by, placeholder};
 /// [`RenderError::Audit`] for an unbounded or unkeyed read.
 pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, RenderError> {
     audit::query(shape.query())?;
-    let binds = shape.slot_types().into_iter().enumerate();
+    let binds = shape.slot_types().iter().copied().enumerate();
     let binds = binds.map(|(slot, ty)| Bind { source: Source::Slot(slot), ty }).collect();
 
     let (tree, yields) = match shape.query() {

@@ -22,10 +22,11 @@ use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, ProcessState, Rings, Topics};
 use ff_core::partition::PartitionConfig;
-use ff_core::plan::facts::Answer;
+use ff_core::plan::facts::{Answer, Row};
 use ff_core::plan::value::Value;
 use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::{Seeded, Source};
+use ff_core::schema::TableRef;
 use ff_core::types::TimestampMs;
 use futures_timer::Delay;
 use uuid::Uuid;
@@ -103,7 +104,7 @@ impl MemoryBackend {
         };
 
         let tables = self.lock();
-        let named = |row: &ff_core::plan::facts::Row| {
+        let named = |row: &Row| {
             let cell = |column: &ff_core::schema::ColumnRef| {
                 let value = row.value(*column).cloned().unwrap_or(Value::Null);
                 (column.name.to_owned(), value)
@@ -111,6 +112,12 @@ impl MemoryBackend {
             table.columns.iter().map(cell).collect()
         };
         tables.rows(table.name).map(|(_, row)| named(row)).collect()
+    }
+
+    /// Every row of `table`, whole, in primary key order. For tests.
+    #[must_use]
+    pub fn stored(&self, table: TableRef) -> Vec<Row> {
+        self.lock().rows(table.name).map(|(_, row)| row.clone()).collect()
     }
 
     /// Inserts a row as plain SQL would: columns by name, defaults for the rest. For tests.

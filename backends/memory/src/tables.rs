@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::{ColumnType, Value};
@@ -49,7 +50,8 @@ fn type_rank(value: &Value) -> u8 {
 /// All tables that ever held a row.
 #[derive(Default)]
 pub(crate) struct Tables {
-    stored: BTreeMap<&'static str, Stored>,
+    /// Shared with the copies of this state until either changes the table.
+    stored: BTreeMap<&'static str, Arc<Stored>>,
     // Invariant: undoing the entries from the last to the first restores the last kept state.
     undo: Vec<Undo>,
 }
@@ -139,7 +141,7 @@ impl Tables {
             Absent::NowMs => Value::Int(now.0),
             Absent::Transaction => Value::Int(0),
             Absent::Identity => {
-                let stored = self.stored.entry(table.name).or_default();
+                let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
                 self.undo.push(Undo::Number(table.name, stored.last_number));
                 stored.last_number += 1;
                 Value::Int(stored.last_number)
@@ -154,7 +156,7 @@ impl Tables {
         key: Key,
         row: Option<Row>,
     ) -> Result<(), MemoryError> {
-        let stored = self.stored.entry(table.name).or_default();
+        let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
         let before = match row {
             Some(row) => {
                 check_row(table, &row)?;
@@ -180,16 +182,13 @@ impl Tables {
     /// Undoes all changes that are not final.
     pub(crate) fn roll_back(&mut self) {
         while let Some(step) = self.undo.pop() {
+            let (Undo::Row(table, ..) | Undo::Number(table, _)) = &step;
+            let stored = Arc::make_mut(self.stored.entry(table).or_default());
+
             match step {
-                Undo::Row(table, key, Some(row)) => {
-                    self.stored.entry(table).or_default().rows.insert(key, row);
-                }
-                Undo::Row(table, key, None) => {
-                    self.stored.entry(table).or_default().rows.remove(&key);
-                }
-                Undo::Number(table, number) => {
-                    self.stored.entry(table).or_default().last_number = number;
-                }
+                Undo::Row(_, key, Some(row)) => drop(stored.rows.insert(key, row)),
+                Undo::Row(_, key, None) => drop(stored.rows.remove(&key)),
+                Undo::Number(_, number) => stored.last_number = number,
             }
         }
     }

@@ -108,19 +108,8 @@ impl Expr {
     /// Returns true if the expression reads the held row `row`.
     #[must_use]
     pub fn reads_row(&self, row: &str) -> bool {
-        match self {
-            Expr::Held(held, _) => held == row,
-            Expr::Plus(left, right) | Expr::Greatest(left, right) => {
-                left.reads_row(row) || right.reads_row(row)
-            }
-            Expr::Joined(parts) => parts.iter().any(|part| part.reads_row(row)),
-            Expr::Object(members) => members.iter().any(|(_, member)| member.reads_row(row)),
-            Expr::Value(..)
-            | Expr::Slot(..)
-            | Expr::Const(_)
-            | Expr::Null(_)
-            | Expr::Item(..)
-            | Expr::PickedCount => false,
-        }
+        let mut found = false;
+        self.visit(&mut |leaf| found |= matches!(leaf, Expr::Held(held, _) if held == row));
+        found
     }
 }

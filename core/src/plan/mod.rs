@@ -22,6 +22,7 @@ mod shape;
 #[macro_use]
 pub mod table;
 pub mod value;
+mod visit;
 
 pub use eval::Held;
 pub use expr::{Expr, Name, Path};

@@ -323,7 +323,7 @@ impl Mutation {
     #[must_use]
     pub fn reads_row(&self, row: &str) -> bool {
         let mut found = false;
-        self.clone().each_expr(&mut |expr| found |= expr.reads_row(row));
+        self.visit(&mut |expr| found |= expr.reads_row(row));
         found
     }
 }

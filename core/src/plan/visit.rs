@@ -1,0 +1,147 @@
+//! The expressions of a plan or a query, in the order of their slots.
+//!
+//! Erasing values changes expressions; everything else only looks at them. One traversal is
+//! written for both, so that the two orders cannot differ.
+
+use super::{Assign, Expr, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
+
+/// Defines `visit` or `visit_mut`, by the second argument, for everything that has expressions.
+macro_rules! traversal {
+    ($visit:ident, $visibility:vis $(, $mut:tt)?) => {
+        impl Plan {
+            /// Visits every expression of guards, selection and mutations, in the order of their
+            /// slots.
+            $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
+                for guard in &$($mut)? self.guards {
+                    for (_, expr) in &$($mut)? guard.key {
+                        expr.$visit(visit);
+                    }
+                    guard.holds.$visit(visit);
+                }
+
+                if let Some(selection) = &$($mut)? self.selection {
+                    selection.predicate.$visit(visit);
+                    if let Pairing::UpTo(limit) = &$($mut)? selection.pairing {
+                        limit.$visit(visit);
+                    }
+                }
+
+                for mutation in &$($mut)? self.mutations {
+                    mutation.$visit(visit);
+                }
+            }
+        }
+
+        impl Mutation {
+            /// Visits every expression, in the order of their slots.
+            $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
+                match self {
+                    Mutation::Insert { row: cells, .. }
+                    | Mutation::Delete { target: cells, .. } => {
+                        for (_, expr) in cells {
+                            expr.$visit(visit);
+                        }
+                    }
+                    Mutation::InsertEach { items, row, .. } => {
+                        items.$visit(visit);
+                        for (_, expr) in row {
+                            expr.$visit(visit);
+                        }
+                    }
+                    Mutation::Update { target, set, .. } => {
+                        for (_, expr) in target {
+                            expr.$visit(visit);
+                        }
+                        for (_, assign) in set {
+                            match assign {
+                                Assign::Set(expr)
+                                | Assign::Keep(expr)
+                                | Assign::Add(expr)
+                                | Assign::Merge { members: expr, .. } => expr.$visit(visit),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        impl Predicate {
+            /// Visits every expression that stored columns are compared with.
+            $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
+                match self {
+                    Predicate::Always
+                    | Predicate::OneOf(..)
+                    | Predicate::NoneOf(..)
+                    | Predicate::Null(_)
+                    | Predicate::NotNull(_)
+                    | Predicate::EmptyList(_) => {}
+                    Predicate::All(parts) | Predicate::Any(parts) => {
+                        for part in parts {
+                            part.$visit(visit);
+                        }
+                    }
+                    Predicate::Compare(_, _, expr)
+                    | Predicate::Among(_, expr)
+                    | Predicate::Contains(_, expr)
+                    | Predicate::Covered(_, expr) => expr.$visit(visit),
+                    Predicate::After(pairs) => {
+                        for (_, expr) in pairs {
+                            expr.$visit(visit);
+                        }
+                    }
+                }
+            }
+        }
+
+        impl Expr {
+            /// Visits the leaves: the expressions that consist of no others.
+            $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
+                match self {
+                    Expr::Plus(left, right) | Expr::Greatest(left, right) => {
+                        left.$visit(visit);
+                        right.$visit(visit);
+                    }
+                    Expr::Joined(parts) => {
+                        for part in parts {
+                            part.$visit(visit);
+                        }
+                    }
+                    Expr::Object(members) => {
+                        for (_, member) in members {
+                            member.$visit(visit);
+                        }
+                    }
+                    Expr::Value(..)
+                    | Expr::Slot(..)
+                    | Expr::Const(_)
+                    | Expr::Null(_)
+                    | Expr::Held(..)
+                    | Expr::Item(..)
+                    | Expr::PickedCount => visit(self),
+                }
+            }
+        }
+    };
+}
+
+traversal!(visit, pub);
+traversal!(visit_mut, pub(super), mut);
+
+impl Query {
+    /// Visits every expression, in the order of their slots.
+    pub(super) fn visit_mut(&mut self, visit: &mut impl FnMut(&mut Expr)) {
+        match self {
+            Query::Lookup(rows) => {
+                for Lookup { key, .. } in rows {
+                    for (_, expr) in key {
+                        expr.visit_mut(visit);
+                    }
+                }
+            }
+            Query::List(List { predicate, limit, .. }) => {
+                predicate.visit_mut(visit);
+                limit.visit_mut(visit);
+            }
+        }
+    }
+}
