@@ -41,14 +41,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     }
 
     if output.is_json() {
-        let described: Vec<_> = samples.iter().map(|sample| described(sample)).collect();
-        output.json(&described)?;
+        let sample_view: Vec<_> = samples.iter().map(|sample| sample_view(sample)).collect();
+        output.json(&sample_view)?;
         return Ok(());
     }
 
     for sample in samples {
         output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.call))?;
-        for (dialect, sql) in rendered(&sample.call) {
+        for (dialect, sql) in sql_by_dialect(&sample.call) {
             output.lines(&format!("\n-- {dialect}\n{sql}"))?;
         }
         output.line("")?;
@@ -65,17 +65,17 @@ struct SampleView<'a> {
     sql: BTreeMap<&'static str, String>,
 }
 
-fn described(sample: &Sample) -> SampleView<'_> {
+fn sample_view(sample: &Sample) -> SampleView<'_> {
     SampleView {
         operation: sample.operation,
         case: &sample.case,
         asked: sample.call.to_string(),
-        sql: rendered(&sample.call).into_iter().collect(),
+        sql: sql_by_dialect(&sample.call).into_iter().collect(),
     }
 }
 
 /// The SQL by dialect. If the generator refuses, a comment with its reason takes the place.
-fn rendered(call: &Call) -> [(&'static str, String); 2] {
+fn sql_by_dialect(call: &Call) -> [(&'static str, String); 2] {
     let dialects: [(&str, &dyn Dialect); 2] = [("postgres", &Postgres), ("sqlite", &Sqlite)];
     dialects.map(|(name, dialect)| {
         let sql = sql(call, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
@@ -86,10 +86,10 @@ fn rendered(call: &Call) -> [(&'static str, String); 2] {
 fn sql(call: &Call, dialect: &dyn Dialect) -> Result<String, RenderError> {
     match call {
         Call::Query(query) => {
-            Ok(ended(ff_codegen::query(dialect, &query.clone().into_shape().0)?.sql))
+            Ok(terminated(ff_codegen::query(dialect, &query.clone().into_shape().0)?.sql))
         }
         Call::Plan(plan) => match dialect.commit_strategy() {
-            CommitStrategy::Fused => Ok(ended(ff_codegen::fused(dialect, &plan.shape())?.sql)),
+            CommitStrategy::Fused => Ok(terminated(ff_codegen::fused(dialect, &plan.shape())?.sql)),
             CommitStrategy::Script => {
                 let Script { once, each, .. } = ff_codegen::script(dialect, &plan.shape())?;
                 let mut lines = vec!["BEGIN IMMEDIATE;".to_owned()];
@@ -108,16 +108,16 @@ fn sql(call: &Call, dialect: &dyn Dialect) -> Result<String, RenderError> {
 fn step(step: ScriptStep) -> String {
     match step {
         ScriptStep::Guard { statement, .. } => {
-            format!("{}  -- must find a row", ended(statement.sql))
+            format!("{}  -- must find a row", terminated(statement.sql))
         }
         ScriptStep::Pick { statement, .. }
-        | ScriptStep::Write { statement, must_write: false, .. } => ended(statement.sql),
+        | ScriptStep::Write { statement, must_write: false, .. } => terminated(statement.sql),
         ScriptStep::Write { statement, must_write: true, .. } => {
-            format!("{}  -- must change a row", ended(statement.sql))
+            format!("{}  -- must change a row", terminated(statement.sql))
         }
     }
 }
 
-fn ended(sql: String) -> String {
+fn terminated(sql: String) -> String {
     format!("{sql};")
 }
