@@ -251,7 +251,11 @@ impl World {
             let node = self.ids.iter().position(|id| id.uuid() == downstream).unwrap();
             if quiet && state(&cores[node]) == PublicState::WaitingChildren {
                 let state = tally.state(&policy_of(&group).unwrap());
-                assert_eq!(state, GroupState::Pending, "node {node} waits for nothing: {history:?}");
+                assert_eq!(
+                    state,
+                    GroupState::Pending,
+                    "node {node} waits for nothing: {history:?}"
+                );
             }
         }
     }
