@@ -218,7 +218,7 @@ conformance! {
         terms.max_wait = Some(Duration::from_millis(1));
         let none = CapabilitySet::default();
         let claimed = bench.backend.claim(&lane(), &none, terms.clone()).await;
-        refused(claimed, &refuse("max_wait"));
+        assert_refused(claimed, &refuse("max_wait"));
         terms.max_wait = Some(Duration::ZERO);
         assert!(bench.backend.claim(&lane(), &none, terms).await.unwrap().is_none());
 
@@ -232,14 +232,14 @@ conformance! {
             now: bench.clock.now(),
         };
         let completed = bench.backend.complete_execution(completion).await;
-        refused(completed, &refuse("result_encoding"));
+        assert_refused(completed, &refuse("result_encoding"));
 
         bench.seed().await;
         let args = bench.wait(vec![fresh("w")], named("w", "go"));
         let target = bench.suspend(&held, &handle, args).await.remove(0);
         let mut signal = bench.signal(&target, "go");
         signal.payload_encoding = Some("json".into());
-        refused(bench.backend.deliver_signal(signal).await, &refuse("payload_encoding"));
+        assert_refused(bench.backend.deliver_signal(signal).await, &refuse("payload_encoding"));
     }
 
     async fn numbers_at_their_edges_come_back_as_they_were(bench) {
