@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::stored::{RowOf, Stored, blank, core_row};
-use crate::{Decision, NOW, decide, key};
+use crate::{Decided, NOW, decide, key};
 
 const FLOW: Uuid = Uuid::from_u128(0xF);
 const EDGE: Uuid = Uuid::from_u128(0xE);
@@ -253,11 +253,11 @@ const ENDS: [CompletionKind; 5] = [
 ];
 
 /// The effect of the plan on the downstream execution.
-fn effect(decision: &Decision) -> String {
+fn effect(decision: &Decided) -> String {
     match decision {
-        Decision::Refused(error) => format!("refused: {error}"),
-        Decision::Answer(answer) => format!("nothing ({answer})"),
-        Decision::Plan(plan, _) => {
+        Decided::Refused(error) => format!("refused: {error}"),
+        Decided::Answer(answer) => format!("nothing ({answer})"),
+        Decided::Plan(plan, _) => {
             let script = plan.to_string();
             let state =
                 script.lines().find_map(|line| line.trim().strip_prefix("public_state := "));
