@@ -1,4 +1,5 @@
-//! What a group's count means, what it may rely on, and what an end does to who waits.
+//! The verdict of a group's counts, the guards that it relies on, and the effect of an end on the
+//! downstream execution.
 
 use std::fmt::Write;
 
@@ -144,7 +145,7 @@ fn what_a_pending_end_relies_on_keeps_it_pending() {
                         && read.fail <= now.fail
                         && read.skip <= now.skip
                         && 0 < now.running
-                        // Whoever decided a group has let go, or skipped, who waited.
+                        // A decided group has unblocked or skipped its downstream execution.
                         && now.state(&policy) == GroupState::Pending;
                     if !meanwhile || !relies.accepts(&row, &Held::default()) {
                         kept_out += 1;
@@ -251,7 +252,7 @@ const ENDS: [CompletionKind; 5] = [
     CompletionKind::Skipped,
 ];
 
-/// What the plan does to who waits.
+/// The effect of the plan on the downstream execution.
 fn effect(decision: &Decided) -> String {
     match decision {
         Decided::Refused(error) => format!("refused: {error}"),

@@ -1,6 +1,6 @@
 //! The decision table: every operation on every stored state, as one reviewed page.
 //!
-//! A state is a lifecycle, who owns it, and the current attempt's lease as its worker sees it. What
+//! A state is a lifecycle, an owner, and the current attempt's lease as its worker sees it. What
 //! makes no difference is collapsed: a line of the page stands for the product of what it lists.
 
 use std::collections::BTreeMap;
