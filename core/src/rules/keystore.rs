@@ -32,6 +32,9 @@ pub const KEY: &str = "key";
 /// The name that plans and look-ups give the keyring's row.
 const RING: &str = "ring";
 
+/// The name of the list of the key that signs.
+const SIGNING: &str = "the key that signs";
+
 /// The length of a secret in hex digits: 256 bits.
 const SECRET_HEX_DIGITS: usize = 64;
 
@@ -47,7 +50,7 @@ impl TokenKey {
     #[must_use]
     pub fn signing() -> List {
         List {
-            name: "the key that signs".into(),
+            name: SIGNING.into(),
             table: waitpoint_hmac::REF,
             join: None,
             columns: waitpoint_hmac::REF.columns.to_vec(),
@@ -60,13 +63,13 @@ impl TokenKey {
         }
     }
 
-    /// The key that signs, from the answer to [`Self::signing`].
+    /// The key that signs, where [`Self::signing`] has been asked.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` when no key is installed; `Validation(Corruption)` for a stored
     /// value of another type.
-    pub fn of_signing(rows: &[Row], operation: &str) -> Result<Self, EngineError> {
-        let row = rows.first().ok_or_else(|| {
+    pub fn of_signing(facts: &Facts, operation: &str) -> Result<Self, EngineError> {
+        let row = active_row(facts).ok_or_else(|| {
             input::invalid(format!("ff_waitpoint_hmac empty — seed a kid before {operation}"))
         })?;
         Self::read(row)
@@ -134,6 +137,11 @@ impl TokenKey {
         hmac_verify(&self.secret.0, &self.kid, message.as_bytes(), token)
             .map_err(|error| refused(&error))
     }
+}
+
+/// The row of the key that signs, where [`TokenKey::signing`] has been asked.
+fn active_row(facts: &Facts) -> Option<&Row> {
+    facts.list_named(SIGNING).and_then(<[Row]>::first)
 }
 
 /// Reads the key that signs; `None` while no key is installed.

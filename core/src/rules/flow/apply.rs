@@ -30,7 +30,7 @@ use crate::rules::flow::tally::{
 };
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::unmoved;
+use crate::rules::premise::unchanged;
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -259,7 +259,7 @@ impl Apply {
             plan = plan.guard(GROUP, edge_group::REF, group_key.clone(), group_unmoved(group)?);
         }
         if let Some(core) = rows.core {
-            plan = plan.guard(CORE, exec_core::REF, self.downstream.core(), unmoved(core)?);
+            plan = plan.guard(CORE, exec_core::REF, self.downstream.core(), unchanged(core)?);
         }
         plan = plan.guard(EDGE, edge::REF, flow.edge(&self.edge_id), edge_unmoved(rows.edge)?);
 

@@ -116,7 +116,7 @@ impl AddExecution {
             }
         };
         // An execution that ended in between would have announced it without this flow.
-        let core_relies = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
+        let core_relies = premise::unchanged(core)?.and(exec_core::flow_id.is_null());
 
         let plan = Plan::new("add_execution_to_flow")
             .guard(FLOW, flow_core::REF, flow.row(), flow_relies)

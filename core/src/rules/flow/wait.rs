@@ -22,7 +22,7 @@ use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmo
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Premise, existing, guards, lookups, unmet};
 use crate::rules::status::{Status, lease_ended};
-use crate::rules::suspension::close::closed;
+use crate::rules::suspension::close::close_as_read;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::edge_group;
 
@@ -112,7 +112,7 @@ impl Transition for WaitChildren {
             }
             Some(Verdict::Impossible) => {
                 let mut plan = Self::skipped(plan, at);
-                plan.mutations = closed(plan.mutations, core)?;
+                plan.mutations = close_as_read(plan.mutations, core)?;
                 (plan, LeaseCause::Skipped)
             }
             Some(Verdict::Satisfied) | None => {
