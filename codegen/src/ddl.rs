@@ -13,9 +13,10 @@ pub(crate) use rebuild::rebuild_statements;
 
 use sea_query::{Expr, OnConflict, Query};
 
-use crate::dialect::{Dialect, Identity, text};
+use crate::dialect::{Dialect, RowNumbering};
 use crate::migrations;
 use crate::statement::RenderError;
+use crate::writer;
 use crate::writer::{Tree, constant};
 
 /// The number of shards of each family in a new database: flows, budgets, quotas.
@@ -92,7 +93,7 @@ pub(crate) fn index_statements(
 pub(crate) fn column_text(dialect: &dyn Dialect, column: ColumnRef) -> String {
     let mut create = sea_query::Table::create();
     create.table("t").col(table::column_definition(dialect, column));
-    let sql = text(dialect, &Tree::CreateTable(create));
+    let sql = writer::plain(dialect.grammar(), &Tree::CreateTable(create));
 
     let inside = sql.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
     inside.map_or_else(String::new, |(definition, _)| definition.trim().to_owned())
@@ -109,14 +110,14 @@ pub(crate) fn check_text(
     let name = table::check_name(table, column);
     let mut create = sea_query::Table::create();
     create.table("t").check(table::accepted(column.to_owned(), words.iter().map(String::as_str)));
-    let sql = text(dialect, &Tree::CreateTable(create));
+    let sql = writer::plain(dialect.grammar(), &Tree::CreateTable(create));
 
     let inside = sql.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
     (name, inside.map_or_else(String::new, |(definition, _)| definition.trim().to_owned()))
 }
 
 fn statement_text(dialect: &dyn Dialect, doc: Option<&str>, tree: Tree) -> String {
-    let sql = text(dialect, &tree);
+    let sql = writer::plain(dialect.grammar(), &tree);
     match doc {
         Some(doc) => format!("-- {doc}\n{};", one_column_a_line(&sql)),
         None => format!("{};", sql.replacen(" WHERE ", "\n    WHERE ", 1)),
@@ -146,7 +147,7 @@ fn repeatable(mut tree: Tree, partitions: Option<u16>) -> Tree {
 
 /// True if the identity column alone is the primary key of the table.
 fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
-    table.identity().is_some() && matches!(dialect.identity(), Identity::PrimaryKey(_))
+    table.identity().is_some() && matches!(dialect.row_numbering(), RowNumbering::PrimaryKey(_))
 }
 
 /// The rows of the first migration: shard counts, and the annotation of the migration itself. It is

@@ -8,13 +8,13 @@ mod sqlite;
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
-use sea_query::{Expr, FunctionCall, SelectStatement, TableCreateStatement};
+use ff_core::schema::ColumnRef;
+use sea_query::{Expr, FunctionCall, InsertStatement, SelectStatement, TableCreateStatement};
 
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 use crate::statement::RenderError;
-use crate::writer::Tree;
 
 /// The alias of a list's element in statements.
 pub(crate) const ITEM: &str = "item";
@@ -39,11 +39,60 @@ pub enum RowLock {
 
 /// The way in which a column numbers the rows of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub enum RowNumbering {
     /// These words follow the column's type; the table's key stays its primary key.
     Column(&'static str),
     /// These words make the column the primary key; the table's key becomes a unique index.
     PrimaryKey(&'static str),
+}
+
+/// The form of placeholders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholders {
+    /// The mark with the number of the parameter, such as `$1`. A text holds one statement.
+    Numbered(char),
+    /// The mark with a number, such as `?1`, or alone: then it takes the next parameter. Statements
+    /// that need no numbers can share a text.
+    NumberedOrInOrder(char),
+    /// The mark alone, which takes the next parameter. A text holds one statement.
+    InOrder(char),
+}
+
+/// A kind of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteKind {
+    /// An insert.
+    Insert,
+    /// An update.
+    Update,
+    /// A delete.
+    Delete,
+}
+
+/// The texts that control a transaction and the savepoint of one plan in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionControl {
+    /// Begins a transaction that will write.
+    pub begin: &'static str,
+    /// Makes the transaction durable.
+    pub commit: &'static str,
+    /// Undoes the transaction.
+    pub roll_back: &'static str,
+    /// Opens the savepoint.
+    pub open_savepoint: &'static str,
+    /// Keeps the changes since the savepoint, and removes it.
+    pub release_savepoint: &'static str,
+    /// Undoes the changes since the savepoint, which stays open.
+    pub roll_back_to_savepoint: &'static str,
+}
+
+/// The query builder that writes a dialect's statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grammar {
+    /// That of Postgres.
+    Postgres,
+    /// That of SQLite.
+    Sqlite,
 }
 
 /// The questions that a dialect answers.
@@ -53,6 +102,35 @@ pub trait Dialect: Send + Sync {
 
     /// The way in which it applies a plan.
     fn commit_strategy(&self) -> CommitStrategy;
+
+    /// The form of its placeholders.
+    fn placeholders(&self) -> Placeholders;
+
+    /// The texts that control a transaction.
+    fn transaction_control(&self) -> TransactionControl;
+
+    /// Has an insert leave a row unchanged that has its key already.
+    ///
+    /// # Errors
+    /// `Unsupported` where the database has no such insert.
+    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError>;
+
+    /// Has an insert change the row that has its key already: these columns to these values.
+    ///
+    /// # Errors
+    /// `Unsupported` where the database has no such insert.
+    fn update_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+        set: Vec<(ColumnRef, Expr)>,
+    ) -> Result<(), RenderError>;
+
+    /// The value that the insert gave for a column, in a change of the row that has its key.
+    fn inserted_value(&self, column: ColumnRef) -> Expr;
+
+    /// True if such a write can return columns of the rows that it wrote.
+    fn returns_from(&self, write: WriteKind) -> bool;
 
     /// The name of a logical type, in DDL and casts.
     fn type_name(&self, ty: ColumnType) -> &'static str;
@@ -136,7 +214,7 @@ pub trait Dialect: Send + Sync {
     fn alters_tables(&self) -> bool;
 
     /// The way in which an identity column numbers the rows of its table.
-    fn identity(&self) -> Identity;
+    fn row_numbering(&self) -> RowNumbering;
 
     /// The database's clock, in Unix milliseconds.
     fn now_ms(&self) -> Expr;
@@ -158,13 +236,9 @@ pub trait Dialect: Send + Sync {
         column: &'static str,
     ) -> Result<(), RenderError>;
 
-    /// The text of a statement tree.
-    #[doc(hidden)]
-    fn text(&self, tree: &TreeRef<'_>) -> String;
+    /// The grammar that its statements are written in.
+    fn grammar(&self) -> Grammar;
 }
-
-/// A statement tree on its way to text; opaque outside this crate.
-pub struct TreeRef<'a>(pub(crate) &'a Tree);
 
 /// The types of an array parameter and of its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +247,4 @@ pub struct ArrayType {
     pub array: &'static str,
     /// The type that one element is cast to after unnesting, if it differs.
     pub element: Option<&'static str>,
-}
-
-pub(crate) fn text(dialect: &dyn Dialect, tree: &Tree) -> String {
-    dialect.text(&TreeRef(tree))
 }

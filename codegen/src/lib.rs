@@ -18,6 +18,7 @@
 
 pub mod adopt;
 pub mod audit;
+mod clauses;
 pub mod ddl;
 pub mod dialect;
 mod fused;
@@ -27,13 +28,16 @@ pub mod migrations;
 mod names;
 pub mod opening;
 mod query;
+mod reads;
 mod scalar;
 mod script;
 pub mod statement;
 mod writer;
 
 pub use dialect::{Dialect, Postgres, Sqlite};
-pub use fused::{fused, fused_beside_locks};
-pub use query::query;
+pub use fused::fused;
+pub use query::{now_ms, query};
 pub use script::script;
-pub use statement::{Arity, Bind, Fused, Param, RenderError, Script, Source, Statement, Step};
+pub use statement::{
+    Arity, Bind, BindSource, Fused, Param, RenderError, Script, ScriptStep, Statement,
+};

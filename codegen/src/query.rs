@@ -6,12 +6,12 @@ use ff_core::schema::TableRef;
 use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use crate::audit;
-use crate::dialect::{self, Dialect};
-use crate::fused::order;
+use crate::clauses::{held_value, order};
+use crate::dialect::Dialect;
 use crate::lists::{ByList, KNOWN};
 use crate::scalar::{Scalars, Scope};
-use crate::statement::{Bind, RenderError, Source, Statement};
-use crate::writer::{Tree, fence, limit_by, placeholder};
+use crate::statement::{Bind, BindSource, RenderError, Statement};
+use crate::writer::{self, Tree, fence, limit_by, placeholder};
 
 /// Renders the query. A look-up yields one result row. In it, each looked-up row has its first key
 /// column (NULL if the row is absent) and then the requested columns. A list yields its columns.
@@ -21,14 +21,21 @@ use crate::writer::{Tree, fence, limit_by, placeholder};
 pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, RenderError> {
     audit::query(shape.query())?;
     let binds = shape.slot_types().iter().copied().enumerate();
-    let binds = binds.map(|(slot, ty)| Bind { source: Source::Slot(slot), ty }).collect();
+    let binds = binds.map(|(slot, ty)| Bind { source: BindSource::Slot(slot), ty }).collect();
 
     let (tree, yields) = match shape.query() {
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
     };
-    let sql = dialect::text(dialect, &tree);
-    Ok(Statement { sql, binds, yields })
+    Ok(Statement::new(dialect, &tree, binds, yields))
+}
+
+/// A select of the database's clock, in Unix milliseconds.
+#[must_use]
+pub fn now_ms(dialect: &dyn Dialect) -> String {
+    let mut select = Query::select();
+    select.expr(dialect.now_ms());
+    writer::plain(dialect.grammar(), &Tree::Select(select))
 }
 
 struct Direct<'a> {
@@ -42,8 +49,7 @@ impl Scope for Direct<'_> {
     }
 
     fn held(&mut self, row: &Name, path: &Path, _: ColumnType) -> Expr {
-        let column = Expr::col((Alias::new(row.to_string()), path.column.name));
-        if path.keys.is_empty() { column } else { self.dialect.json_text(column, &path.keys) }
+        held_value(self.dialect, row, path)
     }
 
     fn picked_count(&mut self) -> Expr {

@@ -8,18 +8,15 @@ use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
-use sea_query::{
-    Expr, ExprTrait, InsertStatement, OnConflict as Conflict, Query, SelectStatement,
-    UpdateStatement,
-};
+use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
 
-use crate::audit;
-use crate::dialect::{self, Dialect, ITEM, RowLock};
-use crate::fused::{meet, order};
+use crate::clauses::{add_on_conflict, held_value, order, returning};
+use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::lists::ByList;
 use crate::scalar::{Scalars, Scope};
-use crate::statement::{Bind, RenderError, Script, Source, Statement, Step};
+use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
 use crate::writer::{Tree, limit_by, placeholder};
+use crate::{audit, reads};
 
 /// Renders the shape as a script.
 ///
@@ -45,10 +42,10 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
 
     let returns = plan.returns.iter().map(|item| match item {
         Return::Held(row, path) => {
-            Bind { source: Source::Held(row.clone(), path.clone()), ty: path.ty() }
+            Bind { source: BindSource::Held(row.clone(), path.clone()), ty: path.ty() }
         }
         Return::Written(column) => {
-            let source = Source::Held(column.table.into(), Path::column(*column));
+            let source = BindSource::Held(column.table.into(), Path::column(*column));
             Bind { source, ty: column.ty }
         }
     });
@@ -64,7 +61,7 @@ struct Binds<'a> {
 }
 
 impl Binds<'_> {
-    fn bind(&mut self, source: Source, ty: ColumnType) -> Expr {
+    fn bind(&mut self, source: BindSource, ty: ColumnType) -> Expr {
         self.binds.push(Bind { source, ty });
         self.dialect.typed(placeholder(self.binds.len()), ty)
     }
@@ -72,19 +69,19 @@ impl Binds<'_> {
 
 impl Scope for Binds<'_> {
     fn slot(&mut self, slot: usize, _: ColumnType, ty: ColumnType) -> Expr {
-        self.bind(Source::Slot(slot), ty)
+        self.bind(BindSource::Slot(slot), ty)
     }
 
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr {
         let source = match key_slot(self.plan, row, path) {
-            Some(slot) => Source::Slot(slot),
-            None => Source::Held(row.clone(), path.clone()),
+            Some(slot) => BindSource::Slot(slot),
+            None => BindSource::Held(row.clone(), path.clone()),
         };
         self.bind(source, ty)
     }
 
     fn picked_count(&mut self) -> Expr {
-        self.bind(Source::PickedCount, ColumnType::BigInt)
+        self.bind(BindSource::PickedCount, ColumnType::BigInt)
     }
 }
 
@@ -110,7 +107,7 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
     }
 }
 
-fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, RenderError> {
+fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
     let mut select = Query::select();
@@ -121,16 +118,19 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<Step, Rend
     }
     select.cond_where(scalars.predicate(&guard.holds));
 
-    let holds = audit::reads_of(plan, &guard.row);
-    let yields = expose(dialect, &mut select, &holds);
+    let holds = reads::reads_of(plan, &guard.row);
+    let yields = select_held(dialect, &mut select, &holds);
     dialect.lock_rows(&mut select, RowLock::Wait)?;
 
-    let sql = dialect::text(dialect, &Tree::Select(select));
-    let statement = Statement { sql, binds: scope.binds, yields };
-    Ok(Step::Guard { row: guard.row.clone(), statement, holds })
+    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
+    Ok(ScriptStep::Guard { row: guard.row.clone(), statement, holds })
 }
 
-fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Step, RenderError> {
+fn pick(
+    dialect: &dyn Dialect,
+    plan: &Plan,
+    selection: &Selection,
+) -> Result<ScriptStep, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
     if let Pairing::UpTo(limit) = &selection.pairing
         && let Some(by_list) = ByList::of(selection.table, &selection.predicate)
@@ -146,8 +146,8 @@ fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Ste
         select.order_by_expr(scalars.column(*column), order(*direction));
     }
 
-    let holds = audit::picked_reads(plan, selection);
-    let yields = expose(dialect, &mut select, &holds);
+    let holds = reads::picked_reads(plan, selection);
+    let yields = select_held(dialect, &mut select, &holds);
 
     match &selection.pairing {
         Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
@@ -158,9 +158,8 @@ fn pick(dialect: &dyn Dialect, plan: &Plan, selection: &Selection) -> Result<Ste
         }
     }
 
-    let sql = dialect::text(dialect, &Tree::Select(select));
-    let statement = Statement { sql, binds: scope.binds, yields };
-    Ok(Step::Pick { row: selection.row.clone(), statement, holds })
+    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
+    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
 /// The best rows of each list that is covered, and of those the best of all.
@@ -169,12 +168,12 @@ fn pick_by_list(
     selection: &Selection,
     by_list: &ByList<'_>,
     limit: &Scalar,
-) -> Result<Step, RenderError> {
+) -> Result<ScriptStep, RenderError> {
     let (dialect, plan) = (scope.dialect, scope.plan);
     let known = by_list.known(dialect, &mut scope);
     let mut select = Query::select();
-    let holds = audit::picked_reads(plan, selection);
-    let yields = expose(dialect, &mut select, &holds);
+    let holds = reads::picked_reads(plan, selection);
+    let yields = select_held(dialect, &mut select, &holds);
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(BEST) };
     let mut best = Query::select();
     best.from_as(selection.table.name, BEST);
@@ -190,34 +189,38 @@ fn pick_by_list(
     by_list.only_best(dialect, &mut select, best, BEST);
     dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
 
-    let sql = dialect::text(dialect, &Tree::With(select.with(known)));
-    let statement = Statement { sql, binds: scope.binds, yields };
-    Ok(Step::Pick { row: selection.row.clone(), statement, holds })
+    let statement = Statement::new(dialect, &Tree::With(select.with(known)), scope.binds, yields);
+    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
 /// The table in which the best rows are looked for, by the alias it has there.
 const BEST: &str = "best";
 
-fn expose(dialect: &dyn Dialect, select: &mut SelectStatement, holds: &[Path]) -> Vec<ColumnType> {
-    if holds.is_empty() {
+/// Selects the values of the found rows that later steps read.
+fn select_held(
+    dialect: &dyn Dialect,
+    select: &mut SelectStatement,
+    paths: &[Path],
+) -> Vec<ColumnType> {
+    // A select needs at least one column.
+    if paths.is_empty() {
         select.expr(Expr::cust("1"));
     }
 
-    for path in holds {
-        let column = Expr::col((path.column.table, path.column.name));
-        select.expr(match path.keys.as_slice() {
-            [] => column,
-            keys => dialect.json_text(column, keys),
-        });
+    for path in paths {
+        select.expr(held_value(dialect, path.column.table, path));
     }
-    holds.iter().map(Path::ty).collect()
+    paths.iter().map(Path::ty).collect()
 }
 
-fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step, RenderError> {
+fn write(
+    dialect: &dyn Dialect,
+    plan: &Plan,
+    mutation: &Mutation,
+) -> Result<ScriptStep, RenderError> {
     let mut scope = Binds { dialect, plan, binds: Vec::new() };
-    let returned = audit::returned_columns(plan, mutation);
-    let returning = (!returned.is_empty())
-        .then(|| Query::returning().columns(returned.iter().map(|column| column.name)));
+    let returned = reads::returned_columns(plan, mutation);
+    let returning = returning(dialect, reads::write_kind(mutation), &returned)?;
     let mut must_write = false;
     let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
 
@@ -232,9 +235,9 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
             if must_write {
-                insert.on_conflict(Conflict::new().do_nothing().to_owned());
+                dialect.ignore_existing(&mut insert)?;
             } else {
-                meet(&mut insert, *table, on_conflict);
+                add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             }
             returning.map(|columns| insert.returning(columns));
             Tree::Insert(insert)
@@ -252,7 +255,7 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
             let mut insert = InsertStatement::new();
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
             insert.select_from(values).map_err(|error| unsupported(dialect, &error))?;
-            meet(&mut insert, *table, on_conflict);
+            add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             Tree::Insert(insert)
         }
         Mutation::Update { table, target, set } => {
@@ -279,11 +282,10 @@ fn write(dialect: &dyn Dialect, plan: &Plan, mutation: &Mutation) -> Result<Step
         }
     };
 
-    let sql = dialect::text(dialect, &tree);
     let holds = returned.iter().map(|column| Path::column(*column)).collect();
     let yields = returned.iter().map(|column| column.ty).collect();
-    let statement = Statement { sql, binds: scope.binds, yields };
-    Ok(Step::Write { statement, must_write, holds })
+    let statement = Statement::new(dialect, &tree, scope.binds, yields);
+    Ok(ScriptStep::Write { statement, must_write, holds })
 }
 
 fn unsupported(dialect: &dyn Dialect, error: &impl ToString) -> RenderError {

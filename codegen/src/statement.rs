@@ -3,6 +3,9 @@
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path};
 
+use crate::dialect::Dialect;
+use crate::writer::{self, Tree};
+
 /// The reason that a shape cannot be rendered. A clause is never dropped instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -33,20 +36,36 @@ pub struct Statement {
     pub binds: Vec<Bind>,
     /// The type of each result column.
     pub yields: Vec<ColumnType>,
+    /// The text in the form that can share one text with other statements, if it has one.
+    pub(crate) shareable: Option<String>,
+}
+
+impl Statement {
+    pub(crate) fn new(
+        dialect: &dyn Dialect,
+        tree: &Tree,
+        binds: Vec<Bind>,
+        yields: Vec<ColumnType>,
+    ) -> Self {
+        let text = writer::text(dialect.grammar(), tree);
+        let shareable = text.shareable(dialect.placeholders(), binds.len());
+        let (sql, binds) = text.with_marks(dialect.placeholders(), binds);
+        Self { sql, binds, yields, shareable }
+    }
 }
 
 /// The parameter of one placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// The source of the value.
-    pub source: Source,
+    pub source: BindSource,
     /// The type to bind it as; a UUID bound as text is its hyphenated form.
     pub ty: ColumnType,
 }
 
 /// The source of a bound value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum BindSource {
     /// The plan's or query's n-th value.
     Slot(usize),
     /// A row that an earlier step of the script found.
@@ -62,6 +81,10 @@ pub enum Source {
 pub struct Fused {
     /// The text.
     pub sql: String,
+    /// The text without waits for locked rows, if it differs. An item is dropped if another
+    /// transaction holds its guarded row, and the result does not distinguish that from a failed
+    /// guard.
+    pub beside_locks: Option<String>,
     /// The parameter of each placeholder.
     pub params: Vec<Param>,
     /// The type of each result column after the ordinal.
@@ -94,16 +117,16 @@ pub enum Arity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// The steps that run once.
-    pub once: Vec<Step>,
+    pub once: Vec<ScriptStep>,
     /// The steps that run for each picked row, if the plan picks rows.
-    pub each: Vec<Step>,
+    pub each: Vec<ScriptStep>,
     /// The sources of the plan's results, by position.
     pub returns: Vec<Bind>,
 }
 
 /// One step of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ScriptStep {
     /// A select that must find a row, or the plan is refused. The row is held under the name.
     Guard {
         /// The row's name.

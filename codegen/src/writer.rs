@@ -1,7 +1,7 @@
 //! The one place where a sea-query tree becomes text.
 //!
 //! sea-query turns every constant into a bound value. Here closed-set constants are written out, so
-//! that a partial index stays provable, and everything else is a numbered placeholder. A
+//! that a partial index stays provable, and everything else is a placeholder. A
 //! placeholder travels through the tree as an unsigned integer, a type that the schema itself never
 //! uses.
 
@@ -12,6 +12,8 @@ use sea_query::{
     QueryBuilder, SchemaBuilder, SelectStatement, SqlWriter, SqliteQueryBuilder,
     TableCreateStatement, UpdateStatement, Value, WithQuery,
 };
+
+use crate::dialect::{Grammar, Placeholders};
 
 /// A statement tree.
 pub(crate) enum Tree {
@@ -56,16 +58,21 @@ pub(crate) fn constant(text: &str) -> Expr {
     Expr::Constant(Value::String(Some(text.to_owned())))
 }
 
-pub(crate) fn postgres(tree: &Tree) -> String {
-    write_tree(tree, PostgresQueryBuilder, '$')
+/// The text of a tree that has no placeholders.
+pub(crate) fn plain(grammar: Grammar, tree: &Tree) -> String {
+    text(grammar, tree).sql
 }
 
-pub(crate) fn sqlite(tree: &Tree) -> String {
-    write_tree(tree, SqliteQueryBuilder, '?')
+/// The text of a tree, with its placeholders set apart.
+pub(crate) fn text(grammar: Grammar, tree: &Tree) -> Text {
+    match grammar {
+        Grammar::Postgres => write_tree(tree, PostgresQueryBuilder),
+        Grammar::Sqlite => write_tree(tree, SqliteQueryBuilder),
+    }
 }
 
-fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: char) -> String {
-    let mut text = Text { sql: String::with_capacity(1024), mark };
+fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B) -> Text {
+    let mut text = Text { sql: String::with_capacity(1024), marks: Vec::new() };
     match tree {
         Tree::Select(select) => select.build_collect_into(builder, &mut text),
         Tree::Insert(insert) => insert.build_collect_into(builder, &mut text),
@@ -76,12 +83,73 @@ fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B, mark: ch
         Tree::CreateIndex(create) => text.sql = create.build(builder),
     }
 
-    text.sql
+    text
 }
 
-struct Text {
+/// A text without its placeholders.
+pub(crate) struct Text {
     sql: String,
-    mark: char,
+    /// The placeholders, in the order of the text.
+    marks: Vec<Mark>,
+}
+
+/// One placeholder of a text.
+struct Mark {
+    /// The byte of the text that it stands before.
+    at: usize,
+    /// The number of its parameter, from 1.
+    parameter: usize,
+}
+
+impl Text {
+    /// The text with the dialect's marks, and the parameter of each mark or of each number.
+    pub(crate) fn with_marks<T: Clone>(
+        &self,
+        placeholders: Placeholders,
+        parameters: Vec<T>,
+    ) -> (String, Vec<T>) {
+        match placeholders {
+            Placeholders::Numbered(mark) | Placeholders::NumberedOrInOrder(mark) => {
+                (self.marked(mark, |parameter| parameter.to_string()), parameters)
+            }
+            Placeholders::InOrder(mark) => {
+                let numbers = self.marks.iter().map(|mark| mark.parameter);
+                let taken = numbers.filter_map(|number| parameters.get(number - 1).cloned());
+                (self.in_order(mark), taken.collect())
+            }
+        }
+    }
+
+    /// The text in the form in which others may follow it in one text. `None` if the dialect has
+    /// no such form, or if the marks do not take the parameters in order, each once.
+    pub(crate) fn shareable(
+        &self,
+        placeholders: Placeholders,
+        parameters: usize,
+    ) -> Option<String> {
+        let Placeholders::NumberedOrInOrder(mark) = placeholders else { return None };
+
+        let numbers = self.marks.iter().map(|mark| mark.parameter);
+        numbers.eq(1..=parameters).then(|| self.in_order(mark))
+    }
+
+    fn in_order(&self, mark: char) -> String {
+        self.marked(mark, |_| String::new())
+    }
+
+    fn marked(&self, mark: char, number: impl Fn(usize) -> String) -> String {
+        let mut sql = String::with_capacity(self.sql.len() + 4 * self.marks.len());
+        let mut from = 0;
+        for Mark { at, parameter } in &self.marks {
+            sql.push_str(self.sql.get(from..*at).unwrap_or_default());
+            sql.push(mark);
+            sql.push_str(&number(*parameter));
+            from = *at;
+        }
+
+        sql.push_str(self.sql.get(from..).unwrap_or_default());
+        sql
+    }
 }
 
 impl Write for Text {
@@ -101,9 +169,11 @@ impl SqlWriter for Text {
     fn push_param<T: QueryBuilder>(&mut self, value: Value, builder: &T) {
         if let Value::BigUnsigned(Some(number)) = value {
             if number & ITSELF == 0 {
-                self.sql.push(self.mark);
+                let parameter = usize::try_from(number).unwrap_or(usize::MAX);
+                self.marks.push(Mark { at: self.sql.len(), parameter });
+            } else {
+                self.sql.push_str(&(number & !ITSELF).to_string());
             }
-            self.sql.push_str(&(number & !ITSELF).to_string());
         } else {
             // A constant, in sea-query's own escaping. Writing to a String cannot fail.
             let _ = builder.write_value(&mut self.sql, &value);
@@ -112,5 +182,47 @@ impl SqlWriter for Text {
 
     fn as_writer(&mut self) -> &mut dyn Write {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_query::{ExprTrait, Query};
+
+    use super::*;
+
+    fn text_of(numbers: &[usize]) -> Text {
+        let mut select = Query::select();
+        select.expr(constant("it's ?1")).expr(Expr::col("a?2").eq(constant("b")));
+        for number in numbers {
+            select.expr(placeholder(*number));
+        }
+        text(Grammar::Sqlite, &Tree::Select(select))
+    }
+
+    #[test]
+    fn marks_stand_outside_of_constants_and_names() {
+        let text = text_of(&[1, 2]);
+        let (numbered, _) = text.with_marks(Placeholders::Numbered('$'), vec!["a", "b"]);
+        assert_eq!(numbered, r#"SELECT 'it''s ?1', "a?2" = 'b', $1, $2"#);
+        let shareable = text.shareable(Placeholders::NumberedOrInOrder('?'), 2);
+        assert_eq!(shareable.as_deref(), Some(r#"SELECT 'it''s ?1', "a?2" = 'b', ?, ?"#));
+        assert_eq!(text.shareable(Placeholders::Numbered('$'), 2), None);
+    }
+
+    #[test]
+    fn parameters_out_of_order_share_no_text() {
+        let either = Placeholders::NumberedOrInOrder('?');
+        assert_eq!(text_of(&[2, 1]).shareable(either, 2), None);
+        assert_eq!(text_of(&[1, 1]).shareable(either, 1), None);
+        assert_eq!(text_of(&[1]).shareable(either, 2), None);
+    }
+
+    #[test]
+    fn marks_without_numbers_take_a_parameter_each_time() {
+        let (sql, taken) =
+            text_of(&[2, 1, 2]).with_marks(Placeholders::InOrder('?'), vec!['a', 'b']);
+        assert!(sql.ends_with("?, ?, ?"), "{sql}");
+        assert_eq!(taken, ['b', 'a', 'b']);
     }
 }

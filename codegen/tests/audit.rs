@@ -1,6 +1,6 @@
 //! The shapes that the generator refuses to render, and the traps of the query builder underneath.
 
-use ff_codegen::{Dialect, Postgres, RenderError, Sqlite, Step, fused, query, script};
+use ff_codegen::{Dialect, Postgres, RenderError, ScriptStep, Sqlite, fused, query, script};
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
 use ff_core::plan::facts::{Facts, Row};
 use ff_core::plan::value::Value;
@@ -292,9 +292,9 @@ fn statements(dialect: &dyn Dialect, plan: &Plan) -> Vec<(String, usize)> {
     let script = script(dialect, &plan.shape()).unwrap();
     let steps = script.once.into_iter().chain(script.each);
     let statement = |step| match step {
-        Step::Guard { statement, .. }
-        | Step::Pick { statement, .. }
-        | Step::Write { statement, .. } => (statement.sql, statement.binds.len()),
+        ScriptStep::Guard { statement, .. }
+        | ScriptStep::Pick { statement, .. }
+        | ScriptStep::Write { statement, .. } => (statement.sql, statement.binds.len()),
     };
     steps.map(statement).collect()
 }

@@ -7,7 +7,7 @@ mod explain;
 mod flows;
 mod rows;
 
-use ff_codegen::{Postgres, Sqlite, Step as ScriptStep};
+use ff_codegen::{Postgres, ScriptStep, Sqlite};
 use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Step, Transition};
 use ff_core::plan::Shape;

@@ -20,7 +20,7 @@ use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 
 use crate::clock::{Clock, Keeper};
-use crate::commit::{Committer, Limits, Patience};
+use crate::commit::{Committer, HeldRow, Limits};
 use crate::connect::PostgresOptions;
 use crate::connections::Connections;
 use crate::error::PostgresError;
@@ -220,11 +220,11 @@ impl Executor for PostgresBackend {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan, Patience::Waits)).await
+        self.in_time("commit", self.committer.commit(plan, HeldRow::Await)).await
     }
 
     async fn commit_unless_locked(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan, Patience::Passes)).await
+        self.in_time("commit", self.committer.commit(plan, HeldRow::GiveUp)).await
     }
 
     fn bell(&self) -> &Bell {

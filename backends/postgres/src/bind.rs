@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use ff_codegen::{Arity, Bind, Param, Source};
+use ff_codegen::{Arity, Bind, BindSource, Param};
 use ff_core::EngineError;
 use ff_core::plan::Bindings;
 use ff_core::plan::value::{ColumnType, Value};
@@ -126,7 +126,7 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
 pub(crate) fn read(binds: &[Bind], bindings: &Bindings) -> Result<PgArguments, EngineError> {
     let mut arguments = PgArguments::default();
     for bind in binds {
-        let Source::Slot(slot) = bind.source else {
+        let BindSource::Slot(slot) = bind.source else {
             return Err(corrupt("a read binds nothing but its own values".into()));
         };
         scalar(&mut arguments, bindings.value(slot, 0), bind.ty)

@@ -11,13 +11,14 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ff_core::types::TimestampMs;
+use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{Row as _, SqlSafeStr as _};
 use tokio::sync::Notify;
 
 use crate::connections::Connections;
 use crate::error::PostgresError;
 use crate::session::{Protocol, Session, fetch};
+use crate::statements::database_time;
 
 /// The number of readings in a measurement; the quickest counts.
 const SAMPLES: usize = 3;
@@ -33,8 +34,6 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The difference between wall and monotonic clock, since the last measurement, that raises doubt.
 const DISAGREEMENT_MS: i64 = 500;
-
-const NOW_MS: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// A source of time given by the caller.
 pub(crate) type Given = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
@@ -92,10 +91,10 @@ impl Clock {
         connection: &mut PgConnection,
         protocol: Protocol,
     ) -> Result<(), sqlx::Error> {
+        let sql = database_time();
         let mut best: Option<(Duration, Reading)> = None;
         for _ in 0..SAMPLES {
             let (before, wall_ms) = (Instant::now(), (self.wall)().0);
-            let sql = NOW_MS.into_sql_str();
             let rows = fetch(connection, protocol, &sql, PgArguments::default()).await?;
             let trip = before.elapsed();
             let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;

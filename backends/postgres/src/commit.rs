@@ -4,7 +4,7 @@
 //! new plan starts a task. The task sends the waiting plans as one statement, answers each, and
 //! repeats until the queue is empty. An idle backend thus sends at once, a busy one batches, and no
 //! timer is involved. The task belongs to no call, so a dropped call aborts no statement.
-//! `flight.rs` sends the batches.
+//! `batch.rs` sends the batches.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use ff_core::engine::Commit;
 use ff_core::plan::{Bindings, Plan, Shape};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::batch::BatchTask;
 use crate::connections::Connections;
 use crate::error::PostgresError;
-use crate::flight::Flight;
-use crate::identity::Rows;
 use crate::notify::Notifier;
+use crate::row_keys::PlanRows;
 use crate::session::Protocol;
 use crate::statements::{ByShape, PlanStatement};
 
@@ -42,30 +42,30 @@ pub(crate) struct Inner {
     pub(crate) notifier: Notifier,
     /// Permits of plans that wait for a row alone: half of the connections, at least one.
     pub(crate) aside: Semaphore,
-    lanes: ByShape<Shape, Lane>,
+    queues: ByShape<Shape, ShapeQueue>,
     tasks: watch::Sender<usize>,
     closed: watch::Sender<bool>,
 }
 
 /// The statement and the waiting plans of one shape.
-pub(crate) struct Lane {
+pub(crate) struct ShapeQueue {
     pub(crate) statement: PlanStatement,
-    queue: Mutex<Queue>,
+    state: Mutex<QueueState>,
 }
 
 /// The reaction of a plan to a row that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum HeldRow {
     /// The plan waits until the row is free.
-    Waits,
+    Await,
     /// The plan gives up with `Contention(RetryExhausted)`.
-    Passes,
+    GiveUp,
 }
 
 // Invariant: a non-empty queue has a task. Adding a plan starts one unless the allowed number is in
 // flight, and a task ends only when the queue is empty.
 #[derive(Default)]
-struct Queue {
+struct QueueState {
     waiting: VecDeque<Waiting>,
     in_flight: usize,
 }
@@ -74,8 +74,8 @@ struct Queue {
 pub(crate) struct Waiting {
     pub(crate) bindings: Bindings,
     pub(crate) size: usize,
-    pub(crate) patience: Patience,
-    rows: Rows,
+    pub(crate) held_row: HeldRow,
+    rows: PlanRows,
     answer: oneshot::Sender<Result<Commit, EngineError>>,
 }
 
@@ -99,7 +99,7 @@ impl Committer {
             limits,
             notifier,
             aside: Semaphore::new((limits.connections as usize / 2).max(1)),
-            lanes: ByShape::new(),
+            queues: ByShape::new(),
             tasks: watch::Sender::new(0),
             closed: watch::Sender::new(false),
         }))
@@ -109,7 +109,7 @@ impl Committer {
     pub(crate) async fn commit(
         &self,
         plan: Plan,
-        patience: Patience,
+        held_row: HeldRow,
     ) -> Result<Commit, EngineError> {
         if *self.0.closed.borrow() {
             return Err(self.lost(sqlx::Error::PoolClosed));
@@ -118,20 +118,20 @@ impl Committer {
         let (shape, bindings) = plan.into_shape();
         let make = |shape: &Shape| {
             let statement = PlanStatement::render(shape)?;
-            Ok(Lane { statement, queue: Mutex::default() })
+            Ok(ShapeQueue { statement, state: Mutex::default() })
         };
 
-        let lane = self.0.lanes.find(shape, make)?;
-        let size = lane.statement.size(&bindings)?;
+        let queue = self.0.queues.find(shape, make)?;
+        let size = queue.statement.size(&bindings)?;
 
         if size == 0 {
             return Ok(Commit::Applied(Vec::new()));
         }
-        lane.statement.check((&bindings, size))?;
+        queue.statement.check((&bindings, size))?;
 
         let (answer, answered) = oneshot::channel();
-        let rows = lane.statement.identities.rows(&bindings);
-        self.submit(&lane, Waiting { bindings, size, patience, rows, answer });
+        let rows = queue.statement.row_keys.of_plan(&bindings);
+        self.submit(&queue, Waiting { bindings, size, held_row, rows, answer });
         // A task that is dropped without an answer ended with its runtime.
         answered.await.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
     }
@@ -147,20 +147,20 @@ impl Committer {
         PostgresError::write(cause).into_engine(self.0.limits.connections)
     }
 
-    fn submit(&self, lane: &Arc<Lane>, waiting: Waiting) {
-        let mut queue = lane.lock();
-        queue.waiting.push_back(waiting);
-        if queue.in_flight < self.0.limits.in_flight {
-            queue.in_flight += 1;
-            tokio::spawn(Flight::new(Task::begin(&self.0), Arc::clone(lane)).run());
+    fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) {
+        let mut state = queue.lock();
+        state.waiting.push_back(waiting);
+        if state.in_flight < self.0.limits.in_flight {
+            state.in_flight += 1;
+            tokio::spawn(BatchTask::new(CountedTask::begin(&self.0), Arc::clone(queue)).run());
         }
     }
 }
 
-/// A task of the committer, counted for as long as it lives.
-pub(crate) struct Task(Arc<Inner>);
+/// The count of one running task of the committer, for as long as it lives.
+pub(crate) struct CountedTask(Arc<Inner>);
 
-impl Task {
+impl CountedTask {
     pub(crate) fn begin(inner: &Arc<Inner>) -> Self {
         inner.tasks.send_modify(|running| *running += 1);
         Self(Arc::clone(inner))
@@ -171,36 +171,36 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for CountedTask {
     fn drop(&mut self) {
         self.0.tasks.send_modify(|running| *running -= 1);
     }
 }
 
-impl Lane {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl ShapeQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No code panics half-way through a change while it holds the lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes plans that may share a statement, in locking order. `None` if the queue is empty,
-    /// which ends the caller's flight.
-    pub(crate) fn board(&self, limits: Limits) -> Option<Vec<Waiting>> {
-        let mut queue = self.lock();
-        if queue.waiting.is_empty() {
-            queue.in_flight -= 1;
+    /// which ends the caller's task.
+    pub(crate) fn next_batch(&self, limits: Limits) -> Option<Vec<Waiting>> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() {
+            state.in_flight -= 1;
             return None;
         }
 
         let room = limits.batch.max(1);
-        let mut batch: Vec<Waiting> = Vec::with_capacity(room.min(queue.waiting.len()));
+        let mut batch: Vec<Waiting> = Vec::with_capacity(room.min(state.waiting.len()));
         let mut left = VecDeque::new();
         let mut taken = HashSet::new();
         let mut items = 0;
         // A bound on the search, for a queue full of plans for one row.
         let mut looks = room.saturating_mul(2);
         while items < room && looks > 0 {
-            let Some(next) = queue.waiting.pop_front() else { break };
+            let Some(next) = state.waiting.pop_front() else { break };
             looks -= 1;
 
             // A plan larger than a batch is sent alone.
@@ -219,7 +219,7 @@ impl Lane {
 
         // Plans that were passed over keep their place at the head of the queue.
         while let Some(passed_over) = left.pop_back() {
-            queue.waiting.push_front(passed_over);
+            state.waiting.push_front(passed_over);
         }
 
         // All batches lock their rows in this order, so that they do not deadlock.
@@ -227,13 +227,13 @@ impl Lane {
         Some(batch)
     }
 
-    /// Counts out a flight that was dropped because the runtime shuts down. The last one clears the
-    /// queue, since no task is left to send it; dropped channels inform the callers.
+    /// Counts out a task that was dropped because the runtime shuts down. The last one clears the
+    /// queue, since no task is left to send it. Dropped channels inform the callers.
     pub(crate) fn give_up(&self) {
-        let mut queue = self.lock();
-        queue.in_flight -= 1;
-        if queue.in_flight == 0 {
-            queue.waiting.clear();
+        let mut state = self.lock();
+        state.in_flight -= 1;
+        if state.in_flight == 0 {
+            state.waiting.clear();
         }
     }
 }

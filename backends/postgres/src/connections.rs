@@ -53,7 +53,7 @@ impl Connections {
     pub(crate) async fn acquire(&self) -> Result<Held, PostgresError> {
         let limit = self.pool.options().get_acquire_timeout();
         let mut refusal = None;
-        match tokio::time::timeout(limit, self.granted(&mut refusal)).await {
+        match tokio::time::timeout(limit, self.wait_for_connection(&mut refusal)).await {
             Ok(connection) => connection,
             Err(_) => {
                 Err(refusal.unwrap_or_else(|| PostgresError::read(sqlx::Error::PoolTimedOut)))
@@ -61,7 +61,10 @@ impl Connections {
         }
     }
 
-    async fn granted(&self, refusal: &mut Option<PostgresError>) -> Result<Held, PostgresError> {
+    async fn wait_for_connection(
+        &self,
+        refusal: &mut Option<PostgresError>,
+    ) -> Result<Held, PostgresError> {
         loop {
             let turn = Arc::clone(&self.turns).acquire_owned().await;
             // The semaphore is never closed.
@@ -72,7 +75,7 @@ impl Connections {
                 return Ok(Held { connection, turn: Some(turn) });
             }
 
-            let Some(reason) = self.refused().await else {
+            let Some(reason) = self.probe_refusal().await else {
                 // The server does not refuse; the connection only takes long.
                 let connection = self.pool.acquire().await.map_err(PostgresError::read)?;
                 return Ok(Held { connection, turn: Some(turn) });
@@ -88,7 +91,7 @@ impl Connections {
 
     /// The server's reason to refuse one more connection; `None` if it grants one or the pool is
     /// full.
-    async fn refused(&self) -> Option<PostgresError> {
+    async fn probe_refusal(&self) -> Option<PostgresError> {
         if self.pool.options().get_max_connections() <= self.pool.size() {
             return None;
         }

@@ -9,6 +9,7 @@
 )]
 
 mod backend;
+mod batch;
 mod bind;
 mod clock;
 mod commit;
@@ -16,14 +17,13 @@ mod compat;
 mod connect;
 mod connections;
 mod error;
-mod flight;
-mod identity;
 mod listen;
 pub mod migrate;
 mod notify;
 mod parameters;
 mod random;
 mod reader;
+mod row_keys;
 mod session;
 mod statements;
 mod url;

@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::bind::{self, Items};
 use crate::error::{corrupt, unrenderable};
-use crate::identity::Identities;
+use crate::row_keys::RowKeys;
 
 /// A cache of values by shape, each made on first use.
 pub(crate) struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>>>);
@@ -73,7 +73,7 @@ pub(crate) struct PlanStatement {
     pub(crate) params: Vec<Param>,
     pub(crate) yields: Vec<ColumnType>,
     pub(crate) answers: Answers,
-    pub(crate) identities: Identities,
+    pub(crate) row_keys: RowKeys,
     /// The topics to ring once it is durable.
     pub(crate) rings: Rings,
 }
@@ -84,10 +84,8 @@ impl PlanStatement {
     /// # Errors
     /// `Transport` around the generator's refusal.
     pub(crate) fn render(shape: &Shape) -> Result<Self, EngineError> {
-        let Fused { sql, params, yields, presence } =
+        let Fused { sql, beside_locks, params, yields, presence } =
             ff_codegen::fused(&Postgres, shape).map_err(unrenderable)?;
-        let beside_locks =
-            ff_codegen::fused_beside_locks(&Postgres, shape).map_err(unrenderable)?.sql;
 
         let plan = shape.plan();
         let answers = match &plan.selection {
@@ -100,12 +98,12 @@ impl PlanStatement {
 
         Ok(Self {
             name: plan.name.to_string(),
-            beside_locks: (beside_locks != sql).then(|| generated(beside_locks)),
+            beside_locks: beside_locks.map(generated),
             sql: generated(sql),
             params,
             yields,
             answers,
-            identities: Identities::of(plan),
+            row_keys: RowKeys::of(plan),
             rings: Rings::of(plan),
         })
     }
@@ -217,10 +215,10 @@ impl PlanStatement {
         picked.sort_by_key(|(ord, _)| *ord);
         let mut picked = picked.into_iter().filter_map(|(_, values)| values);
 
-        let deal = |(_, count): &SizedPlan<'_>| {
+        let next_rows = |(_, count): &SizedPlan<'_>| {
             Ok(Commit::Applied(picked.by_ref().take(*count).collect()))
         };
-        plans.iter().map(deal).collect()
+        plans.iter().map(next_rows).collect()
     }
 
     /// The ordinal of the row's item, and the values that the row reports, if any.
@@ -274,6 +272,11 @@ impl ReadStatement {
             query: shape.query().clone(),
         })
     }
+}
+
+/// The statement that reads the database's clock.
+pub(crate) fn database_time() -> SqlStr {
+    generated(ff_codegen::now_ms(&Postgres))
 }
 
 /// Vouches for a generated text, the only one that is not a literal of this crate. The generator

@@ -98,8 +98,8 @@ impl SqliteBackend {
         let presence = connections.file().map(|file| Arc::new(Presence::of(file)));
         let notes = connections.opening() != Opening::Current;
         let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
-        let patience = options.busy_timeout;
-        let reader = connections.readers().map(|pool| Reader { pool, patience });
+        let busy_timeout = options.busy_timeout;
+        let reader = connections.readers().map(|pool| Reader { pool, busy_timeout });
 
         let bell = Arc::<Bell>::default();
         let watched = reader.as_ref().map(|_| (Arc::clone(&connections), Arc::clone(&bell)));
@@ -107,7 +107,7 @@ impl SqliteBackend {
         let writer = Writer::start(
             connection,
             Arc::clone(&connections),
-            patience,
+            busy_timeout,
             Arc::clone(&bell),
             presence.clone(),
         );
@@ -184,16 +184,16 @@ impl Executor for SqliteBackend {
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
         self.present()?;
-        let mut asked = Vec::with_capacity(queries.len());
+        let mut bound = Vec::with_capacity(queries.len());
         for query in queries {
             let (shape, bindings) = query.into_shape();
-            asked.push((self.statements.query(shape)?, bindings));
+            bound.push((self.statements.query(shape)?, bindings));
         }
 
         let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
-            Some(reader) => reader.answer(&asked).await,
-            None => self.writer.read(asked).await,
+            Some(reader) => reader.answer(&bound).await,
+            None => self.writer.read(bound).await,
         };
         read.map_err(|error| self.explained(error))
     }

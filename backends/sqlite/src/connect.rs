@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
-use crate::error::{OpenError, Patience, SqliteError};
+use crate::error::{BusyRetry, OpenError, SqliteError};
 use crate::location::Location;
 
 /// A function that returns the time, in Unix milliseconds.
@@ -198,7 +198,7 @@ impl Connections {
     }
 
     /// A connection that does not change a byte of the database's file.
-    pub(crate) async fn onlooker(&self) -> Result<SqliteConnection, SqliteError> {
+    pub(crate) async fn read_only(&self) -> Result<SqliteConnection, SqliteError> {
         match self.place {
             Place::File(_) => self.connect(&self.base().read_only(true)).await,
             Place::Memory(_) => self.connect(&self.base()).await,
@@ -210,11 +210,11 @@ impl Connections {
         &self,
         options: &SqliteConnectOptions,
     ) -> Result<SqliteConnection, SqliteError> {
-        let patience = Patience::new(self.options.busy_timeout);
+        let retry = BusyRetry::new(self.options.busy_timeout);
         loop {
             match options.connect().await.map_err(SqliteError::read) {
                 Ok(connection) => return Ok(connection),
-                Err(error) if patience.again(&error).await => {}
+                Err(error) if retry.again(&error).await => {}
                 Err(error) => return Err(error),
             }
         }
@@ -225,13 +225,15 @@ impl Connections {
     pub(crate) fn readers(&self) -> Option<SqlitePool> {
         match self.place {
             Place::Memory(_) => None,
-            Place::File(_) => Some(pool(self.options.readers).connect_lazy_with(self.read_only())),
+            Place::File(_) => {
+                Some(pool(self.options.readers).connect_lazy_with(self.read_only_options()))
+            }
         }
     }
 
     /// One connection that only reads.
     pub(crate) async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
-        self.read_only().connect().await
+        self.read_only_options().connect().await
     }
 
     /// A pool beside the writer, for tests: its connections may change anything.
@@ -260,7 +262,7 @@ impl Connections {
             .pragma("cache_size", WRITER_CACHE)
     }
 
-    fn read_only(&self) -> SqliteConnectOptions {
+    fn read_only_options(&self) -> SqliteConnectOptions {
         self.base().pragma("query_only", "ON")
     }
 

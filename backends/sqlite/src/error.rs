@@ -219,16 +219,16 @@ impl From<Failure> for EngineError {
 }
 
 /// The retries of statements that met another connection's lock, up to a deadline.
-pub(crate) struct Patience {
+pub(crate) struct BusyRetry {
     until: Instant,
 }
 
-impl Patience {
+impl BusyRetry {
     /// The pause between two tries. SQLite itself waits inside most of them.
     const PAUSE: Duration = Duration::from_millis(2);
 
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { until: Instant::now() + patience }
+    pub(crate) fn new(busy_timeout: Duration) -> Self {
+        Self { until: Instant::now() + busy_timeout }
     }
 
     /// Pauses and returns true if a retry may help and the deadline has not passed.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ff_codegen::{Bind, Source};
+use ff_codegen::{Bind, BindSource};
 use ff_core::engine::Commit;
 use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Name, Path};
@@ -13,7 +13,7 @@ use sqlx::{Either, Executor};
 use crate::bind;
 use crate::error::{Failure, SqliteError};
 use crate::statements::{
-    Isolation, Kind, OPEN, Part, Prepared, RELEASE, Run, TAKE_BACK, statement,
+    Isolation, Kind, OPEN, Part, Prepared, RELEASE, ROLLBACK_TO, Run, statement,
 };
 
 /// The result of a plan within its transaction. Any other failure breaks the transaction.
@@ -87,13 +87,13 @@ struct Scope<'a, 's> {
 }
 
 impl Scope<'_, '_> {
-    fn value(&self, source: &Source) -> Cow<'_, Value> {
+    fn value(&self, source: &BindSource) -> Cow<'_, Value> {
         match source {
-            Source::Slot(slot) => Cow::Borrowed(self.bindings.value(*slot, self.item)),
-            Source::PickedCount => {
+            BindSource::Slot(slot) => Cow::Borrowed(self.bindings.value(*slot, self.item)),
+            BindSource::PickedCount => {
                 Cow::Owned(Value::Int(i64::try_from(self.picked).unwrap_or(i64::MAX)))
             }
-            Source::Held(row, path) => {
+            BindSource::Held(row, path) => {
                 let mut found = self.once.iter().chain(&self.own);
                 let cell = found.find(|(held, at, _)| *held == row && *at == path);
                 cell.map_or(Cow::Owned(Value::Null), |(_, _, value)| Cow::Borrowed(value))
@@ -195,7 +195,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn undo(&mut self) -> Result<(), SqliteError> {
-        self.control(TAKE_BACK).await?;
+        self.control(ROLLBACK_TO).await?;
         self.control(RELEASE).await
     }
 

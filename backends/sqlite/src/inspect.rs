@@ -57,7 +57,7 @@ pub(crate) async fn look(connections: &Connections) -> Result<Option<Inventory>,
         }
     }
 
-    match look_by(connections.onlooker().await).await {
+    match look_by(connections.read_only().await).await {
         Err(error) if error.has_code(&NEEDS_A_WRITER) => {
             let writing = connections.reader().await.map_err(SqliteError::read);
             look_by(writing).await.map(Some)

@@ -153,7 +153,7 @@ pub async fn migrate_at(
             return Ok(MigrateReport { applied: Vec::new(), already: 0, sql });
         };
         drop(found);
-        place.onlooker().await?
+        place.read_only().await?
     } else {
         if place.opening() == Opening::Create {
             place.create_file()?;

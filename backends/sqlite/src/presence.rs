@@ -22,15 +22,15 @@ pub(crate) struct Presence {
 
 struct Seen {
     /// `None` if the file was removed as soon as it was opened.
-    file: Option<Identity>,
+    file: Option<FileId>,
     /// `None` until SQLite has created the log.
-    log: Option<Identity>,
+    log: Option<FileId>,
     looked: Instant,
     gone: bool,
 }
 
 /// Device and inode. No other file has both as long as a process holds this one open.
-type Identity = (u64, u64);
+type FileId = (u64, u64);
 
 impl Presence {
     /// Records the files of a database that has just been opened.
@@ -38,7 +38,7 @@ impl Presence {
         let mut log = file.as_os_str().to_owned();
         log.push("-wal");
         let log = PathBuf::from(log);
-        let (found, found_log) = (identity(file), identity(&log));
+        let (found, found_log) = (file_id(file), file_id(&log));
         let seen = Seen { file: found, log: found_log, looked: Instant::now(), gone: false };
         Self { file: file.to_owned(), log, seen: Mutex::new(seen) }
     }
@@ -63,7 +63,7 @@ impl Presence {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.gone && interval <= seen.looked.elapsed() {
             seen.looked = Instant::now();
-            let (file, log) = (identity(&self.file), identity(&self.log));
+            let (file, log) = (file_id(&self.file), file_id(&self.log));
             let log_is_gone = seen.log.is_some() && log != seen.log;
             seen.gone = cfg!(unix) && (seen.file.is_none() || file != seen.file || log_is_gone);
             seen.log = seen.log.or(log);
@@ -79,7 +79,7 @@ impl Presence {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+fn file_id(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt;
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
@@ -87,6 +87,6 @@ fn identity(path: &Path) -> Option<Identity> {
 
 /// Other systems do not allow removing an open file.
 #[cfg(not(unix))]
-fn identity(_: &Path) -> Option<Identity> {
+fn file_id(_: &Path) -> Option<FileId> {
     None
 }

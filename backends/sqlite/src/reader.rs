@@ -11,35 +11,35 @@ use ff_core::schema::ColumnRef;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 
 use crate::bind;
-use crate::error::{Failure, Patience, SqliteError};
+use crate::error::{BusyRetry, Failure, SqliteError};
 use crate::statements::{Read, statement};
 
 /// A query and its values.
-pub(crate) type Asked = (Arc<Read>, Bindings);
+pub(crate) type BoundQuery = (Arc<Read>, Bindings);
 
 /// The reading connections.
 #[derive(Clone)]
 pub(crate) struct Reader {
     pub(crate) pool: SqlitePool,
-    pub(crate) patience: Duration,
+    pub(crate) busy_timeout: Duration,
 }
 
 impl Reader {
     /// Answers the queries, in order.
-    pub(crate) async fn answer(&self, asked: &[Asked]) -> Result<Vec<Answer>, EngineError> {
-        let patience = Patience::new(self.patience);
+    pub(crate) async fn answer(&self, queries: &[BoundQuery]) -> Result<Vec<Answer>, EngineError> {
+        let retry = BusyRetry::new(self.busy_timeout);
         loop {
-            match self.attempt(asked).await {
+            match self.try_once(queries).await {
                 Ok(answers) => return Ok(answers),
-                Err(Failure::Database(error)) if patience.again(&error).await => {}
+                Err(Failure::Database(error)) if retry.again(&error).await => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
     }
 
-    async fn attempt(&self, asked: &[Asked]) -> Result<Vec<Answer>, Failure> {
+    async fn try_once(&self, queries: &[BoundQuery]) -> Result<Vec<Answer>, Failure> {
         let mut connection = self.pool.acquire().await.map_err(SqliteError::read)?;
-        answer_all(&mut connection, asked).await
+        answer_all(&mut connection, queries).await
     }
 
     /// Reads from the file.
@@ -58,10 +58,10 @@ pub(crate) async fn ping(connection: &mut SqliteConnection) -> Result<(), Sqlite
 /// Answers the queries in order, with one statement each.
 pub(crate) async fn answer_all(
     connection: &mut SqliteConnection,
-    asked: &[Asked],
+    queries: &[BoundQuery],
 ) -> Result<Vec<Answer>, Failure> {
-    let mut answers = Vec::with_capacity(asked.len());
-    for (read, bindings) in asked {
+    let mut answers = Vec::with_capacity(queries.len());
+    for (read, bindings) in queries {
         answers.push(answer(connection, read, bindings).await?);
     }
 
@@ -76,11 +76,11 @@ async fn answer(
     let mut arguments = SqliteArguments::default();
     for bind in &read.binds {
         match bind.source {
-            ff_codegen::Source::Slot(slot) => {
+            ff_codegen::BindSource::Slot(slot) => {
                 bind::push(&mut arguments, bindings.value(slot, 0), bind.ty)?;
             }
             // A query is one statement, so nothing was found before it.
-            ff_codegen::Source::Held(..) | ff_codegen::Source::PickedCount => {
+            ff_codegen::BindSource::Held(..) | ff_codegen::BindSource::PickedCount => {
                 bind::push(&mut arguments, &Value::Null, bind.ty)?;
             }
         }

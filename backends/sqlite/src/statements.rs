@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ff_codegen::{Bind, RenderError, Script, Source, Sqlite, Statement, Step};
+use ff_codegen::{Bind, BindSource, RenderError, Script, ScriptStep, Sqlite, Statement};
 use ff_core::engine::Rings;
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path, Query, QueryShape, Shape};
@@ -145,11 +145,11 @@ pub(crate) const OPEN: &str = "SAVEPOINT plan";
 /// Keeps the changes since the savepoint.
 pub(crate) const RELEASE: &str = "RELEASE plan";
 /// Rolls back the changes since the savepoint, which stays open.
-pub(crate) const TAKE_BACK: &str = "ROLLBACK TO plan";
+pub(crate) const ROLLBACK_TO: &str = "ROLLBACK TO plan";
 
 impl Prepared {
     fn new(script: Script, rings: Rings) -> Self {
-        let picks = script.once.iter().any(|step| matches!(step, Step::Pick { .. }));
+        let picks = script.once.iter().any(|step| matches!(step, ScriptStep::Pick { .. }));
 
         let runs = || Sequence { once: runs(&script.once), each: runs(&script.each) };
         let alone = runs();
@@ -203,10 +203,10 @@ impl Run {
     /// True if `part` can join the run: it has the same purpose, no other statement stands between,
     /// and it needs no result of this run.
     fn takes(&self, part: &Part) -> bool {
-        let independent = |source: &Source| match source {
-            Source::Slot(_) => true,
-            Source::PickedCount => false,
-            Source::Held(row, _) => self.parts.iter().all(|earlier| earlier.row != *row),
+        let independent = |source: &BindSource| match source {
+            BindSource::Slot(_) => true,
+            BindSource::PickedCount => false,
+            BindSource::Held(row, _) => self.parts.iter().all(|earlier| earlier.row != *row),
         };
 
         let same = self.parts.iter().all(|earlier| match (earlier.kind, part.kind) {
@@ -225,11 +225,15 @@ impl Part {
         Self { kind: Kind::Savepoint, binds, row: Name::Borrowed(""), holds, yields }
     }
 
-    fn of(step: &Step) -> (Self, &Statement) {
+    fn of(step: &ScriptStep) -> (Self, &Statement) {
         let (kind, row, statement, holds) = match step {
-            Step::Guard { row, statement, holds } => (Kind::Guard, row.clone(), statement, holds),
-            Step::Pick { row, statement, holds } => (Kind::Pick, row.clone(), statement, holds),
-            Step::Write { statement, must_write, holds } => {
+            ScriptStep::Guard { row, statement, holds } => {
+                (Kind::Guard, row.clone(), statement, holds)
+            }
+            ScriptStep::Pick { row, statement, holds } => {
+                (Kind::Pick, row.clone(), statement, holds)
+            }
+            ScriptStep::Write { statement, must_write, holds } => {
                 // What a write yields is held under its table's name.
                 let table = holds.first().map_or("", |path| path.column.table);
                 (Kind::Write { must_write: *must_write }, table.into(), statement, holds)
@@ -241,7 +245,7 @@ impl Part {
     }
 }
 
-fn runs(steps: &[Step]) -> Vec<Run> {
+fn runs(steps: &[ScriptStep]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     // True if the placeholders of the last run are positional, so that a text can follow.
     let mut open = false;

@@ -15,10 +15,10 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connect::{self, Connections};
-use crate::error::{Patience, SqliteError, shut_down};
+use crate::error::{BusyRetry, SqliteError, shut_down};
 use crate::execute::{self, Outcome};
 use crate::presence::Presence;
-use crate::reader::{self, Asked};
+use crate::reader::{self, BoundQuery};
 use crate::statements::{Isolation, Prepared};
 
 /// The number of queued jobs from which on callers wait.
@@ -30,7 +30,7 @@ type Answered<T> = oneshot::Sender<Result<T, EngineError>>;
 
 enum Job {
     Plan(Order),
-    Read(Vec<Asked>, Answered<Vec<Answer>>),
+    Read(Vec<BoundQuery>, Answered<Vec<Answer>>),
     Ping(Answered<()>),
     Close,
 }
@@ -53,13 +53,13 @@ impl Writer {
     pub(crate) fn start(
         connection: SqliteConnection,
         connections: Arc<Connections>,
-        patience: Duration,
+        busy_timeout: Duration,
         bell: Arc<Bell>,
         presence: Option<Arc<Presence>>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let task = Task { connection, connections, patience, bell, presence, jobs };
+        let task = Task { connection, connections, busy_timeout, bell, presence, jobs };
         tokio::spawn(async move {
             task.work().await;
             drop(ending);
@@ -76,8 +76,8 @@ impl Writer {
         self.ask(|answer| Job::Plan(Order { prepared, bindings, answer })).await
     }
 
-    pub(crate) async fn read(&self, asked: Vec<Asked>) -> Result<Vec<Answer>, EngineError> {
-        self.ask(|answer| Job::Read(asked, answer)).await
+    pub(crate) async fn read(&self, queries: Vec<BoundQuery>) -> Result<Vec<Answer>, EngineError> {
+        self.ask(|answer| Job::Read(queries, answer)).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), EngineError> {
@@ -107,7 +107,7 @@ impl Writer {
 struct Task {
     connection: SqliteConnection,
     connections: Arc<Connections>,
-    patience: Duration,
+    busy_timeout: Duration,
     bell: Arc<Bell>,
     /// Absent for a memory database.
     presence: Option<Arc<Presence>>,
@@ -149,8 +149,8 @@ impl Task {
     async fn serve(&mut self, job: Job) {
         // A send error means that the caller stopped waiting.
         match job {
-            Job::Read(asked, answer) => {
-                let answers = reader::answer_all(&mut self.connection, &asked).await;
+            Job::Read(queries, answer) => {
+                let answers = reader::answer_all(&mut self.connection, &queries).await;
                 let _ = answer.send(answers.map_err(Into::into));
             }
             Job::Ping(answer) => {
@@ -210,12 +210,12 @@ impl Task {
 
     /// Begins or ends a transaction, and waits while other connections hold the database's lock.
     async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
-        let patience = Patience::new(self.patience);
+        let retry = BusyRetry::new(self.busy_timeout);
         loop {
             let done = sqlx::query(text).execute(&mut self.connection).await;
             match done.map_err(SqliteError::write) {
                 Ok(_) => return Ok(()),
-                Err(error) if patience.again(&error).await => {}
+                Err(error) if retry.again(&error).await => {}
                 Err(error) => return Err(error),
             }
         }

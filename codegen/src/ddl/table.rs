@@ -6,7 +6,7 @@ use sea_query::{Alias, Check, ColumnDef, Expr, ExprTrait, Table as TableStatemen
 
 use super::index::key;
 use super::numbers_rows;
-use crate::dialect::{Dialect, Identity};
+use crate::dialect::{Dialect, RowNumbering};
 use crate::statement::RenderError;
 use crate::writer::{Tree, constant};
 
@@ -71,8 +71,8 @@ pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> Col
         Default::Transaction => {
             definition.default(dialect.transaction_id());
         }
-        Default::Identity => match dialect.identity() {
-            Identity::Column(words) | Identity::PrimaryKey(words) => {
+        Default::Identity => match dialect.row_numbering() {
+            RowNumbering::Column(words) | RowNumbering::PrimaryKey(words) => {
                 definition.extra(words);
             }
         },

@@ -2,15 +2,20 @@
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
+use ff_core::schema::ColumnRef;
 use sea_query::{
-    CaseStatement, Expr, ExprTrait, Func, FunctionCall, LockBehavior, LockType, Query,
-    SelectStatement, SubQueryStatement, TableCreateStatement,
+    CaseStatement, Expr, ExprTrait, Func, FunctionCall, InsertStatement, LockBehavior, LockType,
+    Query, SelectStatement, SubQueryStatement, TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
+use super::{
+    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, Placeholders, RowLock, RowNumbering,
+    TransactionControl, WriteKind,
+};
+use crate::clauses;
 use crate::scalar::operator;
 use crate::statement::RenderError;
-use crate::writer::{self, constant};
+use crate::writer::constant;
 
 /// Postgres 14 or later.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,46 @@ impl Dialect for Postgres {
 
     fn commit_strategy(&self) -> CommitStrategy {
         CommitStrategy::Fused
+    }
+
+    fn placeholders(&self) -> Placeholders {
+        Placeholders::Numbered('$')
+    }
+
+    fn transaction_control(&self) -> TransactionControl {
+        TransactionControl {
+            begin: "BEGIN",
+            commit: "COMMIT",
+            roll_back: "ROLLBACK",
+            open_savepoint: "SAVEPOINT plan",
+            release_savepoint: "RELEASE plan",
+            roll_back_to_savepoint: "ROLLBACK TO plan",
+        }
+    }
+
+    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError> {
+        clauses::on_conflict_do_nothing(insert);
+        Ok(())
+    }
+
+    fn update_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+        set: Vec<(ColumnRef, Expr)>,
+    ) -> Result<(), RenderError> {
+        clauses::on_conflict_do_update(insert, key, set);
+        Ok(())
+    }
+
+    fn inserted_value(&self, column: ColumnRef) -> Expr {
+        Expr::col(("excluded", column.name))
+    }
+
+    fn returns_from(&self, write: WriteKind) -> bool {
+        match write {
+            WriteKind::Insert | WriteKind::Update | WriteKind::Delete => true,
+        }
     }
 
     fn type_name(&self, ty: ColumnType) -> &'static str {
@@ -203,8 +248,8 @@ impl Dialect for Postgres {
         true
     }
 
-    fn identity(&self) -> Identity {
-        Identity::Column("GENERATED ALWAYS AS IDENTITY")
+    fn row_numbering(&self) -> RowNumbering {
+        RowNumbering::Column("GENERATED ALWAYS AS IDENTITY")
     }
 
     fn now_ms(&self) -> Expr {
@@ -228,8 +273,8 @@ impl Dialect for Postgres {
         Ok(())
     }
 
-    fn text(&self, tree: &TreeRef<'_>) -> String {
-        writer::postgres(tree.0)
+    fn grammar(&self) -> Grammar {
+        Grammar::Postgres
     }
 }
 

@@ -3,14 +3,20 @@
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
+use ff_core::schema::ColumnRef;
 use sea_query::{
-    Expr, ExprTrait, Func, FunctionCall, Query, SelectStatement, TableCreateStatement,
+    Expr, ExprTrait, Func, FunctionCall, InsertStatement, Query, SelectStatement,
+    TableCreateStatement,
 };
 
-use super::{ArrayType, CommitStrategy, Dialect, ITEM, Identity, RowLock, TreeRef};
+use super::{
+    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, Placeholders, RowLock, RowNumbering,
+    TransactionControl, WriteKind,
+};
+use crate::clauses;
 use crate::scalar::operator;
 use crate::statement::RenderError;
-use crate::writer::{self, constant};
+use crate::writer::constant;
 
 /// SQLite 3.42 or later.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +29,46 @@ impl Dialect for Sqlite {
 
     fn commit_strategy(&self) -> CommitStrategy {
         CommitStrategy::Script
+    }
+
+    fn placeholders(&self) -> Placeholders {
+        Placeholders::NumberedOrInOrder('?')
+    }
+
+    fn transaction_control(&self) -> TransactionControl {
+        TransactionControl {
+            begin: "BEGIN IMMEDIATE",
+            commit: "COMMIT",
+            roll_back: "ROLLBACK",
+            open_savepoint: "SAVEPOINT plan",
+            release_savepoint: "RELEASE plan",
+            roll_back_to_savepoint: "ROLLBACK TO plan",
+        }
+    }
+
+    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError> {
+        clauses::on_conflict_do_nothing(insert);
+        Ok(())
+    }
+
+    fn update_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+        set: Vec<(ColumnRef, Expr)>,
+    ) -> Result<(), RenderError> {
+        clauses::on_conflict_do_update(insert, key, set);
+        Ok(())
+    }
+
+    fn inserted_value(&self, column: ColumnRef) -> Expr {
+        Expr::col(("excluded", column.name))
+    }
+
+    fn returns_from(&self, write: WriteKind) -> bool {
+        match write {
+            WriteKind::Insert | WriteKind::Update | WriteKind::Delete => true,
+        }
     }
 
     fn type_name(&self, ty: ColumnType) -> &'static str {
@@ -187,8 +233,8 @@ impl Dialect for Sqlite {
         false
     }
 
-    fn identity(&self) -> Identity {
-        Identity::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
+    fn row_numbering(&self) -> RowNumbering {
+        RowNumbering::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
     }
 
     fn now_ms(&self) -> Expr {
@@ -212,8 +258,8 @@ impl Dialect for Sqlite {
         Err(RenderError::Unsupported { dialect: self.name(), what: "partitions".to_owned() })
     }
 
-    fn text(&self, tree: &TreeRef<'_>) -> String {
-        writer::sqlite(tree.0)
+    fn grammar(&self) -> Grammar {
+        Grammar::Sqlite
     }
 }
 

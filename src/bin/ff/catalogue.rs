@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ff_codegen::dialect::CommitStrategy;
-use ff_codegen::{Dialect, Postgres, RenderError, Script, Sqlite, Step};
+use ff_codegen::{Dialect, Postgres, RenderError, Script, ScriptStep, Sqlite};
 use serde::Serialize;
 
 use super::Global;
@@ -105,13 +105,14 @@ fn sql(call: &Call, dialect: &dyn Dialect) -> Result<String, RenderError> {
     }
 }
 
-fn step(step: Step) -> String {
+fn step(step: ScriptStep) -> String {
     match step {
-        Step::Guard { statement, .. } => format!("{}  -- must find a row", ended(statement.sql)),
-        Step::Pick { statement, .. } | Step::Write { statement, must_write: false, .. } => {
-            ended(statement.sql)
+        ScriptStep::Guard { statement, .. } => {
+            format!("{}  -- must find a row", ended(statement.sql))
         }
-        Step::Write { statement, must_write: true, .. } => {
+        ScriptStep::Pick { statement, .. }
+        | ScriptStep::Write { statement, must_write: false, .. } => ended(statement.sql),
+        ScriptStep::Write { statement, must_write: true, .. } => {
             format!("{}  -- must change a row", ended(statement.sql))
         }
     }

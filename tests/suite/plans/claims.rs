@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ff_codegen::{Bind, Source, Sqlite, Statement, Step as ScriptStep};
+use ff_codegen::{Bind, BindSource, ScriptStep, Sqlite, Statement};
 use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Step, Transition};
 use ff_core::plan::Bindings;
@@ -136,7 +136,7 @@ async fn instructions(
     let counter = Arc::clone(&taken);
     let mut arguments = SqliteArguments::default();
     for Bind { source, .. } in &statement.binds {
-        let Source::Slot(slot) = source else { panic!("nothing is held yet: {source:?}") };
+        let BindSource::Slot(slot) = source else { panic!("nothing is held yet: {source:?}") };
         push_sqlite(&mut arguments, values.value(*slot, 0));
     }
     let count = move || {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use ff_catalogue::{Call, Sample, samples};
-use ff_codegen::{Postgres, Sqlite, Step};
+use ff_codegen::{Postgres, ScriptStep, Sqlite};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
     ApplyDependencyToChildResult, CancelFlowResult, EdgeDirection, StageDependencyEdgeArgs,
@@ -289,10 +289,10 @@ async fn on_sqlite_no_statement_reads_more_of_a_flow_than_it_is_about() {
         }
         Call::Plan(plan) => {
             let script = ff_codegen::script(&Sqlite, &plan.shape()).unwrap();
-            let text = |step: Step| match step {
-                Step::Guard { statement, .. }
-                | Step::Pick { statement, .. }
-                | Step::Write { statement, .. } => (statement.sql, 0),
+            let text = |step: ScriptStep| match step {
+                ScriptStep::Guard { statement, .. }
+                | ScriptStep::Pick { statement, .. }
+                | ScriptStep::Write { statement, .. } => (statement.sql, 0),
             };
             script.once.into_iter().chain(script.each).map(text).collect()
         }

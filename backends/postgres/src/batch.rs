@@ -13,7 +13,7 @@ use ff_core::rules::ctx::Source;
 use sqlx::SqlStr;
 use sqlx::postgres::PgRow;
 
-use crate::commit::{Lane, Patience, Task, Waiting};
+use crate::commit::{CountedTask, HeldRow, ShapeQueue, Waiting};
 use crate::error::PostgresError;
 use crate::random::Random;
 use crate::session::{Session, fetch};
@@ -30,22 +30,22 @@ const TURNS_PER_CONNECTION: u32 = 32;
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// One task of a queue, from its start until the queue is empty.
-pub(crate) struct Flight {
+pub(crate) struct BatchTask {
     sender: Sender,
-    landed: bool,
+    finished: bool,
 }
 
-impl Drop for Flight {
+impl Drop for BatchTask {
     fn drop(&mut self) {
-        if !self.landed {
-            self.sender.lane.give_up();
+        if !self.finished {
+            self.sender.queue.give_up();
         }
     }
 }
 
-impl Flight {
-    pub(crate) fn new(task: Task, lane: Arc<Lane>) -> Self {
-        Self { sender: Sender { task, lane }, landed: false }
+impl BatchTask {
+    pub(crate) fn new(task: CountedTask, queue: Arc<ShapeQueue>) -> Self {
+        Self { sender: Sender { task, queue }, finished: false }
     }
 
     pub(crate) async fn run(mut self) {
@@ -55,8 +55,8 @@ impl Flight {
         loop {
             // Before taking a batch: plans that arrive while the pool is busy join it.
             let connected = session.connection().await.map(|_| ());
-            let Some(batch) = self.sender.lane.board(inner.limits) else {
-                self.landed = true;
+            let Some(batch) = self.sender.queue.next_batch(inner.limits) else {
+                self.finished = true;
                 return;
             };
 
@@ -86,7 +86,7 @@ impl Flight {
 
     /// Sends the batch as one statement. Returns the plans that must be sent alone.
     async fn together(&self, session: &mut Session, batch: Vec<Waiting>) -> Vec<Waiting> {
-        let statement = &self.sender.lane.statement;
+        let statement = &self.sender.queue.statement;
         match self.sender.send(session, &statement.sql, &sized(&batch)).await {
             Ok(outcomes) => {
                 answer_all(batch, outcomes);
@@ -123,9 +123,9 @@ impl Flight {
         };
 
         for (plan, outcome) in batch.into_iter().zip(outcomes) {
-            match (outcome, plan.patience) {
-                (Ok(Commit::Refused), Patience::Waits) => self.set_aside(plan),
-                (Ok(Commit::Refused), Patience::Passes) => plan.answer(Err(held())),
+            match (outcome, plan.held_row) {
+                (Ok(Commit::Refused), HeldRow::Await) => self.set_aside(plan),
+                (Ok(Commit::Refused), HeldRow::GiveUp) => plan.answer(Err(held())),
                 (outcome, _) => plan.answer(outcome),
             }
         }
@@ -135,20 +135,20 @@ impl Flight {
 
     /// Lets a plan wait for its row alone, outside the queue.
     fn set_aside(&self, plan: Waiting) {
-        if plan.patience == Patience::Passes {
+        if plan.held_row == HeldRow::GiveUp {
             return plan.answer(Err(held()));
         }
 
-        let task = Task::begin(self.sender.task.inner());
-        let sender = Sender { task, lane: Arc::clone(&self.sender.lane) };
+        let task = CountedTask::begin(self.sender.task.inner());
+        let sender = Sender { task, queue: Arc::clone(&self.sender.queue) };
         tokio::spawn(sender.wait_aside(plan));
     }
 }
 
 /// Sends statements of one shape.
 struct Sender {
-    task: Task,
-    lane: Arc<Lane>,
+    task: CountedTask,
+    queue: Arc<ShapeQueue>,
 }
 
 /// The reason that a statement has no outcomes.
@@ -187,7 +187,7 @@ impl Sender {
     }
 
     async fn alone(&self, session: &mut Session, plan: &Waiting) -> Alone {
-        let statement = &self.lane.statement;
+        let statement = &self.queue.statement;
         for retry in 0..=MAX_RETRIES {
             let sent = self.send(session, &statement.sql, &[(&plan.bindings, plan.size)]).await;
             let error = match sent {
@@ -224,7 +224,7 @@ impl Sender {
         sql: &SqlStr,
         plans: &[SizedPlan<'_>],
     ) -> Result<Vec<Result<Commit, EngineError>>, Failure> {
-        let (inner, statement) = (self.task.inner(), &self.lane.statement);
+        let (inner, statement) = (self.task.inner(), &self.queue.statement);
         let mut sent = self.ask(session, sql, plans).await;
         if let Err(Failure::Database(error)) = &sent
             && error.never_ran()
@@ -245,7 +245,7 @@ impl Sender {
         sql: &SqlStr,
         plans: &[SizedPlan<'_>],
     ) -> Result<Vec<PgRow>, Failure> {
-        let arguments = self.lane.statement.arguments(plans).map_err(Failure::Unsent)?;
+        let arguments = self.queue.statement.arguments(plans).map_err(Failure::Unsent)?;
         let connection = session.connection().await.map_err(Failure::Database)?;
         let rows = fetch(connection, self.task.inner().protocol, sql, arguments).await;
         rows.map_err(|error| {

@@ -13,9 +13,9 @@ use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Plan};
 use ff_core::schema::ColumnRef;
 
-/// The source of the row identities of a shape's plans.
+/// The rows that plans of one shape guard or change, by the slots of their keys.
 #[derive(Debug)]
-pub(crate) struct Identities(Vec<RowKey>);
+pub(crate) struct RowKeys(Vec<RowKey>);
 
 /// One guarded or changed row: its table, and the slots that name it within the table.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ struct RowKey {
 
 /// The rows of one plan, in the order in which it locks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rows(Vec<Vec<u8>>);
+pub(crate) struct PlanRows(Vec<Vec<u8>>);
 
-impl Identities {
+impl RowKeys {
     /// Reads the guards, changes and refusing or updating inserts of a shape's plan.
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut keys: Vec<(&'static str, Vec<(ColumnRef, usize)>)> = Vec::new();
@@ -75,7 +75,7 @@ impl Identities {
     }
 
     /// The rows of the plan with these values.
-    pub(crate) fn rows(&self, bindings: &Bindings) -> Rows {
+    pub(crate) fn of_plan(&self, bindings: &Bindings) -> PlanRows {
         let row = |key: &RowKey| {
             let mut bytes = Vec::with_capacity(48);
             bytes.extend_from_slice(key.table.as_bytes());
@@ -85,11 +85,11 @@ impl Identities {
             }
             bytes
         };
-        Rows(self.0.iter().map(row).collect())
+        PlanRows(self.0.iter().map(row).collect())
     }
 }
 
-impl Rows {
+impl PlanRows {
     /// Adds the rows to `taken`; false, and nothing is added, if one of them is there already.
     pub(crate) fn claim(&self, taken: &mut HashSet<Vec<u8>>) -> bool {
         if self.0.iter().any(|row| taken.contains(row)) {
@@ -135,7 +135,7 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
 }
 
 /// Appends bytes that sort as the values do, so that all batches lock in one order. A UUID and its
-/// text in a text column are one identity.
+/// text in a text column are one key.
 fn write_ordered(bytes: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => {}
@@ -163,9 +163,9 @@ mod tests {
 
     use super::*;
 
-    fn rows(plan: Plan) -> Rows {
+    fn rows(plan: Plan) -> PlanRows {
         let (shape, bindings) = plan.into_shape();
-        Identities::of(shape.plan()).rows(&bindings)
+        RowKeys::of(shape.plan()).of_plan(&bindings)
     }
 
     fn touch(lane: &str) -> Plan {
@@ -186,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_and_a_change_of_one_row_are_one_identity() {
+    fn a_guard_and_a_change_of_one_row_have_one_key() {
         let key = vec![(lane_registry::lane_id.column(), "a".to_owned().into_expr())];
         let plan = touch("a").guard("lane", lane_registry::REF, key, Predicate::Always);
-        let Rows(both) = rows(plan);
+        let PlanRows(both) = rows(plan);
         assert_eq!(both.first(), both.last());
         assert!(both.iter().all(|row| rows(touch("a")).0.contains(row)));
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_sort_as_their_values_do() {
+    fn keys_sort_as_their_values_do() {
         assert!(rows(touch("a")) < rows(touch("b")));
         let bytes = |number| {
             let mut bytes = Vec::new();

@@ -1,0 +1,81 @@
+//! The result rows of a fused statement.
+
+use std::collections::BTreeMap;
+
+use ff_core::plan::value::ColumnType;
+use ff_core::plan::{Mutation, Pairing, Path, Return, Selection};
+use sea_query::{Alias, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+
+use super::{Renderer, SOURCE};
+use crate::clauses::order;
+use crate::scalar::Scalars;
+use crate::statement::RenderError;
+use crate::{names, reads};
+
+impl Renderer<'_> {
+    /// The final select: one row per applied item, ordinal first.
+    pub(super) fn report(
+        &self,
+        ok: &str,
+        items: &str,
+    ) -> Result<(SelectStatement, Vec<ColumnType>, bool), RenderError> {
+        let every = matches!(self.plan.selection, Some(Selection { pairing: Pairing::Every, .. }));
+        let mut select = Query::select();
+        let mut yields = Vec::new();
+
+        if every {
+            // An item that picked nothing has still applied, so it is reported.
+            select.column(("o", "ord")).from_as(Alias::new(ok), "o").join_as(
+                JoinType::LeftJoin,
+                Alias::new(items),
+                SOURCE,
+                Expr::col((SOURCE, "ord")).eq(Expr::col(("o", "ord"))),
+            );
+            select.column((SOURCE, "ord"));
+            yields.push(ColumnType::Int);
+        } else {
+            select.column((SOURCE, "ord")).from_as(Alias::new(items), SOURCE);
+        }
+
+        let mut joins: BTreeMap<usize, &Mutation> = BTreeMap::new();
+        for item in &self.plan.returns {
+            match item {
+                Return::Held(row, path) => {
+                    select.column((SOURCE, names::held(row, path)));
+                    yields.push(path.ty());
+                }
+                Return::Written(column) => {
+                    let (index, mutation) = reads::writer_of(self.plan, *column)?;
+                    joins.insert(index, mutation);
+                    select.column((Alias::new(self.write_name(index)), column.name));
+                    yields.push(column.ty);
+                }
+            }
+        }
+
+        for (index, mutation) in joins {
+            let name = self.write_name(index);
+            let mut scope = self.scope();
+            let mut scalars =
+                Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&name) };
+            let mut same = Condition::all();
+            for (column, expr) in reads::key_of(self.plan, mutation)? {
+                let value = scalars.expr(&expr, column.ty);
+                same = same.add(scalars.column(column).eq(value));
+            }
+            // A left join: an item that wrote or picked nothing has still applied.
+            select.join(JoinType::LeftJoin, Alias::new(&name), same);
+        }
+
+        if let Some(Selection { pairing: Pairing::Every, row, order: best_first, .. }) =
+            &self.plan.selection
+        {
+            for (column, direction) in best_first {
+                let name = names::held(row, &Path::column(*column));
+                select.order_by((SOURCE, name), order(*direction));
+            }
+        }
+
+        Ok((select, yields, every))
+    }
+}
