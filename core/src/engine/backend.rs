@@ -85,7 +85,7 @@ use crate::rules::flow::summary::Summarise;
 use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
-use crate::rules::keystore::{Rotate, Seed};
+use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};

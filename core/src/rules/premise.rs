@@ -35,6 +35,8 @@ pub struct Premise<O> {
 pub enum Guarded {
     /// The conditions. An execution that was read is also pinned to what was read.
     Conditions,
+    /// The conditions alone: another change of an execution that was read refuses nothing.
+    ConditionsAlone,
     /// The version that was read, in this column: each change of the row grows it, so it stands
     /// for every condition on the row.
     Version(Col<i64>),
@@ -122,6 +124,12 @@ impl<O> Premise<O> {
         Self { conditions, guarded: Guarded::Conditions, ..self }
     }
 
+    /// The same premise, of which the plan guards the conditions alone.
+    #[must_use]
+    pub fn in_any_version(self) -> Self {
+        Self { guarded: Guarded::ConditionsAlone, ..self }
+    }
+
     /// The same premise, pinned to the version that was read in that column.
     #[must_use]
     pub fn pinned_to(self, version: Col<i64>) -> Self {
@@ -171,7 +179,7 @@ pub fn guards<O>(
             Guarded::Nothing => continue,
             Guarded::Version(version) => (Vec::new(), Some(version)),
             Guarded::Conditions if row == CORE => (conditions, Some(exec_core::version)),
-            Guarded::Conditions => (conditions, None),
+            Guarded::Conditions | Guarded::ConditionsAlone => (conditions, None),
         };
 
         let conditions = conditions.into_iter().map(|condition| condition.holds);
