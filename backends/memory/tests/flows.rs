@@ -20,7 +20,7 @@ use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Row;
 use ff_core::rules::flow::dispatch::{Done, Event};
 use ff_core::rules::flow::hop::Hop;
-use ff_core::rules::flow::tally::{Bucket, Tally, Verdict, policy_of};
+use ff_core::rules::flow::tally::{Bucket, GroupState, Tally, policy_of};
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::flow::{edge, edge_group, pending_cancel_groups};
 use ff_core::schema::outbox::completion_event;
@@ -247,8 +247,8 @@ impl World {
             assert_eq!(tally.dependencies, i32::try_from(into.len()).unwrap(), "{history:?}");
             let node = self.ids.iter().position(|id| id.uuid() == downstream).unwrap();
             if quiet && state(&cores[node]) == PublicState::WaitingChildren {
-                let verdict = tally.verdict(&policy_of(&group).unwrap());
-                assert_eq!(verdict, Verdict::Pending, "node {node} waits in vain: {history:?}");
+                let state = tally.state(&policy_of(&group).unwrap());
+                assert_eq!(state, GroupState::Pending, "node {node} waits in vain: {history:?}");
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::EdgeId;
 use crate::rules::flow::dispatch::{Done, EDGES_PER_PAGE, EdgesFrom, Event, EventById};
 use crate::rules::flow::end::EndFlow;
-use crate::rules::flow::hop::{Hop, Hopped};
+use crate::rules::flow::hop::{Hop, HopOutcome};
 use crate::rules::flow::key::FlowKey;
 
 /// Applies the completion event of that number to every outgoing edge. Returns the number of edges;
@@ -82,15 +82,20 @@ pub(super) async fn dispatch<E: Executor>(
         // The last hop marks the event in its own plan, unless the flow may have ended with it.
         let hopped = match last {
             Some((_, edge)) => hop(executor, event, flow, edge, failed.is_none()).await,
-            None => Ok(Hopped::NobodyGoesOn),
+            None => Ok(HopOutcome::NoneBehind),
         };
 
         match hopped {
-            Ok(Hopped::NobodyGoesOn) if failed.is_none() => {
+            Ok(HopOutcome::NoneBehind) if failed.is_none() => {
                 check_flow.await?;
                 run(executor, &Done { event }).await?;
             }
-            Ok(Hopped::NobodyGoesOn | Hopped::Told | Hopped::Known | Hopped::NoEdge) => {}
+            Ok(
+                HopOutcome::NoneBehind
+                | HopOutcome::Applied
+                | HopOutcome::AlreadyApplied
+                | HopOutcome::NoEdge,
+            ) => {}
             Err(error) => failed = failed.or(Some(error)),
         }
 
@@ -104,7 +109,7 @@ async fn hop<E: Executor>(
     flow: FlowKey,
     edge: EdgeId,
     last: bool,
-) -> Result<Hopped, EngineError> {
+) -> Result<HopOutcome, EngineError> {
     let hop = Hop { flow, edge, end: event.end, last, downstream: None };
     run(executor, &hop).await
 }

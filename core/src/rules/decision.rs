@@ -109,6 +109,14 @@ pub enum Verdict<O> {
     Answer(O),
 }
 
+/// Something that a decision rests on.
+pub enum Answered<T> {
+    /// Every query that it needs is answered.
+    Yes(T),
+    /// These are not.
+    NotYet(Vec<Query>),
+}
+
 impl<O> Verdict<O> {
     /// The changes, and an outcome that is known beforehand.
     pub fn change(changes: impl Into<Changes>, outcome: O) -> Result<Self, EngineError> {

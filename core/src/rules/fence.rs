@@ -133,7 +133,7 @@ impl Fence {
     /// The attempt, if there is one; only read.
     #[must_use]
     pub fn attempt<O>(&self) -> Premise<O> {
-        Premise { key: self.attempt_key(), ..Premise::current_attempt() }
+        Premise::current_attempt().keyed(self.attempt_key())
     }
 
     /// The key of the attempt's row, once the execution's row is held.

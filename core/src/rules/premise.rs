@@ -14,25 +14,24 @@ use crate::schema::{Col, ColumnRef, TableRef};
 /// A row that a decision names.
 pub struct Premise<O> {
     /// The name that the facts and the plan give the row.
-    pub row: &'static str,
+    row: &'static str,
     /// Its table.
-    pub table: TableRef,
+    table: TableRef,
     /// Its key.
-    pub key: Vec<(ColumnRef, Expr)>,
+    key: Vec<(ColumnRef, Expr)>,
     /// The columns that are read of it.
-    pub columns: Vec<ColumnRef>,
+    columns: Vec<ColumnRef>,
     /// The consequence of its absence; `None` for a row that may be absent: then nothing of it is
     /// guarded.
-    pub absent: Option<Otherwise<O>>,
+    absent: Option<Otherwise<O>>,
     /// The conditions that must hold, most important first.
-    pub conditions: Vec<Condition<O>>,
-    /// What the plan guards of the row.
-    pub guarded: Guarded,
+    conditions: Vec<Condition<O>>,
+    guarded: Guarded,
 }
 
 /// What a plan guards of a row.
 #[derive(Clone, Copy)]
-pub enum Guarded {
+enum Guarded {
     /// The conditions. An execution that was read is also pinned to what was read.
     Conditions,
     /// The conditions alone: another change of an execution that was read refuses nothing.
@@ -47,9 +46,9 @@ pub enum Guarded {
 /// Something that must hold of a row.
 pub struct Condition<O> {
     /// The predicate.
-    pub holds: Predicate,
+    holds: Predicate,
     /// The consequence when it does not hold.
-    pub otherwise: Otherwise<O>,
+    otherwise: Otherwise<O>,
 }
 
 /// The consequence of a premise that does not hold: an answer, or a refusal, from the rows.
@@ -110,6 +109,12 @@ impl<O> Premise<O> {
     #[must_use]
     pub fn current_attempt() -> Self {
         Self::read(ATTEMPT, current_attempt_row())
+    }
+
+    /// The same premise of the row with that key.
+    #[must_use]
+    pub fn keyed(self, key: Vec<(ColumnRef, Expr)>) -> Self {
+        Self { key, ..self }
     }
 
     /// The same premise with another consequence of the row's absence.
@@ -222,6 +227,12 @@ pub fn lookups<O>(premises: &[Premise<O>]) -> Vec<Lookup> {
 pub fn without_bodies(table: TableRef) -> Vec<ColumnRef> {
     let bodies = [exec_core::payload.column(), exec_core::result.column()];
     table.columns.iter().copied().filter(|column| !bodies.contains(column)).collect()
+}
+
+/// The look-up of a whole row.
+#[must_use]
+pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -> Lookup {
+    Lookup { row: row.into(), table, key, columns: table.columns.to_vec() }
 }
 
 /// The execution's row.

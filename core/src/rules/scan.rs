@@ -17,7 +17,7 @@ use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLeas
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
-use crate::rules::flow::siblings::{GroupKey, debt_of};
+use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
@@ -317,6 +317,6 @@ fn event(row: &Row) -> Result<Overdue, EngineError> {
 }
 
 fn siblings(row: &Row) -> Result<Overdue, EngineError> {
-    let (group, since) = debt_of(row)?;
+    let (group, since) = pending_cancel_of(row)?;
     Ok(Overdue { row: DueRow::Siblings(group), since: Some(since.0) })
 }

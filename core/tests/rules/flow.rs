@@ -7,7 +7,7 @@ use ff_core::plan::Held;
 use ff_core::rules::flow::hop::{Ended, Hop};
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::policy::{cancels_remaining, decode, encode};
-use ff_core::rules::flow::tally::{Bucket, Change, Tally, Verdict};
+use ff_core::rules::flow::tally::{Bucket, Change, GroupState, Tally};
 use ff_core::rules::status::Status;
 use ff_core::schema::flow::{edge, edge_group};
 use ff_core::state::{AttemptState, ClosedSet, CompletionKind, TerminalOutcome};
@@ -40,8 +40,8 @@ fn tally(success: i32, fail: i32, skip: i32, dependencies: i32) -> Tally {
 
 #[test]
 fn a_verdict_follows_from_policy_and_count() {
-    use Verdict::{Impossible, Pending, Satisfied};
-    for (policy, (success, fail, skip, all), verdict) in [
+    use GroupState::{Impossible, Pending, Satisfied};
+    for (policy, (success, fail, skip, all), state) in [
         (all_of(), (3, 0, 0, 3), Satisfied),
         (all_of(), (2, 1, 0, 3), Impossible),
         (all_of(), (1, 0, 0, 3), Pending),
@@ -56,13 +56,13 @@ fn a_verdict_follows_from_policy_and_count() {
         (quorum(9), (1, 0, 0, 2), Impossible),
     ] {
         let counted = tally(success, fail, skip, all);
-        assert_eq!(counted.verdict(&policy), verdict, "{policy:?} {counted:?}");
+        assert_eq!(counted.state(&policy), state, "{policy:?} {counted:?}");
         // An older row says the same, though it does not say how many edges there are.
         let older = Tally { dependencies: 0, ..counted };
-        assert_eq!(older.verdict(&policy), verdict, "{policy:?} {older:?}");
+        assert_eq!(older.state(&policy), state, "{policy:?} {older:?}");
     }
     let incomplete = tally(2, 0, 0, 2).with_unapplied(1);
-    assert_eq!(incomplete.verdict(&all_of()), Pending, "an edge is still to be applied");
+    assert_eq!(incomplete.state(&all_of()), Pending, "an edge is still to be applied");
 }
 
 /// Every way to count up to five upstreams.
@@ -96,11 +96,11 @@ fn a_verdict_is_what_the_remaining_upstreams_can_still_make_of_it() {
             };
             let best = tally.success + tally.running;
             let expected = match () {
-                () if needed <= tally.success => Verdict::Satisfied,
-                () if best < needed => Verdict::Impossible,
-                () => Verdict::Pending,
+                () if needed <= tally.success => GroupState::Satisfied,
+                () if best < needed => GroupState::Impossible,
+                () => GroupState::Pending,
             };
-            assert_eq!(tally.verdict(&policy), expected, "{policy:?} {tally:?}");
+            assert_eq!(tally.state(&policy), expected, "{policy:?} {tally:?}");
         }
     }
 }
@@ -129,9 +129,9 @@ fn what_a_pending_end_relies_on_keeps_it_pending() {
         for read in tallies() {
             for bucket in buckets {
                 let counted = |tally: &Tally| {
-                    tally.after(Change::default().one_more(bucket).running(-1)).verdict(&policy)
+                    tally.after(Change::default().one_more(bucket).running(-1)).state(&policy)
                 };
-                if read.running == 0 || counted(&read) != Verdict::Pending {
+                if read.running == 0 || counted(&read) != GroupState::Pending {
                     continue;
                 }
                 let row = group_row(&read, &policy).row();
@@ -145,14 +145,18 @@ fn what_a_pending_end_relies_on_keeps_it_pending() {
                         && read.skip <= now.skip
                         && 0 < now.running
                         // Whoever decided a group has let go, or skipped, who waited.
-                        && now.verdict(&policy) == Verdict::Pending;
+                        && now.state(&policy) == GroupState::Pending;
                     if !meanwhile || !relies.accepts(&row, &Held::default()) {
                         kept_out += 1;
                         continue;
                     }
                     let_through += 1;
-                    let verdict = counted(&now);
-                    assert_eq!(verdict, Verdict::Pending, "{policy:?} {read:?} {now:?} {bucket:?}");
+                    let state = counted(&now);
+                    assert_eq!(
+                        state,
+                        GroupState::Pending,
+                        "{policy:?} {read:?} {now:?} {bucket:?}"
+                    );
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::model::ids::TimestampMs;
 use crate::model::policy::ExecutionPolicy;
 use crate::model::state::{AttemptState, BlockingReason};
 use crate::plan::facts::Facts;
-use crate::plan::{OnConflict, Plan};
+use crate::plan::{Mutation, OnConflict, Plan};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
@@ -76,19 +76,18 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
-    /// Adds the execution, created at `now` in that state, its lane, and the event of its instance
-    /// tag, if it has one. A row that is there already refuses the plan.
+    /// The changes that add the execution, created at `now` in that state, its lane, and the event
+    /// of its instance tag, if it has one. A row that is there already refuses the plan.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a policy that cannot be stored.
     pub fn inserts(
         &self,
-        plan: Plan,
         until: Option<TimestampMs>,
         status: Status,
         flow: Option<Uuid>,
         now: TimestampMs,
-    ) -> Result<Plan, EngineError> {
+    ) -> Result<Vec<Mutation>, EngineError> {
         let Self { key, args } = self;
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
@@ -125,12 +124,12 @@ impl Create {
             lane_registry::registered_by.with("create_execution".into()),
         ];
 
-        let plan = plan.insert(exec_core::REF, row, OnConflict::Refuse).insert(
-            lane_registry::REF,
-            lane,
-            OnConflict::Ignore,
-        );
-        Ok(plan.and(instance_tag_given(key, args, now)))
+        let mut inserts = vec![
+            Mutation::insert(exec_core::REF, row, OnConflict::Refuse),
+            Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore),
+        ];
+        inserts.extend(instance_tag_given(key, args, now));
+        Ok(inserts)
     }
 }
 
@@ -153,7 +152,7 @@ impl Transition for Create {
 
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
-        let plan = self.inserts(Plan::new("create_execution"), until, status, None, ctx.now)?;
+        let plan = Plan::new("create_execution").and(self.inserts(until, status, None, ctx.now)?);
         Ok(Step::Commit(plan, Then::Answer(created)))
     }
 }

@@ -21,9 +21,7 @@ use crate::rules::flow::end::{flow_of_core_row, its_flow_goes_on};
 use crate::rules::flow::key::{
     EDGE, FLOW, FlowKey, GROUP, group_of_core_row, held_edge, held_group,
 };
-use crate::rules::flow::tally::{
-    Tally, Verdict as GroupVerdict, policy_of, unmoved as group_unmoved,
-};
+use crate::rules::flow::tally::{GroupState, Tally, policy_of, unchanged as group_unchanged};
 use crate::rules::key::{ATTEMPT, ExecutionKey};
 use crate::rules::outbox;
 use crate::rules::premise::{Condition, Premise, existing, of_a_known_phase, refuse};
@@ -147,7 +145,7 @@ impl Replay {
         };
 
         let key = flow.group(self.key.uuid);
-        let unmoved = group_unmoved(group)?;
+        let unmoved = group_unchanged(group)?;
         Ok(changes
             .and([
                 Mutation::Update { table: edge_group::REF, target: held_group(), set: counts },
@@ -251,20 +249,18 @@ fn branch(
     let skipped = outcome == Some(AttemptOutcome::Skipped) && flow.is_some();
 
     let tally = group.map(Tally::read).transpose()?;
-    let verdict = match (group, tally) {
+    let state = match (group, tally) {
         (Some(group), Some(tally)) if 0 < tally.dependencies => {
-            Some(tally.verdict(&policy_of(group)?))
+            Some(tally.state(&policy_of(group)?))
         }
         _ => None,
     };
 
-    Ok(match (skipped, verdict) {
-        (true, verdict) => {
-            Branch::SkippedFlowMember { satisfied: verdict == Some(GroupVerdict::Satisfied) }
+    Ok(match (skipped, state) {
+        (true, state) => {
+            Branch::SkippedFlowMember { satisfied: state == Some(GroupState::Satisfied) }
         }
-        (false, Some(GroupVerdict::Pending | GroupVerdict::Impossible)) => {
-            Branch::BlockedFlowMember
-        }
-        (false, Some(GroupVerdict::Satisfied) | None) => Branch::Normal,
+        (false, Some(GroupState::Pending | GroupState::Impossible)) => Branch::BlockedFlowMember,
+        (false, Some(GroupState::Satisfied) | None) => Branch::Normal,
     })
 }

@@ -13,24 +13,28 @@ use crate::model::ids::{EdgeId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::model::state::{CompletionKind, TerminalOutcome};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::plan::{Assign, Expr, Guard, List, Lookup, Mutation, OnConflict, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
+use crate::rules::decision::{Answered, Decision, Verdict};
+use crate::rules::execution::change;
+use crate::rules::flow::child::{
+    Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
+};
 use crate::rules::flow::dispatch::{ENDS_MAX, last_end, newest_first};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
-use crate::rules::flow::hop::{check_ends, edge_unmoved, is_applied};
+use crate::rules::flow::hop::{check_ends, edge_unchanged, is_applied};
 use crate::rules::flow::key::{
     EDGE, FLOW, GROUP, Places, UPSTREAM, edge_row, end_of_edge_row, group_of_edge_row, held_edge,
     held_group, on_partition_of,
 };
 use crate::rules::flow::policy::{cancels_remaining, encode};
 use crate::rules::flow::tally::{
-    Bucket, Change, Tally, Verdict, needed, policy_of, unmoved as group_unmoved,
+    Bucket, Change, GroupState, Tally, needed, policy_of, unchanged as group_unchanged,
 };
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
-use crate::rules::premise::unchanged;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::{Premise, unchanged};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -62,19 +66,19 @@ struct EdgeRows<'a> {
 type End = (CompletionKind, Option<i64>);
 
 /// The effect of applying an edge.
-struct Decision {
+struct EdgeEffect {
     policy: EdgeDependencyPolicy,
     change: Change,
     after: Tally,
     was_satisfied: bool,
     satisfies: bool,
-    standing: Option<Standing>,
+    child: Option<ChildState>,
     action: Action,
     end: Option<End>,
 }
 
-impl Decision {
-    fn on(rows: EdgeRows<'_>, end: Option<End>) -> Result<Self, EngineError> {
+impl EdgeEffect {
+    fn of(rows: EdgeRows<'_>, end: Option<End>) -> Result<Self, EngineError> {
         let policy = rows.group.map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = rows.group.map(Tally::read).transpose()?.unwrap_or_default();
@@ -84,39 +88,37 @@ impl Decision {
             None => Change::dependency().running(1),
         };
 
-        let standing = rows.core.map(Standing::of).transpose()?;
+        let child = rows.core.map(ChildState::of).transpose()?;
         let after = tally.after(change);
 
         // An execution that has ended itself cancels no upstream.
         let open = rows.core.is_some_and(is_open);
-        let was_satisfied = open && tally.verdict(&policy) == Verdict::Satisfied;
-        let satisfies = open && after.verdict(&policy) == Verdict::Satisfied;
+        let was_satisfied = open && tally.state(&policy) == GroupState::Satisfied;
+        let satisfies = open && after.state(&policy) == GroupState::Satisfied;
 
         let action = Action::Leave;
-        let decision =
-            Self { policy, change, after, was_satisfied, satisfies, standing, action, end };
-        Ok(decision.judged(0))
+        let effect = Self { policy, change, after, was_satisfied, satisfies, child, action, end };
+        Ok(effect.judged(0))
     }
 
-    /// The decision with this many other edges not applied yet. Without a failure nothing is
+    /// The effect with this many other edges not applied yet. Without a failure nothing is
     /// impossible: more edges may be staged.
     fn judged(mut self, unapplied: usize) -> Self {
-        let verdict = match self.after.with_unapplied(unapplied).verdict(&self.policy) {
-            Verdict::Impossible if !self.after.has_failures() => Verdict::Pending,
-            verdict @ (Verdict::Pending | Verdict::Satisfied | Verdict::Impossible) => verdict,
+        let state = match self.after.with_unapplied(unapplied).state(&self.policy) {
+            GroupState::Impossible if !self.after.has_failures() => GroupState::Pending,
+            state @ (GroupState::Pending | GroupState::Satisfied | GroupState::Impossible) => state,
         };
-        self.action =
-            self.standing.map_or(Action::Leave, |standing| standing.on_dependency(verdict));
+        self.action = self.child.map_or(Action::Leave, |child| child.on_dependency(state));
         self
     }
 
     /// Returns true if the counts alone do not decide what follows for the execution.
     fn depends_on_the_others(&self) -> bool {
-        match self.standing {
-            Some(Standing::Blocked | Standing::Waiting) => {
-                self.after.verdict(&self.policy) != Verdict::Pending
+        match self.child {
+            Some(ChildState::Blocked | ChildState::Waiting) => {
+                self.after.state(&self.policy) != GroupState::Pending
             }
-            Some(Standing::Beyond) | None => false,
+            Some(ChildState::Beyond) | None => false,
         }
     }
 
@@ -137,8 +139,8 @@ impl Decision {
         edge: &Row,
         at: TimestampMs,
     ) -> Result<Vec<(ColumnRef, Assign)>, EngineError> {
-        let heard: Option<i64> = edge.read(edge::upstream_event_id)?;
-        let event = self.end.and_then(|(_, event)| event).or(heard);
+        let applied: Option<i64> = edge.read(edge::upstream_event_id)?;
+        let event = self.end.and_then(|(_, event)| event).or(applied);
 
         let record = json!({ "applied_at_ms": at.0, "edge_state": "applied" });
         Ok(vec![
@@ -169,27 +171,6 @@ impl Apply {
         })
     }
 
-    fn lookups(&self) -> Vec<Lookup> {
-        let upstream_attempt = vec![
-            attempt::partition_key.with_expr(exec_core::partition_key.of(UPSTREAM)),
-            attempt::execution_id.with_expr(exec_core::execution_id.of(UPSTREAM)),
-            attempt::attempt_index.with_expr(exec_core::attempt_index.of(UPSTREAM)),
-        ];
-
-        vec![
-            edge_row(self.places.home(), &self.edge_id),
-            end_of_edge_row(UPSTREAM, edge::upstream_eid),
-            Lookup {
-                row: UPSTREAM_ATTEMPT.into(),
-                table: attempt::REF,
-                key: upstream_attempt,
-                columns: attempt::REF.columns.to_vec(),
-            },
-            group_of_edge_row(),
-            end_of_edge_row(CORE, edge::downstream_eid),
-        ]
-    }
-
     fn ends_of_upstream(&self) -> List {
         List {
             name: "the ends of an upstream".into(),
@@ -218,7 +199,7 @@ impl Apply {
         };
 
         let Some(stored) = end_event(outcome) else {
-            return Ok(Some(said_by_hand(edge)?));
+            return Ok(Some(recorded_end(edge)?));
         };
 
         let Some(events) = facts.list(&self.ends_of_upstream()) else {
@@ -245,115 +226,168 @@ impl Apply {
         }
     }
 
-    fn plan(
+    /// The effect of the edge and the upstreams to cancel.
+    fn effect(
         &self,
         rows: EdgeRows<'_>,
-        decision: &Decision,
-        siblings: Vec<String>,
-    ) -> Result<Plan, EngineError> {
-        let (flow, at) = (self.places.home(), self.at);
-        let group_key = flow.group(self.downstream.uuid);
+        end: Option<End>,
+        facts: &Facts,
+    ) -> Result<Answered<(EdgeEffect, Vec<String>)>, EngineError> {
+        let mut effect = EdgeEffect::of(rows, end)?;
 
-        let mut plan = Plan::new("apply_dependency");
-        if let Some(group) = rows.group {
-            plan = plan.guard(GROUP, edge_group::REF, group_key.clone(), group_unmoved(group)?);
-        }
-        if let Some(core) = rows.core {
-            plan = plan.guard(CORE, exec_core::REF, self.downstream.core(), unchanged(core)?);
-        }
-        plan = plan.guard(EDGE, edge::REF, flow.edge(&self.edge_id), edge_unmoved(rows.edge)?);
-
-        let target = needed(&decision.policy, decision.after.total());
-        if let Some(group) = rows.group {
-            let mut set = decision.change.assignments();
-            set.push(edge_group::k_target.set(target));
-            let siblings = owed(group, siblings)?;
-            if !siblings.is_empty() {
-                let (recorded, flags) = owes_cancellations(siblings, at);
-                plan = plan.and([recorded]);
-                set.extend(flags);
-            }
-            plan = plan.update(edge_group::REF, held_group(), set);
-        } else {
-            let mut row = group_key;
-            row.push(edge_group::policy.with(encode(&decision.policy)));
-            row.push(edge_group::k_target.with(target));
-            row.extend(decision.after.columns());
-            plan = plan.insert(edge_group::REF, row, OnConflict::Refuse);
-        }
-
-        if let Some(core) = rows.core {
-            plan = match decision.action {
-                // A concurrent decision that did not see this edge is refused, and made again.
-                Action::Leave => {
-                    plan.update(exec_core::REF, held_core(), status::changed(at).to_vec())
-                }
-                Action::Block | Action::Release | Action::Skip => {
-                    plan.and(decision.action.changes(core, at)?)
-                }
+        if effect.depends_on_the_others() {
+            let list = unapplied_edges(self.places.home(), self.downstream.uuid);
+            let Some(unapplied) = facts.list(&list) else {
+                return Ok(Answered::NotYet(vec![Query::List(list)]));
             };
+            // This edge is among them.
+            effect = effect.judged(unapplied.len().saturating_sub(1));
         }
 
-        Ok(plan.update(edge::REF, held_edge(), decision.of_edge(rows.edge, at)?))
+        let siblings = if effect.cancels_siblings() {
+            let list = siblings_of(self.places.home(), self.downstream.uuid);
+            let Some(listed) = facts.list(&list) else {
+                return Ok(Answered::NotYet(vec![Query::List(list)]));
+            };
+            members(listed, self.upstream.uuid)?
+        } else if effect.cancels_upstream() {
+            vec![self.upstream.uuid.to_string()]
+        } else {
+            Vec::new()
+        };
+        Ok(Answered::Yes((effect, siblings)))
+    }
+
+    fn changes(
+        &self,
+        rows: EdgeRows<'_>,
+        effect: &EdgeEffect,
+        siblings: Vec<String>,
+    ) -> Result<Changes, EngineError> {
+        let (flow, at) = (self.places.home(), self.at);
+        let changes = match rows.group {
+            Some(group) => self.join_group(group, effect, siblings)?,
+            None => Changes::of([self.new_group(effect)]),
+        };
+
+        let core = rows.core.map(|core| {
+            let key = self.downstream.core();
+            Ok::<_, EngineError>(Guard::new(CORE, exec_core::REF, key, unchanged(core)?))
+        });
+        let edge_key = flow.edge(&self.edge_id);
+        let edge = Guard::new(EDGE, edge::REF, edge_key, edge_unchanged(rows.edge)?);
+
+        let of_core = match (rows.core, effect.action) {
+            (None, _) => Vec::new(),
+            // A concurrent decision that did not see this edge is refused, and made again.
+            (Some(_), Action::Leave) => vec![change::edits([], at)],
+            (Some(core), action @ (Action::Block | Action::Release | Action::Skip)) => {
+                action.changes(core, at)?
+            }
+        };
+        let of_edge = effect.of_edge(rows.edge, at)?;
+
+        Ok(changes.holding(core.transpose()?).holding([edge]).and(of_core).and([Mutation::update(
+            edge::REF,
+            held_edge(),
+            of_edge,
+        )]))
+    }
+
+    /// Counts the edge in its group, which is held as it was read.
+    fn join_group(
+        &self,
+        group: &Row,
+        effect: &EdgeEffect,
+        siblings: Vec<String>,
+    ) -> Result<Changes, EngineError> {
+        let siblings = with_pending(group, siblings)?;
+        let pending = (!siblings.is_empty()).then(|| pending_cancel(self.at));
+
+        let mut counted = effect.change.assignments();
+        counted.push(edge_group::k_target.set(needed(&effect.policy, effect.after.total())));
+        if pending.is_some() {
+            counted.extend(to_cancel(siblings));
+        }
+
+        let held = self.places.home().group_guard(self.downstream.uuid, group_unchanged(group)?);
+        Ok(Changes::of(pending)
+            .and([Mutation::update(edge_group::REF, held_group(), counted)])
+            .holding([held]))
+    }
+
+    /// The group of an execution with its first edge.
+    fn new_group(&self, effect: &EdgeEffect) -> Mutation {
+        let mut row = self.places.home().group(self.downstream.uuid);
+        row.push(edge_group::policy.with(encode(&effect.policy)));
+        row.push(edge_group::k_target.with(needed(&effect.policy, effect.after.total())));
+        row.extend(effect.after.columns());
+        Mutation::insert(edge_group::REF, row, OnConflict::Refuse)
     }
 }
 
-impl Transition for Apply {
+impl Decision for Apply {
     type Outcome = ApplyDependencyToChildResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        }
+    const NAME: &'static str = "apply_dependency";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let attempt_of_upstream = Lookup {
+            row: UPSTREAM_ATTEMPT.into(),
+            table: attempt::REF,
+            key: vec![
+                attempt::partition_key.with_expr(exec_core::partition_key.of(UPSTREAM)),
+                attempt::execution_id.with_expr(exec_core::execution_id.of(UPSTREAM)),
+                attempt::attempt_index.with_expr(exec_core::attempt_index.of(UPSTREAM)),
+            ],
+            columns: attempt::REF.columns.to_vec(),
+        };
+
+        vec![
+            Premise::read(EDGE, edge_row(self.places.home(), &self.edge_id)),
+            Premise::read(UPSTREAM, end_of_edge_row(UPSTREAM, edge::upstream_eid)),
+            Premise::read(UPSTREAM_ATTEMPT, attempt_of_upstream),
+            Premise::read(GROUP, group_of_edge_row()),
+            Premise::read(CORE, end_of_edge_row(CORE, edge::downstream_eid)),
+        ]
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let Some(edge) = facts.row(EDGE) else {
-            return self.without_edge(facts).map(Step::Read);
+            return self.without_edge(facts).map(Verdict::AlsoRead);
         };
 
         on_partition_of(self.places.home(), &self.upstream)?;
         check_ends(edge, self.upstream.uuid, self.downstream.uuid)?;
         if is_applied(edge)? {
-            return Ok(Step::Answer(ApplyDependencyToChildResult::AlreadyApplied));
+            return Ok(Verdict::Answer(ApplyDependencyToChildResult::AlreadyApplied));
         }
 
         let (upstream, its_attempt) = (facts.row(UPSTREAM), facts.row(UPSTREAM_ATTEMPT));
         let Some(end) = self.end_of(edge, upstream, its_attempt, facts)? else {
-            return Ok(Step::Read(vec![Query::List(self.ends_of_upstream())]));
+            return Ok(Verdict::AlsoRead(vec![Query::List(self.ends_of_upstream())]));
         };
 
         let rows = EdgeRows { edge, group: facts.row(GROUP), core: facts.row(CORE) };
-        let mut decision = Decision::on(rows, end)?;
-
-        if decision.depends_on_the_others() {
-            let list = unapplied_edges(self.places.home(), self.downstream.uuid);
-            let Some(unapplied) = facts.list(&list) else {
-                return Ok(Step::Read(vec![Query::List(list)]));
-            };
-            // This edge is among them.
-            decision = decision.judged(unapplied.len().saturating_sub(1));
-        }
-
-        let siblings = if decision.cancels_siblings() {
-            let list = siblings_of(self.places.home(), self.downstream.uuid);
-            let Some(listed) = facts.list(&list) else {
-                return Ok(Step::Read(vec![Query::List(list)]));
-            };
-            members(listed, self.upstream.uuid)?
-        } else if decision.cancels_upstream() {
-            vec![self.upstream.uuid.to_string()]
-        } else {
-            Vec::new()
+        let (effect, siblings) = match self.effect(rows, end, facts)? {
+            Answered::Yes(decided) => decided,
+            Answered::NotYet(queries) => return Ok(Verdict::AlsoRead(queries)),
         };
 
-        let plan = self.plan(rows, &decision, siblings)?;
-        let unsatisfied_count = u32::try_from(decision.after.running).unwrap_or(0);
+        let unsatisfied_count = u32::try_from(effect.after.running).unwrap_or(0);
         let applied = ApplyDependencyToChildResult::Applied { unsatisfied_count };
-        Ok(Step::Commit(plan, Then::Answer(applied)))
+        Verdict::change(self.changes(rows, &effect, siblings)?, applied)
     }
 }
 
 /// The end that `resolve_dependency` recorded on an edge, without an event. One that came with an
 /// event counts no more: its upstream runs again.
-fn said_by_hand(edge: &Row) -> Result<Option<End>, EngineError> {
+fn recorded_end(edge: &Row) -> Result<Option<End>, EngineError> {
     let event: Option<i64> = edge.read(edge::upstream_event_id)?;
     let outcome = edge.read(edge::upstream_outcome)?.filter(|_| event.is_none());
     Ok(outcome.map(|outcome| (outcome, None)))

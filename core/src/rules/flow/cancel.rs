@@ -13,16 +13,18 @@ use crate::model::partition::PartitionConfig;
 use crate::model::state::{LeaseCause, LifecyclePhase, OperatorEventType, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
-use crate::plan::{Assign, Expr, List, Mutation, OnConflict, Plan, Predicate, Query};
+use crate::plan::{Expr, List, Mutation, OnConflict, Plan, Predicate, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{FromRows, Step, Then, Transition};
+use crate::rules::decision::{Decision, FromRows, Step, Then, Transition, Verdict};
 use crate::rules::execution::end::End;
 use crate::rules::execution::read::text;
 use crate::rules::flow::end::is_over;
-use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
+use crate::rules::flow::key::{FlowKey, Places, held_flow};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, picked_ids};
 use crate::rules::outbox::{self, Reason};
+use crate::rules::premise::Premise;
 use crate::rules::status::Status;
 use crate::rules::suspension::close::close_unread;
 use crate::schema::ColumnRef;
@@ -63,47 +65,58 @@ impl CancelFlow {
         Ok(Self { places: Places::of(flow, partitions)?, policy })
     }
 
-    fn plan(&self, flow: FlowKey, row: &Row, at: TimestampMs) -> Result<Plan, EngineError> {
-        let details = json!({ "cancellation_policy": policy_word(self.policy) });
-        let plan = flipped(Plan::new("cancel_flow"), flow, row, Predicate::Always, details, at)?;
-
-        let covered = match self.policy {
-            CancelFlowPolicy::FlowOnly => return Ok(plan),
-            CancelFlowPolicy::CancelAll => unfinished(),
-            CancelFlowPolicy::CancelPending => exec_core::lifecycle_phase
-                .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
-        };
-
-        let mut plan =
-            plan.and(cancelled(Status::cancelled(), "flow_cancelled", "cancel_flow", at));
-        plan.selection = Some(every_execution(flow.members().and(covered)));
-        plan.returns = picked_ids();
-        Ok(plan)
+    /// The members that the policy covers, if it covers any.
+    fn covered(&self) -> Option<Predicate> {
+        match self.policy {
+            CancelFlowPolicy::FlowOnly => None,
+            CancelFlowPolicy::CancelAll => Some(unfinished()),
+            CancelFlowPolicy::CancelPending => Some(
+                exec_core::lifecycle_phase
+                    .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]),
+            ),
+        }
     }
 }
 
-impl Transition for CancelFlow {
+impl Decision for CancelFlow {
     type Outcome = CancelFlowResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        }
+    const NAME: &'static str = "cancel_flow";
 
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        self.places.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let cancellation_policy = policy_word(self.policy).to_owned();
+        let cancelled_with = |member_execution_ids| CancelFlowResult::Cancelled {
+            cancellation_policy: cancellation_policy.clone(),
+            member_execution_ids,
+        };
         let Some((flow, row)) = self.places.found(facts) else {
-            let member_execution_ids = Vec::new();
-            let cancelled =
-                CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids };
-            return Ok(Step::Answer(cancelled));
+            return Ok(Verdict::Answer(cancelled_with(Vec::new())));
         };
 
-        let picks = self.policy != CancelFlowPolicy::FlowOnly;
+        let details = json!({ "cancellation_policy": cancellation_policy });
+        let changes = mark_cancelled(flow, row, Predicate::Always, details, at)?;
+        let Some(covered) = self.covered() else {
+            return Verdict::change(changes, cancelled_with(Vec::new()));
+        };
+
+        let changes = changes
+            .and(cancelled(Status::cancelled(), "flow_cancelled", "cancel_flow", at))
+            .picking(every_execution(flow.members().and(covered)))
+            .returning(picked_ids());
         let then: FromRows<Self::Outcome> = Box::new(move |rows| {
-            let member_execution_ids = if picks { ids(flow, &rows)? } else { Vec::new() };
+            let member_execution_ids = ids(flow, &rows)?;
             Ok(CancelFlowResult::Cancelled { cancellation_policy, member_execution_ids })
         });
-        Ok(Step::Commit(self.plan(flow, row, ctx.now)?, Then::FromRows(then)))
+        Ok(Verdict::Change(changes, Then::FromRows(then)))
     }
 }
 
@@ -127,13 +140,9 @@ impl CancelHeader {
         Ok(Self { places: Places::of(&args.flow_id, partitions)?, args })
     }
 
-    fn plan(&self, flow: FlowKey, row: &Row) -> Result<Plan, EngineError> {
+    fn changes(&self, flow: FlowKey, row: &Row) -> Result<Changes, EngineError> {
         let CancelFlowArgs { reason, cancellation_policy: policy, now: at, .. } = &self.args;
         let details = json!({ "cancellation_policy": policy, "cancel_reason": reason });
-        let plan = Plan::new("cancel_flow_header");
-        let plan = flipped(plan, flow, row, unfinished_flow(), details, *at)?;
-        let plan = plan.and(cancelled(Status::cancelled(), reason, "cancel_flow_header", *at));
-
         let backlog = vec![
             cancel_backlog::partition_key.with(flow.partition),
             cancel_backlog::flow_id.with(flow.uuid),
@@ -152,23 +161,23 @@ impl CancelHeader {
             cancel_backlog_member::execution_id.with_expr(Expr::Joined(id)),
         ];
 
-        let told = Expr::Object(vec![
+        let particulars = Expr::Object(vec![
             ("flow_id".into(), Expr::text(flow.uuid.to_string())),
             ("cancellation_policy".into(), Expr::text(policy.as_str())),
             ("reason".into(), Expr::text(reason.as_str())),
             ("member_count".into(), Expr::PickedCount),
         ]);
-
-        let mut plan = plan.insert(cancel_backlog::REF, backlog, OnConflict::Ignore).insert(
-            cancel_backlog_member::REF,
-            member,
-            OnConflict::Ignore,
-        );
-
-        plan.selection = Some(every_execution(flow.members().and(unfinished())));
-        plan.returns = picked_ids();
         let event = OperatorEventType::FlowCancelRequested;
-        Ok(plan.and([outbox::operator_acted_on_flow(event, told, *at)]))
+
+        Ok(mark_cancelled(flow, row, unfinished_flow(), details, *at)?
+            .and(cancelled(Status::cancelled(), reason, "cancel_flow_header", *at))
+            .and([
+                Mutation::insert(cancel_backlog::REF, backlog, OnConflict::Ignore),
+                Mutation::insert(cancel_backlog_member::REF, member, OnConflict::Ignore),
+                outbox::operator_acted_on_flow(event, particulars, *at),
+            ])
+            .picking(every_execution(flow.members().and(unfinished())))
+            .returning(picked_ids()))
     }
 
     fn over(
@@ -185,13 +194,21 @@ impl CancelHeader {
     }
 }
 
-impl Transition for CancelHeader {
+impl Decision for CancelHeader {
     type Outcome = CancelFlowHeader;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        }
+    const NAME: &'static str = "cancel_flow_header";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        self.places.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let Some((flow, row)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
@@ -202,12 +219,12 @@ impl Transition for CancelHeader {
                 let member_execution_ids = ids(flow, &rows)?;
                 Ok(CancelFlowHeader::Cancelled { cancellation_policy, member_execution_ids })
             });
-            return Ok(Step::Commit(self.plan(flow, row)?, Then::FromRows(then)));
+            return Ok(Verdict::Change(self.changes(flow, row)?, Then::FromRows(then)));
         }
 
         let (backlog, members) = (backlog_members(flow), all_members(flow));
         let (Some(backlog), Some(members)) = (facts.list(&backlog), facts.list(&members)) else {
-            return Ok(Step::Read([backlog, members].map(Query::List).into()));
+            return Ok(Verdict::AlsoRead([backlog, members].map(Query::List).into()));
         };
 
         let named = if backlog.is_empty() {
@@ -218,11 +235,13 @@ impl Transition for CancelHeader {
             let id = |row: &Row| row.read(cancel_backlog_member::execution_id);
             backlog.iter().map(id).collect::<Result<Vec<_>, _>>()?
         };
-        self.over(row, named).map(Step::Answer)
+        self.over(row, named).map(Verdict::Answer)
     }
 }
 
 /// Takes a member off the list of a cancelled flow; the list goes with its last member.
+///
+/// A [`Transition`] by itself: a list says which rows it relies on.
 #[derive(Clone, Debug)]
 pub struct AckMember {
     flow: FlowKey,
@@ -296,25 +315,24 @@ impl AckMember {
 }
 
 /// Marks the flow's own row as cancelled; the time of an earlier end stays.
-fn flipped(
-    plan: Plan,
+fn mark_cancelled(
     flow: FlowKey,
     row: &Row,
-    relies: Predicate,
+    relied: Predicate,
     details: serde_json::Value,
     at: TimestampMs,
-) -> Result<Plan, EngineError> {
-    // A member that is added meanwhile grows the revision.
-    let unmoved = flow_core::graph_revision.equals(row.read(flow_core::graph_revision)?);
-    let set: Vec<(ColumnRef, Assign)> = vec![
+) -> Result<Changes, EngineError> {
+    let set = vec![
         flow_core::public_flow_state.set(PublicFlowState::Cancelled),
         flow_core::terminal_at_ms.keep_or(Some(at.0)),
         flow_core::raw_fields.merge(details),
         flow_core::version.grow(1),
     ];
 
-    let plan = plan.guard(FLOW, flow_core::REF, flow.row(), unmoved.and(relies));
-    Ok(plan.update(flow_core::REF, held_flow(), set))
+    // A member that is added meanwhile grows the revision.
+    let same_graph = flow_core::graph_revision.equals(row.read(flow_core::graph_revision)?);
+    Ok(Changes::of([Mutation::update(flow_core::REF, held_flow(), set)])
+        .holding([flow.guard(same_graph.and(relied))]))
 }
 
 /// The changes that cancel each picked execution: its state, its attempt, its events, and whatever

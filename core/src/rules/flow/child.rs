@@ -1,7 +1,7 @@
-//! The effect of a group's verdict on the execution that waits.
+//! The effect of a group's state on the execution that waits.
 //!
 //! The execution's own state is the latch: only what is blocked by its dependencies is released or
-//! skipped, so a verdict that comes late, or twice, changes nothing.
+//! skipped, so a state that comes late, or twice, changes nothing.
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
@@ -11,7 +11,7 @@ use crate::plan::{Assign, Held, Mutation, OnConflict, Predicate};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::flow::key::GROUP;
-use crate::rules::flow::tally::Verdict;
+use crate::rules::flow::tally::GroupState;
 use crate::rules::outbox::{self, Reason};
 use crate::rules::status::Status;
 use crate::rules::suspension::close::close_as_read;
@@ -21,7 +21,7 @@ use crate::schema::flow::{edge_group, pending_cancel_groups};
 
 /// The position of an execution towards its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ChildState {
     /// It waits for its dependencies.
     Blocked,
     /// It has not begun, and waits for something else or for nothing.
@@ -43,8 +43,8 @@ pub enum Action {
     Skip,
 }
 
-impl Standing {
-    /// The standing of a stored execution.
+impl ChildState {
+    /// The state of a stored execution.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored word outside its set.
@@ -64,23 +64,25 @@ impl Standing {
     /// The effect of an upstream's end. An execution that is no longer blocked was released before,
     /// and no later end takes that back.
     #[must_use]
-    pub fn on_end(self, verdict: Verdict) -> Action {
-        match (self, verdict) {
-            (Self::Blocked, Verdict::Satisfied) => Action::Release,
-            (Self::Blocked, Verdict::Impossible) => Action::Skip,
-            (Self::Blocked, Verdict::Pending) | (Self::Waiting | Self::Beyond, _) => Action::Leave,
+    pub fn on_end(self, state: GroupState) -> Action {
+        match (self, state) {
+            (Self::Blocked, GroupState::Satisfied) => Action::Release,
+            (Self::Blocked, GroupState::Impossible) => Action::Skip,
+            (Self::Blocked, GroupState::Pending) | (Self::Waiting | Self::Beyond, _) => {
+                Action::Leave
+            }
         }
     }
 
     /// The effect of a new dependency.
     #[must_use]
-    pub fn on_dependency(self, verdict: Verdict) -> Action {
-        match (self, verdict) {
-            (Self::Waiting, Verdict::Pending) => Action::Block,
-            (Self::Waiting | Self::Blocked, Verdict::Impossible) => Action::Skip,
-            (Self::Blocked, Verdict::Satisfied) => Action::Release,
-            (Self::Waiting, Verdict::Satisfied)
-            | (Self::Blocked, Verdict::Pending)
+    pub fn on_dependency(self, state: GroupState) -> Action {
+        match (self, state) {
+            (Self::Waiting, GroupState::Pending) => Action::Block,
+            (Self::Waiting | Self::Blocked, GroupState::Impossible) => Action::Skip,
+            (Self::Blocked, GroupState::Satisfied) => Action::Release,
+            (Self::Waiting, GroupState::Satisfied)
+            | (Self::Blocked, GroupState::Pending)
             | (Self::Beyond, _) => Action::Leave,
         }
     }
@@ -137,11 +139,11 @@ pub fn is_open(core: &Row) -> bool {
     unfinished().accepts(core, &Held::default())
 }
 
-/// The upstreams that a group is to cancel: these, and those that it was to cancel before.
+/// The upstreams that a group has to cancel: these, and those that it had to cancel before.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored value that is not a list.
-pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, EngineError> {
+pub fn with_pending(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, EngineError> {
     if !members.is_empty() {
         members.extend(group.read(edge_group::cancel_siblings_pending_members)?);
         members.sort_unstable();
@@ -150,25 +152,23 @@ pub fn owed(group: &Row, mut members: Vec<String>) -> Result<Vec<String>, Engine
     Ok(members)
 }
 
-/// Records that the upstreams `members`, as bare UUID texts, are no longer needed: a scanner
-/// cancels them. Returns that change, and the changed columns of the group's row.
+/// The pending-cancel row of the held group: a scanner cancels the upstreams that it lists.
 #[must_use]
-pub fn owes_cancellations(
-    members: Vec<String>,
-    at: TimestampMs,
-) -> (Mutation, Vec<(ColumnRef, Assign)>) {
+pub fn pending_cancel(at: TimestampMs) -> Mutation {
     let row = vec![
         pending_cancel_groups::partition_key.with_expr(edge_group::partition_key.of(GROUP)),
         pending_cancel_groups::flow_id.with_expr(edge_group::flow_id.of(GROUP)),
         pending_cancel_groups::downstream_eid.with_expr(edge_group::downstream_eid.of(GROUP)),
         pending_cancel_groups::enqueued_at_ms.with(at.0),
     ];
-    let table = pending_cancel_groups::REF;
-    let recorded = Mutation::Insert { table, row, on_conflict: OnConflict::Ignore };
+    Mutation::insert(pending_cancel_groups::REF, row, OnConflict::Ignore)
+}
 
-    let set = vec![
+/// The columns of a group that list the upstreams to cancel, as bare UUID texts.
+#[must_use]
+pub fn to_cancel(members: Vec<String>) -> [(ColumnRef, Assign); 2] {
+    [
         edge_group::cancel_siblings_pending_flag.set(true),
         edge_group::cancel_siblings_pending_members.set(members),
-    ];
-    (recorded, set)
+    ]
 }

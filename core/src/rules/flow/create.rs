@@ -4,14 +4,17 @@ use serde_json::json;
 
 use crate::contracts::{CreateFlowArgs, CreateFlowResult};
 use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
 use crate::model::partition::PartitionConfig;
 use crate::model::state::PublicFlowState;
 use crate::plan::facts::Facts;
-use crate::plan::{OnConflict, Plan, Query};
+use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::flow::key::Places;
 use crate::rules::input;
+use crate::rules::premise::Premise;
+use crate::schema::ColumnRef;
 use crate::schema::flow::flow_core;
 
 /// Adds a flow. The first one of an id wins, wherever it is: the insert itself is the guard that
@@ -33,7 +36,7 @@ impl CreateFlow {
         Ok(Self { places: Places::of(&args.flow_id, partitions)?, args })
     }
 
-    fn plan(&self) -> Plan {
+    fn row(&self) -> Vec<(ColumnRef, Expr)> {
         let Self { places, args } = self;
         let mut row = places.home().row();
         row.push(flow_core::public_flow_state.with(PublicFlowState::Open));
@@ -43,22 +46,31 @@ impl CreateFlow {
             "namespace": args.namespace.as_str(),
             "last_mutation_at_ms": args.now.0,
         })));
-        Plan::new("create_flow").insert(flow_core::REF, row, OnConflict::Refuse)
+        row
     }
 }
 
-impl Transition for CreateFlow {
+impl Decision for CreateFlow {
     type Outcome = CreateFlowResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+    const NAME: &'static str = "create_flow";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<CreateFlowResult>> {
+        self.places.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<CreateFlowResult>, EngineError> {
         let flow_id = self.args.flow_id.clone();
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
+        if self.places.found(facts).is_some() {
+            return Ok(Verdict::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
         }
 
-        if self.places.found(facts).is_some() {
-            return Ok(Step::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));
-        }
-        Ok(Step::Commit(self.plan(), Then::Answer(CreateFlowResult::Created { flow_id })))
+        let flow = Mutation::insert(flow_core::REF, self.row(), OnConflict::Refuse);
+        Verdict::change([flow], CreateFlowResult::Created { flow_id })
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::{Expr, List, Plan, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::edges::edges_from;
-use crate::rules::flow::hop::{Ended, dispatched};
+use crate::rules::flow::hop::{Ended, mark_dispatched};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::{Ascending, Descending};
@@ -132,9 +132,8 @@ impl Transition for Done {
     type Outcome = ();
 
     fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        // Only the partition is needed of the flow.
-        let place = FlowKey { partition: self.event.partition, uuid: Uuid::nil() };
-        let plan = dispatched(Plan::new("dispatch_done"), place, self.event.event_id, ctx.now);
+        let Event { partition, event_id, .. } = self.event;
+        let plan = Plan::new("dispatch_done").and([mark_dispatched(partition, event_id, ctx.now)]);
         Ok(Step::Commit(plan, Then::Answer(())))
     }
 }

@@ -12,7 +12,7 @@ use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::read::text;
 use crate::rules::flow::edges::{edges_into, with_upstreams};
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
-use crate::rules::flow::tally::{Tally, Verdict, policy_of};
+use crate::rules::flow::tally::{GroupState, Tally, policy_of};
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::execution_row;
 use crate::schema::ColumnRef;
@@ -88,11 +88,11 @@ impl Transition for Evaluate {
         let policy = facts.row(GROUP).map(policy_of).transpose()?;
         let policy = policy.unwrap_or(EdgeDependencyPolicy::AllOf);
         let tally = tally(edges.len(), upstreams)?;
-        answer(match tally.verdict(&policy) {
+        answer(match tally.state(&policy) {
             _ if edges.is_empty() => "eligible",
-            Verdict::Satisfied => "eligible",
-            Verdict::Impossible => "impossible",
-            Verdict::Pending => "blocked_by_dependencies",
+            GroupState::Satisfied => "eligible",
+            GroupState::Impossible => "impossible",
+            GroupState::Pending => "blocked_by_dependencies",
         })
     }
 }

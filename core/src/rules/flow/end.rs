@@ -84,19 +84,19 @@ pub fn end_changes(
 
 /// Announces the end of the held flow.
 #[must_use]
-pub fn announce_end(plan: Plan, flow: FlowKey, state: PublicFlowState, at: TimestampMs) -> Plan {
+pub fn flow_ended(flow: FlowKey, state: PublicFlowState, at: TimestampMs) -> Mutation {
     let details = Expr::Object(vec![
         ("flow_id".into(), Expr::text(flow.uuid.to_string())),
         ("public_flow_state".into(), Expr::text(state.as_str())),
     ]);
-    plan.and([outbox::operator_acted_on_flow(OperatorEventType::FlowEnded, details, at)])
+    outbox::operator_acted_on_flow(OperatorEventType::FlowEnded, details, at)
 }
 
 /// The predicate that nothing has changed that decides if the flow is over.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn unmoved(flow: &Row) -> Result<Predicate, EngineError> {
+pub fn unchanged(flow: &Row) -> Result<Predicate, EngineError> {
     Ok(flow_core::version.equals(flow.read(flow_core::version)?))
 }
 
@@ -136,16 +136,18 @@ pub fn its_flow_goes_on(flow: Option<&Row>) -> Result<Option<(Guard, Mutation)>,
     let mut set = vec![flow_core::version.grow(1)];
     let relies = if is_over(row) {
         set.extend(reopened(Map::new()));
-        unmoved(row)?
+        unchanged(row)?
     } else {
         unfinished_flow()
     };
 
-    let change = Mutation::Update { table: flow_core::REF, target: held_flow(), set };
-    Ok(Some((Guard::new(FLOW, flow_core::REF, key.row(), relies), change)))
+    let change = Mutation::update(flow_core::REF, held_flow(), set);
+    Ok(Some((key.guard(relies), change)))
 }
 
 /// Ends a flow if every member of it is over.
+///
+/// A [`Transition`] by itself: it searches first, and reads the flow only if nothing was found.
 #[derive(Clone, Copy, Debug)]
 pub struct EndFlow {
     /// The flow, on the partition of its members.
@@ -187,14 +189,16 @@ impl EndFlow {
         state: PublicFlowState,
         at: TimestampMs,
     ) -> Result<Plan, EngineError> {
-        let relies = unfinished_flow().and(unmoved(flow)?);
+        let relies = unfinished_flow().and(unchanged(flow)?);
         let mut set = end_changes(state, Map::new(), at);
         set.push(flow_core::version.grow(1));
 
-        let plan = Plan::new("end_flow")
-            .guard(FLOW, flow_core::REF, self.flow.row(), relies)
-            .update(flow_core::REF, held_flow(), set);
-        Ok(announce_end(plan, self.flow, state, at))
+        let guards = vec![self.flow.guard(relies)];
+        let plan = Plan { guards, ..Plan::new("end_flow") };
+        Ok(plan.and([
+            Mutation::update(flow_core::REF, held_flow(), set),
+            flow_ended(self.flow, state, at),
+        ]))
     }
 }
 

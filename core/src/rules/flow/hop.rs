@@ -11,18 +11,22 @@ use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, TimestampMs};
 use crate::model::state::{ClosedSet, CompletionKind};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Held, Lookup, Plan, Predicate, Query};
+use crate::plan::{Guard, Held, Mutation, Predicate, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::flow::child::{Action, Standing, is_open, owed, owes_cancellations};
+use crate::rules::decision::{Answered, Decision, Then, Verdict};
+use crate::rules::flow::child::{
+    Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
+};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::key::{
     EDGE, FlowKey, GROUP, edge_row, end_of_edge_row, group_of_edge_row, held_edge, held_group,
 };
 use crate::rules::flow::policy::cancels_remaining;
-use crate::rules::flow::tally::{Bucket, Change, Tally, Verdict, policy_of, unmoved};
+use crate::rules::flow::tally::{Bucket, Change, GroupState, Tally, policy_of, unchanged};
 use crate::rules::input;
 use crate::rules::key::CORE;
+use crate::rules::premise::Premise;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, edge_group};
 use crate::schema::outbox::completion_event;
@@ -91,225 +95,274 @@ impl ByHand {
     ///
     /// # Errors
     /// `NotFound("edge")`.
-    pub fn outcome(&self, hopped: Hopped) -> Result<ResolveDependencyOutcome, EngineError> {
+    pub fn outcome(&self, hopped: HopOutcome) -> Result<ResolveDependencyOutcome, EngineError> {
         match (hopped, self.bucket) {
             // A hop without an event is never the last one, so that the second case does not occur.
-            (Hopped::NoEdge | Hopped::NobodyGoesOn, _) => {
+            (HopOutcome::NoEdge | HopOutcome::NoneBehind, _) => {
                 Err(EngineError::NotFound { entity: "edge" })
             }
-            (Hopped::Known, _) => Ok(ResolveDependencyOutcome::AlreadyResolved),
-            (Hopped::Told, Bucket::Success) => Ok(ResolveDependencyOutcome::Satisfied),
-            (Hopped::Told, Bucket::Fail | Bucket::Skip) => Ok(ResolveDependencyOutcome::Impossible),
+            (HopOutcome::AlreadyApplied, _) => Ok(ResolveDependencyOutcome::AlreadyResolved),
+            (HopOutcome::Applied, Bucket::Success) => Ok(ResolveDependencyOutcome::Satisfied),
+            (HopOutcome::Applied, Bucket::Fail | Bucket::Skip) => {
+                Ok(ResolveDependencyOutcome::Impossible)
+            }
         }
     }
 }
 
 /// The outcome of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hopped {
+pub enum HopOutcome {
     /// The end was applied to the edge.
-    Told,
+    Applied,
     /// Nothing was left to apply: the edge has this end or a later one, or the event is no end.
-    Known,
+    AlreadyApplied,
     /// There is no such edge.
     NoEdge,
     /// This was the last edge, and no unfinished execution is behind it. The event is not
     /// dispatched yet, because the flow may be over.
-    NobodyGoesOn,
+    NoneBehind,
 }
 
 /// The rows that a hop decides on.
 #[derive(Clone, Copy)]
-struct EdgeRows<'a> {
+struct HopRows<'a> {
     edge: &'a Row,
     group: &'a Row,
     core: Option<&'a Row>,
 }
 
-impl Hop {
-    fn lookups(&self) -> Vec<Lookup> {
+impl Decision for Hop {
+    type Outcome = HopOutcome;
+
+    const NAME: &'static str = "hop";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<HopOutcome>> {
         vec![
-            edge_row(self.flow, &self.edge),
-            group_of_edge_row(),
-            end_of_edge_row(CORE, edge::downstream_eid),
+            Premise::read(EDGE, edge_row(self.flow, &self.edge)),
+            Premise::read(GROUP, group_of_edge_row()),
+            Premise::read(CORE, end_of_edge_row(CORE, edge::downstream_eid)),
         ]
     }
 
-    /// The event that this hop marks as dispatched, if this is its last edge.
-    fn ends_event(&self) -> Option<i64> {
-        self.end.event_id.filter(|_| self.last)
-    }
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<HopOutcome>, EngineError> {
+        let goes_on = |core| unfinished().accepts(core, &Held::default());
+        let none_behind = self.last && !facts.row(CORE).is_some_and(goes_on);
 
-    /// Changes nothing but the event, which is dispatched after its last edge.
-    fn nothing(&self, hopped: Hopped, at: TimestampMs) -> Step<Hopped> {
-        match self.ends_event() {
-            Some(event) => {
-                let plan = dispatched(Plan::new("dispatch_nothing"), self.flow, event, at);
-                Step::Commit(plan, Then::Answer(hopped))
-            }
-            None => Step::Answer(hopped),
+        let dispatched = self.end.event_id.filter(|_| self.last && !none_behind);
+        let dispatched = dispatched.map(|event| mark_dispatched(self.flow.partition, event, at));
+        let verdict = self.apply(dispatched, facts, at)?;
+        if !none_behind {
+            return Ok(verdict);
         }
+
+        // The event stays open until the flow was checked for its end.
+        Ok(match verdict {
+            Verdict::AlsoRead(queries) => Verdict::AlsoRead(queries),
+            Verdict::Change(changes, _) => {
+                Verdict::Change(changes, Then::Answer(HopOutcome::NoneBehind))
+            }
+            Verdict::Answer(_) => Verdict::Answer(HopOutcome::NoneBehind),
+        })
+    }
+}
+
+impl Hop {
+    /// Applies the end to the edge. The event of its last edge is then `dispatched`.
+    fn apply(
+        &self,
+        dispatched: Option<Mutation>,
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Verdict<HopOutcome>, EngineError> {
+        let Some(edge) = facts.row(EDGE) else {
+            return nothing(dispatched, HopOutcome::NoEdge);
+        };
+        if let Some(downstream) = self.downstream {
+            check_ends(edge, self.end.upstream, downstream)?;
+        }
+
+        let bucket = match Bucket::of(self.end.outcome) {
+            Some(bucket) if !self.is_applied_already(edge)? => bucket,
+            Some(_) | None => return nothing(dispatched, HopOutcome::AlreadyApplied),
+        };
+
+        let changes = match facts.row(GROUP) {
+            Some(group) if is_applied(edge)? => {
+                let rows = HopRows { edge, group, core: facts.row(CORE) };
+                match self.count(rows, bucket, facts, at)? {
+                    Answered::Yes(changes) => changes,
+                    Answered::NotYet(queries) => return Ok(Verdict::AlsoRead(queries)),
+                }
+            }
+            // Applying the edge will count the end that is recorded now.
+            Some(_) | None => {
+                let edge = [self.edge_guard(edge)?];
+                Changes::default().holding(edge).named("hop_remembered")
+            }
+        };
+        Verdict::change(changes.and([self.record_end()]).and(dispatched), HopOutcome::Applied)
     }
 
-    fn is_known(&self, edge: &Row) -> Result<bool, EngineError> {
-        let heard: Option<i64> = edge.read(edge::upstream_event_id)?;
+    fn is_applied_already(&self, edge: &Row) -> Result<bool, EngineError> {
+        let applied: Option<i64> = edge.read(edge::upstream_event_id)?;
         Ok(match self.end.event_id {
-            Some(event) => heard.is_some_and(|heard| event <= heard),
+            Some(event) => applied.is_some_and(|applied| event <= applied),
             None => edge.read(edge::upstream_outcome)?.is_some(),
         })
     }
 
-    /// Records the end on the edge.
-    fn heard(&self, plan: Plan) -> Plan {
+    /// The change of the edge, which records the end.
+    fn record_end(&self) -> Mutation {
         let set = vec![
             edge::upstream_outcome.set_chosen(Some(self.end.outcome)),
             edge::upstream_event_id.set(self.end.event_id),
             edge::version.grow(1),
         ];
-        plan.update(edge::REF, held_edge(), set)
+        Mutation::update(edge::REF, held_edge(), set)
     }
 
-    /// Records the end on the edge, and marks the event as dispatched after its last edge.
-    fn told(&self, plan: Plan, at: TimestampMs) -> Step<Hopped> {
-        let plan = self.heard(plan);
-        let plan = match self.ends_event() {
-            Some(event) => dispatched(plan, self.flow, event, at),
-            None => plan,
-        };
-        Step::Commit(plan, Then::Answer(Hopped::Told))
-    }
-
-    /// Only records the end on an edge that is not applied yet: applying the edge will count it.
-    fn remembered(&self, edge: &Row, at: TimestampMs) -> Result<Step<Hopped>, EngineError> {
-        let plan = Plan::new("hop_remembered").guard(
-            EDGE,
-            edge::REF,
-            self.flow.edge(&self.edge),
-            edge_unmoved(edge)?,
-        );
-        Ok(self.told(plan, at))
+    fn edge_guard(&self, edge: &Row) -> Result<Guard, EngineError> {
+        Ok(Guard::new(EDGE, edge::REF, self.flow.edge(&self.edge), edge_unchanged(edge)?))
     }
 
     /// Counts the end in the group; the execution that waits may go on or be skipped.
-    fn counted(
+    fn count(
         &self,
-        rows: EdgeRows<'_>,
+        rows: HopRows<'_>,
         bucket: Bucket,
         facts: &Facts,
         at: TimestampMs,
-    ) -> Result<Step<Hopped>, EngineError> {
+    ) -> Result<Answered<Changes>, EngineError> {
         let downstream = rows.edge.read(edge::downstream_eid)?;
-        let mut count = Count::of(rows, bucket)?;
+        let mut effect = EndEffect::of(rows, bucket)?;
 
-        if count.depends_on_the_others() {
+        if effect.depends_on_the_others() {
             let list = unapplied_edges(self.flow, downstream);
             let Some(unapplied) = facts.list(&list) else {
-                return Ok(Step::Read(vec![Query::List(list)]));
+                return Ok(Answered::NotYet(vec![Query::List(list)]));
             };
-            count = count.judged(unapplied.len());
+            effect = effect.judged(unapplied.len());
         }
 
-        let siblings = if count.cancels_siblings() {
+        let siblings = if effect.cancels_siblings() {
             let list = siblings_of(self.flow, downstream);
             let Some(siblings) = facts.list(&list) else {
-                return Ok(Step::Read(vec![Query::List(list)]));
+                return Ok(Answered::NotYet(vec![Query::List(list)]));
             };
-            owed(rows.group, members(siblings, self.end.upstream)?)?
+            with_pending(rows.group, members(siblings, self.end.upstream)?)?
         } else {
             Vec::new()
         };
 
-        let plan = self.plan(rows, &count, downstream, siblings, at)?;
-        Ok(self.told(plan, at))
+        self.changes(rows, &effect, downstream, siblings, at).map(Answered::Yes)
     }
 
-    fn plan(
+    fn changes(
         &self,
-        rows: EdgeRows<'_>,
-        count: &Count,
+        rows: HopRows<'_>,
+        effect: &EndEffect,
         downstream: Uuid,
         siblings: Vec<String>,
         at: TimestampMs,
-    ) -> Result<Plan, EngineError> {
-        let EdgeRows { edge, group, core } = rows;
-        let relies = count.relies_on(group)?.and(count.change.keeps_running_count());
-        let mut plan =
-            Plan::new("hop").guard(GROUP, edge_group::REF, self.flow.group(downstream), relies);
-        if let Some(standing) = count.standing {
+    ) -> Result<Changes, EngineError> {
+        let HopRows { edge, group, core } = rows;
+        let relied = effect.relied_on(group)?.and(effect.change.keeps_running_count());
+        // Not the execution's version, so that other changes to it do not refuse the hop.
+        let child = effect.child.map(|child| {
             let key = self.flow.member(downstream).core();
-            // Not its version, so that other changes to the execution do not refuse the hop.
-            plan = plan.guard(CORE, exec_core::REF, key, standing.holds());
-        }
-        let key = self.flow.edge(&self.edge);
-        plan = plan.guard(EDGE, edge::REF, key, edge_unmoved(edge)?);
+            Guard::new(CORE, exec_core::REF, key, child.holds())
+        });
+        let changes = Changes::default()
+            .holding([self.flow.group_guard(downstream, relied)])
+            .holding(child)
+            .holding([self.edge_guard(edge)?]);
 
-        let mut set = count.change.assignments();
-        if !siblings.is_empty() {
-            let (recorded, flags) = owes_cancellations(siblings, at);
-            plan = plan.and([recorded]);
-            set.extend(flags);
+        let pending = (!siblings.is_empty()).then(|| pending_cancel(at));
+        let mut counted = effect.change.assignments();
+        if pending.is_some() {
+            counted.extend(to_cancel(siblings));
         }
-        plan = plan.update(edge_group::REF, held_group(), set);
+        let of_core = core.map(|core| effect.action().changes(core, at)).transpose()?;
 
-        match core {
-            Some(core) => Ok(plan.and(count.action().changes(core, at)?)),
-            None => Ok(plan),
+        Ok(changes
+            .and(pending)
+            .and([Mutation::update(edge_group::REF, held_group(), counted)])
+            .and(of_core.unwrap_or_default()))
+    }
+}
+
+/// Nothing changes but the event, which is dispatched after its last edge.
+fn nothing(
+    dispatched: Option<Mutation>,
+    outcome: HopOutcome,
+) -> Result<Verdict<HopOutcome>, EngineError> {
+    match dispatched {
+        Some(dispatched) => {
+            Verdict::change(Changes::of([dispatched]).named("dispatch_nothing"), outcome)
         }
+        None => Ok(Verdict::Answer(outcome)),
     }
 }
 
 /// The effect of an end on a group and on the execution that waits.
-struct Count {
+struct EndEffect {
     policy: EdgeDependencyPolicy,
     tally: Tally,
     bucket: Bucket,
     /// The end that the edge recorded before.
     before: Option<Bucket>,
     change: Change,
-    standing: Option<Standing>,
-    verdict: Verdict,
-    /// True if the verdict takes the edges that are not applied yet into account.
+    child: Option<ChildState>,
+    state: GroupState,
+    /// True if the state takes the edges that are not applied yet into account.
     looked: bool,
     /// True if the other upstreams are cancelled once enough have succeeded.
     cancels: bool,
 }
 
-impl Count {
-    fn of(rows: EdgeRows<'_>, bucket: Bucket) -> Result<Self, EngineError> {
+impl EndEffect {
+    fn of(rows: HopRows<'_>, bucket: Bucket) -> Result<Self, EngineError> {
         let (policy, tally) = (policy_of(rows.group)?, Tally::read(rows.group)?);
         let before = rows.edge.read(edge::upstream_outcome)?.and_then(Bucket::of);
         let change = change_of(before, &tally, bucket);
-        let standing = rows.core.map(Standing::of).transpose()?;
-        let verdict = tally.after(change).verdict(&policy);
+        let child = rows.core.map(ChildState::of).transpose()?;
+        let state = tally.after(change).state(&policy);
 
         // An execution that has ended itself cancels no upstream.
         let cancels = cancels_remaining(&policy) && rows.core.is_some_and(is_open);
         let looked = false;
-        Ok(Self { policy, tally, bucket, before, change, standing, verdict, looked, cancels })
+        Ok(Self { policy, tally, bucket, before, change, child, state, looked, cancels })
     }
 
     /// The count with this many other edges not applied yet.
     fn judged(self, unapplied: usize) -> Self {
         let after = self.tally.after(self.change).with_unapplied(unapplied);
-        Self { verdict: after.verdict(&self.policy), looked: true, ..self }
+        Self { state: after.state(&self.policy), looked: true, ..self }
     }
 
     fn is_blocked(&self) -> bool {
-        self.standing == Some(Standing::Blocked)
+        self.child == Some(ChildState::Blocked)
     }
 
     /// Returns true if the counts alone do not decide what follows for the execution.
     fn depends_on_the_others(&self) -> bool {
-        self.is_blocked() && self.verdict != Verdict::Pending
+        self.is_blocked() && self.state != GroupState::Pending
     }
 
     fn action(&self) -> Action {
-        self.standing.map_or(Action::Leave, |standing| standing.on_end(self.verdict))
+        self.child.map_or(Action::Leave, |child| child.on_end(self.state))
     }
 
     /// Returns true if this end makes the group satisfied.
     fn satisfies(&self) -> bool {
-        self.verdict == Verdict::Satisfied && self.tally.verdict(&self.policy) != Verdict::Satisfied
+        self.state == GroupState::Satisfied
+            && self.tally.state(&self.policy) != GroupState::Satisfied
     }
 
     fn cancels_siblings(&self) -> bool {
@@ -318,68 +371,22 @@ impl Count {
 
     /// The predicate that the group's row must still hold. It asks as little as possible, so that
     /// ends of many upstreams do not conflict.
-    fn relies_on(&self, group: &Row) -> Result<Predicate, EngineError> {
-        Ok(match self.verdict {
-            // No execution waits for the verdict, and none is cancelled by it.
+    fn relied_on(&self, group: &Row) -> Result<Predicate, EngineError> {
+        Ok(match self.state {
+            // No execution waits for the state, and none is cancelled by it.
             _ if !self.is_blocked() && !self.cancels => Predicate::Always,
-            Verdict::Pending if self.before.is_none() && !self.looked => {
+            GroupState::Pending if self.before.is_none() && !self.looked => {
                 self.tally.stays_pending(group, &self.policy, self.bucket)?
             }
-            Verdict::Satisfied | Verdict::Impossible if !self.is_blocked() && !self.satisfies() => {
+            GroupState::Satisfied | GroupState::Impossible
+                if !self.is_blocked() && !self.satisfies() =>
+            {
                 Predicate::Always
             }
-            Verdict::Pending | Verdict::Satisfied | Verdict::Impossible => unmoved(group)?,
-        })
-    }
-}
-
-impl Transition for Hop {
-    type Outcome = Hopped;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Hopped>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        }
-
-        let goes_on = |core| unfinished().accepts(core, &Held::default());
-        if !self.last || facts.row(CORE).is_some_and(goes_on) {
-            return self.told_of(facts, ctx.now);
-        }
-
-        // The event stays open until the flow was checked for its end.
-        let hop = Self { last: false, ..self.clone() };
-        Ok(match hop.told_of(facts, ctx.now)? {
-            Step::Read(queries) => Step::Read(queries),
-            Step::Commit(plan, _) => Step::Commit(plan, Then::Answer(Hopped::NobodyGoesOn)),
-            Step::Answer(_) => Step::Answer(Hopped::NobodyGoesOn),
-        })
-    }
-}
-
-impl Hop {
-    fn told_of(&self, facts: &Facts, at: TimestampMs) -> Result<Step<Hopped>, EngineError> {
-        let Some(edge) = facts.row(EDGE) else {
-            return Ok(self.nothing(Hopped::NoEdge, at));
-        };
-
-        if let Some(downstream) = self.downstream {
-            check_ends(edge, self.end.upstream, downstream)?;
-        }
-
-        let Some(bucket) = Bucket::of(self.end.outcome) else {
-            return Ok(self.nothing(Hopped::Known, at));
-        };
-        if self.is_known(edge)? {
-            return Ok(self.nothing(Hopped::Known, at));
-        }
-
-        match facts.row(GROUP) {
-            Some(group) if is_applied(edge)? => {
-                let rows = EdgeRows { edge, group, core: facts.row(CORE) };
-                self.counted(rows, bucket, facts, at)
+            GroupState::Pending | GroupState::Satisfied | GroupState::Impossible => {
+                unchanged(group)?
             }
-            Some(_) | None => self.remembered(edge, at),
-        }
+        })
     }
 }
 
@@ -426,20 +433,17 @@ pub fn is_applied(edge: &Row) -> Result<bool, EngineError> {
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn edge_unmoved(edge: &Row) -> Result<Predicate, EngineError> {
+pub fn edge_unchanged(edge: &Row) -> Result<Predicate, EngineError> {
     Ok(edge::version.equals(edge.read(edge::version)?))
 }
 
-/// Marks the event as dispatched: it was applied to every edge.
+/// Marks an event on that partition as dispatched: it was applied to every edge.
 #[must_use]
-pub fn dispatched(plan: Plan, flow: FlowKey, event: i64, at: TimestampMs) -> Plan {
+pub fn mark_dispatched(partition: i16, event: i64, at: TimestampMs) -> Mutation {
     let key = vec![
-        completion_event::partition_key.with(flow.partition),
+        completion_event::partition_key.with(partition),
         completion_event::event_id.with(event),
     ];
-    plan.update(
-        completion_event::REF,
-        key,
-        vec![completion_event::dispatched_at_ms.keep_or(Some(at.0))],
-    )
+    let set = vec![completion_event::dispatched_at_ms.keep_or(Some(at.0))];
+    Mutation::update(completion_event::REF, key, set)
 }

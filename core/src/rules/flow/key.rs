@@ -10,10 +10,10 @@ use crate::model::error::EngineError;
 use crate::model::ids::{EdgeId, ExecutionId, FlowId};
 use crate::model::partition::{PartitionConfig, flow_partition};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Lookup, Predicate, Query};
+use crate::plan::{Expr, Guard, Lookup, Predicate, Query};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::premise::without_bodies;
+use crate::rules::premise::{Premise, without_bodies};
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
 use crate::schema::{Col, ColumnRef};
@@ -109,7 +109,16 @@ impl Places {
         vec![self.home.lookup(FLOW), self.other.lookup(ELSEWHERE)]
     }
 
-    /// The flow's row among the answers to [`Places::lookups`], and where it is.
+    /// The flow's rows in both places; only read.
+    #[must_use]
+    pub fn premises<O>(&self) -> Vec<Premise<O>> {
+        vec![
+            Premise::read(FLOW, self.home.lookup(FLOW)),
+            Premise::read(ELSEWHERE, self.other.lookup(ELSEWHERE)),
+        ]
+    }
+
+    /// The flow's row that was read, and where it is.
     #[must_use]
     pub fn found<'a>(&self, facts: &'a Facts) -> Option<(FlowKey, &'a Row)> {
         let places = [(FLOW, self.home), (ELSEWHERE, self.other)];
@@ -141,6 +150,18 @@ impl FlowKey {
     #[must_use]
     pub fn id(&self) -> FlowId {
         FlowId::from_uuid(self.uuid)
+    }
+
+    /// The guard of the flow's row.
+    #[must_use]
+    pub fn guard(&self, holds: Predicate) -> Guard {
+        Guard::new(FLOW, flow_core::REF, self.row(), holds)
+    }
+
+    /// The guard of the group of what `downstream` waits for.
+    #[must_use]
+    pub fn group_guard(&self, downstream: Uuid, holds: Predicate) -> Guard {
+        Guard::new(GROUP, edge_group::REF, self.group(downstream), holds)
     }
 
     /// The key of the flow's row.

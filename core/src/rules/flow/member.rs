@@ -13,19 +13,21 @@ use crate::model::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, PublicFlowState,
 };
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Held, Lookup, Plan, Predicate, Query, Return};
+use crate::plan::{Assign, Guard, Held, Mutation, Predicate, Query, Return};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Then, Verdict};
+use crate::rules::execution::change;
 use crate::rules::execution::create::Create;
 use crate::rules::flow::end::{
-    EndFlow, announce_end, end_changes, ended, ended_by_members, is_over, reopened, unmoved,
+    EndFlow, end_changes, ended, ended_by_members, flow_ended, is_over, reopened, unchanged,
 };
-use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow, on_partition_of};
+use crate::rules::flow::key::{FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
-use crate::rules::premise;
-use crate::rules::status::{Status, changed, since_due};
+use crate::rules::premise::{self, Premise, execution_row};
+use crate::rules::status::{Status, since_due};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{BADLY, exec_core, unfinished};
 use crate::schema::flow::{flow_core, unfinished_flow};
@@ -49,22 +51,6 @@ impl AddExecution {
     ) -> Result<Self, EngineError> {
         let places = Places::with_member(&args.flow_id, &args.execution_id, partitions)?;
         Ok(Self { places, key: ExecutionKey::of(&args.execution_id)?, args })
-    }
-
-    fn lookups(&self) -> Vec<Lookup> {
-        let mut rows = self.places.lookups();
-        rows.push(Lookup {
-            row: CORE.into(),
-            table: exec_core::REF,
-            key: self.key.core(),
-            columns: vec![
-                exec_core::flow_id.column(),
-                exec_core::lifecycle_phase.column(),
-                exec_core::public_state.column(),
-                exec_core::version.column(),
-            ],
-        });
-        rows
     }
 
     /// The state of the flow with the execution. An unfinished one keeps the flow open, or opens it
@@ -98,47 +84,60 @@ impl AddExecution {
         }
     }
 
-    fn plan(
+    fn changes(
         &self,
         flow: FlowKey,
         (row, core): (&Row, &Row),
         with: &FlowWith,
         at: TimestampMs,
-    ) -> Result<Plan, EngineError> {
-        let mut set = vec![exec_core::flow_id.set(Some(flow.uuid))];
-        set.extend(changed(at));
-        let of_flow = one_node_more(self.args.now, with, at);
-        let flow_relies = match with {
+    ) -> Result<Changes, EngineError> {
+        let (relied, flow_ended) = match with {
             // Every member that starts again after the flow was read changes its version.
-            FlowWith::Over(_) => unmoved(row)?,
+            FlowWith::Over(state) => (unchanged(row)?, Some(flow_ended(flow, *state, at))),
             FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => {
-                takes_members(Some(row))?
+                (takes_members(Some(row))?, None)
             }
         };
         // An execution that ended in between would have announced it without this flow.
-        let core_relies = premise::unchanged(core)?.and(exec_core::flow_id.is_null());
+        let core_relied = premise::unchanged(core)?.and(exec_core::flow_id.is_null());
+        let core_guard = Guard::new(CORE, exec_core::REF, self.key.core(), core_relied);
 
-        let plan = Plan::new("add_execution_to_flow")
-            .guard(FLOW, flow_core::REF, flow.row(), flow_relies)
-            .guard(CORE, exec_core::REF, self.key.core(), core_relies)
-            .update(flow_core::REF, held_flow(), of_flow)
-            .update(exec_core::REF, held_core(), set);
-        Ok(match with {
-            FlowWith::Over(state) => announce_end(plan, flow, *state, at),
-            FlowWith::AsItWas | FlowWith::Opened | FlowWith::Unknown(_) => plan,
-        })
+        let of_flow = one_node_more(self.args.now, with, at);
+        Ok(Changes::of([
+            Mutation::update(flow_core::REF, held_flow(), of_flow),
+            change::edits([exec_core::flow_id.set(Some(flow.uuid))], at),
+        ])
+        .and(flow_ended)
+        .holding([flow.guard(relied), core_guard])
+        .returning([Return::Written(flow_core::node_count.column())]))
     }
 }
 
-impl Transition for AddExecution {
+impl Decision for AddExecution {
     type Outcome = AddExecutionToFlowResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        }
+    const NAME: &'static str = "add_execution_to_flow";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let columns = vec![
+            exec_core::flow_id.column(),
+            exec_core::lifecycle_phase.column(),
+            exec_core::public_state.column(),
+            exec_core::version.column(),
+        ];
+        let mut premises = self.places.premises();
+        premises.push(Premise::read(CORE, execution_row(&self.key, columns)));
+        premises
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let Some((flow, row)) = self.places.found(facts) else {
-            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
+            return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
         };
 
         if is_over(row) && !ended_by_members(row) {
@@ -153,26 +152,24 @@ impl Transition for AddExecution {
 
         let node_count = node_count(row)?;
         match core.read(exec_core::flow_id)? {
+            None => {}
             Some(of) if of == flow.uuid => {
                 let member = AddExecutionToFlowResult::AlreadyMember { execution_id, node_count };
-                Ok(Step::Answer(member))
+                return Ok(Verdict::Answer(member));
             }
-            Some(other) => Err(of_another_flow(FlowId::from_uuid(other))),
-            None => {
-                let older = node_count.saturating_sub(stored_nodes(row)?);
-                let with = match Self::flow_with(flow, row, core, facts)? {
-                    FlowWith::Unknown(queries) => return Ok(Step::Read(queries)),
-                    with @ (FlowWith::AsItWas | FlowWith::Opened | FlowWith::Over(_)) => with,
-                };
-                let mut plan = self.plan(flow, (row, core), &with, ctx.now)?;
-                plan.returns = vec![Return::Written(flow_core::node_count.column())];
-                let then = Then::FromRows(Box::new(move |rows| {
-                    let new_node_count = older.saturating_add(written_count(&rows));
-                    Ok(AddExecutionToFlowResult::Added { execution_id, new_node_count })
-                }));
-                Ok(Step::Commit(plan, then))
-            }
+            Some(other) => return Err(of_another_flow(FlowId::from_uuid(other))),
         }
+
+        let with = match Self::flow_with(flow, row, core, facts)? {
+            FlowWith::Unknown(queries) => return Ok(Verdict::AlsoRead(queries)),
+            with @ (FlowWith::AsItWas | FlowWith::Opened | FlowWith::Over(_)) => with,
+        };
+        let older = node_count.saturating_sub(stored_nodes(row)?);
+        let then = Then::FromRows(Box::new(move |rows| {
+            let new_node_count = older.saturating_add(written_count(&rows));
+            Ok(AddExecutionToFlowResult::Added { execution_id, new_node_count })
+        }));
+        Ok(Verdict::Change(self.changes(flow, (row, core), &with, at)?, then))
     }
 }
 
@@ -233,62 +230,67 @@ impl CreateMember {
         }
     }
 
-    fn lookups(&self) -> Vec<Lookup> {
-        let mut rows = self.places.lookups();
-        rows.push(Lookup {
-            row: CORE.into(),
-            table: exec_core::REF,
-            key: self.create.key().core(),
-            columns: vec![exec_core::flow_id.column()],
-        });
-        rows
-    }
-
-    /// Creates the execution, relying on the flow's row where it was read.
-    fn commit(
+    /// The changes that create the execution, relying on the flow's row where it was read.
+    fn changes(
         &self,
         row: Option<&Row>,
+        status: Status,
         now: TimestampMs,
-    ) -> Result<Step<CreateExecutionResult>, EngineError> {
+    ) -> Result<Changes, EngineError> {
         let flow = self.places.home();
-        let plan = Plan::new("create_flow_member");
-        let plan = plan.guard(FLOW, flow_core::REF, flow.row(), takes_members(row)?);
-
-        let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let until = self.create.put_off_until(now);
-        let plan = self.create.inserts(plan, until, status, Some(flow.uuid), now)?;
         let opens = row.is_some_and(is_over);
         let with = if opens { FlowWith::Opened } else { FlowWith::AsItWas };
         let of_flow = one_node_more(self.at, &with, now);
-        let plan = plan.update(flow_core::REF, held_flow(), of_flow);
 
+        Ok(Changes::of(self.create.inserts(until, status, Some(flow.uuid), now)?)
+            .and([Mutation::update(flow_core::REF, held_flow(), of_flow)])
+            .holding([flow.guard(takes_members(row)?)]))
+    }
+}
+
+impl Decision for CreateMember {
+    type Outcome = CreateExecutionResult;
+
+    const NAME: &'static str = "create_flow_member";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let core = execution_row(&self.create.key(), vec![exec_core::flow_id.column()]);
+        let mut premises = self.places.premises();
+        premises.push(Premise::read(CORE, core));
+        premises
+    }
+
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        now: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let row = match self.places.found(facts) {
+            // The first try expects an open flow at home.
+            None if !facts.have_rows() => None,
+            None => {
+                return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
+            }
+            Some(found) => {
+                if let Some(outcome) = self.explain(found, facts)? {
+                    return Ok(Verdict::Answer(outcome));
+                }
+                Some(found.1)
+            }
+        };
+
+        let status = Status::held_back(AttemptState::PendingFirstAttempt);
         let created = CreateExecutionResult::Created {
             execution_id: self.id.clone(),
             public_state: status.public(),
         };
-        Ok(Step::Commit(plan, Then::Answer(created)))
-    }
-}
-
-impl Transition for CreateMember {
-    type Outcome = CreateExecutionResult;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if facts.refusals() == 0 {
-            return self.commit(None, ctx.now);
-        }
-
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        }
-        let Some(found) = self.places.found(facts) else {
-            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
-        };
-
-        match self.explain(found, facts)? {
-            Some(outcome) => Ok(Step::Answer(outcome)),
-            None => self.commit(Some(found.1), ctx.now),
-        }
+        Verdict::change(self.changes(row, status, now)?, created)
     }
 }
 
@@ -314,7 +316,7 @@ impl Release {
         Self { places, at, delayed: true }
     }
 
-    fn plan(&self, flow: FlowKey) -> Plan {
+    fn changes(&self, flow: FlowKey) -> Changes {
         let (set, when) = if self.delayed {
             let until = exec_core::eligible_at_ms.above(Some(self.at.0));
             let status = Status::delayed(BlockingReason::WaitingForDelay, None, self.at);
@@ -327,29 +329,35 @@ impl Release {
             (Status::waiting(None).assignments(self.at), due)
         };
 
-        let mut plan =
-            Plan::new("release_flow").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always);
-        plan.selection = Some(every_execution(flow.members().and(held_back()).and(when)));
-        plan = plan.update(exec_core::REF, held_core(), set);
-        plan.returns = picked_ids();
-        plan
+        Changes::of([Mutation::update(exec_core::REF, held_core(), set)])
+            .holding([flow.guard(Predicate::Always)])
+            .picking(every_execution(flow.members().and(held_back()).and(when)))
+            .returning(picked_ids())
     }
 }
 
-impl Transition for Release {
+impl Decision for Release {
     /// The number of members that were released.
     type Outcome = u32;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<u32>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        }
+    const NAME: &'static str = "release_flow";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<u32>> {
+        self.places.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<u32>, EngineError> {
         let Some((flow, _)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };
 
         let count = |rows: Vec<Vec<_>>| Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        Ok(Step::Commit(self.plan(flow), Then::FromRows(Box::new(count))))
+        Ok(Verdict::Change(self.changes(flow), Then::FromRows(Box::new(count))))
     }
 }
 
@@ -396,7 +404,7 @@ fn one_node_more(given: TimestampMs, with: &FlowWith, at: TimestampMs) -> Vec<(C
 /// it was read as ended by its members.
 fn takes_members(flow: Option<&Row>) -> Result<Predicate, EngineError> {
     match flow.filter(|flow| is_over(flow)) {
-        Some(ended) => unmoved(ended),
+        Some(ended) => unchanged(ended),
         None => Ok(unfinished_flow()),
     }
 }

@@ -4,17 +4,19 @@ use serde_json::{Value as Json, json};
 
 use crate::contracts::{EdgeDependencyPolicy, OnSatisfied, SetEdgeGroupPolicyResult};
 use crate::model::error::EngineError;
-use crate::model::ids::{ExecutionId, FlowId};
+use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::Facts;
-use crate::plan::{Lookup, OnConflict, OnTaken, Plan, Query};
+use crate::plan::{Lookup, Mutation, OnConflict, OnTaken, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::flow::edges::an_edge_into;
-use crate::rules::flow::key::{FLOW, FlowKey, GROUP, Places};
+use crate::rules::flow::key::{FlowKey, GROUP, Places};
 use crate::rules::flow::tally::needed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::premise::Premise;
 use crate::schema::flow::{edge_group, flow_core};
 
 /// The policy as it is stored.
@@ -107,35 +109,40 @@ impl SetPolicy {
         }
     }
 
-    fn plan(&self, flow: FlowKey, revision: i64) -> Plan {
+    fn changes(&self, flow: FlowKey, revision: i64) -> Changes {
         let mut row = flow.group(self.downstream.uuid);
         row.push(edge_group::policy.with(encode(&self.policy)));
         row.push(edge_group::k_target.with(needed(&self.policy, 0)));
         row.push(edge_group::version.with(1));
 
-        let settle = OnConflict::Update(vec![
+        let on_conflict = OnConflict::Update(vec![
             (edge_group::policy.column(), OnTaken::Overwrite),
             (edge_group::k_target.column(), OnTaken::Overwrite),
             (edge_group::version.column(), OnTaken::Add),
         ]);
 
         // Staging an edge grows the revision.
-        let unmoved = flow_core::graph_revision.equals(revision);
-        Plan::new("set_edge_group_policy").guard(FLOW, flow_core::REF, flow.row(), unmoved).insert(
-            edge_group::REF,
-            row,
-            settle,
-        )
+        let same_graph = flow_core::graph_revision.equals(revision);
+        Changes::of([Mutation::insert(edge_group::REF, row, on_conflict)])
+            .holding([flow.guard(same_graph)])
     }
 }
 
-impl Transition for SetPolicy {
+impl Decision for SetPolicy {
     type Outcome = SetEdgeGroupPolicyResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        }
+    const NAME: &'static str = "set_edge_group_policy";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        self.places.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let Some((flow, row)) = self.places.found(facts) else {
             return Err(input::invalid("flow_not_found"));
         };
@@ -145,10 +152,8 @@ impl Transition for SetPolicy {
 
         let edge = an_edge_into(flow, self.downstream.uuid);
         let Some(edges) = facts.list(&edge) else {
-            return Ok(Step::Read(vec![
-                Query::Lookup(vec![self.group_row(flow)]),
-                Query::List(edge),
-            ]));
+            let group = Query::Lookup(vec![self.group_row(flow)]);
+            return Ok(Verdict::AlsoRead(vec![group, Query::List(edge)]));
         };
 
         if !edges.is_empty() {
@@ -159,10 +164,10 @@ impl Transition for SetPolicy {
 
         let stored = facts.row(GROUP).map(|group| group.read(edge_group::policy)).transpose()?;
         if stored == Some(encode(&self.policy)) {
-            return Ok(Step::Answer(SetEdgeGroupPolicyResult::AlreadySet));
+            return Ok(Verdict::Answer(SetEdgeGroupPolicyResult::AlreadySet));
         }
 
-        let plan = self.plan(flow, row.read(flow_core::graph_revision)?);
-        Ok(Step::Commit(plan, Then::Answer(SetEdgeGroupPolicyResult::Set)))
+        let revision = row.read(flow_core::graph_revision)?;
+        Verdict::change(self.changes(flow, revision), SetEdgeGroupPolicyResult::Set)
     }
 }

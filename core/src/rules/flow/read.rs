@@ -19,7 +19,7 @@ use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::listing::{execution_columns, execution_row};
 use crate::rules::execution::read::text;
 use crate::rules::flow::key::{FlowKey, Places};
-use crate::rules::flow::tally::{Tally, Verdict, policy_of};
+use crate::rules::flow::tally::{GroupState, Tally, policy_of};
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, edge_group, flow_core};
@@ -246,13 +246,13 @@ fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot,
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
     let target = row.read(edge_group::k_target)?;
 
-    let state = match tally.verdict(&policy) {
-        Verdict::Satisfied => EdgeGroupState::Satisfied,
+    let state = match tally.state(&policy) {
+        GroupState::Satisfied => EdgeGroupState::Satisfied,
         // Rows of older databases say in their target what their counts cannot.
         _ if 0 < target && target <= tally.success => EdgeGroupState::Satisfied,
-        Verdict::Impossible => EdgeGroupState::Impossible,
-        Verdict::Pending if cancelled => EdgeGroupState::Cancelled,
-        Verdict::Pending => EdgeGroupState::Pending,
+        GroupState::Impossible => EdgeGroupState::Impossible,
+        GroupState::Pending if cancelled => EdgeGroupState::Cancelled,
+        GroupState::Pending => EdgeGroupState::Pending,
     };
 
     Ok(EdgeGroupSnapshot::new(

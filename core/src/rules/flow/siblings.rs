@@ -9,14 +9,16 @@ use crate::model::ids::{ExecutionId, FlowId, TimestampMs};
 use crate::model::partition::Partition;
 use crate::model::state::TerminalOutcome;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, List, Lookup, Plan, Predicate, Query};
+use crate::plan::{Expr, Guard, List, Mutation, Predicate, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::flow::cancel::cancelled;
 use crate::rules::flow::key::{FlowKey, GROUP, held_group};
-use crate::rules::flow::tally::unmoved;
+use crate::rules::flow::tally::unchanged;
 use crate::rules::input;
 use crate::rules::key::every_execution;
+use crate::rules::premise::{Premise, lookup};
 use crate::rules::status::Status;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
@@ -50,7 +52,8 @@ impl GroupKey {
         Ok(Self { flow, downstream: downstream.uuid() })
     }
 
-    fn debt(&self) -> Vec<(ColumnRef, Expr)> {
+    /// The key of the group's pending-cancel row.
+    fn pending(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
             pending_cancel_groups::partition_key.with(self.flow.partition),
             pending_cancel_groups::flow_id.with(self.flow.uuid),
@@ -58,48 +61,47 @@ impl GroupKey {
         ]
     }
 
-    fn lookups(&self) -> Vec<Lookup> {
-        vec![
-            Lookup {
-                row: PENDING_CANCEL.into(),
-                table: pending_cancel_groups::REF,
-                key: self.debt(),
-                columns: pending_cancel_groups::REF.columns.to_vec(),
-            },
-            Lookup {
-                row: GROUP.into(),
-                table: edge_group::REF,
-                key: self.flow.group(self.downstream),
-                columns: edge_group::REF.columns.to_vec(),
-            },
-        ]
+    fn premises<O>(&self) -> Vec<Premise<O>> {
+        let pending = lookup(PENDING_CANCEL, pending_cancel_groups::REF, self.pending());
+        let group = lookup(GROUP, edge_group::REF, self.flow.group(self.downstream));
+        vec![Premise::read(PENDING_CANCEL, pending), Premise::read(GROUP, group)]
+    }
+
+    /// The guard of the group, as it was read.
+    fn guard(&self, group: &Row) -> Result<Guard, EngineError> {
+        Ok(self.flow.group_guard(self.downstream, unchanged(group)?))
+    }
+
+    fn delete_pending(&self) -> Mutation {
+        Mutation::delete(pending_cancel_groups::REF, self.pending())
     }
 
     /// Deletes a stale pending-cancel row: the group, if there is one, still has nothing to cancel.
-    fn dropped(&self, group: Option<&Row>) -> Result<Plan, EngineError> {
-        let mut plan = Plan::new("drop_stale_sibling_cancel");
-        if let Some(group) = group {
-            let key = self.flow.group(self.downstream);
-            plan = plan.guard(GROUP, edge_group::REF, key, unmoved(group)?);
+    /// `None` where there is no such row.
+    fn drop_stale(&self, facts: &Facts) -> Result<Option<Changes>, EngineError> {
+        if facts.row(PENDING_CANCEL).is_none() {
+            return Ok(None);
         }
-        Ok(plan.delete(pending_cancel_groups::REF, self.debt()))
+        let group = facts.row(GROUP).map(|group| self.guard(group)).transpose()?;
+        let changes = Changes::of([self.delete_pending()]).holding(group);
+        Ok(Some(changes.named("drop_stale_sibling_cancel")))
     }
 
     /// Clears the pending cancellations of the group.
-    fn settled(&self, plan: Plan) -> Plan {
+    fn clear_pending(&self, group: &Row) -> Result<Changes, EngineError> {
         let set = vec![
             edge_group::cancel_siblings_pending_flag.set(false),
             edge_group::cancel_siblings_pending_members.set(Vec::new()),
             edge_group::version.grow(1),
         ];
-        plan.update(edge_group::REF, held_group(), set)
-            .delete(pending_cancel_groups::REF, self.debt())
+        let cleared = Mutation::update(edge_group::REF, held_group(), set);
+        Ok(Changes::of([cleared, self.delete_pending()]).holding([self.guard(group)?]))
     }
 }
 
 /// The group, if it has upstreams to cancel.
-fn owing(group: Option<&Row>) -> Result<Option<&Row>, EngineError> {
-    let Some(group) = group else { return Ok(None) };
+fn with_pending_cancels(facts: &Facts) -> Result<Option<&Row>, EngineError> {
+    let Some(group) = facts.row(GROUP) else { return Ok(None) };
     Ok(group.read(edge_group::cancel_siblings_pending_flag)?.then_some(group))
 }
 
@@ -122,31 +124,36 @@ pub struct Drain {
     pub key: GroupKey,
 }
 
-impl Transition for Drain {
+impl Decision for Drain {
     /// True if the group had a pending-cancel row or upstreams to cancel.
     type Outcome = bool;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
-        }
-        let group = facts.row(GROUP);
-        let Some(group) = owing(group)? else {
-            return Ok(match facts.row(PENDING_CANCEL) {
-                Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(true)),
-                None => Step::Answer(false),
-            });
+    const NAME: &'static str = "cancel_siblings";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<bool>> {
+        self.key.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<bool>, EngineError> {
+        let Some(group) = with_pending_cancels(facts)? else {
+            return match self.key.drop_stale(facts)? {
+                Some(changes) => Verdict::change(changes, true),
+                None => Ok(Verdict::Answer(false)),
+            };
         };
 
-        let key = self.key.flow.group(self.key.downstream);
-        let mut plan =
-            Plan::new("cancel_siblings").guard(GROUP, edge_group::REF, key, unmoved(group)?);
-        plan.selection = Some(every_execution(members(&self.key, listed(group)?)));
-        let plan = self.key.settled(plan);
-
         let status = Status::terminal(TerminalOutcome::Cancelled);
-        let plan = plan.and(cancelled(status, "sibling_quorum_satisfied", "engine", ctx.now));
-        Ok(Step::Commit(plan, Then::Answer(true)))
+        let changes = self
+            .key
+            .clear_pending(group)?
+            .and(cancelled(status, "sibling_quorum_satisfied", "engine", at))
+            .picking(every_execution(members(&self.key, listed(group)?)));
+        Verdict::change(changes, true)
     }
 }
 
@@ -158,24 +165,10 @@ pub struct Reconcile {
     pub key: GroupKey,
 }
 
-impl Transition for Reconcile {
-    type Outcome = SiblingCancelReconcileAction;
-
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
-
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.key.lookups())]));
-        }
-        let group = facts.row(GROUP);
-        let Some(group) = owing(group)? else {
-            return Ok(match facts.row(PENDING_CANCEL) {
-                Some(_) => Step::Commit(self.key.dropped(group)?, Then::Answer(SremmedStale)),
-                None => Step::Answer(NoOp),
-            });
-        };
-
-        let list = List {
+impl Reconcile {
+    /// An upstream that is not over.
+    fn unfinished(&self, group: &Row) -> Result<List, EngineError> {
+        Ok(List {
             name: "siblings that are not over".into(),
             table: exec_core::REF,
             join: None,
@@ -183,19 +176,40 @@ impl Transition for Reconcile {
             predicate: members(&self.key, listed(group)?),
             order: vec![(exec_core::execution_id.column(), Ascending)],
             limit: Expr::int(1),
-        };
-        let Some(live) = facts.list(&list) else {
-            return Ok(Step::Read(vec![Query::List(list)]));
+        })
+    }
+}
+
+impl Decision for Reconcile {
+    type Outcome = SiblingCancelReconcileAction;
+
+    const NAME: &'static str = "settle_sibling_cancel";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        self.key.premises()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
+
+        let Some(group) = with_pending_cancels(facts)? else {
+            return match self.key.drop_stale(facts)? {
+                Some(changes) => Verdict::change(changes, SremmedStale),
+                None => Ok(Verdict::Answer(NoOp)),
+            };
         };
 
-        if !live.is_empty() {
-            return Ok(Step::Answer(NoOp));
+        let list = self.unfinished(group)?;
+        match facts.list(&list) {
+            None => Ok(Verdict::AlsoRead(vec![Query::List(list)])),
+            Some([]) => Verdict::change(self.key.clear_pending(group)?, CompletedDrain),
+            Some(_) => Ok(Verdict::Answer(NoOp)),
         }
-
-        let key = self.key.flow.group(self.key.downstream);
-        let plan = Plan::new("settle_sibling_cancel");
-        let plan = plan.guard(GROUP, edge_group::REF, key, unmoved(group)?);
-        Ok(Step::Commit(self.key.settled(plan), Then::Answer(CompletedDrain)))
     }
 }
 
@@ -203,7 +217,7 @@ impl Transition for Reconcile {
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
-pub fn debt_of(row: &Row) -> Result<(GroupKey, TimestampMs), EngineError> {
+pub fn pending_cancel_of(row: &Row) -> Result<(GroupKey, TimestampMs), EngineError> {
     let flow = FlowKey {
         partition: row.read(pending_cancel_groups::partition_key)?,
         uuid: row.read(pending_cancel_groups::flow_id)?,

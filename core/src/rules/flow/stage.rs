@@ -14,17 +14,19 @@ use crate::model::error::{ConflictKind, ContentionKind, EngineError};
 use crate::model::ids::TimestampMs;
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, List, Lookup, OnConflict, Plan, Query};
+use crate::plan::{Expr, List, Lookup, Mutation, OnConflict, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::flow::edges::edges;
 use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{
-    DOWNSTREAM, EDGE, FLOW, FlowKey, Places, UPSTREAM, held_flow, on_partition_of,
+    DOWNSTREAM, EDGE, FlowKey, Places, UPSTREAM, held_flow, on_partition_of,
 };
 use crate::rules::flow::read;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::premise::{Premise, execution_row, lookup};
 use crate::schema::execution::exec_core;
 use crate::schema::flow::{edge, flow_core, unfinished_flow};
 
@@ -73,26 +75,6 @@ impl Stage {
         })
     }
 
-    fn lookups(&self) -> Vec<Lookup> {
-        let member = |row: &'static str, key: &ExecutionKey| Lookup {
-            row: row.into(),
-            table: exec_core::REF,
-            key: key.core(),
-            columns: vec![exec_core::flow_id.column()],
-        };
-
-        let mut rows = self.places.lookups();
-        rows.push(member(UPSTREAM, &self.upstream));
-        rows.push(member(DOWNSTREAM, &self.downstream));
-        rows.push(Lookup {
-            row: EDGE.into(),
-            table: edge::REF,
-            key: self.places.home().edge(&self.args.edge_id),
-            columns: edge::REF.columns.to_vec(),
-        });
-        rows
-    }
-
     fn check_flow(&self, flow: &Row) -> Result<(), EngineError> {
         if is_over(flow) {
             return Err(input::invalid("flow_already_terminal"));
@@ -124,7 +106,7 @@ impl Stage {
 
     /// The edges that lead on from these executions. Mostly there is one, and a planner that knows
     /// no statistics finds the edges of one faster than those of a list.
-    fn beyond(flow: FlowKey, frontier: &BTreeSet<Uuid>) -> Step<StageDependencyEdgeResult> {
+    fn beyond(flow: FlowKey, frontier: &BTreeSet<Uuid>) -> List {
         let leads_on = match frontier.first() {
             Some(one) if frontier.len() == 1 => edge::upstream_eid.equals(*one),
             Some(_) | None => edge::upstream_eid.is_among(frontier.iter().copied()),
@@ -132,7 +114,7 @@ impl Stage {
 
         let columns = vec![edge::downstream_eid.column()];
         let list = edges(ONWARD, flow, leads_on, edge::downstream_eid, columns);
-        Step::Read(vec![Query::List(List { limit: Expr::int(FRONTIER_EDGES), ..list })])
+        List { limit: Expr::int(FRONTIER_EDGES), ..list }
     }
 
     /// Follows the edges from the downstream, as far as they have been read. Returns the executions
@@ -164,7 +146,7 @@ impl Stage {
         Ok((!frontier.is_empty()).then_some(frontier))
     }
 
-    fn plan(&self, flow: FlowKey) -> Plan {
+    fn changes(&self, flow: FlowKey) -> Changes {
         let Self { args, .. } = self;
         let TimestampMs(at) = args.now;
         let set = vec![
@@ -187,30 +169,51 @@ impl Stage {
             "applied_at_ms": null,
         })));
 
-        let relies = flow_core::graph_revision.equals(self.expected).and(unfinished_flow());
-        Plan::new("stage_dependency_edge")
-            .guard(FLOW, flow_core::REF, flow.row(), relies)
-            .update(flow_core::REF, held_flow(), set)
-            .insert(edge::REF, row, OnConflict::Refuse)
+        let relied = flow_core::graph_revision.equals(self.expected).and(unfinished_flow());
+        Changes::of([
+            Mutation::update(flow_core::REF, held_flow(), set),
+            Mutation::insert(edge::REF, row, OnConflict::Refuse),
+        ])
+        .holding([flow.guard(relied)])
     }
 }
 
-impl Transition for Stage {
+impl Decision for Stage {
     type Outcome = StageDependencyEdgeResult;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups())]));
-        }
+    const NAME: &'static str = "stage_dependency_edge";
+
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let flow_of = || vec![exec_core::flow_id.column()];
+        let member = |row: &'static str, key: &ExecutionKey| {
+            Premise::read(row, Lookup { row: row.into(), ..execution_row(key, flow_of()) })
+        };
+        let edge_key = self.places.home().edge(&self.args.edge_id);
+
+        let mut premises = self.places.premises();
+        premises.extend([
+            member(UPSTREAM, &self.upstream),
+            member(DOWNSTREAM, &self.downstream),
+            Premise::read(EDGE, lookup(EDGE, edge::REF, edge_key)),
+        ]);
+        premises
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
         let Some((flow, row)) = self.places.found(facts) else {
-            return self.places.elsewhere(facts, "flow_not_found").map(Step::Read);
+            return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
         };
 
         self.check_flow(row)?;
         self.check_members(flow, facts.row(UPSTREAM), facts.row(DOWNSTREAM))?;
 
         if let Some(frontier) = self.search(facts)? {
-            return Ok(Self::beyond(flow, &frontier));
+            return Ok(Verdict::AlsoRead(vec![Query::List(Self::beyond(flow, &frontier))]));
         }
 
         if let Some(stored) = facts.row(EDGE) {
@@ -222,6 +225,6 @@ impl Transition for Stage {
             edge_id: self.args.edge_id.clone(),
             new_graph_revision: self.args.expected_graph_revision.saturating_add(1),
         };
-        Ok(Step::Commit(self.plan(flow), Then::Answer(staged)))
+        Verdict::change(self.changes(flow), staged)
     }
 }

@@ -4,15 +4,17 @@ use serde_json::{Map, Value as Json};
 
 use crate::contracts::validate_tag_key;
 use crate::model::error::EngineError;
-use crate::model::ids::FlowId;
+use crate::model::ids::{FlowId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::Facts;
-use crate::plan::{Plan, Predicate, Query};
+use crate::plan::{Mutation, Predicate, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Step, Transition, Verdict};
 use crate::rules::execution::read::text;
-use crate::rules::flow::key::{FLOW, FlowKey, Places, held_flow};
+use crate::rules::flow::key::{FlowKey, Places, held_flow};
 use crate::rules::input;
+use crate::rules::premise::Premise;
 use crate::schema::flow::flow_core;
 
 /// Writes one tag of a flow, replacing its value.
@@ -41,32 +43,42 @@ impl SetFlowTag {
         Ok(Self { places, name: name.to_owned(), value: value.to_owned() })
     }
 
-    fn plan(&self, flow: FlowKey) -> Plan {
-        let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
-        Plan::new("set_flow_tag").guard(FLOW, flow_core::REF, flow.row(), Predicate::Always).update(
-            flow_core::REF,
-            held_flow(),
-            vec![flow_core::raw_fields.merge(Json::Object(member))],
-        )
+    /// The flow: where it was found, or at home, where the first try expects it.
+    fn flow(&self, facts: &Facts) -> Result<FlowKey, EngineError> {
+        if !facts.have_rows() {
+            return Ok(self.places.home());
+        }
+        let found = self.places.found(facts).map(|(flow, _)| flow);
+        found.ok_or(EngineError::NotFound { entity: "flow" })
     }
 }
 
-impl Transition for SetFlowTag {
+impl Decision for SetFlowTag {
     type Outcome = ();
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        // The first try expects the flow at home.
-        if facts.refusals() == 0 {
-            return Ok(Step::Commit(self.plan(self.places.home()), Then::Answer(())));
-        }
+    const NAME: &'static str = "set_flow_tag";
 
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.places.lookups())]));
-        }
-        match self.places.found(facts) {
-            Some((flow, _)) => Ok(Step::Commit(self.plan(flow), Then::Answer(()))),
-            None => Err(EngineError::NotFound { entity: "flow" }),
-        }
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<()>> {
+        self.places.premises()
+    }
+
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<()>, EngineError> {
+        let flow = self.flow(facts)?;
+        let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
+        let set = vec![flow_core::raw_fields.merge(Json::Object(member))];
+
+        let changes = Changes::of([Mutation::update(flow_core::REF, held_flow(), set)])
+            .holding([flow.guard(Predicate::Always)]);
+        Verdict::change(changes, ())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The meaning of a group's counts.
 //!
-//! One pure function: a policy and a tally in, a verdict out. Everything that looks at a group asks
-//! it, and what a plan may rely on without reading again follows from the same numbers.
+//! One pure function: a policy and a tally in, the group's state out. Everything that looks at a group
+//! asks it, and what a plan may rely on without reading again follows from the same numbers.
 
 use crate::contracts::EdgeDependencyPolicy;
 use crate::model::error::EngineError;
@@ -56,9 +56,9 @@ pub struct Tally {
     pub unapplied: i32,
 }
 
-/// The verdict on a group's counts.
+/// The state of a group, by its counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GroupState {
     /// Undecided.
     Pending,
     /// Enough upstreams ended well.
@@ -123,21 +123,21 @@ impl Tally {
         self.fail.saturating_add(self.skip)
     }
 
-    /// The verdict under a policy. Satisfied comes first: enough successes stay enough, whatever
+    /// The state under a policy. Satisfied comes first: enough successes stay enough, whatever
     /// else fails.
     #[must_use]
-    pub fn verdict(&self, policy: &EdgeDependencyPolicy) -> Verdict {
+    pub fn state(&self, policy: &EdgeDependencyPolicy) -> GroupState {
         let total = self.total();
         let needed = needed(policy, total);
 
         if total == 0 {
-            Verdict::Pending
+            GroupState::Pending
         } else if needed <= self.success {
-            Verdict::Satisfied
+            GroupState::Satisfied
         } else if total.saturating_sub(self.without_success()) < needed {
-            Verdict::Impossible
+            GroupState::Impossible
         } else {
-            Verdict::Pending
+            GroupState::Pending
         }
     }
 
@@ -168,7 +168,7 @@ impl Tally {
         bucket: Bucket,
     ) -> Result<Predicate, EngineError> {
         if self.dependencies < self.sum() {
-            return unmoved(group);
+            return unchanged(group);
         }
 
         // One more success must still leave one missing; one more failure must still leave enough.
@@ -202,7 +202,7 @@ pub fn needed(policy: &EdgeDependencyPolicy, total: i32) -> i32 {
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn unmoved(group: &Row) -> Result<Predicate, EngineError> {
+pub fn unchanged(group: &Row) -> Result<Predicate, EngineError> {
     Ok(edge_group::version.equals(group.read(edge_group::version)?))
 }
 

@@ -8,21 +8,21 @@ use serde_json::json;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptOutcome, AttemptState, LeaseCause};
+use crate::plan::Query;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Plan, Query};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::flow::child::UNREACHABLE;
 use crate::rules::flow::edges::unapplied_edges;
 use crate::rules::flow::key::{FlowKey, GROUP, group_of_core_row};
-use crate::rules::flow::tally::{Tally, Verdict, policy_of, unmoved as group_unmoved};
+use crate::rules::flow::tally::{GroupState, Tally, policy_of, unchanged};
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Premise, existing, guards, lookups, unmet};
+use crate::rules::premise::{Premise, existing};
 use crate::rules::status::{Status, lease_ended};
-use crate::rules::suspension::close::close_as_read;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::edge_group;
 
@@ -34,94 +34,84 @@ pub struct WaitChildren {
 }
 
 impl WaitChildren {
-    fn queries(&self, premises: &[Premise<()>]) -> Vec<Query> {
-        let mut rows = lookups(premises);
-        rows.push(group_of_core_row(edge_group::REF.columns.to_vec()));
-        vec![Query::Lookup(rows)]
-    }
-
-    fn plan(
+    /// The flow of the execution, and its group of edges there.
+    fn group<'a>(
         &self,
-        premises: Vec<Premise<()>>,
-        facts: &Facts,
         core: &Row,
-        group: Option<&Row>,
-    ) -> Result<Plan, EngineError> {
-        let mut plan = Plan::new("wait_children");
-        if let (Some(group), Some(flow)) = (group, core.read(exec_core::flow_id)?) {
-            let flow = FlowKey { partition: self.fence.key.partition, uuid: flow };
-            let key = flow.group(self.fence.key.uuid);
-            plan = plan.guard(GROUP, edge_group::REF, key, group_unmoved(group)?);
-        }
-        plan.guards.extend(guards(premises, &[], facts)?);
-        Ok(plan)
-    }
-
-    fn parked(plan: Plan, status: Status, at: TimestampMs) -> Plan {
-        plan.and([
-            change::enters(status, at).noting(json!({})).update(),
-            change::attempt(lease_ended(AttemptOutcome::WaitingChildren)),
-        ])
-    }
-
-    fn skipped(plan: Plan, at: TimestampMs) -> Plan {
-        let end = End::SKIPPED;
-        plan.and([
-            end.of_execution(at).update(),
-            change::attempt(end.of_attempt(at)),
-            outbox::completed(end.event, Reason::Given(UNREACHABLE), at),
-        ])
+        facts: &'a Facts,
+    ) -> Result<Option<(FlowKey, &'a Row)>, EngineError> {
+        let flow = core.read(exec_core::flow_id)?;
+        Ok(flow
+            .zip(facts.row(GROUP))
+            .map(|(uuid, group)| (FlowKey { partition: self.fence.key.partition, uuid }, group)))
     }
 }
 
-impl Transition for WaitChildren {
+impl Decision for WaitChildren {
     type Outcome = ();
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<()>, EngineError> {
-        let at = ctx.now;
-        let premises = self.fence.premises(at, OpenLease::Live);
-        if !facts.have_rows() {
-            return Ok(Step::Read(self.queries(&premises)));
-        }
+    const NAME: &'static str = "wait_children";
 
-        if let Some(answer) = unmet(&premises, facts)? {
-            return Ok(Step::Answer(answer));
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<()>> {
+        let mut premises = self.fence.premises(at, OpenLease::Live);
+        let group = group_of_core_row(edge_group::REF.columns.to_vec());
+        premises.push(Premise::read(GROUP, group));
+        premises
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<()>, EngineError> {
+        let child = self.fence.key.uuid;
+        let group = self.group(existing(facts)?, facts)?;
+
+        let mut state = None;
+        let mut held = None;
+        if let Some((flow, group)) = group {
+            let list = unapplied_edges(flow, child);
+            let Some(unapplied) = facts.list(&list) else {
+                return Ok(Verdict::AlsoRead(vec![Query::List(list)]));
+            };
+            held = Some(flow.group_guard(child, unchanged(group)?));
+
+            let tally = Tally::read(group)?.with_unapplied(unapplied.len());
+            // A group without edges keeps no execution waiting.
+            state = (tally.total() != 0).then_some(tally.state(&policy_of(group)?));
         }
-        let (core, group) = (existing(facts)?, facts.row(GROUP));
-        let plan = self.plan(premises, facts, core, group)?;
 
         let interrupted = AttemptState::AttemptInterrupted;
-        let verdict = match (group, core.read(exec_core::flow_id)?) {
-            (Some(group), Some(flow)) => {
-                let flow = FlowKey { partition: self.fence.key.partition, uuid: flow };
-                let list = unapplied_edges(flow, self.fence.key.uuid);
-                let Some(unapplied) = facts.list(&list) else {
-                    return Ok(Step::Read(vec![Query::List(list)]));
-                };
-                let tally = Tally::read(group)?.with_unapplied(unapplied.len());
-                // A group without edges keeps no execution waiting.
-                if tally.total() == 0 { None } else { Some(tally.verdict(&policy_of(group)?)) }
-            }
-            (Some(_) | None, _) => None,
+        let changes = match state {
+            Some(GroupState::Pending) => parked(Status::waiting_for_dependencies(interrupted), at),
+            Some(GroupState::Impossible) => skipped(at).closing(facts)?,
+            Some(GroupState::Satisfied) | None => parked(Status::waiting(interrupted), at),
+        };
+        let cause = match state {
+            Some(GroupState::Impossible) => LeaseCause::Skipped,
+            Some(GroupState::Pending | GroupState::Satisfied) | None => LeaseCause::WaitingChildren,
         };
 
-        let (plan, cause) = match verdict {
-            Some(Verdict::Pending) => {
-                let status = Status::waiting_for_dependencies(interrupted);
-                (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
-            }
-            Some(Verdict::Impossible) => {
-                let mut plan = Self::skipped(plan, at);
-                plan.mutations = close_as_read(plan.mutations, core)?;
-                (plan, LeaseCause::Skipped)
-            }
-            Some(Verdict::Satisfied) | None => {
-                let status = Status::waiting(interrupted);
-                (Self::parked(plan, status, at), LeaseCause::WaitingChildren)
-            }
-        };
-
-        let plan = plan.and([outbox::lease_ended(cause, at)]);
-        Ok(Step::Commit(plan, Then::Answer(())))
+        let changes = changes.and([outbox::lease_ended(cause, at)]).holding_first(held);
+        Verdict::change(changes, ())
     }
+}
+
+/// The worker's attempt is interrupted, and its execution enters that status.
+fn parked(status: Status, at: TimestampMs) -> Changes {
+    Changes::of([
+        change::enters(status, at).noting(json!({})).update(),
+        change::attempt(lease_ended(AttemptOutcome::WaitingChildren)),
+    ])
+}
+
+/// The execution ends: what it waits for can no longer happen.
+fn skipped(at: TimestampMs) -> Changes {
+    let end = End::SKIPPED;
+    Changes::of([
+        end.of_execution(at).update(),
+        change::attempt(end.of_attempt(at)),
+        outbox::completed(end.event, Reason::Given(UNREACHABLE), at),
+    ])
 }
