@@ -19,7 +19,7 @@ use crate::rules::stream::key::{
     META, OLD, SUMMARY, StreamKey, frame_of_attempt, meta_of_attempt, summary_of_attempt,
 };
 use crate::rules::stream::position::{StreamPosition, UNCOUNTED, goes_on, uncounted_frames};
-use crate::rules::stream::summary;
+use crate::rules::stream::summary::{self, SummaryChange};
 use crate::rules::stream::trim::{self, Trim};
 use crate::schema::ColumnRef;
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
@@ -159,11 +159,13 @@ impl Append {
         let goes_on = Guard::new(META, stream_meta::REF, meta_of_attempt(), goes_on());
         let advance = Mutation::update(stream_meta::REF, meta_of_attempt(), set);
 
-        let (summary, version) = self.summary_changes(summary, ts_ms.clone())?;
+        let summary = self.summary_change(summary, ts_ms.clone())?;
+        let version = summary.as_ref().map(|change| change.version);
+        let patch = summary.map(|change| (change.guard, change.mutation));
         let frame = self.insert_frame(stream_meta::next_seq.of(META), ts_ms);
 
         let held = |column: ColumnRef| Return::Held(META.into(), Path::column(column));
-        let changes = guarded_changes([(Some(goes_on), advance)].into_iter().chain(summary))
+        let changes = guarded_changes([(Some(goes_on), advance)].into_iter().chain(patch))
             .and([frame])
             .returning([
                 Return::Written(stream_meta::last_append_ts_ms.column()),
@@ -188,10 +190,12 @@ impl Append {
                     stream_meta::trimmed_count.with(position.trimmed),
                     stream_meta::ema_rate_hz.with(position.rate_hz),
                 ];
-                let (summary, version) = self.summary_changes(summary, id.ts_ms.into_expr())?;
+                let summary = self.summary_change(summary, id.ts_ms.into_expr())?;
+                let version = summary.as_ref().map(|change| change.version);
+                let patch = summary.map(|change| (change.guard, change.mutation));
                 let advance = position.advance(id, counted);
                 let frame = self.insert_frame(id.seq.into_expr(), id.ts_ms.into_expr());
-                let changes = guarded_changes([advance].into_iter().chain(summary)).and([frame]);
+                let changes = guarded_changes([advance].into_iter().chain(patch)).and([frame]);
                 (changes, Then::Answer(outcome(id, count, version)))
             }
             Keep::BestEffort(config) => {
@@ -242,18 +246,15 @@ impl Append {
         changes.and([drop]).picking(trim.selection())
     }
 
-    /// The change of the summary, if the frame is a patch, and the version that it gets.
-    fn summary_changes(
+    /// The change of the summary, if the frame is a patch.
+    fn summary_change(
         &self,
         summary: Option<&Row>,
         ts_ms: Expr,
-    ) -> Result<(Option<(Option<Guard>, Mutation)>, Option<i32>), EngineError> {
+    ) -> Result<Option<SummaryChange>, EngineError> {
         match &self.keep {
-            Keep::Durable | Keep::BestEffort(_) => Ok((None, None)),
-            Keep::Summary(patch) => {
-                let change = summary::patch_summary(summary, patch.clone(), ts_ms)?;
-                Ok((Some((change.guard, change.mutation)), Some(change.version)))
-            }
+            Keep::Durable | Keep::BestEffort(_) => Ok(None),
+            Keep::Summary(patch) => summary::patch_summary(summary, patch.clone(), ts_ms).map(Some),
         }
     }
 
