@@ -32,7 +32,7 @@ use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
 
-/// The engine on Postgres 14 or later. Clones share the pool and all other state.
+/// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
@@ -276,6 +276,7 @@ impl Executor for PostgresBackend {
             | MigrateError::InvalidSchemaName(_)
             | MigrateError::InvalidPartitions(_)
             | MigrateError::PartitionsDiffer { .. }
+            | MigrateError::TooOld(_)
             | MigrateError::Render(_)) => {
                 StoreError::new(StoreClass::Permanent, refused).in_backend("postgres")
             }

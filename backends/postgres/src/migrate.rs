@@ -11,10 +11,10 @@ mod inspect;
 
 use std::borrow::Cow;
 
-use ff_codegen::RenderError;
 use ff_codegen::adopt::AdoptError;
 use ff_codegen::migrations::{self, LedgerError, Migration, POSTGRES};
 use ff_codegen::opening::{self, Admission, Opening, Refusal};
+use ff_codegen::{Postgres, RenderError};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction};
 
@@ -197,6 +197,9 @@ pub enum MigrateError {
     /// The tables cannot be adopted.
     #[error(transparent)]
     Adopt(#[from] AdoptError),
+    /// The server, of this major version, is older than any that the tests run on.
+    #[error("Postgres {0} is too old: {oldest} or later is needed", oldest = Postgres::OLDEST)]
+    TooOld(u32),
     /// The generator cannot render a schema with partitions.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -227,6 +230,7 @@ impl MigrateError {
             | Self::Adopt(_)
             | Self::InvalidPartitions(_)
             | Self::PartitionsDiffer { .. }
+            | Self::TooOld(_)
             | Self::Render(_)
             | Self::Database(_) => None,
         }
@@ -309,7 +313,8 @@ pub async fn adopt(
 async fn find(
     connection: &mut PgConnection,
     options: &MigrateOptions,
-) -> Result<Found, sqlx::Error> {
+) -> Result<Found, MigrateError> {
+    inspect::check_version(connection.server_version_num())?;
     let mut transaction = begin(connection, options).await?;
     let found = inspect::look(&mut transaction).await?;
     transaction.rollback().await?;

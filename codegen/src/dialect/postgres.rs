@@ -17,9 +17,14 @@ use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::constant;
 
-/// Postgres 14 or later.
+/// Postgres, from [`Postgres::OLDEST`] on.
 #[derive(Clone, Copy, Debug)]
 pub struct Postgres;
+
+impl Postgres {
+    /// The oldest major version that the tests run on, and that a database is opened on.
+    pub const OLDEST: u32 = 15;
+}
 
 impl Dialect for Postgres {
     fn name(&self) -> &'static str {

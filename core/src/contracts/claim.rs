@@ -788,8 +788,7 @@ pub enum ReclaimExecutionResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimPolicy {
-    /// The longest wait for work; no wait when absent. Has no effect in this version: a claim
-    /// answers at once.
+    /// The longest wait for work. A claim answers at once, so any wait but zero is refused.
     pub max_wait: Option<Duration>,
     /// The worker.
     pub worker_id: WorkerId,

@@ -29,7 +29,7 @@ pub struct CompleteExecutionArgs {
     /// The result, opaque.
     #[serde(default)]
     pub result_payload: Option<Vec<u8>>,
-    /// The encoding of the result. Has no effect in this version: it is not stored.
+    /// The encoding of the result. It is not stored, so any is refused.
     #[serde(default)]
     pub result_encoding: Option<String>,
     /// The source of the request.

@@ -170,7 +170,7 @@ pub struct DeliverSignalArgs {
     /// The content.
     #[serde(default)]
     pub payload: Option<Vec<u8>>,
-    /// The encoding of the content. Has no effect in this version: it is not stored.
+    /// The encoding of the content. It is not stored, so any is refused.
     #[serde(default)]
     pub payload_encoding: Option<String>,
     /// Ties the signal to other records.

@@ -199,6 +199,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<CompleteExecutionResult, EngineError> {
         let CompleteExecutionArgs { execution_id, fence, attempt_index, source, .. } = &args;
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
+        input::absent("result_encoding", args.result_encoding.as_ref())?;
         input::body("result_payload", args.result_payload.as_deref().unwrap_or_default())?;
 
         let complete = Complete { fence, result: args.result_payload, at: Some(args.now) };
@@ -332,6 +333,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: DeliverSignalArgs,
     ) -> Result<DeliverSignalResult, EngineError> {
+        input::absent("payload_encoding", args.payload_encoding.as_ref())?;
         run(self, &Deliver::new(args)?).await
     }
 
@@ -650,6 +652,8 @@ impl<E: Executor> EngineBackend for E {
         policy: ClaimPolicy,
         limit: u32,
     ) -> Result<Vec<Handle>, EngineError> {
+        // A claim answers at once, so it can only be asked not to wait.
+        input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
         let mut claimed = run(self, &claim).await?;
         if let Some(due) = claim.of_what_is_due(claimed.len()) {

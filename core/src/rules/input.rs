@@ -13,6 +13,17 @@ pub fn invalid(detail: impl Into<String>) -> EngineError {
     EngineError::Validation { kind: ValidationKind::InvalidInput, detail: detail.into() }
 }
 
+/// Refuses an optional argument that asks for something that the engine does not do.
+///
+/// # Errors
+/// `Validation(InvalidInput)` naming the field.
+pub fn absent<T>(field: &str, value: Option<&T>) -> Result<(), EngineError> {
+    match value {
+        Some(_) => Err(invalid(format!("{field}: has no effect in this version"))),
+        None => Ok(()),
+    }
+}
+
 /// Checks that a text holds no NUL, so that every database can store it.
 ///
 /// # Errors

@@ -118,7 +118,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         dedup_ttl_ms: arguments.key.as_ref().map(|_| DEDUP_TTL_MS),
         idempotency_key: arguments.key,
         target_scope: "waitpoint".to_owned(),
-        created_at: Some(now),
+        created_at: None,
         resume_delay_ms: None,
         max_signals_per_execution: None,
         signal_maxlen: None,

@@ -166,21 +166,27 @@ fn print_report(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
         return Ok(());
     }
 
-    output.line(format!(
-        "{} claimed: {} completed, {} to be retried, {} failed, {} cancelled, {} handed back, {} lost",
-        report.claimed,
-        report.completed,
-        report.retried,
-        report.failed,
-        report.cancelled,
-        report.handed_back,
-        report.lost
-    ))?;
-
+    output.line(totals(report))?;
     if report.left_waiting {
         output.line("some executions wait for capabilities that this worker does not offer")?;
     }
     Ok(())
+}
+
+/// The number of claims, and the number of each outcome. The outcomes add up to the claims.
+fn totals(report: &WorkerReport) -> String {
+    let outcomes = [
+        (report.completed, "completed"),
+        (report.retried, "to be retried"),
+        (report.failed, "failed"),
+        (report.cancelled, "cancelled"),
+        (report.suspended, "suspended"),
+        (report.handed_back, "handed back"),
+        (report.lost, "lost"),
+    ];
+
+    let outcomes = outcomes.map(|(number, outcome)| format!("{number} {outcome}"));
+    format!("{} claimed: {}", report.claimed, outcomes.join(", "))
 }
 
 /// Turns Ctrl-C, SIGTERM and SIGHUP into a stop: the first one lets running commands end, the next
@@ -210,4 +216,22 @@ fn stop_on_interrupts(stop: watch::Sender<Stop>) -> Result<(), Failure> {
 fn short_id() -> String {
     let id = Uuid::new_v4().simple().to_string();
     id.chars().take(6).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcomes_add_up_to_the_claims() {
+        let mut report = WorkerReport::default();
+        (report.completed, report.retried, report.failed) = (1, 2, 3);
+        (report.cancelled, report.suspended) = (4, 5);
+        (report.handed_back, report.lost) = (6, 7);
+        report.claimed = 28;
+
+        let expected = "28 claimed: 1 completed, 2 to be retried, 3 failed, 4 cancelled, \
+                        5 suspended, 6 handed back, 7 lost";
+        assert_eq!(totals(&report), expected);
+    }
 }

@@ -1,10 +1,13 @@
 //! Hostile strings and bytes: stored and read back as they were, or refused; never understood.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ff_core::backend::{CapabilitySet, FailureClass, FailureReason};
-use ff_core::contracts::{CreateExecutionArgs, ExecutionQuery, IdempotencyKey};
-use ff_core::types::{LaneId, Namespace};
+use ff_core::contracts::{
+    CompleteExecutionArgs, CreateExecutionArgs, ExecutionQuery, IdempotencyKey,
+};
+use ff_core::types::{AttemptIndex, CancelSource, LaneId, Namespace};
 
 use crate::backends::conformance;
 use crate::bench::{id, lane, payload_of, refused, requiring, worker};
@@ -203,6 +206,40 @@ conformance! {
         let mut signal = bench.signal(&target, "other");
         signal.idempotency_key = Some(longest);
         bench.backend.deliver_signal(signal).await.unwrap();
+    }
+
+    async fn an_argument_that_would_have_no_effect_is_refused(bench) {
+        let refuse = |field: &str| {
+            format!("validation: InvalidInput: {field}: has no effect in this version")
+        };
+
+        let (held, handle) = bench.leased().await;
+        let mut terms = worker("w");
+        terms.max_wait = Some(Duration::from_millis(1));
+        let none = CapabilitySet::default();
+        let claimed = bench.backend.claim(&lane(), &none, terms.clone()).await;
+        refused(claimed, &refuse("max_wait"));
+        terms.max_wait = Some(Duration::ZERO);
+        assert!(bench.backend.claim(&lane(), &none, terms).await.unwrap().is_none());
+
+        let completion = CompleteExecutionArgs {
+            execution_id: held.clone(),
+            fence: None,
+            attempt_index: AttemptIndex(0),
+            result_payload: None,
+            result_encoding: Some("json".into()),
+            source: CancelSource::OperatorOverride,
+            now: bench.clock.now(),
+        };
+        let completed = bench.backend.complete_execution(completion).await;
+        refused(completed, &refuse("result_encoding"));
+
+        bench.seed().await;
+        let args = bench.wait(vec![fresh("w")], named("w", "go"));
+        let target = bench.suspend(&held, &handle, args).await.remove(0);
+        let mut signal = bench.signal(&target, "go");
+        signal.payload_encoding = Some("json".into());
+        refused(bench.backend.deliver_signal(signal).await, &refuse("payload_encoding"));
     }
 
     async fn numbers_at_their_edges_come_back_as_they_were(bench) {

@@ -1,9 +1,12 @@
 //! Lists the tables of this schema in a database, and its migrations.
 
+use ff_codegen::Postgres;
 use ff_codegen::migrations::Entry;
 use ff_codegen::opening::{Inventory, REFERENCE_LEDGER};
 use ff_core::schema::TABLES;
 use sqlx::{Postgres as Database, Transaction};
+
+use super::MigrateError;
 
 /// The tables that the search path finds. Tables of other programs are ignored, since a schema may
 /// be shared.
@@ -48,6 +51,14 @@ impl Found {
     }
 }
 
+/// Refuses a server that is too old. A pooler may hide the number; then nothing is refused.
+pub(super) fn check_version(number: Option<u32>) -> Result<(), MigrateError> {
+    match number.map(|number| number / 10_000) {
+        Some(found) if found < Postgres::OLDEST => Err(MigrateError::TooOld(found)),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Reads the schema that the search path names.
 pub(super) async fn look(
     transaction: &mut Transaction<'_, Database>,
@@ -87,4 +98,18 @@ async fn read_ledger(
         finished,
     });
     Ok(recorded.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused() {
+        let refused = check_version(Some(140_011)).unwrap_err();
+        assert_eq!(refused.to_string(), "Postgres 14 is too old: 15 or later is needed");
+        for accepted in [Some(150_000), Some(170_002), None] {
+            check_version(accepted).unwrap();
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl Database {
     pub(crate) fn new(name: &str) -> Self {
         let url = std::env::var("FF_PG_TEST_URL").unwrap_or_else(|_| {
             panic!(
-                "FF_PG_TEST_URL is unset. These tests need a Postgres 14 or later, for example: \
+                "FF_PG_TEST_URL is unset. These tests need a Postgres 15 or later, for example: \
                  docker run -e POSTGRES_HOST_AUTH_METHOD=trust -p 54999:5432 postgres:17 \
                  with FF_PG_TEST_URL=postgres://postgres@127.0.0.1:54999/postgres"
             )

@@ -1,7 +1,7 @@
 //! The meaning of a group's counts.
 //!
-//! One pure function: a policy and a tally in, the group's state out. Everything that looks at a group
-//! asks it, and what a plan may rely on without reading again follows from the same numbers.
+//! One pure function: a policy and a tally in, the group's state out. Everything that looks at a
+//! group asks it, and what a plan may rely on without reading again follows from the same numbers.
 
 use crate::contracts::EdgeDependencyPolicy;
 use crate::model::error::EngineError;

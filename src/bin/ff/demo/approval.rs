@@ -239,7 +239,7 @@ impl Demo {
             correlation_id: None,
             idempotency_key: None,
             target_scope: "waitpoint".to_owned(),
-            created_at: Some(now),
+            created_at: None,
             dedup_ttl_ms: None,
             resume_delay_ms: None,
             max_signals_per_execution: None,
