@@ -11,7 +11,7 @@ use ff_core::contracts::{
 };
 use ff_core::engine::{Executor, Transition};
 use ff_core::plan::value::Value;
-use ff_core::rules::keystore::{Rotate, Seed};
+use ff_core::rules::keyring::{Rotate, Seed};
 use ff_core::rules::suspension::deliver::Deliver;
 
 use crate::backends::{self, Bench, postgres_url};

@@ -118,6 +118,13 @@ impl Facts {
         self.nth(list, 0)
     }
 
+    /// The rows of the list of that name; `None` while it has not been asked.
+    #[must_use]
+    pub fn list_named(&self, name: &str) -> Option<&[Row]> {
+        let named = self.lists.iter().find(|(listed, _)| listed == name);
+        named.map(|(_, rows)| rows.as_slice())
+    }
+
     /// The rows of this list when it was asked for the second time; `None` before.
     #[must_use]
     pub fn again(&self, list: &List) -> Option<&[Row]> {

@@ -89,7 +89,7 @@ impl Changes {
     pub fn closing(mut self, facts: &Facts) -> Result<Self, EngineError> {
         match facts.row(CORE) {
             Some(core) => {
-                self.mutations = close::closed(self.mutations, core)?;
+                self.mutations = close::close_as_read(self.mutations, core)?;
                 Ok(self)
             }
             None => Ok(self.relying_on(CORE, close::nothing_open())),

@@ -77,8 +77,13 @@ pub trait Decision: Sync {
     /// The answer to a call that is known to repeat an earlier one, whatever its premises say.
     ///
     /// # Errors
-    /// `Validation(Corruption)` for a stored answer that cannot be read.
-    fn repeated(&self, _facts: &Facts) -> Result<Option<Self::Outcome>, EngineError> {
+    /// `Validation(Corruption)` for a stored answer that cannot be read; the refusal of a caller
+    /// that may not have the answer.
+    fn repeated(
+        &self,
+        _facts: &Facts,
+        _ctx: &Ctx<'_>,
+    ) -> Result<Option<Self::Outcome>, EngineError> {
         Ok(None)
     }
 
@@ -125,7 +130,7 @@ impl<D: Decision> Transition for D {
         let premises = self.premises(at);
 
         if facts.have_rows() {
-            let answer = match self.repeated(facts)? {
+            let answer = match self.repeated(facts, ctx)? {
                 None => unmet(&premises, facts)?,
                 repeated @ Some(_) => repeated,
             };

@@ -17,6 +17,7 @@ pub mod flow;
 pub mod handle;
 pub mod input;
 pub mod key;
+pub mod keyring;
 pub mod keystore;
 pub mod outbox;
 pub mod premise;

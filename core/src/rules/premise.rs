@@ -9,7 +9,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Guard, Held, Lookup, Predicate};
 use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
 use crate::schema::execution::{attempt, exec_core};
-use crate::schema::{ColumnRef, TableRef};
+use crate::schema::{Col, ColumnRef, TableRef};
 
 /// A row that a decision names.
 pub struct Premise<O> {
@@ -30,13 +30,15 @@ pub struct Premise<O> {
 }
 
 /// What a plan guards of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Guarded {
     /// The conditions. An execution that was read is also pinned to what was read.
     Conditions,
-    /// The version that was read: each change of an execution grows it, so it stands for every
-    /// condition on its row.
-    Version,
+    /// The conditions alone: another change of an execution that was read refuses nothing.
+    ConditionsAlone,
+    /// The version that was read, in this column: each change of the row grows it, so it stands
+    /// for every condition on the row.
+    Version(Col<i64>),
     /// Nothing: the row is only read.
     Nothing,
 }
@@ -100,7 +102,7 @@ impl<O> Premise<O> {
     /// An execution that must exist, read before the decision and pinned to what was read.
     #[must_use]
     pub fn execution_as_read(key: &ExecutionKey, conditions: Vec<Condition<O>>) -> Self {
-        Self { guarded: Guarded::Version, ..Self::execution(key, conditions) }
+        Self::execution(key, conditions).pinned_to(exec_core::version)
     }
 
     /// The current attempt of the execution before it, if there is one; only read.
@@ -126,6 +128,18 @@ impl<O> Premise<O> {
     pub fn guarded_by(self, conditions: Vec<Condition<O>>) -> Self {
         Self { conditions, guarded: Guarded::Conditions, ..self }
     }
+
+    /// The same premise, of which the plan guards the conditions alone.
+    #[must_use]
+    pub fn in_any_version(self) -> Self {
+        Self { guarded: Guarded::ConditionsAlone, ..self }
+    }
+
+    /// The same premise, pinned to the version that was read in that column.
+    #[must_use]
+    pub fn pinned_to(self, version: Col<i64>) -> Self {
+        Self { guarded: Guarded::Version(version), ..self }
+    }
 }
 
 /// The answer that the premises give in place of the decision; `None` while they hold.
@@ -150,8 +164,8 @@ pub fn unmet<O>(premises: &[Premise<O>], facts: &Facts) -> Result<Option<O>, Eng
     Ok(None)
 }
 
-/// The guards of the premises, with what is `relied` on of their rows besides; an execution that
-/// was read is pinned to what was read.
+/// The guards of the premises, with what is `relied` on of their rows besides; a row with a version
+/// is pinned to what was read of it.
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
@@ -162,18 +176,20 @@ pub fn guards<O>(
 ) -> Result<Vec<Guard>, EngineError> {
     let mut guards = Vec::new();
     for Premise { row, table, key, absent, conditions, guarded, .. } in premises {
-        let missing = absent.is_none() && facts.row(row).is_none();
-        let conditions = match guarded {
+        let read = facts.row(row);
+        if absent.is_none() && read.is_none() {
+            continue;
+        }
+        let (conditions, version) = match guarded {
             Guarded::Nothing => continue,
-            Guarded::Version | Guarded::Conditions if missing => continue,
-            Guarded::Version => Vec::new(),
-            Guarded::Conditions => conditions,
+            Guarded::Version(version) => (Vec::new(), Some(version)),
+            Guarded::Conditions if row == CORE => (conditions, Some(exec_core::version)),
+            Guarded::Conditions | Guarded::ConditionsAlone => (conditions, None),
         };
 
         let conditions = conditions.into_iter().map(|condition| condition.holds);
         let relied = relied.iter().filter(|(of, _)| *of == row).map(|(_, holds)| holds.clone());
-        let core = facts.row(CORE).filter(|_| row == CORE);
-        let pinned = core.map(unmoved).transpose()?;
+        let pinned = version.zip(read).map(|(version, read)| same(version, read)).transpose()?;
 
         let all = conditions.chain(relied).chain(pinned);
         let holds = all.fold(Predicate::Always, Predicate::and);
@@ -186,8 +202,12 @@ pub fn guards<O>(
 ///
 /// # Errors
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn unmoved(core: &Row) -> Result<Predicate, EngineError> {
-    Ok(exec_core::version.equals(core.read(exec_core::version)?))
+pub fn unchanged(core: &Row) -> Result<Predicate, EngineError> {
+    same(exec_core::version, core)
+}
+
+fn same(version: Col<i64>, read: &Row) -> Result<Predicate, EngineError> {
+    Ok(version.equals(read.read(version)?))
 }
 
 /// The look-ups of the premises' rows.

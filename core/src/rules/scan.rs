@@ -19,6 +19,8 @@ use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
+use crate::rules::suspension::timeout::ExpireSuspension;
+use crate::rules::suspension::waitpoint::CloseWaitpoint;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
 use crate::schema::flow::pending_cancel_groups;
@@ -140,7 +142,7 @@ impl Due {
 
     fn of_suspensions(&self, now: TimestampMs) -> List {
         let (due, id) = (suspension_current::timeout_at_ms, suspension_current::execution_id);
-        let predicate = suspension_times_out().and(due.below(Some(now.0)));
+        let predicate = suspension_times_out().and(ExpireSuspension::due(now));
 
         List {
             name: "suspensions out of time".into(),
@@ -155,7 +157,7 @@ impl Due {
 
     fn of_waitpoints(&self, now: TimestampMs) -> List {
         let (due, id) = (waitpoint_pending::expires_at_ms, waitpoint_pending::waitpoint_id);
-        let mut predicate = waitpoint_expires().and(due.below(Some(now.0)));
+        let mut predicate = waitpoint_expires().and(CloseWaitpoint::due(now));
         if let Some(Overdue { row: DueRow::Waitpoint(_, after), since }) = &self.after {
             predicate = predicate.and(Predicate::After(vec![due.with(*since), id.with(after.0)]));
         }

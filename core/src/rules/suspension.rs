@@ -6,10 +6,14 @@
 //! [`timeout`], and is pinned to the version of the suspension row: of two that come at once, one
 //! wins.
 
+pub mod approve;
+pub mod binding;
 pub mod close;
 pub mod collected;
+pub mod dedup;
 pub mod deliver;
 pub mod listing;
+pub mod opening;
 pub mod owner;
 pub mod repeat;
 pub mod row;

@@ -34,7 +34,7 @@ use crate::rules::flow::tally::{
 };
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::premise::{Premise, unmoved};
+use crate::rules::premise::{Premise, unchanged};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
@@ -272,7 +272,7 @@ impl Apply {
 
         let core = rows.core.map(|core| {
             let key = self.downstream.core();
-            Ok::<_, EngineError>(Guard::new(CORE, exec_core::REF, key, unmoved(core)?))
+            Ok::<_, EngineError>(Guard::new(CORE, exec_core::REF, key, unchanged(core)?))
         });
         let edge_key = flow.edge(&self.edge_id);
         let edge = Guard::new(EDGE, edge::REF, edge_key, edge_unchanged(rows.edge)?);

@@ -14,7 +14,7 @@ use crate::rules::flow::key::GROUP;
 use crate::rules::flow::tally::GroupState;
 use crate::rules::outbox::{self, Reason};
 use crate::rules::status::Status;
-use crate::rules::suspension::close::closed;
+use crate::rules::suspension::close::close_as_read;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{exec_core, unfinished, waiting_for_dependencies};
 use crate::schema::flow::{edge_group, pending_cancel_groups};
@@ -130,7 +130,7 @@ pub fn skipped(core: &Row, at: TimestampMs) -> Result<Vec<Mutation>, EngineError
         end.record_attempt(at),
         outbox::completed(end.event, Reason::Given(UNREACHABLE), at),
     ];
-    closed(changes, core)
+    close_as_read(changes, core)
 }
 
 /// Returns true if an execution has not ended.

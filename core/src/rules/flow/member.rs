@@ -99,7 +99,7 @@ impl AddExecution {
             }
         };
         // An execution that ended in between would have announced it without this flow.
-        let core_relied = premise::unmoved(core)?.and(exec_core::flow_id.is_null());
+        let core_relied = premise::unchanged(core)?.and(exec_core::flow_id.is_null());
         let core_guard = Guard::new(CORE, exec_core::REF, self.key.core(), core_relied);
 
         let of_flow = one_node_more(self.args.now, with, at);

@@ -7,18 +7,19 @@ use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, Lookup, OnConflict, Path, Plan, Query, Return};
+use crate::plan::{Expr, Guard, Lookup, Mutation, OnConflict, Path, Query, Return};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{FromRows, Step, Then, Transition};
+use crate::rules::decision::{Decision, FromRows, Then, Verdict};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::premise::{Premise, guards, lookups, unmet};
+use crate::rules::premise::Premise;
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{
     META, OLD, SUMMARY, StreamKey, frame_of_attempt, meta_of_attempt, summary_of_attempt,
 };
-use crate::rules::stream::standing::{self, Standing};
-use crate::rules::stream::summary;
+use crate::rules::stream::position::{StreamPosition, UNCOUNTED, goes_on, uncounted_frames};
+use crate::rules::stream::summary::{self, SummaryChange};
 use crate::rules::stream::trim::{self, Trim};
 use crate::schema::ColumnRef;
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
@@ -27,8 +28,8 @@ use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
 ///
 /// A durable frame joins a stream without anything being read: the number and the time that it gets
 /// are taken from the row that the plan holds, so any number of writers can append at once. A patch
-/// joins likewise, once the summary was read. Best-effort frames are decided on where the stream
-/// was read to stand, and so is the first frame of a stream.
+/// joins likewise, once the summary was read. Best-effort frames are decided on the position that
+/// was read of the stream, and so is the first frame of a stream.
 #[derive(Clone, Debug)]
 pub struct Append {
     fence: Fence,
@@ -81,133 +82,7 @@ impl Append {
         .wire_str()
     }
 
-    fn lookups(&self, premises: &[Premise<AppendFrameOutcome>]) -> Vec<Lookup> {
-        let mut lookups = lookups(premises);
-        lookups.push(Lookup {
-            row: META.into(),
-            table: stream_meta::REF,
-            key: meta_of_attempt(),
-            columns: stream_meta::REF.columns.to_vec(),
-        });
-
-        if let Keep::Summary(_) = self.keep {
-            lookups.push(Lookup {
-                row: SUMMARY.into(),
-                table: stream_summary::REF,
-                key: summary_of_attempt(),
-                columns: vec![
-                    stream_summary::document_json.column(),
-                    stream_summary::version.column(),
-                ],
-            });
-        }
-
-        lookups
-    }
-
-    fn insert(&self, plan: Plan, seq: Expr, ts_ms: Expr) -> Plan {
-        let mut row = frame_of_attempt();
-        row.extend([
-            stream_frame::ts_ms.with_expr(ts_ms.clone()),
-            stream_frame::seq.with_expr(seq),
-            stream_frame::fields.with(self.fields.clone()),
-            stream_frame::mode.with_expr(Expr::Const(self.mode().into())),
-            stream_frame::created_at_ms.with_expr(ts_ms),
-        ]);
-        plan.insert(stream_frame::REF, row, OnConflict::Refuse)
-    }
-
-    /// The plan that joins a stream wherever it stands; a patch needs the summary as it was read.
-    fn join(&self, plan: Plan, summary: Option<&Row>, at: TimestampMs) -> Decided {
-        let ts_ms = at.0.into_expr().or_later(stream_meta::last_append_ts_ms.of(META));
-        let set = vec![
-            stream_meta::next_seq.grow(1),
-            stream_meta::last_append_ts_ms.set_expr(ts_ms.clone()),
-        ];
-
-        let plan = plan
-            .guard(META, stream_meta::REF, meta_of_attempt(), standing::goes_on())
-            .update(stream_meta::REF, meta_of_attempt(), set);
-
-        let (plan, version) = match &self.keep {
-            Keep::Summary(patch) => {
-                let (plan, version) =
-                    summary::patched(plan, summary, patch.clone(), ts_ms.clone())?;
-                (plan, Some(version))
-            }
-            Keep::Durable | Keep::BestEffort(_) => (plan, None),
-        };
-
-        let mut plan = self.insert(plan, stream_meta::next_seq.of(META), ts_ms);
-        let held = |column: ColumnRef| Return::Held(META.into(), Path::column(column));
-        plan.returns = vec![
-            Return::Written(stream_meta::last_append_ts_ms.column()),
-            held(stream_meta::next_seq.column()),
-            held(stream_meta::trimmed_count.column()),
-        ];
-        Ok((plan, Then::FromRows(Box::new(move |rows| joined(&rows, version)))))
-    }
-
-    /// The plan that goes on from where the stream was read to stand.
-    fn follow(
-        &self,
-        plan: Plan,
-        standing: &Standing,
-        summary: Option<&Row>,
-        at: TimestampMs,
-    ) -> Decided {
-        let id = standing.next(at.0)?;
-        let count = standing.frame_count();
-        let (seq, ts_ms) = (id.seq.into_expr(), id.ts_ms.into_expr());
-        let counted = vec![
-            stream_meta::trimmed_count.with(standing.trimmed),
-            stream_meta::ema_rate_hz.with(standing.rate_hz),
-        ];
-
-        let (plan, then) = match &self.keep {
-            Keep::Durable => {
-                let plan = self.insert(standing.advance(plan, id, counted), seq, ts_ms);
-                (plan, Then::Answer(outcome(id, count, None)))
-            }
-            Keep::Summary(patch) => {
-                let plan = standing.advance(plan, id, counted);
-                let (plan, version) =
-                    summary::patched(plan, summary, patch.clone(), ts_ms.clone())?;
-                let outcome = outcome(id, count, Some(version));
-                (self.insert(plan, seq, ts_ms), Then::Answer(outcome))
-            }
-            Keep::BestEffort(config) => {
-                let trim = Trim::at(config, standing, id);
-                // Whatever is picked of a stream that is presumed to be new refuses the plan.
-                let trimmed = standing.trimmed.into_expr().plus(Expr::PickedCount);
-                let paced = vec![
-                    stream_meta::trimmed_count.with_expr(trimmed),
-                    stream_meta::ema_rate_hz.with(trim.rate_hz),
-                    stream_meta::maxlen_applied_last.with(trim.keep),
-                    stream_meta::trimmed_before_ms.with(trim.before_ms),
-                ];
-
-                let mut plan = self.insert(standing.advance(plan, id, paced), seq, ts_ms);
-                if !standing.presumed {
-                    plan = plan.delete(stream_frame::REF, trim::picked());
-                    plan.selection = Some(trim.selection());
-                }
-
-                let number = Path::column(stream_frame::seq.column());
-                plan.returns = vec![Return::Held(OLD.into(), number)];
-                let read: FromRows<_> = Box::new(move |old| {
-                    let trimmed = i64::try_from(old.len()).unwrap_or(i64::MAX);
-                    Ok(outcome(id, count - trimmed, None))
-                });
-                (plan, Then::FromRows(read))
-            }
-        };
-
-        let plan = if standing.presumed { trim::refused_by_frames(plan) } else { plan };
-        Ok((plan, then))
-    }
-
-    /// Returns true if it joins the stream wherever that stands, rather than where it was read.
+    /// Returns true if it joins the stream at any position, rather than at the one that was read.
     fn joins(&self) -> bool {
         match self.keep {
             Keep::Durable | Keep::Summary(_) => true,
@@ -216,53 +91,200 @@ impl Append {
     }
 }
 
-/// A plan and its answer, or the refusal.
-type Decided = Result<(Plan, Then<AppendFrameOutcome>), EngineError>;
-
-impl Transition for Append {
+impl Decision for Append {
     type Outcome = AppendFrameOutcome;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let at = ctx.now;
-        let premises = self.fence.premises(at, OpenLease::Live);
-        // Only the conditions are guarded: another change of the execution refuses no frame.
-        let guarded = |premises| -> Result<Plan, EngineError> {
-            let guards = guards(premises, &[], &Facts::default())?;
-            Ok(Plan { guards, ..Plan::new("append_frame") })
-        };
+    const NAME: &'static str = "append_frame";
 
-        if !facts.have_rows() {
-            let durable = matches!(self.keep, Keep::Durable);
-            if durable && self.begun && facts.refusals() == 0 {
-                let (plan, then) = self.join(guarded(premises)?, None, at)?;
-                return Ok(Step::Commit(plan, then));
-            }
-            return Ok(Step::Read(vec![Query::Lookup(self.lookups(&premises))]));
-        }
-
-        if let Some(answer) = unmet(&premises, facts)? {
-            return Ok(Step::Answer(answer));
-        }
-        let (meta, summary) = (facts.row(META), facts.row(SUMMARY));
-        let Fence { key: execution, attempt_index, .. } = self.fence;
-        let uncounted = standing::uncounted_frames(&StreamKey { execution, attempt_index });
-        let standing = match Standing::of(meta, facts.list(&uncounted))? {
-            Some(standing) => standing,
-            // Only an older database has frames without that row, and they refuse the plan.
-            None if meta.is_none() && facts.refusals() == 0 => Standing::NEW,
-            None => return Ok(Step::Read(vec![Query::List(uncounted)])),
+    /// Another change of the execution refuses no frame.
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<AppendFrameOutcome>> {
+        let fenced = self.fence.premises(at, OpenLease::Live);
+        let fenced = fenced.into_iter().map(Premise::in_any_version);
+        let summary = match self.keep {
+            Keep::Summary(_) => Some(Premise::read(SUMMARY, summary_row())),
+            Keep::Durable | Keep::BestEffort(_) => None,
         };
-
-        let plan = guarded(premises)?;
-        let (plan, then) = if self.joins() && standing.counts() {
-            // A stream without numbers left must not look like contention.
-            standing.next(at.0)?;
-            self.join(plan, summary, at)?
-        } else {
-            self.follow(plan, &standing, summary, at)?
-        };
-        Ok(Step::Commit(plan, then))
+        fenced.chain([Premise::read(META, meta_row())]).chain(summary).collect()
     }
+
+    /// A durable frame of a stream that has begun needs nothing from the rows.
+    fn expects(&self) -> bool {
+        self.begun && matches!(self.keep, Keep::Durable)
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<AppendFrameOutcome>, EngineError> {
+        if !facts.have_rows() {
+            return self.join(None, at);
+        }
+
+        let (meta, summary) = (facts.row(META), facts.row(SUMMARY));
+        let position = match StreamPosition::of(meta, facts.list_named(UNCOUNTED))? {
+            Some(position) => position,
+            // Only an older database has frames without that row, and they refuse the plan.
+            None if meta.is_none() && facts.refusals() == 0 => StreamPosition::NEW,
+            None => {
+                let Fence { key: execution, attempt_index, .. } = self.fence;
+                let frames = uncounted_frames(&StreamKey { execution, attempt_index });
+                return Ok(Verdict::AlsoRead(vec![Query::List(frames)]));
+            }
+        };
+
+        // A stream without numbers left must not look like contention.
+        let id = position.next(at.0)?;
+        if self.joins() && position.counts() {
+            self.join(summary, at)
+        } else {
+            self.follow(&position, id, summary)
+        }
+    }
+}
+
+impl Append {
+    /// The changes that join a stream at any position; a patch needs the summary as it was read.
+    fn join(
+        &self,
+        summary: Option<&Row>,
+        at: TimestampMs,
+    ) -> Result<Verdict<AppendFrameOutcome>, EngineError> {
+        let ts_ms = at.0.into_expr().or_later(stream_meta::last_append_ts_ms.of(META));
+        let set = vec![
+            stream_meta::next_seq.grow(1),
+            stream_meta::last_append_ts_ms.set_expr(ts_ms.clone()),
+        ];
+        let goes_on = Guard::new(META, stream_meta::REF, meta_of_attempt(), goes_on());
+        let advance = Mutation::update(stream_meta::REF, meta_of_attempt(), set);
+
+        let summary = self.summary_change(summary, ts_ms.clone())?;
+        let version = summary.as_ref().map(|change| change.version);
+        let patch = summary.map(|change| (change.guard, change.mutation));
+        let frame = self.insert_frame(stream_meta::next_seq.of(META), ts_ms);
+
+        let held = |column: ColumnRef| Return::Held(META.into(), Path::column(column));
+        let changes = guarded_changes([(Some(goes_on), advance)].into_iter().chain(patch))
+            .and([frame])
+            .returning([
+                Return::Written(stream_meta::last_append_ts_ms.column()),
+                held(stream_meta::next_seq.column()),
+                held(stream_meta::trimmed_count.column()),
+            ]);
+        let read: FromRows<_> = Box::new(move |rows| joined_outcome(&rows, version));
+        Ok(Verdict::Change(changes, Then::FromRows(read)))
+    }
+
+    /// The changes that append frame `id` at the position that was read.
+    fn follow(
+        &self,
+        position: &StreamPosition,
+        id: FrameId,
+        summary: Option<&Row>,
+    ) -> Result<Verdict<AppendFrameOutcome>, EngineError> {
+        let count = position.frame_count();
+        let (changes, then) = match &self.keep {
+            Keep::Durable | Keep::Summary(_) => {
+                let counted = vec![
+                    stream_meta::trimmed_count.with(position.trimmed),
+                    stream_meta::ema_rate_hz.with(position.rate_hz),
+                ];
+                let summary = self.summary_change(summary, id.ts_ms.into_expr())?;
+                let version = summary.as_ref().map(|change| change.version);
+                let patch = summary.map(|change| (change.guard, change.mutation));
+                let advance = position.advance(id, counted);
+                let frame = self.insert_frame(id.seq.into_expr(), id.ts_ms.into_expr());
+                let changes = guarded_changes([advance].into_iter().chain(patch)).and([frame]);
+                (changes, Then::Answer(outcome(id, count, version)))
+            }
+            Keep::BestEffort(config) => {
+                let read: FromRows<_> = Box::new(move |old| {
+                    let trimmed = i64::try_from(old.len()).unwrap_or(i64::MAX);
+                    Ok(outcome(id, count - trimmed, None))
+                });
+                (self.trimming_changes(config, position, id), Then::FromRows(read))
+            }
+        };
+
+        if !position.presumed {
+            return Ok(Verdict::Change(changes, then));
+        }
+        let (insert, frames) = trim::refuse_frames();
+        Ok(Verdict::Change(changes.and([insert]).picking(frames), then))
+    }
+
+    /// The changes of a best-effort frame, which also drop the frames that it outlives. Whatever is
+    /// picked of a stream that is presumed to be new refuses the plan.
+    fn trimming_changes(
+        &self,
+        config: &BestEffortLiveConfig,
+        position: &StreamPosition,
+        id: FrameId,
+    ) -> Changes {
+        let trim = Trim::at(config, position, id);
+        let trimmed = position.trimmed.into_expr().plus(Expr::PickedCount);
+        let advance = position.advance(
+            id,
+            vec![
+                stream_meta::trimmed_count.with_expr(trimmed),
+                stream_meta::ema_rate_hz.with(trim.rate_hz),
+                stream_meta::maxlen_applied_last.with(trim.keep),
+                stream_meta::trimmed_before_ms.with(trim.before_ms),
+            ],
+        );
+
+        let number = Path::column(stream_frame::seq.column());
+        let changes = guarded_changes([advance])
+            .and([self.insert_frame(id.seq.into_expr(), id.ts_ms.into_expr())])
+            .returning([Return::Held(OLD.into(), number)]);
+
+        if position.presumed {
+            return changes;
+        }
+        let drop = Mutation::delete(stream_frame::REF, trim::picked_frame());
+        changes.and([drop]).picking(trim.selection())
+    }
+
+    /// The change of the summary, if the frame is a patch.
+    fn summary_change(
+        &self,
+        summary: Option<&Row>,
+        ts_ms: Expr,
+    ) -> Result<Option<SummaryChange>, EngineError> {
+        match &self.keep {
+            Keep::Durable | Keep::BestEffort(_) => Ok(None),
+            Keep::Summary(patch) => summary::patch_summary(summary, patch.clone(), ts_ms).map(Some),
+        }
+    }
+
+    fn insert_frame(&self, seq: Expr, ts_ms: Expr) -> Mutation {
+        let mut row = frame_of_attempt();
+        row.extend([
+            stream_frame::ts_ms.with_expr(ts_ms.clone()),
+            stream_frame::seq.with_expr(seq),
+            stream_frame::fields.with(self.fields.clone()),
+            stream_frame::mode.with_expr(Expr::Const(self.mode().into())),
+            stream_frame::created_at_ms.with_expr(ts_ms),
+        ]);
+        Mutation::insert(stream_frame::REF, row, OnConflict::Refuse)
+    }
+}
+
+/// The changes, each with what it relies on.
+fn guarded_changes(changes: impl IntoIterator<Item = (Option<Guard>, Mutation)>) -> Changes {
+    let (guards, mutations): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+    Changes::of(mutations).holding(guards.into_iter().flatten())
+}
+
+fn meta_row() -> Lookup {
+    let columns = stream_meta::REF.columns.to_vec();
+    Lookup { row: META.into(), table: stream_meta::REF, key: meta_of_attempt(), columns }
+}
+
+fn summary_row() -> Lookup {
+    let columns = vec![stream_summary::document_json.column(), stream_summary::version.column()];
+    Lookup { row: SUMMARY.into(), table: stream_summary::REF, key: summary_of_attempt(), columns }
 }
 
 /// The stored fields of a frame. Bytes that are no UTF-8, and NUL, which not every database stores
@@ -296,7 +318,10 @@ fn outcome(id: FrameId, count: i64, version: Option<i32>) -> AppendFrameOutcome 
 }
 
 /// The outcome of a frame that joined a stream: the time and number that it got.
-fn joined(rows: &[Vec<Value>], version: Option<i32>) -> Result<AppendFrameOutcome, EngineError> {
+fn joined_outcome(
+    rows: &[Vec<Value>],
+    version: Option<i32>,
+) -> Result<AppendFrameOutcome, EngineError> {
     let corrupt = || EngineError::Validation {
         kind: ValidationKind::Corruption,
         detail: format!("append_frame: the stream's row answered {rows:?}"),

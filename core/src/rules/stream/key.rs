@@ -9,7 +9,7 @@ use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
 
-/// The name that every plan gives the row that says where a stream stands.
+/// The name that every plan gives the row with the position of a stream.
 pub const META: &str = "meta";
 /// The name that every plan gives a summary's row.
 pub const SUMMARY: &str = "summary";
@@ -64,7 +64,7 @@ impl StreamKey {
     }
 }
 
-/// The key of the row that says where the stream of the held attempt stands.
+/// The key of the row with the position of the held attempt's stream.
 #[must_use]
 pub fn meta_of_attempt() -> Vec<(ColumnRef, Expr)> {
     of_held_attempt([

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value as Json};
 use crate::contracts::{PatchKind, SUMMARY_NULL_SENTINEL};
 use crate::model::error::EngineError;
 use crate::plan::facts::Row;
-use crate::plan::{Assign, Expr, OnConflict, Plan};
+use crate::plan::{Assign, Expr, Guard, Mutation, OnConflict};
 use crate::rules::input;
 use crate::rules::stream::key::{SUMMARY, summary_of_attempt};
 use crate::schema::suspension::stream_summary;
@@ -88,18 +88,27 @@ pub fn merge(document: &mut Json, patch: Json) {
     *document = Json::Object(members);
 }
 
-/// Patches the held attempt's summary at `ts_ms`, if it is unchanged since it was read. Returns its
-/// new version.
+/// The change of a summary.
+pub struct SummaryChange {
+    /// The version that the summary gets.
+    pub version: i32,
+    /// The condition that it is unchanged since it was read; none where there was none, which the
+    /// insert checks.
+    pub guard: Option<Guard>,
+    /// The change.
+    pub mutation: Mutation,
+}
+
+/// Patches the held attempt's summary, as it was read, at `ts_ms`.
 ///
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not;
 /// `Validation(InvalidInput)` when all versions were given out.
-pub fn patched(
-    plan: Plan,
+pub fn patch_summary(
     summary: Option<&Row>,
     patch: Json,
     ts_ms: Expr,
-) -> Result<(Plan, i32), EngineError> {
+) -> Result<SummaryChange, EngineError> {
     let stored = summary.map(|row| row.read(stream_summary::version)).transpose()?;
     let version = stored.unwrap_or(0).checked_add(1).ok_or_else(|| {
         input::invalid(format!("frame: the summary has had {} patches", i32::MAX))
@@ -115,26 +124,22 @@ pub fn patched(
         stream_summary::patch_kind.with(Some(PatchKind::JsonMergePatch.wire_str().into())),
         stream_summary::last_updated_ms.with_expr(ts_ms.clone()),
     ];
+    let key = summary_of_attempt();
 
-    let plan = match stored {
+    let (guard, mutation) = match stored {
         Some(stored) => {
-            let unmoved = stream_summary::version.equals(stored);
+            let same = stream_summary::version.equals(stored);
+            let unchanged = Guard::new(SUMMARY, stream_summary::REF, key.clone(), same);
             let set = columns.into_iter().map(|(column, expr)| (column, Assign::Set(expr)));
-            plan.guard(SUMMARY, stream_summary::REF, summary_of_attempt(), unmoved).update(
-                stream_summary::REF,
-                summary_of_attempt(),
-                set.collect(),
-            )
+            (Some(unchanged), Mutation::update(stream_summary::REF, key, set.collect()))
         }
         None => {
-            let mut row = summary_of_attempt();
-            row.extend(columns);
-            row.push(stream_summary::first_applied_ms.with_expr(ts_ms));
-            plan.insert(stream_summary::REF, row, OnConflict::Refuse)
+            let first = stream_summary::first_applied_ms.with_expr(ts_ms);
+            let row = key.into_iter().chain(columns).chain([first]).collect();
+            (None, Mutation::insert(stream_summary::REF, row, OnConflict::Refuse))
         }
     };
-
-    Ok((plan, version))
+    Ok(SummaryChange { version, guard, mutation })
 }
 
 #[cfg(test)]

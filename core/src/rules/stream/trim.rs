@@ -6,11 +6,11 @@
 
 use crate::contracts::{BestEffortLiveConfig, StreamMode};
 use crate::model::error::EngineError;
-use crate::plan::{Expr, OnConflict, Pairing, Plan, Predicate, Selection};
+use crate::plan::{Expr, Mutation, OnConflict, Pairing, Predicate, Selection};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{OLD, frame_of_attempt, frames_of_attempt};
-use crate::rules::stream::standing::Standing;
+use crate::rules::stream::position::StreamPosition;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::suspension::stream_frame;
@@ -52,10 +52,10 @@ pub fn check(config: &BestEffortLiveConfig) -> Result<(), EngineError> {
 }
 
 /// The smoothed rate after an append at `ts_ms`, frames per second; finite, never negative.
-fn smoothed(alpha: f64, standing: &Standing, ts_ms: i64) -> f64 {
-    let since = ts_ms - standing.last_ms;
-    let rate = if 0 < standing.last_ms && 0 < since { 1000.0 / since as f64 } else { 0.0 };
-    alpha * rate + (1.0 - alpha) * standing.rate_hz
+fn smoothed(alpha: f64, position: &StreamPosition, ts_ms: i64) -> f64 {
+    let since = ts_ms - position.last_ms;
+    let rate = if 0 < position.last_ms && 0 < since { 1000.0 / since as f64 } else { 0.0 };
+    alpha * rate + (1.0 - alpha) * position.rate_hz
 }
 
 /// The number of frames that a rate makes in twice the time to cover, within bounds, at least one.
@@ -68,16 +68,16 @@ fn length(config: &BestEffortLiveConfig, rate_hz: f64) -> u32 {
 impl Trim {
     /// The trim at the append of frame `id`.
     #[must_use]
-    pub fn at(config: &BestEffortLiveConfig, standing: &Standing, id: FrameId) -> Self {
-        let rate_hz = smoothed(config.ema_alpha, standing, id.ts_ms);
+    pub fn at(config: &BestEffortLiveConfig, position: &StreamPosition, id: FrameId) -> Self {
+        let rate_hz = smoothed(config.ema_alpha, position, id.ts_ms);
         let keep = i32::try_from(length(config, rate_hz)).unwrap_or(i32::MAX);
         let before_ms = id.ts_ms.saturating_sub(i64::from(config.ttl_ms));
 
         Self {
             rate_hz,
             keep,
-            from_ms: standing.trimmed_before_ms,
-            before_ms: before_ms.max(standing.trimmed_before_ms),
+            from_ms: position.trimmed_before_ms,
+            before_ms: before_ms.max(position.trimmed_before_ms),
             below_seq: id.seq.saturating_add(1).saturating_sub(keep).max(0),
         }
     }
@@ -94,11 +94,11 @@ impl Trim {
             .and(Predicate::OneOf(stream_frame::mode.column(), vec![best_effort.into()]))
             .and(outlived);
 
-        selected(predicate)
+        selection_of(predicate)
     }
 }
 
-fn selected(predicate: Predicate) -> Selection {
+fn selection_of(predicate: Predicate) -> Selection {
     Selection {
         row: OLD.into(),
         table: stream_frame::REF,
@@ -113,23 +113,22 @@ fn selected(predicate: Predicate) -> Selection {
     }
 }
 
-/// Makes the plan be refused if the held attempt has frames: each of them would be inserted anew,
-/// and conflict with itself.
+/// The change, for each frame that is picked, by which the plan is refused if the held attempt has
+/// frames: each of them would be inserted anew, and conflict with itself.
 #[must_use]
-pub fn refused_by_frames(plan: Plan) -> Plan {
-    let mut again = picked();
+pub fn refuse_frames() -> (Mutation, Selection) {
+    let mut again = picked_frame();
     again.push(stream_frame::fields.with_expr(stream_frame::fields.of(OLD)));
     again.push(stream_frame::mode.with_expr(stream_frame::mode.of(OLD)));
     again.push(stream_frame::created_at_ms.with_expr(stream_frame::created_at_ms.of(OLD)));
 
-    let mut plan = plan.insert(stream_frame::REF, again, OnConflict::Refuse);
-    plan.selection = Some(selected(frames_of_attempt()));
-    plan
+    let insert = Mutation::insert(stream_frame::REF, again, OnConflict::Refuse);
+    (insert, selection_of(frames_of_attempt()))
 }
 
 /// The key of a picked frame.
 #[must_use]
-pub fn picked() -> Vec<(ColumnRef, Expr)> {
+pub fn picked_frame() -> Vec<(ColumnRef, Expr)> {
     let mut key = frame_of_attempt();
     key.push(stream_frame::ts_ms.with_expr(stream_frame::ts_ms.of(OLD)));
     key.push(stream_frame::seq.with_expr(stream_frame::seq.of(OLD)));
@@ -142,10 +141,10 @@ mod tests {
 
     use super::*;
 
-    fn standing(last_ms: i64, rate_hz: f64) -> Standing {
-        let mut standing = Standing::of(None, Some(&[])).unwrap().unwrap();
-        (standing.last_ms, standing.rate_hz) = (last_ms, rate_hz);
-        standing
+    fn position_at(last_ms: i64, rate_hz: f64) -> StreamPosition {
+        let mut position = StreamPosition::of(None, Some(&[])).unwrap().unwrap();
+        (position.last_ms, position.rate_hz) = (last_ms, rate_hz);
+        position
     }
 
     #[test]
@@ -157,7 +156,7 @@ mod tests {
             (0.2, 5_000, 10.0, 5_000, 8.0),
             (1.0, 4_999, 10.0, 5_000, 1000.0),
         ] {
-            assert_eq!(smoothed(alpha, &standing(last_ms, rate_hz), ts_ms), expected);
+            assert_eq!(smoothed(alpha, &position_at(last_ms, rate_hz), ts_ms), expected);
         }
     }
 
@@ -193,12 +192,12 @@ mod tests {
     #[test]
     fn the_newest_frames_stay_and_trimming_never_goes_back() {
         let config = BestEffortLiveConfig::new(1_000).with_maxlen_floor(3).with_maxlen_ceiling(3);
-        let mut standing = standing(9_000, 0.0);
-        standing.trimmed_before_ms = 9_500;
-        let trim = Trim::at(&config, &standing, FrameId { ts_ms: 10_000, seq: 7 });
+        let mut position = position_at(9_000, 0.0);
+        position.trimmed_before_ms = 9_500;
+        let trim = Trim::at(&config, &position, FrameId { ts_ms: 10_000, seq: 7 });
         assert_eq!((trim.keep, trim.below_seq), (3, 5), "5, 6 and 7 stay");
         assert_eq!((trim.from_ms, trim.before_ms), (9_500, 9_500));
-        let trim = Trim::at(&config, &standing, FrameId { ts_ms: 11_000, seq: 1 });
+        let trim = Trim::at(&config, &position, FrameId { ts_ms: 11_000, seq: 1 });
         assert_eq!((trim.below_seq, trim.before_ms), (0, 10_000));
     }
 
@@ -208,7 +207,7 @@ mod tests {
             alpha in 0.001..=1.0_f64,
             gaps in prop::collection::vec(0..100_000_i64, 1..50),
         ) {
-            let mut now = standing(1, 0.0);
+            let mut now = position_at(1, 0.0);
             for gap in gaps {
                 let ts_ms = now.last_ms + gap;
                 let seen = if gap == 0 { 0.0 } else { 1000.0 / gap as f64 };
@@ -216,7 +215,7 @@ mod tests {
                 prop_assert!(rate.is_finite() && rate >= 0.0);
                 prop_assert!(rate <= now.rate_hz.max(seen) * (1.0 + 1e-12));
                 prop_assert!(rate >= now.rate_hz.min(seen) * (1.0 - 1e-12));
-                now = standing(ts_ms, rate);
+                now = position_at(ts_ms, rate);
             }
         }
     }

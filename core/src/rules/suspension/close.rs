@@ -27,36 +27,34 @@ pub fn nothing_open() -> Predicate {
     exec_core::has_waitpoints.equals(false)
 }
 
+/// The change that takes the mark away.
+#[must_use]
+pub fn none_open() -> (ColumnRef, Assign) {
+    exec_core::has_waitpoints.set(false)
+}
+
 /// The changes, and those that close what the held execution, read as `core`, has open. They must
 /// already change its row: the mark is cleared there.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
-pub fn closed(changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutation>, EngineError> {
+pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutation>, EngineError> {
     let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
     if !waits && !core.read(exec_core::has_waitpoints)? {
         return Ok(changes);
     }
 
-    let mut changes = without_waitpoints(changes);
-    changes.extend(waits.then(timeout_cleared));
-    Ok(changes)
-}
-
-/// The changes, and one that deletes every waitpoint of the held execution. They must already
-/// change its row: the mark is cleared there.
-#[must_use]
-pub fn without_waitpoints(mut changes: Vec<Mutation>) -> Vec<Mutation> {
     for mutation in &mut changes {
         if let Mutation::Update { table, set, .. } = mutation
             && *table == exec_core::REF
         {
-            set.push(exec_core::has_waitpoints.set(false));
+            set.push(none_open());
         }
     }
 
-    changes.push(waitpoints_deleted());
-    changes
+    changes.push(delete_waitpoints());
+    changes.extend(waits.then(clear_timeout));
+    Ok(changes)
 }
 
 /// The changes that close what each picked execution has open, none of which was read. A waitpoint
@@ -64,14 +62,16 @@ pub fn without_waitpoints(mut changes: Vec<Mutation>) -> Vec<Mutation> {
 /// replay, without which no such waitpoint counts again, closes it.
 #[must_use]
 pub fn close_unread() -> [Mutation; 2] {
-    [waitpoints_deleted(), timeout_cleared()]
+    [delete_waitpoints(), clear_timeout()]
 }
 
-fn waitpoints_deleted() -> Mutation {
-    Mutation::Delete { table: waitpoint_pending::REF, target: waitpoints_of_core() }
+/// The change that deletes every waitpoint of the held execution.
+#[must_use]
+pub fn delete_waitpoints() -> Mutation {
+    Mutation::delete(waitpoint_pending::REF, waitpoints_of_core())
 }
 
-/// Every waitpoint of the held execution.
+/// The key of every waitpoint of the held execution.
 #[must_use]
 pub fn waitpoints_of_core() -> Vec<(ColumnRef, Expr)> {
     vec![
@@ -80,11 +80,11 @@ pub fn waitpoints_of_core() -> Vec<(ColumnRef, Expr)> {
     ]
 }
 
-fn timeout_cleared() -> Mutation {
+fn clear_timeout() -> Mutation {
     let of_core = vec![
         suspension_current::partition_key.with_expr(exec_core::partition_key.of(CORE)),
         suspension_current::execution_id.with_expr(exec_core::execution_id.of(CORE)),
     ];
     let set = vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
-    Mutation::Update { table: suspension_current::REF, target: of_core, set }
+    Mutation::update(suspension_current::REF, of_core, set)
 }

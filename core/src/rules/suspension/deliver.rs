@@ -1,39 +1,41 @@
 //! Delivering a signal to a waitpoint; the signal that completes the condition wakes the execution.
 
-use crate::contracts::{
-    DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, ResumeSignal,
-};
+use crate::contracts::{DeliverSignalArgs, DeliverSignalResult, ResumeSignal};
 use crate::model::crypto::constant_time_eq;
 use crate::model::crypto::hmac::HmacVerifyError;
 use crate::model::error::{EngineError, StateKind, ValidationKind};
-use crate::model::ids::{SignalId, TimestampMs, WaitpointToken};
+use crate::model::ids::TimestampMs;
 use crate::model::policy::stored::max_signals;
 use crate::model::state::{LifecyclePhase, SignalEffect, WaitpointState};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan, Query};
+use crate::plan::{Assign, Guard, Predicate};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{KEY, TokenKey, kid_of, refused};
 use crate::rules::outbox;
-use crate::rules::premise::{execution_row, existing, without_bodies};
+use crate::rules::premise::{Premise, execution_row, existing, refuse, unchanged, without_bodies};
 use crate::rules::status::Status;
+use crate::rules::suspension::collected::Collected;
+use crate::rules::suspension::dedup::{dedup_row, first_signal, record_signal};
 use crate::rules::suspension::repeat::REPEATED;
 use crate::rules::suspension::row::{
-    SUSPENSION, Suspension, WAITPOINT, changed, lookup, suspension_row,
+    SUSPENSION, Suspension, WAITPOINT, lookup, suspension_as_read, suspension_change,
+    suspension_row,
 };
 use crate::rules::suspension::satisfied::satisfied;
-use crate::rules::suspension::waitpoint;
-use crate::rules::suspension::wake::woken;
+use crate::rules::suspension::waitpoint::{check_bound, waitpoint_key};
+use crate::rules::suspension::wake::{resume_changes, resume_status};
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{signal_dedup, suspension_current, waitpoint_pending};
 
-/// The answer to a signal that wakes its execution.
-const WOKE: &str = "resume_condition_satisfied";
+/// The answer to a signal that completes the condition.
+const SATISFIED: &str = "resume_condition_satisfied";
 /// The answer to a signal that is kept for later.
-const KEPT: &str = "appended_to_waitpoint";
+const BUFFERED: &str = "appended_to_waitpoint";
 
 /// Delivers one signal.
 #[derive(Clone, Debug)]
@@ -76,93 +78,93 @@ impl Deliver {
     fn kid(&self) -> &str {
         kid_of(self.args.waitpoint_token.as_str()).unwrap_or_default()
     }
-
-    fn reads(&self) -> Vec<Lookup> {
-        let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
-        let mut rows = vec![
-            lookup(WAITPOINT, waitpoint_pending::REF, waitpoint),
-            TokenKey::lookup(self.kid()),
-            execution_row(&self.key, without_bodies(exec_core::REF)),
-            suspension_row(&self.key),
-        ];
-
-        let repeated = self.args.idempotency_key.as_deref();
-        rows.extend(repeated.map(|key| dedup_row(&self.key, key)));
-        rows
-    }
 }
 
-/// The look-up of the signal that came first under an idempotency key.
-fn dedup_row(execution: &ExecutionKey, key: &str) -> Lookup {
-    lookup(REPEATED, signal_dedup::REF, dedup_key(execution, key))
-}
-
-fn dedup_key(execution: &ExecutionKey, key: &str) -> Vec<(ColumnRef, Expr)> {
-    vec![
-        signal_dedup::partition_key.with(execution.partition),
-        signal_dedup::execution_id.with(execution.uuid),
-        signal_dedup::idempotency_key.with(key.to_owned()),
-    ]
-}
-
-/// The signal that came first, while its key is remembered.
-fn first(row: Option<&Row>, at: TimestampMs) -> Result<Option<SignalId>, EngineError> {
-    let Some(row) = row else { return Ok(None) };
-    let forgotten = row.read(signal_dedup::expires_at_ms)?.is_some_and(|until| until <= at.0);
-    let signal = row.read(signal_dedup::signal_id)?;
-    Ok((!forgotten).then(|| SignalId::from_uuid(signal)))
-}
-
-impl Transition for Deliver {
+impl Decision for Deliver {
     type Outcome = DeliverSignalResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let at = self.args.now;
-        if !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.reads())]));
-        }
-        let (key, repeated) = (facts.row(KEY), facts.row(REPEATED));
-        let first = first(repeated, at)?;
-        let duplicate = |existing_signal_id| {
-            Ok(Step::Answer(DeliverSignalResult::Duplicate { existing_signal_id }))
-        };
+    const NAME: &'static str = "deliver_signal";
 
-        let Some(door) = facts.row(WAITPOINT) else {
-            // The signal that completes a condition closes its waitpoint; its sender still has the
-            // token, and may repeat it.
-            let known = repeated.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
-            return match first {
-                Some(first) if known == Some(self.args.waitpoint_id.0) => {
-                    self.verify(key, self.kid(), ctx.now)?;
-                    duplicate(first)
+    fn at(&self, _: &Ctx<'_>) -> TimestampMs {
+        self.args.now
+    }
+
+    /// Only the waitpoint is a condition: whatever else is missing is told to no sender whose token
+    /// was not checked.
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let waitpoint = waitpoint_key(self.key.partition, &self.args.waitpoint_id);
+        let key = self.args.idempotency_key.as_deref();
+        let premises = [
+            Premise::read(WAITPOINT, lookup(WAITPOINT, waitpoint_pending::REF, waitpoint))
+                .or_if_absent(refuse(|_| EngineError::NotFound { entity: "waitpoint" })),
+            Premise::read(KEY, TokenKey::lookup(self.kid())),
+            Premise::read(CORE, execution_row(&self.key, without_bodies(exec_core::REF))),
+            suspension_as_read(suspension_row(&self.key), Vec::new()),
+        ];
+
+        let repeated = key.map(|key| Premise::read(REPEATED, dedup_row(&self.key, key)));
+        premises.into_iter().chain(repeated).collect()
+    }
+
+    /// The signal that completes a condition closes its waitpoint; its sender still has the token,
+    /// and may repeat it.
+    fn repeated(
+        &self,
+        facts: &Facts,
+        ctx: &Ctx<'_>,
+    ) -> Result<Option<DeliverSignalResult>, EngineError> {
+        let (key, row) = (facts.row(KEY), facts.row(REPEATED));
+        let Some(existing_signal_id) = first_signal(row, self.args.now)? else { return Ok(None) };
+
+        match facts.row(WAITPOINT) {
+            Some(waitpoint) => self.authorise(waitpoint, key, ctx.now)?,
+            None => {
+                let signalled = row.map(|row| row.read(signal_dedup::waitpoint_id)).transpose()?;
+                if signalled != Some(self.args.waitpoint_id.0) {
+                    return Ok(None);
                 }
-                Some(_) | None => Err(EngineError::NotFound { entity: "waitpoint" }),
-            };
-        };
-
-        self.authorise(door, key, ctx.now)?;
-        if let Some(first) = first {
-            return duplicate(first);
+                self.verify(key, self.kid(), ctx.now)?;
+            }
         }
+        Ok(Some(DeliverSignalResult::Duplicate { existing_signal_id }))
+    }
 
-        self.open(door)?;
-        let Some(stored) = facts.row(SUSPENSION) else {
-            return Err(EngineError::NotFound { entity: "suspension" });
-        };
+    fn decide(
+        &self,
+        facts: &Facts,
+        _: TimestampMs,
+        ctx: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let absent = |entity| EngineError::NotFound { entity };
+        let waitpoint = facts.row(WAITPOINT).ok_or_else(|| absent("waitpoint"))?;
+        self.authorise(waitpoint, facts.row(KEY), ctx.now)?;
+        self.check_open(waitpoint)?;
+
+        let stored = facts.row(SUSPENSION).ok_or_else(|| absent("suspension"))?;
         let core = existing(facts)?;
         if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
             return Err(EngineError::State(StateKind::TargetNotSignalable));
         }
 
         let suspension = Suspension::read(stored)?;
-        waitpoint::check_bound(door, &suspension)?;
-        self.capped(&suspension, core)?;
+        check_bound(waitpoint, &suspension)?;
+        self.check_cap(&suspension, core)?;
 
-        let waitpoint_key = door.read(waitpoint_pending::waitpoint_key)?;
-        let (plan, effect) = self.recorded(stored, &suspension, core, &waitpoint_key)?;
+        let waitpoint_key = waitpoint.read(waitpoint_pending::waitpoint_key)?;
+        let condition = Suspension::condition(stored)?;
+        let mut collected = Suspension::collected(stored)?;
+        collected.add(&waitpoint_key, &self.signal(), self.keep)?;
+
+        let (changes, effect) = if satisfied(&condition, &collected.by_key()) {
+            (self.satisfied_changes(&suspension, &collected, core)?, SATISFIED)
+        } else {
+            (self.buffered_changes(&collected), BUFFERED)
+        };
         let signal_id = self.args.signal_id.clone();
-        let accepted = DeliverSignalResult::Accepted { signal_id, effect: effect.into() };
-        Ok(Step::Commit(plan, Then::Answer(accepted)))
+        Verdict::change(
+            changes.and(record_signal(&self.key, &self.args)),
+            DeliverSignalResult::Accepted { signal_id, effect: effect.into() },
+        )
     }
 }
 
@@ -171,18 +173,18 @@ impl Deliver {
     /// key still counts.
     fn authorise(
         &self,
-        door: &Row,
+        waitpoint: &Row,
         key: Option<&Row>,
         now: TimestampMs,
     ) -> Result<(), EngineError> {
-        if door.read(waitpoint_pending::execution_id)? != self.key.uuid {
+        if waitpoint.read(waitpoint_pending::execution_id)? != self.key.uuid {
             return Err(input::invalid("waitpoint belongs to a different execution"));
         }
 
-        let stored_kid = door.read(waitpoint_pending::token_kid)?;
+        let stored_kid = waitpoint.read(waitpoint_pending::token_kid)?;
         self.verify(key, &stored_kid, now)?;
 
-        let stored = door.read(waitpoint_pending::token)?;
+        let stored = waitpoint.read(waitpoint_pending::token)?;
         let given = self.args.waitpoint_token.as_str();
         if !constant_time_eq(stored.as_bytes(), given.as_bytes()) {
             return Err(input::invalid("waitpoint_token does not match minted token"));
@@ -205,9 +207,9 @@ impl Deliver {
         }
     }
 
-    fn open(&self, door: &Row) -> Result<(), EngineError> {
-        let state = door.read(waitpoint_pending::state)?;
-        let until = door.read(waitpoint_pending::expires_at_ms)?;
+    fn check_open(&self, waitpoint: &Row) -> Result<(), EngineError> {
+        let state = waitpoint.read(waitpoint_pending::state)?;
+        let until = waitpoint.read(waitpoint_pending::expires_at_ms)?;
         let lapsed = until.is_some_and(|until| until < self.args.now.0);
 
         match state {
@@ -221,7 +223,7 @@ impl Deliver {
     }
 
     /// The sender and the execution's policy may both set a cap; the lower one counts.
-    fn capped(&self, suspension: &Suspension, core: &Row) -> Result<(), EngineError> {
+    fn check_cap(&self, suspension: &Suspension, core: &Row) -> Result<(), EngineError> {
         let received = suspension.signal_count.unsigned_abs();
         let most = u64::from(max_signals(core.read(exec_core::policy)?.as_ref()));
         let most = self.args.max_signals_per_execution.map_or(most, |given| given.min(most));
@@ -235,40 +237,39 @@ impl Deliver {
         })
     }
 
-    fn recorded(
+    /// The changes with which the execution goes on: its condition holds.
+    fn satisfied_changes(
         &self,
-        stored: &Row,
         suspension: &Suspension,
+        collected: &Collected,
         core: &Row,
-        waitpoint_key: &str,
-    ) -> Result<(Plan, &'static str), EngineError> {
+    ) -> Result<Changes, EngineError> {
         let at = self.args.now;
-        let condition = Suspension::condition(stored)?;
-        let mut collected = Suspension::collected(stored)?;
-        collected.add(waitpoint_key, &self.signal(), self.keep)?;
+        let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
+        let status = resume_status(Status::resumable(), delay_ms, at);
 
-        let told = vec![
-            suspension_current::member_map.set(collected.stored()),
-            suspension_current::signal_count.grow(1),
-        ];
+        let changes = resume_changes(suspension, status, collected_columns(collected), at);
+        Ok(Changes::of(changes)
+            .and([outbox::signal_delivered(&self.args, SignalEffect::Satisfied)])
+            .holding_first([self.held_core(unchanged(core)?)]))
+    }
 
-        let (plan, effect, answer) = if satisfied(&condition, &collected.by_key()) {
-            let plan = suspension.ending("deliver_signal", &self.key, core)?;
-            let delay_ms = suspension.resume_delay_ms(self.args.resume_delay_ms);
-            let (plan, _) = woken(plan, Status::resumable(), delay_ms, at);
-            (suspension.closed(plan, told), SignalEffect::Satisfied, WOKE)
-        } else {
-            // The suspension is pinned; of the execution only the phase matters.
-            let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
-            let plan =
-                Plan::new("deliver_signal").guard(CORE, exec_core::REF, self.key.core(), waits);
-            let mut set = told;
-            set.push(suspension_current::version.grow(1));
-            (changed(suspension.pinned(plan, &self.key), set), SignalEffect::Buffered, KEPT)
-        };
+    /// The changes that only collect the signal. The suspension is pinned; of the execution only
+    /// the phase matters.
+    fn buffered_changes(&self, collected: &Collected) -> Changes {
+        let mut columns = collected_columns(collected);
+        columns.push(suspension_current::version.grow(1));
 
-        let plan = plan.and([outbox::signal_delivered(&self.args, effect)]);
-        Ok((self.remembered(plan), answer))
+        let waits = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
+        Changes::of([
+            suspension_change(columns),
+            outbox::signal_delivered(&self.args, SignalEffect::Buffered),
+        ])
+        .holding_first([self.held_core(waits)])
+    }
+
+    fn held_core(&self, holds: Predicate) -> Guard {
+        Guard::new(CORE, exec_core::REF, self.key.core(), holds)
     }
 
     fn signal(&self) -> ResumeSignal {
@@ -284,119 +285,12 @@ impl Deliver {
             payload: args.payload,
         }
     }
-
-    /// Remembers the idempotency key for as long as the sender asks, or without end.
-    fn remembered(&self, plan: Plan) -> Plan {
-        let Some(key) = self.args.idempotency_key.as_deref() else { return plan };
-        let at = self.args.now.0;
-        let until = self.args.dedup_ttl_ms.map(|ttl| at.saturating_add(input::span_ms(ttl)));
-
-        let mut row = dedup_key(&self.key, key);
-        row.extend([
-            signal_dedup::signal_id.with(self.args.signal_id.0),
-            signal_dedup::waitpoint_id.with(self.args.waitpoint_id.0),
-            signal_dedup::accepted_at_ms.with(at),
-            signal_dedup::expires_at_ms.with(until),
-        ]);
-
-        // A forgotten key is taken anew; of two at once, the suspension's version lets one through.
-        let taken = [
-            signal_dedup::signal_id.column(),
-            signal_dedup::waitpoint_id.column(),
-            signal_dedup::accepted_at_ms.column(),
-            signal_dedup::expires_at_ms.column(),
-        ];
-        let settle = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();
-        plan.insert(signal_dedup::REF, row, OnConflict::Update(settle))
-    }
 }
 
-/// Delivers an operator's approval or rejection with the stored token, which the caller never sees.
-#[derive(Clone, Debug)]
-pub struct Approve {
-    args: DeliverApprovalSignalArgs,
-    key: ExecutionKey,
-}
-
-/// The decision on an approval.
-pub enum Approval {
-    /// This signal is to be delivered.
-    Deliver(Box<DeliverSignalArgs>),
-    /// It was given before.
-    Repeated(SignalId),
-}
-
-impl Approve {
-    /// Checks the arguments.
-    ///
-    /// # Errors
-    /// `Validation(InvalidInput)` for text with NUL.
-    pub fn new(args: DeliverApprovalSignalArgs) -> Result<Self, EngineError> {
-        input::text("signal_name", &args.signal_name)?;
-        input::text("idempotency_suffix", &args.idempotency_suffix)?;
-        let approve = Self { key: ExecutionKey::of(&args.execution_id)?, args };
-        input::name("signal_name and idempotency_suffix", &approve.idempotency_key())?;
-        Ok(approve)
-    }
-
-    fn idempotency_key(&self) -> String {
-        format!("approval:{}:{}", self.args.signal_name, self.args.idempotency_suffix)
-    }
-}
-
-impl Transition for Approve {
-    type Outcome = Approval;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Approval>, EngineError> {
-        if !facts.have_rows() {
-            let waitpoint = waitpoint::key(self.key.partition, &self.args.waitpoint_id);
-            return Ok(Step::Read(vec![Query::Lookup(vec![
-                execution_row(&self.key, vec![exec_core::lane_id.column()]),
-                lookup(WAITPOINT, waitpoint_pending::REF, waitpoint),
-                dedup_row(&self.key, &self.idempotency_key()),
-            ])]));
-        }
-
-        let core = existing(facts)?;
-        let (given, stored) = (self.args.lane_id.as_str(), core.read(exec_core::lane_id)?);
-        if given != stored {
-            return Err(input::invalid(format!(
-                "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
-            )));
-        }
-
-        let token = match facts.row(WAITPOINT) {
-            Some(door) => door.read(waitpoint_pending::token)?,
-            None => String::new(),
-        };
-        if token.is_empty() {
-            return match first(facts.row(REPEATED), ctx.now)? {
-                Some(first) => Ok(Step::Answer(Approval::Repeated(first))),
-                None => Err(EngineError::NotFound { entity: "waitpoint" }),
-            };
-        }
-
-        let args = self.args.clone();
-        Ok(Step::Answer(Approval::Deliver(Box::new(DeliverSignalArgs {
-            execution_id: args.execution_id,
-            waitpoint_id: args.waitpoint_id,
-            signal_id: SignalId::from_uuid(ctx.uuid()),
-            signal_name: args.signal_name,
-            signal_category: "approval".into(),
-            source_type: "operator".into(),
-            source_identity: String::new(),
-            payload: None,
-            payload_encoding: None,
-            correlation_id: None,
-            idempotency_key: Some(self.idempotency_key()),
-            target_scope: "execution".into(),
-            created_at: Some(ctx.now),
-            dedup_ttl_ms: Some(args.signal_dedup_ttl_ms),
-            resume_delay_ms: None,
-            max_signals_per_execution: args.max_signals_per_execution,
-            signal_maxlen: args.maxlen,
-            waitpoint_token: WaitpointToken::new(token),
-            now: ctx.now,
-        }))))
-    }
+/// The columns of a suspension that collected one signal more.
+fn collected_columns(collected: &Collected) -> Vec<(ColumnRef, Assign)> {
+    vec![
+        suspension_current::member_map.set(collected.stored()),
+        suspension_current::signal_count.grow(1),
+    ]
 }

@@ -142,7 +142,7 @@ impl Transition for Token {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         if !facts.have_rows() {
-            let key = waitpoint::key(self.partition, &self.id);
+            let key = waitpoint::waitpoint_key(self.partition, &self.id);
             let row = lookup(WAITPOINT, waitpoint_pending::REF, key);
             return Ok(Step::Read(vec![Query::Lookup(vec![row])]));
         }

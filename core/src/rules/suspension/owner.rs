@@ -8,7 +8,7 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::row::WAITPOINT;
-use crate::rules::suspension::waitpoint::key;
+use crate::rules::suspension::waitpoint::waitpoint_key;
 use crate::schema::suspension::waitpoint_pending;
 
 /// Reads the execution that a waitpoint belongs to; `None` for an unknown waitpoint.
@@ -28,7 +28,7 @@ impl Transition for WaitpointOwner {
             return Ok(Step::Read(vec![Query::Lookup(vec![Lookup {
                 row: WAITPOINT.into(),
                 table: waitpoint_pending::REF,
-                key: key(self.partition, &self.id),
+                key: waitpoint_key(self.partition, &self.id),
                 columns: vec![waitpoint_pending::execution_id.column()],
             }])]));
         }

@@ -17,11 +17,11 @@ use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
 use crate::plan::facts::Row;
 use crate::plan::value::ColumnType;
-use crate::plan::{Expr, Lookup, OnConflict, OnTaken, Plan};
+use crate::plan::{Expr, Lookup, Mutation, OnConflict, OnTaken};
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
+use crate::rules::suspension::opening::items;
 use crate::rules::suspension::row::lookup;
-use crate::rules::suspension::waitpoint::items;
 use crate::schema::ColumnRef;
 use crate::schema::suspension::suspend_dedup;
 
@@ -43,13 +43,13 @@ enum Variant {
 struct Details {
     suspension_id: SuspensionId,
     #[serde(flatten)]
-    primary: Door,
+    primary: StoredWaitpoint,
     #[serde(default)]
-    extras: Vec<Door>,
+    extras: Vec<StoredWaitpoint>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Door {
+struct StoredWaitpoint {
     waitpoint_id: WaitpointId,
     waitpoint_key: String,
     token: String,
@@ -71,19 +71,18 @@ fn stored_key(execution: &ExecutionKey, key: &IdempotencyKey) -> Vec<(ColumnRef,
     ]
 }
 
-/// Stores the answer.
+/// The change that stores the answer.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when it cannot be written as JSON.
-pub fn kept(
-    plan: Plan,
+pub fn store_answer(
     execution: &ExecutionKey,
     key: &IdempotencyKey,
     details: &SuspendOutcomeDetails,
     handle: &Handle,
     at: TimestampMs,
-) -> Result<Plan, EngineError> {
-    let extra = |extra: &AdditionalWaitpointBinding| Door {
+) -> Result<Mutation, EngineError> {
+    let extra = |extra: &AdditionalWaitpointBinding| StoredWaitpoint {
         waitpoint_id: extra.waitpoint_id.clone(),
         waitpoint_key: extra.waitpoint_key.clone(),
         token: extra.waitpoint_token.as_str().to_owned(),
@@ -93,7 +92,7 @@ pub fn kept(
         variant: Variant::Suspended,
         details: Details {
             suspension_id: details.suspension_id.clone(),
-            primary: Door {
+            primary: StoredWaitpoint {
                 waitpoint_id: details.waitpoint_id.clone(),
                 waitpoint_key: details.waitpoint_key.clone(),
                 token: details.waitpoint_token.as_str().to_owned(),
@@ -115,13 +114,13 @@ pub fn kept(
         (suspend_dedup::outcome_json.column(), OnTaken::Overwrite),
         (suspend_dedup::created_at_ms.column(), OnTaken::Overwrite),
     ];
-    Ok(plan.insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
+    Ok(Mutation::insert_each(suspend_dedup::REF, answer, row, OnConflict::Update(anew)))
 }
 
 /// Returns true if the answer in the row was given to this lease. Rows of older databases hold
 /// handles that do not say: they answer every repetition.
 #[must_use]
-pub fn asked_by(tag: BackendTag, row: &Row, payload: &HandlePayload) -> bool {
+pub fn is_of_lease(tag: BackendTag, row: &Row, payload: &HandlePayload) -> bool {
     let Ok(stored) = row.read(suspend_dedup::outcome_json) else { return true };
     let hex = stored.get("handle_opaque_hex").and_then(Json::as_str).unwrap_or_default();
     let Ok(bytes) = hex::decode(hex) else { return true };
@@ -155,7 +154,7 @@ pub fn outcome(tag: BackendTag, row: &Row) -> Result<SuspendOutcome, EngineError
     let Stored { variant, details, handle_opaque_hex } =
         serde_json::from_value(stored).map_err(unreadable)?;
 
-    let Door { waitpoint_id, waitpoint_key, token } = details.primary;
+    let StoredWaitpoint { waitpoint_id, waitpoint_key, token } = details.primary;
     let extras = details.extras.into_iter().map(|extra| {
         let token = WaitpointHmac::new(extra.token);
         AdditionalWaitpointBinding::new(extra.waitpoint_id, extra.waitpoint_key, token)

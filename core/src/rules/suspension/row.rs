@@ -1,17 +1,15 @@
-//! A suspension and its waitpoints as rows: how they are found, read and closed.
+//! A suspension and its waitpoints as rows: how they are found, read and changed.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::contracts::{ResumeCondition, ResumePolicy, TimeoutBehavior};
 use crate::model::error::{EngineError, ValidationKind};
-use crate::model::state::WaitpointState;
 use crate::plan::facts::Row;
-use crate::plan::{Assign, Expr, Lookup, Plan};
+use crate::plan::{Assign, Expr, Lookup, Mutation};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::premise::unmoved;
-use crate::rules::suspension::close::{waitpoints_of_core, without_waitpoints};
+use crate::rules::key::ExecutionKey;
+use crate::rules::premise::{Condition, Premise};
 use crate::rules::suspension::collected::Collected;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -39,8 +37,6 @@ pub struct Suspension {
     pub timeout_at_ms: Option<i64>,
     /// The effect of the timeout.
     pub timeout_behavior: TimeoutBehavior,
-    /// The version that a decision about it is pinned to.
-    pub version: i64,
 }
 
 impl Suspension {
@@ -60,7 +56,6 @@ impl Suspension {
             signal_count: row.read(suspension_current::signal_count)?,
             timeout_at_ms: row.read(suspension_current::timeout_at_ms)?,
             timeout_behavior: TimeoutBehavior::of_word(&behavior),
-            version: row.read(suspension_current::version)?,
         })
     }
 
@@ -84,59 +79,12 @@ impl Suspension {
         Collected::of(row.read(suspension_current::member_map)?)
     }
 
-    /// A plan that ends this wait: pinned to the execution and the suspension as they were read.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` when the stored version is no number.
-    pub fn ending(
-        &self,
-        name: &'static str,
-        key: &ExecutionKey,
-        core: &Row,
-    ) -> Result<Plan, EngineError> {
-        let plan = Plan::new(name).guard(CORE, exec_core::REF, key.core(), unmoved(core)?);
-        Ok(self.pinned(plan, key))
-    }
-
     /// The time by which the execution is put off once the condition is met, ms: as the signal
     /// asks, else as the policy says.
     #[must_use]
     pub fn resume_delay_ms(&self, asked: Option<u64>) -> i64 {
         asked.or(self.policy.resume_delay_ms).map_or(0, input::span_ms)
     }
-
-    /// Guards the suspension as it was read.
-    #[must_use]
-    pub fn pinned(&self, plan: Plan, key: &ExecutionKey) -> Plan {
-        let same = suspension_current::version.equals(self.version);
-        plan.guard(SUSPENSION, suspension_current::REF, suspension_key(key), same)
-    }
-
-    /// Ends the wait of an execution that goes on: no timeout any more, and its waitpoints closed,
-    /// or kept for its next suspension where the policy says so.
-    #[must_use]
-    pub fn closed(&self, mut plan: Plan, more: Vec<(ColumnRef, Assign)>) -> Plan {
-        let mut set =
-            vec![suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
-        set.extend(more);
-        plan = plan.update(suspension_current::REF, held_suspension(), set);
-
-        if self.policy.close_waitpoint_on_resume {
-            plan.mutations = without_waitpoints(plan.mutations);
-            plan
-        } else {
-            plan.update(waitpoint_pending::REF, waitpoints_of_core(), kept())
-        }
-    }
-}
-
-/// The changes to a waitpoint that is kept for the execution's next suspension.
-fn kept() -> Vec<(ColumnRef, Assign)> {
-    vec![
-        waitpoint_pending::state.set(WaitpointState::Pending),
-        waitpoint_pending::activated_at_ms.clear(),
-        waitpoint_pending::expires_at_ms.clear(),
-    ]
 }
 
 /// The change to an execution's open bag once it no longer waits.
@@ -169,24 +117,29 @@ pub fn unconditional_suspension_row(key: &ExecutionKey) -> Lookup {
     row
 }
 
+/// The suspension row of that look-up, pinned to the version that was read: of two decisions that
+/// come at once, one applies.
+#[must_use]
+pub fn suspension_as_read<O>(lookup: Lookup, conditions: Vec<Condition<O>>) -> Premise<O> {
+    let suspension = Premise::read(SUSPENSION, lookup).guarded_by(conditions);
+    suspension.pinned_to(suspension_current::version)
+}
+
 /// The look-up of a whole row.
 #[must_use]
 pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -> Lookup {
     Lookup { row: row.into(), table, key, columns: table.columns.to_vec() }
 }
 
-fn held_suspension() -> Vec<(ColumnRef, Expr)> {
-    vec![
+/// The change of these columns of the held suspension's row.
+#[must_use]
+pub fn suspension_change(set: impl IntoIterator<Item = (ColumnRef, Assign)>) -> Mutation {
+    let held = vec![
         suspension_current::partition_key
             .with_expr(suspension_current::partition_key.of(SUSPENSION)),
         suspension_current::execution_id.with_expr(suspension_current::execution_id.of(SUSPENSION)),
-    ]
-}
-
-/// Changes the suspension row that the plan holds.
-#[must_use]
-pub fn changed(plan: Plan, set: Vec<(ColumnRef, Assign)>) -> Plan {
-    plan.update(suspension_current::REF, held_suspension(), set)
+    ];
+    Mutation::update(suspension_current::REF, held, set.into_iter().collect())
 }
 
 /// The key of the waitpoint row that the plan holds.

@@ -3,39 +3,40 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
-use uuid::Uuid;
 
 use crate::contracts::{
     AdditionalWaitpointBinding, SuspendArgs, SuspendOutcome, SuspendOutcomeDetails,
     SuspensionReasonCode, WaitpointBinding, WaitpointHmac,
 };
-use crate::model::error::{ConflictKind, EngineError, StateKind};
+use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::handle_codec::HandlePayload;
-use crate::model::ids::{TimestampMs, WaitpointId};
+use crate::model::ids::TimestampMs;
 use crate::model::policy::stored::suspension_timeout;
-use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause, WaitpointState};
+use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Expr, List, OnConflict, OnTaken, Plan, Query};
+use crate::plan::{Assign, Expr, List, Mutation, OnConflict, OnTaken};
+use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_attempt, held_core};
+use crate::rules::key::{CORE, ExecutionKey, held_core};
 use crate::rules::keystore::TokenKey;
-use crate::rules::premise::{Premise, guards, lookups, unmet};
+use crate::rules::premise::Premise;
 use crate::rules::status::{Status, lease_ended};
+use crate::rules::suspension::binding::{BOUND, Binding, known_waitpoints};
 use crate::rules::suspension::close::some_open;
 use crate::rules::suspension::collected::Collected;
-use crate::rules::suspension::repeat;
+use crate::rules::suspension::opening::{OpenWaitpoint, open_waitpoints};
+use crate::rules::suspension::repeat::{self, REPEATED};
 use crate::rules::suspension::row::{SUSPENSION, Suspension, suspension_key, suspension_row};
 use crate::rules::suspension::satisfied;
-use crate::rules::suspension::waitpoint::{Door, opened};
 use crate::rules::{handle, outbox};
 use crate::schema::ColumnRef;
-use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core};
-use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::schema::suspension::suspension_current;
 
 /// Suspends an execution at waitpoints of its own.
 #[derive(Clone, Debug)]
@@ -92,93 +93,66 @@ impl Suspend {
     fn key(&self) -> &ExecutionKey {
         &self.fence.key
     }
-
-    /// The queries. Of the waitpoints they read those made earlier, and after a refusal also the
-    /// new ones, in case an id is taken.
-    fn reads(&self, at: TimestampMs, refusals: u32) -> Vec<Query> {
-        let premises: Vec<Premise<SuspendOutcome>> = self.fence.premises(at, OpenLease::Live);
-        let mut rows = lookups(&premises);
-        rows.push(suspension_row(self.key()));
-        rows.extend(self.args.idempotency_key.as_ref().map(|key| repeat::row(self.key(), key)));
-        let mut queries = vec![Query::Lookup(rows), Query::List(TokenKey::signing())];
-
-        queries.extend(self.known_waitpoints(refusals).map(Query::List));
-        queries
-    }
-
-    /// The list of the waitpoints that may exist already; `None` if there are none.
-    fn known_waitpoints(&self, refusals: u32) -> Option<List> {
-        let asked: Vec<Uuid> = self
-            .args
-            .waitpoints
-            .iter()
-            .filter_map(|binding| match binding {
-                WaitpointBinding::Fresh { .. } if refusals == 0 => None,
-                WaitpointBinding::Fresh { waitpoint_id, .. }
-                | WaitpointBinding::UsePending { waitpoint_id } => Some(waitpoint_id.0),
-            })
-            .collect();
-        (!asked.is_empty()).then(|| waitpoints(self.key(), asked))
-    }
 }
 
-/// Waitpoints by id, whichever execution they belong to.
-fn waitpoints(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
-    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-    List {
-        name: "waitpoints by id".into(),
-        table: waitpoint_pending::REF,
-        join: None,
-        columns: waitpoint_pending::REF.columns.to_vec(),
-        predicate: waitpoint_pending::partition_key
-            .equals(key.partition)
-            .and(waitpoint_pending::waitpoint_id.is_among(ids)),
-        order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
-        limit: Expr::int(count),
-    }
-}
-
-impl Transition for Suspend {
+impl Decision for Suspend {
     type Outcome = SuspendOutcome;
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<SuspendOutcome>, EngineError> {
-        let at = self.args.now;
-        let Some(signing) = facts.list(&TokenKey::signing()) else {
-            return Ok(Step::Read(self.reads(at, facts.refusals())));
-        };
+    const NAME: &'static str = "suspend";
 
-        let premises = self.fence.premises(at, OpenLease::Live);
+    fn at(&self, _: &Ctx<'_>) -> TimestampMs {
+        self.args.now
+    }
 
-        // A repeated call is answered before the fence is checked: the first one gave the lease
-        // back.
-        if let Some(row) = facts.row(repeat::REPEATED)
-            && repeat::asked_by(self.tag, row, &self.payload)
-        {
-            return Ok(Step::Answer(repeat::outcome(self.tag, row)?));
-        }
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<SuspendOutcome>> {
+        let before = Premise::read(SUSPENSION, suspension_row(self.key()));
+        let key = self.args.idempotency_key.as_ref();
+        let repeated = key.map(|key| Premise::read(REPEATED, repeat::row(self.key(), key)));
 
-        if let Some(answer) = unmet(&premises, facts)? {
-            return Ok(Step::Answer(answer));
-        }
+        let fenced = self.fence.premises(at, OpenLease::Live);
+        fenced.into_iter().chain([before]).chain(repeated).collect()
+    }
+
+    fn lists(&self, refusals: u32) -> Vec<List> {
+        let known = known_waitpoints(self.key(), &self.args.waitpoints, refusals);
+        [TokenKey::signing()].into_iter().chain(known).collect()
+    }
+
+    /// The first call gave the lease back, so a repeated one could not pass the fence.
+    fn repeated(&self, facts: &Facts, _: &Ctx<'_>) -> Result<Option<SuspendOutcome>, EngineError> {
+        let row = facts.row(REPEATED);
+        let same_lease = row.filter(|row| repeat::is_of_lease(self.tag, row, &self.payload));
+        same_lease.map(|row| repeat::outcome(self.tag, row)).transpose()
+    }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<SuspendOutcome>, EngineError> {
         let ended = self.ended_by_policy(facts.row(CORE))?;
         let this = ended.as_ref().unwrap_or(self);
 
-        let signing = TokenKey::of_signing(signing, "suspend")?;
-        let listed = this.known_waitpoints(facts.refusals());
-        let listed = listed.and_then(|list| facts.list(&list)).unwrap_or_default();
-        let doors = this.doors(&signing, listed)?;
-        let carried = this.carried(facts.row(SUSPENSION), &doors)?;
-        let details = this.details(&doors)?;
+        let signing = TokenKey::of_signing(facts, Self::NAME)?;
+        let binding = Binding {
+            key: this.key(),
+            execution: &this.payload.execution_id,
+            at,
+            signing: &signing,
+            stored: facts.list_named(BOUND).unwrap_or_default(),
+        };
+        let waitpoints = binding.bind(&this.args.waitpoints)?;
+        let carried = this.carried_signals(facts.row(SUSPENSION), &waitpoints)?;
+        let details = this.details(&waitpoints)?;
 
         if satisfied::satisfied(&this.args.resume_condition, &carried.by_key()) {
-            return Ok(Step::Answer(SuspendOutcome::AlreadySatisfied { details }));
+            return Ok(Verdict::Answer(SuspendOutcome::AlreadySatisfied { details }));
         }
 
         let handle = handle::mint(this.tag, HandleKind::Suspended, &this.payload);
-        let guards = guards(premises, &[], facts)?;
-        let plan = Plan { guards, ..Plan::new("suspend") };
-        let plan = this.effects(plan, &doors, &carried, &handle)?;
-        Ok(Step::Commit(plan, Then::Answer(SuspendOutcome::Suspended { details, handle })))
+        let changes = this.changes(&waitpoints, &carried, &details, &handle)?;
+        Verdict::change(changes, SuspendOutcome::Suspended { details, handle })
     }
 }
 
@@ -196,47 +170,14 @@ impl Suspend {
         }))
     }
 
-    /// The waitpoints asked for, in their order, each with its key and token.
-    fn doors(&self, signing: &TokenKey, stored: &[Row]) -> Result<Vec<Door>, EngineError> {
-        let door = |binding: &WaitpointBinding| match binding {
-            WaitpointBinding::Fresh { waitpoint_id, waitpoint_key } => {
-                if of(waitpoint_id, stored).is_some() {
-                    return Err(EngineError::Conflict(ConflictKind::WaitpointAlreadyExists));
-                }
-                let (execution, key) = (&self.payload.execution_id, waitpoint_key.clone());
-                Ok(Door::signed(signing, execution, waitpoint_id.clone(), key))
-            }
-            WaitpointBinding::UsePending { waitpoint_id } => self.pending(waitpoint_id, stored),
-        };
-        self.args.waitpoints.iter().map(door).collect()
-    }
-
-    /// A waitpoint made earlier keeps the token that was handed out for it.
-    fn pending(&self, id: &WaitpointId, stored: &[Row]) -> Result<Door, EngineError> {
-        let Some(row) = of(id, stored) else {
-            return Err(EngineError::NotFound { entity: "waitpoint" });
-        };
-        if row.read(waitpoint_pending::execution_id)? != self.key().uuid {
-            return Err(input::invalid("waitpoint belongs to a different execution"));
-        }
-
-        let expires_at = row.read(waitpoint_pending::expires_at_ms)?;
-        if expires_at.is_some_and(|expires_at| expires_at < self.args.now.0) {
-            return Err(EngineError::State(StateKind::PendingWaitpointExpired));
-        }
-
-        match row.read(waitpoint_pending::state)? {
-            WaitpointState::Pending => Door::stored(row),
-            WaitpointState::Active | WaitpointState::Closed => {
-                Err(EngineError::State(StateKind::WaitpointNotPending))
-            }
-        }
-    }
-
     /// The signals that the previous suspension leaves to this one at the waitpoints that it kept:
     /// those that it did not use up, if its policy keeps them. A new waitpoint of the same key is
     /// another one.
-    fn carried(&self, before: Option<&Row>, doors: &[Door]) -> Result<Collected, EngineError> {
+    fn carried_signals(
+        &self,
+        before: Option<&Row>,
+        waitpoints: &[OpenWaitpoint],
+    ) -> Result<Collected, EngineError> {
         let Some(row) = before else { return Ok(Collected::default()) };
         let before = Suspension::read(row)?;
         let (consumes, retains) = (
@@ -249,18 +190,19 @@ impl Suspend {
         let read = (Suspension::condition(row), Suspension::collected(row));
         let (Ok(condition), Ok(collected)) = read else { return Ok(Collected::default()) };
         Ok(collected.only(|key, signal| {
-            let here = doors.iter().any(|door| door.key == key && door.kept_by == Some(before.id));
+            let kept = |one: &OpenWaitpoint| one.key == key && one.kept_by == Some(before.id);
+            let here = waitpoints.iter().any(kept);
             let matched = satisfied::counts(&condition, key, signal);
             here && if matched { !consumes } else { retains }
         }))
     }
 
-    fn details(&self, doors: &[Door]) -> Result<SuspendOutcomeDetails, EngineError> {
+    fn details(&self, waitpoints: &[OpenWaitpoint]) -> Result<SuspendOutcomeDetails, EngineError> {
         let suspension_id = self.args.suspension_id.clone();
-        let (primary, extras) = doors.split_first().ok_or_else(without_waitpoint)?;
-        let token = |door: &Door| WaitpointHmac::new(door.token.clone());
-        let extras = extras.iter().map(|door| {
-            AdditionalWaitpointBinding::new(door.id.clone(), door.key.clone(), token(door))
+        let (primary, extras) = waitpoints.split_first().ok_or_else(without_waitpoint)?;
+        let token = |one: &OpenWaitpoint| WaitpointHmac::new(one.token.clone());
+        let extras = extras.iter().map(|extra| {
+            AdditionalWaitpointBinding::new(extra.id.clone(), extra.key.clone(), token(extra))
         });
 
         let (id, key, hmac) = (primary.id.clone(), primary.key.clone(), token(primary));
@@ -268,33 +210,30 @@ impl Suspend {
             .with_additional_waitpoints(extras.collect()))
     }
 
-    fn effects(
+    fn changes(
         &self,
-        plan: Plan,
-        doors: &[Door],
+        waitpoints: &[OpenWaitpoint],
         carried: &Collected,
+        details: &SuspendOutcomeDetails,
         handle: &Handle,
-    ) -> Result<Plan, EngineError> {
+    ) -> Result<Changes, EngineError> {
         let (args, at) = (&self.args, self.args.now);
-        let plan = plan.update(exec_core::REF, held_core(), self.core(doors)).update(
-            attempt::REF,
-            held_attempt(),
-            let_go(),
-        );
+        let on_conflict = OnConflict::Update(replaced_suspension());
+        let key = args.idempotency_key.as_ref();
+        let answer = key.map(|key| repeat::store_answer(self.key(), key, details, handle, at));
 
-        let row = self.suspension(carried)?;
-        let plan = plan.insert(suspension_current::REF, row, OnConflict::Update(renewed()));
-        let plan = opened(plan, doors, args)?;
-        let plan = plan.and([outbox::lease_ended(LeaseCause::Suspended, at)]);
-
-        match &args.idempotency_key {
-            None => Ok(plan),
-            Some(key) => repeat::kept(plan, self.key(), key, &self.details(doors)?, handle, at),
-        }
+        Ok(Changes::of([
+            Mutation::update(exec_core::REF, held_core(), self.core(waitpoints)),
+            change::attempt(given_back_lease()),
+            Mutation::insert(suspension_current::REF, self.suspension(carried)?, on_conflict),
+        ])
+        .and(open_waitpoints(waitpoints, args)?)
+        .and([outbox::lease_ended(LeaseCause::Suspended, at)])
+        .and(answer.transpose()?))
     }
 
-    fn core(&self, doors: &[Door]) -> Vec<(ColumnRef, Assign)> {
-        let reason = blocking(self.args.reason_code);
+    fn core(&self, waitpoints: &[OpenWaitpoint]) -> Vec<(ColumnRef, Assign)> {
+        let reason = blocking_reason(self.args.reason_code);
         let mut set = Status::suspended(reason).assignments(self.args.now);
 
         // The reason is data to the plan, not one of its cases.
@@ -302,7 +241,7 @@ impl Suspend {
         set.push(exec_core::blocking_reason.set_chosen(Some(reason)));
         set.push(some_open());
 
-        let primary = doors.first().map(|door| door.id.to_string()).unwrap_or_default();
+        let primary = waitpoints.first().map(|first| first.id.to_string()).unwrap_or_default();
         set.push(exec_core::raw_fields.merge(json!({
             "current_suspension_id": self.args.suspension_id.to_string(),
             "current_waitpoint_id": primary,
@@ -340,25 +279,19 @@ impl Suspend {
     }
 }
 
-/// The row of a waitpoint among those that were read.
-fn of<'a>(id: &WaitpointId, stored: &'a [Row]) -> Option<&'a Row> {
-    let same = |row: &&Row| row.read(waitpoint_pending::waitpoint_id).is_ok_and(|own| own == id.0);
-    stored.iter().find(same)
-}
-
 fn without_waitpoint() -> EngineError {
     input::invalid("suspend requires at least one waitpoint binding")
 }
 
 /// The changes that give the lease back: its epoch is no longer the current one.
-fn let_go() -> Vec<(ColumnRef, Assign)> {
+fn given_back_lease() -> Vec<(ColumnRef, Assign)> {
     let mut set = lease_ended(AttemptOutcome::AttemptInterrupted);
     set.push(attempt::lease_epoch.grow(1));
     set
 }
 
 /// The conflict clause of a suspension: it replaces the one before, but the signals are counted on.
-fn renewed() -> Vec<(ColumnRef, OnTaken)> {
+fn replaced_suspension() -> Vec<(ColumnRef, OnTaken)> {
     let taken = [
         suspension_current::suspension_id.column(),
         suspension_current::suspended_at_ms.column(),
@@ -379,7 +312,7 @@ fn renewed() -> Vec<(ColumnRef, OnTaken)> {
 }
 
 /// The blocking reason that a suspension's reason stands for.
-fn blocking(reason: SuspensionReasonCode) -> BlockingReason {
+fn blocking_reason(reason: SuspensionReasonCode) -> BlockingReason {
     match reason {
         SuspensionReasonCode::WaitingForSignal => BlockingReason::WaitingForSignal,
         SuspensionReasonCode::WaitingForApproval => BlockingReason::WaitingForApproval,

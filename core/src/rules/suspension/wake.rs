@@ -3,40 +3,73 @@
 use crate::contracts::{ResumeExecutionArgs, ResumeExecutionResult};
 use crate::model::error::{EngineError, StateKind};
 use crate::model::ids::TimestampMs;
-use crate::model::state::{AttemptState, BlockingReason, LifecyclePhase};
+use crate::model::state::{AttemptState, BlockingReason, LifecyclePhase, WaitpointState};
 use crate::plan::facts::Facts;
-use crate::plan::{Plan, Query};
+use crate::plan::{Assign, Mutation};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Decision, Verdict};
+use crate::rules::execution::change;
 use crate::rules::input;
-use crate::rules::key::{ExecutionKey, held_core};
+use crate::rules::key::ExecutionKey;
 use crate::rules::outbox;
-use crate::rules::premise::{execution_row, existing, without_bodies};
+use crate::rules::premise::{Condition, Premise, of_a_known_phase, refuse};
 use crate::rules::status::Status;
+use crate::rules::suspension::close;
 use crate::rules::suspension::row::{
-    SUSPENSION, Suspension, unconditional_suspension_row, waits_no_more,
+    SUSPENSION, Suspension, suspension_as_read, suspension_change, unconditional_suspension_row,
+    waits_no_more,
 };
+use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
+use crate::schema::suspension::{suspension_current, waitpoint_pending};
 
-/// Makes the held execution claimable again and announces it. A delay puts that off; `otherwise` is
-/// its status without one.
+/// The status of an execution that goes on: put off by a delay, ms, and without one `otherwise`.
 #[must_use]
-pub fn woken(plan: Plan, otherwise: Status, delay_ms: i64, at: TimestampMs) -> (Plan, Status) {
-    let interrupted = AttemptState::AttemptInterrupted;
-    let status = match delay_ms {
+pub fn resume_status(otherwise: Status, delay_ms: i64, at: TimestampMs) -> Status {
+    match delay_ms {
         0 => otherwise,
         delay => {
             let until = TimestampMs(at.0.saturating_add(delay));
+            let interrupted = AttemptState::AttemptInterrupted;
             Status::delayed(BlockingReason::WaitingForResumeDelay, interrupted, until)
         }
-    };
-
-    let mut core = status.assignments(at);
-    if status.due.is_none() {
-        core.push(exec_core::eligible_at_ms.clear());
     }
-    core.push(waits_no_more());
-    (plan.update(exec_core::REF, held_core(), core).and([outbox::resumable(at)]), status)
+}
+
+/// The changes with which the held execution enters that status, and its wait ends: no timeout any
+/// more, and its waitpoints closed, or retained for its next suspension where the policy says so.
+/// The suspension's row takes these columns besides.
+#[must_use]
+pub fn resume_changes(
+    suspension: &Suspension,
+    status: Status,
+    besides: Vec<(ColumnRef, Assign)>,
+    at: TimestampMs,
+) -> Vec<Mutation> {
+    let closes = suspension.policy.close_waitpoint_on_resume;
+    let core = change::enters(status, at)
+        .set_all(status.due.is_none().then(|| exec_core::eligible_at_ms.clear()))
+        .set(waits_no_more())
+        .set_all(closes.then(close::none_open));
+    let waitpoints = if closes { close::delete_waitpoints() } else { retain_waitpoints() };
+
+    let ended = [suspension_current::timeout_at_ms.clear(), suspension_current::version.grow(1)];
+    vec![
+        core.update(),
+        outbox::resumable(at),
+        suspension_change(ended.into_iter().chain(besides)),
+        waitpoints,
+    ]
+}
+
+/// The change that retains the waitpoints of the held execution for its next suspension.
+fn retain_waitpoints() -> Mutation {
+    let set = vec![
+        waitpoint_pending::state.set(WaitpointState::Pending),
+        waitpoint_pending::activated_at_ms.clear(),
+        waitpoint_pending::expires_at_ms.clear(),
+    ];
+    Mutation::update(waitpoint_pending::REF, close::waitpoints_of_core(), set)
 }
 
 /// Ends a suspension for an operator. The signals stay readable; the waitpoints close.
@@ -58,33 +91,37 @@ impl Resume {
     }
 }
 
-impl Transition for Resume {
+impl Decision for Resume {
     type Outcome = ResumeExecutionResult;
 
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        if !facts.have_rows() {
-            let core = execution_row(&self.key, without_bodies(exec_core::REF));
-            return Ok(Step::Read(vec![Query::Lookup(vec![
-                core,
-                unconditional_suspension_row(&self.key),
-            ])]));
-        }
+    const NAME: &'static str = "resume_execution";
 
-        let core = existing(facts)?;
-
-        let not_suspended = EngineError::State(StateKind::ExecutionNotSuspended);
-        let Some(suspension) = facts.row(SUSPENSION) else { return Err(not_suspended) };
-        if core.read(exec_core::lifecycle_phase)? != LifecyclePhase::Suspended {
-            return Err(not_suspended);
-        }
-
-        let suspension = Suspension::read(suspension)?;
-        let plan = suspension.ending("resume_execution", &self.key, core)?;
-        let otherwise = Status::waiting(AttemptState::AttemptInterrupted);
-        let (plan, status) = woken(plan, otherwise, self.delay_ms, ctx.now);
-        let plan = suspension.closed(plan, Vec::new());
-
-        let resumed = ResumeExecutionResult::Resumed { public_state: status.public() };
-        Ok(Step::Commit(plan, Then::Answer(resumed)))
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
+        let suspended = exec_core::lifecycle_phase.is(LifecyclePhase::Suspended);
+        let waits = Condition::new(suspended, of_a_known_phase(refuse(not_suspended)));
+        let suspension = suspension_as_read(unconditional_suspension_row(&self.key), Vec::new());
+        vec![
+            Premise::execution_as_read(&self.key, vec![waits]),
+            suspension.or_if_absent(refuse(not_suspended)),
+        ]
     }
+
+    fn decide(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+        _: &mut Ctx<'_>,
+    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+        let Some(row) = facts.row(SUSPENSION) else { return Err(not_suspended(facts)) };
+        let suspension = Suspension::read(row)?;
+
+        let interrupted = Status::waiting(AttemptState::AttemptInterrupted);
+        let status = resume_status(interrupted, self.delay_ms, at);
+        let changes = resume_changes(&suspension, status, Vec::new(), at);
+        Verdict::change(changes, ResumeExecutionResult::Resumed { public_state: status.public() })
+    }
+}
+
+fn not_suspended(_: &Facts) -> EngineError {
+    EngineError::State(StateKind::ExecutionNotSuspended)
 }

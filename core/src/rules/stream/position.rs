@@ -1,8 +1,8 @@
-//! The standing of a stream: the number that comes next, and the number of frames.
+//! The position of a stream: the number that comes next, and the number of frames.
 
 use crate::model::error::EngineError;
 use crate::plan::facts::Row;
-use crate::plan::{Assign, Expr, List, OnConflict, Plan, Predicate};
+use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, Predicate};
 use crate::rules::input;
 use crate::rules::stream::cursor::FrameId;
 use crate::rules::stream::key::{META, StreamKey, meta_of_attempt};
@@ -10,9 +10,9 @@ use crate::schema::ColumnRef;
 use crate::schema::Direction::Descending;
 use crate::schema::suspension::{stream_frame, stream_meta};
 
-/// The standing of a stream, as it was read.
+/// The position of a stream, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct StreamPosition {
     /// The next number by its row; `None` where there is no row yet.
     stored: Option<i32>,
     /// The number of the next frame.
@@ -35,11 +35,14 @@ pub fn goes_on() -> Predicate {
     stream_meta::next_seq.above(0).and(stream_meta::next_seq.below(i32::MAX))
 }
 
+/// The name of the list of [`uncounted_frames`].
+pub const UNCOUNTED: &str = "frames of an uncounted stream";
+
 /// The frames of a stream without a count, which an older database began. Latest first.
 #[must_use]
 pub fn uncounted_frames(key: &StreamKey) -> List {
     List {
-        name: "frames of an uncounted stream".into(),
+        name: UNCOUNTED.into(),
         table: stream_frame::REF,
         join: None,
         columns: vec![stream_frame::ts_ms.column(), stream_frame::seq.column()],
@@ -52,7 +55,7 @@ pub fn uncounted_frames(key: &StreamKey) -> List {
     }
 }
 
-impl Standing {
+impl StreamPosition {
     /// A stream without a row of its own, which is presumed to have no frames either.
     pub const NEW: Self = Self {
         stored: None,
@@ -72,26 +75,26 @@ impl Standing {
     pub fn of(meta: Option<&Row>, frames: Option<&[Row]>) -> Result<Option<Self>, EngineError> {
         let stored = meta.map(|meta| meta.read(stream_meta::next_seq)).transpose()?;
         let next_seq = stored.unwrap_or(0);
-        let mut standing = Self { stored, next_seq, presumed: false, ..Self::NEW };
+        let mut position = Self { stored, next_seq, presumed: false, ..Self::NEW };
 
         if let Some(meta) = meta {
-            standing.trimmed = meta.read(stream_meta::trimmed_count)?;
-            standing.last_ms = meta.read(stream_meta::last_append_ts_ms)?;
-            standing.rate_hz = meta.read(stream_meta::ema_rate_hz)?;
-            standing.trimmed_before_ms = meta.read(stream_meta::trimmed_before_ms)?;
+            position.trimmed = meta.read(stream_meta::trimmed_count)?;
+            position.last_ms = meta.read(stream_meta::last_append_ts_ms)?;
+            position.rate_hz = meta.read(stream_meta::ema_rate_hz)?;
+            position.trimmed_before_ms = meta.read(stream_meta::trimmed_before_ms)?;
         }
 
-        if 0 < standing.next_seq {
-            return Ok(Some(standing));
+        if 0 < position.next_seq {
+            return Ok(Some(position));
         }
 
         let Some(frames) = frames else { return Ok(None) };
-        standing.count(frames)?;
-        Ok(Some(standing))
+        position.count_frames(frames)?;
+        Ok(Some(position))
     }
 
     /// Goes on after frames that were numbered within their millisecond.
-    fn count(&mut self, frames: &[Row]) -> Result<(), EngineError> {
+    fn count_frames(&mut self, frames: &[Row]) -> Result<(), EngineError> {
         let stored = i32::try_from(frames.len()).unwrap_or(i32::MAX);
         self.next_seq = stored;
         for frame in frames {
@@ -127,29 +130,30 @@ impl Standing {
         i64::from(self.next_seq) + 1 - self.trimmed
     }
 
-    /// Records that this frame went in, if the stream still stands where it was read.
+    /// The change that records this frame, and what it relies on: the position is unchanged.
     #[must_use]
-    pub fn advance(&self, plan: Plan, id: FrameId, more: Vec<(ColumnRef, Expr)>) -> Plan {
+    pub fn advance(
+        &self,
+        id: FrameId,
+        besides: Vec<(ColumnRef, Expr)>,
+    ) -> (Option<Guard>, Mutation) {
         let mut columns = vec![
             stream_meta::next_seq.with(id.seq + 1),
             stream_meta::last_append_ts_ms.with(id.ts_ms),
         ];
-        columns.extend(more);
+        columns.extend(besides);
+        let key = meta_of_attempt();
 
         match self.stored {
             Some(next) => {
+                let same = stream_meta::next_seq.equals(next);
+                let unchanged = Guard::new(META, stream_meta::REF, key.clone(), same);
                 let set = columns.into_iter().map(|(column, expr)| (column, Assign::Set(expr)));
-                plan.guard(
-                    META,
-                    stream_meta::REF,
-                    meta_of_attempt(),
-                    stream_meta::next_seq.equals(next),
-                )
-                .update(stream_meta::REF, meta_of_attempt(), set.collect())
+                (Some(unchanged), Mutation::update(stream_meta::REF, key, set.collect()))
             }
             None => {
-                let row = meta_of_attempt().into_iter().chain(columns).collect();
-                plan.insert(stream_meta::REF, row, OnConflict::Refuse)
+                let row = key.into_iter().chain(columns).collect();
+                (None, Mutation::insert(stream_meta::REF, row, OnConflict::Refuse))
             }
         }
     }
