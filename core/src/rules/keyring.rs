@@ -20,7 +20,7 @@ use crate::plan::value::Secret;
 use crate::plan::{Guard, List, Lookup, Mutation, OnConflict, Pairing, Selection};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::keystore::{KEY, TokenKey, active_row};
 use crate::rules::premise::Premise;
@@ -141,12 +141,7 @@ impl Decision for Seed {
         Ok(Some(SeedOutcome::AlreadySeeded { kid: self.0.kid.clone(), same_secret }))
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<SeedOutcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<SeedOutcome> {
         if let Some(row) = active_row(facts) {
             let active_kid = row.read(waitpoint_hmac::kid)?;
             return Err(input::invalid(format!(
@@ -230,12 +225,7 @@ impl Decision for Rotate {
         Ok(Some(everywhere(result)))
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let active = active_row(facts);
         let previous_kid = active.map(|row| row.read(waitpoint_hmac::kid)).transpose()?;
         let retired = previous_kid.as_deref().map(|previous| self.retire(previous, at));

@@ -78,7 +78,7 @@ impl Decision for ExpireLease {
         };
         let changes = Changes::of(expired)
             .and([outbox::lease_ended(LeaseCause::Expired, at)])
-            .relying_on(CORE, losses.unmoved());
+            .relying_on(CORE, losses.unchanged());
         Verdict::change(changes.closing(facts)?, true)
     }
 }

@@ -38,7 +38,7 @@ impl Losses {
 
     /// The predicate that no further loss was counted. A policy never changes.
     #[must_use]
-    pub fn unmoved(&self) -> Predicate {
+    pub fn unchanged(&self) -> Predicate {
         exec_core::lease_reclaim_count.equals(self.stored)
     }
 

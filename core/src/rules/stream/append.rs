@@ -10,7 +10,7 @@ use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, Guard, Lookup, Mutation, OnConflict, Path, Query, Return};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, FromRows, Then, Verdict};
+use crate::rules::decision::{Decided, Decision, FromRows, Then, Verdict};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::premise::Premise;
@@ -117,7 +117,7 @@ impl Decision for Append {
         facts: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<Verdict<AppendFrameOutcome>, EngineError> {
+    ) -> Decided<AppendFrameOutcome> {
         if !facts.have_rows() {
             return self.join(None, at);
         }

@@ -5,7 +5,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::{SignalId, TimestampMs, WaitpointToken};
 use crate::plan::facts::Facts;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::{Condition, Otherwise, Premise, execution_row, existing, refuse};
@@ -69,12 +69,7 @@ impl Decision for Approve {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Approval>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Approval> {
         let waitpoint = facts.row(WAITPOINT);
         let token = waitpoint.map(|row| row.read(waitpoint_pending::token)).transpose()?;
 

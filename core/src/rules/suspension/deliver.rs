@@ -11,7 +11,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{KEY, TokenKey, kid_of, refused};
@@ -129,12 +129,7 @@ impl Decision for Deliver {
         Ok(Some(DeliverSignalResult::Duplicate { existing_signal_id }))
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let absent = |entity| EngineError::NotFound { entity };
         let waitpoint = facts.row(WAITPOINT).ok_or_else(|| absent("waitpoint"))?;
         self.authorise(waitpoint, facts.row(KEY), ctx.now)?;

@@ -18,7 +18,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, List, Mutation, OnConflict, OnTaken};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
@@ -125,12 +125,7 @@ impl Decision for Suspend {
         same_lease.map(|row| repeat::outcome(self.tag, row)).transpose()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<SuspendOutcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<SuspendOutcome> {
         let ended = self.ended_by_policy(facts.row(CORE))?;
         let this = ended.as_ref().unwrap_or(self);
 

@@ -3,14 +3,13 @@
 use serde_json::json;
 
 use crate::contracts::TimeoutBehavior;
-use crate::model::error::EngineError;
 use crate::model::ids::{SignalId, TimestampMs};
 use crate::model::state::{BlockingReason, ClosedSet as _, FailureClass, LifecyclePhase};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Guard, Mutation, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::execution::failure::Failure;
@@ -65,12 +64,7 @@ impl Decision for ExpireSuspension {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<bool> {
         let (Some(core), Some(stored)) = (facts.row(CORE), facts.row(SUSPENSION)) else {
             return Ok(Verdict::Answer(false));
         };

@@ -10,7 +10,7 @@ use crate::model::state::WaitpointState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Mutation, OnConflict, Plan, Predicate};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
 use crate::rules::key::{ExecutionKey, held_core};
@@ -71,7 +71,7 @@ impl Decision for CreateWaitpoint {
         facts: &Facts,
         at: TimestampMs,
         ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<PendingWaitpoint>, EngineError> {
+    ) -> Decided<PendingWaitpoint> {
         let signing = TokenKey::of_signing(facts, Self::NAME)?;
         let id = WaitpointId::from_uuid(ctx.uuid());
         let made = OpenWaitpoint::signed(&signing, &self.execution, id.clone(), self.key.clone());

@@ -7,7 +7,7 @@ use crate::model::state::{AttemptState, BlockingReason, LifecyclePhase, Waitpoin
 use crate::plan::facts::Facts;
 use crate::plan::{Assign, Mutation};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
@@ -106,12 +106,7 @@ impl Decision for Resume {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some(row) = facts.row(SUSPENSION) else { return Err(not_suspended(facts)) };
         let suspension = Suspension::read(row)?;
 
