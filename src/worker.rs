@@ -244,7 +244,7 @@ impl Worker {
                 after.into_iter().for_each(|time| self.pace.note_delay(time));
             }
             ClaimOutcome::Completed | ClaimOutcome::Failed | ClaimOutcome::Suspended => {
-                self.pace.note_able()
+                self.pace.note_able();
             }
             ClaimOutcome::Broken(reason) => self.broken = Some(reason),
             // These say nothing about the machine's ability to run work.

@@ -25,12 +25,12 @@ pub const PARTITION_COUNTS: &str = "SELECT num_flow_partitions, num_budget_parti
 
 /// Statements that take effect together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct AdoptStep {
     /// The statements, in order.
     pub sql: Vec<String>,
 }
 
-impl Step {
+impl AdoptStep {
     fn one(sql: String) -> Self {
         Self { sql: vec![sql] }
     }

@@ -58,6 +58,17 @@ pub enum Placeholders {
     InOrder(char),
 }
 
+impl Placeholders {
+    /// True if one text can hold several statements.
+    #[must_use]
+    pub fn share_a_text(self) -> bool {
+        match self {
+            Placeholders::NumberedOrInOrder(_) => true,
+            Placeholders::Numbered(_) | Placeholders::InOrder(_) => false,
+        }
+    }
+}
+
 /// A kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {

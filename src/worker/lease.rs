@@ -17,7 +17,7 @@ use super::is_database_failure;
 /// most if no ring says so.
 const RENEWAL_MAX: Duration = Duration::from_secs(5);
 
-/// The shortest time between two looks at one execution, however often the bell rings.
+/// The shortest time between two reads of one execution, however often the bell rings.
 const CHECK_GAP: Duration = Duration::from_millis(200);
 
 /// Renews the lease at a third of its time, over and over. Returns when it is lost: refused, or

@@ -1,4 +1,4 @@
-//! Decisions that rely on something not being there: nobody can guard a row that does not exist, so
+//! Decisions that rely on an absent row: no plan can guard a row that does not exist, so
 //! each of them is pinned by a row that does, or by an insert that refuses. Every order in which
 //! the reads and commits of two callers can follow each other is played, on every database.
 
@@ -66,7 +66,7 @@ async fn no_keys(bench: &Bench) {
 /// Who meets whom where there is no key yet.
 const MEETINGS: [&str; 3] = ["two seeds", "two rotations", "a seed and a rotation"];
 
-/// Of two first seeds one wins and the other is told which; rotations follow one another.
+/// Of two first seeds one wins and the other learns which; rotations follow one another.
 async fn one_key_signs(bench: &Bench, meeting: &str, order: u32) {
     let executor = executor(bench);
     let (fine, expected) = match meeting {

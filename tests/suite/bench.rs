@@ -1,5 +1,5 @@
-//! What most cases do with a database: submit, claim, insert a row by hand, look at what became of
-//! it. And what must hold at the end of every case.
+//! The helpers of most cases: submit, claim, insert a row by hand, read rows. And the checks at the
+//! end of every case.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +30,7 @@ pub(crate) const LANE: &str = "work";
 pub(crate) const NAMESPACE: &str = "tenant-a";
 /// The instance tag of everything submitted through the engine.
 pub(crate) const INSTANCE: &str = "instance-7";
-/// How long leases live, ms.
+/// The duration of a lease, ms.
 pub(crate) const TTL: i64 = 30_000;
 
 /// States by hand, in the order of [`Cells::states`].
@@ -79,7 +79,7 @@ pub(crate) fn requiring(tokens: &[&str]) -> ExecutionPolicy {
     }
 }
 
-/// What a handle stands for.
+/// The payload of a handle.
 pub(crate) fn payload_of(handle: &Handle) -> HandlePayload {
     handle_codec::decode(&handle.opaque).unwrap().payload
 }
@@ -92,14 +92,14 @@ pub(crate) fn fence(handle: &Handle) -> LeaseFence {
 
 /// Asserts the refusal, as it is printed.
 #[track_caller]
-pub(crate) fn refused<T: fmt::Debug>(result: Result<T, EngineError>, expected: &str) {
+pub(crate) fn assert_refused<T: fmt::Debug>(result: Result<T, EngineError>, expected: &str) {
     let error = result.expect_err("must be refused");
     assert_eq!(error.to_string(), expected);
 }
 
 /// Asserts the refusal of an execution that is not active.
 #[track_caller]
-pub(crate) fn not_active<T: fmt::Debug>(result: Result<T, EngineError>, phase: &str) {
+pub(crate) fn assert_not_active<T: fmt::Debug>(result: Result<T, EngineError>, phase: &str) {
     use ff_core::engine_error::ContentionKind::ExecutionNotActive;
     match result.expect_err("must be refused") {
         EngineError::Contention(ExecutionNotActive { lifecycle_phase, .. }) => {

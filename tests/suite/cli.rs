@@ -275,6 +275,40 @@ fn everything_is_shown_for_people_and_for_programs() {
     place.json(&["sql", "claim"]);
 }
 
+/// Another language's client needs the texts that are sent, and the source and type of each value.
+#[test]
+fn the_statements_of_an_operation_are_printed_with_their_parameters() {
+    let place = Place::with_two();
+    let claim = place.json(&["sql", "claim"]);
+    let (postgres, sqlite) = (&claim[0]["sql"]["postgres"], &claim[0]["sql"]["sqlite"]);
+    assert_eq!(
+        (&sqlite["begin"], &sqlite["commit"]),
+        (&json!("BEGIN IMMEDIATE"), &json!("COMMIT"))
+    );
+    assert_eq!(postgres["begin"], Json::Null, "one statement");
+
+    for sent in [postgres, sqlite] {
+        let texts = ["once", "each"].map(|part| sent[part].as_array().unwrap().clone()).concat();
+        for text in texts {
+            let statements = text["statements"].as_array().unwrap();
+            let binds =
+                statements.iter().flat_map(|statement| statement["binds"].as_array().unwrap());
+            let binds: Vec<_> = binds.collect();
+            let sql = text["sql"].as_str().unwrap();
+            // Marks by number, such as $1, or in order.
+            let last = ["$", "?"].map(|mark| format!("{mark}{}", binds.len()));
+            let numbered = last.iter().any(|mark| sql.contains(mark));
+            assert!(numbered || sql.matches('?').count() == binds.len(), "{sql}");
+            for bind in binds {
+                assert!(bind["type"].is_string() && bind["sql_type"].is_string(), "{bind}");
+            }
+        }
+    }
+
+    let complete = place.out(&["sql", "complete_execution"]);
+    assert!(complete.contains("-- sent at once: a guard that must find a row"), "{complete}");
+}
+
 #[test]
 fn an_error_is_one_line_and_perhaps_a_hint() {
     let place = Place::with_two();

@@ -1,4 +1,4 @@
-//! What cases do with flows: build one, connect its members, end a member, tell everybody.
+//! The helpers of cases about flows: build one, connect its members, end a member, dispatch.
 
 mod sound;
 
@@ -32,7 +32,7 @@ pub(crate) struct Flow {
     pub(crate) members: Vec<ExecutionId>,
 }
 
-/// How a member is made to end.
+/// The end of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Success,
@@ -111,7 +111,7 @@ impl Bench {
         flow
     }
 
-    /// A flow whose members are held back until it is released.
+    /// A flow whose members are blocked until it is released.
     pub(crate) async fn held_flow(&self, members: usize) -> Flow {
         let mut flow = self.empty_flow().await;
         flow.members = (0..members).map(|_| member_of(&flow.id)).collect();
@@ -255,7 +255,7 @@ impl Bench {
         self.backend.cancel_execution(args).await.unwrap();
     }
 
-    /// Brings a member to its end; tells nobody.
+    /// Ends a member, without a dispatch.
     pub(crate) async fn end(&self, id: &ExecutionId, end: End) {
         match end {
             End::Success => {
@@ -267,7 +267,7 @@ impl Bench {
         }
     }
 
-    /// Brings a member to its end and tells everybody.
+    /// Ends a member and dispatches its end.
     pub(crate) async fn end_and_dispatch(&self, id: &ExecutionId, end: End) {
         self.end(id, end).await;
         self.settle().await;
@@ -278,7 +278,7 @@ impl Bench {
         self.backend.replay_execution(args).await.unwrap()
     }
 
-    /// Tells everybody of everything, until nothing is left to tell or to cancel.
+    /// Dispatches and cancels until nothing is left to do.
     pub(crate) async fn settle(&self) {
         loop {
             let mut moved = 0;
@@ -311,7 +311,7 @@ impl Bench {
         counts(&group)
     }
 
-    /// Completion events that nobody has been told of.
+    /// The number of completion events that are not dispatched.
     pub(crate) async fn undispatched(&self) -> usize {
         let rows = self.plain.rows("ff_completion_event").await;
         rows.iter().filter(|row| row.int("dispatched_at_ms").is_none()).count()

@@ -53,7 +53,8 @@ fn claim_shape() -> Shape {
     }
 }
 
-/// Fills 256 partitions: what has ended, what needs a GPU and comes first, what anybody can do.
+/// Fills 256 partitions: what has ended, what needs a GPU and comes first, and what any worker can
+/// run.
 async fn fill(bench: &Bench) {
     let (finished, waiting) = (1_000_000 / scale_of(10), 100_000 / scale_of(10));
     let Words { series, random, no_list, list_of_gpu, .. } = words(&bench.plain);

@@ -14,7 +14,7 @@ use ff_core::types::{
 };
 use serde_json::json;
 
-use crate::bench::refused;
+use crate::bench::assert_refused;
 use crate::cli::binary;
 use crate::plain::{Cells, PlainSql};
 
@@ -108,8 +108,11 @@ async fn a_killed_worker_loses_its_execution_to_the_next() {
     })
     .await;
     assert!(ran[0] < ran[1], "{ran:?}");
-    refused(backend.complete(&dead, Some(b"dead".to_vec())).await, "contention: LeaseConflict");
-    refused(backend.renew(&dead).await.map(drop), "contention: LeaseConflict");
+    assert_refused(
+        backend.complete(&dead, Some(b"dead".to_vec())).await,
+        "contention: LeaseConflict",
+    );
+    assert_refused(backend.renew(&dead).await.map(drop), "contention: LeaseConflict");
 
     std::fs::write(directory.join("go"), "").unwrap();
     let status = until("the end of the second worker", async || second.0.try_wait().unwrap()).await;

@@ -110,7 +110,7 @@ async fn forward(
 async fn bench() -> (Proxy, Bench) {
     let proxy = Proxy::start().await;
     let url = proxy.url.clone();
-    // Nor for what other processes are told afterwards.
+    // Nor for the notification of other processes afterwards.
     let with = |options: PostgresOptions| options.max_connections(1).notifies(false);
     let bench = backends::postgres_with(url, with).await;
     (proxy, bench)

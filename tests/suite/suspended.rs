@@ -1,4 +1,4 @@
-//! What cases about suspensions do: install a key, suspend, signal.
+//! The helpers of cases about suspensions: install a key, suspend, signal.
 
 use ff_core::EngineError;
 use ff_core::backend::Handle;
@@ -19,7 +19,7 @@ use crate::plain::Cells;
 /// The states of a suspended execution, in the order of `Cells::states`.
 pub(crate) const SUSPENDED: &str =
     "suspended unowned not_applicable suspended attempt_interrupted waiting_for_signal";
-/// The states of one whose signals have come.
+/// The states of an execution whose condition is met.
 pub(crate) const RESUMABLE: &str =
     "runnable unowned eligible_now resumable attempt_interrupted waiting_for_worker";
 
@@ -40,7 +40,7 @@ pub(crate) fn named(key: &str, name: &str) -> ResumeCondition {
     ResumeCondition::Single { waitpoint_key: key.to_owned(), matcher }
 }
 
-/// Where a signal goes in, and what its sender shows.
+/// An open waitpoint with its token: the target of a signal.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) execution: ExecutionId,
@@ -67,7 +67,7 @@ impl Bench {
             .with_waitpoints(waitpoints)
     }
 
-    /// Suspends, and says where signals go in, in the order of the waitpoints.
+    /// Suspends. Returns the targets of signals, in the order of the waitpoints.
     pub(crate) async fn suspend(
         &self,
         id: &ExecutionId,
@@ -130,7 +130,7 @@ impl Bench {
         }
     }
 
-    /// Delivers a signal; what it brought about.
+    /// Delivers a signal. Returns its effect.
     pub(crate) async fn deliver(&self, target: &Target, name: &str) -> Result<String, EngineError> {
         match self.backend.deliver_signal(self.signal(target, name)).await? {
             DeliverSignalResult::Accepted { effect, .. } => Ok(effect),
@@ -141,7 +141,7 @@ impl Bench {
     }
 }
 
-/// What an operator says to end an execution.
+/// The arguments with which an operator cancels an execution.
 pub(crate) fn cancellation(bench: &Bench, id: &ExecutionId) -> CancelExecutionArgs {
     CancelExecutionArgs {
         execution_id: id.clone(),
@@ -154,7 +154,7 @@ pub(crate) fn cancellation(bench: &Bench, id: &ExecutionId) -> CancelExecutionAr
     }
 }
 
-/// Where signals go in, in the order of the waitpoints.
+/// The targets of signals, in the order of the waitpoints.
 pub(crate) fn targets(id: &ExecutionId, outcome: &SuspendOutcome) -> Vec<Target> {
     let details = outcome.details();
     let target = |waitpoint: &WaitpointId, token: &str| Target {

@@ -43,7 +43,7 @@ fn pool(bench: &Bench) -> &PgPool {
     pool
 }
 
-/// A worker that runs until it is told to stop.
+/// A worker that runs until it is stopped.
 struct Running {
     stop: watch::Sender<Stop>,
     report: JoinHandle<WorkerReport>,

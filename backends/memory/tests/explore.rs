@@ -101,10 +101,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let clock = Arc::new(AtomicI64::new(START));
-        let told = Arc::clone(&clock);
+        let time = Arc::clone(&clock);
         let backend = MemoryBackend::new()
             .with_seed(7)
-            .with_clock(Box::new(move || TimestampMs(told.load(Ordering::Relaxed))));
+            .with_clock(Box::new(move || TimestampMs(time.load(Ordering::Relaxed))));
         Self { backend, clock }
     }
 
@@ -374,7 +374,7 @@ fn check_rows(core: &Rows, attempts: &[Rows], history: &[Step]) {
     assert_eq!(!leased.is_empty(), active, "a lease exactly while active: {history:?}");
     for row in &leased {
         assert_eq!(row["attempt_index"], core["attempt_index"], "{history:?}");
-        assert!(!row["worker_instance_id"].is_null(), "a lease of nobody: {history:?}");
+        assert!(!row["worker_instance_id"].is_null(), "a lease without a worker: {history:?}");
     }
     let owned = core["ownership_state"] == Value::Text("leased".into());
     assert_eq!(owned, active, "{history:?}");

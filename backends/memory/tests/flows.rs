@@ -201,8 +201,8 @@ impl World {
         }
         for group in self.backend.stored(edge_group::REF) {
             key += &format!("{:?} ", Tally::read(&group).unwrap());
-            let owes = group.read(edge_group::cancel_siblings_pending_members).unwrap();
-            key += &format!("{owes:?} ");
+            let pending = group.read(edge_group::cancel_siblings_pending_members).unwrap();
+            key += &format!("{pending:?} ");
         }
         let edges = self.backend.stored(edge::REF);
         for edge in &edges {
@@ -211,9 +211,9 @@ impl World {
         for event in self.undispatched() {
             let upstream = event.end.upstream;
             let from = edges.iter().find(|edge| edge.read(edge::upstream_eid).unwrap() == upstream);
-            let heard = from.and_then(|edge| edge.read(edge::upstream_event_id).unwrap());
-            let news = heard.is_none_or(|heard| heard < event.event_id);
-            key += &format!("{upstream} {:?} {news} ", event.end.outcome);
+            let applied = from.and_then(|edge| edge.read(edge::upstream_event_id).unwrap());
+            let is_new = applied.is_none_or(|applied| applied < event.event_id);
+            key += &format!("{upstream} {:?} {is_new} ", event.end.outcome);
         }
         for attempt in self.backend.stored(attempt::REF) {
             key += &format!("{:?} ", attempt.read(attempt::outcome).unwrap());
@@ -234,21 +234,28 @@ impl World {
                 .filter(|edge| edge.read(edge::downstream_eid).unwrap() == downstream)
                 .collect();
             let tally = Tally::read(&group).unwrap();
-            let heard = |bucket: Bucket| {
+            let applied = |bucket: Bucket| {
                 let outcome = |edge: &&&Row| edge.read(edge::upstream_outcome).unwrap();
                 let same =
                     into.iter().filter(|edge| outcome(edge).and_then(Bucket::of) == Some(bucket));
                 i32::try_from(same.count()).unwrap()
             };
             let counted = [tally.success, tally.fail, tally.skip];
-            let edges_say = [Bucket::Success, Bucket::Fail, Bucket::Skip].map(heard);
-            assert_eq!(counted, edges_say, "a group counts what its edges heard: {history:?}");
+            let edges_say = [Bucket::Success, Bucket::Fail, Bucket::Skip].map(applied);
+            assert_eq!(
+                counted, edges_say,
+                "a group counts what was applied to its edges: {history:?}"
+            );
             assert!(0 <= tally.running, "{tally:?}: {history:?}");
             assert_eq!(tally.dependencies, i32::try_from(into.len()).unwrap(), "{history:?}");
             let node = self.ids.iter().position(|id| id.uuid() == downstream).unwrap();
             if quiet && state(&cores[node]) == PublicState::WaitingChildren {
                 let state = tally.state(&policy_of(&group).unwrap());
-                assert_eq!(state, GroupState::Pending, "node {node} waits in vain: {history:?}");
+                assert_eq!(
+                    state,
+                    GroupState::Pending,
+                    "node {node} waits for nothing: {history:?}"
+                );
             }
         }
     }

@@ -77,9 +77,9 @@ struct World {
 impl World {
     async fn new() -> Self {
         let clock = Arc::new(AtomicI64::new(START));
-        let told = Arc::clone(&clock);
-        let tell = Box::new(move || TimestampMs(told.load(Ordering::Relaxed)));
-        let backend = MemoryBackend::new().with_seed(7).with_clock(tell);
+        let time = Arc::clone(&clock);
+        let clock_fn = Box::new(move || TimestampMs(time.load(Ordering::Relaxed)));
+        let backend = MemoryBackend::new().with_seed(7).with_clock(clock_fn);
         let key = SeedWaitpointHmacSecretArgs::new("k", "07".repeat(32));
         backend.seed_waitpoint_hmac_secret(key).await.unwrap();
         backend.create_execution(submission()).await.unwrap();
@@ -206,19 +206,19 @@ impl World {
 
     /// The part of a state that distinguishes it: no ids, no texts, no counts of changes.
     fn fingerprint(&self, held: Option<&Handle>) -> String {
-        let told = |row: &Rows, columns: &[&str]| -> Vec<String> {
+        let words_of = |row: &Rows, columns: &[&str]| -> Vec<String> {
             columns.iter().map(|column| row[*column].to_string()).collect()
         };
-        let mut words = told(
+        let mut words = words_of(
             &self.core(),
             &["lifecycle_phase", "public_state", "blocking_reason", "eligible_at_ms"],
         );
         for row in self.backend.rows("ff_attempt") {
-            words.extend(told(&row, &["lease_epoch", "lease_expires_at_ms", "outcome"]));
+            words.extend(words_of(&row, &["lease_epoch", "lease_expires_at_ms", "outcome"]));
         }
         if let Some(row) = self.suspension() {
             let columns = ["timeout_at_ms", "timeout_behavior", "signal_count", "member_map"];
-            words.extend(told(&row, &columns));
+            words.extend(words_of(&row, &columns));
         }
         words.push(self.backend.rows("ff_waitpoint_pending").len().to_string());
         let epoch = |handle: &Handle| handle::open(BackendTag::Memory, handle).unwrap().lease_epoch;

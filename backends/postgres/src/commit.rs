@@ -9,6 +9,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ff_codegen::ByShape;
 use ff_core::EngineError;
 use ff_core::engine::Commit;
 use ff_core::plan::{Bindings, Plan, Shape};
@@ -20,7 +21,7 @@ use crate::error::PostgresError;
 use crate::notify::Notifier;
 use crate::row_keys::PlanRows;
 use crate::session::Protocol;
-use crate::statements::{ByShape, PlanStatement};
+use crate::statements::PlanStatement;
 
 /// The limits on a statement's items and on the statements in flight per shape.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +100,7 @@ impl Committer {
             limits,
             notifier,
             aside: Semaphore::new((limits.connections as usize / 2).max(1)),
-            queues: ByShape::new(),
+            queues: ByShape::default(),
             tasks: watch::Sender::new(0),
             closed: watch::Sender::new(false),
         }))
@@ -118,7 +119,7 @@ impl Committer {
         let (shape, bindings) = plan.into_shape();
         let make = |shape: &Shape| {
             let statement = PlanStatement::render(shape)?;
-            Ok(ShapeQueue { statement, state: Mutex::default() })
+            Ok::<_, EngineError>(ShapeQueue { statement, state: Mutex::default() })
         };
 
         let queue = self.0.queues.find(shape, make)?;

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use ff_codegen::ByShape;
 use ff_core::EngineError;
 use ff_core::engine::Horizon;
-use ff_core::plan::facts::{Answer, Row};
-use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Bindings, Lookup, Query, QueryShape};
+use ff_core::plan::facts::Answer;
+use ff_core::plan::{Bindings, Query, QueryShape};
+use ff_core::schema::ColumnRef;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 
 use crate::bind;
 use crate::connections::Connections;
-use crate::error::{PostgresError, corrupt};
+use crate::error::PostgresError;
 use crate::session::{Protocol, Session, fetch};
-use crate::statements::{ByShape, ReadStatement};
+use crate::statements::ReadStatement;
 
 // Numbers of the server only; no table of the schema is read.
 const HORIZON: &str = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint, \
@@ -38,7 +39,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(connections: Connections, protocol: Protocol, max_connections: u32) -> Self {
-        Self { connections, protocol, max_connections, statements: ByShape::new() }
+        Self { connections, protocol, max_connections, statements: ByShape::default() }
     }
 
     /// Answers the queries in order, on one connection. They share no snapshot: a plan guards what
@@ -122,51 +123,6 @@ impl Reader {
 }
 
 fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineError> {
-    match &statement.query {
-        Query::Lookup(lookups) => {
-            let [row] = rows else {
-                return Err(corrupt("a look-up answers with one row".into()));
-            };
-
-            let mut found = Vec::with_capacity(lookups.len());
-            let mut types = statement.yields.iter().copied().enumerate();
-            for lookup in lookups {
-                found.push(looked_up(row, lookup, &mut types)?);
-            }
-
-            Ok(Answer::Lookup(found))
-        }
-        Query::List(list) => {
-            let listed = |row: &PgRow| {
-                let columns = list.columns.iter().zip(statement.yields.iter().copied().enumerate());
-                let cells = columns
-                    .map(|(column, (index, ty))| Ok((*column, bind::decode(row, index, ty)?)))
-                    .collect::<Result<_, EngineError>>()?;
-                Ok(Row::new(cells))
-            };
-            rows.iter().map(listed).collect::<Result<_, _>>().map(Answer::List)
-        }
-    }
-}
-
-/// The part of the result row that belongs to one look-up: its first key column, which is NULL if
-/// the row is absent, then the requested columns.
-fn looked_up(
-    row: &PgRow,
-    lookup: &Lookup,
-    types: &mut impl Iterator<Item = (usize, ColumnType)>,
-) -> Result<Option<Row>, EngineError> {
-    let Some((index, ty)) = types.next() else {
-        return Err(corrupt("a look-up without its key column".into()));
-    };
-
-    let present = !bind::decode(row, index, ty)?.is_null();
-    let mut cells = Vec::with_capacity(lookup.columns.len());
-    for (column, (index, ty)) in lookup.columns.iter().zip(types) {
-        if present {
-            cells.push((*column, bind::decode(row, index, ty)?));
-        }
-    }
-
-    Ok(present.then(|| Row::new(cells)))
+    let cell = |row: &PgRow, index, column: ColumnRef| bind::decode(row, index, column.ty);
+    ff_codegen::answer(&statement.query, rows, cell)
 }

@@ -3,9 +3,7 @@
 //! The text comes from the generator alone. This module keeps it with the data for binding it and
 //! for reading its result.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use ff_codegen::{Arity, Bind, Fused, Param, Postgres};
 use ff_core::EngineError;
@@ -18,38 +16,6 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use crate::bind::{self, Items};
 use crate::error::{corrupt, unrenderable};
 use crate::row_keys::RowKeys;
-
-/// A cache of values by shape, each made on first use.
-pub(crate) struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>>>);
-
-impl<K: Eq + Hash, V> ByShape<K, V> {
-    pub(crate) fn new() -> Self {
-        Self(RwLock::new(HashMap::new()))
-    }
-
-    /// The value of `shape`.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub(crate) fn find(
-        &self,
-        shape: K,
-        make: impl FnOnce(&K) -> Result<V, EngineError>,
-    ) -> Result<Arc<V>, EngineError> {
-        // Entries are inserted whole, so a panic elsewhere leaves a valid map.
-        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&shape) {
-            return Ok(Arc::clone(found));
-        }
-
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = map.get(&shape) {
-            return Ok(Arc::clone(found));
-        }
-        let made = Arc::new(make(&shape)?);
-        map.insert(shape, Arc::clone(&made));
-        Ok(made)
-    }
-}
 
 /// The relation of a fused statement's result rows to its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +51,9 @@ impl PlanStatement {
     /// `Transport` around the generator's refusal.
     pub(crate) fn render(shape: &Shape) -> Result<Self, EngineError> {
         let Fused { sql, beside_locks, params, yields, presence } =
-            ff_codegen::fused(&Postgres, shape).map_err(unrenderable)?;
+            ff_codegen::render(&Postgres, shape)
+                .and_then(|rendered| rendered.into_fused(&Postgres))
+                .map_err(unrenderable)?;
 
         let plan = shape.plan();
         let answers = match &plan.selection {
@@ -253,7 +221,6 @@ fn report(outcome: &mut Result<Commit, EngineError>, values: Option<Vec<Value>>)
 pub(crate) struct ReadStatement {
     pub(crate) sql: SqlStr,
     pub(crate) binds: Vec<Bind>,
-    pub(crate) yields: Vec<ColumnType>,
     /// The query, for the columns of its rows.
     pub(crate) query: Query,
 }
@@ -268,7 +235,6 @@ impl ReadStatement {
         Ok(Self {
             sql: generated(statement.sql),
             binds: statement.binds,
-            yields: statement.yields,
             query: shape.query().clone(),
         })
     }

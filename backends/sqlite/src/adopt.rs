@@ -1,7 +1,7 @@
 //! Runs an adoption: reads both catalogs, then runs all steps and the ledger in one transaction.
 
 use ff_codegen::adopt::{
-    self, AdoptError, Catalog, FoundColumn, FoundTable, Object, REFERENCE_VERSION, Step,
+    self, AdoptError, AdoptStep, Catalog, FoundColumn, FoundTable, Object, REFERENCE_VERSION,
 };
 use ff_codegen::migrations::{self, LedgerError, SQLITE};
 use ff_codegen::opening::Inventory;
@@ -65,7 +65,7 @@ fn refuse(found: &Inventory) -> Result<(), MigrateError> {
     }
 }
 
-async fn plan(connection: &mut SqliteConnection) -> Result<Vec<Step>, MigrateError> {
+async fn plan(connection: &mut SqliteConnection) -> Result<Vec<AdoptStep>, MigrateError> {
     refuse(&inspect::inventory(connection).await?)?;
     let found = catalog(connection).await?;
 

@@ -190,31 +190,11 @@ pub enum OpenError {
 }
 
 /// The reason that a statement has no usable result.
-pub(crate) enum Failure {
-    /// The database failed.
-    Database(SqliteError),
-    /// A value cannot be bound, or is not of its column's type.
-    Value(EngineError),
-}
+pub(crate) type Failure = ff_backend_script::Failure<SqliteError>;
 
 impl From<SqliteError> for Failure {
     fn from(error: SqliteError) -> Self {
         Failure::Database(error)
-    }
-}
-
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
-        Failure::Value(error)
-    }
-}
-
-impl From<Failure> for EngineError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Value(error) => error,
-        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::plan::facts::{Answer, Row};
+use ff_core::plan::Bindings;
+use ff_core::plan::facts::Answer;
 use ff_core::plan::value::Value;
-use ff_core::plan::{Bindings, Lookup, Query};
 use ff_core::schema::ColumnRef;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 
@@ -86,48 +86,9 @@ async fn answer(
         }
     }
 
-    let statement = statement(&read.sql, arguments);
-    match &read.query {
-        Query::Lookup(lookups) => {
-            let row = statement.fetch_one(connection).await.map_err(SqliteError::read)?;
-            Ok(Answer::Lookup(looked_up(&row, lookups)?))
-        }
-        Query::List(list) => {
-            let rows = statement.fetch_all(connection).await.map_err(SqliteError::read)?;
-            let listed = rows.iter().map(|row| Ok(Row::new(cells(row, 0, &list.columns)?)));
-            Ok(Answer::List(listed.collect::<Result<_, EngineError>>()?))
-        }
-    }
-}
-
-/// The looked-up rows. Each has its first key column, NULL if it is absent, and the requested
-/// columns.
-fn looked_up(row: &SqliteRow, lookups: &[Lookup]) -> Result<Vec<Option<Row>>, EngineError> {
-    let mut found = Vec::with_capacity(lookups.len());
-    let mut index = 0;
-
-    for Lookup { table, columns, .. } in lookups {
-        let presence = match table.key.first() {
-            Some(key) => bind::read(row, index, *key, key.ty)?,
-            None => Value::Null,
-        };
-        found.push(if presence.is_null() {
-            None
-        } else {
-            Some(Row::new(cells(row, index + 1, columns)?))
-        });
-        index += 1 + columns.len();
-    }
-    Ok(found)
-}
-
-fn cells(
-    row: &SqliteRow,
-    from: usize,
-    columns: &[ColumnRef],
-) -> Result<Vec<(ColumnRef, Value)>, EngineError> {
-    let numbered = columns.iter().enumerate();
-    numbered
-        .map(|(offset, column)| Ok((*column, bind::read(row, from + offset, *column, column.ty)?)))
-        .collect()
+    let rows = statement(&read.sql, arguments).fetch_all(connection).await;
+    let rows = rows.map_err(SqliteError::read)?;
+    let cell =
+        |row: &SqliteRow, index, column: ColumnRef| bind::read(row, index, column, column.ty);
+    Ok(ff_codegen::answer(&read.query, &rows, cell)?)
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_backend_script::{Outcome, apply_group};
 use ff_core::EngineError;
 use ff_core::engine::{Bell, Commit, Topics};
 use ff_core::plan::Bindings;
@@ -15,11 +16,11 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connect::{self, Connections};
-use crate::error::{BusyRetry, SqliteError, shut_down};
-use crate::execute::{self, Outcome};
+use crate::error::{SqliteError, shut_down};
 use crate::presence::Presence;
 use crate::reader::{self, BoundQuery};
-use crate::statements::{Isolation, Prepared};
+use crate::script::WritingConnection;
+use crate::statements::PlanScript;
 
 /// The number of queued jobs from which on callers wait.
 const QUEUE: usize = 4096;
@@ -36,7 +37,7 @@ enum Job {
 }
 
 struct Order {
-    prepared: Arc<Prepared>,
+    script: Arc<PlanScript>,
     bindings: Bindings,
     answer: Answered<Commit>,
 }
@@ -59,7 +60,8 @@ impl Writer {
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let task = Task { connection, connections, busy_timeout, bell, presence, jobs };
+        let connection = WritingConnection { connection, connections, busy_timeout };
+        let task = Task { connection, bell, presence, jobs };
         tokio::spawn(async move {
             task.work().await;
             drop(ending);
@@ -70,10 +72,10 @@ impl Writer {
 
     pub(crate) async fn commit(
         &self,
-        prepared: Arc<Prepared>,
+        script: Arc<PlanScript>,
         bindings: Bindings,
     ) -> Result<Commit, EngineError> {
-        self.ask(|answer| Job::Plan(Order { prepared, bindings, answer })).await
+        self.ask(|answer| Job::Plan(Order { script, bindings, answer })).await
     }
 
     pub(crate) async fn read(&self, queries: Vec<BoundQuery>) -> Result<Vec<Answer>, EngineError> {
@@ -105,9 +107,7 @@ impl Writer {
 }
 
 struct Task {
-    connection: SqliteConnection,
-    connections: Arc<Connections>,
-    busy_timeout: Duration,
+    connection: WritingConnection,
     bell: Arc<Bell>,
     /// Absent for a memory database.
     presence: Option<Arc<Presence>>,
@@ -140,9 +140,9 @@ impl Task {
         if self.presence.is_some_and(|presence| presence.look().is_err()) {
             // The last connection to close removes the log by its name, and a new database may have
             // a log of that name by now. So this connection stays open until the process ends.
-            std::mem::forget(self.connection);
+            std::mem::forget(self.connection.connection);
         } else {
-            connect::close(self.connection).await;
+            connect::close(self.connection.connection).await;
         }
     }
 
@@ -150,11 +150,11 @@ impl Task {
         // A send error means that the caller stopped waiting.
         match job {
             Job::Read(queries, answer) => {
-                let answers = reader::answer_all(&mut self.connection, &queries).await;
+                let answers = reader::answer_all(&mut self.connection.connection, &queries).await;
                 let _ = answer.send(answers.map_err(Into::into));
             }
             Job::Ping(answer) => {
-                let reached = reader::ping(&mut self.connection).await;
+                let reached = reader::ping(&mut self.connection.connection).await;
                 let _ = answer.send(reached.map_err(Into::into));
             }
             Job::Plan(_) | Job::Close => {}
@@ -162,7 +162,12 @@ impl Task {
     }
 
     async fn group(&mut self, orders: Vec<Order>) {
-        match self.transaction(&orders).await {
+        let plans: Vec<_> =
+            orders.iter().map(|order| (&order.script.runs, &order.bindings)).collect();
+        let applied = apply_group(&mut self.connection, &plans).await;
+        drop(plans);
+
+        match applied {
             Ok(outcomes) => {
                 self.ring(&orders, &outcomes);
                 for (order, outcome) in orders.into_iter().zip(outcomes) {
@@ -170,7 +175,6 @@ impl Task {
                 }
             }
             Err(error) => {
-                self.recover().await;
                 for order in orders {
                     let _ = order.answer.send(Err(error.clone().into()));
                 }
@@ -179,60 +183,11 @@ impl Task {
     }
 
     /// Rings for the plans that have become durable.
-    fn ring(&self, orders: &[Order], outcomes: &[Outcome]) {
+    fn ring(&self, orders: &[Order], outcomes: &[Outcome<SqliteError>]) {
         let applied = orders.iter().zip(outcomes).map(|(order, outcome)| match outcome {
-            Ok(commit) => order.prepared.rings.after(commit),
+            Ok(commit) => order.script.rings.after(commit),
             Err(_) => Topics::NONE,
         });
         self.bell.ring_each(applied.fold(Topics::NONE, Topics::and));
-    }
-
-    /// Applies the plans in one transaction and makes it durable.
-    async fn transaction(&mut self, orders: &[Order]) -> Result<Vec<Outcome>, SqliteError> {
-        let isolation = if orders.len() == 1 { Isolation::Alone } else { Isolation::Grouped };
-        self.control("BEGIN IMMEDIATE").await?;
-
-        let mut outcomes = Vec::with_capacity(orders.len());
-        for Order { prepared, bindings, .. } in orders {
-            let applying = execute::apply(&mut self.connection, prepared, bindings, isolation);
-            outcomes.push(applying.await?);
-        }
-
-        // A plan that was alone and did not apply has left changes, so a rollback is needed.
-        let applied = outcomes.iter().any(|outcome| matches!(outcome, Ok(Commit::Applied(_))));
-        if applied {
-            self.control("COMMIT").await?;
-        } else if self.roll_back().await.is_err() {
-            self.recover().await;
-        }
-        Ok(outcomes)
-    }
-
-    /// Begins or ends a transaction, and waits while other connections hold the database's lock.
-    async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
-        let retry = BusyRetry::new(self.busy_timeout);
-        loop {
-            let done = sqlx::query(text).execute(&mut self.connection).await;
-            match done.map_err(SqliteError::write) {
-                Ok(_) => return Ok(()),
-                Err(error) if retry.again(&error).await => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::query("ROLLBACK").execute(&mut self.connection).await.map(drop)
-    }
-
-    /// Leaves the transaction, if there still is one, and a connection that can begin the next.
-    async fn recover(&mut self) {
-        // SQLite may have rolled back by itself, so an error does not matter.
-        let _ = self.roll_back().await;
-        if reader::ping(&mut self.connection).await.is_err()
-            && let Ok(fresh) = self.connections.writer().await
-        {
-            self.connection = fresh;
-        }
     }
 }

@@ -6,7 +6,7 @@
 use ff_core::schema::{ColumnRef, TABLES, Table};
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
-use super::{AdoptError, Keeping, Step, rows};
+use super::{AdoptError, AdoptStep, Keeping, rows};
 use crate::ddl;
 use crate::dialect::Postgres;
 use crate::names::quoted;
@@ -49,7 +49,11 @@ pub(super) const RETIRED: [&str; 21] = [
 ///
 /// # Errors
 /// [`AdoptError::Render`] where the schema cannot be rendered.
-pub fn steps(found: &Catalog, wanted: &Catalog, keeping: Keeping) -> Result<Vec<Step>, AdoptError> {
+pub fn steps(
+    found: &Catalog,
+    wanted: &Catalog,
+    keeping: Keeping,
+) -> Result<Vec<AdoptStep>, AdoptError> {
     let mut steps = Vec::new();
     if !keeping.triggers {
         steps.extend(TRIGGERS.into_iter().filter_map(|table| drop_trigger(found, table)));
@@ -61,21 +65,21 @@ pub fn steps(found: &Catalog, wanted: &Catalog, keeping: Keeping) -> Result<Vec<
             (Some(is), Some(should)) => alter(table, is, should, &mut steps)?,
             (_, _) => {
                 let create = ddl::table_statements(&Postgres, table)?;
-                steps.push(Step { sql: create });
+                steps.push(AdoptStep { sql: create });
             }
         }
     }
 
-    steps.extend(rows::postgres().into_iter().map(Step::one));
+    steps.extend(rows::postgres().into_iter().map(AdoptStep::one));
     Ok(steps)
 }
 
 /// Drops a trigger that notifies for each row: this project's processes notify once for many
 /// commits.
-fn drop_trigger(found: &Catalog, table: &str) -> Option<Step> {
+fn drop_trigger(found: &Catalog, table: &str) -> Option<AdoptStep> {
     let trigger = format!("{table}_notify_trg");
     let found = found.table(table)?;
-    found.triggers.contains(&trigger).then(|| Step {
+    found.triggers.contains(&trigger).then(|| AdoptStep {
         sql: vec![
             format!("DROP TRIGGER {} ON {};", quoted(&trigger), quoted(table)),
             format!(
@@ -90,7 +94,7 @@ fn alter(
     table: &Table,
     is: &FoundTable,
     should: &FoundTable,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<AdoptStep>,
 ) -> Result<(), AdoptError> {
     // Indexes first: changing the type of a column would rebuild them.
     for (name, definition) in &is.indexes {
@@ -99,20 +103,20 @@ fn alter(
             None => !RETIRED.contains(&name.as_str()),
         };
         if !stays {
-            steps.push(Step::one(format!("DROP INDEX IF EXISTS {};", quoted(name))));
+            steps.push(AdoptStep::one(format!("DROP INDEX IF EXISTS {};", quoted(name))));
         }
     }
 
     let actions = actions(table, is, should)?;
     if !actions.is_empty() {
         let sql = format!("ALTER TABLE {}\n    {};", quoted(table.name), actions.join(",\n    "));
-        steps.push(Step::one(sql));
+        steps.push(AdoptStep::one(sql));
     }
 
     steps.extend(identity_step(table, is, should));
     for (name, sql) in ddl::index_statements(&Postgres, table)? {
         if is.indexes.get(&name) != should.indexes.get(&name) {
-            steps.push(Step::one(sql));
+            steps.push(AdoptStep::one(sql));
         }
     }
 
@@ -179,7 +183,7 @@ fn column_actions(is: &FoundColumn, should: &FoundColumn, actions: &mut Vec<Stri
 }
 
 /// Turns a column with a sequence into an identity column that continues at the same number.
-fn identity_step(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<Step> {
+fn identity_step(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<AdoptStep> {
     let column = table.identity()?.name;
     let (is, should) = (is.column(column)?, should.column(column)?);
     if is.identity || !should.identity {
@@ -206,5 +210,5 @@ fn identity_step(table: &Table, is: &FoundTable, should: &FoundTable) -> Option<
         ));
     }
 
-    Some(Step { sql })
+    Some(AdoptStep { sql })
 }

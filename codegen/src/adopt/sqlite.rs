@@ -6,7 +6,7 @@ use ff_core::schema::{ColumnRef, Default, TABLES, Table};
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
 use super::postgres::RETIRED;
-use super::{AdoptError, Step, rows};
+use super::{AdoptError, AdoptStep, rows};
 use crate::ddl;
 use crate::dialect::Sqlite;
 use crate::names::quoted;
@@ -15,7 +15,7 @@ use crate::names::quoted;
 ///
 /// # Errors
 /// [`AdoptError::UnknownColumn`] where a table would lose a column.
-pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError> {
+pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<AdoptStep>, AdoptError> {
     let mut steps = Vec::new();
     for table in TABLES {
         let (is, should) = (found.table(table.name), wanted.table(table.name));
@@ -25,17 +25,18 @@ pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<Step>, AdoptError>
             }
             (Some(is), Some(_)) => rebuild(table, is, &mut steps)?,
             (_, _) => {
-                steps.extend(ddl::table_statements(&Sqlite, table)?.into_iter().map(Step::one));
+                steps
+                    .extend(ddl::table_statements(&Sqlite, table)?.into_iter().map(AdoptStep::one));
             }
         }
     }
 
-    steps.extend(rows::sqlite().into_iter().map(Step::one));
+    steps.extend(rows::sqlite().into_iter().map(AdoptStep::one));
     Ok(steps)
 }
 
 /// Adjusts the indexes of a table that does not differ otherwise.
-fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), AdoptError> {
+fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<AdoptStep>) -> Result<(), AdoptError> {
     let wanted = ddl::index_statements(&Sqlite, table)?;
     let bare = |sql: &str| sql.trim_end_matches(';').replace(" IF NOT EXISTS", "");
 
@@ -46,21 +47,21 @@ fn reindex(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
             None => !RETIRED.contains(&object.name.as_str()),
         };
         if !stays {
-            steps.push(Step::one(format!("DROP INDEX {};", quoted(&object.name))));
+            steps.push(AdoptStep::one(format!("DROP INDEX {};", quoted(&object.name))));
         }
     }
 
     for (name, sql) in wanted {
         let object = is.objects.iter().find(|object| object.name == name);
         if object.is_none_or(|object| bare(&object.sql) != bare(&sql)) {
-            steps.push(Step::one(sql));
+            steps.push(AdoptStep::one(sql));
         }
     }
 
     Ok(())
 }
 
-fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), AdoptError> {
+fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<AdoptStep>) -> Result<(), AdoptError> {
     if let Some(lost) = is.columns.iter().find(|column| table.column(&column.name).is_none()) {
         let (table, column) = (table.name.to_owned(), lost.name.clone());
         return Err(AdoptError::UnknownColumn { table, column });
@@ -77,7 +78,7 @@ fn rebuild(table: &Table, is: &FoundTable, steps: &mut Vec<Step>) -> Result<(), 
     let kept: Vec<String> = kept.map(|object| format!("{};", object.sql)).collect();
 
     let statements = ddl::rebuild_statements(&Sqlite, table, &filled, &kept)?;
-    steps.extend(statements.into_iter().map(Step::one));
+    steps.extend(statements.into_iter().map(AdoptStep::one));
     Ok(())
 }
 

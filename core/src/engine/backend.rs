@@ -498,14 +498,14 @@ impl<E: Executor> EngineBackend for E {
         payload: &CompletionPayload,
     ) -> Result<CascadeOutcome, EngineError> {
         let event = run(self, &FindEvent::of(payload)?).await?;
-        let told = match event {
+        let edges = match event {
             Some(event) => {
-                let look = cascade::end_flow_if_over(self, &event);
-                cascade::dispatch(self, event, look).await?
+                let check_flow = cascade::end_flow_if_over(self, &event);
+                cascade::dispatch(self, event, check_flow).await?
             }
             None => None,
         };
-        Ok(CascadeOutcome::async_dispatched(told.unwrap_or(0)))
+        Ok(CascadeOutcome::async_dispatched(edges.unwrap_or(0)))
     }
 
     // The wait is over at once: one plan cancels the flow and its members.

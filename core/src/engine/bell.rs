@@ -177,7 +177,7 @@ fn topics_of(mutation: &Mutation) -> Topics {
     match mutation {
         Mutation::Insert { table, row, .. } | Mutation::InsertEach { table, row, .. } => {
             let states = of_states(row.iter().map(|(column, value)| (*column, value)));
-            // A new execution may not be claimable: its states tell.
+            // A new execution may not be claimable: that follows from its states.
             if *table == exec_core::REF { states } else { Topics::of_table(table.name).and(states) }
         }
         Mutation::Update { set, .. } => {

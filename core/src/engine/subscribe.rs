@@ -91,7 +91,7 @@ pub(super) async fn subscribe<T: OutboxEvent>(
 /// row.
 async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, EngineError> {
     let mut search = StartSearch::at(executor.horizon().await?);
-    let first = rows(executor, outbox.newest_below(i64::MAX)).await?;
+    let first = list_rows(executor, outbox.newest_below(i64::MAX)).await?;
     let mut listed = numbers_with_transactions(outbox, &first)?;
     let mut bound = search.examine(&listed, PAGE);
 
@@ -105,7 +105,7 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
         match bound {
             LowerBound::Above(bound) => break bound,
             LowerBound::Below(lowest) => {
-                let rows = rows(executor, outbox.newest_below(lowest)).await?;
+                let rows = list_rows(executor, outbox.newest_below(lowest)).await?;
                 listed = numbers_with_transactions(outbox, &rows)?;
                 bound = search.examine(&listed, PAGE);
             }
@@ -114,7 +114,7 @@ async fn from_now(executor: &dyn Executor, outbox: &Outbox) -> Result<Tail, Engi
 
     // Listed again in one query: a row committed between two of the reads above would count as old
     // in one and as missing in the other.
-    let visible = rows(executor, outbox.numbers_after(bound, usize::MAX)).await?;
+    let visible = list_rows(executor, outbox.numbers_after(bound, usize::MAX)).await?;
     let visible: Result<Vec<i64>, _> =
         visible.iter().map(|row| row.read(outbox.event_id)).collect();
     Ok(Tail::from_now(bound, visible?))
@@ -178,7 +178,7 @@ impl<T: OutboxEvent> Subscription<T> {
             self.tail.learn_frontier(executor.frontier().await?);
         }
         let horizon = executor.horizon().await?;
-        let page = page(executor, &T::OUTBOX, self.tail.position()).await?;
+        let page = list_page(executor, &T::OUTBOX, self.tail.position()).await?;
 
         let numbers: Vec<i64> = page.iter().map(|(number, _)| *number).collect();
         let round = self.tail.round(horizon, &numbers);
@@ -209,34 +209,34 @@ impl<T: OutboxEvent> Subscription<T> {
 type PageRow = (i64, Result<Row, EngineError>);
 
 /// The first rows after a position.
-async fn page(
+async fn list_page(
     executor: &dyn Executor,
     outbox: &Outbox,
     position: i64,
 ) -> Result<Vec<PageRow>, EngineError> {
-    match rows(executor, outbox.rows_after(position, PAGE)).await {
+    match list_rows(executor, outbox.rows_after(position, PAGE)).await {
         Ok(rows) => {
             let page_row = |row: Row| Ok((row.read(outbox.event_id)?, Ok(row)));
             rows.into_iter().map(page_row).collect()
         }
-        Err(error) if is_corruption(&error) => row_by_row(executor, outbox, position).await,
+        Err(error) if is_corruption(&error) => list_row_by_row(executor, outbox, position).await,
         Err(error) => Err(error),
     }
 }
 
 /// The same page row by row, for a database that let in a value of another type than its column's:
 /// one such row makes the whole page unreadable.
-async fn row_by_row(
+async fn list_row_by_row(
     executor: &dyn Executor,
     outbox: &Outbox,
     position: i64,
 ) -> Result<Vec<PageRow>, EngineError> {
-    let numbers = rows(executor, outbox.numbers_after(position, PAGE)).await?;
+    let numbers = list_rows(executor, outbox.numbers_after(position, PAGE)).await?;
 
     let mut page = Vec::with_capacity(numbers.len());
     for number in numbers {
         let number = number.read(outbox.event_id)?;
-        match rows(executor, outbox.rows_after(number.saturating_sub(1), 1)).await {
+        match list_rows(executor, outbox.rows_after(number.saturating_sub(1), 1)).await {
             Ok(rows) => page.extend(rows.into_iter().map(|row| (number, Ok(row)))),
             Err(error) if is_corruption(&error) => page.push((number, Err(error))),
             Err(error) => return Err(error),
@@ -274,7 +274,7 @@ fn add_row_name(outbox: &Outbox, number: i64, error: EngineError) -> EngineError
     EngineError::Validation { kind: ValidationKind::Corruption, detail }
 }
 
-async fn rows(executor: &dyn Executor, query: Query) -> Result<Vec<Row>, EngineError> {
+async fn list_rows(executor: &dyn Executor, query: Query) -> Result<Vec<Row>, EngineError> {
     let answers = executor.read(vec![query]).await?;
     Ok(match answers.into_iter().next() {
         Some(Answer::List(rows)) => rows,

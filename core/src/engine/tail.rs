@@ -379,7 +379,7 @@ mod tests {
             self.transactions
         }
 
-        fn tell(&mut self, tail: &mut Tail) {
+        fn answer_frontier(&mut self, tail: &mut Tail) {
             if tail.needs_frontier() {
                 tail.learn_frontier(self.frontier());
             }
@@ -428,14 +428,14 @@ mod tests {
                     0 => writers.act(action),
                     // Something happens between the two halves of a round.
                     1 => {
-                        writers.tell(&mut tail);
+                        writers.answer_frontier(&mut tail);
                         let horizon = writers.horizon();
                         writers.act(action);
                         let listed = writers.after(tail.position(), page);
                         delivered.extend(round(&mut tail, horizon, &listed).0);
                     }
                     _ => {
-                        writers.tell(&mut tail);
+                        writers.answer_frontier(&mut tail);
                         let listed = writers.after(tail.position(), page);
                         delivered.extend(round(&mut tail, writers.horizon(), &listed).0);
                     }
@@ -446,7 +446,7 @@ mod tests {
                 writers.act(3);
             }
             loop {
-                writers.tell(&mut tail);
+                writers.answer_frontier(&mut tail);
                 let listed = writers.after(tail.position(), page);
                 let (numbers, next) = round(&mut tail, writers.horizon(), &listed);
                 delivered.extend(numbers);

@@ -110,7 +110,7 @@ impl<'a> Flows<'a> {
         match check {
             Some(check) => check.await.map_err(|error| {
                 let class = error.store_class().unwrap_or(StoreClass::Permanent);
-                let text = format!("the flow could not be looked at: {error}");
+                let text = format!("the flow could not be checked: {error}");
                 StoreError::new(class, text).in_backend("engine")
             }),
             None => Ok(()),

@@ -251,10 +251,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn fields(&mut self) -> Result<HandlePayload, HandleDecodeError> {
         Ok(HandlePayload {
-            execution_id: self.parsed("execution_id", ExecutionId::parse)?,
+            execution_id: self.parse_text("execution_id", ExecutionId::parse)?,
             attempt_index: AttemptIndex(u32::from_le_bytes(self.array()?)),
-            attempt_id: self.parsed("attempt_id", AttemptId::parse)?,
-            lease_id: self.parsed("lease_id", LeaseId::parse)?,
+            attempt_id: self.parse_text("attempt_id", AttemptId::parse)?,
+            lease_id: self.parse_text("lease_id", LeaseId::parse)?,
             lease_epoch: LeaseEpoch(u64::from_le_bytes(self.array()?)),
             lease_ttl_ms: u64::from_le_bytes(self.array()?),
             lane_id: LaneId::new(self.text("lane_id")?),
@@ -287,7 +287,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn parsed<T, E: std::fmt::Display>(
+    fn parse_text<T, E: std::fmt::Display>(
         &mut self,
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,

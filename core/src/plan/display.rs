@@ -15,14 +15,14 @@ impl Display for Plan {
         write!(f, "plan {}", self.name)?;
         for guard in &self.guards {
             write!(f, "\n  guard {} = {}", guard.row, guard.table.name)?;
-            target(f, &guard.key)?;
-            clause(f, "\n    where ", &guard.holds)?;
+            write_target(f, &guard.key)?;
+            write_clause(f, "\n    where ", &guard.holds)?;
         }
 
         if let Some(selection) = &self.selection {
             write!(f, "\n  pick {} from {}", selection.row, selection.table.name)?;
-            clause(f, "\n    where ", &selection.predicate)?;
-            order(f, &selection.order)?;
+            write_clause(f, "\n    where ", &selection.predicate)?;
+            write_order(f, &selection.order)?;
             match &selection.pairing {
                 Pairing::UpTo(limit) => write!(f, "\n    limit {limit}, skipping locked rows")?,
                 Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
@@ -49,20 +49,20 @@ impl Display for Mutation {
         match self {
             Mutation::Insert { table, row, on_conflict } => {
                 write!(f, "insert {}", table.name)?;
-                inserted(f, row, on_conflict)
+                write_insert(f, row, on_conflict)
             }
             Mutation::InsertEach { table, items, row, on_conflict } => {
                 write!(f, "for each item of {items} insert {}", table.name)?;
-                inserted(f, row, on_conflict)
+                write_insert(f, row, on_conflict)
             }
-            Mutation::Update { table, target: rows, set } => {
+            Mutation::Update { table, target, set } => {
                 write!(f, "update {}", table.name)?;
-                target(f, rows)?;
-                assignments(f, set)
+                write_target(f, target)?;
+                write_assignments(f, set)
             }
-            Mutation::Delete { table, target: rows } => {
+            Mutation::Delete { table, target } => {
                 write!(f, "delete {}", table.name)?;
-                target(f, rows)
+                write_target(f, target)
             }
         }
     }
@@ -75,19 +75,19 @@ impl Display for Query {
                 f.write_str("lookup")?;
                 for row in rows {
                     write!(f, "\n  {} = {}", row.row, row.table.name)?;
-                    target(f, &row.key)?;
-                    columns(f, &row.columns)?;
+                    write_target(f, &row.key)?;
+                    write_columns(f, &row.columns)?;
                 }
                 Ok(())
             }
-            Query::List(List { name, table, join, columns: read, predicate, order: by, limit }) => {
+            Query::List(List { name, table, join, columns, predicate, order, limit }) => {
                 write!(f, "list {name}\n  from {}", table.name)?;
                 if let Some(join) = join {
                     write!(f, " join {}", join.table.name)?;
                 }
-                columns(f, read)?;
-                clause(f, "\n    where ", predicate)?;
-                order(f, by)?;
+                write_columns(f, columns)?;
+                write_clause(f, "\n    where ", predicate)?;
+                write_order(f, order)?;
                 write!(f, "\n    limit {limit}")
             }
         }
@@ -116,7 +116,7 @@ impl Display for Expr {
             Expr::Greatest(left, right) => write!(f, "greatest({left}, {right})"),
             Expr::PickedCount => f.write_str("count of picked rows"),
             Expr::Item(_, name) => write!(f, "item.{name}"),
-            Expr::Joined(parts) => listed(f, parts, " & "),
+            Expr::Joined(parts) => write_joined(f, parts, " & "),
             Expr::Object(members) => {
                 f.write_str("{")?;
                 for (index, (name, member)) in members.iter().enumerate() {
@@ -156,10 +156,10 @@ impl Display for Predicate {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Predicate::Always => f.write_str("always"),
-            Predicate::All(parts) => listed(f, parts, " and "),
+            Predicate::All(parts) => write_joined(f, parts, " and "),
             Predicate::Any(parts) => {
                 f.write_str("(")?;
-                listed(f, parts, " or ")?;
+                write_joined(f, parts, " or ")?;
                 f.write_str(")")
             }
             Predicate::Compare(path, compare, expr) => {
@@ -186,13 +186,13 @@ impl Display for Predicate {
             Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;
-                target(f, pairs)
+                write_target(f, pairs)
             }
         }
     }
 }
 
-fn listed(f: &mut Formatter<'_>, parts: &[impl Display], with: &str) -> Result {
+fn write_joined(f: &mut Formatter<'_>, parts: &[impl Display], with: &str) -> Result {
     for (index, part) in parts.iter().enumerate() {
         if index != 0 {
             f.write_str(with)?;
@@ -202,11 +202,11 @@ fn listed(f: &mut Formatter<'_>, parts: &[impl Display], with: &str) -> Result {
     Ok(())
 }
 
-fn clause(f: &mut Formatter<'_>, lead: &str, predicate: &Predicate) -> Result {
+fn write_clause(f: &mut Formatter<'_>, lead: &str, predicate: &Predicate) -> Result {
     if *predicate == Predicate::Always { Ok(()) } else { write!(f, "{lead}{predicate}") }
 }
 
-fn target(f: &mut Formatter<'_>, key: &[(ColumnRef, Expr)]) -> Result {
+fn write_target(f: &mut Formatter<'_>, key: &[(ColumnRef, Expr)]) -> Result {
     f.write_str("[")?;
     for (index, (column, expr)) in key.iter().enumerate() {
         let lead = if index == 0 { "" } else { ", " };
@@ -215,12 +215,12 @@ fn target(f: &mut Formatter<'_>, key: &[(ColumnRef, Expr)]) -> Result {
     f.write_str("]")
 }
 
-fn columns(f: &mut Formatter<'_>, columns: &[ColumnRef]) -> Result {
+fn write_columns(f: &mut Formatter<'_>, columns: &[ColumnRef]) -> Result {
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
     write!(f, "\n    read {}", names.join(", "))
 }
 
-fn order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
+fn write_order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
     for (index, (column, direction)) in order.iter().enumerate() {
         let lead = if index == 0 { "\n    order " } else { ", " };
         let suffix = match direction {
@@ -232,7 +232,11 @@ fn order(f: &mut Formatter<'_>, order: &[(ColumnRef, Direction)]) -> Result {
     Ok(())
 }
 
-fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnConflict) -> Result {
+fn write_insert(
+    f: &mut Formatter<'_>,
+    row: &[(ColumnRef, Expr)],
+    on_conflict: &OnConflict,
+) -> Result {
     for (column, expr) in row {
         write!(f, "\n    {} := {expr}", column.name)?;
     }
@@ -251,7 +255,7 @@ fn inserted(f: &mut Formatter<'_>, row: &[(ColumnRef, Expr)], on_conflict: &OnCo
     }
 }
 
-fn assignments(f: &mut Formatter<'_>, set: &[(ColumnRef, Assign)]) -> Result {
+fn write_assignments(f: &mut Formatter<'_>, set: &[(ColumnRef, Assign)]) -> Result {
     set.iter().try_for_each(|(column, assign)| {
         write!(f, "\n    {} ", column.name)?;
         match assign {

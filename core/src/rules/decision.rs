@@ -91,13 +91,11 @@ pub trait Decision: Sync {
     ///
     /// # Errors
     /// A refusal that depends on more than the premises.
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError>;
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome>;
 }
+
+/// A verdict, or a refusal.
+pub type Decided<O> = Result<Verdict<O>, EngineError>;
 
 /// The verdict of a decision.
 pub enum Verdict<O> {
@@ -119,7 +117,7 @@ pub enum Answered<T> {
 
 impl<O> Verdict<O> {
     /// The changes, and an outcome that is known beforehand.
-    pub fn change(changes: impl Into<Changes>, outcome: O) -> Result<Self, EngineError> {
+    pub fn change(changes: impl Into<Changes>, outcome: O) -> Decided<O> {
         Ok(Self::Change(changes.into(), Then::Answer(outcome)))
     }
 }

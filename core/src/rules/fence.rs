@@ -112,12 +112,7 @@ impl Fence {
     /// The premises of a fenced operation.
     #[must_use]
     pub fn premises<O>(&self, at: TimestampMs, open: OpenLease) -> Vec<Premise<O>> {
-        let revoked = exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]);
-        let conditions = vec![
-            Condition::new(revoked, refuse(|_| EngineError::State(StateKind::LeaseRevoked))),
-            Condition::new(running(), refuse(not_active)),
-        ];
-
+        let conditions = vec![not_revoked(), Condition::new(running(), refuse(not_active))];
         vec![Premise::execution(&self.key, conditions), self.held_attempt(at, open)]
     }
 
@@ -173,6 +168,13 @@ impl Style {
             Self::Typed => EngineError::State(StateKind::StaleLease),
         }
     }
+}
+
+/// The condition that the lease was not revoked, which a worker learns before anything else.
+#[must_use]
+pub fn not_revoked<O>() -> Condition<O> {
+    let others = exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]);
+    Condition::new(others, refuse(|_| EngineError::State(StateKind::LeaseRevoked)))
 }
 
 /// The predicate that the attempt row's lease is this one, and the attempt has not ended.

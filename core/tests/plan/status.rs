@@ -1,4 +1,4 @@
-//! The states that rules write, and what a caller is told of every state there is.
+//! The states that rules write, and the public state of every stored one.
 
 use std::fmt::Write;
 

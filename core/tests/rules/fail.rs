@@ -38,10 +38,8 @@ fn retried(count: serde_json::Value) -> RowOf {
 #[track_caller]
 fn check(fail: &Fail, core: &RowOf, fraction: f64, expected: Result<(i64, u32), &str>) {
     let decision = match decide_with(fail, &stored(core), fraction) {
-        crate::Decision::Plan(_, answer) => answer.unwrap(),
-        decision @ (crate::Decision::Answer(_) | crate::Decision::Refused(_)) => {
-            decision.to_string()
-        }
+        crate::Decided::Plan(_, answer) => answer.unwrap(),
+        decision @ (crate::Decided::Answer(_) | crate::Decided::Refused(_)) => decision.to_string(),
     };
     let expected = match expected {
         Ok((pause, index)) => format!(
@@ -302,8 +300,8 @@ fn a_final_failure_reads_neither_policy_nor_count() {
     check(&by_class(FailureClass::Permanent), &corrupt, 0.5, FINAL);
     check(&typed(overriding(), ""), &corrupt, 0.5, FINAL);
     let refused = match decide(&by_class(FailureClass::Transient), &stored(&corrupt)) {
-        crate::Decision::Refused(error) => error.to_string(),
-        crate::Decision::Plan(..) | crate::Decision::Answer(_) => panic!("it is refused"),
+        crate::Decided::Refused(error) => error.to_string(),
+        crate::Decided::Plan(..) | crate::Decided::Answer(_) => panic!("it is refused"),
     };
     let count =
         "validation: Corruption: ff_exec_core.raw_fields: retry_count \"two\" is not a count";

@@ -1,4 +1,5 @@
-//! What a group's count means, what it may rely on, and what an end does to who waits.
+//! The verdict of a group's counts, the guards that it relies on, and the effect of an end on the
+//! downstream execution.
 
 use std::fmt::Write;
 
@@ -16,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::stored::{RowOf, Stored, blank, core_row};
-use crate::{Decision, NOW, decide, key};
+use crate::{Decided, NOW, decide, key};
 
 const FLOW: Uuid = Uuid::from_u128(0xF);
 const EDGE: Uuid = Uuid::from_u128(0xE);
@@ -144,7 +145,7 @@ fn what_a_pending_end_relies_on_keeps_it_pending() {
                         && read.fail <= now.fail
                         && read.skip <= now.skip
                         && 0 < now.running
-                        // Whoever decided a group has let go, or skipped, who waited.
+                        // A decided group has unblocked or skipped its downstream execution.
                         && now.state(&policy) == GroupState::Pending;
                     if !meanwhile || !relies.accepts(&row, &Held::default()) {
                         kept_out += 1;
@@ -251,12 +252,12 @@ const ENDS: [CompletionKind; 5] = [
     CompletionKind::Skipped,
 ];
 
-/// What the plan does to who waits.
-fn effect(decision: &Decision) -> String {
+/// The effect of the plan on the downstream execution.
+fn effect(decision: &Decided) -> String {
     match decision {
-        Decision::Refused(error) => format!("refused: {error}"),
-        Decision::Answer(answer) => format!("nothing ({answer})"),
-        Decision::Plan(plan, _) => {
+        Decided::Refused(error) => format!("refused: {error}"),
+        Decided::Answer(answer) => format!("nothing ({answer})"),
+        Decided::Plan(plan, _) => {
             let script = plan.to_string();
             let state =
                 script.lines().find_map(|line| line.trim().strip_prefix("public_state := "));

@@ -17,6 +17,7 @@ mod scan;
 mod stored;
 mod table;
 mod tags;
+mod takeover;
 mod token;
 mod words;
 
@@ -82,7 +83,7 @@ impl Source for Draws {
 }
 
 /// What an operation comes to on stored rows.
-enum Decision {
+enum Decided {
     /// It changes this, and answers that; a claim's answer follows from what it finds.
     Plan(Plan, Option<String>),
     /// It changes nothing.
@@ -91,20 +92,20 @@ enum Decision {
     Refused(EngineError),
 }
 
-impl Display for Decision {
+impl Display for Decided {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Decision::Plan(plan, Some(answer)) => write!(f, "{plan}\nanswer {answer}"),
-            Decision::Plan(plan, None) => write!(f, "{plan}"),
-            Decision::Answer(answer) => write!(f, "answer {answer}"),
-            Decision::Refused(error) => write!(f, "refused {error}"),
+            Decided::Plan(plan, Some(answer)) => write!(f, "{plan}\nanswer {answer}"),
+            Decided::Plan(plan, None) => write!(f, "{plan}"),
+            Decided::Answer(answer) => write!(f, "answer {answer}"),
+            Decided::Refused(error) => write!(f, "refused {error}"),
         }
     }
 }
 
 /// Runs an operation on stored rows, up to the plan that they permit.
 #[track_caller]
-fn decide<T: Transition>(operation: &T, stored: &Stored) -> Decision
+fn decide<T: Transition>(operation: &T, stored: &Stored) -> Decided
 where
     T::Outcome: Debug,
 {
@@ -112,7 +113,7 @@ where
 }
 
 #[track_caller]
-fn decide_with<T: Transition>(operation: &T, stored: &Stored, fraction: f64) -> Decision
+fn decide_with<T: Transition>(operation: &T, stored: &Stored, fraction: f64) -> Decided
 where
     T::Outcome: Debug,
 {
@@ -120,8 +121,8 @@ where
     for _ in 0..4 {
         let mut draws = Draws { drawn: 0, fraction };
         match operation.step(&facts, &mut Ctx::new(TimestampMs(NOW), &mut draws)) {
-            Err(error) => return Decision::Refused(error),
-            Ok(Step::Answer(outcome)) => return Decision::Answer(format!("{outcome:?}")),
+            Err(error) => return Decided::Refused(error),
+            Ok(Step::Answer(outcome)) => return Decided::Answer(format!("{outcome:?}")),
             Ok(Step::Read(queries)) => {
                 let answers = queries.iter().map(|query| stored.answer(query)).collect();
                 facts.learn(&Questions::of(&queries), answers);
@@ -131,7 +132,7 @@ where
                     Then::Answer(outcome) => Some(format!("{outcome:?}")),
                     Then::FromRows(_) => None,
                 };
-                return Decision::Plan(plan, answer);
+                return Decided::Plan(plan, answer);
             }
             Ok(Step::Commit(..)) => facts = Facts::after_refusals(facts.refusals() + 1),
         }
@@ -173,10 +174,10 @@ where
     T::Outcome: Debug,
 {
     let decision = match decide(operation, stored) {
-        Decision::Plan(plan, answer) => {
+        Decided::Plan(plan, answer) => {
             format!("plan {} {}", plan.name, answer.unwrap_or_default())
         }
-        decision @ (Decision::Answer(_) | Decision::Refused(_)) => decision.to_string(),
+        decision @ (Decided::Answer(_) | Decided::Refused(_)) => decision.to_string(),
     };
     assert_eq!(decision, expected);
 }

@@ -27,7 +27,7 @@ use ff_core::types::{
 use uuid::Uuid;
 
 use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};
-use crate::{Decision, NOW, decide, fence};
+use crate::{Decided, NOW, decide, fence};
 
 /// Each row breaks its own rule and all the rules after it.
 fn ladder() -> Vec<(Stored, &'static str, &'static str)> {
@@ -92,15 +92,15 @@ where
     for (rung, (stored, by_handle, typed)) in ladder().into_iter().enumerate() {
         for (style, expected) in [(Style::Handle, by_handle), (Style::Typed, typed)] {
             let refused = match decide(&operation(style), &stored.clone().with(&signing_key())) {
-                Decision::Refused(error) => error.to_string(),
-                decision @ (Decision::Plan(..) | Decision::Answer(_)) => decision.to_string(),
+                Decided::Refused(error) => error.to_string(),
+                decision @ (Decided::Plan(..) | Decided::Answer(_)) => decision.to_string(),
             };
             assert!(refused.starts_with(expected), "rung {rung}, {style:?}: {refused}");
         }
     }
     let held = Stored::held().with(&signing_key());
     let accepted = decide(&operation(Style::Handle), &held);
-    assert!(matches!(accepted, Decision::Plan(..)), "{accepted}");
+    assert!(matches!(accepted, Decided::Plan(..)), "{accepted}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The decision table: every operation on every stored state, as one reviewed page.
 //!
-//! A state is a lifecycle, who owns it, and the current attempt's lease as its worker sees it. What
+//! A state is a lifecycle, an owner, and the current attempt's lease as its worker sees it. What
 //! makes no difference is collapsed: a line of the page stands for the product of what it lists.
 
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ use serde_json::json;
 
 use crate::claim::claim;
 use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};
-use crate::{Decision, EPOCH, LEASE_ID, NOW, decide, fence, id, key, overriding};
+use crate::{Decided, EPOCH, LEASE_ID, NOW, decide, fence, id, key, overriding};
 
 /// The lifecycles, each with the row it is stored as, if any.
 fn lifecycles() -> Vec<(&'static str, Option<RowOf>)> {
@@ -128,9 +128,9 @@ where
     T::Outcome: std::fmt::Debug,
 {
     Box::new(move |stored, _| match decide(&operation, stored) {
-        Decision::Plan(plan, _) => effect(&plan),
-        Decision::Answer(_) => "no change".into(),
-        Decision::Refused(error) => refusal(&error),
+        Decided::Plan(plan, _) => effect(&plan),
+        Decided::Answer(_) => "no change".into(),
+        Decided::Refused(error) => refusal(&error),
     })
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const NOW: i64 = 1_000_000;
 
-/// A waitpoint that somebody waits at, and the key that signed its token.
+/// A waitpoint of a suspended execution, and the key that signed its token.
 struct Target {
     execution: ExecutionId,
     waitpoint: WaitpointId,
@@ -122,7 +122,7 @@ impl Target {
     }
 }
 
-/// The n-th forgery of a token: one of the ways in which somebody could try.
+/// The n-th forgery of a token: one of the ways in which an attacker could try.
 fn forged(target: &Target, other: &Target, source: &mut Seeded, n: usize) -> String {
     let token = target.token();
     let mut draw = |below: usize| (source.uuid().as_u128() % below as u128) as usize;

@@ -34,7 +34,7 @@ enum Action {
     /// Cancel executions that have not ended, even those that workers run.
     Cancel {
         #[command(flatten)]
-        scope: Scope,
+        target: Target,
         /// The reason, which later readers see.
         #[arg(long, value_name = "TEXT", default_value = "cancelled by an operator")]
         reason: String,
@@ -42,7 +42,7 @@ enum Action {
     /// Let executions that have ended run again.
     Replay {
         #[command(flatten)]
-        scope: Scope,
+        target: Target,
     },
     /// Change the priority of waiting executions.
     Priority {
@@ -50,13 +50,13 @@ enum Action {
         #[arg(value_name = "N", allow_negative_numbers = true)]
         priority: i32,
         #[command(flatten)]
-        scope: Scope,
+        target: Target,
     },
 }
 
 /// The executions to act on, and the way to do it.
 #[derive(Debug, clap::Args)]
-struct Scope {
+struct Target {
     #[command(flatten)]
     filter: FilterArguments,
     /// Act on all executions; only without a filter.
@@ -79,16 +79,16 @@ struct Scope {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let (action, doing, scope) = match arguments.action {
-        Action::Cancel { scope, reason } => (BulkAction::Cancel { reason }, "cancel", scope),
-        Action::Replay { scope } => (BulkAction::Replay, "replay", scope),
-        Action::Priority { priority, scope } => {
-            (BulkAction::Reprioritise { priority }, "reprioritise", scope)
+    let (action, doing, target) = match arguments.action {
+        Action::Cancel { target, reason } => (BulkAction::Cancel { reason }, "cancel", target),
+        Action::Replay { target } => (BulkAction::Replay, "replay", target),
+        Action::Priority { priority, target } => {
+            (BulkAction::Reprioritise { priority }, "reprioritise", target)
         }
     };
 
-    if scope.all != scope.filter.is_empty() {
-        return Err(Failure::usage(if scope.all {
+    if target.all != target.filter.is_empty() {
+        return Err(Failure::usage(if target.all {
             "--all contradicts what says which executions are meant"
         } else {
             "which executions? say --lane, --state, --flow, --tag, --namespace or --older-than, \
@@ -96,23 +96,23 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }));
     }
 
-    if !(scope.yes || scope.dry_run || has_terminal()) {
+    if !(target.yes || target.dry_run || has_terminal()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
 
-    let filter = scope.filter.checked()?;
+    let filter = target.filter.check()?;
     let engine = global.open_existing().await?;
     let now = now(&engine).await?;
-    let query = filter.query(&engine, scope.batch, now).await?;
+    let query = filter.query(&engine, target.batch, now).await?;
     let bulk = Bulk { engine, output: global.output(), doing, action, query };
 
-    if scope.dry_run {
+    if target.dry_run {
         return bulk.print_dry_run().await;
     }
 
     // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
-    if !(scope.yes || matched == 0 || confirm(doing, matched)?) {
+    if !(target.yes || matched == 0 || confirm(doing, matched)?) {
         return Err(Failure::new("nothing was changed"));
     }
     bulk.run(matched).await

@@ -1,14 +1,16 @@
 //! `ff sql`: prints the plan and the SQL of an operation.
 
+mod sent;
+
 use std::collections::BTreeMap;
 
-use ff_codegen::dialect::CommitStrategy;
-use ff_codegen::{Dialect, Postgres, RenderError, Script, ScriptStep, Sqlite};
+use ff_codegen::{Dialect, Postgres, Sqlite};
 use serde::Serialize;
 
 use super::Global;
 use super::failure::Failure;
-use ff_catalogue::{Call, Sample, samples};
+use ff_catalogue::{Sample, samples};
+use sent::Sent;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -41,83 +43,60 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     }
 
     if output.is_json() {
-        let described: Vec<_> = samples.iter().map(|sample| described(sample)).collect();
-        output.json(&described)?;
+        let views: Vec<_> = samples.iter().map(|sample| SampleView::of(sample)).collect();
+        output.json(&views)?;
         return Ok(());
     }
 
     for sample in samples {
         output.lines(&format!("-- {}: {}\n\n{}", sample.operation, sample.case, sample.call))?;
-        for (dialect, sql) in rendered(&sample.call) {
-            output.lines(&format!("\n-- {dialect}\n{sql}"))?;
+        for dialect in DIALECTS {
+            // If the generator refuses, a comment with its reason takes the place.
+            let text = Sent::new(&sample.call, dialect).map(|sent| sent.text());
+            let text = text.unwrap_or_else(|error| format!("-- not rendered: {error}"));
+            output.lines(&format!("\n-- {}\n{text}", dialect.name()))?;
         }
         output.line("")?;
     }
     Ok(())
 }
 
-/// A sample with its plan and SQL, as programs read it.
+const DIALECTS: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
+
+/// A sample with its plan and its statements, as programs read it.
 #[derive(Debug, Serialize)]
 struct SampleView<'a> {
     operation: &'a str,
     case: &'a str,
-    asked: String,
-    sql: BTreeMap<&'static str, String>,
+    /// The plan or query as people read it.
+    call: String,
+    /// The texts that are sent, by dialect.
+    sql: BTreeMap<&'static str, SentView>,
 }
 
-fn described(sample: &Sample) -> SampleView<'_> {
-    SampleView {
-        operation: sample.operation,
-        case: &sample.case,
-        asked: sample.call.to_string(),
-        sql: rendered(&sample.call).into_iter().collect(),
-    }
+/// The rendered statements, or the reason that there are none.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum SentView {
+    Sent(Sent),
+    NotRendered { error: String },
 }
 
-/// The SQL by dialect. If the generator refuses, a comment with its reason takes the place.
-fn rendered(call: &Call) -> [(&'static str, String); 2] {
-    let dialects: [(&str, &dyn Dialect); 2] = [("postgres", &Postgres), ("sqlite", &Sqlite)];
-    dialects.map(|(name, dialect)| {
-        let sql = sql(call, dialect).unwrap_or_else(|error| format!("-- not rendered: {error}"));
-        (name, sql)
-    })
-}
+impl<'a> SampleView<'a> {
+    fn of(sample: &'a Sample) -> Self {
+        let sent = |dialect: &&'static dyn Dialect| {
+            let view = match Sent::new(&sample.call, *dialect) {
+                Ok(sent) => SentView::Sent(sent),
+                Err(error) => SentView::NotRendered { error: error.to_string() },
+            };
+            (dialect.name(), view)
+        };
 
-fn sql(call: &Call, dialect: &dyn Dialect) -> Result<String, RenderError> {
-    match call {
-        Call::Query(query) => {
-            Ok(ended(ff_codegen::query(dialect, &query.clone().into_shape().0)?.sql))
-        }
-        Call::Plan(plan) => match dialect.commit_strategy() {
-            CommitStrategy::Fused => Ok(ended(ff_codegen::fused(dialect, &plan.shape())?.sql)),
-            CommitStrategy::Script => {
-                let Script { once, each, .. } = ff_codegen::script(dialect, &plan.shape())?;
-                let mut lines = vec!["BEGIN IMMEDIATE;".to_owned()];
-                lines.extend(once.into_iter().map(step));
-                if !each.is_empty() {
-                    lines.push("-- for each picked row".to_owned());
-                    lines.extend(each.into_iter().map(step));
-                }
-                lines.push("COMMIT;".to_owned());
-                Ok(lines.join("\n"))
-            }
-        },
-    }
-}
-
-fn step(step: ScriptStep) -> String {
-    match step {
-        ScriptStep::Guard { statement, .. } => {
-            format!("{}  -- must find a row", ended(statement.sql))
-        }
-        ScriptStep::Pick { statement, .. }
-        | ScriptStep::Write { statement, must_write: false, .. } => ended(statement.sql),
-        ScriptStep::Write { statement, must_write: true, .. } => {
-            format!("{}  -- must change a row", ended(statement.sql))
+        Self {
+            operation: sample.operation,
+            case: &sample.case,
+            call: sample.call.to_string(),
+            sql: DIALECTS.iter().map(sent).collect(),
         }
     }
-}
-
-fn ended(sql: String) -> String {
-    format!("{sql};")
 }

@@ -54,7 +54,7 @@ impl FilterArguments {
     }
 
     /// The filter, checked as far as that is possible without the database.
-    pub(super) fn checked(self) -> Result<Filter, Failure> {
+    pub(super) fn check(self) -> Result<Filter, Failure> {
         let lane_id = self.lane.as_deref().map(lane).transpose()?;
         Ok(Filter { lane_id, arguments: self })
     }
@@ -157,7 +157,7 @@ mod tests {
         assert!(!old.is_empty());
 
         let engine = flowfabric_sql::open("memory:").await.unwrap();
-        let query = old.checked().unwrap().query(&engine, 7, TimestampMs(5_000)).await.unwrap();
+        let query = old.check().unwrap().query(&engine, 7, TimestampMs(5_000)).await.unwrap();
         assert_eq!((query.created_by, query.limit), (Some(TimestampMs(3_000)), 7));
         assert!(span("2 hours").is_err());
     }

@@ -317,7 +317,7 @@ async fn copy_to_stderr(
             return Ok(());
         };
 
-        log::pass_on(chunk);
+        log::write_to_stderr(chunk);
         tail.extend_from_slice(chunk);
         let surplus = tail.len().saturating_sub(STDERR_TAIL);
         tail.drain(..surplus);

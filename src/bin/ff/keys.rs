@@ -76,7 +76,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 async fn seed(global: &Global, key: &Key) -> Result<(KeyView, String), Failure> {
     let args = SeedWaitpointHmacSecretArgs::new(key.kid.clone(), key.secret_hex()?);
     let seeded = global.open_or_create().await?.seed_waitpoint_hmac_secret(args).await;
-    let seeded = seeded.map_err(|error| failed("seeding", key, &error))?;
+    let seeded = seeded.map_err(|error| failure("seeding", key, &error))?;
 
     let was_given = key.secret_file.is_some();
     // A random secret differs from any other; only a given one can contradict the stored one.
@@ -97,11 +97,11 @@ async fn rotate(global: &Global, key: &Key, grace_ms: u64) -> Result<(KeyView, S
     let secret = key.secret_hex()?;
     let args = RotateWaitpointHmacSecretAllArgs::new(key.kid.clone(), secret, grace_ms);
     let rotated = global.open_existing().await?.rotate_waitpoint_hmac_secret_all(args).await;
-    let rotated = rotated.map_err(|error| failed("rotating to", key, &error))?;
+    let rotated = rotated.map_err(|error| failure("rotating to", key, &error))?;
 
     let mut outcome = None;
     for entry in rotated.entries {
-        outcome = Some(entry.result.map_err(|error| failed("rotating to", key, &error))?);
+        outcome = Some(entry.result.map_err(|error| failure("rotating to", key, &error))?);
     }
 
     match outcome {
@@ -131,21 +131,21 @@ fn signs(kid: &str) -> String {
     format!("key {kid} signs from now on")
 }
 
-fn failed(what: &str, key: &Key, error: &ff_core::EngineError) -> Failure {
+fn failure(what: &str, key: &Key, error: &ff_core::EngineError) -> Failure {
     Failure::engine(&format!("{what} key {}", key.kid), error)
 }
 
 /// The secret in a file, as hex. The engine checks it, and its refusal does not repeat it.
 fn read_secret(path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::new(format!("{}: {error}", path.display()));
+    let failure = |error| Failure::new(format!("{}: {error}", path.display()));
     let mut text = String::new();
     let read = if path == Path::new("-") {
         io::stdin().lock().take(FILE_MAX).read_to_string(&mut text)
     } else {
-        fs::File::open(path).map_err(failed)?.take(FILE_MAX).read_to_string(&mut text)
+        fs::File::open(path).map_err(failure)?.take(FILE_MAX).read_to_string(&mut text)
     };
 
-    read.map_err(failed)?;
+    read.map_err(failure)?;
     Ok(text.trim().to_owned())
 }
 

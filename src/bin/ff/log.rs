@@ -15,7 +15,7 @@ use super::shown::Shown;
 const WAITING_MAX: usize = 4_096;
 
 /// The time that the process waits at its end for text that is still to be written.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -46,7 +46,7 @@ impl Drop for Flush {
         let (written, mark) = sync_channel(1);
         if sender.try_send(Piece::Mark(written)).is_ok() {
             // A reader that has gone away for good is not waited for any longer.
-            let _ = mark.recv_timeout(FAREWELL);
+            let _ = mark.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn start(format: Format) -> Flush {
 }
 
 /// Writes bytes to stderr, if it takes them.
-pub(super) fn pass_on(bytes: &[u8]) {
+pub(super) fn write_to_stderr(bytes: &[u8]) {
     match STDERR.get() {
         // A reader that is too slow, or gone, is not waited for.
         Some(sender) => match sender.try_send(Piece::Text(bytes.to_vec())) {
@@ -106,7 +106,7 @@ impl Write for Stderr {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = format!("{}\n", Shown::from(text.trim_end_matches('\n')));
-        pass_on(line.as_bytes());
+        write_to_stderr(line.as_bytes());
         Ok(event.len())
     }
 

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let is_one_flow = arguments.filter.names_a_flow();
-    let filter = arguments.filter.checked()?;
+    let filter = arguments.filter.check()?;
     let with_reasons = filter.asks_for_reasons();
 
     let engine = global.open().await?;

@@ -114,7 +114,7 @@ async fn in_postgres(global: &Global, arguments: &Arguments) -> Result<Report, F
     let backend = PostgresBackend::open(PostgresOptions::new(&global.db)).await;
     let backend = backend.map_err(|error| Failure::engine("opening the database", &error))?;
     let report = postgres::migrate(backend.pool(), &options).await;
-    // Before the report is looked at, so that a failure closes the pool, too.
+    // Before the result is checked, so that a failure closes the pool, too.
     backend.pool().close().await;
 
     let postgres::MigrateReport { applied, already, sql } =

@@ -140,7 +140,7 @@ impl Table {
             let last = ranked.max_by_key(|((_, rank), _)| *rank).map(|((index, _), _)| index);
             match last.and_then(|index| shown.get_mut(index)) {
                 Some(kept) => *kept = false,
-                None => return squeezed(natural, &shown, width),
+                None => return narrowed(natural, &shown, width),
             }
         }
     }
@@ -167,21 +167,21 @@ impl Table {
 /// One line of a row, without blanks at its end.
 fn joined(cells: &[(Vec<Shown>, usize)], number: usize) -> Shown {
     let nothing = Shown::default();
-    let (mut line, mut owed) = (Shown::default(), 0);
+    let (mut line, mut gap) = (Shown::default(), 0);
 
     for (lines, width) in cells {
         let cell = lines.get(number).unwrap_or(&nothing);
         if cell.width() != 0 {
-            line = line.then(&" ".repeat(owed).into()).then(cell);
-            owed = 0;
+            line = line.then(&" ".repeat(gap).into()).then(cell);
+            gap = 0;
         }
-        owed += width.saturating_sub(cell.width()) + GAP;
+        gap += width.saturating_sub(cell.width()) + GAP;
     }
     line
 }
 
 /// The widths if even the columns that are never left out do not fit: the widest ones are narrowed.
-fn squeezed(natural: &[usize], shown: &[bool], width: usize) -> Vec<Option<usize>> {
+fn narrowed(natural: &[usize], shown: &[bool], width: usize) -> Vec<Option<usize>> {
     let mut widths: Vec<Option<usize>> =
         natural.iter().zip(shown).map(|(width, kept)| kept.then_some(*width)).collect();
 

@@ -21,7 +21,7 @@ fn seed() -> u64 {
     std::env::var("FF_SEED").map_or(20_261_125, |text| text.parse().expect("a number"))
 }
 
-/// Tells everybody of everything, until nothing is left to tell or to cancel.
+/// Dispatches and cancels until nothing is left to do.
 pub(super) async fn settle(bench: &Bench) {
     loop {
         let mut moved = 0;

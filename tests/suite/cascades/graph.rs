@@ -63,8 +63,8 @@ pub(crate) fn draw(seed: u64, nodes: usize) -> Vec<Node> {
     graph
 }
 
-/// How every node ends, from the graph alone: everybody looks at his parents until nothing changes,
-/// what is not needed any more is cancelled, and when nothing changes at all, what can run runs.
+/// The end of every node, from the graph alone: every node is evaluated from its parents until
+/// nothing changes, and nodes that are not needed are cancelled. Then the nodes that can run do so.
 pub(crate) fn evaluate(graph: &[Node]) -> Vec<End> {
     let (mut ends, mut ready) = (vec![None; graph.len()], vec![false; graph.len()]);
     loop {

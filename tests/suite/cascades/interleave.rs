@@ -1,6 +1,6 @@
 //! Two parents of one child end at the same time: every order in which their steps can reach the
 //! database is played, and then their statements wait for one lock together. Whatever the order,
-//! the child is let go, or skipped, exactly once.
+//! the child is unblocked, or skipped, exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +191,7 @@ async fn dispatch_end(backend: &impl Executor, handle: &Handle) {
 }
 
 /// Plays two actors in the order that `choices` begins, and then the first that can goes on.
-/// Returns each choice that there was: who went, and who could have.
+/// Returns each choice: the actor that went on, and those that could have.
 async fn play(
     backend: &Arc<PostgresBackend>,
     stage: &Stage,

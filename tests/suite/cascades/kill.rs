@@ -1,5 +1,5 @@
-//! The process that tells a flow's news is killed at random points, between the commits of a
-//! cascade: whoever comes after it brings the flow to the same end.
+//! The process that dispatches a flow's events is killed at random points, between the commits of a
+//! cascade: the next one brings the flow to the same end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,7 +65,7 @@ async fn left(plain: &PlainSql) -> Left {
     Left { states, counts, events, dispatched }
 }
 
-/// Builds the flow and lets its root fail; nobody has been told yet.
+/// Builds the flow and lets its root fail; its end is not dispatched yet.
 async fn prepare(bench: &Bench) {
     let graph = layers(12, 8);
     build(bench, &graph).await;

@@ -1,4 +1,4 @@
-//! How commands end: with the database whole, whoever reads or interrupts them.
+//! The ends of commands: the database stays whole, also after a closed stdout or an interruption.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};

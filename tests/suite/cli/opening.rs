@@ -45,7 +45,7 @@ async fn run(place: &Place, file: &str, sql: &'static str) {
 }
 
 #[track_caller]
-fn refused(finished: &Finished, reason: &str) {
+fn assert_refused(finished: &Finished, reason: &str) {
     assert_eq!(finished.code, 1, "{finished:?}");
     assert!(finished.err.contains(reason), "{reason}: {finished:?}");
 }
@@ -59,13 +59,13 @@ fn only_what_submits_makes_a_database() {
         assert!(finished.err.contains("typo.db; `ff migrate` makes"), "{looking:?}: {finished:?}");
     }
     place.write("in.jsonl", &["{\"kind\": \"echo\", \"payload\": \"\"}"]);
-    refused(&place.ff(&["--no-migrate", "submit", "in.jsonl"]), "no file");
-    refused(&place.ff(&["--db", "sqlite:ff.db?mode=rw", "submit", "in.jsonl"]), "no file");
+    assert_refused(&place.ff(&["--no-migrate", "submit", "in.jsonl"]), "no file");
+    assert_refused(&place.ff(&["--db", "sqlite:ff.db?mode=rw", "submit", "in.jsonl"]), "no file");
     assert_eq!(files(&place).len(), 1);
 
     // An empty file is as good as none.
     place.write("ff.db", &[]);
-    refused(&place.ff(&["ls"]), "no FlowFabric database yet");
+    assert_refused(&place.ff(&["ls"]), "no FlowFabric database yet");
     assert_eq!(files(&place)["ff.db"], b"");
     place.out(&["submit", "in.jsonl"]);
     place.out(&["--no-migrate", "ls"]);
@@ -100,7 +100,7 @@ async fn the_database_of_another_program_is_left_as_it_is() {
         ] {
             let url = format!("sqlite:{file}");
             let finished = place.ff(&[&["--db", url.as_str()], command].concat());
-            refused(&finished, reason);
+            assert_refused(&finished, reason);
             assert!(finished.err.contains(file), "{command:?}: {finished:?}");
         }
     }
@@ -115,9 +115,9 @@ async fn a_newer_database_is_refused_by_every_command() {
     let newer = "INSERT INTO ff_schema_ledger VALUES (99, '0099_x', 'c', NULL, 1)";
     run(&place, "ff.db", newer).await;
     for command in LOOKING.into_iter().chain([&["submit", "in.jsonl"][..], &["migrate"]]) {
-        refused(&place.ff(command), "at migration 99");
+        assert_refused(&place.ff(command), "at migration 99");
         if command != ["migrate"] {
-            refused(&place.ff(&[&["--no-migrate"], command].concat()), "at migration 99");
+            assert_refused(&place.ff(&[&["--no-migrate"], command].concat()), "at migration 99");
         }
     }
 }
@@ -129,11 +129,14 @@ fn a_schema_without_tables_is_not_touched_by_looking() {
     let schema = format!("ff_look_{}", std::process::id());
     let postgres = ["--db", url.as_str(), "--schema", schema.as_str()];
     for looking in LOOKING {
-        refused(&place.ff(&[&postgres, looking].concat()), "no FlowFabric database yet");
+        assert_refused(&place.ff(&[&postgres, looking].concat()), "no FlowFabric database yet");
     }
     let dry = place.out(&[&postgres[..], &["migrate", "--dry-run"]].concat());
     assert!(dry.contains("nothing was changed"), "{dry}");
-    refused(&place.ff(&[&postgres[..], &["--no-migrate", "submit"]].concat()), "no FlowFabric");
+    assert_refused(
+        &place.ff(&[&postgres[..], &["--no-migrate", "submit"]].concat()),
+        "no FlowFabric",
+    );
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn a_part_of_a_url_that_is_not_understood_is_refused() {
         ("postgres://127.0.0.1:1/ff?connect_timeout=3", "connect_timeout"),
         ("postgres://me:pa#word@127.0.0.1:1/ff", "%23"),
     ] {
-        refused(&place.ff(&["--db", url, "submit", "in.jsonl"]), named);
+        assert_refused(&place.ff(&["--db", url, "submit", "in.jsonl"]), named);
     }
     assert_eq!(files(&place).len(), 1);
 
@@ -198,7 +201,7 @@ fn a_command_ends_when_the_database_is_gone() {
 
     for child in [worker, other, scanner] {
         let finished = finished(child.wait_with_output().unwrap());
-        refused(&finished, "removed or replaced");
+        assert_refused(&finished, "removed or replaced");
     }
 }
 
@@ -213,5 +216,5 @@ fn a_subscriber_ends_when_the_database_is_gone() {
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains(ONE), "{line}");
     std::fs::remove_file(place.0.path().join("ff.db")).unwrap();
-    refused(&finished(child.wait_with_output().unwrap()), "removed or replaced");
+    assert_refused(&finished(child.wait_with_output().unwrap()), "removed or replaced");
 }

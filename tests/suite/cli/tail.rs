@@ -1,4 +1,4 @@
-//! Frames by the command line: what there is, and what comes while somebody looks.
+//! Frames by the command line: stored ones, and those appended while a follower reads.
 
 use std::sync::Arc;
 

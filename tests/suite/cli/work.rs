@@ -1,4 +1,4 @@
-//! `ff work` as a process: what it starts ends with it, and what it is told it hears.
+//! `ff work` as a process: its commands end with it, and it obeys signals.
 
 use std::io::Read as _;
 use std::time::Instant;

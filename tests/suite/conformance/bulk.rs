@@ -7,7 +7,7 @@ use ff_core::types::{ExecutionId, FlowId, LaneId, Namespace, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{COMPLETED, NAMESPACE, id, id_in, refused};
+use crate::bench::{COMPLETED, NAMESPACE, assert_refused, id, id_in};
 use crate::flow::End;
 use crate::plain::{int, text};
 
@@ -233,8 +233,8 @@ conformance! {
         ] {
             let expected = format!("validation: InvalidInput: {expected}");
             let args = BulkArgs::new(action, query, bench.clock.now());
-            refused(bench.backend.run_bulk(args.clone()).await, &expected);
-            refused(bench.backend.preview_bulk(args).await, &expected);
+            assert_refused(bench.backend.run_bulk(args.clone()).await, &expected);
+            assert_refused(bench.backend.preview_bulk(args).await, &expected);
         }
         assert_eq!(bench.everything().await, before);
     }

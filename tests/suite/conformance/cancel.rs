@@ -3,7 +3,7 @@
 use ff_core::types::{LeaseEpoch, WorkerInstanceId};
 
 use crate::backends::{START, conformance};
-use crate::bench::{CANCELLED, id, payload_of, refused};
+use crate::bench::{CANCELLED, assert_refused, id, payload_of};
 use crate::conformance::fence::by_hand;
 use crate::plain::text;
 
@@ -48,7 +48,7 @@ conformance! {
             let expected = format!(
                 "validation: InvalidInput: cancel: execution_id={id}: already terminal in state '{state}'"
             );
-            refused(bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "x").await, &expected);
+            assert_refused(bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "x").await, &expected);
             assert_eq!(bench.everything().await, before);
         }
         for states in [
@@ -80,7 +80,7 @@ conformance! {
             payload.lease_epoch = LeaseEpoch(0);
             payload.worker_instance_id = WorkerInstanceId::new("w-1");
         });
-        refused(bench.backend.cancel(&other, "x").await, "contention: LeaseConflict");
+        assert_refused(bench.backend.cancel(&other, "x").await, "contention: LeaseConflict");
         assert_eq!(bench.core(&id).await.states(), crate::bench::ACTIVE);
         assert_eq!(payload_of(&handle).lease_epoch, LeaseEpoch(1));
     }
@@ -94,14 +94,14 @@ conformance! {
     async fn an_unknown_word_is_named(bench) {
         let id = id();
         bench.insert_core(&id, "odd unowned not_applicable waiting attempt_terminal -", vec![]).await;
-        refused(
+        assert_refused(
             bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "x").await,
             "validation: Corruption: ff_exec_core.lifecycle_phase: \"odd\" is not a known value",
         );
         let id = crate::bench::id();
         let more = vec![("cancelled_by", text("x"))];
         bench.insert_core(&id, "terminal unowned not_applicable odd attempt_terminal -", more).await;
-        refused(
+        assert_refused(
             bench.backend.cancel(&by_hand(&bench, &id, 0, 1), "x").await,
             "validation: Corruption: ff_exec_core.public_state: \"odd\" is not a known value",
         );

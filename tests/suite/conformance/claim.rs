@@ -8,7 +8,7 @@ use ff_core::types::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch, TimestampMs}
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{
-    ACTIVE, INSTANCE, LANE, NAMESPACE, TTL, id, id_in, lane, partition, payload_of, refused,
+    ACTIVE, INSTANCE, LANE, NAMESPACE, TTL, assert_refused, id, id_in, lane, partition, payload_of,
     requiring, worker,
 };
 use crate::conformance::fence::Fenced;
@@ -325,29 +325,32 @@ conformance! {
         let none = CapabilitySet::default();
         let backend = &bench.backend;
         let many = |limit| backend.claim_many(&LANE_ID, &none, worker("w"), limit);
-        refused(many(0).await, "validation: InvalidInput: limit: 0 is not in 1..=1000");
-        refused(many(1_001).await, "validation: InvalidInput: limit: 1001 is not in 1..=1000");
+        assert_refused(many(0).await, "validation: InvalidInput: limit: 0 is not in 1..=1000");
+        assert_refused(
+            many(1_001).await,
+            "validation: InvalidInput: limit: 1001 is not in 1..=1000",
+        );
         let mut terms = worker("w");
         terms.lease_ttl_ms = 0;
-        refused(
+        assert_refused(
             backend.claim(&lane(), &none, terms).await,
             "validation: InvalidInput: lease_ttl_ms: must be positive",
         );
         let mut terms = worker("w");
         terms.worker_instance_id = ff_core::types::WorkerInstanceId::new("");
-        refused(
+        assert_refused(
             backend.claim(&lane(), &none, terms).await,
             "validation: InvalidInput: worker_instance_id: must not be empty",
         );
-        refused(
+        assert_refused(
             backend.claim(&lane(), &none, worker("\0")).await,
             "validation: InvalidInput: worker_id: must not contain NUL (at byte 0)",
         );
-        refused(
+        assert_refused(
             backend.claim(&lane(), &CapabilitySet::new(["a\0"]), worker("w")).await,
             "validation: InvalidInput: capabilities: must not contain NUL (at byte 1)",
         );
-        refused(
+        assert_refused(
             backend.claim(&LaneId::new(""), &none, worker("w")).await,
             "validation: InvalidInput: lane_id: lane id is empty",
         );

@@ -13,7 +13,7 @@ use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{TTL, payload_of, refused};
+use crate::bench::{TTL, assert_refused, payload_of};
 use crate::flow::Flow;
 use crate::plain::{int, text};
 use crate::suspended::{SUSPENDED, Target, cancellation, fresh, named};
@@ -39,7 +39,7 @@ async fn only_the_new_token_opens(bench: &Bench, id: &ExecutionId, old: &Target,
     let args = bench.wait(vec![fresh("a")], named("a", "go"));
     let new = bench.suspend(id, &handle, args).await.remove(0);
     let before = bench.everything().await;
-    refused(bench.deliver(old, "go").await, "not found: waitpoint");
+    assert_refused(bench.deliver(old, "go").await, "not found: waitpoint");
     assert_eq!(bench.everything().await, before, "{how}");
     assert_eq!(bench.core(id).await.states(), SUSPENDED, "{how}");
     assert_eq!(bench.deliver(&new, "go").await.unwrap(), WOKE, "{how}");
@@ -93,7 +93,7 @@ conformance! {
                 }
             }
             nothing_is_open(&bench, &id, end).await;
-            refused(bench.deliver(&old, "go").await, "not found: waitpoint");
+            assert_refused(bench.deliver(&old, "go").await, "not found: waitpoint");
             let replay = ReplayExecutionArgs { execution_id: id.clone(), now: bench.clock.now() };
             bench.backend.replay_execution(replay).await.unwrap();
             only_the_new_token_opens(&bench, &id, &old, end).await;
@@ -179,7 +179,7 @@ conformance! {
         let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
         bench.backend.cancel_flow(&flow.id, policy, wait).await.unwrap();
         nothing_is_open(&bench, &flow.members[0], "cancel_flow").await;
-        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&target, "go").await, "not found: waitpoint");
         let (flow, target) = waiting_flow(&bench).await;
         let args = CancelFlowArgs {
             flow_id: flow.id,
@@ -189,7 +189,7 @@ conformance! {
         };
         bench.backend.cancel_flow_header(args).await.unwrap();
         nothing_is_open(&bench, &flow.members[0], "cancel_flow_header").await;
-        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn a_waitpoint_that_nothing_waits_on_is_not_open(bench) {
@@ -198,10 +198,10 @@ conformance! {
         let ahead = made_ahead(&bench, &id, &handle).await;
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let bound = bench.suspend(&id, &handle, args).await.remove(0);
-        refused(bench.deliver(&ahead, "go").await, "state: WaitpointNotOpen");
+        assert_refused(bench.deliver(&ahead, "go").await, "state: WaitpointNotOpen");
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
         assert_eq!(bench.deliver(&bound, "go").await.unwrap(), WOKE);
-        refused(bench.deliver(&ahead, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&ahead, "go").await, "not found: waitpoint");
     }
 
     async fn waitpoints_without_a_suspension_count_for_the_current_one(bench) {
@@ -213,10 +213,10 @@ conformance! {
         let unsaid = |since: Value| vec![("suspension_id", Value::Null), ("activated_at_ms", since)];
         // One that an older wait left behind, and one of the wait that lasts.
         bench.plain.set("ff_waitpoint_pending", key(&target), unsaid(int(START - 1))).await;
-        refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
+        assert_refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
         let another = vec![("suspension_id", Value::Uuid(Uuid::new_v4())), ("state", text("active"))];
         bench.plain.set("ff_waitpoint_pending", key(&target), another).await;
-        refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
+        assert_refused(bench.deliver(&target, "go").await, "state: WaitpointClosed");
         bench.plain.set("ff_waitpoint_pending", key(&target), unsaid(Value::Null)).await;
         assert_eq!(bench.deliver(&target, "go").await.unwrap(), WOKE);
     }
@@ -235,7 +235,7 @@ conformance! {
         let second = bench.suspend(&id, &handle, keyed()).await.remove(0);
         assert_ne!(second.token, first.token, "another lease waits anew");
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
-        refused(bench.deliver(&first, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&first, "go").await, "not found: waitpoint");
         assert_eq!(bench.deliver(&second, "go").await.unwrap(), WOKE);
     }
 

@@ -1,4 +1,4 @@
-//! Submitting: what is stored, who wins, what is refused.
+//! Submissions: the stored rows, the winner of a race, the refusals.
 
 use ff_core::contracts::CreateExecutionResult;
 use ff_core::policy::{ExecutionPolicy, TimeoutPolicy};
@@ -7,7 +7,7 @@ use ff_core::types::{LaneId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{LANE, WAITING, id, id_in, payload_of, refused, requiring};
+use crate::bench::{LANE, WAITING, assert_refused, id, id_in, payload_of, requiring};
 
 conformance! {
     async fn a_submission_is_claimable_at_once(bench) {
@@ -140,7 +140,7 @@ conformance! {
         let mut duplicates = 0;
         for (number, result) in results.into_iter().enumerate() {
             match (number, result) {
-                (40, result) => refused(
+                (40, result) => assert_refused(
                     result,
                     "validation: InvalidInput: lane_id: lane id is empty",
                 ),
@@ -195,7 +195,7 @@ conformance! {
             assert!(error.starts_with(&format!("validation: {expected}")), "{error}");
         }
         let beyond = bench.args(&id_in(32_768));
-        refused(
+        assert_refused(
             bench.backend.create_execution(beyond).await,
             "validation: InvalidInput: partition index 32768 exceeds i16 range (max 32767)",
         );

@@ -6,7 +6,7 @@ use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{id, lane, partition, payload_of, refused};
+use crate::bench::{assert_refused, id, lane, partition, payload_of};
 use crate::plain::int;
 
 const PUT_OFF: &str =
@@ -38,7 +38,7 @@ conformance! {
         let again = bench.claim().await;
         assert_eq!(payload_of(&again).attempt_index, AttemptIndex(0));
         assert_eq!(payload_of(&again).lease_epoch, LeaseEpoch(2));
-        refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
+        assert_refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
     }
 
@@ -115,7 +115,7 @@ conformance! {
     async fn the_partition_must_be_the_ids_own(bench) {
         let id = bench.create().await;
         let other = Partition { family: PartitionFamily::Execution, index: 8 };
-        refused(
+        assert_refused(
             bench.backend.promote_delayed(other, &lane(), &id, bench.clock.now()).await,
             "validation: InvalidInput: promote_delayed: partition mismatch (arg=8, eid=7)",
         );

@@ -7,7 +7,9 @@ use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{EXPIRED, TTL, id, lane, not_active, partition, payload_of, refused};
+use crate::bench::{
+    EXPIRED, TTL, assert_not_active, assert_refused, id, lane, partition, payload_of,
+};
 use crate::plain::int;
 
 fn limited(attempt_timeout_ms: u64, retries: Option<u32>) -> ExecutionPolicy {
@@ -104,7 +106,7 @@ conformance! {
         assert_eq!(core.int("eligible_at_ms"), Some(START + 300));
         assert_eq!(bench.attempt(&id, 0).await.text("outcome"), "interrupted");
         assert_eq!(bench.lease_events(&id).await, ["acquired", "expired"]);
-        not_active(bench.backend.complete(&handle, None).await, "runnable");
+        assert_not_active(bench.backend.complete(&handle, None).await, "runnable");
 
         bench.clock.advance(200);
         bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
@@ -125,7 +127,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), EXPIRED);
         assert_eq!(bench.completions(&id).await, ["expired"]);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "expired"]);
-        not_active(bench.backend.renew(&handle).await, "terminal");
+        assert_not_active(bench.backend.renew(&handle).await, "terminal");
     }
 
     async fn renewing_does_not_stretch_an_attempt(bench) {
@@ -167,7 +169,7 @@ conformance! {
         expire(&bench, &id, ExpirePhase::ExecutionDeadline).await;
         assert_eq!(bench.core(&id).await.states(), EXPIRED);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "expired"]);
-        not_active(bench.backend.complete(&handle, None).await, "terminal");
+        assert_not_active(bench.backend.complete(&handle, None).await, "terminal");
     }
 
     async fn a_deadline_ends_what_is_delayed(bench) {
@@ -204,12 +206,12 @@ conformance! {
     async fn the_partition_must_be_the_ids_own(bench) {
         let id = bench.create().await;
         let other = Partition { family: PartitionFamily::Execution, index: 8 };
-        refused(
+        assert_refused(
             bench.backend.mark_lease_expired_if_due(other, &id).await,
             "validation: InvalidInput: mark_lease_expired_if_due: partition mismatch (arg=8, eid=7)",
         );
         let phase = ExpirePhase::ExecutionDeadline;
-        refused(
+        assert_refused(
             bench.backend.expire_execution(other, &id, phase, bench.clock.now()).await,
             "validation: InvalidInput: expire_execution: partition mismatch (arg=8, eid=7)",
         );

@@ -10,7 +10,9 @@ use ff_core::types::{
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{FAILED, TTL, fence, lane, not_active, partition, payload_of, refused};
+use crate::bench::{
+    FAILED, TTL, assert_not_active, assert_refused, fence, lane, partition, payload_of,
+};
 use crate::conformance::fence::fail_args;
 
 const FIXED: &str = r#"{"max_retries":3,"backoff":{"type":"fixed","delay_ms":500}}"#;
@@ -54,7 +56,7 @@ conformance! {
         assert_eq!(attempt.int("lease_expires_at_ms"), None);
         assert_eq!(bench.completions(&id).await, ["failed"]);
         assert_eq!(bench.lease_events(&id).await, ["revoked"]);
-        not_active(bench.backend.fail_execution(typed(&id, "")).await, "terminal");
+        assert_not_active(bench.backend.fail_execution(typed(&id, "")).await, "terminal");
     }
 
     async fn with_a_policy_there_is_another_attempt(bench) {
@@ -137,7 +139,7 @@ conformance! {
         for corrupt in [json!("x"), json!([]), json!(1.5)] {
             let id = bench.insert_leased(json!({ "retry_count": corrupt })).await;
             let before = bench.everything().await;
-            refused(
+            assert_refused(
                 bench.backend.fail_execution(typed(&id, FIXED)).await,
                 &format!(
                     "validation: Corruption: ff_exec_core.raw_fields: retry_count {corrupt} is not a count"
@@ -152,19 +154,19 @@ conformance! {
         let before = bench.everything().await;
         for policy in ["", FIXED] {
             let args = FailExecutionArgs { fence: None, ..typed(&id, policy) };
-            refused(
+            assert_refused(
                 bench.backend.fail_execution(args).await,
                 "validation: InvalidInput: fence_required",
             );
             let mut args = typed(&id, policy);
             args.fence.as_mut().unwrap().lease_epoch = LeaseEpoch(2);
-            refused(bench.backend.fail_execution(args).await, "state: StaleLease");
+            assert_refused(bench.backend.fail_execution(args).await, "state: StaleLease");
         }
         assert_eq!(bench.everything().await, before);
         let source = CancelSource::OperatorOverride;
         let args = FailExecutionArgs { fence: None, source, ..typed(&id, FIXED) };
         bench.backend.fail_execution(args.clone()).await.unwrap();
-        not_active(bench.backend.fail_execution(args).await, "runnable");
+        assert_not_active(bench.backend.fail_execution(args).await, "runnable");
     }
 
     async fn policies_are_checked(bench) {
@@ -299,7 +301,10 @@ conformance! {
     async fn a_lapsed_lease_cannot_fail(bench) {
         let (_, handle) = bench.leased().await;
         bench.clock.advance(TTL);
-        refused(bench.backend.fail_execution(fail_args(&handle, FIXED)).await, "state: LeaseExpired");
+        assert_refused(
+            bench.backend.fail_execution(fail_args(&handle, FIXED)).await,
+            "state: LeaseExpired",
+        );
         assert_eq!(fence(&handle).lease_epoch, LeaseEpoch(1));
     }
 }

@@ -12,7 +12,8 @@ use ff_core::types::{
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{
-    ACTIVE, COMPLETED, TTL, fence, id, lane, not_active, partition, payload_of, refused,
+    ACTIVE, COMPLETED, TTL, assert_not_active, assert_refused, fence, id, lane, partition,
+    payload_of,
 };
 use crate::plain::{int, text};
 
@@ -249,14 +250,14 @@ conformance! {
                 let result = operation.call(&bench, &handle).await;
                 match (operation, public.as_str()) {
                     (Fenced::Cancel, "cancelled") => result.unwrap(),
-                    (Fenced::Cancel, state) => refused(
+                    (Fenced::Cancel, state) => assert_refused(
                         result,
                         &format!(
                             "validation: InvalidInput: cancel: execution_id={id}: \
                              already terminal in state '{state}'"
                         ),
                     ),
-                    (_, _) => not_active(result, "terminal"),
+                    (_, _) => assert_not_active(result, "terminal"),
                 }
                 assert_eq!(bench.everything().await, before, "{operation:?} after {end:?}");
             }
@@ -267,7 +268,7 @@ conformance! {
         let (_, handle) = bench.leased().await;
         bench.backend.complete(&handle, None).await.unwrap();
         let attempt_id = payload_of(&handle).attempt_id;
-        refused(
+        assert_refused(
             bench.backend.complete(&handle, None).await,
             &format!(
                 "contention: ExecutionNotActive {{ terminal_outcome: \"success\", \
@@ -285,8 +286,8 @@ conformance! {
         for operation in EVERY {
             let result = operation.call(&bench, &handle).await;
             match operation {
-                Fenced::Cancel => refused(result, "contention: LeaseConflict"),
-                _ => not_active(result, "runnable"),
+                Fenced::Cancel => assert_refused(result, "contention: LeaseConflict"),
+                _ => assert_not_active(result, "runnable"),
             }
             assert_eq!(bench.everything().await, before, "{operation:?}");
         }
@@ -298,7 +299,7 @@ conformance! {
     }
 
     async fn refusals_keep_their_order(bench) {
-        // Each row breaks every rule from its own on: the first of them is what is told.
+        // Each row breaks every rule from its own on: the first of them is the refusal.
         let revoked = id();
         let states = "active lease_revoked not_applicable active running_attempt -";
         bench.insert_core(&revoked, states, vec![]).await;
@@ -308,7 +309,7 @@ conformance! {
         bench.insert_core(&ended, COMPLETED, vec![]).await;
         let handle = by_hand(&bench, &ended, 0, 9);
         for operation in EVERY.into_iter().filter(|operation| *operation != Fenced::Cancel) {
-            not_active(operation.call(&bench, &handle).await, "terminal");
+            assert_not_active(operation.call(&bench, &handle).await, "terminal");
         }
 
         let revoked_and_ended = id();
@@ -316,7 +317,7 @@ conformance! {
         bench.insert_core(&revoked_and_ended, states, vec![]).await;
         let handle = by_hand(&bench, &revoked_and_ended, 0, 9);
         for operation in EVERY.into_iter().filter(|operation| *operation != Fenced::Cancel) {
-            refused(operation.call(&bench, &handle).await, "state: LeaseRevoked");
+            assert_refused(operation.call(&bench, &handle).await, "state: LeaseRevoked");
         }
 
         let unclaimed = id();
@@ -338,8 +339,8 @@ conformance! {
         bench.insert_core(&id, ACTIVE, vec![]).await;
         bench.insert_attempt(&id, 0, 1, vec![]).await;
         let handle = by_hand(&bench, &id, 0, 1);
-        refused(Fenced::Renew.call(&bench, &handle).await, "state: LeaseExpired");
-        refused(Fenced::TypedRenew.call(&bench, &handle).await, "state: LeaseExpired");
+        assert_refused(Fenced::Renew.call(&bench, &handle).await, "state: LeaseExpired");
+        assert_refused(Fenced::TypedRenew.call(&bench, &handle).await, "state: LeaseExpired");
         Fenced::Progress.call(&bench, &handle).await.unwrap();
         Fenced::Complete.call(&bench, &handle).await.unwrap();
         assert_eq!(bench.core(&id).await.states(), COMPLETED);
@@ -357,7 +358,7 @@ conformance! {
         for call in calls {
             match call.await.unwrap() {
                 Ok(()) => completed += 1,
-                Err(error) => not_active::<()>(Err(error), "terminal"),
+                Err(error) => assert_not_active::<()>(Err(error), "terminal"),
             }
         }
         assert_eq!(completed, 1);
@@ -380,8 +381,8 @@ conformance! {
             expiry.await.unwrap();
             let core = bench.core(&id).await;
             if core.text("lifecycle_phase") == "active" {
-                // Renewed, or the expiry looked before it was due: either way the lease still says
-                // who.
+                // Renewed, or the expiry ran before it was due: either way the lease still has a
+                // holder.
                 let expires = bench.attempt(&id, 0).await.int("lease_expires_at_ms").unwrap();
                 assert!(renewed || expires <= bench.clock.now().0);
                 if renewed {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::backends::{START, conformance};
 use crate::bench::{
-    ACTIVE, COMPLETED, INSTANCE, NAMESPACE, TTL, id, not_active, payload_of, refused,
+    ACTIVE, COMPLETED, INSTANCE, NAMESPACE, TTL, assert_not_active, assert_refused, id, payload_of,
 };
 use crate::conformance::fence::complete_args;
 use crate::plain::int;
@@ -94,7 +94,7 @@ conformance! {
         assert_eq!(events[0].text("outcome"), "success");
         assert_eq!(events[0].text("namespace"), "-");
         assert_eq!(events[0].text("instance_tag"), "-");
-        not_active(bench.backend.complete_execution(typed(&id, 1)).await, "terminal");
+        assert_not_active(bench.backend.complete_execution(typed(&id, 1)).await, "terminal");
     }
 
     async fn events_name_flow_namespace_and_instance(bench) {
@@ -124,7 +124,7 @@ conformance! {
             CancelSource::Custom("operator".into()),
         ] {
             let args = CompleteExecutionArgs { fence: None, source, ..typed(&id, 1) };
-            refused(
+            assert_refused(
                 bench.backend.complete_execution(args).await,
                 "validation: InvalidInput: fence_required",
             );
@@ -134,14 +134,14 @@ conformance! {
         let args = CompleteExecutionArgs { fence: None, source, ..typed(&id, 1) };
         bench.backend.complete_execution(args.clone()).await.unwrap();
         assert_eq!(bench.core(&id).await.states(), COMPLETED);
-        not_active(bench.backend.complete_execution(args).await, "terminal");
+        assert_not_active(bench.backend.complete_execution(args).await, "terminal");
     }
 
     async fn a_fence_that_an_operator_passes_is_checked(bench) {
         let id = bench.insert_leased(json!({})).await;
         let source = CancelSource::OperatorOverride;
         let args = CompleteExecutionArgs { source, ..typed(&id, 2) };
-        refused(bench.backend.complete_execution(args).await, "state: StaleLease");
+        assert_refused(bench.backend.complete_execution(args).await, "state: StaleLease");
     }
 
     async fn an_operator_overrides_the_fence_but_not_the_lifecycle(bench) {
@@ -161,14 +161,14 @@ conformance! {
             bench.insert_core(&id, states, vec![]).await;
             bench.insert_attempt(&id, 0, 1, vec![]).await;
             let args = CompleteExecutionArgs { execution_id: id, ..args.clone() };
-            not_active(bench.backend.complete_execution(args).await, phase);
+            assert_not_active(bench.backend.complete_execution(args).await, phase);
         }
     }
 
     async fn the_callers_clock_decides_where_it_gives_one(bench) {
         let id = bench.insert_leased(json!({})).await;
         let late = CompleteExecutionArgs { now: TimestampMs(START + TTL), ..typed(&id, 1) };
-        refused(bench.backend.complete_execution(late).await, "state: LeaseExpired");
+        assert_refused(bench.backend.complete_execution(late).await, "state: LeaseExpired");
         bench.clock.advance(10 * TTL);
         bench.backend.complete_execution(typed(&id, 1)).await.unwrap();
         assert_eq!(bench.core(&id).await.int("terminal_at_ms"), Some(START + 5));
@@ -183,11 +183,11 @@ conformance! {
     async fn numbers_beyond_a_row_are_refused(bench) {
         let id = bench.insert_leased(json!({})).await;
         let args = CompleteExecutionArgs { attempt_index: AttemptIndex(u32::MAX), ..typed(&id, 1) };
-        refused(
+        assert_refused(
             bench.backend.complete_execution(args).await,
             "validation: InvalidInput: attempt_index 4294967295 exceeds 2147483647",
         );
-        refused(
+        assert_refused(
             bench.backend.complete_execution(typed(&id, u64::MAX)).await,
             "validation: InvalidInput: lease_epoch 18446744073709551615 exceeds i64",
         );

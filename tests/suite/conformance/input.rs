@@ -10,7 +10,7 @@ use ff_core::contracts::{
 use ff_core::types::{AttemptIndex, CancelSource, LaneId, Namespace};
 
 use crate::backends::conformance;
-use crate::bench::{id, lane, payload_of, refused, requiring, worker};
+use crate::bench::{assert_refused, id, lane, payload_of, requiring, worker};
 use crate::suspended::{fresh, named};
 
 /// What a database, a driver, a shell or a terminal might trip over.
@@ -181,20 +181,20 @@ conformance! {
         for (field, shorten) in fields {
             let mut args = called(&longer);
             shorten(&mut args);
-            refused(bench.backend.create_execution(args).await, &refuse(field));
+            assert_refused(bench.backend.create_execution(args).await, &refuse(field));
         }
 
         let capabilities = CapabilitySet::default();
         let claimed = bench.backend.claim(&lane(), &capabilities, worker(&longest[2..])).await.unwrap();
         let handle = claimed.unwrap();
         let refused_claim = bench.backend.claim(&lane(), &capabilities, worker(&longer)).await;
-        refused(refused_claim, &refuse("worker_id"));
+        assert_refused(refused_claim, &refuse("worker_id"));
 
         bench.seed().await;
         for (waitpoint, key, field) in [(&*longer, "k", "waitpoint_key"), ("w", &*longer, "idempotency_key")] {
             let args = bench.wait(vec![fresh(waitpoint)], named(waitpoint, "go"));
             let args = args.with_idempotency_key(IdempotencyKey::new(key));
-            refused(bench.backend.suspend(&handle, args).await, &refuse(field));
+            assert_refused(bench.backend.suspend(&handle, args).await, &refuse(field));
         }
         let held = payload_of(&handle).execution_id;
         let args = bench.wait(vec![fresh(&longest)], named(&longest, "go"));
@@ -202,7 +202,7 @@ conformance! {
         let target = bench.suspend(&held, &handle, args).await.remove(0);
         let mut signal = bench.signal(&target, "other");
         signal.idempotency_key = Some(longer.clone());
-        refused(bench.backend.deliver_signal(signal).await, &refuse("idempotency_key"));
+        assert_refused(bench.backend.deliver_signal(signal).await, &refuse("idempotency_key"));
         let mut signal = bench.signal(&target, "other");
         signal.idempotency_key = Some(longest);
         bench.backend.deliver_signal(signal).await.unwrap();
@@ -218,7 +218,7 @@ conformance! {
         terms.max_wait = Some(Duration::from_millis(1));
         let none = CapabilitySet::default();
         let claimed = bench.backend.claim(&lane(), &none, terms.clone()).await;
-        refused(claimed, &refuse("max_wait"));
+        assert_refused(claimed, &refuse("max_wait"));
         terms.max_wait = Some(Duration::ZERO);
         assert!(bench.backend.claim(&lane(), &none, terms).await.unwrap().is_none());
 
@@ -232,14 +232,14 @@ conformance! {
             now: bench.clock.now(),
         };
         let completed = bench.backend.complete_execution(completion).await;
-        refused(completed, &refuse("result_encoding"));
+        assert_refused(completed, &refuse("result_encoding"));
 
         bench.seed().await;
         let args = bench.wait(vec![fresh("w")], named("w", "go"));
         let target = bench.suspend(&held, &handle, args).await.remove(0);
         let mut signal = bench.signal(&target, "go");
         signal.payload_encoding = Some("json".into());
-        refused(bench.backend.deliver_signal(signal).await, &refuse("payload_encoding"));
+        assert_refused(bench.backend.deliver_signal(signal).await, &refuse("payload_encoding"));
     }
 
     async fn numbers_at_their_edges_come_back_as_they_were(bench) {

@@ -9,7 +9,7 @@ use ff_core::crypto::hmac::hmac_verify;
 use ff_core::plan::value::Value;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::refused;
+use crate::bench::assert_refused;
 use crate::suspended::{fresh, named, secret};
 
 async fn seed(bench: &Bench, kid: &str, secret: &str) -> Result<SeedOutcome, EngineError> {
@@ -99,8 +99,8 @@ conformance! {
             ("a", "zz".repeat(32), "secret_hex must be 64 hex characters (256-bit secret)"),
         ] {
             let expected = format!("validation: InvalidInput: {detail}");
-            refused(seed(&bench, kid, &hex).await, &expected);
-            refused(rotate(&bench, kid, &hex, 0).await, &expected);
+            assert_refused(seed(&bench, kid, &hex).await, &expected);
+            assert_refused(rotate(&bench, kid, &hex, 0).await, &expected);
         }
         assert!(bench.plain.rows("ff_waitpoint_hmac").await.is_empty());
     }

@@ -5,7 +5,7 @@ use ff_core::types::TimestampMs;
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, TTL, payload_of, refused};
+use crate::bench::{ACTIVE, TTL, assert_refused, payload_of};
 use crate::conformance::fence::renew_args;
 
 conformance! {
@@ -47,18 +47,21 @@ conformance! {
         let renewed = bench.backend.renew_lease(args.clone()).await.unwrap();
         assert_eq!(renewed, RenewLeaseResult::Renewed { expires_at: TimestampMs(i64::MAX) });
         args.lease_ttl_ms = 0;
-        refused(
+        assert_refused(
             bench.backend.renew_lease(args.clone()).await,
             "validation: InvalidInput: lease_ttl_ms: must be positive",
         );
         args.lease_ttl_ms = u64::MAX;
-        refused(
+        assert_refused(
             bench.backend.renew_lease(args.clone()).await,
             "validation: InvalidInput: lease_ttl_ms: 18446744073709551615 exceeds 9223372036854775807",
         );
         args.lease_ttl_ms = 1;
         args.fence = None;
-        refused(bench.backend.renew_lease(args).await, "validation: InvalidInput: fence_required");
+        assert_refused(
+            bench.backend.renew_lease(args).await,
+            "validation: InvalidInput: fence_required",
+        );
     }
 
     async fn progress_overwrites_what_is_given(bench) {
@@ -83,11 +86,11 @@ conformance! {
     async fn progress_is_a_percentage(bench) {
         let (_, handle) = bench.leased().await;
         let before = bench.everything().await;
-        refused(
+        assert_refused(
             bench.backend.progress(&handle, Some(101), None).await,
             "validation: InvalidInput: percent: 101 is not in 0..=100",
         );
-        refused(
+        assert_refused(
             bench.backend.progress(&handle, None, Some("\0".into())).await,
             "validation: InvalidInput: message: must not contain NUL (at byte 0)",
         );

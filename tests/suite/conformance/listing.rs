@@ -8,7 +8,7 @@ use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, COMPLETED, TTL, WAITING, id, id_in, partition, refused};
+use crate::bench::{ACTIVE, COMPLETED, TTL, WAITING, assert_refused, id, id_in, partition};
 use crate::plain::{int, text};
 
 fn key(index: u16) -> PartitionKey {
@@ -79,12 +79,12 @@ conformance! {
             ("{x:1}", "partition key has an unknown family prefix: x"),
             ("{fp:99999}", "partition key has an invalid index: 99999"),
         ] {
-            refused(
+            assert_refused(
                 bench.backend.list_executions(parsed(text), None, 10).await,
                 &format!("validation: InvalidInput: list_executions: partition: '{text}': {reason}"),
             );
         }
-        refused(
+        assert_refused(
             bench.backend.list_executions(parsed("{fp:40000}"), None, 10).await,
             "validation: InvalidInput: partition index 40000 exceeds i16 range (max 32767)",
         );
@@ -206,11 +206,11 @@ conformance! {
         }
         let expected = if lost.partition() == 0 { sorted(&[&there, &lost]) } else { vec![there] };
         assert_eq!(find(all.clone().with_flow_id(older)).await, expected);
-        refused(
+        assert_refused(
             bench.backend.list_executions_by(all.clone().with_tag("Team", "x")).await,
             "validation: InvalidInput: invalid tag key: \"Team\" is not of the form <namespace>.<name>",
         );
-        refused(
+        assert_refused(
             bench.backend.list_executions_by(all.with_tag("a.b", "\0")).await,
             "validation: InvalidInput: tag: must not contain NUL (at byte 0)",
         );

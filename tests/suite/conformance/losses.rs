@@ -8,7 +8,7 @@ use ff_core::types::{ExecutionId, WorkerId, WorkerInstanceId};
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{FAILED, TTL, lane, partition, payload_of, refused};
+use crate::bench::{FAILED, TTL, assert_refused, lane, partition, payload_of};
 use crate::plain::int;
 
 const RELEASED: &str =
@@ -110,7 +110,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.int("lease_reclaim_count"), Some(1));
         bench.clock.advance(TTL);
         let second = bench.backend.claim_from_resume_grant(taking_over(&bench, &id)).await;
-        refused(second, "contention: ExecutionNotLeaseable");
+        assert_refused(second, "contention: ExecutionNotLeaseable");
         failed_for(&bench, &id, "its worker was lost 2 times").await;
     }
 

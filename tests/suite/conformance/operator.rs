@@ -5,7 +5,9 @@ use ff_core::state::PublicState;
 use ff_core::types::{CancelSource, ExecutionId, LaneId, LeaseEpoch, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, COMPLETED, LANE, id, id_in, not_active, partition, refused, requiring};
+use crate::bench::{
+    ACTIVE, COMPLETED, LANE, assert_not_active, assert_refused, id, id_in, partition, requiring,
+};
 
 const CANCELLED: &str = "cancelled unowned not_applicable cancelled attempt_terminal -";
 
@@ -37,7 +39,7 @@ conformance! {
         assert!(attempt.uuid("attempt_id").is_some());
         assert_eq!(bench.core(&id).await.int("total_attempt_count"), Some(1));
         assert_eq!(bench.lease_events(&id).await, ["acquired"]);
-        not_active(bench.backend.issue_grant_and_claim(args(LANE)).await, "active");
+        assert_not_active(bench.backend.issue_grant_and_claim(args(LANE)).await, "active");
         assert!(bench.of("ff_claim_grant", &id).await.is_empty());
         bench.clock.advance(30_001);
         bench.backend.mark_lease_expired_if_due(partition(&id), &id).await.unwrap();
@@ -46,7 +48,7 @@ conformance! {
         let kept = bench.attempt(&id, 0).await.uuid("attempt_id");
         assert_eq!(kept, attempt.uuid("attempt_id"), "an interrupted attempt goes on");
         let unknown = IssueGrantAndClaimArgs::new(id_in(9), LaneId::new(LANE), 1);
-        refused(bench.backend.issue_grant_and_claim(unknown).await, "not found: execution");
+        assert_refused(bench.backend.issue_grant_and_claim(unknown).await, "not found: execution");
     }
 
     async fn an_operator_cannot_claim_what_waits_for_its_time(bench) {
@@ -55,7 +57,7 @@ conformance! {
         let args = IssueGrantAndClaimArgs::new(id, LaneId::new(LANE), 30_000);
         let before = bench.everything().await;
         let early = bench.backend.issue_grant_and_claim(args).await;
-        refused(early, "contention: ExecutionNotLeaseable");
+        assert_refused(early, "contention: ExecutionNotLeaseable");
         assert_eq!(bench.everything().await, before);
     }
 
@@ -74,7 +76,7 @@ conformance! {
         assert_eq!(bench.attempt(&id, 0).await.text("outcome"), "cancelled");
         assert_eq!(bench.completions(&id).await, ["cancelled"]);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked"]);
-        not_active(bench.backend.complete(&handle, None).await, "cancelled");
+        assert_not_active(bench.backend.complete(&handle, None).await, "cancelled");
         let info = bench.backend.read_execution_info(&id).await.unwrap().unwrap();
         assert_eq!(info.public_state, PublicState::Cancelled);
     }
@@ -96,7 +98,7 @@ conformance! {
         let (id, _) = bench.leased().await;
         let mut args = cancel(&bench, &id, CancelSource::FlowCascade);
         let before = bench.everything().await;
-        refused(
+        assert_refused(
             bench.backend.cancel_execution(args.clone()).await,
             &format!(
                 "validation: InvalidInput: cancel_execution: execution_id={id}: lease_epoch \
@@ -105,7 +107,7 @@ conformance! {
         );
         for epoch in [0, 2, u64::MAX] {
             args.lease_epoch = Some(LeaseEpoch(epoch));
-            refused(bench.backend.cancel_execution(args.clone()).await, "state: StaleLease");
+            assert_refused(bench.backend.cancel_execution(args.clone()).await, "state: StaleLease");
         }
         assert_eq!(bench.everything().await, before);
         args.lease_epoch = Some(LeaseEpoch(1));
@@ -122,7 +124,7 @@ conformance! {
         assert!(error.ends_with(&expected), "{error}");
         let unknown = crate::bench::id();
         let args = cancel(&bench, &unknown, CancelSource::OperatorOverride);
-        refused(bench.backend.cancel_execution(args).await, "not found: execution");
+        assert_refused(bench.backend.cancel_execution(args).await, "not found: execution");
     }
 
     async fn a_claim_and_a_cancellation_leave_consistent_rows(bench) {
@@ -136,7 +138,7 @@ conformance! {
             cancelled.await.unwrap().unwrap();
             assert_eq!(bench.core(&id).await.states(), CANCELLED);
             if let Some(handle) = handle {
-                not_active(bench.backend.complete(&handle, None).await, "cancelled");
+                assert_not_active(bench.backend.complete(&handle, None).await, "cancelled");
             }
         }
     }

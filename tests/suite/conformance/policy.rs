@@ -9,7 +9,7 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use serde_json::{Value as Json, json};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{fence, id, id_in, refused};
+use crate::bench::{assert_refused, fence, id, id_in};
 use crate::conformance::fence::fail_args;
 use crate::flow::member_of;
 use crate::suspended::{fresh, named, targets};
@@ -48,11 +48,11 @@ conformance! {
             let senseless: ExecutionPolicy = serde_json::from_str(document).unwrap();
             let mut args = bench.args(&id());
             args.policy = Some(senseless.clone());
-            refused(bench.backend.create_execution(args).await, &expected);
+            assert_refused(bench.backend.create_execution(args).await, &expected);
             let mut args = bench.member_args(&member_of(&flow.id));
             args.policy = Some(senseless);
             let member = bench.backend.create_flow_members(&flow.id, vec![args]).await.remove(0);
-            refused(member, &expected);
+            assert_refused(member, &expected);
         }
         assert!(bench.plain.rows("ff_exec_core").await.is_empty());
 
@@ -68,7 +68,10 @@ conformance! {
             ),
         ] {
             let expected = format!("validation: InvalidPolicyJson: {expected}");
-            refused(bench.backend.fail_execution(fail_args(&handle, document)).await, &expected);
+            assert_refused(
+                bench.backend.fail_execution(fail_args(&handle, document)).await,
+                &expected,
+            );
         }
         assert_eq!(fence(&handle).lease_epoch.0, 1);
         bench.backend.complete(&handle, None).await.unwrap();
@@ -97,12 +100,12 @@ conformance! {
             replayed(&bench, &capped).await.unwrap();
             bench.backend.complete(&bench.claim().await, None).await.unwrap();
         }
-        refused(replayed(&bench, &capped).await, "state: MaxReplaysExhausted");
+        assert_refused(replayed(&bench, &capped).await, "state: MaxReplaysExhausted");
         assert_eq!(bench.core(&capped).await.raw("replay_count"), 2);
 
         let (final_one, handle) = bench.leased_with(&|args| args.policy = Some(never.clone())).await;
         bench.backend.complete(&handle, None).await.unwrap();
-        refused(replayed(&bench, &final_one).await, "state: MaxReplaysExhausted");
+        assert_refused(replayed(&bench, &final_one).await, "state: MaxReplaysExhausted");
     }
 
     async fn the_lower_cap_on_signals_counts(bench) {
@@ -117,10 +120,16 @@ conformance! {
         };
         let exceeded = |limit: &str| format!("validation: SignalLimitExceeded: max_signals_per_execution: {limit}");
         bench.backend.deliver_signal(capped(None)).await.unwrap();
-        refused(bench.backend.deliver_signal(capped(Some(1))).await, &exceeded("1 of 1 received"));
+        assert_refused(
+            bench.backend.deliver_signal(capped(Some(1))).await,
+            &exceeded("1 of 1 received"),
+        );
         bench.backend.deliver_signal(capped(Some(500))).await.unwrap();
         for most in [None, Some(500)] {
-            refused(bench.backend.deliver_signal(capped(most)).await, &exceeded("2 of 2 received"));
+            assert_refused(
+                bench.backend.deliver_signal(capped(most)).await,
+                &exceeded("2 of 2 received"),
+            );
         }
     }
 

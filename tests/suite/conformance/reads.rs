@@ -1,5 +1,4 @@
-//! Reads of one execution, also of rows that older databases wrote, and of rows that nobody should
-//! have written.
+//! Reads of one execution, also of rows that older databases wrote, and of invalid rows.
 
 use ff_core::contracts::{AttemptSummary, ExecutionSnapshot, LeaseSummary};
 use ff_core::partition::{Partition, PartitionFamily};
@@ -15,7 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, LANE, TTL, WAITING, id, partition, payload_of, refused};
+use crate::bench::{ACTIVE, LANE, TTL, WAITING, assert_refused, id, partition, payload_of};
 use crate::plain::{int, text};
 
 conformance! {
@@ -31,9 +30,15 @@ conformance! {
         let lost = |operation: &str| {
             format!("validation: InvalidInput: {operation}: execution not found: {id}")
         };
-        refused(backend.read_execution_context(&id).await, &lost("read_execution_context"));
-        refused(backend.read_current_attempt_index(&id).await, &lost("read_current_attempt_index"));
-        refused(backend.read_total_attempt_count(&id).await, &lost("read_total_attempt_count"));
+        assert_refused(backend.read_execution_context(&id).await, &lost("read_execution_context"));
+        assert_refused(
+            backend.read_current_attempt_index(&id).await,
+            &lost("read_current_attempt_index"),
+        );
+        assert_refused(
+            backend.read_total_attempt_count(&id).await,
+            &lost("read_total_attempt_count"),
+        );
         // The same UUID elsewhere is another execution.
         let here = bench.create().await;
         let there = ff_core::types::ExecutionId::from_parts(8, here.uuid());
@@ -176,19 +181,19 @@ conformance! {
             let expected = format!(
                 "validation: Corruption: ff_exec_core.{column}: \"{word}\" is not a known value"
             );
-            refused(bench.backend.read_execution_info(&id).await, &expected);
+            assert_refused(bench.backend.read_execution_info(&id).await, &expected);
             // A read looks only at what it shows.
             if column != "public_state" {
                 let state = bench.backend.read_execution_state(&id).await.unwrap();
                 assert_eq!(state, Some(PublicState::Waiting));
             } else {
-                refused(bench.backend.read_execution_state(&id).await, &expected);
+                assert_refused(bench.backend.read_execution_state(&id).await, &expected);
             }
         }
         let id = id();
         bench.insert_core(&id, crate::bench::COMPLETED, vec![]).await;
         bench.insert_attempt(&id, 0, 1, vec![("outcome", text("odd"))]).await;
-        refused(
+        assert_refused(
             bench.backend.read_execution_info(&id).await,
             "validation: Corruption: ff_attempt.outcome: \"odd\" is not a known value",
         );
@@ -271,7 +276,7 @@ conformance! {
         assert_eq!(field("no_such_field"), None);
         assert_eq!(field("payload"), None);
         let other = Partition { family: PartitionFamily::Execution, index: 9 };
-        refused(
+        assert_refused(
             bench.backend.read_exec_core_fields(other, &id, &names).await,
             "validation: InvalidInput: read_exec_core_fields: partition mismatch (arg=9, eid=7)",
         );

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{
-    ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, id, payload_of, refused,
+    ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, assert_refused, id, payload_of,
 };
 use crate::flow::End;
 use crate::plain::{Cells, int, text};
@@ -64,7 +64,7 @@ conformance! {
         let again = bench.claim().await;
         assert_eq!((payload_of(&again).attempt_index.0, payload_of(&again).lease_epoch.0), (0, 3));
         let late = bench.backend.complete(&first, None).await;
-        refused(late, "contention: LeaseConflict");
+        assert_refused(late, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
         assert_eq!(bench.completions(&id).await, ["success", "success"]);
     }
@@ -109,9 +109,9 @@ conformance! {
         bench.insert_core(&blocked, states, vec![]).await;
         let before = bench.everything().await;
         for id in [&waiting, &running, &suspended, &blocked] {
-            refused(try_replay(&bench, id).await, "state: ExecutionNotTerminal");
+            assert_refused(try_replay(&bench, id).await, "state: ExecutionNotTerminal");
         }
-        refused(try_replay(&bench, &id()).await, "not found: execution");
+        assert_refused(try_replay(&bench, &id()).await, "not found: execution");
         assert_eq!(bench.everything().await, before);
     }
 
@@ -183,7 +183,7 @@ conformance! {
     async fn an_unknown_word_is_named(bench) {
         let id = id();
         bench.insert_core(&id, "odd unowned eligible_now waiting pending_first_attempt -", vec![]).await;
-        refused(
+        assert_refused(
             try_replay(&bench, &id).await,
             "validation: Corruption: ff_exec_core.lifecycle_phase: \"odd\" is not a known value",
         );
@@ -311,6 +311,6 @@ conformance! {
         let waiting = crate::bench::id();
         let raw = Value::Json(json!({ "terminal_outcome": "none" }));
         bench.insert_core(&waiting, WAITING, vec![("raw_fields", raw)]).await;
-        refused(try_replay(&bench, &waiting).await, "state: ExecutionNotTerminal");
+        assert_refused(try_replay(&bench, &waiting).await, "state: ExecutionNotTerminal");
     }
 }

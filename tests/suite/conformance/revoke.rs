@@ -6,7 +6,7 @@ use ff_core::contracts::{
 use ff_core::types::{ExecutionId, WorkerInstanceId};
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{COMPLETED, id, lane, payload_of, refused};
+use crate::bench::{COMPLETED, assert_refused, id, lane, payload_of};
 
 fn revocation(id: &ExecutionId, instance: &str, lease: Option<&str>) -> RevokeLeaseArgs {
     RevokeLeaseArgs {
@@ -50,7 +50,7 @@ conformance! {
         assert_eq!(bench.completions(&id).await, [""; 0]);
         let again = bench.claim().await;
         assert_eq!(payload_of(&again).lease_epoch.0, 3);
-        refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
+        assert_refused(bench.backend.complete(&handle, None).await, "contention: LeaseConflict");
         bench.backend.complete(&again, None).await.unwrap();
     }
 
@@ -78,7 +78,7 @@ conformance! {
         let result = bench.backend.revoke_lease(revocation(&waiting, "", None)).await.unwrap();
         assert_eq!(result, satisfied("no_active_lease"));
         let unknown = bench.backend.revoke_lease(revocation(&id(), "", None)).await;
-        refused(unknown, "not found: execution");
+        assert_refused(unknown, "not found: execution");
     }
 
     async fn what_waits_takes_another_priority(bench) {
@@ -108,10 +108,10 @@ conformance! {
         let before = bench.everything().await;
         for id in [&running, &ended, &blocked] {
             let changed = bench.backend.change_priority(priority(&bench, id, 7)).await;
-            refused(changed, "contention: ExecutionNotEligible");
+            assert_refused(changed, "contention: ExecutionNotEligible");
         }
         let unknown = bench.backend.change_priority(priority(&bench, &id(), 7)).await;
-        refused(unknown, "not found: execution");
+        assert_refused(unknown, "not found: execution");
         assert_eq!(bench.everything().await, before);
     }
 }

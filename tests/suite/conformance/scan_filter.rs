@@ -12,7 +12,7 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{INSTANCE, NAMESPACE, TTL, refused};
+use crate::bench::{INSTANCE, NAMESPACE, TTL, assert_refused};
 use crate::flow::End;
 
 /// Something that the scan finds due within [`LATER`], and the execution that it is about.
@@ -63,7 +63,7 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
 /// By then everything is due.
 const LATER: i64 = TTL + 1_000;
 
-/// Says whose the execution is.
+/// Sets the namespace and the instance of the execution.
 async fn belongs(bench: &Bench, id: &ExecutionId, namespace: &str, instance: &str) {
     let mut raw = bench.core(id).await.json("raw_fields").clone();
     raw["namespace"] = json!(namespace);
@@ -129,7 +129,10 @@ conformance! {
             (ScannerFilter::new().with_instance_tag("k", "v\0"), "instance_tag"),
         ] {
             let result = bench.backend.scan_filtered(Scan::LeaseExpiry, 9, &filter).await;
-            refused(result, &format!("validation: InvalidInput: {field}: must not contain NUL (at byte 1)"));
+            assert_refused(
+                result,
+                &format!("validation: InvalidInput: {field}: must not contain NUL (at byte 1)"),
+            );
         }
     }
 }

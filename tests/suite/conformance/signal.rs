@@ -13,14 +13,16 @@ use ff_core::types::{
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{INSTANCE, NAMESPACE, id_in, lane, partition, payload_of, refused, worker};
+use crate::bench::{
+    INSTANCE, NAMESPACE, assert_refused, id_in, lane, partition, payload_of, worker,
+};
 use crate::plain::{int, text};
 use crate::suspended::{RESUMABLE, SUSPENDED, Target, cancellation, fresh, named};
 
 const KEPT: &str = "appended_to_waitpoint";
 const WOKE: &str = "resume_condition_satisfied";
 
-/// What a worker says to take up an execution whose signals have come.
+/// The arguments with which a worker claims a resumable execution.
 pub(crate) fn resumed(bench: &Bench, id: &ExecutionId) -> ClaimResumedExecutionArgs {
     ClaimResumedExecutionArgs {
         execution_id: id.clone(),
@@ -72,12 +74,12 @@ conformance! {
         let last = &observed[1];
         assert_eq!(last.payload.as_deref(), Some(&b"\x00payload"[..]));
         assert_eq!((last.correlation_id.as_str(), last.accepted_at.0), ("c-1", START + 7));
-        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn a_resumed_execution_goes_on_with_the_same_attempt(bench) {
         let (id, first, target) = bench.waiting(|args| args).await;
-        refused(
+        assert_refused(
             bench.backend.claim_resumed_execution(resumed(&bench, &id)).await,
             "contention: NotAResumedExecution",
         );
@@ -92,14 +94,17 @@ conformance! {
         assert_eq!(claimed.handle.kind, HandleKind::Resumed);
         assert_eq!(bench.lease_events(&id).await, ["acquired", "revoked", "acquired"]);
         let again = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await;
-        refused(again, "contention: NotAResumedExecution");
+        assert_refused(again, "contention: NotAResumedExecution");
         let observed = bench.backend.observe_signals(&claimed.handle).await.unwrap();
         assert_eq!(observed.len(), 1);
         bench.backend.renew(&claimed.handle).await.unwrap();
         bench.backend.complete(&claimed.handle, None).await.unwrap();
         assert_eq!(bench.completions(&id).await, ["resumable", "success"]);
         let missing = resumed(&bench, &id_in(9));
-        refused(bench.backend.claim_resumed_execution(missing).await, "not found: execution");
+        assert_refused(
+            bench.backend.claim_resumed_execution(missing).await,
+            "not found: execution",
+        );
     }
 
     async fn a_row_that_is_resumable_and_not_runnable_is_refused_at_once(bench) {
@@ -115,7 +120,7 @@ conformance! {
         for phase in ["suspended", "submitted"] {
             put(phase).await;
             let refusal = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await;
-            refused(refusal, "contention: NotAResumedExecution");
+            assert_refused(refusal, "contention: NotAResumedExecution");
         }
         put("runnable").await;
         bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
@@ -141,10 +146,10 @@ conformance! {
             ResumeToken::new(grant, WorkerId::new("w"), instance, 30_000)
         };
         let early = bench.backend.claim_from_resume_grant(token(START + 1_000)).await;
-        refused(early, "contention: ExecutionNotLeaseable");
+        assert_refused(early, "contention: ExecutionNotLeaseable");
         bench.deliver(&target, "go").await.unwrap();
         let lapsed = bench.backend.claim_from_resume_grant(token(START)).await;
-        refused(lapsed, "contention: ClaimGrantExpired");
+        assert_refused(lapsed, "contention: ClaimGrantExpired");
         let handle = bench.backend.claim_from_resume_grant(token(START + 1_000)).await.unwrap();
         let handle = handle.expect("nobody holds it");
         assert_eq!(handle.kind, HandleKind::Resumed);
@@ -153,7 +158,7 @@ conformance! {
         assert_eq!(held, None);
         bench.backend.complete(&handle, None).await.unwrap();
         let over = bench.backend.claim_from_resume_grant(token(START + 1_000)).await;
-        refused(over, "contention: ExecutionNotLeaseable");
+        assert_refused(over, "contention: ExecutionNotLeaseable");
     }
 
     async fn only_the_token_that_was_handed_out_opens_a_waitpoint(bench) {
@@ -188,7 +193,7 @@ conformance! {
         assert!(error.contains("waitpoint belongs to a different execution"), "{error}");
         let mut unknown = bench.signal(good, "go");
         unknown.waitpoint_id = WaitpointId::from_uuid(Uuid::new_v4());
-        refused(bench.backend.deliver_signal(unknown).await, "not found: waitpoint");
+        assert_refused(bench.backend.deliver_signal(unknown).await, "not found: waitpoint");
         assert_eq!(bench.everything().await, before);
     }
 
@@ -247,7 +252,7 @@ conformance! {
         assert_eq!(observed.len(), 1, "the waitpoint keeps the newest");
         assert_eq!(observed[0].signal_id, short.signal_id);
         short.signal_maxlen = Some(0);
-        refused(
+        assert_refused(
             bench.backend.deliver_signal(short).await,
             "validation: InvalidInput: signal_maxlen: must be positive",
         );
@@ -338,7 +343,7 @@ conformance! {
         let again = bench.backend.deliver_approval_signal(approved).await.unwrap();
         assert_eq!(again, DeliverSignalResult::Duplicate { existing_signal_id: signal_id });
         let other = approval(&target, lane(), "go", "2");
-        refused(bench.backend.deliver_approval_signal(other).await, "not found: waitpoint");
+        assert_refused(bench.backend.deliver_approval_signal(other).await, "not found: waitpoint");
     }
 
     async fn an_execution_that_is_not_suspended_takes_no_signal(bench) {
@@ -348,10 +353,10 @@ conformance! {
         let made = bench.backend.create_waitpoint(&handle, "a", minute).await.unwrap();
         let token = made.hmac_token.as_str().to_owned();
         let target = Target { execution: id.clone(), id: made.waitpoint_id, token };
-        refused(bench.deliver(&target, "go").await, "not found: suspension");
+        assert_refused(bench.deliver(&target, "go").await, "not found: suspension");
         let (other, _, target) = bench.waiting(|args| args).await;
         bench.backend.cancel_execution(cancellation(&bench, &other)).await.unwrap();
-        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&target, "go").await, "not found: waitpoint");
     }
 
     async fn signals_that_come_at_once_are_all_kept(bench) {

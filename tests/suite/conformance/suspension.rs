@@ -12,7 +12,9 @@ use ff_core::types::{ExecutionId, TimestampMs, WaitpointId};
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, TTL, fence, id, lane, not_active, partition, payload_of, refused};
+use crate::bench::{
+    ACTIVE, TTL, assert_not_active, assert_refused, fence, id, lane, partition, payload_of,
+};
 use crate::suspended::{RESUMABLE, SUSPENDED, fresh, named, targets};
 
 fn partition_key(id: &ExecutionId) -> PartitionKey {
@@ -61,8 +63,8 @@ conformance! {
         assert_eq!(suspension.text("continuation_metadata_pointer"), "s3://left");
         assert_eq!(suspension.int("timeout_at_ms"), Some(until.0));
         assert!(bench.try_claim().await.is_none());
-        not_active(bench.backend.complete(&handle, None).await, "suspended");
-        not_active(bench.backend.suspend(&handle, args).await, "suspended");
+        assert_not_active(bench.backend.complete(&handle, None).await, "suspended");
+        assert_not_active(bench.backend.suspend(&handle, args).await, "suspended");
     }
 
     async fn what_it_waits_for_is_the_reason_given(bench) {
@@ -90,7 +92,7 @@ conformance! {
         let mut stale = fence(&handle);
         stale.lease_epoch.0 += 1;
         let other = bench.backend.suspend_by_triple(id.clone(), stale, args.clone()).await;
-        refused(other, "state: StaleLease");
+        assert_refused(other, "state: StaleLease");
         let outcome = bench.backend.suspend_by_triple(id.clone(), fence(&handle), args).await;
         let outcome = outcome.unwrap();
         assert_eq!(targets(&id, &outcome).len(), 1);
@@ -99,7 +101,7 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let unknown = bench.backend.suspend_by_triple(self::id(), fence(&handle), args).await;
-        refused(unknown, "not found: execution");
+        assert_refused(unknown, "not found: execution");
     }
 
     async fn a_lease_that_lapsed_or_went_elsewhere_cannot_suspend(bench) {
@@ -108,11 +110,14 @@ conformance! {
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let stale = bench.altered(&handle, |payload| payload.lease_epoch.0 -= 1);
         let before = bench.everything().await;
-        refused(bench.backend.suspend(&stale, args.clone()).await, "contention: LeaseConflict");
+        assert_refused(
+            bench.backend.suspend(&stale, args.clone()).await,
+            "contention: LeaseConflict",
+        );
         bench.clock.advance(TTL + 1);
         let mut late = args;
         late.now = bench.clock.now();
-        refused(bench.backend.suspend(&handle, late).await, "state: LeaseExpired");
+        assert_refused(bench.backend.suspend(&handle, late).await, "state: LeaseExpired");
         assert_eq!(bench.everything().await, before);
         assert_eq!(bench.core(&id).await.states(), ACTIVE);
     }
@@ -203,14 +208,17 @@ conformance! {
         assert!(error.contains("waitpoint belongs to a different execution"), "{error}");
         let waitpoint_id = WaitpointId::from_uuid(Uuid::new_v4());
         let unknown = use_of(WaitpointBinding::UsePending { waitpoint_id });
-        refused(bench.backend.suspend(&handle, unknown).await, "not found: waitpoint");
+        assert_refused(bench.backend.suspend(&handle, unknown).await, "not found: waitpoint");
         let made = bench.backend.create_waitpoint(&handle, "a", Duration::from_millis(5)).await;
         bench.clock.advance(6);
         let late = use_of(WaitpointBinding::use_pending(&made.unwrap()));
-        refused(bench.backend.suspend(&handle, late).await, "state: PendingWaitpointExpired");
+        assert_refused(
+            bench.backend.suspend(&handle, late).await,
+            "state: PendingWaitpointExpired",
+        );
         let stale = bench.altered(&handle, |payload| payload.lease_epoch.0 += 1);
         let made = bench.backend.create_waitpoint(&stale, "a", Duration::from_mins(1)).await;
-        refused(made, "contention: LeaseConflict");
+        assert_refused(made, "contention: LeaseConflict");
     }
 
     async fn the_id_of_a_waitpoint_is_taken_once(bench) {
@@ -221,7 +229,7 @@ conformance! {
         let taken = WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: "b".into() };
         let args = bench.wait(vec![fresh("a"), taken], named("b", "go"));
         let refusal = bench.backend.suspend(&handle, args).await;
-        refused(refusal, "conflict: WaitpointAlreadyExists");
+        assert_refused(refusal, "conflict: WaitpointAlreadyExists");
         assert_eq!(bench.everything().await, before, "nothing of it is left");
         assert_eq!(bench.deliver(&target, "go").await.unwrap(), "resume_condition_satisfied");
         assert_eq!(bench.core(&id).await.states(), RESUMABLE);
@@ -236,11 +244,14 @@ conformance! {
         assert_eq!(bench.core(&id).await.states(), states);
         assert_eq!(open_waitpoints(&bench, &id).await, 0);
         assert_eq!(bench.completions(&id).await, ["resumable"]);
-        refused(bench.deliver(&target, "go").await, "not found: waitpoint");
+        assert_refused(bench.deliver(&target, "go").await, "not found: waitpoint");
         let again = bench.backend.resume_execution(resume(&id, 0)).await;
-        refused(again, "state: ExecutionNotSuspended");
-        refused(bench.backend.resume_execution(resume(&self::id(), 0)).await, "not found: execution");
-        not_active(bench.backend.complete(&handle, None).await, "runnable");
+        assert_refused(again, "state: ExecutionNotSuspended");
+        assert_refused(
+            bench.backend.resume_execution(resume(&self::id(), 0)).await,
+            "not found: execution",
+        );
+        assert_not_active(bench.backend.complete(&handle, None).await, "runnable");
         let handle = bench.claim().await;
         assert_eq!(payload_of(&handle).lease_epoch.0, 3);
         bench.backend.complete(&handle, None).await.unwrap();
@@ -293,7 +304,7 @@ conformance! {
         let token = bench.backend.read_waitpoint_token(partition_key(&id), &unknown).await;
         assert_eq!(token.unwrap(), None);
         let args = ListPendingWaitpointsArgs::new(self::id());
-        refused(bench.backend.list_pending_waitpoints(args).await, "not found: execution");
+        assert_refused(bench.backend.list_pending_waitpoints(args).await, "not found: execution");
     }
 
     async fn the_suspended_are_listed_the_longest_first(bench) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::backends::conformance;
-use crate::bench::{id, refused};
+use crate::bench::{assert_refused, id};
 
 conformance! {
     async fn a_tag_is_written_and_overwritten(bench) {
@@ -45,7 +45,7 @@ conformance! {
                 assert!(error.contains(&format!("invalid tag key: {key:?}")), "{error}");
             }
         }
-        refused(
+        assert_refused(
             bench.backend.set_execution_tag(&id, "a.b", "\0").await,
             "validation: InvalidInput: value: must not contain NUL (at byte 0)",
         );
@@ -53,7 +53,7 @@ conformance! {
 
     async fn an_unknown_execution_takes_no_tag(bench) {
         let id = id();
-        refused(
+        assert_refused(
             bench.backend.set_execution_tag(&id, "a.b", "c").await,
             "not found: execution",
         );

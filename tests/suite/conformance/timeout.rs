@@ -9,7 +9,7 @@ use ff_core::types::TimestampMs;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{CANCELLED, EXPIRED, FAILED, partition, refused};
+use crate::bench::{CANCELLED, EXPIRED, FAILED, assert_refused, partition};
 use crate::suspended::{RESUMABLE, SUSPENDED, cancellation};
 
 const UNTIL: TimestampMs = TimestampMs(START + 1_000);
@@ -43,7 +43,7 @@ conformance! {
             assert_eq!(bench.completions(&id).await, [completion]);
             assert!(bench.of("ff_waitpoint_pending", &id).await.is_empty());
             let late = bench.deliver(&target, "go").await;
-            refused(late, "not found: waitpoint");
+            assert_refused(late, "not found: waitpoint");
             assert_eq!(processed(&bench, Scan::SuspensionTimeout).await, 0);
         }
     }

@@ -1,10 +1,10 @@
-//! What something else than its dependencies holds up is let go.
+//! Executions blocked by something else than dependencies are unblocked.
 
 use ff_core::EngineError;
 use ff_core::types::{ExecutionId, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, COMPLETED, WAITING, id, lane, partition, refused};
+use crate::bench::{ACTIVE, COMPLETED, WAITING, assert_refused, id, lane, partition};
 use crate::plain::int;
 
 async fn unblock(bench: &Bench, id: &ExecutionId, expected: &str) -> Result<(), EngineError> {
@@ -61,7 +61,7 @@ conformance! {
         let error = unblock(&bench, &id, "boredom").await.unwrap_err().to_string();
         let begins = "validation: InvalidInput: expected_blocking_reason: \"boredom\" is none of ";
         assert!(error.starts_with(begins), "{error}");
-        refused(unblock(&bench, &crate::bench::id(), "").await, "not found: execution");
+        assert_refused(unblock(&bench, &crate::bench::id(), "").await, "not found: execution");
         let elsewhere = partition(&crate::bench::id_in(8));
         let now = bench.clock.now();
         let error = bench.backend.unblock_execution(elsewhere, &lane(), &id, "", now).await;

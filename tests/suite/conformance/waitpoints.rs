@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{id, lane, partition, refused};
+use crate::bench::{assert_refused, id, lane, partition};
 use crate::plain::{Given, int, text};
 use crate::suspended::{RESUMABLE, SUSPENDED, fresh, named};
 
@@ -95,7 +95,10 @@ conformance! {
             assert_eq!(stored, expected);
         }
         let missing = ListPendingWaitpointsArgs::new(self::id());
-        refused(bench.backend.list_pending_waitpoints(missing).await, "not found: execution");
+        assert_refused(
+            bench.backend.list_pending_waitpoints(missing).await,
+            "not found: execution",
+        );
     }
 
     async fn a_suspension_of_an_older_database_goes_on(bench) {

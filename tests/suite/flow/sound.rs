@@ -66,7 +66,7 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
     }
 }
 
-/// A group's counters are what its applied edges have heard.
+/// A group's counters agree with the ends recorded on its applied edges.
 fn assert_group_sound(group: &Cells, edges: &[Cells]) {
     let child = group.uuid("downstream_eid");
     let applied: Vec<&Cells> = edges
@@ -74,20 +74,21 @@ fn assert_group_sound(group: &Cells, edges: &[Cells]) {
         .filter(|edge| edge.uuid("downstream_eid") == child)
         .filter(|edge| edge.json("policy")["applied_at_ms"].is_number())
         .collect();
-    let heard = |words: &[&str]| {
-        let heard = applied.iter().filter(|edge| words.contains(&edge.text("upstream_outcome")));
-        i64::try_from(heard.count()).unwrap()
+    let applied_ends = |words: &[&str]| {
+        let applied_ends =
+            applied.iter().filter(|edge| words.contains(&edge.text("upstream_outcome")));
+        i64::try_from(applied_ends.count()).unwrap()
     };
     let [success, fail, skip, running, dependencies] = counts(group);
-    assert_eq!(success, heard(&["success"]), "{group:?} {applied:?}");
-    assert_eq!(fail, heard(&["failed", "cancelled", "expired"]), "{group:?} {applied:?}");
-    assert_eq!(skip, heard(&["skipped"]), "{group:?} {applied:?}");
+    assert_eq!(success, applied_ends(&["success"]), "{group:?} {applied:?}");
+    assert_eq!(fail, applied_ends(&["failed", "cancelled", "expired"]), "{group:?} {applied:?}");
+    assert_eq!(skip, applied_ends(&["skipped"]), "{group:?} {applied:?}");
     assert_eq!(usize::try_from(dependencies), Ok(applied.len()), "{group:?} {applied:?}");
-    assert!(0 <= running && running <= heard(&["-"]), "{group:?} {applied:?}");
+    assert!(0 <= running && running <= applied_ends(&["-"]), "{group:?} {applied:?}");
 }
 
-/// What a group's counters mean, told by the table of policies alone; edges that are to be applied
-/// yet are still to come.
+/// The verdict of a group's counters by the table of policies alone; edges that are not applied yet
+/// count as open.
 fn verdict(group: &Cells, unapplied: i64) -> &'static str {
     let [success, fail, skip, _, applied] = counts(group);
     let total = applied + unapplied;

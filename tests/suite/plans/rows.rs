@@ -92,8 +92,8 @@ impl Layered {
         (self.members - LAYER) * 2
     }
 
-    /// Adds the flow with all that belongs to it. Where it `ended`, everything is over and told;
-    /// else its first layer has just ended, nobody was told, and all others wait.
+    /// Adds the flow with all that belongs to it. If it `ended`, everything is over and dispatched;
+    /// else its first layer has just ended, nothing is dispatched, and all others wait.
     pub(super) async fn insert(&self, bench: &Bench, ended: bool) {
         let Words { series, uuid, .. } = words(&bench.plain);
         let (place, base) = (self.partition(), self.number * APART);

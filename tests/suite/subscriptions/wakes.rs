@@ -49,7 +49,7 @@ async fn another(bench: &Bench) -> Arc<PostgresBackend> {
     PostgresBackend::open(options).await.unwrap()
 }
 
-/// A bench whose connections can be told from all others, and how.
+/// A bench with connections of a name of their own, and that name.
 async fn named(with: impl FnOnce(PostgresOptions) -> PostgresOptions) -> (Bench, Connections) {
     let name = format!("ff_{}", Uuid::new_v4().simple());
     let url = postgres_url();
@@ -251,7 +251,7 @@ async fn a_waiting_subscriber_holds_no_connection() {
     bench.tear_down().await;
 }
 
-/// Shuts the backend down under a subscriber who waits, and one who has yet to look.
+/// Shuts the backend down under a subscriber that waits, and one that has not read yet.
 async fn ends_with(backend: &dyn EngineBackend) {
     let mut waits = backend.subscribe_instance_tags(StreamCursor::empty()).await.unwrap();
     let mut idle = backend.subscribe_instance_tags(beginning()).await.unwrap();

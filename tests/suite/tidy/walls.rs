@@ -11,7 +11,9 @@ use super::{code, files, relative, root};
 
 #[test]
 fn backends_name_no_table() {
-    for path in ["backends/postgres/src", "backends/sqlite/src"].map(|d| files(d, &["rs"])).concat()
+    for path in ["backends/postgres/src", "backends/script/src", "backends/sqlite/src"]
+        .map(|directory| files(directory, &["rs"]))
+        .concat()
     {
         for (number, line) in code(&path) {
             for table in TABLES {
@@ -40,10 +42,9 @@ fn backends_name_no_state() {
         words::<PublicState>(),
     ]
     .concat();
-    for path in ["backends/memory/src", "backends/postgres/src", "backends/sqlite/src"]
-        .map(|directory| files(directory, &["rs"]))
-        .concat()
-    {
+    let backends =
+        ["memory", "postgres", "script", "sqlite"].map(|name| format!("backends/{name}/src"));
+    for path in backends.map(|directory| files(&directory, &["rs"])).concat() {
         for (number, line) in code(&path) {
             for state in &states {
                 let named =
@@ -67,7 +68,7 @@ fn no_custom_expression_takes_values() {
 
 #[test]
 fn only_one_place_per_backend_runs_text() {
-    for backend in ["backends/postgres/src", "backends/sqlite/src"] {
+    for backend in ["backends/postgres/src", "backends/script/src", "backends/sqlite/src"] {
         let (mut statements, mut migrations) = (0, 0);
         for path in files(backend, &["rs"]) {
             let text: String = code(&path).into_iter().map(|(_, line)| line).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ff_codegen::adopt::{
-    self, AdoptError, Catalog, FoundColumn, FoundTable, Keeping, REFERENCE_VERSION, Step,
+    self, AdoptError, AdoptStep, Catalog, FoundColumn, FoundTable, Keeping, REFERENCE_VERSION,
 };
 use ff_codegen::migrations::{self, LedgerError, POSTGRES};
 use ff_codegen::{Postgres, ddl};
@@ -132,7 +132,7 @@ fn spend(statements: &mut Option<usize>) -> Result<(), MigrateError> {
 async fn plan(
     connection: &mut PgConnection,
     options: &MigrateOptions,
-) -> Result<Vec<Step>, MigrateError> {
+) -> Result<Vec<AdoptStep>, MigrateError> {
     let mut transaction = begin(connection, options).await?;
     let found = catalog(&mut transaction).await?;
 

@@ -1,4 +1,4 @@
-//! Servers whose certificate is refused: the error is permanent, comes at once and says what helps.
+//! Servers with a refused certificate: the error is permanent, comes at once and names the remedy.
 //!
 //! The server of these tests speaks the protocol as far as the TLS handshake, so that they need no
 //! Postgres with TLS. The program `openssl` makes the certificates.

@@ -107,7 +107,7 @@ impl ConflictKind {
     const fn sentence(&self) -> &'static str {
         match self {
             Self::DependencyAlreadyExists { .. } => "the dependency exists already, as another one",
-            Self::CycleDetected => "the dependency would close a circle",
+            Self::CycleDetected => "the dependency would close a cycle",
             Self::SelfReferencingEdge => "an execution cannot wait for itself",
             Self::ExecutionAlreadyInFlow => "it belongs to a flow already",
             Self::WaitpointAlreadyExists => "the waitpoint exists already",

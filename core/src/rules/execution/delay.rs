@@ -9,7 +9,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Plan, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::key::{CORE, ExecutionKey, held_core};
@@ -40,12 +40,7 @@ impl Decision for Delay {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let interrupted = AttemptState::AttemptInterrupted;
         let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, self.until);
 

@@ -5,7 +5,6 @@
 
 use serde_json::json;
 
-use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{
     AttemptOutcome, AttemptState, ClosedSet as _, FailureClass, LeaseCause, LifecyclePhase,
@@ -14,7 +13,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Guard, Mutation, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::execution::fail::{
@@ -66,12 +65,7 @@ impl Decision for ExpireLease {
         self.expected.is_some()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
         let losses = match (facts.row(CORE), self.expected) {
             (Some(core), _) => Losses::read(core)?,
             (None, Some(expected)) => expected,
@@ -139,12 +133,7 @@ impl Decision for ExpireAttempt {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<bool> {
         let core = existing(facts)?;
         let attempt_index = core.read(exec_core::attempt_index)?;
         let retries = retry_count(core)?;
@@ -200,12 +189,7 @@ impl Decision for ExpireExecution {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
         let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
         let leased = phase == LifecyclePhase::Active && facts.row(ATTEMPT).is_some();
 

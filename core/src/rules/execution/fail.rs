@@ -14,7 +14,7 @@ use crate::plan::value::Storable;
 use crate::plan::{Assign, Mutation, OnConflict};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::execution::failure::Failure;
@@ -145,12 +145,7 @@ impl Decision for Fail {
         self.is_final() || matches!(self.retry, RetryRule::ByClass(_, Some(_)))
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Failed>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Failed> {
         let Retries { policy, count } = self.retries(facts.row(CORE))?;
         let lease_ended = outbox::lease_ended(LeaseCause::Failed, at);
 

@@ -2,20 +2,20 @@
 
 use serde_json::json;
 
-use crate::model::error::{EngineError, StateKind};
+use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs};
-use crate::model::state::{LeaseCause, LifecyclePhase, OwnershipState, PublicState};
+use crate::model::state::{LeaseCause, LifecyclePhase, PublicState};
 use crate::plan::facts::Facts;
 use crate::plan::{Guard, Held, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::{End, already_ended};
 use crate::rules::fence::{self, Fence, OpenLease};
 use crate::rules::key::ATTEMPT;
 use crate::rules::outbox::{self, Reason};
-use crate::rules::premise::{Condition, Premise, existing, refuse, unmet};
+use crate::rules::premise::{Condition, Premise, existing, unmet};
 use crate::schema::execution::{attempt, exec_core, unfinished};
 
 /// A worker's success. Result bytes are stored as given; none stores none.
@@ -47,12 +47,7 @@ impl Decision for Complete {
         true
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<PublicState>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<PublicState> {
         let end = End::SUCCESS;
         let changes = Changes::of([
             end.of_execution(at)
@@ -90,24 +85,12 @@ impl Decision for Cancel {
 
     fn premises(&self, _: TimestampMs) -> Vec<Premise<()>> {
         let id = self.execution_id.clone();
-        let revoked = exec_core::ownership_state.is_none_of(&[OwnershipState::LeaseRevoked]);
-        let core = Premise::execution_as_read(
-            &self.fence.key,
-            vec![
-                Condition::new(unfinished(), already_ended(Self::NAME, id, ())),
-                Condition::new(revoked, refuse(|_| EngineError::State(StateKind::LeaseRevoked))),
-            ],
-        );
-
-        vec![core, self.fence.attempt()]
+        let not_ended = Condition::new(unfinished(), already_ended(Self::NAME, id, ()));
+        let conditions = vec![not_ended, fence::not_revoked()];
+        vec![Premise::execution_as_read(&self.fence.key, conditions), self.fence.attempt()]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
         let active = phase == LifecyclePhase::Active;
         self.check_lease(active, facts, at)?;

@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::Facts;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::outbox;
@@ -38,12 +37,7 @@ impl Decision for Renew {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<TimestampMs>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<TimestampMs> {
         let expires = TimestampMs(at.0.saturating_add(self.ttl_ms));
         let changes = Changes::of([
             change::attempt(vec![attempt::lease_expires_at_ms.set(Some(expires.0))]),
@@ -77,12 +71,7 @@ impl Decision for Progress {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let percent = self.percent.map(|percent| ("progress_pct", Json::from(percent)));
         let message = self.message.clone().map(|text| ("progress_message", Json::from(text)));
         let members: Map<String, Json> =

@@ -10,7 +10,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Guard, Mutation};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::{End, already_ended};
 use crate::rules::input;
@@ -119,12 +119,7 @@ impl Decision for CancelExecution {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let holder = Self::holder_epoch(facts.row(ATTEMPT))?;
         let changes = self.changes(holder.is_some());
 

@@ -9,7 +9,7 @@ use crate::model::state::OperatorEventType;
 use crate::plan::facts::Facts;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
@@ -55,12 +55,7 @@ impl Decision for ChangePriority {
         vec![Premise::execution(&self.key, vec![Condition::new(claimable(), not_eligible)])]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         // The event names the old priority, so the row is always read.
         let old = existing(facts)?.read(exec_core::priority)?;
         let priority = exec_core::priority.set(self.priority);

@@ -14,7 +14,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Mutation, Pairing, Query, Selection};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::flow::edges::{self, an_edge_into};
 use crate::rules::flow::end::{flow_of_core_row, its_flow_goes_on};
@@ -185,12 +185,7 @@ impl Decision for Replay {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        now: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, now: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let (core, current, group) = (existing(facts)?, facts.row(ATTEMPT), facts.row(GROUP));
         let flow = core.read(exec_core::flow_id)?;
         let flow = flow.map(|uuid| FlowKey { partition: self.key.partition, uuid });

@@ -12,7 +12,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Mutation};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, ExecutionKey, current_attempt};
@@ -112,7 +112,7 @@ impl Decision for RevokeLease {
         facts: &Facts,
         at: TimestampMs,
         _: &mut Ctx<'_>,
-    ) -> Result<Verdict<RevokeLeaseResult>, EngineError> {
+    ) -> Decided<RevokeLeaseResult> {
         let phase = existing(facts)?.read(exec_core::lifecycle_phase)?;
         let lease = match current(facts.row(ATTEMPT))? {
             None => return Ok(satisfied("no_active_lease")),

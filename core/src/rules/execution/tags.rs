@@ -11,7 +11,7 @@ use crate::plan::facts::Facts;
 use crate::plan::value::Storable as _;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
@@ -54,12 +54,7 @@ impl Decision for SetTag {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
         let tag = exec_core::raw_fields.merge_under("tags", member.into());
         let changes = Changes::of([change::edits([tag], at)]).and(self.announcement(at));

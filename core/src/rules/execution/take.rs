@@ -15,10 +15,10 @@ use crate::model::state::{
 };
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Guard, Held, Path, Return};
+use crate::plan::{Guard, Held, Path, Predicate, Return};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::end::End;
 use crate::rules::execution::expire::ExpireLease;
 use crate::rules::execution::fail::ended_with;
@@ -128,12 +128,7 @@ impl Decision for ClaimResumed {
         true
     }
 
-    fn decide(
-        &self,
-        _: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, _: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let changes = self
             .lease
             .take(LeaseEventType::Acquired, going_on(ctx), None, at)
@@ -221,18 +216,13 @@ impl Decision for TakeOver {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let core = existing(facts)?;
         let active = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active;
         if !running().or(claimable()).accepts(core, &Held::default()) {
             return Err(EngineError::Contention(ContentionKind::ExecutionNotLeaseable));
         }
-        if active && is_live(facts.row(ATTEMPT), at) {
+        if facts.row(ATTEMPT).is_some_and(|attempt| is_held(active, attempt, at)) {
             return Ok(Verdict::Answer(None));
         }
 
@@ -268,9 +258,12 @@ impl Decision for TakeOver {
     }
 }
 
-/// True if the lease of a running attempt has not lapsed; one without an expiry never does.
-fn is_live(attempt: Option<&Row>, at: TimestampMs) -> bool {
-    attempt.is_some_and(|row| !ExpireLease::due(at).accepts(row, &Held::default()))
+/// True if the attempt's lease has not lapsed. One of an active execution that has no expiry never
+/// does.
+fn is_held(active: bool, attempt: &Row, at: TimestampMs) -> bool {
+    let holds = |predicate: Predicate| predicate.accepts(attempt, &Held::default());
+    let unleased = !active && holds(attempt::lease_expires_at_ms.is_null());
+    !unleased && !holds(ExpireLease::due(at))
 }
 
 /// Leases a claimable execution to an operator, ahead of all others and whatever capabilities it
@@ -322,12 +315,7 @@ impl Decision for ClaimByOperator {
         vec![core, Premise::current_attempt()]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        ctx: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let lease = Lease { key: self.key, terms: self.terms.clone(), lease_id: ctx.uuid() };
         let attempt = match existing(facts)?.read(exec_core::attempt_state)? {
             AttemptState::AttemptInterrupted => going_on(ctx),

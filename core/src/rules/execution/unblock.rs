@@ -6,7 +6,7 @@ use crate::model::state::{BlockingReason, ClosedSet, EligibilityState, Lifecycle
 use crate::plan::Predicate;
 use crate::plan::facts::Facts;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
@@ -71,12 +71,7 @@ impl Decision for Unblock {
         vec![Premise::execution_as_read(&self.key, vec![applies])]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        now: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, now: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
         let eligible_at = existing(facts)?.read(exec_core::eligible_at_ms)?;
         let status = Status::released(eligible_at, self.at, None);
         Verdict::change([change::enters(status, now).update()], true)

@@ -16,7 +16,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, Guard, List, Lookup, Mutation, OnConflict, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Answered, Decision, Verdict};
+use crate::rules::decision::{Answered, Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::flow::child::{
     Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
@@ -352,12 +352,7 @@ impl Decision for Apply {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some(edge) = facts.row(EDGE) else {
             return self.without_edge(facts).map(Verdict::AlsoRead);
         };

@@ -16,7 +16,7 @@ use crate::plan::value::Value;
 use crate::plan::{Expr, List, Mutation, OnConflict, Plan, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, FromRows, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, FromRows, Step, Then, Transition, Verdict};
 use crate::rules::execution::end::End;
 use crate::rules::execution::read::text;
 use crate::rules::flow::end::is_over;
@@ -87,12 +87,7 @@ impl Decision for CancelFlow {
         self.places.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let cancellation_policy = policy_word(self.policy).to_owned();
         let cancelled_with = |member_execution_ids| CancelFlowResult::Cancelled {
             cancellation_policy: cancellation_policy.clone(),
@@ -203,12 +198,7 @@ impl Decision for CancelHeader {
         self.places.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some((flow, row)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };

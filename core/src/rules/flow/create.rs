@@ -10,7 +10,7 @@ use crate::model::state::PublicFlowState;
 use crate::plan::facts::Facts;
 use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::flow::key::Places;
 use crate::rules::input;
 use crate::rules::premise::Premise;
@@ -59,12 +59,7 @@ impl Decision for CreateFlow {
         self.places.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<CreateFlowResult>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<CreateFlowResult> {
         let flow_id = self.args.flow_id.clone();
         if self.places.found(facts).is_some() {
             return Ok(Verdict::Answer(CreateFlowResult::AlreadySatisfied { flow_id }));

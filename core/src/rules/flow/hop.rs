@@ -14,7 +14,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Guard, Held, Mutation, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Answered, Decision, Then, Verdict};
+use crate::rules::decision::{Answered, Decided, Decision, Then, Verdict};
 use crate::rules::flow::child::{
     Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
 };
@@ -145,12 +145,7 @@ impl Decision for Hop {
         ]
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<HopOutcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<HopOutcome> {
         let goes_on = |core| unfinished().accepts(core, &Held::default());
         let none_behind = self.last && !facts.row(CORE).is_some_and(goes_on);
 

@@ -16,7 +16,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Held, Mutation, Predicate, Query, Return};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Then, Verdict};
+use crate::rules::decision::{Decided, Decision, Then, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::create::Create;
 use crate::rules::flow::end::{
@@ -130,12 +130,7 @@ impl Decision for AddExecution {
         premises
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some((flow, row)) = self.places.found(facts) else {
             return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
         };
@@ -265,12 +260,7 @@ impl Decision for CreateMember {
         true
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        now: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, now: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let row = match self.places.found(facts) {
             // The first try expects an open flow at home.
             None if !facts.have_rows() => None,
@@ -346,12 +336,7 @@ impl Decision for Release {
         self.places.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<u32>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<u32> {
         let Some((flow, _)) = self.places.found(facts) else {
             return Err(EngineError::NotFound { entity: "flow" });
         };

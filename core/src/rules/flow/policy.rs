@@ -10,7 +10,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Lookup, Mutation, OnConflict, OnTaken, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::flow::edges::an_edge_into;
 use crate::rules::flow::key::{FlowKey, GROUP, Places};
 use crate::rules::flow::tally::needed;
@@ -137,12 +137,7 @@ impl Decision for SetPolicy {
         self.places.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some((flow, row)) = self.places.found(facts) else {
             return Err(input::invalid("flow_not_found"));
         };

@@ -12,7 +12,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Guard, List, Mutation, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::flow::cancel::cancelled;
 use crate::rules::flow::key::{FlowKey, GROUP, held_group};
 use crate::rules::flow::tally::unchanged;
@@ -134,12 +134,7 @@ impl Decision for Drain {
         self.key.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<bool>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
         let Some(group) = with_pending_cancels(facts)? else {
             return match self.key.drop_stale(facts)? {
                 Some(changes) => Verdict::change(changes, true),
@@ -189,12 +184,7 @@ impl Decision for Reconcile {
         self.key.premises()
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         use SiblingCancelReconcileAction::{CompletedDrain, NoOp, SremmedStale};
 
         let Some(group) = with_pending_cancels(facts)? else {

@@ -17,7 +17,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Lookup, Mutation, OnConflict, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::flow::edges::edges;
 use crate::rules::flow::end::is_over;
 use crate::rules::flow::key::{
@@ -199,12 +199,7 @@ impl Decision for Stage {
         premises
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<Self::Outcome>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let Some((flow, row)) = self.places.found(facts) else {
             return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
         };

@@ -10,7 +10,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Mutation, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Step, Transition, Verdict};
+use crate::rules::decision::{Decided, Decision, Step, Transition, Verdict};
 use crate::rules::execution::read::text;
 use crate::rules::flow::key::{FlowKey, Places, held_flow};
 use crate::rules::input;
@@ -66,12 +66,7 @@ impl Decision for SetFlowTag {
         true
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        _: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, facts: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let flow = self.flow(facts)?;
         let member = Map::from_iter([(self.name.clone(), Json::from(self.value.as_str()))]);
         let set = vec![flow_core::raw_fields.merge(Json::Object(member))];

@@ -12,7 +12,7 @@ use crate::plan::Query;
 use crate::plan::facts::{Facts, Row};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decision, Verdict};
+use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::end::End;
 use crate::rules::fence::{Fence, OpenLease};
@@ -59,12 +59,7 @@ impl Decision for WaitChildren {
         premises
     }
 
-    fn decide(
-        &self,
-        facts: &Facts,
-        at: TimestampMs,
-        _: &mut Ctx<'_>,
-    ) -> Result<Verdict<()>, EngineError> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let child = self.fence.key.uuid;
         let group = self.group(existing(facts)?, facts)?;
 

@@ -211,7 +211,7 @@ impl Submission {
                     self.record_id(execution_id);
                 }
                 Err(EngineError::Validation { detail, .. }) => {
-                    self.reject_line(sent.number, &detail)
+                    self.reject_line(sent.number, &detail);
                 }
                 Err(error) => failed.push((sent, error)),
             }

@@ -5,7 +5,7 @@ use ff_core::types::{EdgeId, FlowId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{ACTIVE, refused};
+use crate::bench::{ACTIVE, assert_refused};
 use crate::flow::{End, applying, member_of};
 
 const BLOCKED: &str = "runnable unowned blocked_by_dependencies waiting_children \
@@ -52,10 +52,10 @@ conformance! {
         let backend = &bench.backend;
         let mut args = applying(&edge);
         args.edge_id = EdgeId::from_uuid(uuid::Uuid::new_v4());
-        refused(backend.apply_dependency_to_child(args).await, &invalid("edge_not_found"));
+        assert_refused(backend.apply_dependency_to_child(args).await, &invalid("edge_not_found"));
         let mut args = applying(&edge);
         args.flow_id = FlowId::new();
-        refused(backend.apply_dependency_to_child(args).await, &invalid("edge_not_found"));
+        assert_refused(backend.apply_dependency_to_child(args).await, &invalid("edge_not_found"));
         for (end, stored) in [("downstream", 1), ("upstream", 0)] {
             let mut args = applying(&edge);
             let other = flow.members[2].clone();
@@ -69,7 +69,7 @@ conformance! {
                 "downstream" => args.downstream_execution_id = other,
                 _ => args.upstream_execution_id = other,
             }
-            refused(backend.apply_dependency_to_child(args).await, &invalid(&expected));
+            assert_refused(backend.apply_dependency_to_child(args).await, &invalid(&expected));
         }
         assert_eq!(bench.everything().await, before);
         bench.apply(&edge).await;

@@ -9,7 +9,7 @@ use ff_core::types::FlowId;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{COMPLETED, FAILED, WAITING, id_in, not_active};
+use crate::bench::{COMPLETED, FAILED, WAITING, assert_not_active, id_in};
 use crate::flow::{End, Flow, elsewhere, home, member_of};
 
 const CANCELLED: &str = "cancelled unowned not_applicable cancelled attempt_terminal -";
@@ -94,9 +94,9 @@ conformance! {
         let handle = bench.take(&flow.members[0]).await;
         cancel(&bench, &flow.id, CancelFlowPolicy::CancelAll).await;
         let before = bench.everything().await;
-        not_active(bench.backend.complete(&handle, None).await, "cancelled");
-        not_active(bench.backend.renew(&handle).await, "cancelled");
-        not_active(bench.backend.wait_children(&handle).await, "cancelled");
+        assert_not_active(bench.backend.complete(&handle, None).await, "cancelled");
+        assert_not_active(bench.backend.renew(&handle).await, "cancelled");
+        assert_not_active(bench.backend.wait_children(&handle).await, "cancelled");
         bench.backend.cancel(&handle, "too").await.unwrap();
         assert_eq!(bench.everything().await, before);
     }

@@ -7,7 +7,7 @@ use ff_core::types::{ExecutionId, FlowId};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{NAMESPACE, WAITING, id_in, refused};
+use crate::bench::{NAMESPACE, WAITING, assert_refused, id_in};
 use crate::flow::{End, elsewhere, member_of};
 
 async fn cancel(bench: &Bench, flow: &FlowId) -> Result<CancelFlowHeader, EngineError> {
@@ -155,18 +155,18 @@ conformance! {
 
     async fn an_unknown_flow_is_not_found(bench) {
         let before = bench.everything().await;
-        refused(cancel(&bench, &FlowId::new()).await, "not found: flow");
+        assert_refused(cancel(&bench, &FlowId::new()).await, "not found: flow");
         let args = |reason: &str, policy: &str| CancelFlowArgs {
             flow_id: FlowId::new(),
             reason: reason.into(),
             cancellation_policy: policy.into(),
             now: bench.clock.now(),
         };
-        refused(
+        assert_refused(
             bench.backend.cancel_flow_header(args("\0", "x")).await,
             "validation: InvalidInput: reason: must not contain NUL (at byte 0)",
         );
-        refused(
+        assert_refused(
             bench.backend.cancel_flow_header(args("x", "\0")).await,
             "validation: InvalidInput: cancellation_policy: must not contain NUL (at byte 0)",
         );

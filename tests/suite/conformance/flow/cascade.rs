@@ -223,7 +223,7 @@ conformance! {
     }
 
     async fn a_poisoned_row_leaves_its_event_for_later_and_stops_no_other(bench) {
-        // The child that cannot be read may be the first, in the middle, or the last to be told.
+        // The child that cannot be read may be the first, in the middle, or the last of the hops.
         for poisoned in 0..3 {
             let flow = bench.flow(6).await;
             let edges = bench.connect(&flow, &[(0, 1), (0, 2), (0, 3), (4, 5)]).await;

@@ -5,7 +5,7 @@ use ff_core::types::{FlowId, Namespace};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{NAMESPACE, refused};
+use crate::bench::{NAMESPACE, assert_refused};
 use crate::flow::{elsewhere, home};
 
 conformance! {
@@ -73,11 +73,11 @@ conformance! {
         let mut args = bench.flow_args(&FlowId::new());
         args.flow_kind = "a\0".into();
         let nul = "validation: InvalidInput: flow_kind: must not contain NUL (at byte 1)";
-        refused(bench.backend.create_flow(args.clone()).await, nul);
+        assert_refused(bench.backend.create_flow(args.clone()).await, nul);
         args.flow_kind = String::new();
         args.namespace = Namespace::new("\0");
         let nul = "validation: InvalidInput: namespace: must not contain NUL (at byte 0)";
-        refused(bench.backend.create_flow(args.clone()).await, nul);
+        assert_refused(bench.backend.create_flow(args.clone()).await, nul);
         assert_eq!(bench.everything().await, before);
         args.namespace = Namespace::new("'\"\\ü");
         bench.backend.create_flow(args.clone()).await.unwrap();

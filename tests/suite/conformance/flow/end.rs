@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{COMPLETED, WAITING, id_in, refused};
+use crate::bench::{COMPLETED, WAITING, assert_refused, id_in};
 use crate::flow::{End, Flow, applying, elsewhere, member_of, settle_together};
 use crate::plain::int;
 
@@ -258,17 +258,17 @@ conformance! {
         bench.insert_core(&theirs, WAITING, vec![]).await;
         let mismatch = invalid("partition_mismatch: flow is on {fp:0}");
         let flow = Flow { id: flow, members: vec![ours, theirs] };
-        refused(bench.add(&flow, &flow.members[1]).await, &mismatch);
+        assert_refused(bench.add(&flow, &flow.members[1]).await, &mismatch);
         for (up, down) in [(0, 1), (1, 0)] {
             let edge = flow.edge(up, down);
             let applied = bench.backend.apply_dependency_to_child(applying(&edge)).await;
             let expected = if down == 1 { mismatch.clone() } else { invalid("edge_not_found") };
-            refused(applied, &expected);
-            refused(bench.backend.stage_dependency_edge(edge).await, &mismatch);
+            assert_refused(applied, &expected);
+            assert_refused(bench.backend.stage_dependency_edge(edge).await, &mismatch);
         }
         let created = vec![bench.member_args(&id_in(9))];
         let created = bench.backend.create_flow_members(&flow.id, created).await.remove(0);
-        refused(created, &mismatch);
+        assert_refused(created, &mismatch);
 
         // And at home, with members from elsewhere.
         let home = bench.flow(1).await;
@@ -277,12 +277,12 @@ conformance! {
         let more = vec![("terminal_at_ms", int(START))];
         bench.insert_core(&stranger, COMPLETED, more).await;
         let mismatch = invalid(&format!("partition_mismatch: flow is on {{fp:{at}}}"));
-        refused(bench.add(&home, &stranger).await, &mismatch);
+        assert_refused(bench.add(&home, &stranger).await, &mismatch);
         let flow = Flow { id: home.id.clone(), members: vec![home.members[0].clone(), stranger] };
         for (up, down) in [(0, 1), (1, 0)] {
             let mut edge = flow.edge(up, down);
             edge.expected_graph_revision = 1;
-            refused(bench.backend.stage_dependency_edge(edge).await, &mismatch);
+            assert_refused(bench.backend.stage_dependency_edge(edge).await, &mismatch);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All of, any of, a quorum: when a child is let go, when it is skipped, and who else hears of it.
+//! All of, any of, a quorum: when a child is unblocked, and when it is skipped.
 
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use futures_util::future::join_all;

@@ -13,7 +13,7 @@ use ff_core::types::{ExecutionId, FlowId};
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{COMPLETED, WAITING, id, id_in, lane, refused};
+use crate::bench::{COMPLETED, WAITING, assert_refused, id, id_in, lane};
 use crate::flow::{elsewhere, home};
 use crate::plain::{int, text};
 
@@ -89,7 +89,7 @@ conformance! {
             let id = id();
             bench.insert_core(&id, states, vec![]).await;
             let before = bench.everything().await;
-            refused(prioritise(&bench, &id, 1).await, "contention: ExecutionNotEligible");
+            assert_refused(prioritise(&bench, &id, 1).await, "contention: ExecutionNotEligible");
             assert_eq!(bench.everything().await, before, "{states}");
         }
     }
@@ -127,7 +127,7 @@ conformance! {
             assert_eq!(events.len(), 1);
             assert_eq!(events[0].text("event_type"), "replayed");
             assert_eq!(*events[0].json("details"), json!({ "branch": "normal" }));
-            refused(replay(&bench, &id).await, "state: ExecutionNotTerminal");
+            assert_refused(replay(&bench, &id).await, "state: ExecutionNotTerminal");
         }
     }
 
@@ -240,7 +240,7 @@ conformance! {
                 assert_eq!(bench.everything().await, before);
             }
         }
-        refused(cancel(&bench, &FlowId::new()).await, "not found: flow");
+        assert_refused(cancel(&bench, &FlowId::new()).await, "not found: flow");
     }
 
     async fn an_end_reaches_children_of_older_databases(bench) {

@@ -7,7 +7,7 @@ use ff_core::types::{ExecutionId, FlowId, TimestampMs};
 use serde_json::json;
 
 use crate::backends::{START, conformance};
-use crate::bench::{COMPLETED, WAITING, id_in, refused};
+use crate::bench::{COMPLETED, WAITING, assert_refused, id_in};
 use crate::flow::{End, Flow, elsewhere, home, member_of};
 use crate::plain::int;
 
@@ -51,18 +51,24 @@ conformance! {
         let unknown = Flow { id: FlowId::new(), members: Vec::new() };
         let flow = bench.flow(1).await;
         let member = &flow.members[0];
-        refused(bench.add(&unknown, &member_of(&unknown.id)).await, &invalid("flow_not_found"));
-        refused(bench.add(&flow, &member_of(&flow.id)).await, &invalid("execution_not_found"));
+        assert_refused(
+            bench.add(&unknown, &member_of(&unknown.id)).await,
+            &invalid("flow_not_found"),
+        );
+        assert_refused(
+            bench.add(&flow, &member_of(&flow.id)).await,
+            &invalid("execution_not_found"),
+        );
         let other = Flow { id: flow_beside(&flow.id), members: Vec::new() };
         bench.backend.create_flow(bench.flow_args(&other.id)).await.unwrap();
         let taken = format!("already_member_of_different_flow:{}", flow.id);
         let before = bench.everything().await;
-        refused(bench.add(&other, member).await, &invalid(&taken));
+        assert_refused(bench.add(&other, member).await, &invalid(&taken));
         // An execution elsewhere is none that this flow could have.
         let elsewhere = id_in((flow.partition().index + 1) % 256);
         bench.insert_core(&elsewhere, WAITING, vec![]).await;
         let mismatch = format!("partition_mismatch: flow is on {{fp:{}}}", flow.partition().index);
-        refused(bench.add(&flow, &elsewhere).await, &invalid(&mismatch));
+        assert_refused(bench.add(&flow, &elsewhere).await, &invalid(&mismatch));
         assert_ne!(bench.everything().await, before);
         for state in ["cancelled", "completed", "failed", "terminal"] {
             let over = Flow { id: FlowId::new(), members: Vec::new() };
@@ -73,7 +79,7 @@ conformance! {
             bench.insert_core(&member, WAITING, more).await;
             let before = bench.everything().await;
             for id in [&member, &member_of(&over.id)] {
-                refused(bench.add(&over, id).await, &invalid("flow_already_terminal"));
+                assert_refused(bench.add(&over, id).await, &invalid("flow_already_terminal"));
             }
             assert_eq!(bench.everything().await, before);
         }
@@ -130,7 +136,7 @@ conformance! {
         assert_eq!(bench.backend.release_flow(&flow.id, bench.clock.now()).await.unwrap(), 0);
         assert_eq!(bench.everything().await, before);
         let unknown = bench.backend.release_flow(&FlowId::new(), bench.clock.now()).await;
-        refused(unknown, "not found: flow");
+        assert_refused(unknown, "not found: flow");
     }
 
     async fn creating_members_again_changes_nothing(bench) {
@@ -160,22 +166,22 @@ conformance! {
         };
         let before = bench.everything().await;
         let unknown = FlowId::new();
-        refused(create(&unknown, &member_of(&unknown)).await, &invalid("flow_not_found"));
+        assert_refused(create(&unknown, &member_of(&unknown)).await, &invalid("flow_not_found"));
         let outside = id_in((flow.partition().index + 1) % 256);
         let at = flow.partition().index;
         let expected = format!("partition_mismatch: flow is on {{fp:{at}}}");
-        refused(create(&flow.id, &outside).await, &invalid(&expected));
+        assert_refused(create(&flow.id, &outside).await, &invalid(&expected));
         assert_eq!(bench.everything().await, before);
         let solo = member_of(&flow.id);
         bench.backend.create_execution(bench.member_args(&solo)).await.unwrap();
-        refused(create(&flow.id, &solo).await, &invalid("execution_not_in_flow"));
+        assert_refused(create(&flow.id, &solo).await, &invalid("execution_not_in_flow"));
         let other = flow_beside(&flow.id);
         bench.backend.create_flow(bench.flow_args(&other)).await.unwrap();
         let taken = format!("already_member_of_different_flow:{}", flow.id);
-        refused(create(&other, &flow.members[0]).await, &invalid(&taken));
+        assert_refused(create(&other, &flow.members[0]).await, &invalid(&taken));
         let over = FlowId::new();
         bench.insert_flow(&over, home(&over).index, "cancelled", json!({})).await;
-        refused(create(&over, &member_of(&over)).await, &invalid("flow_already_terminal"));
+        assert_refused(create(&over, &member_of(&over)).await, &invalid("flow_already_terminal"));
     }
 
     async fn a_released_member_still_waits_for_its_time(bench) {

@@ -6,7 +6,7 @@ use ff_core::types::FlowId;
 use serde_json::json;
 
 use crate::backends::{Bench, conformance};
-use crate::bench::{id_in, refused};
+use crate::bench::{assert_refused, id_in};
 use crate::flow::Flow;
 
 fn invalid(detail: &str) -> String {
@@ -59,8 +59,8 @@ conformance! {
         bench.stage(&flow, 1, 0).await;
         let before = bench.everything().await;
         let fixed = invalid("edge_group_policy_already_fixed: dependencies already staged");
-        refused(set(&bench, &flow, any).await, &fixed);
-        refused(set(&bench, &flow, EdgeDependencyPolicy::all_of()).await, &fixed);
+        assert_refused(set(&bench, &flow, any).await, &fixed);
+        assert_refused(set(&bench, &flow, EdgeDependencyPolicy::all_of()).await, &fixed);
         assert_eq!(bench.everything().await, before);
         // Edges from it are no edges into it.
         let upstream = &flow.members[1];
@@ -72,14 +72,14 @@ conformance! {
         let flow = bench.flow(1).await;
         let before = bench.everything().await;
         let quorum = |k| EdgeDependencyPolicy::quorum(k, OnSatisfied::let_run());
-        refused(set(&bench, &flow, quorum(0)).await, &invalid("quorum k must be >= 1"));
+        assert_refused(set(&bench, &flow, quorum(0)).await, &invalid("quorum k must be >= 1"));
         let unknown = Flow { id: FlowId::new(), members: vec![id_in(0)] };
-        refused(set(&bench, &unknown, quorum(0)).await, &invalid("quorum k must be >= 1"));
-        refused(set(&bench, &unknown, quorum(1)).await, &invalid("flow_not_found"));
+        assert_refused(set(&bench, &unknown, quorum(0)).await, &invalid("quorum k must be >= 1"));
+        assert_refused(set(&bench, &unknown, quorum(1)).await, &invalid("flow_not_found"));
         assert!(set(&bench, &flow, quorum(u32::MAX)).await.is_err());
         let outside = id_in((flow.partition().index + 1) % 256);
         let set = bench.backend.set_edge_group_policy(&flow.id, &outside, quorum(1)).await;
-        refused(set, &invalid("execution_not_in_flow"));
+        assert_refused(set, &invalid("execution_not_in_flow"));
         assert_eq!(bench.everything().await, before);
     }
 

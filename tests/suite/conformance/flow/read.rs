@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{WAITING, id_in, refused};
+use crate::bench::{WAITING, assert_refused, id_in};
 use crate::flow::{End, at, elsewhere, home, member_of};
 use crate::plain::int;
 
@@ -271,7 +271,7 @@ conformance! {
         assert_eq!((row.flow_kind.as_str(), row.namespace.as_str()), ("k", "n'1"));
         assert_eq!((row.public_flow_state.as_str(), row.node_count), ("terminal", 2));
         query.namespace = Some(Namespace::new("\0"));
-        refused(
+        assert_refused(
             bench.backend.list_flows_by(query).await,
             "validation: InvalidInput: namespace: must not contain NUL (at byte 0)",
         );

@@ -6,7 +6,7 @@ use ff_core::types::{AttemptIndex, EdgeId};
 use uuid::Uuid;
 
 use crate::backends::{Bench, conformance};
-use crate::bench::refused;
+use crate::bench::assert_refused;
 use crate::flow::{End, Flow, lane_of};
 
 async fn resolve(
@@ -82,10 +82,10 @@ conformance! {
                 "validation: InvalidInput: upstream_outcome: {word:?} is none of success, failed, \
                  cancelled, expired, skipped"
             );
-            refused(resolve(&bench, &flow, &edge, word).await, &expected);
+            assert_refused(resolve(&bench, &flow, &edge, word).await, &expected);
         }
         let unknown = EdgeId::from_uuid(Uuid::new_v4());
-        refused(resolve(&bench, &flow, &unknown, "success").await, "not found: edge");
+        assert_refused(resolve(&bench, &flow, &unknown, "success").await, "not found: edge");
         assert_eq!(bench.everything().await, before);
     }
 

@@ -7,7 +7,7 @@ use ff_core::types::FlowId;
 use serde_json::json;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{WAITING, not_active};
+use crate::bench::{WAITING, assert_not_active};
 use crate::flow::{End, Flow, at, home, member_of};
 use crate::plain::int;
 
@@ -61,7 +61,7 @@ conformance! {
             assert_eq!(core.int("terminal_at_ms"), Some(START + 5));
             assert_eq!(bench.completions(id).await, ["cancelled"]);
         }
-        not_active(bench.backend.complete(&handle, None).await, "terminal");
+        assert_not_active(bench.backend.complete(&handle, None).await, "terminal");
         let attempt = bench.attempt(&flow.members[1], 0).await;
         assert_eq!(attempt.text("outcome"), "cancelled");
         assert_eq!(attempt.int("lease_epoch"), Some(2));
@@ -99,7 +99,7 @@ conformance! {
             assert_eq!(pending_cancels(&bench).await, 0);
             bench.end_and_dispatch(&flow.members[1], End::Success).await;
         }
-        // What cannot be met cancels nobody.
+        // A group that cannot be met cancels no sibling.
         let policy = EdgeDependencyPolicy::quorum(3, OnSatisfied::cancel_remaining());
         let flow = bench.fan_in(3, policy).await;
         bench.end_and_dispatch(&flow.members[0], End::Failed).await;

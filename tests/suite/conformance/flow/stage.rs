@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::refused;
+use crate::bench::assert_refused;
 use crate::flow::{Flow, home, member_of};
 
 fn invalid(detail: &str) -> String {
@@ -55,7 +55,7 @@ conformance! {
         assert_eq!(bench.plain.rows("ff_edge_group").await, []);
         assert_eq!(bench.public(&flow.members[1]).await, "waiting", "staging holds nobody up");
         let before = bench.everything().await;
-        refused(stage(&bench, &args).await, "contention: StaleGraphRevision");
+        assert_refused(stage(&bench, &args).await, "contention: StaleGraphRevision");
         assert_eq!(bench.everything().await, before);
     }
 
@@ -64,18 +64,18 @@ conformance! {
         let before = bench.everything().await;
         let mut args = flow.edge(0, 0);
         args.flow_id = FlowId::new();
-        refused(stage(&bench, &args).await, &invalid("self_referencing_edge"));
+        assert_refused(stage(&bench, &args).await, &invalid("self_referencing_edge"));
         args = flow.edge(0, 1);
         args.flow_id = FlowId::new();
         args.dependency_kind = "\0".into();
         let nul = invalid("dependency_kind: must not contain NUL (at byte 0)");
-        refused(stage(&bench, &args).await, &nul);
+        assert_refused(stage(&bench, &args).await, &nul);
         args.dependency_kind = String::new();
-        refused(stage(&bench, &args).await, &invalid("flow_not_found"));
+        assert_refused(stage(&bench, &args).await, &invalid("flow_not_found"));
         args.flow_id = flow.id.clone();
         for revision in [0, 1, 3, u64::MAX] {
             args.expected_graph_revision = revision;
-            refused(stage(&bench, &args).await, "contention: StaleGraphRevision");
+            assert_refused(stage(&bench, &args).await, "contention: StaleGraphRevision");
         }
         args.expected_graph_revision = 2;
         for (up, down) in [
@@ -87,7 +87,7 @@ conformance! {
                 downstream_execution_id: down,
                 ..args.clone()
             };
-            refused(stage(&bench, &args).await, &invalid("execution_not_in_flow"));
+            assert_refused(stage(&bench, &args).await, &invalid("execution_not_in_flow"));
         }
         assert_eq!(bench.everything().await, before);
         stage(&bench, &args).await.unwrap();
@@ -98,7 +98,7 @@ conformance! {
             args.upstream_execution_id = member_of(&over.id);
             args.downstream_execution_id = member_of(&over.id);
             args.expected_graph_revision = 77;
-            refused(stage(&bench, &args).await, &invalid("flow_already_terminal"));
+            assert_refused(stage(&bench, &args).await, &invalid("flow_already_terminal"));
         }
     }
 
@@ -108,7 +108,7 @@ conformance! {
         args.expected_graph_revision = 2;
         args.upstream_execution_id = other.members[0].clone();
         let before = bench.everything().await;
-        refused(stage(&bench, &args).await, &invalid("execution_not_in_flow"));
+        assert_refused(stage(&bench, &args).await, &invalid("execution_not_in_flow"));
         args = flow.edge(0, 1);
         args.expected_graph_revision = 2;
         args.downstream_execution_id = other.members[0].clone();
@@ -150,7 +150,7 @@ conformance! {
         for (up, down) in [(1, 0), (3, 0), (2, 1), (3, 1), (3, 4)] {
             let mut args = flow.edge(up, down);
             args.expected_graph_revision = revision;
-            refused(stage(&bench, &args).await, "conflict: CycleDetected");
+            assert_refused(stage(&bench, &args).await, "conflict: CycleDetected");
         }
         assert_eq!(bench.everything().await, before);
         bench.stage(&flow, 1, 4).await;
@@ -163,7 +163,7 @@ conformance! {
         }
         let mut args = flow.edge(39, 0);
         args.expected_graph_revision = bench.revision(&flow.id).await;
-        refused(stage(&bench, &args).await, "conflict: CycleDetected");
+        assert_refused(stage(&bench, &args).await, "conflict: CycleDetected");
         bench.stage(&flow, 0, 39).await;
     }
 

@@ -4,7 +4,7 @@ use ff_core::plan::value::Value;
 use ff_core::types::{FlowId, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, id_in, refused};
+use crate::bench::{ACTIVE, CANCELLED, COMPLETED, EXPIRED, FAILED, WAITING, assert_refused, id_in};
 use crate::flow::{End, at};
 use crate::plain::Cells;
 
@@ -107,7 +107,7 @@ conformance! {
         let now = bench.clock.now();
         assert!(!bench.backend.project_flow_summary(other, &flow.id, now).await.unwrap());
         assert!(!bench.backend.project_flow_summary(other, &FlowId::new(), now).await.unwrap());
-        refused(
+        assert_refused(
             bench.backend.project_flow_summary(at(40_000), &flow.id, now).await,
             "validation: InvalidInput: partition index 40000 exceeds i16 range (max 32767)",
         );

@@ -4,7 +4,7 @@ use ff_core::types::FlowId;
 use serde_json::json;
 
 use crate::backends::conformance;
-use crate::bench::refused;
+use crate::bench::assert_refused;
 use crate::flow::{elsewhere, home};
 
 conformance! {
@@ -57,7 +57,7 @@ conformance! {
                 assert!(error.contains(&format!("invalid tag key: {key:?}")), "{error}");
             }
         }
-        refused(
+        assert_refused(
             bench.backend.set_flow_tag(&flow.id, "a.b", "\0").await,
             "validation: InvalidInput: value: must not contain NUL (at byte 0)",
         );
@@ -70,7 +70,7 @@ conformance! {
     async fn an_unknown_flow_takes_no_tag(bench) {
         let before = bench.everything().await;
         let flow = FlowId::new();
-        refused(bench.backend.set_flow_tag(&flow, "a.b", "c").await, "not found: flow");
+        assert_refused(bench.backend.set_flow_tag(&flow, "a.b", "c").await, "not found: flow");
         assert_eq!(bench.backend.get_flow_tag(&flow, "a.b").await.unwrap(), None);
         assert_eq!(bench.everything().await, before);
     }

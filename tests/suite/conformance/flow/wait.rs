@@ -4,7 +4,7 @@ use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
 use ff_core::types::LeaseEpoch;
 
 use crate::backends::conformance;
-use crate::bench::{payload_of, refused};
+use crate::bench::{assert_refused, payload_of};
 use crate::flow::{End, applying};
 
 const PARKED: &str = "runnable unowned blocked_by_dependencies waiting_children attempt_interrupted \
@@ -90,10 +90,10 @@ conformance! {
         bench.apply(&edge).await;
         let before = bench.everything().await;
         let stale = bench.altered(&handle, |held| held.lease_epoch = LeaseEpoch(0));
-        refused(bench.backend.wait_children(&stale).await, "contention: LeaseConflict");
+        assert_refused(bench.backend.wait_children(&stale).await, "contention: LeaseConflict");
         assert_eq!(bench.everything().await, before);
         bench.clock.advance(crate::bench::TTL);
-        refused(bench.backend.wait_children(&handle).await, "state: LeaseExpired");
+        assert_refused(bench.backend.wait_children(&handle).await, "state: LeaseExpired");
         assert_eq!(bench.everything().await, before);
         bench.backend.scan(ff_core::engine_backend::Scan::LeaseExpiry, 10).await.unwrap();
         assert!(bench.backend.wait_children(&handle).await.is_err());

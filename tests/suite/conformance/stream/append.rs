@@ -1,4 +1,4 @@
-//! Appending: ids, order, what is stored, and who may.
+//! Appends: ids, order, the stored rows, and the fence.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{FIRST, frame, payloads};
 use crate::backends::{START, conformance};
-use crate::bench::{TTL, partition, payload_of, refused};
+use crate::bench::{TTL, assert_refused, partition, payload_of};
 use crate::plain::int;
 
 const MODES: [StreamMode; 3] =
@@ -88,7 +88,7 @@ conformance! {
             (frame("").with_correlation_id("\0"), "frame.correlation_id: must not contain NUL (at byte 0)"),
         ] {
             let result = bench.backend.append_frame(&handle, frame).await;
-            refused(result, &format!("validation: InvalidInput: {expected}"));
+            assert_refused(result, &format!("validation: InvalidInput: {expected}"));
         }
         assert_eq!(bench.everything().await, before);
     }
@@ -103,7 +103,7 @@ conformance! {
         let before = bench.everything().await;
         for mode in MODES {
             let late = bench.backend.append_frame(&old, frame("{}").with_mode(mode)).await;
-            refused(late, "contention: LeaseConflict");
+            assert_refused(late, "contention: LeaseConflict");
         }
         assert_eq!(bench.everything().await, before);
         // The attempt goes on in other hands, and so does its stream.
@@ -113,7 +113,7 @@ conformance! {
         let before = bench.everything().await;
         for mode in MODES {
             let late = bench.backend.append_frame(&current, frame("{}").with_mode(mode)).await;
-            crate::bench::not_active(late, "terminal");
+            crate::bench::assert_not_active(late, "terminal");
         }
         assert_eq!(bench.everything().await, before);
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{FIRST, at, frame, payloads};
 use crate::backends::{START, conformance};
-use crate::bench::{id, refused};
+use crate::bench::{assert_refused, id};
 use crate::plain::{int, text};
 
 conformance! {
@@ -76,7 +76,7 @@ conformance! {
         assert_eq!(bench.frames(&elsewhere).await, []);
         let beyond = ff_core::types::AttemptIndex(u32::MAX);
         let read = bench.backend.read_stream(&id, beyond, StreamCursor::Start, StreamCursor::End, 1);
-        refused(
+        assert_refused(
             read.await,
             "validation: InvalidInput: attempt_index 4294967295 exceeds 2147483647",
         );
@@ -89,10 +89,16 @@ conformance! {
         ] {
             let expected = format!("validation: InvalidInput: bad stream cursor '{cursor}' ({half})");
             let (id, end) = (id(), StreamCursor::End);
-            refused(bench.backend.read_stream(&id, FIRST, at(cursor), end.clone(), 1).await, &expected);
-            refused(bench.backend.read_stream(&id, FIRST, end, at(cursor), 0).await, &expected);
+            assert_refused(
+                bench.backend.read_stream(&id, FIRST, at(cursor), end.clone(), 1).await,
+                &expected,
+            );
+            assert_refused(
+                bench.backend.read_stream(&id, FIRST, end, at(cursor), 0).await,
+                &expected,
+            );
             let tail = bench.backend.tail_stream(&id, FIRST, at(cursor), 0, 1, Default::default());
-            refused(tail.await, &expected);
+            assert_refused(tail.await, &expected);
         }
     }
 

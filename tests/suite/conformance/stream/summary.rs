@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::{FIRST, frame, payloads};
 use crate::backends::{START, conformance};
-use crate::bench::{id, refused};
+use crate::bench::{assert_refused, id};
 
 const SUMMARY: StreamMode = StreamMode::durable_summary();
 
@@ -60,7 +60,7 @@ conformance! {
         ] {
             let given = frame(patch).with_mode(SUMMARY);
             let result = bench.backend.append_frame(&handle, given).await;
-            refused(result, &format!("validation: InvalidInput: {expected}"));
+            assert_refused(result, &format!("validation: InvalidInput: {expected}"));
         }
         assert_eq!(bench.everything().await, before);
     }

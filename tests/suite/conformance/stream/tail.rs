@@ -9,7 +9,7 @@ use ff_core::types::ExecutionId;
 
 use super::{FIRST, at, frame, payloads};
 use crate::backends::{self, Bench, START, conformance, postgres_url};
-use crate::bench::{id, refused};
+use crate::bench::{assert_refused, id};
 
 /// Longer than anything here takes; nothing waits that long unless it fails.
 const LONG_MS: u64 = 30_000;
@@ -50,7 +50,10 @@ conformance! {
         assert_eq!(none.await.unwrap(), StreamFrames::empty_open());
         for cursor in [StreamCursor::Start, StreamCursor::End] {
             let tail = bench.backend.tail_stream(&id, FIRST, cursor, 0, 1, TailVisibility::All);
-            refused(tail.await, "validation: InvalidInput: tail_stream requires concrete after cursor");
+            assert_refused(
+                tail.await,
+                "validation: InvalidInput: tail_stream requires concrete after cursor",
+            );
         }
     }
 
@@ -112,7 +115,7 @@ async fn followers_outnumber_connections(bench: Arc<Bench>) {
             tokio::spawn(async move { (bench.tail(&id, &first, LONG_MS).await, Instant::now()) })
         })
         .collect();
-    // Let them look once; then nobody holds a connection, and operations go through meanwhile.
+    // Let them read once; then no follower holds a connection, and operations go through.
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(25)).await;
         bench.backend.progress(&handle, Some(1), None).await.unwrap();

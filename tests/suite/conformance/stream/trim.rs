@@ -4,7 +4,7 @@ use ff_core::backend::{BestEffortLiveConfig, StreamMode};
 
 use super::{frame, payloads};
 use crate::backends::{START, conformance};
-use crate::bench::refused;
+use crate::bench::assert_refused;
 
 fn keeping(ttl_ms: u32, floor: u32, ceiling: u32) -> StreamMode {
     let config = BestEffortLiveConfig::new(ttl_ms);
@@ -98,7 +98,7 @@ conformance! {
             (alpha(f64::NAN), "ema_alpha NaN is not in (0, 1]"),
         ] {
             let result = bench.backend.append_frame(&handle, frame("x").with_mode(mode)).await;
-            refused(result, &format!("validation: InvalidInput: frame.mode: {expected}"));
+            assert_refused(result, &format!("validation: InvalidInput: frame.mode: {expected}"));
         }
         assert_eq!(bench.everything().await, before);
     }

@@ -1,0 +1,18 @@
+//! Applies plans as scripts: several statements inside one transaction.
+//!
+//! A database without fused statements needs a [`ScriptConnection`] and nothing else to commit
+//! plans. [`apply_group`] then runs the guards, checks what they find, binds the found values to
+//! the writes, takes refused plans back, and commits. This crate knows no SQL and no driver:
+//! `ff-codegen` renders the runs, the connection sends them.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod connection;
+mod found;
+mod group;
+mod plan_run;
+
+pub use connection::{BoundValue, Failure, PartResult, ScriptConnection};
+pub use group::{Outcome, apply_group};
