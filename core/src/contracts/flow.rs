@@ -271,27 +271,6 @@ pub enum ResolveDependencyOutcome {
     AlreadyResolved,
 }
 
-/// The outcome of resolving one edge, in its wire form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResolveDependencyResult {
-    /// The dependency holds.
-    Satisfied,
-    /// The dependency can no longer hold.
-    Impossible,
-    /// The edge was resolved before; nothing changed.
-    AlreadyResolved,
-}
-
-impl From<ResolveDependencyResult> for ResolveDependencyOutcome {
-    fn from(result: ResolveDependencyResult) -> Self {
-        match result {
-            ResolveDependencyResult::Satisfied => Self::Satisfied,
-            ResolveDependencyResult::Impossible => Self::Impossible,
-            ResolveDependencyResult::AlreadyResolved => Self::AlreadyResolved,
-        }
-    }
-}
-
 /// The effects of one execution's end in its flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -316,22 +295,6 @@ impl CascadeOutcome {
     pub fn async_dispatched(advanced: usize) -> Self {
         Self { resolved: advanced, cascaded_children: 0, synchronous: false }
     }
-}
-
-/// Asks for a blocked execution to become claimable, once its dependencies hold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PromoteBlockedToEligibleArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The time of the call.
-    pub now: TimestampMs,
-}
-
-/// The outcome of making an execution claimable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PromoteBlockedToEligibleResult {
-    /// The execution is claimable.
-    Promoted,
 }
 
 /// Asks whether an execution's dependencies let it run.
@@ -550,19 +513,6 @@ impl EdgeGroupSnapshot {
     }
 }
 
-/// Asks for the policy of an execution's dependencies to be fixed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SetEdgeGroupPolicyArgs {
-    /// The flow.
-    pub flow_id: FlowId,
-    /// The execution that waits.
-    pub downstream_execution_id: ExecutionId,
-    /// The policy: how many of the dependencies must hold.
-    pub policy: EdgeDependencyPolicy,
-    /// The time of the call.
-    pub now: TimestampMs,
-}
-
 /// The outcome of fixing a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetEdgeGroupPolicyResult {
@@ -601,6 +551,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::contracts::ResolveDependencyResult;
 
     #[test]
     fn policies_are_tagged_by_kind() {

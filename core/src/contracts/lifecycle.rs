@@ -78,25 +78,6 @@ pub enum RenewLeaseResult {
     },
 }
 
-/// Marks a lease as expired, if it has run out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MarkLeaseExpiredArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-}
-
-/// The outcome of marking a lease as expired.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MarkLeaseExpiredResult {
-    /// The lease had run out and is marked as expired.
-    MarkedExpired,
-    /// There is nothing to mark.
-    AlreadySatisfied {
-        /// The reason.
-        reason: String,
-    },
-}
-
 /// Cancels an execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CancelExecutionArgs {
@@ -163,66 +144,6 @@ pub enum RevokeLeaseResult {
     },
 }
 
-/// Releases a leased execution and delays it until a time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DelayExecutionArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The lease that the caller claims to hold.
-    #[serde(default)]
-    pub fence: Option<LeaseFence>,
-    /// The attempt's number, from zero.
-    pub attempt_index: AttemptIndex,
-    /// The time before which it cannot be claimed.
-    pub delay_until: TimestampMs,
-    /// The source of the request.
-    #[serde(default)]
-    pub source: CancelSource,
-    /// The caller's clock.
-    pub now: TimestampMs,
-}
-
-/// The outcome of a delay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DelayExecutionResult {
-    /// The lease is released; the execution waits.
-    Delayed {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The state that users see.
-        public_state: PublicState,
-    },
-}
-
-/// Releases a leased execution until its dependencies are resolved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MoveToWaitingChildrenArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The lease that the caller claims to hold.
-    #[serde(default)]
-    pub fence: Option<LeaseFence>,
-    /// The attempt's number, from zero.
-    pub attempt_index: AttemptIndex,
-    /// The source of the request.
-    #[serde(default)]
-    pub source: CancelSource,
-    /// The caller's clock.
-    pub now: TimestampMs,
-}
-
-/// The outcome of moving an execution to waiting for its dependencies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MoveToWaitingChildrenResult {
-    /// The lease is released; the execution waits.
-    Moved {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The state that users see.
-        public_state: PublicState,
-    },
-}
-
 /// Changes the priority of an execution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangePriorityArgs {
@@ -244,34 +165,6 @@ pub enum ChangePriorityResult {
         /// The execution.
         execution_id: ExecutionId,
     },
-}
-
-/// Reports the progress of a leased execution.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct UpdateProgressArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The lease.
-    pub lease_id: LeaseId,
-    /// The lease's epoch.
-    pub lease_epoch: LeaseEpoch,
-    /// The attempt's id.
-    pub attempt_id: AttemptId,
-    /// The progress, in percent.
-    #[serde(default)]
-    pub progress_pct: Option<u8>,
-    /// The progress, in words.
-    #[serde(default)]
-    pub progress_message: Option<String>,
-    /// The caller's clock.
-    pub now: TimestampMs,
-}
-
-/// The outcome of a progress report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UpdateProgressResult {
-    /// The progress is stored.
-    Updated,
 }
 
 /// Reports the failure of an attempt.
@@ -312,27 +205,6 @@ pub enum FailExecutionResult {
     },
     /// No attempt follows: the execution has ended.
     TerminalFailed,
-}
-
-/// Expires an execution after its attempt timeout or deadline has passed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ExpireExecutionArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The limit that was exceeded.
-    pub expire_reason: String,
-}
-
-/// The outcome of expiring an execution.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ExpireExecutionResult {
-    /// The execution expired.
-    Expired {
-        /// The execution.
-        execution_id: ExecutionId,
-    },
-    /// The execution had ended before.
-    AlreadyTerminal,
 }
 
 /// Replays a finished execution.

@@ -24,6 +24,7 @@ mod snapshot;
 mod stream;
 mod suspension;
 mod tag;
+mod unserved;
 mod worker;
 
 pub use crate::model::edge::EdgeSnapshot;
@@ -48,4 +49,5 @@ pub use stream::*;
 pub use suspension::*;
 pub(crate) use tag::is_namespaced_tag_key;
 pub use tag::{INSTANCE_TAG, validate_tag_key};
+pub use unserved::*;
 pub use worker::*;

@@ -447,43 +447,6 @@ impl ListFlowsPage {
     }
 }
 
-/// An execution's state and its current attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateSummary {
-    /// Its state in every dimension.
-    pub state_vector: StateVector,
-    /// Its current attempt.
-    pub current_attempt_index: AttemptIndex,
-}
-
-/// One execution in a listing for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ExecutionSummary {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The tenant that it belongs to.
-    pub namespace: String,
-    /// The lane that it is claimed from.
-    pub lane_id: String,
-    /// The kind of work, as the submitter names it.
-    pub execution_kind: String,
-    /// The state that users see.
-    pub public_state: String,
-    /// Higher goes first.
-    pub priority: i32,
-    /// The creation time.
-    pub created_at: String,
-}
-
-/// A listing of executions for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ListExecutionsResult {
-    /// The executions.
-    pub executions: Vec<ExecutionSummary>,
-    /// The number of executions listed.
-    pub total_returned: usize,
-}
-
 /// A page of execution ids, ascending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -556,44 +519,6 @@ impl ListSuspendedPage {
     pub fn new(entries: Vec<SuspendedExecutionEntry>, next_cursor: Option<ExecutionId>) -> Self {
         Self { entries, next_cursor }
     }
-}
-
-/// Asks for tags of an execution to be written.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SetExecutionTagsArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The tags to write.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// The outcome of writing an execution's tags.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SetExecutionTagsResult {
-    /// The tags are written.
-    Ok {
-        /// The number of tags that the execution has now.
-        count: u32,
-    },
-}
-
-/// Asks for tags of a flow to be written.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SetFlowTagsArgs {
-    /// The flow.
-    pub flow_id: FlowId,
-    /// The tags to write.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// The outcome of writing a flow's tags.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SetFlowTagsResult {
-    /// The tags are written.
-    Ok {
-        /// The number of tags that the flow has now.
-        count: u32,
-    },
 }
 
 /// A query for executions; an absent filter lets every execution through.

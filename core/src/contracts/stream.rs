@@ -6,61 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::{AttemptId, AttemptIndex, ExecutionId, LeaseEpoch, LeaseId, TimestampMs};
+use crate::model::ids::TimestampMs;
 
 /// The most frames that one read returns.
 pub const STREAM_READ_HARD_CAP: u64 = 10_000;
-
-/// Appends a frame to the stream of an attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AppendFrameArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The attempt.
-    pub attempt_index: AttemptIndex,
-    /// The lease that the writer holds.
-    pub lease_id: LeaseId,
-    /// The epoch that the writer holds.
-    pub lease_epoch: LeaseEpoch,
-    /// The id of the attempt.
-    pub attempt_id: AttemptId,
-    /// The type of the frame.
-    pub frame_type: String,
-    /// The time at which the frame was made.
-    pub timestamp: TimestampMs,
-    /// The content.
-    pub payload: Vec<u8>,
-    /// The encoding of the content.
-    #[serde(default)]
-    pub encoding: Option<String>,
-    /// The writer's metadata, as JSON.
-    #[serde(default)]
-    pub metadata_json: Option<String>,
-    /// Ties the frame to other records.
-    #[serde(default)]
-    pub correlation_id: Option<String>,
-    /// The writer of the frame.
-    #[serde(default)]
-    pub source: Option<String>,
-    /// The most frames that the stream keeps.
-    #[serde(default)]
-    pub retention_maxlen: Option<u32>,
-    /// The longest content, in bytes.
-    #[serde(default)]
-    pub max_payload_bytes: Option<u32>,
-}
-
-/// The outcome of an append.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AppendFrameResult {
-    /// The frame is in the stream.
-    Appended {
-        /// The id of the frame.
-        entry_id: String,
-        /// The number of frames that the stream holds now.
-        frame_count: u64,
-    },
-}
 
 /// A place in a frame stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -205,21 +154,6 @@ pub struct StreamFrame {
     pub fields: BTreeMap<String, String>,
 }
 
-/// Reads a range of frames.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ReadFramesArgs {
-    /// The execution.
-    pub execution_id: ExecutionId,
-    /// The attempt.
-    pub attempt_index: AttemptIndex,
-    /// The first id, inclusive.
-    pub from_id: String,
-    /// The last id, inclusive.
-    pub to_id: String,
-    /// The most frames to return.
-    pub count_limit: u64,
-}
-
 /// Frames read, and whether more can follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamFrames {
@@ -245,13 +179,6 @@ impl StreamFrames {
     pub fn is_closed(&self) -> bool {
         self.closed_at.is_some()
     }
-}
-
-/// The outcome of a read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReadFramesResult {
-    /// The frames of the range.
-    Frames(StreamFrames),
 }
 
 #[cfg(test)]

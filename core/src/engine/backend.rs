@@ -43,10 +43,9 @@ use crate::engine::operations::{
 use crate::model::cursor::StreamCursor as EventCursor;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
-use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{
     AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
-    WaitpointId, WorkerInstanceId,
+    WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, PublicState};
@@ -279,7 +278,7 @@ impl<E: Executor> EngineBackend for E {
         let tag = self.backend_name().tag;
         let payload = handle::open(tag, handle)?;
         let fence = Fence::of_handle(&payload)?;
-        run(self, &Suspend::new(tag, payload, fence, args)?).await
+        run(self, &Suspend::new(tag, fence, Some(payload), args)?).await
     }
 
     async fn suspend_by_triple(
@@ -291,19 +290,7 @@ impl<E: Executor> EngineBackend for E {
         let index = run(self, &read::attempt_in_hand(&exec_id)?).await?;
         let holder = CancelSource::LeaseHolder;
         let fence = Fence::of_args(&exec_id, index, Some(&triple), &holder)?;
-        // The fence lacks these fields of a handle; no operation reads them before the next claim.
-        let payload = HandlePayload::new(
-            exec_id,
-            index,
-            triple.attempt_id,
-            triple.lease_id,
-            triple.lease_epoch,
-            0,
-            LaneId::new(""),
-            WorkerInstanceId::new(""),
-        );
-
-        run(self, &Suspend::new(self.backend_name().tag, payload, fence, args)?).await
+        run(self, &Suspend::new(self.backend_name().tag, fence, None, args)?).await
     }
 
     async fn create_waitpoint(

@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "to name a path is all that is asked of it")]
 
 mod methods;
+mod unserved;
 
 mod backend {
     use ff_core::backend::{

@@ -117,7 +117,9 @@ fn every_fenced_operation_refuses_in_the_same_order() {
             check(|style| Append::new(fence(style), &frame, begun).unwrap());
         }
     }
-    check(|style| Suspend::new(BackendTag::Memory, payload(), fence(style), suspension()).unwrap());
+    check(|style| {
+        Suspend::new(BackendTag::Memory, fence(style), Some(payload()), suspension()).unwrap()
+    });
     check(|style| CreateWaitpoint {
         fence: fence(style),
         execution: crate::id(),

@@ -96,8 +96,15 @@ conformance! {
         let outcome = bench.backend.suspend_by_triple(id.clone(), fence(&handle), args).await;
         let outcome = outcome.unwrap();
         assert_eq!(targets(&id, &outcome).len(), 1);
-        let SuspendOutcome::Suspended { handle, .. } = outcome else { panic!("it is suspended") };
-        assert_eq!(payload_of(&handle).execution_id, id);
+        let SuspendOutcome::Suspended { handle: own, .. } = outcome else {
+            panic!("it is suspended")
+        };
+
+        // The handle says what the worker's own would have said.
+        let (own, leased) = (payload_of(&own), payload_of(&handle));
+        assert_eq!((own.execution_id, own.lane_id), (leased.execution_id, leased.lane_id));
+        assert_eq!(own.worker_instance_id, leased.worker_instance_id);
+        assert_eq!((own.lease_epoch, own.lease_id), (leased.lease_epoch, leased.lease_id));
         assert_eq!(bench.core(&id).await.states(), SUSPENDED);
         let args = bench.wait(vec![fresh("a")], named("a", "go"));
         let unknown = bench.backend.suspend_by_triple(self::id(), fence(&handle), args).await;

@@ -272,17 +272,17 @@ pub fn execution_columns() -> Vec<ColumnRef> {
 /// `Validation(Corruption)` naming the column that holds what it must not.
 pub fn execution_row(row: &Row) -> Result<ExecutionRow, EngineError> {
     let raw = row.read(exec_core::raw_fields)?;
-    Ok(ExecutionRow::new(
-        execution_id(row)?,
-        LaneId::new(row.read(exec_core::lane_id)?),
-        text(&raw, "execution_kind").unwrap_or_default(),
-        row.read(exec_core::public_state)?,
-        row.read(exec_core::priority)?,
-        AttemptIndex(row.read(exec_core::attempt_index)?.unsigned_abs()),
-        row.read(exec_core::total_attempt_count)?.unsigned_abs(),
-        TimestampMs(row.read(exec_core::created_at_ms)?),
-        tags_of(&raw),
-    ))
+    Ok(ExecutionRow {
+        execution_id: execution_id(row)?,
+        lane_id: LaneId::new(row.read(exec_core::lane_id)?),
+        execution_kind: text(&raw, "execution_kind").unwrap_or_default(),
+        public_state: row.read(exec_core::public_state)?,
+        priority: row.read(exec_core::priority)?,
+        attempt_index: AttemptIndex(row.read(exec_core::attempt_index)?.unsigned_abs()),
+        total_attempt_count: row.read(exec_core::total_attempt_count)?.unsigned_abs(),
+        created_at: TimestampMs(row.read(exec_core::created_at_ms)?),
+        tags: tags_of(&raw),
+    })
 }
 
 fn namespace_is(namespace: &str) -> Predicate {

@@ -246,29 +246,25 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
         let blocking = blocking.filter(|reason| *reason != BlockingReason::None);
         let count = core.read(exec_core::total_attempt_count)?;
 
-        let snapshot = ExecutionSnapshot::new(
-            rows.id.clone(),
-            core.read(exec_core::flow_id)?.map(FlowId::from_uuid),
+        Ok(Some(ExecutionSnapshot {
+            execution_id: rows.id.clone(),
+            flow_id: core.read(exec_core::flow_id)?.map(FlowId::from_uuid),
             lane_id,
-            Namespace::new(text(&raw, "namespace").unwrap_or_default()),
-            core.read(exec_core::public_state)?,
-            blocking.map(|reason| reason.as_str().to_owned()),
-            text(&raw, "blocking_detail"),
-            rows.attempt.map(attempt_summary).transpose()?.flatten(),
-            rows.attempt.map(lease_summary).transpose()?.flatten(),
-            None,
-            TimestampMs(created),
-            TimestampMs(last_changed(core, &raw)?),
-            count.unsigned_abs(),
-            tags_of(&raw),
-        );
-
-        Ok(Some(
-            snapshot
-                .with_claimable_since(claimable_since(core)?.map(TimestampMs))
-                .with_last_failure(last_failure(&raw))
-                .with_cancellation(cancellation(core)?),
-        ))
+            namespace: Namespace::new(text(&raw, "namespace").unwrap_or_default()),
+            public_state: core.read(exec_core::public_state)?,
+            blocking_reason: blocking.map(|reason| reason.as_str().to_owned()),
+            blocking_detail: text(&raw, "blocking_detail"),
+            current_attempt: rows.attempt.map(attempt_summary).transpose()?.flatten(),
+            current_lease: rows.attempt.map(lease_summary).transpose()?.flatten(),
+            current_waitpoint: None,
+            created_at: TimestampMs(created),
+            last_mutation_at: TimestampMs(last_changed(core, &raw)?),
+            total_attempt_count: count.unsigned_abs(),
+            tags: tags_of(&raw),
+            claimable_since: claimable_since(core)?.map(TimestampMs),
+            last_failure: last_failure(&raw),
+            cancellation: cancellation(core)?,
+        }))
     })
 }
 

@@ -5,7 +5,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::{
     AttemptIndex, ExecutionId, LeaseEpoch, TimestampMs, WorkerId, WorkerInstanceId,
 };
-use crate::model::state::{AttemptOutcome, ClosedSet};
+use crate::model::state::ClosedSet;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{List, Query};
 use crate::rules::ctx::Ctx;
@@ -193,16 +193,15 @@ fn signal(row: &Row) -> Result<TimelineEvent, EngineError> {
 
 fn attempt_record(row: &Row) -> Result<AttemptRecord, EngineError> {
     let time = |ms: Option<i64>| ms.map(TimestampMs);
-    let outcome: Option<AttemptOutcome> = row.read(attempt::outcome)?;
-    let record = AttemptRecord::new(
-        AttemptIndex(row.read(attempt::attempt_index)?.unsigned_abs()),
-        row.read(attempt::worker_id)?.map(WorkerId::new),
-        row.read(attempt::worker_instance_id)?.map(WorkerInstanceId::new),
-        LeaseEpoch(row.read(attempt::lease_epoch)?.unsigned_abs()),
-        time(row.read(attempt::lease_expires_at_ms)?),
-        time(row.read(attempt::started_at_ms)?),
-        time(row.read(attempt::terminal_at_ms)?),
-        outcome,
-    );
-    Ok(record.with_failure(failure_of_attempt(row)?))
+    Ok(AttemptRecord {
+        attempt_index: AttemptIndex(row.read(attempt::attempt_index)?.unsigned_abs()),
+        worker_id: row.read(attempt::worker_id)?.map(WorkerId::new),
+        worker_instance_id: row.read(attempt::worker_instance_id)?.map(WorkerInstanceId::new),
+        lease_epoch: LeaseEpoch(row.read(attempt::lease_epoch)?.unsigned_abs()),
+        lease_expires_at: time(row.read(attempt::lease_expires_at_ms)?),
+        started_at: time(row.read(attempt::started_at_ms)?),
+        ended_at: time(row.read(attempt::terminal_at_ms)?),
+        outcome: row.read(attempt::outcome)?,
+        failure: failure_of_attempt(row)?,
+    })
 }

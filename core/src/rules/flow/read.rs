@@ -184,22 +184,22 @@ fn snapshot(flow: FlowKey, row: &Row, groups: &[Row]) -> Result<FlowSnapshot, En
     let cancelled_at = cancelled_at.filter(|_| !by_members.contains(&state_now));
 
     let groups = groups.iter().map(|group| self::group(flow, group, cancelled));
-    Ok(FlowSnapshot::new(
-        flow.id(),
-        text(&raw, "flow_kind").unwrap_or_default(),
-        Namespace::new(text(&raw, "namespace").unwrap_or_else(|| "default".into())),
-        state.and_then(state_word).unwrap_or_default(),
-        row.read(flow_core::graph_revision)?.unsigned_abs(),
-        node_count(row)?,
-        edge_count(row)?,
-        TimestampMs(created),
-        TimestampMs(mutated),
-        cancelled_at.map(TimestampMs),
-        text(&raw, "cancel_reason"),
-        text(&raw, "cancellation_policy"),
-        flow_tags(&raw),
-        groups.collect::<Result<_, _>>()?,
-    ))
+    Ok(FlowSnapshot {
+        flow_id: flow.id(),
+        flow_kind: text(&raw, "flow_kind").unwrap_or_default(),
+        namespace: Namespace::new(text(&raw, "namespace").unwrap_or_else(|| "default".into())),
+        public_flow_state: state.and_then(state_word).unwrap_or_default(),
+        graph_revision: row.read(flow_core::graph_revision)?.unsigned_abs(),
+        node_count: node_count(row)?,
+        edge_count: edge_count(row)?,
+        created_at: TimestampMs(created),
+        last_mutation_at: TimestampMs(mutated),
+        cancelled_at: cancelled_at.map(TimestampMs),
+        cancel_reason: text(&raw, "cancel_reason"),
+        cancellation_policy: text(&raw, "cancellation_policy"),
+        tags: flow_tags(&raw),
+        edge_groups: groups.collect::<Result<_, _>>()?,
+    })
 }
 
 fn state_word(stored: &crate::plan::value::Value) -> Option<String> {
@@ -255,16 +255,16 @@ fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot,
         GroupState::Pending => EdgeGroupState::Pending,
     };
 
-    Ok(EdgeGroupSnapshot::new(
-        flow.member(row.read(edge_group::downstream_eid)?).id(),
+    Ok(EdgeGroupSnapshot {
+        downstream_execution_id: flow.member(row.read(edge_group::downstream_eid)?).id(),
         policy,
-        count(tally.total()),
-        count(tally.success),
-        count(tally.fail),
-        count(tally.skip),
-        count(tally.running),
-        state,
-    ))
+        total_deps: count(tally.total()),
+        satisfied_count: count(tally.success),
+        failed_count: count(tally.fail),
+        skipped_count: count(tally.skip),
+        running_count: count(tally.running),
+        group_state: state,
+    })
 }
 
 /// The edge of a stored row.
@@ -274,16 +274,17 @@ fn group(flow: FlowKey, row: &Row, cancelled: bool) -> Result<EdgeGroupSnapshot,
 pub fn edge(flow: FlowKey, row: &Row) -> Result<EdgeSnapshot, EngineError> {
     let record = row.read(edge::policy)?;
     let or = |member: &str, default: &str| text(&record, member).unwrap_or_else(|| default.into());
-    Ok(EdgeSnapshot::new(
-        EdgeId::from_uuid(row.read(edge::edge_id)?),
-        flow.id(),
-        flow.member(row.read(edge::upstream_eid)?).id(),
-        flow.member(row.read(edge::downstream_eid)?).id(),
-        or("dependency_kind", "success_only"),
-        or("satisfaction_condition", "all_required"),
-        text(&record, "data_passing_ref").filter(|reference| !reference.is_empty()),
-        or("edge_state", "pending"),
-        TimestampMs(record.get("created_at_ms").and_then(Json::as_i64).unwrap_or(0)),
-        or("created_by", "engine"),
-    ))
+    Ok(EdgeSnapshot {
+        edge_id: EdgeId::from_uuid(row.read(edge::edge_id)?),
+        flow_id: flow.id(),
+        upstream_execution_id: flow.member(row.read(edge::upstream_eid)?).id(),
+        downstream_execution_id: flow.member(row.read(edge::downstream_eid)?).id(),
+        dependency_kind: or("dependency_kind", "success_only"),
+        satisfaction_condition: or("satisfaction_condition", "all_required"),
+        data_passing_ref: text(&record, "data_passing_ref")
+            .filter(|reference| !reference.is_empty()),
+        edge_state: or("edge_state", "pending"),
+        created_at: TimestampMs(record.get("created_at_ms").and_then(Json::as_i64).unwrap_or(0)),
+        created_by: or("created_by", "engine"),
+    })
 }

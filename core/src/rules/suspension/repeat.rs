@@ -13,11 +13,11 @@ use crate::contracts::{
 };
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::handle::{BackendTag, Handle, HandleKind, HandleOpaque};
-use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{SuspensionId, TimestampMs, WaitpointId};
 use crate::plan::facts::Row;
 use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Lookup, Mutation, OnConflict, OnTaken};
+use crate::rules::fence::Fence;
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::opening::items;
@@ -120,14 +120,15 @@ pub fn store_answer(
 /// Returns true if the answer in the row was given to this lease. Rows of older databases hold
 /// handles that do not say: they answer every repetition.
 #[must_use]
-pub fn is_of_lease(tag: BackendTag, row: &Row, payload: &HandlePayload) -> bool {
+pub fn is_of_lease(tag: BackendTag, row: &Row, fence: &Fence) -> bool {
     let Ok(stored) = row.read(suspend_dedup::outcome_json) else { return true };
     let hex = stored.get("handle_opaque_hex").and_then(Json::as_str).unwrap_or_default();
     let Ok(bytes) = hex::decode(hex) else { return true };
 
     let asked = Handle::new(tag, HandleKind::Suspended, HandleOpaque::new(bytes.into()));
     handle::open(tag, &asked).map_or(true, |asked| {
-        asked.attempt_index == payload.attempt_index && asked.lease_epoch == payload.lease_epoch
+        let of_lease = |fence: &Fence| (fence.attempt_index, fence.lease.map(|lease| lease.epoch));
+        Fence::of_handle(&asked).is_ok_and(|asked| of_lease(&asked) == of_lease(fence))
     })
 }
 

@@ -11,7 +11,9 @@ use crate::contracts::{
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::handle_codec::HandlePayload;
-use crate::model::ids::TimestampMs;
+use crate::model::ids::{
+    AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerInstanceId,
+};
 use crate::model::policy::stored::suspension_timeout;
 use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause};
 use crate::plan::facts::{Facts, Row};
@@ -22,9 +24,9 @@ use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::fence::{Fence, OpenLease};
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, held_core};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, held_core};
 use crate::rules::keystore::TokenKey;
-use crate::rules::premise::Premise;
+use crate::rules::premise::{Premise, existing};
 use crate::rules::status::{Status, lease_ended};
 use crate::rules::suspension::binding::{BOUND, Binding, known_waitpoints};
 use crate::rules::suspension::close::some_open;
@@ -42,21 +44,22 @@ use crate::schema::suspension::suspension_current;
 #[derive(Clone, Debug)]
 pub struct Suspend {
     tag: BackendTag,
-    payload: HandlePayload,
     fence: Fence,
+    /// The payload of the worker's handle, where it presented one.
+    presented: Option<HandlePayload>,
     args: SuspendArgs,
 }
 
 impl Suspend {
-    /// Checks the arguments.
+    /// Checks the arguments. A worker that `presented` no handle gets one made from its rows.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` naming what is wrong: no waitpoint, one named twice, a condition
     /// that cannot hold, text with NUL.
     pub fn new(
         tag: BackendTag,
-        payload: HandlePayload,
         fence: Fence,
+        presented: Option<HandlePayload>,
         args: SuspendArgs,
     ) -> Result<Self, EngineError> {
         if args.waitpoints.is_empty() {
@@ -86,8 +89,8 @@ impl Suspend {
         }
 
         // No failure can be reported under the handle of a suspension, so it needs no retry facts.
-        let payload = payload.with_retry(None);
-        Ok(Self { tag, payload, fence, args })
+        let presented = presented.map(|payload| payload.with_retry(None));
+        Ok(Self { tag, fence, presented, args })
     }
 
     fn key(&self) -> &ExecutionKey {
@@ -121,7 +124,7 @@ impl Decision for Suspend {
     /// The first call gave the lease back, so a repeated one could not pass the fence.
     fn repeated(&self, facts: &Facts, _: &Ctx<'_>) -> Result<Option<SuspendOutcome>, EngineError> {
         let row = facts.row(REPEATED);
-        let same_lease = row.filter(|row| repeat::is_of_lease(self.tag, row, &self.payload));
+        let same_lease = row.filter(|row| repeat::is_of_lease(self.tag, row, &self.fence));
         same_lease.map(|row| repeat::outcome(self.tag, row)).transpose()
     }
 
@@ -132,7 +135,7 @@ impl Decision for Suspend {
         let signing = TokenKey::of_signing(facts, Self::NAME)?;
         let binding = Binding {
             key: this.key(),
-            execution: &this.payload.execution_id,
+            execution: &this.key().id(),
             at,
             signing: &signing,
             stored: facts.list_named(BOUND).unwrap_or_default(),
@@ -145,13 +148,35 @@ impl Decision for Suspend {
             return Ok(Verdict::Answer(SuspendOutcome::AlreadySatisfied { details }));
         }
 
-        let handle = handle::mint(this.tag, HandleKind::Suspended, &this.payload);
+        let payload = this.payload(facts)?;
+        let handle = handle::mint(this.tag, HandleKind::Suspended, &payload);
         let changes = this.changes(&waitpoints, &carried, &details, &handle)?;
         Verdict::change(changes, SuspendOutcome::Suspended { details, handle })
     }
 }
 
 impl Suspend {
+    /// The payload of the suspension's handle: the one that was presented, or one that says what
+    /// the rows of the lease say.
+    fn payload(&self, facts: &Facts) -> Result<HandlePayload, EngineError> {
+        let (None, Some(lease)) = (&self.presented, facts.row(ATTEMPT)) else {
+            return self.presented.clone().ok_or(EngineError::NotFound { entity: "attempt" });
+        };
+
+        let instance = lease.read(attempt::worker_instance_id)?.unwrap_or_default();
+        Ok(HandlePayload::new(
+            self.key().id(),
+            AttemptIndex(lease.read(attempt::attempt_index)?.unsigned_abs()),
+            AttemptId::from_uuid(lease.read(attempt::attempt_id)?.unwrap_or_default()),
+            LeaseId::from_uuid(lease.read(attempt::lease_id)?.unwrap_or_default()),
+            LeaseEpoch(lease.read(attempt::lease_epoch)?.unsigned_abs()),
+            // No row holds the lifetime that the lease was taken with, and no operation reads it.
+            0,
+            LaneId::new(existing(facts)?.read(exec_core::lane_id)?),
+            WorkerInstanceId::new(instance),
+        ))
+    }
+
     /// The same, with the end that the execution's policy gives to a suspension that names none.
     fn ended_by_policy(&self, core: Option<&Row>) -> Result<Option<Self>, EngineError> {
         let (None, Some(core)) = (self.args.timeout_at, core) else { return Ok(None) };
