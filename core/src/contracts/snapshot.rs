@@ -181,20 +181,6 @@ impl ExecutionSnapshot {
         self.claimable_since = since;
         self
     }
-
-    /// Sets the failure of the attempt that failed last.
-    #[must_use]
-    pub fn with_last_failure(mut self, failure: Option<FailureSummary>) -> Self {
-        self.last_failure = failure;
-        self
-    }
-
-    /// Sets the reason and the source of the cancellation.
-    #[must_use]
-    pub fn with_cancellation(mut self, cancellation: Option<CancellationSummary>) -> Self {
-        self.cancellation = cancellation;
-        self
-    }
 }
 
 /// Names one attempt.
@@ -747,13 +733,6 @@ impl AttemptRecord {
             outcome,
             failure: None,
         }
-    }
-
-    /// Sets the failure.
-    #[must_use]
-    pub fn with_failure(mut self, failure: Option<FailureSummary>) -> Self {
-        self.failure = failure;
-        self
     }
 }
 
