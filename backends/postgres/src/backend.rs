@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
-use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState};
+use ff_core::engine::{
+    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random,
+};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
 use ff_core::partition::PartitionConfig;
@@ -28,7 +30,6 @@ use crate::listen::Listener;
 use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
 use crate::parameters;
-use crate::random::Random;
 use crate::reader::Reader;
 use crate::session::Protocol;
 

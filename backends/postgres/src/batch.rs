@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::engine::{Commit, Topics};
+use ff_core::engine::{Commit, Random, Topics};
 use ff_core::engine_error::ContentionKind;
 use ff_core::rules::ctx::Source;
 use sqlx::SqlStr;
@@ -15,7 +15,6 @@ use sqlx::postgres::PgRow;
 
 use crate::commit::{CountedTask, HeldRow, ShapeQueue, Waiting};
 use crate::error::PostgresError;
-use crate::random::Random;
 use crate::session::{Session, fetch};
 use crate::statements::SizedPlan;
 

@@ -21,7 +21,6 @@ mod listen;
 pub mod migrate;
 mod notify;
 mod parameters;
-mod random;
 mod reader;
 mod row_keys;
 mod session;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
-use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState};
+use ff_core::engine::{
+    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random,
+};
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
@@ -16,7 +18,6 @@ use ff_core::types::TimestampMs;
 use ff_core::{BackendError, BackendErrorKind, EngineError};
 use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
-use uuid::Uuid;
 
 use crate::clock;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
@@ -264,21 +265,5 @@ impl Executor for SqliteBackend {
 
         let shut = tokio::time::timeout(grace, self.shut()).await;
         shut.map_err(|_| EngineError::Timeout { op: "sqlite: drain", elapsed: start.elapsed() })
-    }
-}
-
-/// Ids and jitter from the operating system's random numbers.
-struct Random;
-
-impl Source for Random {
-    fn uuid(&mut self) -> Uuid {
-        Uuid::new_v4()
-    }
-
-    fn fraction(&mut self) -> f64 {
-        // 53 bits that are neither version nor variant fill a double in 0..1.
-        let (_, bits) = Uuid::new_v4().as_u64_pair();
-        let bits = bits << 2;
-        (bits >> 11) as f64 / (1u64 << 53) as f64
     }
 }

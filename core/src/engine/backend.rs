@@ -49,6 +49,7 @@ use crate::model::ids::{
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, PublicState};
+use crate::rules::execution::cancel::CancelExecution;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
 use crate::rules::execution::delay::{Delay, Promote};
@@ -57,7 +58,6 @@ use crate::rules::execution::fail::{Fail, Failed, RetryRule};
 use crate::rules::execution::failure::{Failure, said};
 use crate::rules::execution::finish::{Cancel, Complete};
 use crate::rules::execution::lease::{Progress, Renew};
-use crate::rules::execution::operator::CancelExecution;
 use crate::rules::execution::priority::ChangePriority;
 use crate::rules::execution::replay::Replay;
 use crate::rules::execution::revoke::RevokeLease;

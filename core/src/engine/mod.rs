@@ -19,6 +19,8 @@ mod frames;
 mod known_streams;
 pub mod operations;
 mod process_state;
+#[cfg(feature = "generate")]
+mod random;
 mod run;
 mod scan_executor;
 mod subscribe;
@@ -37,6 +39,8 @@ pub use bulk::BulkPreview;
 pub use cascade::dispatch_event;
 pub use executor::{BackendName, Commit, Executor, Horizon};
 pub use process_state::ProcessState;
+#[cfg(feature = "generate")]
+pub use random::Random;
 pub use run::{DryRun, dry_run, run};
 pub use subscribe::unreadable_page_queries;
 pub use timers::scan_within;

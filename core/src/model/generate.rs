@@ -1,7 +1,7 @@
 //! Constructors that draw random ids or read the clock.
 //!
-//! With `engine/wait.rs` the only impure code of this crate, behind the feature `generate`. No rule
-//! may call it.
+//! With `engine/random.rs` and `engine/wait.rs` the only impure code of this crate, behind the
+//! feature `generate`. No rule may call it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,7 @@
 //! One execution: from its creation over claims and ends to what is read of it.
 
 pub mod bulk;
+pub mod cancel;
 pub mod change;
 pub mod claim;
 pub mod create;
@@ -13,7 +14,6 @@ pub mod finish;
 pub mod lease;
 pub mod listing;
 pub mod losses;
-pub mod operator;
 pub mod priority;
 pub mod read;
 pub mod replay;

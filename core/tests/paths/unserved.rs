@@ -102,9 +102,7 @@ fn streams_and_flows() {
         "execution_id": EXECUTION, "attempt_index": 0, "from_id": "-", "to_id": "+",
         "count_limit": 10,
     }));
-    read_and_written::<ReadFramesResult>(
-        json!({ "Frames": { "frames": [], "closed_at": null, "closed_reason": null } }),
-    );
+    read_and_written::<ReadFramesResult>(json!({ "Frames": { "frames": [] } }));
     read_and_written::<PromoteBlockedToEligibleArgs>(
         json!({ "execution_id": EXECUTION, "now": 5 }),
     );

@@ -1,8 +1,8 @@
 //! Cancelling, by the worker and from outside.
 
 use ff_core::contracts::CancelExecutionArgs;
+use ff_core::rules::execution::cancel::CancelExecution;
 use ff_core::rules::execution::finish::Cancel;
-use ff_core::rules::execution::operator::CancelExecution;
 use ff_core::rules::fence::{Fence, Style};
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::{attempt, exec_core};

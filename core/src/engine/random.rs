@@ -1,11 +1,13 @@
-//! Fresh ids and jitter, from the operating system.
+//! Fresh ids and jitter, from the operating system's random numbers. Impure, so it is behind the
+//! feature `generate`.
 
-use ff_core::rules::ctx::Source;
 use uuid::Uuid;
+
+use crate::rules::ctx::Source;
 
 /// Draws every id and number from the operating system.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Random;
+pub struct Random;
 
 impl Source for Random {
     fn uuid(&mut self) -> Uuid {
