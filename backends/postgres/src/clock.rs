@@ -212,8 +212,8 @@ mod tests {
 
     fn stepping() -> (Clock, Arc<AtomicI64>) {
         let wall_ms = Arc::new(AtomicI64::new(1_000_000));
-        let told = Arc::clone(&wall_ms);
-        let wall = move || TimestampMs(told.load(Ordering::SeqCst));
+        let shown = Arc::clone(&wall_ms);
+        let wall = move || TimestampMs(shown.load(Ordering::SeqCst));
         (Clock::new(None, Some(Arc::new(wall)), Arc::default()), wall_ms)
     }
 

@@ -117,10 +117,10 @@ impl Listening {
         self.bell.ring_each(Topics::all());
         loop {
             match listener.try_recv().await {
-                Ok(Some(heard)) if heard.payload() == self.own => {}
-                Ok(Some(heard)) => {
-                    let heard = |topic: &Topic| topic.channel() == heard.channel();
-                    if let Some(topic) = Topic::ALL.into_iter().find(heard) {
+                Ok(Some(notification)) if notification.payload() == self.own => {}
+                Ok(Some(notification)) => {
+                    let named = |topic: &Topic| topic.channel() == notification.channel();
+                    if let Some(topic) = Topic::ALL.into_iter().find(named) {
                         self.bell.ring(topic);
                     }
                 }

@@ -160,11 +160,11 @@ mod tests {
         }
 
         fn process(&self, start: &str, notes: bool) -> Shared {
-            let told = |clock: &Arc<AtomicI64>| -> Millis {
+            let shown = |clock: &Arc<AtomicI64>| -> Millis {
                 let clock = Arc::clone(clock);
                 Arc::new(move || clock.load(Ordering::SeqCst))
             };
-            let (up, wall) = (told(&self.up_ms), told(&self.wall_ms));
+            let (up, wall) = (shown(&self.up_ms), shown(&self.wall_ms));
             Shared::open(Machine { start: start.into(), up, wall }, Some(self.note.clone()), notes)
         }
 

@@ -106,7 +106,7 @@ table! {
 }
 
 table! {
-    /// One row per edge group that still owes cancellations to its remaining upstreams.
+    /// One row per edge group with upstreams that are still to be cancelled.
     pending_cancel_groups = "ff_pending_cancel_groups"
         key [partition_key, flow_id, downstream_eid] partitioned
     {

@@ -22,7 +22,7 @@ use crate::schema::{ColumnRef, Direction};
 /// The number of edges that are read together.
 pub const EDGES_PER_PAGE: usize = 500;
 
-/// The most ends of one execution within one millisecond that are told apart.
+/// The most ends of one execution within one millisecond that are distinguished.
 const EVENTS_PER_MS: i64 = 16;
 
 /// A completion event, as the edges from its execution need it.
@@ -178,8 +178,8 @@ impl Transition for FindEvent {
         };
 
         let events = rows.iter().map(Event::read).collect::<Result<Vec<_>, _>>()?;
-        let untold = events.iter().find(|event| !event.dispatched);
-        Ok(Step::Answer(untold.or(events.first()).copied()))
+        let undispatched = events.iter().find(|event| !event.dispatched);
+        Ok(Step::Answer(undispatched.or(events.first()).copied()))
     }
 }
 

@@ -89,8 +89,8 @@ impl Decision for Deliver {
         self.args.now
     }
 
-    /// Only the waitpoint is a condition: whatever else is missing is told to no sender whose token
-    /// was not checked.
+    /// Only the waitpoint is a condition: a sender learns what else is missing only once its token
+    /// was checked.
     fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
         let waitpoint = waitpoint_key(self.key.partition, &self.args.waitpoint_id);
         let key = self.args.idempotency_key.as_deref();
