@@ -23,7 +23,7 @@ use sea_query::{
 
 use crate::clauses::{few_rows_hint, held_value};
 use crate::dialect::{Dialect, RowLock};
-use crate::scalar::{Scalars, Scope};
+use crate::scalar::{Operands, Scalars};
 use crate::statement::{Arity, Fused, Param, RenderError};
 use crate::writer::{self, Tree, placeholder};
 use crate::{audit, clauses, names, reads};
@@ -101,14 +101,14 @@ struct Renderer<'a> {
     with: WithClause,
 }
 
-/// A scope that reads every value and held column from one CTE.
+/// Operands that read every value and held column from one CTE.
 struct Columns<'a> {
     dialect: &'a dyn Dialect,
     params: &'a [Param],
     source: &'static str,
 }
 
-impl Scope for Columns<'_> {
+impl Operands for Columns<'_> {
     fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr {
         let value = match self.params.get(slot).map(|param| param.arity) {
             Some(Arity::Once) => self.dialect.typed(placeholder(slot + 1), own),
@@ -139,7 +139,7 @@ impl Scope for Columns<'_> {
 const SOURCE: &str = "s";
 
 impl Renderer<'_> {
-    fn scope(&self) -> Columns<'_> {
+    fn operands(&self) -> Columns<'_> {
         Columns { dialect: self.dialect, params: self.params, source: SOURCE }
     }
 
@@ -205,9 +205,9 @@ impl Renderer<'_> {
     }
 
     fn guard(&self, guard: &Guard, source: &str) -> Result<SelectStatement, RenderError> {
-        let mut scope = self.scope();
+        let mut operands = self.operands();
         let mut scalars =
-            Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&guard.row) };
+            Scalars { dialect: self.dialect, operands: &mut operands, subject: Some(&guard.row) };
 
         let mut found = Query::select();
         let holds = reads::reads_of(self.plan, &guard.row);
@@ -267,9 +267,9 @@ impl Renderer<'_> {
             .map(|columns| insert.returning(columns));
         self.cte("gate", insert);
 
-        let mut scope = self.scope();
+        let mut operands = self.operands();
         let mut scalars =
-            Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("gate") };
+            Scalars { dialect: self.dialect, operands: &mut operands, subject: Some("gate") };
         let mut same = Condition::all();
         for (column, expr) in reads::key_of(self.plan, gate)? {
             let value = scalars.expr(&expr, column.ty);

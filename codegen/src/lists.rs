@@ -14,7 +14,7 @@ use sea_query::{
 };
 
 use crate::dialect::Dialect;
-use crate::scalar::{Scalars, Scope};
+use crate::scalar::{Operands, Scalars};
 use crate::writer::limit_to_one;
 
 /// The lists that there are, and whether each is covered.
@@ -52,10 +52,10 @@ impl<'a> ByList<'a> {
 
     /// `WITH RECURSIVE known (key, covered)`. It begins below every list; on Postgres that is the
     /// empty one, which is always covered, and so costs no look of its own.
-    pub(crate) fn known<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S) -> WithClause {
+    pub(crate) fn known<S: Operands>(&self, dialect: &dyn Dialect, operands: &mut S) -> WithClause {
         let mut lists = Query::select();
         lists.expr_as(dialect.least_list_key(), KEY).expr_as(Expr::cust("TRUE"), COVERED);
-        lists.union(UnionType::All, self.next(dialect, scope));
+        lists.union(UnionType::All, self.next(dialect, operands));
 
         let mut known = CommonTableExpression::new();
         known.table_name(KNOWN).columns([KEY, COVERED]).query(lists);
@@ -65,32 +65,32 @@ impl<'a> ByList<'a> {
     }
 
     /// The list behind a known one.
-    fn next<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S) -> SelectStatement {
+    fn next<S: Operands>(&self, dialect: &dyn Dialect, operands: &mut S) -> SelectStatement {
         let mut step = Query::select();
         step.from(KNOWN);
         if dialect.has_lateral() {
-            let mut next = self.first_behind(dialect, scope, "next");
+            let mut next = self.first_behind(dialect, operands, "next");
             next.expr_as(self.key(dialect, "next"), KEY);
-            next.expr_as(self.is_covered(dialect, scope, "next"), COVERED);
+            next.expr_as(self.is_covered(dialect, operands, "next"), COVERED);
             step.column(("next", KEY)).column(("next", COVERED));
             step.join_lateral(JoinType::InnerJoin, next, "next", Expr::cust("TRUE"));
         } else {
-            let mut first = self.first_behind(dialect, scope, "first");
+            let mut first = self.first_behind(dialect, operands, "first");
             first.columns(self.table.key.iter().map(|column| ("first", column.name)));
-            step.expr(self.key(dialect, "next")).expr(self.is_covered(dialect, scope, "next"));
+            step.expr(self.key(dialect, "next")).expr(self.is_covered(dialect, operands, "next"));
             step.cross_join(Alias::new(self.table.name).into_table_ref().alias("next"));
             step.and_where(self.key_of("next").in_subquery(first));
         }
         step
     }
 
-    fn first_behind<S: Scope>(
+    fn first_behind<S: Operands>(
         &self,
         dialect: &dyn Dialect,
-        scope: &mut S,
+        operands: &mut S,
         alias: &'static str,
     ) -> SelectStatement {
-        let mut scalars = Scalars { dialect, scope, subject: Some(alias) };
+        let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
         let mut first = Query::select();
         first.from_as(self.table.name, alias);
         for part in &self.same {
@@ -152,8 +152,13 @@ impl<'a> ByList<'a> {
         dialect.list_key(list.clone()).unwrap_or(list)
     }
 
-    fn is_covered<S: Scope>(&self, dialect: &dyn Dialect, scope: &mut S, alias: &str) -> Expr {
-        let mut scalars = Scalars { dialect, scope, subject: Some(alias) };
+    fn is_covered<S: Operands>(
+        &self,
+        dialect: &dyn Dialect,
+        operands: &mut S,
+        alias: &str,
+    ) -> Expr {
+        let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
         let by = scalars.expr(self.by, ColumnType::TextList);
         dialect.covered(scalars.column(self.column), by)
     }

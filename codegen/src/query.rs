@@ -9,7 +9,7 @@ use crate::audit;
 use crate::clauses::{held_value, order};
 use crate::dialect::Dialect;
 use crate::lists::{ByList, KNOWN};
-use crate::scalar::{Scalars, Scope};
+use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Statement};
 use crate::writer::{self, Tree, fence, limit_by, placeholder};
 
@@ -42,7 +42,7 @@ struct Direct<'a> {
     dialect: &'a dyn Dialect,
 }
 
-impl Scope for Direct<'_> {
+impl Operands for Direct<'_> {
     fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr {
         let value = self.dialect.typed(placeholder(slot + 1), own);
         self.dialect.stored_as(value, own, ty)
@@ -68,8 +68,8 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (Tree, Vec<ColumnType>) {
 
     for Lookup { row, table, key, columns } in rows {
         let alias = Alias::new(row.to_string());
-        let mut scope = Direct { dialect };
-        let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(row) };
+        let mut operands = Direct { dialect };
+        let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(row) };
         let mut same = Condition::all();
         for (column, expr) in key {
             let value = scalars.expr(expr, column.ty);
@@ -124,8 +124,8 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
         return Ok((list_by_list(dialect, read, &by_list, limit), yields));
     }
 
-    let mut scope = Direct { dialect };
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut operands = Direct { dialect };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
     let mut select = Query::select();
     select.from(read.table.name);
 
@@ -153,9 +153,9 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
 fn list_by_list(dialect: &dyn Dialect, read: &List, by_list: &ByList<'_>, limit: usize) -> Tree {
     let table = read.table.name;
     let alias = if dialect.has_lateral() { table } else { "best" };
-    let mut scope = Direct { dialect };
-    let known = by_list.known(dialect, &mut scope);
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(alias) };
+    let mut operands = Direct { dialect };
+    let known = by_list.known(dialect, &mut operands);
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(alias) };
     let mut best = Query::select();
     best.from_as(table, alias).cond_where(scalars.predicate(&read.predicate));
 

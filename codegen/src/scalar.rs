@@ -1,7 +1,7 @@
 //! Expressions, predicates and assignments as sea-query trees.
 //!
 //! The trees are the same for every dialect, except where the [`Dialect`] answers. The caller's
-//! [`Scope`] supplies the values: a placeholder, or a column of an earlier step.
+//! [`Operands`] supplies the values: a placeholder, or a column of an earlier step.
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
@@ -12,7 +12,7 @@ use crate::dialect::Dialect;
 use crate::writer::constant;
 
 /// The source of the values of a statement.
-pub(crate) trait Scope {
+pub(crate) trait Operands {
     /// The n-th value of the plan, of type `own`, for a column of type `ty`.
     fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr;
     /// The value at `path` of a held row, for a column of type `ty`.
@@ -24,20 +24,20 @@ pub(crate) trait Scope {
 /// Renders scalars of one statement.
 pub(crate) struct Scalars<'a, S> {
     pub(crate) dialect: &'a dyn Dialect,
-    pub(crate) scope: &'a mut S,
+    pub(crate) operands: &'a mut S,
     /// The qualifier of the columns of the row that predicates and assignments are about.
     pub(crate) subject: Option<&'a str>,
 }
 
-impl<S: Scope> Scalars<'_, S> {
+impl<S: Operands> Scalars<'_, S> {
     /// The scalar, for a column of type `ty`.
     pub(crate) fn expr(&mut self, expr: &Scalar, ty: ColumnType) -> Expr {
         match expr {
             // A shape has no values left; a typed NULL stands for an erased one.
             Scalar::Value(..) | Scalar::Null(_) => self.dialect.null(ty),
-            Scalar::Slot(own, slot) => self.scope.slot(*slot, *own, ty),
+            Scalar::Slot(own, slot) => self.operands.slot(*slot, *own, ty),
             Scalar::Const(text) => constant(text),
-            Scalar::Held(row, path) => self.scope.held(row, path, ty),
+            Scalar::Held(row, path) => self.operands.held(row, path, ty),
             Scalar::Plus(left, right) => {
                 let left = self.expr(left, ty);
                 left.add(self.expr(right, ty))
@@ -48,7 +48,7 @@ impl<S: Scope> Scalars<'_, S> {
                 let (own, other) = (self.expr(left, ty), self.expr(right, ty));
                 Expr::Case(Box::new(CaseStatement::new().case(larger, other).finally(own)))
             }
-            Scalar::PickedCount => self.scope.picked_count(),
+            Scalar::PickedCount => self.operands.picked_count(),
             Scalar::Item(own, name) => self.dialect.item(name, *own),
             Scalar::Joined(parts) => {
                 let parts = parts.iter().map(|part| self.expr(part, ColumnType::Text)).collect();

@@ -13,7 +13,7 @@ use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, Update
 use crate::clauses::{add_on_conflict, held_value, order, returning};
 use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::lists::ByList;
-use crate::scalar::{Scalars, Scope};
+use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
 use crate::writer::{Tree, limit_by, placeholder};
 use crate::{audit, reads};
@@ -67,7 +67,7 @@ impl Binds<'_> {
     }
 }
 
-impl Scope for Binds<'_> {
+impl Operands for Binds<'_> {
     fn slot(&mut self, slot: usize, _: ColumnType, ty: ColumnType) -> Expr {
         self.bind(BindSource::Slot(slot), ty)
     }
@@ -108,8 +108,8 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
 }
 
 fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep, RenderError> {
-    let mut scope = Binds { dialect, plan, binds: Vec::new() };
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
     let mut select = Query::select();
     select.from(guard.table.name);
     for (column, expr) in &guard.key {
@@ -122,7 +122,7 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     let yields = select_held(dialect, &mut select, &holds);
     dialect.lock_rows(&mut select, RowLock::Wait)?;
 
-    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
+    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
     Ok(ScriptStep::Guard { row: guard.row.clone(), statement, holds })
 }
 
@@ -131,13 +131,13 @@ fn pick(
     plan: &Plan,
     selection: &Selection,
 ) -> Result<ScriptStep, RenderError> {
-    let mut scope = Binds { dialect, plan, binds: Vec::new() };
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
     if let Pairing::UpTo(limit) = &selection.pairing
         && let Some(by_list) = ByList::of(selection.table, &selection.predicate)
     {
-        return pick_by_list(scope, selection, &by_list, limit);
+        return pick_by_list(operands, selection, &by_list, limit);
     }
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
 
     let mut select = Query::select();
     select.from(selection.table.name);
@@ -153,33 +153,33 @@ fn pick(
         Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
         Pairing::UpTo(limit) => {
             scalars.expr(limit, ColumnType::BigInt);
-            limit_by(&mut select, scope.binds.len());
+            limit_by(&mut select, operands.binds.len());
             dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
         }
     }
 
-    let statement = Statement::new(dialect, &Tree::Select(select), scope.binds, yields);
+    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
     Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
 /// The best rows of each list that is covered, and of those the best of all.
 fn pick_by_list(
-    mut scope: Binds<'_>,
+    mut operands: Binds<'_>,
     selection: &Selection,
     by_list: &ByList<'_>,
     limit: &Scalar,
 ) -> Result<ScriptStep, RenderError> {
-    let (dialect, plan) = (scope.dialect, scope.plan);
-    let known = by_list.known(dialect, &mut scope);
+    let (dialect, plan) = (operands.dialect, operands.plan);
+    let known = by_list.known(dialect, &mut operands);
     let mut select = Query::select();
     let holds = reads::picked_reads(plan, selection);
     let yields = select_held(dialect, &mut select, &holds);
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: Some(BEST) };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(BEST) };
     let mut best = Query::select();
     best.from_as(selection.table.name, BEST);
     best.cond_where(scalars.predicate(&selection.predicate));
     scalars.expr(limit, ColumnType::BigInt);
-    let limit = scope.binds.len();
+    let limit = operands.binds.len();
     for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {
         for (column, direction) in &selection.order {
             rows.order_by((name, column.name), order(*direction));
@@ -189,7 +189,8 @@ fn pick_by_list(
     by_list.only_best(dialect, &mut select, best, BEST);
     dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
 
-    let statement = Statement::new(dialect, &Tree::With(select.with(known)), scope.binds, yields);
+    let statement =
+        Statement::new(dialect, &Tree::With(select.with(known)), operands.binds, yields);
     Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
 }
 
@@ -218,11 +219,11 @@ fn write(
     plan: &Plan,
     mutation: &Mutation,
 ) -> Result<ScriptStep, RenderError> {
-    let mut scope = Binds { dialect, plan, binds: Vec::new() };
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
     let returned = reads::returned_columns(plan, mutation);
     let returning = returning(dialect, reads::write_kind(mutation), &returned)?;
     let mut must_write = false;
-    let mut scalars = Scalars { dialect, scope: &mut scope, subject: None };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
 
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
@@ -284,7 +285,7 @@ fn write(
 
     let holds = returned.iter().map(|column| Path::column(*column)).collect();
     let yields = returned.iter().map(|column| column.ty).collect();
-    let statement = Statement::new(dialect, &tree, scope.binds, yields);
+    let statement = Statement::new(dialect, &tree, operands.binds, yields);
     Ok(ScriptStep::Write { statement, must_write, holds })
 }
 

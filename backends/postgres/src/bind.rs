@@ -21,9 +21,9 @@ use crate::error::{PostgresError, corrupt};
 pub(crate) enum Items<'a> {
     /// One plan each.
     Plans(&'a [&'a Bindings]),
-    /// Plans that pick rows by one selection, each with as many slots as it wants rows.
-    Slots {
-        /// Each plan and its number of slots, in the order in which the best rows go to them.
+    /// Plans that pick rows by one selection, each with the number of rows that it wants.
+    Picks {
+        /// Each plan and its number of rows, in the order in which the best rows go to them.
         plans: &'a [(&'a Bindings, usize)],
         /// The slot of the number of rows to pick.
         limit: usize,
@@ -35,7 +35,7 @@ impl<'a> Items<'a> {
     fn each(self, slot: usize) -> Vec<&'a Value> {
         match self {
             Items::Plans(plans) => plans.iter().map(|plan| plan.value(slot, 0)).collect(),
-            Items::Slots { plans, .. } => {
+            Items::Picks { plans, .. } => {
                 let of_plan = |(plan, count): &(&'a Bindings, usize)| {
                     let plan: &'a Bindings = plan;
                     (0..*count).map(move |item| plan.value(slot, item))
@@ -51,11 +51,11 @@ impl<'a> Items<'a> {
             Items::Plans(plans) => plans
                 .first()
                 .map_or(Cow::Owned(Value::Null), |plan| Cow::Borrowed(plan.value(slot, 0))),
-            Items::Slots { plans, limit } if slot == limit => {
+            Items::Picks { plans, limit } if slot == limit => {
                 let wanted: usize = plans.iter().map(|(_, count)| count).sum();
                 Cow::Owned(Value::Int(i64::try_from(wanted).unwrap_or(i64::MAX)))
             }
-            Items::Slots { plans, .. } => plans
+            Items::Picks { plans, .. } => plans
                 .first()
                 .map_or(Cow::Owned(Value::Null), |(plan, _)| Cow::Borrowed(plan.value(slot, 0))),
         }

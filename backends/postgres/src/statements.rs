@@ -25,8 +25,8 @@ pub(crate) enum Answers {
     /// At least one row for every plan that applied; a NULL in the first column says that no row
     /// was picked.
     SomePerPlan,
-    /// One row for each filled slot, plan after plan; this value limits a plan's slots.
-    OnePerSlot(usize),
+    /// One row for each picked row, plan after plan; this value limits a plan's picks.
+    OnePerPick(usize),
 }
 
 /// The fused statement of a plan's shape.
@@ -58,7 +58,7 @@ impl PlanStatement {
         let plan = shape.plan();
         let answers = match &plan.selection {
             Some(Selection { pairing: Pairing::UpTo(Expr::Slot(_, limit)), .. }) => {
-                Answers::OnePerSlot(*limit)
+                Answers::OnePerPick(*limit)
             }
             Some(_) | None if presence => Answers::SomePerPlan,
             Some(_) | None => Answers::OnePerPlan,
@@ -76,18 +76,21 @@ impl PlanStatement {
         })
     }
 
-    /// The number of items of a plan: its slots if it picks rows, else one.
+    /// The number of items of a plan: the rows that it wants if it picks rows, else one.
     ///
     /// # Errors
-    /// `Validation(Corruption)` when the number of slots is not a count.
+    /// `Validation(Corruption)` when the number of rows is not a count.
     pub(crate) fn size(&self, bindings: &Bindings) -> Result<usize, EngineError> {
-        let Answers::OnePerSlot(limit) = self.answers else { return Ok(1) };
+        let Answers::OnePerPick(limit) = self.answers else { return Ok(1) };
 
         let Value::Int(count) = bindings.value(limit, 0) else {
-            return Err(corrupt(format!("{}: the number of slots is no integer", self.name)));
+            return Err(corrupt(format!(
+                "{}: the number of rows to pick is no integer",
+                self.name
+            )));
         };
         usize::try_from(*count)
-            .map_err(|_| corrupt(format!("{}: a negative number of slots", self.name)))
+            .map_err(|_| corrupt(format!("{}: a negative number of rows to pick", self.name)))
     }
 
     /// The arguments of a statement for these plans, each with its number of items.
@@ -95,8 +98,8 @@ impl PlanStatement {
     /// # Errors
     /// `Validation(Corruption)` for a value that is not of its slot's type, or too large to send.
     pub(crate) fn arguments(&self, plans: &[SizedPlan<'_>]) -> Result<PgArguments, EngineError> {
-        if let Answers::OnePerSlot(limit) = self.answers {
-            return bind::fused(&self.params, Items::Slots { plans, limit });
+        if let Answers::OnePerPick(limit) = self.answers {
+            return bind::fused(&self.params, Items::Picks { plans, limit });
         }
 
         let plans: Vec<&Bindings> = plans.iter().map(|(plan, _)| *plan).collect();
@@ -110,8 +113,8 @@ impl PlanStatement {
     /// `Validation(Corruption)` naming the first slot that does not fit.
     pub(crate) fn check(&self, plan: SizedPlan<'_>) -> Result<(), EngineError> {
         match self.answers {
-            Answers::OnePerSlot(limit) => {
-                bind::check(&self.params, Items::Slots { plans: &[plan], limit })
+            Answers::OnePerPick(limit) => {
+                bind::check(&self.params, Items::Picks { plans: &[plan], limit })
             }
             Answers::OnePerPlan | Answers::SomePerPlan => {
                 bind::check(&self.params, Items::Plans(&[plan.0]))
@@ -122,7 +125,7 @@ impl PlanStatement {
     /// True if two plans pick rows by the same selection and may share a statement. Every value
     /// that holds for the whole statement must be equal, except for the number of wanted rows.
     pub(crate) fn selects_alike(&self, one: &Bindings, other: &Bindings) -> bool {
-        let Answers::OnePerSlot(limit) = self.answers else { return true };
+        let Answers::OnePerPick(limit) = self.answers else { return true };
         let shared = self.params.iter().filter(|param| param.arity == Arity::Once);
         shared
             .filter(|param| param.slot != limit)
@@ -140,8 +143,8 @@ impl PlanStatement {
         plans: &[SizedPlan<'_>],
         rows: &[PgRow],
     ) -> Vec<Result<Commit, EngineError>> {
-        if let Answers::OnePerSlot(_) = self.answers {
-            return self.filled_slots(plans, rows);
+        if let Answers::OnePerPick(_) = self.answers {
+            return self.picked_rows(plans, rows);
         }
 
         let plans = plans.len();
@@ -165,8 +168,8 @@ impl PlanStatement {
         outcomes
     }
 
-    /// The filled slots, distributed to the plans in order: the best rows go to the first.
-    fn filled_slots(
+    /// The picked rows, distributed to the plans in order: the best rows go to the first.
+    fn picked_rows(
         &self,
         plans: &[SizedPlan<'_>],
         rows: &[PgRow],

@@ -11,7 +11,7 @@ use sea_query::{
 
 use super::numbers_rows;
 use crate::dialect::Dialect;
-use crate::scalar::{Scalars, Scope};
+use crate::scalar::{Operands, Scalars};
 use crate::statement::RenderError;
 use crate::writer::Tree;
 
@@ -100,10 +100,10 @@ fn index_predicate(
     index: &Index,
     only: &Predicate,
 ) -> Result<Condition, RenderError> {
-    let mut scope = Constants { broken: false };
-    let condition = Scalars { dialect, scope: &mut scope, subject: None }.predicate(only);
+    let mut operands = Constants { broken: false };
+    let condition = Scalars { dialect, operands: &mut operands, subject: None }.predicate(only);
 
-    if scope.broken {
+    if operands.broken {
         let what = format!("a value that varies in the predicate of {}", index.name);
         return Err(RenderError::Unsupported { dialect: dialect.name(), what });
     }
@@ -111,7 +111,7 @@ fn index_predicate(
     Ok(condition)
 }
 
-/// The scope of DDL, which has no values. A request for one breaks the rendering.
+/// The operands of DDL, which has no values. A request for one breaks the rendering.
 struct Constants {
     broken: bool,
 }
@@ -123,7 +123,7 @@ impl Constants {
     }
 }
 
-impl Scope for Constants {
+impl Operands for Constants {
     fn slot(&mut self, _: usize, _: ColumnType, _: ColumnType) -> Expr {
         self.no_value()
     }

@@ -21,9 +21,12 @@ impl Renderer<'_> {
         let Some(selection) = &self.plan.selection else {
             return Ok(ok.to_owned());
         };
-        let mut scope = self.scope();
-        let mut scalars =
-            Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&selection.row) };
+        let mut operands = self.operands();
+        let mut scalars = Scalars {
+            dialect: self.dialect,
+            operands: &mut operands,
+            subject: Some(&selection.row),
+        };
 
         let mut found = Query::select();
         found.from_as(selection.table.name, Alias::new(selection.row.to_string()));
@@ -52,7 +55,7 @@ impl Renderer<'_> {
                 limit_by(&mut found, slot + 1);
                 self.dialect.lock_rows(&mut found, RowLock::SkipLocked)?;
                 if let Some(by_list) = ByList::of(selection.table, &selection.predicate) {
-                    let known = by_list.known(self.dialect, &mut scope);
+                    let known = by_list.known(self.dialect, &mut operands);
                     let mut each = Query::select();
                     each.column((Alias::new(selection.row.to_string()), Asterisk));
                     by_list.each(self.dialect, &mut each, LISTS, found, &selection.row);

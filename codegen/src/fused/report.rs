@@ -55,9 +55,9 @@ impl Renderer<'_> {
 
         for (index, mutation) in joins {
             let name = self.write_name(index);
-            let mut scope = self.scope();
+            let mut operands = self.operands();
             let mut scalars =
-                Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(&name) };
+                Scalars { dialect: self.dialect, operands: &mut operands, subject: Some(&name) };
             let mut same = Condition::all();
             for (column, expr) in reads::key_of(self.plan, mutation)? {
                 let value = scalars.expr(&expr, column.ty);

@@ -32,9 +32,9 @@ impl Renderer<'_> {
                 self.cte(&name, insert);
             }
             Mutation::Update { table, target, set } => {
-                let mut scope = self.scope();
+                let mut operands = self.operands();
                 let mut scalars =
-                    Scalars { dialect: self.dialect, scope: &mut scope, subject: Some("t") };
+                    Scalars { dialect: self.dialect, operands: &mut operands, subject: Some("t") };
                 let mut update = UpdateStatement::new();
                 update
                     .table((Alias::new(table.name), "t").into_aliased())
@@ -52,9 +52,12 @@ impl Renderer<'_> {
                 self.cte(&name, update);
             }
             Mutation::Delete { table, target } => {
-                let mut scope = self.scope();
-                let mut scalars =
-                    Scalars { dialect: self.dialect, scope: &mut scope, subject: Some(table.name) };
+                let mut operands = self.operands();
+                let mut scalars = Scalars {
+                    dialect: self.dialect,
+                    operands: &mut operands,
+                    subject: Some(table.name),
+                };
                 let mut rows = Query::select();
                 rows.expr(Expr::cust("1")).from_as(Alias::new(source), SOURCE);
                 for (column, expr) in target {
@@ -88,8 +91,8 @@ impl Renderer<'_> {
             }
         };
 
-        let mut scope = self.scope();
-        let mut scalars = Scalars { dialect: self.dialect, scope: &mut scope, subject: None };
+        let mut operands = self.operands();
+        let mut scalars = Scalars { dialect: self.dialect, operands: &mut operands, subject: None };
         let mut values = Query::select();
         for (column, expr) in row {
             values.expr(scalars.expr(expr, column.ty));
