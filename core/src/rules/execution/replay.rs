@@ -11,7 +11,7 @@ use crate::model::ids::TimestampMs;
 use crate::model::policy::stored::max_replay_count;
 use crate::model::state::{AttemptOutcome, AttemptState, CompletionKind, OperatorEventType};
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Assign, Guard, Mutation, Pairing, Query, Selection};
+use crate::plan::{Assign, Mutation, Pairing, Query, Selection};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -144,15 +144,13 @@ impl Replay {
             pairing: Pairing::Every,
         };
 
-        let key = flow.group(self.key.uuid);
-        let unmoved = group_unchanged(group)?;
         Ok(changes
             .and([
                 Mutation::Update { table: edge_group::REF, target: held_group(), set: counts },
                 Mutation::Update { table: edge::REF, target: held_edge(), set: edges },
             ])
             .picking(selection)
-            .holding_first([Guard::new(GROUP, edge_group::REF, key, unmoved)]))
+            .holding_first([flow.group_guard(self.key.uuid, group_unchanged(group)?)]))
     }
 
     /// The event of the replay.

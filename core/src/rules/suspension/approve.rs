@@ -8,10 +8,12 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::premise::{Condition, Otherwise, Premise, execution_row, existing, refuse};
+use crate::rules::premise::{
+    Condition, Otherwise, Premise, execution_row, existing, lookup, refuse,
+};
 use crate::rules::suspension::dedup::{dedup_row, first_signal};
 use crate::rules::suspension::repeat::REPEATED;
-use crate::rules::suspension::row::{WAITPOINT, lookup};
+use crate::rules::suspension::row::WAITPOINT;
 use crate::rules::suspension::waitpoint::waitpoint_key;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::waitpoint_pending;

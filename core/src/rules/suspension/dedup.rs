@@ -7,8 +7,8 @@ use crate::plan::facts::Row;
 use crate::plan::{Expr, Lookup, Mutation, OnConflict, OnTaken};
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::premise::lookup;
 use crate::rules::suspension::repeat::REPEATED;
-use crate::rules::suspension::row::lookup;
 use crate::schema::ColumnRef;
 use crate::schema::suspension::signal_dedup;
 

@@ -16,14 +16,15 @@ use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::{KEY, TokenKey, kid_of, refused};
 use crate::rules::outbox;
-use crate::rules::premise::{Premise, execution_row, existing, refuse, unchanged, without_bodies};
+use crate::rules::premise::{
+    Premise, execution_row, existing, lookup, refuse, unchanged, without_bodies,
+};
 use crate::rules::status::Status;
 use crate::rules::suspension::collected::Collected;
 use crate::rules::suspension::dedup::{dedup_row, first_signal, record_signal};
 use crate::rules::suspension::repeat::REPEATED;
 use crate::rules::suspension::row::{
-    SUSPENSION, Suspension, WAITPOINT, lookup, suspension_as_read, suspension_change,
-    suspension_row,
+    SUSPENSION, Suspension, WAITPOINT, suspension_as_read, suspension_change, suspension_row,
 };
 use crate::rules::suspension::satisfied::satisfied;
 use crate::rules::suspension::waitpoint::{check_bound, waitpoint_key};

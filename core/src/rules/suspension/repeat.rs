@@ -20,8 +20,8 @@ use crate::plan::{Expr, Lookup, Mutation, OnConflict, OnTaken};
 use crate::rules::fence::Fence;
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
+use crate::rules::premise::lookup;
 use crate::rules::suspension::opening::items;
-use crate::rules::suspension::row::lookup;
 use crate::schema::ColumnRef;
 use crate::schema::suspension::suspend_dedup;
 

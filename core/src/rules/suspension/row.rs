@@ -9,11 +9,11 @@ use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Lookup, Mutation};
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
-use crate::rules::premise::{Condition, Premise};
+use crate::rules::premise::{Condition, Premise, lookup};
 use crate::rules::suspension::collected::Collected;
+use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
-use crate::schema::{ColumnRef, TableRef};
 
 /// The name that every plan gives a suspension's row.
 pub const SUSPENSION: &str = "suspension";
@@ -123,12 +123,6 @@ pub fn unconditional_suspension_row(key: &ExecutionKey) -> Lookup {
 pub fn suspension_as_read<O>(lookup: Lookup, conditions: Vec<Condition<O>>) -> Premise<O> {
     let suspension = Premise::read(SUSPENSION, lookup).guarded_by(conditions);
     suspension.pinned_to(suspension_current::version)
-}
-
-/// The look-up of a whole row.
-#[must_use]
-pub fn lookup(row: &'static str, table: TableRef, key: Vec<(ColumnRef, Expr)>) -> Lookup {
-    Lookup { row: row.into(), table, key, columns: table.columns.to_vec() }
 }
 
 /// The change of these columns of the held suspension's row.
