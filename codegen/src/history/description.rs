@@ -30,6 +30,9 @@ pub struct TableDescription {
     pub indexes: BTreeMap<String, String>,
     /// True if Postgres may hash-partition the table.
     pub partitioned: bool,
+    /// The statements that set its storage parameters, if it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<String>,
 }
 
 impl Description {
@@ -50,16 +53,18 @@ impl Description {
 impl TableDescription {
     fn of(dialect: &dyn Dialect, table: &Table) -> Result<Self, RenderError> {
         let columns = table.columns.iter().map(|column| ddl::column_text(dialect, *column));
+        let flags = ddl::flag_texts(dialect, table)?;
         let words = |spellings: Vec<&str>| spellings.into_iter().map(str::to_owned).collect();
         let checked = table.checked.iter();
         let accepted = checked.map(|column| (column.name.to_owned(), words((column.spellings)())));
 
         Ok(Self {
-            columns: columns.collect(),
+            columns: columns.chain(flags).collect(),
             key: table.key.iter().map(|column| column.name.to_owned()).collect(),
             accepted: accepted.collect(),
             indexes: ddl::index_statements(dialect, table)?.into_iter().collect(),
             partitioned: table.partitioned,
+            storage: ddl::storage_statements(dialect, table, None),
         })
     }
 }

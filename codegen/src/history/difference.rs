@@ -1,8 +1,8 @@
 //! The statements that lead from one schema to another.
 //!
 //! Only changes that keep every row and every older statement valid are written: new tables,
-//! columns and indexes, other indexes, more words in a closed set. All others lose rows or depend
-//! on them, so an engineer has to write them.
+//! columns and indexes, other indexes, another order of a key, more words in a closed set. All
+//! others lose rows or depend on them, so an engineer has to write them.
 
 use ff_core::schema;
 
@@ -159,7 +159,8 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
     for (at, new) in is.columns.iter().enumerate() {
         let column = column_name(new).to_owned();
         let known = find(&was.columns, &column).is_some();
-        if !known && new.contains(" NOT NULL") && !new.contains(" DEFAULT ") {
+        let valued = [" DEFAULT ", " GENERATED ALWAYS AS ("].iter().any(|word| new.contains(word));
+        if !known && new.contains(" NOT NULL") && !valued {
             out.push(Refusal::NeedsValue { table: table(), column });
         } else if was.columns.get(at).is_some_and(|old| column_name(old) != column)
             && was.columns.len() <= is.columns.len()
@@ -169,7 +170,7 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
         }
     }
 
-    if was.key != is.key {
+    if sorted(&was.key) != sorted(&is.key) {
         out.push(Refusal::KeyChanged { table: table() });
     }
     if was.partitioned != is.partitioned {
@@ -191,6 +192,13 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
             out.push(Refusal::CheckNarrowed { table: table(), column: column.clone() });
         }
     }
+}
+
+/// The columns of a key whatever their order, which says nothing about which rows are unique.
+fn sorted(key: &[String]) -> Vec<&String> {
+    let mut key: Vec<_> = key.iter().collect();
+    key.sort();
+    key
 }
 
 impl Difference {
@@ -230,7 +238,12 @@ impl Difference {
         }
 
         let computed = added.iter().any(|column| column.contains(" DEFAULT ("));
-        if !dialect.alters_tables() && (computed || !checks.is_empty()) {
+        // Where the database numbers the rows, the number alone is the key.
+        let rekeyed = was.key != is.key && !ddl::numbers_rows(dialect, table(dialect, name)?);
+        if rekeyed {
+            self.touch(name);
+        }
+        if !dialect.alters_tables() && (computed || rekeyed || !checks.is_empty()) {
             let columns = was.columns.iter().map(|column| column_name(column));
             let filled: Vec<_> = columns.map(|column| (column, quoted(column))).collect();
             let table = table(dialect, name)?;
@@ -245,12 +258,18 @@ impl Difference {
             }
         }
 
-        self.statements.extend(alterations(dialect, name, &added, &checks));
+        let key = rekeyed.then_some(is.key.as_slice());
+        self.statements.extend(alterations(dialect, name, &added, key, &checks));
         for (index, sql) in &is.indexes {
             if was.indexes.get(index) != Some(sql) {
                 self.touch(index);
                 self.statements.push(sql.clone());
             }
+        }
+
+        if was.storage != is.storage {
+            self.touch(name);
+            self.statements.extend(is.storage.iter().cloned());
         }
         Ok(())
     }
@@ -261,6 +280,7 @@ fn alterations(
     dialect: &dyn Dialect,
     name: &str,
     added: &[&String],
+    key: Option<&[String]>,
     checks: &[(&String, &Vec<String>)],
 ) -> Vec<String> {
     let alter = format!("ALTER TABLE {}", quoted(name));
@@ -270,6 +290,12 @@ fn alterations(
 
     let mut actions: Vec<String> =
         added.iter().map(|column| format!("ADD COLUMN IF NOT EXISTS {column}")).collect();
+    if let Some(key) = key {
+        let constraint = quoted(&format!("{name}_pkey"));
+        let columns: Vec<String> = key.iter().map(|column| quoted(column)).collect();
+        actions.push(format!("DROP CONSTRAINT IF EXISTS {constraint}"));
+        actions.push(format!("ADD CONSTRAINT {constraint} PRIMARY KEY ({})", columns.join(", ")));
+    }
     for (column, words) in checks {
         let (check, definition) = ddl::check_text(dialect, name, column, words);
         actions.push(format!("DROP CONSTRAINT IF EXISTS {}", quoted(&check)));
@@ -391,6 +417,29 @@ mod tests {
             assert!(all.contains(part), "{all}");
         }
         assert!(!found.backward_compatible);
+    }
+
+    #[test]
+    fn a_key_in_another_order_replaces_the_old_one() {
+        let turned = |table: &mut TableDescription| table.key.reverse();
+        let found = since(&Postgres, turned);
+        let [alter] = found.statements.as_slice() else { panic!("{found:?}") };
+        assert!(alter.contains("DROP CONSTRAINT IF EXISTS \"ff_operator_event_pkey\""), "{alter}");
+        assert!(alter.contains("PRIMARY KEY (\"event_id\", \"partition_key\")"), "{alter}");
+        // SQLite numbers these rows: the number alone is the key.
+        assert_eq!(since(&Sqlite, turned).statements, Vec::<String>::new());
+    }
+
+    #[test]
+    fn flags_and_storage_parameters_are_added_in_place() {
+        let mut old = current(&Postgres);
+        let table = old.tables.get_mut("ff_exec_core").unwrap();
+        table.columns.retain(|column| !column.contains("GENERATED"));
+        table.storage.clear();
+        let found = difference(&Postgres, &old, &current(&Postgres)).unwrap().statements;
+        let [alter, set] = found.as_slice() else { panic!("{found:?}") };
+        assert!(alter.contains("ADD COLUMN IF NOT EXISTS \"is_claimable\" boolean GENERATED"));
+        assert!(set.starts_with("ALTER TABLE \"ff_exec_core\" SET (fillfactor"), "{set}");
     }
 
     #[test]
