@@ -73,7 +73,7 @@ fn index_statement(
     if let Some(only) = index.only {
         let only = only();
         let predicate = flagged(dialect, table, &only);
-        create.cond_where(constant_condition(dialect, index.name, &predicate)?);
+        create.cond_where(constant_condition(dialect, index.name, &predicate, Columns::Qualified)?);
     }
 
     Ok(create)
@@ -84,8 +84,9 @@ pub(super) fn constant_condition(
     dialect: &dyn Dialect,
     of: &str,
     predicate: &Predicate,
+    columns: Columns,
 ) -> Result<Condition, RenderError> {
-    let mut operands = Constants { broken: false };
+    let mut operands = Constants { broken: false, columns };
     let condition =
         Scalars { dialect, operands: &mut operands, subject: None }.predicate(predicate);
 
@@ -100,6 +101,16 @@ pub(super) fn constant_condition(
 /// The operands of DDL, which has no values. A request for one breaks the rendering.
 struct Constants {
     broken: bool,
+    columns: Columns,
+}
+
+/// The form of the columns in a condition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// With their table.
+    Qualified,
+    /// Alone: a column of a partitioned table is computed in each child, which has another name.
+    Bare,
 }
 
 impl Constants {
@@ -120,5 +131,9 @@ impl Operands for Constants {
 
     fn picked_count(&mut self) -> Expr {
         self.no_value()
+    }
+
+    fn qualifies_columns(&self) -> bool {
+        self.columns == Columns::Qualified
     }
 }

@@ -4,7 +4,7 @@ use ff_core::plan::value::ColumnType;
 use ff_core::schema::{ColumnRef, Default, Flag, Table};
 use sea_query::{Alias, CaseStatement, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
 
-use super::index::{constant_condition, key};
+use super::index::{Columns, constant_condition, key};
 use super::numbers_rows;
 use crate::dialect::{Dialect, RowNumbering};
 use crate::statement::RenderError;
@@ -91,7 +91,7 @@ pub(super) fn flag_definitions(
 ) -> Result<Vec<ColumnDef>, RenderError> {
     let flags = if dialect.stores_flags() { table.flags } else { &[] };
     let definition = |Flag { column, condition }: &Flag| {
-        let condition = constant_condition(dialect, column.name, &condition())?;
+        let condition = constant_condition(dialect, column.name, &condition(), Columns::Bare)?;
         let value = Expr::Case(Box::new(CaseStatement::new().case(condition, Expr::cust("TRUE"))));
         let mut definition = column_definition(dialect, *column);
         definition.generated(value, true);
