@@ -108,12 +108,12 @@ pub struct Index {
 /// A condition on a row as a column that the database computes: TRUE while the row meets it, else
 /// NULL.
 ///
-/// A partial index over a flag depends on the flag alone, not on the columns of the condition. So an
-/// update that leaves every flag as it is need not touch the indexes, where the database has such
-/// updates.
+/// A partial index over a flag depends on the flag alone, not on the columns of the condition. So
+/// an update that leaves every flag as it is need not touch the indexes, where the database has
+/// such updates.
 pub struct Flag {
-    /// The column. It is none of [`Table::columns`]: plans state the condition, and codegen puts the
-    /// flag in its place.
+    /// The column. It is none of [`Table::columns`]: plans state the condition, and codegen puts
+    /// the flag in its place.
     pub column: ColumnRef,
     /// The condition.
     pub condition: fn() -> Predicate,
