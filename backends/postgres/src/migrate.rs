@@ -387,7 +387,7 @@ async fn apply_next(
     connection: &mut PgConnection,
     options: &MigrateOptions,
 ) -> Result<Option<&'static str>, MigrateError> {
-    let mut done = 0;
+    let (mut begun, mut done) = (None, 0);
     loop {
         let mut transaction = begin(connection, options).await?;
         lock_and_bootstrap(&mut transaction, options).await?;
@@ -397,6 +397,11 @@ async fn apply_next(
             transaction.rollback().await?;
             return Ok(None);
         };
+
+        // Another process may have completed the migration that this one had begun.
+        if begun.replace(next.version) != Some(next.version) {
+            done = 0;
+        }
 
         let partitions = partitions(&found, options);
         let all = statements(next, partitions);

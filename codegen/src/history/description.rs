@@ -22,6 +22,9 @@ pub struct Description {
 pub struct TableDescription {
     /// The definition of each column, as `CREATE TABLE` has it, in order.
     pub columns: Vec<String>,
+    /// The definition of each flag that the dialect stores, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// The names of the columns of the primary key, in order.
     pub key: Vec<String>,
     /// The words that the database accepts in each checked column; none if it must be true.
@@ -53,13 +56,13 @@ impl Description {
 impl TableDescription {
     fn of(dialect: &dyn Dialect, table: &Table) -> Result<Self, RenderError> {
         let columns = table.columns.iter().map(|column| ddl::column_text(dialect, *column));
-        let flags = ddl::flag_texts(dialect, table)?;
         let words = |spellings: Vec<&str>| spellings.into_iter().map(str::to_owned).collect();
         let checked = table.checked.iter();
         let accepted = checked.map(|column| (column.name.to_owned(), words((column.spellings)())));
 
         Ok(Self {
-            columns: columns.chain(flags).collect(),
+            columns: columns.collect(),
+            flags: ddl::flag_texts(dialect, table)?,
             key: table.key.iter().map(|column| column.name.to_owned()).collect(),
             accepted: accepted.collect(),
             indexes: ddl::index_statements(dialect, table)?.into_iter().collect(),

@@ -145,9 +145,10 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
         columns.iter().find(|definition| column_name(definition) == wanted).cloned()
     };
 
-    for old in &was.columns {
+    let columns = was.columns.iter().map(|old| (old, &is.columns));
+    for (old, new) in columns.chain(was.flags.iter().map(|old| (old, &is.flags))) {
         let column = column_name(old).to_owned();
-        match find(&is.columns, &column) {
+        match find(new, &column) {
             None => out.push(Refusal::ColumnDropped { table: table(), column }),
             Some(new) if new != *old => {
                 out.push(Refusal::ColumnChanged { table: table(), was: old.clone(), is: new });
@@ -159,8 +160,7 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
     for (at, new) in is.columns.iter().enumerate() {
         let column = column_name(new).to_owned();
         let known = find(&was.columns, &column).is_some();
-        let valued = [" DEFAULT ", " GENERATED ALWAYS AS ("].iter().any(|word| new.contains(word));
-        if !known && new.contains(" NOT NULL") && !valued {
+        if !known && new.contains(" NOT NULL") && !new.contains(" DEFAULT ") {
             out.push(Refusal::NeedsValue { table: table(), column });
         } else if was.columns.get(at).is_some_and(|old| column_name(old) != column)
             && was.columns.len() <= is.columns.len()
@@ -220,8 +220,9 @@ impl Difference {
         was: &TableDescription,
         is: &TableDescription,
     ) -> Result<(), RenderError> {
-        let added: Vec<&String> =
-            is.columns.iter().filter(|column| !was.columns.contains(*column)).collect();
+        let columns = is.columns.iter().filter(|column| !was.columns.contains(*column));
+        let flags = is.flags.iter().filter(|flag| !was.flags.contains(*flag));
+        let added: Vec<&String> = columns.chain(flags).collect();
         let checks: Vec<(&String, &Vec<String>)> = is
             .accepted
             .iter()
@@ -434,7 +435,7 @@ mod tests {
     fn flags_and_storage_parameters_are_added_in_place() {
         let mut old = current(&Postgres);
         let table = old.tables.get_mut("ff_exec_core").unwrap();
-        table.columns.retain(|column| !column.contains("GENERATED"));
+        table.flags.clear();
         table.storage.clear();
         let found = difference(&Postgres, &old, &current(&Postgres)).unwrap().statements;
         let [alter, set] = found.as_slice() else { panic!("{found:?}") };
