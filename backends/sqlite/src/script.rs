@@ -35,6 +35,7 @@ impl ScriptConnection for WritingConnection {
     async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
         let retry = BusyRetry::new(self.busy_timeout);
         loop {
+            self.connections.traffic.sent(1);
             let done = sqlx::query(text).execute(&mut self.connection).await;
             match done.map_err(SqliteError::write) {
                 Ok(_) => return Ok(()),
@@ -68,6 +69,7 @@ impl ScriptConnection for WritingConnection {
             bind::push(&mut arguments, &bound.value, bound.ty)?;
         }
 
+        self.connections.traffic.sent(run.parts.len() as u64);
         let mut items = self.connection.fetch_many(statement(&run.sql, arguments));
         let mut results = Vec::with_capacity(run.parts.len());
         let mut rows = Vec::new();
