@@ -18,7 +18,6 @@ const ALLOWED: [(&str, &str); 12] = [
     ("REFERENCE_SCHEMA_VERSION", "bounds the argument of a public function"),
     ("ReadExecution", "the type of decisions that functions return"),
     ("ReadRows", "an argument of the functions that read an execution"),
-    ("Sequence", ANSWER),
     ("SqliteScannerHandle", REFERENCE),
     ("SubmitError", ANSWER),
     ("map_sqlx_error", REFERENCE),
