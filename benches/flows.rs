@@ -8,6 +8,8 @@
 #[path = "common/backends.rs"]
 mod backends;
 mod common;
+#[path = "common/measuring.rs"]
+mod measuring;
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs
 use futures_util::future::join_all;
 
 use backends::{Backend, each_backend};
-use common::{args, percentiles, worker};
+use common::{args, worker};
+use measuring::{percentiles, setting};
 
 const MEMBERS: usize = 1_000;
 
@@ -164,7 +167,7 @@ async fn cascades(name: &str, backend: &Backend) {
 
 #[tokio::main]
 async fn main() {
-    let rounds = common::setting("FF_BENCH_ROUNDS", 100);
+    let rounds = setting("FF_BENCH_ROUNDS", 100);
     each_backend(async |name, backend| {
         cascades(name, &backend).await;
         cancellation(name, &backend, rounds).await;

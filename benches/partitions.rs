@@ -3,6 +3,8 @@
 //! with JIT on. If it has `pg_stat_statements` and the role may use it, that counts the plans.
 
 mod common;
+#[path = "common/measuring.rs"]
+mod measuring;
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,8 @@ use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, LaneId};
 use sqlx::PgPool;
 
-use common::{args, percentiles, worker};
+use common::{args, worker};
+use measuring::{percentiles, setting};
 
 const COUNTS: &str = "SELECT sum(plans)::bigint, sum(calls)::bigint FROM pg_stat_statements \
                       WHERE query LIKE $1 AND userid = (SELECT usesysid FROM pg_user \
@@ -33,8 +36,8 @@ async fn counted(pool: &PgPool, text: &str) -> Option<(i64, i64)> {
 #[tokio::main]
 async fn main() {
     let url = std::env::var("FF_BENCH_PG_URL").expect("FF_BENCH_PG_URL names a Postgres");
-    let partitions = u16::try_from(common::setting("FF_BENCH_PARTITIONS", 256)).expect("a number");
-    let rounds = common::setting("FF_BENCH_ROUNDS", 100);
+    let partitions = u16::try_from(setting("FF_BENCH_PARTITIONS", 256)).expect("a number");
+    let rounds = setting("FF_BENCH_ROUNDS", 100);
 
     let name = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
     let schema = SchemaName::new(&name).expect("a schema name");

@@ -8,6 +8,8 @@
 #[path = "common/backends.rs"]
 mod backends;
 mod common;
+#[path = "common/measuring.rs"]
+mod measuring;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +21,8 @@ use ff_core::types::{ExecutionId, LaneId};
 use futures_util::future::join_all;
 
 use backends::{Backend, each_backend};
-use common::{args, percentiles, worker};
+use common::{args, worker};
+use measuring::{percentiles, setting};
 
 /// An id on a random partition, as executions of many flows would have.
 fn spread() -> ExecutionId {
@@ -147,6 +150,6 @@ async fn measure(name: &str, backend: Backend, seconds: u64) {
 
 #[tokio::main]
 async fn main() {
-    let seconds = common::setting("FF_BENCH_SECONDS", 5);
+    let seconds = setting("FF_BENCH_SECONDS", 5);
     each_backend(async |name, backend| measure(name, backend, seconds).await).await;
 }

@@ -1,7 +1,5 @@
 //! The executions that the benchmarks measure with.
 
-use std::time::Duration;
-
 use ff_core::backend::ClaimPolicy;
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
@@ -29,16 +27,4 @@ pub(crate) fn args(id: ExecutionId, lane: &LaneId) -> CreateExecutionArgs {
 pub(crate) fn worker(number: usize) -> ClaimPolicy {
     let instance = WorkerInstanceId::new(format!("bench-{number}"));
     ClaimPolicy::new(WorkerId::new("bench"), instance, 600_000, None)
-}
-
-/// The number that the environment gives, or else the default.
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// The median and the 99th percentile.
-pub(crate) fn percentiles(mut taken: Vec<Duration>) -> (Duration, Duration) {
-    taken.sort_unstable();
-    let at = |percent: usize| taken.get(taken.len() * percent / 100).copied().unwrap_or_default();
-    (at(50), at(99))
 }

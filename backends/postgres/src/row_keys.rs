@@ -4,13 +4,14 @@
 //! A data-modifying statement changes a row once, whatever its source rows say, so the second of
 //! two plans for one row would be lost. Two plans share a statement only if no row that one guards
 //! or changes can be a row that the other guards or changes. Rows are compared by the bound values
-//! of their keys. Where a key is partly read from another row, the bound part must differ; where
-//! nothing is bound, such plans never share a statement.
+//! of their keys. Where a key is partly read from another row, the bound part must differ. A key
+//! that contains the whole key of a picked row differs by itself: the database deals each row that
+//! it picks to one item. Where nothing else is bound, such plans never share a statement.
 
 use std::collections::HashSet;
 
 use ff_core::plan::value::Value;
-use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Plan};
+use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Pairing, Plan, Selection};
 use ff_core::schema::ColumnRef;
 
 /// The rows that plans of one shape guard or change, by the slots of their keys.
@@ -28,12 +29,22 @@ struct RowKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlanRows(Vec<Vec<u8>>);
 
+/// The way in which a key names its row.
+#[derive(Debug, PartialEq, Eq)]
+enum Naming {
+    /// By bound values, with their slots. The rest of the key is read from other rows.
+    Bound(Vec<(ColumnRef, usize)>),
+    /// By these columns, which hold the key of a picked row. Up to n picked rows are dealt to the
+    /// items of a statement, so no two items name one row.
+    Dealt(Vec<ColumnRef>),
+}
+
 impl RowKeys {
     /// Reads the guards, changes and refusing or updating inserts of a shape's plan.
     pub(crate) fn of(plan: &Plan) -> Self {
-        let mut keys: Vec<(&'static str, Vec<(ColumnRef, usize)>)> = Vec::new();
+        let mut keys: Vec<(&'static str, Naming)> = Vec::new();
         for guard in &plan.guards {
-            keys.push((guard.table.name, bound(plan, &guard.key)));
+            keys.push((guard.table.name, naming(plan, &guard.key)));
         }
 
         for mutation in &plan.mutations {
@@ -50,28 +61,24 @@ impl RowKeys {
                     let key: Vec<_> = row.iter().filter(of_key).cloned().collect();
                     // With a partial key the database numbers the row, so it is always a new one.
                     if key.len() == table.key.len() {
-                        keys.push((table.name, bound(plan, &key)));
+                        keys.push((table.name, naming(plan, &key)));
                     }
                 }
                 Mutation::Update { table, target, .. } | Mutation::Delete { table, target } => {
-                    keys.push((table.name, bound(plan, target)));
+                    keys.push((table.name, naming(plan, target)));
                 }
             }
         }
 
-        let common = |table: &str, column: &ColumnRef| {
-            let mut same = keys.iter().filter(|(other, _)| *other == table);
-            same.all(|(_, key)| key.iter().any(|(other, _)| other == column))
+        let mut tables: Vec<_> = keys.iter().map(|(table, _)| *table).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let of_table = |table: &'static str| {
+            let same = keys.iter().filter(|(other, _)| *other == table);
+            row_keys(table, &same.map(|(_, naming)| naming).collect::<Vec<_>>())
         };
 
-        let row_key = |(table, key): &(&'static str, Vec<(ColumnRef, usize)>)| {
-            let mut columns: Vec<_> =
-                key.iter().filter(|(column, _)| common(table, column)).collect();
-            columns.sort_by_key(|(column, _)| column.name);
-            RowKey { table, slots: columns.into_iter().map(|(_, slot)| *slot).collect() }
-        };
-
-        Self(keys.iter().map(row_key).collect())
+        Self(tables.into_iter().flat_map(of_table).collect())
     }
 
     /// The rows of the plan with these values.
@@ -100,10 +107,51 @@ impl PlanRows {
     }
 }
 
-/// The parts of the key that are bound values, with their slots.
-fn bound(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Vec<(ColumnRef, usize)> {
-    let part = |(column, expr): &(ColumnRef, Expr)| Some((*column, slot_of(plan, expr)?));
-    key.iter().filter_map(part).collect()
+/// The keys of one table's rows, by the columns that all of them bind. Rows that all are dealt by
+/// the same columns need no key.
+fn row_keys(table: &'static str, keys: &[&Naming]) -> Vec<RowKey> {
+    let dealt_alike = |key: &&Naming| matches!(key, Naming::Dealt(_)) && keys.first() == Some(key);
+    if keys.iter().all(dealt_alike) {
+        return Vec::new();
+    }
+
+    let bound = |key: &Naming| match key {
+        Naming::Bound(columns) => columns.clone(),
+        Naming::Dealt(_) => Vec::new(),
+    };
+    let common = |column: &ColumnRef| {
+        keys.iter().all(|key| bound(key).iter().any(|(other, _)| other == column))
+    };
+
+    let row_key = |key: &&Naming| {
+        let mut columns = bound(key);
+        columns.retain(|(column, _)| common(column));
+        columns.sort_by_key(|(column, _)| column.name);
+        RowKey { table, slots: columns.into_iter().map(|(_, slot)| slot).collect() }
+    };
+    keys.iter().map(row_key).collect()
+}
+
+/// The way in which that key names its row.
+fn naming(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Naming {
+    let bound = |(column, expr): &(ColumnRef, Expr)| Some((*column, slot_of(plan, expr)?));
+    dealt(plan, key).unwrap_or_else(|| Naming::Bound(key.iter().filter_map(bound).collect()))
+}
+
+/// The columns that hold the whole key of a picked row, if the key has them all.
+fn dealt(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Option<Naming> {
+    let Selection { row, table, pairing: Pairing::UpTo(_), .. } = plan.selection.as_ref()? else {
+        return None;
+    };
+    let holds = |part: &ColumnRef, expr: &Expr| {
+        matches!(expr, Expr::Held(held, path)
+            if held == row && path.keys.is_empty() && path.column == *part)
+    };
+
+    let column_of = |part: &ColumnRef| {
+        key.iter().find_map(|(column, expr)| holds(part, expr).then_some(*column))
+    };
+    table.key.iter().map(column_of).collect::<Option<_>>().map(Naming::Dealt)
 }
 
 /// The slot that supplies the expression's value. A guarded row was found by its key, so a key
@@ -160,6 +208,10 @@ mod tests {
     use ff_core::plan::value::Storable;
     use ff_core::plan::{Assign, Plan, Predicate};
     use ff_core::schema::admin::lane_registry;
+    use ff_core::schema::execution::{attempt, exec_core};
+    use ff_core::schema::flow::edge;
+    use ff_core::schema::{Direction, TableRef};
+    use sqlx::types::Uuid;
 
     use super::*;
 
@@ -220,6 +272,94 @@ mod tests {
         let mut taken = HashSet::new();
         assert!(rows(unknown()).claim(&mut taken));
         assert!(!rows(unknown()).claim(&mut taken));
+    }
+
+    /// A plan that picks executions and changes rows by these keys.
+    fn pick(pairing: Pairing, keys: Vec<(TableRef, Vec<(ColumnRef, Expr)>)>) -> Plan {
+        let mut plan = Plan::new("pick");
+        plan.selection = Some(Selection {
+            row: "core".into(),
+            table: exec_core::REF,
+            predicate: exec_core::lane_id.equals("a".to_owned()),
+            order: vec![(exec_core::execution_id.column(), Direction::Ascending)],
+            pairing,
+        });
+        plan.mutations =
+            keys.into_iter().map(|(table, key)| Mutation::delete(table, key)).collect();
+        plan
+    }
+
+    fn one() -> Pairing {
+        Pairing::UpTo(Expr::int(1))
+    }
+
+    fn picked_core() -> (TableRef, Vec<(ColumnRef, Expr)>) {
+        let (partition, id) = (exec_core::partition_key, exec_core::execution_id);
+        let key = vec![(partition.column(), partition.of("core")), (id.column(), id.of("core"))];
+        (exec_core::REF, key)
+    }
+
+    fn share(plan: impl Fn() -> Plan) -> bool {
+        let mut taken = HashSet::new();
+        assert!(rows(plan()).claim(&mut taken));
+        rows(plan()).claim(&mut taken)
+    }
+
+    #[test]
+    fn picked_rows_are_dealt_so_plans_that_pick_share_a_statement() {
+        assert!(share(|| pick(one(), vec![picked_core()])));
+
+        let attempt_key = || {
+            let [partition, id] = [attempt::partition_key.column(), attempt::execution_id.column()];
+            let (_, core) = picked_core();
+            let mut key: Vec<_> =
+                [partition, id].into_iter().zip(core.into_iter().map(|(_, expr)| expr)).collect();
+            let index = exec_core::attempt_index.of("core");
+            key.push((attempt::attempt_index.column(), index));
+            (attempt::REF, key)
+        };
+        assert!(share(|| pick(one(), vec![picked_core(), attempt_key()])));
+    }
+
+    #[test]
+    fn plans_that_pick_every_row_pick_the_same_ones() {
+        assert!(!share(|| pick(Pairing::Every, vec![picked_core()])));
+    }
+
+    #[test]
+    fn a_part_of_a_picked_key_is_not_enough() {
+        let of_partition = || {
+            let (table, mut key) = picked_core();
+            key.truncate(1);
+            (table, key)
+        };
+        assert!(!share(|| pick(one(), vec![of_partition()])));
+    }
+
+    #[test]
+    fn a_named_row_may_be_one_that_another_plan_picks() {
+        let named = || {
+            let key = vec![
+                (exec_core::partition_key.column(), 1_i16.into_expr()),
+                (exec_core::execution_id.column(), Uuid::nil().into_expr()),
+            ];
+            (exec_core::REF, key)
+        };
+        assert!(!share(|| pick(one(), vec![picked_core(), named()])));
+    }
+
+    #[test]
+    fn rows_that_are_dealt_by_different_columns_may_be_the_same() {
+        let by = |column: ColumnRef| {
+            let key = vec![
+                (edge::partition_key.column(), exec_core::partition_key.of("core")),
+                (column, exec_core::execution_id.of("core")),
+            ];
+            (edge::REF, key)
+        };
+        let (up, down) = (edge::upstream_eid.column(), edge::downstream_eid.column());
+        assert!(share(|| pick(one(), vec![by(up), by(up)])));
+        assert!(!share(|| pick(one(), vec![by(up), by(down)])));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random,
+    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random, Traffic,
 };
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
@@ -194,6 +194,7 @@ impl Executor for SqliteBackend {
             bound.push((self.statements.query(shape)?, bindings));
         }
 
+        self.connections.traffic.sent(bound.len() as u64);
         let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
             Some(reader) => reader.answer(bound).await,
@@ -217,6 +218,10 @@ impl Executor for SqliteBackend {
         if let Some(watch) = &self.watch {
             watch.start();
         }
+    }
+
+    fn commands_sent(&self) -> Traffic {
+        self.connections.traffic.so_far()
     }
 
     async fn sleep(&self, time: Duration) {

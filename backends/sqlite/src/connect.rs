@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_codegen::opening::Opening;
+use ff_core::engine::TrafficMeter;
 use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
 use rusqlite::OpenFlags;
@@ -147,7 +148,7 @@ impl SqliteOptions {
             }
             Location::Memory(uri) => Place::Memory(uri),
         };
-        Ok(Connections { place, options })
+        Ok(Connections { place, options, traffic: TrafficMeter::default() })
     }
 }
 
@@ -160,6 +161,8 @@ enum Place {
 pub(crate) struct Connections {
     place: Place,
     options: SqliteOptions,
+    /// Counts what operations send.
+    pub(crate) traffic: TrafficMeter,
 }
 
 /// The number of prepared statements that a connection keeps: more than the plans that a process

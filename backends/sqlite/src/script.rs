@@ -21,6 +21,8 @@ pub(crate) struct WritingConnection {
     pub(crate) connection: Connection,
     pub(crate) connections: Arc<Connections>,
     pub(crate) busy_timeout: Duration,
+    /// The statements that the current group has run so far.
+    pub(crate) statements: u64,
 }
 
 impl ScriptConnection for WritingConnection {
@@ -33,6 +35,7 @@ impl ScriptConnection for WritingConnection {
     async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
         let retry = BusyRetry::new(self.busy_timeout);
         loop {
+            self.statements += 1;
             match execute(&self.connection, text) {
                 Ok(()) => return Ok(()),
                 Err(error) if retry.again(&error).await => {}
@@ -66,6 +69,7 @@ impl ScriptConnection for WritingConnection {
             bind::bind(&mut prepared, number, &bound.value, bound.ty)?;
         }
 
+        self.statements += 1;
         if prepared.column_count() == 0 {
             let changed = prepared.raw_execute().map_err(SqliteError::write)?;
             return Ok(StepResult { rows: Vec::new(), changed: changed as u64 });

@@ -65,7 +65,7 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let connection = WritingConnection { connection, connections, busy_timeout };
+        let connection = WritingConnection { connection, connections, busy_timeout, statements: 0 };
         let task = Task { connection, bell, presence, jobs };
         let runtime = Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
@@ -172,6 +172,8 @@ impl Task {
             orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
         let applied = apply_group(&mut self.connection, &plans).await;
         drop(plans);
+        let statements = std::mem::take(&mut self.connection.statements);
+        self.connection.connections.traffic.sent(statements);
 
         match applied {
             Ok(outcomes) => {

@@ -155,6 +155,34 @@ async fn picked_rows_go_to_one_caller_each_best_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn picks_that_wait_together_share_a_statement_and_the_first_get_the_best_rows() {
+    let database = Database::fresh("shared_picks").await;
+    let backend = database.open(|options| options.max_connections(1)).await;
+    for n in 0..4 {
+        backend.commit(execution(Uuid::from_u128(n), n as i32, None)).await.unwrap();
+    }
+
+    // While the only connection is taken, the picks wait together.
+    let taken = backend.pool().acquire().await.unwrap();
+    let (three, two, one, ()) = tokio::join!(
+        backend.commit(pick(3)),
+        backend.commit(pick(2)),
+        backend.commit(pick(1)),
+        async { drop(taken) },
+    );
+
+    let row = |priority, slot| vec![Value::Int(priority), Value::Int(slot)];
+    let best = vec![row(3, 1), row(2, 2), row(1, 3)];
+    let outcomes = [three.unwrap(), two.unwrap(), one.unwrap()];
+    assert_eq!(outcomes, [best, vec![row(0, 1)], vec![]].map(Commit::Applied));
+
+    let sql = format!("SELECT count(DISTINCT xmin::text) FROM {}", exec_core::TABLE.name);
+    let transactions: i64 =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(backend.pool()).await.unwrap();
+    assert_eq!(transactions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unnamed_statements_leave_nothing_on_the_server() {
     let database = Database::fresh("unnamed").await;
     let backend =
