@@ -6,7 +6,6 @@
 
 #[path = "common/backends.rs"]
 mod backends;
-mod common;
 #[path = "common/parts.rs"]
 mod parts;
 
@@ -14,13 +13,12 @@ use std::alloc::System;
 use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
+use ff_bench::{PAYLOAD, submission, terms};
 use ff_core::backend::{CapabilitySet, Handle};
-use ff_core::partition::PartitionConfig;
-use ff_core::types::{ExecutionId, LaneId};
+use ff_core::types::LaneId;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
 use backends::{Backend, each_backend};
-use common::{args, worker};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -61,8 +59,8 @@ async fn of_operations(name: &str, backend: Backend) {
     let (lane, none) = (LaneId::new("bench"), CapabilitySet::default());
     let (mut create, mut claim, mut complete) = <(Stats, Stats, Stats)>::default();
     for round in 0..WARM_UP + COUNTED {
-        let submitted = args(ExecutionId::solo(&lane, &PartitionConfig::default()), &lane);
-        let (terms, counts) = (worker(0), WARM_UP <= round);
+        let submitted = submission(&lane, PAYLOAD);
+        let (terms, counts) = (terms(0), WARM_UP <= round);
 
         let region = Region::new(ALLOCATOR);
         backend.create_execution(submitted).await.expect("creates");

@@ -1,7 +1,6 @@
 //! The time of the parts of an operation that run in this process, with the statistics of
 //! `criterion`. `cargo bench --bench micro -- 'look up'` measures the parts of that name.
 
-mod common;
 #[path = "common/parts.rs"]
 mod parts;
 

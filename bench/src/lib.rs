@@ -25,9 +25,10 @@ mod usage;
 
 pub use error::BenchError;
 pub use live::{Live, Progress};
+pub use load::{PAYLOAD, fill, run};
 pub use measure::{Engines, Settings, measure};
 pub use place::{Place, PostgresPlace, SqlitePlace};
 pub use report::{Measured, Report, Side, Step};
 pub use scenario::Scenario;
-pub use submission::{submission, terms};
+pub use submission::{submission, submission_of, terms};
 pub use usage::{Size, Usage};

@@ -6,15 +6,22 @@ mod by_hand;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ff_core::engine_backend::EngineBackend;
 use ff_core::types::LaneId;
 use tokio::task::JoinSet;
 
 use crate::error::BenchError;
 use crate::live::Live;
+use crate::report::Side;
 use crate::scenario::Scenario;
+use crate::usage::Usage;
 
-pub(crate) use by_engine::{EngineCaller, fill, prepare};
+pub use by_engine::fill;
+pub(crate) use by_engine::{EngineCaller, prepare};
 pub(crate) use by_hand::HandCaller;
+
+/// The payload where none is asked for.
+pub const PAYLOAD: &[u8] = b"{\"n\":1}";
 
 /// The executions in one call of a batch.
 pub(crate) const BATCH: usize = 100;
@@ -82,6 +89,27 @@ impl Done {
         self.rounds.extend(other.rounds);
         self.elapsed += other.elapsed;
     }
+}
+
+/// Runs a scenario once through an engine, for this long or until its lane is empty. The database's
+/// work is not counted.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn run(
+    engine: &Arc<dyn EngineBackend>,
+    scenario: Scenario,
+    lane: &LaneId,
+    callers: usize,
+    time: Duration,
+) -> Result<Side, BenchError> {
+    prepare(engine.as_ref(), scenario).await?;
+    let load = Load { scenario, lane: lane.clone(), payload: PAYLOAD.into(), caller: 0 };
+    let caller = |caller| EngineCaller::new(Arc::clone(engine), load.of_caller(caller));
+
+    let times = Times { warm_up: Duration::ZERO, counted: time };
+    let done = together((0..callers).map(caller).collect(), times, &Arc::default()).await?;
+    Ok(Side::new(done, Usage::default()))
 }
 
 /// Lets one caller repeat its round until the time is up or nothing is left.

@@ -67,6 +67,7 @@ pub async fn measure(
     Ok(Report {
         database: place.family(),
         version: place.version().await?,
+        schema: place.schema().map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         payload_bytes: settings.payload_bytes,
         fdatasync_per_s,

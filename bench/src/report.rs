@@ -15,6 +15,8 @@ pub struct Report {
     pub database: &'static str,
     /// Its version.
     pub version: String,
+    /// The schema that was made and dropped again, on Postgres.
+    pub schema: Option<String>,
     /// The cores that this process may use.
     pub cores: usize,
     /// The bytes of each execution's payload.

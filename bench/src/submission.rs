@@ -18,11 +18,12 @@ pub fn submission(lane: &LaneId, payload: &[u8]) -> CreateExecutionArgs {
     let uuid = Uuid::new_v4();
     let [first, ..] = *uuid.as_bytes();
     let partition = u16::from(first) % PartitionConfig::default().num_flow_partitions;
-    of_id(ExecutionId::from_parts(partition, uuid), lane, payload)
+    submission_of(ExecutionId::from_parts(partition, uuid), lane, payload)
 }
 
 /// The execution of that id.
-pub(crate) fn of_id(id: ExecutionId, lane: &LaneId, payload: &[u8]) -> CreateExecutionArgs {
+#[must_use]
+pub fn submission_of(id: ExecutionId, lane: &LaneId, payload: &[u8]) -> CreateExecutionArgs {
     CreateExecutionArgs {
         partition_id: id.partition(),
         execution_id: id,

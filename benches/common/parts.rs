@@ -6,12 +6,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
+use ff_bench::{PAYLOAD, submission, terms};
 use ff_codegen::{ByShape, Dialect, Postgres, Sqlite, render};
 use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Commit, Executor};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::handle_codec::{self, HandlePayload};
-use ff_core::partition::PartitionConfig;
 use ff_core::plan::Plan;
 use ff_core::plan::facts::Facts;
 use ff_core::rules::ctx::{Ctx, Seeded};
@@ -22,10 +22,8 @@ use ff_core::rules::execution::finish::Complete;
 use ff_core::rules::execution::lease::Renew;
 use ff_core::rules::fence::Fence;
 use ff_core::rules::handle;
-use ff_core::types::{ExecutionId, LaneId, TimestampMs};
+use ff_core::types::{LaneId, TimestampMs};
 use futures_util::FutureExt;
-
-use crate::common::{args, worker};
 
 /// One part of an operation.
 pub(crate) struct Part {
@@ -82,13 +80,12 @@ pub(crate) fn parts() -> Vec<Part> {
 
 fn create() -> Create {
     let lane = LaneId::new("bench");
-    let id = ExecutionId::solo(&lane, &PartitionConfig::default());
-    Create::new(args(id, &lane)).expect("valid arguments")
+    Create::new(submission(&lane, PAYLOAD)).expect("valid arguments")
 }
 
 fn claim() -> Claim {
     let (lane, none) = (LaneId::new("bench"), CapabilitySet::default());
-    Claim::new(BackendTag::Memory, &lane, &none, worker(0), 1).expect("valid arguments")
+    Claim::new(BackendTag::Memory, &lane, &none, terms(0), 1).expect("valid arguments")
 }
 
 fn complete(payload: &HandlePayload) -> Complete {
@@ -112,7 +109,7 @@ fn decided<T: Transition>(operation: &T) -> Plan {
 fn held_on(backend: &MemoryBackend) -> HandlePayload {
     let (lane, none) = (LaneId::new("bench"), CapabilitySet::default());
     applied(backend, decided(&create()));
-    let claimed = backend.claim(&lane, &none, worker(0)).now_or_never().expect("does not wait");
+    let claimed = backend.claim(&lane, &none, terms(0)).now_or_never().expect("does not wait");
     let handle = claimed.expect("claims").expect("there is one");
     handle::open(BackendTag::Memory, &handle).expect("its own handle")
 }
@@ -126,7 +123,7 @@ fn applied(backend: &MemoryBackend, plan: Plan) {
 fn decisions(payload: &HandlePayload) -> Vec<Part> {
     let (completed, renewed) = (payload.clone(), payload.clone());
     let lane = LaneId::new("bench");
-    let submitted = move || args(ExecutionId::solo(&lane, &PartitionConfig::default()), &lane);
+    let submitted = move || submission(&lane, PAYLOAD);
     vec![
         Part::new("decide create", submitted, |args| {
             decided(&Create::new(args).expect("valid arguments"))

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{BATCH, Caller, Load};
 use crate::error::BenchError;
 use crate::scenario::Scenario;
-use crate::submission::{LEASE_MS, WORKER, instance, of_id, submission, terms};
+use crate::submission::{LEASE_MS, WORKER, instance, submission, submission_of, terms};
 
 /// The executions that one call submits when a lane is filled.
 const FILL: usize = 2_000;
@@ -49,8 +49,11 @@ pub(crate) async fn prepare(
     Ok(())
 }
 
-/// Submits executions to a lane.
-pub(crate) async fn fill(
+/// Submits executions to a lane, 2,000 in one call.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn fill(
     engine: &dyn EngineBackend,
     lane: &LaneId,
     payload: &[u8],
@@ -197,7 +200,8 @@ impl EngineCaller {
 
         let ids: [ExecutionId; 4] =
             std::array::from_fn(|_| ExecutionId::for_flow(&flow, &PartitionConfig::default()));
-        let member = |id: &ExecutionId| of_id(id.clone(), &self.load.lane, &self.load.payload);
+        let member =
+            |id: &ExecutionId| submission_of(id.clone(), &self.load.lane, &self.load.payload);
         let batch = ids.iter().map(member).collect();
         for created in self.engine.create_flow_members(&flow, batch).await {
             created?;

@@ -1,11 +1,6 @@
-//! The settings of a benchmark, and the statistics of what it measured.
+//! The statistics of measured times.
 
 use std::time::Duration;
-
-/// The number that the environment gives, or else the default.
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// The median and the 99th percentile.
 pub(crate) fn percentiles(mut taken: Vec<Duration>) -> (Duration, Duration) {
