@@ -54,7 +54,7 @@ pub async fn measure(
     settings: &Settings,
     live: &Arc<Live>,
 ) -> Result<Report, BenchError> {
-    let fdatasync_per_s = place.flushes_per_second()?;
+    let disk = place.disk()?;
     let session = Session { place, engines, settings, live };
     session.make_tables().await?;
 
@@ -70,7 +70,7 @@ pub async fn measure(
         schema: place.schema().map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         payload_bytes: settings.payload_bytes,
-        fdatasync_per_s,
+        disk,
         scenarios,
         steps,
         size: place.size().await?,

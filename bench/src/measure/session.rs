@@ -148,12 +148,7 @@ impl Turns<'_> {
     }
 
     async fn run(&mut self, lane: &LaneId, times: Times) -> Result<Done, BenchError> {
-        let load = Load {
-            scenario: self.scenario,
-            lane: lane.clone(),
-            payload: self.session.payload().into(),
-            caller: 0,
-        };
+        let load = Load::new(self.scenario, lane.clone(), &self.session.payload());
         match (self.by, self.session.place) {
             (By::Engine, _) => self.run_engine(&load, times).await,
             (By::Hand, Place::Postgres(place)) => {

@@ -40,7 +40,8 @@ fn assert_complete(report: &Json) {
         assert_eq!(ratio.is_some() && ceiling.is_some(), WITH_CEILING.contains(&name), "{name}");
     }
     json::assert_documented("bench", std::slice::from_ref(report));
-    assert!(0.0 < report["fdatasync_per_s"].as_f64().unwrap());
+    assert!(0.0 < report["disk"]["fdatasync_per_s"].as_f64().unwrap());
+    assert!(0.0 < report["start"]["p50_ms"].as_f64().unwrap());
     assert!(0 < report["size"]["table_bytes"].as_i64().unwrap());
 }
 
