@@ -4,6 +4,7 @@ mod session;
 mod steps;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,7 +56,7 @@ pub async fn measure(
     live: &Arc<Live>,
 ) -> Result<Report, BenchError> {
     let disk = place.disk()?;
-    let session = Session { place, engines, settings, live };
+    let session = Session { place, engines, settings, live, largest_log: AtomicU64::new(0) };
     session.make_tables().await?;
 
     let mut scenarios = Vec::new();
@@ -73,7 +74,7 @@ pub async fn measure(
         disk,
         scenarios,
         steps,
-        size: place.size().await?,
+        size: session.size().await?,
     })
 }
 

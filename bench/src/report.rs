@@ -87,11 +87,38 @@ impl Percentiles {
     }
 }
 
+/// A step of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepName {
+    /// The submission.
+    Submit,
+    /// The claim.
+    Claim,
+    /// The completion.
+    Complete,
+}
+
+impl StepName {
+    /// Every step, in their order.
+    pub(crate) const ALL: [Self; 3] = [Self::Submit, Self::Claim, Self::Complete];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Claim => "claim",
+            Self::Complete => "complete",
+        }
+    }
+}
+
 /// The cost of one step of a life.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// The step: `submit`, `claim` or `complete`.
-    pub step: &'static str,
+    /// The step.
+    pub step: StepName,
     /// By the engine.
     pub engine: Usage,
     /// By hand.

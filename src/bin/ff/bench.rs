@@ -14,6 +14,7 @@ use ff_core::engine_backend::EngineBackend;
 use flowfabric_sql::{OpenOptions, Tuning};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use super::Global;
 use super::failure::Failure;
@@ -21,6 +22,9 @@ use super::interrupt::Interrupts;
 
 /// The pause between two looks at a running measurement.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The callers when starts are measured: a submitter, and a worker with its renewals and reports.
+const START_CALLERS: usize = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -92,18 +96,19 @@ async fn measured(
     let opener = Opener { global };
     let live = Arc::<Live>::default();
     let bar = progress_bar();
-    let shown = tokio::spawn(show(Arc::clone(&live), bar.clone()));
+    // Dropped with this future, too, when the measurement is stopped.
+    let mut shown = JoinSet::new();
+    shown.spawn(show(Arc::clone(&live), bar.clone()));
     let measured = measure(place, &opener, &settings, &live).await;
-    shown.abort();
+    drop(shown);
     bar.finish_and_clear();
     let report = measured.map_err(|error| failure(&error))?;
 
-    let start = match with_start {
-        true => {
-            let engine = opener.open(place, 1).await.map_err(|error| failure(&error))?;
-            Some(start::measure(&engine, seconds).await?)
-        }
-        false => None,
+    let start = if with_start {
+        let engine = opener.open(place, START_CALLERS).await.map_err(|error| failure(&error))?;
+        Some(start::measure(&engine, seconds).await?)
+    } else {
+        None
     };
     Ok(BenchView { report, start })
 }

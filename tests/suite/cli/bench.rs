@@ -50,6 +50,7 @@ fn a_measurement_on_sqlite_has_every_figure_and_leaves_nothing() {
     let report = report("sqlite:ff.db");
     assert_eq!(report["database"], "sqlite");
     assert_complete(&report);
+    assert!(0 < report["size"]["log_bytes"].as_i64().unwrap());
     for step in report["steps"].as_array().unwrap() {
         for side in ["engine", "ceiling"] {
             assert!(0.0 < step[side]["wal_bytes"].as_f64().unwrap(), "{step}");

@@ -35,7 +35,7 @@ pub(super) fn print(output: Output, view: &BenchView) -> std::io::Result<()> {
     let parts = [
         ("tables", Some(size.table_bytes)),
         ("indexes", size.index_bytes),
-        ("log", size.log_bytes),
+        ("largest log", size.log_bytes),
     ];
     let parts: Vec<String> = parts
         .into_iter()
@@ -102,7 +102,7 @@ fn lives(scenarios: &[Measured]) -> Table {
 fn steps(steps: &[Step]) -> Table {
     let mut table = usages("per step, alone");
     for step in steps {
-        table.row(usage(step.step, "engine", &step.engine));
+        table.row(usage(step.step.word(), "engine", &step.engine));
         table.row(usage("", "ceiling", &step.ceiling));
     }
     table
