@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ff_core::types::TimestampMs;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -139,6 +140,8 @@ impl SqliteByHand {
         for (name, value) in SETTINGS {
             connection.pragma_update(None, name, value)?;
         }
+        // Otherwise a claim is planned anew whenever it is bound again, as in the engine.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(Self { connection, pick: PICK.replace("{claimable}", CLAIMABLE) })
     }
 
