@@ -53,10 +53,7 @@ fn implies(parts: &[Predicate], condition: &Predicate) -> bool {
 }
 
 fn parts(predicate: &Predicate) -> &[Predicate] {
-    match predicate {
-        Predicate::All(parts) => parts,
-        other => std::slice::from_ref(other),
-    }
+    if let Predicate::All(parts) = predicate { parts } else { std::slice::from_ref(predicate) }
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ impl<'a> ByList<'a> {
             is_indexed(table, *column).then_some((*column, by))
         })?;
         let same = parts.iter().filter(|part| {
-            let equal = |path: &Path| path.keys.is_empty();
+            // What comes behind the list in the index does not lead to the next list.
+            let equal = |path: &Path| path.keys.is_empty() && leads(table, path.column, column);
             matches!(part, Predicate::OneOf(..) | Predicate::NotNull(_))
                 || matches!(part, Predicate::Compare(path, Compare::Equal, _) if equal(path))
         });
@@ -167,6 +168,14 @@ impl<'a> ByList<'a> {
     fn key_of(&self, alias: &'static str) -> Expr {
         Expr::tuple(self.table.key.iter().map(|column| Expr::col((alias, column.name))))
     }
+}
+
+/// True if the column stands before the list in an index.
+fn leads(table: TableRef, column: ColumnRef, list: ColumnRef) -> bool {
+    table.indexes.iter().any(|index| {
+        let mut before = index.columns.iter().take_while(|(indexed, _)| *indexed != list);
+        before.clone().count() < index.columns.len() && before.any(|(one, _)| *one == column)
+    })
 }
 
 fn is_indexed(table: TableRef, column: ColumnRef) -> bool {

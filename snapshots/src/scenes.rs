@@ -1,6 +1,6 @@
 //! The situations in which the operations on executions are sampled.
 
-use ff_core::backend::{CapabilitySet, FailureClass, FailureReason, ScannerFilter};
+use ff_core::backend::{BackendTag, CapabilitySet, FailureClass, FailureReason, ScannerFilter};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, CompleteExecutionArgs, ExpiredLeasesCursor,
     FailExecutionArgs, ListExpiredLeasesArgs, RenewLeaseArgs, RevokeLeaseArgs,
@@ -11,6 +11,7 @@ use ff_core::partition::PartitionKey;
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
+use ff_core::rules::execution::claim::{Claim, Place};
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::siblings::GroupKey;
 use ff_core::rules::key::ExecutionKey;
@@ -61,6 +62,15 @@ impl Scene {
         self.sample("claim", "without capabilities", async |b| {
             b.claim(&lane(), &none, worker()).await
         });
+
+        for (case, offered) in
+            [("from a place", &none), ("from a place, with capabilities", &capabilities())]
+        {
+            self.sample("claim", case, async |b| {
+                let claim = Claim::new(BackendTag::Memory, &lane(), offered, worker(), 1)?;
+                run(b, &claim.from(Place::of(0, NOON))).await
+            });
+        }
     }
 
     pub(super) fn leases(&mut self) {

@@ -117,7 +117,7 @@ impl PostgresBackend {
             reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
-            process_state: Arc::default(),
+            process_state: Arc::new(ProcessState::over_kept_entries()),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: InstalledScans::default(),
             bell,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::places::claim_up_to;
 use super::subscribe::subscribe;
 use super::{Executor, Topic, Traffic, bulk, cascade, frames, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
@@ -642,17 +643,7 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        let mut claimed = run(self, &claim).await?;
-        if let Some(due) = claim.of_what_is_due(claimed.len()) {
-            match run(self, &due).await {
-                Ok(more) => claimed.extend(more),
-                Err(error) if claimed.is_empty() => return Err(error),
-                // What is claimed already must reach the worker.
-                Err(_) => {}
-            }
-        }
-
-        Ok(claimed)
+        claim_up_to(self, claim).await
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

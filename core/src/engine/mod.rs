@@ -18,6 +18,7 @@ mod executor;
 mod frames;
 mod known_streams;
 pub mod operations;
+mod places;
 mod process_state;
 #[cfg(feature = "generate")]
 mod random;

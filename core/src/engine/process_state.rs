@@ -1,10 +1,12 @@
-//! State that all callers in one process share: their turns, and the streams known to exist.
+//! State that all callers in one process share: their turns, the streams known to exist, and the
+//! places that claims search on from.
 //!
 //! It holds no facts that a rule decides on; those come from the database, or with a handle.
 
 use uuid::Uuid;
 
 use super::known_streams::KnownStreams;
+use super::places::Places;
 use super::turns::{Acquired, Turn, Turns};
 use crate::plan::{Expr, Plan};
 use crate::schema::execution::exec_core;
@@ -13,16 +15,35 @@ use crate::schema::{ColumnRef, TableRef};
 /// A row that callers change, by its key.
 pub(super) type RowKey = (TableRef, Vec<(ColumnRef, Expr)>);
 
-/// The turns of callers, and the streams known to exist.
-#[derive(Debug, Default)]
+/// The turns of callers, the streams known to exist, and the places that claims search on from.
+#[derive(Debug)]
 pub struct ProcessState {
     appends: Turns<Uuid>,
     changes: Turns<RowKey>,
     /// The streams known to exist, by lease.
     pub(super) streams: KnownStreams,
+    pub(super) places: Places,
+}
+
+impl Default for ProcessState {
+    fn default() -> Self {
+        Self {
+            appends: Turns::default(),
+            changes: Turns::default(),
+            streams: KnownStreams::default(),
+            places: Places::unused(),
+        }
+    }
 }
 
 impl ProcessState {
+    /// The state of a process whose database keeps index entries of rows that have left the index,
+    /// until it cleans up: most of its claims search on from the last execution they found.
+    #[must_use]
+    pub fn over_kept_entries() -> Self {
+        Self { places: Places::used(), ..Self::default() }
+    }
+
     /// Waits for a turn among the appends of this process under one lease, so that appends decided
     /// on what they read do not conflict.
     pub(super) async fn wait_to_append(&self, lease: Uuid) -> Turn<Uuid> {

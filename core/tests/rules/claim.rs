@@ -5,7 +5,7 @@ use ff_core::contracts::CLAIM_MAX;
 use ff_core::plan::Held;
 use ff_core::plan::facts::Facts;
 use ff_core::plan::value::Value;
-use ff_core::rules::execution::claim::Claim;
+use ff_core::rules::execution::claim::{Claim, Place};
 use ff_core::rules::handle;
 use ff_core::rules::status::Status;
 use ff_core::schema::execution::exec_core;
@@ -93,7 +93,7 @@ fn a_claim_picks_leases_and_announces() {
         worker_id := "pool"
         worker_instance_id := "w2"
         if present: refuse
-      return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id, core.policy->retry_policy, core.raw_fields->retry_count
+      return core.partition_key, core.execution_id, core.attempt_index, new ff_attempt.lease_epoch, new ff_attempt.lease_id, new ff_attempt.attempt_id, core.policy->retry_policy, core.raw_fields->retry_count, core.priority, core.claimable_since_ms
     "#);
 }
 
@@ -157,6 +157,22 @@ fn a_grant_reserves_the_row_until_it_lapses() {
 }
 
 #[test]
+fn a_claim_from_a_place_takes_its_priority_from_there_on() {
+    let row = |priority, since: i64| {
+        waiting().with(exec_core::priority, priority).with(exec_core::claimable_since_ms, since)
+    };
+    let from = claim("main", &[], 1).from(Place::of(3, 640));
+    let searches = |claim: &Claim, row: RowOf| {
+        claim.searches(TimestampMs(NOW)).accepts(&row.row(), &Held::default())
+    };
+    assert!(searches(&from, row(3, 640)));
+    for (priority, since) in [(3, 639), (2, 900), (4, 900)] {
+        assert!(!searches(&from, row(priority, since)));
+    }
+    assert!(searches(&from.rest(0).unwrap(), row(4, 0)));
+}
+
+#[test]
 fn a_claim_answers_with_handles_of_what_it_leased() {
     use ff_core::rules::ctx::Ctx;
     use ff_core::rules::decision::{Step, Then, Transition};
@@ -164,15 +180,22 @@ fn a_claim_answers_with_handles_of_what_it_leased() {
     let step =
         claim("main", &[], 1).step(&Facts::default(), &mut Ctx::new(TimestampMs(NOW), &mut draws));
     let Ok(Step::Commit(_, Then::FromRows(read))) = step else { panic!("a claim commits") };
-    let handles = read(vec![vec![
+    let claimed = read(vec![vec![
         Value::Int(key().partition.into()),
         Value::Uuid(key().uuid),
         Value::Int(2),
         Value::Int(8),
         Value::Uuid(LEASE_ID),
         Value::Uuid(ATTEMPT_ID),
+        Value::Null,
+        Value::Null,
+        Value::Int(3),
+        Value::Int(647),
     ]])
     .unwrap();
+    // A place is precise to 64 ms.
+    assert_eq!(claimed.last, Some(Place::of(3, 640)));
+    let handles = claimed.handles;
     let payload = handle::open(BackendTag::Memory, &handles[0]).unwrap();
     assert_eq!((handles.len(), payload.execution_id), (1, id()));
     assert_eq!((payload.attempt_index.0, payload.lease_epoch.0), (2, 8));
@@ -203,8 +226,10 @@ fn a_handle_carries_the_retry_facts_that_its_claim_returned() {
             Value::Uuid(ATTEMPT_ID),
             policy,
             count,
+            Value::Int(0),
+            Value::Int(0),
         ];
-        handle::open(BackendTag::Memory, &read(vec![row]).unwrap()[0]).unwrap().retry
+        handle::open(BackendTag::Memory, &read(vec![row]).unwrap().handles[0]).unwrap().retry
     };
     let text = |text: &str| Value::Text(text.to_owned());
 

@@ -35,6 +35,56 @@ pub struct Claim {
     capabilities: Vec<String>,
     limit: u32,
     takes: Takes,
+    from: Option<Place>,
+}
+
+/// The executions that a claim searches: those of a lane that need no other capabilities.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Searched {
+    lane: LaneId,
+    capabilities: Vec<String>,
+}
+
+impl Searched {
+    /// Those of that lane for a worker with these capabilities.
+    #[must_use]
+    pub fn new(lane: &LaneId, capabilities: &CapabilitySet) -> Self {
+        Self { lane: lane.clone(), capabilities: capabilities.tokens.clone() }
+    }
+}
+
+/// A place in the order of a lane: a priority, and a time since which an execution is claimable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    priority: i32,
+    since_ms: i64,
+}
+
+/// The precision of places, ms: claims of one moment search on from one place, and so can share a
+/// statement.
+const PLACE_MS: i64 = 64;
+
+impl Place {
+    /// The place of an execution with that priority, claimable since then.
+    #[must_use]
+    pub fn of(priority: i32, since_ms: i64) -> Self {
+        Self { priority, since_ms: since_ms - since_ms.rem_euclid(PLACE_MS) }
+    }
+
+    /// Executions of that priority that come at that place or behind it.
+    fn onwards(self) -> Predicate {
+        let since = exec_core::claimable_since_ms.above(self.since_ms.saturating_sub(1));
+        exec_core::priority.equals(self.priority).and(since)
+    }
+}
+
+/// The result of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Best first; fewer than asked for when there is no more work.
+    pub handles: Vec<Handle>,
+    /// The place of the last one, if there is one.
+    pub last: Option<Place>,
 }
 
 /// The executions that a claim looks at.
@@ -70,16 +120,35 @@ impl Claim {
         }
 
         let capabilities = capabilities.tokens.clone();
-        Ok(Self { tag, terms, capabilities, limit, takes: Takes::Waiting })
+        Ok(Self { tag, terms, capabilities, limit, takes: Takes::Waiting, from: None })
     }
 
     /// The claim that follows one that took `taken` executions: of those that are due, so that an
     /// idle worker need not wait for a scanner. `None` where the claim got all that it asked for.
     #[must_use]
     pub fn of_what_is_due(&self, taken: usize) -> Option<Self> {
+        Some(Self { takes: Takes::Due, ..self.rest(taken)? })
+    }
+
+    /// The claim that follows one that took `taken` executions, from the head of the lane. `None`
+    /// where the claim got all that it asked for.
+    #[must_use]
+    pub fn rest(&self, taken: usize) -> Option<Self> {
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
         let limit = self.limit.saturating_sub(taken);
-        (0 < limit).then(|| Self { limit, takes: Takes::Due, ..self.clone() })
+        (0 < limit).then(|| Self { limit, from: None, ..self.clone() })
+    }
+
+    /// The claim of what comes at that place or behind it, with the priority of the place.
+    #[must_use]
+    pub fn from(self, place: Place) -> Self {
+        Self { from: Some(place), ..self }
+    }
+
+    /// The executions that it searches.
+    #[must_use]
+    pub fn searched(&self) -> Searched {
+        Searched { lane: self.terms.lane().clone(), capabilities: self.capabilities.clone() }
     }
 
     /// The executions that this worker may claim now: the eligibility rule.
@@ -102,11 +171,17 @@ impl Claim {
             .and(sufficient(&self.capabilities))
     }
 
+    /// The executions that it searches now: those that are eligible, from its place on.
+    #[must_use]
+    pub fn searches(&self, now: TimestampMs) -> Predicate {
+        self.from.map_or(Predicate::Always, Place::onwards).and(self.eligible(now))
+    }
+
     fn selection(&self, now: TimestampMs) -> Selection {
         Selection {
             row: CORE.into(),
             table: exec_core::REF,
-            predicate: self.eligible(now),
+            predicate: self.searches(now),
             order: match self.takes {
                 Takes::Waiting => vec![
                     (exec_core::priority.column(), Descending),
@@ -152,6 +227,9 @@ impl Claim {
             Return::Written(attempt::attempt_id.column()),
         ];
         plan.returns.extend(retry_returns());
+        plan.returns.push(Return::Held(CORE.into(), Path::column(exec_core::priority.column())));
+        let since = exec_core::claimable_since_ms.column();
+        plan.returns.push(Return::Held(CORE.into(), Path::column(since)));
         plan
     }
 }
@@ -168,14 +246,15 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
 }
 
 impl Transition for Claim {
-    /// Best first; fewer than asked for when there is no more work.
-    type Outcome = Vec<Handle>;
+    type Outcome = Claimed;
 
-    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Vec<Handle>>, EngineError> {
+    fn step(&self, _: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Claimed>, EngineError> {
         let plan = self.plan(ctx);
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
-            rows.iter().map(|row| claim.claimed(row)).collect::<Result<Vec<_>, _>>()
+            let handles = rows.iter().map(|row| claim.claimed(row)).collect::<Result<_, _>>()?;
+            let last = rows.last().map(|row| place(row)).transpose()?;
+            Ok(Claimed { handles, last })
         };
         Ok(Step::Commit(plan, Then::FromRows(Box::new(read))))
     }
@@ -199,4 +278,11 @@ impl Claim {
         let payload = self.terms.payload(&key, lease).with_retry(facts);
         Ok(handle::mint(self.tag, HandleKind::Fresh, &payload))
     }
+}
+
+/// The place of a claimed execution.
+fn place(row: &[Value]) -> Result<Place, EngineError> {
+    let returned = Returned(row);
+    let priority = returned.read(8, exec_core::priority)?;
+    Ok(Place::of(priority, returned.read(9, exec_core::claimable_since_ms)?))
 }

@@ -1,0 +1,209 @@
+//! The places that claims of this process search on from, where a database keeps entries of rows
+//! that have left an index.
+//!
+//! Postgres keeps such an entry until it vacuums the index, and cannot do that while an old snapshot
+//! is open. A claim passes over an entry for each execution that was claimed before, so it costs the
+//! more the longer a lane is worked on. So a process that has claimed many executions of a lane lets
+//! its claims search on from the last one. Rows may appear before that place: with a higher
+//! priority, or because another process commits late. So from time to time one claim searches from
+//! the head of the lane, and so does each claim that finds less than it asks for: no execution is
+//! overlooked, and none is passed over for longer than that time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::executor::Executor;
+use super::run::run;
+use crate::model::error::EngineError;
+use crate::model::handle::Handle;
+use crate::rules::execution::claim::{Claim, Claimed, Place, Searched};
+
+/// The number of executions that a process claims from the head of a lane before it searches on:
+/// passing over so few costs little, and until then the order is exact.
+const EXACT: usize = 5_000;
+
+/// The shortest time between two searches from the head, ms.
+const PAUSE_MS: i64 = 50;
+
+/// The share of the time that searches from the head may take: one part of this many.
+const SHARE: i64 = 10;
+
+/// The longest time between two searches from the head, ms, also if the clock is set back.
+const LONGEST_MS: i64 = 10_000;
+
+/// The most lanes to remember. If there are more, all are forgotten.
+const CAPACITY: usize = 1_024;
+
+/// The places that claims search on from.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The number of executions to claim before; `None` where the database keeps no such entries.
+    after: Option<usize>,
+    lanes: Mutex<HashMap<Searched, Known>>,
+}
+
+/// A lane, as one worker's capabilities see it.
+#[derive(Debug, Default)]
+struct Known {
+    claimed: usize,
+    last: Option<Place>,
+    /// The time from which on a claim searches from the head, Unix ms.
+    head_due_ms: i64,
+}
+
+impl Known {
+    fn is_head_due(&self, now_ms: i64) -> bool {
+        !(now_ms..=now_ms.saturating_add(LONGEST_MS)).contains(&self.head_due_ms)
+    }
+}
+
+impl Places {
+    /// For a database that removes entries with their rows.
+    pub(super) fn unused() -> Self {
+        Self { after: None, lanes: Mutex::default() }
+    }
+
+    /// For a database that keeps them.
+    pub(super) fn used() -> Self {
+        Self { after: Some(EXACT), lanes: Mutex::default() }
+    }
+
+    /// The place that the next claim searches on from; `None` for the head of the lane.
+    fn next(&self, searched: &Searched, now_ms: i64) -> Option<Place> {
+        let after = self.after?;
+        let mut lanes = self.lock();
+        let known = lanes.get_mut(searched)?;
+        let place = known.last.filter(|_| after <= known.claimed)?;
+        if known.is_head_due(now_ms) {
+            // Claims that begin meanwhile search on.
+            known.head_due_ms = now_ms + PAUSE_MS;
+            return None;
+        }
+        Some(place)
+    }
+
+    /// Remembers what a claim found that began at `began_ms` and ended at `now_ms`.
+    fn found(&self, searched: Searched, from: Option<Place>, claimed: &Claimed, times: [i64; 2]) {
+        if self.after.is_none() {
+            return;
+        }
+
+        let mut lanes = self.lock();
+        if CAPACITY <= lanes.len() && !lanes.contains_key(&searched) {
+            lanes.clear();
+        }
+
+        let known = lanes.entry(searched).or_default();
+        known.claimed = known.claimed.saturating_add(claimed.handles.len());
+        known.last = claimed.last.or(known.last);
+        if from.is_none() {
+            let [began_ms, now_ms] = times;
+            let pause = now_ms.saturating_sub(began_ms).saturating_mul(SHARE);
+            known.head_due_ms = now_ms.saturating_add(pause.clamp(PAUSE_MS, LONGEST_MS));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Searched, Known>> {
+        // What is remembered only says where to look first, so half a change does no harm.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Claims up to as many executions as the claim asks for: those that wait for a worker, best first,
+/// then those that are due.
+pub(super) async fn claim_up_to<E: Executor + ?Sized>(
+    executor: &E,
+    claim: Claim,
+) -> Result<Vec<Handle>, EngineError> {
+    let places = &executor.process_state().places;
+    let search = async |from: Option<Place>, claim: &Claim| {
+        let began = executor.now();
+        let claimed = run(executor, claim).await?;
+        places.found(claim.searched(), from, &claimed, [began.0, executor.now().0]);
+        Ok::<_, EngineError>(claimed.handles)
+    };
+
+    let mut handles = Vec::new();
+    if let Some(place) = places.next(&claim.searched(), executor.now().0) {
+        handles = search(Some(place), &claim.clone().from(place)).await?;
+    }
+
+    if let Some(rest) = claim.rest(handles.len()) {
+        let more = search(None, &rest).await;
+        take(&mut handles, more)?;
+    }
+    if let Some(due) = claim.of_what_is_due(handles.len()) {
+        let more = run(executor, &due).await.map(|claimed| claimed.handles);
+        take(&mut handles, more)?;
+    }
+    Ok(handles)
+}
+
+/// Adds what a further search has claimed. Its error counts only if there is nothing yet: what is
+/// claimed already must reach the worker.
+fn take(
+    handles: &mut Vec<Handle>,
+    more: Result<Vec<Handle>, EngineError>,
+) -> Result<(), EngineError> {
+    match more {
+        Ok(more) => handles.extend(more),
+        Err(error) if handles.is_empty() => return Err(error),
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contracts::CapabilitySet;
+    use crate::model::handle::{BackendTag, HandleKind, HandleOpaque};
+    use crate::model::ids::LaneId;
+
+    fn lane(name: &str) -> Searched {
+        Searched::new(&LaneId::new(name), &CapabilitySet::default())
+    }
+
+    fn place(since: i64) -> Place {
+        Place::of(0, since)
+    }
+
+    /// A claim of that many, the last of them claimable since then.
+    fn claimed(count: usize, since: i64) -> Claimed {
+        Claimed { handles: handles(count), last: Some(place(since)) }
+    }
+
+    fn handles(count: usize) -> Vec<Handle> {
+        let opaque = HandleOpaque::new(Vec::new().into_boxed_slice());
+        vec![Handle::new(BackendTag::Postgres, HandleKind::Fresh, opaque); count]
+    }
+
+    #[test]
+    fn a_process_searches_on_once_it_has_claimed_many() {
+        let places = Places::used();
+        places.found(lane("a"), None, &claimed(EXACT - 1, 640), [0, 1]);
+        assert_eq!(places.next(&lane("a"), 2), None);
+        places.found(lane("a"), None, &claimed(1, 640), [2, 3]);
+        assert_eq!(places.next(&lane("a"), 4), Some(place(640)));
+        assert_eq!(places.next(&lane("b"), 4), None);
+    }
+
+    #[test]
+    fn one_claim_in_a_while_searches_from_the_head() {
+        let places = Places::used();
+        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 7]);
+        assert_eq!(places.next(&lane("a"), 76), Some(place(640)));
+        // Seven milliseconds are a tenth of seventy.
+        assert_eq!(places.next(&lane("a"), 78), None);
+        assert_eq!(places.next(&lane("a"), 78), Some(place(640)), "the others search on meanwhile");
+        // The clock was set back.
+        assert_eq!(places.next(&lane("a"), -20_000), None);
+    }
+
+    #[test]
+    fn where_entries_go_with_their_rows_every_claim_searches_from_the_head() {
+        let places = Places::unused();
+        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 1]);
+        assert_eq!(places.next(&lane("a"), 2), None);
+    }
+}
