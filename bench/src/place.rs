@@ -116,8 +116,8 @@ impl Place {
         }
     }
 
-    /// Brings SQLite's log to the size that it has on a database in use, for as long as the returned
-    /// connection is open.
+    /// Brings SQLite's log to the size that it has on a database in use, for as long as the
+    /// returned connection is open.
     pub(crate) fn grow_log(&self) -> Result<Option<Connection>, BenchError> {
         match self {
             Self::Sqlite(place) => place.grow_log().map(Some),
