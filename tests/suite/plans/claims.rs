@@ -97,6 +97,54 @@ async fn a_claim_costs_the_same_over_partitions() {
     costs_the_same_on_postgres(backends::postgres_partitioned(4).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_open() {
+    let one = |options: ff_backend_postgres::PostgresOptions| options.max_connections(1);
+    let bench = backends::postgres_with(postgres_url(), one).await;
+    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
+    let claimed: i64 = 6_000;
+    let Words { series, random, no_list, .. } = words(&bench.plain);
+    let rows = series(claimed + 100);
+    let sql = format!(
+        "INSERT INTO ff_exec_core (partition_key, execution_id, lane_id, required_capabilities, \
+         lifecycle_phase, ownership_state, eligibility_state, public_state, attempt_state, \
+         created_at_ms, claimable_since_ms) SELECT n % 256, {random}, 'work', {no_list}, \
+         'runnable', 'unowned', 'eligible_now', 'waiting', 'pending_first_attempt', \
+         {START} + n, {START} + n FROM {rows}"
+    );
+    bench.plain.execute(&sql).await;
+
+    // The server must keep every index entry of what the snapshot may still see.
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .execute(&mut *reader)
+        .await
+        .unwrap();
+    sqlx::query("SELECT count(*) FROM ff_exec_core").execute(&mut *reader).await.unwrap();
+    let none = CapabilitySet::default();
+    for _ in 0..claimed / 1_000 {
+        let taken = bench.backend.claim_many(&lane(), &none, worker("w"), 1_000).await.unwrap();
+        assert_eq!(taken.len(), 1_000);
+    }
+
+    let before = rows_read(&bench).await;
+    for _ in 0..20 {
+        assert!(bench.backend.claim(&lane(), &none, worker("w")).await.unwrap().is_some());
+    }
+    let read = rows_read(&bench).await - before;
+    // From the head, each of the twenty would pass over all that was claimed; some still do.
+    assert!(read < 10 * claimed, "{read} index entries were read");
+
+    // Nothing is overlooked.
+    let mut rest = 0;
+    while bench.backend.claim(&lane(), &none, worker("w")).await.unwrap().is_some() {
+        rest += 1;
+    }
+    assert_eq!(rest, 80);
+    reader.rollback().await.unwrap();
+    bench.tear_down().await;
+}
+
 /// A claim and the look whether there is something to claim, as SQLite runs them.
 fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)> {
     let offered = CapabilitySet::new(tokens.iter().copied());

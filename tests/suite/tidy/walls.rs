@@ -62,11 +62,13 @@ fn sql_over_the_schema_is_written_by_hand_in_one_folder() {
         ["INTO", "UPDATE", "FROM", "JOIN"].iter().any(|word| line.contains(&format!("{word} ff_")))
     };
     let mut found = Vec::new();
-    for path in ["bench/src", "core/src", "src"].map(|directory| files(directory, &["rs"])).concat()
+    for path in ["benches/ff-bench/src", "core/src", "src"]
+        .map(|directory| files(directory, &["rs"]))
+        .concat()
     {
         let name = relative(&path);
         for (number, line) in code(&path) {
-            if by_hand(&line) && !name.starts_with("bench/src/ceiling/") {
+            if by_hand(&line) && !name.starts_with("benches/ff-bench/src/ceiling/") {
                 found.push(format!("{name}:{number}: {line}"));
             }
         }
