@@ -22,7 +22,7 @@ use sea_query::{
     SelectStatement, SubQueryStatement, WithClause,
 };
 
-use self::join::is_joined;
+use self::join::are_joined;
 use crate::clauses::{held_value, one_row_hint};
 use crate::dialect::{Dialect, RowLock};
 use crate::scalar::{Operands, Scalars};
@@ -274,7 +274,7 @@ impl Renderer<'_> {
         let mut ok = Query::select();
         ok.column((SOURCE, Asterisk)).from_as("input", SOURCE);
         self.join_rows(&mut ok, "gate", &key);
-        ok.and_where_option(first.map(is_joined));
+        ok.and_where_option(first.map(|column| are_joined([column])));
         self.cte("ok", ok);
         Ok("ok".into())
     }

@@ -1,8 +1,8 @@
 //! Joins of a statement's items with the rows that its CTEs yield.
 //!
 //! The planner expects few rows of every CTE. It may thus run a join of two as a nested loop, which
-//! reads one of them once for each row of the other. A full join is never run so. Every joined row
-//! belongs to an item, so a full join yields what a left join does.
+//! reads one of them once for each row of the other. A full join is never run so. Every row that
+//! was written belongs to an item, so a full join yields what a left join does.
 
 use ff_core::plan::Expr as Scalar;
 use ff_core::schema::ColumnRef;
@@ -55,8 +55,9 @@ impl Renderer<'_> {
     }
 }
 
-/// The column is not NULL: a row was joined. Written so that the planner, which would make an inner
-/// join of `IS NOT NULL`, keeps the full join.
-pub(super) fn is_joined(column: Expr) -> Expr {
-    Expr::from(Func::cust("num_nonnulls").arg(column)).eq(1)
+/// None of the columns is NULL: both sides of a full join are there. Written so that the planner,
+/// which would make an inner join of `IS NOT NULL`, keeps the full join.
+pub(super) fn are_joined<const N: usize>(columns: [Expr; N]) -> Expr {
+    let count = Func::cust("num_nonnulls").args(columns);
+    Expr::from(count).eq(Expr::cust(N.to_string()))
 }

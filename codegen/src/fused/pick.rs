@@ -3,7 +3,7 @@
 use ff_core::plan::{Expr as Scalar, Pairing, Path, Selection};
 use sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, JoinType, Query, WindowStatement};
 
-use super::join::is_joined;
+use super::join::are_joined;
 use super::{Renderer, SOURCE};
 use crate::clauses::{few_rows_hint, order};
 use crate::dialect::RowLock;
@@ -95,7 +95,7 @@ impl Renderer<'_> {
                 "n",
                 Expr::col(("n", "slot")).eq(Expr::col((SOURCE, "ord"))),
             )
-            .and_where(is_joined(Expr::col(("n", "slot"))));
+            .and_where(are_joined([Expr::col(("n", "slot")), Expr::col((SOURCE, "ord"))]));
         self.cte("picked", picked);
     }
 }
