@@ -7,10 +7,14 @@
 
 #[path = "common/backends.rs"]
 mod backends;
-mod common;
+#[path = "common/percentiles.rs"]
+mod percentiles;
+#[path = "common/setting.rs"]
+mod setting;
 
 use std::time::{Duration, Instant};
 
+use ff_bench::{PAYLOAD, submission_of, terms};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
     ApplyDependencyToChildArgs, CancelFlowResult, CreateFlowArgs, StageDependencyEdgeArgs,
@@ -21,7 +25,8 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs
 use futures_util::future::join_all;
 
 use backends::{Backend, each_backend};
-use common::{args, percentiles, worker};
+use percentiles::percentiles;
+use setting::setting;
 
 const MEMBERS: usize = 1_000;
 
@@ -39,7 +44,7 @@ async fn flow(backend: &Backend, lane: &LaneId, members: usize) -> (FlowId, Vec<
 
     let partitions = PartitionConfig::default();
     let ids: Vec<_> = (0..members).map(|_| ExecutionId::for_flow(&flow, &partitions)).collect();
-    let batch = ids.iter().map(|id| args(id.clone(), lane)).collect();
+    let batch = ids.iter().map(|id| submission_of(id.clone(), lane, PAYLOAD)).collect();
     for result in backend.create_flow_members(&flow, batch).await {
         result.expect("creates a member");
     }
@@ -60,9 +65,9 @@ async fn cancellation(name: &str, backend: &Backend, rounds: u64) {
         release(backend, &flow).await;
 
         let third = u32::try_from(MEMBERS / 3).expect("fits");
-        let ended = backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
+        let ended = backend.claim_many(&lane, &none, terms(1), third).await.expect("claims");
         join_all(ended.iter().map(|handle| backend.complete(handle, None))).await;
-        backend.claim_many(&lane, &none, worker(1), third).await.expect("claims");
+        backend.claim_many(&lane, &none, terms(1), third).await.expect("claims");
 
         let start = Instant::now();
         let (policy, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
@@ -116,7 +121,7 @@ async fn drain(backend: &Backend, lane: &LaneId, edges: usize) -> f64 {
     let none = CapabilitySet::default();
     let mut telling = Duration::ZERO;
     loop {
-        let handles = backend.claim_many(lane, &none, worker(1), 500).await.expect("claims");
+        let handles = backend.claim_many(lane, &none, terms(1), 500).await.expect("claims");
         for done in join_all(handles.iter().map(|handle| backend.complete(handle, None))).await {
             done.expect("completes");
         }
@@ -164,7 +169,7 @@ async fn cascades(name: &str, backend: &Backend) {
 
 #[tokio::main]
 async fn main() {
-    let rounds = common::setting("FF_BENCH_ROUNDS", 100);
+    let rounds = setting("FF_BENCH_ROUNDS", 100);
     each_backend(async |name, backend| {
         cascades(name, &backend).await;
         cancellation(name, &backend, rounds).await;

@@ -2,18 +2,23 @@
 //! that the server plans them, as a table. Needs `FF_BENCH_PG_URL`. The server keeps its defaults,
 //! with JIT on. If it has `pg_stat_statements` and the role may use it, that counts the plans.
 
-mod common;
+#[path = "common/percentiles.rs"]
+mod percentiles;
+#[path = "common/setting.rs"]
+mod setting;
 
 use std::time::{Duration, Instant};
 
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+use ff_bench::{PAYLOAD, submission_of, terms};
 use ff_core::backend::CapabilitySet;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, LaneId};
 use sqlx::PgPool;
 
-use common::{args, percentiles, worker};
+use percentiles::percentiles;
+use setting::setting;
 
 const COUNTS: &str = "SELECT sum(plans)::bigint, sum(calls)::bigint FROM pg_stat_statements \
                       WHERE query LIKE $1 AND userid = (SELECT usesysid FROM pg_user \
@@ -33,8 +38,8 @@ async fn counted(pool: &PgPool, text: &str) -> Option<(i64, i64)> {
 #[tokio::main]
 async fn main() {
     let url = std::env::var("FF_BENCH_PG_URL").expect("FF_BENCH_PG_URL names a Postgres");
-    let partitions = u16::try_from(common::setting("FF_BENCH_PARTITIONS", 256)).expect("a number");
-    let rounds = common::setting("FF_BENCH_ROUNDS", 100);
+    let partitions = u16::try_from(setting("FF_BENCH_PARTITIONS", 256)).expect("a number");
+    let rounds = setting("FF_BENCH_ROUNDS", 100);
 
     let name = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
     let schema = SchemaName::new(&name).expect("a schema name");
@@ -58,10 +63,10 @@ async fn main() {
     let (mut claims, mut completes) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let id = ExecutionId::from_parts((round % 256) as u16, uuid::Uuid::new_v4());
-        backend.create_execution(args(id, &lane)).await.expect("creates");
+        backend.create_execution(submission_of(id, &lane, PAYLOAD)).await.expect("creates");
 
         let start = Instant::now();
-        let claimed = backend.claim(&lane, &none, worker(0)).await.expect("claims");
+        let claimed = backend.claim(&lane, &none, terms(0)).await.expect("claims");
         claims.push(start.elapsed());
 
         let start = Instant::now();

@@ -49,24 +49,10 @@ pub enum RowNumbering {
 /// The form of placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholders {
-    /// The mark with the number of the parameter, such as `$1`. A text holds one statement.
+    /// The mark with the number of the parameter, such as `$1`.
     Numbered(char),
-    /// The mark with a number, such as `?1`, or alone: then it takes the next parameter. Statements
-    /// that need no numbers can share a text.
-    NumberedOrInOrder(char),
-    /// The mark alone, which takes the next parameter. A text holds one statement.
+    /// The mark alone, which takes the next parameter.
     InOrder(char),
-}
-
-impl Placeholders {
-    /// True if one text can hold several statements.
-    #[must_use]
-    pub fn share_a_text(self) -> bool {
-        match self {
-            Placeholders::NumberedOrInOrder(_) => true,
-            Placeholders::Numbered(_) | Placeholders::InOrder(_) => false,
-        }
-    }
 }
 
 /// A kind of write.

@@ -32,7 +32,6 @@ pub mod opening;
 mod query;
 mod reads;
 mod render;
-pub mod runs;
 mod scalar;
 mod script;
 pub mod statement;
@@ -44,7 +43,6 @@ pub use dialect::{Dialect, Postgres, Sqlite};
 pub use fused::fused;
 pub use query::{now_ms, query};
 pub use render::{Rendered, render};
-pub use runs::ScriptRuns;
 pub use script::script;
 pub use statement::{
     Arity, Bind, BindSource, Fused, Param, RenderError, Script, ScriptStep, Statement,

@@ -4,9 +4,8 @@ use ff_core::plan::Shape;
 
 use crate::dialect::{CommitStrategy, Dialect};
 use crate::fused::fused;
-use crate::runs::ScriptRuns;
 use crate::script::script;
-use crate::statement::{Fused, RenderError};
+use crate::statement::{Fused, RenderError, Script};
 
 /// A rendered plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +13,7 @@ pub enum Rendered {
     /// One statement.
     Fused(Fused),
     /// Several statements in one transaction.
-    Script(ScriptRuns),
+    Script(Script),
 }
 
 /// Renders the shape in the form that the dialect asks for.
@@ -25,10 +24,7 @@ pub enum Rendered {
 pub fn render(dialect: &dyn Dialect, shape: &Shape) -> Result<Rendered, RenderError> {
     match dialect.commit_strategy() {
         CommitStrategy::Fused => fused(dialect, shape).map(Rendered::Fused),
-        CommitStrategy::Script => {
-            let script = script(dialect, shape)?;
-            Ok(Rendered::Script(ScriptRuns::new(dialect, script)))
-        }
+        CommitStrategy::Script => script(dialect, shape).map(Rendered::Script),
     }
 }
 
@@ -44,13 +40,13 @@ impl Rendered {
         }
     }
 
-    /// The runs of the script.
+    /// The script.
     ///
     /// # Errors
     /// [`RenderError::Unsupported`] for one statement.
-    pub fn into_script(self, dialect: &dyn Dialect) -> Result<ScriptRuns, RenderError> {
+    pub fn into_script(self, dialect: &dyn Dialect) -> Result<Script, RenderError> {
         match self {
-            Rendered::Script(runs) => Ok(runs),
+            Rendered::Script(script) => Ok(script),
             Rendered::Fused(_) => Err(unsupported(dialect, "a plan as a script")),
         }
     }

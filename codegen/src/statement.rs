@@ -36,8 +36,6 @@ pub struct Statement {
     pub binds: Vec<Bind>,
     /// The type of each result column.
     pub yields: Vec<ColumnType>,
-    /// The text in the form that can share one text with other statements, if it has one.
-    pub(crate) shareable: Option<String>,
 }
 
 impl Statement {
@@ -48,9 +46,8 @@ impl Statement {
         yields: Vec<ColumnType>,
     ) -> Self {
         let text = writer::text(dialect.grammar(), tree);
-        let shareable = text.shareable(dialect.placeholders(), binds.len());
         let (sql, binds) = text.with_marks(dialect.placeholders(), binds);
-        Self { sql, binds, yields, shareable }
+        Self { sql, binds, yields }
     }
 }
 
@@ -124,6 +121,14 @@ pub struct Script {
     pub returns: Vec<Bind>,
 }
 
+impl Script {
+    /// True if the plan picks rows.
+    #[must_use]
+    pub fn picks(&self) -> bool {
+        self.once.iter().any(|step| matches!(step, ScriptStep::Pick { .. }))
+    }
+}
+
 /// One step of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptStep {
@@ -154,4 +159,36 @@ pub enum ScriptStep {
         /// The path that each result column holds, under the table's name.
         holds: Vec<Path>,
     },
+}
+
+impl ScriptStep {
+    /// The statement of the step.
+    #[must_use]
+    pub fn statement(&self) -> &Statement {
+        match self {
+            ScriptStep::Guard { statement, .. }
+            | ScriptStep::Pick { statement, .. }
+            | ScriptStep::Write { statement, .. } => statement,
+        }
+    }
+
+    /// The path that each result column holds.
+    #[must_use]
+    pub fn holds(&self) -> &[Path] {
+        match self {
+            ScriptStep::Guard { holds, .. }
+            | ScriptStep::Pick { holds, .. }
+            | ScriptStep::Write { holds, .. } => holds,
+        }
+    }
+
+    /// The name under which later steps read the result. Columns that a write returns are held
+    /// under the name of its table.
+    #[must_use]
+    pub fn row(&self) -> &str {
+        match self {
+            ScriptStep::Guard { row, .. } | ScriptStep::Pick { row, .. } => row,
+            ScriptStep::Write { holds, .. } => holds.first().map_or("", |path| path.column.table),
+        }
+    }
 }

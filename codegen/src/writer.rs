@@ -109,32 +109,15 @@ impl Text {
         parameters: Vec<T>,
     ) -> (String, Vec<T>) {
         match placeholders {
-            Placeholders::Numbered(mark) | Placeholders::NumberedOrInOrder(mark) => {
+            Placeholders::Numbered(mark) => {
                 (self.marked(mark, |parameter| parameter.to_string()), parameters)
             }
             Placeholders::InOrder(mark) => {
                 let numbers = self.marks.iter().map(|mark| mark.parameter);
                 let taken = numbers.filter_map(|number| parameters.get(number - 1).cloned());
-                (self.in_order(mark), taken.collect())
+                (self.marked(mark, |_| String::new()), taken.collect())
             }
         }
-    }
-
-    /// The text in the form in which others may follow it in one text. `None` if the dialect has
-    /// no such form, or if the marks do not take the parameters in order, each once.
-    pub(crate) fn shareable(
-        &self,
-        placeholders: Placeholders,
-        parameters: usize,
-    ) -> Option<String> {
-        let Placeholders::NumberedOrInOrder(mark) = placeholders else { return None };
-
-        let numbers = self.marks.iter().map(|mark| mark.parameter);
-        numbers.eq(1..=parameters).then(|| self.in_order(mark))
-    }
-
-    fn in_order(&self, mark: char) -> String {
-        self.marked(mark, |_| String::new())
     }
 
     fn marked(&self, mark: char, number: impl Fn(usize) -> String) -> String {
@@ -205,17 +188,8 @@ mod tests {
         let text = text_of(&[1, 2]);
         let (numbered, _) = text.with_marks(Placeholders::Numbered('$'), vec!["a", "b"]);
         assert_eq!(numbered, r#"SELECT 'it''s ?1', "a?2" = 'b', $1, $2"#);
-        let shareable = text.shareable(Placeholders::NumberedOrInOrder('?'), 2);
-        assert_eq!(shareable.as_deref(), Some(r#"SELECT 'it''s ?1', "a?2" = 'b', ?, ?"#));
-        assert_eq!(text.shareable(Placeholders::Numbered('$'), 2), None);
-    }
-
-    #[test]
-    fn parameters_out_of_order_share_no_text() {
-        let either = Placeholders::NumberedOrInOrder('?');
-        assert_eq!(text_of(&[2, 1]).shareable(either, 2), None);
-        assert_eq!(text_of(&[1, 1]).shareable(either, 1), None);
-        assert_eq!(text_of(&[1]).shareable(either, 2), None);
+        let (unnumbered, _) = text.with_marks(Placeholders::InOrder('?'), vec!["a", "b"]);
+        assert_eq!(unnumbered, r#"SELECT 'it''s ?1', "a?2" = 'b', ?, ?"#);
     }
 
     #[test]

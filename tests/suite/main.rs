@@ -9,6 +9,7 @@ mod adopt;
 mod backends;
 mod bench;
 mod cascades;
+mod ceiling;
 mod cli;
 mod clocks;
 mod conformance;

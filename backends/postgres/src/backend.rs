@@ -10,7 +10,7 @@ use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random,
+    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random, Traffic,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
@@ -234,6 +234,10 @@ impl Executor for PostgresBackend {
 
     fn ring_for_other_processes(&self) {
         self.listener.start();
+    }
+
+    fn commands_sent(&self) -> Traffic {
+        self.keeper.connections.traffic().so_far()
     }
 
     async fn sleep(&self, time: Duration) {

@@ -246,7 +246,10 @@ impl Sender {
     ) -> Result<Vec<PgRow>, Failure> {
         let arguments = self.queue.statement.arguments(plans).map_err(Failure::Unsent)?;
         let connection = session.connection().await.map_err(Failure::Database)?;
-        let rows = fetch(connection, self.task.inner().protocol, sql, arguments).await;
+        let (protocol, traffic) =
+            (self.task.inner().protocol, self.task.inner().connections.traffic());
+        protocol.count(traffic);
+        let rows = fetch(connection, protocol, sql, arguments).await;
         rows.map_err(|error| {
             let error = PostgresError::write(error);
             session.judge(&error);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ff_core::engine::TrafficMeter;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres};
@@ -32,17 +33,24 @@ pub(crate) struct Connections {
     turns: Arc<Semaphore>,
     withheld: Arc<AtomicU32>,
     trust: Arc<Trust>,
+    traffic: Arc<TrafficMeter>,
 }
 
 impl Connections {
     pub(crate) fn new(pool: PgPool, trust: Arc<Trust>) -> Self {
         let size = pool.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(size as usize));
-        Self { pool, turns, withheld: Arc::default(), trust }
+        let (withheld, traffic) = <_>::default();
+        Self { pool, turns, withheld, trust, traffic }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Counts what operations send. The clock's questions in the background are none of it.
+    pub(crate) fn traffic(&self) -> &TrafficMeter {
+        &self.traffic
     }
 
     /// A connection, within the pool's acquire time-out.

@@ -113,6 +113,7 @@ impl Inner {
 
         let mut session = Session::new(self.connections.clone());
         let connection = session.connection().await?;
+        self.protocol.count(self.connections.traffic());
         let sent = fetch(connection, self.protocol, &NOTIFY.into_sql_str(), arguments).await;
         let sent = sent.map_err(PostgresError::read).inspect_err(|error| session.judge(error));
         sent.map(drop)

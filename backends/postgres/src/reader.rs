@@ -117,6 +117,7 @@ impl Reader {
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, PostgresError> {
         let connection = session.connection().await?;
+        self.protocol.count(self.connections.traffic());
         let rows = fetch(connection, self.protocol, sql, arguments).await;
         rows.map_err(PostgresError::read).inspect_err(|error| session.judge(error))
     }

@@ -1,5 +1,6 @@
 //! Runs statements on one connection.
 
+use ff_core::engine::TrafficMeter;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Connection, PgConnection, SqlStr};
 
@@ -15,6 +16,16 @@ pub(crate) enum Protocol {
     /// between which a pooler in transaction mode may switch servers. So each statement gets a
     /// transaction.
     Unnamed,
+}
+
+impl Protocol {
+    /// Counts one statement that is sent in this way.
+    pub(crate) fn count(self, traffic: &TrafficMeter) {
+        match self {
+            Self::Named => traffic.sent(1),
+            Self::Unnamed => [1, 0, 1, 1].into_iter().for_each(|sent| traffic.sent(sent)),
+        }
+    }
 }
 
 /// Runs the statement and commits it.

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::future::Future;
 
+use ff_codegen::ScriptStep;
 use ff_codegen::dialect::TransactionControl;
-use ff_codegen::runs::Run;
 use ff_core::EngineError;
 use ff_core::plan::value::{ColumnType, Value};
 
-/// A value for one placeholder of a run.
+/// A value for one placeholder of a statement.
 #[derive(Debug)]
 pub struct BoundValue<'a> {
     /// The value, which may be NULL.
@@ -17,9 +17,9 @@ pub struct BoundValue<'a> {
     pub ty: ColumnType,
 }
 
-/// The result of one statement of a run.
+/// The result of one step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PartResult {
+pub struct StepResult {
     /// The rows, each with one value for every column that the statement yields.
     pub rows: Vec<Vec<Value>>,
     /// The number of rows that a write has changed. An insert that met an existing row and left it
@@ -27,7 +27,7 @@ pub struct PartResult {
     pub changed: u64,
 }
 
-/// The reason that a run has no usable result.
+/// The reason that a step has no usable result.
 #[derive(Debug)]
 pub enum Failure<E> {
     /// The database failed.
@@ -71,17 +71,15 @@ pub trait ScriptConnection {
     /// broken, replaces it by one that can begin the next transaction.
     fn roll_back(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Runs the statements of a run in order, with one value for each placeholder of its text. The
-    /// result has one entry for each of [`Run::parts`].
+    /// Runs the statement of a step, with one value for each of its placeholders.
     ///
     /// # Errors
-    /// The first statement's failure. Those before it keep their changes, those after it do not
-    /// run.
+    /// The statement's failure. A statement that failed has changed nothing.
     fn run(
         &mut self,
-        run: &Run,
+        step: &ScriptStep,
         values: &[BoundValue<'_>],
-    ) -> impl Future<Output = Result<Vec<PartResult>, Failure<Self::Error>>> + Send;
+    ) -> impl Future<Output = Result<StepResult, Failure<Self::Error>>> + Send;
 
     /// True if the transaction is still open. Some failures make a database roll it back by itself,
     /// and later statements would then commit on their own.

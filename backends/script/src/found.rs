@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use ff_codegen::runs::{Part, Run};
-use ff_codegen::{Bind, BindSource};
+use ff_codegen::{Bind, BindSource, ScriptStep};
 use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, Name, Path};
 
@@ -11,16 +10,16 @@ use crate::connection::BoundValue;
 
 /// A row that a statement has found or returned.
 pub(crate) struct FoundRow<'a> {
-    pub(crate) part: &'a Part,
+    pub(crate) step: &'a ScriptStep,
     pub(crate) cells: Vec<Value>,
 }
 
 impl FoundRow<'_> {
     fn value(&self, row: &Name, path: &Path) -> Option<&Value> {
-        if self.part.row != *row {
+        if self.step.row() != *row {
             return None;
         }
-        let column = self.part.holds.iter().position(|held| held == path)?;
+        let column = self.step.holds().iter().position(|held| held == path)?;
         self.cells.get(column)
     }
 }
@@ -32,17 +31,17 @@ pub(crate) struct Sources<'a, 's> {
     pub(crate) item: usize,
     /// The number of picked rows.
     pub(crate) picked: usize,
-    /// The rows found by the runs that happen once.
+    /// The rows found by the steps that happen once.
     pub(crate) once: &'s [FoundRow<'a>],
-    /// The rows found by these runs themselves, after the picked row, if there is one.
+    /// The rows found by these steps themselves, after the picked row, if there is one.
     pub(crate) own: Vec<FoundRow<'a>>,
 }
 
 impl Sources<'_, '_> {
-    /// The values of the run's placeholders, in order.
-    pub(crate) fn values(&self, run: &Run) -> Vec<BoundValue<'_>> {
-        let binds = run.parts.iter().flat_map(|part| &part.binds);
-        binds.map(|bind| BoundValue { value: self.value(&bind.source), ty: bind.ty }).collect()
+    /// The values of these parameters, in order.
+    pub(crate) fn values(&self, binds: &[Bind]) -> Vec<BoundValue<'_>> {
+        let value = |bind: &Bind| BoundValue { value: self.value(&bind.source), ty: bind.ty };
+        binds.iter().map(value).collect()
     }
 
     /// The plan's results.

@@ -3,7 +3,7 @@
 //! A database without fused statements needs a [`ScriptConnection`] and nothing else to commit
 //! plans. [`apply_group`] then runs the guards, checks what they find, binds the found values to
 //! the writes, takes refused plans back, and commits. This crate knows no SQL and no driver:
-//! `ff-codegen` renders the runs, the connection sends them.
+//! `ff-codegen` renders the steps, the connection runs them.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -14,5 +14,5 @@ mod found;
 mod group;
 mod plan_run;
 
-pub use connection::{BoundValue, Failure, PartResult, ScriptConnection};
-pub use group::{Outcome, apply_group};
+pub use connection::{BoundValue, Failure, ScriptConnection, StepResult};
+pub use group::{BoundPlan, Outcome, apply_group};

@@ -1,171 +1,136 @@
 //! Applies one plan on a connection that is inside a transaction.
 
-use ff_codegen::ScriptRuns;
-use ff_codegen::runs::{Isolation, Part, PartKind, Run};
-use ff_core::EngineError;
+use ff_codegen::{Script, ScriptStep};
 use ff_core::engine::Commit;
-use ff_core::engine_error::ValidationKind;
 use ff_core::plan::Bindings;
 
-use crate::connection::{Failure, PartResult, ScriptConnection};
+use crate::connection::{Failure, ScriptConnection, StepResult};
 use crate::found::{FoundRow, Sources};
-use crate::group::Outcome;
+use crate::group::{BoundPlan, Outcome};
 
-/// Applies the plan, or leaves the transaction as it was.
-///
-/// A plan that is [`Isolation::Alone`] and does not apply leaves its changes: the caller rolls
-/// back.
+/// The end of a plan within its transaction.
+pub(crate) struct PlanEnd<E> {
+    pub(crate) outcome: Outcome<E>,
+    /// True if the plan has changed rows and not applied.
+    pub(crate) leaves_changes: bool,
+}
+
+/// Applies the plan. If it does not apply, it may leave changes.
 ///
 /// # Errors
 /// The failure that broke the transaction, of which nothing can be kept.
 pub(crate) async fn apply<C: ScriptConnection>(
     connection: &mut C,
-    runs: &ScriptRuns,
-    bindings: &Bindings,
-    isolation: Isolation,
-) -> Result<Outcome<C::Error>, C::Error> {
-    let mut plan = PlanRun { connection, runs, isolation, saved: false };
+    (script, bindings): BoundPlan<'_>,
+) -> Result<PlanEnd<C::Error>, C::Error> {
+    let mut plan = PlanRun { connection, script, has_written: false };
     let outcome = match plan.run_all(bindings).await {
         // The database undid only this statement, but the plan is refused as a whole.
         Err(Failure::Database(error)) if C::is_unique_violation(&error) => Ok(Commit::Refused),
         outcome => outcome,
     };
-
-    if !plan.saved {
-        return match outcome {
-            Err(Failure::Database(error)) if !plan.connection.is_in_transaction().await => {
-                Err(error)
-            }
-            Ok(_) | Err(_) => Ok(outcome),
-        };
-    }
+    let written = plan.has_written;
 
     match outcome {
-        Ok(Commit::Applied(_)) => plan.release().await?,
-        Ok(Commit::Refused) | Err(_) => {
-            if let Err(broken) = plan.undo().await {
-                // The database rolled back the whole transaction by itself; the first failure is
-                // the cause.
-                return Err(match outcome {
-                    Err(Failure::Database(first)) => first,
-                    Ok(_) | Err(Failure::Value(_)) => broken,
-                });
-            }
-        }
+        Err(Failure::Database(error)) if !connection.is_in_transaction().await => Err(error),
+        Ok(Commit::Applied(_)) => Ok(PlanEnd { outcome, leaves_changes: false }),
+        Ok(Commit::Refused) | Err(_) => Ok(PlanEnd { outcome, leaves_changes: written }),
+    }
+}
+
+/// Applies the plan, or leaves the transaction as it was.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) async fn apply_behind_savepoint<C: ScriptConnection>(
+    connection: &mut C,
+    plan: BoundPlan<'_>,
+) -> Result<Outcome<C::Error>, C::Error> {
+    let control = connection.transaction_control();
+    connection.control(control.open_savepoint).await?;
+
+    let end = apply(connection, plan).await?;
+    if end.leaves_changes {
+        connection.control(control.roll_back_to_savepoint).await?;
     }
 
-    Ok(outcome)
+    connection.control(control.release_savepoint).await?;
+    Ok(end.outcome)
 }
 
 struct PlanRun<'a, C> {
     connection: &'a mut C,
-    runs: &'a ScriptRuns,
-    isolation: Isolation,
-    /// True if the plan's savepoint is open.
-    saved: bool,
+    script: &'a Script,
+    /// True if a statement has changed rows.
+    has_written: bool,
 }
 
 impl<'a, C: ScriptConnection> PlanRun<'a, C> {
     async fn run_all(&mut self, bindings: &Bindings) -> Outcome<C::Error> {
-        let runs = self.runs;
-        let sequence = runs.sequence(self.isolation);
+        let script = self.script;
         let mut picks: Vec<FoundRow<'a>> = Vec::new();
         let mut sources = Sources { bindings, item: 0, picked: 0, once: &[], own: Vec::new() };
 
-        for run in &sequence.once {
-            if !self.run(run, &mut sources, &mut picks).await? {
+        for step in &script.once {
+            if !self.run(step, &mut sources, &mut picks).await? {
                 return Ok(Commit::Refused);
             }
             sources.picked = picks.len();
         }
 
-        if !runs.picks {
-            return Ok(Commit::Applied(vec![sources.returns(&runs.returns)]));
-        }
-
-        let isolated = self.isolation == Isolation::Grouped && !self.saved;
-        if isolated && !picks.is_empty() && !sequence.each.is_empty() {
-            self.open().await.map_err(Failure::Database)?;
+        if !script.picks() {
+            return Ok(Commit::Applied(vec![sources.returns(&script.returns)]));
         }
 
         let (once, picked) = (sources.own, picks.len());
         let mut applied = Vec::with_capacity(picked);
         for (item, pick) in picks.into_iter().enumerate() {
             let mut sources = Sources { bindings, item, picked, once: &once, own: vec![pick] };
-            for run in &sequence.each {
-                if !self.run(run, &mut sources, &mut Vec::new()).await? {
+            for step in &script.each {
+                if !self.run(step, &mut sources, &mut Vec::new()).await? {
                     return Ok(Commit::Refused);
                 }
             }
-            applied.push(sources.returns(&runs.returns));
+            applied.push(sources.returns(&script.returns));
         }
 
         Ok(Commit::Applied(applied))
     }
 
-    /// Runs the statements and keeps what they find; `false` if one of them refuses the plan.
+    /// Runs the statement and keeps what it finds; `false` if it refuses the plan.
     async fn run(
         &mut self,
-        run: &'a Run,
+        step: &'a ScriptStep,
         sources: &mut Sources<'a, '_>,
         picks: &mut Vec<FoundRow<'a>>,
     ) -> Result<bool, Failure<C::Error>> {
-        let values = sources.values(run);
-        self.saved |= run.opens;
-        let results = self.connection.run(run, &values).await?;
+        let values = sources.values(&step.statement().binds);
+        let result = self.connection.run(step, &values).await?;
         drop(values);
 
-        if results.len() != run.parts.len() {
-            return Err(Failure::Value(uneven(run, &results)));
-        }
-        let holds = run.parts.iter().zip(&results).all(|(part, result)| passes(part, result));
-
-        for (part, result) in run.parts.iter().zip(results) {
-            let found = result.rows.into_iter().map(|cells| FoundRow { part, cells });
-            match part.kind {
-                PartKind::Pick => picks.extend(found),
-                PartKind::Guard | PartKind::Write { .. } | PartKind::Savepoint => {
-                    sources.own.extend(found);
-                }
+        let holds = passes(step, &result);
+        let found = result.rows.into_iter().map(|cells| FoundRow { step, cells });
+        match step {
+            ScriptStep::Pick { .. } => picks.extend(found),
+            ScriptStep::Guard { .. } => sources.own.extend(found),
+            ScriptStep::Write { .. } => {
+                let returned = sources.own.len();
+                sources.own.extend(found);
+                self.has_written |= result.changed != 0 || returned < sources.own.len();
             }
         }
 
-        self.saved &= !run.closes;
         Ok(holds)
     }
-
-    async fn open(&mut self) -> Result<(), C::Error> {
-        let control = self.connection.transaction_control();
-        self.connection.control(control.open_savepoint).await?;
-        self.saved = true;
-        Ok(())
-    }
-
-    async fn release(&mut self) -> Result<(), C::Error> {
-        let control = self.connection.transaction_control();
-        self.connection.control(control.release_savepoint).await
-    }
-
-    async fn undo(&mut self) -> Result<(), C::Error> {
-        let control = self.connection.transaction_control();
-        self.connection.control(control.roll_back_to_savepoint).await?;
-        self.release().await
-    }
 }
 
-fn passes(part: &Part, result: &PartResult) -> bool {
-    match part.kind {
-        PartKind::Guard => !result.rows.is_empty(),
-        PartKind::Write { must_write: true } if part.yields.is_empty() => result.changed != 0,
-        PartKind::Write { must_write: true } => !result.rows.is_empty(),
-        PartKind::Write { must_write: false } | PartKind::Pick | PartKind::Savepoint => true,
-    }
-}
-
-fn uneven(run: &Run, results: &[PartResult]) -> EngineError {
-    let (sent, answered) = (run.parts.len(), results.len());
-    EngineError::Validation {
-        kind: ValidationKind::Corruption,
-        detail: format!("{sent} statements were sent, {answered} have a result"),
+fn passes(step: &ScriptStep, result: &StepResult) -> bool {
+    match step {
+        ScriptStep::Guard { .. } => !result.rows.is_empty(),
+        ScriptStep::Write { must_write: true, statement, .. } if statement.yields.is_empty() => {
+            result.changed != 0
+        }
+        ScriptStep::Write { must_write: true, .. } => !result.rows.is_empty(),
+        ScriptStep::Write { must_write: false, .. } | ScriptStep::Pick { .. } => true,
     }
 }

@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 
-use ff_backend_script::{BoundValue, Failure, PartResult, ScriptConnection, apply_group};
+use ff_backend_script::{BoundValue, Failure, ScriptConnection, StepResult, apply_group};
 use ff_codegen::dialect::TransactionControl;
-use ff_codegen::runs::Run;
-use ff_codegen::{Dialect, ScriptRuns, Sqlite};
+use ff_codegen::{Dialect, Script, ScriptStep, Sqlite};
 use ff_core::engine::Commit;
 use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, OnConflict, Plan};
@@ -18,12 +17,13 @@ enum Fault {
     Broken,
 }
 
-/// A database that answers each run as a test says, and forgets its transaction when it is told to.
+/// A database that answers each statement as a test says, and forgets its transaction when it is
+/// told to.
 #[derive(Default)]
 struct Scripted {
     sent: Vec<String>,
     bound: Vec<Vec<Value>>,
-    answers: VecDeque<Result<Vec<PartResult>, Fault>>,
+    answers: VecDeque<Result<StepResult, Fault>>,
     transaction: bool,
     loses_transaction: bool,
 }
@@ -54,12 +54,17 @@ impl ScriptConnection for Scripted {
 
     async fn run(
         &mut self,
-        run: &Run,
+        step: &ScriptStep,
         values: &[BoundValue<'_>],
-    ) -> Result<Vec<PartResult>, Failure<Fault>> {
-        self.sent.push(format!("{} statements", run.parts.len()));
+    ) -> Result<StepResult, Failure<Fault>> {
+        let kind = match step {
+            ScriptStep::Guard { .. } => "guard",
+            ScriptStep::Pick { .. } => "pick",
+            ScriptStep::Write { .. } => "write",
+        };
+        self.sent.push(kind.to_owned());
         self.bound.push(values.iter().map(|bound| bound.value.clone().into_owned()).collect());
-        let answer = self.answers.pop_front().expect("the test answers every run");
+        let answer = self.answers.pop_front().expect("the test answers every statement");
         self.transaction &= answer.is_ok() || !self.loses_transaction;
         answer.map_err(Failure::Database)
     }
@@ -73,7 +78,7 @@ impl ScriptConnection for Scripted {
     }
 }
 
-fn rendered(plan: Plan) -> (ScriptRuns, Bindings) {
+fn rendered(plan: Plan) -> (Script, Bindings) {
     let (shape, bindings) = plan.into_shape();
     let rendered = ff_codegen::render(&Sqlite, &shape).expect("renders");
     (rendered.into_script(&Sqlite).expect("SQLite runs scripts"), bindings)
@@ -89,30 +94,36 @@ fn register(plan: Plan, name: &str, on_conflict: OnConflict) -> Plan {
 }
 
 /// An insert that must change a row.
-fn registration(name: &str) -> (ScriptRuns, Bindings) {
+fn registration(name: &str) -> (Script, Bindings) {
     rendered(register(Plan::new("register"), name, OnConflict::Refuse))
 }
 
+/// Two inserts that must change a row each.
+fn registrations(first: &str, second: &str) -> (Script, Bindings) {
+    let plan = register(Plan::new("register"), first, OnConflict::Refuse);
+    rendered(register(plan, second, OnConflict::Refuse))
+}
+
 /// A guarded lane, and an insert behind it.
-fn guarded() -> (ScriptRuns, Bindings) {
+fn guarded() -> (Script, Bindings) {
     let key = vec![lane::lane_id.with("a".into())];
     let holds = lane::registered_by.equals("test".into());
     let plan = Plan::new("guarded").guard("lane", lane::REF, key, holds);
     rendered(register(plan, "b", OnConflict::Refuse))
 }
 
-fn found() -> PartResult {
-    PartResult { rows: vec![vec![Value::Int(1)]], changed: 0 }
+fn found() -> StepResult {
+    StepResult { rows: vec![vec![Value::Int(1)]], changed: 0 }
 }
 
-fn changed(rows: u64) -> PartResult {
-    PartResult { rows: Vec::new(), changed: rows }
+fn changed(rows: u64) -> StepResult {
+    StepResult { rows: Vec::new(), changed: rows }
 }
 
 /// The outcomes of the plans, if the transaction survived, and the texts that were sent.
 async fn apply(
     connection: &mut Scripted,
-    plans: &[(ScriptRuns, Bindings)],
+    plans: &[(Script, Bindings)],
 ) -> Result<Vec<Commit>, Fault> {
     let plans: Vec<_> = plans.iter().map(|(runs, bindings)| (runs, bindings)).collect();
     let outcomes = apply_group(connection, &plans).await?;
@@ -125,40 +136,59 @@ fn applied() -> Commit {
 
 #[tokio::test]
 async fn a_guard_that_finds_no_row_refuses_the_plan_before_it_writes() {
-    let answers = [Ok(vec![changed(0)])].into();
+    let answers = [Ok(changed(0))].into();
     let mut connection = Scripted { answers, ..Scripted::default() };
     assert_eq!(apply(&mut connection, &[guarded()]).await, Ok(vec![Commit::Refused]));
-    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "1 statements", "ROLLBACK"]);
+    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "guard", "ROLLBACK"]);
     assert_eq!(connection.bound, [vec![Value::Text("a".into()), Value::Text("test".into())]]);
 }
 
 #[tokio::test]
 async fn a_guard_that_finds_its_row_lets_the_plan_write() {
-    let answers = [Ok(vec![found()]), Ok(vec![changed(1)])].into();
+    let answers = [Ok(found()), Ok(changed(1))].into();
     let mut connection = Scripted { answers, ..Scripted::default() };
     assert_eq!(apply(&mut connection, &[guarded()]).await, Ok(vec![applied()]));
-    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "1 statements", "1 statements", "COMMIT"]);
+    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "guard", "write", "COMMIT"]);
 }
 
 #[tokio::test]
 async fn a_write_that_must_change_a_row_refuses_the_plan_if_it_changes_none() {
-    let answers = [Ok(vec![changed(0)])].into();
+    let answers = [Ok(changed(0))].into();
     let mut connection = Scripted { answers, ..Scripted::default() };
     assert_eq!(apply(&mut connection, &[registration("a")]).await, Ok(vec![Commit::Refused]));
-    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "1 statements", "ROLLBACK"]);
+    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "write", "ROLLBACK"]);
+}
+
+#[tokio::test]
+async fn a_plan_of_a_group_that_is_refused_before_it_wrote_needs_no_savepoint() {
+    let answers = [Ok(changed(0)), Ok(changed(1))];
+    let mut connection = Scripted { answers: answers.into(), ..Scripted::default() };
+    let plans = [registration("a"), registration("b")];
+    assert_eq!(apply(&mut connection, &plans).await, Ok(vec![Commit::Refused, applied()]));
+    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "write", "write", "COMMIT"]);
 }
 
 #[tokio::test]
 async fn a_refused_plan_of_a_group_is_taken_back_alone() {
-    let savepoint = changed(0);
-    let answers = [Ok(vec![savepoint.clone(), changed(0)]), Ok(vec![savepoint, changed(1)])];
+    let refused = [Ok(changed(1)), Ok(changed(0))];
+    let answers = [&refused[..], &refused[..], &[Ok(changed(1))]].concat();
     let mut connection = Scripted { answers: answers.into(), ..Scripted::default() };
-    let plans = [registration("a"), registration("b")];
+    let plans = [registrations("a", "b"), registration("c")];
     assert_eq!(apply(&mut connection, &plans).await, Ok(vec![Commit::Refused, applied()]));
-    let first = ["2 statements", "ROLLBACK TO plan", "RELEASE plan"];
-    let second = ["2 statements", "RELEASE plan"];
-    let sent = [&["BEGIN IMMEDIATE"][..], &first, &second, &["COMMIT"]].concat();
+
+    let together = ["BEGIN IMMEDIATE", "write", "write", "ROLLBACK"];
+    let refused = ["SAVEPOINT plan", "write", "write", "ROLLBACK TO plan", "RELEASE plan"];
+    let applied = ["SAVEPOINT plan", "write", "RELEASE plan"];
+    let sent = [&together[..], &["BEGIN IMMEDIATE"], &refused, &applied, &["COMMIT"]].concat();
     assert_eq!(connection.sent, sent);
+}
+
+#[tokio::test]
+async fn a_refused_plan_that_is_alone_needs_no_savepoint() {
+    let answers = [Ok(changed(1)), Ok(changed(0))].into();
+    let mut connection = Scripted { answers, ..Scripted::default() };
+    assert_eq!(apply(&mut connection, &[registrations("a", "b")]).await, Ok(vec![Commit::Refused]));
+    assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "write", "write", "ROLLBACK"]);
 }
 
 #[tokio::test]

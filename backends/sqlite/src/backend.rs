@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random,
+    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random, Traffic,
 };
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
@@ -72,8 +72,8 @@ impl SqliteBackend {
     }
 
     /// Opens the database: creates its file (mode 0600) and migrates it to the current schema, as
-    /// far as [`SqliteOptions::opening`] allows. The writer runs on the current tokio runtime for
-    /// as long as the backend lives.
+    /// far as [`SqliteOptions::opening`] allows. The writer is a thread that runs for as long as
+    /// the backend lives.
     ///
     /// # Errors
     /// SQLite's error, a location that names no database, a missing directory, or a schema that
@@ -100,18 +100,21 @@ impl SqliteBackend {
         let notes = connections.opening() != Opening::Current;
         let clock = options.clock.unwrap_or_else(|| clock::of(connections.file(), notes));
         let busy_timeout = options.busy_timeout;
-        let reader = connections.readers().map(|pool| Reader { pool, busy_timeout });
+        let reader = |size| Reader::new(Arc::clone(&connections), size, busy_timeout);
+        let reader = connections.readers().map(reader);
 
         let bell = Arc::<Bell>::default();
         let watched = reader.as_ref().map(|_| (Arc::clone(&connections), Arc::clone(&bell)));
         let watch = watched.map(|(connections, bell)| Watch::new(connections, bell));
         let writer = Writer::start(
-            connection,
+            connections.writing()?,
             Arc::clone(&connections),
             busy_timeout,
             Arc::clone(&bell),
             presence.clone(),
         );
+        let writer = writer.map_err(SqliteError::permanent)?;
+        connection.close().await.map_err(SqliteError::read)?;
 
         Ok(Arc::new(Self {
             statements: Arc::default(),
@@ -156,7 +159,7 @@ impl SqliteBackend {
 
         self.writer.close().await;
         if let Some(reader) = &self.reader {
-            reader.pool.close().await;
+            reader.close().await;
         }
     }
 }
@@ -191,9 +194,10 @@ impl Executor for SqliteBackend {
             bound.push((self.statements.query(shape)?, bindings));
         }
 
+        self.connections.traffic.sent(bound.len() as u64);
         let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
-            Some(reader) => reader.answer(&bound).await,
+            Some(reader) => reader.answer(bound).await,
             None => self.writer.read(bound).await,
         };
         read.map_err(|error| self.explained(error))
@@ -216,6 +220,10 @@ impl Executor for SqliteBackend {
         }
     }
 
+    fn commands_sent(&self) -> Traffic {
+        self.connections.traffic.so_far()
+    }
+
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -236,7 +244,7 @@ impl Executor for SqliteBackend {
         self.present()?;
         match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
-            Some(reader) => Ok(reader.ping().await?),
+            Some(reader) => reader.ping().await,
             None => self.writer.ping().await,
         }
     }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_codegen::opening::Opening;
+use ff_core::engine::TrafficMeter;
 use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -145,7 +148,7 @@ impl SqliteOptions {
             }
             Location::Memory(uri) => Place::Memory(uri),
         };
-        Ok(Connections { place, options })
+        Ok(Connections { place, options, traffic: TrafficMeter::default() })
     }
 }
 
@@ -158,10 +161,13 @@ enum Place {
 pub(crate) struct Connections {
     place: Place,
     options: SqliteOptions,
+    /// Counts what operations send.
+    pub(crate) traffic: TrafficMeter,
 }
 
-/// The number of prepared statements that a connection keeps: more than there are plan shapes.
-const PREPARED: usize = 512;
+/// The number of prepared statements that a connection keeps: more than the plans that a process
+/// uses have together.
+const PREPARED: usize = 2048;
 
 /// The size of the write-ahead log after a checkpoint, in bytes.
 const LOG_KEPT: &str = "67108864";
@@ -220,15 +226,56 @@ impl Connections {
         }
     }
 
-    /// The connections that only read. `None` for a memory database: it is read through the writer,
-    /// because readers of a shared cache would conflict with its table locks.
-    pub(crate) fn readers(&self) -> Option<SqlitePool> {
+    /// The number of connections that only read. `None` for a memory database: it is read through
+    /// the writer, because readers of a shared cache would conflict with its table locks.
+    pub(crate) fn readers(&self) -> Option<u32> {
         match self.place {
             Place::Memory(_) => None,
-            Place::File(_) => {
-                Some(pool(self.options.readers).connect_lazy_with(self.read_only_options()))
-            }
+            Place::File(_) => Some(self.options.readers),
         }
+    }
+
+    /// The connection that applies plans, to a database that [`Self::writer`] has opened before.
+    pub(crate) fn writing(&self) -> Result<rusqlite::Connection, SqliteError> {
+        let connection = self.open()?;
+        let synchronous = match self.options.synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        };
+        set(&connection, "synchronous", synchronous)?;
+        set(&connection, "journal_size_limit", LOG_KEPT)?;
+        set(&connection, "wal_autocheckpoint", LOG_PAGES)?;
+        set(&connection, "cache_size", WRITER_CACHE)?;
+        Ok(connection)
+    }
+
+    /// A connection that answers queries. It can recover the log, but changes no row.
+    pub(crate) fn reading(&self) -> Result<rusqlite::Connection, SqliteError> {
+        let connection = self.open()?;
+        set(&connection, "query_only", "ON")?;
+        Ok(connection)
+    }
+
+    fn open(&self) -> Result<rusqlite::Connection, SqliteError> {
+        let place = match &self.place {
+            Place::File(path) => path.as_path(),
+            Place::Memory(uri) => Path::new(uri),
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(place, flags);
+        let connection = connection.map_err(SqliteError::read)?;
+
+        connection.busy_timeout(self.options.busy_timeout).map_err(SqliteError::read)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        set(&connection, "temp_store", "MEMORY")?;
+
+        // Otherwise a prepared statement is planned anew whenever it is bound again, because a
+        // value might decide for another index: a claim would take ten times as long.
+        let stable = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        connection.set_db_config(stable, true).map_err(SqliteError::read)?;
+        Ok(connection)
     }
 
     /// One connection that only reads.
@@ -328,6 +375,19 @@ pub(crate) async fn check_version(connection: &mut SqliteConnection) -> Result<(
     let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (3, 42) { Err(OpenError::TooOld { found }.into()) } else { Ok(()) }
+}
+
+fn set(connection: &rusqlite::Connection, pragma: &str, value: &str) -> Result<(), SqliteError> {
+    connection.pragma_update(None, pragma, value).map_err(SqliteError::read)
+}
+
+/// Updates the statistics that have become stale, checkpoints the log into the database file, and
+/// closes the connection.
+pub(crate) fn close_writing(connection: rusqlite::Connection) {
+    // Best effort: the log is durable, and the next opening continues with it.
+    let upkeep = "PRAGMA analysis_limit = 400; PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)";
+    let _ = connection.execute_batch(upkeep);
+    let _ = connection.close();
 }
 
 /// Checkpoints the log into the database file and closes the connection. A read-only connection

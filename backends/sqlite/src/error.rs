@@ -12,7 +12,6 @@ use std::time::Duration;
 use ff_codegen::opening::Refusal;
 use ff_core::EngineError;
 use ff_core::engine_error::{StoreClass, StoreError, ValidationKind};
-use sqlx::error::DatabaseError;
 use tokio::time::Instant;
 
 use crate::migrate::MigrateError;
@@ -41,58 +40,79 @@ const TABLE: &[(i32, StoreClass)] = &[
 /// TOOBIG: a value, or the row with it, is larger than SQLite can store.
 const TOO_BIG: i32 = 18;
 
+/// CONSTRAINT_PRIMARYKEY, CONSTRAINT_UNIQUE and CONSTRAINT_ROWID.
+const KEY_EXISTS: [i32; 3] = [1555, 2067, 2579];
+
+/// BUSY and LOCKED: primary result codes, in the low byte of an extended one.
+pub(crate) const BUSY: [i32; 2] = [5, 6];
+
 /// A failure of the database, classified.
 #[derive(Clone, Debug)]
 pub struct SqliteError {
     class: StoreClass,
+    /// The extended result code, if SQLite itself failed.
+    code: Option<i32>,
     source: Arc<dyn Error + Send + Sync>,
+}
+
+/// An error of a driver.
+pub(crate) trait DriverError: Error + Send + Sync + 'static {
+    /// SQLite's extended result code; `None` for a failure of the driver.
+    fn result_code(&self) -> Option<i32>;
+
+    /// The class of a failure of the driver.
+    fn own_class(&self) -> StoreClass;
 }
 
 impl SqliteError {
     /// The failure of a statement that changes rows.
-    pub(crate) fn write(error: sqlx::Error) -> Self {
-        Self { class: classify(&error), source: Arc::new(error) }
+    pub(crate) fn write(error: impl DriverError) -> Self {
+        let code = error.result_code();
+        let class = code.map_or_else(|| error.own_class(), class_of);
+        Self { class, code, source: Arc::new(error) }
     }
 
     /// A failure before any change was possible: while opening, or of a read.
-    pub(crate) fn read(error: sqlx::Error) -> Self {
-        let class = match classify(&error) {
+    pub(crate) fn read(error: impl DriverError) -> Self {
+        let error = Self::write(error);
+        let class = match error.class {
             StoreClass::OutcomeUnknown => StoreClass::Permanent,
             known @ (StoreClass::Retryable
             | StoreClass::Permanent
             | StoreClass::Full
             | StoreClass::Corrupt) => known,
         };
-        Self { class, source: Arc::new(error) }
+        Self { class, ..error }
     }
 
     /// A failure that a retry does not help.
     pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
-        Self { class: StoreClass::Permanent, source: Arc::new(error) }
+        Self { class: StoreClass::Permanent, code: None, source: Arc::new(error) }
     }
 
     /// The failure of a writer that ended between taking the work and answering.
     pub(crate) fn unanswered() -> Self {
-        Self { class: StoreClass::OutcomeUnknown, source: Arc::new(sqlx::Error::WorkerCrashed) }
+        Self { class: StoreClass::OutcomeUnknown, code: None, source: Arc::new(Unanswered) }
     }
 
     /// True if a row with that key exists already.
     pub(crate) fn is_unique_violation(&self) -> bool {
-        self.database().is_some_and(DatabaseError::is_unique_violation)
+        self.code.is_some_and(|code| KEY_EXISTS.contains(&code))
     }
 
-    /// SQLite's own error.
-    pub(crate) fn database(&self) -> Option<&dyn DatabaseError> {
-        self.source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error)
+    /// True if another connection held the lock.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.code.is_some_and(|code| BUSY.contains(&(code & 0xff)))
     }
 
-    /// True if the database, or the driver while binding, refuses a value.
+    /// True if SQLite answered with one of these extended result codes.
+    pub(crate) fn has_code(&self, codes: &[i32]) -> bool {
+        self.code.is_some_and(|code| codes.contains(&code))
+    }
+
+    /// True if the database refuses a value.
     fn refuses_content(&self) -> bool {
-        let Some(source) = self.source.downcast_ref::<sqlx::Error>() else { return false };
-        match result_code(source) {
-            Some(code) => code & 0xff == TOO_BIG,
-            None => matches!(source, sqlx::Error::Encode(_)),
-        }
+        self.code.is_some_and(|code| code & 0xff == TOO_BIG)
     }
 
     /// The meaning of the failure for the caller.
@@ -233,21 +253,35 @@ pub(crate) fn shut_down() -> EngineError {
     EngineError::Unavailable { op: "sqlite: shut down" }
 }
 
-fn classify(error: &sqlx::Error) -> StoreClass {
-    if let Some(code) = result_code(error) {
-        return class_of(code);
+/// The reason of an unknown outcome: the writer has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the writer ended before it answered")]
+struct Unanswered;
+
+impl DriverError for rusqlite::Error {
+    fn result_code(&self) -> Option<i32> {
+        self.sqlite_error().map(|error| error.extended_code)
     }
 
-    match error {
-        sqlx::Error::PoolTimedOut => StoreClass::Retryable,
-        sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => StoreClass::OutcomeUnknown,
-        // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
-        _ => StoreClass::Permanent,
+    fn own_class(&self) -> StoreClass {
+        // Wrong types, counts and names, all found on this side.
+        StoreClass::Permanent
     }
 }
 
-fn result_code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
+impl DriverError for sqlx::Error {
+    fn result_code(&self) -> Option<i32> {
+        self.as_database_error()?.code()?.parse().ok()
+    }
+
+    fn own_class(&self) -> StoreClass {
+        match self {
+            sqlx::Error::PoolTimedOut => StoreClass::Retryable,
+            sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => StoreClass::OutcomeUnknown,
+            // Not exhaustive: configuration, encoding and decoding errors, all found on this side.
+            _ => StoreClass::Permanent,
+        }
+    }
 }
 
 fn class_of(code: i32) -> StoreClass {
@@ -262,10 +296,10 @@ mod tests {
 
     #[test]
     fn a_value_that_cannot_be_bound_is_refused_for_what_it_is() {
-        let encode = sqlx::Error::Encode("blob too large".into());
-        assert!(EngineError::from(SqliteError::write(encode)).is_refused_for_content());
-        let crashed = SqliteError::write(sqlx::Error::WorkerCrashed);
-        assert!(!EngineError::from(crashed).is_refused_for_content());
+        let too_big = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(TOO_BIG), None);
+        assert!(EngineError::from(SqliteError::write(too_big)).is_refused_for_content());
+        let unanswered = EngineError::from(SqliteError::unanswered());
+        assert!(!unanswered.is_refused_for_content());
     }
 
     #[test]

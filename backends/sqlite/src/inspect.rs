@@ -5,7 +5,6 @@ use ff_codegen::adopt::PARTITION_COUNTS;
 use ff_codegen::migrations::{Entry, SQLITE};
 use ff_codegen::opening::{self, Admission, Inventory, Opening, REFERENCE_LEDGER, Refusal};
 use ff_core::partition::PartitionConfig;
-use sqlx::error::DatabaseError;
 use sqlx::{Connection, SqliteConnection};
 
 use crate::connect::Connections;
@@ -21,7 +20,7 @@ const READ_REFERENCE: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrat
 
 /// Codes on which a reader cannot inspect the file: a killed process left changes that only a
 /// writer can recover or roll back (`READONLY_RECOVERY`, `READONLY_CANTLOCK`, `READONLY_ROLLBACK`).
-const NEEDS_A_WRITER: [&str; 3] = ["264", "520", "776"];
+const NEEDS_A_WRITER: [i32; 3] = [264, 520, 776];
 
 /// Decides whether the database may be opened and whether it lacks migrations.
 pub(crate) async fn admit(
@@ -128,12 +127,4 @@ pub(crate) fn no_file(connections: &Connections) -> OpenError {
 pub(crate) fn refused(connections: &Connections, refusal: Refusal) -> OpenError {
     let place = connections.file().map_or_else(|| ":memory:".into(), ToOwned::to_owned);
     OpenError::Refused { place, refusal }
-}
-
-impl SqliteError {
-    /// True if SQLite answered with one of these extended result codes.
-    fn has_code(&self, codes: &[&str]) -> bool {
-        let code = self.database().and_then(DatabaseError::code);
-        code.is_some_and(|code| codes.contains(&code.as_ref()))
-    }
 }

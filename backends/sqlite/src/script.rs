@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_backend_script::{BoundValue, PartResult, ScriptConnection};
-use ff_codegen::Sqlite;
+use ff_backend_script::{BoundValue, ScriptConnection, StepResult};
 use ff_codegen::dialect::{Dialect, TransactionControl};
-use ff_codegen::runs::{Part, Run};
-use ff_core::plan::value::Value;
-use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Either, Executor};
+use ff_codegen::{ScriptStep, Sqlite, Statement};
+use ff_core::plan::Path;
+use ff_core::plan::value::{ColumnType, Value};
+use rusqlite::{Connection, Row};
 
 use crate::bind;
 use crate::connect::Connections;
 use crate::error::{BusyRetry, Failure, SqliteError};
 use crate::reader;
-use crate::statements::statement;
+use crate::statements::prepared;
 
 /// The only connection that writes.
 pub(crate) struct WritingConnection {
-    pub(crate) connection: SqliteConnection,
+    pub(crate) connection: Connection,
     pub(crate) connections: Arc<Connections>,
     pub(crate) busy_timeout: Duration,
+    /// The statements that the current group has run so far.
+    pub(crate) statements: u64,
 }
 
 impl ScriptConnection for WritingConnection {
@@ -35,9 +35,9 @@ impl ScriptConnection for WritingConnection {
     async fn control(&mut self, text: &'static str) -> Result<(), SqliteError> {
         let retry = BusyRetry::new(self.busy_timeout);
         loop {
-            let done = sqlx::query(text).execute(&mut self.connection).await;
-            match done.map_err(SqliteError::write) {
-                Ok(_) => return Ok(()),
+            self.statements += 1;
+            match execute(&self.connection, text) {
+                Ok(()) => return Ok(()),
                 Err(error) if retry.again(&error).await => {}
                 Err(error) => return Err(error),
             }
@@ -46,13 +46,13 @@ impl ScriptConnection for WritingConnection {
 
     async fn roll_back(&mut self) {
         let text = self.transaction_control().roll_back;
-        if sqlx::query(text).execute(&mut self.connection).await.is_ok() {
+        if self.connection.is_autocommit() || execute(&self.connection, text).is_ok() {
             return;
         }
 
         // SQLite may have rolled back by itself; only a connection that does not answer is broken.
-        if reader::ping(&mut self.connection).await.is_err()
-            && let Ok(fresh) = self.connections.writer().await
+        if reader::ping(&self.connection).is_err()
+            && let Ok(fresh) = self.connections.writing()
         {
             self.connection = fresh;
         }
@@ -60,34 +60,31 @@ impl ScriptConnection for WritingConnection {
 
     async fn run(
         &mut self,
-        run: &Run,
+        step: &ScriptStep,
         values: &[BoundValue<'_>],
-    ) -> Result<Vec<PartResult>, Failure> {
-        let mut arguments = SqliteArguments::default();
-        for bound in values {
-            bind::push(&mut arguments, &bound.value, bound.ty)?;
+    ) -> Result<StepResult, Failure> {
+        let statement = step.statement();
+        let mut prepared = prepared(&self.connection, statement).map_err(SqliteError::write)?;
+        for (number, bound) in (1..).zip(values) {
+            bind::bind(&mut prepared, number, &bound.value, bound.ty)?;
         }
 
-        let mut items = self.connection.fetch_many(statement(&run.sql, arguments));
-        let mut results = Vec::with_capacity(run.parts.len());
+        self.statements += 1;
+        if prepared.column_count() == 0 {
+            let changed = prepared.raw_execute().map_err(SqliteError::write)?;
+            return Ok(StepResult { rows: Vec::new(), changed: changed as u64 });
+        }
+
+        let mut found = prepared.raw_query();
         let mut rows = Vec::new();
-        while let Some(item) = items.try_next().await.map_err(SqliteError::write)? {
-            let Some(part) = run.parts.get(results.len()) else { break };
-            match item {
-                Either::Right(row) => rows.push(cells(part, &row)?),
-                Either::Left(done) => {
-                    let rows = std::mem::take(&mut rows);
-                    results.push(PartResult { rows, changed: done.rows_affected() });
-                }
-            }
+        while let Some(row) = found.next().map_err(SqliteError::write)? {
+            rows.push(cells(statement, step.holds(), row)?);
         }
-
-        Ok(results)
+        Ok(StepResult { rows, changed: 0 })
     }
 
     async fn is_in_transaction(&mut self) -> bool {
-        // Inside a transaction no other can begin.
-        sqlx::query("BEGIN").execute(&mut self.connection).await.is_err()
+        !self.connection.is_autocommit()
     }
 
     fn is_unique_violation(error: &SqliteError) -> bool {
@@ -95,7 +92,15 @@ impl ScriptConnection for WritingConnection {
     }
 }
 
-fn cells(part: &Part, row: &SqliteRow) -> Result<Vec<Value>, Failure> {
-    let columns = part.holds.iter().zip(&part.yields).enumerate();
-    columns.map(|(index, (path, ty))| Ok(bind::read(row, index, path.column, *ty)?)).collect()
+fn execute(connection: &Connection, text: &'static str) -> Result<(), SqliteError> {
+    connection.execute_batch(text).map_err(SqliteError::write)
+}
+
+fn cells(statement: &Statement, holds: &[Path], row: &Row<'_>) -> Result<Vec<Value>, Failure> {
+    let columns = holds.iter().zip(&statement.yields).enumerate();
+    let cell = |(index, (path, ty)): (usize, (&Path, &ColumnType))| {
+        let stored = row.get_ref(index).map_err(SqliteError::read)?;
+        Ok(bind::read(stored, path.column, *ty)?)
+    };
+    columns.map(cell).collect()
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use ff_codegen::{Bind, ByShape, ScriptRuns, Sqlite};
+use ff_codegen::{ByShape, Script, Sqlite, Statement};
 use ff_core::engine::Rings;
 use ff_core::plan::{Query, QueryShape, Shape};
-use sqlx::AssertSqlSafe;
-use sqlx::sqlite::SqliteArguments;
+use rusqlite::{CachedStatement, Connection};
 
 use crate::error::SqliteError;
 
@@ -19,15 +18,14 @@ pub(crate) struct Statements {
 
 /// A rendered plan.
 pub(crate) struct PlanScript {
-    pub(crate) runs: ScriptRuns,
+    pub(crate) script: Script,
     /// The topics to ring once it is durable.
     pub(crate) rings: Rings,
 }
 
 /// A rendered query.
 pub(crate) struct Read {
-    pub(crate) sql: Arc<str>,
-    pub(crate) binds: Vec<Bind>,
+    pub(crate) statement: Statement,
     /// The query, for the columns of its rows.
     pub(crate) query: Query,
 }
@@ -37,9 +35,9 @@ impl Statements {
     pub(crate) fn plan(&self, shape: Shape) -> Result<Arc<PlanScript>, SqliteError> {
         self.plans.find(shape, |shape| {
             let rendered = ff_codegen::render(&Sqlite, shape);
-            let runs = rendered.and_then(|rendered| rendered.into_script(&Sqlite));
-            let runs = runs.map_err(SqliteError::permanent)?;
-            Ok(PlanScript { runs, rings: Rings::of(shape.plan()) })
+            let script = rendered.and_then(|rendered| rendered.into_script(&Sqlite));
+            let script = script.map_err(SqliteError::permanent)?;
+            Ok(PlanScript { script, rings: Rings::of(shape.plan()) })
         })
     }
 
@@ -47,17 +45,16 @@ impl Statements {
     pub(crate) fn query(&self, shape: QueryShape) -> Result<Arc<Read>, SqliteError> {
         self.queries.find(shape, |shape| {
             let statement = ff_codegen::query(&Sqlite, shape).map_err(SqliteError::permanent)?;
-            let (sql, binds) = (statement.sql.into(), statement.binds);
-            Ok(Read { sql, binds, query: shape.query().clone() })
+            Ok(Read { statement, query: shape.query().clone() })
         })
     }
 }
 
-/// The only place that vouches for a text. Every text was rendered by codegen from a shape, which
-/// holds no values.
-pub(crate) fn statement(
-    sql: &Arc<str>,
-    arguments: SqliteArguments,
-) -> sqlx::query::Query<'static, sqlx::Sqlite, SqliteArguments> {
-    sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), arguments)
+/// The rendered statement, prepared once on each connection. The only place that runs such a text:
+/// codegen rendered it from a shape, which holds no values.
+pub(crate) fn prepared<'a>(
+    connection: &'a Connection,
+    statement: &Statement,
+) -> rusqlite::Result<CachedStatement<'a>> {
+    connection.prepare_cached(&statement.sql)
 }

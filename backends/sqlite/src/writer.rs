@@ -1,8 +1,9 @@
-//! The only task that writes.
+//! The only thread that writes.
 //!
 //! It takes all queued plans, applies them in one transaction, commits once, and only then answers.
-//! It has no timers: an idle writer commits at once, a busy one finds a group waiting. The task
-//! owns the work, so a dropped call changes nothing.
+//! It has no timers: an idle writer commits at once, a busy one finds a group waiting. The thread
+//! owns the work, so a dropped call changes nothing. It also owns the connection: no statement
+//! waits for another thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use ff_core::EngineError;
 use ff_core::engine::{Bell, Commit, Topics};
 use ff_core::plan::Bindings;
 use ff_core::plan::facts::Answer;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connect::{self, Connections};
@@ -50,24 +52,28 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the task on the current runtime.
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to spare.
     pub(crate) fn start(
-        connection: SqliteConnection,
+        connection: Connection,
         connections: Arc<Connections>,
         busy_timeout: Duration,
         bell: Arc<Bell>,
         presence: Option<Arc<Presence>>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let connection = WritingConnection { connection, connections, busy_timeout };
+        let connection = WritingConnection { connection, connections, busy_timeout, statements: 0 };
         let task = Task { connection, bell, presence, jobs };
-        tokio::spawn(async move {
-            task.work().await;
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
+            runtime.block_on(task.work());
             drop(ending);
-        });
+        })?;
 
-        Self { queue, ended }
+        Ok(Self { queue, ended })
     }
 
     pub(crate) async fn commit(
@@ -133,7 +139,7 @@ impl Task {
                 self.group(orders).await;
             }
             for job in rest {
-                self.serve(job).await;
+                self.serve(job);
             }
         }
 
@@ -142,19 +148,19 @@ impl Task {
             // a log of that name by now. So this connection stays open until the process ends.
             std::mem::forget(self.connection.connection);
         } else {
-            connect::close(self.connection.connection).await;
+            connect::close_writing(self.connection.connection);
         }
     }
 
-    async fn serve(&mut self, job: Job) {
+    fn serve(&self, job: Job) {
         // A send error means that the caller stopped waiting.
         match job {
             Job::Read(queries, answer) => {
-                let answers = reader::answer_all(&mut self.connection.connection, &queries).await;
+                let answers = reader::answer_all(&self.connection.connection, &queries);
                 let _ = answer.send(answers.map_err(Into::into));
             }
             Job::Ping(answer) => {
-                let reached = reader::ping(&mut self.connection.connection).await;
+                let reached = reader::ping(&self.connection.connection);
                 let _ = answer.send(reached.map_err(Into::into));
             }
             Job::Plan(_) | Job::Close => {}
@@ -163,9 +169,11 @@ impl Task {
 
     async fn group(&mut self, orders: Vec<Order>) {
         let plans: Vec<_> =
-            orders.iter().map(|order| (&order.script.runs, &order.bindings)).collect();
+            orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
         let applied = apply_group(&mut self.connection, &plans).await;
         drop(plans);
+        let statements = std::mem::take(&mut self.connection.statements);
+        self.connection.connections.traffic.sent(statements);
 
         match applied {
             Ok(outcomes) => {

@@ -32,7 +32,7 @@ impl Dialect for Sqlite {
     }
 
     fn placeholders(&self) -> Placeholders {
-        Placeholders::NumberedOrInOrder('?')
+        Placeholders::Numbered('?')
     }
 
     fn transaction_control(&self) -> TransactionControl {

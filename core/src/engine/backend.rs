@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::subscribe::subscribe;
-use super::{Executor, Topic, bulk, cascade, frames, run, timers};
+use super::{Executor, Topic, Traffic, bulk, cascade, frames, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
@@ -957,6 +957,10 @@ impl<E: Executor> EngineBackend for E {
 
     fn backend_label(&self) -> &'static str {
         self.backend_name().family
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.commands_sent()
     }
 
     fn as_any(&self) -> &(dyn Any + 'static) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, ProcessState};
+use super::{Bell, ProcessState, Traffic};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
@@ -99,6 +99,11 @@ pub trait Executor: Send + Sync + 'static {
     /// listeners. A subscriber calls it after beginning to listen and before every wait; repeats
     /// cost nothing.
     fn ring_for_other_processes(&self);
+
+    /// The commands that it has sent to the database so far; none where there is nothing to send.
+    fn commands_sent(&self) -> Traffic {
+        Traffic::default()
+    }
 
     /// Completes after this time.
     async fn sleep(&self, time: Duration);

@@ -26,6 +26,7 @@ mod scan_executor;
 mod subscribe;
 pub mod tail;
 mod timers;
+mod traffic;
 mod turns;
 #[cfg(feature = "generate")]
 mod wait;
@@ -44,5 +45,6 @@ pub use random::Random;
 pub use run::{DryRun, dry_run, run};
 pub use subscribe::unreadable_page_queries;
 pub use timers::scan_within;
+pub use traffic::{Traffic, TrafficMeter};
 #[cfg(feature = "generate")]
 pub use wait::wait_for_flow_cancellation;

@@ -44,7 +44,7 @@ use crate::contracts::{
     SignalDeliveryEvent, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
     StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
 };
-use crate::engine::{BulkPreview, Topic};
+use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
@@ -1031,6 +1031,12 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// The kind of store, for logs and metrics.
     fn backend_label(&self) -> &'static str {
         "unknown"
+    }
+
+    /// The commands that the backend has sent to its database so far, for metrics; none where it
+    /// does not count them.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
     }
 
     /// The backend as `Any`, for downcasts to its own type; a unit value unless the backend opts

@@ -4,6 +4,7 @@
 //! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
 
 mod approve;
+mod bench;
 mod bulk;
 mod cancel;
 mod catalogue;
@@ -112,6 +113,8 @@ enum Command {
     Scan(scan::Arguments),
     /// Bring the database to the current schema.
     Migrate(migrate::Arguments),
+    /// Measure the engine beside hand-written SQL, on a database that is made for it and removed.
+    Bench(bench::Arguments),
     /// Print the plan and the SQL of an operation, in every dialect.
     Sql(catalogue::Arguments),
     /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
@@ -141,6 +144,7 @@ impl Command {
             | Self::Bulk(_)
             | Self::Scan(_)
             | Self::Migrate(_)
+            | Self::Bench(_)
             | Self::DemoTask
             | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Flow(arguments) => arguments.on_closed(),
@@ -159,7 +163,12 @@ impl Command {
     const fn handles_interrupts(&self) -> bool {
         matches!(
             self,
-            Self::Submit(_) | Self::Work(_) | Self::Bulk(_) | Self::Scan(_) | Self::WatchGroups(_)
+            Self::Submit(_)
+                | Self::Work(_)
+                | Self::Bulk(_)
+                | Self::Scan(_)
+                | Self::Bench(_)
+                | Self::WatchGroups(_)
         )
     }
 }
@@ -204,6 +213,10 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
         let (unused, why) = match name {
             "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
             "demo" => (&["db", "schema", "no_migrate"][..], "which makes a database of its own"),
+            "bench" => (
+                &["schema", "no_migrate", "synchronous", "utc"][..],
+                "which makes a database of its own, as durable as the engine's default",
+            ),
             "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
             _ => (&[][..], ""),
         };
@@ -273,6 +286,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Flow(arguments) => flow::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
+        Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoTask => demo::task::run(),
@@ -322,6 +336,7 @@ mod tests {
             ("ff migrate --no-migrate", "--no-migrate"),
             ("ff --db sqlite:x.db demo", "--db"),
             ("ff demo --schema s", "--schema"),
+            ("ff bench --synchronous normal", "--synchronous"),
             ("ff sql --no-migrate claim", "--no-migrate"),
         ] {
             let text = read(line).unwrap_err().to_string();

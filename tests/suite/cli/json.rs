@@ -80,7 +80,7 @@ fn is_absent(value: &Json, path: &str) -> bool {
     false
 }
 
-fn assert_documented(command: &str, answers: &[Json]) {
+pub(super) fn assert_documented(command: &str, answers: &[Json]) {
     let (always, perhaps) = documented().remove(command).unwrap_or_else(|| panic!("{command}"));
     let known: BTreeSet<String> = always.union(&perhaps).cloned().collect();
     let mut found = BTreeSet::new();

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 
+use crate::error::{BUSY, SqliteError};
+
 /// The number of tries of [`retry_serializable`].
 pub const MAX_ATTEMPTS: u32 = 3;
 
 /// The pause after the first try; doubled after each.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-
-/// SQLITE_BUSY and SQLITE_LOCKED: primary result codes, in the low byte of an extended one.
-const BUSY: [i32; 2] = [5, 6];
 
 /// True if another connection held the lock, so that a retry may succeed.
 #[must_use]
@@ -40,7 +39,7 @@ impl IsRetryableBusy for EngineError {
         let EngineError::Transport { backend: "sqlite", source } = self else { return false };
         let mut cause: Option<&(dyn Error + 'static)> = Some(source.as_ref());
         while let Some(error) = cause {
-            if error.downcast_ref::<sqlx::Error>().is_some_and(is_retryable_sqlite_busy) {
+            if error.downcast_ref::<SqliteError>().is_some_and(SqliteError::is_busy) {
                 return true;
             }
             cause = error.source();

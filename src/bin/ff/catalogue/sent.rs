@@ -2,8 +2,9 @@
 
 use ff_catalogue::Call;
 use ff_codegen::dialect::Dialect;
-use ff_codegen::runs::{Isolation, Part, PartKind, Run};
-use ff_codegen::{Arity, Bind, BindSource, Fused, Param, RenderError, Rendered, ScriptRuns};
+use ff_codegen::{
+    Arity, Bind, BindSource, Fused, Param, RenderError, Rendered, Script, ScriptStep,
+};
 use ff_core::plan::value::ColumnType;
 use serde::Serialize;
 
@@ -53,8 +54,6 @@ enum Purpose {
     Write,
     /// A write that must change a row.
     WriteThatMustChangeARow,
-    /// Opens or releases a savepoint.
-    Savepoint,
 }
 
 /// One parameter.
@@ -99,7 +98,7 @@ impl Sent {
             }
             Call::Plan(plan) => match ff_codegen::render(dialect, &plan.shape())? {
                 Rendered::Fused(fused) => Ok(Self::one(TextView::of_fused(dialect, fused)?)),
-                Rendered::Script(runs) => Ok(Self::of_script(dialect, &runs)),
+                Rendered::Script(script) => Ok(Self::of_script(dialect, &script)),
             },
         }
     }
@@ -108,14 +107,15 @@ impl Sent {
         Self { begin: None, once: vec![text], each: Vec::new(), commit: None }
     }
 
-    fn of_script(dialect: &dyn Dialect, runs: &ScriptRuns) -> Self {
+    fn of_script(dialect: &dyn Dialect, script: &Script) -> Self {
         let control = dialect.transaction_control();
-        let sequence = runs.sequence(Isolation::Alone);
-        let texts = |runs: &[Run]| runs.iter().map(|run| TextView::of_run(dialect, run)).collect();
+        let texts = |steps: &[ScriptStep]| {
+            steps.iter().map(|step| TextView::of_step(dialect, step)).collect()
+        };
         Self {
             begin: Some(control.begin),
-            once: texts(&sequence.once),
-            each: texts(&sequence.each),
+            once: texts(&script.once),
+            each: texts(&script.each),
             commit: Some(control.commit),
         }
     }
@@ -146,33 +146,33 @@ impl TextView {
         Ok(Self { sql: fused.sql, statements })
     }
 
-    fn of_run(dialect: &dyn Dialect, run: &Run) -> Self {
-        let statement = |part: &Part| StatementView {
-            purpose: Purpose::of(part.kind),
-            binds: part.binds.iter().map(|bind| BindView::new(dialect, bind)).collect(),
-            yields: part.yields.iter().map(logical).collect(),
+    fn of_step(dialect: &dyn Dialect, step: &ScriptStep) -> Self {
+        let statement = step.statement();
+        let view = StatementView {
+            purpose: Purpose::of(step),
+            binds: statement.binds.iter().map(|bind| BindView::new(dialect, bind)).collect(),
+            yields: statement.yields.iter().map(logical).collect(),
         };
-        Self { sql: run.sql.to_string(), statements: run.parts.iter().map(statement).collect() }
+        Self { sql: statement.sql.clone(), statements: vec![view] }
     }
 
-    /// The text, behind a comment for the statements of a script.
+    /// The text, behind a comment for a statement of a script.
     fn text(&self) -> String {
         let purposes = self.statements.iter().filter_map(|statement| statement.purpose.words());
         match purposes.collect::<Vec<_>>().join(", ") {
             purposes if purposes.is_empty() => format!("{};", self.sql),
-            purposes => format!("-- sent at once: {purposes}\n{};", self.sql),
+            purposes => format!("-- {purposes}\n{};", self.sql),
         }
     }
 }
 
 impl Purpose {
-    fn of(kind: PartKind) -> Self {
-        match kind {
-            PartKind::Guard => Purpose::Guard,
-            PartKind::Pick => Purpose::Pick,
-            PartKind::Write { must_write: false } => Purpose::Write,
-            PartKind::Write { must_write: true } => Purpose::WriteThatMustChangeARow,
-            PartKind::Savepoint => Purpose::Savepoint,
+    fn of(step: &ScriptStep) -> Self {
+        match step {
+            ScriptStep::Guard { .. } => Purpose::Guard,
+            ScriptStep::Pick { .. } => Purpose::Pick,
+            ScriptStep::Write { must_write: false, .. } => Purpose::Write,
+            ScriptStep::Write { must_write: true, .. } => Purpose::WriteThatMustChangeARow,
         }
     }
 
@@ -184,7 +184,6 @@ impl Purpose {
             Purpose::Pick => Some("a pick"),
             Purpose::Write => Some("a write"),
             Purpose::WriteThatMustChangeARow => Some("a write that must change a row"),
-            Purpose::Savepoint => Some("a savepoint"),
         }
     }
 }

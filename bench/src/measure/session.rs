@@ -1,0 +1,190 @@
+//! The turns of each side of a scenario.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::engine_backend::EngineBackend;
+use ff_core::types::LaneId;
+use tokio::runtime::Handle;
+
+use super::{Engines, Settings};
+use crate::ceiling::{PostgresByHand, SqliteByHand};
+use crate::error::BenchError;
+use crate::live::Live;
+use crate::load::{
+    BATCH, Done, EngineCaller, HandCaller, Load, Times, fill, prepare, repeat, together,
+};
+use crate::place::Place;
+use crate::report::Side;
+use crate::scenario::Scenario;
+use crate::usage::Counters;
+
+/// The time that an engine gets to finish.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The time of a look at a rate, before the executions for a turn are submitted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The executions that are submitted for a turn, by those that a first look expects.
+const RESERVE: f64 = 2.0;
+
+/// What every turn needs.
+pub(super) struct Session<'a> {
+    pub(super) place: &'a Place,
+    pub(super) engines: &'a dyn Engines,
+    pub(super) settings: &'a Settings,
+    pub(super) live: &'a Arc<Live>,
+}
+
+impl Session<'_> {
+    pub(super) async fn make_tables(&self) -> Result<(), BenchError> {
+        close(self.engines.open(self.place, 1).await?).await
+    }
+
+    pub(super) fn payload(&self) -> Vec<u8> {
+        vec![b'x'; self.settings.payload_bytes]
+    }
+
+    /// The engine's side and the hand-written one, if the load has one.
+    pub(super) fn sides(
+        &self,
+        scenario: Scenario,
+        callers: usize,
+    ) -> (Turns<'_>, Option<Turns<'_>>) {
+        let side = |by| Turns {
+            session: self,
+            scenario,
+            callers,
+            by,
+            turns: 0,
+            rate: None,
+            done: Done::default(),
+            counters: Counters::default(),
+        };
+        (side(By::Engine), scenario.has_ceiling().then(|| side(By::Hand)))
+    }
+}
+
+/// Closes an engine, so that its sessions report what they did.
+pub(super) async fn close(engine: Arc<dyn EngineBackend>) -> Result<(), BenchError> {
+    Ok(engine.shutdown_prepare(GRACE).await?)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Engine,
+    Hand,
+}
+
+/// One side of a scenario.
+pub(super) struct Turns<'a> {
+    session: &'a Session<'a>,
+    scenario: Scenario,
+    callers: usize,
+    by: By,
+    turns: u32,
+    /// The rate at which a drained lane must be filled.
+    rate: Option<f64>,
+    done: Done,
+    counters: Counters,
+}
+
+impl Turns<'_> {
+    /// Runs the load once more, for this long.
+    pub(super) async fn take_turn(&mut self, time: Duration) -> Result<(), BenchError> {
+        self.turns += 1;
+        let by = match self.by {
+            By::Engine => "engine",
+            By::Hand => "ceiling",
+        };
+        let lane = LaneId::new(format!("{}-{by}-{}", self.scenario, self.turns));
+        let times = Times { warm_up: time / 10, counted: time };
+        if self.scenario.drains() {
+            self.submit_for(&lane, times).await?;
+        }
+
+        let place = self.session.place;
+        let before = place.counters().await?;
+        self.session.live.begin(format!("{} by the {by}", self.scenario));
+        let done = self.run(&lane, times).await?;
+        self.counters = place.counters().await?.since(before, self.counters);
+        self.done.after(done);
+        Ok(())
+    }
+
+    /// The results of all turns.
+    pub(super) fn finish(self) -> Side {
+        let lives = self.done.lives + self.done.warm_up_lives;
+        Side::new(self.done, self.counters.per_life(lives))
+    }
+
+    /// Submits more executions than a turn can drain.
+    async fn submit_for(&mut self, lane: &LaneId, times: Times) -> Result<(), BenchError> {
+        let rate = match self.rate {
+            Some(rate) => rate,
+            None => self.look().await?,
+        };
+        self.rate = Some(rate);
+
+        let seconds = (times.warm_up + times.counted).as_secs_f64();
+        let count = (rate * seconds * RESERVE) as usize + self.callers * BATCH;
+        self.session.live.begin(format!("submitting for {}", self.scenario));
+        self.fill(lane, count).await
+    }
+
+    /// A first look at the rate, on a lane of its own.
+    async fn look(&mut self) -> Result<f64, BenchError> {
+        let lane = LaneId::new(format!("{}-{:?}-look", self.scenario, self.by));
+        self.fill(&lane, self.callers * BATCH * 4).await?;
+        let done = self.run(&lane, Times { warm_up: LOOK / 2, counted: LOOK }).await?;
+        self.counters.traffic = None;
+        Ok(done.lives as f64 / done.elapsed.as_secs_f64().max(f64::EPSILON))
+    }
+
+    async fn fill(&self, lane: &LaneId, count: usize) -> Result<(), BenchError> {
+        let engine = self.session.engines.open(self.session.place, self.callers).await?;
+        fill(engine.as_ref(), lane, &self.session.payload(), count).await?;
+        close(engine).await
+    }
+
+    async fn run(&mut self, lane: &LaneId, times: Times) -> Result<Done, BenchError> {
+        let load = Load {
+            scenario: self.scenario,
+            lane: lane.clone(),
+            payload: self.session.payload().into(),
+            caller: 0,
+        };
+        match (self.by, self.session.place) {
+            (By::Engine, _) => self.run_engine(&load, times).await,
+            (By::Hand, Place::Postgres(place)) => {
+                let mut callers = Vec::new();
+                for caller in 0..self.callers {
+                    let hand = PostgresByHand::connect(place.url(), place.schema()).await?;
+                    callers.push(HandCaller::new(hand, load.of_caller(caller)));
+                }
+                together(callers, times, self.session.live).await
+            }
+            (By::Hand, Place::Sqlite(place)) => {
+                let caller = HandCaller::new(SqliteByHand::open(&place.file())?, load);
+                let (live, runtime) = (Arc::clone(self.session.live), Handle::current());
+                // Its statements block the thread.
+                let thread = move || runtime.block_on(repeat(caller, times, &live));
+                let done = tokio::task::spawn_blocking(thread).await;
+                done.map_err(|error| BenchError::Wrong(format!("the ceiling: {error}")))?
+            }
+        }
+    }
+
+    async fn run_engine(&mut self, load: &Load, times: Times) -> Result<Done, BenchError> {
+        let engine = self.session.engines.open(self.session.place, self.callers).await?;
+        prepare(engine.as_ref(), self.scenario).await?;
+        let caller = |caller| EngineCaller::new(Arc::clone(&engine), load.of_caller(caller));
+        let callers = (0..self.callers).map(caller).collect();
+
+        let before = engine.traffic();
+        let done = together(callers, times, self.session.live).await?;
+        self.counters.add_traffic(engine.traffic().since(before));
+        close(engine).await?;
+        Ok(done)
+    }
+}

@@ -1,0 +1,94 @@
+//! The results, as the program prints them and programs read them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::load::Done;
+use crate::scenario::Scenario;
+use crate::usage::{Size, Usage};
+
+/// The results of a measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The database: `sqlite` or `postgres`.
+    pub database: &'static str,
+    /// Its version.
+    pub version: String,
+    /// The schema that was made and dropped again, on Postgres.
+    pub schema: Option<String>,
+    /// The cores that this process may use.
+    pub cores: usize,
+    /// The bytes of each execution's payload.
+    pub payload_bytes: usize,
+    /// The number of `fdatasync` per second, beside the file on SQLite; beside this process's
+    /// temporary files on Postgres.
+    pub fdatasync_per_s: f64,
+    /// Each scenario.
+    pub scenarios: Vec<Measured>,
+    /// The cost of one life, step by step, by one caller.
+    pub steps: Vec<Step>,
+    /// The size of the database after all of it.
+    pub size: Size,
+}
+
+/// The results of one scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    /// The load.
+    pub scenario: Scenario,
+    /// The callers of the engine. The hand-written SQL has as many on Postgres, and one on SQLite.
+    pub callers: usize,
+    /// The engine.
+    pub engine: Side,
+    /// The hand-written SQL; absent for a load that it does not have.
+    pub ceiling: Option<Side>,
+    /// The engine's rate by the ceiling's.
+    pub ratio: Option<f64>,
+}
+
+/// The results of one side of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Side {
+    /// The executions that were submitted, or ended; the claims of `empty-claim`.
+    pub lives: u64,
+    /// The duration.
+    pub seconds: f64,
+    /// The rate.
+    pub per_s: f64,
+    /// The median time of a caller's round of calls.
+    pub p50_ms: f64,
+    /// Its 95th percentile.
+    pub p95_ms: f64,
+    /// Its 99th percentile.
+    pub p99_ms: f64,
+    /// The database's work for each life.
+    pub per_life: Usage,
+}
+
+/// The cost of one step of a life.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// The step: `submit`, `claim` or `complete`.
+    pub step: &'static str,
+    /// By the engine.
+    pub engine: Usage,
+    /// By hand.
+    pub ceiling: Usage,
+}
+
+impl Side {
+    pub(crate) fn new(done: Done, per_life: Usage) -> Self {
+        let Done { lives, mut rounds, elapsed, .. } = done;
+        rounds.sort_unstable();
+        let ms = |percent: usize| {
+            let at = rounds.len() * percent / 100;
+            rounds.get(at).map_or(0.0, |time: &Duration| time.as_secs_f64() * 1e3)
+        };
+
+        let seconds = elapsed.as_secs_f64();
+        let per_s = if 0.0 < seconds { lives as f64 / seconds } else { 0.0 };
+        let (p50_ms, p95_ms, p99_ms) = (ms(50), ms(95), ms(99));
+        Self { lives, seconds, per_s, p50_ms, p95_ms, p99_ms, per_life }
+    }
+}
