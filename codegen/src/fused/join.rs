@@ -58,6 +58,5 @@ impl Renderer<'_> {
 /// None of the columns is NULL: both sides of a full join are there. Written so that the planner,
 /// which would make an inner join of `IS NOT NULL`, keeps the full join.
 pub(super) fn are_joined<const N: usize>(columns: [Expr; N]) -> Expr {
-    let count = Func::cust("num_nonnulls").args(columns);
-    Expr::from(count).eq(Expr::cust(N.to_string()))
+    Expr::from(Func::cust("num_nulls").args(columns)).eq(0)
 }
