@@ -49,13 +49,13 @@ impl ScriptConnection for WritingConnection {
         loop {
             self.statements += 1;
             let begun = Instant::now();
-            match execute(&self.connection, text) {
-                Ok(()) => {
-                    if text == self.transaction_control().commit {
-                        self.last_commit = begun.elapsed();
-                    }
-                    return Ok(());
-                }
+            let done = execute(&self.connection, text);
+            if text == self.transaction_control().commit {
+                self.last_commit = begun.elapsed();
+            }
+
+            match done {
+                Ok(()) => return Ok(()),
                 Err(error) if retry.again(&error).await => {}
                 Err(error) => return Err(error),
             }

@@ -32,6 +32,8 @@ const GROUP: usize = 512;
 /// The part of the last commit's time that a writer waits for its callers to return: one in so
 /// many.
 const PATIENCE: u32 = 4;
+/// The time between two looks at the queue while it waits.
+const GLANCE: Duration = Duration::from_micros(50);
 
 type Answered<T> = oneshot::Sender<Result<T, EngineError>>;
 
@@ -165,11 +167,14 @@ impl Task {
     /// commit that they share costs each of them less than the wait.
     fn gather(&mut self, jobs: &mut Vec<Job>, answered: usize) {
         let until = Instant::now() + self.connection.last_commit / PATIENCE;
-        while jobs.len() < answered && Instant::now() < until {
+        while jobs.len() < answered {
             match self.jobs.try_recv() {
                 Ok(job) => jobs.push(job),
-                Err(TryRecvError::Empty) => std::thread::yield_now(),
-                Err(TryRecvError::Disconnected) => break,
+                // Not on the runtime, whose clock ticks once in a millisecond.
+                Err(TryRecvError::Empty) if Instant::now() + GLANCE < until => {
+                    std::thread::sleep(GLANCE);
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
     }
