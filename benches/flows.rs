@@ -7,14 +7,12 @@
 
 #[path = "common/backends.rs"]
 mod backends;
-#[path = "common/percentiles.rs"]
-mod percentiles;
 #[path = "common/setting.rs"]
 mod setting;
 
 use std::time::{Duration, Instant};
 
-use ff_bench::{PAYLOAD, submission_of, terms};
+use ff_bench::{PAYLOAD, Percentiles, submission_of, terms};
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet};
 use ff_core::contracts::{
     ApplyDependencyToChildArgs, CancelFlowResult, CreateFlowArgs, StageDependencyEdgeArgs,
@@ -25,7 +23,6 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs
 use futures_util::future::join_all;
 
 use backends::{Backend, each_backend};
-use percentiles::percentiles;
 use setting::setting;
 
 const MEMBERS: usize = 1_000;
@@ -81,8 +78,8 @@ async fn cancellation(name: &str, backend: &Backend, rounds: u64) {
         };
         assert_eq!(member_execution_ids.len(), MEMBERS - MEMBERS / 3);
     }
-    let (p50, p99) = percentiles(taken);
-    println!("{name:<10} cancel {MEMBERS} members   p50 {p50:?} p99 {p99:?}");
+    let Percentiles { p50_ms, p99_ms, .. } = Percentiles::of(taken);
+    println!("{name:<10} cancel {MEMBERS} members   p50 {p50_ms:.3} ms p99 {p99_ms:.3} ms");
 }
 
 async fn depend(backend: &Backend, flow: &FlowId, edges: &[(ExecutionId, ExecutionId)]) {

@@ -2,8 +2,6 @@
 //! that the server plans them, as a table. Needs `FF_BENCH_PG_URL`. The server keeps its defaults,
 //! with JIT on. If it has `pg_stat_statements` and the role may use it, that counts the plans.
 
-#[path = "common/percentiles.rs"]
-mod percentiles;
 #[path = "common/setting.rs"]
 mod setting;
 
@@ -11,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_backend_postgres::{PostgresBackend, PostgresOptions};
-use ff_bench::{PAYLOAD, submission_of, terms};
+use ff_bench::{PAYLOAD, Percentiles, submission_of, terms};
 use ff_core::backend::CapabilitySet;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, LaneId};
 use sqlx::PgPool;
 
-use percentiles::percentiles;
 use setting::setting;
 
 const COUNTS: &str = "SELECT sum(plans)::bigint, sum(calls)::bigint FROM pg_stat_statements \
@@ -100,10 +97,10 @@ async fn main() {
 }
 
 fn print(name: &str, taken: Vec<Duration>, counted: Option<(i64, i64)>) {
-    let (p50, p99) = percentiles(taken);
+    let Percentiles { p50_ms, p99_ms, .. } = Percentiles::of(taken);
     let counted = match counted {
         Some((plans, calls)) => format!("planned {plans} times in {calls} calls"),
         None => "plans are not counted by this server".to_owned(),
     };
-    println!("{name:<10} p50 {p50:?} p99 {p99:?} {counted}");
+    println!("{name:<10} p50 {p50_ms:.3} ms p99 {p99_ms:.3} ms {counted}");
 }

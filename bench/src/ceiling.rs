@@ -39,7 +39,6 @@ impl NewExecution {
         let raw_fields = json!({
             "creator_identity": args.creator_identity,
             "execution_kind": args.execution_kind,
-            "last_mutation_at": now_ms.to_string(),
             "namespace": args.namespace.as_str(),
             "tags": args.tags,
         });

@@ -23,12 +23,13 @@ mod scenario;
 mod submission;
 mod usage;
 
+pub use disk::Disk;
 pub use error::BenchError;
 pub use live::{Live, Progress};
 pub use load::{PAYLOAD, fill, run};
 pub use measure::{Engines, Settings, measure};
 pub use place::{Place, PostgresPlace, SqlitePlace};
-pub use report::{Measured, Report, Side, Step};
+pub use report::{Measured, Percentiles, Report, Side, Step, StepName};
 pub use scenario::Scenario;
 pub use submission::{submission, submission_of, terms};
 pub use usage::{Size, Usage};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::LaneId;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::error::BenchError;
@@ -34,9 +35,16 @@ pub(crate) struct Load {
     pub(crate) payload: Arc<[u8]>,
     /// The number of the caller, from 0.
     pub(crate) caller: usize,
+    /// Held by the caller that dispatches events: a process has one scanner.
+    pub(crate) scanner: Arc<Mutex<()>>,
 }
 
 impl Load {
+    /// The load of the first caller.
+    pub(crate) fn new(scenario: Scenario, lane: LaneId, payload: &[u8]) -> Self {
+        Self { scenario, lane, payload: payload.into(), caller: 0, scanner: Arc::default() }
+    }
+
     /// The load of another caller. Where callers must not meet, it has a lane of its own.
     pub(crate) fn of_caller(&self, caller: usize) -> Self {
         let lane = match self.scenario.parts_callers() {
@@ -104,7 +112,7 @@ pub async fn run(
     time: Duration,
 ) -> Result<Side, BenchError> {
     prepare(engine.as_ref(), scenario).await?;
-    let load = Load { scenario, lane: lane.clone(), payload: PAYLOAD.into(), caller: 0 };
+    let load = Load::new(scenario, lane.clone(), PAYLOAD);
     let caller = |caller| EngineCaller::new(Arc::clone(engine), load.of_caller(caller));
 
     let times = Times { warm_up: Duration::ZERO, counted: time };

@@ -4,6 +4,7 @@ mod session;
 mod steps;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,8 +55,8 @@ pub async fn measure(
     settings: &Settings,
     live: &Arc<Live>,
 ) -> Result<Report, BenchError> {
-    let fdatasync_per_s = place.flushes_per_second()?;
-    let session = Session { place, engines, settings, live };
+    let disk = place.disk()?;
+    let session = Session { place, engines, settings, live, largest_log: AtomicU64::new(0) };
     session.make_tables().await?;
 
     let mut scenarios = Vec::new();
@@ -70,10 +71,10 @@ pub async fn measure(
         schema: place.schema().map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         payload_bytes: settings.payload_bytes,
-        fdatasync_per_s,
+        disk,
         scenarios,
         steps,
-        size: place.size().await?,
+        size: session.size().await?,
     })
 }
 

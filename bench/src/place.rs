@@ -9,7 +9,7 @@ mod sqlite;
 
 use std::time::Duration;
 
-use crate::disk;
+use crate::disk::Disk;
 use crate::error::BenchError;
 use crate::usage::{Counters, Size};
 
@@ -92,12 +92,17 @@ impl Place {
         }
     }
 
-    /// The number of `fdatasync` per second: of the directory of the file, or of this process's
-    /// temporary files, since a client cannot write beside a server's.
-    pub(crate) fn flushes_per_second(&self) -> Result<f64, BenchError> {
-        match self {
-            Self::Sqlite(place) => disk::flushes_per_second(place.directory(), DISK_TIME),
-            Self::Postgres(_) => disk::flushes_per_second(&std::env::temp_dir(), DISK_TIME),
+    /// The speed of the disk: of the database's directory, or of this process's temporary files if
+    /// the database is on another machine or lets no other process write there.
+    pub(crate) fn disk(&self) -> Result<Disk, BenchError> {
+        let directory = match self {
+            Self::Sqlite(place) => Some(place.directory()),
+            Self::Postgres(place) => place.directory(),
+        };
+        let measured = directory.map(|directory| Disk::measure(directory, DISK_TIME));
+        match measured {
+            Some(Ok(disk)) => Ok(disk),
+            Some(Err(_)) | None => Disk::measure(&std::env::temp_dir(), DISK_TIME),
         }
     }
 

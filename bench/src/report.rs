@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::disk::Disk;
 use crate::load::Done;
 use crate::scenario::Scenario;
 use crate::usage::{Size, Usage};
@@ -21,9 +22,8 @@ pub struct Report {
     pub cores: usize,
     /// The bytes of each execution's payload.
     pub payload_bytes: usize,
-    /// The number of `fdatasync` per second, beside the file on SQLite; beside this process's
-    /// temporary files on Postgres.
-    pub fdatasync_per_s: f64,
+    /// The speed of the disk.
+    pub disk: Disk,
     /// Each scenario.
     pub scenarios: Vec<Measured>,
     /// The cost of one life, step by step, by one caller.
@@ -56,21 +56,69 @@ pub struct Side {
     pub seconds: f64,
     /// The rate.
     pub per_s: f64,
-    /// The median time of a caller's round of calls.
-    pub p50_ms: f64,
-    /// Its 95th percentile.
-    pub p95_ms: f64,
-    /// Its 99th percentile.
-    pub p99_ms: f64,
+    /// The time of a caller's round of calls.
+    #[serde(flatten)]
+    pub round: Percentiles,
     /// The database's work for each life.
     pub per_life: Usage,
+}
+
+/// The distribution of measured times, in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Percentiles {
+    /// The median.
+    pub p50_ms: f64,
+    /// The 95th percentile.
+    pub p95_ms: f64,
+    /// The 99th percentile.
+    pub p99_ms: f64,
+}
+
+impl Percentiles {
+    /// The distribution of these times; zero if there are none.
+    #[must_use]
+    pub fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let ms = |percent: usize| {
+            let at = times.len() * percent / 100;
+            times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        };
+        Self { p50_ms: ms(50), p95_ms: ms(95), p99_ms: ms(99) }
+    }
+}
+
+/// A step of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepName {
+    /// The submission.
+    Submit,
+    /// The claim.
+    Claim,
+    /// The completion.
+    Complete,
+}
+
+impl StepName {
+    /// Every step, in their order.
+    pub(crate) const ALL: [Self; 3] = [Self::Submit, Self::Claim, Self::Complete];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Claim => "claim",
+            Self::Complete => "complete",
+        }
+    }
 }
 
 /// The cost of one step of a life.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// The step: `submit`, `claim` or `complete`.
-    pub step: &'static str,
+    /// The step.
+    pub step: StepName,
     /// By the engine.
     pub engine: Usage,
     /// By hand.
@@ -79,16 +127,9 @@ pub struct Step {
 
 impl Side {
     pub(crate) fn new(done: Done, per_life: Usage) -> Self {
-        let Done { lives, mut rounds, elapsed, .. } = done;
-        rounds.sort_unstable();
-        let ms = |percent: usize| {
-            let at = rounds.len() * percent / 100;
-            rounds.get(at).map_or(0.0, |time: &Duration| time.as_secs_f64() * 1e3)
-        };
-
+        let Done { lives, rounds, elapsed, .. } = done;
         let seconds = elapsed.as_secs_f64();
         let per_s = if 0.0 < seconds { lives as f64 / seconds } else { 0.0 };
-        let (p50_ms, p95_ms, p99_ms) = (ms(50), ms(95), ms(99));
-        Self { lives, seconds, per_s, p50_ms, p95_ms, p99_ms, per_life }
+        Self { lives, seconds, per_s, round: Percentiles::of(rounds), per_life }
     }
 }

@@ -84,6 +84,6 @@ pub struct Size {
     pub table_bytes: u64,
     /// Indexes, where the database tells them apart.
     pub index_bytes: Option<u64>,
-    /// The write-ahead log beside the file, on SQLite.
+    /// The largest write-ahead log beside the file at the end of a turn, on SQLite.
     pub log_bytes: Option<u64>,
 }

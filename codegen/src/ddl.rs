@@ -15,6 +15,7 @@ use sea_query::{Expr, OnConflict, Query};
 
 use crate::dialect::{Dialect, RowNumbering};
 use crate::migrations;
+use crate::names::quoted;
 use crate::statement::RenderError;
 use crate::writer;
 use crate::writer::{Tree, constant};
@@ -47,12 +48,38 @@ pub fn statements(
             trees.extend((0..count).map(|child| (None, table::child_tree(table, child, count))));
         }
     }
-
     trees.extend(seeds(dialect).map(|tree| (None, tree)));
-    Ok(trees
+
+    let mut statements: Vec<_> = trees
         .into_iter()
         .map(|(doc, tree)| statement_text(dialect, doc, repeatable(tree, partitions)))
-        .collect())
+        .collect();
+    for table in TABLES {
+        let children = partitions.filter(|_| table.partitioned);
+        statements.extend(storage_statements(dialect, table, children));
+    }
+    Ok(statements)
+}
+
+/// The statements that set the storage parameters of a busy table, or of each of its children,
+/// which alone have any if it is partitioned.
+pub(crate) fn storage_statements(
+    dialect: &dyn Dialect,
+    table: &Table,
+    children: Option<u16>,
+) -> Vec<String> {
+    let Some(storage) = dialect.busy_storage().filter(|_| table.busy) else { return Vec::new() };
+    let set = |name: String| format!("ALTER TABLE {} SET ({storage});", quoted(&name));
+    match children {
+        None => vec![set(table.name.to_owned())],
+        Some(count) => (0..count).map(|child| set(table::child_name(table, child))).collect(),
+    }
+}
+
+/// The definitions of the flags' columns that the dialect stores, as [`column_text`] has them.
+pub(crate) fn flag_texts(dialect: &dyn Dialect, table: &Table) -> Result<Vec<String>, RenderError> {
+    let flags = table::flag_definitions(dialect, table)?;
+    Ok(flags.into_iter().map(|flag| definition_text(dialect, flag)).collect())
 }
 
 /// The repeatable statements that create one table and its indexes.
@@ -91,8 +118,12 @@ pub(crate) fn index_statements(
 
 /// A column as `CREATE TABLE` and `ADD COLUMN` write it.
 pub(crate) fn column_text(dialect: &dyn Dialect, column: ColumnRef) -> String {
+    definition_text(dialect, table::column_definition(dialect, column))
+}
+
+fn definition_text(dialect: &dyn Dialect, definition: sea_query::ColumnDef) -> String {
     let mut create = sea_query::Table::create();
-    create.table("t").col(table::column_definition(dialect, column));
+    create.table("t").col(definition);
     let sql = writer::plain(dialect.grammar(), &Tree::CreateTable(create));
 
     let inside = sql.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
@@ -146,7 +177,7 @@ fn repeatable(mut tree: Tree, partitions: Option<u16>) -> Tree {
 }
 
 /// True if the identity column alone is the primary key of the table.
-fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
+pub(crate) fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
     table.identity().is_some() && matches!(dialect.row_numbering(), RowNumbering::PrimaryKey(_))
 }
 
@@ -262,12 +293,14 @@ mod tests {
         let head = "INDEX \"ff_exec_core_claim_idx\" ON \"ff_exec_core\" (\"lane_id\", ";
         let tail = ", \"priority\" DESC, \"claimable_since_ms\", \"created_at_ms\", \
                     \"execution_id\")\n    WHERE ";
-        for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
+        let postgres = (&Postgres as &dyn Dialect, "\"is_claimable\" IS NOT NULL");
+        let sqlite = (&Sqlite as &dyn Dialect, "\"lifecycle_phase\" IN ('submitted', 'runnable'");
+        for (dialect, predicate) in [postgres, sqlite] {
             let statements = statements(dialect, None).unwrap();
             let sql = statements.iter().find(|sql| sql.contains("claim_idx")).unwrap();
             assert!(sql.contains(head) && sql.contains(tail), "{sql}");
             assert!(sql.contains("\"required_capabilities\""), "{sql}");
-            assert!(sql.contains("\"lifecycle_phase\" IN ('submitted', 'runnable'"), "{sql}");
+            assert!(sql.contains(predicate), "{sql}");
         }
     }
 
@@ -276,8 +309,11 @@ mod tests {
         let plain = statements(&Postgres, None).unwrap().len();
         let split = statements(&Postgres, Some(3)).unwrap();
         let parents = TABLES.iter().filter(|table| table.partitioned).count();
-        assert_eq!(split.len(), plain + 3 * parents);
-        assert!(split.iter().all(|sql| sql.contains("IF NOT EXISTS") || sql.contains("CONFLICT")));
+        // Storage parameters are set once for each child, not for the parent.
+        let busy = TABLES.iter().filter(|table| table.partitioned && table.busy).count();
+        assert_eq!(split.len(), plain + 3 * parents + 2 * busy);
+        let repeatable = ["IF NOT EXISTS", "CONFLICT", " SET ("];
+        assert!(split.iter().all(|sql| repeatable.iter().any(|word| sql.contains(word))));
         assert!(
             split.contains(
                 &"CREATE TABLE IF NOT EXISTS \"ff_attempt_p2\" PARTITION OF \"ff_attempt\" \

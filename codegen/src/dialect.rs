@@ -210,6 +210,14 @@ pub trait Dialect: Send + Sync {
     /// Otherwise a migration rebuilds the table, and runs in one transaction.
     fn alters_tables(&self) -> bool;
 
+    /// True if the flags of a table are stored, and partial indexes name them. It pays where an
+    /// update that changes no column of an index leaves the indexes alone.
+    fn stores_flags(&self) -> bool;
+
+    /// The storage parameters of a table with rows that are changed soon and often, as the database
+    /// writes them; none where it has no such parameters.
+    fn busy_storage(&self) -> Option<&'static str>;
+
     /// The way in which an identity column numbers the rows of its table.
     fn row_numbering(&self) -> RowNumbering;
 

@@ -23,6 +23,7 @@ mod by_shape;
 mod clauses;
 pub mod ddl;
 pub mod dialect;
+mod flags;
 mod fused;
 pub mod history;
 mod lists;

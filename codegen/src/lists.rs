@@ -44,7 +44,7 @@ impl<'a> ByList<'a> {
         })?;
         let same = parts.iter().filter(|part| {
             let equal = |path: &Path| path.keys.is_empty();
-            matches!(part, Predicate::OneOf(..))
+            matches!(part, Predicate::OneOf(..) | Predicate::NotNull(_))
                 || matches!(part, Predicate::Compare(path, Compare::Equal, _) if equal(path))
         });
         Some(Self { table, column, by, same: same.collect() })

@@ -1,13 +1,14 @@
 //! Reads, each as one statement.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{List, Lookup, Name, Path, Query as Read, QueryShape};
+use ff_core::plan::{List, Lookup, Name, Path, Predicate, Query as Read, QueryShape};
 use ff_core::schema::TableRef;
 use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use crate::audit;
 use crate::clauses::{held_value, order};
 use crate::dialect::Dialect;
+use crate::flags::flagged;
 use crate::lists::{ByList, KNOWN};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Statement};
@@ -120,8 +121,9 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     };
     let limit = slot + 1;
     let yields = read.columns.iter().map(|column| column.ty).collect();
-    if let (None, Some(by_list)) = (&read.join, ByList::of(read.table, &read.predicate)) {
-        return Ok((list_by_list(dialect, read, &by_list, limit), yields));
+    let predicate = flagged(dialect, &read.table, &read.predicate);
+    if let (None, Some(by_list)) = (&read.join, ByList::of(read.table, &predicate)) {
+        return Ok((list_by_list(dialect, read, &predicate, &by_list, limit), yields));
     }
 
     let mut operands = Direct { dialect };
@@ -140,7 +142,7 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     for column in &read.columns {
         select.expr(scalars.column(*column));
     }
-    select.cond_where(scalars.predicate(&read.predicate));
+    select.cond_where(scalars.predicate(&predicate));
 
     for (column, direction) in &read.order {
         select.order_by_expr(scalars.column(*column), order(*direction));
@@ -150,14 +152,20 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
 }
 
 /// The best rows of each list that is covered, and of those the best of all.
-fn list_by_list(dialect: &dyn Dialect, read: &List, by_list: &ByList<'_>, limit: usize) -> Tree {
+fn list_by_list(
+    dialect: &dyn Dialect,
+    read: &List,
+    predicate: &Predicate,
+    by_list: &ByList<'_>,
+    limit: usize,
+) -> Tree {
     let table = read.table.name;
     let alias = if dialect.has_lateral() { table } else { "best" };
     let mut operands = Direct { dialect };
     let known = by_list.known(dialect, &mut operands);
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(alias) };
     let mut best = Query::select();
-    best.from_as(table, alias).cond_where(scalars.predicate(&read.predicate));
+    best.from_as(table, alias).cond_where(scalars.predicate(predicate));
 
     let mut select = Query::select();
     select.columns(read.columns.iter().map(|column| (table, column.name)));

@@ -19,6 +19,10 @@ pub(crate) trait Operands {
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr;
     /// The number of picked rows.
     fn picked_count(&mut self) -> Expr;
+    /// True if a column is written with its table, as it is wherever there may be several.
+    fn qualifies_columns(&self) -> bool {
+        true
+    }
 }
 
 /// Renders scalars of one statement.
@@ -81,6 +85,7 @@ impl<S: Operands> Scalars<'_, S> {
     /// The stored column of the subject row.
     pub(crate) fn column(&self, column: ColumnRef) -> Expr {
         match self.subject {
+            _ if !self.operands.qualifies_columns() => Expr::col(column.name),
             Some(subject) => Expr::col((Alias::new(subject), column.name)),
             None => Expr::col((column.table, column.name)),
         }

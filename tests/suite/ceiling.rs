@@ -13,7 +13,6 @@ use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::plan::value::Value;
 use ff_core::types::{ExecutionId, LaneId, TimestampMs};
-use serde_json::json;
 
 use crate::backends::postgres_url;
 use crate::plain::{Cells, PlainSql};
@@ -55,11 +54,6 @@ fn anonymous(mut row: Cells) -> Cells {
         let time = name.ends_with("_ms") && !name.contains("timeout");
         if !matches!(value, Value::Null) && (time || OWN.contains(&name.as_str())) {
             *value = Value::Text("set".into());
-        }
-        if let Value::Json(json) = value
-            && let Some(at) = json.get_mut("last_mutation_at")
-        {
-            *at = json!("set");
         }
     }
     row

@@ -123,10 +123,16 @@ async fn cost<F: Future<Output = ()>>(
     let (proxy, bench) = bench().await;
     let measured = Arc::new(AtomicU64::new(0));
     let bench = Arc::new(bench);
-    for _ in 0..3 {
+    for round in 0..3 {
         let (_, handle) = bench.leased().await;
+        let before = bench.backend.traffic();
         let cost = proxy.count(operation(Arc::clone(&bench), handle)).await;
         measured.store(cost, Ordering::SeqCst);
+
+        // Earlier rounds also prepare their statements.
+        let counted = bench.backend.traffic().since(before);
+        let agree = counted.round_trips == cost && counted.statements == cost;
+        assert!(round < 2 || agree, "{cost} on the wire, {counted:?} by the backend");
     }
     Arc::into_inner(bench).unwrap().tear_down().await;
     measured.load(Ordering::SeqCst)

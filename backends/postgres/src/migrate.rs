@@ -265,8 +265,7 @@ pub async fn migrate(
     pool: &PgPool,
     options: &MigrateOptions,
 ) -> Result<MigrateReport, MigrateError> {
-    // Not returned to the pool: if this future is dropped, the transaction ends with the
-    // connection.
+    // Detached: if this future is dropped, the transaction ends with the connection.
     let mut connection = pool.acquire().await?.detach();
     let result = run(&mut connection, options).await;
     // Commits stay committed, however the connection closes.
@@ -387,7 +386,7 @@ async fn apply_next(
     connection: &mut PgConnection,
     options: &MigrateOptions,
 ) -> Result<Option<&'static str>, MigrateError> {
-    let mut done = 0;
+    let (mut begun, mut done) = (0, 0);
     loop {
         let mut transaction = begin(connection, options).await?;
         lock_and_bootstrap(&mut transaction, options).await?;
@@ -398,6 +397,8 @@ async fn apply_next(
             return Ok(None);
         };
 
+        // Another process may have completed the migration that this one had begun.
+        let from = if begun == next.version { done } else { 0 };
         let partitions = partitions(&found, options);
         let all = statements(next, partitions);
         // Only repeatable statements are split, because another process may run the same blocks.
@@ -406,11 +407,11 @@ async fn apply_next(
             Some(_) => 1,
             None => all.len(),
         };
-        for statement in all.iter().skip(done).take(block) {
+        for statement in all.iter().skip(from).take(block) {
             run_text(&mut transaction, statement.clone()).await?;
         }
 
-        let finished = all.len() <= done + block;
+        let finished = all.len() <= from + block;
         let entry = if finished { FINISH_ENTRY } else { BEGIN_ENTRY };
         write_ledger(&mut transaction, entry, next, options).await?;
         transaction.commit().await?;
@@ -418,7 +419,7 @@ async fn apply_next(
         if finished {
             return Ok(Some(next.name));
         }
-        done += block;
+        (begun, done) = (next.version, from + block);
     }
 }
 

@@ -13,8 +13,7 @@ use crate::error::BenchError;
 /// The rows that a claim may take, and their order. The only place that knows the claim's index.
 const CLAIMABLE: &str = "
     core.lane_id = $1
-      AND core.lifecycle_phase IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked')
-      AND core.eligibility_state IN ('eligible_now', 'pending_claim')
+      AND core.is_claimable IS NOT NULL
       AND (core.granted_until_ms IS NULL OR core.granted_until_ms <= $2)
       AND (CASE WHEN cardinality(core.required_capabilities) = (0) THEN CAST('' AS bytea)
            ELSE sha256(CAST(replace(CAST(jsonb_object(
@@ -94,9 +93,7 @@ const COMPLETE: &str = "
     SET lifecycle_phase = 'terminal', ownership_state = 'unowned',
         eligibility_state = 'not_applicable', public_state = 'completed',
         attempt_state = 'attempt_terminal', blocking_reason = NULL, version = t.version + 1,
-        last_changed_at_ms = $7, terminal_at_ms = $7, eligible_at_ms = NULL, result = NULL,
-        raw_fields = t.raw_fields || jsonb_build_object(
-            'last_mutation_at', CAST($7 AS text), 'terminal_outcome', 'success')
+        last_changed_at_ms = $7, terminal_at_ms = $7, eligible_at_ms = NULL, result = NULL
     FROM held AS h
     WHERE t.partition_key = h.partition_key AND t.execution_id = h.execution_id),
   left_off AS (

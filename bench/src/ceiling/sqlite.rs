@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ff_core::types::TimestampMs;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -75,9 +76,7 @@ const END: &str = "
     SET lifecycle_phase = 'terminal', ownership_state = 'unowned',
         eligibility_state = 'not_applicable', public_state = 'completed',
         attempt_state = 'attempt_terminal', blocking_reason = NULL, version = version + 1,
-        last_changed_at_ms = ?1, terminal_at_ms = ?1, eligible_at_ms = NULL, result = NULL,
-        raw_fields = json_patch(raw_fields, json_object(
-            'last_mutation_at', CAST(?1 AS TEXT), 'terminal_outcome', 'success'))
+        last_changed_at_ms = ?1, terminal_at_ms = ?1, eligible_at_ms = NULL, result = NULL
     WHERE partition_key = ?2 AND execution_id = ?3";
 
 const END_ATTEMPT: &str = "
@@ -141,6 +140,8 @@ impl SqliteByHand {
         for (name, value) in SETTINGS {
             connection.pragma_update(None, name, value)?;
         }
+        // Otherwise a claim is planned anew whenever it is bound again, as in the engine.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(Self { connection, pick: PICK.replace("{claimable}", CLAIMABLE) })
     }
 

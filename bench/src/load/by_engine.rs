@@ -1,6 +1,7 @@
 //! Callers of the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_core::backend::{CapabilitySet, FailOutcome, FailureClass, FailureReason, Handle};
 use ff_core::contracts::{
@@ -29,6 +30,9 @@ const FILL: usize = 2_000;
 
 /// The most events that a caller dispatches at once.
 const DISPATCHED: u32 = 100;
+
+/// The pause of a caller with nothing to do, until another one has dispatched an event.
+const IDLE: Duration = Duration::from_millis(1);
 
 /// A caller of the engine.
 pub(crate) struct EngineCaller {
@@ -180,15 +184,21 @@ impl EngineCaller {
 
         let mut ended = 0;
         while ended < members {
-            // The scan dispatches the events of all callers, so another one may have done it.
-            let counts = self.engine.scan(Scan::DependencyDispatch, DISPATCHED).await?;
+            let dispatched = self.dispatch().await?;
             let worked = self.batch().await?.unwrap_or(0);
             ended += worked;
-            if worked == 0 && counts.processed == 0 {
-                tokio::task::yield_now().await;
+            if worked == 0 && dispatched == 0 {
+                tokio::time::sleep(IDLE).await;
             }
         }
         Ok(ended)
+    }
+
+    /// Dispatches events of all callers, unless another caller does so already.
+    async fn dispatch(&self) -> Result<u32, BenchError> {
+        let Ok(_turn) = self.load.scanner.try_lock() else { return Ok(0) };
+        let counts = self.engine.scan(Scan::DependencyDispatch, DISPATCHED).await?;
+        Ok(counts.processed)
     }
 
     /// Submits a flow: one execution, then two that depend on it, then one that depends on both.

@@ -1,6 +1,7 @@
 //! The turns of each side of a scenario.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ff_core::engine_backend::EngineBackend;
@@ -17,7 +18,7 @@ use crate::load::{
 use crate::place::Place;
 use crate::report::Side;
 use crate::scenario::Scenario;
-use crate::usage::Counters;
+use crate::usage::{Counters, Size};
 
 /// The time that an engine gets to finish.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,9 +35,18 @@ pub(super) struct Session<'a> {
     pub(super) engines: &'a dyn Engines,
     pub(super) settings: &'a Settings,
     pub(super) live: &'a Arc<Live>,
+    /// The largest log beside a SQLite file so far; closing an engine empties the log.
+    pub(super) largest_log: AtomicU64,
 }
 
 impl Session<'_> {
+    /// The size of the database after all turns.
+    pub(super) async fn size(&self) -> Result<Size, BenchError> {
+        let size = self.place.size().await?;
+        let largest = self.largest_log.load(Ordering::Relaxed);
+        Ok(Size { log_bytes: size.log_bytes.map(|now| now.max(largest)), ..size })
+    }
+
     pub(super) async fn make_tables(&self) -> Result<(), BenchError> {
         close(self.engines.open(self.place, 1).await?).await
     }
@@ -148,12 +158,7 @@ impl Turns<'_> {
     }
 
     async fn run(&mut self, lane: &LaneId, times: Times) -> Result<Done, BenchError> {
-        let load = Load {
-            scenario: self.scenario,
-            lane: lane.clone(),
-            payload: self.session.payload().into(),
-            caller: 0,
-        };
+        let load = Load::new(self.scenario, lane.clone(), &self.session.payload());
         match (self.by, self.session.place) {
             (By::Engine, _) => self.run_engine(&load, times).await,
             (By::Hand, Place::Postgres(place)) => {
@@ -184,6 +189,8 @@ impl Turns<'_> {
         let before = engine.traffic();
         let done = together(callers, times, self.session.live).await?;
         self.counters.add_traffic(engine.traffic().since(before));
+        let log_bytes = self.session.place.log_bytes().unwrap_or(0);
+        self.session.largest_log.fetch_max(log_bytes, Ordering::Relaxed);
         close(engine).await?;
         Ok(done)
     }

@@ -12,12 +12,9 @@ use super::session::{Session, close};
 use crate::ceiling::{ByHand, Held, NewExecution, PostgresByHand, SqliteByHand, Terms};
 use crate::error::BenchError;
 use crate::place::Place;
-use crate::report::Step;
+use crate::report::{Step, StepName};
 use crate::submission::{LEASE_MS, WORKER, instance, submission, terms};
 use crate::usage::{Counters, Usage};
-
-/// The steps, in their order.
-const STEPS: [&str; 3] = ["submit", "claim", "complete"];
 
 /// The lives that are counted: so many per second of a scenario's time, within bounds.
 const PER_SECOND: f64 = 50.0;
@@ -40,8 +37,8 @@ pub(super) async fn measured(session: &Session<'_>) -> Result<Vec<Step>, BenchEr
     let mut hand = Hand { lane, claims, held: Vec::new() };
 
     let mut steps = Vec::new();
-    for step in STEPS {
-        session.live.begin(format!("the cost of {step}"));
+    for step in StepName::ALL {
+        session.live.begin(format!("the cost of {}", step.word()));
         let engine = engine.cost(session, step, lives).await?;
         let ceiling = hand.cost(session, step, lives).await?;
         steps.push(Step { step, engine, ceiling });
@@ -75,7 +72,7 @@ impl ByEngine {
     async fn cost(
         &mut self,
         session: &Session<'_>,
-        step: &str,
+        step: StepName,
         lives: usize,
     ) -> Result<Usage, BenchError> {
         let before = session.place.counters().await?;
@@ -95,22 +92,24 @@ impl ByEngine {
     async fn once(
         &mut self,
         engine: &Arc<dyn EngineBackend>,
-        step: &str,
+        step: StepName,
         payload: &[u8],
     ) -> Result<(), BenchError> {
-        if step == "submit" {
-            engine.create_execution(submission(&self.lane, payload)).await?;
-            return Ok(());
+        match step {
+            StepName::Submit => {
+                engine.create_execution(submission(&self.lane, payload)).await?;
+            }
+            StepName::Claim => {
+                let none = CapabilitySet::default();
+                self.handles.extend(engine.claim(&self.lane, &none, terms(0)).await?);
+            }
+            StepName::Complete => {
+                let lost = || BenchError::Wrong("a claim found nothing".into());
+                let handle = self.handles.pop().ok_or_else(lost)?;
+                engine.complete(&handle, None).await?;
+            }
         }
-        if step == "claim" {
-            let none = CapabilitySet::default();
-            self.handles.extend(engine.claim(&self.lane, &none, terms(0)).await?);
-            return Ok(());
-        }
-
-        let handle = self.handles.pop();
-        let handle = handle.ok_or_else(|| BenchError::Wrong("a claim found nothing".into()))?;
-        Ok(engine.complete(&handle, None).await?)
+        Ok(())
     }
 }
 
@@ -125,7 +124,7 @@ impl Hand {
     async fn cost(
         &mut self,
         session: &Session<'_>,
-        step: &str,
+        step: StepName,
         lives: usize,
     ) -> Result<Usage, BenchError> {
         let before = session.place.counters().await?;
@@ -148,19 +147,19 @@ impl Hand {
         &mut self,
         mut hand: impl ByHand,
         session: &Session<'_>,
-        step: &str,
+        step: StepName,
         payload: &[u8],
         lives: usize,
     ) -> Result<Option<u64>, BenchError> {
         for _ in 0..lives {
             let now = TimestampMs::now();
             match step {
-                "submit" => {
+                StepName::Submit => {
                     let new = NewExecution::of(&submission(&self.lane, payload));
                     hand.submit(&[new]).await?;
                 }
-                "claim" => self.held.extend(hand.claim(&self.claims, 1, now).await?),
-                _ => {
+                StepName::Claim => self.held.extend(hand.claim(&self.claims, 1, now).await?),
+                StepName::Complete => {
                     let held: Vec<Held> = self.held.pop().into_iter().collect();
                     hand.complete(&held, now).await?;
                 }

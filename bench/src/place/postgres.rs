@@ -1,5 +1,6 @@
 //! A new schema of a Postgres database.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
@@ -45,6 +46,8 @@ pub struct PostgresPlace {
     /// Also the name of every measured session.
     schema: String,
     server_version: i32,
+    /// The server's files, if the role may know where they are. They may be on another machine.
+    data_directory: Option<PathBuf>,
     /// Beside the measured sessions.
     admin: Mutex<PgConnection>,
 }
@@ -57,10 +60,13 @@ impl PostgresPlace {
         let version = "SELECT CAST(current_setting('server_version_num') AS integer)";
         let server_version = sqlx::query_scalar(version).fetch_one(&mut admin).await?;
 
+        let directory = sqlx::query_scalar::<_, String>("SELECT current_setting('data_directory')");
+        let data_directory = directory.fetch_one(&mut admin).await.ok().map(PathBuf::from);
+
         let schema = format!("ff_bench_{}", Uuid::new_v4().simple());
         let separator = if url.contains('?') { '&' } else { '?' };
         let url = format!("{url}{separator}application_name={schema}");
-        Ok(Self { url, schema, server_version, admin: Mutex::new(admin) })
+        Ok(Self { url, schema, server_version, data_directory, admin: Mutex::new(admin) })
     }
 
     /// The URL, with the name of the measured sessions.
@@ -73,6 +79,11 @@ impl PostgresPlace {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// The directory of the server's files, if it can be one of this machine's.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.data_directory.as_deref().filter(|directory| directory.join("base").is_dir())
     }
 
     pub(crate) async fn version(&self) -> Result<String, BenchError> {

@@ -22,6 +22,8 @@ pub struct FoundTable {
     pub indexes: BTreeMap<String, String>,
     /// Definition of each named check.
     pub checks: BTreeMap<String, String>,
+    /// The storage parameters of the table, or of each child that holds its rows.
+    pub storage: BTreeMap<String, String>,
     /// The names of its triggers.
     pub triggers: Vec<String>,
     /// The indexes and triggers that would be dropped with the table.

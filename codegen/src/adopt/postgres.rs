@@ -3,7 +3,7 @@
 //! Each step is short and a transaction of its own: altering a table with 256 partitions locks all
 //! of them, and the server's lock table holds a few thousand locks.
 
-use ff_core::schema::{ColumnRef, TABLES, Table};
+use ff_core::schema::{TABLES, Table};
 
 use super::catalog::{Catalog, FoundColumn, FoundTable};
 use super::{AdoptError, AdoptStep, Keeping, rows};
@@ -120,6 +120,7 @@ fn alter(
         }
     }
 
+    steps.extend(storage_steps(is, should));
     Ok(())
 }
 
@@ -143,7 +144,12 @@ fn actions(table: &Table, is: &FoundTable, should: &FoundTable) -> Result<Vec<St
     for column in table.columns {
         match (is.column(column.name), should.column(column.name)) {
             (Some(is), Some(should)) => column_actions(is, should, &mut actions),
-            (_, _) => actions.push(add_column(*column)),
+            (_, _) => actions.push(add_column(&ddl::column_text(&Postgres, *column))),
+        }
+    }
+    for (flag, definition) in table.flags.iter().zip(ddl::flag_texts(&Postgres, table)?) {
+        if is.column(flag.column.name).is_none() {
+            actions.push(add_column(&definition));
         }
     }
 
@@ -160,8 +166,19 @@ fn actions(table: &Table, is: &FoundTable, should: &FoundTable) -> Result<Vec<St
     Ok(actions)
 }
 
-fn add_column(column: ColumnRef) -> String {
-    format!("ADD COLUMN IF NOT EXISTS {}", ddl::column_text(&Postgres, column))
+fn add_column(definition: &str) -> String {
+    format!("ADD COLUMN IF NOT EXISTS {definition}")
+}
+
+/// Sets the storage parameters of the tables that hold the rows.
+fn storage_steps(is: &FoundTable, should: &FoundTable) -> Vec<AdoptStep> {
+    let wanted = should.storage.values().next().filter(|storage| !storage.is_empty());
+    let others = is.storage.iter().filter(|(_, storage)| Some(*storage) != wanted);
+    let set = |(name, _): (&String, _)| {
+        let storage = wanted?;
+        Some(AdoptStep::one(format!("ALTER TABLE {} SET ({storage});", quoted(name))))
+    };
+    others.filter_map(set).collect()
 }
 
 fn column_actions(is: &FoundColumn, should: &FoundColumn, actions: &mut Vec<String>) {

@@ -9,13 +9,13 @@ use sea_query::{
     IndexOrder,
 };
 
-use super::numbers_rows;
 use crate::dialect::Dialect;
+use crate::flags::flagged;
 use crate::scalar::{Operands, Scalars};
 use crate::statement::RenderError;
 use crate::writer::Tree;
 
-/// The table's key columns, as a primary key or a unique index.
+/// The table's key columns, as a primary key.
 pub(super) fn key(table: &Table) -> IndexCreateStatement {
     let mut key = IndexStatement::create();
     for column in table.key {
@@ -34,29 +34,11 @@ pub(super) fn named_trees(
     dialect: &dyn Dialect,
     table: &Table,
 ) -> Result<Vec<(String, Tree)>, RenderError> {
-    let mut trees = Vec::new();
-    let numbered = numbers_rows(dialect, table);
-
-    if numbered {
-        let mut unique = key(table);
-        let name = format!("{}_key", table.name);
-        unique.unique().name(&name).table(table.name);
-        trees.push((name, Tree::CreateIndex(unique)));
-    }
-
-    for index in table.indexes {
-        // Rows stored in the order of their number need no index on the number.
-        let is_number = match index.columns {
-            [(column, Direction::Ascending)] => Some(*column) == table.identity(),
-            _ => false,
-        };
-        if !(numbered && is_number) {
-            let create = index_statement(dialect, table, index)?;
-            trees.push((index.name.to_owned(), Tree::CreateIndex(create)));
-        }
-    }
-
-    Ok(trees)
+    let named = |index| {
+        let create = index_statement(dialect, table, index)?;
+        Ok((index.name.to_owned(), Tree::CreateIndex(create)))
+    };
+    table.indexes.iter().map(named).collect()
 }
 
 fn index_statement(
@@ -89,22 +71,27 @@ fn index_statement(
     }
 
     if let Some(only) = index.only {
-        create.cond_where(index_predicate(dialect, index, &only())?);
+        let only = only();
+        let predicate = flagged(dialect, table, &only);
+        create.cond_where(constant_condition(dialect, index.name, &predicate, Columns::Qualified)?);
     }
 
     Ok(create)
 }
 
-fn index_predicate(
+/// The condition of an index or of a flag, which has no values.
+pub(super) fn constant_condition(
     dialect: &dyn Dialect,
-    index: &Index,
-    only: &Predicate,
+    of: &str,
+    predicate: &Predicate,
+    columns: Columns,
 ) -> Result<Condition, RenderError> {
-    let mut operands = Constants { broken: false };
-    let condition = Scalars { dialect, operands: &mut operands, subject: None }.predicate(only);
+    let mut operands = Constants { broken: false, columns };
+    let condition =
+        Scalars { dialect, operands: &mut operands, subject: None }.predicate(predicate);
 
     if operands.broken {
-        let what = format!("a value that varies in the predicate of {}", index.name);
+        let what = format!("a value that varies in the predicate of {of}");
         return Err(RenderError::Unsupported { dialect: dialect.name(), what });
     }
 
@@ -114,6 +101,16 @@ fn index_predicate(
 /// The operands of DDL, which has no values. A request for one breaks the rendering.
 struct Constants {
     broken: bool,
+    columns: Columns,
+}
+
+/// The form of the columns in a condition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// With their table.
+    Qualified,
+    /// Alone: a column of a partitioned table is computed in each child, which has another name.
+    Bare,
 }
 
 impl Constants {
@@ -134,5 +131,9 @@ impl Operands for Constants {
 
     fn picked_count(&mut self) -> Expr {
         self.no_value()
+    }
+
+    fn qualifies_columns(&self) -> bool {
+        self.columns == Columns::Qualified
     }
 }

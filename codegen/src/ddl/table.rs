@@ -1,10 +1,10 @@
 //! One table as `CREATE TABLE`: columns, defaults, key, checks, partitions.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::schema::{ColumnRef, Default, Table};
-use sea_query::{Alias, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
+use ff_core::schema::{ColumnRef, Default, Flag, Table};
+use sea_query::{Alias, CaseStatement, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
 
-use super::index::key;
+use super::index::{Columns, constant_condition, key};
 use super::numbers_rows;
 use crate::dialect::{Dialect, RowNumbering};
 use crate::statement::RenderError;
@@ -21,6 +21,9 @@ pub(super) fn table_tree(
 
     for column in table.columns {
         create.col(column_definition(dialect, *column));
+    }
+    for flag in flag_definitions(dialect, table)? {
+        create.col(flag);
     }
 
     if !numbers_rows(dialect, table) {
@@ -81,6 +84,22 @@ pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> Col
     definition
 }
 
+/// The columns of the flags that the dialect stores.
+pub(super) fn flag_definitions(
+    dialect: &dyn Dialect,
+    table: &Table,
+) -> Result<Vec<ColumnDef>, RenderError> {
+    let flags = if dialect.stores_flags() { table.flags } else { &[] };
+    let definition = |Flag { column, condition }: &Flag| {
+        let condition = constant_condition(dialect, column.name, &condition(), Columns::Bare)?;
+        let value = Expr::Case(Box::new(CaseStatement::new().case(condition, Expr::cust("TRUE"))));
+        let mut definition = column_definition(dialect, *column);
+        definition.generated(value, true);
+        Ok(definition)
+    };
+    flags.iter().map(definition).collect()
+}
+
 pub(super) fn check_name(table: &str, column: &str) -> String {
     format!("{table}_{column}_check")
 }
@@ -99,8 +118,12 @@ pub(super) fn accepted<'a>(
 pub(super) fn child_tree(table: &Table, child: u16, count: u16) -> Tree {
     let mut create = TableStatement::create();
     create
-        .table(Alias::new(format!("{}_p{child}", table.name)))
+        .table(Alias::new(child_name(table, child)))
         .partition_of(table.name)
         .values_with(u32::from(count), u32::from(child));
     Tree::CreateTable(create)
+}
+
+pub(super) fn child_name(table: &Table, child: u16) -> String {
+    format!("{}_p{child}", table.name)
 }

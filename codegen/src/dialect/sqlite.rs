@@ -233,6 +233,15 @@ impl Dialect for Sqlite {
         false
     }
 
+    fn stores_flags(&self) -> bool {
+        // An update changes the entries of an index only where they differ, whatever it sets.
+        false
+    }
+
+    fn busy_storage(&self) -> Option<&'static str> {
+        None
+    }
+
     fn row_numbering(&self) -> RowNumbering {
         RowNumbering::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
     }

@@ -6,6 +6,7 @@ use sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, JoinType, Query, WindowS
 use super::{Renderer, SOURCE};
 use crate::clauses::{few_rows_hint, order};
 use crate::dialect::RowLock;
+use crate::flags::flagged;
 use crate::lists::ByList;
 use crate::scalar::Scalars;
 use crate::statement::RenderError;
@@ -21,6 +22,7 @@ impl Renderer<'_> {
         let Some(selection) = &self.plan.selection else {
             return Ok(ok.to_owned());
         };
+        let predicate = flagged(self.dialect, &selection.table, &selection.predicate);
         let mut operands = self.operands();
         let mut scalars = Scalars {
             dialect: self.dialect,
@@ -30,7 +32,7 @@ impl Renderer<'_> {
 
         let mut found = Query::select();
         found.from_as(selection.table.name, Alias::new(selection.row.to_string()));
-        found.cond_where(scalars.predicate(&selection.predicate));
+        found.cond_where(scalars.predicate(&predicate));
         for (column, direction) in &selection.order {
             found.order_by_expr(scalars.column(*column), order(*direction));
         }
@@ -54,7 +56,7 @@ impl Renderer<'_> {
                 };
                 limit_by(&mut found, slot + 1);
                 self.dialect.lock_rows(&mut found, RowLock::SkipLocked)?;
-                if let Some(by_list) = ByList::of(selection.table, &selection.predicate) {
+                if let Some(by_list) = ByList::of(selection.table, &predicate) {
                     let known = by_list.known(self.dialect, &mut operands);
                     let mut each = Query::select();
                     each.column((Alias::new(selection.row.to_string()), Asterisk));

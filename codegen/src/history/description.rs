@@ -22,6 +22,9 @@ pub struct Description {
 pub struct TableDescription {
     /// The definition of each column, as `CREATE TABLE` has it, in order.
     pub columns: Vec<String>,
+    /// The definition of each flag that the dialect stores, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// The names of the columns of the primary key, in order.
     pub key: Vec<String>,
     /// The words that the database accepts in each checked column; none if it must be true.
@@ -30,6 +33,9 @@ pub struct TableDescription {
     pub indexes: BTreeMap<String, String>,
     /// True if Postgres may hash-partition the table.
     pub partitioned: bool,
+    /// The statements that set its storage parameters, if it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<String>,
 }
 
 impl Description {
@@ -56,10 +62,12 @@ impl TableDescription {
 
         Ok(Self {
             columns: columns.collect(),
+            flags: ddl::flag_texts(dialect, table)?,
             key: table.key.iter().map(|column| column.name.to_owned()).collect(),
             accepted: accepted.collect(),
             indexes: ddl::index_statements(dialect, table)?.into_iter().collect(),
             partitioned: table.partitioned,
+            storage: ddl::storage_statements(dialect, table, None),
         })
     }
 }

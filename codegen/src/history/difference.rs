@@ -1,8 +1,8 @@
 //! The statements that lead from one schema to another.
 //!
 //! Only changes that keep every row and every older statement valid are written: new tables,
-//! columns and indexes, other indexes, more words in a closed set. All others lose rows or depend
-//! on them, so an engineer has to write them.
+//! columns and indexes, other indexes, another order of a key, more words in a closed set. All
+//! others lose rows or depend on them, so an engineer has to write them.
 
 use ff_core::schema;
 
@@ -145,9 +145,10 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
         columns.iter().find(|definition| column_name(definition) == wanted).cloned()
     };
 
-    for old in &was.columns {
+    let columns = was.columns.iter().map(|old| (old, &is.columns));
+    for (old, new) in columns.chain(was.flags.iter().map(|old| (old, &is.flags))) {
         let column = column_name(old).to_owned();
-        match find(&is.columns, &column) {
+        match find(new, &column) {
             None => out.push(Refusal::ColumnDropped { table: table(), column }),
             Some(new) if new != *old => {
                 out.push(Refusal::ColumnChanged { table: table(), was: old.clone(), is: new });
@@ -169,7 +170,7 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
         }
     }
 
-    if was.key != is.key {
+    if sorted(&was.key) != sorted(&is.key) {
         out.push(Refusal::KeyChanged { table: table() });
     }
     if was.partitioned != is.partitioned {
@@ -193,6 +194,13 @@ fn refuse(name: &str, was: &TableDescription, is: &TableDescription, out: &mut V
     }
 }
 
+/// The columns of a key whatever their order, which says nothing about which rows are unique.
+fn sorted(key: &[String]) -> Vec<&String> {
+    let mut key: Vec<_> = key.iter().collect();
+    key.sort();
+    key
+}
+
 impl Difference {
     fn touch(&mut self, name: &str) {
         self.subject.get_or_insert_with(|| name.to_owned());
@@ -212,8 +220,9 @@ impl Difference {
         was: &TableDescription,
         is: &TableDescription,
     ) -> Result<(), RenderError> {
-        let added: Vec<&String> =
-            is.columns.iter().filter(|column| !was.columns.contains(*column)).collect();
+        let columns = is.columns.iter().filter(|column| !was.columns.contains(*column));
+        let flags = is.flags.iter().filter(|flag| !was.flags.contains(*flag));
+        let added: Vec<&String> = columns.chain(flags).collect();
         let checks: Vec<(&String, &Vec<String>)> = is
             .accepted
             .iter()
@@ -230,7 +239,12 @@ impl Difference {
         }
 
         let computed = added.iter().any(|column| column.contains(" DEFAULT ("));
-        if !dialect.alters_tables() && (computed || !checks.is_empty()) {
+        // Where the database numbers the rows, the number alone is the key.
+        let rekeyed = was.key != is.key && !ddl::numbers_rows(dialect, table(dialect, name)?);
+        if rekeyed {
+            self.touch(name);
+        }
+        if !dialect.alters_tables() && (computed || rekeyed || !checks.is_empty()) {
             let columns = was.columns.iter().map(|column| column_name(column));
             let filled: Vec<_> = columns.map(|column| (column, quoted(column))).collect();
             let table = table(dialect, name)?;
@@ -245,12 +259,18 @@ impl Difference {
             }
         }
 
-        self.statements.extend(alterations(dialect, name, &added, &checks));
+        let key = rekeyed.then_some(is.key.as_slice());
+        self.statements.extend(alterations(dialect, name, &added, key, &checks));
         for (index, sql) in &is.indexes {
             if was.indexes.get(index) != Some(sql) {
                 self.touch(index);
                 self.statements.push(sql.clone());
             }
+        }
+
+        if was.storage != is.storage {
+            self.touch(name);
+            self.statements.extend(is.storage.iter().cloned());
         }
         Ok(())
     }
@@ -261,6 +281,7 @@ fn alterations(
     dialect: &dyn Dialect,
     name: &str,
     added: &[&String],
+    key: Option<&[String]>,
     checks: &[(&String, &Vec<String>)],
 ) -> Vec<String> {
     let alter = format!("ALTER TABLE {}", quoted(name));
@@ -270,6 +291,12 @@ fn alterations(
 
     let mut actions: Vec<String> =
         added.iter().map(|column| format!("ADD COLUMN IF NOT EXISTS {column}")).collect();
+    if let Some(key) = key {
+        let constraint = quoted(&format!("{name}_pkey"));
+        let columns: Vec<String> = key.iter().map(|column| quoted(column)).collect();
+        actions.push(format!("DROP CONSTRAINT IF EXISTS {constraint}"));
+        actions.push(format!("ADD CONSTRAINT {constraint} PRIMARY KEY ({})", columns.join(", ")));
+    }
     for (column, words) in checks {
         let (check, definition) = ddl::check_text(dialect, name, column, words);
         actions.push(format!("DROP CONSTRAINT IF EXISTS {}", quoted(&check)));
@@ -391,6 +418,29 @@ mod tests {
             assert!(all.contains(part), "{all}");
         }
         assert!(!found.backward_compatible);
+    }
+
+    #[test]
+    fn a_key_in_another_order_replaces_the_old_one() {
+        let turned = |table: &mut TableDescription| table.key.reverse();
+        let found = since(&Postgres, turned);
+        let [alter] = found.statements.as_slice() else { panic!("{found:?}") };
+        assert!(alter.contains("DROP CONSTRAINT IF EXISTS \"ff_operator_event_pkey\""), "{alter}");
+        assert!(alter.contains("PRIMARY KEY (\"event_id\", \"partition_key\")"), "{alter}");
+        // SQLite numbers these rows: the number alone is the key.
+        assert_eq!(since(&Sqlite, turned).statements, Vec::<String>::new());
+    }
+
+    #[test]
+    fn flags_and_storage_parameters_are_added_in_place() {
+        let mut old = current(&Postgres);
+        let table = old.tables.get_mut("ff_exec_core").unwrap();
+        table.flags.clear();
+        table.storage.clear();
+        let found = difference(&Postgres, &old, &current(&Postgres)).unwrap().statements;
+        let [alter, set] = found.as_slice() else { panic!("{found:?}") };
+        assert!(alter.contains("ADD COLUMN IF NOT EXISTS \"is_claimable\" boolean GENERATED"));
+        assert!(set.starts_with("ALTER TABLE \"ff_exec_core\" SET (fillfactor"), "{set}");
     }
 
     #[test]

@@ -18,6 +18,11 @@ pub fn partitioned<'a>(statements: impl IntoIterator<Item = &'a str>, count: u16
         }
 
         let repeatable = repeatable(statement);
+        if let Some(name) = stored_table(statement).filter(|name| is_partitioned(name)) {
+            let of_child = |child| statement.replacen(name, &format!("{name}_p{child}"), 1);
+            all.extend((0..count).map(of_child));
+            continue;
+        }
         match created_table(statement).filter(|name| is_partitioned(name)) {
             Some(name) => {
                 parent = Some(name);
@@ -45,6 +50,14 @@ fn children(parent: &str, count: u16) -> impl Iterator<Item = String> {
 fn created_table(statement: &str) -> Option<&str> {
     let create = statement.lines().find(|line| !line.starts_with("--"))?;
     create.strip_prefix("CREATE TABLE ")?.split('"').nth(1)
+}
+
+/// The name of the table that the statement sets storage parameters of. A partitioned table has
+/// none: its children have.
+fn stored_table(statement: &str) -> Option<&str> {
+    let alter = statement.strip_prefix("ALTER TABLE ")?;
+    let name = alter.split('"').nth(1)?;
+    alter.contains(" SET (").then_some(name)
 }
 
 /// A table never begins or ceases to be partitioned, so the newest schema speaks for all.

@@ -14,6 +14,9 @@ const INDEX: &str = "ff_attempt_timeout_idx";
 const COLUMNS: [(&str, &str); 2] =
     [("ff_exec_core", "has_waitpoints"), ("ff_attempt", "failure_class")];
 
+/// The table that lacks its flags, the indexes over them, and its storage parameters.
+const FLAGGED: &str = "ff_exec_core";
+
 /// The closed set that lacks its last word.
 const WORDS: (&str, &str) = ("ff_operator_event", "event_type");
 
@@ -34,6 +37,18 @@ pub(crate) fn older(dialect: &dyn Dialect) -> (Description, Vec<String>) {
         let lines = sql.lines().filter(|line| !line.trim_start().starts_with(&start));
         *sql = lines.collect::<Vec<_>>().join("\n");
     }
+
+    let flagged = description.tables.get_mut(FLAGGED).unwrap();
+    for flag in std::mem::take(&mut flagged.flags) {
+        let name = flag.split_inclusive('"').take(2).collect::<String>();
+        flagged.indexes.retain(|_, sql| !sql.contains(&name));
+        statements.retain(|sql| !(sql.contains("CREATE INDEX") && sql.contains(&name)));
+        let sql = create(&mut statements, FLAGGED);
+        let lines = sql.lines().filter(|line| !line.trim_start().starts_with(&name));
+        *sql = lines.collect::<Vec<_>>().join("\n");
+    }
+    flagged.storage.clear();
+    statements.retain(|sql| !sql.starts_with(&format!("ALTER TABLE \"{FLAGGED}\"")));
 
     let (table, column) = WORDS;
     let words = description.tables.get_mut(table).unwrap().accepted.get_mut(column).unwrap();

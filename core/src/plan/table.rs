@@ -10,12 +10,17 @@ pub struct Table {
     pub name: &'static str,
     /// The meaning of one row.
     pub doc: &'static str,
-    /// Primary key, in order. `partition_key` leads wherever the table has one.
+    /// Primary key, in order. It begins with the column that the database numbers, or else with
+    /// `partition_key`, where the table has one.
     pub key: &'static [ColumnRef],
     /// All columns, in order.
     pub columns: &'static [ColumnRef],
     /// Secondary indexes.
     pub indexes: &'static [Index],
+    /// Conditions that a database may store beside each row. No rule names them.
+    pub flags: &'static [Flag],
+    /// True if its rows are changed several times soon after they are inserted.
+    pub busy: bool,
     /// Columns the database itself refuses unknown values for: a closed set without old spellings,
     /// or a flag that is always true.
     pub checked: &'static [ColumnRef],
@@ -100,6 +105,20 @@ pub struct Index {
     pub only: Option<fn() -> Predicate>,
 }
 
+/// A condition on a row as a column that the database computes: TRUE while the row meets it, else
+/// NULL.
+///
+/// A partial index over a flag depends on the flag alone, not on the columns of the condition. So
+/// an update that leaves every flag as it is need not touch the indexes, where the database has
+/// such updates.
+pub struct Flag {
+    /// The column. It is none of [`Table::columns`]: plans state the condition, and codegen puts
+    /// the flag in its place.
+    pub column: ColumnRef,
+    /// The condition.
+    pub condition: fn() -> Predicate,
+}
+
 /// Describes one table: a module with the table, one typed constant per column (named as in SQL),
 /// and a `Record` struct that reads a whole row.
 ///
@@ -118,17 +137,23 @@ pub struct Index {
 ///         "ff_lane_registry_seen_idx" (registered_at_ms Ascending),
 ///         "ff_partial_idx" (lane_id Ascending, retries Descending) only some_predicate_fn,
 ///     ]
+///     flags [
+///         /// True while `some_predicate_fn` holds.
+///         is_partial: some_predicate_fn,
+///     ]
 /// }
 /// ```
 /// `partitioned` after the key marks a table that Postgres may hash-partition; `check [column]`
-/// after that lists the columns the database checks itself.
+/// after that lists the columns the database checks itself; `busy` after that marks a table with
+/// rows that are changed soon and often.
 macro_rules! table {
     (
         $(#[doc = $doc:literal])+
-        $module:ident = $name:literal key [$($key:ident),+] $(partitioned $($partitioned:lifetime)?)? $(check [$($checked:ident),+])? {
+        $module:ident = $name:literal key [$($key:ident),+] $(partitioned $($partitioned:lifetime)?)? $(check [$($checked:ident),+])? $(busy $($busy:lifetime)?)? {
             $($(#[doc = $column_doc:literal])+ $column:ident : $rust:ty $(= $default:expr)?,)+
         }
         indexes [$($index:literal ($($index_column:ident $direction:ident),+) $(only $only:path)?),* $(,)?]
+        $(flags [$($(#[doc = $flag_doc:literal])+ $flag:ident : $condition:path,)+])?
     ) => {
         $(#[doc = $doc])+
         #[allow(non_upper_case_globals)]
@@ -138,7 +163,9 @@ macro_rules! table {
             #[allow(unused_imports)]
             use $crate::plan::column::{Col, TableRef};
             #[allow(unused_imports)]
-            use $crate::plan::table::{Column, Default, Index, Table};
+            use $crate::plan::column::ColumnRef;
+            #[allow(unused_imports)]
+            use $crate::plan::table::{Column, Default, Flag, Index, Table};
             #[allow(unused_imports)]
             use $crate::plan::table::Direction::{Ascending, Descending};
             use $crate::plan::value::Storable;
@@ -154,6 +181,19 @@ macro_rules! table {
                     columns: &[$(($index_column.column(), $direction)),+],
                     only: table!(@only $($only)?),
                 }),*],
+                flags: &[$($(Flag {
+                    column: ColumnRef(&Column {
+                        table: $name,
+                        name: stringify!($flag),
+                        doc: concat!($($flag_doc),+),
+                        ty: <Option<bool> as Storable>::TYPE,
+                        nullable: <Option<bool> as Storable>::NULLABLE,
+                        spellings: <Option<bool> as Storable>::spellings,
+                        default: Default::Required,
+                    }),
+                    condition: $condition,
+                }),+)?],
+                busy: table!(@busy $(busy $($busy)?)?),
                 checked: &[$($($checked.column()),+)?],
                 partitioned: table!(@partitioned $(partitioned $($partitioned)?)?),
             };
@@ -198,6 +238,8 @@ macro_rules! table {
     (@only $only:path) => { Some($only) };
     (@partitioned) => { false };
     (@partitioned partitioned) => { true };
+    (@busy) => { false };
+    (@busy busy) => { true };
     (@default) => { Default::Required };
     (@default $default:expr) => { $default };
 }

@@ -14,7 +14,7 @@ use crate::plan::Predicate;
 
 table! {
     /// One row per execution: its state, input, result and an open bag of fields.
-    exec_core = "ff_exec_core" key [partition_key, execution_id] partitioned {
+    exec_core = "ff_exec_core" key [partition_key, execution_id] partitioned busy {
         /// The partition of the execution's id.
         partition_key: i16,
         /// The UUID of the execution's id.
@@ -100,6 +100,18 @@ table! {
             (partition_key Ascending, flow_id Ascending, execution_id Ascending)
             only badly_ended_in_flow,
     ]
+    flags [
+        /// TRUE while a worker may claim it.
+        is_claimable: claimable,
+        /// TRUE while it waits for a point in time.
+        is_delayed: delayed,
+        /// TRUE while its deadline can still pass.
+        has_live_deadline: has_live_deadline,
+        /// TRUE while its flow waits for it.
+        is_unfinished_member: unfinished_in_flow,
+        /// TRUE if it makes its flow a failed one.
+        is_badly_ended_member: badly_ended_in_flow,
+    ]
 }
 
 table! {
@@ -115,7 +127,7 @@ table! {
 
 table! {
     /// One row per attempt of an execution: its worker and lease, and how it ended.
-    attempt = "ff_attempt" key [partition_key, execution_id, attempt_index] partitioned {
+    attempt = "ff_attempt" key [partition_key, execution_id, attempt_index] partitioned busy {
         /// The partition of the execution.
         partition_key: i16,
         /// The execution.

@@ -16,7 +16,7 @@ pub mod suspension;
 pub mod worker;
 
 pub use crate::plan::column::{Col, ColumnRef, TableRef};
-pub use crate::plan::table::{Column, Default, Direction, Index, Table};
+pub use crate::plan::table::{Column, Default, Direction, Flag, Index, Table};
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[

@@ -6,8 +6,8 @@
 //! here. `transaction_id` ensures this: it is the first column, so its default is evaluated before
 //! that of `event_id`, also for a row that an operator inserts by hand. The rows copy the namespace
 //! and instance tag of the execution, so that a subscriber filters without reading it. Every state
-//! change writes here, so the tables have no index beyond tailing, lookup by execution and, for
-//! completions, dispatch to dependent executions.
+//! change writes here, so the tables have no index beyond the key, which is also the order of
+//! tailing, the look-up by execution and, for completions, the dispatch to dependent executions.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::plan::Predicate;
 
 table! {
     /// One row per execution that ended or became resumable; dependent executions follow from it.
-    completion_event = "ff_completion_event" key [partition_key, event_id] partitioned {
+    completion_event = "ff_completion_event" key [event_id, partition_key] partitioned {
         /// The transaction that inserted the row. Must stay the first column.
         transaction_id: i64 = Default::Transaction,
         /// The partition of the execution.
@@ -49,7 +49,6 @@ table! {
         failure_class: Option<FailureClass>,
     }
     indexes [
-        "ff_completion_event_event_id_idx" (event_id Ascending),
         "ff_completion_event_lookup_idx"
             (partition_key Ascending, execution_id Ascending, occurred_at_ms Ascending),
         "ff_completion_event_pending_dispatch_idx" (event_id Ascending) only undispatched,
@@ -58,7 +57,7 @@ table! {
 
 table! {
     /// One row per change of a lease: taken, renewed, taken over, lapsed or given up.
-    lease_event = "ff_lease_event" key [partition_key, event_id] {
+    lease_event = "ff_lease_event" key [event_id, partition_key] {
         /// The transaction that inserted the row. Must stay the first column.
         transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
@@ -85,14 +84,13 @@ table! {
         worker_instance_id: Option<String>,
     }
     indexes [
-        "ff_lease_event_event_id_idx" (event_id Ascending),
         "ff_lease_event_execution_idx" (partition_key Ascending, execution_id Ascending),
     ]
 }
 
 table! {
     /// One row per signal that was accepted.
-    signal_event = "ff_signal_event" key [partition_key, event_id] {
+    signal_event = "ff_signal_event" key [event_id, partition_key] {
         /// The transaction that inserted the row. Must stay the first column.
         transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
@@ -117,14 +115,13 @@ table! {
         instance_tag: Option<String>,
     }
     indexes [
-        "ff_signal_event_event_id_idx" (event_id Ascending),
         "ff_signal_event_execution_idx" (partition_key Ascending, execution_id Ascending),
     ]
 }
 
 table! {
     /// One row per intervention of an operator.
-    operator_event = "ff_operator_event" key [partition_key, event_id] check [event_type] {
+    operator_event = "ff_operator_event" key [event_id, partition_key] check [event_type] {
         /// The transaction that inserted the row. Must stay the first column.
         transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
@@ -145,14 +142,13 @@ table! {
         instance_tag: Option<String>,
     }
     indexes [
-        "ff_operator_event_event_id_idx" (event_id Ascending),
         "ff_operator_event_execution_idx" (partition_key Ascending, execution_id Ascending),
     ]
 }
 
 table! {
     /// One row per instance tag that was attached to an execution or cleared.
-    instance_tag_event = "ff_instance_tag_event" key [partition_key, event_id] {
+    instance_tag_event = "ff_instance_tag_event" key [event_id, partition_key] {
         /// The transaction that inserted the row. Must stay the first column.
         transaction_id: i64 = Default::Transaction,
         /// Cursor of subscribers; grows over all partitions.
@@ -171,7 +167,6 @@ table! {
         instance_tag: Option<String>,
     }
     indexes [
-        "ff_instance_tag_event_event_id_idx" (event_id Ascending),
         "ff_instance_tag_event_execution_idx" (partition_key Ascending, execution_id Ascending),
     ]
 }

@@ -67,7 +67,6 @@ fn a_worker_cancels_what_it_holds() {
         eligible_at_ms := null
         cancellation_reason := "no longer needed"
         cancelled_by := "worker"
-        raw_fields merges {"last_mutation_at":"1000000"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -126,7 +125,6 @@ fn a_worker_cancels_an_unclaimed_execution() {
         eligible_at_ms := null
         cancellation_reason := "no longer needed"
         cancelled_by := "worker"
-        raw_fields merges {"last_mutation_at":"1000000"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -236,7 +234,6 @@ fn an_operator_breaks_a_lease() {
         eligible_at_ms := null
         cancellation_reason keeps its value, else := "no longer needed"
         cancelled_by keeps its value, else := "operator_override"
-        raw_fields merges {"last_mutation_at":"1000005"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -299,7 +296,6 @@ fn an_operator_cancels_an_unleased_execution() {
         eligible_at_ms := null
         cancellation_reason keeps its value, else := "no longer needed"
         cancelled_by keeps its value, else := "operator_override"
-        raw_fields merges {"last_mutation_at":"1000005"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id

@@ -21,7 +21,7 @@ const DONE: &str = "plan complete Completed";
 
 #[test]
 fn completing_ends_execution_attempt_and_lease() {
-    assert_snapshot!(decide(&complete(fence(Style::Handle)), &Stored::held()), @r#"
+    assert_snapshot!(decide(&complete(fence(Style::Handle)), &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
         where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
@@ -39,7 +39,6 @@ fn completing_ends_execution_attempt_and_lease() {
         terminal_at_ms := 1000000
         eligible_at_ms := null
         result := <3 bytes>
-        raw_fields merges {"last_mutation_at":"1000000","terminal_outcome":"success"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -68,14 +67,14 @@ fn completing_ends_execution_attempt_and_lease() {
         cause := completed
         if present: refuse
     answer Completed
-    "#);
+    ");
 }
 
 #[test]
 fn the_fence_may_be_typed_and_the_time_the_callers() {
     let at = Some(TimestampMs(NOW + 5));
     let complete = Complete { fence: fence(Style::Typed), result: None, at };
-    assert_snapshot!(decide(&complete, &Stored::held()), @r#"
+    assert_snapshot!(decide(&complete, &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
         where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
@@ -93,7 +92,6 @@ fn the_fence_may_be_typed_and_the_time_the_callers() {
         terminal_at_ms := 1000005
         eligible_at_ms := null
         result := null
-        raw_fields merges {"last_mutation_at":"1000005","terminal_outcome":"success"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -122,7 +120,7 @@ fn the_fence_may_be_typed_and_the_time_the_callers() {
         cause := completed
         if present: refuse
     answer Completed
-    "#);
+    ");
 }
 
 #[test]
@@ -135,7 +133,7 @@ fn the_callers_time_decides_about_the_lease() {
 
 #[test]
 fn an_operator_skips_the_fence_but_not_the_lifecycle() {
-    assert_snapshot!(decide(&complete(overriding()), &Stored::held()), @r#"
+    assert_snapshot!(decide(&complete(overriding()), &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
         where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
@@ -152,7 +150,6 @@ fn an_operator_skips_the_fence_but_not_the_lifecycle() {
         terminal_at_ms := 1000000
         eligible_at_ms := null
         result := <3 bytes>
-        raw_fields merges {"last_mutation_at":"1000000","terminal_outcome":"success"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -181,7 +178,7 @@ fn an_operator_skips_the_fence_but_not_the_lifecycle() {
         cause := completed
         if present: refuse
     answer Completed
-    "#);
+    ");
     let lapsed = attempt_row().with(attempt::lease_expires_at_ms, Some(NOW));
     check(&complete(overriding()), &Stored::of(&core_row()).and(&lapsed), DONE);
     let waiting = core_row().in_state(Status::waiting(AttemptState::AttemptInterrupted));

@@ -64,7 +64,7 @@ fn a_submission_is_claimable_at_once() {
         attempt_timeout_ms := null
         payload := <3 bytes>
         policy := null
-        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"1000000","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        raw_fields := {"creator_identity":"tester","execution_kind":"render","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
         has_waitpoints := false
         lifecycle_phase := runnable
         ownership_state := unowned
@@ -119,7 +119,7 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
         attempt_timeout_ms := 50
         payload := <3 bytes>
         policy := {"budget_ids":[],"delay_until":1000001,"max_reclaim_count":100,"max_replay_count":10,"max_signals_per_execution":10000,"priority":0,"routing_requirements":{"required_capabilities":["avx","gpu"]},"timeout_policy":{"attempt_timeout_ms":50,"execution_deadline_ms":700,"max_reclaim_count":2}}
-        raw_fields := {"creator_identity":"tester","execution_kind":"render","last_mutation_at":"1000000","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
+        raw_fields := {"creator_identity":"tester","execution_kind":"render","namespace":"acme","tags":{"cairn.instance_id":"i1"}}
         has_waitpoints := false
         lifecycle_phase := runnable
         ownership_state := unowned

@@ -55,7 +55,7 @@ fn a_lapsed_lease_releases_its_execution_and_moves_the_epoch_on() {
         claimable_since_ms := 1000000
         version += 1
         last_changed_at_ms := 1000000
-        raw_fields merges {"last_mutation_at":"1000000","lease_expired_at_ms":1000000}
+        raw_fields merges {"lease_expired_at_ms":1000000}
         lease_reclaim_count := 1
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
@@ -129,7 +129,7 @@ fn an_attempt_that_ran_too_long_is_tried_again_by_policy() {
         version += 1
         last_changed_at_ms := 1000000
         attempt_index := 1
-        raw_fields merges {"delay_until":"1000070","failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"attempt_timeout","retry_count":"1"}
+        raw_fields merges {"delay_until":"1000070","failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","pending_previous_attempt_index":"0","pending_retry_reason":"attempt_timeout","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -180,7 +180,7 @@ fn an_attempt_that_ran_too_long_ends_an_execution_without_policy() {
         last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"failure_reason":"attempt_timeout","last_failure_class":"timeout","last_failure_message":"attempt_timeout","terminal_outcome":"expired"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -253,7 +253,7 @@ fn a_missed_deadline_ends_what_runs() {
         last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","terminal_outcome":"expired"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id
@@ -315,7 +315,7 @@ fn a_missed_deadline_ends_what_was_never_claimed() {
         last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","last_mutation_at":"1000000","terminal_outcome":"expired"}
+        raw_fields merges {"last_failure_class":"timeout","last_failure_message":"execution_deadline","terminal_outcome":"expired"}
       insert ff_attempt
         partition_key := core.partition_key
         execution_id := core.execution_id

@@ -75,7 +75,7 @@ fn a_final_failure_ends_the_execution_unread() {
         last_changed_at_ms := 1000000
         terminal_at_ms := 1000000
         eligible_at_ms := null
-        raw_fields merges {"failure_reason":"printer on fire","last_failure_class":"permanent","last_failure_message":"printer on fire","last_mutation_at":"1000000","terminal_outcome":"failed"}
+        raw_fields merges {"failure_reason":"printer on fire","last_failure_class":"permanent","last_failure_message":"printer on fire","terminal_outcome":"failed"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -131,7 +131,7 @@ fn a_transient_failure_makes_another_attempt() {
         version += 1
         last_changed_at_ms := 1000000
         attempt_index := 1
-        raw_fields merges {"delay_until":"1001000","failure_reason":"printer on fire","last_failure_class":"transient","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
+        raw_fields merges {"delay_until":"1001000","failure_reason":"printer on fire","last_failure_class":"transient","last_failure_message":"printer on fire","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null
@@ -182,7 +182,7 @@ fn a_given_policy_makes_another_attempt() {
         version += 1
         last_changed_at_ms := 1000000
         attempt_index := 1
-        raw_fields merges {"delay_until":"1000000","failure_reason":"printer on fire","last_failure_class":"","last_failure_message":"printer on fire","last_mutation_at":"1000000","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
+        raw_fields merges {"delay_until":"1000000","failure_reason":"printer on fire","last_failure_class":"","last_failure_message":"printer on fire","pending_previous_attempt_index":"0","pending_retry_reason":"printer on fire","retry_count":"1"}
       update ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index attempt.attempt_index]
         worker_instance_id := null
         lease_expires_at_ms := null

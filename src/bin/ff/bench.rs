@@ -1,15 +1,20 @@
 //! `ff bench`: measures an engine on a database of its own, beside hand-written SQL.
 
+mod start;
 mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ff_bench::{BenchError, Engines, Live, Place, Report, Scenario, Settings, measure};
+use ff_bench::{
+    BenchError, Engines, Live, Percentiles, Place, Report, Scenario, Settings, measure,
+};
 use ff_core::engine_backend::EngineBackend;
 use flowfabric_sql::{OpenOptions, Tuning};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::task::JoinSet;
 
 use super::Global;
 use super::failure::Failure;
@@ -17,6 +22,9 @@ use super::interrupt::Interrupts;
 
 /// The pause between two looks at a running measurement.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The callers when starts are measured: a submitter, and a worker with its renewals and reports.
+const START_CALLERS: usize = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -62,16 +70,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     global.session.close().await;
     let removed = place.remove().await.map_err(|error| failure(&error));
 
-    let report = measured?;
+    let view = measured?;
     removed?;
     if global.output().is_json() {
-        return Ok(global.output().json(&report)?);
+        return Ok(global.output().json(&view)?);
     }
-    Ok(text::print(global.output(), &report)?)
+    Ok(text::print(global.output(), &view)?)
 }
 
-async fn measured(global: &Global, place: &Place, arguments: Arguments) -> Result<Report, Failure> {
+async fn measured(
+    global: &Global,
+    place: &Place,
+    arguments: Arguments,
+) -> Result<BenchView, Failure> {
     let Arguments { scenario, workers, payload, seconds } = arguments;
+    // A selection of loads is a look at those alone.
+    let with_start = scenario.is_empty();
     let settings = Settings {
         scenarios: if scenario.is_empty() { Scenario::ALL.to_vec() } else { scenario },
         callers: workers.map(usize::from),
@@ -82,11 +96,30 @@ async fn measured(global: &Global, place: &Place, arguments: Arguments) -> Resul
     let opener = Opener { global };
     let live = Arc::<Live>::default();
     let bar = progress_bar();
-    let shown = tokio::spawn(show(Arc::clone(&live), bar.clone()));
+    // Dropped with this future, too, when the measurement is stopped.
+    let mut shown = JoinSet::new();
+    shown.spawn(show(Arc::clone(&live), bar.clone()));
     let measured = measure(place, &opener, &settings, &live).await;
-    shown.abort();
+    drop(shown);
     bar.finish_and_clear();
-    measured.map_err(|error| failure(&error))
+    let report = measured.map_err(|error| failure(&error))?;
+
+    let start = if with_start {
+        let engine = opener.open(place, START_CALLERS).await.map_err(|error| failure(&error))?;
+        Some(start::measure(&engine, seconds).await?)
+    } else {
+        None
+    };
+    Ok(BenchView { report, start })
+}
+
+/// The results as programs read them.
+#[derive(Serialize)]
+struct BenchView {
+    #[serde(flatten)]
+    report: Report,
+    /// From a submission to its start by an idle worker; absent if only some loads were measured.
+    start: Option<Percentiles>,
 }
 
 /// The failure of a measurement; wrong usage where the URL names no database to measure.

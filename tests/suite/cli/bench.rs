@@ -40,7 +40,8 @@ fn assert_complete(report: &Json) {
         assert_eq!(ratio.is_some() && ceiling.is_some(), WITH_CEILING.contains(&name), "{name}");
     }
     json::assert_documented("bench", std::slice::from_ref(report));
-    assert!(0.0 < report["fdatasync_per_s"].as_f64().unwrap());
+    assert!(0.0 < report["disk"]["fdatasync_per_s"].as_f64().unwrap());
+    assert!(0.0 < report["start"]["p50_ms"].as_f64().unwrap());
     assert!(0 < report["size"]["table_bytes"].as_i64().unwrap());
 }
 
@@ -49,6 +50,7 @@ fn a_measurement_on_sqlite_has_every_figure_and_leaves_nothing() {
     let report = report("sqlite:ff.db");
     assert_eq!(report["database"], "sqlite");
     assert_complete(&report);
+    assert!(0 < report["size"]["log_bytes"].as_i64().unwrap());
     for step in report["steps"].as_array().unwrap() {
         for side in ["engine", "ceiling"] {
             assert!(0.0 < step[side]["wal_bytes"].as_f64().unwrap(), "{step}");

@@ -2,7 +2,7 @@
 
 use ff_core::contracts::{CompleteExecutionArgs, CompleteExecutionResult};
 use ff_core::plan::value::Value;
-use ff_core::state::PublicState;
+use ff_core::state::{PublicState, TerminalOutcome};
 use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs,
@@ -42,8 +42,10 @@ conformance! {
         assert_eq!(core.states(), COMPLETED);
         assert_eq!(core.bytes("result"), Some(b"out".as_slice()));
         assert_eq!(core.int("terminal_at_ms"), Some(START + 9));
-        assert_eq!(core.raw("terminal_outcome"), "success");
-        assert_eq!(core.raw("last_mutation_at"), (START + 9).to_string());
+        assert_eq!(core.int("last_changed_at_ms"), Some(START + 9));
+        let info = bench.backend.read_execution_info(&id).await.unwrap().unwrap();
+        assert_eq!(info.state_vector.terminal_outcome, TerminalOutcome::Success);
+        assert_eq!(info.last_mutation_at, (START + 9).to_string());
         let attempt = bench.attempt(&id, 0).await;
         assert_eq!(attempt.text("outcome"), "success");
         assert_eq!(attempt.int("terminal_at_ms"), Some(START + 9));

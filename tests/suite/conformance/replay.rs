@@ -49,7 +49,7 @@ conformance! {
         assert_eq!(core.bytes("result"), None);
         assert_eq!(core.int("attempt_index"), Some(0));
         assert_eq!(core.raw("replay_count"), 1);
-        assert_eq!(core.raw("last_mutation_at"), (START + 5).to_string());
+        assert_eq!(core.int("last_changed_at_ms"), Some(START + 5));
         let attempts = bench.attempts(&id).await;
         assert_eq!(attempts.len(), 1);
         assert_eq!(attempts[0].text("outcome"), "-");

@@ -55,6 +55,25 @@ fn backends_name_no_state() {
     }
 }
 
+/// Generated SQL is measured against SQL by hand, which stands in one folder.
+#[test]
+fn sql_over_the_schema_is_written_by_hand_in_one_folder() {
+    let by_hand = |line: &str| {
+        ["INTO", "UPDATE", "FROM", "JOIN"].iter().any(|word| line.contains(&format!("{word} ff_")))
+    };
+    let mut found = Vec::new();
+    for path in ["bench/src", "core/src", "src"].map(|directory| files(directory, &["rs"])).concat()
+    {
+        let name = relative(&path);
+        for (number, line) in code(&path) {
+            if by_hand(&line) && !name.starts_with("bench/src/ceiling/") {
+                found.push(format!("{name}:{number}: {line}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "SQL by hand:\n{}", found.join("\n"));
+}
+
 /// sea-query numbers placeholders inside custom expressions wrongly in places and panics on short
 /// ones: the generator writes none that take values.
 #[test]

@@ -66,6 +66,14 @@ const TRIGGERS: &str = concat!(
     " ORDER BY 1, 2"
 );
 
+const STORAGE: &str = concat!(
+    "SELECT c.relname::text, r.relname::text, coalesce(array_to_string(r.reloptions, ', '), '') \
+     FROM pg_class c LEFT JOIN pg_inherits h ON h.inhparent = c.oid \
+     JOIN pg_class r ON r.oid = coalesce(h.inhrelid, c.oid) AND r.relkind = 'r' WHERE ",
+    ours!(),
+    " ORDER BY 1, 2"
+);
+
 const PARTITIONS: &str = "SELECT count(*) FROM pg_inherits h \
     WHERE h.inhparent = to_regclass('ff_exec_core')";
 
@@ -192,6 +200,15 @@ async fn catalog(transaction: &mut Transaction<'_, Database>) -> Result<Catalog,
         } else {
             table.checks.insert(name, definition);
         }
+    }
+
+    let storage: Vec<(String, String, String)> = sqlx::query_as(STORAGE)
+        .persistent(false)
+        .bind(&names)
+        .fetch_all(&mut **transaction)
+        .await?;
+    for (table, holder, parameters) in storage {
+        tables.entry(table).or_default().storage.insert(holder, parameters);
     }
 
     let triggers: Vec<(String, String)> = sqlx::query_as(TRIGGERS)

@@ -5,6 +5,7 @@
 mod older;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ff_backend_postgres::migrate::{
@@ -60,8 +61,14 @@ impl Scratch {
             .fetch_all(&self.pool)
             .await
             .unwrap();
-            let expected: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-            assert_eq!(columns, expected, "{}", table.name);
+            let flags = table.flags.iter().map(|flag| flag.column.name);
+            let expected = table.columns.iter().map(|column| column.name).chain(flags);
+            let sorted = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
+            // Migrations may put the columns in another order, but for the first.
+            assert_eq!(columns.first().unwrap(), table.columns.first().unwrap().name);
+            assert_eq!(columns.len(), expected.clone().count(), "{}", table.name);
+            let expected = expected.map(str::to_owned).collect();
+            assert_eq!(sorted(columns), sorted(expected), "{}", table.name);
         }
         let seeds: (i32, i32, i32, String) = sqlx::query_as(
             "SELECT num_flow_partitions, num_budget_partitions, num_quota_partitions, ff_version \

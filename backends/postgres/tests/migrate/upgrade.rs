@@ -1,6 +1,6 @@
 //! Databases of older versions: they end with the schema of a new one, and keep their rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_backend_postgres::migrate::{admit, describe, migrate};
 use ff_codegen::history::{Description, difference};
@@ -23,8 +23,11 @@ async fn described(pool: &PgPool) -> BTreeMap<String, String> {
         }
         let rest = [&table.indexes, &table.checks].into_iter().flatten();
         all.extend(rest.map(|(object, sql)| (format!("{name} {object}"), sql.clone())));
-        let order: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-        all.insert(name, format!("{:?} {order:?}", table.key));
+        let storage: BTreeSet<_> = table.storage.into_values().collect();
+        all.insert(format!("{name} storage"), format!("{storage:?}"));
+        // The order of the others means nothing: an older database has another one.
+        let first = table.columns.first().map(|column| column.name.as_str());
+        all.insert(name, format!("{:?} {first:?}", table.key));
     }
     all
 }

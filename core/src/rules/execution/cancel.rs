@@ -74,8 +74,7 @@ impl CancelExecution {
         let core = end
             .as_status(Status::cancelled(), at)
             .set(exec_core::cancellation_reason.keep_or(Some(self.args.reason.clone())))
-            .set(exec_core::cancelled_by.keep_or(Some(self.args.source.as_str().to_owned())))
-            .noting(json!({}));
+            .set(exec_core::cancelled_by.keep_or(Some(self.args.source.as_str().to_owned())));
 
         let attempt = if held {
             let mut lease = end.of_attempt(at);

@@ -12,29 +12,19 @@ use crate::schema::execution::{attempt, exec_core};
 /// A change of the held execution's row, column by column.
 #[derive(Clone, Debug)]
 pub struct ExecutionChange {
-    at: TimestampMs,
     set: Vec<(ColumnRef, Assign)>,
 }
 
 /// The held execution enters that status.
 #[must_use]
 pub fn enters(status: Status, at: TimestampMs) -> ExecutionChange {
-    ExecutionChange { at, set: status.assignments(at) }
+    ExecutionChange { set: status.assignments(at) }
 }
 
 /// The held execution changes in these columns, and keeps its status.
 #[must_use]
 pub fn edits(columns: impl IntoIterator<Item = (ColumnRef, Assign)>, at: TimestampMs) -> Mutation {
-    ExecutionChange { at, set: columns.into_iter().chain(changed(at)).collect() }.update()
-}
-
-/// Members of the open bag, and the time of the change beside them.
-#[must_use]
-pub fn note(mut members: Json, at: TimestampMs) -> (ColumnRef, Assign) {
-    if let Json::Object(members) = &mut members {
-        members.insert("last_mutation_at".into(), at.0.to_string().into());
-    }
-    exec_core::raw_fields.merge(members)
+    ExecutionChange { set: columns.into_iter().chain(changed(at)).collect() }.update()
 }
 
 impl ExecutionChange {
@@ -52,11 +42,10 @@ impl ExecutionChange {
         self
     }
 
-    /// The change, with these members of the open bag, and the time of the change beside them.
+    /// The change, with these members of the open bag.
     #[must_use]
     pub fn noting(self, members: Json) -> Self {
-        let note = note(members, self.at);
-        self.set(note)
+        self.set(exec_core::raw_fields.merge(members))
     }
 
     /// The change as a part of a plan.

@@ -111,7 +111,7 @@ impl Create {
             exec_core::attempt_timeout_ms.with(attempt_timeout.map(input::span_ms)),
             exec_core::payload.with(Some(args.input_payload.clone())),
             exec_core::policy.with(policy.map(stored_policy).transpose()?),
-            exec_core::raw_fields.with(raw_fields(args, now)),
+            exec_core::raw_fields.with(raw_fields(args)),
             exec_core::has_waitpoints.with(false),
         ];
         row.extend(status.row(now));
@@ -172,7 +172,7 @@ fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {
     Ok(stored)
 }
 
-fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
+fn raw_fields(args: &CreateExecutionArgs) -> Json {
     // Sorted, because the order of a hash map differs from run to run.
     let tags: BTreeMap<&String, &String> = args.tags.iter().collect();
 
@@ -186,7 +186,6 @@ fn raw_fields(args: &CreateExecutionArgs, now: TimestampMs) -> Json {
     let given = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
     let mut fields: Map<String, Json> = given.collect();
 
-    fields.insert("last_mutation_at".into(), now.0.to_string().into());
     let tags = tags.into_iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
     fields.insert("tags".into(), Json::Object(tags.collect()));
     Json::Object(fields)

@@ -1,7 +1,5 @@
 //! Delays: a worker puts its execution off, and the scanner promotes it when it is due.
 
-use serde_json::json;
-
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptOutcome, AttemptState, BlockingReason, LeaseCause};
@@ -45,7 +43,7 @@ impl Decision for Delay {
         let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, self.until);
 
         let changes = Changes::of([
-            change::enters(status, at).noting(json!({})).update(),
+            change::enters(status, at).update(),
             change::attempt(lease_ended(AttemptOutcome::Interrupted)),
             outbox::lease_ended(LeaseCause::Delayed, at),
         ]);

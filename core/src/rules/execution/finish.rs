@@ -1,7 +1,5 @@
 //! A worker ends its execution: completed, or cancelled for good.
 
-use serde_json::json;
-
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::{LeaseCause, LifecyclePhase, PublicState};
@@ -50,10 +48,7 @@ impl Decision for Complete {
     fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<PublicState> {
         let end = End::SUCCESS;
         let changes = Changes::of([
-            end.of_execution(at)
-                .set(exec_core::result.set(self.result.clone()))
-                .noting(json!({ "terminal_outcome": "success" }))
-                .update(),
+            end.of_execution(at).set(exec_core::result.set(self.result.clone())).update(),
             change::attempt(end.of_attempt(at)),
             outbox::completed(end.event, Reason::None, at),
             outbox::lease_ended(LeaseCause::Completed, at),
@@ -99,8 +94,7 @@ impl Decision for Cancel {
         let cancelled = end
             .of_execution(at)
             .set(exec_core::cancellation_reason.set(Some(self.reason.clone())))
-            .set(exec_core::cancelled_by.set(Some("worker".into())))
-            .noting(json!({}));
+            .set(exec_core::cancelled_by.set(Some("worker".into())));
         let lease = active.then(|| outbox::lease_ended(LeaseCause::Cancelled, at));
 
         let changes = Changes::of([

@@ -62,7 +62,7 @@ impl Decision for ChangePriority {
         let details = json!({ "old_priority": old, "new_priority": self.priority });
 
         let changes = Changes::of([
-            change::edits([priority, change::note(json!({}), at)], at),
+            change::edits([priority], at),
             outbox::operator_acted(OperatorEventType::PriorityChanged, details, at),
         ]);
         Verdict::change(changes, ())

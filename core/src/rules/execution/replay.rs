@@ -119,7 +119,6 @@ impl Replay {
                 "replay_count": replays.saturating_add(1),
                 "retry_count": "0",
                 "terminal_outcome": "none",
-                "last_mutation_at": self.at.0.to_string(),
             })),
         ];
         Ok(change::enters(status, now).set_all(columns).update())

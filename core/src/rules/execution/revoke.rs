@@ -153,7 +153,7 @@ fn satisfied(reason: &str) -> Verdict<RevokeLeaseResult> {
 /// The change of an execution that its worker held: another one may claim it.
 fn released(at: TimestampMs) -> Mutation {
     let status = Status::waiting(AttemptState::AttemptInterrupted);
-    change::enters(status, at).noting(json!({})).update()
+    change::enters(status, at).update()
 }
 
 /// The columns of an attempt that loses its lease.

@@ -333,8 +333,7 @@ pub fn cancelled(status: Status, reason: &str, by: &str, at: TimestampMs) -> Vec
     let core = end
         .as_status(status, at)
         .set(exec_core::cancellation_reason.keep_or(Some(reason.to_owned())))
-        .set(exec_core::cancelled_by.keep_or(Some(by.to_owned())))
-        .noting(json!({}));
+        .set(exec_core::cancelled_by.keep_or(Some(by.to_owned())));
 
     let mut changes = vec![
         core.update(),

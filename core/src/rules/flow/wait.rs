@@ -3,8 +3,6 @@
 //! The group's counts decide at once: an execution that waits for nothing may be claimed again, and
 //! one that waits in vain is skipped, just as if the last end had been applied a moment later.
 
-use serde_json::json;
-
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptOutcome, AttemptState, LeaseCause};
@@ -96,7 +94,7 @@ impl Decision for WaitChildren {
 /// The worker's attempt is interrupted, and its execution enters that status.
 fn parked(status: Status, at: TimestampMs) -> Changes {
     Changes::of([
-        change::enters(status, at).noting(json!({})).update(),
+        change::enters(status, at).update(),
         change::attempt(lease_ended(AttemptOutcome::WaitingChildren)),
     ])
 }

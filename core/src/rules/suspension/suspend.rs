@@ -265,7 +265,6 @@ impl Suspend {
         set.push(exec_core::raw_fields.merge(json!({
             "current_suspension_id": self.args.suspension_id.to_string(),
             "current_waitpoint_id": primary,
-            "last_mutation_at": self.args.now.0.to_string(),
         })));
         set
     }

@@ -2,15 +2,18 @@
 
 use ff_bench::{Measured, Report, Side, Step, Usage};
 
+use super::BenchView;
 use crate::output::Output;
 use crate::table::{Column, Table};
 
 /// Prints the report.
-pub(super) fn print(output: Output, report: &Report) -> std::io::Result<()> {
-    let Report { database, version, cores, payload_bytes, fdatasync_per_s, .. } = report;
+pub(super) fn print(output: Output, view: &BenchView) -> std::io::Result<()> {
+    let BenchView { report, start } = view;
+    let Report { database, version, cores, payload_bytes, disk, .. } = report;
     output.line(format!(
-        "{database} {version}, {cores} cores, {} fdatasync/s, payloads of {payload_bytes} bytes",
-        number(*fdatasync_per_s)
+        "{database} {version}, {cores} cores, payloads of {payload_bytes} bytes; {} fdatasync/s in {}",
+        number(disk.fdatasync_per_s),
+        disk.directory.display()
     ))?;
 
     output.line("")?;
@@ -20,11 +23,19 @@ pub(super) fn print(output: Output, report: &Report) -> std::io::Result<()> {
     output.line("")?;
     output.table(&steps(&report.steps))?;
 
+    if let Some(start) = start {
+        output.line("")?;
+        output.line(format!(
+            "from a submission to its start by an idle worker: p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms",
+            start.p50_ms, start.p95_ms, start.p99_ms
+        ))?;
+    }
+
     let size = report.size;
     let parts = [
         ("tables", Some(size.table_bytes)),
         ("indexes", size.index_bytes),
-        ("log", size.log_bytes),
+        ("largest log", size.log_bytes),
     ];
     let parts: Vec<String> = parts
         .into_iter()
@@ -69,9 +80,9 @@ fn rate(scenario: &str, callers: &str, by: &str, ratio: String, side: &Side) -> 
         by.to_owned(),
         number(side.per_s),
         ratio,
-        ms(side.p50_ms),
-        ms(side.p95_ms),
-        ms(side.p99_ms),
+        ms(side.round.p50_ms),
+        ms(side.round.p95_ms),
+        ms(side.round.p99_ms),
     ]
 }
 
@@ -91,7 +102,7 @@ fn lives(scenarios: &[Measured]) -> Table {
 fn steps(steps: &[Step]) -> Table {
     let mut table = usages("per step, alone");
     for step in steps {
-        table.row(usage(step.step, "engine", &step.engine));
+        table.row(usage(step.step.word(), "engine", &step.engine));
         table.row(usage("", "ceiling", &step.ceiling));
     }
     table
