@@ -9,6 +9,8 @@ mod sqlite;
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use crate::disk::Disk;
 use crate::error::BenchError;
 use crate::usage::{Counters, Size};
@@ -111,6 +113,15 @@ impl Place {
         match self {
             Self::Sqlite(_) => Ok(Counters::default()),
             Self::Postgres(place) => place.counters().await,
+        }
+    }
+
+    /// Brings SQLite's log to the size that it has on a database in use, for as long as the
+    /// returned connection is open.
+    pub(crate) fn grow_log(&self) -> Result<Option<Connection>, BenchError> {
+        match self {
+            Self::Sqlite(place) => place.grow_log().map(Some),
+            Self::Postgres(_) => Ok(None),
         }
     }
 

@@ -151,7 +151,7 @@ fn translation(operation: &str, plan: &Plan) -> Vec<Part> {
         Part::new(
             format!("split {operation} into its shape"),
             move || split.clone(),
-            |plan| plan.into_shape(),
+            Plan::into_shape,
         ),
         Part::new(
             format!("look up the shape of {operation}"),

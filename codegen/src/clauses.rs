@@ -98,3 +98,11 @@ pub(crate) fn returning(
 pub(crate) fn few_rows_hint(rows: &'static str) -> Expr {
     Expr::col((rows, "ord")).eq(Func::cust("abs").arg(Expr::col((rows, "ord"))))
 }
+
+/// [`few_rows_hint`] and `ord = greatest(ord, 1)`, which together leave one row of a thousand in
+/// the planner's estimate. For one row a look-up by key is the cheapest access to a table of any
+/// size.
+pub(crate) fn one_row_hint(rows: &'static str) -> Expr {
+    let column = || Expr::col((rows, "ord"));
+    few_rows_hint(rows).and(column().eq(Func::greatest([column(), Expr::cust("1")])))
+}

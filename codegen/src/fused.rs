@@ -10,6 +10,7 @@
 //! Every CTE is materialized: the database must not evaluate a locking select twice, nor pick more
 //! rows than the limit.
 
+mod join;
 mod pick;
 mod report;
 mod write;
@@ -21,7 +22,8 @@ use sea_query::{
     SelectStatement, SubQueryStatement, WithClause,
 };
 
-use crate::clauses::{few_rows_hint, held_value};
+use self::join::are_joined;
+use crate::clauses::{held_value, one_row_hint};
 use crate::dialect::{Dialect, RowLock};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Arity, Fused, Param, RenderError};
@@ -181,7 +183,7 @@ impl Renderer<'_> {
         arrays.expr_as(Func::cust("generate_subscripts").arg(first).arg(Expr::cust("1")), "ord");
 
         let mut input = Query::select();
-        input.column(Asterisk).from_subquery(arrays, "a").and_where(few_rows_hint("a"));
+        input.column(Asterisk).from_subquery(arrays, "a").and_where(one_row_hint("a"));
         self.cte("input", input);
         Ok(())
     }
@@ -267,21 +269,12 @@ impl Renderer<'_> {
             .map(|columns| insert.returning(columns));
         self.cte("gate", insert);
 
-        let mut operands = self.operands();
-        let mut scalars =
-            Scalars { dialect: self.dialect, operands: &mut operands, subject: Some("gate") };
-        let mut same = Condition::all();
-        for (column, expr) in reads::key_of(self.plan, gate)? {
-            let value = scalars.expr(&expr, column.ty);
-            same = same.add(scalars.column(column).eq(value));
-        }
-
+        let key = reads::key_of(self.plan, gate)?;
+        let first = table.key.first().map(|column| Expr::col(("gate", column.name)));
         let mut ok = Query::select();
-        ok.column((SOURCE, Asterisk)).from_as("input", SOURCE).join(
-            JoinType::InnerJoin,
-            "gate",
-            same,
-        );
+        ok.column((SOURCE, Asterisk)).from_as("input", SOURCE);
+        self.join_rows(&mut ok, "gate", &key);
+        ok.and_where_option(first.map(|column| are_joined([column])));
         self.cte("ok", ok);
         Ok("ok".into())
     }

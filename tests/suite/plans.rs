@@ -2,6 +2,7 @@
 //! are filled by plain SQL and never analysed, as after a restore. They hold a million finished and
 //! a hundred thousand waiting executions; with `FF_SCALE=small` a tenth of that.
 
+mod batches;
 mod claims;
 mod explain;
 mod flows;

@@ -1,13 +1,15 @@
 //! Commits plans: one statement for as many plans of one shape as are waiting.
 //!
-//! Each shape has a queue. While fewer than the allowed number of its statements are in flight, a
-//! new plan starts a task. The task sends the waiting plans as one statement, answers each, and
-//! repeats until the queue is empty. An idle backend thus sends at once, a busy one batches, and no
-//! timer is involved. The task belongs to no call, so a dropped call aborts no statement.
+//! Each shape has a queue. The first plan starts a task, which sends the waiting plans as one
+//! statement, answers each, and repeats until the queue is empty. An idle backend thus sends at
+//! once, and a busy one batches. Further tasks, up to the allowed number, begin where many plans
+//! wait, or where one has waited for long: the server may be slow to commit, or a statement may
+//! wait for a locked row. The task belongs to no call, so a dropped call aborts no statement.
 //! `batch.rs` sends the batches.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ff_codegen::ByShape;
 use ff_core::EngineError;
@@ -22,6 +24,13 @@ use crate::notify::Notifier;
 use crate::row_keys::PlanRows;
 use crate::session::Protocol;
 use crate::statements::PlanStatement;
+
+/// The number of waiting plans that is worth a further statement while others are in flight.
+const MANY: usize = 64;
+
+/// The longest wait of a plan before a further statement begins for it. A statement takes less
+/// where the disk is fast.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The limits on a statement's items and on the statements in flight per shape.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +72,8 @@ pub(crate) enum HeldRow {
     GiveUp,
 }
 
-// Invariant: a non-empty queue has a task. Adding a plan starts one unless the allowed number is in
-// flight, and a task ends only when the queue is empty.
+// Invariant: a non-empty queue has a task. Adding a plan starts one if there is none, and a task
+// ends only when the queue is empty.
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Waiting>,
@@ -130,11 +139,19 @@ impl Committer {
         }
         queue.statement.check((&bindings, size))?;
 
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         let rows = queue.statement.row_keys.of_plan(&bindings);
         self.submit(&queue, Waiting { bindings, size, held_row, rows, answer });
+
+        let outcome = match tokio::time::timeout(PATIENCE, &mut answered).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.begin_task(&queue, 1);
+                answered.await
+            }
+        };
         // A task that is dropped without an answer ended with its runtime.
-        answered.await.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
+        outcome.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
     }
 
     /// Takes no more plans, and waits until all tasks have ended.
@@ -149,9 +166,15 @@ impl Committer {
     }
 
     fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) {
+        queue.lock().waiting.push_back(waiting);
+        self.begin_task(queue, MANY);
+    }
+
+    /// Begins a task if none is running, or if that many plans wait and one more is allowed.
+    fn begin_task(&self, queue: &Arc<ShapeQueue>, enough: usize) {
         let mut state = queue.lock();
-        state.waiting.push_back(waiting);
-        if state.in_flight < self.0.limits.in_flight {
+        let wanted = state.in_flight == 0 || enough <= state.waiting.len();
+        if wanted && !state.waiting.is_empty() && state.in_flight < self.0.limits.in_flight {
             state.in_flight += 1;
             tokio::spawn(BatchTask::new(CountedTask::begin(&self.0), Arc::clone(queue)).run());
         }

@@ -177,8 +177,8 @@ impl PostgresOptions {
         self
     }
 
-    /// The number of statements of one plan shape in flight above which further plans are queued
-    /// and batched, at least one.
+    /// The most statements of one plan shape that are in flight, at least one. A further one begins
+    /// only where many plans wait, or one for long.
     #[must_use]
     pub fn max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight.max(1);

@@ -14,13 +14,19 @@ struct Parameter {
     without: &'static str,
 }
 
-const PARAMETERS: [Parameter; 4] = [
+const PARAMETERS: [Parameter; 5] = [
     // A text never depends on its values, so one plan fits all of them, and planning takes longer
     // than running.
     Parameter {
         name: "plan_cache_mode",
         value: "force_generic_plan",
         without: "statements are planned at each call",
+    },
+    // Such a plan is kept while tables grow: one that was made on an empty table would scan it.
+    Parameter {
+        name: "enable_seqscan",
+        value: "off",
+        without: "statements that were planned on small tables scan them when they have grown",
     },
     // A generic plan is costed for tables of any size, and compiling it takes far longer than a
     // run.
@@ -45,7 +51,8 @@ const PARAMETERS: [Parameter; 4] = [
 
 /// The role, and its value of each parameter, in their order.
 const SETTINGS: &str = "SELECT quote_ident(session_user), current_setting('plan_cache_mode'), \
-                        current_setting('jit'), current_setting('default_transaction_isolation'), \
+                        current_setting('enable_seqscan'), current_setting('jit'), \
+                        current_setting('default_transaction_isolation'), \
                         current_setting('lock_timeout')";
 
 /// Requests the settings when connecting, except for those that the URL sets itself.

@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The time of a look at a rate, before the executions for a turn are submitted.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The least time of a turn on a log that has its full size.
+const STEADY: Duration = Duration::from_millis(500);
+
 /// The executions that are submitted for a turn, by those that a first look expects.
 const RESERVE: f64 = 2.0;
 
@@ -114,6 +117,8 @@ impl Turns<'_> {
         }
 
         let place = self.session.place;
+        // A shorter turn is a look at the program, not at the disk.
+        let _log = if STEADY <= time { place.grow_log()? } else { None };
         let before = place.counters().await?;
         self.session.live.begin(format!("{} by the {by}", self.scenario));
         let done = self.run(&lane, times).await?;

@@ -3,6 +3,7 @@
 use ff_core::plan::{Expr as Scalar, Pairing, Path, Selection};
 use sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, JoinType, Query, WindowStatement};
 
+use super::join::are_joined;
 use super::{Renderer, SOURCE};
 use crate::clauses::{few_rows_hint, order};
 use crate::dialect::RowLock;
@@ -91,11 +92,12 @@ impl Renderer<'_> {
             .column(("n", Asterisk))
             .from_as(Alias::new(ok), SOURCE)
             .join_as(
-                JoinType::InnerJoin,
+                JoinType::FullOuterJoin,
                 "numbered",
                 "n",
                 Expr::col(("n", "slot")).eq(Expr::col((SOURCE, "ord"))),
-            );
+            )
+            .and_where(are_joined([Expr::col(("n", "slot")), Expr::col((SOURCE, "ord"))]));
         self.cte("picked", picked);
     }
 }

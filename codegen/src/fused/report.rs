@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Mutation, Pairing, Path, Return, Selection};
-use sea_query::{Alias, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+use sea_query::{Alias, Expr, ExprTrait, JoinType, Query, SelectStatement};
 
 use super::{Renderer, SOURCE};
 use crate::clauses::order;
-use crate::scalar::Scalars;
 use crate::statement::RenderError;
 use crate::{names, reads};
 
@@ -26,7 +25,7 @@ impl Renderer<'_> {
         if every {
             // An item that picked nothing has still applied, so it is reported.
             select.column(("o", "ord")).from_as(Alias::new(ok), "o").join_as(
-                JoinType::LeftJoin,
+                JoinType::FullOuterJoin,
                 Alias::new(items),
                 SOURCE,
                 Expr::col((SOURCE, "ord")).eq(Expr::col(("o", "ord"))),
@@ -54,17 +53,9 @@ impl Renderer<'_> {
         }
 
         for (index, mutation) in joins {
-            let name = self.write_name(index);
-            let mut operands = self.operands();
-            let mut scalars =
-                Scalars { dialect: self.dialect, operands: &mut operands, subject: Some(&name) };
-            let mut same = Condition::all();
-            for (column, expr) in reads::key_of(self.plan, mutation)? {
-                let value = scalars.expr(&expr, column.ty);
-                same = same.add(scalars.column(column).eq(value));
-            }
-            // A left join: an item that wrote or picked nothing has still applied.
-            select.join(JoinType::LeftJoin, Alias::new(&name), same);
+            // An item that wrote or picked nothing has still applied.
+            let key = reads::key_of(self.plan, mutation)?;
+            self.join_rows(&mut select, &self.write_name(index), &key);
         }
 
         if let Some(Selection { pairing: Pairing::Every, row, order: best_first, .. }) =
