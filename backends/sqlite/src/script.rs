@@ -1,7 +1,7 @@
 //! The connection that writes, as the script executor uses it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ff_backend_script::{BoundValue, ScriptConnection, StepResult};
 use ff_codegen::dialect::{Dialect, TransactionControl};
@@ -23,6 +23,18 @@ pub(crate) struct WritingConnection {
     pub(crate) busy_timeout: Duration,
     /// The statements that the current group has run so far.
     pub(crate) statements: u64,
+    /// The time that the last commit took.
+    pub(crate) last_commit: Duration,
+}
+
+impl WritingConnection {
+    pub(crate) fn new(
+        connection: Connection,
+        connections: Arc<Connections>,
+        busy_timeout: Duration,
+    ) -> Self {
+        Self { connection, connections, busy_timeout, statements: 0, last_commit: Duration::ZERO }
+    }
 }
 
 impl ScriptConnection for WritingConnection {
@@ -36,7 +48,13 @@ impl ScriptConnection for WritingConnection {
         let retry = BusyRetry::new(self.busy_timeout);
         loop {
             self.statements += 1;
-            match execute(&self.connection, text) {
+            let begun = Instant::now();
+            let done = execute(&self.connection, text);
+            if text == self.transaction_control().commit {
+                self.last_commit = begun.elapsed();
+            }
+
+            match done {
                 Ok(()) => return Ok(()),
                 Err(error) if retry.again(&error).await => {}
                 Err(error) => return Err(error),
