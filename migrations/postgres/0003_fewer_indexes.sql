@@ -33,7 +33,7 @@ CREATE INDEX IF NOT EXISTS "ff_attempt_timeout_idx" ON "ff_attempt" ("timeout_at
     WHERE "ff_attempt"."timeout_at_ms" IS NOT NULL;
 
 -- statement
-ALTER TABLE "ff_attempt" SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE "ff_attempt" SET (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02);
 
 -- statement
 DROP INDEX IF EXISTS "ff_completion_event_event_id_idx";
@@ -131,7 +131,7 @@ CREATE INDEX IF NOT EXISTS "ff_exec_core_flow_unfinished_idx" ON "ff_exec_core" 
     WHERE "ff_exec_core"."is_unfinished_member" IS NOT NULL;
 
 -- statement
-ALTER TABLE "ff_exec_core" SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE "ff_exec_core" SET (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02);
 
 -- statement
 DROP INDEX IF EXISTS "ff_instance_tag_event_event_id_idx";

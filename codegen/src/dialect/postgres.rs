@@ -261,7 +261,7 @@ impl Dialect for Postgres {
         // Room for a changed row beside the old one, which a change without index entries needs;
         // and a clean-up after a share of the table that stays small as the table grows.
         Some(
-            "fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, \
+            "fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, \
              autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02",
         )
     }
