@@ -170,7 +170,7 @@ impl Task {
         while jobs.len() < answered {
             match self.jobs.try_recv() {
                 Ok(job) => jobs.push(job),
-                // Not on the runtime, whose clock ticks once in a millisecond.
+                // Not on the runtime: its clock ticks once in a millisecond.
                 Err(TryRecvError::Empty) if Instant::now() + GLANCE < until => {
                     std::thread::sleep(GLANCE);
                 }

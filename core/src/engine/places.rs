@@ -1,13 +1,13 @@
 //! The places that claims of this process search on from, where a database keeps entries of rows
 //! that have left an index.
 //!
-//! Postgres keeps such an entry until it vacuums the index, and cannot do that while an old snapshot
-//! is open. A claim passes over an entry for each execution that was claimed before, so it costs the
-//! more the longer a lane is worked on. So a process that has claimed many executions of a lane lets
-//! its claims search on from the last one. Rows may appear before that place: with a higher
-//! priority, or because another process commits late. So from time to time one claim searches from
-//! the head of the lane, and so does each claim that finds less than it asks for: no execution is
-//! overlooked, and none is passed over for longer than that time.
+//! Postgres keeps such an entry until it vacuums the index, and cannot do that while an old
+//! snapshot is open. A claim passes over an entry for each execution that was claimed before, so it
+//! costs the more the longer a lane is worked on. So a process that has claimed many executions of
+//! a lane lets its claims search on from the last one. Rows may appear before that place: with a
+//! higher priority, or because another process commits late. So from time to time one claim
+//! searches from the head of the lane, and so does each claim that finds less than it asks for: no
+//! execution is overlooked, and none is passed over for longer than that time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -95,7 +95,8 @@ impl Places {
 
         let known = lanes.entry(searched).or_default();
         known.claimed = known.claimed.saturating_add(claimed.handles.len());
-        known.last = claimed.last.or(known.last);
+        // Where nothing is left behind a place, the next claim begins at the head.
+        known.last = claimed.last.or(known.last.filter(|_| from.is_none()));
         if from.is_none() {
             let [began_ms, now_ms] = times;
             let pause = now_ms.saturating_sub(began_ms).saturating_mul(SHARE);
@@ -198,6 +199,15 @@ mod tests {
         assert_eq!(places.next(&lane("a"), 78), Some(place(640)), "the others search on meanwhile");
         // The clock was set back.
         assert_eq!(places.next(&lane("a"), -20_000), None);
+    }
+
+    #[test]
+    fn a_place_with_nothing_behind_it_is_forgotten() {
+        let places = Places::used();
+        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 1]);
+        let nothing = Claimed { handles: Vec::new(), last: None };
+        places.found(lane("a"), Some(place(640)), &nothing, [2, 3]);
+        assert_eq!(places.next(&lane("a"), 4), None);
     }
 
     #[test]

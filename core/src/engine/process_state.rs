@@ -37,8 +37,8 @@ impl Default for ProcessState {
 }
 
 impl ProcessState {
-    /// The state of a process whose database keeps index entries of rows that have left the index,
-    /// until it cleans up: most of its claims search on from the last execution they found.
+    /// The state where a database keeps index entries of rows that have left the index, until it
+    /// cleans up: most claims of the process then search on from the last execution that was found.
     #[must_use]
     pub fn over_kept_entries() -> Self {
         Self { places: Places::used(), ..Self::default() }

@@ -13,8 +13,8 @@ use ff_core::rules::ctx::{Ctx, Seeded};
 use ff_core::rules::execution::claim::Claim;
 use ff_core::rules::execution::listing;
 use ff_core::types::{LaneId, TimestampMs};
-use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::rows::{Words, words};
 use super::{cold, explain, scale_of};
@@ -101,7 +101,6 @@ async fn a_claim_costs_the_same_over_partitions() {
 async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_open() {
     let one = |options: ff_backend_postgres::PostgresOptions| options.max_connections(1);
     let bench = backends::postgres_with(postgres_url(), one).await;
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     let claimed: i64 = 6_000;
     let Words { series, random, no_list, .. } = words(&bench.plain);
     let rows = series(claimed + 100);
@@ -115,12 +114,10 @@ async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_ope
     bench.plain.execute(&sql).await;
 
     // The server must keep every index entry of what the snapshot may still see.
-    let mut reader = pool.begin().await.unwrap();
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        .execute(&mut *reader)
-        .await
-        .unwrap();
-    sqlx::query("SELECT count(*) FROM ff_exec_core").execute(&mut *reader).await.unwrap();
+    let mut reader = PgConnection::connect(&postgres_url()).await.unwrap();
+    for sql in ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT pg_current_snapshot()::text"] {
+        sqlx::query(sql).execute(&mut reader).await.unwrap();
+    }
     let none = CapabilitySet::default();
     for _ in 0..claimed / 1_000 {
         let taken = bench.backend.claim_many(&lane(), &none, worker("w"), 1_000).await.unwrap();
@@ -141,7 +138,7 @@ async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_ope
         rest += 1;
     }
     assert_eq!(rest, 80);
-    reader.rollback().await.unwrap();
+    reader.close().await.unwrap();
     bench.tear_down().await;
 }
 

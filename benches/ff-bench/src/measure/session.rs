@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The least time of a turn on a log that has its full size.
 const STEADY: Duration = Duration::from_millis(500);
 
+/// The rounds that every caller has at least, also if the first look saw none end.
+const ROUNDS: usize = 4;
+
 /// The executions that are submitted for a turn, by those that a first look expects.
 const RESERVE: f64 = 2.0;
 
@@ -142,7 +145,7 @@ impl Turns<'_> {
         self.rate = Some(rate);
 
         let seconds = (times.warm_up + times.counted).as_secs_f64();
-        let count = (rate * seconds * RESERVE) as usize + self.callers * BATCH;
+        let count = (rate * seconds * RESERVE) as usize + self.callers * BATCH * ROUNDS;
         self.session.live.begin(format!("submitting for {}", self.scenario));
         self.fill(lane, count).await
     }
@@ -150,7 +153,7 @@ impl Turns<'_> {
     /// A first look at the rate, on a lane of its own.
     async fn look(&mut self) -> Result<f64, BenchError> {
         let lane = LaneId::new(format!("{}-{:?}-look", self.scenario, self.by));
-        self.fill(&lane, self.callers * BATCH * 4).await?;
+        self.fill(&lane, self.callers * BATCH * ROUNDS).await?;
         let done = self.run(&lane, Times { warm_up: LOOK / 2, counted: LOOK }).await?;
         self.counters.traffic = None;
         Ok(done.lives as f64 / done.elapsed.as_secs_f64().max(f64::EPSILON))
