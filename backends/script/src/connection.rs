@@ -74,7 +74,8 @@ pub trait ScriptConnection {
     /// Runs the statement of a step, with one value for each of its placeholders.
     ///
     /// # Errors
-    /// The statement's failure. A statement that failed has changed nothing.
+    /// The statement's failure. A statement that the database failed has changed nothing; one with
+    /// a result that cannot be read may have changed rows.
     fn run(
         &mut self,
         step: &ScriptStep,

@@ -11,7 +11,7 @@ use crate::group::{BoundPlan, Outcome};
 /// The end of a plan within its transaction.
 pub(crate) struct PlanEnd<E> {
     pub(crate) outcome: Outcome<E>,
-    /// True if the plan has changed rows and not applied.
+    /// True if the plan may have changed rows, and has not applied.
     pub(crate) leaves_changes: bool,
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn apply_behind_savepoint<C: ScriptConnection>(
 struct PlanRun<'a, C> {
     connection: &'a mut C,
     script: &'a Script,
-    /// True if a statement has changed rows.
+    /// True if a statement has changed rows, or may have.
     has_written: bool,
 }
 
@@ -105,8 +105,12 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
         picks: &mut Vec<FoundRow<'a>>,
     ) -> Result<bool, Failure<C::Error>> {
         let values = sources.values(&step.statement().binds);
-        let result = self.connection.run(step, &values).await?;
+        let result = self.connection.run(step, &values).await;
         drop(values);
+        // A value of a row that was written may be unreadable: then the row has changed.
+        let unread = matches!(result, Err(Failure::Value(_)));
+        self.has_written |= unread && matches!(step, ScriptStep::Write { .. });
+        let result = result?;
 
         let holds = passes(step, &result);
         let found = result.rows.into_iter().map(|cells| FoundRow { step, cells });

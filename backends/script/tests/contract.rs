@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use ff_backend_script::{BoundValue, Failure, ScriptConnection, StepResult, apply_group};
 use ff_codegen::dialect::TransactionControl;
 use ff_codegen::{Dialect, Script, ScriptStep, Sqlite};
+use ff_core::EngineError;
 use ff_core::engine::Commit;
 use ff_core::plan::value::Value;
 use ff_core::plan::{Bindings, OnConflict, Plan};
@@ -15,6 +16,8 @@ use ff_core::schema::admin::lane_registry as lane;
 enum Fault {
     Unique,
     Broken,
+    /// Not the database's: the statement ran, and its result cannot be read.
+    Unreadable,
 }
 
 /// A database that answers each statement as a test says, and forgets its transaction when it is
@@ -66,7 +69,10 @@ impl ScriptConnection for Scripted {
         self.bound.push(values.iter().map(|bound| bound.value.clone().into_owned()).collect());
         let answer = self.answers.pop_front().expect("the test answers every statement");
         self.transaction &= answer.is_ok() || !self.loses_transaction;
-        answer.map_err(Failure::Database)
+        answer.map_err(|fault| match fault {
+            Fault::Unreadable => Failure::Value(EngineError::Unavailable { op: "a value" }),
+            Fault::Unique | Fault::Broken => Failure::Database(fault),
+        })
     }
 
     async fn is_in_transaction(&mut self) -> bool {
@@ -180,6 +186,22 @@ async fn a_refused_plan_of_a_group_is_taken_back_alone() {
     let refused = ["SAVEPOINT plan", "write", "write", "ROLLBACK TO plan", "RELEASE plan"];
     let applied = ["SAVEPOINT plan", "write", "RELEASE plan"];
     let sent = [&together[..], &["BEGIN IMMEDIATE"], &refused, &applied, &["COMMIT"]].concat();
+    assert_eq!(connection.sent, sent);
+}
+
+#[tokio::test]
+async fn a_write_with_a_result_that_cannot_be_read_is_taken_back_alone() {
+    let answers = [Err(Fault::Unreadable), Err(Fault::Unreadable), Ok(changed(1))].into();
+    let mut connection = Scripted { answers, ..Scripted::default() };
+    let plans = [registration("a"), registration("b")];
+    let plans: Vec<_> = plans.iter().map(|(script, bindings)| (script, bindings)).collect();
+    let outcomes = apply_group(&mut connection, &plans).await.expect("the transaction survives");
+    assert!(matches!(outcomes[..], [Err(Failure::Value(_)), Ok(Commit::Applied(_))]));
+
+    let together = ["BEGIN IMMEDIATE", "write", "ROLLBACK"];
+    let failed = ["SAVEPOINT plan", "write", "ROLLBACK TO plan", "RELEASE plan"];
+    let applied = ["SAVEPOINT plan", "write", "RELEASE plan"];
+    let sent = [&together[..], &["BEGIN IMMEDIATE"], &failed, &applied, &["COMMIT"]].concat();
     assert_eq!(connection.sent, sent);
 }
 
