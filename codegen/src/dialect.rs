@@ -42,7 +42,8 @@ pub enum RowLock {
 pub enum RowNumbering {
     /// These words follow the column's type; the table's key stays its primary key.
     Column(&'static str),
-    /// These words make the column the primary key; the table's key becomes a unique index.
+    /// These words make the column the primary key. The table's key, which begins with it, needs no
+    /// index then.
     PrimaryKey(&'static str),
 }
 

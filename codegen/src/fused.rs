@@ -214,10 +214,7 @@ impl Renderer<'_> {
         let mut found = Query::select();
         let holds = reads::reads_of(self.plan, &guard.row);
         found.from_as(guard.table.name, Alias::new(guard.row.to_string()));
-        for (column, expr) in &guard.key {
-            let value = scalars.expr(expr, column.ty);
-            found.and_where(scalars.column(*column).eq(value));
-        }
+        found.cond_where(scalars.has_key(&guard.key));
         found.cond_where(scalars.predicate(&guard.holds));
 
         self.select_held(&mut found, &guard.row, &holds);

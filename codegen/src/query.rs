@@ -71,11 +71,7 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (Tree, Vec<ColumnType>) {
         let alias = Alias::new(row.to_string());
         let mut operands = Direct { dialect };
         let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(row) };
-        let mut same = Condition::all();
-        for (column, expr) in key {
-            let value = scalars.expr(expr, column.ty);
-            same = same.add(scalars.column(*column).eq(value));
-        }
+        let same = scalars.has_key(key);
 
         let depends = key.iter().any(|(_, expr)| rows.iter().any(|row| expr.reads_row(&row.row)));
         if depends {

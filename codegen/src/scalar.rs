@@ -96,6 +96,14 @@ impl<S: Operands> Scalars<'_, S> {
         if path.keys.is_empty() { column } else { self.dialect.json_text(column, &path.keys) }
     }
 
+    /// The condition that the subject row has this key, or this part of one.
+    pub(crate) fn has_key(&mut self, key: &[(ColumnRef, Scalar)]) -> Condition {
+        key.iter().fold(Condition::all(), |all, (column, expr)| {
+            let value = self.expr(expr, column.ty);
+            all.add(self.column(*column).eq(value))
+        })
+    }
+
     /// The condition of a predicate.
     pub(crate) fn predicate(&mut self, predicate: &Predicate) -> Condition {
         match predicate {

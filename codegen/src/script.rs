@@ -112,10 +112,7 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
     let mut select = Query::select();
     select.from(guard.table.name);
-    for (column, expr) in &guard.key {
-        let value = scalars.expr(expr, column.ty);
-        select.and_where(scalars.column(*column).eq(value));
-    }
+    select.cond_where(scalars.has_key(&guard.key));
     select.cond_where(scalars.predicate(&guard.holds));
 
     let holds = reads::reads_of(plan, &guard.row);

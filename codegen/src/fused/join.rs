@@ -6,7 +6,7 @@
 
 use ff_core::plan::Expr as Scalar;
 use ff_core::schema::ColumnRef;
-use sea_query::{Alias, Condition, Expr, ExprTrait, Func, JoinType, SelectStatement};
+use sea_query::{Alias, Expr, ExprTrait, Func, JoinType, SelectStatement};
 
 use super::Renderer;
 use crate::scalar::Scalars;
@@ -23,11 +23,7 @@ impl Renderer<'_> {
         let mut operands = self.operands();
         let mut scalars =
             Scalars { dialect: self.dialect, operands: &mut operands, subject: Some(rows) };
-        let mut same = Condition::all();
-        for (column, expr) in key {
-            let value = scalars.expr(expr, column.ty);
-            same = same.add(scalars.column(*column).eq(value));
-        }
+        let same = scalars.has_key(key);
 
         // A full join needs conditions that compare the two sides.
         let compares = key.iter().all(|(_, expr)| self.is_of_item(expr));

@@ -2,7 +2,7 @@
 
 use ff_core::plan::Mutation;
 use ff_core::plan::value::ColumnType;
-use sea_query::{Alias, Expr, ExprTrait, InsertStatement, IntoIden, Query, UpdateStatement};
+use sea_query::{Alias, Expr, InsertStatement, IntoIden, Query, UpdateStatement};
 
 use super::{Renderer, SOURCE};
 use crate::clauses::{add_on_conflict, returning};
@@ -43,10 +43,7 @@ impl Renderer<'_> {
                 for (column, assign) in set {
                     update.value(column.name, scalars.assign(*column, assign));
                 }
-                for (column, expr) in target {
-                    let value = scalars.expr(expr, column.ty);
-                    update.and_where(scalars.column(*column).eq(value));
-                }
+                update.cond_where(scalars.has_key(target));
 
                 returning.map(|columns| update.returning(columns));
                 self.cte(&name, update);
@@ -60,10 +57,7 @@ impl Renderer<'_> {
                 };
                 let mut rows = Query::select();
                 rows.expr(Expr::cust("1")).from_as(Alias::new(source), SOURCE);
-                for (column, expr) in target {
-                    let value = scalars.expr(expr, column.ty);
-                    rows.and_where(scalars.column(*column).eq(value));
-                }
+                rows.cond_where(scalars.has_key(target));
 
                 let mut delete = Query::delete();
                 delete.from_table(table.name).and_where(Expr::exists(rows));
