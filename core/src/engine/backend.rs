@@ -643,7 +643,7 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        claim_up_to(self, claim).await
+        claim_up_to(self, &claim).await
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

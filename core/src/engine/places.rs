@@ -35,10 +35,8 @@ const LONGEST_MS: i64 = 10_000;
 const CAPACITY: usize = 1_024;
 
 /// The places that claims search on from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Places {
-    /// The number of executions to claim before; `None` where the database keeps no such entries.
-    after: Option<usize>,
     lanes: Mutex<HashMap<Searched, Known>>,
 }
 
@@ -58,22 +56,37 @@ impl Known {
 }
 
 impl Places {
-    /// For a database that removes entries with their rows.
-    pub(super) fn unused() -> Self {
-        Self { after: None, lanes: Mutex::default() }
-    }
+    /// Claims executions that wait for a worker, best first: from the last place, and from the head
+    /// of the lane what it then lacks.
+    async fn claim<E: Executor + ?Sized>(
+        &self,
+        executor: &E,
+        claim: &Claim,
+    ) -> Result<Vec<Handle>, EngineError> {
+        let searched = claim.searched();
+        let search = async |from: Option<Place>, claim: &Claim| {
+            let began = executor.now();
+            let claimed = run(executor, claim).await?;
+            self.found(&searched, from, &claimed, [began.0, executor.now().0]);
+            Ok::<_, EngineError>(claimed.handles)
+        };
 
-    /// For a database that keeps them.
-    pub(super) fn used() -> Self {
-        Self { after: Some(EXACT), lanes: Mutex::default() }
+        let Some(place) = self.next(&searched, executor.now().0) else {
+            return search(None, claim).await;
+        };
+        let mut handles = search(Some(place), &claim.clone().from(place)).await?;
+        if let Some(rest) = claim.rest(handles.len()) {
+            let more = search(None, &rest).await;
+            take(&mut handles, more)?;
+        }
+        Ok(handles)
     }
 
     /// The place that the next claim searches on from; `None` for the head of the lane.
     fn next(&self, searched: &Searched, now_ms: i64) -> Option<Place> {
-        let after = self.after?;
         let mut lanes = self.lock();
         let known = lanes.get_mut(searched)?;
-        let place = known.last.filter(|_| after <= known.claimed)?;
+        let place = known.last.filter(|_| EXACT <= known.claimed)?;
         if known.is_head_due(now_ms) {
             // Claims that begin meanwhile search on.
             known.head_due_ms = now_ms + PAUSE_MS;
@@ -82,23 +95,30 @@ impl Places {
         Some(place)
     }
 
-    /// Remembers what a claim found that began at `began_ms` and ended at `now_ms`.
-    fn found(&self, searched: Searched, from: Option<Place>, claimed: &Claimed, times: [i64; 2]) {
-        if self.after.is_none() {
-            return;
-        }
-
+    /// Remembers what a claim found that began and ended at these times, Unix ms.
+    fn found(
+        &self,
+        searched: &Searched,
+        from: Option<Place>,
+        claimed: &Claimed,
+        [began_ms, now_ms]: [i64; 2],
+    ) {
         let mut lanes = self.lock();
-        if CAPACITY <= lanes.len() && !lanes.contains_key(&searched) {
-            lanes.clear();
-        }
+        let full = CAPACITY <= lanes.len();
+        let known = match lanes.get_mut(searched) {
+            Some(known) => known,
+            None => {
+                if full {
+                    lanes.clear();
+                }
+                lanes.entry(searched.clone()).or_default()
+            }
+        };
 
-        let known = lanes.entry(searched).or_default();
         known.claimed = known.claimed.saturating_add(claimed.handles.len());
         // Where nothing is left behind a place, the next claim begins at the head.
         known.last = claimed.last.or(known.last.filter(|_| from.is_none()));
         if from.is_none() {
-            let [began_ms, now_ms] = times;
             let pause = now_ms.saturating_sub(began_ms).saturating_mul(SHARE);
             known.head_due_ms = now_ms.saturating_add(pause.clamp(PAUSE_MS, LONGEST_MS));
         }
@@ -114,25 +134,13 @@ impl Places {
 /// then those that are due.
 pub(super) async fn claim_up_to<E: Executor + ?Sized>(
     executor: &E,
-    claim: Claim,
+    claim: &Claim,
 ) -> Result<Vec<Handle>, EngineError> {
-    let places = &executor.process_state().places;
-    let search = async |from: Option<Place>, claim: &Claim| {
-        let began = executor.now();
-        let claimed = run(executor, claim).await?;
-        places.found(claim.searched(), from, &claimed, [began.0, executor.now().0]);
-        Ok::<_, EngineError>(claimed.handles)
+    let mut handles = match &executor.process_state().places {
+        Some(places) => places.claim(executor, claim).await?,
+        None => run(executor, claim).await?.handles,
     };
 
-    let mut handles = Vec::new();
-    if let Some(place) = places.next(&claim.searched(), executor.now().0) {
-        handles = search(Some(place), &claim.clone().from(place)).await?;
-    }
-
-    if let Some(rest) = claim.rest(handles.len()) {
-        let more = search(None, &rest).await;
-        take(&mut handles, more)?;
-    }
     if let Some(due) = claim.of_what_is_due(handles.len()) {
         let more = run(executor, &due).await.map(|claimed| claimed.handles);
         take(&mut handles, more)?;
@@ -158,6 +166,7 @@ fn take(
 mod tests {
     use super::*;
     use crate::contracts::CapabilitySet;
+    use crate::engine::ProcessState;
     use crate::model::handle::{BackendTag, HandleKind, HandleOpaque};
     use crate::model::ids::LaneId;
 
@@ -181,18 +190,18 @@ mod tests {
 
     #[test]
     fn a_process_searches_on_once_it_has_claimed_many() {
-        let places = Places::used();
-        places.found(lane("a"), None, &claimed(EXACT - 1, 640), [0, 1]);
+        let places = Places::default();
+        places.found(&lane("a"), None, &claimed(EXACT - 1, 640), [0, 1]);
         assert_eq!(places.next(&lane("a"), 2), None);
-        places.found(lane("a"), None, &claimed(1, 640), [2, 3]);
+        places.found(&lane("a"), None, &claimed(1, 640), [2, 3]);
         assert_eq!(places.next(&lane("a"), 4), Some(place(640)));
         assert_eq!(places.next(&lane("b"), 4), None);
     }
 
     #[test]
     fn one_claim_in_a_while_searches_from_the_head() {
-        let places = Places::used();
-        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 7]);
+        let places = Places::default();
+        places.found(&lane("a"), None, &claimed(EXACT, 640), [0, 7]);
         assert_eq!(places.next(&lane("a"), 76), Some(place(640)));
         // Seven milliseconds are a tenth of seventy.
         assert_eq!(places.next(&lane("a"), 78), None);
@@ -203,17 +212,16 @@ mod tests {
 
     #[test]
     fn a_place_with_nothing_behind_it_is_forgotten() {
-        let places = Places::used();
-        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 1]);
+        let places = Places::default();
+        places.found(&lane("a"), None, &claimed(EXACT, 640), [0, 1]);
         let nothing = Claimed { handles: Vec::new(), last: None };
-        places.found(lane("a"), Some(place(640)), &nothing, [2, 3]);
+        places.found(&lane("a"), Some(place(640)), &nothing, [2, 3]);
         assert_eq!(places.next(&lane("a"), 4), None);
     }
 
     #[test]
     fn where_entries_go_with_their_rows_every_claim_searches_from_the_head() {
-        let places = Places::unused();
-        places.found(lane("a"), None, &claimed(EXACT, 640), [0, 1]);
-        assert_eq!(places.next(&lane("a"), 2), None);
+        assert!(ProcessState::default().places.is_none());
+        assert!(ProcessState::over_kept_entries().places.is_some());
     }
 }

@@ -16,24 +16,14 @@ use crate::schema::{ColumnRef, TableRef};
 pub(super) type RowKey = (TableRef, Vec<(ColumnRef, Expr)>);
 
 /// The turns of callers, the streams known to exist, and the places that claims search on from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProcessState {
     appends: Turns<Uuid>,
     changes: Turns<RowKey>,
     /// The streams known to exist, by lease.
     pub(super) streams: KnownStreams,
-    pub(super) places: Places,
-}
-
-impl Default for ProcessState {
-    fn default() -> Self {
-        Self {
-            appends: Turns::default(),
-            changes: Turns::default(),
-            streams: KnownStreams::default(),
-            places: Places::unused(),
-        }
-    }
+    /// `None` where a database removes index entries with their rows.
+    pub(super) places: Option<Places>,
 }
 
 impl ProcessState {
@@ -41,7 +31,7 @@ impl ProcessState {
     /// cleans up: most claims of the process then search on from the last execution that was found.
     #[must_use]
     pub fn over_kept_entries() -> Self {
-        Self { places: Places::used(), ..Self::default() }
+        Self { places: Some(Places::default()), ..Self::default() }
     }
 
     /// Waits for a turn among the appends of this process under one lease, so that appends decided
