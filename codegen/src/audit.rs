@@ -2,9 +2,7 @@
 //!
 //! The audit walks the shape, not the text: a broken rule is an error before any SQL exists.
 
-use ff_core::plan::{
-    Compare, Expr, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return, Selection,
-};
+use ff_core::plan::{Compare, Expr, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return};
 use ff_core::schema::{ColumnRef, TableRef};
 
 use crate::reads;
@@ -26,10 +24,11 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         }
     }
 
-    if let Some(Selection { table, order, .. }) = &plan.selection {
+    if let Some(selection) = &plan.selection {
         // The partition follows from the rest of the key.
-        let total = table.key.iter().all(|key| {
-            key.name == "partition_key" || order.iter().any(|(column, _)| column == key)
+        let total = selection.table.key.iter().all(|key| {
+            key.name == "partition_key"
+                || selection.orders().all(|order| order.iter().any(|(column, _)| column == key))
         });
         if !total {
             return broken("the picked order does not end in the primary key".into());

@@ -78,7 +78,7 @@ fn params(shape: &Shape) -> Vec<Param> {
 
 /// The slots that a selection of up to n rows uses. They hold for the statement, not for one item.
 fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::UpTo(limit) = &selection.pairing else {
+    let Pairing::UpTo { limit, rest } = &selection.pairing else {
         return Vec::new();
     };
 
@@ -91,6 +91,9 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
 
     selection.predicate.visit(&mut collect);
     collect(limit);
+    if let Some(rest) = rest {
+        rest.predicate.visit(&mut collect);
+    }
     slots
 }
 

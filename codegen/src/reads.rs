@@ -34,11 +34,11 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
     paths
 }
 
-/// The paths of a picked row that the plan reads, and the columns of its order.
+/// The paths of a picked row that the plan reads, and the columns of its orders.
 pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
     let mut paths = reads_of(plan, &selection.row);
 
-    for (column, _) in &selection.order {
+    for (column, _) in selection.orders().flatten() {
         let path = Path::column(*column);
         if !paths.contains(&path) {
             paths.push(path);

@@ -3,19 +3,17 @@
 //! For a database with one writer at a time. The executor holds the rows that guards and picks
 //! find, and binds their values to the later statements.
 
+mod pick;
+
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{
-    Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
-    Shape,
-};
+use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
 use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
 
-use crate::clauses::{add_on_conflict, held_value, order, returning};
+use crate::clauses::{add_on_conflict, held_value, returning};
 use crate::dialect::{Dialect, ITEM, RowLock};
-use crate::lists::ByList;
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
-use crate::writer::{Tree, limit_by, placeholder};
+use crate::writer::{Tree, placeholder};
 use crate::{audit, reads};
 
 /// Renders the shape as a script.
@@ -32,7 +30,7 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
         once.push(guard(dialect, plan, row)?);
     }
     if let Some(selection) = &plan.selection {
-        once.push(pick(dialect, plan, selection)?);
+        once.push(pick::pick(dialect, plan, selection)?);
     }
 
     for mutation in &plan.mutations {
@@ -122,77 +120,6 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
     Ok(ScriptStep::Guard { row: guard.row.clone(), statement, holds })
 }
-
-fn pick(
-    dialect: &dyn Dialect,
-    plan: &Plan,
-    selection: &Selection,
-) -> Result<ScriptStep, RenderError> {
-    let mut operands = Binds { dialect, plan, binds: Vec::new() };
-    if let Pairing::UpTo(limit) = &selection.pairing
-        && let Some(by_list) = ByList::of(selection.table, &selection.predicate)
-    {
-        return pick_by_list(operands, selection, &by_list, limit);
-    }
-    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
-
-    let mut select = Query::select();
-    select.from(selection.table.name);
-    select.cond_where(scalars.predicate(&selection.predicate));
-    for (column, direction) in &selection.order {
-        select.order_by_expr(scalars.column(*column), order(*direction));
-    }
-
-    let holds = reads::picked_reads(plan, selection);
-    let yields = select_held(dialect, &mut select, &holds);
-
-    match &selection.pairing {
-        Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
-        Pairing::UpTo(limit) => {
-            scalars.expr(limit, ColumnType::BigInt);
-            limit_by(&mut select, operands.binds.len());
-            dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
-        }
-    }
-
-    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
-    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
-}
-
-/// The best rows of each list that is covered, and of those the best of all.
-fn pick_by_list(
-    mut operands: Binds<'_>,
-    selection: &Selection,
-    by_list: &ByList<'_>,
-    limit: &Scalar,
-) -> Result<ScriptStep, RenderError> {
-    let (dialect, plan) = (operands.dialect, operands.plan);
-    let known = by_list.known(dialect, &mut operands);
-    let mut select = Query::select();
-    let holds = reads::picked_reads(plan, selection);
-    let yields = select_held(dialect, &mut select, &holds);
-    let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(BEST) };
-    let mut best = Query::select();
-    best.from_as(selection.table.name, BEST);
-    best.cond_where(scalars.predicate(&selection.predicate));
-    scalars.expr(limit, ColumnType::BigInt);
-    let limit = operands.binds.len();
-    for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {
-        for (column, direction) in &selection.order {
-            rows.order_by((name, column.name), order(*direction));
-        }
-        limit_by(rows, limit);
-    }
-    by_list.only_best(dialect, &mut select, best, BEST);
-    dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
-
-    let statement =
-        Statement::new(dialect, &Tree::With(select.with(known)), operands.binds, yields);
-    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
-}
-
-/// The table in which the best rows are looked for, by the alias it has there.
-const BEST: &str = "best";
 
 /// Selects the values of the found rows that later steps read.
 fn select_held(

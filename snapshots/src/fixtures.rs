@@ -79,7 +79,9 @@ pub(super) fn filtered(after: &ExecutionId) -> Vec<(&'static str, ExecutionQuery
         (case, query)
     };
 
-    cases.into_iter().enumerate().map(query).collect()
+    let all = cases.into_iter().enumerate().map(query);
+    let failed = ExecutionQuery::new(10).with_public_state(PublicState::Failed);
+    all.chain([("badly ended", failed)]).collect()
 }
 
 pub(super) fn flow() -> FlowId {

@@ -8,7 +8,7 @@ use ff_core::engine::Commit;
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::plan::{
-    Assign, Expr, Held, Mutation, Name, OnConflict, OnTaken, Pairing, Plan, Return,
+    Assign, Expr, Held, Mutation, Name, OnConflict, OnTaken, Pairing, Plan, Predicate, Return,
 };
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
@@ -113,14 +113,22 @@ impl<'a> PlanRun<'a> {
     fn pick(&self) -> Option<Vec<Row>> {
         let selection = self.plan.selection.as_ref()?;
         let held = self.held(0, None);
-        let rows = self.tables.rows(selection.table.name).map(|(_, row)| row);
-        let accepted = rows.filter(|row| selection.predicate.accepts(row, &held));
-        let mut picked: Vec<Row> = accepted.cloned().collect();
+        let accepted = |predicate: &Predicate, order| {
+            let rows = self.tables.rows(selection.table.name).map(|(_, row)| row);
+            let accepted = rows.filter(|row| predicate.accepts(row, &held));
+            let mut picked: Vec<Row> = accepted.cloned().collect();
+            sort(&mut picked, order);
+            picked
+        };
 
-        sort(&mut picked, &selection.order);
+        let mut picked = accepted(&selection.predicate, &selection.order);
         match &selection.pairing {
             Pairing::Every => {}
-            Pairing::UpTo(limit) => picked.truncate(limit_of(&limit.evaluate(&held))),
+            Pairing::UpTo { limit, rest } => {
+                let rest = rest.iter().flat_map(|rest| accepted(&rest.predicate, &rest.order));
+                picked.extend(rest);
+                picked.truncate(limit_of(&limit.evaluate(&held)));
+            }
         }
 
         Some(picked)

@@ -150,7 +150,7 @@ async fn a_limited_pick_pairs_the_nth_row_with_the_nth_value() {
         vec![lane::lane_id.at_picked()],
         vec![lane::registered_by.set_expr(Expr::each(ColumnType::Text, names.to_vec()))],
     );
-    plan.selection = Some(lanes(Pairing::UpTo(Expr::int(2))));
+    plan.selection = Some(lanes(Pairing::UpTo { limit: Expr::int(2), rest: None }));
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),
         Return::Written(lane::registered_by.column()),
@@ -188,7 +188,7 @@ async fn every_picked_row_changes_and_the_rest_happens_once() {
 #[tokio::test]
 async fn a_pick_that_finds_nothing_applies_to_nothing() {
     let backend = backend();
-    for pairing in [Pairing::UpTo(Expr::int(5)), Pairing::Every] {
+    for pairing in [Pairing::UpTo { limit: Expr::int(5), rest: None }, Pairing::Every] {
         let mut plan = Plan::new("nothing").delete(lane::REF, vec![lane::lane_id.at_picked()]);
         plan.selection = Some(lanes(pairing));
         assert_eq!(commit(&backend, plan).await, Commit::Applied(vec![]));

@@ -140,7 +140,8 @@ fn naming(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Naming {
 
 /// The columns that hold the whole key of a picked row, if the key has them all.
 fn dealt(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Option<Naming> {
-    let Selection { row, table, pairing: Pairing::UpTo(_), .. } = plan.selection.as_ref()? else {
+    let Selection { row, table, pairing: Pairing::UpTo { .. }, .. } = plan.selection.as_ref()?
+    else {
         return None;
     };
     let holds = |part: &ColumnRef, expr: &Expr| {
@@ -290,7 +291,7 @@ mod tests {
     }
 
     fn one() -> Pairing {
-        Pairing::UpTo(Expr::int(1))
+        Pairing::UpTo { limit: Expr::int(1), rest: None }
     }
 
     fn picked_core() -> (TableRef, Vec<(ColumnRef, Expr)>) {

@@ -57,9 +57,9 @@ impl PlanStatement {
 
         let plan = shape.plan();
         let answers = match &plan.selection {
-            Some(Selection { pairing: Pairing::UpTo(Expr::Slot(_, limit)), .. }) => {
-                Answers::OnePerPick(*limit)
-            }
+            Some(Selection {
+                pairing: Pairing::UpTo { limit: Expr::Slot(_, limit), .. }, ..
+            }) => Answers::OnePerPick(*limit),
             Some(_) | None if presence => Answers::SomePerPlan,
             Some(_) | None => Answers::OnePerPlan,
         };

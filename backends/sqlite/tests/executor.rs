@@ -322,7 +322,7 @@ fn pair(count: i64) -> Plan {
         table: lane::REF,
         predicate: lane::registered_by.equals("test".into()),
         order: vec![(lane::lane_id.column(), Direction::Descending)],
-        pairing: Pairing::UpTo(Expr::int(count)),
+        pairing: Pairing::UpTo { limit: Expr::int(count), rest: None },
     });
     plan.returns = vec![
         Return::Held("lane".into(), Path::column(lane::lane_id.column())),

@@ -507,7 +507,8 @@ impl ListSuspendedPage {
     }
 }
 
-/// A query for executions; an absent filter lets every execution through.
+/// A query for executions, newest first; an absent filter lets every execution through. Bulk
+/// actions take the same filters, and go by partition and UUID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExecutionQuery {
@@ -523,7 +524,7 @@ pub struct ExecutionQuery {
     pub tag: Option<(String, String)>,
     /// Only those created at or before this time.
     pub created_by: Option<TimestampMs>,
-    /// Only those after this one.
+    /// Only those after this one in the order of the list. For a listing, it must still exist.
     pub after: Option<ExecutionId>,
     /// The most executions to return; more than 1000 counts as 1000.
     pub limit: u32,

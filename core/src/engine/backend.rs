@@ -59,6 +59,7 @@ use crate::rules::execution::fail::{Fail, Failed, RetryRule};
 use crate::rules::execution::failure::{Failure, said};
 use crate::rules::execution::finish::{Cancel, Complete};
 use crate::rules::execution::lease::{Progress, Renew};
+use crate::rules::execution::newest::Newest;
 use crate::rules::execution::priority::ChangePriority;
 use crate::rules::execution::replay::Replay;
 use crate::rules::execution::revoke::RevokeLease;
@@ -762,7 +763,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         query: ExecutionQuery,
     ) -> Result<ExecutionQueryPage, EngineError> {
-        run(self, &listing::matching(&query, &self.partitions())?).await
+        run(self, &Newest::new(&query, &self.partitions())?).await
     }
 
     async fn execution_timeline(

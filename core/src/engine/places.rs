@@ -136,16 +136,10 @@ pub(super) async fn claim_up_to<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
 ) -> Result<Vec<Handle>, EngineError> {
-    let mut handles = match &executor.process_state().places {
-        Some(places) => places.claim(executor, claim).await?,
-        None => run(executor, claim).await?.handles,
-    };
-
-    if let Some(due) = claim.of_what_is_due(handles.len()) {
-        let more = run(executor, &due).await.map(|claimed| claimed.handles);
-        take(&mut handles, more)?;
+    match &executor.process_state().places {
+        Some(places) => places.claim(executor, claim).await,
+        None => Ok(run(executor, claim).await?.handles),
     }
-    Ok(handles)
 }
 
 /// Adds what a further search has claimed. Its error counts only if there is nothing yet: what is

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{
     Assign, Compare, Expr, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan, Predicate,
-    Query, Return,
+    Query, Rest, Return,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -24,7 +24,13 @@ impl Display for Plan {
             write_clause(f, "\n    where ", &selection.predicate)?;
             write_order(f, &selection.order)?;
             match &selection.pairing {
-                Pairing::UpTo(limit) => write!(f, "\n    limit {limit}, skipping locked rows")?,
+                Pairing::UpTo { limit, rest } => {
+                    if let Some(Rest { predicate, order }) = rest {
+                        write_clause(f, "\n    then where ", predicate)?;
+                        write_order(f, order)?;
+                    }
+                    write!(f, "\n    limit {limit}, skipping locked rows")?;
+                }
                 Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
             }
         }

@@ -27,7 +27,7 @@ mod visit;
 pub use eval::Held;
 pub use expr::{Expr, Name, Path};
 pub use mutation::{
-    Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Return, Selection,
+    Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Rest, Return, Selection,
 };
 pub use predicate::{Compare, Predicate};
 pub use query::{Join, List, Lookup, Query};

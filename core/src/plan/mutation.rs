@@ -63,12 +63,37 @@ pub struct Selection {
     pub pairing: Pairing,
 }
 
+impl Selection {
+    /// The orders of the picked rows: of those that meet its condition, and of the rest.
+    pub fn orders(&self) -> impl Iterator<Item = &[(ColumnRef, Direction)]> {
+        let rest = match &self.pairing {
+            Pairing::UpTo { rest, .. } => rest.as_ref(),
+            Pairing::Every => None,
+        };
+        std::iter::once(&self.order[..]).chain(rest.map(|rest| &rest.order[..]))
+    }
+}
+
+/// Further rows of a selection, which come behind all others. No row meets both conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rest {
+    /// The condition that they meet.
+    pub predicate: Predicate,
+    /// Best first. Ends in the primary key, so that the order is total.
+    pub order: Vec<(ColumnRef, Direction)>,
+}
+
 /// The pairing of picked rows with the plan's values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Pairing {
-    /// The n-th picked row takes the n-th value of every list, and at most that many rows are
-    /// picked. Rows that another plan has locked are skipped: claimers never wait for each other.
-    UpTo(Expr),
+    /// The n-th picked row takes the n-th value of every list. Rows that another plan has locked
+    /// are skipped: claimers never wait for each other.
+    UpTo {
+        /// The most rows that are picked.
+        limit: Expr,
+        /// The rows that are picked next where fewer meet the selection's condition.
+        rest: Option<Rest>,
+    },
     /// Every row that qualifies is picked, waiting for its lock; all take the same values.
     Every,
 }
@@ -268,7 +293,7 @@ impl Plan {
         };
 
         match selection.pairing {
-            Pairing::UpTo(_) => true,
+            Pairing::UpTo { .. } => true,
             Pairing::Every => mutation.reads_row(&selection.row),
         }
     }

@@ -21,8 +21,11 @@ macro_rules! traversal {
 
                 if let Some(selection) = &$($mut)? self.selection {
                     selection.predicate.$visit(visit);
-                    if let Pairing::UpTo(limit) = &$($mut)? selection.pairing {
+                    if let Pairing::UpTo { limit, rest } = &$($mut)? selection.pairing {
                         limit.$visit(visit);
+                        if let Some(rest) = rest {
+                            rest.predicate.$visit(visit);
+                        }
                     }
                 }
 

@@ -14,6 +14,7 @@ pub mod finish;
 pub mod lease;
 pub mod listing;
 pub mod losses;
+pub mod newest;
 pub mod priority;
 pub mod read;
 pub mod replay;

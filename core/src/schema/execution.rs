@@ -99,6 +99,8 @@ table! {
         "ff_exec_core_flow_badly_ended_idx"
             (partition_key Ascending, flow_id Ascending, execution_id Ascending)
             only badly_ended_in_flow,
+        "ff_exec_core_created_idx" (created_at_ms Ascending),
+        "ff_exec_core_badly_ended_idx" (created_at_ms Ascending) only badly_ended,
     ]
     flags [
         /// TRUE while a worker may claim it.
@@ -111,6 +113,8 @@ table! {
         is_unfinished_member: unfinished_in_flow,
         /// TRUE if it makes its flow a failed one.
         is_badly_ended_member: badly_ended_in_flow,
+        /// TRUE if it ended badly, so that a listing of such ends reads no others.
+        is_badly_ended: badly_ended,
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
-    Selection,
+    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Rest,
+    Return, Selection,
 };
 use ff_core::schema::Direction::{Ascending, Descending};
 use ff_core::schema::execution::{attempt, exec_core};
@@ -62,7 +62,13 @@ fn plan(seed: i64) -> Plan {
             (exec_core::priority.column(), Descending),
             (exec_core::execution_id.column(), Ascending),
         ],
-        pairing: Pairing::UpTo(Expr::int(seed)),
+        pairing: Pairing::UpTo {
+            limit: Expr::int(seed),
+            rest: Some(Rest {
+                predicate: exec_core::eligible_at_ms.at_most(Some(seed)),
+                order: vec![(exec_core::execution_id.column(), Ascending)],
+            }),
+        },
     });
     plan.returns = vec![
         Return::Held("core".into(), exec_core::raw_fields.text_at(&["tags", "a"])),

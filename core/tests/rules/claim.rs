@@ -43,6 +43,8 @@ fn a_claim_picks_leases_and_announces() {
       pick core from ff_exec_core
         where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
         order priority descending, claimable_since_ms, created_at_ms, execution_id
+        then where lane_id = "main" and lifecycle_phase in (runnable, pending, eligible, blocked) and eligibility_state is not_eligible_until_time and eligible_at_ms <= 1000000 and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
+        order eligible_at_ms, execution_id
         limit 2, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         lifecycle_phase := active

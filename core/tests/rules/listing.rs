@@ -6,6 +6,7 @@ use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::listing;
+use ff_core::rules::execution::newest::Newest;
 use ff_core::rules::execution::timeline::Timeline;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
@@ -79,7 +80,7 @@ fn executions_that_match() {
     query.public_state = Some(PublicState::Active);
     query.namespace = Some(Namespace::new("acme"));
     query.after = Some(id());
-    assert_snapshot!(asks(&listing::matching(&query, &PartitionConfig::default()).unwrap()), @r#"
+    assert_snapshot!(asks(&Newest::new(&query, &PartitionConfig::default()).unwrap()), @r#"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
@@ -87,7 +88,7 @@ fn executions_that_match() {
         order partition_key, execution_id
         limit 4
     "#);
-    assert_snapshot!(asks(&listing::matching(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r#"
+    assert_snapshot!(asks(&Newest::new(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r#"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
@@ -96,7 +97,7 @@ fn executions_that_match() {
         limit 4
     "#);
     let page = answers(
-        &listing::matching(&ExecutionQuery::new(1), &PartitionConfig::default()).unwrap(),
+        &Newest::new(&ExecutionQuery::new(1), &PartitionConfig::default()).unwrap(),
         vec![cores(2)],
     );
     insta::assert_debug_snapshot!(page.unwrap(), @r#"
@@ -134,9 +135,9 @@ fn executions_that_match() {
     }
     "#);
     query.namespace = Some(Namespace::new("a\0"));
-    assert_snapshot!(listing::matching(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: namespace: must not contain NUL (at byte 1)");
+    assert_snapshot!(Newest::new(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: namespace: must not contain NUL (at byte 1)");
     query.lane_id = Some(LaneId::new(""));
-    assert_snapshot!(listing::matching(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: lane_id: lane id is empty");
+    assert_snapshot!(Newest::new(&query, &PartitionConfig::default()).err().unwrap(), @r"validation: InvalidInput: lane_id: lane id is empty");
 }
 
 #[test]

@@ -146,21 +146,19 @@ async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_ope
 fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)> {
     let offered = CapabilitySet::new(tokens.iter().copied());
     let claim = Claim::new(BackendTag::Sqlite, lane, &offered, worker("w"), 16).unwrap();
-    let mut asked = Vec::new();
-    for claim in [Some(claim.clone()), claim.of_what_is_due(0)].into_iter().flatten() {
-        let mut source = Seeded::new(1);
-        let mut ctx = Ctx::new(TimestampMs(START), &mut source);
-        let Step::Commit(plan, _) = claim.step(&Facts::default(), &mut ctx).unwrap() else {
-            panic!("a claim is one plan")
-        };
-        let (shape, values) = plan.into_shape();
-        let script = ff_codegen::script(&Sqlite, &shape).unwrap();
-        let pick = script.once.into_iter().find_map(|step| match step {
-            ScriptStep::Pick { statement, .. } => Some(statement),
-            ScriptStep::Guard { .. } | ScriptStep::Write { .. } => None,
-        });
-        asked.push((pick.unwrap(), values));
-    }
+    let mut source = Seeded::new(1);
+    let mut ctx = Ctx::new(TimestampMs(START), &mut source);
+    let Step::Commit(plan, _) = claim.step(&Facts::default(), &mut ctx).unwrap() else {
+        panic!("a claim is one plan")
+    };
+    let (shape, values) = plan.into_shape();
+    let script = ff_codegen::script(&Sqlite, &shape).unwrap();
+    let pick = script.once.into_iter().find_map(|step| match step {
+        ScriptStep::Pick { statement, .. } => Some(statement),
+        ScriptStep::Guard { .. } | ScriptStep::Write { .. } => None,
+    });
+    let mut asked = vec![(pick.unwrap(), values)];
+
     let mut source = Seeded::new(1);
     let mut ctx = Ctx::new(TimestampMs(START), &mut source);
     let look = listing::claimable_by(lane, &offered).unwrap();

@@ -28,7 +28,7 @@ fn pick(slots: usize) -> Plan {
             (exec_core::priority.column(), Descending),
             (exec_core::execution_id.column(), Ascending),
         ],
-        pairing: Pairing::UpTo(Expr::int(i64::try_from(slots).unwrap())),
+        pairing: Pairing::UpTo { limit: Expr::int(i64::try_from(slots).unwrap()), rest: None },
     });
     plan.returns = vec![
         Return::Held(row.into(), ff_core::plan::Path::column(exec_core::priority.column())),

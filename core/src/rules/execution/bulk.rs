@@ -19,6 +19,7 @@ use crate::rules::execution::listing::{self, execution_id, limit, split};
 use crate::rules::execution::priority::ChangePriority;
 use crate::rules::execution::replay::Replay;
 use crate::rules::input::{self, PAGE_MAX};
+use crate::rules::key::ExecutionKey;
 use crate::schema::execution::{claimable, exec_core, unfinished};
 
 /// The executions that an action finds, one batch at a time.
@@ -43,7 +44,10 @@ impl Matching {
             return Err(input::invalid("limit: must be positive"));
         }
 
-        let filters = listing::filters(&args.query, partitions)?;
+        let mut filters = listing::filters(&args.query, partitions)?;
+        if let Some(after) = &args.query.after {
+            filters = filters.and(Predicate::After(ExecutionKey::of(after)?.core()));
+        }
         Ok(Self { predicate: filters.and(applies(&args.action)), page })
     }
 }

@@ -1,7 +1,9 @@
 //! Claiming: the one decision where the database picks the row.
 //!
 //! The plan says which rows qualify and in which order; the database locks the best ones that no
-//! other claim holds, across all partitions, and leases each in the same step.
+//! other claim holds, across all partitions, and leases each in the same step. Executions that wait
+//! for a worker come first. Where they are too few, those come whose time has come, so that an idle
+//! worker need not wait for a scanner.
 
 use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
@@ -10,7 +12,7 @@ use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::Facts;
 use crate::plan::value::{ColumnType, Value};
-use crate::plan::{Expr, Pairing, Path, Plan, Predicate, Return, Selection};
+use crate::plan::{Expr, Pairing, Path, Plan, Predicate, Rest, Return, Selection};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::terms::{
@@ -22,9 +24,14 @@ use crate::rules::key::{CORE, ExecutionKey};
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 
-/// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
-/// moment select alike, and so can share a statement; a reservation ends at most this much later.
+/// The precision of a claim's clock, ms. Claims of one moment select alike, and so can share a
+/// statement; a reservation or a delay ends at most this much later for them.
 const MOMENT_MS: i64 = 10;
+
+/// The moment of a time, Unix ms.
+fn moment(now: TimestampMs) -> i64 {
+    now.0 - now.0.rem_euclid(MOMENT_MS)
+}
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
 /// longest claimable, then the oldest, then by id.
@@ -34,7 +41,6 @@ pub struct Claim {
     terms: Terms,
     capabilities: Vec<String>,
     limit: u32,
-    takes: Takes,
     from: Option<Place>,
 }
 
@@ -87,15 +93,6 @@ pub struct Claimed {
     pub last: Option<Place>,
 }
 
-/// The executions that a claim looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    /// Those that wait for a worker.
-    Waiting,
-    /// Those that waited for a time that has come, and that no scanner has promoted yet.
-    Due,
-}
-
 impl Claim {
     /// Checks the arguments.
     ///
@@ -120,14 +117,7 @@ impl Claim {
         }
 
         let capabilities = capabilities.tokens.clone();
-        Ok(Self { tag, terms, capabilities, limit, takes: Takes::Waiting, from: None })
-    }
-
-    /// The claim that follows one that took `taken` executions: of those that are due, so that an
-    /// idle worker need not wait for a scanner. `None` where the claim got all that it asked for.
-    #[must_use]
-    pub fn of_what_is_due(&self, taken: usize) -> Option<Self> {
-        Some(Self { takes: Takes::Due, ..self.rest(taken)? })
+        Ok(Self { tag, terms, capabilities, limit, from: None })
     }
 
     /// The claim that follows one that took `taken` executions, from the head of the lane. `None`
@@ -151,50 +141,56 @@ impl Claim {
         Searched { lane: self.terms.lane().clone(), capabilities: self.capabilities.clone() }
     }
 
-    /// The executions that this worker may claim now: the eligibility rule.
+    /// The executions that this worker may claim now: the eligibility rule. They wait for a worker.
     #[must_use]
     pub fn eligible(&self, now: TimestampMs) -> Predicate {
-        let open = match self.takes {
-            Takes::Waiting => claimable(),
-            Takes::Due => delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))),
-        };
+        self.takes(claimable(), now)
+    }
 
-        let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
-        let ungranted = exec_core::granted_until_ms
-            .is_null()
-            .or(exec_core::granted_until_ms.at_most(Some(moment)));
+    /// The executions that waited for a time that has come, and that no scanner has promoted yet.
+    fn due(&self, now: TimestampMs) -> Predicate {
+        self.takes(delayed().and(exec_core::eligible_at_ms.at_most(Some(moment(now)))), now)
+    }
+
+    /// The executions of the lane that this worker may take where their state allows it.
+    fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
+        let granted_until = exec_core::granted_until_ms;
+        let ungranted = granted_until.is_null().or(granted_until.at_most(Some(moment(now))));
 
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())
-            .and(open)
+            .and(state)
             .and(ungranted)
             .and(sufficient(&self.capabilities))
     }
 
-    /// The executions that it searches now: those that are eligible, from its place on.
+    /// The executions that it searches first: those that are eligible, from its place on.
     #[must_use]
     pub fn searches(&self, now: TimestampMs) -> Predicate {
         self.from.map_or(Predicate::Always, Place::onwards).and(self.eligible(now))
     }
 
     fn selection(&self, now: TimestampMs) -> Selection {
+        // A claim from a place is followed by one from the head, which takes what is due.
+        let rest = self.from.is_none().then(|| Rest {
+            predicate: self.due(now),
+            order: vec![
+                (exec_core::eligible_at_ms.column(), Ascending),
+                (exec_core::execution_id.column(), Ascending),
+            ],
+        });
+
         Selection {
             row: CORE.into(),
             table: exec_core::REF,
             predicate: self.searches(now),
-            order: match self.takes {
-                Takes::Waiting => vec![
-                    (exec_core::priority.column(), Descending),
-                    (exec_core::claimable_since_ms.column(), Ascending),
-                    (exec_core::created_at_ms.column(), Ascending),
-                    (exec_core::execution_id.column(), Ascending),
-                ],
-                Takes::Due => vec![
-                    (exec_core::eligible_at_ms.column(), Ascending),
-                    (exec_core::execution_id.column(), Ascending),
-                ],
-            },
-            pairing: Pairing::UpTo(Expr::int(i64::from(self.limit))),
+            order: vec![
+                (exec_core::priority.column(), Descending),
+                (exec_core::claimable_since_ms.column(), Ascending),
+                (exec_core::created_at_ms.column(), Ascending),
+                (exec_core::execution_id.column(), Ascending),
+            ],
+            pairing: Pairing::UpTo { limit: Expr::int(i64::from(self.limit)), rest },
         }
     }
 
@@ -211,11 +207,7 @@ impl Claim {
             losses: None,
         };
 
-        let name = match self.takes {
-            Takes::Waiting => "claim",
-            Takes::Due => "claim_due",
-        };
-        let mut plan = Plan::new(name).and(self.terms.take(lease, ctx.now));
+        let mut plan = Plan::new("claim").and(self.terms.take(lease, ctx.now));
         plan.selection = Some(self.selection(ctx.now));
 
         plan.returns = vec![

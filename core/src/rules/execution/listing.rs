@@ -157,39 +157,7 @@ pub fn executions(
     })
 }
 
-/// Executions that match a query, by partition and UUID.
-///
-/// # Errors
-/// `Validation(InvalidInput)` for a lane or namespace that cannot be one.
-pub fn matching(
-    query: &ExecutionQuery,
-    partitions: &PartitionConfig,
-) -> Result<Listing<ExecutionQueryPage>, EngineError> {
-    let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
-
-    let list = List {
-        name: "executions matching a query".into(),
-        table: exec_core::REF,
-        join: None,
-        columns: execution_columns(),
-        predicate: filters(query, partitions)?,
-        order: by_id(),
-        limit: limit(page),
-    };
-
-    Ok(Listing {
-        list,
-        page,
-        read: |rows, page| {
-            let rows = rows.iter().map(execution_row).collect::<Result<Vec<_>, _>>()?;
-            let (rows, more) = split(rows, page);
-            let cursor = more.then(|| rows.last().map(|row| row.execution_id.clone())).flatten();
-            Ok(ExecutionQueryPage::new(rows, cursor))
-        },
-    })
-}
-
-/// The executions that a query lets through. Filters that no index serves are always there, with a
+/// The executions that a query lets through, wherever its page begins. Filters that no index serves are always there, with a
 /// value that lets everything through where none is given: so that they do not double the number of
 /// shapes each.
 ///
@@ -213,11 +181,6 @@ pub fn filters(
             .or(partition.equals(places.other().partition));
         predicate = predicate.and(anywhere).and(exec_core::flow_id.equals(Some(flow.0)));
     }
-    if let Some(after) = &query.after {
-        let key = ExecutionKey::of(after)?;
-        predicate = predicate.and(Predicate::After(key.core()));
-    }
-
     let mut members = Map::new();
     if let Some(namespace) = &query.namespace {
         input::text("namespace", namespace.as_str())?;
