@@ -11,6 +11,7 @@ mod flow_ends;
 mod flow_rows;
 mod flows;
 mod losses;
+mod money;
 mod recorder;
 mod scenes;
 mod stage;
@@ -63,7 +64,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 36] = [
+    let scenes: [fn(&mut Scene); 38] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -100,6 +101,8 @@ fn all() -> Vec<Sample> {
         Scene::waits_that_end,
         Scene::waits_that_are_read,
         Scene::flow_ends,
+        Scene::budgets,
+        Scene::quotas,
     ];
 
     let play = |scene: fn(&mut Scene)| {
