@@ -258,7 +258,7 @@ impl Scene {
             async |b| b.check_admission(known, "", args).await,
         );
 
-        // Admissions whose policy was removed by hand.
+        // Admissions of a policy that was removed by hand.
         let _ = self.memory.insert_row(quota_admitted::TABLE.name, orphan(8, 3));
         self.pass(60_001);
         self.sample("scan", "admission expiry", async |b| b.scan(Scan::AdmissionExpiry, 100).await);
