@@ -16,7 +16,9 @@ mod report;
 mod write;
 
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Selection, Shape};
+use ff_core::plan::{
+    Compare, Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Predicate, Selection, Shape,
+};
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, JoinType, Query,
     SelectStatement, SubQueryStatement, WithClause,
@@ -66,11 +68,17 @@ fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fu
 }
 
 fn params(shape: &Shape) -> Vec<Param> {
-    let once = shape.plan().selection.as_ref().map(once_slots).unwrap_or_default();
+    let selection = shape.plan().selection.as_ref();
+    let once = selection.map(once_slots).unwrap_or_default();
+    let least = selection.map(least_slots).unwrap_or_default();
     let types = shape.slot_types().iter().copied().enumerate();
     types
         .map(|(slot, ty)| {
-            let arity = if once.contains(&slot) { Arity::Once } else { Arity::Each };
+            let arity = match (once.contains(&slot), least.contains(&slot)) {
+                (true, true) => Arity::Least,
+                (true, false) => Arity::Once,
+                (false, _) => Arity::Each,
+            };
             Param { slot, ty, arity }
         })
         .collect()
@@ -97,6 +105,38 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
     slots
 }
 
+/// The slots that bound the picked rows from above: the smaller the value, the fewer rows qualify.
+fn least_slots(selection: &Selection) -> Vec<usize> {
+    let mut slots = Vec::new();
+    let rest = match &selection.pairing {
+        Pairing::UpTo { rest, .. } => rest.as_ref(),
+        Pairing::Every => None,
+    };
+    let mut predicates = vec![&selection.predicate];
+    predicates.extend(rest.map(|rest| &rest.predicate));
+
+    while let Some(predicate) = predicates.pop() {
+        match predicate {
+            Predicate::All(parts) | Predicate::Any(parts) => predicates.extend(parts),
+            Predicate::Compare(_, Compare::AtMost, Scalar::Slot(ColumnType::BigInt, slot)) => {
+                slots.push(*slot);
+            }
+            Predicate::Always
+            | Predicate::Compare(..)
+            | Predicate::OneOf(..)
+            | Predicate::NoneOf(..)
+            | Predicate::Null(_)
+            | Predicate::NotNull(_)
+            | Predicate::EmptyList(_)
+            | Predicate::Among(..)
+            | Predicate::Contains(..)
+            | Predicate::Covered(..)
+            | Predicate::After(_) => {}
+        }
+    }
+    slots
+}
+
 struct Renderer<'a> {
     dialect: &'a dyn Dialect,
     plan: &'a Plan,
@@ -116,7 +156,7 @@ struct Columns<'a> {
 impl Operands for Columns<'_> {
     fn slot(&mut self, slot: usize, own: ColumnType, ty: ColumnType) -> Expr {
         let value = match self.params.get(slot).map(|param| param.arity) {
-            Some(Arity::Once) => self.dialect.typed(placeholder(slot + 1), own),
+            Some(Arity::Once | Arity::Least) => self.dialect.typed(placeholder(slot + 1), own),
             Some(Arity::Each) | None => Expr::col((self.source, names::slot(slot))),
         };
 

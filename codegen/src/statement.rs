@@ -106,8 +106,11 @@ pub struct Param {
 pub enum Arity {
     /// An array with one element per item.
     Each,
-    /// One value for the statement.
+    /// One value for the statement: that of its items, which must be equal.
     Once,
+    /// One value for the statement: the least of its items. Rows are picked up to it, so each item
+    /// could pick what is picked.
+    Least,
 }
 
 /// A plan as statements to run in one transaction, in order.

@@ -178,7 +178,7 @@ costs! {
     describing_costs_one: 1, |bench, handle| async {
         bench.backend.describe_execution(&payload_of(&handle).execution_id).await
     };
-    finding_no_work_costs_two: 2, |bench, _handle| async {
+    finding_no_work_costs_one: 1, |bench, _handle| async {
         assert!(bench.try_claim().await.is_none());
         Ok::<(), ()>(())
     };

@@ -45,6 +45,17 @@ impl<'a> Items<'a> {
         }
     }
 
+    /// The least value of all items; NULL if one has none.
+    fn least(self, slot: usize) -> Value {
+        let values = match self {
+            Items::Plans(plans) => plans.iter().map(|plan| big(plan.value(slot, 0))).min(),
+            Items::Picks { plans, .. } => {
+                plans.iter().map(|(plan, _)| big(plan.value(slot, 0))).min()
+            }
+        };
+        values.flatten().map_or(Value::Null, Value::Int)
+    }
+
     /// The one value that all items share.
     fn once(self, slot: usize) -> Cow<'a, Value> {
         match self {
@@ -72,6 +83,7 @@ pub(crate) fn check(params: &[Param], items: Items<'_>) -> Result<(), EngineErro
         let fit = match param.arity {
             Arity::Each => items.each(param.slot).into_iter().all(|value| fits(value, param.ty)),
             Arity::Once => fits(&items.once(param.slot), param.ty),
+            Arity::Least => fits(&items.least(param.slot), param.ty),
         };
         if !fit {
             return Err(misfit(param.slot, param.ty));
@@ -112,6 +124,7 @@ pub(crate) fn fused(params: &[Param], items: Items<'_>) -> Result<PgArguments, E
         match param.arity {
             Arity::Each => array(&mut arguments, &items.each(param.slot), param.ty),
             Arity::Once => scalar(&mut arguments, &items.once(param.slot), param.ty),
+            Arity::Least => scalar(&mut arguments, &items.least(param.slot), param.ty),
         }
         .map_err(|error| EngineError::refused_by_database("postgres", error))?;
     }

@@ -123,7 +123,8 @@ impl PlanStatement {
     }
 
     /// True if two plans pick rows by the same selection and may share a statement. Every value
-    /// that holds for the whole statement must be equal, except for the number of wanted rows.
+    /// that holds for the whole statement must be equal, except for the number of wanted rows, and
+    /// for bounds, of which the least holds.
     pub(crate) fn selects_alike(&self, one: &Bindings, other: &Bindings) -> bool {
         let Answers::OnePerPick(limit) = self.answers else { return true };
         let shared = self.params.iter().filter(|param| param.arity == Arity::Once);

@@ -24,15 +24,6 @@ use crate::rules::key::{CORE, ExecutionKey};
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 
-/// The precision of a claim's clock, ms. Claims of one moment select alike, and so can share a
-/// statement; a reservation or a delay ends at most this much later for them.
-const MOMENT_MS: i64 = 10;
-
-/// The moment of a time, Unix ms.
-fn moment(now: TimestampMs) -> i64 {
-    now.0 - now.0.rem_euclid(MOMENT_MS)
-}
-
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
 /// longest claimable, then the oldest, then by id.
 #[derive(Clone, Debug)]
@@ -149,13 +140,13 @@ impl Claim {
 
     /// The executions that waited for a time that has come, and that no scanner has promoted yet.
     fn due(&self, now: TimestampMs) -> Predicate {
-        self.takes(delayed().and(exec_core::eligible_at_ms.at_most(Some(moment(now)))), now)
+        self.takes(delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))), now)
     }
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
         let granted_until = exec_core::granted_until_ms;
-        let ungranted = granted_until.is_null().or(granted_until.at_most(Some(moment(now))));
+        let ungranted = granted_until.is_null().or(granted_until.at_most(Some(now.0)));
 
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())

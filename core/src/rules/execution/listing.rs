@@ -4,7 +4,7 @@
 use serde_json::{Map, json};
 
 use crate::contracts::{
-    CapabilitySet, ExecutionQuery, ExecutionQueryPage, ExecutionRow, ExpiredLeaseInfo,
+    CapabilitySet, ExecutionQuery, ExecutionRow, ExpiredLeaseInfo,
     ExpiredLeasesCursor, LIST_EXPIRED_LEASES_DEFAULT_LIMIT, LIST_EXPIRED_LEASES_MAX_LIMIT,
     ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListLanesPage,
     validate_tag_key,
