@@ -10,6 +10,7 @@ mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
+mod lanes;
 mod losses;
 mod recorder;
 mod scenes;
@@ -63,7 +64,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 36] = [
+    let scenes: [fn(&mut Scene); 37] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -73,6 +74,7 @@ fn all() -> Vec<Sample> {
         Scene::typed,
         Scene::reads,
         Scene::listings,
+        Scene::lanes,
         Scene::scans,
         Scene::flow_building,
         Scene::flow_reads,

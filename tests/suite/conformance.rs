@@ -14,6 +14,7 @@ mod flow;
 mod handles;
 mod input;
 mod keystore;
+mod lanes;
 mod lease;
 mod listing;
 mod losses;

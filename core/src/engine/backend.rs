@@ -25,14 +25,14 @@ use crate::contracts::{
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
     ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
     FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame,
-    IssueGrantAndClaimArgs, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
+    IssueGrantAndClaimArgs, LaneInfo, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
     ReconcileCounts, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
     ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
     ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScannerFilter,
-    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
     StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, validate_tag_key,
 };
@@ -86,6 +86,7 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
@@ -746,7 +747,15 @@ impl<E: Executor> EngineBackend for E {
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
-        run(self, &listing::lanes(cursor.as_ref(), limit)?).await
+        run(self, &ListLanes::new(cursor.as_ref(), limit)?).await
+    }
+
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        run(self, &SetLaneState::new(args)?).await
+    }
+
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        run(self, &ReadLane::new(lane)?).await
     }
 
     async fn list_executions(
