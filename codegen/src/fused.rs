@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! input   the bound arrays, one row per item
+//! closed  the items that a row prevents, where the plan names such rows
 //! guards  lock and check, each joined to the one before: an item is dropped where its guard fails
 //! ok      the items (and picked rows) that passed all guards
 //! w0..wn  one write per mutation, each reading only `ok`: nothing is written for a dropped item,
@@ -25,7 +26,7 @@ use sea_query::{
 };
 
 use self::join::are_joined;
-use crate::clauses::{held_value, one_row_hint};
+use crate::clauses::{held_value, is_first, one_row_hint, prevented};
 use crate::dialect::{Dialect, RowLock};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Arity, Fused, Param, RenderError};
@@ -50,6 +51,7 @@ fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fu
     let mut render = Renderer { dialect, plan, params: &params, guards, with: WithClause::new() };
 
     render.input()?;
+    render.closed();
     let ok = render.ok()?;
     let items = render.pick(&ok)?;
 
@@ -68,9 +70,8 @@ fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fu
 }
 
 fn params(shape: &Shape) -> Vec<Param> {
-    let selection = shape.plan().selection.as_ref();
-    let once = selection.map(once_slots).unwrap_or_default();
-    let least = selection.map(least_slots).unwrap_or_default();
+    let once = once_slots(shape.plan());
+    let least = least_slots(shape.plan());
     let types = shape.slot_types().iter().copied().enumerate();
     types
         .map(|(slot, ty)| {
@@ -84,9 +85,11 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that a selection of up to n rows uses. They hold for the statement, not for one item.
-fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::UpTo { limit, rest } = &selection.pairing else {
+/// The slots that decide which rows a selection of up to n rows picks. They hold for the statement,
+/// not for one item.
+fn once_slots(plan: &Plan) -> Vec<usize> {
+    let Some(Selection { predicate, pairing: Pairing::UpTo { limit, rest }, .. }) = &plan.selection
+    else {
         return Vec::new();
     };
 
@@ -97,44 +100,54 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
         }
     };
 
-    selection.predicate.visit(&mut collect);
+    predicate.visit(&mut collect);
     collect(limit);
     if let Some(rest) = rest {
         rest.predicate.visit(&mut collect);
     }
+    plan.unless.iter().for_each(|row| row.visit(&mut collect));
     slots
 }
 
-/// The slots that bound the picked rows from above: the smaller the value, the fewer rows qualify.
-fn least_slots(selection: &Selection) -> Vec<usize> {
+/// The slots that bound picked rows from above, or the rows that prevent it from below: the smaller
+/// the value, the fewer rows are picked.
+fn least_slots(plan: &Plan) -> Vec<usize> {
     let mut slots = Vec::new();
-    let rest = match &selection.pairing {
-        Pairing::UpTo { rest, .. } => rest.as_ref(),
-        Pairing::Every => None,
-    };
-    let mut predicates = vec![&selection.predicate];
-    predicates.extend(rest.map(|rest| &rest.predicate));
-
-    while let Some(predicate) = predicates.pop() {
-        match predicate {
-            Predicate::All(parts) | Predicate::Any(parts) => predicates.extend(parts),
-            Predicate::Compare(_, Compare::AtMost, Scalar::Slot(ColumnType::BigInt, slot)) => {
-                slots.push(*slot);
-            }
-            Predicate::Always
-            | Predicate::Compare(..)
-            | Predicate::OneOf(..)
-            | Predicate::NoneOf(..)
-            | Predicate::Null(_)
-            | Predicate::NotNull(_)
-            | Predicate::EmptyList(_)
-            | Predicate::Among(..)
-            | Predicate::Contains(..)
-            | Predicate::Covered(..)
-            | Predicate::After(_) => {}
+    if let Some(Selection { predicate, pairing, .. }) = &plan.selection {
+        add_bounds(&mut slots, predicate, Compare::AtMost);
+        if let Pairing::UpTo { rest: Some(rest), .. } = pairing {
+            add_bounds(&mut slots, &rest.predicate, Compare::AtMost);
         }
     }
+    for row in &plan.unless {
+        add_bounds(&mut slots, &row.holds, Compare::Above);
+    }
     slots
+}
+
+/// Adds the integers that a predicate compares columns with in this way.
+fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
+    match predicate {
+        Predicate::All(parts) | Predicate::Any(parts) => {
+            parts.iter().for_each(|part| add_bounds(slots, part, compare));
+        }
+        Predicate::Compare(_, found, Scalar::Slot(ColumnType::BigInt, slot))
+            if *found == compare =>
+        {
+            slots.push(*slot);
+        }
+        Predicate::Always
+        | Predicate::Compare(..)
+        | Predicate::OneOf(..)
+        | Predicate::NoneOf(..)
+        | Predicate::Null(_)
+        | Predicate::NotNull(_)
+        | Predicate::EmptyList(_)
+        | Predicate::Among(..)
+        | Predicate::Contains(..)
+        | Predicate::Covered(..)
+        | Predicate::After(_) => {}
+    }
 }
 
 struct Renderer<'a> {
@@ -179,6 +192,9 @@ impl Operands for Columns<'_> {
         Expr::SubQuery(None, Box::new(query))
     }
 }
+
+/// The CTE of the items that a row prevents.
+const CLOSED: &str = "closed";
 
 /// The alias of the CTE that an item's values are read from.
 const SOURCE: &str = "s";
@@ -259,10 +275,33 @@ impl Renderer<'_> {
         found.from_as(guard.table.name, Alias::new(guard.row.to_string()));
         found.cond_where(scalars.has_key(&guard.key));
         found.cond_where(scalars.predicate(&guard.holds));
-
         self.select_held(&mut found, &guard.row, &holds);
         self.dialect.lock_rows(&mut found, self.guards)?;
-        Ok(self.joined(source, found, &guard.row))
+        let mut joined = self.joined(source, found, &guard.row);
+        if is_first(self.plan, guard) {
+            joined.and_where_option(self.is_open());
+        }
+        Ok(joined)
+    }
+
+    /// `closed`: the items that a row prevents, if the plan names such rows and picks none.
+    fn closed(&mut self) {
+        if self.plan.unless.is_empty() || self.plan.picks_up_to() {
+            return;
+        }
+
+        let mut closed = Query::select();
+        closed.column((SOURCE, "ord")).from_as("input", SOURCE);
+        closed.cond_where(prevented(self.dialect, &mut self.operands(), self.plan));
+        self.cte(CLOSED, closed);
+    }
+
+    /// The condition that an item is not prevented.
+    fn is_open(&self) -> Option<Expr> {
+        let mut closed = Query::select();
+        closed.column((CLOSED, "ord")).from(CLOSED);
+        let open = Expr::col((SOURCE, "ord")).not_in_subquery(closed);
+        (!self.plan.unless.is_empty()).then_some(open)
     }
 
     /// Selects the values of the found row that later steps read, under their names.

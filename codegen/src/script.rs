@@ -9,7 +9,9 @@ use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
 use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
 
-use crate::clauses::{add_on_conflict, held_value, returning};
+use crate::clauses::{
+    add_on_conflict, held_value, is_first, is_gate, prevented, returning, unprevented,
+};
 use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
@@ -48,7 +50,9 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
         }
     });
 
-    Ok(Script { once, each, returns: returns.collect() })
+    let asks = !plan.unless.is_empty() && !plan.picks_up_to();
+    let prevents = asks.then(|| prevents(dialect, plan));
+    Ok(Script { once, each, returns: returns.collect(), prevents })
 }
 
 /// Collects the parameters of one statement, in placeholder order.
@@ -105,6 +109,14 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
     }
 }
 
+fn prevents(dialect: &dyn Dialect, plan: &Plan) -> ScriptStep {
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
+    let mut select = Query::select();
+    select.expr(Expr::cust("1")).cond_where(prevented(dialect, &mut operands, plan));
+    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, Vec::new());
+    ScriptStep::Guard { row: "prevents".into(), statement, holds: Vec::new() }
+}
+
 fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep, RenderError> {
     let mut operands = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
@@ -112,6 +124,9 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     select.from(guard.table.name);
     select.cond_where(scalars.has_key(&guard.key));
     select.cond_where(scalars.predicate(&guard.holds));
+    if is_first(plan, guard) {
+        select.cond_where(unprevented(dialect, &mut operands, plan));
+    }
 
     let holds = reads::reads_of(plan, &guard.row);
     let yields = select_held(dialect, &mut select, &holds);
@@ -155,7 +170,14 @@ fn write(
             insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
             let values: Vec<Expr> =
                 row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
-            insert.values(values).map_err(|error| unsupported(dialect, &error))?;
+            if is_gate(plan, mutation) && !plan.unless.is_empty() {
+                let mut one = Query::select();
+                one.exprs(values).cond_where(unprevented(dialect, scalars.operands, plan));
+                insert.select_from(one).map(drop)
+            } else {
+                insert.values(values).map(drop)
+            }
+            .map_err(|error| unsupported(dialect, &error))?;
 
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;

@@ -15,6 +15,7 @@ mod flow;
 mod handles;
 mod input;
 mod keystore;
+mod lanes;
 mod lease;
 mod listing;
 mod losses;

@@ -9,7 +9,7 @@ use sea_query::{
 
 use super::join::are_joined;
 use super::{Renderer, SOURCE};
-use crate::clauses::{few_rows_hint, order};
+use crate::clauses::{few_rows_hint, order, unprevented};
 use crate::dialect::RowLock;
 use crate::flags::flagged;
 use crate::lists::ByList;
@@ -99,6 +99,10 @@ impl Renderer<'_> {
 
         let holds = reads::picked_reads(self.plan, selection);
         self.select_held(&mut rows, &selection.row, &holds);
+        if self.plan.picks_up_to() {
+            // Not correlated with any row, so the database evaluates it once.
+            rows.cond_where(unprevented(self.dialect, &mut self.operands(), self.plan));
+        }
         rows
     }
 

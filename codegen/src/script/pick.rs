@@ -6,7 +6,7 @@ use ff_core::schema::{ColumnRef, Direction};
 use sea_query::{Asterisk, Query, SelectStatement, UnionType};
 
 use super::{Binds, select_held};
-use crate::clauses::order;
+use crate::clauses::{order, unprevented};
 use crate::dialect::{Dialect, RowLock};
 use crate::lists::ByList;
 use crate::reads;
@@ -92,11 +92,12 @@ fn best(
     best_first: &RowOrder,
     limit: &Scalar,
 ) -> Result<SelectStatement, RenderError> {
-    let dialect = operands.dialect;
+    let (dialect, plan) = (operands.dialect, operands.plan);
     let mut select = match ByList::of(selection.table, predicate) {
         Some(by_list) => best_of_lists(operands, selection, predicate, best_first, limit, &by_list),
         None => {
             let mut select = rows(operands, selection, predicate, best_first);
+            select.cond_where(unprevented(dialect, operands, plan));
             limit_by(&mut select, bound(operands, limit));
             select
         }
@@ -123,6 +124,7 @@ fn best_of_lists(
     let mut best = Query::select();
     best.from_as(selection.table.name, BEST);
     best.cond_where(scalars.predicate(predicate));
+    best.cond_where(unprevented(dialect, scalars.operands, plan));
 
     let limit = bound(operands, limit);
     for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {

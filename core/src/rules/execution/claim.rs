@@ -21,6 +21,7 @@ use crate::rules::execution::terms::{
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 
@@ -198,7 +199,8 @@ impl Claim {
             losses: None,
         };
 
-        let mut plan = Plan::new("claim").and(self.terms.take(lease, ctx.now));
+        let closed = closed_to_claims(self.terms.lane(), ctx.now.0);
+        let mut plan = Plan::new("claim").unless(closed).and(self.terms.take(lease, ctx.now));
         plan.selection = Some(self.selection(ctx.now));
 
         plan.returns = vec![
