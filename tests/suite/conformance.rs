@@ -1,5 +1,6 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
+pub(crate) mod budget;
 mod bulk;
 mod cancel;
 mod claim;
@@ -21,6 +22,7 @@ mod losses;
 mod many_signals;
 mod operator;
 mod policy;
+mod quota;
 mod reads;
 mod reasons;
 mod replay;
