@@ -18,7 +18,8 @@ mod write;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{
-    Compare, Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Predicate, Selection, Shape,
+    Compare, Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Predicate, Selection,
+    Shape,
 };
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, JoinType, Query,

@@ -7,7 +7,10 @@ mod pick;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
-use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
+use ff_core::schema::ColumnRef;
+use sea_query::{
+    Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
+};
 
 use crate::clauses::{
     add_on_conflict, held_value, is_first, is_gate, prevented, returning, unprevented,
@@ -166,18 +169,12 @@ fn write(
 
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
-            let mut insert = InsertStatement::new();
-            insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
-            let values: Vec<Expr> =
-                row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
-            if is_gate(plan, mutation) && !plan.unless.is_empty() {
-                let mut one = Query::select();
-                one.exprs(values).cond_where(unprevented(dialect, scalars.operands, plan));
-                insert.select_from(one).map(drop)
-            } else {
-                insert.values(values).map(drop)
-            }
-            .map_err(|error| unsupported(dialect, &error))?;
+            let values = row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
+            let unprevented = (is_gate(plan, mutation) && !plan.unless.is_empty())
+                .then(|| unprevented(dialect, scalars.operands, plan));
+            let mut insert = insert_one(row, values, unprevented)
+                .map_err(|error| unsupported(dialect, &error))?;
+            insert.into_table(table.name);
 
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
@@ -233,6 +230,25 @@ fn write(
     let yields = returned.iter().map(|column| column.ty).collect();
     let statement = Statement::new(dialect, &tree, operands.binds, yields);
     Ok(ScriptStep::Write { statement, must_write, holds })
+}
+
+/// The insert of one row, under a condition if there is one.
+fn insert_one(
+    row: &[(ColumnRef, Scalar)],
+    values: Vec<Expr>,
+    condition: Option<Condition>,
+) -> Result<InsertStatement, sea_query::error::Error> {
+    let mut insert = InsertStatement::new();
+    insert.columns(row.iter().map(|(column, _)| column.name));
+    match condition {
+        None => insert.values(values)?,
+        Some(condition) => {
+            let mut one = Query::select();
+            one.exprs(values).cond_where(condition);
+            insert.select_from(one)?
+        }
+    };
+    Ok(insert)
 }
 
 fn unsupported(dialect: &dyn Dialect, error: &impl ToString) -> RenderError {

@@ -261,7 +261,8 @@ async fn a_lock_held_elsewhere_is_waited_for() {
     let mut commit = tokio::spawn(async move { backend.commit(plan).await });
     let early = tokio::time::timeout(Duration::from_millis(50), &mut commit).await;
     assert!(early.is_err(), "the commit waits for the lock");
-    let insert = "INSERT INTO ff_lane_registry VALUES ('outside', 1, 'test')";
+    let insert = "INSERT INTO ff_lane_registry (lane_id, registered_at_ms, registered_by) \
+        VALUES ('outside', 1, 'test')";
     sqlx::query(insert).execute(&mut *outside).await.expect("an insert");
     sqlx::query("COMMIT").execute(&mut *outside).await.expect("the lock is ours");
     let outcome = tokio::time::timeout(BOUND, commit).await.expect("the lock is free");

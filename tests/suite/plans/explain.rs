@@ -87,10 +87,10 @@ impl Explained {
         for line in lines {
             let found = line.strip_prefix("SEARCH ").or(line.strip_prefix("SCAN "));
             // A bound list, a row without a table, the row that look-ups are joined to, and the
-            // lists that a statement has found.
+            // lists and rows that a statement has found.
             let is_table = |name: &&str| {
                 !name.contains("VIRTUAL TABLE")
-                    && !["CONSTANT ROW", "always", "known"].contains(name)
+                    && !["CONSTANT ROW", "always", "known", "best"].contains(name)
             };
             let Some(found) = found.filter(is_table) else { continue };
             if let Some((_, rest)) = found.split_once(" INDEX ") {

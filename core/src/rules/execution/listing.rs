@@ -4,9 +4,9 @@
 use serde_json::{Map, json};
 
 use crate::contracts::{
-    CapabilitySet, ExecutionQuery, ExecutionRow, ExpiredLeaseInfo,
-    ExpiredLeasesCursor, LIST_EXPIRED_LEASES_DEFAULT_LIMIT, LIST_EXPIRED_LEASES_MAX_LIMIT,
-    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, validate_tag_key,
+    CapabilitySet, ExecutionQuery, ExecutionRow, ExpiredLeaseInfo, ExpiredLeasesCursor,
+    LIST_EXPIRED_LEASES_DEFAULT_LIMIT, LIST_EXPIRED_LEASES_MAX_LIMIT, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, validate_tag_key,
 };
 use crate::model::error::EngineError;
 use crate::model::ids::{
@@ -155,9 +155,9 @@ pub fn executions(
     })
 }
 
-/// The executions that a query lets through, wherever its page begins. Filters that no index serves are always there, with a
-/// value that lets everything through where none is given: so that they do not double the number of
-/// shapes each.
+/// The executions that a query lets through, wherever its page begins. Filters that no index serves
+/// are always there, with a value that lets everything through where none is given: so that they do
+/// not double the number of shapes each.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a lane, namespace or tag that cannot be one.

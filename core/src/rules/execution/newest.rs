@@ -9,9 +9,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
-use crate::rules::execution::listing::{
-    execution_columns, execution_row, filters, limit, split,
-};
+use crate::rules::execution::listing::{execution_columns, execution_row, filters, limit, split};
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::execution_row as execution_row_of;

@@ -214,7 +214,9 @@ impl BindView {
     fn of_param(dialect: &dyn Dialect, param: Param) -> Result<Self, RenderError> {
         let number = param.slot;
         let (source, sql_type) = match param.arity {
-            Arity::Once | Arity::Least => (SourceView::Value { number }, dialect.type_name(param.ty)),
+            Arity::Once | Arity::Least => {
+                (SourceView::Value { number }, dialect.type_name(param.ty))
+            }
             Arity::Each => {
                 (SourceView::ValueOfEachPlan { number }, dialect.array_type(param.ty)?.array)
             }
