@@ -120,6 +120,8 @@ fn a_change_names_its_rows_by_their_key() {
         &Plan::new("p").update(exec_core::REF, by_lane, grow()),
         "ff_exec_core is changed without its key",
     );
+    let lanes = Plan::new("p").delete(lane_registry::REF, vec![]);
+    check(&lanes, "ff_lane_registry is changed without its key");
     let gap = vec![attempt::partition_key.with(7), attempt::attempt_index.with(0)];
     check(&Plan::new("p").delete(attempt::REF, gap), "ff_attempt is changed without its key");
     // A leading part of the key that names the rows is enough.

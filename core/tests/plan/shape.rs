@@ -101,6 +101,8 @@ fn a_plan_prints_as_a_script() {
       pick picked from ff_exec_core
         where required_capabilities covered by ["c5"]
         order priority descending, execution_id
+        then where eligible_at_ms <= 5
+        order execution_id
         limit 5, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         deadline_at_ms := 5
@@ -141,23 +143,25 @@ fn a_plan_prints_as_a_script() {
       pick picked from ff_exec_core
         where required_capabilities covered by ?3:TextList
         order priority descending, execution_id
+        then where eligible_at_ms <= ?5:BigInt
+        order execution_id
         limit ?4:BigInt, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
-        deadline_at_ms := ?5:BigInt
-        started_at_ms keeps its value, else := ?6:BigInt
-        version += ?7:BigInt
-        raw_fields merges ?8:Json
+        deadline_at_ms := ?6:BigInt
+        started_at_ms keeps its value, else := ?7:BigInt
+        version += ?8:BigInt
+        raw_fields merges ?9:Json
         blocking_reason := null
       insert ff_attempt
-        partition_key := ?9:SmallInt
-        execution_id := ?10:Uuid
-        attempt_index := ?11:Int
-        timeout_at_ms := ?12:BigInt + ?13:BigInt
+        partition_key := ?10:SmallInt
+        execution_id := ?11:Uuid
+        attempt_index := ?12:Int
+        timeout_at_ms := ?13:BigInt + ?14:BigInt
         if present: update
           worker_id := inserted
           lease_epoch += inserted
           outcome := null
-      delete ff_attempt[partition_key ?14:SmallInt, execution_id ?15:Uuid]
+      delete ff_attempt[partition_key ?15:SmallInt, execution_id ?16:Uuid]
       return core.raw_fields->tags->a, new ff_attempt.lease_epoch
     ");
 }
@@ -223,6 +227,7 @@ fn slots_are_numbered_as_the_plan_is_read() {
         id,
         "5",
         capabilities,
+        "5",
         "5",
         "5",
         "5",

@@ -18,7 +18,7 @@ use insta::assert_snapshot;
 use uuid::Uuid;
 
 use crate::stored::{attempt_row, core_row};
-use crate::{EPOCH, NOW, answers, asks, id};
+use crate::{EPOCH, NOW, answers, asks, asks_next, id};
 
 fn key_of(text: &str) -> PartitionKey {
     serde_json::from_value(text.into()).unwrap()
@@ -85,12 +85,30 @@ fn executions_that_match() {
     query.public_state = Some(PublicState::Active);
     query.namespace = Some(Namespace::new("acme"));
     query.after = Some(id());
+    assert_snapshot!(asks(&Newest::new(&query, &PartitionConfig::default()).unwrap()), @r"
+    lookup
+      core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
+        read created_at_ms
+    ");
+    let newest = Newest::new(&query, &PartitionConfig::default()).unwrap();
+    let last = Row::new(vec![(exec_core::created_at_ms.column(), Value::Int(995_000))]);
+    assert_snapshot!(asks_next(&newest, vec![Some(last)]), @r#"
+    list executions matching a query
+      from ff_exec_core
+        read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
+        where lane_id = "main" and public_state among ["active", "running"] and created_at_ms <= 9223372036854775807 and raw_fields contains {"namespace":"acme"} and created_at_ms <= 995000 and (created_at_ms < 995000 or created_at_ms = 995000 and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001])
+        order created_at_ms descending, partition_key, execution_id
+        limit 4
+    "#);
+    assert_snapshot!(asks_next(&newest, vec![None]), @r"validation: InvalidInput: after: there is no execution {fp:7}:00000000-0000-0000-0000-000000000001; list again from the start");
+    query.public_state = Some(PublicState::Failed);
+    query.after = None;
     assert_snapshot!(asks(&Newest::new(&query, &PartitionConfig::default()).unwrap()), @r#"
     list executions matching a query
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
-        where lane_id = "main" and after[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001] and public_state among ["active", "running"] and created_at_ms <= 9223372036854775807 and raw_fields contains {"namespace":"acme"}
-        order partition_key, execution_id
+        where lane_id = "main" and public_state among ["failed"] and created_at_ms <= 9223372036854775807 and raw_fields contains {"namespace":"acme"} and public_state in (failed, cancelled, expired)
+        order created_at_ms descending, partition_key, execution_id
         limit 4
     "#);
     assert_snapshot!(asks(&Newest::new(&ExecutionQuery::new(3), &PartitionConfig::default()).unwrap()), @r#"
@@ -98,7 +116,7 @@ fn executions_that_match() {
       from ff_exec_core
         read partition_key, execution_id, lane_id, public_state, priority, attempt_index, total_attempt_count, created_at_ms, raw_fields
         where public_state among ["waiting", "pending", "delayed", "rate_limited", "waiting_children", "active", "running", "suspended", "resumable", "completed", "success", "failed", "cancelled", "expired", "skipped"] and created_at_ms <= 9223372036854775807 and raw_fields contains {}
-        order partition_key, execution_id
+        order created_at_ms descending, partition_key, execution_id
         limit 4
     "#);
     let page = answers(

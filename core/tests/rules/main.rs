@@ -149,6 +149,25 @@ fn asks<T: Transition>(operation: &T) -> String {
     queries.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// What an operation asks once it has these rows.
+#[track_caller]
+fn asks_next<T: Transition>(operation: &T, rows: Vec<Option<Row>>) -> String {
+    let mut draws = Draws { drawn: 0, fraction: 0.5 };
+    let mut ctx = Ctx::new(TimestampMs(NOW), &mut draws);
+    let mut facts = Facts::default();
+    let Ok(Step::Read(queries)) = operation.step(&facts, &mut ctx) else {
+        panic!("it asks nothing")
+    };
+    facts.learn(&Questions::of(&queries), vec![Answer::Lookup(rows)]);
+    match operation.step(&facts, &mut ctx) {
+        Ok(Step::Read(queries)) => {
+            queries.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        Ok(Step::Answer(_) | Step::Commit(..)) => panic!("it asks no more"),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// What an operation answers to a list.
 #[track_caller]
 fn answers<T: Transition>(operation: &T, lists: Vec<Vec<Row>>) -> Result<T::Outcome, EngineError> {
