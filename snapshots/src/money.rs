@@ -8,15 +8,17 @@ use ff_core::contracts::{
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::{Partition, PartitionConfig, budget_partition, quota_partition};
 use ff_core::plan::value::Value;
+use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
 use ff_core::rules::scan::DueRow;
 use ff_core::schema::budget::{budget_usage, quota_admitted, quota_policy};
-use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
+use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId, TimestampMs};
 use uuid::Uuid;
 
+use super::fixtures::{capabilities, flow, lane, worker};
 use super::stage::{NOON, Scene, now};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -159,6 +161,47 @@ impl Scene {
         self.budget_scans(&known);
     }
 
+    /// Executions with budgets: submitted, alone and into a flow, and claimed.
+    pub(super) fn budgeted(&mut self) {
+        let policy = || ExecutionPolicy {
+            budget_ids: vec![budget(1), budget(2)],
+            ..ExecutionPolicy::default()
+        };
+        self.sample("claim", "a process that has seen no budgets", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+
+        let mut args = self.args();
+        args.policy = Some(policy());
+        self.sample("create_execution", "with budgets", async |b| b.create_execution(args).await);
+        let args = self.budget_args(budget(1));
+        let _ = now(self.backend.create_budget(args));
+        self.sample("has_claimable", "with budgets", async |b| {
+            b.has_claimable(&lane(), &capabilities()).await
+        });
+        self.sample("claim", "with budgets", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+        let mut args = self.args();
+        (args.policy, args.delay_until) = (Some(policy()), Some(TimestampMs(NOON + 9)));
+        self.sample("create_execution", "with budgets, put off", async |b| {
+            b.create_execution(args).await
+        });
+        self.budgeted_members(policy());
+    }
+
+    /// New members of a flow, on its partition.
+    fn budgeted_members(&mut self, policy: ExecutionPolicy) {
+        let created = self.flow_args(flow());
+        let _ = now(self.backend.create_flow(created));
+        let mut args = self.args();
+        args.execution_id = self.in_flow(&flow());
+        args.policy = Some(policy);
+        self.sample("create_flow_members", "with budgets", async |b| {
+            b.create_flow_members(&flow(), vec![args]).await
+        });
+    }
+
     fn spending(&mut self, known: &BudgetId) {
         let spend = |id: &BudgetId, amount, key: &str| {
             let deltas = [("cost".to_owned(), amount)].into();
@@ -258,7 +301,7 @@ impl Scene {
             async |b| b.check_admission(known, "", args).await,
         );
 
-        // Admissions whose policy was removed by hand.
+        // Admissions of a policy that was removed by hand.
         let _ = self.memory.insert_row(quota_admitted::TABLE.name, orphan(8, 3));
         self.pass(60_001);
         self.sample("scan", "admission expiry", async |b| b.scan(Scan::AdmissionExpiry, 100).await);

@@ -73,11 +73,11 @@ pub enum Scan {
     SuspensionTimeout,
     /// Pending waitpoints past their expiry.
     WaitpointExpiry,
-    /// Budgets whose next reset is due.
+    /// Budgets that are due to be reset.
     BudgetReset,
     /// Keys of usage reports that have expired.
     UsageKeyExpiry,
-    /// Admissions that are over, whose slots are given back.
+    /// Admissions that are over; their slots are given back.
     AdmissionExpiry,
     /// Admissions that have left the window of their quota.
     QuotaWindowExpiry,

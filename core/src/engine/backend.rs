@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::budgeted::open_budgets;
 use super::places::claim_up_to;
 use super::subscribe::subscribe;
 use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, run, timers};
@@ -148,7 +149,8 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: CreateExecutionArgs,
     ) -> Result<CreateExecutionResult, EngineError> {
-        run(self, &Create::new(args)?).await
+        self.process_state().budgeted.note(args.policy.as_ref());
+        run(self, &Create::new(args, &self.partitions())?).await
     }
 
     async fn create_executions(
@@ -447,6 +449,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
         let partitions = self.partitions();
         let each = batch.into_iter().map(|args| async move {
+            self.process_state().budgeted.note(args.policy.as_ref());
             run(self, &CreateMember::new(flow_id, args, &partitions)?).await
         });
         join_all(each).await
@@ -660,6 +663,7 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
+        let claim = claim.with_room(open_budgets(self).await?);
         claim_up_to(self, &claim).await
     }
 
@@ -1043,7 +1047,8 @@ impl<E: Executor> EngineBackend for E {
         lane: &LaneId,
         capabilities: &CapabilitySet,
     ) -> Result<bool, EngineError> {
-        run(self, &listing::claimable_by(lane, capabilities)?).await
+        let room = open_budgets(self).await?;
+        run(self, &listing::claimable_by(lane, capabilities, room)?).await
     }
 
     fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -2,7 +2,7 @@
 //!
 //! A policy's row is its head. Every admission is pinned to the head's version, so no two of them
 //! count the same place. An admission of a policy that is not defined makes a head without limits:
-//! the limits come with the call. An admission whose time is over gives its slot back, by the check
+//! the limits come with the call. An admission that is over gives its slot back, by the check
 //! that needs it or by the scanner.
 
 pub mod admission;

@@ -14,7 +14,7 @@ use crate::schema::budget::budget_policy;
 pub struct Limits {
     /// The limits that no report may exceed.
     pub hard: BTreeMap<String, u64>,
-    /// The limits whose excess is reported and counted.
+    /// The limits that a report may exceed, which is reported and counted.
     pub soft: BTreeMap<String, u64>,
 }
 
@@ -75,8 +75,7 @@ impl Limits {
     /// Judges a report of these amounts on top of these totals.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` naming a dimension whose total would be more than a row can
-    /// store.
+    /// `Validation(InvalidInput)` naming a dimension with a total beyond what a row can store.
     pub fn judge(
         &self,
         totals: &BTreeMap<String, i64>,

@@ -1,4 +1,4 @@
-//! Usage that is reported to a budget: by a worker, by an operator, or as what one execution spends.
+//! Usage that is reported to a budget: by a worker, by an operator, or as spent by one execution.
 
 use std::collections::BTreeMap;
 

@@ -16,10 +16,10 @@ use crate::schema::Col;
 use crate::schema::budget::quota_policy;
 
 /// The longest window, seconds: 365 days.
-pub const WINDOW_MAX_SECONDS: u64 = 365 * 86_400;
+const WINDOW_MAX_SECONDS: u64 = 365 * 86_400;
 
 /// The most admissions per window, which a check reads one by one.
-pub const RATE_MAX: u64 = 100_000;
+const RATE_MAX: u64 = 100_000;
 
 /// The limits of a quota, as rows store them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Limits {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` naming the field: a window without length or beyond
-    /// [`WINDOW_MAX_SECONDS`], a rate beyond [`RATE_MAX`], a number beyond `i64::MAX`.
+    /// `WINDOW_MAX_SECONDS`, a rate beyond `RATE_MAX`, a number beyond `i64::MAX`.
     pub fn check(
         (window_field, window): (&str, u64),
         (rate_field, rate): (&str, u64),
