@@ -5,14 +5,17 @@ use ff_core::contracts::{
     CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RecordSpendArgs,
     ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
 };
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::{Partition, PartitionConfig, budget_partition, quota_partition};
 use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
+use ff_core::rules::budget::reconcile::ReconcileBudget;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
+use ff_core::rules::quota::reconcile::ReconcileQuota;
 use ff_core::rules::scan::DueRow;
 use ff_core::schema::budget::{budget_usage, quota_admitted, quota_policy};
 use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId, TimestampMs};
@@ -78,6 +81,10 @@ fn orphan(execution: u128, partition: u16) -> Vec<(&'static str, Value)> {
 
 fn of_budget(id: &BudgetId) -> Partition {
     budget_partition(id, &PartitionConfig::default())
+}
+
+fn key_partition(of: Partition) -> i16 {
+    i16::try_from(of.index).unwrap_or_default()
 }
 
 fn of_quota(id: &QuotaPolicyId) -> Partition {
@@ -153,6 +160,9 @@ impl Scene {
         self.spending(&known);
 
         self.sample("get_budget_status", "known", async |b| b.get_budget_status(&known).await);
+        for (case, after) in [("all", None), ("after one", Some(known.clone()))] {
+            self.sample("list_budgets", case, async |b| b.list_budgets(after, 10).await);
+        }
         self.sample("read_budget_usage_and_limits", "known", async |b| {
             b.read_budget_usage_and_limits(&known).await
         });
@@ -167,7 +177,7 @@ impl Scene {
             budget_ids: vec![budget(1), budget(2)],
             ..ExecutionPolicy::default()
         };
-        self.sample("claim", "a process that has seen no budgets", async |b| {
+        self.sample("claim", "short, in a process that has seen no budgets", async |b| {
             b.claim(&lane(), &capabilities(), worker()).await
         });
 
@@ -241,9 +251,13 @@ impl Scene {
             ("updated_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row(budget_usage::TABLE.name, key);
-        self.sample("scan", "a total that has drifted", async |b| {
-            b.scan(Scan::BudgetReconcile, 100).await
+        // Not by a scan, which logs what has drifted.
+        let (partition, id) = (key_partition(of_budget(known)), known.to_string());
+        let reconcile = ReconcileBudget { key: BudgetKey { partition, id } };
+        self.sample("reconcile_budget_counters", "a total that has drifted", async |b| {
+            run(b, &reconcile).await
         });
+        self.sample("scan", "budget reconcile", async |b| b.scan(Scan::BudgetReconcile, 100).await);
         let at = self.at();
         self.sample("reconcile_budget_counters", "nothing has drifted", async |b| {
             b.reconcile_budget_counters(of_budget(known), at).await
@@ -325,9 +339,12 @@ impl Scene {
             ("updated_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row(quota_policy::TABLE.name, key);
-        self.sample("scan", "slots that have drifted", async |b| {
-            b.scan(Scan::QuotaReconcile, 100).await
+        let (partition, id) = (key_partition(of_quota(known)), quota(4).to_string());
+        let reconcile = ReconcileQuota { key: QuotaKey { partition, id } };
+        self.sample("reconcile_quota_counters", "slots that have drifted", async |b| {
+            run(b, &reconcile).await
         });
+        self.sample("scan", "quota reconcile", async |b| b.scan(Scan::QuotaReconcile, 100).await);
         let at = self.at();
         self.sample("reconcile_quota_counters", "nothing has drifted", async |b| {
             b.reconcile_quota_counters(of_quota(known), at).await

@@ -32,7 +32,7 @@ const TABLES: [&str; 7] = [
 ];
 
 /// The hard limits of every budget here.
-const HARD: [(&str, u64); 2] = [("cost", 60), ("tokens", 200)];
+const HARD: [(&str, u64); 2] = [("cost", 12), ("tokens", 60)];
 /// The slots of every quota here.
 const SLOTS: u64 = 3;
 
@@ -134,7 +134,7 @@ async fn define(bench: &Bench) {
             reset_interval_ms: number * 50_000,
             dimensions: HARD.iter().map(|(name, _)| (*name).to_owned()).collect(),
             hard_limits: HARD.iter().map(|(_, limit)| *limit).collect(),
-            soft_limits: vec![40, 0],
+            soft_limits: vec![7, 0],
             now: bench.clock.now(),
         };
         bench.backend.create_budget(args).await.unwrap();

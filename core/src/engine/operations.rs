@@ -1161,6 +1161,15 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("release_flow")
     }
 
+    /// A page of the budgets that are defined, by id, after `cursor`. An addition.
+    async fn list_budgets(
+        &self,
+        cursor: Option<BudgetId>,
+        limit: usize,
+    ) -> Result<BudgetsPage, EngineError> {
+        unavailable!("list_budgets")
+    }
+
     /// A page of the flows of all partitions, newest first. An addition.
     async fn list_flows_by(&self, query: FlowQuery) -> Result<FlowQueryPage, EngineError> {
         unavailable!("list_flows_by")

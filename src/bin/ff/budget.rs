@@ -17,7 +17,7 @@ use super::filter::span;
 use super::ids::full_execution_id;
 use super::output::Output;
 use super::table::{Column, Table};
-use super::view::{BudgetChangedView, BudgetReportView, BudgetView};
+use super::view::{BudgetChangedView, BudgetReportView, BudgetView, BudgetsView};
 use super::words::or_dash;
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,15 @@ enum Action {
         /// The budget.
         #[arg(value_name = "BUDGET", value_parser = budget_id)]
         budget: BudgetId,
+    },
+    /// List budgets, by id.
+    Ls {
+        /// The most budgets to list.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        /// Only those after this one, in the order of the list.
+        #[arg(long, value_name = "BUDGET", value_parser = budget_id)]
+        after: Option<BudgetId>,
     },
     /// Set the totals of a budget to 0.
     Reset {
@@ -111,6 +120,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     match arguments.action {
         Action::Create(create) => define(&global.open_or_create().await?, output, create).await,
         Action::Show { budget } => show(&global.open().await?, output, &budget).await,
+        Action::Ls { limit, after } => list(&global.open().await?, output, limit, after).await,
         Action::Reset { budget } => reset(&global.open_existing().await?, output, budget).await,
         Action::Report(report) => {
             report_usage(&global.open_existing().await?, output, report).await
@@ -208,6 +218,42 @@ fn dimensions(status: &BudgetStatus) -> Table {
         table.row([name.clone(), used, hard, soft]);
     }
     table
+}
+
+async fn list(
+    engine: &Arc<dyn EngineBackend>,
+    output: Output,
+    limit: usize,
+    after: Option<BudgetId>,
+) -> Result<(), Failure> {
+    let page = engine.list_budgets(after, limit).await;
+    let page = page.map_err(|error| Failure::engine("listing budgets", &error))?;
+    if output.is_json() {
+        return Ok(output.json(&BudgetsView::of(&page))?);
+    }
+    if page.budgets.is_empty() {
+        return Ok(output.line("no budgets")?);
+    }
+
+    let columns = [
+        Column::whole("BUDGET", 0),
+        Column::cut("SCOPE", 1),
+        Column::whole("BREACHES", 0),
+        Column::whole("RESET", 1),
+    ];
+    let times = output.times(now(engine).await?);
+    let mut table = Table::new(columns);
+    for budget in &page.budgets {
+        let scope = format!("{} {}", budget.scope_type, budget.scope_id);
+        let breaches = format!("{} hard, {} soft", budget.breach_count, budget.soft_breach_count);
+        let reset = or_dash(budget.next_reset_at.map(|next| times.format(next)));
+        table.row([budget.budget_id.to_string(), scope.trim().to_owned(), breaches, reset]);
+    }
+    output.table(&table)?;
+    if let Some(next) = page.next_cursor {
+        output.line(format!("more: --after '{next}'"))?;
+    }
+    Ok(())
 }
 
 async fn reset(

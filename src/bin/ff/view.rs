@@ -19,5 +19,6 @@ pub(super) use list::{
     WaitpointsView,
 };
 pub(super) use money::{
-    AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, QuotaDefinedView, QuotaView,
+    AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, BudgetsView, QuotaDefinedView,
+    QuotaView,
 };

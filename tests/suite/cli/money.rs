@@ -57,6 +57,8 @@ fn a_budget_is_defined_reported_to_and_reset() {
     assert!(reset["next_reset_at_ms"].is_i64(), "{reset}");
     assert_eq!(place.json(&["budget", "show", BUDGET])["usage"], json!({ "cost": 0 }));
     place.ff(&["budget", "show", ONE]).assert_failed(1);
+    let listed = place.out(&["budget", "ls"]);
+    assert!(listed.contains(&format!("{BUDGET}  tenant a  1 hard, 1 soft")), "{listed}");
 }
 
 #[test]
@@ -109,6 +111,7 @@ fn every_member_is_documented() {
     check("budget create", &[&create[..], &id].concat());
     check("budget report", &["budget", "report", BUDGET, "cost=2"]);
     check("budget show", &["budget", "show", BUDGET]);
+    check("budget ls", &["budget", "ls"]);
     check("budget reset", &["budget", "reset", BUDGET]);
     check("budget release", &["budget", "release", BUDGET, A]);
     check("quota create", &["quota", "create", "--id", QUOTA]);

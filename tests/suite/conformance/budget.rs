@@ -374,6 +374,35 @@ conformance! {
         assert!(none.limits.is_empty() && none.usage.is_empty());
     }
 
+    async fn budgets_are_listed_by_id(bench) {
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(budget(&bench).await);
+        }
+        report(&bench, &BudgetId::new(), &[("cost", 1)]).await;
+        report(&bench, &ids[0], &[("cost", 99)]).await;
+        let breached = ids[0].clone();
+        ids.sort_by_key(ToString::to_string);
+
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = bench.backend.list_budgets(after, 2).await.unwrap();
+            assert!(page.budgets.len() <= 2);
+            listed.extend(page.budgets);
+            after = page.next_cursor;
+            if after.is_none() {
+                break;
+            }
+        }
+        let names: Vec<_> = listed.iter().map(|budget| budget.budget_id.clone()).collect();
+        assert_eq!(names, ids, "only those that are defined");
+        for budget in listed {
+            assert_eq!(budget.breach_count, u64::from(budget.budget_id == breached));
+            assert_eq!(budget.scope_id, "tenant-a");
+        }
+        assert!(bench.backend.list_budgets(None, 0).await.unwrap().budgets.is_empty());
+    }
+
     async fn sixteen_reporters_never_exceed_a_limit(bench) {
         let id = budget(&bench).await;
         let reports = (0..16).map(|number| {

@@ -78,20 +78,10 @@ pub fn register_in_use(
     Ok(Some(Mutation::insert_each(table, items(&places)?, row, known)))
 }
 
-/// Asks if a database has executions with budgets.
-#[derive(Clone, Copy, Debug)]
-pub struct AnyInUse;
-
-impl Transition for AnyInUse {
-    type Outcome = bool;
-
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        let first = List { limit: Expr::int(1), ..Pages::IN_USE.after(None)? };
-        Ok(match facts.list(&first) {
-            Some(rows) => Step::Answer(!rows.is_empty()),
-            None => Step::Read(vec![Query::List(first)]),
-        })
-    }
+/// The query that finds a budget in use, if there is one.
+#[must_use]
+pub fn any_in_use() -> Query {
+    Query::List(List { limit: Expr::int(1), ..Pages::IN_USE.page(Predicate::Always) })
 }
 
 /// Lists the budgets that executions name and that have room.
@@ -227,30 +217,31 @@ impl Pages {
     /// The next page; `None` once the last is read.
     fn next(&self, facts: &Facts) -> Result<Option<List>, EngineError> {
         match facts.pages(self.name).last() {
-            None => self.after(None).map(Some),
+            None => Ok(Some(self.page(Predicate::Always))),
             Some(page) if page.len() < PAGE => Ok(None),
-            Some(page) => self.after(page.last()).map(Some),
+            Some(page) => self.after(page.last()).map(|after| Some(self.page(after))),
         }
     }
 
-    fn after(&self, row: Option<&Row>) -> Result<List, EngineError> {
-        let (partition, budget) = (budget_in_use::partition_key, budget_in_use::budget_id);
+    fn order(&self) -> Vec<ColumnRef> {
+        let own = [budget_in_use::budget_id.column(), budget_in_use::partition_key.column()];
         let by = self.joined.as_ref().and_then(|joined| joined.by);
-        let own = [budget.column(), partition.column()];
-        let order: Vec<ColumnRef> = own.into_iter().chain(by.map(Col::column)).collect();
+        own.into_iter().chain(by.map(Col::column)).collect()
+    }
 
-        let after = match row {
-            None => Predicate::Always,
-            Some(row) => {
-                let mut after =
-                    vec![budget.with(row.read(budget)?), partition.with(row.read(partition)?)];
-                if let Some(by) = by {
-                    after.push(by.with(row.read(by)?));
-                }
-                Predicate::After(after)
-            }
-        };
+    fn after(&self, row: Option<&Row>) -> Result<Predicate, EngineError> {
+        let Some(row) = row else { return Ok(Predicate::Always) };
+        let (partition, budget) = (budget_in_use::partition_key, budget_in_use::budget_id);
+        let mut after = vec![budget.with(row.read(budget)?), partition.with(row.read(partition)?)];
+        if let Some(by) = self.joined.as_ref().and_then(|joined| joined.by) {
+            after.push(by.with(row.read(by)?));
+        }
+        Ok(Predicate::After(after))
+    }
 
+    fn page(&self, predicate: Predicate) -> List {
+        let (partition, budget) = (budget_in_use::partition_key, budget_in_use::budget_id);
+        let order = self.order();
         let join = |joined: &JoinedRows| Join {
             table: joined.table,
             on: vec![
@@ -259,15 +250,15 @@ impl Pages {
             ],
         };
         let value = self.joined.as_ref().map(|joined| joined.value);
-        Ok(List {
+        List {
             name: self.name.into(),
             table: budget_in_use::REF,
             join: self.joined.as_ref().map(join),
             columns: order.iter().copied().chain(value).collect(),
-            predicate: after,
+            predicate,
             order: order.into_iter().map(|column| (column, Ascending)).collect(),
             limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
-        })
+        }
     }
 }
 

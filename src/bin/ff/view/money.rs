@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ff_core::contracts::BudgetStatus;
+use ff_core::contracts::{BudgetStatus, BudgetSummary, BudgetsPage};
 use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
 use serde::Serialize;
 
@@ -45,6 +45,40 @@ impl<'a> BudgetView<'a> {
             next_reset_at_ms: time(&status.next_reset_at),
             created_at_ms: time(&status.created_at),
         }
+    }
+}
+
+/// `budget ls`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BudgetsView<'a> {
+    pub(crate) budgets: Vec<BudgetRowView<'a>>,
+    pub(crate) next_cursor: Option<&'a BudgetId>,
+}
+
+/// A budget in a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct BudgetRowView<'a> {
+    budget_id: &'a BudgetId,
+    scope_type: &'a str,
+    scope_id: &'a str,
+    breach_count: u64,
+    soft_breach_count: u64,
+    next_reset_at_ms: Option<i64>,
+}
+
+impl<'a> BudgetsView<'a> {
+    /// The view of a page.
+    pub(crate) fn of(page: &'a BudgetsPage) -> Self {
+        let row = |budget: &'a BudgetSummary| BudgetRowView {
+            budget_id: &budget.budget_id,
+            scope_type: &budget.scope_type,
+            scope_id: &budget.scope_id,
+            breach_count: budget.breach_count,
+            soft_breach_count: budget.soft_breach_count,
+            next_reset_at_ms: budget.next_reset_at.map(|next| next.0),
+        };
+        let budgets = page.budgets.iter().map(row).collect();
+        Self { budgets, next_cursor: page.next_cursor.as_ref() }
     }
 }
 
