@@ -10,6 +10,7 @@ mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
+mod lanes;
 mod losses;
 mod money;
 mod recorder;
@@ -37,6 +38,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::typed,
     Scene::reads,
     Scene::listings,
+    Scene::lanes,
     Scene::scans,
     Scene::flow_building,
     Scene::flow_reads,

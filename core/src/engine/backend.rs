@@ -27,7 +27,7 @@ use crate::contracts::{
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
     ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
     FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame,
-    IssueGrantAndClaimArgs, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
+    IssueGrantAndClaimArgs, LaneInfo, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
     QuotaPolicyLimits, ReconcileCounts, RecordSpendArgs, ReleaseAdmissionArgs,
@@ -37,9 +37,9 @@ use crate::contracts::{
     ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
     RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
     ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
-    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
-    validate_tag_key,
+    SetLaneStateArgs, SiblingCancelReconcileAction, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SummaryDocument, SuspendArgs,
+    SuspendOutcome, TailVisibility, UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -96,6 +96,7 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
 use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::scan::ScanScope;
@@ -871,7 +872,15 @@ impl<E: Executor> EngineBackend for E {
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
-        run(self, &listing::lanes(cursor.as_ref(), limit)?).await
+        run(self, &ListLanes::new(cursor.as_ref(), limit)?).await
+    }
+
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        run(self, &SetLaneState::new(args)?).await
+    }
+
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        run(self, &ReadLane::new(lane)?).await
     }
 
     async fn list_executions(

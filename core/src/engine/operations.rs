@@ -13,36 +13,37 @@ use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
     BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
-    BudgetUsageAndLimits, BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult,
-    CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait,
-    CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
-    CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
-    ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
-    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionEvent,
-    CompletionPayload, CreateBudgetArgs, CreateBudgetResult, CreateExecutionArgs,
-    CreateExecutionResult, CreateFlowArgs, CreateFlowResult, CreateQuotaPolicyArgs,
-    CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult,
-    EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
-    EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
-    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, FailExecutionArgs,
-    FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, InstanceTagEvent,
-    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LeaseHistoryEvent, LeaseRenewal, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage,
-    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint,
-    PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome,
-    ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome,
-    ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs,
-    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs,
-    ReportUsageResult, ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs,
-    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
-    ResumeToken, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
-    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SiblingCancelReconcileAction,
-    SignalDeliveryEvent, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
+    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
+    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    CompleteExecutionResult, CompletionEvent, CompletionPayload, CreateBudgetArgs,
+    CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
+    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
+    DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
+    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
+    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
+    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
+    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
+    InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
+    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
+    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
+    ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage,
+    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent,
+    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
+    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    SetLaneStateArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SummaryDocument, SuspendArgs,
+    SuspendOutcome, TailVisibility, UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -702,13 +703,25 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("list_flows")
     }
 
-    /// A page of the known lanes by name, after `cursor`.
+    /// A page of the known lanes by name, after `cursor`, each with its state.
     async fn list_lanes(
         &self,
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
         unavailable!("list_lanes")
+    }
+
+    /// Sets the state of a lane. Claims from a paused or disabled lane find nothing; submissions to
+    /// a draining or disabled one are refused. Claims of an execution that the caller names go on
+    /// in every state. Work that runs is not stopped. An addition.
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        unavailable!("set_lane_state")
+    }
+
+    /// A lane and its state; `None` for one that no operation has named. An addition.
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        unavailable!("read_lane")
     }
 
     /// A page of a partition's suspended executions, after `cursor`.
