@@ -36,6 +36,8 @@ pub struct ScannerConfig {
     pub suspension_timeout: Duration,
     /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
+    /// The pause between scans for grants that have lapsed; zero turns them off.
+    pub grant_expiry: Duration,
     /// The fraction by which each pause is shortened or lengthened at random, so that processes
     /// started together do not scan together.
     pub jitter: f64,
@@ -58,6 +60,7 @@ impl Default for ScannerConfig {
             sibling_cancel: Scan::SiblingCancel.usual_pause(),
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
+            grant_expiry: Scan::GrantExpiry.usual_pause(),
             jitter: 0.1,
             batch_limit: 1_000,
             filter: ScannerFilter::NOOP,
@@ -78,6 +81,7 @@ impl ScannerConfig {
             Scan::SiblingCancel => self.sibling_cancel,
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
+            Scan::GrantExpiry => self.grant_expiry,
         }
     }
 }
@@ -314,6 +318,7 @@ mod tests {
             sibling_cancel: Duration::ZERO,
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
+            grant_expiry: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
             filter: ScannerFilter::new().with_namespace("ours"),

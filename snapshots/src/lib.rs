@@ -10,6 +10,7 @@ mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
+mod grants;
 mod losses;
 mod recorder;
 mod scenes;
@@ -60,79 +61,84 @@ pub fn samples() -> Vec<Sample> {
     samples
 }
 
+/// Every scene, in the order of a life.
+const SCENES: &[fn(&mut Scene)] = &[
+    Scene::submissions,
+    Scene::claims,
+    Scene::leases,
+    Scene::ends,
+    Scene::failures,
+    Scene::operator,
+    Scene::typed,
+    Scene::reads,
+    Scene::listings,
+    Scene::scans,
+    Scene::flow_building,
+    Scene::flow_reads,
+    Scene::flow_that_forks,
+    Scene::flow_cancellation,
+    Scene::flow_cancellation_headers,
+    Scene::waits,
+    Scene::replays,
+    Scene::bulk_actions,
+    Scene::applied_edges,
+    Scene::late_edges,
+    Scene::pages,
+    Scene::hops,
+    Scene::dispatched_ends,
+    Scene::siblings,
+    Scene::streams,
+    Scene::older_streams,
+    Scene::stream_reads,
+    Scene::subscriptions,
+    Scene::unreadable_page_queries,
+    Scene::instance_tags,
+    Scene::signing_keys,
+    Scene::suspensions,
+    Scene::signals,
+    Scene::waits_that_end,
+    Scene::waits_that_are_read,
+    Scene::flow_ends,
+    Scene::grants,
+    Scene::reclaims,
+];
+
+/// The scenes that are played again with waitpoints, which change the shape of what ends an
+/// execution.
+const SCENES_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
+    Scene::ends,
+    Scene::failures,
+    Scene::operator,
+    Scene::typed,
+    Scene::scans,
+    Scene::waits,
+    Scene::replays,
+    Scene::bulk_actions,
+    Scene::applied_edges,
+    Scene::late_edges,
+    Scene::hops,
+    Scene::dispatched_ends,
+    Scene::lapsed_leases,
+    Scene::waits_that_end,
+    Scene::reclaims,
+];
+
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 36] = [
-        Scene::submissions,
-        Scene::claims,
-        Scene::leases,
-        Scene::ends,
-        Scene::failures,
-        Scene::operator,
-        Scene::typed,
-        Scene::reads,
-        Scene::listings,
-        Scene::scans,
-        Scene::flow_building,
-        Scene::flow_reads,
-        Scene::flow_that_forks,
-        Scene::flow_cancellation,
-        Scene::flow_cancellation_headers,
-        Scene::waits,
-        Scene::replays,
-        Scene::bulk_actions,
-        Scene::applied_edges,
-        Scene::late_edges,
-        Scene::pages,
-        Scene::hops,
-        Scene::dispatched_ends,
-        Scene::siblings,
-        Scene::streams,
-        Scene::older_streams,
-        Scene::stream_reads,
-        Scene::subscriptions,
-        Scene::unreadable_page_queries,
-        Scene::instance_tags,
-        Scene::signing_keys,
-        Scene::suspensions,
-        Scene::signals,
-        Scene::waits_that_end,
-        Scene::waits_that_are_read,
-        Scene::flow_ends,
-    ];
-
-    let play = |scene: fn(&mut Scene)| {
+    let play = |scene: &fn(&mut Scene)| {
         let mut stage = Scene::new();
         scene(&mut stage);
         stage.samples
     };
-    // Waitpoints change the shape of what ends an execution, so those scenes are played again with
-    // them.
-    let again: [fn(&mut Scene); 14] = [
-        Scene::ends,
-        Scene::failures,
-        Scene::operator,
-        Scene::typed,
-        Scene::scans,
-        Scene::waits,
-        Scene::replays,
-        Scene::bulk_actions,
-        Scene::applied_edges,
-        Scene::late_edges,
-        Scene::hops,
-        Scene::dispatched_ends,
-        Scene::lapsed_leases,
-        Scene::waits_that_end,
-    ];
-    let play_again = |scene: fn(&mut Scene)| {
+    let play_again = |scene: &fn(&mut Scene)| {
         let mut stage = Scene::with_waitpoints();
         scene(&mut stage);
         stage.samples
     };
 
-    let first = scenes.into_iter().flat_map(play);
-    first.chain(again.into_iter().flat_map(play_again)).collect()
+    let first = SCENES.iter().flat_map(play);
+    first.chain(SCENES_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()
 }
 
 impl Call {

@@ -428,6 +428,7 @@ impl Scene {
                 Scan::WaitpointExpiry => {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
+                Scan::GrantExpiry => DueRow::Grant(key, vec![4; 32]),
             };
 
             let after = Some(Overdue { row, since: Some(NOON) });

@@ -73,11 +73,13 @@ pub enum Scan {
     SuspensionTimeout,
     /// Pending waitpoints past their expiry.
     WaitpointExpiry,
+    /// Grants past their expiry: their rows are dropped.
+    GrantExpiry,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -86,6 +88,7 @@ impl Scan {
         Self::SiblingCancel,
         Self::SuspensionTimeout,
         Self::WaitpointExpiry,
+        Self::GrantExpiry,
     ];
 
     /// Returns true if applying a timer may at once make more of the same kind due: a skipped
@@ -100,7 +103,8 @@ impl Scan {
             | Self::DelayedPromotion
             | Self::SiblingCancel
             | Self::SuspensionTimeout
-            | Self::WaitpointExpiry => false,
+            | Self::WaitpointExpiry
+            | Self::GrantExpiry => false,
         }
     }
 
@@ -113,7 +117,7 @@ impl Scan {
             Self::DelayedPromotion => 500,
             Self::DependencyDispatch => 100,
             Self::SiblingCancel => 250,
-            Self::WaitpointExpiry => 5_000,
+            Self::WaitpointExpiry | Self::GrantExpiry => 5_000,
         })
     }
 
@@ -129,6 +133,7 @@ impl Scan {
             Self::SiblingCancel => "sibling_cancel",
             Self::SuspensionTimeout => "suspension_timeout",
             Self::WaitpointExpiry => "waitpoint_expiry",
+            Self::GrantExpiry => "grant_expiry",
         }
     }
 }
@@ -225,7 +230,8 @@ mod tests {
                 "dependency_dispatch",
                 "sibling_cancel",
                 "suspension_timeout",
-                "waitpoint_expiry"
+                "waitpoint_expiry",
+                "grant_expiry"
             ]
         );
 

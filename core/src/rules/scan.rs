@@ -18,11 +18,14 @@ use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
+use crate::rules::grant::row::lapsed;
 use crate::rules::key::ExecutionKey;
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
+use crate::schema::execution::{
+    attempt, claim_grant, exec_core, has_live_deadline, leased, running, timed,
+};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::{completion_event, undispatched};
 use crate::schema::suspension::{
@@ -68,6 +71,8 @@ pub enum DueRow {
     Siblings(GroupKey),
     /// A waitpoint of an execution.
     Waitpoint(ExecutionKey, WaitpointId),
+    /// A grant of an execution, by its id.
+    Grant(ExecutionKey, Vec<u8>),
 }
 
 impl DueRow {
@@ -75,7 +80,10 @@ impl DueRow {
     #[must_use]
     pub fn execution(&self) -> ExecutionKey {
         match self {
-            Self::Execution(key) | Self::Lease(key, _) | Self::Waitpoint(key, _) => *key,
+            Self::Execution(key)
+            | Self::Lease(key, _)
+            | Self::Waitpoint(key, _)
+            | Self::Grant(key, _) => *key,
             Self::Event(row) => ExecutionKey {
                 partition: row.read(completion_event::partition_key).unwrap_or_default(),
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
@@ -103,6 +111,7 @@ impl Transition for Due {
             Scan::SiblingCancel => siblings,
             Scan::SuspensionTimeout => suspension,
             Scan::WaitpointExpiry => waitpoint,
+            Scan::GrantExpiry => grant,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -137,6 +146,7 @@ impl Due {
             Scan::SiblingCancel => self.of_groups(),
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
+            Scan::GrantExpiry => self.of_grants(now),
         }
     }
 
@@ -170,6 +180,30 @@ impl Due {
                 waitpoint_pending::partition_key.column(),
                 id.column(),
                 waitpoint_pending::execution_id.column(),
+                due.column(),
+            ],
+            predicate,
+            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    fn of_grants(&self, now: TimestampMs) -> List {
+        let (due, id) = (claim_grant::expires_at_ms, claim_grant::grant_id);
+        let mut predicate = lapsed(now);
+        if let Some(Overdue { row: DueRow::Grant(_, after), since: Some(since) }) = &self.after {
+            let after = vec![due.with(*since), id.with(after.clone())];
+            predicate = predicate.and(Predicate::After(after));
+        }
+
+        List {
+            name: "grants that have lapsed".into(),
+            table: claim_grant::REF,
+            join: None,
+            columns: vec![
+                claim_grant::partition_key.column(),
+                id.column(),
+                claim_grant::execution_id.column(),
                 due.column(),
             ],
             predicate,
@@ -310,6 +344,13 @@ fn waitpoint(row: &Row) -> Result<Overdue, EngineError> {
     let id = WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?);
     let since = row.read(waitpoint_pending::expires_at_ms)?;
     Ok(Overdue { row: DueRow::Waitpoint(key, id), since })
+}
+
+fn grant(row: &Row) -> Result<Overdue, EngineError> {
+    let partition = row.read(claim_grant::partition_key)?;
+    let key = ExecutionKey { partition, uuid: row.read(claim_grant::execution_id)? };
+    let due = DueRow::Grant(key, row.read(claim_grant::grant_id)?);
+    Ok(Overdue { row: due, since: Some(row.read(claim_grant::expires_at_ms)?) })
 }
 
 fn event(row: &Row) -> Result<Overdue, EngineError> {

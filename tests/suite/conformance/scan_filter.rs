@@ -57,6 +57,11 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
             bench.backend.create_waitpoint(&handle, "a", soon).await.unwrap();
             id
         }
+        Scan::GrantExpiry => {
+            let id = bench.create().await;
+            bench.backend.issue_claim_grant(bench.grant(&id, "w", &[])).await.unwrap();
+            id
+        }
     }
 }
 

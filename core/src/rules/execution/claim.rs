@@ -14,13 +14,15 @@ use crate::plan::{Expr, Pairing, Path, Plan, Predicate, Return, Selection};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::terms::{
-    Claimant, LeasedAttempt, NewLease, Returned, TakenLease, Terms, retry_facts, retry_returns,
+    Claimant, LeasedAttempt, Limits, NewLease, Returned, TakenLease, Terms, retry_facts,
+    retry_returns,
 };
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
+use crate::schema::{ColumnRef, Direction};
 
 /// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
 /// moment select alike, and so can share a statement; a reservation ends at most this much later.
@@ -160,14 +162,10 @@ impl Claim {
         };
 
         let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
-        let ungranted = exec_core::granted_until_ms
-            .is_null()
-            .or(exec_core::granted_until_ms.at_most(Some(moment)));
-
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())
             .and(open)
-            .and(ungranted)
+            .and(unreserved(TimestampMs(moment)))
             .and(sufficient(&self.capabilities))
     }
 
@@ -183,12 +181,7 @@ impl Claim {
             table: exec_core::REF,
             predicate: self.searches(now),
             order: match self.takes {
-                Takes::Waiting => vec![
-                    (exec_core::priority.column(), Descending),
-                    (exec_core::claimable_since_ms.column(), Ascending),
-                    (exec_core::created_at_ms.column(), Ascending),
-                    (exec_core::execution_id.column(), Ascending),
-                ],
+                Takes::Waiting => best_first(),
                 Takes::Due => vec![
                     (exec_core::eligible_at_ms.column(), Ascending),
                     (exec_core::execution_id.column(), Ascending),
@@ -209,6 +202,7 @@ impl Claim {
             lease_id: Expr::each(ColumnType::Uuid, lease_ids),
             attempt: LeasedAttempt::Begins(Expr::each(ColumnType::Uuid, attempt_ids)),
             losses: None,
+            limits: Limits::default(),
         };
 
         let name = match self.takes {
@@ -232,6 +226,24 @@ impl Claim {
         plan.returns.push(Return::Held(CORE.into(), Path::column(since)));
         plan
     }
+}
+
+/// The order of a lane: by priority, then the longest claimable, then the oldest, then by id.
+#[must_use]
+pub fn best_first() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (exec_core::priority.column(), Descending),
+        (exec_core::claimable_since_ms.column(), Ascending),
+        (exec_core::created_at_ms.column(), Ascending),
+        (exec_core::execution_id.column(), Ascending),
+    ]
+}
+
+/// No grant reserves the execution at that time.
+#[must_use]
+pub fn unreserved(at: TimestampMs) -> Predicate {
+    let until = exec_core::granted_until_ms;
+    until.is_null().or(until.at_most(Some(at.0)))
 }
 
 /// These capabilities are all that is required. Without any, only what requires none is left, and

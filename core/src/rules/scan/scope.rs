@@ -11,7 +11,7 @@ use crate::plan::{Join, List, Predicate};
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::input;
 use crate::schema::Col;
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, claim_grant, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -102,6 +102,7 @@ impl Place {
             Scan::WaitpointExpiry => {
                 (waitpoint_pending::partition_key, waitpoint_pending::execution_id)
             }
+            Scan::GrantExpiry => (claim_grant::partition_key, claim_grant::execution_id),
         };
 
         Self { partition, execution: execution.column() }
@@ -115,7 +116,8 @@ impl Place {
             Scan::DependencyDispatch
             | Scan::SiblingCancel
             | Scan::SuspensionTimeout
-            | Scan::WaitpointExpiry => {}
+            | Scan::WaitpointExpiry
+            | Scan::GrantExpiry => {}
         }
 
         let on = vec![
