@@ -38,6 +38,18 @@ pub struct ScannerConfig {
     pub waitpoint_expiry: Duration,
     /// The pause between scans for grants that have lapsed; zero turns them off.
     pub grant_expiry: Duration,
+    /// The pause between scans for budgets to reset; zero turns them off.
+    pub budget_reset: Duration,
+    /// The pause between scans for expired keys of usage reports; zero turns them off.
+    pub usage_key_expiry: Duration,
+    /// The pause between scans for admissions that are over; zero turns them off.
+    pub admission_expiry: Duration,
+    /// The pause between scans for admissions that have left their window; zero turns them off.
+    pub quota_window_expiry: Duration,
+    /// The pause between scans for totals of budgets that have drifted; zero turns them off.
+    pub budget_reconcile: Duration,
+    /// The pause between scans for slots of quotas that have drifted; zero turns them off.
+    pub quota_reconcile: Duration,
     /// The fraction by which each pause is shortened or lengthened at random, so that processes
     /// started together do not scan together.
     pub jitter: f64,
@@ -61,6 +73,12 @@ impl Default for ScannerConfig {
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
             grant_expiry: Scan::GrantExpiry.usual_pause(),
+            budget_reset: Scan::BudgetReset.usual_pause(),
+            usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
+            admission_expiry: Scan::AdmissionExpiry.usual_pause(),
+            quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
+            budget_reconcile: Scan::BudgetReconcile.usual_pause(),
+            quota_reconcile: Scan::QuotaReconcile.usual_pause(),
             jitter: 0.1,
             batch_limit: 1_000,
             filter: ScannerFilter::NOOP,
@@ -82,6 +100,12 @@ impl ScannerConfig {
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
             Scan::GrantExpiry => self.grant_expiry,
+            Scan::BudgetReset => self.budget_reset,
+            Scan::UsageKeyExpiry => self.usage_key_expiry,
+            Scan::AdmissionExpiry => self.admission_expiry,
+            Scan::QuotaWindowExpiry => self.quota_window_expiry,
+            Scan::BudgetReconcile => self.budget_reconcile,
+            Scan::QuotaReconcile => self.quota_reconcile,
         }
     }
 }
@@ -319,6 +343,12 @@ mod tests {
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
             grant_expiry: Duration::ZERO,
+            budget_reset: Duration::ZERO,
+            usage_key_expiry: Duration::ZERO,
+            admission_expiry: Duration::ZERO,
+            quota_window_expiry: Duration::ZERO,
+            budget_reconcile: Duration::ZERO,
+            quota_reconcile: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
             filter: ScannerFilter::new().with_namespace("ours"),

@@ -12,6 +12,7 @@ mod flow_rows;
 mod flows;
 mod grants;
 mod losses;
+mod money;
 mod recorder;
 mod scenes;
 mod stage;
@@ -26,42 +27,7 @@ use ff_core::plan::{Plan, Query};
 pub use recorder::Recorder;
 use stage::Scene;
 
-/// One read or plan that an operation sent to the database.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// The operation.
-    pub operation: &'static str,
-    /// The situation.
-    pub case: Cow<'static, str>,
-    /// The read or the plan.
-    pub call: Call,
-}
-
-/// A read or a change.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Call {
-    /// A read.
-    Query(Query),
-    /// A change.
-    Plan(Plan),
-}
-
-/// Samples of every operation and case, each shape of an operation once, in the order of a life.
-#[must_use]
-pub fn samples() -> Vec<Sample> {
-    let mut samples: Vec<Sample> = Vec::new();
-    for sample in all() {
-        let known = |other: &Sample| {
-            other.operation == sample.operation && other.call.same_shape(&sample.call)
-        };
-        if !samples.iter().any(known) {
-            samples.push(sample);
-        }
-    }
-    samples
-}
-
-/// Every scene, in the order of a life.
+/// The scenes, in the order of a life.
 const SCENES: &[fn(&mut Scene)] = &[
     Scene::submissions,
     Scene::claims,
@@ -99,13 +65,15 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::waits_that_end,
     Scene::waits_that_are_read,
     Scene::flow_ends,
+    Scene::budgets,
+    Scene::quotas,
     Scene::grants,
     Scene::reclaims,
 ];
 
-/// The scenes that are played again with waitpoints, which change the shape of what ends an
-/// execution.
-const SCENES_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
+/// Waitpoints change the shape of what ends an execution, so these scenes are played again with
+/// them.
+const AGAIN_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
     Scene::ends,
     Scene::failures,
     Scene::operator,
@@ -123,6 +91,41 @@ const SCENES_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
     Scene::reclaims,
 ];
 
+/// One read or plan that an operation sent to the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The operation.
+    pub operation: &'static str,
+    /// The situation.
+    pub case: Cow<'static, str>,
+    /// The read or the plan.
+    pub call: Call,
+}
+
+/// A read or a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// A read.
+    Query(Query),
+    /// A change.
+    Plan(Plan),
+}
+
+/// Samples of every operation and case, each shape of an operation once, in the order of a life.
+#[must_use]
+pub fn samples() -> Vec<Sample> {
+    let mut samples: Vec<Sample> = Vec::new();
+    for sample in all() {
+        let known = |other: &Sample| {
+            other.operation == sample.operation && other.call.same_shape(&sample.call)
+        };
+        if !samples.iter().any(known) {
+            samples.push(sample);
+        }
+    }
+    samples
+}
+
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
@@ -138,7 +141,7 @@ fn all() -> Vec<Sample> {
     };
 
     let first = SCENES.iter().flat_map(play);
-    first.chain(SCENES_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()
+    first.chain(AGAIN_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()
 }
 
 impl Call {

@@ -28,6 +28,7 @@ use super::fixtures::{
     AT_ONCE, LATER, NEVER, capabilities, fence_of, filtered, lane, never_retried, partition,
     retried, worker,
 };
+use super::money::stuck_row;
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
@@ -429,6 +430,12 @@ impl Scene {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
                 Scan::GrantExpiry => DueRow::Grant(key, vec![4; 32]),
+                Scan::BudgetReset
+                | Scan::UsageKeyExpiry
+                | Scan::AdmissionExpiry
+                | Scan::QuotaWindowExpiry
+                | Scan::BudgetReconcile
+                | Scan::QuotaReconcile => stuck_row(scan),
             };
 
             let after = Some(Overdue { row, since: Some(NOON) });

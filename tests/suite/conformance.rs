@@ -1,5 +1,6 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
+pub(crate) mod budget;
 mod bulk;
 mod cancel;
 mod claim;
@@ -23,6 +24,7 @@ mod many_signals;
 mod many_workers;
 mod operator;
 mod policy;
+mod quota;
 mod reads;
 mod reasons;
 mod reclaim;

@@ -10,18 +10,20 @@ use futures_util::future::join_all;
 
 use super::places::claim_up_to;
 use super::subscribe::subscribe;
-use super::{Executor, Topic, Traffic, bulk, cascade, frames, run, timers};
+use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
-    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BulkArgs, BulkReport,
-    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
-    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
-    ChangePriorityResult, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
+    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
+    BudgetUsageAndLimits, BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult,
+    CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait,
+    CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
+    CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
     ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
     ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionPayload,
-    CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
+    CreateBudgetArgs, CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult,
+    CreateFlowArgs, CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult,
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
     EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
@@ -31,14 +33,17 @@ use crate::contracts::{
     IssueReclaimGrantOutcome, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
-    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RenewLeaseArgs,
-    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ResolveDependencyArgs,
-    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
-    ResumeToken, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
-    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SiblingCancelReconcileAction,
-    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
-    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, validate_tag_key,
+    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
+    RecordSpendArgs, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
+    validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -49,11 +54,16 @@ use crate::model::cursor::StreamCursor as EventCursor;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::model::ids::{
-    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
-    WaitpointId,
+    AttemptIndex, BudgetId, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence,
+    QuotaPolicyId, TimestampMs, WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, PublicState};
+use crate::rules::budget::create::CreateBudget;
+use crate::rules::budget::read::{ReadStatus, ReadUsage};
+use crate::rules::budget::release::ReleaseBudget;
+use crate::rules::budget::report::Report;
+use crate::rules::budget::reset::ResetBudget;
 use crate::rules::execution::cancel::CancelExecution;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
@@ -96,6 +106,8 @@ use crate::rules::grant::redeem::RedeemClaim;
 use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
+use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
@@ -122,6 +134,11 @@ const SUPPORTS: Supports = {
     supports.issue_reclaim_grant = true;
     supports.block_execution_for_admission = true;
     supports.prepare = true;
+    supports.budget_admin = true;
+    supports.read_budget_usage_and_limits = true;
+    supports.quota_admin = true;
+    supports.read_quota_policy_limits = true;
+    supports.release_admission = true;
     supports.read_execution_state = true;
     supports.read_execution_info = true;
     supports.get_execution_result = true;
@@ -733,6 +750,104 @@ impl<E: Executor> EngineBackend for E {
         let ttl_ms = input::positive_ms("lease_ttl_ms", args.lease_ttl_ms)?;
         let expires_at = run(self, &Renew { fence, ttl_ms }).await?;
         Ok(RenewLeaseResult::Renewed { expires_at })
+    }
+
+    async fn report_usage(
+        &self,
+        handle: &Handle,
+        budget: &BudgetId,
+        dimensions: UsageDimensions,
+    ) -> Result<ReportUsageResult, EngineError> {
+        // The execution plays no part, so it need not exist.
+        handle::of_backend(self.backend_name().tag, handle)?;
+        run(self, &Report::of_worker(budget, dimensions, &self.partitions())?).await
+    }
+
+    async fn report_usage_admin(
+        &self,
+        budget: &BudgetId,
+        args: ReportUsageAdminArgs,
+    ) -> Result<ReportUsageResult, EngineError> {
+        run(self, &Report::of_operator(budget, args, &self.partitions())?).await
+    }
+
+    async fn record_spend(&self, args: RecordSpendArgs) -> Result<ReportUsageResult, EngineError> {
+        run(self, &Report::of_execution(args, &self.partitions())?).await
+    }
+
+    async fn release_budget(&self, args: ReleaseBudgetArgs) -> Result<(), EngineError> {
+        run(self, &ReleaseBudget::new(&args, &self.partitions())?).await
+    }
+
+    async fn create_budget(
+        &self,
+        args: CreateBudgetArgs,
+    ) -> Result<CreateBudgetResult, EngineError> {
+        run(self, &CreateBudget::new(args, &self.partitions())?).await
+    }
+
+    async fn reset_budget(&self, args: ResetBudgetArgs) -> Result<ResetBudgetResult, EngineError> {
+        run(self, &ResetBudget::new(&args, &self.partitions())?).await
+    }
+
+    async fn get_budget_status(&self, id: &BudgetId) -> Result<BudgetStatus, EngineError> {
+        run(self, &ReadStatus::of(id, &self.partitions())?).await
+    }
+
+    async fn read_budget_usage_and_limits(
+        &self,
+        budget_id: &BudgetId,
+    ) -> Result<BudgetUsageAndLimits, EngineError> {
+        run(self, &ReadUsage::of(budget_id, &self.partitions())?).await
+    }
+
+    async fn reconcile_budget_counters(
+        &self,
+        partition: Partition,
+        _now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        timers::scan_partition(self, Scan::BudgetReconcile, partition).await
+    }
+
+    async fn create_quota_policy(
+        &self,
+        args: CreateQuotaPolicyArgs,
+    ) -> Result<CreateQuotaPolicyResult, EngineError> {
+        run(self, &CreatePolicy::new(args, &self.partitions())?).await
+    }
+
+    async fn read_quota_policy_limits(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+    ) -> Result<Option<QuotaPolicyLimits>, EngineError> {
+        run(self, &ReadLimits::of(quota_policy_id, &self.partitions())?).await
+    }
+
+    async fn check_admission(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+        dimension: &str,
+        args: CheckAdmissionArgs,
+    ) -> Result<CheckAdmissionResult, EngineError> {
+        let partitions = self.partitions();
+        let check = CheckAdmission::new(quota_policy_id, dimension, &args, &partitions)?;
+        admission::check(self, &check).await
+    }
+
+    async fn release_admission(
+        &self,
+        args: ReleaseAdmissionArgs,
+    ) -> Result<ReleaseAdmissionResult, EngineError> {
+        run(self, &ReleaseAdmission::new(&args, &self.partitions())?).await?;
+        Ok(ReleaseAdmissionResult::Released)
+    }
+
+    async fn reconcile_quota_counters(
+        &self,
+        partition: Partition,
+        _now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        timers::scan_partition(self, Scan::QuotaReconcile, partition).await
     }
 
     async fn describe_execution(

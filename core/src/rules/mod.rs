@@ -8,6 +8,7 @@
 //! Public for tests, tools and the reference's passes; not stable. Callers use
 //! `ff_core::engine_backend::EngineBackend` and [`crate::contracts`].
 
+pub mod budget;
 pub mod changes;
 pub mod ctx;
 pub mod decision;
@@ -22,6 +23,7 @@ pub mod keyring;
 pub mod keystore;
 pub mod outbox;
 pub mod premise;
+pub mod quota;
 pub mod scan;
 pub mod status;
 pub mod stream;

@@ -1,6 +1,8 @@
 //! The rows that are due: lists for the scanners, a bounded batch at a time, the longest overdue
 //! first.
 
+mod grants;
+mod money;
 mod scope;
 
 use uuid::Uuid;
@@ -10,6 +12,8 @@ use crate::model::error::EngineError;
 use crate::model::ids::{TimestampMs, WaitpointId};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::budget::dedup::Dedup;
+use crate::rules::budget::key::BudgetKey;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::delay::Promote;
@@ -18,14 +22,13 @@ use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
-use crate::rules::grant::row::lapsed;
 use crate::rules::key::ExecutionKey;
+use crate::rules::quota::key::QuotaKey;
+use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{
-    attempt, claim_grant, exec_core, has_live_deadline, leased, running, timed,
-};
+use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::{completion_event, undispatched};
 use crate::schema::suspension::{
@@ -73,13 +76,23 @@ pub enum DueRow {
     Waitpoint(ExecutionKey, WaitpointId),
     /// A grant of an execution, by its id.
     Grant(ExecutionKey, Vec<u8>),
+    /// A budget.
+    Budget(BudgetKey),
+    /// The key of a usage report.
+    UsageKey(Dedup),
+    /// An admission that is over.
+    Admission(Lapse),
+    /// An admission that has left its window.
+    Window(LeaveWindow),
+    /// A quota policy.
+    Quota(QuotaKey),
 }
 
 impl DueRow {
-    /// The execution that it is about, for logs.
+    /// The execution that it is about; `None` for a row of a budget or a quota.
     #[must_use]
-    pub fn execution(&self) -> ExecutionKey {
-        match self {
+    pub fn execution(&self) -> Option<ExecutionKey> {
+        Some(match self {
             Self::Execution(key)
             | Self::Lease(key, _)
             | Self::Waitpoint(key, _)
@@ -89,6 +102,32 @@ impl DueRow {
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
             },
             Self::Siblings(group) => group.flow.member(group.downstream),
+            Self::Budget(_)
+            | Self::UsageKey(_)
+            | Self::Admission(_)
+            | Self::Window(_)
+            | Self::Quota(_) => return None,
+        })
+    }
+
+    /// The id of what it is about, for logs.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Budget(budget) => budget.id.clone(),
+            Self::UsageKey(key) => key.key.clone(),
+            Self::Admission(Lapse { policy, .. }) | Self::Window(LeaveWindow { policy, .. }) => {
+                policy.id.clone()
+            }
+            Self::Quota(policy) => policy.id.clone(),
+            Self::Execution(_)
+            | Self::Lease(..)
+            | Self::Event(_)
+            | Self::Siblings(_)
+            | Self::Waitpoint(..)
+            | Self::Grant(..) => {
+                self.execution().map(|key| key.id().to_string()).unwrap_or_default()
+            }
         }
     }
 }
@@ -111,7 +150,13 @@ impl Transition for Due {
             Scan::SiblingCancel => siblings,
             Scan::SuspensionTimeout => suspension,
             Scan::WaitpointExpiry => waitpoint,
-            Scan::GrantExpiry => grant,
+            Scan::GrantExpiry => grants::grant,
+            Scan::BudgetReset => money::budget_to_reset,
+            Scan::UsageKeyExpiry => money::usage_key,
+            Scan::AdmissionExpiry => money::admission,
+            Scan::QuotaWindowExpiry => money::window,
+            Scan::BudgetReconcile => money::budget,
+            Scan::QuotaReconcile => money::quota,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -147,6 +192,12 @@ impl Due {
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
             Scan::GrantExpiry => self.of_grants(now),
+            Scan::BudgetReset => self.of_resets(now),
+            Scan::UsageKeyExpiry => self.of_usage_keys(now),
+            Scan::AdmissionExpiry => self.of_admissions(now),
+            Scan::QuotaWindowExpiry => self.of_windows(now),
+            Scan::BudgetReconcile => self.of_budgets(),
+            Scan::QuotaReconcile => self.of_quotas(),
         }
     }
 
@@ -180,30 +231,6 @@ impl Due {
                 waitpoint_pending::partition_key.column(),
                 id.column(),
                 waitpoint_pending::execution_id.column(),
-                due.column(),
-            ],
-            predicate,
-            order: vec![(due.column(), Ascending), (id.column(), Ascending)],
-            limit: Expr::int(i64::from(self.limit)),
-        }
-    }
-
-    fn of_grants(&self, now: TimestampMs) -> List {
-        let (due, id) = (claim_grant::expires_at_ms, claim_grant::grant_id);
-        let mut predicate = lapsed(now);
-        if let Some(Overdue { row: DueRow::Grant(_, after), since: Some(since) }) = &self.after {
-            let after = vec![due.with(*since), id.with(after.clone())];
-            predicate = predicate.and(Predicate::After(after));
-        }
-
-        List {
-            name: "grants that have lapsed".into(),
-            table: claim_grant::REF,
-            join: None,
-            columns: vec![
-                claim_grant::partition_key.column(),
-                id.column(),
-                claim_grant::execution_id.column(),
                 due.column(),
             ],
             predicate,
@@ -301,11 +328,11 @@ impl Due {
     }
 
     fn past(&self, due: Col<Option<i64>>, id: Col<Uuid>, predicate: Predicate) -> Predicate {
-        match &self.after {
+        let after = self.after.as_ref();
+        match after.and_then(|after| Some((after.row.execution()?, after.since))) {
             None => predicate,
-            Some(Overdue { row, since }) => {
-                let uuid = row.execution().uuid;
-                predicate.and(Predicate::After(vec![due.with(*since), id.with(uuid)]))
+            Some((ExecutionKey { uuid, .. }, since)) => {
+                predicate.and(Predicate::After(vec![due.with(since), id.with(uuid)]))
             }
         }
     }
@@ -321,8 +348,12 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
 /// other.
 fn lease(row: &Row) -> Result<Overdue, EngineError> {
     let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
-    let row = DueRow::Lease(overdue.row.execution(), Losses::read(row).ok());
-    Ok(Overdue { row, ..overdue })
+    let losses = Losses::read(row).ok();
+    let row = match overdue.row {
+        DueRow::Execution(key) => DueRow::Lease(key, losses),
+        other => other,
+    };
+    Ok(Overdue { row, since: overdue.since })
 }
 
 fn timed_out(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
@@ -344,13 +375,6 @@ fn waitpoint(row: &Row) -> Result<Overdue, EngineError> {
     let id = WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?);
     let since = row.read(waitpoint_pending::expires_at_ms)?;
     Ok(Overdue { row: DueRow::Waitpoint(key, id), since })
-}
-
-fn grant(row: &Row) -> Result<Overdue, EngineError> {
-    let partition = row.read(claim_grant::partition_key)?;
-    let key = ExecutionKey { partition, uuid: row.read(claim_grant::execution_id)? };
-    let due = DueRow::Grant(key, row.read(claim_grant::grant_id)?);
-    Ok(Overdue { row: due, since: Some(row.read(claim_grant::expires_at_ms)?) })
 }
 
 fn event(row: &Row) -> Result<Overdue, EngineError> {

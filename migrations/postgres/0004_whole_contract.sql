@@ -1,0 +1,38 @@
+-- Written by ff-codegen from a change of the tables in core/src/schema. Do not edit: a migration
+-- stays as it was written.
+
+-- statement
+ALTER TABLE "ff_budget_policy"
+    ADD COLUMN IF NOT EXISTS "version" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "period" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "is_defined" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_budget_usage_by_exec"
+    ADD COLUMN IF NOT EXISTS "period" bigint NOT NULL DEFAULT 0;
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
+
+-- statement
+ALTER TABLE "ff_quota_admitted"
+    ADD COLUMN IF NOT EXISTS "holds_slot" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_admitted_expired_idx" ON "ff_quota_admitted" ("expires_at_ms", "execution_id");
+
+-- statement
+ALTER TABLE "ff_quota_policy"
+    ADD COLUMN IF NOT EXISTS "version" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "is_defined" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_quota_window"
+    ADD COLUMN IF NOT EXISTS "expires_at_ms" bigint;
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_window_expired_idx" ON "ff_quota_window" ("expires_at_ms", "quota_policy_id")
+    WHERE "ff_quota_window"."expires_at_ms" IS NOT NULL;
+
+-- statement
+INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (4, '0004_whole_contract', (extract(epoch from clock_timestamp()) * 1000)::bigint, TRUE) ON CONFLICT  DO NOTHING;
