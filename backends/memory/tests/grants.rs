@@ -33,7 +33,7 @@ const LEASE_MS: u64 = 20;
 const GRANT_MS: u64 = 20;
 /// The most workers that may be lost.
 const LOSSES: i64 = 1;
-const DEPTH: usize = 6;
+const DEPTH: usize = 8;
 
 type Rows = BTreeMap<String, Value>;
 
