@@ -151,6 +151,11 @@ impl Scene {
         self.sample("block_route", "claimable", async |b| b.block_route(route()).await);
         self.sample("block_route", "blocked already", async |b| b.block_route(route()).await);
 
+        let id = self.submit(|_| ());
+        let (code, place) = ("waiting_for_locality_match".to_owned(), partition(&id));
+        let args = BlockRouteArgs::new(id, lane(), place, code, String::new(), at);
+        self.sample("block_route", "for want of a place", async |b| b.block_route(args).await);
+
         for (case, reason) in [
             ("no room in a budget", BlockingReason::WaitingForBudget),
             ("no room in a quota", BlockingReason::WaitingForQuota),

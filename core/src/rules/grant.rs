@@ -2,7 +2,7 @@
 //!
 //! A grant to claim reserves its execution: the row says until when, and the claims of other
 //! workers pass over it. Nothing has to be put back when it lapses. A grant to reclaim reserves
-//! nothing: it admits a worker to an execution after its lease has lapsed. Each grant is spent once.
+//! nothing: it admits a worker to an execution after its lease has lapsed. Each is spent once.
 
 pub mod block;
 pub mod eligible;
