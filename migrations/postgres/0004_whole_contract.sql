@@ -15,6 +15,14 @@ ALTER TABLE "ff_budget_usage_by_exec"
 CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
 
 -- statement
+ALTER TABLE "ff_lane_registry"
+    ADD COLUMN IF NOT EXISTS "state" text COLLATE "C" NOT NULL DEFAULT 'active',
+    ADD COLUMN IF NOT EXISTS "state_reason" text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS "state_by" text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS "state_since_ms" bigint,
+    ADD COLUMN IF NOT EXISTS "state_until_ms" bigint;
+
+-- statement
 ALTER TABLE "ff_quota_admitted"
     ADD COLUMN IF NOT EXISTS "holds_slot" boolean NOT NULL DEFAULT TRUE;
 

@@ -17,6 +17,21 @@ ALTER TABLE "ff_budget_usage_by_exec" ADD COLUMN "period" INTEGER NOT NULL DEFAU
 CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
 
 -- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state" TEXT NOT NULL DEFAULT 'active';
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_reason" TEXT;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_by" TEXT;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_since_ms" INTEGER;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_until_ms" INTEGER;
+
+-- statement
 ALTER TABLE "ff_quota_admitted" ADD COLUMN "holds_slot" INTEGER NOT NULL DEFAULT TRUE;
 
 -- statement

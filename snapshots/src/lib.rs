@@ -11,6 +11,7 @@ mod flow_ends;
 mod flow_rows;
 mod flows;
 mod grants;
+mod lanes;
 mod losses;
 mod money;
 mod recorder;
@@ -38,6 +39,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::typed,
     Scene::reads,
     Scene::listings,
+    Scene::lanes,
     Scene::scans,
     Scene::flow_building,
     Scene::flow_reads,

@@ -17,6 +17,7 @@ mod grants;
 mod handles;
 mod input;
 mod keystore;
+mod lanes;
 mod lease;
 mod listing;
 mod losses;

@@ -30,7 +30,7 @@ use crate::contracts::{
     ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
     FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame, IssueClaimGrantArgs,
     IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
     QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
@@ -41,9 +41,9 @@ use crate::contracts::{
     ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
-    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
-    validate_tag_key,
+    SetLaneStateArgs, SiblingCancelReconcileAction, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SummaryDocument, SuspendArgs,
+    SuspendOutcome, TailVisibility, UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -106,6 +106,7 @@ use crate::rules::grant::redeem::RedeemClaim;
 use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
 use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::scan::ScanScope;
@@ -933,7 +934,15 @@ impl<E: Executor> EngineBackend for E {
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
-        run(self, &listing::lanes(cursor.as_ref(), limit)?).await
+        run(self, &ListLanes::new(cursor.as_ref(), limit)?).await
+    }
+
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        run(self, &SetLaneState::new(args)?).await
+    }
+
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        run(self, &ReadLane::new(lane)?).await
     }
 
     async fn list_executions(

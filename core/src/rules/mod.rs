@@ -21,6 +21,7 @@ pub mod input;
 pub mod key;
 pub mod keyring;
 pub mod keystore;
+pub mod lane;
 pub mod outbox;
 pub mod premise;
 pub mod quota;

@@ -1,12 +1,14 @@
 //! Grants to claim: issued to one worker, redeemed once, and no obstacle once they lapse.
 
 use ff_core::backend::{BackendTag, HandleKind};
-use ff_core::contracts::{ClaimExecutionArgs, ClaimGrant, IssueClaimGrantArgs, ScanEligibleArgs};
+use ff_core::contracts::{
+    ClaimExecutionArgs, ClaimGrant, IssueClaimGrantArgs, ScanEligibleArgs, SetLaneStateArgs,
+};
 use ff_core::engine::run;
 use ff_core::engine_backend::Scan;
 use ff_core::rules::grant::key::grant_id;
 use ff_core::rules::grant::verify::{Unverified, VerifyGrant};
-use ff_core::state::AttemptType;
+use ff_core::state::{AttemptType, LaneState};
 use ff_core::types::{AttemptIndex, ExecutionId, LaneId, TimestampMs};
 
 use crate::backends::{Bench, START, conformance};
@@ -360,6 +362,19 @@ conformance! {
         assert_eq!(verified(&grant).await, Err(Unverified::UnknownGrant));
         bench.clock.advance(GRANT_TTL);
         assert_eq!(verified(&grant).await, Err(Unverified::Expired));
+    }
+
+    async fn nothing_of_a_paused_lane_is_scheduled(bench) {
+        let id = bench.create().await;
+        let state =
+            |state| bench.backend.set_lane_state(SetLaneStateArgs::new(lane(), state, "ada"));
+        state(LaneState::Paused).await.unwrap();
+        assert!(bench.scheduled("a", &[]).await.is_none());
+        // Grants of an execution that the caller names go on.
+        bench.backend.issue_claim_grant(bench.grant(&id, "b", &[])).await.unwrap();
+        bench.clock.advance(GRANT_TTL);
+        state(LaneState::Active).await.unwrap();
+        assert_eq!(bench.scheduled("a", &[]).await.unwrap().execution_id, id);
     }
 
     async fn an_operator_takes_what_is_granted(bench) {

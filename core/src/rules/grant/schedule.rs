@@ -9,7 +9,7 @@ use crate::model::handle::BackendTag;
 use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::GrantKind;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Guard, List, Plan, Query};
+use crate::plan::{Expr, Guard, Held, List, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::change;
@@ -19,6 +19,7 @@ use crate::rules::grant::row::{Grantee, reserved};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::keystore::TokenKey;
+use crate::rules::lane::{LANE, closed_to_claims, lane_row};
 use crate::rules::premise::unchanged;
 use crate::schema::execution::{claimable, exec_core};
 
@@ -90,7 +91,8 @@ impl Schedule {
 
         // What was listed was claimable; its version says that it still is.
         let same = Guard::new(CORE, exec_core::REF, key.core(), unchanged(candidate)?);
-        let mut plan = Plan::new("claim_for_worker").and([
+        let open = Plan::new("claim_for_worker").unless(closed_to_claims(&self.lane, at.0));
+        let mut plan = open.and([
             change::edits(reserved(until), at),
             self.grantee.granted(GrantKind::Claim, &key, name.id, at),
         ]);
@@ -107,10 +109,17 @@ impl Transition for Schedule {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let candidates = self.candidates(ctx.now);
         let Some(rows) = facts.list(&candidates) else {
-            let queries = vec![Query::List(candidates), Query::List(TokenKey::signing())];
-            return Ok(Step::Read(queries));
+            return Ok(Step::Read(vec![
+                Query::Lookup(vec![lane_row(&self.lane)]),
+                Query::List(candidates),
+                Query::List(TokenKey::signing()),
+            ]));
         };
 
+        let closed = closed_to_claims(&self.lane, ctx.now.0).holds;
+        if facts.row(LANE).is_some_and(|lane| closed.accepts(lane, &Held::default())) {
+            return Ok(Step::Answer(ClaimForWorkerOutcome::no_work()));
+        }
         let Some(candidate) = chosen(rows, facts.refusals(), ctx) else {
             return Ok(Step::Answer(ClaimForWorkerOutcome::no_work()));
         };
