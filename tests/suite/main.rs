@@ -17,6 +17,7 @@ mod differential;
 mod flow;
 mod granted;
 mod locks;
+mod money;
 mod plain;
 mod plans;
 mod process;

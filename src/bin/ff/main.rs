@@ -5,6 +5,7 @@
 
 mod approve;
 mod bench;
+mod budget;
 mod bulk;
 mod cancel;
 mod catalogue;
@@ -26,6 +27,7 @@ mod ls;
 mod migrate;
 mod output;
 mod priority;
+mod quota;
 mod refusal;
 mod replay;
 mod result;
@@ -103,6 +105,10 @@ enum Command {
     Tail(tail::Arguments),
     /// Print events: ends, leases, signals, operators' actions.
     Events(events::Arguments),
+    /// Define, show and reset budgets, and report to them.
+    Budget(budget::Arguments),
+    /// Define and show quotas, and admit executions.
+    Quota(quota::Arguments),
     /// Change the priority of a waiting execution.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
@@ -141,6 +147,8 @@ impl Command {
             | Self::Resume(_)
             | Self::Keys(_)
             | Self::Priority(_)
+            | Self::Budget(_)
+            | Self::Quota(_)
             | Self::Bulk(_)
             | Self::Scan(_)
             | Self::Migrate(_)
@@ -281,6 +289,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(arguments) => keys::run(global, arguments).await,
         Command::Tail(arguments) => tail::run(global, arguments).await,
         Command::Events(arguments) => events::run(global, arguments).await,
+        Command::Budget(arguments) => budget::run(global, arguments).await,
+        Command::Quota(arguments) => quota::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
