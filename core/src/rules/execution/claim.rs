@@ -17,7 +17,8 @@ use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::terms::{
-    Claimant, LeasedAttempt, NewLease, Returned, TakenLease, Terms, retry_facts, retry_returns,
+    Claimant, LeasedAttempt, Limits, NewLease, Returned, TakenLease, Terms, retry_facts,
+    retry_returns,
 };
 use crate::rules::handle;
 use crate::rules::input;
@@ -25,6 +26,7 @@ use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
+use crate::schema::{ColumnRef, Direction};
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
 /// longest claimable, then the oldest, then by id.
@@ -154,13 +156,10 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        let granted_until = exec_core::granted_until_ms;
-        let ungranted = granted_until.is_null().or(granted_until.at_most(Some(now.0)));
-
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())
             .and(state)
-            .and(ungranted)
+            .and(unreserved(now))
             .and(sufficient(&self.capabilities))
     }
 
@@ -184,12 +183,7 @@ impl Claim {
             row: CORE.into(),
             table: exec_core::REF,
             predicate: self.searches(now),
-            order: vec![
-                (exec_core::priority.column(), Descending),
-                (exec_core::claimable_since_ms.column(), Ascending),
-                (exec_core::created_at_ms.column(), Ascending),
-                (exec_core::execution_id.column(), Ascending),
-            ],
+            order: best_first(),
             pairing: Pairing::UpTo { limit: Expr::int(i64::from(self.limit)), rest },
         }
     }
@@ -205,6 +199,7 @@ impl Claim {
             lease_id: Expr::each(ColumnType::Uuid, lease_ids),
             attempt: LeasedAttempt::Begins(Expr::each(ColumnType::Uuid, attempt_ids)),
             losses: None,
+            limits: Limits::default(),
         };
 
         let closed = closed_to_claims(self.terms.lane(), ctx.now.0);
@@ -225,6 +220,24 @@ impl Claim {
         plan.returns.push(Return::Held(CORE.into(), Path::column(since)));
         plan
     }
+}
+
+/// The order of a lane: by priority, then the longest claimable, then the oldest, then by id.
+#[must_use]
+pub fn best_first() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (exec_core::priority.column(), Descending),
+        (exec_core::claimable_since_ms.column(), Ascending),
+        (exec_core::created_at_ms.column(), Ascending),
+        (exec_core::execution_id.column(), Ascending),
+    ]
+}
+
+/// No grant reserves the execution at that time.
+#[must_use]
+pub fn unreserved(at: TimestampMs) -> Predicate {
+    let until = exec_core::granted_until_ms;
+    until.is_null().or(until.at_most(Some(at.0)))
 }
 
 /// These capabilities are all that is required. Without any, only what requires none is left, and
