@@ -5,17 +5,22 @@
 //! hold no state: any number of processes may run them, and another process finds whatever a killed
 //! one leaves undone. The engine decides what is due, and what follows from it.
 
+mod retention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
+use ff_core::contracts::RetentionRule;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::engine_error::StoreClass;
 use ff_core::rules::ctx::{Seeded, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use self::retention::Retention;
 
 /// Intervals and limits of the scanner's loops.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +41,11 @@ pub struct ScannerConfig {
     pub suspension_timeout: Duration,
     /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
+    /// The rules by which ended executions are removed. Of several, the first that selects an
+    /// execution decides about it; without a rule, none is removed.
+    pub retention_rules: Vec<RetentionRule>,
+    /// The pause between two passes over the ended executions.
+    pub retention: Duration,
     /// The fraction by which each pause is shortened or lengthened at random, so that processes
     /// started together do not scan together.
     pub jitter: f64,
@@ -58,6 +68,8 @@ impl Default for ScannerConfig {
             sibling_cancel: Scan::SiblingCancel.usual_pause(),
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
+            retention_rules: Vec::new(),
+            retention: Duration::from_secs(60),
             jitter: 0.1,
             batch_limit: 1_000,
             filter: ScannerFilter::NOOP,
@@ -87,13 +99,16 @@ impl ScannerConfig {
 pub struct ScannerReport {
     /// Scans made.
     pub ticks: u64,
-    /// Rows handled.
+    /// Rows handled, and executions removed.
     pub processed: u64,
     /// Failed scans, and rows that failed within the other scans.
     pub errors: u64,
     /// The loops that had not ended when the grace was over, or that panicked. Their work is not in
     /// the totals.
     pub unfinished: Vec<Scan>,
+    /// True if the loop of retention had not ended either. A step that was cut short is repeated by
+    /// the next pass of any process.
+    pub retention_unfinished: bool,
 }
 
 /// The running loops. Dropping this value aborts them, in the middle of a scan if need be.
@@ -102,6 +117,7 @@ pub struct ScannerSupervisor {
     stop: watch::Sender<bool>,
     running: Vec<Scan>,
     loops: JoinSet<(Scan, LoopTotals)>,
+    retention: JoinSet<LoopTotals>,
     failures: mpsc::Receiver<EngineError>,
 }
 
@@ -125,7 +141,14 @@ impl ScannerSupervisor {
             loops.spawn(scanner.run(stop.subscribe()));
         }
 
-        Self { stop, running, loops, failures }
+        let mut retention = JoinSet::new();
+        if !config.retention_rules.is_empty() {
+            let (rules, pause) = (config.retention_rules, config.retention);
+            let passes = Retention { backend, rules, pause, failed };
+            retention.spawn(passes.run(stop.subscribe()));
+        }
+
+        Self { stop, running, loops, retention, failures }
     }
 
     /// Waits for a scan that fails permanently: for a missing table or right, or damaged data. The
@@ -143,7 +166,11 @@ impl ScannerSupervisor {
     pub async fn shutdown(mut self, grace: Duration) -> ScannerReport {
         self.stop.send_replace(true);
         // A loop counts as unfinished until it reports.
-        let mut report = ScannerReport { unfinished: self.running, ..ScannerReport::default() };
+        let mut report = ScannerReport {
+            unfinished: self.running,
+            retention_unfinished: !self.retention.is_empty(),
+            ..ScannerReport::default()
+        };
         let ended = async {
             while let Some(ended) = self.loops.join_next().await {
                 match ended {
@@ -155,6 +182,12 @@ impl ScannerSupervisor {
                     }
                     Err(error) => tracing::error!(%error, "a scanner loop died"),
                 }
+            }
+            if let Some(Ok(totals)) = self.retention.join_next().await {
+                report.retention_unfinished = false;
+                report.ticks += totals.ticks;
+                report.processed += totals.processed;
+                report.errors += totals.errors;
             }
         };
 
@@ -314,6 +347,8 @@ mod tests {
             sibling_cancel: Duration::ZERO,
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
+            retention_rules: Vec::new(),
+            retention: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
             filter: ScannerFilter::new().with_namespace("ours"),

@@ -12,6 +12,7 @@ mod flow_rows;
 mod flows;
 mod losses;
 mod recorder;
+mod retention;
 mod scenes;
 mod stage;
 mod streams;
@@ -63,7 +64,7 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 36] = [
+    let scenes: [fn(&mut Scene); 37] = [
         Scene::submissions,
         Scene::claims,
         Scene::leases,
@@ -100,13 +101,10 @@ fn all() -> Vec<Sample> {
         Scene::waits_that_end,
         Scene::waits_that_are_read,
         Scene::flow_ends,
+        Scene::retention,
     ];
 
-    let play = |scene: fn(&mut Scene)| {
-        let mut stage = Scene::new();
-        scene(&mut stage);
-        stage.samples
-    };
+    let play = |scene: fn(&mut Scene)| Scene::new().played(scene);
     // Waitpoints change the shape of what ends an execution, so those scenes are played again with
     // them.
     let again: [fn(&mut Scene); 14] = [
@@ -125,11 +123,7 @@ fn all() -> Vec<Sample> {
         Scene::lapsed_leases,
         Scene::waits_that_end,
     ];
-    let play_again = |scene: fn(&mut Scene)| {
-        let mut stage = Scene::with_waitpoints();
-        scene(&mut stage);
-        stage.samples
-    };
+    let play_again = |scene: fn(&mut Scene)| Scene::with_waitpoints().played(scene);
 
     let first = scenes.into_iter().flat_map(play);
     first.chain(again.into_iter().flat_map(play_again)).collect()

@@ -9,6 +9,7 @@ mod json;
 mod opening;
 mod operator;
 mod reasons;
+mod retention;
 mod suspension;
 mod tail;
 mod terminal;

@@ -24,6 +24,7 @@ mod reads;
 mod reasons;
 mod replay;
 mod requirements;
+mod retention;
 mod revoke;
 mod scan;
 mod scan_filter;

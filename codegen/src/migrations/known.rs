@@ -5,4 +5,5 @@ migrations! {
     1 "0001_genesis",
     2 "0002_badly_ended_members",
     3 "0003_fewer_indexes",
+    4 "0004_whole_contract",
 }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::places::claim_up_to;
 use super::subscribe::subscribe;
-use super::{Executor, Topic, Traffic, bulk, cascade, frames, run, timers};
+use super::{Executor, Topic, Traffic, bulk, cascade, frames, retention, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
@@ -30,11 +30,12 @@ use crate::contracts::{
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
     ReconcileCounts, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
     ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScannerFilter,
     SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
     SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, validate_tag_key,
+    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
+    TrimPass, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -49,7 +50,7 @@ use crate::model::ids::{
     WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
-use crate::model::state::{FailureClass, PublicState};
+use crate::model::state::{FailureClass, OutboxKind, PublicState};
 use crate::rules::execution::cancel::CancelExecution;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
@@ -86,6 +87,7 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::retention::subscriber;
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
@@ -882,6 +884,43 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<ReconcileCounts, EngineError> {
         let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
         timers::scan_within(self, scan, limit, &scope).await
+    }
+
+    async fn trim_retention(
+        &self,
+        partition: Partition,
+        lane_id: &LaneId,
+        retention_ms: u64,
+        now_ms: TimestampMs,
+        batch_size: u32,
+        filter: &ScannerFilter,
+    ) -> Result<u32, EngineError> {
+        let partition = input::partition(partition.index)?;
+        let rule = RetentionRule::older_than(retention_ms)
+            .in_lane(lane_id.clone())
+            .passing(filter.clone());
+        retention::trim_partition(self, partition, rule, now_ms, batch_size).await
+    }
+
+    async fn trim_step(&self, pass: TrimPass) -> Result<TrimPass, EngineError> {
+        retention::step(self, pass).await
+    }
+
+    async fn store_subscriber_cursor(
+        &self,
+        name: &str,
+        outbox: OutboxKind,
+        event_id: i64,
+    ) -> Result<(), EngineError> {
+        run(self, &subscriber::Store::new(name, outbox, event_id)?).await
+    }
+
+    async fn drop_subscriber(&self, name: &str) -> Result<u32, EngineError> {
+        run(self, &subscriber::Drop::new(name)?).await
+    }
+
+    async fn list_subscriber_cursors(&self) -> Result<Vec<SubscriberCursor>, EngineError> {
+        run(self, &subscriber::ListCursors).await
     }
 
     async fn subscribe_lease_history(

@@ -21,6 +21,7 @@ pub mod keyring;
 pub mod keystore;
 pub mod outbox;
 pub mod premise;
+pub mod retention;
 pub mod scan;
 pub mod status;
 pub mod stream;

@@ -102,7 +102,7 @@ table! {
         /// Last change, Unix ms.
         updated_at_ms: i64,
     }
-    indexes []
+    indexes ["ff_budget_usage_by_exec_execution_idx" (execution_id Ascending)]
 }
 
 table! {
@@ -144,7 +144,7 @@ table! {
         /// The execution's full id, `{fp:N}:<uuid>`.
         execution_id: String,
     }
-    indexes []
+    indexes ["ff_quota_window_execution_idx" (execution_id Ascending)]
 }
 
 table! {
@@ -165,6 +165,7 @@ table! {
     }
     indexes [
         "ff_quota_admitted_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
+        "ff_quota_admitted_execution_idx" (execution_id Ascending),
     ]
 }
 

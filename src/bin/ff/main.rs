@@ -30,14 +30,17 @@ mod refusal;
 mod replay;
 mod result;
 mod resume;
+mod retain;
 mod scan;
 mod session;
 mod show;
 mod shown;
 mod signal;
 mod submit;
+mod subscribers;
 mod table;
 mod tail;
+mod trim;
 mod tuning;
 mod view;
 mod waitpoints;
@@ -103,10 +106,14 @@ enum Command {
     Tail(tail::Arguments),
     /// Print events: ends, leases, signals, operators' actions.
     Events(events::Arguments),
+    /// List the named subscribers and how far they have read; drop one.
+    Subscribers(subscribers::Arguments),
     /// Change the priority of a waiting execution.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
     Bulk(bulk::Arguments),
+    /// Remove executions that have ended, with everything that belongs to them.
+    Trim(trim::Arguments),
     /// Submit, list, show and cancel flows: executions that wait for each other.
     Flow(flow::Arguments),
     /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
@@ -142,6 +149,8 @@ impl Command {
             | Self::Keys(_)
             | Self::Priority(_)
             | Self::Bulk(_)
+            | Self::Subscribers(_)
+            | Self::Trim(_)
             | Self::Scan(_)
             | Self::Migrate(_)
             | Self::Bench(_)
@@ -166,6 +175,7 @@ impl Command {
             Self::Submit(_)
                 | Self::Work(_)
                 | Self::Bulk(_)
+                | Self::Trim(_)
                 | Self::Scan(_)
                 | Self::Bench(_)
                 | Self::WatchGroups(_)
@@ -282,6 +292,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tail(arguments) => tail::run(global, arguments).await,
         Command::Events(arguments) => events::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
+        Command::Subscribers(arguments) => subscribers::run(global, arguments).await,
+        Command::Trim(arguments) => trim::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,

@@ -6,6 +6,7 @@ mod act;
 mod execution;
 mod flow;
 mod list;
+mod retention;
 
 pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
@@ -17,3 +18,4 @@ pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
     WaitpointsView,
 };
+pub(super) use retention::{DroppedView, SubscribersView, TrimView};

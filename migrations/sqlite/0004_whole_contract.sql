@@ -1,0 +1,26 @@
+-- Written by ff-codegen from a change of the tables in core/src/schema. Do not edit: a migration
+-- stays as it was written.
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_budget_usage_by_exec_execution_idx" ON "ff_budget_usage_by_exec" ("execution_id");
+
+-- statement
+ALTER TABLE "ff_flow_core" ADD COLUMN "sealed_at_ms" INTEGER;
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_admitted_execution_idx" ON "ff_quota_admitted" ("execution_id");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_window_execution_idx" ON "ff_quota_window" ("execution_id");
+
+-- statement
+CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (
+    "name" TEXT NOT NULL,
+    "outbox" TEXT NOT NULL,
+    "event_id" INTEGER NOT NULL DEFAULT 0,
+    "updated_at_ms" INTEGER NOT NULL,
+    PRIMARY KEY ("name", "outbox")
+);
+
+-- statement
+INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (4, '0004_whole_contract', CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), TRUE) ON CONFLICT  DO NOTHING;
