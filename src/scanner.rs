@@ -41,8 +41,19 @@ pub struct ScannerConfig {
     pub suspension_timeout: Duration,
     /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
-    /// The rules by which ended executions are removed. Of several, the first that selects an
-    /// execution decides about it; without a rule, none is removed.
+    /// The pause between scans for budgets to reset; zero turns them off.
+    pub budget_reset: Duration,
+    /// The pause between scans for expired keys of usage reports; zero turns them off.
+    pub usage_key_expiry: Duration,
+    /// The pause between scans for admissions that are over; zero turns them off.
+    pub admission_expiry: Duration,
+    /// The pause between scans for admissions that have left their window; zero turns them off.
+    pub quota_window_expiry: Duration,
+    /// The pause between scans for totals of budgets that have drifted; zero turns them off.
+    pub budget_reconcile: Duration,
+    /// The pause between scans for slots of quotas that have drifted; zero turns them off.
+    pub quota_reconcile: Duration,
+    /// The rules by which ended executions are removed; the first that selects one decides.
     pub retention_rules: Vec<RetentionRule>,
     /// The pause between two passes over the ended executions.
     pub retention: Duration,
@@ -68,6 +79,12 @@ impl Default for ScannerConfig {
             sibling_cancel: Scan::SiblingCancel.usual_pause(),
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
+            budget_reset: Scan::BudgetReset.usual_pause(),
+            usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
+            admission_expiry: Scan::AdmissionExpiry.usual_pause(),
+            quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
+            budget_reconcile: Scan::BudgetReconcile.usual_pause(),
+            quota_reconcile: Scan::QuotaReconcile.usual_pause(),
             retention_rules: Vec::new(),
             retention: Duration::from_secs(60),
             jitter: 0.1,
@@ -90,6 +107,12 @@ impl ScannerConfig {
             Scan::SiblingCancel => self.sibling_cancel,
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
+            Scan::BudgetReset => self.budget_reset,
+            Scan::UsageKeyExpiry => self.usage_key_expiry,
+            Scan::AdmissionExpiry => self.admission_expiry,
+            Scan::QuotaWindowExpiry => self.quota_window_expiry,
+            Scan::BudgetReconcile => self.budget_reconcile,
+            Scan::QuotaReconcile => self.quota_reconcile,
         }
     }
 }
@@ -106,8 +129,7 @@ pub struct ScannerReport {
     /// The loops that had not ended when the grace was over, or that panicked. Their work is not in
     /// the totals.
     pub unfinished: Vec<Scan>,
-    /// True if the loop of retention had not ended either. A step that was cut short is repeated by
-    /// the next pass of any process.
+    /// True if the loop of retention had not ended either.
     pub retention_unfinished: bool,
 }
 
@@ -143,9 +165,8 @@ impl ScannerSupervisor {
 
         let mut retention = JoinSet::new();
         if !config.retention_rules.is_empty() {
-            let (rules, pause) = (config.retention_rules, config.retention);
-            let passes = Retention { backend, rules, pause, failed };
-            retention.spawn(passes.run(stop.subscribe()));
+            let ScannerConfig { retention_rules: rules, retention: pause, .. } = config;
+            retention.spawn(Retention { backend, rules, pause, failed }.run(stop.subscribe()));
         }
 
         Self { stop, running, loops, retention, failures }
@@ -347,6 +368,12 @@ mod tests {
             sibling_cancel: Duration::ZERO,
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
+            budget_reset: Duration::ZERO,
+            usage_key_expiry: Duration::ZERO,
+            admission_expiry: Duration::ZERO,
+            quota_window_expiry: Duration::ZERO,
+            budget_reconcile: Duration::ZERO,
+            quota_reconcile: Duration::ZERO,
             retention_rules: Vec::new(),
             retention: Duration::ZERO,
             jitter: 0.0,

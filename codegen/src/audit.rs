@@ -3,7 +3,7 @@
 //! The audit walks the shape, not the text: a broken rule is an error before any SQL exists.
 
 use ff_core::plan::{
-    Compare, Expr, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return, Selection,
+    Compare, Expr, Guard, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return, Selection,
 };
 use ff_core::schema::{ColumnRef, TableRef};
 
@@ -13,7 +13,8 @@ use crate::statement::RenderError;
 /// Checks a plan.
 ///
 /// # Errors
-/// [`RenderError::Audit`] naming the plan and the rule: a guard without the full key; a picked
+/// [`RenderError::Audit`] naming the plan and the rule: a guard without the full key; a preventing
+/// row that is named by other than bound values, or that refuses nothing; a picked
 /// order that is not total; an update or delete that does not name its rows by a leading part of
 /// the primary key or of an index; a row written twice; a name that is not held; a result of a
 /// table that is not written.
@@ -24,6 +25,10 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         if !covers_key(guard.table.key, &guard.key) {
             return broken(format!("guard {} names its row by less than the key", guard.row));
         }
+    }
+
+    if let Some(rule) = broken_by_preventing_rows(plan) {
+        return broken(rule);
     }
 
     if let Some(Selection { table, order, .. }) = &plan.selection {
@@ -176,6 +181,41 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::EmptyList(_)
         | Predicate::After(_) => {}
     }
+}
+
+/// The rule that the rows that prevent the plan break, if they break one.
+fn broken_by_preventing_rows(plan: &Plan) -> Option<String> {
+    for row in &plan.unless {
+        if !covers_key(row.table.key, &row.key) {
+            return Some(format!("{} is named by less than the key", row.row));
+        }
+        if !is_bound(row) {
+            return Some(format!("{} prevents the plan by more than bound values", row.row));
+        }
+    }
+
+    let decides = match plan.selection {
+        Some(_) => plan.picks_up_to(),
+        None => !plan.guards.is_empty() || plan.gate().is_some(),
+    };
+    let unused = !plan.unless.is_empty() && !decides;
+    unused.then(|| "nothing is refused by the rows that prevent the plan".to_owned())
+}
+
+/// True if the key and the predicate hold bound values only.
+fn is_bound(row: &Guard) -> bool {
+    let mut bound = true;
+    row.visit(&mut |expr| match expr {
+        Expr::Value(..) | Expr::Slot(..) | Expr::Const(_) | Expr::Null(_) => {}
+        Expr::Held(..)
+        | Expr::Item(..)
+        | Expr::PickedCount
+        | Expr::Plus(..)
+        | Expr::Greatest(..)
+        | Expr::Joined(_)
+        | Expr::Object(_) => bound = false,
+    });
+    bound
 }
 
 fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {

@@ -1,13 +1,14 @@
 //! Clauses that several kinds of statements share.
 
-use ff_core::plan::{OnConflict, OnTaken, Path};
+use ff_core::plan::{Guard, Mutation, OnConflict, OnTaken, Path, Plan};
 use ff_core::schema::{ColumnRef, Direction, TableRef};
 use sea_query::{
-    Alias, Expr, ExprTrait, Func, InsertStatement, OnConflict as Conflict, Order, Query,
+    Alias, Condition, Expr, ExprTrait, Func, InsertStatement, OnConflict as Conflict, Order, Query,
     ReturningClause,
 };
 
 use crate::dialect::{Dialect, WriteKind};
+use crate::scalar::{Operands, Scalars};
 use crate::statement::RenderError;
 
 /// The value at the path of a row that is selected under `alias`.
@@ -22,6 +23,45 @@ pub(crate) fn order(direction: Direction) -> Order {
         Direction::Ascending => Order::Asc,
         Direction::Descending => Order::Desc,
     }
+}
+
+/// The condition that no row prevents the plan. It stands in the statement that decides whether the
+/// plan applies, so it costs no statement of its own.
+pub(crate) fn unprevented(
+    dialect: &dyn Dialect,
+    operands: &mut impl Operands,
+    plan: &Plan,
+) -> Condition {
+    if plan.unless.is_empty() {
+        return Condition::all();
+    }
+    prevented(dialect, operands, plan).not()
+}
+
+/// The condition that a row prevents the plan.
+pub(crate) fn prevented(
+    dialect: &dyn Dialect,
+    operands: &mut impl Operands,
+    plan: &Plan,
+) -> Condition {
+    plan.unless.iter().fold(Condition::any(), |any, Guard { row, table, key, holds }| {
+        let mut scalars = Scalars { dialect, operands: &mut *operands, subject: Some(row) };
+        let mut found = Query::select();
+        found.expr(Expr::cust("1")).from_as(table.name, Alias::new(row.to_string()));
+        found.cond_where(scalars.has_key(key));
+        found.cond_where(scalars.predicate(holds));
+        any.add(Expr::exists(found))
+    })
+}
+
+/// True if the guard decides, before all others, whether the plan applies.
+pub(crate) fn is_first(plan: &Plan, guard: &Guard) -> bool {
+    !plan.picks_up_to() && plan.guards.first().is_some_and(|first| std::ptr::eq(first, guard))
+}
+
+/// True if the mutation is the insert that decides whether the plan applies.
+pub(crate) fn is_gate(plan: &Plan, mutation: &Mutation) -> bool {
+    plan.gate().is_some_and(|gate| std::ptr::eq(gate, mutation))
 }
 
 /// Adds the treatment of existing rows. A refusing insert has no clause: the unique violation

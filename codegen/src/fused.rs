@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! input   the bound arrays, one row per item
+//! closed  the items that a row prevents, where the plan names such rows
 //! guards  lock and check, each joined to the one before: an item is dropped where its guard fails
 //! ok      the items (and picked rows) that passed all guards
 //! w0..wn  one write per mutation, each reading only `ok`: nothing is written for a dropped item,
@@ -23,7 +24,7 @@ use sea_query::{
 };
 
 use self::join::are_joined;
-use crate::clauses::{held_value, one_row_hint};
+use crate::clauses::{held_value, is_first, one_row_hint, prevented};
 use crate::dialect::{Dialect, RowLock};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Arity, Fused, Param, RenderError};
@@ -48,6 +49,7 @@ fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fu
     let mut render = Renderer { dialect, plan, params: &params, guards, with: WithClause::new() };
 
     render.input()?;
+    render.closed();
     let ok = render.ok()?;
     let items = render.pick(&ok)?;
 
@@ -66,7 +68,7 @@ fn statement(dialect: &dyn Dialect, shape: &Shape, guards: RowLock) -> Result<Fu
 }
 
 fn params(shape: &Shape) -> Vec<Param> {
-    let once = shape.plan().selection.as_ref().map(once_slots).unwrap_or_default();
+    let once = once_slots(shape.plan());
     let types = shape.slot_types().iter().copied().enumerate();
     types
         .map(|(slot, ty)| {
@@ -76,9 +78,10 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that a selection of up to n rows uses. They hold for the statement, not for one item.
-fn once_slots(selection: &Selection) -> Vec<usize> {
-    let Pairing::UpTo(limit) = &selection.pairing else {
+/// The slots that decide which rows a selection of up to n rows picks. They hold for the statement,
+/// not for one item.
+fn once_slots(plan: &Plan) -> Vec<usize> {
+    let Some(Selection { predicate, pairing: Pairing::UpTo(limit), .. }) = &plan.selection else {
         return Vec::new();
     };
 
@@ -89,8 +92,9 @@ fn once_slots(selection: &Selection) -> Vec<usize> {
         }
     };
 
-    selection.predicate.visit(&mut collect);
+    predicate.visit(&mut collect);
     collect(limit);
+    plan.unless.iter().for_each(|row| row.visit(&mut collect));
     slots
 }
 
@@ -136,6 +140,9 @@ impl Operands for Columns<'_> {
         Expr::SubQuery(None, Box::new(query))
     }
 }
+
+/// The CTE of the items that a row prevents.
+const CLOSED: &str = "closed";
 
 /// The alias of the CTE that an item's values are read from.
 const SOURCE: &str = "s";
@@ -216,10 +223,33 @@ impl Renderer<'_> {
         found.from_as(guard.table.name, Alias::new(guard.row.to_string()));
         found.cond_where(scalars.has_key(&guard.key));
         found.cond_where(scalars.predicate(&guard.holds));
-
         self.select_held(&mut found, &guard.row, &holds);
         self.dialect.lock_rows(&mut found, self.guards)?;
-        Ok(self.joined(source, found, &guard.row))
+        let mut joined = self.joined(source, found, &guard.row);
+        if is_first(self.plan, guard) {
+            joined.and_where_option(self.is_open());
+        }
+        Ok(joined)
+    }
+
+    /// `closed`: the items that a row prevents, if the plan names such rows and picks none.
+    fn closed(&mut self) {
+        if self.plan.unless.is_empty() || self.plan.picks_up_to() {
+            return;
+        }
+
+        let mut closed = Query::select();
+        closed.column((SOURCE, "ord")).from_as("input", SOURCE);
+        closed.cond_where(prevented(self.dialect, &mut self.operands(), self.plan));
+        self.cte(CLOSED, closed);
+    }
+
+    /// The condition that an item is not prevented.
+    fn is_open(&self) -> Option<Expr> {
+        let mut closed = Query::select();
+        closed.column((CLOSED, "ord")).from(CLOSED);
+        let open = Expr::col((SOURCE, "ord")).not_in_subquery(closed);
+        (!self.plan.unless.is_empty()).then_some(open)
     }
 
     /// Selects the values of the found row that later steps read, under their names.

@@ -8,9 +8,14 @@ use ff_core::plan::{
     Expr as Scalar, Guard, Mutation, Name, OnConflict, Pairing, Path, Plan, Return, Selection,
     Shape,
 };
-use sea_query::{Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement};
+use ff_core::schema::ColumnRef;
+use sea_query::{
+    Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
+};
 
-use crate::clauses::{add_on_conflict, held_value, order, returning};
+use crate::clauses::{
+    add_on_conflict, held_value, is_first, is_gate, order, prevented, returning, unprevented,
+};
 use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::lists::ByList;
 use crate::scalar::{Operands, Scalars};
@@ -50,7 +55,9 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
         }
     });
 
-    Ok(Script { once, each, returns: returns.collect() })
+    let asks = !plan.unless.is_empty() && !plan.picks_up_to();
+    let prevents = asks.then(|| prevents(dialect, plan));
+    Ok(Script { once, each, returns: returns.collect(), prevents })
 }
 
 /// Collects the parameters of one statement, in placeholder order.
@@ -107,6 +114,14 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
     }
 }
 
+fn prevents(dialect: &dyn Dialect, plan: &Plan) -> ScriptStep {
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
+    let mut select = Query::select();
+    select.expr(Expr::cust("1")).cond_where(prevented(dialect, &mut operands, plan));
+    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, Vec::new());
+    ScriptStep::Guard { row: "prevents".into(), statement, holds: Vec::new() }
+}
+
 fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep, RenderError> {
     let mut operands = Binds { dialect, plan, binds: Vec::new() };
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
@@ -114,6 +129,9 @@ fn guard(dialect: &dyn Dialect, plan: &Plan, guard: &Guard) -> Result<ScriptStep
     select.from(guard.table.name);
     select.cond_where(scalars.has_key(&guard.key));
     select.cond_where(scalars.predicate(&guard.holds));
+    if is_first(plan, guard) {
+        select.cond_where(unprevented(dialect, &mut operands, plan));
+    }
 
     let holds = reads::reads_of(plan, &guard.row);
     let yields = select_held(dialect, &mut select, &holds);
@@ -149,6 +167,7 @@ fn pick(
     match &selection.pairing {
         Pairing::Every => dialect.lock_rows(&mut select, RowLock::Wait)?,
         Pairing::UpTo(limit) => {
+            select.cond_where(unprevented(dialect, scalars.operands, plan));
             scalars.expr(limit, ColumnType::BigInt);
             limit_by(&mut select, operands.binds.len());
             dialect.lock_rows(&mut select, RowLock::SkipLocked)?;
@@ -175,6 +194,7 @@ fn pick_by_list(
     let mut best = Query::select();
     best.from_as(selection.table.name, BEST);
     best.cond_where(scalars.predicate(&selection.predicate));
+    best.cond_where(unprevented(dialect, scalars.operands, plan));
     scalars.expr(limit, ColumnType::BigInt);
     let limit = operands.binds.len();
     for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {
@@ -224,11 +244,12 @@ fn write(
 
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
-            let mut insert = InsertStatement::new();
-            insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
-            let values: Vec<Expr> =
-                row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
-            insert.values(values).map_err(|error| unsupported(dialect, &error))?;
+            let values = row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
+            let unprevented = (is_gate(plan, mutation) && !plan.unless.is_empty())
+                .then(|| unprevented(dialect, scalars.operands, plan));
+            let mut insert = insert_one(row, values, unprevented)
+                .map_err(|error| unsupported(dialect, &error))?;
+            insert.into_table(table.name);
 
             // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
@@ -284,6 +305,25 @@ fn write(
     let yields = returned.iter().map(|column| column.ty).collect();
     let statement = Statement::new(dialect, &tree, operands.binds, yields);
     Ok(ScriptStep::Write { statement, must_write, holds })
+}
+
+/// The insert of one row, under a condition if there is one.
+fn insert_one(
+    row: &[(ColumnRef, Scalar)],
+    values: Vec<Expr>,
+    condition: Option<Condition>,
+) -> Result<InsertStatement, sea_query::error::Error> {
+    let mut insert = InsertStatement::new();
+    insert.columns(row.iter().map(|(column, _)| column.name));
+    match condition {
+        None => insert.values(values)?,
+        Some(condition) => {
+            let mut one = Query::select();
+            one.exprs(values).cond_where(condition);
+            insert.select_from(one)?
+        }
+    };
+    Ok(insert)
 }
 
 fn unsupported(dialect: &dyn Dialect, error: &impl ToString) -> RenderError {

@@ -73,7 +73,7 @@ pub enum BindSource {
 
 /// A plan as one statement. Every parameter is an array with one element per item, so that one text
 /// serves a single plan and a batch. The result is one row per applied item, its ordinal (from 1)
-/// first.
+/// first; and one per item that a row prevents, with its negative ordinal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fused {
     /// The text.
@@ -119,6 +119,8 @@ pub struct Script {
     pub each: Vec<ScriptStep>,
     /// The sources of the plan's results, by position.
     pub returns: Vec<Bind>,
+    /// A guard that holds if a row prevents the plan, to tell that from another refusal.
+    pub prevents: Option<ScriptStep>,
 }
 
 impl Script {

@@ -5,7 +5,8 @@ use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
 use ff_core::plan::facts::{Facts, Row};
 use ff_core::plan::value::Value;
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return, Selection,
+    Expr, Guard, Join, List, Lookup, OnConflict, Pairing, Path, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::rules::ctx::{Ctx, Seeded};
 use ff_core::rules::decision::{Step as Decided, Transition};
@@ -24,6 +25,7 @@ use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::lease_event;
 use ff_core::schema::{ColumnRef, TableRef};
+use ff_core::state::LaneState;
 use ff_core::types::{ExecutionId, LaneId, TimestampMs, WorkerId, WorkerInstanceId};
 
 fn key() -> ExecutionKey {
@@ -72,6 +74,36 @@ fn check_query(asked: &Query, expected: &str) {
     for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
         let (shape, _) = asked.clone().into_shape();
         assert_eq!(query(dialect, &shape).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_row_that_prevents_a_plan_is_named_by_bound_values_and_refuses_something() {
+    let lane = |key: Vec<(ColumnRef, Expr)>| {
+        Guard::new("lane", lane_registry::REF, key, lane_registry::state.is(LaneState::Paused))
+    };
+    let named = || vec![lane_registry::lane_id.with("main".into())];
+    let grow = vec![exec_core::version.grow(1)];
+
+    check(&held("p").unless(lane(vec![])), "lane is named by less than the key");
+    let by_held = vec![lane_registry::lane_id.with_expr(exec_core::lane_id.of(CORE))];
+    check(&held("p").unless(lane(by_held)), "lane prevents the plan by more than bound values");
+    let nothing = Plan::new("p").unless(lane(named())).update(exec_core::REF, key().core(), grow);
+    check(&nothing, "nothing is refused by the rows that prevent the plan");
+
+    let row = vec![lane_registry::lane_id.with("a".into())];
+    let mut picks = Plan::new("p").unless(lane(named()));
+    picks.selection = Some(selection(vec![exec_core::execution_id.column()]));
+    for plan in [
+        held("p").unless(lane(named())),
+        Plan::new("p").unless(lane(named())).insert(lane_registry::REF, row, OnConflict::Refuse),
+        picks,
+    ] {
+        let script = script(&Sqlite, &plan.shape()).unwrap();
+        assert_eq!(script.once.len(), 1, "it costs no statement");
+        let sql = &script.once[0].statement().sql;
+        assert_eq!(sql.matches("NOT EXISTS(").count(), 1, "{sql}");
+        assert_eq!(script.prevents.is_some(), !plan.picks_up_to());
     }
 }
 

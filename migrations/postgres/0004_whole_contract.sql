@@ -2,17 +2,58 @@
 -- stays as it was written.
 
 -- statement
+ALTER TABLE "ff_budget_policy"
+    ADD COLUMN IF NOT EXISTS "version" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "period" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "is_defined" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_budget_usage_by_exec"
+    ADD COLUMN IF NOT EXISTS "period" bigint NOT NULL DEFAULT 0;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_budget_usage_by_exec_execution_idx" ON "ff_budget_usage_by_exec" ("execution_id");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
 
 -- statement
 ALTER TABLE "ff_flow_core"
     ADD COLUMN IF NOT EXISTS "sealed_at_ms" bigint;
 
 -- statement
+ALTER TABLE "ff_lane_registry"
+    ADD COLUMN IF NOT EXISTS "state" text COLLATE "C" NOT NULL DEFAULT 'active',
+    ADD COLUMN IF NOT EXISTS "state_reason" text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS "state_by" text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS "state_since_ms" bigint,
+    ADD COLUMN IF NOT EXISTS "state_until_ms" bigint;
+
+-- statement
+ALTER TABLE "ff_quota_admitted"
+    ADD COLUMN IF NOT EXISTS "holds_slot" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_admitted_execution_idx" ON "ff_quota_admitted" ("execution_id");
 
 -- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_admitted_expired_idx" ON "ff_quota_admitted" ("expires_at_ms", "execution_id");
+
+-- statement
+ALTER TABLE "ff_quota_policy"
+    ADD COLUMN IF NOT EXISTS "version" bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS "is_defined" boolean NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_quota_window"
+    ADD COLUMN IF NOT EXISTS "expires_at_ms" bigint;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_window_execution_idx" ON "ff_quota_window" ("execution_id");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_window_expired_idx" ON "ff_quota_window" ("expires_at_ms", "quota_policy_id")
+    WHERE "ff_quota_window"."expires_at_ms" IS NOT NULL;
 
 -- statement
 CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (

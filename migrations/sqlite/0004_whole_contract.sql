@@ -2,16 +2,65 @@
 -- stays as it was written.
 
 -- statement
+ALTER TABLE "ff_budget_policy" ADD COLUMN "version" INTEGER NOT NULL DEFAULT 0;
+
+-- statement
+ALTER TABLE "ff_budget_policy" ADD COLUMN "period" INTEGER NOT NULL DEFAULT 0;
+
+-- statement
+ALTER TABLE "ff_budget_policy" ADD COLUMN "is_defined" INTEGER NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_budget_usage_by_exec" ADD COLUMN "period" INTEGER NOT NULL DEFAULT 0;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_budget_usage_by_exec_execution_idx" ON "ff_budget_usage_by_exec" ("execution_id");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
 
 -- statement
 ALTER TABLE "ff_flow_core" ADD COLUMN "sealed_at_ms" INTEGER;
 
 -- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state" TEXT NOT NULL DEFAULT 'active';
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_reason" TEXT;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_by" TEXT;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_since_ms" INTEGER;
+
+-- statement
+ALTER TABLE "ff_lane_registry" ADD COLUMN "state_until_ms" INTEGER;
+
+-- statement
+ALTER TABLE "ff_quota_admitted" ADD COLUMN "holds_slot" INTEGER NOT NULL DEFAULT TRUE;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_admitted_execution_idx" ON "ff_quota_admitted" ("execution_id");
 
 -- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_admitted_expired_idx" ON "ff_quota_admitted" ("expires_at_ms", "execution_id");
+
+-- statement
+ALTER TABLE "ff_quota_policy" ADD COLUMN "version" INTEGER NOT NULL DEFAULT 0;
+
+-- statement
+ALTER TABLE "ff_quota_policy" ADD COLUMN "is_defined" INTEGER NOT NULL DEFAULT TRUE;
+
+-- statement
+ALTER TABLE "ff_quota_window" ADD COLUMN "expires_at_ms" INTEGER;
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_window_execution_idx" ON "ff_quota_window" ("execution_id");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_window_expired_idx" ON "ff_quota_window" ("expires_at_ms", "quota_policy_id")
+    WHERE "ff_quota_window"."expires_at_ms" IS NOT NULL;
 
 -- statement
 CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (

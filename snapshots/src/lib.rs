@@ -10,7 +10,9 @@ mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
+mod lanes;
 mod losses;
+mod money;
 mod recorder;
 mod retention;
 mod scenes;
@@ -25,6 +27,69 @@ use ff_core::plan::{Plan, Query};
 
 pub use recorder::Recorder;
 use stage::Scene;
+
+/// The scenes, in the order of a life.
+const SCENES: &[fn(&mut Scene)] = &[
+    Scene::submissions,
+    Scene::claims,
+    Scene::leases,
+    Scene::ends,
+    Scene::failures,
+    Scene::operator,
+    Scene::typed,
+    Scene::reads,
+    Scene::listings,
+    Scene::lanes,
+    Scene::scans,
+    Scene::flow_building,
+    Scene::flow_reads,
+    Scene::flow_that_forks,
+    Scene::flow_cancellation,
+    Scene::flow_cancellation_headers,
+    Scene::waits,
+    Scene::replays,
+    Scene::bulk_actions,
+    Scene::applied_edges,
+    Scene::late_edges,
+    Scene::pages,
+    Scene::hops,
+    Scene::dispatched_ends,
+    Scene::siblings,
+    Scene::streams,
+    Scene::older_streams,
+    Scene::stream_reads,
+    Scene::subscriptions,
+    Scene::unreadable_page_queries,
+    Scene::instance_tags,
+    Scene::signing_keys,
+    Scene::suspensions,
+    Scene::signals,
+    Scene::waits_that_end,
+    Scene::waits_that_are_read,
+    Scene::flow_ends,
+    Scene::budgets,
+    Scene::quotas,
+    Scene::retention,
+];
+
+/// Waitpoints change the shape of what ends an execution, so these scenes are played again with
+/// them.
+const AGAIN_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
+    Scene::ends,
+    Scene::failures,
+    Scene::operator,
+    Scene::typed,
+    Scene::scans,
+    Scene::waits,
+    Scene::replays,
+    Scene::bulk_actions,
+    Scene::applied_edges,
+    Scene::late_edges,
+    Scene::hops,
+    Scene::dispatched_ends,
+    Scene::lapsed_leases,
+    Scene::waits_that_end,
+];
 
 /// One read or plan that an operation sent to the database.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,69 +129,11 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let scenes: [fn(&mut Scene); 37] = [
-        Scene::submissions,
-        Scene::claims,
-        Scene::leases,
-        Scene::ends,
-        Scene::failures,
-        Scene::operator,
-        Scene::typed,
-        Scene::reads,
-        Scene::listings,
-        Scene::scans,
-        Scene::flow_building,
-        Scene::flow_reads,
-        Scene::flow_that_forks,
-        Scene::flow_cancellation,
-        Scene::flow_cancellation_headers,
-        Scene::waits,
-        Scene::replays,
-        Scene::bulk_actions,
-        Scene::applied_edges,
-        Scene::late_edges,
-        Scene::pages,
-        Scene::hops,
-        Scene::dispatched_ends,
-        Scene::siblings,
-        Scene::streams,
-        Scene::older_streams,
-        Scene::stream_reads,
-        Scene::subscriptions,
-        Scene::unreadable_page_queries,
-        Scene::instance_tags,
-        Scene::signing_keys,
-        Scene::suspensions,
-        Scene::signals,
-        Scene::waits_that_end,
-        Scene::waits_that_are_read,
-        Scene::flow_ends,
-        Scene::retention,
-    ];
+    let play = |scene: &fn(&mut Scene)| Scene::new().played(*scene);
+    let play_again = |scene: &fn(&mut Scene)| Scene::with_waitpoints().played(*scene);
 
-    let play = |scene: fn(&mut Scene)| Scene::new().played(scene);
-    // Waitpoints change the shape of what ends an execution, so those scenes are played again with
-    // them.
-    let again: [fn(&mut Scene); 14] = [
-        Scene::ends,
-        Scene::failures,
-        Scene::operator,
-        Scene::typed,
-        Scene::scans,
-        Scene::waits,
-        Scene::replays,
-        Scene::bulk_actions,
-        Scene::applied_edges,
-        Scene::late_edges,
-        Scene::hops,
-        Scene::dispatched_ends,
-        Scene::lapsed_leases,
-        Scene::waits_that_end,
-    ];
-    let play_again = |scene: fn(&mut Scene)| Scene::with_waitpoints().played(scene);
-
-    let first = scenes.into_iter().flat_map(play);
-    first.chain(again.into_iter().flat_map(play_again)).collect()
+    let first = SCENES.iter().flat_map(play);
+    first.chain(AGAIN_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()
 }
 
 impl Call {

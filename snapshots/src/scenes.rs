@@ -28,6 +28,7 @@ use super::fixtures::{
     AT_ONCE, LATER, NEVER, capabilities, fence_of, filtered, lane, never_retried, partition,
     retried, worker,
 };
+use super::money::stuck_row;
 use super::stage::{NOON, Scene, now};
 
 impl Scene {
@@ -428,6 +429,12 @@ impl Scene {
                 Scan::WaitpointExpiry => {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
+                Scan::BudgetReset
+                | Scan::UsageKeyExpiry
+                | Scan::AdmissionExpiry
+                | Scan::QuotaWindowExpiry
+                | Scan::BudgetReconcile
+                | Scan::QuotaReconcile => stuck_row(scan),
             };
 
             let after = Some(Overdue { row, since: Some(NOON) });

@@ -20,7 +20,7 @@ fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderE
             CommitStrategy::Fused => Ok(vec![ff_codegen::fused(dialect, &plan.shape())?.sql]),
             CommitStrategy::Script => {
                 let script = ff_codegen::script(dialect, &plan.shape())?;
-                let steps = script.once.into_iter().chain(script.each);
+                let steps = script.once.into_iter().chain(script.each).chain(script.prevents);
                 Ok(steps.map(sql_of).collect())
             }
         },

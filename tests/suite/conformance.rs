@@ -1,5 +1,6 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
+pub(crate) mod budget;
 mod bulk;
 mod cancel;
 mod claim;
@@ -14,12 +15,14 @@ mod flow;
 mod handles;
 mod input;
 mod keystore;
+mod lanes;
 mod lease;
 mod listing;
 mod losses;
 mod many_signals;
 mod operator;
 mod policy;
+mod quota;
 mod reads;
 mod reasons;
 mod replay;

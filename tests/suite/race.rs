@@ -63,6 +63,10 @@ where
                     self.facts = Facts::after_refusals(self.facts.refusals() + 1);
                     None
                 }
+                Commit::Prevented => {
+                    self.facts = Facts::after_prevention(self.facts.refusals() + 1);
+                    None
+                }
                 Commit::Applied(rows) => Some(match then {
                     Then::Answer(outcome) => Ok(outcome),
                     Then::FromRows(read) => read(rows),

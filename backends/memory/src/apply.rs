@@ -1,8 +1,8 @@
 //! Commits plans.
 //!
-//! The guards come first, in order; then the pick; then the changes that happen once; then, for
-//! each picked row, the changes that happen per row. A refused or failed plan leaves nothing
-//! behind.
+//! The rows that prevent the plan come first; then the guards, in order; then the pick; then the
+//! changes that happen once; then, for each picked row, the changes that happen per row. A refused
+//! or failed plan leaves nothing behind.
 
 use ff_core::engine::Commit;
 use ff_core::plan::facts::Row;
@@ -33,6 +33,7 @@ pub(crate) fn apply(
             tables.roll_back();
             Ok(Commit::Refused)
         }
+        Err(Stop::Prevented) => Ok(Commit::Prevented),
         Err(Stop::Failed(error)) => {
             tables.roll_back();
             Err(error)
@@ -43,6 +44,7 @@ pub(crate) fn apply(
 /// The reason that a plan does not apply.
 enum Stop {
     Refused,
+    Prevented,
     Failed(MemoryError),
 }
 
@@ -67,6 +69,9 @@ type Written = (&'static str, Row);
 
 impl<'a> PlanRun<'a> {
     fn apply_all(&mut self) -> Result<Vec<Vec<Value>>, Stop> {
+        if self.is_prevented() {
+            return if self.plan.picks_up_to() { Ok(Vec::new()) } else { Err(Stop::Prevented) };
+        }
         self.check_guards()?;
         let picked = self.pick();
         self.picked = picked.as_ref().map_or(0, Vec::len);
@@ -93,6 +98,15 @@ impl<'a> PlanRun<'a> {
         }
 
         Ok(applied)
+    }
+
+    fn is_prevented(&self) -> bool {
+        let held = self.held(0, None);
+        self.plan.unless.iter().any(|row| {
+            let key = Row::new(evaluate(&row.key, &held));
+            let found = row_by_key(self.tables, row.table.0, &key);
+            found.is_some_and(|found| row.holds.accepts(found, &held))
+        })
     }
 
     fn check_guards(&mut self) -> Result<(), Stop> {

@@ -153,8 +153,11 @@ impl PlanStatement {
         for row in rows {
             match self.decode(row) {
                 Ok((ord, values)) => {
-                    if let Some(outcome) = ord.checked_sub(1).and_then(|at| outcomes.get_mut(at)) {
-                        report(outcome, values);
+                    let at = usize::try_from(ord.unsigned_abs()).unwrap_or(0).checked_sub(1);
+                    match at.and_then(|at| outcomes.get_mut(at)) {
+                        Some(outcome) if ord < 0 => *outcome = Ok(Commit::Prevented),
+                        Some(outcome) => report(outcome, values),
+                        None => {}
                     }
                 }
                 // The row cannot be read, so its ordinal cannot be trusted either.
@@ -192,10 +195,11 @@ impl PlanStatement {
         plans.iter().map(next_rows).collect()
     }
 
-    /// The ordinal of the row's item, and the values that the row reports, if any.
-    fn decode(&self, row: &PgRow) -> Result<(usize, Option<Vec<Value>>), EngineError> {
+    /// The ordinal of the row's item (negative if a row prevents it), and the values that the row
+    /// reports, if any.
+    fn decode(&self, row: &PgRow) -> Result<(i64, Option<Vec<Value>>), EngineError> {
         let ord = match bind::decode(row, 0, ColumnType::Int)? {
-            Value::Int(ord) => usize::try_from(ord).unwrap_or(0),
+            Value::Int(ord) => ord,
             _ => 0,
         };
 
@@ -216,7 +220,7 @@ fn report(outcome: &mut Result<Commit, EngineError>, values: Option<Vec<Value>>)
     match outcome {
         Ok(Commit::Applied(rows)) => rows.extend(values),
         Ok(Commit::Refused) => *outcome = Ok(Commit::Applied(values.into_iter().collect())),
-        Err(_) => {}
+        Ok(Commit::Prevented) | Err(_) => {}
     }
 }
 

@@ -30,11 +30,17 @@ pub(crate) async fn apply<C: ScriptConnection>(
         outcome => outcome,
     };
     let written = plan.has_written;
+    let outcome = match outcome {
+        Ok(Commit::Refused) => plan.refusal(bindings).await,
+        outcome => outcome,
+    };
 
     match outcome {
         Err(Failure::Database(error)) if !connection.is_in_transaction().await => Err(error),
         Ok(Commit::Applied(_)) => Ok(PlanEnd { outcome, leaves_changes: false }),
-        Ok(Commit::Refused) | Err(_) => Ok(PlanEnd { outcome, leaves_changes: written }),
+        Ok(Commit::Refused | Commit::Prevented) | Err(_) => {
+            Ok(PlanEnd { outcome, leaves_changes: written })
+        }
     }
 }
 
@@ -95,6 +101,15 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
         }
 
         Ok(Commit::Applied(applied))
+    }
+
+    /// The sort of refusal, once a guard or the first insert has refused the plan.
+    async fn refusal(&mut self, bindings: &Bindings) -> Outcome<C::Error> {
+        let Some(step) = &self.script.prevents else { return Ok(Commit::Refused) };
+
+        let mut sources = Sources { bindings, item: 0, picked: 0, once: &[], own: Vec::new() };
+        let prevented = self.run(step, &mut sources, &mut Vec::new()).await?;
+        Ok(if prevented { Commit::Prevented } else { Commit::Refused })
     }
 
     /// Runs the statement and keeps what it finds; `false` if it refuses the plan.

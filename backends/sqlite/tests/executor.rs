@@ -179,6 +179,7 @@ async fn concurrent_commits_are_grouped_and_each_is_judged_alone() {
         match commit.await.expect("no panic").expect("a commit") {
             Commit::Applied(_) => outcomes.0 += 1,
             Commit::Refused => outcomes.1 += 1,
+            Commit::Prevented => panic!("no row prevents it"),
         }
     }
     assert_eq!(outcomes, (100, 100));

@@ -5,7 +5,7 @@ use sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, JoinType, Query, WindowS
 
 use super::join::are_joined;
 use super::{Renderer, SOURCE};
-use crate::clauses::{few_rows_hint, order};
+use crate::clauses::{few_rows_hint, order, unprevented};
 use crate::dialect::RowLock;
 use crate::flags::flagged;
 use crate::lists::ByList;
@@ -40,6 +40,10 @@ impl Renderer<'_> {
 
         let holds = reads::picked_reads(self.plan, selection);
         self.select_held(&mut found, &selection.row, &holds);
+        if self.plan.picks_up_to() {
+            // Not correlated with any row, so the database evaluates it once.
+            found.cond_where(unprevented(self.dialect, &mut self.operands(), self.plan));
+        }
 
         match &selection.pairing {
             Pairing::Every => {

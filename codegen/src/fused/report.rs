@@ -4,14 +4,24 @@ use std::collections::BTreeMap;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Mutation, Pairing, Path, Return, Selection};
-use sea_query::{Alias, Expr, ExprTrait, JoinType, Query, SelectStatement};
+use sea_query::{Alias, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType};
 
-use super::{Renderer, SOURCE};
+use super::{CLOSED, Renderer, SOURCE};
 use crate::clauses::order;
 use crate::statement::RenderError;
 use crate::{names, reads};
 
 impl Renderer<'_> {
+    /// The items that a row prevents: their ordinals, negative.
+    fn prevented_items(&self, yields: usize) -> SelectStatement {
+        let mut closed = Query::select();
+        closed.expr(Expr::cust("0").sub(Expr::col((SOURCE, "ord")))).from_as(CLOSED, SOURCE);
+        for _ in 0..yields {
+            closed.expr(Expr::null());
+        }
+        closed
+    }
+
     /// The final select: one row per applied item, ordinal first.
     pub(super) fn report(
         &self,
@@ -65,6 +75,10 @@ impl Renderer<'_> {
                 let name = names::held(row, &Path::column(*column));
                 select.order_by((SOURCE, name), order(*direction));
             }
+        }
+
+        if !self.plan.unless.is_empty() && !self.plan.picks_up_to() {
+            select.union(UnionType::All, self.prevented_items(yields.len()));
         }
 
         Ok((select, yields, every))

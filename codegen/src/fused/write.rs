@@ -5,7 +5,7 @@ use ff_core::plan::value::ColumnType;
 use sea_query::{Alias, Expr, InsertStatement, IntoIden, Query, UpdateStatement};
 
 use super::{Renderer, SOURCE};
-use crate::clauses::{add_on_conflict, returning};
+use crate::clauses::{add_on_conflict, is_gate, returning};
 use crate::dialect::ITEM;
 use crate::reads;
 use crate::scalar::Scalars;
@@ -92,6 +92,9 @@ impl Renderer<'_> {
             values.expr(scalars.expr(expr, column.ty));
         }
         values.from_as(Alias::new(source), SOURCE);
+        if is_gate(self.plan, mutation) {
+            values.and_where_option(self.is_open());
+        }
 
         if let Some(items) = items {
             let list = self.dialect.items(scalars.expr(items, ColumnType::Bytes));

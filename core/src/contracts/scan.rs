@@ -73,11 +73,23 @@ pub enum Scan {
     SuspensionTimeout,
     /// Pending waitpoints past their expiry.
     WaitpointExpiry,
+    /// Budgets that are due to be reset.
+    BudgetReset,
+    /// Keys of usage reports that have expired.
+    UsageKeyExpiry,
+    /// Admissions that are over; their slots are given back.
+    AdmissionExpiry,
+    /// Admissions that have left the window of their quota.
+    QuotaWindowExpiry,
+    /// Totals of budgets that have drifted from the contributions. Every budget is looked at.
+    BudgetReconcile,
+    /// Slots in use that have drifted from the admissions. Every quota policy is looked at.
+    QuotaReconcile,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -86,6 +98,12 @@ impl Scan {
         Self::SiblingCancel,
         Self::SuspensionTimeout,
         Self::WaitpointExpiry,
+        Self::BudgetReset,
+        Self::UsageKeyExpiry,
+        Self::AdmissionExpiry,
+        Self::QuotaWindowExpiry,
+        Self::BudgetReconcile,
+        Self::QuotaReconcile,
     ];
 
     /// Returns true if applying a timer may at once make more of the same kind due: a skipped
@@ -100,7 +118,13 @@ impl Scan {
             | Self::DelayedPromotion
             | Self::SiblingCancel
             | Self::SuspensionTimeout
-            | Self::WaitpointExpiry => false,
+            | Self::WaitpointExpiry
+            | Self::BudgetReset
+            | Self::UsageKeyExpiry
+            | Self::AdmissionExpiry
+            | Self::QuotaWindowExpiry
+            | Self::BudgetReconcile
+            | Self::QuotaReconcile => false,
         }
     }
 
@@ -113,7 +137,10 @@ impl Scan {
             Self::DelayedPromotion => 500,
             Self::DependencyDispatch => 100,
             Self::SiblingCancel => 250,
-            Self::WaitpointExpiry => 5_000,
+            Self::WaitpointExpiry | Self::AdmissionExpiry => 5_000,
+            Self::BudgetReset => 1_000,
+            Self::UsageKeyExpiry | Self::QuotaWindowExpiry => 30_000,
+            Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
     }
 
@@ -129,6 +156,12 @@ impl Scan {
             Self::SiblingCancel => "sibling_cancel",
             Self::SuspensionTimeout => "suspension_timeout",
             Self::WaitpointExpiry => "waitpoint_expiry",
+            Self::BudgetReset => "budget_reset",
+            Self::UsageKeyExpiry => "usage_key_expiry",
+            Self::AdmissionExpiry => "admission_expiry",
+            Self::QuotaWindowExpiry => "quota_window_expiry",
+            Self::BudgetReconcile => "budget_reconcile",
+            Self::QuotaReconcile => "quota_reconcile",
         }
     }
 }
@@ -225,7 +258,13 @@ mod tests {
                 "dependency_dispatch",
                 "sibling_cancel",
                 "suspension_timeout",
-                "waitpoint_expiry"
+                "waitpoint_expiry",
+                "budget_reset",
+                "usage_key_expiry",
+                "admission_expiry",
+                "quota_window_expiry",
+                "budget_reconcile",
+                "quota_reconcile",
             ]
         );
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::EdgeGroupSnapshot;
+use super::{EdgeGroupSnapshot, LaneInfo};
 use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, FlowId, LaneId, LeaseEpoch, LeaseId, Namespace,
     TimestampMs, WaitpointId, WorkerId, WorkerInstanceId,
@@ -459,13 +459,22 @@ pub struct ListLanesPage {
     pub lanes: Vec<LaneId>,
     /// The last lane of this page; `None` when no more follow.
     pub next_cursor: Option<LaneId>,
+    /// The same lanes with their states. An addition.
+    pub details: Vec<LaneInfo>,
 }
 
 impl ListLanesPage {
     /// Puts the parts together.
     #[must_use]
     pub fn new(lanes: Vec<LaneId>, next_cursor: Option<LaneId>) -> Self {
-        Self { lanes, next_cursor }
+        Self { lanes, next_cursor, details: Vec::new() }
+    }
+
+    /// The page of these lanes.
+    #[must_use]
+    pub fn of(details: Vec<LaneInfo>, next_cursor: Option<LaneId>) -> Self {
+        let lanes = details.iter().map(|lane| lane.lane_id.clone()).collect();
+        Self { lanes, next_cursor, details }
     }
 }
 

@@ -10,32 +10,37 @@ use futures_util::future::join_all;
 
 use super::places::claim_up_to;
 use super::subscribe::subscribe;
-use super::{Executor, Topic, Traffic, bulk, cascade, frames, retention, run, timers};
+use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, retention, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
-    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BulkArgs, BulkReport,
-    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
-    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
-    ChangePriorityResult, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BudgetStatus, BudgetUsageAndLimits,
+    BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
+    CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait, CapabilitySet,
+    CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
+    CheckAdmissionResult, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
     ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionPayload,
-    CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
+    CreateBudgetArgs, CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult,
+    CreateFlowArgs, CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult,
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
     EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
     ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
     FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame,
-    IssueGrantAndClaimArgs, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
+    IssueGrantAndClaimArgs, LaneInfo, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
     ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
-    ReconcileCounts, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScannerFilter,
-    SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
+    QuotaPolicyLimits, ReconcileCounts, RecordSpendArgs, ReleaseAdmissionArgs,
+    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
+    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
+    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
+    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule,
+    RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
+    RotateWaitpointHmacSecretAllResult, Scan, ScannerFilter, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
     StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
-    TrimPass, validate_tag_key,
+    TrimPass, UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -46,11 +51,16 @@ use crate::model::cursor::StreamCursor as EventCursor;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::model::ids::{
-    AttemptIndex, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence, TimestampMs,
-    WaitpointId,
+    AttemptIndex, BudgetId, CancelSource, EdgeId, ExecutionId, FlowId, LaneId, LeaseFence,
+    QuotaPolicyId, TimestampMs, WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, OutboxKind, PublicState};
+use crate::rules::budget::create::CreateBudget;
+use crate::rules::budget::read::{ReadStatus, ReadUsage};
+use crate::rules::budget::release::ReleaseBudget;
+use crate::rules::budget::report::Report;
+use crate::rules::budget::reset::ResetBudget;
 use crate::rules::execution::cancel::CancelExecution;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
@@ -87,6 +97,9 @@ use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
+use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
+use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
+use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::retention::subscriber;
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
@@ -111,6 +124,11 @@ const SUPPORTS: Supports = {
     supports.cancel_flow_wait_indefinite = true;
     supports.ack_cancel_member = true;
     supports.prepare = true;
+    supports.budget_admin = true;
+    supports.read_budget_usage_and_limits = true;
+    supports.quota_admin = true;
+    supports.read_quota_policy_limits = true;
+    supports.release_admission = true;
     supports.read_execution_state = true;
     supports.read_execution_info = true;
     supports.get_execution_result = true;
@@ -665,6 +683,104 @@ impl<E: Executor> EngineBackend for E {
         Ok(RenewLeaseResult::Renewed { expires_at })
     }
 
+    async fn report_usage(
+        &self,
+        handle: &Handle,
+        budget: &BudgetId,
+        dimensions: UsageDimensions,
+    ) -> Result<ReportUsageResult, EngineError> {
+        // The execution plays no part, so it need not exist.
+        handle::of_backend(self.backend_name().tag, handle)?;
+        run(self, &Report::of_worker(budget, dimensions, &self.partitions())?).await
+    }
+
+    async fn report_usage_admin(
+        &self,
+        budget: &BudgetId,
+        args: ReportUsageAdminArgs,
+    ) -> Result<ReportUsageResult, EngineError> {
+        run(self, &Report::of_operator(budget, args, &self.partitions())?).await
+    }
+
+    async fn record_spend(&self, args: RecordSpendArgs) -> Result<ReportUsageResult, EngineError> {
+        run(self, &Report::of_execution(args, &self.partitions())?).await
+    }
+
+    async fn release_budget(&self, args: ReleaseBudgetArgs) -> Result<(), EngineError> {
+        run(self, &ReleaseBudget::new(&args, &self.partitions())?).await
+    }
+
+    async fn create_budget(
+        &self,
+        args: CreateBudgetArgs,
+    ) -> Result<CreateBudgetResult, EngineError> {
+        run(self, &CreateBudget::new(args, &self.partitions())?).await
+    }
+
+    async fn reset_budget(&self, args: ResetBudgetArgs) -> Result<ResetBudgetResult, EngineError> {
+        run(self, &ResetBudget::new(&args, &self.partitions())?).await
+    }
+
+    async fn get_budget_status(&self, id: &BudgetId) -> Result<BudgetStatus, EngineError> {
+        run(self, &ReadStatus::of(id, &self.partitions())?).await
+    }
+
+    async fn read_budget_usage_and_limits(
+        &self,
+        budget_id: &BudgetId,
+    ) -> Result<BudgetUsageAndLimits, EngineError> {
+        run(self, &ReadUsage::of(budget_id, &self.partitions())?).await
+    }
+
+    async fn reconcile_budget_counters(
+        &self,
+        partition: Partition,
+        _now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        timers::scan_partition(self, Scan::BudgetReconcile, partition).await
+    }
+
+    async fn create_quota_policy(
+        &self,
+        args: CreateQuotaPolicyArgs,
+    ) -> Result<CreateQuotaPolicyResult, EngineError> {
+        run(self, &CreatePolicy::new(args, &self.partitions())?).await
+    }
+
+    async fn read_quota_policy_limits(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+    ) -> Result<Option<QuotaPolicyLimits>, EngineError> {
+        run(self, &ReadLimits::of(quota_policy_id, &self.partitions())?).await
+    }
+
+    async fn check_admission(
+        &self,
+        quota_policy_id: &QuotaPolicyId,
+        dimension: &str,
+        args: CheckAdmissionArgs,
+    ) -> Result<CheckAdmissionResult, EngineError> {
+        let partitions = self.partitions();
+        let check = CheckAdmission::new(quota_policy_id, dimension, &args, &partitions)?;
+        admission::check(self, &check).await
+    }
+
+    async fn release_admission(
+        &self,
+        args: ReleaseAdmissionArgs,
+    ) -> Result<ReleaseAdmissionResult, EngineError> {
+        run(self, &ReleaseAdmission::new(&args, &self.partitions())?).await?;
+        Ok(ReleaseAdmissionResult::Released)
+    }
+
+    async fn reconcile_quota_counters(
+        &self,
+        partition: Partition,
+        _now_ms: TimestampMs,
+    ) -> Result<ReconcileCounts, EngineError> {
+        timers::scan_partition(self, Scan::QuotaReconcile, partition).await
+    }
+
     async fn describe_execution(
         &self,
         id: &ExecutionId,
@@ -748,7 +864,15 @@ impl<E: Executor> EngineBackend for E {
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
-        run(self, &listing::lanes(cursor.as_ref(), limit)?).await
+        run(self, &ListLanes::new(cursor.as_ref(), limit)?).await
+    }
+
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        run(self, &SetLaneState::new(args)?).await
+    }
+
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        run(self, &ReadLane::new(lane)?).await
     }
 
     async fn list_executions(

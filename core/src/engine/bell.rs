@@ -7,8 +7,11 @@
 use event_listener::{Event, EventListener};
 
 use super::Commit;
-use crate::model::state::{ClosedSet as _, CompletionKind, EligibilityState, LeaseEventType};
+use crate::model::state::{
+    ClosedSet as _, CompletionKind, EligibilityState, LaneState, LeaseEventType,
+};
 use crate::plan::{Assign, Expr, Mutation, Plan};
+use crate::schema::admin::lane_registry;
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, outbox, suspension};
 
@@ -27,7 +30,7 @@ pub enum Topic {
     InstanceTags,
     /// An attempt wrote a frame.
     Frames,
-    /// An execution may be claimed now, or once its delay is over.
+    /// An execution may be claimed now, or once its delay is over; or a lane takes claims again.
     Claimable,
     /// A run may have to stop: its execution was cancelled or is out of time, or its lease has
     /// lapsed.
@@ -167,7 +170,7 @@ impl Rings {
         match commit {
             Commit::Applied(rows) if rows.is_empty() => self.once,
             Commit::Applied(_) => self.once.and(self.each),
-            Commit::Refused => Topics::NONE,
+            Commit::Refused | Commit::Prevented => Topics::NONE,
         }
     }
 }
@@ -205,6 +208,11 @@ fn of_states<'a>(written: impl Iterator<Item = (ColumnRef, &'a Expr)>) -> Topics
             |words: &[&str]| matches!(value, Expr::Const(word) if words.contains(&word.as_ref()));
         let claimable = [Eligible::EligibleNow.as_str(), Eligible::NotEligibleUntilTime.as_str()];
         if column == eligibility && is_one_of(&claimable) {
+            topics = topics.with(Topic::Claimable);
+        }
+        // A lane that is open again may hold executions that no claim has found.
+        let open = [LaneState::Active.as_str(), LaneState::Draining.as_str()];
+        if column == lane_registry::state.column() && is_one_of(&open) {
             topics = topics.with(Topic::Claimable);
         }
         if (column == outcome && is_one_of(&[End::Cancelled.as_str(), End::Expired.as_str()]))

@@ -24,6 +24,8 @@ pub enum Commit {
     Applied(Vec<Vec<Value>>),
     /// A guard did not hold, or a refusing insert found its row: nothing changed.
     Refused,
+    /// A row that prevents the plan was there: nothing changed.
+    Prevented,
 }
 
 /// The name of a backend, in handles and in answers.

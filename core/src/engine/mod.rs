@@ -7,6 +7,7 @@
 //! Callers of one process that change the same row take turns; those of different processes back
 //! off at random.
 
+mod admission;
 mod backend;
 mod background_scans;
 mod backoff;

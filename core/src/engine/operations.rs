@@ -28,7 +28,7 @@ use crate::contracts::{
     FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
     FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, InstanceTagEvent,
     IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LeaseHistoryEvent, LeaseRenewal, ListExecutionsPage,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal, ListExecutionsPage,
     ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage,
     ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
     ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint,
@@ -40,10 +40,10 @@ use crate::contracts::{
     ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
     ResumeToken, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
     RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SiblingCancelReconcileAction,
-    SignalDeliveryEvent, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
-    TrimPass, UsageDimensions,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
+    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -703,13 +703,25 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("list_flows")
     }
 
-    /// A page of the known lanes by name, after `cursor`.
+    /// A page of the known lanes by name, after `cursor`, each with its state.
     async fn list_lanes(
         &self,
         cursor: Option<LaneId>,
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
         unavailable!("list_lanes")
+    }
+
+    /// Sets the state of a lane. Claims from a paused or disabled lane find nothing; submissions to
+    /// a draining or disabled one are refused. Claims of an execution that the caller names go on
+    /// in every state. Work that runs is not stopped. An addition.
+    async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {
+        unavailable!("set_lane_state")
+    }
+
+    /// A lane and its state; `None` for one that no operation has named. An addition.
+    async fn read_lane(&self, lane: &LaneId) -> Result<Option<LaneInfo>, EngineError> {
+        unavailable!("read_lane")
     }
 
     /// A page of a partition's suspended executions, after `cursor`.

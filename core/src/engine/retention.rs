@@ -7,13 +7,13 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use self::batch::Batch;
+use self::batch::Removal;
 use super::{Executor, run};
 use crate::contracts::{Newest, RetentionRule, TrimPass, TrimStage};
 use crate::model::error::EngineError;
 use crate::model::ids::{LaneId, TimestampMs};
-use crate::rules::execution::listing;
 use crate::rules::input::PAGE_MAX;
+use crate::rules::lane::ListLanes;
 use crate::rules::retention::count::{Long, LongStreams};
 use crate::rules::retention::ended::{
     self, ByEvent, ByKey, Ended, Page, is_kept, latest_end, rule_of,
@@ -49,7 +49,7 @@ async fn count<E: Executor>(
     mut newest: Vec<Newest>,
 ) -> Result<TrimStage, EngineError> {
     newest.resize_with(pass.rules.len(), Newest::default);
-    let lanes = run(executor, &listing::lanes(None, PAGE_MAX)?).await?.lanes;
+    let lanes = run(executor, &ListLanes::new(None, PAGE_MAX)?).await?.lanes;
     if pass.rules.iter().zip(&newest).all(|(rule, newest)| is_full(rule, newest, &lanes)) {
         return Ok(TrimStage::Walking { after: i64::MIN, newest });
     }
@@ -170,10 +170,10 @@ async fn remove<E: Executor>(
     let cursors = run(executor, &ListCursors).await?;
     let holds = holds(&cursors, pass.archive.as_deref())?;
 
-    let mut batch = Batch { executor, pass, holds, newest, long };
-    batch.hold_back_unread(due).await?;
-    batch.hold_back_flows(due).await?;
-    batch.remove(due).await
+    let mut removal = Removal { executor, pass, holds, newest, long };
+    removal.hold_back_unread(due).await?;
+    removal.hold_back_flows(due).await?;
+    removal.remove(due).await
 }
 
 /// Removes up to `limit` executions of one partition and lane that ended at least so long ago,

@@ -39,7 +39,7 @@ where
             turn = Some(taken.turn);
             if taken.waited {
                 // The caller before has changed the rows that were read.
-                facts = Facts::after_refusals(facts.refusals());
+                facts = facts.unread();
                 continue;
             }
         }
@@ -53,6 +53,7 @@ where
                 };
             }
             Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
+            Commit::Prevented => facts = Facts::after_prevention(facts.refusals() + 1),
         }
 
         let pause = pause_after(facts.refusals(), || executor.source().fraction());

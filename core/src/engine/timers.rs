@@ -11,15 +11,24 @@ use super::scan_executor::ScanExecutor;
 use super::{Executor, cascade, run};
 use crate::contracts::{ReconcileCounts, Scan};
 use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
+use crate::model::partition::Partition;
+use crate::rules::budget::dedup::ForgetKey;
+use crate::rules::budget::reconcile::ReconcileBudget;
+use crate::rules::budget::reset::ResetIfDue;
 use crate::rules::execution::delay::Promote;
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::siblings::Drain;
+use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::quota::reconcile::ReconcileQuota;
 use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
+
+/// The most rows that are listed at once where every row is wanted.
+const PAGE: u32 = 1_000;
 
 /// Applies up to `limit` due rows within the scope. A row that fails, or that another scanner has
 /// applied, is passed over within the same scan, so that such rows never hide the rows after them.
@@ -55,6 +64,29 @@ pub async fn scan_within<E: Executor>(
     }
 }
 
+/// Applies every due row of one partition.
+///
+/// # Errors
+/// `Validation(InvalidInput)` for a partition beyond what a row can store; the backend's error.
+pub(super) async fn scan_partition<E: Executor>(
+    executor: &E,
+    scan: Scan,
+    partition: Partition,
+) -> Result<ReconcileCounts, EngineError> {
+    let partition = Some(input::partition(partition.index)?);
+    let scope = ScanScope { partition, ..ScanScope::default() };
+    let mut counts = ReconcileCounts::default();
+
+    loop {
+        let page = scan_within(executor, scan, PAGE, &scope).await?;
+        counts.processed += page.processed;
+        counts.errors += page.errors;
+        if page.processed < PAGE {
+            return Ok(counts);
+        }
+    }
+}
+
 async fn apply_page<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
     let mut counts = ReconcileCounts::default();
     let flows = Flows::of(executor, due);
@@ -67,13 +99,13 @@ async fn apply_page<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> R
             // Another transaction holds the row or keeps changing it: no failure, the next scan
             // finds it.
             Err(EngineError::Contention(ContentionKind::RetryExhausted)) => {
-                let execution = due.row.execution().id();
-                tracing::debug!(scan = scan.as_str(), %execution, "row is held by another transaction");
+                let row = due.row.subject();
+                tracing::debug!(scan = scan.as_str(), row, "row is held by another transaction");
             }
             Err(error) => {
                 counts.errors += 1;
-                let execution = due.row.execution().id();
-                tracing::warn!(scan = scan.as_str(), %execution, %error, "row left for later");
+                let row = due.row.subject();
+                tracing::warn!(scan = scan.as_str(), row, %error, "row left for later");
             }
         }
     }
@@ -140,6 +172,29 @@ async fn apply<E: Executor>(
             run(executor, &ExpireLease { key: *key, expected: *losses }).await
         }
         DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
+        DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
+        DueRow::Admission(lapse) => run(executor, lapse).await,
+        DueRow::Window(leave) => run(executor, leave).await,
+        DueRow::Budget(key) if scan == Scan::BudgetReset => {
+            run(executor, &ResetIfDue { key: key.clone() }).await
+        }
+        DueRow::Budget(key) => {
+            let drifted = run(executor, &ReconcileBudget { key: key.clone() }).await?;
+            report_drift(drifted, "budget", &key.id);
+            Ok(drifted)
+        }
+        DueRow::Quota(key) => {
+            let drifted = run(executor, &ReconcileQuota { key: key.clone() }).await?;
+            report_drift(drifted, "quota policy", &key.id);
+            Ok(drifted)
+        }
+    }
+}
+
+/// Reports a counter that was repaired: rows were changed by hand, or restored in parts.
+fn report_drift(drifted: bool, kind: &str, id: &str) {
+    if drifted {
+        tracing::warn!(kind, id, "a counter had drifted from its rows and was repaired");
     }
 }
 
@@ -157,6 +212,12 @@ async fn apply_to_execution<E: Executor>(
         Scan::LeaseExpiry
         | Scan::DependencyDispatch
         | Scan::SiblingCancel
-        | Scan::WaitpointExpiry => Ok(false),
+        | Scan::WaitpointExpiry
+        | Scan::BudgetReset
+        | Scan::UsageKeyExpiry
+        | Scan::AdmissionExpiry
+        | Scan::QuotaWindowExpiry
+        | Scan::BudgetReconcile
+        | Scan::QuotaReconcile => Ok(false),
     }
 }

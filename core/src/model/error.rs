@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::model::cursor::StreamCursor;
 use crate::model::edge::EdgeSnapshot;
+use crate::model::state::LaneState;
 
 pub use class::ErrorClass;
 pub use store::{StoreClass, StoreError};
@@ -348,6 +349,15 @@ pub enum StateKind {
     StreamAlreadyClosed,
     /// The condition is satisfied already.
     AlreadySatisfied,
+    /// The lane takes no submissions.
+    LaneClosed {
+        /// The lane.
+        lane_id: String,
+        /// The state that an operator set.
+        state: LaneState,
+        /// The operator's reason, where one was given.
+        reason: Option<String>,
+    },
 }
 
 /// A defect of this system.
@@ -393,7 +403,8 @@ impl StateKind {
             | Self::AttemptNotStarted
             | Self::ExecutionNotEligibleForAttempt
             | Self::ReplayNotAllowed
-            | Self::MaxRetriesExhausted => ErrorClass::Terminal,
+            | Self::MaxRetriesExhausted
+            | Self::LaneClosed { .. } => ErrorClass::Terminal,
         }
     }
 }

@@ -385,15 +385,15 @@ impl AttemptOutcome {
 }
 
 closed_set! {
-    /// The state of a lane.
+    /// The submissions and claims that a lane takes.
     pub enum LaneState = "lane_state" {
-        /// It hands out work.
+        /// Takes submissions and claims.
         Active,
-        /// It hands out no work until it is opened again.
+        /// Takes submissions; claims find nothing.
         Paused,
-        /// It finishes what it has and takes nothing new.
+        /// Takes no submission; claims go on.
         Draining,
-        /// It is closed.
+        /// Takes neither submissions nor claims.
         Disabled,
     }
 }

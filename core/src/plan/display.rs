@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    Assign, Compare, Expr, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan, Predicate,
-    Query, Return,
+    Assign, Compare, Expr, Guard, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan,
+    Predicate, Query, Return,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -13,10 +13,12 @@ use crate::plan::value::Value;
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "plan {}", self.name)?;
-        for guard in &self.guards {
-            write!(f, "\n  guard {} = {}", guard.row, guard.table.name)?;
-            write_target(f, &guard.key)?;
-            write_clause(f, "\n    where ", &guard.holds)?;
+        for (word, rows) in [("guard", &self.guards), ("unless", &self.unless)] {
+            for Guard { row, table, key, holds } in rows {
+                write!(f, "\n  {word} {row} = {}", table.name)?;
+                write_target(f, key)?;
+                write_clause(f, "\n    where ", holds)?;
+            }
         }
 
         if let Some(selection) = &self.selection {

@@ -60,6 +60,7 @@ pub struct Facts {
     rows: Vec<(Name, Option<Row>)>,
     lists: Vec<(Name, Vec<Row>)>,
     refusals: u32,
+    prevented: bool,
 }
 
 impl Facts {
@@ -67,6 +68,18 @@ impl Facts {
     #[must_use]
     pub fn after_refusals(refusals: u32) -> Self {
         Self { refusals, ..Self::default() }
+    }
+
+    /// Nothing read yet, after the last of `refusals` plans of this call was prevented by a row.
+    #[must_use]
+    pub fn after_prevention(refusals: u32) -> Self {
+        Self { refusals, prevented: true, ..Self::default() }
+    }
+
+    /// Nothing read yet, after the same refusals.
+    #[must_use]
+    pub fn unread(&self) -> Self {
+        Self { refusals: self.refusals, prevented: self.prevented, ..Self::default() }
     }
 
     /// Adds the answers to these questions, in their order.
@@ -84,11 +97,17 @@ impl Facts {
         }
     }
 
-    /// The number of this call's plans that were refused. A transition that predicts rows does so
-    /// only at 0, and reads them afterwards.
+    /// The number of this call's plans that were refused or prevented. A transition that predicts
+    /// rows does so only at 0, and reads them afterwards.
     #[must_use]
     pub fn refusals(&self) -> u32 {
         self.refusals
+    }
+
+    /// True if a row prevented the last of this call's plans. Its guards may all hold.
+    #[must_use]
+    pub fn prevented(&self) -> bool {
+        self.prevented
     }
 
     /// True once a look-up has been asked.

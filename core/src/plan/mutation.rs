@@ -14,6 +14,11 @@ pub struct Plan {
     /// Rows that must exist and hold their predicate, in lock order (execution before attempt
     /// before the rest, as every plan does, so that two plans cannot wait for each other).
     pub guards: Vec<Guard>,
+    /// Rows that prevent the plan: while one of them exists and holds its predicate, a plan that
+    /// picks up to n rows picks none, and any other does not apply. Their keys and predicates hold
+    /// bound values only. They are read without a lock, so a change to them that commits at the
+    /// same time counts as later.
+    pub unless: Vec<Guard>,
     /// Rows that the database picks, if the plan works on more than named rows.
     pub selection: Option<Selection>,
     /// The changes. Each row is changed at most once.
@@ -171,6 +176,7 @@ impl Plan {
         Self {
             name: name.into(),
             guards: Vec::new(),
+            unless: Vec::new(),
             selection: None,
             mutations: Vec::new(),
             returns: Vec::new(),
@@ -187,6 +193,13 @@ impl Plan {
         holds: Predicate,
     ) -> Self {
         self.guards.push(Guard::new(row, table, key, holds));
+        self
+    }
+
+    /// Adds a row that prevents the plan.
+    #[must_use]
+    pub fn unless(mut self, row: Guard) -> Self {
+        self.unless.push(row);
         self
     }
 
@@ -258,6 +271,13 @@ impl Plan {
             )
             | None => None,
         }
+    }
+
+    /// Returns true if the database picks up to a number of rows, and the plan applies without any.
+    #[must_use]
+    pub fn picks_up_to(&self) -> bool {
+        let selection = self.selection.as_ref();
+        selection.is_some_and(|selection| matches!(selection.pairing, Pairing::UpTo(_)))
     }
 
     /// Returns true if `mutation` happens once for every picked row, rather than once for the plan.

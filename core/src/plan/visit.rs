@@ -3,20 +3,17 @@
 //! Erasing values changes expressions; everything else only looks at them. One traversal is
 //! written for both, so that the two orders cannot differ.
 
-use super::{Assign, Expr, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
+use super::{Assign, Expr, Guard, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
 
 /// Defines `visit` or `visit_mut`, by the second argument, for everything that has expressions.
 macro_rules! traversal {
     ($visit:ident, $visibility:vis $(, $mut:tt)?) => {
         impl Plan {
-            /// Visits every expression of guards, selection and mutations, in the order of their
-            /// slots.
+            /// Visits every expression of guards, selection, mutations and preventing rows, in the
+            /// order of their slots.
             $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
                 for guard in &$($mut)? self.guards {
-                    for (_, expr) in &$($mut)? guard.key {
-                        expr.$visit(visit);
-                    }
-                    guard.holds.$visit(visit);
+                    guard.$visit(visit);
                 }
 
                 if let Some(selection) = &$($mut)? self.selection {
@@ -29,6 +26,19 @@ macro_rules! traversal {
                 for mutation in &$($mut)? self.mutations {
                     mutation.$visit(visit);
                 }
+                for row in &$($mut)? self.unless {
+                    row.$visit(visit);
+                }
+            }
+        }
+
+        impl Guard {
+            /// Visits the expressions of the key, then those of the predicate.
+            $visibility fn $visit(&$($mut)? self, visit: &mut impl FnMut(&$($mut)? Expr)) {
+                for (_, expr) in &$($mut)? self.key {
+                    expr.$visit(visit);
+                }
+                self.holds.$visit(visit);
             }
         }
 

@@ -15,6 +15,7 @@ pub struct Changes {
     relied: Vec<(&'static str, Predicate)>,
     before: Vec<Guard>,
     after: Vec<Guard>,
+    unless: Vec<Guard>,
     selection: Option<Selection>,
     returns: Vec<Return>,
 }
@@ -67,6 +68,13 @@ impl Changes {
         self
     }
 
+    /// Refuses the plan while one of these rows exists and holds its predicate.
+    #[must_use]
+    pub fn unless(mut self, rows: impl IntoIterator<Item = Guard>) -> Self {
+        self.unless.extend(rows);
+        self
+    }
+
     /// Works on rows that the database picks.
     #[must_use]
     pub fn picking(mut self, selection: Selection) -> Self {
@@ -106,10 +114,10 @@ impl Changes {
         premises: Vec<Premise<O>>,
         facts: &Facts,
     ) -> Result<Plan, EngineError> {
-        let Self { name: own, mutations, relied, before, after, selection, returns } = self;
+        let Self { name: own, mutations, relied, before, after, unless, selection, returns } = self;
         let name = own.unwrap_or(name);
         let premises = guards(premises, &relied, facts)?;
         let guards = before.into_iter().chain(premises).chain(after).collect();
-        Ok(Plan { name: name.into(), guards, selection, mutations, returns })
+        Ok(Plan { name: name.into(), guards, unless, selection, mutations, returns })
     }
 }

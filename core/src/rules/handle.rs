@@ -10,9 +10,7 @@ use crate::model::handle_codec::{self, HandlePayload};
 /// `Validation(HandleFromOtherBackend)` for a handle that another backend minted, whether its outer
 /// tag or the one inside its bytes says so; `Validation(Corruption)` for bytes that are no handle.
 pub fn open(own: BackendTag, handle: &Handle) -> Result<HandlePayload, EngineError> {
-    if handle.backend != own {
-        return Err(foreign(own, handle.backend, ""));
-    }
+    of_backend(own, handle)?;
 
     let decoded = handle_codec::decode(&handle.opaque)?;
     if decoded.tag != own {
@@ -20,6 +18,14 @@ pub fn open(own: BackendTag, handle: &Handle) -> Result<HandlePayload, EngineErr
     }
 
     Ok(decoded.payload)
+}
+
+/// Checks that a handle says to be of this backend, and looks no further.
+///
+/// # Errors
+/// `Validation(HandleFromOtherBackend)`.
+pub fn of_backend(own: BackendTag, handle: &Handle) -> Result<(), EngineError> {
+    if handle.backend == own { Ok(()) } else { Err(foreign(own, handle.backend, "")) }
 }
 
 /// Mints a handle of this backend.

@@ -8,6 +8,7 @@
 //! Public for tests, tools and the reference's passes; not stable. Callers use
 //! `ff_core::engine_backend::EngineBackend` and [`crate::contracts`].
 
+pub mod budget;
 pub mod changes;
 pub mod ctx;
 pub mod decision;
@@ -19,8 +20,10 @@ pub mod input;
 pub mod key;
 pub mod keyring;
 pub mod keystore;
+pub mod lane;
 pub mod outbox;
 pub mod premise;
+pub mod quota;
 pub mod retention;
 pub mod scan;
 pub mod status;

@@ -1,6 +1,7 @@
 //! The rows that are due: lists for the scanners, a bounded batch at a time, the longest overdue
 //! first.
 
+mod money;
 mod scope;
 
 use uuid::Uuid;
@@ -10,6 +11,8 @@ use crate::model::error::EngineError;
 use crate::model::ids::{TimestampMs, WaitpointId};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
+use crate::rules::budget::dedup::Dedup;
+use crate::rules::budget::key::BudgetKey;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::delay::Promote;
@@ -19,6 +22,8 @@ use crate::rules::execution::losses::Losses;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
+use crate::rules::quota::key::QuotaKey;
+use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 use crate::schema::Direction::Ascending;
@@ -68,19 +73,54 @@ pub enum DueRow {
     Siblings(GroupKey),
     /// A waitpoint of an execution.
     Waitpoint(ExecutionKey, WaitpointId),
+    /// A budget.
+    Budget(BudgetKey),
+    /// The key of a usage report.
+    UsageKey(Dedup),
+    /// An admission that is over.
+    Admission(Lapse),
+    /// An admission that has left its window.
+    Window(LeaveWindow),
+    /// A quota policy.
+    Quota(QuotaKey),
 }
 
 impl DueRow {
-    /// The execution that it is about, for logs.
+    /// The execution that it is about; `None` for a row of a budget or a quota.
     #[must_use]
-    pub fn execution(&self) -> ExecutionKey {
-        match self {
+    pub fn execution(&self) -> Option<ExecutionKey> {
+        Some(match self {
             Self::Execution(key) | Self::Lease(key, _) | Self::Waitpoint(key, _) => *key,
             Self::Event(row) => ExecutionKey {
                 partition: row.read(completion_event::partition_key).unwrap_or_default(),
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
             },
             Self::Siblings(group) => group.flow.member(group.downstream),
+            Self::Budget(_)
+            | Self::UsageKey(_)
+            | Self::Admission(_)
+            | Self::Window(_)
+            | Self::Quota(_) => return None,
+        })
+    }
+
+    /// The id of what it is about, for logs.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Budget(budget) => budget.id.clone(),
+            Self::UsageKey(key) => key.key.clone(),
+            Self::Admission(Lapse { policy, .. }) | Self::Window(LeaveWindow { policy, .. }) => {
+                policy.id.clone()
+            }
+            Self::Quota(policy) => policy.id.clone(),
+            Self::Execution(_)
+            | Self::Lease(..)
+            | Self::Event(_)
+            | Self::Siblings(_)
+            | Self::Waitpoint(..) => {
+                self.execution().map(|key| key.id().to_string()).unwrap_or_default()
+            }
         }
     }
 }
@@ -103,6 +143,12 @@ impl Transition for Due {
             Scan::SiblingCancel => siblings,
             Scan::SuspensionTimeout => suspension,
             Scan::WaitpointExpiry => waitpoint,
+            Scan::BudgetReset => money::budget_to_reset,
+            Scan::UsageKeyExpiry => money::usage_key,
+            Scan::AdmissionExpiry => money::admission,
+            Scan::QuotaWindowExpiry => money::window,
+            Scan::BudgetReconcile => money::budget,
+            Scan::QuotaReconcile => money::quota,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -137,6 +183,12 @@ impl Due {
             Scan::SiblingCancel => self.of_groups(),
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
+            Scan::BudgetReset => self.of_resets(now),
+            Scan::UsageKeyExpiry => self.of_usage_keys(now),
+            Scan::AdmissionExpiry => self.of_admissions(now),
+            Scan::QuotaWindowExpiry => self.of_windows(now),
+            Scan::BudgetReconcile => self.of_budgets(),
+            Scan::QuotaReconcile => self.of_quotas(),
         }
     }
 
@@ -267,11 +319,11 @@ impl Due {
     }
 
     fn past(&self, due: Col<Option<i64>>, id: Col<Uuid>, predicate: Predicate) -> Predicate {
-        match &self.after {
+        let after = self.after.as_ref();
+        match after.and_then(|after| Some((after.row.execution()?, after.since))) {
             None => predicate,
-            Some(Overdue { row, since }) => {
-                let uuid = row.execution().uuid;
-                predicate.and(Predicate::After(vec![due.with(*since), id.with(uuid)]))
+            Some((ExecutionKey { uuid, .. }, since)) => {
+                predicate.and(Predicate::After(vec![due.with(since), id.with(uuid)]))
             }
         }
     }
@@ -287,8 +339,12 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
 /// other.
 fn lease(row: &Row) -> Result<Overdue, EngineError> {
     let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
-    let row = DueRow::Lease(overdue.row.execution(), Losses::read(row).ok());
-    Ok(Overdue { row, ..overdue })
+    let losses = Losses::read(row).ok();
+    let row = match overdue.row {
+        DueRow::Execution(key) => DueRow::Lease(key, losses),
+        other => other,
+    };
+    Ok(Overdue { row, since: overdue.since })
 }
 
 fn timed_out(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {

@@ -3,6 +3,7 @@
 //! These tables are small, belong to no partition and change rarely; everything that belongs to one
 //! execution, flow, budget or worker lives with its family.
 
+use crate::model::state::LaneState;
 use crate::plan::value::Secret;
 
 table! {
@@ -35,14 +36,25 @@ table! {
 }
 
 table! {
-    /// One row per lane that an execution was ever submitted to.
+    /// One row per lane that an execution was ever submitted to, or that an operator set the state
+    /// of.
     lane_registry = "ff_lane_registry" key [lane_id] {
         /// Lane name.
         lane_id: String,
-        /// First submission to the lane, Unix ms.
+        /// The first operation that named the lane, Unix ms.
         registered_at_ms: i64,
         /// The operation that first named the lane.
         registered_by: String,
+        /// Whether the lane takes submissions and claims, until `state_until_ms`.
+        state: LaneState = Default::Text("active"),
+        /// The operator's reason for the state.
+        state_reason: Option<String>,
+        /// The operator that set the state.
+        state_by: Option<String>,
+        /// The time when the operator set the state, Unix ms.
+        state_since_ms: Option<i64>,
+        /// The time from which the lane is active again, Unix ms; NULL without end.
+        state_until_ms: Option<i64>,
     }
     indexes []
 }

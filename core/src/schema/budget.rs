@@ -39,6 +39,12 @@ table! {
         last_breach_dim: Option<String>,
         /// The next reset of the totals, Unix ms; NULL never.
         next_reset_at_ms: Option<i64>,
+        /// Grows with every change of the budget, its totals or its contributions.
+        version: i64 = Default::Int(0),
+        /// The number of resets. A contribution of an earlier period counts nothing any more.
+        period: i64 = Default::Int(0),
+        /// False for a row without limits that a report made before the budget was defined.
+        is_defined: bool = Default::Bool(true),
     }
     indexes [
         "ff_budget_policy_reset_due_idx" (partition_key Ascending, next_reset_at_ms Ascending)
@@ -70,7 +76,7 @@ table! {
     budget_usage_dedup = "ff_budget_usage_dedup" key [partition_key, dedup_key] partitioned {
         /// The partition of the budget.
         partition_key: i16,
-        /// The caller's key.
+        /// The budget and the caller's key, `<budget>:<key>`.
         dedup_key: String,
         /// The answer of the first call; the empty object while that call is under way.
         outcome_json: Json,
@@ -81,6 +87,7 @@ table! {
     }
     indexes [
         "ff_budget_usage_dedup_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
+        "ff_budget_usage_dedup_expired_idx" (expires_at_ms Ascending, dedup_key Ascending),
     ]
 }
 
@@ -97,10 +104,12 @@ table! {
         execution_id: Uuid,
         /// The dimension's name.
         dimensions_key: String,
-        /// Spent by the execution so far, in the dimension's own unit.
+        /// Spent by the execution in its period, in the dimension's own unit.
         delta_total: i64 = Default::Int(0),
         /// Last change, Unix ms.
         updated_at_ms: i64,
+        /// The budget's period in which the execution last spent.
+        period: i64 = Default::Int(0),
     }
     indexes ["ff_budget_usage_by_exec_execution_idx" (execution_id Ascending)]
 }
@@ -124,6 +133,10 @@ table! {
         created_at_ms: i64,
         /// Last change, Unix ms.
         updated_at_ms: i64,
+        /// Grows with every admission.
+        version: i64 = Default::Int(0),
+        /// False for a row without limits that an admission made before the policy was defined.
+        is_defined: bool = Default::Bool(true),
     }
     indexes []
 }
@@ -137,14 +150,20 @@ table! {
         partition_key: i16,
         /// The quota, as UUID text.
         quota_policy_id: String,
-        /// Always empty: a quota has one window.
+        /// The caller's dimension; each has a window of its own.
         dimension: String = Default::Text(""),
         /// Admission, Unix ms.
         admitted_at_ms: i64,
         /// The execution's full id, `{fp:N}:<uuid>`.
         execution_id: String,
+        /// The time from which the row may be removed, Unix ms; NULL in rows of older engines.
+        expires_at_ms: Option<i64>,
     }
-    indexes ["ff_quota_window_execution_idx" (execution_id Ascending)]
+    indexes [
+        "ff_quota_window_expired_idx" (expires_at_ms Ascending, quota_policy_id Ascending)
+            only window_expires,
+        "ff_quota_window_execution_idx" (execution_id Ascending),
+    ]
 }
 
 table! {
@@ -162,13 +181,24 @@ table! {
         admitted_at_ms: i64,
         /// Expiry of the admission, Unix ms.
         expires_at_ms: i64,
+        /// True if the admission counts in `active_concurrency`.
+        holds_slot: bool = Default::Bool(true),
     }
     indexes [
         "ff_quota_admitted_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
+        "ff_quota_admitted_expired_idx" (expires_at_ms Ascending, execution_id Ascending),
         "ff_quota_admitted_execution_idx" (execution_id Ascending),
     ]
 }
 
-fn budget_resets() -> Predicate {
+/// Budgets that are reset on a schedule.
+#[must_use]
+pub fn budget_resets() -> Predicate {
     budget_policy::next_reset_at_ms.is_present()
+}
+
+/// Admissions that say when they leave their window.
+#[must_use]
+pub fn window_expires() -> Predicate {
+    quota_window::expires_at_ms.is_present()
 }

@@ -40,6 +40,8 @@ fn check(claim: &Claim, row: &RowOf, expected: bool) {
 fn a_claim_picks_leases_and_announces() {
     assert_snapshot!(decide(&claim("main", &["gpu"], 2), &Stored::nothing()), @r#"
     plan claim
+      unless lane = ff_lane_registry[lane_id "main"]
+        where state in (paused, disabled) and (state_until_ms is null or state_until_ms > 1000000)
       pick core from ff_exec_core
         where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
         order priority descending, claimable_since_ms, created_at_ms, execution_id

@@ -52,6 +52,8 @@ fn a_submission_is_claimable_at_once() {
     let create = Create::new(args()).unwrap();
     assert_snapshot!(decide(&create, &Stored::nothing()), @r#"
     plan create_execution
+      unless lane = ff_lane_registry[lane_id "main"]
+        where state in (draining, disabled) and (state_until_ms is null or state_until_ms > 1000000)
       insert ff_exec_core
         partition_key := 7
         execution_id := 00000000-0000-0000-0000-000000000001
@@ -107,6 +109,8 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
     let create = Create::new(CreateExecutionArgs { policy: Some(policy), ..args() }).unwrap();
     assert_snapshot!(decide(&create, &Stored::nothing()), @r#"
     plan create_execution
+      unless lane = ff_lane_registry[lane_id "main"]
+        where state in (draining, disabled) and (state_until_ms is null or state_until_ms > 1000000)
       insert ff_exec_core
         partition_key := 7
         execution_id := 00000000-0000-0000-0000-000000000001

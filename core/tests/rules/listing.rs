@@ -7,6 +7,7 @@ use ff_core::plan::value::Value;
 use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::listing;
 use ff_core::rules::execution::timeline::Timeline;
+use ff_core::rules::lane::ListLanes;
 use ff_core::schema::admin::lane_registry;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::outbox::{completion_event, lease_event};
@@ -33,7 +34,11 @@ fn cores(count: u128) -> Vec<Row> {
 
 fn lanes(names: &[&str]) -> Vec<Row> {
     let lane = |name: &&str| {
-        Row::new(vec![(lane_registry::lane_id.column(), Value::Text((*name).into()))])
+        Row::new(vec![
+            (lane_registry::lane_id.column(), Value::Text((*name).into())),
+            (lane_registry::registered_at_ms.column(), Value::Int(1)),
+            (lane_registry::state.column(), Value::Text("active".into())),
+        ])
     };
     names.iter().map(lane).collect()
 }
@@ -141,11 +146,11 @@ fn executions_that_match() {
 
 #[test]
 fn lanes_by_name() {
-    let page = |limit| listing::lanes(Some(&LaneId::new("a")), limit).unwrap();
+    let page = |limit| ListLanes::new(Some(&LaneId::new("a")), limit).unwrap();
     assert_snapshot!(asks(&page(1)), @r#"
     list lanes
       from ff_lane_registry
-        read lane_id
+        read lane_id, registered_at_ms, registered_by, state, state_reason, state_by, state_since_ms, state_until_ms
         where lane_id > "a"
         order lane_id
         limit 2
@@ -154,7 +159,7 @@ fn lanes_by_name() {
     assert_eq!((more.lanes, more.next_cursor), (vec![LaneId::new("b")], Some(LaneId::new("b"))));
     assert_eq!(empty(&page(0)).lanes, []);
     assert_snapshot!(answers(&page(1), vec![lanes(&[""])]).unwrap_err(), @r#"validation: Corruption: ff_lane_registry.lane_id: "": lane id is empty"#);
-    assert_snapshot!(listing::lanes(Some(&LaneId::new("\0")), 1).err().unwrap(), @r"validation: InvalidInput: cursor: must not contain NUL (at byte 0)");
+    assert_snapshot!(ListLanes::new(Some(&LaneId::new("\0")), 1).err().unwrap(), @r"validation: InvalidInput: cursor: must not contain NUL (at byte 0)");
 }
 
 #[test]

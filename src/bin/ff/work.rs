@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
+use ff_core::contracts::RetentionRule;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -73,12 +74,19 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
+impl Arguments {
+    fn retention_rules(&self) -> Result<Vec<RetentionRule>, Failure> {
+        let rules = self.retention.rules()?;
+        if self.no_scanners && !rules.is_empty() {
+            return Err(Failure::usage("--retain has no effect with --no-scanners"));
+        }
+        Ok(rules)
+    }
+}
+
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let lane = lane(&arguments.lane)?;
-    let retention_rules = arguments.retention.rules()?;
-    if arguments.no_scanners && !retention_rules.is_empty() {
-        return Err(Failure::usage("--retain has no effect with --no-scanners"));
-    }
+    let retention_rules = arguments.retention_rules()?;
     let mut command = arguments.command.into_iter();
     let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
     find_program(&program).map_err(Failure::usage)?;

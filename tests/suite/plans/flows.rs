@@ -65,6 +65,7 @@ fn narrow(table: &str) -> &'static [&'static str] {
         | "ff_suspension_current" => &["execution_id"],
         "ff_completion_event" => &["execution_id", "event_id"],
         "ff_flow_core" | "ff_flow_summary" | "ff_cancel_backlog" => &["flow_id"],
+        "ff_lane_registry" => &["lane_id"],
         other => panic!("no flow reads {other}"),
     }
 }

@@ -34,7 +34,7 @@ pub struct PostgresScannerConfig {
     /// The pause of the reference's second scan for siblings to cancel. One scan does both here, at
     /// the shorter of the two pauses.
     pub edge_cancel_reconciler_interval: Duration,
-    /// The pause between budget resets. Budgets are not supported yet, so it has no effect.
+    /// The pause between scans for budgets to reset.
     pub budget_reset_interval: Duration,
     /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
     /// effect.
@@ -60,6 +60,13 @@ impl PostgresScannerConfig {
                 let pauses = [dispatcher, self.edge_cancel_reconciler_interval];
                 pauses.into_iter().filter(|pause| !pause.is_zero()).min().unwrap_or_default()
             }
+            Scan::BudgetReset => self.budget_reset_interval,
+            // The reference lacks these.
+            Scan::UsageKeyExpiry
+            | Scan::AdmissionExpiry
+            | Scan::QuotaWindowExpiry
+            | Scan::BudgetReconcile
+            | Scan::QuotaReconcile => scan.usual_pause(),
         }
     }
 }

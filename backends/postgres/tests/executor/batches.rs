@@ -76,6 +76,7 @@ async fn of_equal_keys_exactly_one_applies() {
         match outcome.unwrap() {
             Commit::Applied(_) => applied.push(name),
             Commit::Refused => refused += 1,
+            Commit::Prevented => panic!("no row prevents it"),
         }
     }
     assert_eq!((applied.len(), refused), (10, 50));

@@ -135,7 +135,7 @@ async fn a_plan_that_the_server_refuses_fails_alone() {
     for call in calls {
         match call.await.unwrap() {
             Ok(Commit::Applied(_)) => applied += 1,
-            Ok(Commit::Refused) => panic!("nothing to refuse"),
+            Ok(Commit::Refused | Commit::Prevented) => panic!("nothing to refuse"),
             Err(error) => errors.push(error),
         }
     }

@@ -13,7 +13,7 @@ use crate::backend::SqliteBackend;
 /// pauses ([`Scan::usual_pause`]).
 #[derive(Clone, Debug)]
 pub struct SqliteScannerConfig {
-    /// The pause between budget resets. Budgets are not supported yet, so it has no effect.
+    /// The pause between scans for budgets to reset.
     pub budget_reset_interval: Duration,
     /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
     /// effect.
@@ -27,10 +27,27 @@ impl SqliteBackend {
     /// Installs scanners that run until the last clone of the backend is dropped or
     /// `shutdown_prepare` drains it. Returns false, and installs nothing, if there are some
     /// already. Must be called inside a tokio runtime.
-    pub fn with_scanners(&self, _: SqliteScannerConfig) -> bool {
-        // The configuration has no effect before budgets and the registry are supported.
+    pub fn with_scanners(&self, config: SqliteScannerConfig) -> bool {
+        let pause = |scan: Scan| match scan {
+            Scan::BudgetReset => config.budget_reset_interval,
+            Scan::LeaseExpiry
+            | Scan::AttemptTimeout
+            | Scan::ExecutionDeadline
+            | Scan::DelayedPromotion
+            | Scan::DependencyDispatch
+            | Scan::SiblingCancel
+            | Scan::SuspensionTimeout
+            | Scan::WaitpointExpiry
+            | Scan::UsageKeyExpiry
+            | Scan::AdmissionExpiry
+            | Scan::QuotaWindowExpiry
+            | Scan::BudgetReconcile
+            | Scan::QuotaReconcile => scan.usual_pause(),
+        };
+
         self.scanners.install(|| {
-            let pauses = Scan::ALL.into_iter().map(|scan| (scan, scan.usual_pause()));
+            let pauses = Scan::ALL.into_iter().map(|scan| (scan, pause(scan)));
+            let pauses = pauses.filter(|(_, pause)| !pause.is_zero());
             let executor = self.without_scanners();
             BackgroundScans::start(&executor, pauses, &ScannerFilter::NOOP, |scans| {
                 drop(tokio::spawn(scans));

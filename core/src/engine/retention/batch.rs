@@ -21,7 +21,7 @@ use crate::rules::retention::trim::{FlowTrimmed, PIECE, TrimExecution, TrimFlow,
 const AT_ONCE: usize = 100;
 
 /// One page of a pass.
-pub(super) struct Batch<'a, E> {
+pub(super) struct Removal<'a, E> {
     pub(super) executor: &'a E,
     pub(super) pass: &'a mut TrimPass,
     pub(super) holds: Vec<Hold>,
@@ -29,7 +29,7 @@ pub(super) struct Batch<'a, E> {
     pub(super) long: &'a Long,
 }
 
-impl<E: Executor> Batch<'_, E> {
+impl<E: Executor> Removal<'_, E> {
     /// Takes out the executions with events that a subscriber has not read.
     pub(super) async fn hold_back_unread(
         &mut self,

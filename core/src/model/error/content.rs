@@ -126,7 +126,8 @@ impl StateKind {
             | Self::ReplayNotAllowed
             | Self::MaxRetriesExhausted
             | Self::StreamAlreadyClosed
-            | Self::AlreadySatisfied => false,
+            | Self::AlreadySatisfied
+            | Self::LaneClosed { .. } => false,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Refusals and failures as sentences for people, about the thing that the call was for ("it").
 //! They repeat neither its id nor any name of this crate's types.
 
+use crate::model::state::ClosedSet as _;
+
 use super::{BugKind, ConflictKind, ContentionKind, EngineError, StateKind, ValidationKind};
 
 impl EngineError {
@@ -24,6 +26,11 @@ impl EngineError {
                 format!("the key is there already, with another secret ({clash})")
             }
             Self::Conflict(kind) => kind.sentence().to_owned(),
+            Self::State(StateKind::LaneClosed { lane_id, state, reason }) => {
+                let state = state.as_str();
+                let reason = reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                format!("lane {lane_id} is {state} and takes no submissions{reason}")
+            }
             Self::State(kind) => kind.sentence().to_owned(),
             Self::Bug(BugKind::AttemptNotInCreatedState) => {
                 "a defect of this program: a new attempt has been started already".to_owned()
@@ -155,6 +162,7 @@ impl StateKind {
             Self::MaxRetriesExhausted => "it was retried as often as it may be",
             Self::StreamAlreadyClosed => "the stream is closed already",
             Self::AlreadySatisfied => "its condition is satisfied already",
+            Self::LaneClosed { .. } => "the lane takes no submissions",
         }
     }
 }

@@ -19,12 +19,18 @@ use crate::rules::execution::terms::{
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
 
-/// The precision of the clock by which a claim passes over reserved executions, ms. Claims of one
-/// moment select alike, and so can share a statement; a reservation ends at most this much later.
+/// The precision of the clock by which a claim passes over reserved executions and closed lanes,
+/// ms. Claims of one moment select alike, and so can share a statement; a reservation or a pause
+/// ends at most this much later.
 const MOMENT_MS: i64 = 10;
+
+fn moment(now: TimestampMs) -> i64 {
+    now.0 - now.0.rem_euclid(MOMENT_MS)
+}
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
 /// longest claimable, then the oldest, then by id.
@@ -159,10 +165,9 @@ impl Claim {
             Takes::Due => delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))),
         };
 
-        let moment = now.0 - now.0.rem_euclid(MOMENT_MS);
         let ungranted = exec_core::granted_until_ms
             .is_null()
-            .or(exec_core::granted_until_ms.at_most(Some(moment)));
+            .or(exec_core::granted_until_ms.at_most(Some(moment(now))));
 
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())
@@ -215,7 +220,8 @@ impl Claim {
             Takes::Waiting => "claim",
             Takes::Due => "claim_due",
         };
-        let mut plan = Plan::new(name).and(self.terms.take(lease, ctx.now));
+        let closed = closed_to_claims(self.terms.lane(), moment(ctx.now));
+        let mut plan = Plan::new(name).unless(closed).and(self.terms.take(lease, ctx.now));
         plan.selection = Some(self.selection(ctx.now));
 
         plan.returns = vec![

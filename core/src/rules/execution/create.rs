@@ -11,19 +11,21 @@ use crate::model::ids::TimestampMs;
 use crate::model::policy::ExecutionPolicy;
 use crate::model::state::{AttemptState, BlockingReason};
 use crate::plan::facts::Facts;
-use crate::plan::{Mutation, OnConflict, Plan};
+use crate::plan::{Guard, Lookup, Mutation, OnConflict, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
-use crate::rules::key::ExecutionKey;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::lane;
 use crate::rules::outbox::instance_tag_given;
+use crate::rules::premise::execution_row;
 use crate::rules::status::Status;
 use crate::schema::admin::lane_registry;
 use crate::schema::execution::exec_core;
 
 /// Adds an execution, claimable at once unless it is put off. The first submission of an id wins:
 /// the insert itself is the guard that there was none, so a repeat answers `Duplicate` whatever it
-/// carries.
+/// carries and whatever its lane's state. A new one is refused while its lane takes none.
 #[derive(Clone, Debug)]
 pub struct Create {
     key: ExecutionKey,
@@ -59,6 +61,35 @@ impl Create {
     #[must_use]
     pub fn key(&self) -> ExecutionKey {
         self.key
+    }
+
+    /// The row of its lane that prevents the submission.
+    #[must_use]
+    pub fn closed_lane(&self, at: TimestampMs) -> Guard {
+        lane::closed_to_submissions(&self.args.lane_id, at)
+    }
+
+    /// The look-up of its lane.
+    #[must_use]
+    pub fn lane_row(&self) -> Lookup {
+        lane::lane_row(&self.args.lane_id)
+    }
+
+    /// The refusal by its lane, which was read; `None` while the lane takes submissions.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a state outside its set.
+    pub fn lane_refusal(
+        &self,
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Option<EngineError>, EngineError> {
+        lane::refusal(&self.args.lane_id, facts, at)
+    }
+
+    fn preventing_rows(&self) -> Vec<Lookup> {
+        let core = execution_row(&self.key, vec![exec_core::execution_id.column()]);
+        vec![core, self.lane_row()]
     }
 
     /// The priority. The arguments always hold a number, so zero there means that they say nothing.
@@ -138,9 +169,17 @@ impl Transition for Create {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let execution_id = self.key.id();
-        // The insert is the only guard, so a refusal means that the id is taken.
-        if facts.refusals() != 0 {
+        // A prevented submission may still be a repeated one. The insert is the only guard, so any
+        // other refusal means that the id is taken.
+        if facts.prevented() && !facts.have_rows() {
+            return Ok(Step::Read(vec![Query::Lookup(self.preventing_rows())]));
+        }
+        let is_taken = if facts.prevented() { facts.row(CORE).is_some() } else { true };
+        if facts.refusals() != 0 && is_taken {
             return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
+        }
+        if let Some(refusal) = self.lane_refusal(facts, ctx.now)? {
+            return Err(refusal);
         }
 
         let until = self.put_off_until(ctx.now);
@@ -152,7 +191,9 @@ impl Transition for Create {
 
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
-        let plan = Plan::new("create_execution").and(self.inserts(until, status, None, ctx.now)?);
+        let plan = Plan::new("create_execution")
+            .unless(self.closed_lane(ctx.now))
+            .and(self.inserts(until, status, None, ctx.now)?);
         Ok(Step::Commit(plan, Then::Answer(created)))
     }
 }

@@ -6,8 +6,7 @@ use serde_json::{Map, json};
 use crate::contracts::{
     CapabilitySet, ExecutionQuery, ExecutionQueryPage, ExecutionRow, ExpiredLeaseInfo,
     ExpiredLeasesCursor, LIST_EXPIRED_LEASES_DEFAULT_LIMIT, LIST_EXPIRED_LEASES_MAX_LIMIT,
-    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListLanesPage,
-    validate_tag_key,
+    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, validate_tag_key,
 };
 use crate::model::error::EngineError;
 use crate::model::ids::{
@@ -26,7 +25,6 @@ use crate::rules::flow::key::Places;
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::Ascending;
-use crate::schema::admin::lane_registry;
 use crate::schema::execution::{attempt, claimable, exec_core};
 use crate::schema::{ColumnRef, Direction};
 
@@ -289,52 +287,6 @@ fn namespace_is(namespace: &str) -> Predicate {
     let path = exec_core::raw_fields.text_at(&["namespace"]);
     let value = Expr::Value(ColumnType::Text, vec![Value::Text(namespace.to_owned())]);
     Predicate::Compare(path, Compare::Equal, value)
-}
-
-/// The lanes by name. A limit of 0 is an empty page.
-///
-/// # Errors
-/// `Validation(InvalidInput)` for a cursor with NUL.
-pub fn lanes(
-    cursor: Option<&LaneId>,
-    limit_given: usize,
-) -> Result<Listing<ListLanesPage>, EngineError> {
-    let page = limit_given.min(PAGE_MAX);
-    let predicate = match cursor {
-        None => Predicate::Always,
-        Some(cursor) => {
-            input::text("cursor", cursor.as_str())?;
-            lane_registry::lane_id.above(cursor.as_str().to_owned())
-        }
-    };
-
-    let list = List {
-        name: "lanes".into(),
-        table: lane_registry::REF,
-        join: None,
-        columns: vec![lane_registry::lane_id.column()],
-        predicate,
-        order: vec![(lane_registry::lane_id.column(), Ascending)],
-        limit: limit(page),
-    };
-
-    Ok(Listing {
-        list,
-        page,
-        read: |rows, page| {
-            let lane = |row: &Row| {
-                let name = row.read(lane_registry::lane_id)?;
-                LaneId::try_new(name.as_str()).map_err(|error| EngineError::Validation {
-                    kind: crate::model::error::ValidationKind::Corruption,
-                    detail: format!("ff_lane_registry.lane_id: {name:?}: {error}"),
-                })
-            };
-            let lanes = rows.iter().map(lane).collect::<Result<Vec<_>, _>>()?;
-            let (lanes, more) = split(lanes, page);
-            let cursor = more.then(|| lanes.last().cloned()).flatten();
-            Ok(ListLanesPage::new(lanes, cursor))
-        },
-    })
 }
 
 /// Leases of active executions that lapsed by `as_of`, by expiry and execution.

@@ -134,7 +134,7 @@ pub fn flow_of_core_row() -> Lookup {
 /// flow grows, so that a concurrent end of the flow is refused.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a flow whose members are being removed;
+/// `Validation(InvalidInput)` for a flow with members that are being removed;
 /// `Validation(Corruption)` when the stored version is no number.
 pub fn its_flow_goes_on(
     flow: Option<&Row>,

@@ -26,6 +26,7 @@ use crate::rules::flow::key::{FlowKey, Places, held_flow, on_partition_of};
 use crate::rules::flow::read::node_count;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey, every_execution, held_core, picked_ids};
+use crate::rules::lane::LANE;
 use crate::rules::premise::{self, Premise, execution_row};
 use crate::rules::status::{Status, since_due};
 use crate::schema::ColumnRef;
@@ -209,6 +210,7 @@ impl CreateMember {
         &self,
         (flow, row): (FlowKey, &Row),
         facts: &Facts,
+        now: TimestampMs,
     ) -> Result<Option<CreateExecutionResult>, EngineError> {
         on_partition_of(flow, &self.create.key())?;
 
@@ -221,7 +223,7 @@ impl CreateMember {
             None if is_over(row) && !ended_by_members(row) => {
                 Err(input::invalid("flow_already_terminal"))
             }
-            None => Ok(None),
+            None => self.create.lane_refusal(facts, now)?.map_or(Ok(None), Err),
         }
     }
 
@@ -240,7 +242,8 @@ impl CreateMember {
 
         Ok(Changes::of(self.create.inserts(until, status, Some(flow.uuid), now)?)
             .and([Mutation::update(flow_core::REF, held_flow(), of_flow)])
-            .holding([flow.guard(takes_members(row)?)]))
+            .holding([flow.guard(takes_members(row)?)])
+            .unless([self.create.closed_lane(now)]))
     }
 }
 
@@ -253,6 +256,7 @@ impl Decision for CreateMember {
         let core = execution_row(&self.create.key(), vec![exec_core::flow_id.column()]);
         let mut premises = self.places.premises();
         premises.push(Premise::read(CORE, core));
+        premises.push(Premise::read(LANE, self.create.lane_row()));
         premises
     }
 
@@ -268,7 +272,7 @@ impl Decision for CreateMember {
                 return self.places.elsewhere(facts, "flow_not_found").map(Verdict::AlsoRead);
             }
             Some(found) => {
-                if let Some(outcome) = self.explain(found, facts)? {
+                if let Some(outcome) = self.explain(found, facts, now)? {
                     return Ok(Verdict::Answer(outcome));
                 }
                 Some(found.1)

@@ -218,7 +218,7 @@ impl Reference {
         }
     }
 
-    /// The rows whose text begins with the UUID of an execution and a colon.
+    /// The rows with a text that begins with the UUID of an execution and a colon.
     fn begins_with(&self, key: &ExecutionKey) -> Predicate {
         let compare = |compare, end: char| {
             let text = Expr::text(format!("{}{end}", key.uuid));

@@ -10,11 +10,14 @@ use crate::model::ids::TimestampMs;
 use crate::plan::{Join, List, Predicate};
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::input;
-use crate::schema::Col;
+use crate::schema::budget::{
+    budget_policy, budget_usage_dedup, quota_admitted, quota_policy, quota_window,
+};
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::schema::{Col, ColumnRef};
 
 /// The due rows that a scan lists; all of them by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +52,8 @@ impl ScanScope {
             let until = now.0.saturating_sub(self.older_than_ms);
             list.predicate = list.predicate.and(completion_event::committed_at_ms.below(until));
         }
-        if self.filter.is_noop() {
+        // No filter is about budgets and quotas: every scanner looks after them.
+        if self.filter.is_noop() || place.execution.is_none() {
             return Ok(list);
         }
 
@@ -78,7 +82,8 @@ fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
 /// The columns by which a listed row names its execution.
 struct Place {
     partition: Col<i16>,
-    execution: crate::schema::ColumnRef,
+    /// `None` for a row that is about no execution.
+    execution: Option<ColumnRef>,
 }
 
 impl Place {
@@ -102,25 +107,45 @@ impl Place {
             Scan::WaitpointExpiry => {
                 (waitpoint_pending::partition_key, waitpoint_pending::execution_id)
             }
+            Scan::BudgetReset | Scan::BudgetReconcile => {
+                return Self::of_no_execution(budget_policy::partition_key);
+            }
+            Scan::UsageKeyExpiry => {
+                return Self::of_no_execution(budget_usage_dedup::partition_key);
+            }
+            Scan::AdmissionExpiry => return Self::of_no_execution(quota_admitted::partition_key),
+            Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
+            Scan::QuotaReconcile => return Self::of_no_execution(quota_policy::partition_key),
         };
 
-        Self { partition, execution: execution.column() }
+        Self { partition, execution: Some(execution.column()) }
+    }
+
+    const fn of_no_execution(partition: Col<i16>) -> Self {
+        Self { partition, execution: None }
     }
 
     /// The join of a listed row to its execution, where it is not the execution itself.
     fn to_its_execution(&self, scan: Scan) -> Option<Join> {
+        let execution = self.execution?;
         match scan {
             Scan::ExecutionDeadline | Scan::DelayedPromotion => return None,
             Scan::LeaseExpiry | Scan::AttemptTimeout => return Some(core_of_current_attempt()),
             Scan::DependencyDispatch
             | Scan::SiblingCancel
             | Scan::SuspensionTimeout
-            | Scan::WaitpointExpiry => {}
+            | Scan::WaitpointExpiry
+            | Scan::BudgetReset
+            | Scan::UsageKeyExpiry
+            | Scan::AdmissionExpiry
+            | Scan::QuotaWindowExpiry
+            | Scan::BudgetReconcile
+            | Scan::QuotaReconcile => {}
         }
 
         let on = vec![
             (self.partition.column(), exec_core::partition_key.column()),
-            (self.execution, exec_core::execution_id.column()),
+            (execution, exec_core::execution_id.column()),
         ];
         Some(Join { table: exec_core::REF, on })
     }

@@ -17,6 +17,9 @@ pub(super) struct Sent {
     once: Vec<TextView>,
     /// The texts that are sent for each picked row.
     each: Vec<TextView>,
+    /// The text that is sent after a refusal, to tell its reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_refused: Option<TextView>,
     /// Ends the transaction.
     commit: Option<&'static str>,
 }
@@ -104,7 +107,7 @@ impl Sent {
     }
 
     fn one(text: TextView) -> Self {
-        Self { begin: None, once: vec![text], each: Vec::new(), commit: None }
+        Self { begin: None, once: vec![text], each: Vec::new(), if_refused: None, commit: None }
     }
 
     fn of_script(dialect: &dyn Dialect, script: &Script) -> Self {
@@ -116,6 +119,7 @@ impl Sent {
             begin: Some(control.begin),
             once: texts(&script.once),
             each: texts(&script.each),
+            if_refused: script.prevents.as_ref().map(|step| TextView::of_step(dialect, step)),
             commit: Some(control.commit),
         }
     }
@@ -129,6 +133,10 @@ impl Sent {
         if !self.each.is_empty() {
             lines.push("-- for each picked row".to_owned());
             lines.extend(self.each.iter().map(TextView::text));
+        }
+        if let Some(text) = &self.if_refused {
+            lines.push("-- after a refusal".to_owned());
+            lines.push(text.text());
         }
         lines.extend(self.commit.map(|commit| format!("{commit};")));
         lines.join("\n")

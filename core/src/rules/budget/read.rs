@@ -1,0 +1,103 @@
+//! Budgets as operators and schedulers read them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::contracts::{BudgetStatus, BudgetUsageAndLimits};
+use crate::model::error::EngineError;
+use crate::model::ids::BudgetId;
+use crate::model::partition::PartitionConfig;
+use crate::plan::facts::Facts;
+use crate::rules::budget::key::Places;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::schema::budget::budget_policy;
+
+/// Reads a budget with its totals.
+#[derive(Clone, Debug)]
+pub struct ReadStatus {
+    places: Places,
+}
+
+/// Reads the limits and the totals of a budget; no limits, where it is not defined.
+#[derive(Clone, Debug)]
+pub struct ReadUsage {
+    places: Places,
+}
+
+impl ReadStatus {
+    /// The status of that budget.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` when the partition is beyond what a row can store.
+    pub fn of(budget: &BudgetId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        Ok(Self { places: Places::of(budget, partitions)? })
+    }
+}
+
+impl ReadUsage {
+    /// The limits and totals of that budget.
+    ///
+    /// # Errors
+    /// As [`ReadStatus::of`].
+    pub fn of(budget: &BudgetId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
+        Ok(Self { places: Places::of(budget, partitions)? })
+    }
+}
+
+fn count(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+impl Transition for ReadStatus {
+    type Outcome = BudgetStatus;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<BudgetStatus>, EngineError> {
+        let Some(totals) = facts.list(&self.places.usage()) else {
+            return Ok(Step::Read(self.places.queries()));
+        };
+
+        let head = self.places.head(facts);
+        let row = head.defined()?.ok_or(EngineError::NotFound { entity: "budget" })?;
+        let limits = head.limits()?;
+        let totals = head.totals(totals)?;
+        let text = |ms: Option<i64>| ms.map(|ms| ms.to_string());
+
+        Ok(Step::Answer(BudgetStatus {
+            budget_id: head.key.id.clone(),
+            scope_type: row.read(budget_policy::scope_type)?,
+            scope_id: row.read(budget_policy::scope_id)?,
+            enforcement_mode: row.read(budget_policy::enforcement_mode)?,
+            usage: totals.into_iter().map(|(name, total)| (name, count(total))).collect(),
+            hard_limits: limits.hard.into_iter().collect::<HashMap<_, _>>(),
+            soft_limits: limits.soft.into_iter().collect(),
+            breach_count: count(row.read(budget_policy::breach_count)?),
+            soft_breach_count: count(row.read(budget_policy::soft_breach_count)?),
+            last_breach_at: text(row.read(budget_policy::last_breach_at_ms)?),
+            last_breach_dim: row.read(budget_policy::last_breach_dim)?,
+            next_reset_at: text(row.read(budget_policy::next_reset_at_ms)?),
+            created_at: text(Some(row.read(budget_policy::created_at_ms)?)),
+        }))
+    }
+}
+
+impl Transition for ReadUsage {
+    type Outcome = BudgetUsageAndLimits;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let Some(totals) = facts.list(&self.places.usage()) else {
+            return Ok(Step::Read(self.places.queries()));
+        };
+
+        let head = self.places.head(facts);
+        let limits = head.limits()?;
+        let named = |kind: &'static str, limits: BTreeMap<String, u64>| {
+            let named = move |(name, limit): (String, u64)| (format!("{kind}:{name}"), limit);
+            limits.into_iter().map(named).map(|(name, limit)| (name, limit.to_string()))
+        };
+        let limits: BTreeMap<_, _> =
+            named("hard", limits.hard).chain(named("soft", limits.soft)).collect();
+
+        let usage = head.totals(totals)?.into_iter().map(|(name, total)| (name, count(total)));
+        Ok(Step::Answer(BudgetUsageAndLimits::new(limits, usage.collect())))
+    }
+}
