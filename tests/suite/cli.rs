@@ -6,6 +6,7 @@ mod ends;
 mod events;
 mod flow;
 mod json;
+mod money;
 mod opening;
 mod operator;
 mod reasons;

@@ -5,6 +5,7 @@
 
 mod approve;
 mod bench;
+mod budget;
 mod bulk;
 mod cancel;
 mod catalogue;
@@ -26,6 +27,7 @@ mod ls;
 mod migrate;
 mod output;
 mod priority;
+mod quota;
 mod refusal;
 mod replay;
 mod result;
@@ -106,6 +108,10 @@ enum Command {
     Tail(tail::Arguments),
     /// Print events: ends, leases, signals, operators' actions.
     Events(events::Arguments),
+    /// Define, show and reset budgets, and report to them.
+    Budget(budget::Arguments),
+    /// Define and show quotas, and admit executions.
+    Quota(quota::Arguments),
     /// List the named subscribers and how far they have read; drop one.
     Subscribers(subscribers::Arguments),
     /// Change the priority of a waiting execution.
@@ -148,6 +154,8 @@ impl Command {
             | Self::Resume(_)
             | Self::Keys(_)
             | Self::Priority(_)
+            | Self::Budget(_)
+            | Self::Quota(_)
             | Self::Bulk(_)
             | Self::Subscribers(_)
             | Self::Trim(_)
@@ -291,6 +299,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(arguments) => keys::run(global, arguments).await,
         Command::Tail(arguments) => tail::run(global, arguments).await,
         Command::Events(arguments) => events::run(global, arguments).await,
+        Command::Budget(arguments) => budget::run(global, arguments).await,
+        Command::Quota(arguments) => quota::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
         Command::Subscribers(arguments) => subscribers::run(global, arguments).await,
         Command::Trim(arguments) => trim::run(global, arguments).await,

@@ -6,6 +6,7 @@ mod act;
 mod execution;
 mod flow;
 mod list;
+mod money;
 mod retention;
 
 pub(super) use act::{
@@ -17,5 +18,9 @@ pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowVie
 pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
     WaitpointsView,
+};
+pub(super) use money::{
+    AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, BudgetsView, QuotaDefinedView,
+    QuotaView,
 };
 pub(super) use retention::{DroppedView, SubscribersView, TrimView};
