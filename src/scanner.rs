@@ -5,6 +5,7 @@
 //! hold no state: any number of processes may run them, and another process finds whatever a killed
 //! one leaves undone. The engine decides what is due, and what follows from it.
 
+mod jitter;
 mod retention;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use self::jitter::jittered;
 use self::retention::Retention;
 
 /// Intervals and limits of the scanner's loops.
@@ -41,6 +43,8 @@ pub struct ScannerConfig {
     pub suspension_timeout: Duration,
     /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
+    /// The pause between scans for grants that have lapsed; zero turns them off.
+    pub grant_expiry: Duration,
     /// The pause between scans for budgets to reset; zero turns them off.
     pub budget_reset: Duration,
     /// The pause between scans for expired keys of usage reports; zero turns them off.
@@ -79,6 +83,7 @@ impl Default for ScannerConfig {
             sibling_cancel: Scan::SiblingCancel.usual_pause(),
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
+            grant_expiry: Scan::GrantExpiry.usual_pause(),
             budget_reset: Scan::BudgetReset.usual_pause(),
             usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
             admission_expiry: Scan::AdmissionExpiry.usual_pause(),
@@ -107,6 +112,7 @@ impl ScannerConfig {
             Scan::SiblingCancel => self.sibling_cancel,
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
+            Scan::GrantExpiry => self.grant_expiry,
             Scan::BudgetReset => self.budget_reset,
             Scan::UsageKeyExpiry => self.usage_key_expiry,
             Scan::AdmissionExpiry => self.admission_expiry,
@@ -286,12 +292,6 @@ impl Scanner {
     }
 }
 
-/// The pause, shortened or lengthened by up to `jitter` of it; `draw` is from 0 (shortest) to 1.
-fn jittered(pause: Duration, jitter: f64, draw: f64) -> Duration {
-    let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
-    pause.mul_f64(1.0 + jitter * (2.0 * draw - 1.0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -368,6 +368,7 @@ mod tests {
             sibling_cancel: Duration::ZERO,
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
+            grant_expiry: Duration::ZERO,
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,
@@ -456,25 +457,6 @@ mod tests {
         let report = supervisor.shutdown(GRACE).await;
         assert_eq!(report.unfinished, [Scan::LeaseExpiry]);
         assert_eq!(before.elapsed(), GRACE);
-    }
-
-    #[test]
-    fn jitter_moves_a_pause_to_either_side() {
-        let second = Duration::from_secs(1);
-        for (jitter, draw, ms) in [
-            (0.1, 0.0, 900),
-            (0.1, 0.5, 1_000),
-            (0.1, 1.0, 1_100),
-            (0.0, 0.0, 1_000),
-            (9.0, 0.0, 0),
-            (f64::NAN, 0.0, 1_000),
-        ] {
-            assert_eq!(
-                jittered(second, jitter, draw),
-                Duration::from_millis(ms),
-                "{jitter} {draw}"
-            );
-        }
     }
 
     #[tokio::test(start_paused = true)]
