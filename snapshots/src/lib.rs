@@ -10,6 +10,7 @@ mod fixtures;
 mod flow_ends;
 mod flow_rows;
 mod flows;
+mod grants;
 mod lanes;
 mod losses;
 mod money;
@@ -69,6 +70,8 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::budgets,
     Scene::budgeted,
     Scene::quotas,
+    Scene::grants,
+    Scene::reclaims,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with
@@ -88,6 +91,7 @@ const AGAIN_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
     Scene::dispatched_ends,
     Scene::lapsed_leases,
     Scene::waits_that_end,
+    Scene::reclaims,
 ];
 
 /// One read or plan that an operation sent to the database.

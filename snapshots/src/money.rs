@@ -48,7 +48,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         | Scan::DependencyDispatch
         | Scan::SiblingCancel
         | Scan::SuspensionTimeout
-        | Scan::WaitpointExpiry => DueRow::Budget(BudgetKey { partition: 7, id }),
+        | Scan::WaitpointExpiry
+        | Scan::GrantExpiry => DueRow::Budget(BudgetKey { partition: 7, id }),
     }
 }
 

@@ -429,6 +429,7 @@ impl Scene {
                 Scan::WaitpointExpiry => {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
+                Scan::GrantExpiry => DueRow::Grant(key, vec![4; 32]),
                 Scan::BudgetReset
                 | Scan::UsageKeyExpiry
                 | Scan::AdmissionExpiry

@@ -67,7 +67,7 @@ fn signal(id: &ExecutionId, name: &str, token: &str, at: TimestampMs) -> Deliver
 }
 
 impl Scene {
-    fn seed_key(&mut self) {
+    pub(super) fn seed_key(&mut self) {
         let args = SeedWaitpointHmacSecretArgs::new("k1", "00".repeat(32));
         let _ = now(self.backend.seed_waitpoint_hmac_secret(args));
     }

@@ -6,6 +6,7 @@
 //! `FF_HISTORIES=500` tries more, `FF_SEED=17` one alone, both together that many from there on.
 
 mod generator;
+mod grants;
 mod operation;
 mod suspension;
 
@@ -30,9 +31,10 @@ const STEPS: usize = 50;
 const LOOK: usize = 5;
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "ff_exec_core",
     "ff_attempt",
+    "ff_claim_grant",
     "ff_lease_event",
     "ff_completion_event",
     "ff_instance_tag_event",
@@ -46,7 +48,7 @@ const TABLES: [&str; 13] = [
     "ff_signal_event",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 15] = [
+const OUTCOMES: [(&str, &str); 20] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -62,6 +64,11 @@ const OUTCOMES: [(&str, &str); 15] = [
     ("suspended", "SuspendOutcomeDetails"),
     ("woken by a signal", "resume_condition_satisfied"),
     ("a signal kept", "appended_to_waitpoint"),
+    ("granted by a scheduler", "granted {"),
+    ("a grant lapsed", "ClaimGrantExpired"),
+    ("no such grant", "InvalidClaimGrant"),
+    ("reclaimed", "reclaimed"),
+    ("lost too often", "ReclaimCapExceeded"),
 ];
 
 /// How often what was done and came about.

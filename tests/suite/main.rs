@@ -15,6 +15,7 @@ mod clocks;
 mod conformance;
 mod differential;
 mod flow;
+mod granted;
 mod locks;
 mod money;
 mod plain;

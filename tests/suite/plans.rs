@@ -6,6 +6,7 @@ mod batches;
 mod claims;
 mod explain;
 mod flows;
+mod obstructed;
 mod rows;
 
 use ff_codegen::{Postgres, ScriptStep, Sqlite};

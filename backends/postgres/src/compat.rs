@@ -5,12 +5,14 @@
 //! it, because each free function first reads the database's clock, which takes three more round
 //! trips.
 
+pub mod claim_grant;
 pub mod dispatch;
 pub mod flow;
 pub mod flow_staging;
 pub mod pool;
 pub mod reconcilers;
 pub mod scanner_supervisor;
+pub mod scheduler;
 pub mod signal;
 pub mod stream;
 pub mod suspend;

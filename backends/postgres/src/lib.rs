@@ -32,8 +32,8 @@ pub use compat::apply_migrations;
 pub use compat::scanner_supervisor::{PostgresScannerConfig, PostgresScannerHandle};
 pub use compat::version::check_schema_version;
 pub use compat::{
-    dispatch, flow, flow_staging, pool, reconcilers, scanner_supervisor, signal, stream, suspend,
-    version,
+    claim_grant, dispatch, flow, flow_staging, pool, reconcilers, scanner_supervisor, scheduler,
+    signal, stream, suspend, version,
 };
 pub use connect::PostgresOptions;
 pub use ff_codegen::opening::{Opening, Refusal};

@@ -4,6 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_backend_postgres::claim_grant::{
+    DEFAULT_MAX_RECLAIM_COUNT, grant_id_from_key, issue_reclaim_grant_impl,
+    read_claim_grant_identity, reclaim_execution_impl,
+};
 use ff_backend_postgres::dispatch::{DispatchOutcome, dispatch_completion};
 use ff_backend_postgres::reconcilers::{
     ScanReport, attempt_timeout, budget_reset, delayed_promoter, dependency,
@@ -11,6 +15,7 @@ use ff_backend_postgres::reconcilers::{
     pending_wp_expiry, suspension_timeout,
 };
 use ff_backend_postgres::scanner_supervisor::{DEFAULT_DEP_STALE_MS, spawn_scanners};
+use ff_backend_postgres::scheduler::{GrantVerifyError, PostgresScheduler, verify_grant};
 use ff_backend_postgres::signal::{
     HmacVerifyError, SERIALIZABLE_RETRY_BUDGET, current_active_kid, fetch_kid, hmac_sign,
     hmac_verify, is_retryable_serialization, rotate_waitpoint_hmac_secret_all_impl,
@@ -27,7 +32,8 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{
     AddExecutionToFlowArgs, ApplyDependencyToChildArgs, CreateBudgetArgs, CreateExecutionArgs,
-    CreateFlowArgs, EdgeDependencyPolicy, EdgeDirection, ResumeCondition,
+    CreateFlowArgs, EdgeDependencyPolicy, EdgeDirection, IssueReclaimGrantArgs,
+    IssueReclaimGrantOutcome, ReclaimExecutionArgs, ReclaimExecutionOutcome, ResumeCondition,
     RotateWaitpointHmacSecretAllArgs, SeedOutcome, SeedWaitpointHmacSecretArgs,
     StageDependencyEdgeArgs, StreamCursor, submission_for_tests,
 };
@@ -35,8 +41,8 @@ use ff_core::engine_backend::{EngineBackend, wait_for_flow_cancellation};
 use ff_core::partition::{PartitionConfig, PartitionKey, budget_partition, flow_partition};
 use ff_core::state::PublicState;
 use ff_core::types::{
-    AttemptIndex, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerId,
-    WorkerInstanceId,
+    AttemptId, AttemptIndex, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, LeaseId, Namespace,
+    TimestampMs, WorkerId, WorkerInstanceId,
 };
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -154,6 +160,72 @@ async fn the_keystore_is_reached_through_a_pool() {
     assert!(matches!(forged, HmacVerifyError::SignatureMismatch));
     assert_eq!(SERIALIZABLE_RETRY_BUDGET, 3);
     assert!(!is_retryable_serialization(&sqlx::Error::PoolClosed));
+    scratch.drop().await;
+}
+
+#[tokio::test]
+async fn a_scheduler_grants_what_verifies_and_what_is_lost_is_reclaimed() {
+    let scratch = Scratch::new().await;
+    let pool = &scratch.pool;
+    let seed = SeedWaitpointHmacSecretArgs::new("k1", SECRET);
+    seed_waitpoint_hmac_secret_impl(pool, seed, 1).await.unwrap();
+    let (worker, instance) = (WorkerId::new("w"), WorkerInstanceId::new("w-1"));
+    let none = std::collections::BTreeSet::new();
+
+    let scheduler = PostgresScheduler::new(pool.clone());
+    let schedule = async || {
+        scheduler.claim_for_worker(&lane(), &worker, &instance, &none, 60_000).await.unwrap()
+    };
+    assert_eq!(schedule().await, None);
+    let id = ExecutionId::solo(&lane(), &PartitionConfig::default());
+    let backend = scratch.backend();
+    backend.create_execution(submission(&id)).await.unwrap();
+    let grant = schedule().await.unwrap();
+    assert!(grant.grant_key.starts_with("pg:"), "{}", grant.grant_key);
+    assert_eq!(grant_id_from_key(&grant.grant_key).len(), 32);
+    verify_grant(pool, &grant).await.unwrap();
+    let partition = i16::try_from(id.partition()).unwrap();
+    let identity = read_claim_grant_identity(pool, partition, id.uuid()).await.unwrap();
+    assert_eq!(identity, Some(("w".to_owned(), "w-1".to_owned())));
+
+    let mut forged = grant.clone();
+    forged.grant_key.push('0');
+    let refused = verify_grant(pool, &forged).await.unwrap_err();
+    assert!(matches!(refused, GrantVerifyError::SignatureMismatch), "{refused}");
+    forged.grant_key = "pg".into();
+    let refused = verify_grant(pool, &forged).await.unwrap_err();
+    assert!(matches!(refused, GrantVerifyError::Malformed), "{refused}");
+
+    let args = IssueReclaimGrantArgs::new(
+        id.clone(),
+        worker.clone(),
+        instance.clone(),
+        lane(),
+        None,
+        60_000,
+        None,
+        None,
+        none.clone(),
+        TimestampMs::now(),
+    );
+    let outcome = issue_reclaim_grant_impl(pool, args).await.unwrap();
+    assert!(matches!(outcome, IssueReclaimGrantOutcome::NotReclaimable { .. }), "{outcome:?}");
+    let args = ReclaimExecutionArgs::new(
+        id,
+        worker,
+        instance.clone(),
+        lane(),
+        None,
+        LeaseId::new(),
+        60_000,
+        AttemptId::new(),
+        String::new(),
+        Some(DEFAULT_MAX_RECLAIM_COUNT),
+        instance,
+        AttemptIndex(0),
+    );
+    let outcome = reclaim_execution_impl(pool, args).await.unwrap();
+    assert!(matches!(outcome, ReclaimExecutionOutcome::GrantNotFound { .. }), "{outcome:?}");
     scratch.drop().await;
 }
 

@@ -73,6 +73,8 @@ pub enum Scan {
     SuspensionTimeout,
     /// Pending waitpoints past their expiry.
     WaitpointExpiry,
+    /// Grants past their expiry: their rows are dropped.
+    GrantExpiry,
     /// Budgets that are due to be reset.
     BudgetReset,
     /// Keys of usage reports that have expired.
@@ -89,7 +91,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -98,6 +100,7 @@ impl Scan {
         Self::SiblingCancel,
         Self::SuspensionTimeout,
         Self::WaitpointExpiry,
+        Self::GrantExpiry,
         Self::BudgetReset,
         Self::UsageKeyExpiry,
         Self::AdmissionExpiry,
@@ -119,6 +122,7 @@ impl Scan {
             | Self::SiblingCancel
             | Self::SuspensionTimeout
             | Self::WaitpointExpiry
+            | Self::GrantExpiry
             | Self::BudgetReset
             | Self::UsageKeyExpiry
             | Self::AdmissionExpiry
@@ -137,7 +141,7 @@ impl Scan {
             Self::DelayedPromotion => 500,
             Self::DependencyDispatch => 100,
             Self::SiblingCancel => 250,
-            Self::WaitpointExpiry | Self::AdmissionExpiry => 5_000,
+            Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
             Self::BudgetReset => 1_000,
             Self::UsageKeyExpiry | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
@@ -156,6 +160,7 @@ impl Scan {
             Self::SiblingCancel => "sibling_cancel",
             Self::SuspensionTimeout => "suspension_timeout",
             Self::WaitpointExpiry => "waitpoint_expiry",
+            Self::GrantExpiry => "grant_expiry",
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
             Self::AdmissionExpiry => "admission_expiry",
@@ -259,6 +264,7 @@ mod tests {
                 "sibling_cancel",
                 "suspension_timeout",
                 "waitpoint_expiry",
+                "grant_expiry",
                 "budget_reset",
                 "usage_key_expiry",
                 "admission_expiry",

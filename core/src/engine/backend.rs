@@ -14,32 +14,37 @@ use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, run, tim
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
-    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BudgetStatus, BudgetUsageAndLimits,
-    BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
-    CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait, CapabilitySet,
-    CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
-    CheckAdmissionResult, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
-    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionPayload,
-    CreateBudgetArgs, CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult,
-    CreateFlowArgs, CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult,
-    DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
-    EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
-    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
-    ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
-    FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame,
-    IssueGrantAndClaimArgs, LaneInfo, LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs,
-    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs,
-    ListPendingWaitpointsResult, ListSuspendedPage, PendingWaitpoint, PrepareOutcome,
-    QuotaPolicyLimits, ReconcileCounts, RecordSpendArgs, ReleaseAdmissionArgs,
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
+    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
+    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
+    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    CompleteExecutionResult, CompletionPayload, CreateBudgetArgs, CreateBudgetResult,
+    CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
+    CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs,
+    DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
+    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
+    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
+    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
+    FlowQueryPage, FlowSnapshot, Frame, IssueClaimGrantArgs, IssueClaimGrantOutcome,
+    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
+    LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
+    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSuspendedPage, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, ReleaseAdmissionArgs,
     ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
     ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
     ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
     ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
     RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
-    SetLaneStateArgs, SiblingCancelReconcileAction, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, StreamCursor, StreamFrames, SummaryDocument, SuspendArgs,
-    SuspendOutcome, TailVisibility, UsageDimensions, validate_tag_key,
+    ScanEligibleArgs, ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs,
+    SetEdgeGroupPolicyResult, SetLaneStateArgs, SiblingCancelReconcileAction,
+    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
+    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
+    validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -94,6 +99,12 @@ use crate::rules::flow::stage::Stage;
 use crate::rules::flow::summary::Summarise;
 use crate::rules::flow::tags::{FlowTag, SetFlowTag};
 use crate::rules::flow::wait::WaitChildren;
+use crate::rules::grant::block::Block;
+use crate::rules::grant::eligible::Eligible;
+use crate::rules::grant::issue::IssueClaimGrant;
+use crate::rules::grant::reclaim::{IssueReclaimGrant, Reclaim};
+use crate::rules::grant::redeem::RedeemClaim;
+use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
@@ -121,6 +132,9 @@ const SUPPORTS: Supports = {
     supports.cancel_flow_wait_timeout = true;
     supports.cancel_flow_wait_indefinite = true;
     supports.ack_cancel_member = true;
+    supports.claim_for_worker = true;
+    supports.issue_reclaim_grant = true;
+    supports.block_execution_for_admission = true;
     supports.prepare = true;
     supports.budget_admin = true;
     supports.read_budget_usage_and_limits = true;
@@ -234,7 +248,8 @@ impl<E: Executor> EngineBackend for E {
         let fence = Fence::of_args(execution_id, *attempt_index, fence.as_ref(), source)?;
 
         let policy = Fail::policy_of(&args.retry_policy_json)?;
-        Fail::no_policy_of_next_attempt(&args.next_attempt_policy_json)?;
+        let unheard = &args.next_attempt_policy_json;
+        Fail::no_policy_of_an_attempt("next_attempt_policy_json", unheard)?;
         let policy = policy.filter(|policy| policy.retries_category(&args.failure_category));
         let failure = Failure::of_category(&args.failure_category, args.failure_reason);
         let retry = RetryRule::Given(policy);
@@ -280,6 +295,64 @@ impl<E: Executor> EngineBackend for E {
         args: IssueGrantAndClaimArgs,
     ) -> Result<ClaimGrantOutcome, EngineError> {
         run(self, &ClaimByOperator::new(args)?).await
+    }
+
+    async fn scan_eligible_executions(
+        &self,
+        args: ScanEligibleArgs,
+    ) -> Result<Vec<ExecutionId>, EngineError> {
+        run(self, &Eligible::new(args)?).await
+    }
+
+    async fn issue_claim_grant(
+        &self,
+        args: IssueClaimGrantArgs,
+    ) -> Result<IssueClaimGrantOutcome, EngineError> {
+        let execution_id = args.execution_id.clone();
+        run(self, &IssueClaimGrant::new(args)?).await?;
+        Ok(IssueClaimGrantOutcome::Granted { execution_id })
+    }
+
+    async fn claim_execution(
+        &self,
+        args: ClaimExecutionArgs,
+    ) -> Result<ClaimExecutionResult, EngineError> {
+        run(self, &RedeemClaim::new(self.backend_name().tag, args)?).await
+    }
+
+    async fn claim_for_worker(
+        &self,
+        args: ClaimForWorkerArgs,
+    ) -> Result<ClaimForWorkerOutcome, EngineError> {
+        run(self, &Schedule::new(self.backend_name().tag, args)?).await
+    }
+
+    async fn block_route(&self, args: BlockRouteArgs) -> Result<BlockRouteOutcome, EngineError> {
+        let execution_id = args.execution_id.clone();
+        Ok(run(self, &Block::for_route(args)?).await?.of_route(execution_id))
+    }
+
+    async fn block_execution_for_admission(
+        &self,
+        args: BlockExecutionForAdmissionArgs,
+    ) -> Result<BlockExecutionForAdmissionOutcome, EngineError> {
+        let (execution_id, reason) = (args.execution_id.clone(), args.reason);
+        let blocked = run(self, &Block::for_admission(args)?).await?;
+        Ok(blocked.of_admission(execution_id, reason))
+    }
+
+    async fn issue_reclaim_grant(
+        &self,
+        args: IssueReclaimGrantArgs,
+    ) -> Result<IssueReclaimGrantOutcome, EngineError> {
+        run(self, &IssueReclaimGrant::new(self.backend_name().tag, args)?).await
+    }
+
+    async fn reclaim_execution(
+        &self,
+        args: ReclaimExecutionArgs,
+    ) -> Result<ReclaimExecutionOutcome, EngineError> {
+        run(self, &Reclaim::new(self.backend_name().tag, args)?).await
     }
 
     async fn claim_from_resume_grant(

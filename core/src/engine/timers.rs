@@ -20,6 +20,7 @@ use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLeas
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::siblings::Drain;
+use crate::rules::grant::lapse::DropLapsed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::rules::quota::reconcile::ReconcileQuota;
@@ -168,6 +169,10 @@ async fn apply<E: Executor>(
             let (execution, id) = (*key, id.clone());
             run(executor, &CloseWaitpoint { execution, id, at: None }).await
         }
+        DueRow::Grant(key, id) => {
+            let (partition, grant_id) = (key.partition, id.clone());
+            run(executor, &DropLapsed { partition, grant_id }).await
+        }
         DueRow::Lease(key, losses) => {
             run(executor, &ExpireLease { key: *key, expected: *losses }).await
         }
@@ -213,6 +218,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::DependencyDispatch
         | Scan::SiblingCancel
         | Scan::WaitpointExpiry
+        | Scan::GrantExpiry
         | Scan::BudgetReset
         | Scan::UsageKeyExpiry
         | Scan::AdmissionExpiry

@@ -12,6 +12,7 @@ pub mod fail;
 pub mod failure;
 pub mod finish;
 pub mod lease;
+pub mod leasing;
 pub mod listing;
 pub mod losses;
 pub mod priority;

@@ -58,6 +58,14 @@ impl TokenKey {
         Self::read(row)
     }
 
+    /// The key that signs, where [`Self::signing`] has been asked; `None` while there is none.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored value of another type.
+    pub fn signing_if_any(facts: &Facts) -> Result<Option<Self>, EngineError> {
+        active_row(facts).map(Self::read).transpose()
+    }
+
     /// The look-up of the key that a token names.
     #[must_use]
     pub fn lookup(kid: &str) -> Lookup {
@@ -103,7 +111,13 @@ impl TokenKey {
     /// The token of a waitpoint.
     #[must_use]
     pub fn sign(&self, execution: &ExecutionId, waitpoint: &WaitpointId) -> String {
-        hmac_sign(&self.secret.0, &self.kid, message(execution, waitpoint).as_bytes())
+        self.sign_text(&message(execution, waitpoint))
+    }
+
+    /// This key's signature of a text, behind its id.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> String {
+        hmac_sign(&self.secret.0, &self.kid, text.as_bytes())
     }
 
     /// Checks that the token is this key's for that waitpoint.
@@ -117,8 +131,15 @@ impl TokenKey {
         token: &str,
     ) -> Result<(), EngineError> {
         let message = message(execution, waitpoint);
-        hmac_verify(&self.secret.0, &self.kid, message.as_bytes(), token)
-            .map_err(|error| refused(&error))
+        self.verify_text(&message, token).map_err(|error| refused(&error))
+    }
+
+    /// Checks that the signature is this key's of that text.
+    ///
+    /// # Errors
+    /// The way in which it is not.
+    pub fn verify_text(&self, text: &str, signature: &str) -> Result<(), HmacVerifyError> {
+        hmac_verify(&self.secret.0, &self.kid, text.as_bytes(), signature)
     }
 }
 

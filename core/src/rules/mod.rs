@@ -15,6 +15,7 @@ pub mod decision;
 pub mod execution;
 pub mod fence;
 pub mod flow;
+pub mod grant;
 pub mod handle;
 pub mod input;
 pub mod key;

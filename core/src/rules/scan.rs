@@ -1,6 +1,7 @@
 //! The rows that are due: lists for the scanners, a bounded batch at a time, the longest overdue
 //! first.
 
+mod grants;
 mod money;
 mod scope;
 
@@ -73,6 +74,8 @@ pub enum DueRow {
     Siblings(GroupKey),
     /// A waitpoint of an execution.
     Waitpoint(ExecutionKey, WaitpointId),
+    /// A grant of an execution, by its id.
+    Grant(ExecutionKey, Vec<u8>),
     /// A budget.
     Budget(BudgetKey),
     /// The key of a usage report.
@@ -90,7 +93,10 @@ impl DueRow {
     #[must_use]
     pub fn execution(&self) -> Option<ExecutionKey> {
         Some(match self {
-            Self::Execution(key) | Self::Lease(key, _) | Self::Waitpoint(key, _) => *key,
+            Self::Execution(key)
+            | Self::Lease(key, _)
+            | Self::Waitpoint(key, _)
+            | Self::Grant(key, _) => *key,
             Self::Event(row) => ExecutionKey {
                 partition: row.read(completion_event::partition_key).unwrap_or_default(),
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
@@ -118,7 +124,8 @@ impl DueRow {
             | Self::Lease(..)
             | Self::Event(_)
             | Self::Siblings(_)
-            | Self::Waitpoint(..) => {
+            | Self::Waitpoint(..)
+            | Self::Grant(..) => {
                 self.execution().map(|key| key.id().to_string()).unwrap_or_default()
             }
         }
@@ -143,6 +150,7 @@ impl Transition for Due {
             Scan::SiblingCancel => siblings,
             Scan::SuspensionTimeout => suspension,
             Scan::WaitpointExpiry => waitpoint,
+            Scan::GrantExpiry => grants::grant,
             Scan::BudgetReset => money::budget_to_reset,
             Scan::UsageKeyExpiry => money::usage_key,
             Scan::AdmissionExpiry => money::admission,
@@ -183,6 +191,7 @@ impl Due {
             Scan::SiblingCancel => self.of_groups(),
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
+            Scan::GrantExpiry => self.of_grants(now),
             Scan::BudgetReset => self.of_resets(now),
             Scan::UsageKeyExpiry => self.of_usage_keys(now),
             Scan::AdmissionExpiry => self.of_admissions(now),

@@ -103,6 +103,12 @@ impl Status {
         }
     }
 
+    /// Not claimable before it is unblocked.
+    #[must_use]
+    pub fn blocked(eligibility: EligibilityState, reason: BlockingReason) -> Self {
+        Self { eligibility, blocking: Some(reason), ..Self::waiting(None) }
+    }
+
     /// Claimable now, or at the row's own time where that lies ahead.
     #[must_use]
     pub fn released(
@@ -265,14 +271,16 @@ pub fn terminal_outcome(
     let outcome = current_attempt.map(|row| row.read(attempt::outcome)).transpose()?.flatten();
     Ok(match outcome {
         Some(AttemptOutcome::Success) => TerminalOutcome::Success,
-        Some(AttemptOutcome::Failed) => TerminalOutcome::Failed,
+        // An attempt that lost its worker, and the last one that the execution was allowed.
+        Some(AttemptOutcome::Failed | AttemptOutcome::InterruptedReclaimed) => {
+            TerminalOutcome::Failed
+        }
         Some(AttemptOutcome::Cancelled) => TerminalOutcome::Cancelled,
         Some(AttemptOutcome::Expired) => TerminalOutcome::Expired,
         Some(AttemptOutcome::Skipped) => TerminalOutcome::Skipped,
         Some(
             AttemptOutcome::Retry
             | AttemptOutcome::Interrupted
-            | AttemptOutcome::InterruptedReclaimed
             | AttemptOutcome::LeaseExpiredReclaimable
             | AttemptOutcome::AttemptInterrupted
             | AttemptOutcome::WaitingChildren,

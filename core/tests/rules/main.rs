@@ -10,6 +10,7 @@ mod delay;
 mod expire;
 mod fail;
 mod flow;
+mod grant;
 mod lease;
 mod listing;
 mod precedence;

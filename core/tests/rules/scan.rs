@@ -68,6 +68,7 @@ fn the_answer_is_the_keys_in_the_order_of_the_list() {
             | Scan::SiblingCancel
             | Scan::SuspensionTimeout
             | Scan::WaitpointExpiry
+            | Scan::GrantExpiry
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
             | Scan::AdmissionExpiry

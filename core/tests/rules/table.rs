@@ -48,6 +48,7 @@ use ff_core::types::{
 use serde_json::json;
 
 use crate::claim::claim;
+use crate::grant;
 use crate::stored::{RowOf, Stored, attempt_row, blank, core_row};
 use crate::{Decided, EPOCH, LEASE_ID, NOW, decide, fence, id, key, overriding};
 
@@ -249,6 +250,12 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("expire_execution, attempt timeout", operation(ExpireAttempt { key: key(), at: None })),
         ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
         ("promote_delayed", operation(Promote { key: key(), at: None })),
+        ("issue_claim_grant", operation(grant::issued())),
+        ("claim_execution", operation(grant::redeemed())),
+        ("block_route", operation(grant::blocked())),
+        ("issue_reclaim_grant", operation(grant::reclaim_issued())),
+        ("reclaim_execution", operation(grant::reclaimed(None))),
+        ("reclaim_execution, none allowed", operation(grant::reclaimed(Some(0)))),
     ]
 }
 
@@ -368,6 +375,7 @@ fn every_operation_on_every_state() {
                     });
                     let stored = core.as_ref().map_or(Stored::nothing(), Stored::of);
                     let stored = attempts.iter().fold(stored, Stored::and).with(&suspension());
+                    let stored = grant::stored().iter().fold(stored, Stored::with);
                     cells.insert((phase, owner, lease), decide(&stored, core.as_ref()));
                 }
             }

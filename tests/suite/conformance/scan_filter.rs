@@ -31,7 +31,8 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
         | Scan::DependencyDispatch
         | Scan::SiblingCancel
         | Scan::SuspensionTimeout
-        | Scan::WaitpointExpiry => true,
+        | Scan::WaitpointExpiry
+        | Scan::GrantExpiry => true,
     })
 }
 
@@ -75,6 +76,11 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
             let (id, handle) = bench.leased().await;
             let soon = Duration::from_millis(10);
             bench.backend.create_waitpoint(&handle, "a", soon).await.unwrap();
+            id
+        }
+        Scan::GrantExpiry => {
+            let id = bench.create().await;
+            bench.backend.issue_claim_grant(bench.grant(&id, "w", &[])).await.unwrap();
             id
         }
         Scan::BudgetReset

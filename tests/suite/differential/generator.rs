@@ -18,7 +18,7 @@ use crate::bench::NAMESPACE;
 
 const EXECUTIONS: usize = 8;
 const LANES: [&str; 2] = ["bulk", "fast"];
-const WORKERS: [Worker; 3] = [
+pub(super) const WORKERS: [Worker; 3] = [
     ("plain", 30_000, &[]),
     ("brief", 1_000, &["gpu"]),
     ("able", 5_000, &["a'b", "gpu", "käse", "gpu"]),
@@ -74,6 +74,13 @@ pub(super) enum Kind {
     Suspend,
     Signal,
     Resume,
+    Grant,
+    Schedule,
+    Redeem,
+    GrantReclaim,
+    Reclaim,
+    Block,
+    Unblock,
     Complete,
     Fail,
     Delay,
@@ -91,6 +98,7 @@ pub(super) enum Kind {
     ScanDelayedPromotion,
     ScanSuspensionTimeout,
     ScanWaitpointExpiry,
+    ScanGrantExpiry,
     ExpireLease,
     Promote,
     ExpireAttempt,
@@ -99,7 +107,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind, and how often it comes in an average history.
-pub(super) const KINDS: [(Kind, usize); 31] = [
+pub(super) const KINDS: [(Kind, usize); 39] = [
     (Kind::Create, 12),
     (Kind::Claim, 14),
     (Kind::ClaimMany, 8),
@@ -109,6 +117,13 @@ pub(super) const KINDS: [(Kind, usize); 31] = [
     (Kind::Suspend, 7),
     (Kind::Signal, 14),
     (Kind::Resume, 3),
+    (Kind::Grant, 6),
+    (Kind::Schedule, 5),
+    (Kind::Redeem, 9),
+    (Kind::GrantReclaim, 5),
+    (Kind::Reclaim, 5),
+    (Kind::Block, 2),
+    (Kind::Unblock, 3),
     (Kind::Complete, 3),
     (Kind::Fail, 6),
     (Kind::Delay, 4),
@@ -126,6 +141,7 @@ pub(super) const KINDS: [(Kind, usize); 31] = [
     (Kind::ScanDelayedPromotion, 4),
     (Kind::ScanSuspensionTimeout, 3),
     (Kind::ScanWaitpointExpiry, 3),
+    (Kind::ScanGrantExpiry, 2),
     (Kind::ExpireLease, 3),
     (Kind::Promote, 3),
     (Kind::ExpireAttempt, 2),
@@ -258,6 +274,18 @@ impl Generator {
             Kind::ScanDelayedPromotion => Operation::Scan(Scan::DelayedPromotion, limit),
             Kind::ScanSuspensionTimeout => Operation::Scan(Scan::SuspensionTimeout, limit),
             Kind::ScanWaitpointExpiry => Operation::Scan(Scan::WaitpointExpiry, limit),
+            Kind::ScanGrantExpiry => Operation::Scan(Scan::GrantExpiry, limit),
+            Kind::Grant
+            | Kind::Schedule
+            | Kind::Redeem
+            | Kind::GrantReclaim
+            | Kind::Reclaim
+            | Kind::Block
+            | Kind::Unblock => {
+                let execution = self.below(self.created.clamp(1, EXECUTIONS));
+                let at = self.around(now);
+                self.granting(kind, execution, at)
+            }
             Kind::Signal => {
                 let execution = self.below(self.created.clamp(1, EXECUTIONS));
                 let at = self.around(now);
@@ -483,7 +511,7 @@ impl Generator {
         }
     }
 
-    fn lane(&mut self) -> LaneId {
+    pub(super) fn lane(&mut self) -> LaneId {
         LaneId::new(if self.chance(85) { LANES[0] } else { LANES[1] })
     }
 

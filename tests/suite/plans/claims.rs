@@ -61,7 +61,7 @@ async fn ask(bench: &Bench) {
 }
 
 /// How many rows of executions the server has read in this schema, by an index or without.
-async fn rows_read(bench: &Bench) -> i64 {
+pub(super) async fn rows_read(bench: &Bench) -> i64 {
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     let mut connection = pool.acquire().await.unwrap();
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *connection).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_claim_does_not_pass_over_all_that_was_claimed_while_a_snapshot_is_ope
 }
 
 /// A claim and the look whether there is something to claim, as SQLite runs them.
-fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)> {
+pub(super) fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)> {
     let offered = CapabilitySet::new(tokens.iter().copied());
     let claim = Claim::new(BackendTag::Sqlite, lane, &offered, worker("w"), 16).unwrap();
     let mut asked = Vec::new();
@@ -173,7 +173,7 @@ fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)>
 }
 
 /// How many instructions SQLite's machine takes for the statement.
-async fn instructions(
+pub(super) async fn instructions(
     connection: &mut SqliteConnection,
     (statement, values): &(Statement, Bindings),
 ) -> (u64, usize) {

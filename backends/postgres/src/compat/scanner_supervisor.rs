@@ -23,7 +23,7 @@ pub const DEFAULT_DEP_STALE_MS: i64 = 15_000;
 pub struct PostgresScannerConfig {
     /// The pause between scans for attempts out of time, and for executions past their deadline.
     pub attempt_timeout_interval: Duration,
-    /// The pause between scans for lapsed leases, and for delays that have ended.
+    /// The pause between scans for lapsed leases and grants, and for delays that have ended.
     pub lease_expiry_interval: Duration,
     /// The pause between scans for suspensions and waitpoints out of time.
     pub suspension_timeout_interval: Duration,
@@ -52,7 +52,9 @@ impl PostgresScannerConfig {
     fn pause(&self, scan: Scan) -> Duration {
         match scan {
             Scan::AttemptTimeout | Scan::ExecutionDeadline => self.attempt_timeout_interval,
-            Scan::LeaseExpiry | Scan::DelayedPromotion => self.lease_expiry_interval,
+            Scan::LeaseExpiry | Scan::DelayedPromotion | Scan::GrantExpiry => {
+                self.lease_expiry_interval
+            }
             Scan::SuspensionTimeout | Scan::WaitpointExpiry => self.suspension_timeout_interval,
             Scan::DependencyDispatch => self.dependency_reconciler_interval,
             Scan::SiblingCancel => {

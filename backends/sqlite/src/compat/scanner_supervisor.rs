@@ -38,6 +38,7 @@ impl SqliteBackend {
             | Scan::SiblingCancel
             | Scan::SuspensionTimeout
             | Scan::WaitpointExpiry
+            | Scan::GrantExpiry
             | Scan::UsageKeyExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry

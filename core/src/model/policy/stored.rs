@@ -73,16 +73,19 @@ impl BackoffStrategy {
 /// The most lost workers of an execution, by its stored policy.
 #[must_use]
 pub fn max_reclaim_count(policy: Option<&Json>) -> u32 {
+    own_reclaim_count(policy).unwrap_or(DEFAULT_MAX_RECLAIM_COUNT)
+}
+
+/// The same, where the stored policy says another number than the default. Two fields hold it.
+#[must_use]
+pub fn own_reclaim_count(policy: Option<&Json>) -> Option<u32> {
     let own = |holder: Option<&Json>| {
-        number(holder.and_then(|holder| holder.get("max_reclaim_count")))
-            .map_or(DEFAULT_MAX_RECLAIM_COUNT, |given| count(given, COUNT_MAX))
+        let given = number(holder?.get("max_reclaim_count"));
+        let given = given.map(|given| count(given, COUNT_MAX));
+        given.filter(|given| *given != DEFAULT_MAX_RECLAIM_COUNT)
     };
 
-    // Two fields hold this cap; the one that is not the default applies.
-    match own(policy.and_then(|policy| policy.get("timeout_policy"))) {
-        DEFAULT_MAX_RECLAIM_COUNT => own(policy),
-        set => set,
-    }
+    own(policy.and_then(|policy| policy.get("timeout_policy"))).or_else(|| own(policy))
 }
 
 /// The most replays of an execution, by its stored policy.

@@ -15,7 +15,8 @@ use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::terms::{
-    Claimant, LeasedAttempt, NewLease, Returned, TakenLease, Terms, retry_facts, retry_returns,
+    Claimant, LeasedAttempt, Limits, NewLease, Returned, TakenLease, Terms, retry_facts,
+    retry_returns,
 };
 use crate::rules::handle;
 use crate::rules::input;
@@ -23,6 +24,7 @@ use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{attempt, claimable, delayed, exec_core};
+use crate::schema::{ColumnRef, Direction};
 
 /// The precision of the clock by which a claim passes over reserved executions and closed lanes,
 /// ms. Claims of one moment select alike, and so can share a statement; a reservation or a pause
@@ -173,14 +175,10 @@ impl Claim {
             Takes::Due => delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))),
         };
 
-        let ungranted = exec_core::granted_until_ms
-            .is_null()
-            .or(exec_core::granted_until_ms.at_most(Some(moment(now))));
-
         exec_core::lane_id
             .equals(self.terms.lane().as_str().to_owned())
             .and(open)
-            .and(ungranted)
+            .and(unreserved(TimestampMs(moment(now))))
             .and(sufficient(&self.capabilities))
     }
 
@@ -196,12 +194,7 @@ impl Claim {
             table: exec_core::REF,
             predicate: self.searches(now),
             order: match self.takes {
-                Takes::Waiting => vec![
-                    (exec_core::priority.column(), Descending),
-                    (exec_core::claimable_since_ms.column(), Ascending),
-                    (exec_core::created_at_ms.column(), Ascending),
-                    (exec_core::execution_id.column(), Ascending),
-                ],
+                Takes::Waiting => best_first(),
                 Takes::Due => vec![
                     (exec_core::eligible_at_ms.column(), Ascending),
                     (exec_core::execution_id.column(), Ascending),
@@ -222,6 +215,7 @@ impl Claim {
             lease_id: Expr::each(ColumnType::Uuid, lease_ids),
             attempt: LeasedAttempt::Begins(Expr::each(ColumnType::Uuid, attempt_ids)),
             losses: None,
+            limits: Limits::default(),
         };
 
         let name = match self.takes {
@@ -246,6 +240,24 @@ impl Claim {
         plan.returns.push(Return::Held(CORE.into(), Path::column(since)));
         plan
     }
+}
+
+/// The order of a lane: by priority, then the longest claimable, then the oldest, then by id.
+#[must_use]
+pub fn best_first() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (exec_core::priority.column(), Descending),
+        (exec_core::claimable_since_ms.column(), Ascending),
+        (exec_core::created_at_ms.column(), Ascending),
+        (exec_core::execution_id.column(), Ascending),
+    ]
+}
+
+/// No grant reserves the execution at that time.
+#[must_use]
+pub fn unreserved(at: TimestampMs) -> Predicate {
+    let until = exec_core::granted_until_ms;
+    until.is_null().or(until.at_most(Some(at.0)))
 }
 
 /// These capabilities are all that is required. Without any, only what requires none is left, and

@@ -104,18 +104,18 @@ impl Fail {
         fault.map_or(Ok(policy), |fault| Err(refuse(fault.to_string())))
     }
 
-    /// Refuses a policy for the next attempt: all attempts follow the policy of their execution.
+    /// Refuses a policy for one attempt: all attempts follow the policy of their execution.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for anything but an empty document.
-    pub fn no_policy_of_next_attempt(text: &str) -> Result<(), EngineError> {
+    pub fn no_policy_of_an_attempt(field: &str, text: &str) -> Result<(), EngineError> {
         if matches!(text.trim(), "" | "{}" | "null") {
             return Ok(());
         }
-        Err(input::invalid(
-            "next_attempt_policy_json: has no effect in this version; the policy of the execution \
-             counts for all of its attempts",
-        ))
+        Err(input::invalid(format!(
+            "{field}: has no effect in this version; the policy of the execution counts for all of \
+             its attempts"
+        )))
     }
 
     fn is_final(&self) -> bool {
@@ -324,19 +324,29 @@ pub fn ended_with(
     besides: Option<(ColumnRef, Assign)>,
     at: TimestampMs,
 ) -> Vec<Mutation> {
+    let mut attempt = end.of_attempt(at);
+    attempt.extend(failure.of_attempt());
+
+    vec![
+        execution_ended(failure, end, besides, at),
+        change::attempt(attempt),
+        outbox::completed(end.event, Reason::Failure(failure), at),
+    ]
+}
+
+/// The end of an execution's row by this failure; it takes this change besides.
+#[must_use]
+pub fn execution_ended(
+    failure: &Failure,
+    end: End,
+    besides: Option<(ColumnRef, Assign)>,
+    at: TimestampMs,
+) -> Mutation {
     let core = end.of_execution(at).set_all(besides).noting(json!({
         "failure_reason": failure.message,
         "last_failure_message": failure.message,
         "last_failure_class": failure.class.map_or("", FailureClass::as_str),
         "terminal_outcome": <&'static str>::from(end.outcome),
     }));
-
-    let mut attempt = end.of_attempt(at);
-    attempt.extend(failure.of_attempt());
-
-    vec![
-        core.update(),
-        change::attempt(attempt),
-        outbox::completed(end.event, Reason::Failure(failure), at),
-    ]
+    core.update()
 }

@@ -8,80 +8,27 @@ use crate::contracts::{
 };
 use crate::model::error::{ContentionKind, EngineError};
 use crate::model::handle::{BackendTag, Handle, HandleKind};
-use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{TimestampMs, WorkerId, WorkerInstanceId};
-use crate::model::state::{
-    AttemptState, LeaseCause, LeaseEventType, LifecyclePhase, OwnershipState, PublicState,
-};
+use crate::model::state::{AttemptState, LeaseCause, LeaseEventType, LifecyclePhase, PublicState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
-use crate::plan::{Guard, Held, Path, Predicate, Return};
+use crate::plan::{Guard, Held, Predicate};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::end::End;
 use crate::rules::execution::expire::ExpireLease;
 use crate::rules::execution::fail::ended_with;
+use crate::rules::execution::leasing::{Lease, going_on, leasable};
 use crate::rules::execution::losses::Losses;
-use crate::rules::execution::terms::{
-    Claimant, LeasedAttempt, NewLease, Returned, TakenLease, Terms, retry_facts, retry_returns,
-};
-use crate::rules::fence::not_active;
+use crate::rules::execution::terms::{Claimant, LeasedAttempt, NewLease, Terms, retry_returns};
+use crate::rules::grant::row::all_spent;
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, current_attempt};
+use crate::rules::key::{ATTEMPT, ExecutionKey, current_attempt};
 use crate::rules::outbox;
-use crate::rules::premise::{Condition, Otherwise, Premise, existing, refuse};
+use crate::rules::premise::{Condition, Premise, existing, refuse};
 use crate::schema::execution::{attempt, claimable, exec_core, running};
-
-/// One execution to lease.
-#[derive(Clone, Debug)]
-struct Lease {
-    key: ExecutionKey,
-    terms: Terms,
-    lease_id: Uuid,
-}
-
-fn going_on(ctx: &mut Ctx<'_>) -> LeasedAttempt {
-    LeasedAttempt::GoesOn { otherwise: Some(ctx.uuid()).into_expr() }
-}
-
-impl Lease {
-    /// The changes that lease the execution, and the values that [`Self::payload`] reads.
-    fn take(
-        &self,
-        event: LeaseEventType,
-        attempt: LeasedAttempt,
-        losses: Option<Losses>,
-        at: TimestampMs,
-    ) -> Changes {
-        let lease_id = Some(self.lease_id).into_expr();
-        let lease = NewLease { event, lease_id, attempt, losses };
-        Changes::of(self.terms.take(lease, at)).returning([
-            Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
-            Return::Written(attempt::lease_epoch.column()),
-            Return::Written(attempt::attempt_id.column()),
-        ])
-    }
-
-    fn payload(&self, rows: &[Vec<Value>]) -> Result<HandlePayload, EngineError> {
-        let returned = Returned(rows.first().map_or(&[], Vec::as_slice));
-        let lease = TakenLease {
-            attempt_index: returned.read(0, exec_core::attempt_index)?,
-            epoch: returned.read(1, attempt::lease_epoch)?,
-            attempt_id: returned.read(2, attempt::attempt_id)?.unwrap_or_default(),
-            lease_id: self.lease_id,
-        };
-        Ok(self.terms.payload(&self.key, lease))
-    }
-
-    /// The payload of a handle, from a plan that also returns [`retry_returns`].
-    fn handed_out(&self, rows: &[Vec<Value>]) -> Result<HandlePayload, EngineError> {
-        let row = rows.first().map_or(&[][..], Vec::as_slice);
-        let facts = retry_facts(row.get(3), row.get(4));
-        Ok(self.payload(rows)?.with_retry(facts))
-    }
-}
 
 /// Leases an execution after its condition was met.
 #[derive(Clone, Debug)]
@@ -129,10 +76,8 @@ impl Decision for ClaimResumed {
     }
 
     fn decide(&self, _: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
-        let changes = self
-            .lease
-            .take(LeaseEventType::Acquired, going_on(ctx), None, at)
-            .returning(retry_returns());
+        let lease = self.lease.of(LeaseEventType::Acquired, going_on(ctx));
+        let changes = self.lease.take(lease, at).returning(retry_returns());
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
@@ -244,8 +189,8 @@ impl Decision for TakeOver {
             return Ok(Verdict::Change(held(changes.closing(facts)?), then));
         }
 
-        let taken = self.lease.take(LeaseEventType::Reclaimed, going_on(ctx), losses, at);
-        let taken = taken.returning(retry_returns());
+        let lease = self.lease.of(LeaseEventType::Reclaimed, going_on(ctx));
+        let taken = self.lease.take(NewLease { losses, ..lease }, at).returning(retry_returns());
         // What a lost worker has opened under its lease is closed.
         let changes = if active { taken.closing(facts)? } else { taken };
 
@@ -296,22 +241,7 @@ impl Decision for ClaimByOperator {
     const NAME: &'static str = "issue_grant_and_claim";
 
     fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
-        let lane = self.terms.lane().as_str().to_owned();
-        let waits = exec_core::lifecycle_phase
-            .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable]);
-        let unowned = exec_core::ownership_state.is_none_of(&[OwnershipState::Leased]);
-        let contention =
-            |kind: ContentionKind| refuse(move |_| EngineError::Contention(kind.clone()));
-
-        let core = Premise::execution_as_read(
-            &self.key,
-            vec![
-                Condition::new(exec_core::lane_id.equals(lane.clone()), another_lane(lane)),
-                Condition::new(waits, refuse(not_active)),
-                Condition::new(unowned, contention(ContentionKind::LeaseConflict)),
-                Condition::new(claimable(), contention(ContentionKind::ExecutionNotLeaseable)),
-            ],
-        );
+        let core = Premise::execution_as_read(&self.key, leasable(self.terms.lane()));
         vec![core, Premise::current_attempt()]
     }
 
@@ -327,21 +257,12 @@ impl Decision for ClaimByOperator {
             | AttemptState::AttemptTerminal => LeasedAttempt::Begins(Some(ctx.uuid()).into_expr()),
         };
 
-        let changes = lease.take(LeaseEventType::Acquired, attempt, None, at);
+        let taken = lease.take(lease.of(LeaseEventType::Acquired, attempt), at);
+        let changes = taken.and([all_spent(&self.key)]);
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = lease.payload(&rows)?;
             Ok(ClaimGrantOutcome::new(payload.lease_id, payload.lease_epoch, payload.attempt_index))
         };
         Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
     }
-}
-
-/// Refuses an execution of another lane than the operator names.
-fn another_lane<O>(given: String) -> Otherwise<O> {
-    Box::new(move |facts| {
-        let stored = existing(facts)?.read(exec_core::lane_id)?;
-        Err(input::invalid(format!(
-            "lane_mismatch: args.lane_id={given} exec_core.lane_id={stored}"
-        )))
-    })
 }

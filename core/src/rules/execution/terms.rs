@@ -14,7 +14,7 @@ use crate::rules::execution::change;
 use crate::rules::execution::failure::forgiven;
 use crate::rules::execution::losses::Losses;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey, current_attempt};
+use crate::rules::key::{CORE, ExecutionKey, attempt_of_core, current_attempt};
 use crate::rules::outbox::{self, Holder};
 use crate::rules::status::Status;
 use crate::schema::execution::{attempt, exec_core};
@@ -68,6 +68,17 @@ pub struct NewLease {
     pub attempt: LeasedAttempt,
     /// The losses of the execution, where the lease is taken from a worker that was lost.
     pub losses: Option<Losses>,
+    /// The limits that the caller sets with the lease.
+    pub limits: Limits,
+}
+
+/// Limits that a lease brings with it; what is not given stays as it is stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// The longest run of this attempt, ms.
+    pub attempt_timeout_ms: Option<i64>,
+    /// The deadline of the execution, Unix ms.
+    pub deadline_at_ms: Option<i64>,
 }
 
 /// The attempt that a lease covers.
@@ -75,6 +86,15 @@ pub struct NewLease {
 pub enum LeasedAttempt {
     /// It begins, under this id.
     Begins(Expr),
+    /// It begins after one that was lost, and takes its place.
+    Follows {
+        /// Its id.
+        id: Expr,
+        /// Its index.
+        index: i32,
+        /// Its first epoch: the one after that of the lost attempt.
+        epoch: i64,
+    },
     /// It was interrupted, and keeps its id; this one is for a row that holds none.
     GoesOn {
         /// The id for a row that holds none.
@@ -106,10 +126,11 @@ impl Terms {
     /// Leases the held execution's current attempt. Its epoch grows, or begins with 1.
     #[must_use]
     pub fn take(&self, lease: NewLease, at: TimestampMs) -> [Mutation; 3] {
-        let NewLease { event, lease_id, attempt, losses } = lease;
-        let (attempt_id, begins) = match attempt {
-            LeasedAttempt::Begins(id) => (id, true),
-            LeasedAttempt::GoesOn { otherwise } => (otherwise, false),
+        let NewLease { event, lease_id, attempt, losses, limits } = lease;
+        let (attempt_id, begins, moved) = match attempt {
+            LeasedAttempt::Begins(id) => (id, true, None),
+            LeasedAttempt::Follows { id, index, epoch } => (id, true, Some((index, epoch))),
+            LeasedAttempt::GoesOn { otherwise } => (otherwise, false, None),
         };
 
         let core = change::enters(Status::active(), at)
@@ -117,16 +138,22 @@ impl Terms {
             .set_all(begins.then(|| exec_core::total_attempt_count.grow(1)))
             .set(exec_core::granted_until_ms.clear())
             .set(exec_core::eligible_at_ms.clear())
-            .set_all(losses.map(|losses| losses.one_more()));
+            .set_all(losses.map(|losses| losses.one_more()))
+            .set_all(moved.map(|(index, _)| exec_core::attempt_index.set(index)))
+            .set_all(limits.deadline_at_ms.map(|at| exec_core::deadline_at_ms.set(Some(at))));
 
-        let timeout = Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE));
-        let mut row = current_attempt();
+        let timeout = match limits.attempt_timeout_ms {
+            Some(limit) => Some(at.0.saturating_add(limit)).into_expr(),
+            None => Expr::int(at.0).plus(exec_core::attempt_timeout_ms.of(CORE)),
+        };
+        let own = |(index, _): (i32, i64)| attempt_of_core(index.into_expr());
+        let mut row = moved.map_or_else(current_attempt, own);
         row.extend([
             attempt::worker_id.with(Some(self.claimant.worker_id.as_str().to_owned())),
             attempt::worker_instance_id
                 .with(Some(self.claimant.worker_instance_id.as_str().to_owned())),
             // The epoch of a first lease; every later one grows the stored epoch instead.
-            attempt::lease_epoch.with(1),
+            attempt::lease_epoch.with(moved.map_or(1, |(_, epoch)| epoch)),
             attempt::lease_expires_at_ms.with(Some(self.expiry(at).0)),
             attempt::started_at_ms.with(Some(at.0)),
             attempt::lease_id.with_expr(lease_id.clone()),

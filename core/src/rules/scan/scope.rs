@@ -13,7 +13,7 @@ use crate::rules::input;
 use crate::schema::budget::{
     budget_policy, budget_usage_dedup, quota_admitted, quota_policy, quota_window,
 };
-use crate::schema::execution::{attempt, exec_core};
+use crate::schema::execution::{attempt, claim_grant, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -107,6 +107,7 @@ impl Place {
             Scan::WaitpointExpiry => {
                 (waitpoint_pending::partition_key, waitpoint_pending::execution_id)
             }
+            Scan::GrantExpiry => (claim_grant::partition_key, claim_grant::execution_id),
             Scan::BudgetReset | Scan::BudgetReconcile => {
                 return Self::of_no_execution(budget_policy::partition_key);
             }
@@ -135,6 +136,7 @@ impl Place {
             | Scan::SiblingCancel
             | Scan::SuspensionTimeout
             | Scan::WaitpointExpiry
+            | Scan::GrantExpiry
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
             | Scan::AdmissionExpiry
