@@ -5,17 +5,24 @@
 //! hold no state: any number of processes may run them, and another process finds whatever a killed
 //! one leaves undone. The engine decides what is due, and what follows from it.
 
+mod jitter;
+mod retention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::ScannerFilter;
+use ff_core::contracts::RetentionRule;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::engine_error::StoreClass;
 use ff_core::rules::ctx::{Seeded, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use self::jitter::jittered;
+use self::retention::Retention;
 
 /// Intervals and limits of the scanner's loops.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +57,10 @@ pub struct ScannerConfig {
     pub budget_reconcile: Duration,
     /// The pause between scans for slots of quotas that have drifted; zero turns them off.
     pub quota_reconcile: Duration,
+    /// The rules by which ended executions are removed; the first that selects one decides.
+    pub retention_rules: Vec<RetentionRule>,
+    /// The pause between two passes over the ended executions.
+    pub retention: Duration,
     /// The fraction by which each pause is shortened or lengthened at random, so that processes
     /// started together do not scan together.
     pub jitter: f64,
@@ -79,6 +90,8 @@ impl Default for ScannerConfig {
             quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
             budget_reconcile: Scan::BudgetReconcile.usual_pause(),
             quota_reconcile: Scan::QuotaReconcile.usual_pause(),
+            retention_rules: Vec::new(),
+            retention: Duration::from_secs(60),
             jitter: 0.1,
             batch_limit: 1_000,
             filter: ScannerFilter::NOOP,
@@ -115,13 +128,15 @@ impl ScannerConfig {
 pub struct ScannerReport {
     /// Scans made.
     pub ticks: u64,
-    /// Rows handled.
+    /// Rows handled, and executions removed.
     pub processed: u64,
     /// Failed scans, and rows that failed within the other scans.
     pub errors: u64,
     /// The loops that had not ended when the grace was over, or that panicked. Their work is not in
     /// the totals.
     pub unfinished: Vec<Scan>,
+    /// True if the loop of retention had not ended either.
+    pub retention_unfinished: bool,
 }
 
 /// The running loops. Dropping this value aborts them, in the middle of a scan if need be.
@@ -130,6 +145,7 @@ pub struct ScannerSupervisor {
     stop: watch::Sender<bool>,
     running: Vec<Scan>,
     loops: JoinSet<(Scan, LoopTotals)>,
+    retention: JoinSet<LoopTotals>,
     failures: mpsc::Receiver<EngineError>,
 }
 
@@ -153,7 +169,13 @@ impl ScannerSupervisor {
             loops.spawn(scanner.run(stop.subscribe()));
         }
 
-        Self { stop, running, loops, failures }
+        let mut retention = JoinSet::new();
+        if !config.retention_rules.is_empty() {
+            let ScannerConfig { retention_rules: rules, retention: pause, .. } = config;
+            retention.spawn(Retention { backend, rules, pause, failed }.run(stop.subscribe()));
+        }
+
+        Self { stop, running, loops, retention, failures }
     }
 
     /// Waits for a scan that fails permanently: for a missing table or right, or damaged data. The
@@ -171,7 +193,11 @@ impl ScannerSupervisor {
     pub async fn shutdown(mut self, grace: Duration) -> ScannerReport {
         self.stop.send_replace(true);
         // A loop counts as unfinished until it reports.
-        let mut report = ScannerReport { unfinished: self.running, ..ScannerReport::default() };
+        let mut report = ScannerReport {
+            unfinished: self.running,
+            retention_unfinished: !self.retention.is_empty(),
+            ..ScannerReport::default()
+        };
         let ended = async {
             while let Some(ended) = self.loops.join_next().await {
                 match ended {
@@ -183,6 +209,12 @@ impl ScannerSupervisor {
                     }
                     Err(error) => tracing::error!(%error, "a scanner loop died"),
                 }
+            }
+            if let Some(Ok(totals)) = self.retention.join_next().await {
+                report.retention_unfinished = false;
+                report.ticks += totals.ticks;
+                report.processed += totals.processed;
+                report.errors += totals.errors;
             }
         };
 
@@ -258,12 +290,6 @@ impl Scanner {
             }
         }
     }
-}
-
-/// The pause, shortened or lengthened by up to `jitter` of it; `draw` is from 0 (shortest) to 1.
-fn jittered(pause: Duration, jitter: f64, draw: f64) -> Duration {
-    let jitter = if jitter.is_nan() { 0.0 } else { jitter.clamp(0.0, 1.0) };
-    pause.mul_f64(1.0 + jitter * (2.0 * draw - 1.0))
 }
 
 #[cfg(test)]
@@ -349,6 +375,8 @@ mod tests {
             quota_window_expiry: Duration::ZERO,
             budget_reconcile: Duration::ZERO,
             quota_reconcile: Duration::ZERO,
+            retention_rules: Vec::new(),
+            retention: Duration::ZERO,
             jitter: 0.0,
             batch_limit: 10,
             filter: ScannerFilter::new().with_namespace("ours"),
@@ -429,25 +457,6 @@ mod tests {
         let report = supervisor.shutdown(GRACE).await;
         assert_eq!(report.unfinished, [Scan::LeaseExpiry]);
         assert_eq!(before.elapsed(), GRACE);
-    }
-
-    #[test]
-    fn jitter_moves_a_pause_to_either_side() {
-        let second = Duration::from_secs(1);
-        for (jitter, draw, ms) in [
-            (0.1, 0.0, 900),
-            (0.1, 0.5, 1_000),
-            (0.1, 1.0, 1_100),
-            (0.0, 0.0, 1_000),
-            (9.0, 0.0, 0),
-            (f64::NAN, 0.0, 1_000),
-        ] {
-            assert_eq!(
-                jittered(second, jitter, draw),
-                Duration::from_millis(ms),
-                "{jitter} {draw}"
-            );
-        }
     }
 
     #[tokio::test(start_paused = true)]

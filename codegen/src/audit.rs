@@ -227,8 +227,8 @@ fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
 fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
     let leading = key.iter().take_while(|part| given.iter().any(|(column, _)| column == *part));
     // A partition alone names no row, so one more column is required.
-    let names_rows = given.len() > 1 || (given.len() == 1 && key.len() == 1);
-    names_rows && leading.count() == given.len()
+    let names_rows = given.iter().any(|(column, _)| column.name != "partition_key");
+    leading.count() == given.len() && names_rows
 }
 
 /// True if an index finds the rows by its leading columns: the partition and at least one more.

@@ -22,6 +22,9 @@ ALTER TABLE "ff_budget_policy" ADD COLUMN "is_defined" INTEGER NOT NULL DEFAULT 
 ALTER TABLE "ff_budget_usage_by_exec" ADD COLUMN "period" INTEGER NOT NULL DEFAULT 0;
 
 -- statement
+CREATE INDEX IF NOT EXISTS "ff_budget_usage_by_exec_execution_idx" ON "ff_budget_usage_by_exec" ("execution_id");
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_budget_usage_dedup_expired_idx" ON "ff_budget_usage_dedup" ("expires_at_ms", "dedup_key");
 
 -- statement
@@ -30,6 +33,9 @@ CREATE INDEX IF NOT EXISTS "ff_exec_core_badly_ended_idx" ON "ff_exec_core" ("cr
 
 -- statement
 CREATE INDEX IF NOT EXISTS "ff_exec_core_created_idx" ON "ff_exec_core" ("created_at_ms");
+
+-- statement
+ALTER TABLE "ff_flow_core" ADD COLUMN "sealed_at_ms" INTEGER;
 
 -- statement
 ALTER TABLE "ff_lane_registry" ADD COLUMN "state" TEXT NOT NULL DEFAULT 'active';
@@ -50,6 +56,9 @@ ALTER TABLE "ff_lane_registry" ADD COLUMN "state_until_ms" INTEGER;
 ALTER TABLE "ff_quota_admitted" ADD COLUMN "holds_slot" INTEGER NOT NULL DEFAULT TRUE;
 
 -- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_admitted_execution_idx" ON "ff_quota_admitted" ("execution_id");
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_admitted_expired_idx" ON "ff_quota_admitted" ("expires_at_ms", "execution_id");
 
 -- statement
@@ -62,8 +71,20 @@ ALTER TABLE "ff_quota_policy" ADD COLUMN "is_defined" INTEGER NOT NULL DEFAULT T
 ALTER TABLE "ff_quota_window" ADD COLUMN "expires_at_ms" INTEGER;
 
 -- statement
+CREATE INDEX IF NOT EXISTS "ff_quota_window_execution_idx" ON "ff_quota_window" ("execution_id");
+
+-- statement
 CREATE INDEX IF NOT EXISTS "ff_quota_window_expired_idx" ON "ff_quota_window" ("expires_at_ms", "quota_policy_id")
     WHERE "ff_quota_window"."expires_at_ms" IS NOT NULL;
+
+-- statement
+CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (
+    "name" TEXT NOT NULL,
+    "outbox" TEXT NOT NULL,
+    "event_id" INTEGER NOT NULL DEFAULT 0,
+    "updated_at_ms" INTEGER NOT NULL,
+    PRIMARY KEY ("name", "outbox")
+);
 
 -- statement
 INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (4, '0004_whole_contract', CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), TRUE) ON CONFLICT  DO NOTHING;

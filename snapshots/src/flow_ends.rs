@@ -146,7 +146,7 @@ impl Scene {
         Some(id)
     }
 
-    fn cancel_one(&self, id: &ExecutionId) {
+    pub(super) fn cancel_one(&self, id: &ExecutionId) {
         let cancel = CancelExecutionArgs {
             execution_id: id.clone(),
             reason: "enough".into(),

@@ -352,6 +352,39 @@ impl Scene {
         for (case, row) in self.ended_members() {
             self.sample("replay_execution", case, async |b| b.replay_execution(args(&row)).await);
         }
+        self.in_own_database(Scene::replays_in_a_cancelled_flow);
+    }
+
+    /// A member that waited for nothing, one that waits, and one that was skipped.
+    fn replays_in_a_cancelled_flow(&mut self) {
+        self.create_flow();
+        let ids = self.members(3);
+        let [parent, child, other] = ids.as_slice() else { return };
+        self.depends(1, parent, child);
+        let at = self.at();
+        let _ = now(self.backend.release_flow(&flow(), at));
+        self.cancel_one(parent);
+        for _ in 0..3 {
+            let _ = now(self.backend.scan(Scan::DependencyDispatch, 100));
+        }
+
+        let cancel = CancelFlowArgs {
+            flow_id: flow(),
+            reason: "too late".into(),
+            cancellation_policy: "cancel_all".into(),
+            now: at,
+        };
+        let _ = now(self.backend.cancel_flow_header(cancel));
+        for (case, id) in [("waits for nothing", other), ("was skipped", child)] {
+            let args = ReplayExecutionArgs { execution_id: id.clone(), now: at };
+            let case = format!("a member of a cancelled flow that {case}");
+            self.sample("replay_execution", case, async |b| b.replay_execution(args).await);
+        }
+        self.cancel_one(child);
+        let args = ReplayExecutionArgs { execution_id: child.clone(), now: at };
+        self.sample("replay_execution", "a member of a cancelled flow that waits", async |b| {
+            b.replay_execution(args).await
+        });
     }
 
     pub(super) fn dispatched_ends(&mut self) {

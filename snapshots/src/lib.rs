@@ -15,6 +15,7 @@ mod lanes;
 mod losses;
 mod money;
 mod recorder;
+mod retention;
 mod scenes;
 mod stage;
 mod streams;
@@ -72,6 +73,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::quotas,
     Scene::grants,
     Scene::reclaims,
+    Scene::retention,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with
@@ -132,16 +134,8 @@ pub fn samples() -> Vec<Sample> {
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
 /// others.
 fn all() -> Vec<Sample> {
-    let play = |scene: &fn(&mut Scene)| {
-        let mut stage = Scene::new();
-        scene(&mut stage);
-        stage.samples
-    };
-    let play_again = |scene: &fn(&mut Scene)| {
-        let mut stage = Scene::with_waitpoints();
-        scene(&mut stage);
-        stage.samples
-    };
+    let play = |scene: &fn(&mut Scene)| Scene::new().played(*scene);
+    let play_again = |scene: &fn(&mut Scene)| Scene::with_waitpoints().played(*scene);
 
     let first = SCENES.iter().flat_map(play);
     first.chain(AGAIN_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()

@@ -60,6 +60,12 @@ impl Scene {
         Self { has_waitpoints: true, ..Self::new() }
     }
 
+    /// Plays a scene, and hands over its samples.
+    pub(super) fn played(mut self, scene: fn(&mut Self)) -> Vec<Sample> {
+        scene(&mut self);
+        self.samples
+    }
+
     /// Plays one combination on a database of its own, and keeps its samples.
     pub(super) fn in_own_database(&mut self, play: impl FnOnce(&mut Scene)) {
         let mut scene = Scene { has_waitpoints: self.has_waitpoints, ..Scene::new() };

@@ -10,6 +10,7 @@ mod money;
 mod opening;
 mod operator;
 mod reasons;
+mod retention;
 mod suspension;
 mod tail;
 mod terminal;

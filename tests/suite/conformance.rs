@@ -33,6 +33,7 @@ mod reasons;
 mod reclaim;
 mod replay;
 mod requirements;
+mod retention;
 mod revoke;
 mod routing;
 mod scan;

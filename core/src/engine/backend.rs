@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::budgeted::{claim_with_room, open_budgets};
 use super::subscribe::subscribe;
-use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, run, timers};
+use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, retention, run, timers};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
@@ -38,13 +38,13 @@ use crate::contracts::{
     ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
     ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
     ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
-    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScanEligibleArgs, ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs,
-    SetEdgeGroupPolicyResult, SetLaneStateArgs, SiblingCancelReconcileAction,
-    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
-    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, UsageDimensions,
-    validate_tag_key,
+    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule,
+    RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
+    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
+    TrimPass, UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -59,7 +59,7 @@ use crate::model::ids::{
     QuotaPolicyId, TimestampMs, WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
-use crate::model::state::{FailureClass, PublicState};
+use crate::model::state::{FailureClass, OutboxKind, PublicState};
 use crate::rules::budget::create::CreateBudget;
 use crate::rules::budget::read::{ReadStatus, ReadUsage, budgets};
 use crate::rules::budget::release::ReleaseBudget;
@@ -111,6 +111,7 @@ use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
 use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
+use crate::rules::retention::subscriber;
 use crate::rules::scan::ScanScope;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
@@ -1090,6 +1091,43 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<ReconcileCounts, EngineError> {
         let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
         timers::scan_within(self, scan, limit, &scope).await
+    }
+
+    async fn trim_retention(
+        &self,
+        partition: Partition,
+        lane_id: &LaneId,
+        retention_ms: u64,
+        now_ms: TimestampMs,
+        batch_size: u32,
+        filter: &ScannerFilter,
+    ) -> Result<u32, EngineError> {
+        let partition = input::partition(partition.index)?;
+        let rule = RetentionRule::older_than(retention_ms)
+            .in_lane(lane_id.clone())
+            .passing(filter.clone());
+        retention::trim_partition(self, partition, rule, now_ms, batch_size).await
+    }
+
+    async fn trim_step(&self, pass: TrimPass) -> Result<TrimPass, EngineError> {
+        retention::step(self, pass).await
+    }
+
+    async fn store_subscriber_cursor(
+        &self,
+        name: &str,
+        outbox: OutboxKind,
+        event_id: i64,
+    ) -> Result<(), EngineError> {
+        run(self, &subscriber::Store::new(name, outbox, event_id)?).await
+    }
+
+    async fn drop_subscriber(&self, name: &str) -> Result<u32, EngineError> {
+        run(self, &subscriber::Drop::new(name)?).await
+    }
+
+    async fn list_subscriber_cursors(&self) -> Result<Vec<SubscriberCursor>, EngineError> {
+        run(self, &subscriber::ListCursors).await
     }
 
     async fn subscribe_lease_history(

@@ -24,6 +24,7 @@ mod places;
 mod process_state;
 #[cfg(feature = "generate")]
 mod random;
+mod retention;
 mod run;
 mod scan_executor;
 mod subscribe;

@@ -42,8 +42,8 @@ use crate::contracts::{
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
     SetLaneStateArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, StreamCursor, StreamFrames, SummaryDocument, SuspendArgs,
-    SuspendOutcome, TailVisibility, UsageDimensions,
+    StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
+    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -54,7 +54,7 @@ use crate::model::ids::{
     TimestampMs, WaitpointId,
 };
 use crate::model::partition::{Partition, PartitionKey};
-use crate::model::state::{FailureClass, PublicState};
+use crate::model::state::{FailureClass, OutboxKind, PublicState};
 
 /// The answer of an operation that the backend does not offer.
 macro_rules! unavailable {
@@ -1027,6 +1027,35 @@ pub trait EngineBackend: Send + Sync + 'static {
         filter: &ScannerFilter,
     ) -> Result<u32, EngineError> {
         unavailable!("trim_retention")
+    }
+
+    /// Takes a pass of retention one step further: looks at one page of ended executions and
+    /// removes those that its rules remove and nothing holds back. An addition to the common
+    /// contract.
+    async fn trim_step(&self, pass: TrimPass) -> Result<TrimPass, EngineError> {
+        unavailable!("trim_step")
+    }
+
+    /// Stores the position of a named subscriber in an outbox; retention keeps what comes after it.
+    /// An addition to the common contract.
+    async fn store_subscriber_cursor(
+        &self,
+        name: &str,
+        outbox: OutboxKind,
+        event_id: i64,
+    ) -> Result<(), EngineError> {
+        unavailable!("store_subscriber_cursor")
+    }
+
+    /// Drops a named subscriber; returns the number of positions that it had. An addition to the
+    /// common contract.
+    async fn drop_subscriber(&self, name: &str) -> Result<u32, EngineError> {
+        unavailable!("drop_subscriber")
+    }
+
+    /// The positions of all named subscribers, by name. An addition to the common contract.
+    async fn list_subscriber_cursors(&self) -> Result<Vec<SubscriberCursor>, EngineError> {
+        unavailable!("list_subscriber_cursors")
     }
 
     /// The backend's time, in Unix milliseconds.

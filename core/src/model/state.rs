@@ -640,6 +640,22 @@ pub const fn derive_public_state(
 }
 
 closed_set! {
+    /// An outbox: the kind of events that it holds.
+    pub enum OutboxKind = "outbox_kind" {
+        /// Executions that ended or may resume.
+        Completion,
+        /// Leases that changed.
+        Lease,
+        /// Signals that were accepted.
+        Signal,
+        /// Interventions of operators.
+        Operator,
+        /// Instance tags that were attached or cleared.
+        Tag,
+    }
+}
+
+closed_set! {
     /// The operation that a claim grant permits.
     pub enum GrantKind = "grant_kind" {
         /// Claiming an execution that no worker holds.

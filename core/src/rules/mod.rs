@@ -25,6 +25,7 @@ pub mod lane;
 pub mod outbox;
 pub mod premise;
 pub mod quota;
+pub mod retention;
 pub mod scan;
 pub mod status;
 pub mod stream;

@@ -347,19 +347,17 @@ fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
 /// Leaves losses that cannot be read to the row's own transition, so that one bad row hides no
 /// other.
 fn lease(row: &Row) -> Result<Overdue, EngineError> {
-    let overdue = timed_out(row, attempt::lease_expires_at_ms)?;
-    let losses = Losses::read(row).ok();
-    let row = match overdue.row {
-        DueRow::Execution(key) => DueRow::Lease(key, losses),
-        other => other,
-    };
-    Ok(Overdue { row, since: overdue.since })
+    let since = row.read(attempt::lease_expires_at_ms)?;
+    Ok(Overdue { row: DueRow::Lease(of_attempt(row)?, Losses::read(row).ok()), since })
 }
 
 fn timed_out(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
+    Ok(Overdue { row: DueRow::Execution(of_attempt(row)?), since: row.read(due)? })
+}
+
+fn of_attempt(row: &Row) -> Result<ExecutionKey, EngineError> {
     let partition = row.read(attempt::partition_key)?;
-    let key = ExecutionKey { partition, uuid: row.read(attempt::execution_id)? };
-    Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
+    Ok(ExecutionKey { partition, uuid: row.read(attempt::execution_id)? })
 }
 
 fn suspension(row: &Row) -> Result<Overdue, EngineError> {

@@ -111,7 +111,7 @@ table! {
         /// The budget's period in which the execution last spent.
         period: i64 = Default::Int(0),
     }
-    indexes []
+    indexes ["ff_budget_usage_by_exec_execution_idx" (execution_id Ascending)]
 }
 
 table! {
@@ -175,6 +175,7 @@ table! {
     indexes [
         "ff_quota_window_expired_idx" (expires_at_ms Ascending, quota_policy_id Ascending)
             only window_expires,
+        "ff_quota_window_execution_idx" (execution_id Ascending),
     ]
 }
 
@@ -199,6 +200,7 @@ table! {
     indexes [
         "ff_quota_admitted_expires_idx" (partition_key Ascending, expires_at_ms Ascending),
         "ff_quota_admitted_expired_idx" (expires_at_ms Ascending, execution_id Ascending),
+        "ff_quota_admitted_execution_idx" (execution_id Ascending),
     ]
 }
 

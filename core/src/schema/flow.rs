@@ -35,6 +35,9 @@ table! {
         /// Grows with every change that bears on whether the flow is over, so that a decision can
         /// be pinned to what it read.
         version: i64 = Default::Int(0),
+        /// The time at which retention began to remove its executions, Unix ms: from then on it
+        /// never goes on.
+        sealed_at_ms: Option<i64>,
     }
     indexes ["ff_flow_core_created_idx" (created_at_ms Descending, flow_id Ascending)]
 }

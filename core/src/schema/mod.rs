@@ -12,6 +12,7 @@ pub mod budget;
 pub mod execution;
 pub mod flow;
 pub mod outbox;
+pub mod subscriber;
 pub mod suspension;
 pub mod worker;
 
@@ -49,6 +50,7 @@ pub static TABLES: &[&Table] = &[
     &outbox::signal_event::TABLE,
     &outbox::operator_event::TABLE,
     &outbox::instance_tag_event::TABLE,
+    &subscriber::subscriber_cursor::TABLE,
     &budget::budget_policy::TABLE,
     &budget::budget_usage::TABLE,
     &budget::budget_usage_dedup::TABLE,

@@ -148,7 +148,7 @@ async fn define(
     };
 
     let args = CreateBudgetArgs {
-        budget_id: create.id.unwrap_or_else(BudgetId::new),
+        budget_id: create.id.unwrap_or_default(),
         scope_type: create.scope_type,
         scope_id: create.scope,
         enforcement_mode: String::new(),

@@ -2,6 +2,7 @@
 
 mod event;
 mod kind;
+mod position;
 mod start_point;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use super::output::Output;
 use super::view::AnnouncedView;
 pub(super) use event::Event;
 use kind::Kind;
+use position::Positions;
 use start_point::StartPoint;
 
 /// The idle time after which the backlog counts as drained.
@@ -38,6 +40,10 @@ pub(super) struct Arguments {
     /// kinds: only theirs are printed, unless `start` or `now` stands beside them.
     #[arg(long, value_name = "CURSOR", default_value = "start")]
     from: Vec<StartPoint>,
+    /// Read as this subscriber: go on behind the last event that was printed under this name, and
+    /// store in the database how far it has read. Retention keeps the events that it has not read.
+    #[arg(long = "as", value_name = "NAME")]
+    subscriber: Option<String>,
     /// Only events of this kind; may be given many times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
@@ -80,9 +86,15 @@ impl Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let (kinds, filter) = arguments.choice()?;
-    let cursors = start_point::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
-    let engine = global.open().await?;
+    let mut cursors = start_point::cursors(&kinds, &arguments.from).map_err(Failure::usage)?;
+    let engine = match &arguments.subscriber {
+        Some(_) => global.open_existing().await?,
+        None => global.open().await?,
+    };
     let output = global.output();
+
+    let mut positions = Positions::of(&engine, arguments.subscriber.clone());
+    positions.go_on(&mut cursors, &arguments.from).await?;
 
     // A slow database needs a longer silence before its backlog counts as drained.
     let started = Instant::now();
@@ -97,19 +109,23 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
     let mut events = select_all(subscriptions);
     loop {
-        let next = if arguments.follow {
-            events.next().await
-        } else {
-            let Ok(next) = tokio::time::timeout(idle, events.next()).await else { return Ok(()) };
-            next
+        let Ok(next) = tokio::time::timeout(idle, events.next()).await else {
+            positions.store().await?;
+            if arguments.follow { continue } else { return Ok(()) }
         };
 
         match next {
-            Some(Ok(event)) => print(output, &event)?,
+            Some(Ok(event)) => {
+                print(output, &event)?;
+                positions.passed(&event).await?;
+            }
             // The subscription goes on by itself, from where it was.
             Some(Err(error @ EngineError::StreamDisconnected { .. })) => tracing::warn!(%error),
-            Some(Err(error)) => return Err(read_failure(&error)),
-            None => return Ok(()),
+            Some(Err(error)) => {
+                positions.store().await?;
+                return Err(read_failure(&error));
+            }
+            None => return positions.store().await,
         }
     }
 }

@@ -32,14 +32,17 @@ mod refusal;
 mod replay;
 mod result;
 mod resume;
+mod retain;
 mod scan;
 mod session;
 mod show;
 mod shown;
 mod signal;
 mod submit;
+mod subscribers;
 mod table;
 mod tail;
+mod trim;
 mod tuning;
 mod view;
 mod waitpoints;
@@ -109,10 +112,14 @@ enum Command {
     Budget(budget::Arguments),
     /// Define and show quotas, and admit executions.
     Quota(quota::Arguments),
+    /// List the named subscribers and how far they have read; drop one.
+    Subscribers(subscribers::Arguments),
     /// Change the priority of a waiting execution.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
     Bulk(bulk::Arguments),
+    /// Remove executions that have ended, with everything that belongs to them.
+    Trim(trim::Arguments),
     /// Submit, list, show and cancel flows: executions that wait for each other.
     Flow(flow::Arguments),
     /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
@@ -150,6 +157,8 @@ impl Command {
             | Self::Budget(_)
             | Self::Quota(_)
             | Self::Bulk(_)
+            | Self::Subscribers(_)
+            | Self::Trim(_)
             | Self::Scan(_)
             | Self::Migrate(_)
             | Self::Bench(_)
@@ -174,6 +183,7 @@ impl Command {
             Self::Submit(_)
                 | Self::Work(_)
                 | Self::Bulk(_)
+                | Self::Trim(_)
                 | Self::Scan(_)
                 | Self::Bench(_)
                 | Self::WatchGroups(_)
@@ -292,6 +302,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Budget(arguments) => budget::run(global, arguments).await,
         Command::Quota(arguments) => quota::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
+        Command::Subscribers(arguments) => subscribers::run(global, arguments).await,
+        Command::Trim(arguments) => trim::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,

@@ -94,7 +94,7 @@ async fn define(
     create: Create,
 ) -> Result<(), Failure> {
     let args = CreateQuotaPolicyArgs {
-        quota_policy_id: create.id.unwrap_or_else(QuotaPolicyId::new),
+        quota_policy_id: create.id.unwrap_or_default(),
         window_seconds: create.window.unsigned_abs() / 1_000,
         max_requests_per_window: create.rate,
         max_concurrent: create.concurrency,

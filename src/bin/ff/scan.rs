@@ -10,6 +10,7 @@ use super::Global;
 use super::failure::Failure;
 use super::interrupt::Interrupts;
 use super::output::Output;
+use super::retain::RetentionArguments;
 use super::table::{Column, Table};
 use super::view::{ScanCountsView, ScanView, ScannedView};
 use super::words::count;
@@ -34,16 +35,27 @@ pub(super) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     batch: u32,
+    #[command(flatten)]
+    retention: RetentionArguments,
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let interrupts = Interrupts::new()
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     let engine = global.open_existing().await?;
+    let retention_rules = arguments.retention.rules()?;
     if arguments.until_idle {
+        if !retention_rules.is_empty() {
+            return Err(Failure::usage("--retain has no effect with --until-idle: see ff trim"));
+        }
         scan_until_idle(&engine, arguments.batch, global.output()).await
     } else {
-        scan_until_stopped(engine, arguments.batch, interrupts, global.output()).await
+        let config = ScannerConfig {
+            batch_limit: arguments.batch,
+            retention_rules,
+            ..ScannerConfig::default()
+        };
+        scan_until_stopped(engine, config, interrupts, global.output()).await
     }
 }
 
@@ -98,11 +110,10 @@ fn print_totals(output: Output, totals: &[ScanTotals]) -> Result<(), Failure> {
 
 async fn scan_until_stopped(
     engine: Arc<dyn EngineBackend>,
-    batch: u32,
+    config: ScannerConfig,
     mut interrupts: Interrupts,
     output: Output,
 ) -> Result<(), Failure> {
-    let config = ScannerConfig { batch_limit: batch, ..ScannerConfig::default() };
     let mut scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
 
     let failed = tokio::select! {

@@ -7,6 +7,7 @@ mod execution;
 mod flow;
 mod list;
 mod money;
+mod retention;
 
 pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
@@ -22,3 +23,4 @@ pub(super) use money::{
     AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, BudgetsView, QuotaDefinedView,
     QuotaView,
 };
+pub(super) use retention::{DroppedView, SubscribersView, TrimView};

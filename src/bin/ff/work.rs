@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
+use ff_core::contracts::RetentionRule;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use super::failure::Failure;
 use super::group::EndingGroups;
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
+use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
 use flowfabric_sql::worker::{Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
@@ -63,6 +65,8 @@ pub(super) struct Arguments {
     /// Leave lapsed leases, delays and timeouts to other processes.
     #[arg(long)]
     no_scanners: bool,
+    #[command(flatten)]
+    retention: RetentionArguments,
     /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
     /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object) and FF_TAG_… in its environment, without
     /// FF_DATABASE_URL and FF_SCHEMA; what it prints is the result.
@@ -70,8 +74,19 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
+impl Arguments {
+    fn retention_rules(&self) -> Result<Vec<RetentionRule>, Failure> {
+        let rules = self.retention.rules()?;
+        if self.no_scanners && !rules.is_empty() {
+            return Err(Failure::usage("--retain has no effect with --no-scanners"));
+        }
+        Ok(rules)
+    }
+}
+
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let lane = lane(&arguments.lane)?;
+    let retention_rules = arguments.retention_rules()?;
     let mut command = arguments.command.into_iter();
     let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
     find_program(&program).map_err(Failure::usage)?;
@@ -105,8 +120,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         global.open_or_create().await?
     };
 
-    let mut scanners = (!arguments.no_scanners)
-        .then(|| ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default()));
+    let scanning = ScannerConfig { retention_rules, ..ScannerConfig::default() };
+    let mut scanners =
+        (!arguments.no_scanners).then(|| ScannerSupervisor::spawn(Arc::clone(&engine), scanning));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let mut working = pin!(worker.run(stop.subscribe()));
     let (worked, scanner_error) = tokio::select! {

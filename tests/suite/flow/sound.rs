@@ -16,6 +16,10 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
     let debts = bench.plain.rows("ff_pending_cancel_groups").await;
     let events = bench.plain.rows("ff_completion_event").await;
     for flow in flows.iter().filter(|flow| flow.raw("namespace") == NAMESPACE) {
+        if flow.int("sealed_at_ms").is_some() {
+            // Retention removes its members one by one.
+            continue;
+        }
         let id = flow.uuid("flow_id");
         let of = |rows: &[Cells]| -> Vec<Cells> {
             rows.iter().filter(|row| row.uuid("flow_id") == id).cloned().collect()

@@ -76,10 +76,11 @@ impl Dedup {
             return Ok(ReportUsageResult::AlreadyApplied);
         }
 
-        let number = |name: &str| stored[name].as_u64().unwrap_or(0);
-        let dimension = || stored["dimension"].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| stored.get(name).and_then(Json::as_str);
+        let number = |name: &str| stored.get(name).and_then(Json::as_u64).unwrap_or(0);
+        let dimension = || text("dimension").unwrap_or_default().to_owned();
         let current_usage = number("current_usage");
-        match stored["kind"].as_str() {
+        match text("kind") {
             Some("Ok") => Ok(ReportUsageResult::Ok),
             Some("AlreadyApplied") => Ok(ReportUsageResult::AlreadyApplied),
             Some("SoftBreach") => Ok(ReportUsageResult::SoftBreach {

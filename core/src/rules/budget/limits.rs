@@ -55,12 +55,13 @@ impl Limits {
     /// The limits in a policy. A limit that is no number does not count.
     #[must_use]
     pub fn of(policy: &Json) -> Self {
-        let mut limits =
-            Self { hard: numbers(&policy["hard_limits"]), soft: numbers(&policy["soft_limits"]) };
+        let (hard, soft) = (policy.get("hard_limits"), policy.get("soft_limits"));
+        let mut limits = Self { hard: numbers(hard), soft: numbers(soft) };
 
-        let first = || policy["hard"].as_object().and_then(|hard| hard.values().next()?.as_u64());
-        if let Some(limit) = policy["hard_limit"].as_u64().or_else(first) {
-            let dimension = policy["dimension"].as_str().unwrap_or(ONLY_DIMENSION);
+        let first = || policy.get("hard")?.as_object()?.values().next()?.as_u64();
+        if let Some(limit) = policy.get("hard_limit").and_then(Json::as_u64).or_else(first) {
+            let dimension = policy.get("dimension").and_then(Json::as_str);
+            let dimension = dimension.unwrap_or(ONLY_DIMENSION);
             limits.hard.entry(dimension.to_owned()).or_insert(limit);
         }
         limits
@@ -112,12 +113,12 @@ impl Limits {
     }
 }
 
-fn numbers(limits: &Json) -> BTreeMap<String, u64> {
+fn numbers(limits: Option<&Json>) -> BTreeMap<String, u64> {
     let numbers = |limits: &Map<String, Json>| {
         let limits = limits.iter();
         limits.filter_map(|(name, limit)| Some((name.clone(), limit.as_u64()?))).collect()
     };
-    limits.as_object().map(numbers).unwrap_or_default()
+    limits.and_then(Json::as_object).map(numbers).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The reset of a budget: by an operator at any time, by the scanner when it is due.
 
+use serde_json::Value as Json;
+
 use crate::contracts::{ResetBudgetArgs, ResetBudgetResult};
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
@@ -36,8 +38,9 @@ fn reset(
     row: &Row,
     at: TimestampMs,
 ) -> Result<(Changes, Option<i64>), EngineError> {
-    let policy = row.read(budget_policy::policy_json)?;
-    let interval = policy["reset_interval_ms"].as_u64().filter(|interval| 0 < *interval);
+    let policy: Json = row.read(budget_policy::policy_json)?;
+    let interval = policy.get("reset_interval_ms").and_then(Json::as_u64);
+    let interval = interval.filter(|interval| 0 < *interval);
     let next = interval.map(|ms| at.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
 
     let set = vec![

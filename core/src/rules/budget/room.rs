@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::model::error::EngineError;
 use crate::model::ids::{BudgetId, TimestampMs};
@@ -35,11 +35,12 @@ const PAGE: usize = 5_000;
 /// `Validation(Corruption)` for a column of another type.
 pub fn budgets_of(core: &Row) -> Result<Vec<String>, EngineError> {
     let policy = core.read(exec_core::policy)?.unwrap_or_default();
-    let listed = policy["budget_ids"].as_array().into_iter().flatten();
+    let listed = policy.get("budget_ids").and_then(Json::as_array).into_iter().flatten();
     let listed = listed.filter_map(|budget| budget.as_str().map(str::to_owned));
 
     let raw = core.read(exec_core::raw_fields)?;
-    let named = raw["budget_ids"].as_str().unwrap_or_default().split(',').map(str::trim);
+    let named = raw.get("budget_ids").and_then(Json::as_str).unwrap_or_default();
+    let named = named.split(',').map(str::trim);
     let named = named.filter(|budget| !budget.is_empty()).map(str::to_owned);
 
     let all: BTreeSet<String> = listed.chain(named).collect();

@@ -198,7 +198,7 @@ impl Decision for Replay {
         }
 
         let status = branch.status();
-        let (its_flow, reopened_flow) = its_flow_goes_on(facts.row(FLOW))?.unzip();
+        let (its_flow, reopened_flow) = its_flow_goes_on(facts.row(FLOW))?;
         let changes = Changes::of(reopened_flow)
             .and([self.of_core(core, status, now)?])
             .and(current.map(|_| change::attempt(reopened())))

@@ -20,6 +20,7 @@ use crate::plan::{Assign, Expr, Guard, Held, List, Lookup, Mutation, Plan, Predi
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::flow::key::{FLOW, FlowKey, held_flow};
+use crate::rules::input;
 use crate::rules::key::CORE;
 use crate::rules::outbox;
 use crate::schema::ColumnRef;
@@ -42,9 +43,20 @@ pub fn is_over(flow: &Row) -> bool {
     !unfinished_flow().accepts(flow, &Held::default())
 }
 
-/// Returns true if a flow is over because its members were; such a flow goes on with another one.
+/// Returns true if retention has begun to remove the members of a flow.
+#[must_use]
+pub fn is_sealed(flow: &Row) -> bool {
+    flow_core::sealed_at_ms.is_present().accepts(flow, &Held::default())
+}
+
+/// Returns true if a flow is over because its members were; such a flow goes on with another one,
+/// unless retention has begun to remove its members.
 #[must_use]
 pub fn ended_by_members(flow: &Row) -> bool {
+    if is_sealed(flow) {
+        return false;
+    }
+
     let (member, word) = ENDED_BY;
     match flow.value(flow_core::raw_fields.column()) {
         Some(Value::Json(Json::Object(raw))) => {
@@ -112,26 +124,34 @@ pub fn flow_of_core_row() -> Lookup {
         flow_core::flow_id.column(),
         flow_core::public_flow_state.column(),
         flow_core::version.column(),
+        flow_core::sealed_at_ms.column(),
     ];
     Lookup { row: FLOW.into(), table: flow_core::REF, key, columns }
 }
 
 /// The guard and the change of the flow of a member that goes on after its end. The flow goes on,
-/// too, unless it was cancelled: then there are none. The version of an open flow grows, so that a
-/// concurrent end of the flow is refused.
+/// too, unless it was cancelled: then it only must not be sealed meanwhile. The version of an open
+/// flow grows, so that a concurrent end of the flow is refused.
 ///
 /// # Errors
+/// `Validation(InvalidInput)` for a flow with members that are being removed;
 /// `Validation(Corruption)` when the stored version is no number.
-pub fn its_flow_goes_on(flow: Option<&Row>) -> Result<Option<(Guard, Mutation)>, EngineError> {
-    let cancelled = flow_core::public_flow_state.is(PublicFlowState::Cancelled);
-    let Some(row) = flow.filter(|row| !cancelled.accepts(row, &Held::default())) else {
-        return Ok(None);
-    };
+pub fn its_flow_goes_on(
+    flow: Option<&Row>,
+) -> Result<(Option<Guard>, Option<Mutation>), EngineError> {
+    let Some(row) = flow else { return Ok((None, None)) };
+    if is_sealed(row) {
+        return Err(input::invalid("flow_is_being_removed"));
+    }
 
     let key = FlowKey {
         partition: row.read(flow_core::partition_key)?,
         uuid: row.read(flow_core::flow_id)?,
     };
+    let cancelled = flow_core::public_flow_state.is(PublicFlowState::Cancelled);
+    if cancelled.accepts(row, &Held::default()) {
+        return Ok((Some(key.guard(flow_core::sealed_at_ms.is_null())), None));
+    }
 
     let mut set = vec![flow_core::version.grow(1)];
     let relies = if is_over(row) {
@@ -142,7 +162,7 @@ pub fn its_flow_goes_on(flow: Option<&Row>) -> Result<Option<(Guard, Mutation)>,
     };
 
     let change = Mutation::update(flow_core::REF, held_flow(), set);
-    Ok(Some((key.guard(relies), change)))
+    Ok((Some(key.guard(relies)), Some(change)))
 }
 
 /// Ends a flow if every member of it is over.

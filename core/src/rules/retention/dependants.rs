@@ -1,0 +1,291 @@
+//! The things that rows belong to, and are removed with: one list of every table.
+
+use uuid::Uuid;
+
+use crate::plan::value::ColumnType;
+use crate::plan::{Compare, Expr, Mutation, Path, Predicate};
+use crate::rules::flow::key::FlowKey;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::schema::admin::{
+    lane_registry, migration_annotation, partition_config, waitpoint_hmac, waitpoint_keyring,
+};
+use crate::schema::budget::{
+    budget_in_use, budget_policy, budget_usage, budget_usage_by_exec, budget_usage_dedup,
+    quota_admitted, quota_policy, quota_window,
+};
+use crate::schema::execution::{attempt, claim_grant, exec_core, execution_capabilities};
+use crate::schema::flow::{
+    cancel_backlog, cancel_backlog_member, cancel_dispatch_outbox, edge, edge_group, flow_core,
+    flow_summary, pending_cancel_groups,
+};
+use crate::schema::outbox::{
+    completion_event, instance_tag_event, lease_event, operator_event, signal_event,
+};
+use crate::schema::subscriber::subscriber_cursor;
+use crate::schema::suspension::{
+    signal_dedup, stream_frame, stream_meta, stream_summary, suspend_dedup, suspension_current,
+    waitpoint_pending,
+};
+use crate::schema::worker::{worker_registry, worker_registry_event};
+use crate::schema::{ColumnRef, TableRef};
+
+/// The thing that the rows of a table belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belongs {
+    /// To an execution: they go with it.
+    ToExecution(Reference),
+    /// To a flow: they go with it, once its last member is gone.
+    ToFlow(Reference),
+    /// To an execution or to a flow, by the same columns.
+    ToEither(Reference),
+    /// To neither. Retention leaves them alone, for this reason.
+    ToNeither(&'static str),
+}
+
+/// The columns of a row that name an execution or a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The partition, where it is that of the execution or flow.
+    partition: Option<ColumnRef>,
+    /// The id.
+    id: ColumnRef,
+    /// The form of the id.
+    form: Form,
+}
+
+/// The stored form of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The UUID; in a text column as its hyphenated form.
+    Uuid,
+    /// The full id of an execution, `{fp:N}:<uuid>`.
+    Full,
+    /// The hyphenated UUID, a colon and a text of the caller.
+    Prefix,
+}
+
+const fn of(partition: ColumnRef, id: ColumnRef) -> Reference {
+    Reference { partition: Some(partition), id, form: Form::Uuid }
+}
+
+const fn elsewhere(id: ColumnRef, form: Form) -> Reference {
+    Reference { partition: None, id, form }
+}
+
+/// A reference by the columns `partition_key` and another.
+macro_rules! by {
+    ($table:ident, $id:ident) => {
+        of($table::partition_key.column(), $table::$id.column())
+    };
+}
+
+/// Every table of the schema. A test fails for a table that is not here.
+static TABLES: &[(TableRef, Belongs)] = &[
+    (waitpoint_hmac::REF, Belongs::ToNeither("keys outlive what they signed")),
+    (waitpoint_keyring::REF, Belongs::ToNeither("one row for the installation")),
+    (lane_registry::REF, Belongs::ToNeither("a lane outlives its executions")),
+    (partition_config::REF, Belongs::ToNeither("one row for the installation")),
+    (migration_annotation::REF, Belongs::ToNeither("the ledger of migrations")),
+    (exec_core::REF, Belongs::ToExecution(by!(exec_core, execution_id))),
+    (
+        execution_capabilities::REF,
+        Belongs::ToExecution(elsewhere(execution_capabilities::execution_id.column(), Form::Uuid)),
+    ),
+    (attempt::REF, Belongs::ToExecution(by!(attempt, execution_id))),
+    (claim_grant::REF, Belongs::ToExecution(by!(claim_grant, execution_id))),
+    (flow_core::REF, Belongs::ToFlow(by!(flow_core, flow_id))),
+    (edge::REF, Belongs::ToFlow(by!(edge, flow_id))),
+    (edge_group::REF, Belongs::ToFlow(by!(edge_group, flow_id))),
+    (pending_cancel_groups::REF, Belongs::ToFlow(by!(pending_cancel_groups, flow_id))),
+    (cancel_dispatch_outbox::REF, Belongs::ToFlow(by!(cancel_dispatch_outbox, flow_id))),
+    (cancel_backlog::REF, Belongs::ToFlow(by!(cancel_backlog, flow_id))),
+    (cancel_backlog_member::REF, Belongs::ToFlow(by!(cancel_backlog_member, flow_id))),
+    (flow_summary::REF, Belongs::ToFlow(by!(flow_summary, flow_id))),
+    (suspension_current::REF, Belongs::ToExecution(by!(suspension_current, execution_id))),
+    (waitpoint_pending::REF, Belongs::ToExecution(by!(waitpoint_pending, execution_id))),
+    (
+        suspend_dedup::REF,
+        Belongs::ToExecution(Reference {
+            partition: Some(suspend_dedup::partition_key.column()),
+            id: suspend_dedup::idempotency_key.column(),
+            form: Form::Prefix,
+        }),
+    ),
+    (signal_dedup::REF, Belongs::ToExecution(by!(signal_dedup, execution_id))),
+    (stream_frame::REF, Belongs::ToExecution(by!(stream_frame, execution_id))),
+    (stream_summary::REF, Belongs::ToExecution(by!(stream_summary, execution_id))),
+    (stream_meta::REF, Belongs::ToExecution(by!(stream_meta, execution_id))),
+    (completion_event::REF, Belongs::ToExecution(by!(completion_event, execution_id))),
+    (lease_event::REF, Belongs::ToExecution(by!(lease_event, execution_id))),
+    (signal_event::REF, Belongs::ToExecution(by!(signal_event, execution_id))),
+    (operator_event::REF, Belongs::ToEither(by!(operator_event, execution_id))),
+    (instance_tag_event::REF, Belongs::ToExecution(by!(instance_tag_event, execution_id))),
+    (subscriber_cursor::REF, Belongs::ToNeither("positions, which only operators drop")),
+    (budget_policy::REF, Belongs::ToNeither("a budget outlives what was spent of it")),
+    (budget_usage::REF, Belongs::ToNeither("the totals of a budget")),
+    (budget_usage_dedup::REF, Belongs::ToNeither("belongs to a budget, and expires")),
+    (
+        budget_usage_by_exec::REF,
+        Belongs::ToExecution(elsewhere(budget_usage_by_exec::execution_id.column(), Form::Uuid)),
+    ),
+    (budget_in_use::REF, Belongs::ToNeither("a budget outlives what was submitted with it")),
+    (quota_policy::REF, Belongs::ToNeither("a quota outlives what it admitted")),
+    (
+        quota_window::REF,
+        Belongs::ToExecution(elsewhere(quota_window::execution_id.column(), Form::Full)),
+    ),
+    (
+        quota_admitted::REF,
+        Belongs::ToExecution(elsewhere(quota_admitted::execution_id.column(), Form::Full)),
+    ),
+    (worker_registry::REF, Belongs::ToNeither("a worker outlives what it ran")),
+    (worker_registry_event::REF, Belongs::ToNeither("the log of a worker")),
+];
+
+impl Belongs {
+    /// The columns that name an execution, if rows belong to one.
+    fn execution(self) -> Option<Reference> {
+        match self {
+            Self::ToExecution(reference) | Self::ToEither(reference) => Some(reference),
+            Self::ToFlow(_) | Self::ToNeither(_) => None,
+        }
+    }
+
+    /// The columns that name a flow, if rows belong to one.
+    fn flow(self) -> Option<Reference> {
+        match self {
+            Self::ToFlow(reference) | Self::ToEither(reference) => Some(reference),
+            Self::ToExecution(_) | Self::ToNeither(_) => None,
+        }
+    }
+}
+
+/// The tables with rows of executions.
+pub fn of_executions() -> impl Iterator<Item = (TableRef, Reference)> {
+    TABLES.iter().filter_map(|(table, belongs)| Some((*table, belongs.execution()?)))
+}
+
+/// The tables with rows of flows.
+pub fn of_flows() -> impl Iterator<Item = (TableRef, Reference)> {
+    TABLES.iter().filter_map(|(table, belongs)| Some((*table, belongs.flow()?)))
+}
+
+impl Reference {
+    /// The columns and values that name the rows of the execution that a plan holds; `None` where
+    /// only a part of a text names it.
+    fn held_execution(&self, key: &ExecutionKey) -> Option<Vec<(ColumnRef, Expr)>> {
+        let id = match self.form {
+            Form::Uuid => exec_core::execution_id.of(CORE),
+            Form::Full => Expr::text(key.id().to_string()),
+            Form::Prefix => return None,
+        };
+        Some(self.with(exec_core::partition_key.of(CORE), id))
+    }
+
+    /// The columns and values that name the rows of a flow.
+    #[must_use]
+    pub fn of_flow(&self, flow: &FlowKey) -> Vec<(ColumnRef, Expr)> {
+        self.with(partition_expr(flow.partition), self.uuid(flow.uuid))
+    }
+
+    fn with(&self, partition: Expr, id: Expr) -> Vec<(ColumnRef, Expr)> {
+        let partition = self.partition.map(|column| (column, partition));
+        partition.into_iter().chain([(self.id, id)]).collect()
+    }
+
+    fn uuid(&self, uuid: Uuid) -> Expr {
+        match self.id.ty {
+            ColumnType::Text => Expr::text(uuid.to_string()),
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::BigInt
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Bytes
+            | ColumnType::Uuid
+            | ColumnType::Json
+            | ColumnType::TextList => exec_core::execution_id.with(uuid).1,
+        }
+    }
+
+    /// The rows of an execution, as a condition.
+    #[must_use]
+    pub fn rows_of(&self, key: &ExecutionKey) -> Predicate {
+        let partition = partition_expr(key.partition);
+        match self.form {
+            Form::Uuid => all_equal(self.with(partition, self.uuid(key.uuid))),
+            Form::Full => all_equal(self.with(partition, Expr::text(key.id().to_string()))),
+            Form::Prefix => self.begins_with(key),
+        }
+    }
+
+    /// The rows with a text that begins with the UUID of an execution and a colon.
+    fn begins_with(&self, key: &ExecutionKey) -> Predicate {
+        let compare = |compare, end: char| {
+            let text = Expr::text(format!("{}{end}", key.uuid));
+            Predicate::Compare(Path::column(self.id), compare, text)
+        };
+        let partition = self.partition.map(|column| (column, partition_expr(key.partition)));
+        // A semicolon is the character behind the colon.
+        let between = compare(Compare::Above, ':').and(compare(Compare::Below, ';'));
+        all_equal(partition.into_iter().collect()).and(between)
+    }
+}
+
+/// The removal of every row of the execution that a plan holds, where equal columns name it.
+pub fn removals(key: &ExecutionKey) -> impl Iterator<Item = Mutation> + '_ {
+    of_executions().filter_map(|(table, reference)| {
+        Some(Mutation::delete(table, reference.held_execution(key)?))
+    })
+}
+
+/// The condition that these columns have these values.
+#[must_use]
+pub fn all_equal(target: Vec<(ColumnRef, Expr)>) -> Predicate {
+    let equal = |(column, expr): (ColumnRef, Expr)| {
+        Predicate::Compare(Path::column(column), Compare::Equal, expr)
+    };
+    target.into_iter().map(equal).fold(Predicate::Always, Predicate::and)
+}
+
+fn partition_expr(partition: i16) -> Expr {
+    exec_core::partition_key.with(partition).1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn every_table_is_named_once() {
+        let named: BTreeSet<&str> = TABLES.iter().map(|(table, _)| table.name).collect();
+        let all: BTreeSet<&str> = schema::TABLES.iter().map(|table| table.name).collect();
+        assert_eq!(named, all, "say in rules/retention/dependants.rs what its rows belong to");
+        assert_eq!(TABLES.len(), schema::TABLES.len());
+    }
+
+    #[test]
+    fn a_reference_names_columns_of_its_table() {
+        for (table, belongs) in TABLES {
+            let references = belongs.execution().into_iter().chain(belongs.flow());
+            for Reference { partition, id, .. } in references {
+                assert_eq!(id.table, table.name);
+                assert!(partition.is_none_or(|column| column.table == table.name));
+            }
+        }
+    }
+
+    /// A table whose columns name an execution or a flow belongs to it.
+    #[test]
+    fn what_names_an_execution_or_a_flow_belongs_to_it() {
+        for (table, belongs) in TABLES {
+            let has = |name: &str| table.column(name).is_some();
+            if has("execution_id") || has("flow_id") {
+                assert!(!matches!(belongs, Belongs::ToNeither(_)), "{}", table.name);
+            }
+        }
+    }
+}
