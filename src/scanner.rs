@@ -36,6 +36,8 @@ pub struct ScannerConfig {
     pub suspension_timeout: Duration,
     /// The pause between scans for waitpoints out of time; zero turns them off.
     pub waitpoint_expiry: Duration,
+    /// The pause between scans for silent workers; zero turns them off.
+    pub worker_ttl: Duration,
     /// The pause between scans for budgets to reset; zero turns them off.
     pub budget_reset: Duration,
     /// The pause between scans for expired keys of usage reports; zero turns them off.
@@ -70,6 +72,7 @@ impl Default for ScannerConfig {
             sibling_cancel: Scan::SiblingCancel.usual_pause(),
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
+            worker_ttl: Scan::WorkerTtl.usual_pause(),
             budget_reset: Scan::BudgetReset.usual_pause(),
             usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
             admission_expiry: Scan::AdmissionExpiry.usual_pause(),
@@ -96,6 +99,7 @@ impl ScannerConfig {
             Scan::SiblingCancel => self.sibling_cancel,
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
+            Scan::WorkerTtl => self.worker_ttl,
             Scan::BudgetReset => self.budget_reset,
             Scan::UsageKeyExpiry => self.usage_key_expiry,
             Scan::AdmissionExpiry => self.admission_expiry,
@@ -338,6 +342,7 @@ mod tests {
             sibling_cancel: Duration::ZERO,
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
+            worker_ttl: Duration::ZERO,
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,

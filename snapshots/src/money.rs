@@ -43,7 +43,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         | Scan::DependencyDispatch
         | Scan::SiblingCancel
         | Scan::SuspensionTimeout
-        | Scan::WaitpointExpiry => DueRow::Budget(BudgetKey { partition: 7, id }),
+        | Scan::WaitpointExpiry
+        | Scan::WorkerTtl => DueRow::Budget(BudgetKey { partition: 7, id }),
     }
 }
 

@@ -38,3 +38,4 @@ mod tags;
 mod timeout;
 mod unblock;
 mod waitpoints;
+mod workers;

@@ -73,6 +73,8 @@ pub enum Scan {
     SuspensionTimeout,
     /// Pending waitpoints past their expiry.
     WaitpointExpiry,
+    /// Workers that are silent for longer than their time to live.
+    WorkerTtl,
     /// Budgets that are due to be reset.
     BudgetReset,
     /// Keys of usage reports that have expired.
@@ -89,7 +91,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -98,6 +100,7 @@ impl Scan {
         Self::SiblingCancel,
         Self::SuspensionTimeout,
         Self::WaitpointExpiry,
+        Self::WorkerTtl,
         Self::BudgetReset,
         Self::UsageKeyExpiry,
         Self::AdmissionExpiry,
@@ -119,6 +122,7 @@ impl Scan {
             | Self::SiblingCancel
             | Self::SuspensionTimeout
             | Self::WaitpointExpiry
+            | Self::WorkerTtl
             | Self::BudgetReset
             | Self::UsageKeyExpiry
             | Self::AdmissionExpiry
@@ -132,6 +136,7 @@ impl Scan {
     #[must_use]
     pub const fn usual_pause(self) -> Duration {
         Duration::from_millis(match self {
+            Self::WorkerTtl => 1_000,
             Self::LeaseExpiry => 1_500,
             Self::AttemptTimeout | Self::ExecutionDeadline | Self::SuspensionTimeout => 2_000,
             Self::DelayedPromotion => 500,
@@ -156,6 +161,7 @@ impl Scan {
             Self::SiblingCancel => "sibling_cancel",
             Self::SuspensionTimeout => "suspension_timeout",
             Self::WaitpointExpiry => "waitpoint_expiry",
+            Self::WorkerTtl => "worker_ttl",
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
             Self::AdmissionExpiry => "admission_expiry",
@@ -259,6 +265,7 @@ mod tests {
                 "sibling_cancel",
                 "suspension_timeout",
                 "waitpoint_expiry",
+                "worker_ttl",
                 "budget_reset",
                 "usage_key_expiry",
                 "admission_expiry",
