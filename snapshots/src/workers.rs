@@ -4,10 +4,15 @@ use ff_core::contracts::{
     HeartbeatWorkerArgs, LeaseCursor, ListLeasesArgs, ListWorkersArgs, MarkWorkerDeadArgs,
     RegisterWorkerArgs,
 };
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
+use ff_core::policy::ExecutionPolicy;
+use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::scan::DueRow;
+use ff_core::rules::worker::lost::{LeasesOfLost, LostLease, LostWorker};
 use ff_core::rules::worker::row::{Liveness, WorkerKey};
 use ff_core::types::{Namespace, WorkerId, WorkerInstanceId};
+use uuid::Uuid;
 
 use super::fixtures::lane;
 use super::stage::{NOON, Scene, now};
@@ -71,8 +76,36 @@ impl Scene {
             self.sample("mark_worker_dead", case, async |b| b.mark_worker_dead(dead).await);
         }
 
+        let never_again =
+            || Some(ExecutionPolicy { max_reclaim_count: 0, ..ExecutionPolicy::default() });
+        let _ = now(self.backend.register_worker(self.registration()));
+        self.held(never_again());
+        let instance = WorkerInstanceId::new(INSTANCE);
+        let namespace = Namespace::new("billing");
+        let dead = MarkWorkerDeadArgs::new(instance, namespace, "power cut".into(), self.at());
+        self.sample("mark_worker_dead", "one loss too many", async |b| {
+            b.mark_worker_dead(dead).await
+        });
+
+        let past = LostLease {
+            key: ExecutionKey { partition: 7, uuid: Uuid::from_u128(1) },
+            losses: None,
+            expires_at_ms: Some(NOON),
+        };
+        let DueRow::Worker(key, liveness) = stuck_worker() else { return };
+        for (operation, worker) in [
+            ("mark_worker_dead", LostWorker::Dead(INSTANCE.into(), self.at())),
+            ("scan", LostWorker::Silent(key, liveness)),
+        ] {
+            let list = LeasesOfLost { worker, limit: 500, after: Some(past.clone()) };
+            self.sample(operation, "the next leases of a lost worker", async |b| {
+                run(b, &list).await
+            });
+        }
+
         let _ = now(self.backend.register_worker(self.registration()));
         self.held(None);
+        self.held(never_again());
         self.pass(20_000);
         self.sample("scan", "worker ttl", async |b| b.scan(Scan::WorkerTtl, 10).await);
         self.pass(8 * 86_400_000);

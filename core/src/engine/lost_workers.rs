@@ -6,7 +6,7 @@ use super::{Executor, run};
 use crate::contracts::ReconcileCounts;
 use crate::model::error::EngineError;
 use crate::rules::worker::events::{OldEvents, RemoveEvent};
-use crate::rules::worker::lost::{LapseOfLost, LeasesOfLost, LostWorker, Sweep};
+use crate::rules::worker::lost::{LapseOfLost, LeasesOfLost, LostLease, LostWorker, Sweep};
 use crate::rules::worker::row::{Liveness, WorkerKey};
 
 /// The most leases that lapse in one batch.
@@ -30,7 +30,7 @@ pub(super) async fn lapse_leases<E: Executor + ?Sized>(
     loop {
         let list = LeasesOfLost { worker: worker.clone(), limit: BATCH, after };
         let leases = run(executor, &list).await?;
-        let lapse = |lease| LapseOfLost { worker: worker.clone(), lease };
+        let lapse = |lease: LostLease| LapseOfLost { worker: worker.clone(), lease };
         let lapses: Vec<LapseOfLost> = leases.iter().cloned().map(lapse).collect();
 
         let results = join_all(lapses.iter().map(|lapse| run(executor, lapse))).await;

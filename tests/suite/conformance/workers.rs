@@ -258,7 +258,7 @@ conformance! {
         bench.clock.advance(2 * 3_600_000);
         sweep(&bench).await;
         assert_eq!(events(&bench).await, ["registered", "ttl_swept"]);
-        bench.clock.advance(7 * 86_400_000);
+        bench.clock.advance(7 * 86_400_000 + 1);
         sweep(&bench).await;
         assert!(events(&bench).await.is_empty());
     }

@@ -36,7 +36,7 @@ impl LostWorker {
         }
     }
 
-    /// The attempts whose lease is the lost worker's.
+    /// The attempts that the lost worker has leased.
     fn holds(&self) -> Predicate {
         let own = attempt::worker_instance_id.equals(Some(self.instance().to_owned()));
         match self {
@@ -120,7 +120,7 @@ fn lost_lease(row: &Row) -> Result<LostLease, EngineError> {
     })
 }
 
-/// Releases an execution whose worker is lost, as if its lease had lapsed: the same changes follow.
+/// Releases an execution of a lost worker, as if its lease had lapsed: the same changes follow.
 #[derive(Clone, Debug)]
 pub struct LapseOfLost {
     /// The worker.
@@ -163,7 +163,8 @@ impl Decision for LapseOfLost {
     }
 }
 
-/// Removes a silent instance, once its leases have lapsed. Changes nothing if it was heard of since.
+/// Removes a silent instance, once its leases have lapsed. Changes nothing if it has given a sign of
+/// life since.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// The instance.
