@@ -12,6 +12,7 @@ use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Commit, Executor};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::handle_codec::{self, HandlePayload};
+use ff_core::partition::PartitionConfig;
 use ff_core::plan::Plan;
 use ff_core::plan::facts::Facts;
 use ff_core::rules::ctx::{Ctx, Seeded};
@@ -80,7 +81,7 @@ pub(crate) fn parts() -> Vec<Part> {
 
 fn create() -> Create {
     let lane = LaneId::new("bench");
-    Create::new(submission(&lane, PAYLOAD)).expect("valid arguments")
+    Create::new(submission(&lane, PAYLOAD), &PartitionConfig::default()).expect("valid arguments")
 }
 
 fn claim() -> Claim {
@@ -126,7 +127,7 @@ fn decisions(payload: &HandlePayload) -> Vec<Part> {
     let submitted = move || submission(&lane, PAYLOAD);
     vec![
         Part::new("decide create", submitted, |args| {
-            decided(&Create::new(args).expect("valid arguments"))
+            decided(&Create::new(args, &PartitionConfig::default()).expect("valid arguments"))
         }),
         Part::new("decide claim", || (), |()| decided(&claim())),
         Part::new("decide complete", move || completed.clone(), |held| decided(&complete(&held))),

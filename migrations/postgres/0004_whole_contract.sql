@@ -2,6 +2,14 @@
 -- stays as it was written.
 
 -- statement
+CREATE TABLE IF NOT EXISTS "ff_budget_in_use" (
+    "budget_id" text COLLATE "C" NOT NULL,
+    "partition_key" smallint NOT NULL,
+    "registered_at_ms" bigint NOT NULL,
+    PRIMARY KEY ("budget_id", "partition_key")
+);
+
+-- statement
 ALTER TABLE "ff_budget_policy"
     ADD COLUMN IF NOT EXISTS "version" bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS "period" bigint NOT NULL DEFAULT 0,

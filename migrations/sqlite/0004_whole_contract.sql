@@ -2,6 +2,14 @@
 -- stays as it was written.
 
 -- statement
+CREATE TABLE IF NOT EXISTS "ff_budget_in_use" (
+    "budget_id" TEXT NOT NULL,
+    "partition_key" INTEGER NOT NULL,
+    "registered_at_ms" INTEGER NOT NULL,
+    PRIMARY KEY ("budget_id", "partition_key")
+);
+
+-- statement
 ALTER TABLE "ff_budget_policy" ADD COLUMN "version" INTEGER NOT NULL DEFAULT 0;
 
 -- statement

@@ -71,6 +71,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::waits_that_are_read,
     Scene::flow_ends,
     Scene::budgets,
+    Scene::budgeted,
     Scene::quotas,
 ];
 

@@ -5,18 +5,23 @@ use ff_core::contracts::{
     CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RecordSpendArgs,
     ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
 };
+use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::partition::{Partition, PartitionConfig, budget_partition, quota_partition};
 use ff_core::plan::value::Value;
+use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
+use ff_core::rules::budget::reconcile::ReconcileBudget;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
+use ff_core::rules::quota::reconcile::ReconcileQuota;
 use ff_core::rules::scan::DueRow;
 use ff_core::schema::budget::{budget_usage, quota_admitted, quota_policy};
-use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
+use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId, TimestampMs};
 use uuid::Uuid;
 
+use super::fixtures::{capabilities, flow, lane, worker};
 use super::stage::{NOON, Scene, now};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -77,6 +82,10 @@ fn orphan(execution: u128, partition: u16) -> Vec<(&'static str, Value)> {
 
 fn of_budget(id: &BudgetId) -> Partition {
     budget_partition(id, &PartitionConfig::default())
+}
+
+fn key_partition(of: Partition) -> i16 {
+    i16::try_from(of.index).unwrap_or_default()
 }
 
 fn of_quota(id: &QuotaPolicyId) -> Partition {
@@ -152,12 +161,56 @@ impl Scene {
         self.spending(&known);
 
         self.sample("get_budget_status", "known", async |b| b.get_budget_status(&known).await);
+        for (case, after) in [("all", None), ("after one", Some(known.clone()))] {
+            self.sample("list_budgets", case, async |b| b.list_budgets(after, 10).await);
+        }
         self.sample("read_budget_usage_and_limits", "known", async |b| {
             b.read_budget_usage_and_limits(&known).await
         });
         let reset = ResetBudgetArgs { budget_id: known.clone(), now: self.at() };
         self.sample("reset_budget", "by hand", async |b| b.reset_budget(reset).await);
         self.budget_scans(&known);
+    }
+
+    /// Executions with budgets: submitted, alone and into a flow, and claimed.
+    pub(super) fn budgeted(&mut self) {
+        let policy = || ExecutionPolicy {
+            budget_ids: vec![budget(1), budget(2)],
+            ..ExecutionPolicy::default()
+        };
+        self.sample("claim", "short, in a process that has seen no budgets", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+
+        let mut args = self.args();
+        args.policy = Some(policy());
+        self.sample("create_execution", "with budgets", async |b| b.create_execution(args).await);
+        let args = self.budget_args(budget(1));
+        let _ = now(self.backend.create_budget(args));
+        self.sample("has_claimable", "with budgets", async |b| {
+            b.has_claimable(&lane(), &capabilities()).await
+        });
+        self.sample("claim", "with budgets", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+        let mut args = self.args();
+        (args.policy, args.delay_until) = (Some(policy()), Some(TimestampMs(NOON + 9)));
+        self.sample("create_execution", "with budgets, put off", async |b| {
+            b.create_execution(args).await
+        });
+        self.budgeted_members(policy());
+    }
+
+    /// New members of a flow, on its partition.
+    fn budgeted_members(&mut self, policy: ExecutionPolicy) {
+        let created = self.flow_args(flow());
+        let _ = now(self.backend.create_flow(created));
+        let mut args = self.args();
+        args.execution_id = self.in_flow(&flow());
+        args.policy = Some(policy);
+        self.sample("create_flow_members", "with budgets", async |b| {
+            b.create_flow_members(&flow(), vec![args]).await
+        });
     }
 
     fn spending(&mut self, known: &BudgetId) {
@@ -199,9 +252,13 @@ impl Scene {
             ("updated_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row(budget_usage::TABLE.name, key);
-        self.sample("scan", "a total that has drifted", async |b| {
-            b.scan(Scan::BudgetReconcile, 100).await
+        // Not by a scan, which logs what has drifted.
+        let (partition, id) = (key_partition(of_budget(known)), known.to_string());
+        let reconcile = ReconcileBudget { key: BudgetKey { partition, id } };
+        self.sample("reconcile_budget_counters", "a total that has drifted", async |b| {
+            run(b, &reconcile).await
         });
+        self.sample("scan", "budget reconcile", async |b| b.scan(Scan::BudgetReconcile, 100).await);
         let at = self.at();
         self.sample("reconcile_budget_counters", "nothing has drifted", async |b| {
             b.reconcile_budget_counters(of_budget(known), at).await
@@ -283,9 +340,12 @@ impl Scene {
             ("updated_at_ms", Value::Int(NOON)),
         ];
         let _ = self.memory.insert_row(quota_policy::TABLE.name, key);
-        self.sample("scan", "slots that have drifted", async |b| {
-            b.scan(Scan::QuotaReconcile, 100).await
+        let (partition, id) = (key_partition(of_quota(known)), quota(4).to_string());
+        let reconcile = ReconcileQuota { key: QuotaKey { partition, id } };
+        self.sample("reconcile_quota_counters", "slots that have drifted", async |b| {
+            run(b, &reconcile).await
         });
+        self.sample("scan", "quota reconcile", async |b| b.scan(Scan::QuotaReconcile, 100).await);
         let at = self.at();
         self.sample("reconcile_quota_counters", "nothing has drifted", async |b| {
             b.reconcile_quota_counters(of_quota(known), at).await

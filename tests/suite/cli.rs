@@ -7,6 +7,7 @@ mod events;
 mod fleet;
 mod flow;
 mod json;
+mod money;
 mod opening;
 mod operator;
 mod reasons;

@@ -1,6 +1,8 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
 pub(crate) mod budget;
+mod budget_rows;
+mod budgeted;
 mod bulk;
 mod cancel;
 mod claim;

@@ -16,6 +16,7 @@ mod conformance;
 mod differential;
 mod flow;
 mod locks;
+mod money;
 mod plain;
 mod plans;
 mod process;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ff_backend_postgres::dispatch::{DispatchOutcome, dispatch_completion};
 use ff_backend_postgres::reconcilers::{
-    ScanReport, attempt_timeout, delayed_promoter, dependency, edge_cancel_dispatcher,
-    edge_cancel_reconciler, execution_deadline, lease_expiry, pending_wp_expiry,
-    suspension_timeout,
+    ScanReport, attempt_timeout, budget_reset, delayed_promoter, dependency,
+    edge_cancel_dispatcher, edge_cancel_reconciler, execution_deadline, lease_expiry,
+    pending_wp_expiry, suspension_timeout,
 };
 use ff_backend_postgres::scanner_supervisor::{DEFAULT_DEP_STALE_MS, spawn_scanners};
 use ff_backend_postgres::signal::{
@@ -26,16 +26,16 @@ use ff_core::backend::{
     BackendConfig, CancelFlowPolicy, CapabilitySet, ClaimPolicy, Frame, FrameKind, ScannerFilter,
 };
 use ff_core::contracts::{
-    AddExecutionToFlowArgs, ApplyDependencyToChildArgs, CreateExecutionArgs, CreateFlowArgs,
-    EdgeDependencyPolicy, EdgeDirection, ResumeCondition, RotateWaitpointHmacSecretAllArgs,
-    SeedOutcome, SeedWaitpointHmacSecretArgs, StageDependencyEdgeArgs, StreamCursor,
-    submission_for_tests,
+    AddExecutionToFlowArgs, ApplyDependencyToChildArgs, CreateBudgetArgs, CreateExecutionArgs,
+    CreateFlowArgs, EdgeDependencyPolicy, EdgeDirection, ResumeCondition,
+    RotateWaitpointHmacSecretAllArgs, SeedOutcome, SeedWaitpointHmacSecretArgs,
+    StageDependencyEdgeArgs, StreamCursor, submission_for_tests,
 };
 use ff_core::engine_backend::{EngineBackend, wait_for_flow_cancellation};
-use ff_core::partition::{PartitionConfig, PartitionKey, flow_partition};
+use ff_core::partition::{PartitionConfig, PartitionKey, budget_partition, flow_partition};
 use ff_core::state::PublicState;
 use ff_core::types::{
-    AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerId,
+    AttemptIndex, BudgetId, EdgeId, ExecutionId, FlowId, LaneId, Namespace, TimestampMs, WorkerId,
     WorkerInstanceId,
 };
 use sqlx::AssertSqlSafe;
@@ -305,6 +305,38 @@ async fn a_tick_applies_what_is_due_in_its_partition() {
     assert_eq!(attempt_timeout::scan_tick(pool, own, &noop).await.unwrap(), ScanReport::default());
     let waits = suspension_timeout::scan_tick(pool, own, &noop).await.unwrap();
     assert_eq!(waits, ScanReport::default());
+    scratch.drop().await;
+}
+
+#[tokio::test]
+async fn a_tick_resets_the_budgets_of_its_partition() {
+    let scratch = Scratch::new().await;
+    let (pool, backend) = (&scratch.pool, scratch.backend());
+    let budget_id = BudgetId::new();
+    let own = budget_partition(&budget_id, &PartitionConfig::default()).index;
+    let args = CreateBudgetArgs {
+        budget_id,
+        scope_type: String::new(),
+        scope_id: String::new(),
+        enforcement_mode: String::new(),
+        on_hard_limit: String::new(),
+        on_soft_limit: String::new(),
+        reset_interval_ms: 3_600_000,
+        dimensions: Vec::new(),
+        hard_limits: Vec::new(),
+        soft_limits: Vec::new(),
+        now: TimestampMs::now(),
+    };
+    backend.create_budget(args).await.unwrap();
+    scratch.run("UPDATE ff_budget_policy SET next_reset_at_ms = 1".into()).await;
+
+    let own = i16::try_from(own).unwrap();
+    let elsewhere = budget_reset::scan_tick(pool, (own + 1) % 32).await.unwrap();
+    assert_eq!(elsewhere, ScanReport::default());
+    for processed in [1, 0] {
+        let here = budget_reset::scan_tick(pool, own).await.unwrap();
+        assert_eq!(here, ScanReport { processed, errors: 0 });
+    }
     scratch.drop().await;
 }
 

@@ -80,6 +80,48 @@ pub struct BudgetStatus {
     pub created_at: Option<String>,
 }
 
+/// A budget in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetSummary {
+    /// The budget.
+    pub budget_id: BudgetId,
+    /// The kind of thing that the budget covers.
+    pub scope_type: String,
+    /// The thing that the budget covers.
+    pub scope_id: String,
+    /// The number of hard limit breaches.
+    pub breach_count: u64,
+    /// The number of soft limit breaches.
+    pub soft_breach_count: u64,
+    /// The next reset of the usage.
+    pub next_reset_at: Option<TimestampMs>,
+}
+
+impl BudgetSummary {
+    /// A budget without breaches that is not reset by itself.
+    #[must_use]
+    pub fn new(budget_id: BudgetId, scope_type: String, scope_id: String) -> Self {
+        Self {
+            budget_id,
+            scope_type,
+            scope_id,
+            breach_count: 0,
+            soft_breach_count: 0,
+            next_reset_at: None,
+        }
+    }
+}
+
+/// A page of the budgets, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BudgetsPage {
+    /// The budgets.
+    pub budgets: Vec<BudgetSummary>,
+    /// The budget that the next page begins after; `None` on the last page.
+    pub next_cursor: Option<BudgetId>,
+}
+
 /// Reports usage; the lists run in parallel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReportUsageArgs {

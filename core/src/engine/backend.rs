@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::places::claim_up_to;
+use super::budgeted::{claim_with_room, open_budgets};
 use super::subscribe::subscribe;
 use super::{
     Executor, Topic, Traffic, admission, bulk, cascade, frames, lost_workers, run, timers,
@@ -17,7 +17,7 @@ use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Vers
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BudgetStatus, BudgetUsageAndLimits,
-    BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
+    BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs,
     CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait, CapabilitySet,
     CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
     CheckAdmissionResult, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
@@ -60,7 +60,7 @@ use crate::model::ids::{
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, PublicState};
 use crate::rules::budget::create::CreateBudget;
-use crate::rules::budget::read::{ReadStatus, ReadUsage};
+use crate::rules::budget::read::{ReadStatus, ReadUsage, budgets};
 use crate::rules::budget::release::ReleaseBudget;
 use crate::rules::budget::report::Report;
 use crate::rules::budget::reset::ResetBudget;
@@ -159,7 +159,8 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: CreateExecutionArgs,
     ) -> Result<CreateExecutionResult, EngineError> {
-        run(self, &Create::new(args)?).await
+        self.process_state().budgeted.note(args.policy.as_ref());
+        run(self, &Create::new(args, &self.partitions())?).await
     }
 
     async fn create_executions(
@@ -458,6 +459,7 @@ impl<E: Executor> EngineBackend for E {
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
         let partitions = self.partitions();
         let each = batch.into_iter().map(|args| async move {
+            self.process_state().budgeted.note(args.policy.as_ref());
             run(self, &CreateMember::new(flow_id, args, &partitions)?).await
         });
         join_all(each).await
@@ -671,7 +673,7 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        claim_up_to(self, &claim).await
+        claim_with_room(self, claim).await
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {
@@ -738,6 +740,14 @@ impl<E: Executor> EngineBackend for E {
         budget_id: &BudgetId,
     ) -> Result<BudgetUsageAndLimits, EngineError> {
         run(self, &ReadUsage::of(budget_id, &self.partitions())?).await
+    }
+
+    async fn list_budgets(
+        &self,
+        cursor: Option<BudgetId>,
+        limit: usize,
+    ) -> Result<BudgetsPage, EngineError> {
+        run(self, &budgets(cursor.as_ref(), limit)).await
     }
 
     async fn reconcile_budget_counters(
@@ -1098,7 +1108,8 @@ impl<E: Executor> EngineBackend for E {
         lane: &LaneId,
         capabilities: &CapabilitySet,
     ) -> Result<bool, EngineError> {
-        run(self, &listing::claimable_by(lane, capabilities)?).await
+        let room = open_budgets(self).await?;
+        run(self, &listing::claimable_by(lane, capabilities, room)?).await
     }
 
     fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {

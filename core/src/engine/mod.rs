@@ -12,6 +12,7 @@ mod backend;
 mod background_scans;
 mod backoff;
 pub mod bell;
+mod budgeted;
 mod bulk;
 mod cascade;
 pub mod completions;

@@ -13,23 +13,23 @@ use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
     BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
-    BudgetUsageAndLimits, BulkArgs, BulkReport, CancelExecutionArgs, CancelExecutionResult,
-    CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult, CancelFlowWait,
-    CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult, CheckAdmissionArgs,
-    CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
-    ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy, ClaimResumedExecutionArgs,
-    ClaimResumedExecutionResult, CompleteExecutionArgs, CompleteExecutionResult, CompletionEvent,
-    CompletionPayload, CreateBudgetArgs, CreateBudgetResult, CreateExecutionArgs,
-    CreateExecutionResult, CreateFlowArgs, CreateFlowResult, CreateQuotaPolicyArgs,
-    CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult,
-    EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
-    EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
-    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, FailExecutionArgs,
-    FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, InstanceTagEvent,
-    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal, LeasesPage,
-    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
+    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
+    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    CompleteExecutionResult, CompletionEvent, CompletionPayload, CreateBudgetArgs,
+    CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
+    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
+    DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
+    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
+    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
+    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
+    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
+    InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
+    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
+    LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
     ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
     ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
     MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
@@ -1177,6 +1177,15 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// addition.
     async fn release_flow(&self, flow_id: &FlowId, now: TimestampMs) -> Result<u32, EngineError> {
         unavailable!("release_flow")
+    }
+
+    /// A page of the budgets that are defined, by id, after `cursor`. An addition.
+    async fn list_budgets(
+        &self,
+        cursor: Option<BudgetId>,
+        limit: usize,
+    ) -> Result<BudgetsPage, EngineError> {
+        unavailable!("list_budgets")
     }
 
     /// A page of the flows of all partitions, newest first. An addition.

@@ -150,7 +150,7 @@ pub(super) async fn claim_up_to<E: Executor + ?Sized>(
 
 /// Adds what a further search has claimed. Its error counts only if there is nothing yet: what is
 /// claimed already must reach the worker.
-fn take(
+pub(super) fn take(
     handles: &mut Vec<Handle>,
     more: Result<Vec<Handle>, EngineError>,
 ) -> Result<(), EngineError> {

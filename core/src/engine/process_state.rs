@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::budgeted::Budgeted;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::turns::{Acquired, Turn, Turns};
@@ -22,6 +23,8 @@ pub struct ProcessState {
     changes: Turns<RowKey>,
     /// The streams known to exist, by lease.
     pub(super) streams: KnownStreams,
+    /// What this process knows of executions with budgets.
+    pub(super) budgeted: Budgeted,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,
 }

@@ -14,3 +14,5 @@ pub mod reconcile;
 pub mod release;
 pub mod report;
 pub mod reset;
+pub mod room;
+pub mod token;

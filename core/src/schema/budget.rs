@@ -115,6 +115,19 @@ table! {
 }
 
 table! {
+    /// One row per budget that an execution was ever submitted with, and place where it may be.
+    budget_in_use = "ff_budget_in_use" key [budget_id, partition_key] {
+        /// The budget, as UUID text.
+        budget_id: String,
+        /// The partition of the budget, or 0.
+        partition_key: i16,
+        /// First submission with the budget, Unix ms.
+        registered_at_ms: i64,
+    }
+    indexes []
+}
+
+table! {
     /// One row per quota: its limits and how many executions it admits right now.
     quota_policy = "ff_quota_policy" key [partition_key, quota_policy_id] partitioned {
         /// The partition of the quota.

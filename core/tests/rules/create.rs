@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ff_core::EngineError;
 use ff_core::contracts::CreateExecutionArgs;
+use ff_core::partition::PartitionConfig;
 use ff_core::policy::check::LIMIT_MAX_MS;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements, TimeoutPolicy};
 use ff_core::rules::execution::create::Create;
@@ -44,12 +45,12 @@ fn requiring(tokens: impl IntoIterator<Item = String>) -> ExecutionPolicy {
 
 #[track_caller]
 fn refused(args: CreateExecutionArgs, expected: &str) {
-    assert_eq!(Create::new(args).unwrap_err().to_string(), expected);
+    assert_eq!(Create::new(args, &PartitionConfig::default()).unwrap_err().to_string(), expected);
 }
 
 #[test]
 fn a_submission_is_claimable_at_once() {
-    let create = Create::new(args()).unwrap();
+    let create = Create::new(args(), &PartitionConfig::default()).unwrap();
     assert_snapshot!(decide(&create, &Stored::nothing()), @r#"
     plan create_execution
       unless lane = ff_lane_registry[lane_id "main"]
@@ -106,7 +107,8 @@ fn a_policy_sets_capabilities_delay_deadline_and_timeout() {
         timeout_policy: Some(timeouts),
         ..requiring(["gpu".into(), "avx".into()])
     };
-    let create = Create::new(CreateExecutionArgs { policy: Some(policy), ..args() }).unwrap();
+    let args = CreateExecutionArgs { policy: Some(policy), ..args() };
+    let create = Create::new(args, &PartitionConfig::default()).unwrap();
     assert_snapshot!(decide(&create, &Stored::nothing()), @r#"
     plan create_execution
       unless lane = ff_lane_registry[lane_id "main"]
@@ -163,12 +165,13 @@ fn arguments_of_the_call_outrank_the_policy() {
         timeout_policy: Some(timeouts),
         ..ExecutionPolicy::default()
     };
-    let create = Create::new(CreateExecutionArgs {
+    let args = CreateExecutionArgs {
         policy: Some(policy),
         delay_until: Some(TimestampMs(NOW)),
         execution_deadline_at: Some(TimestampMs(NOW + 9)),
         ..args()
-    });
+    };
+    let create = Create::new(args, &PartitionConfig::default());
     let plan = decide(&create.unwrap(), &Stored::nothing()).to_string();
     assert!(plan.contains("deadline_at_ms := 1000009"), "{plan}");
     assert!(plan.contains("eligible_at_ms := null"), "a delay until now is none: {plan}");
@@ -181,7 +184,11 @@ fn the_first_submission_of_an_id_wins() {
     let duplicate = "answer Duplicate { execution_id: ExecutionId { partition: 7, uuid: \
                      00000000-0000-0000-0000-000000000001, \
                      text: \"{fp:7}:00000000-0000-0000-0000-000000000001\" } }";
-    check(&Create::new(other).unwrap(), &Stored::of(&core_row()), duplicate);
+    check(
+        &Create::new(other, &PartitionConfig::default()).unwrap(),
+        &Stored::of(&core_row()),
+        duplicate,
+    );
 }
 
 #[test]
@@ -225,7 +232,8 @@ fn arguments_that_cannot_be_stored_are_refused() {
 #[test]
 fn capabilities_are_bounded() {
     let with = |tokens: Vec<String>| {
-        Create::new(CreateExecutionArgs { policy: Some(requiring(tokens)), ..args() }).map(drop)
+        let args = CreateExecutionArgs { policy: Some(requiring(tokens)), ..args() };
+        Create::new(args, &PartitionConfig::default()).map(drop)
     };
     let detail = |result: Result<(), EngineError>| result.unwrap_err().to_string();
     let tokens = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>();

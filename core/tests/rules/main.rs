@@ -1,5 +1,6 @@
 //! The rules, one topic per file: stored rows and a command in, a plan or a refusal out.
 
+mod budget;
 mod cancel;
 mod claim;
 mod complete;

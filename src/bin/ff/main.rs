@@ -5,6 +5,7 @@
 
 mod approve;
 mod bench;
+mod budget;
 mod bulk;
 mod cancel;
 mod catalogue;
@@ -29,6 +30,7 @@ mod ls;
 mod migrate;
 mod output;
 mod priority;
+mod quota;
 mod refusal;
 mod replay;
 mod result;
@@ -108,6 +110,10 @@ enum Command {
     Tail(tail::Arguments),
     /// Print events: ends, leases, signals, operators' actions.
     Events(events::Arguments),
+    /// Define, show and reset budgets, and report to them.
+    Budget(budget::Arguments),
+    /// Define and show quotas, and admit executions.
+    Quota(quota::Arguments),
     /// Change the priority of a waiting execution.
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
@@ -154,6 +160,8 @@ impl Command {
             | Self::Resume(_)
             | Self::Keys(_)
             | Self::Priority(_)
+            | Self::Budget(_)
+            | Self::Quota(_)
             | Self::Bulk(_)
             | Self::Revoke(_)
             | Self::Scan(_)
@@ -298,6 +306,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(arguments) => keys::run(global, arguments).await,
         Command::Tail(arguments) => tail::run(global, arguments).await,
         Command::Events(arguments) => events::run(global, arguments).await,
+        Command::Budget(arguments) => budget::run(global, arguments).await,
+        Command::Quota(arguments) => quota::run(global, arguments).await,
         Command::Priority(arguments) => priority::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,

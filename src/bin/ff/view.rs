@@ -7,6 +7,7 @@ mod execution;
 mod fleet;
 mod flow;
 mod list;
+mod money;
 
 pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
@@ -21,4 +22,8 @@ pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowVie
 pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
     WaitpointsView,
+};
+pub(super) use money::{
+    AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, BudgetsView, QuotaDefinedView,
+    QuotaView,
 };

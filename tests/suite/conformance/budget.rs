@@ -9,16 +9,13 @@ use ff_core::contracts::{
     ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
 };
 use ff_core::engine_backend::Scan;
-use ff_core::partition::{PartitionConfig, budget_partition};
-use ff_core::plan::value::Value;
 use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
-use serde_json::json;
 
-use crate::backends::{Bench, START, conformance};
+use crate::backends::{Bench, conformance};
 use crate::bench::{assert_refused, id};
-use crate::plain::{Cells, int, text};
+use crate::plain::Cells;
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Limits of cost, and of tokens.
 pub(crate) fn budget_args(bench: &Bench, id: &BudgetId) -> CreateBudgetArgs {
@@ -45,11 +42,11 @@ pub(crate) async fn budget(bench: &Bench) -> BudgetId {
     id
 }
 
-fn amounts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+pub(crate) fn amounts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
     of.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect()
 }
 
-async fn report_with(
+pub(crate) async fn report_with(
     bench: &Bench,
     budget: &BudgetId,
     of: &[(&str, u64)],
@@ -69,7 +66,7 @@ pub(crate) async fn report(
     report_with(bench, budget, of, None).await.unwrap()
 }
 
-async fn spend(
+pub(crate) async fn spend(
     bench: &Bench,
     budget: &BudgetId,
     execution: &ExecutionId,
@@ -80,70 +77,32 @@ async fn spend(
     bench.backend.record_spend(args).await.unwrap()
 }
 
-async fn release(bench: &Bench, budget: &BudgetId, execution: &ExecutionId) {
+pub(crate) async fn release(bench: &Bench, budget: &BudgetId, execution: &ExecutionId) {
     let args = ReleaseBudgetArgs::new(budget.clone(), execution.clone());
     bench.backend.release_budget(args).await.unwrap();
 }
 
-async fn reset(bench: &Bench, budget: &BudgetId) -> Result<TimestampMs, EngineError> {
+pub(crate) async fn reset(bench: &Bench, budget: &BudgetId) -> Result<TimestampMs, EngineError> {
     let args = ResetBudgetArgs { budget_id: budget.clone(), now: bench.clock.now() };
     let ResetBudgetResult::Reset { next_reset_at } = bench.backend.reset_budget(args).await?;
     Ok(next_reset_at)
 }
 
-async fn status(bench: &Bench, budget: &BudgetId) -> BudgetStatus {
+pub(crate) async fn status(bench: &Bench, budget: &BudgetId) -> BudgetStatus {
     bench.backend.get_budget_status(budget).await.unwrap()
 }
 
 /// The totals as a scheduler reads them.
-async fn used(bench: &Bench, budget: &BudgetId) -> BTreeMap<String, u64> {
+pub(crate) async fn used(bench: &Bench, budget: &BudgetId) -> BTreeMap<String, u64> {
     bench.backend.read_budget_usage_and_limits(budget).await.unwrap().usage
 }
 
-async fn rows(bench: &Bench, table: &str, budget: &BudgetId) -> Vec<Cells> {
+pub(crate) async fn rows(bench: &Bench, table: &str, budget: &BudgetId) -> Vec<Cells> {
     let rows = bench.plain.rows(table).await;
     rows.into_iter().filter(|row| row.text("budget_id") == budget.to_string()).collect()
 }
 
-fn home(budget: &BudgetId) -> i64 {
-    i64::from(budget_partition(budget, &PartitionConfig::default()).index)
-}
-
-/// A budget as older databases hold it, on that partition.
-async fn insert_budget(
-    bench: &Bench,
-    budget: &BudgetId,
-    partition: i64,
-    policy: serde_json::Value,
-) {
-    let row = vec![
-        ("partition_key", int(partition)),
-        ("budget_id", text(&budget.to_string())),
-        ("policy_json", Value::Json(policy)),
-        ("created_at_ms", int(START)),
-        ("updated_at_ms", int(START)),
-    ];
-    bench.plain.insert("ff_budget_policy", row).await;
-}
-
-async fn insert_total(
-    bench: &Bench,
-    budget: &BudgetId,
-    partition: i64,
-    dimension: &str,
-    total: i64,
-) {
-    let row = vec![
-        ("partition_key", int(partition)),
-        ("budget_id", text(&budget.to_string())),
-        ("dimensions_key", text(dimension)),
-        ("current_value", int(total)),
-        ("updated_at_ms", int(START)),
-    ];
-    bench.plain.insert("ff_budget_usage", row).await;
-}
-
-fn hard(dimension: &str, current_usage: u64, hard_limit: u64) -> ReportUsageResult {
+pub(crate) fn hard(dimension: &str, current_usage: u64, hard_limit: u64) -> ReportUsageResult {
     ReportUsageResult::HardBreach { dimension: dimension.into(), current_usage, hard_limit }
 }
 
@@ -316,33 +275,6 @@ conformance! {
         assert_eq!(left[0].text("dedup_key"), format!("{id}:a"));
     }
 
-    async fn a_stored_answer_that_is_none_is_reported(bench) {
-        let id = budget(&bench).await;
-        for (key, stored, expected) in [
-            ("empty", json!({}), Ok(ReportUsageResult::AlreadyApplied)),
-            ("odd", json!({ "kind": "Odd" }), Err("unknown kind: Odd")),
-            ("none", json!({ "x": 1 }), Err("missing `kind`")),
-        ] {
-            let row = vec![
-                ("partition_key", int(home(&id))),
-                ("dedup_key", text(&format!("{id}:{key}"))),
-                ("outcome_json", Value::Json(stored)),
-                ("applied_at_ms", int(START)),
-                ("expires_at_ms", int(START + DAY_MS)),
-            ];
-            bench.plain.insert("ff_budget_usage_dedup", row).await;
-            let result = report_with(&bench, &id, &[("cost", 1)], Some(key)).await;
-            match expected {
-                Ok(answer) => assert_eq!(result.unwrap(), answer),
-                Err(problem) => {
-                    let refusal = format!("validation: Corruption: budget dedup outcome_json {problem}");
-                    assert_refused(result, &refusal);
-                }
-            }
-        }
-        assert!(used(&bench, &id).await.is_empty());
-    }
-
     async fn what_an_execution_spent_is_given_back(bench) {
         let budget = budget(&bench).await;
         let (one, two) = (id(), id());
@@ -442,6 +374,35 @@ conformance! {
         assert!(none.limits.is_empty() && none.usage.is_empty());
     }
 
+    async fn budgets_are_listed_by_id(bench) {
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(budget(&bench).await);
+        }
+        report(&bench, &BudgetId::new(), &[("cost", 1)]).await;
+        report(&bench, &ids[0], &[("cost", 99)]).await;
+        let breached = ids[0].clone();
+        ids.sort_by_key(ToString::to_string);
+
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = bench.backend.list_budgets(after, 2).await.unwrap();
+            assert!(page.budgets.len() <= 2);
+            listed.extend(page.budgets);
+            after = page.next_cursor;
+            if after.is_none() {
+                break;
+            }
+        }
+        let names: Vec<_> = listed.iter().map(|budget| budget.budget_id.clone()).collect();
+        assert_eq!(names, ids, "only those that are defined");
+        for budget in listed {
+            assert_eq!(budget.breach_count, u64::from(budget.budget_id == breached));
+            assert_eq!(budget.scope_id, "tenant-a");
+        }
+        assert!(bench.backend.list_budgets(None, 0).await.unwrap().budgets.is_empty());
+    }
+
     async fn sixteen_reporters_never_exceed_a_limit(bench) {
         let id = budget(&bench).await;
         let reports = (0..16).map(|number| {
@@ -465,53 +426,4 @@ conformance! {
         assert_eq!(counted, 2 * (100 / 7));
         assert_eq!(used(&bench, &id).await["tokens"], 98);
     }
-
-    async fn budgets_of_older_engines_are_found_where_they_are(bench) {
-        let policy = json!({ "hard_limits": { "cost": 10 }, "soft_limits": {}, "reset_interval_ms": 0 });
-        let (here, there) = (BudgetId::new(), BudgetId::new());
-        insert_budget(&bench, &here, home(&here), policy.clone()).await;
-        insert_budget(&bench, &there, 0, policy).await;
-        insert_total(&bench, &here, home(&here), "cost", 7).await;
-        insert_total(&bench, &there, 0, "cost", 7).await;
-        insert_total(&bench, &there, 0, "_init", 99).await;
-        for id in [&here, &there] {
-            assert_eq!(report(&bench, id, &[("cost", 4)]).await, hard("cost", 7, 10));
-            assert_eq!(spend(&bench, id, &id_of_none(), &[("cost", 3)], "k").await, ReportUsageResult::Ok);
-            assert_eq!(status(&bench, id).await.usage, [("cost".into(), 10)].into());
-            release(&bench, id, &id_of_none()).await;
-            assert_eq!(used(&bench, id).await, amounts(&[("cost", 7)]));
-            reset(&bench, id).await.unwrap();
-            assert_eq!(used(&bench, id).await, amounts(&[("cost", 0)]));
-        }
-    }
-
-    async fn a_total_that_has_drifted_is_raised(bench) {
-        let id = budget(&bench).await;
-        let execution = id_of_none();
-        spend(&bench, &id, &execution, &[("cost", 4), ("tokens", 3)], "").await;
-        let key = |dimension: &str| {
-            vec![
-                ("partition_key", int(home(&id))),
-                ("budget_id", text(&id.to_string())),
-                ("dimensions_key", text(dimension)),
-            ]
-        };
-        bench.plain.set("ff_budget_usage", key("cost"), vec![("current_value", int(1))]).await;
-        let partition = budget_partition(&id, &PartitionConfig::default());
-        let reconcile = async || {
-            let now = bench.clock.now();
-            let counts = bench.backend.reconcile_budget_counters(partition, now).await.unwrap();
-            (counts.processed, counts.errors)
-        };
-        assert_eq!((reconcile().await, reconcile().await), ((1, 0), (0, 0)));
-        assert_eq!(used(&bench, &id).await, amounts(&[("cost", 4), ("tokens", 3)]));
-
-        bench.plain.set("ff_budget_usage", key("tokens"), vec![("current_value", int(-2))]).await;
-        assert_eq!(bench.backend.scan(Scan::BudgetReconcile, 10).await.unwrap().processed, 1);
-        assert_eq!(used(&bench, &id).await, amounts(&[("cost", 4), ("tokens", 3)]));
-    }
-}
-
-fn id_of_none() -> ExecutionId {
-    ExecutionId::from_parts(3, uuid::Uuid::from_u128(0xABC))
 }

@@ -397,7 +397,7 @@ impl Side {
     /// order per execution only: what one scan or claim does to several has none.
     pub(super) async fn rows(&self, table: &str) -> Vec<Cells> {
         let mut rows = self.bench.plain.rows(table).await;
-        if table.ends_with("_event") {
+        if table.ends_with("_event") && table != "ff_worker_registry_event" {
             rows.sort_by_key(|row| (row.uuid("execution_id"), row.int("event_id")));
         }
         for Cells(row) in &mut rows {

@@ -163,7 +163,7 @@ fn asked_of_sqlite(lane: &LaneId, tokens: &[&str]) -> Vec<(Statement, Bindings)>
     }
     let mut source = Seeded::new(1);
     let mut ctx = Ctx::new(TimestampMs(START), &mut source);
-    let look = listing::claimable_by(lane, &offered).unwrap();
+    let look = listing::claimable_by(lane, &offered, Vec::new()).unwrap();
     let Step::Read(mut queries) = look.step(&Facts::default(), &mut ctx).unwrap() else {
         panic!("a look is one query")
     };

@@ -228,6 +228,21 @@ pub mod pending_wp_expiry {
     }
 }
 
+/// Budgets that are reset on a schedule.
+pub mod budget_reset {
+    use ff_core::backend::ScannerFilter;
+
+    use super::{EngineError, PgPool, Scan, ScanReport, tick_of_partition};
+
+    /// Resets the budgets of a partition that are due.
+    ///
+    /// # Errors
+    /// `Transport` when the database cannot be reached.
+    pub async fn scan_tick(pool: &PgPool, partition_key: i16) -> Result<ScanReport, EngineError> {
+        tick_of_partition(pool, Scan::BudgetReset, partition_key, &ScannerFilter::NOOP).await
+    }
+}
+
 /// Completion events that were not dispatched.
 pub mod dependency {
     use super::{EngineError, PgPool, Scan, ScanScope, ScannerFilter, tick};

@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 use super::{
     BackoffStrategy, CAPS_MAX_BYTES, CAPS_MAX_TOKENS, DEFAULT_MAX_RECLAIM_COUNT, ExecutionPolicy,
-    RetryPolicy, RoutingRequirements, SuspensionPolicy, TimeoutPolicy,
+    RESERVED_IN_CAPABILITIES, RetryPolicy, RoutingRequirements, SuspensionPolicy, TimeoutPolicy,
 };
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::TimestampMs;
@@ -34,6 +34,9 @@ pub const COUNT_MAX: u32 = 10_000;
 
 /// The most signals that an execution may be allowed.
 pub const SIGNALS_MAX: u32 = 1_000_000;
+
+/// The most budgets of an execution.
+const BUDGETS_MAX: usize = 16;
 
 /// The classes of failures that an execution's own retry policy may name. Permanent and cancelled
 /// ones are never retried.
@@ -96,6 +99,7 @@ impl ExecutionPolicy {
             max_signals_per_execution,
         } = self;
 
+        within("policy.budget_ids", budget_ids.len(), 0, BUDGETS_MAX)?;
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
         }
@@ -113,7 +117,6 @@ impl ExecutionPolicy {
 
         let set = [
             ("policy.fallback_policy", fallback_policy.is_some()),
-            ("policy.budget_ids", !budget_ids.is_empty()),
             ("policy.dedup_window_ms", dedup_window_ms.is_some()),
             ("policy.stream_policy", stream_policy.is_some()),
         ];
@@ -244,8 +247,11 @@ fn capabilities_fit(required: &std::collections::BTreeSet<String>) -> Result<(),
         return refuse(format!("{bytes} bytes exceed {CAPS_MAX_BYTES}"));
     }
 
-    match required.iter().find(|token| token.is_empty() || token.contains('\0')) {
-        Some(token) => refuse(format!("token {token:?} is empty or contains NUL")),
+    if let Some(token) = required.iter().find(|token| token.is_empty() || token.contains('\0')) {
+        return refuse(format!("token {token:?} is empty or contains NUL"));
+    }
+    match required.iter().find(|token| token.contains(RESERVED_IN_CAPABILITIES)) {
+        Some(token) => refuse(format!("token {token:?} contains the control character U+0001")),
         None => Ok(()),
     }
 }

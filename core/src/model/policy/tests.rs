@@ -308,7 +308,6 @@ fn what_nothing_reads_yet_is_refused_by_its_name() {
         (r#"{"fallback_policy":{"tiers":[]}}"#, "fallback_policy"),
         (r#"{"stream_policy":{}}"#, "stream_policy"),
         (r#"{"dedup_window_ms":1}"#, "dedup_window_ms"),
-        (r#"{"budget_ids":["550e8400-e29b-41d4-a716-446655440000"]}"#, "budget_ids"),
         (
             r#"{"routing_requirements":{"preferred_locality":"eu"}}"#,
             "routing_requirements.preferred_locality",

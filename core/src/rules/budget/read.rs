@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::contracts::{BudgetStatus, BudgetUsageAndLimits};
-use crate::model::error::EngineError;
-use crate::model::ids::BudgetId;
+use crate::contracts::{BudgetStatus, BudgetSummary, BudgetUsageAndLimits, BudgetsPage};
+use crate::model::error::{EngineError, ValidationKind};
+use crate::model::ids::{BudgetId, TimestampMs};
 use crate::model::partition::PartitionConfig;
-use crate::plan::facts::Facts;
+use crate::plan::facts::{Facts, Row};
+use crate::plan::{List, Predicate};
 use crate::rules::budget::key::Places;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::{self, Listing};
+use crate::rules::input::PAGE_MAX;
+use crate::schema::Direction::Ascending;
 use crate::schema::budget::budget_policy;
 
 /// Reads a budget with its totals.
@@ -42,6 +46,55 @@ impl ReadUsage {
     pub fn of(budget: &BudgetId, partitions: &PartitionConfig) -> Result<Self, EngineError> {
         Ok(Self { places: Places::of(budget, partitions)? })
     }
+}
+
+/// The budgets that are defined, by id. More than 1000 at once is 1000.
+#[must_use]
+pub fn budgets(after: Option<&BudgetId>, limit: usize) -> Listing<BudgetsPage> {
+    let (id, page) = (budget_policy::budget_id, limit.min(PAGE_MAX));
+    let defined = budget_policy::is_defined.equals(true);
+    let predicate = match after {
+        Some(after) => defined.and(Predicate::After(vec![id.with(after.to_string())])),
+        None => defined,
+    };
+
+    let list = List {
+        name: "budgets that are defined".into(),
+        table: budget_policy::REF,
+        join: None,
+        columns: vec![
+            id.column(),
+            budget_policy::scope_type.column(),
+            budget_policy::scope_id.column(),
+            budget_policy::breach_count.column(),
+            budget_policy::soft_breach_count.column(),
+            budget_policy::next_reset_at_ms.column(),
+        ],
+        predicate,
+        order: vec![(id.column(), Ascending)],
+        limit: listing::limit(page),
+    };
+    Listing::new(list, page, |rows, page| {
+        let budgets = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        let (budgets, more) = listing::split(budgets, page);
+        let last = budgets.last().filter(|_| more);
+        Ok(BudgetsPage { next_cursor: last.map(|last| last.budget_id.clone()), budgets })
+    })
+}
+
+fn summary(row: &Row) -> Result<BudgetSummary, EngineError> {
+    let id: String = row.read(budget_policy::budget_id)?;
+    let id = BudgetId::parse(&id).map_err(|_| EngineError::Validation {
+        kind: ValidationKind::Corruption,
+        detail: format!("ff_budget_policy.budget_id: {id:?} is no UUID"),
+    })?;
+
+    let scope_type = row.read(budget_policy::scope_type)?;
+    let mut summary = BudgetSummary::new(id, scope_type, row.read(budget_policy::scope_id)?);
+    summary.breach_count = count(row.read(budget_policy::breach_count)?);
+    summary.soft_breach_count = count(row.read(budget_policy::soft_breach_count)?);
+    summary.next_reset_at = row.read(budget_policy::next_reset_at_ms)?.map(TimestampMs);
+    Ok(summary)
 }
 
 fn count(stored: i64) -> u64 {

@@ -11,6 +11,7 @@ use crate::model::state::LeaseEventType;
 use crate::plan::facts::Facts;
 use crate::plan::value::{ColumnType, Value};
 use crate::plan::{Expr, Pairing, Path, Plan, Predicate, Return, Selection};
+use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::terms::{
@@ -118,7 +119,7 @@ impl Claim {
     ) -> Result<Self, EngineError> {
         let ClaimPolicy { worker_id, worker_instance_id, lease_ttl_ms, .. } = policy;
         let claimant = Claimant::new(worker_id, worker_instance_id, lane.clone())?;
-        capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
+        token::offered(&capabilities.tokens)?;
 
         let terms = Terms::new(claimant, "lease_ttl_ms", u64::from(lease_ttl_ms))?;
         if limit == 0 || limit > CLAIM_MAX {
@@ -127,6 +128,13 @@ impl Claim {
 
         let capabilities = capabilities.tokens.clone();
         Ok(Self { tag, terms, capabilities, limit, takes: Takes::Waiting, from: None })
+    }
+
+    /// The same claim, which also offers room in the budgets of these tokens.
+    #[must_use]
+    pub fn with_room(mut self, tokens: Vec<String>) -> Self {
+        self.capabilities.extend(tokens);
+        self
     }
 
     /// The claim that follows one that took `taken` executions: of those that are due, so that an

@@ -8,10 +8,13 @@ use uuid::Uuid;
 use crate::contracts::{CreateExecutionArgs, CreateExecutionResult};
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
+use crate::model::partition::PartitionConfig;
 use crate::model::policy::ExecutionPolicy;
 use crate::model::state::{AttemptState, BlockingReason};
 use crate::plan::facts::Facts;
 use crate::plan::{Guard, Lookup, Mutation, OnConflict, Plan, Query};
+use crate::rules::budget::room::register_in_use;
+use crate::rules::budget::token::requirements;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input;
@@ -30,6 +33,7 @@ use crate::schema::execution::exec_core;
 pub struct Create {
     key: ExecutionKey,
     args: CreateExecutionArgs,
+    partitions: PartitionConfig,
 }
 
 impl Create {
@@ -38,7 +42,10 @@ impl Create {
     /// # Errors
     /// `Validation` naming the field: a lane that is no lane name, text with NUL, a name or an
     /// input that is too long, a policy that makes no sense ([`ExecutionPolicy::check`]).
-    pub fn new(args: CreateExecutionArgs) -> Result<Self, EngineError> {
+    pub fn new(
+        args: CreateExecutionArgs,
+        partitions: &PartitionConfig,
+    ) -> Result<Self, EngineError> {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
         input::name("namespace", args.namespace.as_str())?;
@@ -54,7 +61,7 @@ impl Create {
         }
 
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
-        Ok(Self { key, args })
+        Ok(Self { key, args, partitions: *partitions })
     }
 
     /// The key of the new execution.
@@ -119,7 +126,7 @@ impl Create {
         flow: Option<Uuid>,
         now: TimestampMs,
     ) -> Result<Vec<Mutation>, EngineError> {
-        let Self { key, args } = self;
+        let Self { key, args, partitions } = self;
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
         let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
@@ -134,7 +141,7 @@ impl Create {
             exec_core::partition_key.with(key.partition),
             exec_core::execution_id.with(key.uuid),
             exec_core::lane_id.with(args.lane_id.as_str().to_owned()),
-            exec_core::required_capabilities.with(required_capabilities(policy)),
+            exec_core::required_capabilities.with(requirements_of(policy)),
             exec_core::priority.with(self.priority()),
             exec_core::created_at_ms.with(now.0),
             exec_core::deadline_at_ms.with(deadline),
@@ -160,6 +167,8 @@ impl Create {
             Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore),
         ];
         inserts.extend(instance_tag_given(key, args, now));
+        let budgets = policy.map_or(&[][..], |policy| &policy.budget_ids);
+        inserts.extend(register_in_use(budgets, partitions, now)?);
         Ok(inserts)
     }
 }
@@ -198,11 +207,12 @@ impl Transition for Create {
     }
 }
 
-/// The capabilities that a policy requires of a worker, sorted, each once.
-#[must_use]
-pub fn required_capabilities(policy: Option<&ExecutionPolicy>) -> Vec<String> {
-    let routing = policy.and_then(|policy| policy.routing_requirements.as_ref());
-    routing.map(|routing| &routing.required_capabilities).into_iter().flatten().cloned().collect()
+/// What a policy requires: capabilities of the worker, and room in budgets.
+fn requirements_of(policy: Option<&ExecutionPolicy>) -> Vec<String> {
+    let Some(policy) = policy else { return Vec::new() };
+    let routing = policy.routing_requirements.as_ref();
+    let capabilities = routing.map(|routing| &routing.required_capabilities);
+    requirements(capabilities.into_iter().flatten().cloned(), &policy.budget_ids)
 }
 
 fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {

@@ -17,6 +17,7 @@ use crate::model::state::{ClosedSet, LifecyclePhase, PublicState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Value};
 use crate::plan::{Compare, Expr, Join, List, Predicate, Query};
+use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::claim::sufficient;
@@ -88,14 +89,16 @@ pub fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
 pub fn claimable_by(
     lane: &LaneId,
     capabilities: &CapabilitySet,
+    room: Vec<String>,
 ) -> Result<Listing<bool>, EngineError> {
     input::lane(lane)?;
-    capabilities.tokens.iter().try_for_each(|token| input::text("capabilities", token))?;
+    token::offered(&capabilities.tokens)?;
+    let offered: Vec<String> = capabilities.tokens.iter().cloned().chain(room).collect();
 
     let predicate = exec_core::lane_id
         .equals(lane.as_str().to_owned())
         .and(claimable())
-        .and(sufficient(&capabilities.tokens));
+        .and(sufficient(&offered));
 
     let list = List {
         name: "claimable by capabilities".into(),

@@ -17,6 +17,8 @@ use crate::model::state::{BlockingReason, ClosedSet, EligibilityState, FailureCl
 use crate::plan::Query;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
+use crate::rules::budget::room::budgets_of;
+use crate::rules::budget::token::capabilities_of;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
@@ -310,8 +312,7 @@ impl FieldReader {
             | "priority"
             | "created_at_ms"
             | "terminal_at_ms"
-            | "deadline_at_ms"
-            | "required_capabilities" => name,
+            | "deadline_at_ms" => name,
             "current_attempt_index" => "attempt_index",
             "completed_at" => "terminal_at_ms",
             "cancel_reason" => "cancellation_reason",
@@ -319,7 +320,15 @@ impl FieldReader {
                 let attempt = self.attempt.as_ref()?;
                 return as_text(attempt.value(attempt::worker_instance_id.column())?);
             }
-            "current_waitpoint_id" | "budget_ids" | "quota_policy_id" => {
+            "required_capabilities" => {
+                let stored = core.read(exec_core::required_capabilities).ok()?;
+                return as_text(&Value::TextList(capabilities_of(stored)));
+            }
+            "budget_ids" => {
+                let budgets = budgets_of(core).ok()?;
+                return Some(budgets.join(",")).filter(|budgets| !budgets.is_empty());
+            }
+            "current_waitpoint_id" | "quota_policy_id" => {
                 let raw = core.read(exec_core::raw_fields).ok()?;
                 return text(&raw, name);
             }

@@ -202,7 +202,7 @@ impl CreateMember {
     ) -> Result<Self, EngineError> {
         let places = Places::with_member(flow, &args.execution_id, partitions)?;
         let (id, at) = (args.execution_id.clone(), args.now);
-        Ok(Self { places, create: Create::new(args)?, id, at })
+        Ok(Self { places, create: Create::new(args, partitions)?, id, at })
     }
 
     /// The reason for a refusal, now that the rows are read; `None` if nothing refuses it any more.

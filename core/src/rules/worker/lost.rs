@@ -163,8 +163,8 @@ impl Decision for LapseOfLost {
     }
 }
 
-/// Removes a silent instance, once its leases have lapsed. Changes nothing if it has given a sign of
-/// life since.
+/// Removes a silent instance, once its leases have lapsed. Changes nothing if it has given a sign
+/// of life since.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// The instance.

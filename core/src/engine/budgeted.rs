@@ -1,0 +1,125 @@
+//! Claims of executions with budgets: they offer room in the budgets that have it.
+//!
+//! Most databases have no such executions, and their claims must cost nothing more. So a process
+//! claims as if there were none until it has seen some. It looks for them where a claim comes back
+//! short, and from time to time. That is safe: a claim that offers no room takes no execution with
+//! a budget. A process knows at once of those that it has submitted itself.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use super::places::{claim_up_to, take};
+use super::{Executor, run};
+use crate::model::error::EngineError;
+use crate::model::handle::Handle;
+use crate::model::policy::ExecutionPolicy;
+use crate::plan::facts::Answer;
+use crate::rules::budget::room::{OpenBudgets, any_in_use};
+use crate::rules::budget::token::token;
+use crate::rules::execution::claim::Claim;
+
+/// The time for which a process remembers that there are none, ms.
+const PAUSE_MS: i64 = 250;
+
+/// What one process knows of the executions with budgets.
+#[derive(Debug, Default)]
+pub(super) struct Budgeted {
+    exist: AtomicBool,
+    /// The time at which there were none, Unix ms; 0 before the first claim.
+    none_at_ms: AtomicI64,
+}
+
+impl Budgeted {
+    /// Notes that an execution with that policy is submitted.
+    pub(super) fn note(&self, policy: Option<&ExecutionPolicy>) {
+        if policy.is_some_and(|policy| !policy.budget_ids.is_empty()) {
+            self.exist.store(true, Ordering::Release);
+        }
+    }
+
+    fn exist(&self) -> bool {
+        self.exist.load(Ordering::Acquire)
+    }
+
+    /// Returns true if it is time to look for some, now or with the claims that follow.
+    fn is_due(&self, now_ms: i64, is_short: bool) -> bool {
+        let before = self.none_at_ms.load(Ordering::Acquire);
+        if (0..PAUSE_MS).contains(&now_ms.saturating_sub(before)) {
+            return false;
+        }
+
+        // Claims that begin meanwhile do not look, too.
+        self.none_at_ms.store(now_ms, Ordering::Release);
+        is_short || before != 0
+    }
+
+    /// Looks for some, if it is time to.
+    async fn look<E: Executor + ?Sized>(
+        &self,
+        executor: &E,
+        is_short: bool,
+    ) -> Result<bool, EngineError> {
+        if self.exist() || !self.is_due(executor.now().0, is_short) {
+            return Ok(self.exist());
+        }
+
+        let answers = executor.read(vec![any_in_use()]).await?;
+        let found = |answer: &Answer| matches!(answer, Answer::List(rows) if !rows.is_empty());
+        if answers.iter().any(found) {
+            self.exist.store(true, Ordering::Release);
+        }
+        Ok(self.exist())
+    }
+}
+
+/// Claims up to as many executions as the claim asks for, with budgets or without.
+pub(super) async fn claim_with_room<E: Executor + ?Sized>(
+    executor: &E,
+    claim: Claim,
+) -> Result<Vec<Handle>, EngineError> {
+    let budgeted = &executor.process_state().budgeted;
+    if budgeted.exist() {
+        let claim = claim.with_room(open(executor).await?);
+        return claim_up_to(executor, &claim).await;
+    }
+
+    let mut handles = claim_up_to(executor, &claim).await?;
+    let rest = claim.rest(handles.len());
+    let more = async {
+        let exist = budgeted.look(executor, rest.is_some()).await?;
+        let Some(rest) = rest.filter(|_| exist) else { return Ok(Vec::new()) };
+        claim_up_to(executor, &rest.with_room(open(executor).await?)).await
+    };
+    let more = more.await;
+    take(&mut handles, more)?;
+    Ok(handles)
+}
+
+/// The tokens of the budgets that have room; nothing where no execution has a budget.
+pub(super) async fn open_budgets<E: Executor + ?Sized>(
+    executor: &E,
+) -> Result<Vec<String>, EngineError> {
+    let exist = executor.process_state().budgeted.look(executor, true).await?;
+    if exist { open(executor).await } else { Ok(Vec::new()) }
+}
+
+async fn open<E: Executor + ?Sized>(executor: &E) -> Result<Vec<String>, EngineError> {
+    let open = run(executor, &OpenBudgets).await?;
+    Ok(open.iter().map(|budget| token(budget)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_looks_where_a_claim_is_short_and_from_time_to_time() {
+        let (busy, idle) = (Budgeted::default(), Budgeted::default());
+        assert!(!busy.is_due(1_000, false), "the first claim found what it asked for");
+        assert!(idle.is_due(1_000, true));
+        for process in [busy, idle] {
+            assert!(!process.is_due(1_249, true));
+            assert!(process.is_due(1_250, false));
+            assert!(process.is_due(900, false), "the clock was set back");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Room in budgets: which executions a claim may take.
+//!
+//! A budget has room while each of its hard limits is above the total. One that is not defined has
+//! room. [`OpenBudgets`] asks about every budget that executions name, for a claim of many
+//! executions; [`HasRoom`] about the budgets of one execution ([`budgets_of`]), for a scheduler
+//! that has found one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::model::error::EngineError;
+use crate::model::ids::{BudgetId, TimestampMs};
+use crate::model::partition::{PartitionConfig, budget_partition};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::value::{ColumnType, Storable as _};
+use crate::plan::{Expr, Join, List, Mutation, OnConflict, Predicate, Query};
+use crate::rules::budget::limits::Limits;
+use crate::rules::ctx::Ctx;
+use crate::rules::decision::{Step, Transition};
+use crate::rules::input;
+use crate::rules::suspension::opening::items;
+use crate::schema::Direction::{self, Ascending};
+use crate::schema::budget::{budget_in_use, budget_policy, budget_usage};
+use crate::schema::execution::exec_core;
+use crate::schema::{Col, ColumnRef, TableRef};
+
+/// The most rows that are read at once.
+const PAGE: usize = 5_000;
+
+/// The budgets of an execution: those of its policy, and those that a plain row names, separated by
+/// commas, in its raw fields.
+///
+/// # Errors
+/// `Validation(Corruption)` for a column of another type.
+pub fn budgets_of(core: &Row) -> Result<Vec<String>, EngineError> {
+    let policy = core.read(exec_core::policy)?.unwrap_or_default();
+    let listed = policy["budget_ids"].as_array().into_iter().flatten();
+    let listed = listed.filter_map(|budget| budget.as_str().map(str::to_owned));
+
+    let raw = core.read(exec_core::raw_fields)?;
+    let named = raw["budget_ids"].as_str().unwrap_or_default().split(',').map(str::trim);
+    let named = named.filter(|budget| !budget.is_empty()).map(str::to_owned);
+
+    let all: BTreeSet<String> = listed.chain(named).collect();
+    Ok(all.into_iter().collect())
+}
+
+/// The change that notes that executions name these budgets, wherever they are; none without a
+/// budget.
+///
+/// # Errors
+/// `Validation(InvalidInput)` when a partition is beyond what a row can store.
+pub fn register_in_use(
+    budgets: &[BudgetId],
+    partitions: &PartitionConfig,
+    at: TimestampMs,
+) -> Result<Option<Mutation>, EngineError> {
+    if budgets.is_empty() {
+        return Ok(None);
+    }
+
+    let mut places = BTreeSet::new();
+    for budget in budgets {
+        let home = input::partition(budget_partition(budget, partitions).index)?;
+        places.extend([(budget.to_string(), home), (budget.to_string(), 0)]);
+    }
+    let place = |(budget, partition)| json!({ "budget": budget, "partition": partition });
+    let places: Vec<_> = places.into_iter().map(place).collect();
+
+    let item = |ty, name: &'static str| Expr::Item(ty, name.into());
+    let row = vec![
+        budget_in_use::budget_id.with_expr(item(ColumnType::Text, "budget")),
+        budget_in_use::partition_key.with_expr(item(ColumnType::SmallInt, "partition")),
+        budget_in_use::registered_at_ms.with(at.0),
+    ];
+    let (table, known) = (budget_in_use::REF, OnConflict::Ignore);
+    Ok(Some(Mutation::insert_each(table, items(&places)?, row, known)))
+}
+
+/// The query that finds a budget in use, if there is one.
+#[must_use]
+pub fn any_in_use() -> Query {
+    Query::List(List { limit: Expr::int(1), ..Pages::IN_USE.page(Predicate::Always) })
+}
+
+/// Lists the budgets that executions name and that have room.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenBudgets;
+
+impl Transition for OpenBudgets {
+    type Outcome = Vec<String>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Vec<String>>, EngineError> {
+        let mut next = Vec::new();
+        for pages in [Pages::IN_USE, Pages::LIMITS, Pages::TOTALS] {
+            next.extend(pages.next(facts)?.map(Query::List));
+        }
+        if !next.is_empty() {
+            return Ok(Step::Read(next));
+        }
+
+        let budget = budget_in_use::budget_id;
+        let rows = |pages: Pages| facts.pages(pages.name).flatten().map(move |row| (budget, row));
+        let full = full(rows(Pages::LIMITS), rows(Pages::TOTALS))?;
+        let mut open = BTreeSet::new();
+        for row in facts.pages(Pages::IN_USE.name).flatten() {
+            open.insert(row.read(budget)?);
+        }
+        Ok(Step::Answer(open.into_iter().filter(|budget| !full.contains(budget)).collect()))
+    }
+}
+
+/// Asks if each of some budgets has room.
+#[derive(Clone, Debug)]
+pub struct HasRoom {
+    /// The budgets, as rows store them.
+    pub budgets: Vec<String>,
+}
+
+impl HasRoom {
+    fn limits(&self) -> List {
+        let budget = budget_policy::budget_id.column();
+        let columns = vec![budget, budget_policy::policy_json.column()];
+        let order = vec![(budget, Ascending)];
+        self.list("limits of some budgets", budget_policy::REF, budget, columns, order)
+    }
+
+    fn totals(&self) -> List {
+        let (budget, dimension) =
+            (budget_usage::budget_id.column(), budget_usage::dimensions_key.column());
+        let columns = vec![budget, dimension, budget_usage::current_value.column()];
+        let order = vec![(budget, Ascending), (dimension, Ascending)];
+        self.list("totals of some budgets", budget_usage::REF, budget, columns, order)
+    }
+
+    fn list(
+        &self,
+        name: &'static str,
+        table: TableRef,
+        budget: ColumnRef,
+        columns: Vec<ColumnRef>,
+        order: Vec<(ColumnRef, Direction)>,
+    ) -> List {
+        List {
+            name: name.into(),
+            table,
+            join: None,
+            columns,
+            predicate: Predicate::Among(budget, self.budgets.clone().into_expr()),
+            order,
+            limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+impl Transition for HasRoom {
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        if self.budgets.is_empty() {
+            return Ok(Step::Answer(true));
+        }
+
+        let (limits, totals) = (self.limits(), self.totals());
+        let (Some(limits), Some(totals)) = (facts.list(&limits), facts.list(&totals)) else {
+            return Ok(Step::Read(vec![Query::List(limits), Query::List(totals)]));
+        };
+        let limits = limits.iter().map(|row| (budget_policy::budget_id, row));
+        let totals = totals.iter().map(|row| (budget_usage::budget_id, row));
+        Ok(Step::Answer(full(limits, totals)?.is_empty()))
+    }
+}
+
+/// A list over budgets in use, page by page: of them alone, or with rows that belong to them.
+struct Pages {
+    name: &'static str,
+    joined: Option<JoinedRows>,
+}
+
+/// Rows that belong to a budget in use.
+struct JoinedRows {
+    table: TableRef,
+    partition: Col<i16>,
+    budget: Col<String>,
+    /// Orders the rows of one budget.
+    by: Option<Col<String>>,
+    /// The column that is read besides.
+    value: ColumnRef,
+}
+
+impl Pages {
+    const IN_USE: Self = Self { name: "budgets in use", joined: None };
+
+    const LIMITS: Self = Self {
+        name: "limits of budgets in use",
+        joined: Some(JoinedRows {
+            table: budget_policy::REF,
+            partition: budget_policy::partition_key,
+            budget: budget_policy::budget_id,
+            by: None,
+            value: budget_policy::policy_json.column(),
+        }),
+    };
+
+    const TOTALS: Self = Self {
+        name: "totals of budgets in use",
+        joined: Some(JoinedRows {
+            table: budget_usage::REF,
+            partition: budget_usage::partition_key,
+            budget: budget_usage::budget_id,
+            by: Some(budget_usage::dimensions_key),
+            value: budget_usage::current_value.column(),
+        }),
+    };
+
+    /// The next page; `None` once the last is read.
+    fn next(&self, facts: &Facts) -> Result<Option<List>, EngineError> {
+        match facts.pages(self.name).last() {
+            None => Ok(Some(self.page(Predicate::Always))),
+            Some(page) if page.len() < PAGE => Ok(None),
+            Some(page) => self.after(page.last()).map(|after| Some(self.page(after))),
+        }
+    }
+
+    fn order(&self) -> Vec<ColumnRef> {
+        let own = [budget_in_use::budget_id.column(), budget_in_use::partition_key.column()];
+        let by = self.joined.as_ref().and_then(|joined| joined.by);
+        own.into_iter().chain(by.map(Col::column)).collect()
+    }
+
+    fn after(&self, row: Option<&Row>) -> Result<Predicate, EngineError> {
+        let Some(row) = row else { return Ok(Predicate::Always) };
+        let (partition, budget) = (budget_in_use::partition_key, budget_in_use::budget_id);
+        let mut after = vec![budget.with(row.read(budget)?), partition.with(row.read(partition)?)];
+        if let Some(by) = self.joined.as_ref().and_then(|joined| joined.by) {
+            after.push(by.with(row.read(by)?));
+        }
+        Ok(Predicate::After(after))
+    }
+
+    fn page(&self, predicate: Predicate) -> List {
+        let (partition, budget) = (budget_in_use::partition_key, budget_in_use::budget_id);
+        let order = self.order();
+        let join = |joined: &JoinedRows| Join {
+            table: joined.table,
+            on: vec![
+                (partition.column(), joined.partition.column()),
+                (budget.column(), joined.budget.column()),
+            ],
+        };
+        let value = self.joined.as_ref().map(|joined| joined.value);
+        List {
+            name: self.name.into(),
+            table: budget_in_use::REF,
+            join: self.joined.as_ref().map(join),
+            columns: order.iter().copied().chain(value).collect(),
+            predicate,
+            order: order.into_iter().map(|column| (column, Ascending)).collect(),
+            limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// The budgets without room, among those with these limits and totals. Each row comes with the
+/// column that names its budget.
+fn full<'a>(
+    limits: impl Iterator<Item = (Col<String>, &'a Row)>,
+    totals: impl Iterator<Item = (Col<String>, &'a Row)>,
+) -> Result<BTreeSet<String>, EngineError> {
+    let mut used: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for (budget, row) in totals {
+        let key = (row.read(budget)?, row.read(budget_usage::dimensions_key)?);
+        used.insert(key, row.read(budget_usage::current_value)?);
+    }
+
+    let mut full = BTreeSet::new();
+    for (budget, row) in limits {
+        let budget = row.read(budget)?;
+        for (dimension, limit) in Limits::read(row)?.enforced() {
+            let key = (budget.clone(), dimension.to_owned());
+            let used = used.get(&key).copied().unwrap_or(0);
+            if limit <= u64::try_from(used).unwrap_or(0) {
+                full.insert(budget.clone());
+            }
+        }
+    }
+    Ok(full)
+}

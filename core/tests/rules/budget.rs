@@ -1,0 +1,46 @@
+//! Room in budgets.
+
+use ff_core::plan::facts::Row;
+use ff_core::plan::value::Value;
+use ff_core::rules::budget::room::HasRoom;
+use ff_core::schema::budget::{budget_policy, budget_usage};
+use serde_json::{Value as Json, json};
+
+use crate::{answers, asks};
+
+const BUDGET: &str = "b";
+
+fn head(policy: Json) -> Row {
+    Row::new(vec![
+        (budget_policy::budget_id.column(), Value::Text(BUDGET.into())),
+        (budget_policy::policy_json.column(), Value::Json(policy)),
+    ])
+}
+
+fn total(dimension: &str, total: i64) -> Row {
+    Row::new(vec![
+        (budget_usage::budget_id.column(), Value::Text(BUDGET.into())),
+        (budget_usage::dimensions_key.column(), Value::Text(dimension.into())),
+        (budget_usage::current_value.column(), Value::Int(total)),
+    ])
+}
+
+#[test]
+fn a_budget_has_room_below_every_hard_limit() {
+    let room = HasRoom { budgets: vec![BUDGET.into(), "unknown".into()] };
+    let limited = json!({ "hard_limits": { "cost": 10, "free": 0 }, "soft_limits": { "cost": 1 } });
+    let older = json!({ "hard_limit": 10, "dimension": "cost" });
+    for (policy, totals, expected) in [
+        (&limited, vec![], true),
+        (&limited, vec![total("cost", 9), total("free", i64::MAX)], true),
+        (&limited, vec![total("cost", 10)], false),
+        (&older, vec![total("cost", 10)], false),
+        (&older, vec![total("tokens", 99)], true),
+    ] {
+        let heads = vec![head(policy.clone())];
+        assert_eq!(answers(&room, vec![heads, totals.clone()]).unwrap(), expected, "{totals:?}");
+    }
+    assert!(answers(&room, vec![vec![], vec![total("cost", 99)]]).unwrap(), "it is not defined");
+    assert!(answers(&HasRoom { budgets: vec![] }, vec![]).unwrap());
+    assert!(asks(&room).contains("from ff_budget_policy"), "{}", asks(&room));
+}

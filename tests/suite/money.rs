@@ -1,0 +1,372 @@
+//! Random histories of budgets and quotas: by sixteen callers at once, no limit is exceeded and
+//! nothing stays held; one after the other, every database holds the same rows.
+//!
+//! `FF_MONEY=10000` makes that many operations, `FF_SEED=17` draws others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::sync::Arc;
+
+use ff_core::contracts::{
+    CheckAdmissionArgs, CheckAdmissionResult, CreateBudgetArgs, CreateQuotaPolicyArgs,
+    RecordSpendArgs, ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs,
+    ReportUsageResult, ResetBudgetArgs,
+};
+use ff_core::engine_backend::Scan;
+use ff_core::rules::ctx::{Seeded, Source as _};
+use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
+use uuid::Uuid;
+
+use crate::backends::{self, Bench};
+
+const CALLERS: u64 = 16;
+const OPERATIONS: u64 = 800;
+const TABLES: [&str; 7] = [
+    "ff_budget_policy",
+    "ff_budget_usage",
+    "ff_budget_usage_dedup",
+    "ff_budget_usage_by_exec",
+    "ff_quota_policy",
+    "ff_quota_window",
+    "ff_quota_admitted",
+];
+
+/// The hard limits of every budget here.
+const HARD: [(&str, u64); 2] = [("cost", 12), ("tokens", 60)];
+/// The slots of every quota here.
+const SLOTS: u64 = 3;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    env::var(name).map_or(otherwise, |given| given.parse().expect("a number"))
+}
+
+fn budget(number: u64) -> BudgetId {
+    BudgetId::from_uuid(Uuid::from_u128(0xB0_0000 + u128::from(number)))
+}
+
+fn quota(number: u64) -> QuotaPolicyId {
+    QuotaPolicyId::from_uuid(Uuid::from_u128(0x40_0000 + u128::from(number)))
+}
+
+fn execution(number: u64) -> ExecutionId {
+    ExecutionId::from_parts(7, Uuid::from_u128(0xE0_0000 + u128::from(number)))
+}
+
+/// One thing that a caller does.
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Reports these amounts, under a key if there is one.
+    Report(BudgetId, BTreeMap<String, u64>, Option<u64>),
+    /// Records these amounts as spent by an execution, under a key if there is one.
+    Spend(BudgetId, ExecutionId, BTreeMap<String, u64>, Option<u64>),
+    ReleaseBudget(BudgetId, ExecutionId),
+    Reset(BudgetId),
+    Check(QuotaPolicyId, ExecutionId),
+    ReleaseAdmission(QuotaPolicyId, ExecutionId),
+    Scan(Scan),
+    /// Lets this time pass, ms.
+    Wait(i64),
+}
+
+/// Draws operations. Alone, one may also reset budgets and let time pass.
+struct Generator {
+    source: Seeded,
+    alone: bool,
+}
+
+impl Generator {
+    fn new(seed: u64, alone: bool) -> Self {
+        Self { source: Seeded::new(seed), alone }
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        (self.source.fraction() * bound as f64) as u64
+    }
+
+    fn amounts(&mut self) -> BTreeMap<String, u64> {
+        let cost = ("cost".to_owned(), self.below(4));
+        let tokens = ("tokens".to_owned(), self.below(20));
+        if self.below(3) == 0 { [cost].into() } else { [cost, tokens].into() }
+    }
+
+    /// A key that others draw, too; or none.
+    fn key(&mut self) -> Option<u64> {
+        (self.below(3) == 0).then(|| self.below(40))
+    }
+
+    fn next(&mut self) -> Operation {
+        let (budget, quota) = (budget(self.below(3)), quota(self.below(2)));
+        let execution = execution(self.below(12));
+        match self.below(if self.alone { 13 } else { 10 }) {
+            0..3 => Operation::Report(budget, self.amounts(), self.key()),
+            3..5 => Operation::Spend(budget, execution, self.amounts(), self.key()),
+            5 => Operation::ReleaseBudget(budget, execution),
+            6..8 => Operation::Check(quota, execution),
+            8 => Operation::ReleaseAdmission(quota, execution),
+            9 => Operation::Scan(Scan::AdmissionExpiry),
+            10 => Operation::Reset(budget),
+            11 => Operation::Wait(i64::try_from(self.below(40_000)).unwrap()),
+            _ => {
+                let scans = [
+                    Scan::BudgetReset,
+                    Scan::UsageKeyExpiry,
+                    Scan::QuotaWindowExpiry,
+                    Scan::BudgetReconcile,
+                ];
+                Operation::Scan(scans[usize::try_from(self.below(4)).unwrap()])
+            }
+        }
+    }
+}
+
+/// What was counted, by budget and dimension: reports that name no execution.
+type Counted = BTreeMap<(BudgetId, String), u64>;
+
+async fn define(bench: &Bench) {
+    for number in 0..3 {
+        let args = CreateBudgetArgs {
+            budget_id: budget(number),
+            scope_type: String::new(),
+            scope_id: String::new(),
+            enforcement_mode: String::new(),
+            on_hard_limit: String::new(),
+            on_soft_limit: String::new(),
+            reset_interval_ms: number * 50_000,
+            dimensions: HARD.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            hard_limits: HARD.iter().map(|(_, limit)| *limit).collect(),
+            soft_limits: vec![7, 0],
+            now: bench.clock.now(),
+        };
+        bench.backend.create_budget(args).await.unwrap();
+    }
+    let args = CreateQuotaPolicyArgs {
+        quota_policy_id: quota(0),
+        window_seconds: 60,
+        max_requests_per_window: 1_000,
+        max_concurrent: SLOTS,
+        now: bench.clock.now(),
+    };
+    bench.backend.create_quota_policy(args).await.unwrap();
+}
+
+/// Does it, and says what came of it.
+async fn perform(bench: &Bench, operation: &Operation) -> String {
+    let backend = &bench.backend;
+    let now = bench.clock.now();
+    match operation.clone() {
+        Operation::Report(budget, amounts, key) => {
+            let (dimensions, deltas) = amounts.into_iter().unzip();
+            let mut args = ReportUsageAdminArgs::new(dimensions, deltas, now);
+            args.dedup_key = key.map(|key| format!("r{key}"));
+            format!("{:?}", backend.report_usage_admin(&budget, args).await.unwrap())
+        }
+        Operation::Spend(budget, execution, amounts, key) => {
+            let key = key.map(|key| format!("s{key}")).unwrap_or_default();
+            let args = RecordSpendArgs::new(budget, execution, amounts, key);
+            format!("{:?}", backend.record_spend(args).await.unwrap())
+        }
+        Operation::ReleaseBudget(budget, execution) => {
+            let args = ReleaseBudgetArgs::new(budget, execution);
+            format!("{:?}", backend.release_budget(args).await.unwrap())
+        }
+        Operation::Reset(budget_id) => {
+            let args = ResetBudgetArgs { budget_id, now };
+            format!("{:?}", backend.reset_budget(args).await.unwrap())
+        }
+        Operation::Check(quota, execution_id) => {
+            let args = CheckAdmissionArgs {
+                execution_id,
+                now,
+                window_seconds: 60,
+                rate_limit: 1_000,
+                concurrency_cap: SLOTS,
+                jitter_ms: None,
+            };
+            format!("{:?}", backend.check_admission(&quota, "", args).await.unwrap())
+        }
+        Operation::ReleaseAdmission(quota, execution) => {
+            let args = ReleaseAdmissionArgs::new(quota, execution);
+            format!("{:?}", backend.release_admission(args).await.unwrap())
+        }
+        Operation::Scan(scan) => format!("{:?}", backend.scan(scan, 1_000).await.unwrap()),
+        Operation::Wait(ms) => {
+            bench.clock.advance(ms);
+            String::new()
+        }
+    }
+}
+
+/// Checks the limits as they are stored now.
+async fn assert_within_limits(bench: &Bench) {
+    for row in bench.plain.rows("ff_budget_usage").await {
+        let limit = HARD.iter().find(|(name, _)| *name == row.text("dimensions_key")).unwrap().1;
+        let used = row.int("current_value").unwrap();
+        assert!((0..=i64::try_from(limit).unwrap()).contains(&used), "{row:?}");
+    }
+    for row in bench.plain.rows("ff_quota_policy").await {
+        let in_use = row.int("active_concurrency").unwrap();
+        assert!((0..=i64::try_from(SLOTS).unwrap()).contains(&in_use), "{row:?}");
+    }
+}
+
+async fn call(
+    bench: Arc<Bench>,
+    seed: u64,
+    operations: u64,
+) -> (Counted, BTreeSet<(BudgetId, u64)>) {
+    let mut generator = Generator::new(seed, false);
+    let (mut counted, mut keyed) = (Counted::new(), BTreeSet::new());
+    for step in 0..operations {
+        let operation = generator.next();
+        let outcome = perform(&bench, &operation).await;
+        if step % 16 == 0 {
+            assert_within_limits(&bench).await;
+        }
+        if let Operation::Report(budget, amounts, key) = operation
+            && !outcome.starts_with("HardBreach")
+        {
+            match key {
+                // Whichever caller came first, its amounts are read from the rows.
+                Some(key) => drop(keyed.insert((budget, key))),
+                None => {
+                    for (dimension, amount) in amounts {
+                        *counted.entry((budget.clone(), dimension)).or_default() += amount;
+                    }
+                }
+            }
+        }
+    }
+    (counted, keyed)
+}
+
+async fn sixteen_callers(bench: Bench) {
+    let bench = Arc::new(bench);
+    define(&bench).await;
+    let (seed, operations) = (number("FF_SEED", 1), number("FF_MONEY", OPERATIONS) / CALLERS);
+    let callers = (0..CALLERS)
+        .map(|caller| tokio::spawn(call(Arc::clone(&bench), seed * 1_000 + caller, operations)));
+
+    let mut counted = Counted::new();
+    for caller in futures_util::future::join_all(callers).await {
+        for (of, amount) in caller.unwrap().0 {
+            *counted.entry(of).or_default() += amount;
+        }
+    }
+    assert_within_limits(&bench).await;
+    give_everything_back(&bench).await;
+
+    // What is left are reports that no execution made: those without a key are known, and those
+    // with one count once each.
+    for number in 0..3 {
+        let left = bench.backend.read_budget_usage_and_limits(&budget(number)).await.unwrap().usage;
+        for (dimension, left) in left {
+            let unkeyed = counted.get(&(budget(number), dimension.clone())).copied().unwrap_or(0);
+            assert!(unkeyed <= left, "{dimension}: {left} is less than {unkeyed}");
+        }
+    }
+    Arc::into_inner(bench).unwrap().tear_down().await;
+}
+
+/// Releases every execution, and checks that nothing is held any more.
+async fn give_everything_back(bench: &Bench) {
+    for number in 0..12 {
+        for of in 0..3 {
+            perform(bench, &Operation::ReleaseBudget(budget(of), execution(number))).await;
+        }
+        for of in 0..2 {
+            perform(bench, &Operation::ReleaseAdmission(quota(of), execution(number))).await;
+        }
+    }
+    assert!(bench.plain.rows("ff_budget_usage_by_exec").await.is_empty());
+    assert!(bench.plain.rows("ff_quota_admitted").await.is_empty());
+    for row in bench.plain.rows("ff_quota_policy").await {
+        assert_eq!(row.int("active_concurrency"), Some(0), "{row:?}");
+    }
+}
+
+macro_rules! on_every_backend {
+    ($($backend:ident)+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $backend() {
+            super::sixteen_callers(crate::backends::$backend().await).await;
+        }
+    )+};
+}
+
+mod no_limit_is_exceeded_by_sixteen_callers {
+    on_every_backend!(memory sqlite_memory sqlite_file postgres);
+}
+
+/// A key counts once, however many report under it at once, each with an amount of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_counts_once_however_many_use_it() {
+    for bench in
+        [backends::memory().await, backends::sqlite_file().await, backends::postgres().await]
+    {
+        let bench = Arc::new(bench);
+        define(&bench).await;
+        let callers = (1..=CALLERS).map(|amount| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move {
+                let args = ReportUsageAdminArgs::new(
+                    vec!["tokens".into()],
+                    vec![amount],
+                    bench.clock.now(),
+                );
+                let args = args.with_dedup_key("one".into());
+                let reported = bench.backend.report_usage_admin(&budget(0), args).await.unwrap();
+                assert_eq!(reported, ReportUsageResult::Ok);
+            })
+        });
+        for caller in futures_util::future::join_all(callers).await {
+            caller.unwrap();
+        }
+        let rows = bench.plain.rows("ff_budget_usage").await;
+        assert!((1..=16).contains(&rows[0].int("current_value").unwrap()), "{rows:?}");
+        assert_eq!(bench.plain.rows("ff_budget_usage_dedup").await.len(), 1);
+        Arc::into_inner(bench).unwrap().tear_down().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_same_history_leaves_the_same_rows() {
+    let benches =
+        [backends::memory().await, backends::sqlite_file().await, backends::postgres().await];
+    for bench in &benches {
+        define(bench).await;
+    }
+    let seed = number("FF_SEED", 1);
+    let mut generator = Generator::new(seed, true);
+    let mut seen = BTreeSet::new();
+    for step in 0..number("FF_MONEY", OPERATIONS) / 2 {
+        let operation = generator.next();
+        let mut outcomes = Vec::new();
+        for bench in &benches {
+            outcomes.push(perform(bench, &operation).await);
+        }
+        let expected = vec![outcomes[0].clone(); benches.len()];
+        assert_eq!(outcomes, expected, "seed {seed}, step {step}: {operation:?}");
+        seen.insert(outcomes[0].split([' ', '{']).next().unwrap().to_owned());
+        if step % 50 == 0 {
+            assert_equal_rows(&benches, &format!("seed {seed}, after step {step}")).await;
+        }
+    }
+    assert_equal_rows(&benches, &format!("seed {seed}, at the end")).await;
+    for word in ["Ok", "SoftBreach", "HardBreach", "AlreadyApplied", "Admitted", "AlreadyAdmitted"]
+    {
+        assert!(seen.contains(word), "{word} never came about: {seen:?}");
+    }
+    assert!(seen.contains(&format!("{:?}", CheckAdmissionResult::ConcurrencyExceeded)), "{seen:?}");
+    for bench in benches {
+        bench.tear_down().await;
+    }
+}
+
+async fn assert_equal_rows(benches: &[Bench], when: &str) {
+    for table in TABLES {
+        let expected = benches[0].plain.rows(table).await;
+        for other in &benches[1..] {
+            assert_eq!(other.plain.rows(table).await, expected, "{table}, {when}");
+        }
+    }
+}
