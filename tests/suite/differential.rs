@@ -30,15 +30,13 @@ const STEPS: usize = 50;
 const LOOK: usize = 5;
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 13] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_lease_event",
     "ff_completion_event",
     "ff_instance_tag_event",
     "ff_lane_registry",
-    "ff_worker_registry",
-    "ff_worker_registry_event",
     "ff_stream_frame",
     "ff_stream_summary",
     "ff_stream_meta",
@@ -48,7 +46,7 @@ const TABLES: [&str; 15] = [
     "ff_signal_event",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 18] = [
+const OUTCOMES: [(&str, &str); 15] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -64,9 +62,6 @@ const OUTCOMES: [(&str, &str); 18] = [
     ("suspended", "SuspendOutcomeDetails"),
     ("woken by a signal", "resume_condition_satisfied"),
     ("a signal kept", "appended_to_waitpoint"),
-    ("closed lane", "LaneClosed"),
-    ("lost worker", "Marked"),
-    ("silent worker", "NotRegistered"),
 ];
 
 /// How often what was done and came about.

@@ -10,7 +10,6 @@ use ff_core::policy::{
     BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
 };
 use ff_core::rules::ctx::{Seeded, Source as _};
-use ff_core::state::LaneState;
 use ff_core::types::{CancelSource, ExecutionId, LaneId, Namespace, TimestampMs};
 use uuid::Uuid;
 
@@ -96,16 +95,11 @@ pub(super) enum Kind {
     Promote,
     ExpireAttempt,
     ExpireExecution,
-    SetLane,
-    Register,
-    Heartbeat,
-    MarkDead,
-    ScanWorkerTtl,
     Advance,
 }
 
 /// Every kind, and how often it comes in an average history.
-pub(super) const KINDS: [(Kind, usize); 36] = [
+pub(super) const KINDS: [(Kind, usize); 31] = [
     (Kind::Create, 12),
     (Kind::Claim, 14),
     (Kind::ClaimMany, 8),
@@ -136,11 +130,6 @@ pub(super) const KINDS: [(Kind, usize); 36] = [
     (Kind::Promote, 3),
     (Kind::ExpireAttempt, 2),
     (Kind::ExpireExecution, 2),
-    (Kind::SetLane, 3),
-    (Kind::Register, 4),
-    (Kind::Heartbeat, 3),
-    (Kind::MarkDead, 2),
-    (Kind::ScanWorkerTtl, 3),
     (Kind::Advance, 10),
 ];
 
@@ -289,11 +278,6 @@ impl Generator {
                 let phase = ExpirePhase::ExecutionDeadline;
                 Operation::Expire(self.execution(situation), phase, self.around(now))
             }
-            Kind::SetLane => self.lane_state(now),
-            Kind::Register => Operation::Register(self.pick(&WORKERS), now),
-            Kind::Heartbeat => Operation::Heartbeat(self.pick(&WORKERS), now),
-            Kind::MarkDead => Operation::MarkDead(self.pick(&WORKERS), now),
-            Kind::ScanWorkerTtl => Operation::Scan(Scan::WorkerTtl, limit),
             Kind::Advance => Operation::Advance(self.pick(&SPANS)),
             Kind::Renew
             | Kind::Progress
@@ -310,20 +294,6 @@ impl Generator {
                 self.leased(kind, held, now)
             }
         })
-    }
-
-    /// Mostly a state that soon ends, so that most histories go on.
-    fn lane_state(&mut self, now: TimestampMs) -> Operation {
-        let state = self.pick(&[
-            LaneState::Active,
-            LaneState::Active,
-            LaneState::Paused,
-            LaneState::Draining,
-            LaneState::Disabled,
-        ]);
-        let until = self.pick(&[Some(1), Some(10), Some(500), Some(1_000), None]);
-        let until = until.filter(|_| state != LaneState::Active);
-        Operation::SetLane(self.lane(), state, until.map(|ms| TimestampMs(now.0 + ms)))
     }
 
     fn leased(&mut self, kind: Kind, held: Held, now: TimestampMs) -> Operation {

@@ -12,23 +12,21 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{
     CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, FailExecutionArgs,
-    HeartbeatWorkerArgs, MarkWorkerDeadArgs, RegisterWorkerArgs, RenewLeaseArgs, SetLaneStateArgs,
-    SuspendArgs,
+    RenewLeaseArgs, SuspendArgs,
 };
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::engine_error::ContentionKind;
 use ff_core::handle_codec::HandlePayload;
 use ff_core::plan::value::Value;
-use ff_core::state::LaneState;
 use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId,
-    Namespace, TimestampMs, WorkerId, WorkerInstanceId,
+    TimestampMs, WorkerId, WorkerInstanceId,
 };
 use uuid::Uuid;
 
 use super::suspension::Sent;
 use crate::backends::Bench;
-use crate::bench::{NAMESPACE, fence, partition, payload_of};
+use crate::bench::{fence, partition, payload_of};
 use crate::plain::{Cells, text};
 
 /// A lease by what is the same on every backend.
@@ -84,10 +82,6 @@ pub(super) enum Operation {
     ExpireLease(usize),
     Promote(usize, TimestampMs),
     Expire(usize, ExpirePhase, TimestampMs),
-    SetLane(LaneId, LaneState, Option<TimestampMs>),
-    Register(Worker, TimestampMs),
-    Heartbeat(Worker, TimestampMs),
-    MarkDead(Worker, TimestampMs),
     Advance(i64),
 }
 
@@ -155,10 +149,6 @@ impl Side {
                 let id = &self.ids[*execution];
                 self.answer(backend.expire_execution(partition(id), id, *phase, *now).await)
             }
-            Operation::SetLane(..)
-            | Operation::Register(..)
-            | Operation::Heartbeat(..)
-            | Operation::MarkDead(..) => self.manage(operation).await,
             Operation::Advance(ms) => {
                 self.bench.clock.advance(*ms);
                 String::new()
@@ -179,45 +169,6 @@ impl Side {
             | Operation::Fail(held, ..)
             | Operation::Delay(held, _)
             | Operation::Cancel(held, _) => self.call_with_handle(operation, *held).await,
-        }
-    }
-
-    /// What operators do about lanes, and workers about themselves.
-    async fn manage(&self, operation: &Operation) -> String {
-        let backend = &self.bench.backend;
-        let namespace = || Namespace::new(NAMESPACE);
-        match operation {
-            Operation::SetLane(lane, state, until) => {
-                let mut args = SetLaneStateArgs::new(lane.clone(), *state, "operator");
-                args.until = *until;
-                self.answer(backend.set_lane_state(args).await)
-            }
-            Operation::Register(worker, now) => {
-                let (lanes, ClaimPolicy { worker_id, worker_instance_id, .. }) =
-                    ([LaneId::new("bulk")].into(), terms(*worker));
-                let offered = worker.2.iter().map(|token| (*token).to_owned()).collect();
-                let args = RegisterWorkerArgs::new(
-                    worker_id,
-                    worker_instance_id,
-                    lanes,
-                    offered,
-                    1_000,
-                    namespace(),
-                    *now,
-                );
-                self.answer(backend.register_worker(args).await)
-            }
-            Operation::Heartbeat(worker, now) => {
-                let instance = terms(*worker).worker_instance_id;
-                let args = HeartbeatWorkerArgs::new(instance, namespace(), *now);
-                self.answer(backend.heartbeat_worker(args).await)
-            }
-            Operation::MarkDead(worker, now) => {
-                let instance = terms(*worker).worker_instance_id;
-                let args = MarkWorkerDeadArgs::new(instance, namespace(), "gone".into(), *now);
-                self.answer(backend.mark_worker_dead(args).await)
-            }
-            other => unreachable!("{other:?} is about an execution"),
         }
     }
 
@@ -397,7 +348,7 @@ impl Side {
     /// order per execution only: what one scan or claim does to several has none.
     pub(super) async fn rows(&self, table: &str) -> Vec<Cells> {
         let mut rows = self.bench.plain.rows(table).await;
-        if table.ends_with("_event") && table != "ff_worker_registry_event" {
+        if table.ends_with("_event") {
             rows.sort_by_key(|row| (row.uuid("execution_id"), row.int("event_id")));
         }
         for Cells(row) in &mut rows {
