@@ -45,6 +45,8 @@ pub struct ScannerConfig {
     pub waitpoint_expiry: Duration,
     /// The pause between scans for grants that have lapsed; zero turns them off.
     pub grant_expiry: Duration,
+    /// The pause between scans for silent workers; zero turns them off.
+    pub worker_ttl: Duration,
     /// The pause between scans for budgets to reset; zero turns them off.
     pub budget_reset: Duration,
     /// The pause between scans for expired keys of usage reports; zero turns them off.
@@ -84,6 +86,7 @@ impl Default for ScannerConfig {
             suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
             waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
             grant_expiry: Scan::GrantExpiry.usual_pause(),
+            worker_ttl: Scan::WorkerTtl.usual_pause(),
             budget_reset: Scan::BudgetReset.usual_pause(),
             usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
             admission_expiry: Scan::AdmissionExpiry.usual_pause(),
@@ -113,6 +116,7 @@ impl ScannerConfig {
             Scan::SuspensionTimeout => self.suspension_timeout,
             Scan::WaitpointExpiry => self.waitpoint_expiry,
             Scan::GrantExpiry => self.grant_expiry,
+            Scan::WorkerTtl => self.worker_ttl,
             Scan::BudgetReset => self.budget_reset,
             Scan::UsageKeyExpiry => self.usage_key_expiry,
             Scan::AdmissionExpiry => self.admission_expiry,
@@ -369,6 +373,7 @@ mod tests {
             suspension_timeout: Duration::ZERO,
             waitpoint_expiry: Duration::ZERO,
             grant_expiry: Duration::ZERO,
+            worker_ttl: Duration::ZERO,
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,

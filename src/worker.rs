@@ -9,6 +9,7 @@ mod emptiness;
 mod job;
 mod lease;
 mod pace;
+mod presence;
 mod report;
 mod reporting;
 mod running;
@@ -23,7 +24,7 @@ use ff_core::engine::Topic;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::ContentionKind;
 use ff_core::handle_codec;
-use ff_core::types::{LaneId, WorkerId, WorkerInstanceId};
+use ff_core::types::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ pub use report::{WorkerError, WorkerReport};
 
 use emptiness::{EmptinessCheck, LaneState};
 use pace::Pace;
+use presence::Presence;
 use running::Running;
 use task::{ClaimOutcome, Task};
 
@@ -60,11 +62,18 @@ pub struct WorkerConfig {
     /// The longest pause between two polls while no bell rings. Submissions of other processes
     /// ring, too.
     pub poll: Duration,
+    /// The time for which the worker counts as alive after a sign of life. It gives three in that
+    /// time. Once it is silent for longer, its leases lapse.
+    pub liveness_ttl: Duration,
+    /// The namespace that the worker registers in.
+    pub namespace: Namespace,
+    /// The version of the worker's program, for the registry.
+    pub version: Option<String>,
 }
 
 impl WorkerConfig {
     /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, a
-    /// poll every 250 ms, and no end until it is stopped.
+    /// poll every 250 ms, a time to live of 15 s, and no end until it is stopped.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
@@ -77,6 +86,9 @@ impl WorkerConfig {
             until_empty: false,
             grace: Duration::from_secs(10),
             poll: Duration::from_millis(250),
+            liveness_ttl: Duration::from_secs(15),
+            namespace: Namespace::new("default"),
+            version: None,
         }
     }
 
@@ -145,8 +157,10 @@ impl Worker {
         mut self,
         mut stop: watch::Receiver<Stop>,
     ) -> Result<WorkerReport, WorkerError> {
+        let presence = Presence::begin(&self.backend, &self.config);
         let claimed = self.claim_until_stopped(&mut stop).await;
         self.wind_down(&mut stop).await;
+        presence.end().await;
         claimed.map(|()| self.report)
     }
 

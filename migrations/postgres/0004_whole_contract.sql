@@ -84,4 +84,11 @@ CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (
 );
 
 -- statement
+ALTER TABLE "ff_worker_registry"
+    ADD COLUMN IF NOT EXISTS "version" text COLLATE "C";
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_worker_registry_event_at_idx" ON "ff_worker_registry_event" ("event_at_ms");
+
+-- statement
 INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (4, '0004_whole_contract', (extract(epoch from clock_timestamp()) * 1000)::bigint, TRUE) ON CONFLICT  DO NOTHING;

@@ -87,4 +87,10 @@ CREATE TABLE IF NOT EXISTS "ff_subscriber_cursor" (
 );
 
 -- statement
+ALTER TABLE "ff_worker_registry" ADD COLUMN "version" TEXT;
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_worker_registry_event_at_idx" ON "ff_worker_registry_event" ("event_at_ms");
+
+-- statement
 INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (4, '0004_whole_contract', CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), TRUE) ON CONFLICT  DO NOTHING;

@@ -21,6 +21,7 @@ mod stage;
 mod streams;
 mod subscriptions;
 mod suspensions;
+mod workers;
 
 use std::borrow::Cow;
 
@@ -41,6 +42,9 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::reads,
     Scene::listings,
     Scene::lanes,
+    Scene::registry,
+    Scene::lost_workers_of_the_registry,
+    Scene::leases_of_workers,
     Scene::scans,
     Scene::flow_building,
     Scene::flow_reads,
@@ -92,6 +96,7 @@ const AGAIN_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
     Scene::hops,
     Scene::dispatched_ends,
     Scene::lapsed_leases,
+    Scene::lost_workers_of_the_registry,
     Scene::waits_that_end,
     Scene::reclaims,
 ];

@@ -49,7 +49,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         | Scan::SiblingCancel
         | Scan::SuspensionTimeout
         | Scan::WaitpointExpiry
-        | Scan::GrantExpiry => DueRow::Budget(BudgetKey { partition: 7, id }),
+        | Scan::GrantExpiry
+        | Scan::WorkerTtl => DueRow::Budget(BudgetKey { partition: 7, id }),
     }
 }
 

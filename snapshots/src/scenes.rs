@@ -30,6 +30,7 @@ use super::fixtures::{
 };
 use super::money::stuck_row;
 use super::stage::{NOON, Scene, now};
+use super::workers::stuck_worker;
 
 impl Scene {
     pub(super) fn submissions(&mut self) {
@@ -430,6 +431,7 @@ impl Scene {
                     DueRow::Waitpoint(key, WaitpointId::from_uuid(Uuid::from_u128(3)))
                 }
                 Scan::GrantExpiry => DueRow::Grant(key, vec![4; 32]),
+                Scan::WorkerTtl => stuck_worker(),
                 Scan::BudgetReset
                 | Scan::UsageKeyExpiry
                 | Scan::AdmissionExpiry

@@ -4,6 +4,7 @@
 mod bench;
 mod ends;
 mod events;
+mod fleet;
 mod flow;
 mod json;
 mod money;

@@ -46,3 +46,4 @@ mod tags;
 mod timeout;
 mod unblock;
 mod waitpoints;
+mod workers;

@@ -75,6 +75,8 @@ pub enum Scan {
     WaitpointExpiry,
     /// Grants past their expiry: their rows are dropped.
     GrantExpiry,
+    /// Workers that are silent for longer than their time to live.
+    WorkerTtl,
     /// Budgets that are due to be reset.
     BudgetReset,
     /// Keys of usage reports that have expired.
@@ -91,7 +93,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -101,6 +103,7 @@ impl Scan {
         Self::SuspensionTimeout,
         Self::WaitpointExpiry,
         Self::GrantExpiry,
+        Self::WorkerTtl,
         Self::BudgetReset,
         Self::UsageKeyExpiry,
         Self::AdmissionExpiry,
@@ -123,6 +126,7 @@ impl Scan {
             | Self::SuspensionTimeout
             | Self::WaitpointExpiry
             | Self::GrantExpiry
+            | Self::WorkerTtl
             | Self::BudgetReset
             | Self::UsageKeyExpiry
             | Self::AdmissionExpiry
@@ -136,6 +140,7 @@ impl Scan {
     #[must_use]
     pub const fn usual_pause(self) -> Duration {
         Duration::from_millis(match self {
+            Self::WorkerTtl => 1_000,
             Self::LeaseExpiry => 1_500,
             Self::AttemptTimeout | Self::ExecutionDeadline | Self::SuspensionTimeout => 2_000,
             Self::DelayedPromotion => 500,
@@ -161,6 +166,7 @@ impl Scan {
             Self::SuspensionTimeout => "suspension_timeout",
             Self::WaitpointExpiry => "waitpoint_expiry",
             Self::GrantExpiry => "grant_expiry",
+            Self::WorkerTtl => "worker_ttl",
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
             Self::AdmissionExpiry => "admission_expiry",
@@ -265,6 +271,7 @@ mod tests {
                 "suspension_timeout",
                 "waitpoint_expiry",
                 "grant_expiry",
+                "worker_ttl",
                 "budget_reset",
                 "usage_key_expiry",
                 "admission_expiry",

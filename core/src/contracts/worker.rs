@@ -20,6 +20,9 @@ pub const LIST_EXPIRED_LEASES_DEFAULT_LIMIT: u32 = 1_000;
 /// The most expired leases that one listing answers.
 pub const LIST_EXPIRED_LEASES_MAX_LIMIT: u32 = 10_000;
 
+/// The workers that one listing returns by default.
+pub const LIST_WORKERS_DEFAULT_LIMIT: u32 = 1_000;
+
 /// Registers a worker instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,6 +41,8 @@ pub struct RegisterWorkerArgs {
     pub namespace: Namespace,
     /// The caller's clock.
     pub now: TimestampMs,
+    /// The version of the worker's program. An addition.
+    pub version: Option<String>,
 }
 
 impl RegisterWorkerArgs {
@@ -52,7 +57,22 @@ impl RegisterWorkerArgs {
         namespace: Namespace,
         now: TimestampMs,
     ) -> Self {
-        Self { worker_id, worker_instance_id, lanes, capabilities, liveness_ttl_ms, namespace, now }
+        Self {
+            worker_id,
+            worker_instance_id,
+            lanes,
+            capabilities,
+            liveness_ttl_ms,
+            namespace,
+            now,
+            version: None,
+        }
+    }
+
+    /// The same with the version of the worker's program.
+    #[must_use]
+    pub fn with_version(self, version: impl Into<String>) -> Self {
+        Self { version: Some(version.into()), ..self }
     }
 }
 
@@ -288,6 +308,8 @@ pub struct WorkerInfo {
     pub liveness_ttl_ms: u64,
     /// The time of the registration.
     pub registered_at_ms: TimestampMs,
+    /// The version of the worker's program, where it gave one. An addition.
+    pub version: Option<String>,
 }
 
 impl WorkerInfo {
@@ -313,7 +335,15 @@ impl WorkerInfo {
             last_heartbeat_ms,
             liveness_ttl_ms,
             registered_at_ms,
+            version: None,
         }
+    }
+
+    /// True while the worker counts as alive at that time.
+    #[must_use]
+    pub fn is_alive(&self, at: TimestampMs) -> bool {
+        let ttl = i64::try_from(self.liveness_ttl_ms).unwrap_or(i64::MAX);
+        at.0 < self.last_heartbeat_ms.0.saturating_add(ttl)
     }
 }
 

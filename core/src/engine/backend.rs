@@ -10,7 +10,10 @@ use futures_util::future::join_all;
 
 use super::budgeted::{claim_with_room, open_budgets};
 use super::subscribe::subscribe;
-use super::{Executor, Topic, Traffic, admission, bulk, cascade, frames, retention, run, timers};
+use super::{
+    Executor, Topic, Traffic, admission, bulk, cascade, frames, lost_workers, retention, run,
+    timers,
+};
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
@@ -29,12 +32,14 @@ use crate::contracts::{
     EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
     ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
     FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
-    FlowQueryPage, FlowSnapshot, Frame, IssueClaimGrantArgs, IssueClaimGrantOutcome,
-    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
-    LeaseRenewal, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
-    ListFlowsPage, ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSuspendedPage, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, ReleaseAdmissionArgs,
+    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
+    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PendingWaitpoint, PrepareOutcome,
+    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
+    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
     ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
     ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
     ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
@@ -121,7 +126,9 @@ use crate::rules::suspension::suspend::Suspend;
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::{CloseWaitpoint, CreateWaitpoint};
 use crate::rules::suspension::wake::Resume;
-use crate::rules::{flow, handle, input};
+use crate::rules::worker::lost::LostWorker;
+use crate::rules::worker::registry::{Heartbeat, MarkDead, Register};
+use crate::rules::{flow, handle, input, worker};
 
 /// The capabilities of every backend built on [`Executor`].
 const SUPPORTS: Supports = {
@@ -147,6 +154,10 @@ const SUPPORTS: Supports = {
     supports.read_execution_info = true;
     supports.get_execution_result = true;
     supports.list_expired_leases = true;
+    supports.register_worker = true;
+    supports.heartbeat_worker = true;
+    supports.mark_worker_dead = true;
+    supports.list_workers = true;
     supports.rotate_waitpoint_hmac_secret_all = true;
     supports.seed_waitpoint_hmac_secret = true;
     supports.list_pending_waitpoints = true;
@@ -948,6 +959,42 @@ impl<E: Executor> EngineBackend for E {
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
         run(self, &ListLanes::new(cursor.as_ref(), limit)?).await
+    }
+
+    async fn register_worker(
+        &self,
+        args: RegisterWorkerArgs,
+    ) -> Result<RegisterWorkerOutcome, EngineError> {
+        run(self, &Register::new(args)?).await
+    }
+
+    async fn heartbeat_worker(
+        &self,
+        args: HeartbeatWorkerArgs,
+    ) -> Result<HeartbeatWorkerOutcome, EngineError> {
+        run(self, &Heartbeat::new(&args)?).await
+    }
+
+    async fn mark_worker_dead(
+        &self,
+        args: MarkWorkerDeadArgs,
+    ) -> Result<MarkWorkerDeadOutcome, EngineError> {
+        let at = self.now();
+        let mark = MarkDead::new(args)?;
+        let outcome = run(self, &mark).await?;
+        if outcome == MarkWorkerDeadOutcome::Marked {
+            let worker = LostWorker::Dead(mark.instance().to_owned(), at);
+            lost_workers::lapse_leases(self, &worker).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn list_workers(&self, args: ListWorkersArgs) -> Result<ListWorkersResult, EngineError> {
+        run(self, &worker::listing::workers(&args)?).await
+    }
+
+    async fn list_leases(&self, args: ListLeasesArgs) -> Result<LeasesPage, EngineError> {
+        run(self, &worker::listing::leases(&args)?).await
     }
 
     async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {

@@ -329,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_takes_claims_again_wakes_idle_workers() {
+        for (state, wakes) in [
+            (LaneState::Active, true),
+            (LaneState::Draining, true),
+            (LaneState::Paused, false),
+            (LaneState::Disabled, false),
+        ] {
+            let row = vec![lane_registry::state.with(state)];
+            let plan = Plan::new("test").insert(lane_registry::REF, row, OnConflict::Ignore);
+            let rung = Rings::of(&plan).after(&Commit::Applied(vec![Vec::new()]));
+            assert_eq!(rung.contains(Topic::Claimable), wakes, "{state:?}");
+        }
+    }
+
+    #[test]
     fn every_topic_is_a_table_of_its_own() {
         for topic in Topic::ALL {
             let Some(table) = topic.table() else { continue };

@@ -19,6 +19,7 @@ pub mod completions;
 mod executor;
 mod frames;
 mod known_streams;
+mod lost_workers;
 pub mod operations;
 mod places;
 mod process_state;

@@ -29,16 +29,16 @@ use crate::contracts::{
     FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
     InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
     IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
-    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
-    ListLanesPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage,
-    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent,
-    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
-    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
-    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
+    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
+    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
+    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
+    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
+    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
+    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
+    ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
     SetLaneStateArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
@@ -710,6 +710,11 @@ pub trait EngineBackend: Send + Sync + 'static {
         limit: usize,
     ) -> Result<ListLanesPage, EngineError> {
         unavailable!("list_lanes")
+    }
+
+    /// A page of the leases of running executions, the first to expire first. An addition.
+    async fn list_leases(&self, args: ListLeasesArgs) -> Result<LeasesPage, EngineError> {
+        unavailable!("list_leases")
     }
 
     /// Sets the state of a lane. Claims from a paused or disabled lane find nothing; submissions to

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
 
 use super::scan_executor::ScanExecutor;
-use super::{Executor, cascade, run};
+use super::{Executor, cascade, lost_workers, run};
 use crate::contracts::{ReconcileCounts, Scan};
 use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
 use crate::model::partition::Partition;
@@ -46,6 +46,9 @@ pub async fn scan_within<E: Executor>(
     let executor = &ScanExecutor::over(executor);
     let mut counts = ReconcileCounts::default();
     let mut after = None;
+    if scan == Scan::WorkerTtl {
+        lost_workers::remove_old_events(executor).await?;
+    }
 
     loop {
         let wanted = limit.saturating_sub(counts.processed);
@@ -176,6 +179,7 @@ async fn apply<E: Executor>(
         DueRow::Lease(key, losses) => {
             run(executor, &ExpireLease { key: *key, expected: *losses }).await
         }
+        DueRow::Worker(key, liveness) => lost_workers::sweep(executor, key, *liveness).await,
         DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
@@ -219,6 +223,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::SiblingCancel
         | Scan::WaitpointExpiry
         | Scan::GrantExpiry
+        | Scan::WorkerTtl
         | Scan::BudgetReset
         | Scan::UsageKeyExpiry
         | Scan::AdmissionExpiry

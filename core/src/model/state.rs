@@ -459,6 +459,8 @@ closed_set! {
         Operator,
         /// It lapsed: its holder did not renew it in time.
         Expired,
+        /// It lapsed: its holder was declared dead, or was silent for too long.
+        WorkerLost,
         /// The attempt ran longer than its execution allows.
         TimedOut,
         /// The execution missed its deadline.

@@ -1,8 +1,8 @@
 //! The states of lanes: what an operator sets, and how submissions and claims respect it.
 //!
 //! The row of a closed lane prevents their plans. So neither locks the lane or costs a statement
-//! more, and a state whose time is over prevents nothing, without a scanner. Claims of an execution
-//! that the caller names, and work that runs, go on in every state.
+//! more, and a state prevents nothing once its time is over, without a scanner. Claims of an
+//! execution that the caller names, and work that runs, go on in every state.
 
 use crate::contracts::{LANE_REASON_MAX_BYTES, LaneInfo, ListLanesPage, SetLaneStateArgs};
 use crate::model::error::{EngineError, StateKind, ValidationKind};

@@ -30,3 +30,4 @@ pub mod scan;
 pub mod status;
 pub mod stream;
 pub mod suspension;
+pub mod worker;

@@ -87,9 +87,10 @@ pub fn unnamed_lease_ended(cause: LeaseCause, at: TimestampMs) -> Mutation {
 /// The event type that subscribers know: expired if time ended the lease, revoked otherwise.
 fn end_of_lease(cause: LeaseCause) -> LeaseEventType {
     match cause {
-        LeaseCause::Expired | LeaseCause::TimedOut | LeaseCause::Deadline => {
-            LeaseEventType::Expired
-        }
+        LeaseCause::Expired
+        | LeaseCause::WorkerLost
+        | LeaseCause::TimedOut
+        | LeaseCause::Deadline => LeaseEventType::Expired,
         LeaseCause::Completed
         | LeaseCause::Failed
         | LeaseCause::Suspended

@@ -27,6 +27,7 @@ use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
+use crate::rules::worker::row::{Liveness, WorkerKey};
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
 use crate::schema::flow::pending_cancel_groups;
@@ -34,6 +35,7 @@ use crate::schema::outbox::{completion_event, undispatched};
 use crate::schema::suspension::{
     suspension_current, suspension_times_out, waitpoint_expires, waitpoint_pending,
 };
+use crate::schema::worker::worker_registry;
 use crate::schema::{Col, ColumnRef};
 
 pub use scope::ScanScope;
@@ -76,6 +78,8 @@ pub enum DueRow {
     Waitpoint(ExecutionKey, WaitpointId),
     /// A grant of an execution, by its id.
     Grant(ExecutionKey, Vec<u8>),
+    /// A worker instance that may be silent, and its last sign of life.
+    Worker(WorkerKey, Liveness),
     /// A budget.
     Budget(BudgetKey),
     /// The key of a usage report.
@@ -102,7 +106,8 @@ impl DueRow {
                 uuid: row.read(completion_event::execution_id).unwrap_or_default(),
             },
             Self::Siblings(group) => group.flow.member(group.downstream),
-            Self::Budget(_)
+            Self::Worker(..)
+            | Self::Budget(_)
             | Self::UsageKey(_)
             | Self::Admission(_)
             | Self::Window(_)
@@ -114,6 +119,7 @@ impl DueRow {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
+            Self::Worker(worker, _) => worker.instance.clone(),
             Self::Budget(budget) => budget.id.clone(),
             Self::UsageKey(key) => key.key.clone(),
             Self::Admission(Lapse { policy, .. }) | Self::Window(LeaveWindow { policy, .. }) => {
@@ -151,6 +157,7 @@ impl Transition for Due {
             Scan::SuspensionTimeout => suspension,
             Scan::WaitpointExpiry => waitpoint,
             Scan::GrantExpiry => grants::grant,
+            Scan::WorkerTtl => worker,
             Scan::BudgetReset => money::budget_to_reset,
             Scan::UsageKeyExpiry => money::usage_key,
             Scan::AdmissionExpiry => money::admission,
@@ -192,6 +199,7 @@ impl Due {
             Scan::SuspensionTimeout => self.of_suspensions(now),
             Scan::WaitpointExpiry => self.of_waitpoints(now),
             Scan::GrantExpiry => self.of_grants(now),
+            Scan::WorkerTtl => self.of_workers(now),
             Scan::BudgetReset => self.of_resets(now),
             Scan::UsageKeyExpiry => self.of_usage_keys(now),
             Scan::AdmissionExpiry => self.of_admissions(now),
@@ -235,6 +243,37 @@ impl Due {
             ],
             predicate,
             order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    /// All workers that have given no sign of life this instant, page by page: the times to live
+    /// differ, so each row is judged by itself.
+    fn of_workers(&self, now: TimestampMs) -> List {
+        let last = worker_registry::last_heartbeat_ms;
+        let (namespace, instance) =
+            (worker_registry::namespace, worker_registry::worker_instance_id);
+
+        let mut predicate = last.below(now.0);
+        if let Some(Overdue { row: DueRow::Worker(key, _), .. }) = &self.after {
+            let past =
+                vec![namespace.with(key.namespace.clone()), instance.with(key.instance.clone())];
+            predicate = predicate.and(Predicate::After(past));
+        }
+
+        List {
+            name: "workers that may be silent".into(),
+            table: worker_registry::REF,
+            join: None,
+            columns: vec![
+                worker_registry::partition_key.column(),
+                namespace.column(),
+                instance.column(),
+                last.column(),
+                worker_registry::liveness_ttl_ms.column(),
+            ],
+            predicate,
+            order: vec![(namespace.column(), Ascending), (instance.column(), Ascending)],
             limit: Expr::int(i64::from(self.limit)),
         }
     }
@@ -373,6 +412,11 @@ fn waitpoint(row: &Row) -> Result<Overdue, EngineError> {
     let id = WaitpointId::from_uuid(row.read(waitpoint_pending::waitpoint_id)?);
     let since = row.read(waitpoint_pending::expires_at_ms)?;
     Ok(Overdue { row: DueRow::Waitpoint(key, id), since })
+}
+
+fn worker(row: &Row) -> Result<Overdue, EngineError> {
+    let (key, liveness) = (WorkerKey::read(row)?, Liveness::read(row)?);
+    Ok(Overdue { row: DueRow::Worker(key, liveness), since: Some(liveness.last_ms) })
 }
 
 fn event(row: &Row) -> Result<Overdue, EngineError> {

@@ -1,8 +1,7 @@
 //! Workers: the live instances, their capabilities, and a log of their events.
 //!
 //! A worker instance registers and then renews its row by heartbeats; one that stays silent past
-//! its time to live counts as dead. The registry informs routing and operators only: an execution
-//! belongs to the holder of its lease, whatever the heartbeats say. Rows carry the partition of the
+//! its time to live counts as dead, and its leases lapse. Rows carry the partition of the
 //! instance's id.
 
 table! {
@@ -28,6 +27,8 @@ table! {
         liveness_ttl_ms: i64,
         /// First registration, Unix ms.
         registered_at_ms: i64,
+        /// The version of its program, where it gave one.
+        version: Option<String>,
     }
     indexes [
         "ff_worker_registry_ns_inst_idx" (namespace Ascending, worker_instance_id Ascending),
@@ -52,5 +53,7 @@ table! {
         /// The reason for marking it dead, in the caller's words.
         reason: Option<String>,
     }
-    indexes []
+    indexes [
+        "ff_worker_registry_event_at_idx" (event_at_ms Ascending),
+    ]
 }

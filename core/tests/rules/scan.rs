@@ -74,7 +74,8 @@ fn the_answer_is_the_keys_in_the_order_of_the_list() {
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
-            | Scan::QuotaReconcile => continue,
+            | Scan::QuotaReconcile
+            | Scan::WorkerTtl => continue,
         };
         let found = answers(&due(scan), vec![rows]).unwrap();
         assert_eq!(found.iter().filter_map(|due| due.row.execution()).collect::<Vec<_>>(), keys);

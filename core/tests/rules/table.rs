@@ -35,6 +35,7 @@ use ff_core::rules::status::Status;
 use ff_core::rules::stream::append::Append;
 use ff_core::rules::suspension::timeout::ExpireSuspension;
 use ff_core::rules::suspension::wake::Resume;
+use ff_core::rules::worker::lost::{LapseOfLost, LostLease, LostWorker};
 use ff_core::schema::ColumnRef;
 use ff_core::schema::execution::{attempt, exec_core};
 use ff_core::schema::suspension::suspension_current;
@@ -247,6 +248,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("wait_children, alone", operation(WaitChildren { fence: fence(Handle) })),
         ("set_execution_tag", operation(SetTag::new(&id(), "a.b", "c").unwrap())),
         ("mark_lease_expired_if_due", operation(ExpireLease { key: key(), expected: None })),
+        ("mark_worker_dead, its lease", operation(lost())),
         ("expire_execution, attempt timeout", operation(ExpireAttempt { key: key(), at: None })),
         ("expire_execution, deadline", operation(ExpireExecution { key: key(), at: None })),
         ("promote_delayed", operation(Promote { key: key(), at: None })),
@@ -257,6 +259,12 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("reclaim_execution", operation(grant::reclaimed(None))),
         ("reclaim_execution, none allowed", operation(grant::reclaimed(Some(0)))),
     ]
+}
+
+/// The lease of the worker that the rows name, which is dead.
+fn lost() -> LapseOfLost {
+    let lease = LostLease { key: key(), losses: None, expires_at_ms: None };
+    LapseOfLost { worker: LostWorker::Dead("w1".into(), TimestampMs(NOW)), lease }
 }
 
 fn by_operator() -> ClaimByOperator {

@@ -1,6 +1,5 @@
 //! `ff bulk`: applies one operator action to many executions, batch by batch.
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
 use ff_core::contracts::{BulkAction, BulkArgs, BulkRefusal, BulkReport, ExecutionQuery};
@@ -10,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Global;
 use super::clock::now;
+use super::confirm::{confirm, has_terminal};
 use super::failure::Failure;
 use super::filter::FilterArguments;
 use super::interrupt::Interrupts;
@@ -112,23 +112,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
     // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
-    if !(target.yes || matched == 0 || confirm(doing, matched)?) {
+    if !(target.yes
+        || matched == 0
+        || confirm(&format!("{doing} {}", count(matched, "execution")))?)
+    {
         return Err(Failure::new("nothing was changed"));
     }
     bulk.run(matched).await
-}
-
-fn has_terminal() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-fn confirm(doing: &str, matched: u64) -> Result<bool, Failure> {
-    let failure = |error| Failure::new(format!("asking: {error}"));
-    write!(io::stderr(), "{doing} {}? [y/N] ", count(matched, "execution")).map_err(failure)?;
-
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failure)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 struct Bulk {

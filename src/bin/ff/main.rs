@@ -11,6 +11,7 @@ mod cancel;
 mod catalogue;
 mod clock;
 mod command;
+mod confirm;
 mod demo;
 mod events;
 mod failure;
@@ -21,6 +22,8 @@ mod group;
 mod ids;
 mod interrupt;
 mod keys;
+mod lanes;
+mod leases;
 mod line;
 mod log;
 mod ls;
@@ -33,6 +36,7 @@ mod replay;
 mod result;
 mod resume;
 mod retain;
+mod revoke;
 mod scan;
 mod session;
 mod show;
@@ -49,6 +53,7 @@ mod waitpoints;
 mod watchdog;
 mod words;
 mod work;
+mod workers;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -120,6 +125,14 @@ enum Command {
     Bulk(bulk::Arguments),
     /// Remove executions that have ended, with everything that belongs to them.
     Trim(trim::Arguments),
+    /// List workers, and what they hold.
+    Workers(workers::Arguments),
+    /// List lanes; pause, drain, disable and resume them.
+    Lanes(lanes::Arguments),
+    /// List the leases of running executions.
+    Leases(leases::Arguments),
+    /// Take leases back, of one execution or of one worker.
+    Revoke(revoke::Arguments),
     /// Submit, list, show and cancel flows: executions that wait for each other.
     Flow(flow::Arguments),
     /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
@@ -159,18 +172,22 @@ impl Command {
             | Self::Bulk(_)
             | Self::Subscribers(_)
             | Self::Trim(_)
+            | Self::Revoke(_)
             | Self::Scan(_)
             | Self::Migrate(_)
             | Self::Bench(_)
             | Self::DemoTask
             | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Flow(arguments) => arguments.on_closed(),
+            Self::Lanes(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
             | Self::Result(_)
             | Self::Waitpoints(_)
             | Self::Tail(_)
             | Self::Events(_)
+            | Self::Workers(_)
+            | Self::Leases(_)
             | Self::Sql(_)
             | Self::Demo(_) => OnClosed::End,
         }
@@ -305,6 +322,10 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Subscribers(arguments) => subscribers::run(global, arguments).await,
         Command::Trim(arguments) => trim::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
+        Command::Workers(arguments) => workers::run(global, arguments).await,
+        Command::Lanes(arguments) => lanes::run(global, arguments).await,
+        Command::Leases(arguments) => leases::run(global, arguments).await,
+        Command::Revoke(arguments) => revoke::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,

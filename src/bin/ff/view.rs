@@ -4,6 +4,7 @@
 
 mod act;
 mod execution;
+mod fleet;
 mod flow;
 mod list;
 mod money;
@@ -14,6 +15,10 @@ pub(super) use act::{
     SignalView, StateView, SubmittedView,
 };
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
+pub(super) use fleet::{
+    LaneView, LanesView, LeaseView, LeasesView, RevocationsView, RevokedView, WorkerView,
+    WorkersView,
+};
 pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowView};
 pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,

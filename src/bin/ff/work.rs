@@ -48,6 +48,10 @@ pub(super) struct Arguments {
     /// A capability of this worker; may be given many times.
     #[arg(long = "capability", value_name = "C")]
     capabilities: Vec<String>,
+    /// The time for which this worker counts as alive after a sign of life; it gives three in that
+    /// time. Once it is silent for longer, its work runs elsewhere.
+    #[arg(long, value_name = "MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
+    liveness_ttl_ms: u32,
     /// The name of this worker.
     #[arg(long, value_name = "NAME", default_value = "ff-work")]
     name: String,
@@ -107,6 +111,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         lease_ttl_ms: arguments.lease_ttl_ms,
         until_empty: arguments.until_empty,
         grace: Duration::from_millis(arguments.grace_ms),
+        liveness_ttl: Duration::from_millis(u64::from(arguments.liveness_ttl_ms)),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
     };
 

@@ -15,7 +15,8 @@ use crate::backends::{Bench, conformance};
 use crate::bench::{INSTANCE, NAMESPACE, TTL, assert_refused};
 use crate::flow::End;
 
-/// Every scan of rows that are about an execution. No filter is about budgets and quotas.
+/// Every scan of rows that are about an execution. No filter is about budgets, quotas and
+/// workers.
 fn scans_of_executions() -> impl Iterator<Item = Scan> {
     Scan::ALL.into_iter().filter(|scan| match scan {
         Scan::BudgetReset
@@ -23,7 +24,8 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
-        | Scan::QuotaReconcile => false,
+        | Scan::QuotaReconcile
+        | Scan::WorkerTtl => false,
         Scan::LeaseExpiry
         | Scan::AttemptTimeout
         | Scan::ExecutionDeadline
@@ -88,7 +90,8 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
-        | Scan::QuotaReconcile => unreachable!("these are about no execution"),
+        | Scan::QuotaReconcile
+        | Scan::WorkerTtl => unreachable!("these are about no execution"),
     }
 }
 

@@ -36,8 +36,7 @@ pub struct PostgresScannerConfig {
     pub edge_cancel_reconciler_interval: Duration,
     /// The pause between scans for budgets to reset.
     pub budget_reset_interval: Duration,
-    /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
-    /// effect.
+    /// The pause between scans for silent workers.
     pub worker_registry_ttl_interval: Duration,
     /// The age in ms at which the reference dispatches an event again. It has no effect: the first
     /// scanner to find an event dispatches it.
@@ -63,6 +62,7 @@ impl PostgresScannerConfig {
                 pauses.into_iter().filter(|pause| !pause.is_zero()).min().unwrap_or_default()
             }
             Scan::BudgetReset => self.budget_reset_interval,
+            Scan::WorkerTtl => self.worker_registry_ttl_interval,
             // The reference lacks these.
             Scan::UsageKeyExpiry
             | Scan::AdmissionExpiry

@@ -15,8 +15,7 @@ use crate::backend::SqliteBackend;
 pub struct SqliteScannerConfig {
     /// The pause between scans for budgets to reset.
     pub budget_reset_interval: Duration,
-    /// The pause between sweeps of the worker registry. It is not supported yet, so it has no
-    /// effect.
+    /// The pause between scans for silent workers.
     pub worker_registry_ttl_interval: Duration,
 }
 
@@ -30,6 +29,7 @@ impl SqliteBackend {
     pub fn with_scanners(&self, config: SqliteScannerConfig) -> bool {
         let pause = |scan: Scan| match scan {
             Scan::BudgetReset => config.budget_reset_interval,
+            Scan::WorkerTtl => config.worker_registry_ttl_interval,
             Scan::LeaseExpiry
             | Scan::AttemptTimeout
             | Scan::ExecutionDeadline

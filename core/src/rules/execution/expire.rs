@@ -5,6 +5,7 @@
 
 use serde_json::json;
 
+use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::{
     AttemptOutcome, AttemptState, ClosedSet as _, FailureClass, LeaseCause, LifecyclePhase,
@@ -44,6 +45,44 @@ impl ExpireLease {
     pub fn due(at: TimestampMs) -> Predicate {
         attempt::lease_expires_at_ms.at_most(Some(at.0))
     }
+
+    /// The rows of a lease that lapses: a running execution, and an attempt for which that holds.
+    #[must_use]
+    pub fn premises_of(key: &ExecutionKey, lapsed: Predicate) -> Vec<Premise<bool>> {
+        let active = Condition::new(running(), of_a_known_phase(answer(false)));
+        let lapsed = Condition::new(lapsed, answer(false));
+        vec![
+            Premise::execution(key, vec![active]).or_if_absent(answer(false)),
+            Premise::current_attempt().or_if_absent(answer(false)).guarded_by(vec![lapsed]),
+        ]
+    }
+
+    /// The changes when the lease lapses for that cause; `None` for an execution of which nothing
+    /// is known.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a column that holds what it must not.
+    pub fn lapses(
+        &self,
+        cause: LeaseCause,
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Option<Changes>, EngineError> {
+        let losses = match (facts.row(CORE), self.expected) {
+            (Some(core), _) => Losses::read(core)?,
+            (None, Some(expected)) => expected,
+            (None, None) => return Ok(None),
+        };
+
+        let expired = match losses.fatal() {
+            Some(failure) => ended_with(&failure, End::FAILED, Some(losses.one_more()), at),
+            None => released(losses, at),
+        };
+        let changes = Changes::of(expired)
+            .and([outbox::lease_ended(cause, at)])
+            .relying_on(CORE, losses.unchanged());
+        changes.closing(facts).map(Some)
+    }
 }
 
 impl Decision for ExpireLease {
@@ -53,12 +92,7 @@ impl Decision for ExpireLease {
     const NAME: &'static str = "expire_lease";
 
     fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
-        let active = Condition::new(running(), of_a_known_phase(answer(false)));
-        let lapsed = Condition::new(Self::due(at), answer(false));
-        vec![
-            Premise::execution(&self.key, vec![active]).or_if_absent(answer(false)),
-            Premise::current_attempt().or_if_absent(answer(false)).guarded_by(vec![lapsed]),
-        ]
+        Self::premises_of(&self.key, Self::due(at))
     }
 
     fn expects(&self) -> bool {
@@ -66,20 +100,10 @@ impl Decision for ExpireLease {
     }
 
     fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
-        let losses = match (facts.row(CORE), self.expected) {
-            (Some(core), _) => Losses::read(core)?,
-            (None, Some(expected)) => expected,
-            (None, None) => return Ok(Verdict::Answer(false)),
-        };
-
-        let expired = match losses.fatal() {
-            Some(failure) => ended_with(&failure, End::FAILED, Some(losses.one_more()), at),
-            None => released(losses, at),
-        };
-        let changes = Changes::of(expired)
-            .and([outbox::lease_ended(LeaseCause::Expired, at)])
-            .relying_on(CORE, losses.unchanged());
-        Verdict::change(changes.closing(facts)?, true)
+        match self.lapses(LeaseCause::Expired, facts, at)? {
+            Some(changes) => Verdict::change(changes, true),
+            None => Ok(Verdict::Answer(false)),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::schema::execution::{attempt, claim_grant, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
+use crate::schema::worker::worker_registry;
 use crate::schema::{Col, ColumnRef};
 
 /// The due rows that a scan lists; all of them by default.
@@ -52,7 +53,7 @@ impl ScanScope {
             let until = now.0.saturating_sub(self.older_than_ms);
             list.predicate = list.predicate.and(completion_event::committed_at_ms.below(until));
         }
-        // No filter is about budgets and quotas: every scanner looks after them.
+        // No filter is about budgets, quotas and workers: every scanner looks after them.
         if self.filter.is_noop() || place.execution.is_none() {
             return Ok(list);
         }
@@ -114,6 +115,7 @@ impl Place {
             Scan::UsageKeyExpiry => {
                 return Self::of_no_execution(budget_usage_dedup::partition_key);
             }
+            Scan::WorkerTtl => return Self::of_no_execution(worker_registry::partition_key),
             Scan::AdmissionExpiry => return Self::of_no_execution(quota_admitted::partition_key),
             Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
             Scan::QuotaReconcile => return Self::of_no_execution(quota_policy::partition_key),
@@ -137,6 +139,7 @@ impl Place {
             | Scan::SuspensionTimeout
             | Scan::WaitpointExpiry
             | Scan::GrantExpiry
+            | Scan::WorkerTtl
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
             | Scan::AdmissionExpiry

@@ -1,0 +1,105 @@
+//! What operators see and do about workers, lanes and leases by the command line.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use super::json::assert_documented;
+use super::{ONE, Place, TWO, binary};
+
+/// A worker that runs until it is killed.
+fn start(place: &Place, arguments: &[&str]) -> Child {
+    let mut command = binary(place.0.path());
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until the answer of a command is as wanted.
+fn until(place: &Place, arguments: &[&str], wanted: impl Fn(&Json) -> bool) -> Json {
+    let begun = Instant::now();
+    loop {
+        let answer = place.json(arguments);
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{arguments:?}: {answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
+    let place = Place::with_two();
+    let paused = place.json(&["lanes", "pause", "default", "--reason", "repairs", "--until", "2h"]);
+    assert_eq!((&paused["state"], &paused["reason"]), (&"paused".into(), &"repairs".into()));
+    assert_documented("lanes pause", &[paused]);
+    let listed = place.json(&["lanes", "ls"]);
+    assert_eq!(listed["lanes"][0]["actor"], "operator");
+    assert_documented("lanes ls", &[listed]);
+
+    assert_eq!(place.out(&["lanes", "resume", "default"]), "default is active\n");
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!(place.out(&["result", ONE]), "one");
+}
+
+#[test]
+fn a_draining_lane_tells_submitters_why() {
+    let place = Place::with_two();
+    place.out(&["lanes", "drain", "default", "--reason", "moving house"]);
+    place.write("more.jsonl", &[r#"{"kind":"echo","payload":"x"}"#]);
+    let refused = place.ff(&["submit", "more.jsonl"]);
+    assert_ne!(refused.code, 0);
+    let why = "lane default is draining and takes no submissions (moving house)";
+    assert!(refused.err.contains(why) || refused.out.contains(why), "{refused:?}");
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!(place.out(&["result", TWO]), "two");
+    assert_eq!(place.ff(&["lanes", "pause", "default", "--until", "soon"]).code, 2);
+}
+
+#[test]
+fn a_killed_worker_is_dead_within_its_time_to_live_and_its_work_runs_elsewhere() {
+    let place = Place::with_two();
+    let working = ["work", "--no-scanners", "--liveness-ttl-ms", "2000", "--capability", "gpu"];
+    let mut worker = start(&place, &[&working[..], &["--", "sleep", "600"]].concat());
+    let alive = until(&place, &["workers"], |answer| !answer["workers"][0]["holds"][0].is_null());
+    assert_eq!(alive["workers"][0]["state"], "alive");
+    assert_eq!(alive["workers"][0]["capabilities"][0], "gpu");
+    assert_documented("workers", &[alive.clone()]);
+    let leases = place.json(&["leases"]);
+    assert_eq!(leases["leases"].as_array().unwrap().len(), 1);
+    assert_documented("leases", &[leases]);
+
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let killed = Instant::now();
+    until(&place, &["workers"], |answer| answer["workers"][0]["state"] == "dead");
+    // The lease itself would last for 30 s.
+    place.out(&["work", "--until-empty", "--", "cat"]);
+    assert!(killed.elapsed() < Duration::from_secs(25), "{:?}", killed.elapsed());
+    assert_eq!(
+        (place.out(&["result", ONE]), place.out(&["result", TWO])),
+        ("one".into(), "two".into())
+    );
+    assert_eq!(place.out(&["workers"]), "no workers\n", "one was swept, the other has left");
+}
+
+#[test]
+fn leases_are_taken_back_by_execution_and_by_worker() {
+    let place = Place::with_two();
+    let mut worker = start(&place, &["work", "--no-scanners", "--", "sleep", "600"]);
+    let leases = until(&place, &["leases"], |answer| !answer["leases"][0].is_null());
+    let lease = &leases["leases"][0];
+    let (id, instance) = (lease["execution_id"].as_str().unwrap(), &lease["worker_instance_id"]);
+    let instance = instance.as_str().unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+
+    assert_eq!(place.ff(&["revoke", id]).code, 2, "there is no terminal to ask at");
+    assert_eq!(place.out(&["leases", "--worker", "nobody-1"]), "no leases\n");
+    assert_eq!(place.out(&["leases", "--expired"]), "no leases\n");
+    let revoked = place.json(&["revoke", "--worker", instance, "--yes"]);
+    assert_eq!(revoked["leases"][0]["outcome"], "revoked");
+    assert_documented("revoke", &[revoked]);
+    let again = place.json(&["revoke", id, "--yes"]);
+    assert_eq!(again["leases"][0]["outcome"], "already_satisfied");
+}
