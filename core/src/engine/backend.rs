@@ -322,7 +322,8 @@ impl<E: Executor> EngineBackend for E {
         args: IssueClaimGrantArgs,
     ) -> Result<IssueClaimGrantOutcome, EngineError> {
         let execution_id = args.execution_id.clone();
-        run(self, &IssueClaimGrant::new(args)?).await?;
+        let grant = IssueClaimGrant::new(args)?.with_room(open_budgets(self).await?);
+        run(self, &grant).await?;
         Ok(IssueClaimGrantOutcome::Granted { execution_id })
     }
 
@@ -337,7 +338,8 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimForWorkerArgs,
     ) -> Result<ClaimForWorkerOutcome, EngineError> {
-        run(self, &Schedule::new(self.backend_name().tag, args)?).await
+        let schedule = Schedule::new(self.backend_name().tag, args)?;
+        run(self, &schedule.with_room(open_budgets(self).await?)).await
     }
 
     async fn block_route(&self, args: BlockRouteArgs) -> Result<BlockRouteOutcome, EngineError> {
@@ -358,7 +360,8 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: IssueReclaimGrantArgs,
     ) -> Result<IssueReclaimGrantOutcome, EngineError> {
-        run(self, &IssueReclaimGrant::new(self.backend_name().tag, args)?).await
+        let grant = IssueReclaimGrant::new(self.backend_name().tag, args)?;
+        run(self, &grant.with_room(open_budgets(self).await?)).await
     }
 
     async fn reclaim_execution(

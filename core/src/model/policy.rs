@@ -19,10 +19,6 @@ pub use timeout::TimeoutBehavior;
 /// The longest list of a worker's capabilities, in bytes of comma-separated text; inclusive.
 pub const CAPS_MAX_BYTES: usize = 4096;
 
-/// The control character that no capability contains: requirements of room in budgets begin with
-/// it.
-pub const RESERVED_IN_CAPABILITIES: char = '\u{1}';
-
 /// The most capabilities that a worker may offer; inclusive.
 pub const CAPS_MAX_TOKENS: usize = 256;
 

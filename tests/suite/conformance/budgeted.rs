@@ -1,13 +1,21 @@
 //! Claiming executions with budgets: only while each of their budgets has room.
 
+use std::collections::BTreeSet;
+
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::{ReleaseBudgetArgs, ResetBudgetArgs};
+use ff_core::contracts::{
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ReleaseBudgetArgs, ResetBudgetArgs,
+};
+use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
-use ff_core::types::{BudgetId, ExecutionId};
+use ff_core::types::{BudgetId, ExecutionId, WorkerId, WorkerInstanceId};
+use serde_json::json;
 
 use super::budget::{budget, report};
 use crate::backends::{Bench, conformance};
-use crate::bench::{assert_refused, id, lane, partition, payload_of, requiring, worker};
+use crate::bench::{
+    WAITING, assert_refused, id, lane, partition, payload_of, requiring, worker,
+};
 
 /// A policy with these budgets, that requires these capabilities.
 fn spending(budgets: &[&BudgetId], tokens: &[&str]) -> ExecutionPolicy {
@@ -132,19 +140,61 @@ conformance! {
         let execution = create(&bench, &[&budget], &["gpu"]).await;
         let token = format!("\u{1}budget:{budget}");
         let offered = CapabilitySet::new(["gpu", &token]);
-        let refusal = "validation: InvalidInput: capabilities: \
-                       a token must not contain the control character U+0001";
-        assert_refused(bench.backend.claim(&lane(), &offered, worker("w")).await, refusal);
-        assert_refused(bench.backend.has_claimable(&lane(), &offered).await, refusal);
-        let mut args = bench.args(&id());
-        args.policy = Some(requiring(&[&token]));
-        assert!(bench.backend.create_execution(args).await.is_err());
+        assert!(bench.backend.claim(&lane(), &offered, worker("w")).await.unwrap().is_none());
+        assert!(!bench.backend.has_claimable(&lane(), &offered).await.unwrap());
+
+        // It is a capability like others, for an execution that requires it.
+        let odd = create(&bench, &[], &[&token]).await;
+        assert_eq!(claim(&bench, &["gpu"], 9).await, []);
+        assert_eq!(claim(&bench, &["gpu", &token], 9).await, [odd]);
 
         let fields = ["required_capabilities", "budget_ids"];
         let read = bench.backend.read_exec_core_fields(partition(&execution), &execution, &fields);
         let read = read.await.unwrap();
         assert_eq!(read["required_capabilities"].as_deref(), Some("gpu"));
         assert_eq!(read["budget_ids"], Some(budget.to_string()));
+    }
+
+    async fn a_scheduler_grants_nothing_that_has_no_room(bench) {
+        let budget = budget(&bench).await;
+        let execution = create(&bench, &[&budget], &["gpu"]).await;
+        let schedule = async || {
+            let (pool, instance) = (WorkerId::new("w"), WorkerInstanceId::new("w-1"));
+            let tokens = BTreeSet::from(["gpu".to_owned()]);
+            let args = ClaimForWorkerArgs::new(lane(), pool, instance, tokens, 1_000);
+            bench.backend.claim_for_worker(args).await.unwrap()
+        };
+        exhaust(&bench, &budget).await;
+        assert_eq!(schedule().await, ClaimForWorkerOutcome::NoWork);
+        assert_eq!(bench.core(&execution).await.text("eligibility_state"), "eligible_now");
+
+        reset(&bench, &budget).await;
+        let ClaimForWorkerOutcome::Granted(grant) = schedule().await else { panic!("no room") };
+        assert_eq!(grant.execution_id, execution);
+    }
+
+    async fn a_scheduler_honours_the_budgets_that_a_plain_row_names(bench) {
+        let budgets = [budget(&bench).await, budget(&bench).await];
+        let named = format!("{}, {}", budgets[0], budgets[1]);
+        let raw = json!({ "namespace": "default", "budget_ids": named });
+        let (full, open) = (id(), id());
+        bench.insert_core(&full, WAITING, vec![("raw_fields", Value::Json(raw))]).await;
+        exhaust(&bench, &budgets[1]).await;
+        let schedule = async || {
+            let (pool, instance) = (WorkerId::new("w"), WorkerInstanceId::new("w-1"));
+            let args = ClaimForWorkerArgs::new(lane(), pool, instance, BTreeSet::new(), 1_000);
+            bench.backend.claim_for_worker(args).await.unwrap()
+        };
+        assert_eq!(schedule().await, ClaimForWorkerOutcome::NoWork);
+        assert_eq!(bench.core(&full).await.text("eligibility_state"), "eligible_now");
+
+        // It hides nothing behind it.
+        bench.insert_core(&open, WAITING, vec![]).await;
+        let ClaimForWorkerOutcome::Granted(grant) = schedule().await else { panic!("no work") };
+        assert_eq!(grant.execution_id, open);
+        reset(&bench, &budgets[1]).await;
+        let ClaimForWorkerOutcome::Granted(grant) = schedule().await else { panic!("no room") };
+        assert_eq!(grant.execution_id, full);
     }
 
     async fn another_process_sees_them_within_a_moment(bench) {

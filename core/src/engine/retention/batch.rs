@@ -1,6 +1,7 @@
 //! The executions of one page that a rule removes: what holds them back, and their removal.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -59,9 +60,8 @@ impl<E: Executor> Removal<'_, E> {
         let mut flows: HashMap<FlowKey, Option<HeldBack>> = HashMap::new();
         for ended in due.iter() {
             let Some(flow) = ended.flow else { continue };
-            if !flows.contains_key(&flow) {
-                let held_back = self.seal(flow, ended).await?;
-                flows.insert(flow, held_back);
+            if let Entry::Vacant(unknown) = flows.entry(flow) {
+                unknown.insert(self.seal(flow, ended).await?);
             }
         }
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 use super::{
     BackoffStrategy, CAPS_MAX_BYTES, CAPS_MAX_TOKENS, DEFAULT_MAX_RECLAIM_COUNT, ExecutionPolicy,
-    RESERVED_IN_CAPABILITIES, RetryPolicy, RoutingRequirements, SuspensionPolicy, TimeoutPolicy,
+    RetryPolicy, RoutingRequirements, SuspensionPolicy, TimeoutPolicy,
 };
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::TimestampMs;
@@ -250,10 +250,7 @@ fn capabilities_fit(required: &std::collections::BTreeSet<String>) -> Result<(),
     if let Some(token) = required.iter().find(|token| token.is_empty() || token.contains('\0')) {
         return refuse(format!("token {token:?} is empty or contains NUL"));
     }
-    match required.iter().find(|token| token.contains(RESERVED_IN_CAPABILITIES)) {
-        Some(token) => refuse(format!("token {token:?} contains the control character U+0001")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn without_effect(fields: &[(&str, bool)]) -> Result<(), PolicyFault> {

@@ -2,8 +2,8 @@
 //!
 //! A budget has room while each of its hard limits is above the total. One that is not defined has
 //! room. [`OpenBudgets`] asks about every budget that executions name, for a claim of many
-//! executions; [`HasRoom`] about the budgets of one execution ([`budgets_of`]), for a scheduler
-//! that has found one.
+//! executions; [`SomeBudgets`] about the budgets of a few ([`budgets_of`]), for a scheduler that has
+//! found them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,14 +112,36 @@ impl Transition for OpenBudgets {
     }
 }
 
-/// Asks if each of some budgets has room.
+/// Some budgets, of which a scheduler must know if they have room.
 #[derive(Clone, Debug)]
-pub struct HasRoom {
+pub struct SomeBudgets {
     /// The budgets, as rows store them.
     pub budgets: Vec<String>,
 }
 
-impl HasRoom {
+impl SomeBudgets {
+    /// The reads that [`Self::full`] needs.
+    #[must_use]
+    pub fn queries(&self) -> Vec<Query> {
+        vec![Query::List(self.limits()), Query::List(self.totals())]
+    }
+
+    /// Those without room; `None` until their rows are read.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` naming the column that holds what it must not.
+    pub fn full(&self, facts: &Facts) -> Result<Option<BTreeSet<String>>, EngineError> {
+        if self.budgets.is_empty() {
+            return Ok(Some(BTreeSet::new()));
+        }
+
+        let rows = (facts.list(&self.limits()), facts.list(&self.totals()));
+        let (Some(limits), Some(totals)) = rows else { return Ok(None) };
+        let limits = limits.iter().map(|row| (budget_policy::budget_id, row));
+        let totals = totals.iter().map(|row| (budget_usage::budget_id, row));
+        full(limits, totals).map(Some)
+    }
+
     fn limits(&self) -> List {
         let budget = budget_policy::budget_id.column();
         let columns = vec![budget, budget_policy::policy_json.column()];
@@ -152,24 +174,6 @@ impl HasRoom {
             order,
             limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
         }
-    }
-}
-
-impl Transition for HasRoom {
-    type Outcome = bool;
-
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
-        if self.budgets.is_empty() {
-            return Ok(Step::Answer(true));
-        }
-
-        let (limits, totals) = (self.limits(), self.totals());
-        let (Some(limits), Some(totals)) = (facts.list(&limits), facts.list(&totals)) else {
-            return Ok(Step::Read(vec![Query::List(limits), Query::List(totals)]));
-        };
-        let limits = limits.iter().map(|row| (budget_policy::budget_id, row));
-        let totals = totals.iter().map(|row| (budget_usage::budget_id, row));
-        Ok(Step::Answer(full(limits, totals)?.is_empty()))
     }
 }
 

@@ -2,18 +2,25 @@
 //!
 //! An execution with budgets has, beside the capabilities that it requires, one token per budget. A
 //! claim offers the tokens of the budgets that have room, so it passes over executions with a
-//! full budget as it passes over those that need another worker. No capability can be such a token:
-//! it begins with a character that capabilities must not contain.
+//! full budget as it passes over those that need another worker. Tokens begin with a mark. A
+//! capability that begins with it is stored with the mark twice, so none can be a token.
+
+use std::collections::BTreeSet;
 
 use crate::model::error::EngineError;
 use crate::model::ids::BudgetId;
-use crate::model::policy::RESERVED_IN_CAPABILITIES;
 use crate::rules::input;
+
+/// The character that every token begins with.
+const MARK: char = '\u{1}';
+
+/// The part of a token between its mark and its budget.
+const BUDGET: &str = "budget:";
 
 /// The token of a budget.
 #[must_use]
 pub fn token(budget: &str) -> String {
-    format!("{RESERVED_IN_CAPABILITIES}budget:{budget}")
+    format!("{MARK}{BUDGET}{budget}")
 }
 
 /// The requirements of an execution: these capabilities, and room in these budgets; sorted, each
@@ -24,30 +31,46 @@ pub fn requirements(
     budgets: &[BudgetId],
 ) -> Vec<String> {
     let tokens = budgets.iter().map(|budget| token(&budget.to_string()));
-    let all: std::collections::BTreeSet<String> = capabilities.into_iter().chain(tokens).collect();
+    let capabilities = capabilities.into_iter().map(|capability| requirement(&capability));
+    let all: BTreeSet<String> = capabilities.chain(tokens).collect();
     all.into_iter().collect()
+}
+
+/// A capability as it is stored among requirements.
+#[must_use]
+pub fn requirement(capability: &str) -> String {
+    if capability.starts_with(MARK) {
+        format!("{MARK}{capability}")
+    } else {
+        capability.to_owned()
+    }
 }
 
 /// The capabilities among stored requirements.
 #[must_use]
 pub fn capabilities_of(requirements: Vec<String>) -> Vec<String> {
-    let is_capability = |token: &String| !token.starts_with(RESERVED_IN_CAPABILITIES);
-    requirements.into_iter().filter(is_capability).collect()
+    let capability = |stored: String| match stored.strip_prefix(MARK) {
+        Some(marked) if marked.starts_with(MARK) => Some(marked.to_owned()),
+        Some(marked) if marked.starts_with(BUDGET) => None,
+        Some(_) | None => Some(stored),
+    };
+    requirements.into_iter().filter_map(capability).collect()
 }
 
-/// Checks the capabilities that a worker offers.
+/// The requirements that a worker with these capabilities meets; `field` names them.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a token with NUL, or with the character of budgets.
-pub fn offered(capabilities: &[String]) -> Result<(), EngineError> {
-    for token in capabilities {
-        input::text("capabilities", token)?;
-        if token.contains(RESERVED_IN_CAPABILITIES) {
-            let problem = "capabilities: a token must not contain the control character U+0001";
-            return Err(input::invalid(problem));
-        }
+/// `Validation(InvalidInput)` for a capability with NUL.
+pub fn offered<'a>(
+    field: &'static str,
+    capabilities: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<String>, EngineError> {
+    let mut offered = Vec::new();
+    for capability in capabilities {
+        input::text(field, capability)?;
+        offered.push(requirement(capability));
     }
-    Ok(())
+    Ok(offered)
 }
 
 #[cfg(test)]
@@ -58,10 +81,18 @@ mod tests {
     fn no_capability_is_a_token() {
         let budget = BudgetId::from_uuid(uuid::Uuid::from_u128(7));
         let budgets = [budget.clone(), budget.clone()];
-        let required = requirements(["gpu".to_owned(), "avx".to_owned()], &budgets);
-        assert_eq!(required, [token(&budget.to_string()), "avx".into(), "gpu".into()]);
-        assert!(offered(&required).is_err());
-        assert!(offered(&["gpu".into(), "budget:7".into()]).is_ok());
-        assert_eq!(capabilities_of(required), ["avx", "gpu"]);
+        let room = token(&budget.to_string());
+        let capabilities = ["gpu", "avx", &room, "budget:7", "\u{1}", "\u{1}\u{1}x"].map(str::to_owned);
+        let required = requirements(capabilities.clone(), &budgets);
+        assert!(required.contains(&room));
+
+        let offered = offered("capabilities", &capabilities).unwrap();
+        assert!(!offered.contains(&room));
+        let unmet: Vec<_> = required.iter().filter(|token| !offered.contains(token)).collect();
+        assert_eq!(unmet, [&room]);
+
+        let back: BTreeSet<String> = capabilities_of(required).into_iter().collect();
+        assert_eq!(back, BTreeSet::from(capabilities));
+        assert_eq!(capabilities_of(vec!["\u{1}by hand".into()]), ["\u{1}by hand"]);
     }
 }

@@ -104,14 +104,13 @@ impl Claim {
     ) -> Result<Self, EngineError> {
         let ClaimPolicy { worker_id, worker_instance_id, lease_ttl_ms, .. } = policy;
         let claimant = Claimant::new(worker_id, worker_instance_id, lane.clone())?;
-        token::offered(&capabilities.tokens)?;
+        let capabilities = token::offered("capabilities", &capabilities.tokens)?;
 
         let terms = Terms::new(claimant, "lease_ttl_ms", u64::from(lease_ttl_ms))?;
         if limit == 0 || limit > CLAIM_MAX {
             return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
         }
 
-        let capabilities = capabilities.tokens.clone();
         Ok(Self { tag, terms, capabilities, limit, from: None })
     }
 

@@ -92,8 +92,8 @@ pub fn claimable_by(
     room: Vec<String>,
 ) -> Result<Listing<bool>, EngineError> {
     input::lane(lane)?;
-    token::offered(&capabilities.tokens)?;
-    let offered: Vec<String> = capabilities.tokens.iter().cloned().chain(room).collect();
+    let mut offered = token::offered("capabilities", &capabilities.tokens)?;
+    offered.extend(room);
 
     let predicate = exec_core::lane_id
         .equals(lane.as_str().to_owned())

@@ -9,7 +9,7 @@ use crate::contracts::{
 };
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::{ExecutionId, LaneId, TimestampMs};
-use crate::model::state::{BlockingReason, ClosedSet as _, EligibilityState, LifecyclePhase};
+use crate::model::state::{BlockingReason, ClosedSet, EligibilityState, LifecyclePhase};
 use crate::plan::facts::Facts;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -58,7 +58,7 @@ impl Block {
             kind: ValidationKind::InvalidBlockingReason,
             detail: format!(
                 "reason_code: {code:?} is none of {}",
-                ROUTING.map(|of| of.as_str()).join(", ")
+                ROUTING.map(ClosedSet::as_str).join(", ")
             ),
         })?;
 

@@ -5,6 +5,7 @@ use crate::model::error::{EngineError, StateKind, ValidationKind};
 use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::GrantKind;
 use crate::plan::facts::Facts;
+use crate::rules::budget::token;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -41,28 +42,41 @@ impl IssueClaimGrant {
             capability_hash: args.capability_hash,
             route_snapshot_json: args.route_snapshot_json,
             admission_summary: args.admission_summary,
+            room: Vec::new(),
             ttl_ms: input::positive_ms("grant_ttl_ms", args.grant_ttl_ms)?,
         };
 
         let key = ExecutionKey::of(&args.execution_id)?;
         Ok(Self { key, lane: args.lane_id, grantee: grantee.checked()?, at: args.now })
     }
+
+    /// The same, with room in the budgets of these tokens.
+    #[must_use]
+    pub fn with_room(self, tokens: Vec<String>) -> Self {
+        Self { grantee: self.grantee.with_room(tokens), ..self }
+    }
 }
 
-/// The condition that a worker with that grant can run the execution.
+/// The condition that a worker with that grant can run the execution, and that its budgets have
+/// room.
 pub(super) fn capable<O>(grantee: &Grantee) -> Condition<O> {
-    let offered: Vec<String> = grantee.capabilities.iter().cloned().collect();
-    let lacks = refuse(|facts: &Facts| {
+    let capabilities = grantee.capabilities.clone();
+    let lacks = refuse(move |facts: &Facts| {
         let required = existing(facts).and_then(|core| core.read(exec_core::required_capabilities));
-        match required {
-            Ok(required) => EngineError::Validation {
-                kind: ValidationKind::CapabilityMismatch,
-                detail: format!("worker_capabilities: {} are required", required.join(", ")),
-            },
-            Err(unreadable) => unreadable,
+        let required = match required {
+            Ok(required) => token::capabilities_of(required),
+            Err(unreadable) => return unreadable,
+        };
+
+        if required.iter().all(|token| capabilities.contains(token)) {
+            return EngineError::State(StateKind::BudgetExceeded);
+        }
+        EngineError::Validation {
+            kind: ValidationKind::CapabilityMismatch,
+            detail: format!("worker_capabilities: {} are required", required.join(", ")),
         }
     });
-    Condition::new(sufficient(&offered), lacks)
+    Condition::new(sufficient(&grantee.offers()), lacks)
 }
 
 impl Decision for IssueClaimGrant {

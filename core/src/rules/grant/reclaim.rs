@@ -72,12 +72,19 @@ impl IssueReclaimGrant {
             capability_hash: args.capability_hash,
             route_snapshot_json: args.route_snapshot_json,
             admission_summary: args.admission_summary,
+            room: Vec::new(),
             ttl_ms: input::positive_ms("grant_ttl_ms", args.grant_ttl_ms)?,
         };
 
         let key = ExecutionKey::of(&args.execution_id)?;
         let (lane, grantee) = (args.lane_id, grantee.checked()?);
         Ok(Self { tag, id: args.execution_id, key, lane, grantee, at: args.now })
+    }
+
+    /// The same, with room in the budgets of these tokens.
+    #[must_use]
+    pub fn with_room(self, tokens: Vec<String>) -> Self {
+        Self { grantee: self.grantee.with_room(tokens), ..self }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::ids::{LaneId, TimestampMs, WorkerId, WorkerInstanceId};
 use crate::model::state::GrantKind;
 use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, Predicate};
+use crate::rules::budget::token::{self, requirement};
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::ColumnRef;
@@ -35,6 +36,8 @@ pub struct Grantee {
     pub route_snapshot_json: Option<String>,
     /// The issuer's admission record.
     pub admission_summary: Option<String>,
+    /// The tokens of the budgets that have room. They are not stored.
+    pub room: Vec<String>,
     /// The life of the grant, ms.
     pub ttl_ms: i64,
 }
@@ -57,7 +60,7 @@ impl Grantee {
             }
         }
 
-        self.capabilities.iter().try_for_each(|of| input::text("worker_capabilities", of))?;
+        token::offered("worker_capabilities", &self.capabilities)?;
         for (field, given) in [
             ("capability_hash", &self.capability_hash),
             ("route_snapshot_json", &self.route_snapshot_json),
@@ -66,6 +69,19 @@ impl Grantee {
             given.as_deref().map_or(Ok(()), |text| input::text(field, text))?;
         }
         Ok(self)
+    }
+
+    /// The same worker, with room in the budgets of these tokens.
+    #[must_use]
+    pub fn with_room(self, room: Vec<String>) -> Self {
+        Self { room, ..self }
+    }
+
+    /// All that an execution may require: the capabilities of the worker, and room in budgets.
+    #[must_use]
+    pub fn offers(&self) -> Vec<String> {
+        let capabilities = self.capabilities.iter().map(|capability| requirement(capability));
+        capabilities.chain(self.room.iter().cloned()).collect()
     }
 
     /// The time at which a grant that is issued at `at` lapses.

@@ -3,6 +3,8 @@
 //! Unlike a claim, a scheduler looks at each execution before it takes one. So the database lists a
 //! few, best first, and the plan is pinned to the one that is chosen.
 
+use std::collections::BTreeSet;
+
 use crate::contracts::{ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrant};
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
@@ -10,6 +12,7 @@ use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::GrantKind;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Guard, Held, List, Plan, Query};
+use crate::rules::budget::room::{SomeBudgets, budgets_of};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::change;
@@ -49,13 +52,19 @@ impl Schedule {
             capability_hash: None,
             route_snapshot_json: None,
             admission_summary: None,
+            room: Vec::new(),
             ttl_ms: input::positive_ms("grant_ttl_ms", args.grant_ttl_ms)?,
         };
         Ok(Self { tag, lane: args.lane_id, grantee: grantee.checked()? })
     }
 
+    /// The same, with room in the budgets of these tokens.
+    #[must_use]
+    pub fn with_room(self, tokens: Vec<String>) -> Self {
+        Self { grantee: self.grantee.with_room(tokens), ..self }
+    }
+
     fn candidates(&self, now: TimestampMs) -> List {
-        let offered: Vec<String> = self.grantee.capabilities.iter().cloned().collect();
         List {
             name: "executions for a worker".into(),
             table: exec_core::REF,
@@ -64,12 +73,14 @@ impl Schedule {
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),
                 exec_core::version.column(),
+                exec_core::policy.column(),
+                exec_core::raw_fields.column(),
             ],
             predicate: exec_core::lane_id
                 .equals(self.lane.as_str().to_owned())
                 .and(claimable())
                 .and(unreserved(now))
-                .and(sufficient(&offered)),
+                .and(sufficient(&self.grantee.offers())),
             order: best_first(),
             limit: Expr::int(i64::from(CANDIDATES)),
         }
@@ -120,7 +131,12 @@ impl Transition for Schedule {
         if facts.row(LANE).is_some_and(|lane| closed.accepts(lane, &Held::default())) {
             return Ok(Step::Answer(ClaimForWorkerOutcome::no_work()));
         }
-        let Some(candidate) = chosen(rows, facts.refusals(), ctx) else {
+        let named = budgets_of_all(rows)?;
+        let Some(full) = named.full(facts)? else {
+            return Ok(Step::Read(named.queries()));
+        };
+        let rows = with_room(rows, &full)?;
+        let Some(candidate) = chosen(&rows, facts.refusals(), ctx) else {
             return Ok(Step::Answer(ClaimForWorkerOutcome::no_work()));
         };
         let signing = TokenKey::signing_if_any(facts)?;
@@ -129,10 +145,34 @@ impl Transition for Schedule {
     }
 }
 
+/// The budgets of these executions. A row that an older engine wrote names them in its raw fields
+/// only, so that no token asks for room in them.
+fn budgets_of_all(rows: &[Row]) -> Result<SomeBudgets, EngineError> {
+    let mut budgets = BTreeSet::new();
+    for row in rows {
+        budgets.extend(budgets_of(row)?);
+    }
+    Ok(SomeBudgets { budgets: budgets.into_iter().collect() })
+}
+
+/// The executions that name none of the budgets without room.
+fn with_room<'a>(
+    rows: &'a [Row],
+    full: &BTreeSet<String>,
+) -> Result<Vec<&'a Row>, EngineError> {
+    let mut open = Vec::with_capacity(rows.len());
+    for row in rows {
+        if budgets_of(row)?.iter().all(|budget| !full.contains(budget)) {
+            open.push(row);
+        }
+    }
+    Ok(open)
+}
+
 /// The best candidate. Where other schedulers came first, one drawn from the best few, so that they
 /// do not all compete for the same execution again.
-fn chosen<'a>(rows: &'a [Row], refusals: u32, ctx: &mut Ctx<'_>) -> Option<&'a Row> {
+fn chosen<'a>(rows: &[&'a Row], refusals: u32, ctx: &mut Ctx<'_>) -> Option<&'a Row> {
     let few = usize::try_from(refusals).unwrap_or(usize::MAX).saturating_add(1).min(rows.len());
     let drawn = if few <= 1 { 0 } else { (ctx.fraction() * few as f64) as usize };
-    rows.get(drawn.min(few.saturating_sub(1)))
+    rows.get(drawn.min(few.saturating_sub(1))).copied()
 }

@@ -31,15 +31,15 @@ use crate::schema::{ColumnRef, TableRef};
 
 /// The thing that the rows of a table belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Belongs {
-    /// To an execution: they go with it.
-    ToExecution(Reference),
-    /// To a flow: they go with it, once its last member is gone.
-    ToFlow(Reference),
-    /// To an execution or to a flow, by the same columns.
-    ToEither(Reference),
-    /// To neither. Retention leaves them alone, for this reason.
-    ToNeither(&'static str),
+enum BelongsTo {
+    /// An execution: they go with it.
+    Execution(Reference),
+    /// A flow: they go with it, once its last member is gone.
+    Flow(Reference),
+    /// An execution or a flow, by the same columns.
+    Either(Reference),
+    /// Neither. Retention leaves them alone, for this reason.
+    Neither(&'static str),
 }
 
 /// The columns of a row that name an execution or a flow.
@@ -80,82 +80,82 @@ macro_rules! by {
 }
 
 /// Every table of the schema. A test fails for a table that is not here.
-static TABLES: &[(TableRef, Belongs)] = &[
-    (waitpoint_hmac::REF, Belongs::ToNeither("keys outlive what they signed")),
-    (waitpoint_keyring::REF, Belongs::ToNeither("one row for the installation")),
-    (lane_registry::REF, Belongs::ToNeither("a lane outlives its executions")),
-    (partition_config::REF, Belongs::ToNeither("one row for the installation")),
-    (migration_annotation::REF, Belongs::ToNeither("the ledger of migrations")),
-    (exec_core::REF, Belongs::ToExecution(by!(exec_core, execution_id))),
+static TABLES: &[(TableRef, BelongsTo)] = &[
+    (waitpoint_hmac::REF, BelongsTo::Neither("keys outlive what they signed")),
+    (waitpoint_keyring::REF, BelongsTo::Neither("one row for the installation")),
+    (lane_registry::REF, BelongsTo::Neither("a lane outlives its executions")),
+    (partition_config::REF, BelongsTo::Neither("one row for the installation")),
+    (migration_annotation::REF, BelongsTo::Neither("the ledger of migrations")),
+    (exec_core::REF, BelongsTo::Execution(by!(exec_core, execution_id))),
     (
         execution_capabilities::REF,
-        Belongs::ToExecution(elsewhere(execution_capabilities::execution_id.column(), Form::Uuid)),
+        BelongsTo::Execution(elsewhere(execution_capabilities::execution_id.column(), Form::Uuid)),
     ),
-    (attempt::REF, Belongs::ToExecution(by!(attempt, execution_id))),
-    (claim_grant::REF, Belongs::ToExecution(by!(claim_grant, execution_id))),
-    (flow_core::REF, Belongs::ToFlow(by!(flow_core, flow_id))),
-    (edge::REF, Belongs::ToFlow(by!(edge, flow_id))),
-    (edge_group::REF, Belongs::ToFlow(by!(edge_group, flow_id))),
-    (pending_cancel_groups::REF, Belongs::ToFlow(by!(pending_cancel_groups, flow_id))),
-    (cancel_dispatch_outbox::REF, Belongs::ToFlow(by!(cancel_dispatch_outbox, flow_id))),
-    (cancel_backlog::REF, Belongs::ToFlow(by!(cancel_backlog, flow_id))),
-    (cancel_backlog_member::REF, Belongs::ToFlow(by!(cancel_backlog_member, flow_id))),
-    (flow_summary::REF, Belongs::ToFlow(by!(flow_summary, flow_id))),
-    (suspension_current::REF, Belongs::ToExecution(by!(suspension_current, execution_id))),
-    (waitpoint_pending::REF, Belongs::ToExecution(by!(waitpoint_pending, execution_id))),
+    (attempt::REF, BelongsTo::Execution(by!(attempt, execution_id))),
+    (claim_grant::REF, BelongsTo::Execution(by!(claim_grant, execution_id))),
+    (flow_core::REF, BelongsTo::Flow(by!(flow_core, flow_id))),
+    (edge::REF, BelongsTo::Flow(by!(edge, flow_id))),
+    (edge_group::REF, BelongsTo::Flow(by!(edge_group, flow_id))),
+    (pending_cancel_groups::REF, BelongsTo::Flow(by!(pending_cancel_groups, flow_id))),
+    (cancel_dispatch_outbox::REF, BelongsTo::Flow(by!(cancel_dispatch_outbox, flow_id))),
+    (cancel_backlog::REF, BelongsTo::Flow(by!(cancel_backlog, flow_id))),
+    (cancel_backlog_member::REF, BelongsTo::Flow(by!(cancel_backlog_member, flow_id))),
+    (flow_summary::REF, BelongsTo::Flow(by!(flow_summary, flow_id))),
+    (suspension_current::REF, BelongsTo::Execution(by!(suspension_current, execution_id))),
+    (waitpoint_pending::REF, BelongsTo::Execution(by!(waitpoint_pending, execution_id))),
     (
         suspend_dedup::REF,
-        Belongs::ToExecution(Reference {
+        BelongsTo::Execution(Reference {
             partition: Some(suspend_dedup::partition_key.column()),
             id: suspend_dedup::idempotency_key.column(),
             form: Form::Prefix,
         }),
     ),
-    (signal_dedup::REF, Belongs::ToExecution(by!(signal_dedup, execution_id))),
-    (stream_frame::REF, Belongs::ToExecution(by!(stream_frame, execution_id))),
-    (stream_summary::REF, Belongs::ToExecution(by!(stream_summary, execution_id))),
-    (stream_meta::REF, Belongs::ToExecution(by!(stream_meta, execution_id))),
-    (completion_event::REF, Belongs::ToExecution(by!(completion_event, execution_id))),
-    (lease_event::REF, Belongs::ToExecution(by!(lease_event, execution_id))),
-    (signal_event::REF, Belongs::ToExecution(by!(signal_event, execution_id))),
-    (operator_event::REF, Belongs::ToEither(by!(operator_event, execution_id))),
-    (instance_tag_event::REF, Belongs::ToExecution(by!(instance_tag_event, execution_id))),
-    (subscriber_cursor::REF, Belongs::ToNeither("positions, which only operators drop")),
-    (budget_policy::REF, Belongs::ToNeither("a budget outlives what was spent of it")),
-    (budget_usage::REF, Belongs::ToNeither("the totals of a budget")),
-    (budget_usage_dedup::REF, Belongs::ToNeither("belongs to a budget, and expires")),
+    (signal_dedup::REF, BelongsTo::Execution(by!(signal_dedup, execution_id))),
+    (stream_frame::REF, BelongsTo::Execution(by!(stream_frame, execution_id))),
+    (stream_summary::REF, BelongsTo::Execution(by!(stream_summary, execution_id))),
+    (stream_meta::REF, BelongsTo::Execution(by!(stream_meta, execution_id))),
+    (completion_event::REF, BelongsTo::Execution(by!(completion_event, execution_id))),
+    (lease_event::REF, BelongsTo::Execution(by!(lease_event, execution_id))),
+    (signal_event::REF, BelongsTo::Execution(by!(signal_event, execution_id))),
+    (operator_event::REF, BelongsTo::Either(by!(operator_event, execution_id))),
+    (instance_tag_event::REF, BelongsTo::Execution(by!(instance_tag_event, execution_id))),
+    (subscriber_cursor::REF, BelongsTo::Neither("positions, which only operators drop")),
+    (budget_policy::REF, BelongsTo::Neither("a budget outlives what was spent of it")),
+    (budget_usage::REF, BelongsTo::Neither("the totals of a budget")),
+    (budget_usage_dedup::REF, BelongsTo::Neither("belongs to a budget, and expires")),
     (
         budget_usage_by_exec::REF,
-        Belongs::ToExecution(elsewhere(budget_usage_by_exec::execution_id.column(), Form::Uuid)),
+        BelongsTo::Execution(elsewhere(budget_usage_by_exec::execution_id.column(), Form::Uuid)),
     ),
-    (budget_in_use::REF, Belongs::ToNeither("a budget outlives what was submitted with it")),
-    (quota_policy::REF, Belongs::ToNeither("a quota outlives what it admitted")),
+    (budget_in_use::REF, BelongsTo::Neither("a budget outlives what was submitted with it")),
+    (quota_policy::REF, BelongsTo::Neither("a quota outlives what it admitted")),
     (
         quota_window::REF,
-        Belongs::ToExecution(elsewhere(quota_window::execution_id.column(), Form::Full)),
+        BelongsTo::Execution(elsewhere(quota_window::execution_id.column(), Form::Full)),
     ),
     (
         quota_admitted::REF,
-        Belongs::ToExecution(elsewhere(quota_admitted::execution_id.column(), Form::Full)),
+        BelongsTo::Execution(elsewhere(quota_admitted::execution_id.column(), Form::Full)),
     ),
-    (worker_registry::REF, Belongs::ToNeither("a worker outlives what it ran")),
-    (worker_registry_event::REF, Belongs::ToNeither("the log of a worker")),
+    (worker_registry::REF, BelongsTo::Neither("a worker outlives what it ran")),
+    (worker_registry_event::REF, BelongsTo::Neither("the log of a worker")),
 ];
 
-impl Belongs {
+impl BelongsTo {
     /// The columns that name an execution, if rows belong to one.
     fn execution(self) -> Option<Reference> {
         match self {
-            Self::ToExecution(reference) | Self::ToEither(reference) => Some(reference),
-            Self::ToFlow(_) | Self::ToNeither(_) => None,
+            Self::Execution(reference) | Self::Either(reference) => Some(reference),
+            Self::Flow(_) | Self::Neither(_) => None,
         }
     }
 
     /// The columns that name a flow, if rows belong to one.
     fn flow(self) -> Option<Reference> {
         match self {
-            Self::ToFlow(reference) | Self::ToEither(reference) => Some(reference),
-            Self::ToExecution(_) | Self::ToNeither(_) => None,
+            Self::Flow(reference) | Self::Either(reference) => Some(reference),
+            Self::Execution(_) | Self::Neither(_) => None,
         }
     }
 }
@@ -284,7 +284,7 @@ mod tests {
         for (table, belongs) in TABLES {
             let has = |name: &str| table.column(name).is_some();
             if has("execution_id") || has("flow_id") {
-                assert!(!matches!(belongs, Belongs::ToNeither(_)), "{}", table.name);
+                assert!(!matches!(belongs, BelongsTo::Neither(_)), "{}", table.name);
             }
         }
     }

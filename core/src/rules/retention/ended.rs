@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::contracts::{Newest, RetentionRule, ScannerFilter};
 use crate::model::error::EngineError;
-use crate::model::ids::{ExecutionId, TimestampMs};
+use crate::model::ids::{ExecutionId, Namespace, TimestampMs};
 use crate::model::state::PublicState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Held, Join, List, Predicate, Query};
@@ -253,7 +253,7 @@ impl Ended {
     }
 
     fn passes(&self, filter: &ScannerFilter) -> bool {
-        let namespace = filter.namespace.as_ref().map(|name| name.as_str());
+        let namespace = filter.namespace.as_ref().map(Namespace::as_str);
         let tagged = filter.instance_tag.as_ref().is_none_or(|(key, value)| {
             let tag = self.tags.as_ref().and_then(|tags| tags.get(key));
             tag.and_then(serde_json::Value::as_str) == Some(value)

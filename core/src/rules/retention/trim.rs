@@ -191,8 +191,8 @@ fn first_frames(rows: &[Row]) -> Result<Predicate, EngineError> {
     let attempts = attempts.collect::<Result<Vec<_>, _>>()?;
     let first = attempts.first().copied().unwrap_or_default();
 
-    let of_first = rows.iter().zip(&attempts).filter(|(_, attempt)| **attempt == first);
-    let last = of_first.last().map(|(row, _)| row.read(stream_frame::ts_ms)).transpose()?;
+    let mut of_first = rows.iter().zip(&attempts).filter(|(_, attempt)| **attempt == first);
+    let last = of_first.next_back().map(|(row, _)| row.read(stream_frame::ts_ms)).transpose()?;
     let until = stream_frame::ts_ms.at_most(last.unwrap_or_default());
     Ok(stream_frame::attempt_index.equals(first).and(until))
 }
