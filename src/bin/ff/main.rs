@@ -89,7 +89,7 @@ enum Command {
     Submit(submit::Arguments),
     /// Run a command for each execution of a lane.
     Work(work::Arguments),
-    /// List executions.
+    /// List executions, newest first.
     Ls(ls::Arguments),
     /// Show one execution: its state, its attempts, what happened to it.
     Show(show::Arguments),
