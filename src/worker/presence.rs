@@ -51,7 +51,7 @@ impl Presence {
         match tokio::time::timeout(FAREWELL, self.entry.remove()).await {
             Ok(Ok(()) | Err(EngineError::Unavailable { .. })) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the worker stays listed until it counts as dead")
+                tracing::warn!(%error, "the worker stays listed until it counts as dead");
             }
             Err(_) => tracing::warn!("the worker stays listed until it counts as dead"),
         }

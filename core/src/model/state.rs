@@ -743,7 +743,7 @@ mod tests {
                 r#"attempt_outcome 11: "failure"=failed"#,
                 "lane_state 4: ",
                 "lease_event_type 5: ",
-                "lease_cause 11: ",
+                "lease_cause 12: ",
                 "failure_class 5: ",
                 "instance_tag_event_type 2: ",
                 r#"completion_kind 6: "failure"=failed"#,

@@ -79,7 +79,7 @@ fn print(leases: &[LeaseInfo], output: Output, now: TimestampMs) -> Result<(), F
         table.row([
             ids.execution(&lease.execution_id),
             lease.lane_id.as_str().to_owned(),
-            or_dash(lease.worker_instance_id.as_ref().map(|instance| instance.as_str())),
+            or_dash(lease.worker_instance_id.as_ref().map(WorkerInstanceId::as_str)),
             lease.attempt_index.0.to_string(),
             lease.lease_epoch.0.to_string(),
             times.format(lease.expires_at),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ff_core::contracts::{LeaseInfo, ListLeasesArgs, ListWorkersArgs, WorkerInfo};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::{TimestampMs, WorkerInstanceId};
+use ff_core::types::{LaneId, TimestampMs, WorkerInstanceId};
 
 use super::Global;
 use super::clock::now;
@@ -98,7 +98,7 @@ fn print(workers: &[Listed], output: Output, now: TimestampMs) -> Result<(), Fai
         Column::whole("holds", 1),
     ]);
     for Listed { state, worker, held } in workers {
-        let lanes: Vec<&str> = worker.lanes.iter().map(|lane| lane.as_str()).collect();
+        let lanes: Vec<&str> = worker.lanes.iter().map(LaneId::as_str).collect();
         let tokens: Vec<&str> = worker.capabilities.iter().map(String::as_str).collect();
         let listed = |names: Vec<&str>| or_dash((!names.is_empty()).then(|| names.join(", ")));
         table.row([

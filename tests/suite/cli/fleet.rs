@@ -64,7 +64,7 @@ fn a_killed_worker_is_dead_within_its_time_to_live_and_its_work_runs_elsewhere()
     let alive = until(&place, &["workers"], |answer| !answer["workers"][0]["holds"][0].is_null());
     assert_eq!(alive["workers"][0]["state"], "alive");
     assert_eq!(alive["workers"][0]["capabilities"][0], "gpu");
-    assert_documented("workers", &[alive.clone()]);
+    assert_documented("workers", std::slice::from_ref(&alive));
     let leases = place.json(&["leases"]);
     assert_eq!(leases["leases"].as_array().unwrap().len(), 1);
     assert_documented("leases", &[leases]);

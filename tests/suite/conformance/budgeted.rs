@@ -13,9 +13,7 @@ use serde_json::json;
 
 use super::budget::{budget, report};
 use crate::backends::{Bench, conformance};
-use crate::bench::{
-    WAITING, assert_refused, id, lane, partition, payload_of, requiring, worker,
-};
+use crate::bench::{WAITING, assert_refused, id, lane, partition, payload_of, requiring, worker};
 
 /// A policy with these budgets, that requires these capabilities.
 fn spending(budgets: &[&BudgetId], tokens: &[&str]) -> ExecutionPolicy {

@@ -187,7 +187,20 @@ conformance! {
         let both = of_flow.clone().with_tag("team.name", "a'b");
         assert_eq!(find(both).await, sorted(&[member]));
         let by_tag = all.clone().with_tag("team.name", "a'b");
-        assert_eq!(find(by_tag.clone()).await, sorted(&[member, &tagged]));
+        let newest_first = [tagged.clone(), member.clone()];
+        assert_eq!(find(by_tag.clone()).await, newest_first);
+        let mut one = by_tag.clone();
+        one.limit = 1;
+        assert_eq!(find(one.clone()).await, newest_first[..1]);
+        assert_eq!(find(one.clone().with_after(tagged.clone())).await, newest_first[1..]);
+        assert_eq!(find(one.with_after(member.clone())).await, []);
+        let gone = id();
+        assert_refused(
+            bench.backend.list_executions_by(all.clone().with_after(gone.clone())).await,
+            &format!(
+                "validation: InvalidInput: after: there is no execution {gone}; list again from the start"
+            ),
+        );
         for (key, value) in [("team.name", "a"), ("team.name", ""), ("team.nam", "a'b"), ("a.b", "x")] {
             assert_eq!(find(all.clone().with_tag(key, value)).await, []);
         }

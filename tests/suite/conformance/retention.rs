@@ -157,7 +157,7 @@ impl Bench {
                 })
                 .into_iter()
                 .collect::<FuturesUnordered<_>>()
-                .flat_map(|ids| futures_util::stream::iter(ids))
+                .flat_map(futures_util::stream::iter)
                 .collect()
                 .await;
         for (table, rows) in self.everything().await {

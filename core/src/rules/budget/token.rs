@@ -39,11 +39,7 @@ pub fn requirements(
 /// A capability as it is stored among requirements.
 #[must_use]
 pub fn requirement(capability: &str) -> String {
-    if capability.starts_with(MARK) {
-        format!("{MARK}{capability}")
-    } else {
-        capability.to_owned()
-    }
+    if capability.starts_with(MARK) { format!("{MARK}{capability}") } else { capability.to_owned() }
 }
 
 /// The capabilities among stored requirements.
@@ -82,7 +78,8 @@ mod tests {
         let budget = BudgetId::from_uuid(uuid::Uuid::from_u128(7));
         let budgets = [budget.clone(), budget.clone()];
         let room = token(&budget.to_string());
-        let capabilities = ["gpu", "avx", &room, "budget:7", "\u{1}", "\u{1}\u{1}x"].map(str::to_owned);
+        let capabilities =
+            ["gpu", "avx", &room, "budget:7", "\u{1}", "\u{1}\u{1}x"].map(str::to_owned);
         let required = requirements(capabilities.clone(), &budgets);
         assert!(required.contains(&room));
 

@@ -156,10 +156,7 @@ fn budgets_of_all(rows: &[Row]) -> Result<SomeBudgets, EngineError> {
 }
 
 /// The executions that name none of the budgets without room.
-fn with_room<'a>(
-    rows: &'a [Row],
-    full: &BTreeSet<String>,
-) -> Result<Vec<&'a Row>, EngineError> {
+fn with_room<'a>(rows: &'a [Row], full: &BTreeSet<String>) -> Result<Vec<&'a Row>, EngineError> {
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         if budgets_of(row)?.iter().all(|budget| !full.contains(budget)) {

@@ -2,7 +2,7 @@
 
 use ff_core::contracts::{LaneInfo, LeaseInfo, WorkerInfo};
 use ff_core::state::{ClosedSet as _, LaneState};
-use ff_core::types::ExecutionId;
+use ff_core::types::{ExecutionId, LaneId, WorkerId, WorkerInstanceId};
 use serde::Serialize;
 
 /// A lane: `lanes pause`, `lanes resume`, `lanes drain`, `lanes disable`, and one of `lanes ls`.
@@ -55,8 +55,8 @@ impl<'a> LeaseView<'a> {
         Self {
             execution_id: &lease.execution_id,
             lane_id: lease.lane_id.as_str(),
-            worker_id: lease.worker_id.as_ref().map(|worker| worker.as_str()),
-            worker_instance_id: lease.worker_instance_id.as_ref().map(|worker| worker.as_str()),
+            worker_id: lease.worker_id.as_ref().map(WorkerId::as_str),
+            worker_instance_id: lease.worker_instance_id.as_ref().map(WorkerInstanceId::as_str),
             attempt_index: lease.attempt_index.0,
             lease_epoch: lease.lease_epoch.0,
             expires_at_ms: lease.expires_at.0,
@@ -93,7 +93,7 @@ impl<'a> WorkerView<'a> {
             worker_instance_id: worker.worker_instance_id.as_str(),
             namespace: worker.namespace.as_str(),
             state,
-            lanes: worker.lanes.iter().map(|lane| lane.as_str()).collect(),
+            lanes: worker.lanes.iter().map(LaneId::as_str).collect(),
             capabilities: worker.capabilities.iter().map(String::as_str).collect(),
             version: worker.version.as_deref(),
             registered_at_ms: worker.registered_at_ms.0,
