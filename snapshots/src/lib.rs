@@ -14,6 +14,7 @@ mod grants;
 mod lanes;
 mod losses;
 mod money;
+mod reconcile;
 mod recorder;
 mod retention;
 mod scenes;
@@ -78,6 +79,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::grants,
     Scene::reclaims,
     Scene::retention,
+    Scene::reconciles,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with

@@ -31,6 +31,7 @@ mod quota;
 mod reads;
 mod reasons;
 mod reclaim;
+mod reconcile;
 mod replay;
 mod requirements;
 mod retention;

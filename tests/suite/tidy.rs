@@ -3,6 +3,7 @@
 mod documents;
 mod functions;
 mod length;
+mod operations;
 mod prose;
 mod unused;
 mod walls;

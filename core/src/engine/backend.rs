@@ -11,8 +11,8 @@ use futures_util::future::join_all;
 use super::budgeted::{claim_with_room, open_budgets};
 use super::subscribe::subscribe;
 use super::{
-    Executor, Topic, Traffic, admission, bulk, cascade, frames, lost_workers, retention, run,
-    timers,
+    Executor, Topic, Traffic, admission, bulk, cascade, frames, lost_workers, reconcile, retention,
+    run, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -81,6 +81,7 @@ use crate::rules::execution::finish::{Cancel, Complete};
 use crate::rules::execution::lease::{Progress, Renew};
 use crate::rules::execution::newest::Newest;
 use crate::rules::execution::priority::ChangePriority;
+use crate::rules::execution::reconcile::FindDrift;
 use crate::rules::execution::replay::Replay;
 use crate::rules::execution::revoke::RevokeLease;
 use crate::rules::execution::tags::SetTag;
@@ -1141,6 +1142,16 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<ReconcileCounts, EngineError> {
         let scope = ScanScope { filter: filter.clone(), ..ScanScope::default() };
         timers::scan_within(self, scan, limit, &scope).await
+    }
+
+    async fn reconcile_execution_index(
+        &self,
+        partition: Partition,
+        lanes: &[LaneId],
+        filter: &ScannerFilter,
+    ) -> Result<ReconcileCounts, EngineError> {
+        let first = FindDrift::new(partition.index, lanes, filter)?;
+        reconcile::executions(self, first).await
     }
 
     async fn trim_retention(

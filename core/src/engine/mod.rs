@@ -25,6 +25,7 @@ mod places;
 mod process_state;
 #[cfg(feature = "generate")]
 mod random;
+mod reconcile;
 mod retention;
 mod run;
 mod scan_executor;

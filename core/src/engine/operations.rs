@@ -982,7 +982,8 @@ pub trait EngineBackend: Send + Sync + 'static {
         unavailable!("reconcile_sibling_cancel_group")
     }
 
-    /// Repairs a partition's index of executions.
+    /// Repairs what is derived in the rows of a partition's executions that have not ended, and
+    /// registers their lanes. Without lanes, those of every lane that pass the filter.
     async fn reconcile_execution_index(
         &self,
         partition: Partition,

@@ -18,6 +18,7 @@ pub mod losses;
 pub mod newest;
 pub mod priority;
 pub mod read;
+pub mod reconcile;
 pub mod replay;
 pub mod revoke;
 pub mod tags;

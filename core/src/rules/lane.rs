@@ -66,6 +66,19 @@ fn key(lane: &LaneId) -> Vec<(ColumnRef, Expr)> {
     vec![lane_registry::lane_id.with(lane.as_str().to_owned())]
 }
 
+/// The row of a lane that this operation registers.
+#[must_use]
+pub fn registration(
+    lane: &LaneId,
+    operation: &'static str,
+    at: TimestampMs,
+) -> Vec<(ColumnRef, Expr)> {
+    let mut row = key(lane);
+    row.push(lane_registry::registered_at_ms.with(at.0));
+    row.push(lane_registry::registered_by.with(operation.into()));
+    row
+}
+
 fn closed(lane: &LaneId, states: &[LaneState], at_ms: i64) -> Guard {
     let lasts = lane_registry::state_until_ms
         .is_null()
@@ -113,9 +126,7 @@ impl SetLaneState {
         ];
         let taken = set.iter().map(|(column, _)| (*column, OnTaken::Overwrite)).collect();
 
-        let mut row = key(&args.lane_id);
-        row.push(lane_registry::registered_at_ms.with(at.0));
-        row.push(lane_registry::registered_by.with("set_lane_state".into()));
+        let mut row = registration(&args.lane_id, "set_lane_state", at);
         row.extend(set);
         Mutation::insert(lane_registry::REF, row, OnConflict::Update(taken))
     }
@@ -130,6 +141,29 @@ impl Transition for SetLaneState {
         }
         let plan = Plan::new("set_lane_state").and([self.changes(ctx.now)]);
         Ok(Step::Commit(plan, Then::Answer(())))
+    }
+}
+
+/// Registers a lane that executions name, if no operation has registered it.
+#[derive(Clone, Debug)]
+pub struct RegisterLane(pub LaneId);
+
+impl Transition for RegisterLane {
+    /// True if it was registered.
+    type Outcome = bool;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<bool>, EngineError> {
+        if !facts.have_rows() {
+            return Ok(Step::Read(vec![Query::Lookup(vec![lane_row(&self.0)])]));
+        }
+        if facts.row(LANE).is_some() {
+            return Ok(Step::Answer(false));
+        }
+
+        let row = registration(&self.0, "reconcile_execution_index", ctx.now);
+        let register = Mutation::insert(lane_registry::REF, row, OnConflict::Ignore);
+        let plan = Plan::new("register_lane").and([register]);
+        Ok(Step::Commit(plan, Then::Answer(true)))
     }
 }
 

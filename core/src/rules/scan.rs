@@ -39,6 +39,7 @@ use crate::schema::worker::worker_registry;
 use crate::schema::{Col, ColumnRef};
 
 pub use scope::ScanScope;
+pub(super) use scope::passes;
 
 /// Lists the rows that a scan has to look at.
 #[derive(Clone, Debug)]

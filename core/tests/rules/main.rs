@@ -15,6 +15,7 @@ mod lease;
 mod listing;
 mod precedence;
 mod read;
+mod reconcile;
 mod scan;
 mod stored;
 mod table;

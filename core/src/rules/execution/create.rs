@@ -156,11 +156,7 @@ impl Create {
         row.extend(flow.map(|flow| exec_core::flow_id.with(Some(flow))));
 
         // The first execution of a lane registers it.
-        let lane = vec![
-            lane_registry::lane_id.with(args.lane_id.as_str().to_owned()),
-            lane_registry::registered_at_ms.with(now.0),
-            lane_registry::registered_by.with("create_execution".into()),
-        ];
+        let lane = lane::registration(&args.lane_id, "create_execution", now);
 
         let mut inserts = vec![
             Mutation::insert(exec_core::REF, row, OnConflict::Refuse),

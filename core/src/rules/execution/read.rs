@@ -241,9 +241,7 @@ pub fn snapshot(id: &ExecutionId) -> Result<ReadExecution<Option<ExecutionSnapsh
 
         let raw = core.read(exec_core::raw_fields)?;
         let created = core.read(exec_core::created_at_ms)?;
-        let lane = core.read(exec_core::lane_id)?;
-        let lane_id = LaneId::try_new(lane.as_str())
-            .map_err(|error| corrupt(format!("ff_exec_core.lane_id: {lane:?}: {error}")))?;
+        let lane_id = lane(core)?;
         let blocking = core.read(exec_core::blocking_reason)?;
         let blocking = blocking.filter(|reason| *reason != BlockingReason::None);
         let count = core.read(exec_core::total_attempt_count)?;
@@ -353,9 +351,22 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
+/// The lane of a row.
+///
+/// # Errors
+/// `Validation(Corruption)` for a text that is no lane name.
+pub fn lane(core: &Row) -> Result<LaneId, EngineError> {
+    let stored = core.read(exec_core::lane_id)?;
+    LaneId::try_new(stored.as_str())
+        .map_err(|error| corrupt(format!("ff_exec_core.lane_id: {stored:?}: {error}")))
+}
+
 /// The time since which a row can be claimed, or will be. A row inserted by plain SQL holds none:
 /// its creation or due time counts.
-fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn claimable_since(core: &Row) -> Result<Option<i64>, EngineError> {
     let status = core.read(exec_core::eligibility_state)?;
 
     let since = match (status, core.read(exec_core::claimable_since_ms)?) {

@@ -65,7 +65,7 @@ impl ScanScope {
 }
 
 /// The predicate of an execution row that passes the filter.
-fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
+pub(in crate::rules) fn passes(filter: &ScannerFilter) -> Result<Predicate, EngineError> {
     let mut members = Map::new();
     if let Some(namespace) = &filter.namespace {
         input::text("namespace", namespace.as_str())?;
