@@ -2,8 +2,9 @@
 
 use ff_core::backend::UsageDimensions;
 use ff_core::contracts::{
-    CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RecordSpendArgs,
-    ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
+    CheckAdmissionArgs, ClaimForWorkerArgs, CreateBudgetArgs, CreateQuotaPolicyArgs,
+    RecordSpendArgs, ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs,
+    ResetBudgetArgs,
 };
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
@@ -18,7 +19,9 @@ use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
 use ff_core::rules::quota::reconcile::ReconcileQuota;
 use ff_core::rules::scan::DueRow;
 use ff_core::schema::budget::{budget_usage, quota_admitted, quota_policy};
-use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId, TimestampMs};
+use ff_core::types::{
+    BudgetId, ExecutionId, QuotaPolicyId, TimestampMs, WorkerId, WorkerInstanceId,
+};
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, flow, lane, worker};
@@ -194,12 +197,22 @@ impl Scene {
         self.sample("claim", "with budgets", async |b| {
             b.claim(&lane(), &capabilities(), worker()).await
         });
+        self.budgeted_grant(policy());
         let mut args = self.args();
         (args.policy, args.delay_until) = (Some(policy()), Some(TimestampMs(NOON + 9)));
         self.sample("create_execution", "with budgets, put off", async |b| {
             b.create_execution(args).await
         });
         self.budgeted_members(policy());
+    }
+
+    /// A scheduler grants an execution with budgets.
+    fn budgeted_grant(&mut self, policy: ExecutionPolicy) {
+        self.submit(|args| args.policy = Some(policy));
+        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+        let offered = capabilities().tokens.into_iter().collect();
+        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
+        self.sample("claim_for_worker", "with budgets", async |b| b.claim_for_worker(args).await);
     }
 
     /// New members of a flow, on its partition.

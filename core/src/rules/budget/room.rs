@@ -2,8 +2,7 @@
 //!
 //! A budget has room while each of its hard limits is above the total. One that is not defined has
 //! room. [`OpenBudgets`] asks about every budget that executions name, for a claim of many
-//! executions; [`SomeBudgets`] about the budgets of a few ([`budgets_of`]), for a scheduler that has
-//! found them.
+//! executions; [`SomeBudgets`] about the budgets of a few ([`budgets_of`]), for a scheduler.
 
 use std::collections::{BTreeMap, BTreeSet};
 
