@@ -81,7 +81,7 @@ conformance! {
         let other = LaneId::new("other");
         let theirs = ScannerFilter::new().with_namespace("theirs");
         assert_eq!(reconcile_in(&bench, &[], &theirs).await, (0, 0));
-        assert_eq!(reconcile_in(&bench, &[other.clone()], &ScannerFilter::NOOP).await, (0, 0));
+        assert_eq!(reconcile_in(&bench, std::slice::from_ref(&other), &ScannerFilter::NOOP).await, (0, 0));
         assert_eq!(reconcile_in(&bench, &[lane()], &theirs).await, (0, 0));
 
         let ours = ScannerFilter::new()
