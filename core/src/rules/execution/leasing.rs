@@ -69,7 +69,7 @@ impl Lease {
     }
 
     /// The payload of a handle, from a plan that also returns
-    /// [`retry_returns`](crate::rules::execution::terms::retry_returns).
+    /// `retry_returns`.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a returned value of another type.
