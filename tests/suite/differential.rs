@@ -25,7 +25,7 @@ use self::operation::{Held, Operation, Side};
 use crate::backends::{self, Bench, START};
 use crate::plain::Cells;
 
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 100;
 const STEPS: usize = 50;
 /// How many steps lie between two looks at the rows.
 const LOOK: usize = 5;
@@ -67,8 +67,6 @@ const OUTCOMES: [(&str, &str); 20] = [
     ("granted by a scheduler", "granted {"),
     ("a grant lapsed", "ClaimGrantExpired"),
     ("no such grant", "InvalidClaimGrant"),
-    ("reclaimed", "reclaimed"),
-    ("lost too often", "ReclaimCapExceeded"),
 ];
 
 /// How often what was done and came about.
