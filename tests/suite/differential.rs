@@ -48,7 +48,7 @@ const TABLES: [&str; 14] = [
     "ff_signal_event",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 20] = [
+const OUTCOMES: [(&str, &str); 18] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
