@@ -8,16 +8,15 @@ use std::collections::BTreeMap;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::value::ColumnType;
-use crate::plan::{Expr, List, Mutation, OnConflict, OnTaken, Plan, Predicate, Query};
+use crate::plan::{Expr, List, OnTaken, Plan, Predicate, Query};
 use crate::rules::budget::key::{BudgetKey, Head, Places};
-use crate::rules::budget::report::amounts;
+use crate::rules::budget::report::change_totals;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::input::PAGE_MAX;
 use crate::schema::Direction::Ascending;
-use crate::schema::budget::{budget_usage, budget_usage_by_exec};
+use crate::schema::budget::budget_usage_by_exec;
 
 const CONTRIBUTIONS: &str = "contributions to a budget";
 
@@ -84,19 +83,7 @@ impl ReconcileBudget {
         at: TimestampMs,
         facts: &Facts,
     ) -> Result<Plan, EngineError> {
-        let item = |ty, name: &'static str| Expr::Item(ty, name.into());
-        let mut row = head.key.usage();
-        row.extend([
-            budget_usage::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-            budget_usage::current_value.with_expr(item(ColumnType::BigInt, "amount")),
-            budget_usage::updated_at_ms.with(at.0),
-        ]);
-        let anew = OnConflict::Update(vec![
-            (budget_usage::current_value.column(), OnTaken::Overwrite),
-            (budget_usage::updated_at_ms.column(), OnTaken::Overwrite),
-        ]);
-
-        let raised = Mutation::insert_each(budget_usage::REF, amounts(raised)?, row, anew);
+        let raised = change_totals(&head.key, raised, OnTaken::Overwrite, at)?;
         let changes = Changes::of([head.change(Vec::new(), at), raised]).holding(head.guard()?);
         changes.planned::<bool>("reconcile_budget", Vec::new(), facts)
     }

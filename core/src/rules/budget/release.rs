@@ -9,15 +9,14 @@ use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::Facts;
-use crate::plan::value::ColumnType;
-use crate::plan::{Expr, List, Mutation, OnConflict, OnTaken};
+use crate::plan::{List, Mutation, OnTaken};
 use crate::rules::budget::key::Places;
-use crate::rules::budget::report::amounts;
+use crate::rules::budget::report::change_totals;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::premise::Premise;
-use crate::schema::budget::{budget_usage, budget_usage_by_exec};
+use crate::schema::budget::budget_usage_by_exec;
 
 /// Takes the contributions of one execution back from the totals. What it contributed before the
 /// last reset is gone already, so that no other execution's spending is taken back for it.
@@ -71,22 +70,10 @@ impl Decision for ReleaseBudget {
             }
         }
 
-        let item = |ty, name: &'static str| Expr::Item(ty, name.into());
-        let mut row = head.key.usage();
-        row.extend([
-            budget_usage::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-            budget_usage::current_value.with_expr(item(ColumnType::BigInt, "amount")),
-            budget_usage::updated_at_ms.with(at.0),
-        ]);
-        let shrinks = OnConflict::Update(vec![
-            (budget_usage::current_value.column(), OnTaken::Add),
-            (budget_usage::updated_at_ms.column(), OnTaken::Overwrite),
-        ]);
-
         let own = head.key.contributions_of(self.execution);
         let changes = Changes::of([
             head.change(Vec::new(), at),
-            Mutation::insert_each(budget_usage::REF, amounts(&back)?, row, shrinks),
+            change_totals(&head.key, &back, OnTaken::Add, at)?,
             Mutation::delete(budget_usage_by_exec::REF, own),
         ]);
         Verdict::change(changes.holding(head.guard()?), ())

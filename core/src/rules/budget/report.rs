@@ -13,7 +13,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::value::ColumnType;
 use crate::plan::{Expr, List, Mutation, OnConflict, OnTaken};
 use crate::rules::budget::dedup::Dedup;
-use crate::rules::budget::key::{DIMENSIONS_MAX, Head, Places, dimension};
+use crate::rules::budget::key::{BudgetKey, DIMENSIONS_MAX, Head, Places, dimension};
 use crate::rules::budget::limits::{Breach, Judged};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
@@ -124,19 +124,7 @@ impl Report {
         facts: &Facts,
         at: TimestampMs,
     ) -> Result<Vec<Mutation>, EngineError> {
-        let mut totals = head.key.usage();
-        totals.extend([
-            budget_usage::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-            budget_usage::current_value.with_expr(item(ColumnType::BigInt, "amount")),
-            budget_usage::updated_at_ms.with(at.0),
-        ]);
-        let grows = OnConflict::Update(vec![
-            (budget_usage::current_value.column(), OnTaken::Add),
-            (budget_usage::updated_at_ms.column(), OnTaken::Overwrite),
-        ]);
-        let mut changes =
-            vec![Mutation::insert_each(budget_usage::REF, amounts(&self.deltas)?, totals, grows)];
-
+        let mut changes = vec![change_totals(&head.key, &self.deltas, OnTaken::Add, at)?];
         if let Some(spender) = self.spender {
             let before = facts.list(&self.places.contributions_of(spender)).unwrap_or_default();
             changes.push(self.contribution(head, spender, before, at)?);
@@ -208,8 +196,29 @@ fn item(ty: ColumnType, name: &'static str) -> Expr {
     Expr::Item(ty, name.into())
 }
 
+/// The change of the totals of these dimensions, to these amounts or by them. A total that is not
+/// there begins with its amount.
+pub(super) fn change_totals(
+    key: &BudgetKey,
+    of: &BTreeMap<String, i64>,
+    taken: OnTaken,
+    at: TimestampMs,
+) -> Result<Mutation, EngineError> {
+    let mut row = key.usage();
+    row.extend([
+        budget_usage::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
+        budget_usage::current_value.with_expr(item(ColumnType::BigInt, "amount")),
+        budget_usage::updated_at_ms.with(at.0),
+    ]);
+    let changed = OnConflict::Update(vec![
+        (budget_usage::current_value.column(), taken),
+        (budget_usage::updated_at_ms.column(), OnTaken::Overwrite),
+    ]);
+    Ok(Mutation::insert_each(budget_usage::REF, amounts(of)?, row, changed))
+}
+
 /// The list of these amounts, for the rows that are written of it.
-pub(super) fn amounts(of: &BTreeMap<String, i64>) -> Result<Expr, EngineError> {
+fn amounts(of: &BTreeMap<String, i64>) -> Result<Expr, EngineError> {
     let item = |(dimension, amount)| json!({ "dimension": dimension, "amount": amount });
     items(&of.iter().map(item).collect::<Vec<Json>>())
 }
