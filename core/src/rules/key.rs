@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::model::error::EngineError;
 use crate::model::ids::ExecutionId;
-use crate::plan::{Expr, Pairing, Path, Predicate, Return, Selection};
+use crate::plan::{Compare, Expr, Pairing, Path, Predicate, Return, Selection};
 use crate::rules::input;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
@@ -93,4 +93,13 @@ pub fn every_execution(predicate: Predicate) -> Selection {
 #[must_use]
 pub fn picked_ids() -> Vec<Return> {
     vec![Return::Held(CORE.into(), Path::column(exec_core::execution_id.column()))]
+}
+
+/// The condition that these columns have these values.
+#[must_use]
+pub fn all_equal(target: Vec<(ColumnRef, Expr)>) -> Predicate {
+    let equal = |(column, expr): (ColumnRef, Expr)| {
+        Predicate::Compare(Path::column(column), Compare::Equal, expr)
+    };
+    target.into_iter().map(equal).fold(Predicate::Always, Predicate::and)
 }

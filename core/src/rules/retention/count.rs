@@ -11,7 +11,7 @@ use crate::plan::{Expr, Join, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::flow::key::FlowKey;
-use crate::rules::key::ExecutionKey;
+use crate::rules::key::{ExecutionKey, all_equal};
 use crate::rules::retention::dependants;
 use crate::rules::retention::trim::PIECE;
 use crate::schema::Direction::Ascending;
@@ -50,7 +50,7 @@ impl Transition for RowsOfFlow {
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Rows>, EngineError> {
         let tables = dependants::of_flows();
-        count(facts, tables.map(|(table, of)| (table, dependants::all_equal(of.of_flow(&self.0)))))
+        count(facts, tables.map(|(table, of)| (table, all_equal(of.of_flow(&self.0)))))
     }
 }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::plan::value::ColumnType;
 use crate::plan::{Compare, Expr, Mutation, Path, Predicate};
 use crate::rules::flow::key::FlowKey;
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::{CORE, ExecutionKey, all_equal};
 use crate::schema::admin::{
     lane_registry, migration_annotation, partition_config, waitpoint_hmac, waitpoint_keyring,
 };
@@ -237,15 +237,6 @@ pub fn removals(key: &ExecutionKey) -> impl Iterator<Item = Mutation> + '_ {
     of_executions().filter_map(|(table, reference)| {
         Some(Mutation::delete(table, reference.held_execution(key)?))
     })
-}
-
-/// The condition that these columns have these values.
-#[must_use]
-pub fn all_equal(target: Vec<(ColumnRef, Expr)>) -> Predicate {
-    let equal = |(column, expr): (ColumnRef, Expr)| {
-        Predicate::Compare(Path::column(column), Compare::Equal, expr)
-    };
-    target.into_iter().map(equal).fold(Predicate::Always, Predicate::and)
 }
 
 fn partition_expr(partition: i16) -> Expr {

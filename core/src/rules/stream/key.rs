@@ -2,9 +2,9 @@
 
 use crate::model::error::EngineError;
 use crate::model::ids::{AttemptIndex, ExecutionId};
-use crate::plan::{Compare, Expr, Path, Predicate};
+use crate::plan::{Expr, Predicate};
 use crate::rules::input;
-use crate::rules::key::{ATTEMPT, CORE, ExecutionKey};
+use crate::rules::key::{ATTEMPT, CORE, ExecutionKey, all_equal};
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
 use crate::schema::suspension::{stream_frame, stream_meta, stream_summary};
@@ -97,8 +97,7 @@ pub fn frame_of_attempt() -> Vec<(ColumnRef, Expr)> {
 /// The frames of the held attempt.
 #[must_use]
 pub fn frames_of_attempt() -> Predicate {
-    let same = |(column, expr)| Predicate::Compare(Path::column(column), Compare::Equal, expr);
-    frame_of_attempt().into_iter().map(same).fold(Predicate::Always, Predicate::and)
+    all_equal(frame_of_attempt())
 }
 
 fn of_held_attempt([partition, execution, index]: [ColumnRef; 3]) -> Vec<(ColumnRef, Expr)> {
