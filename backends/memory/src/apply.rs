@@ -139,9 +139,11 @@ impl<'a> PlanRun<'a> {
         match &selection.pairing {
             Pairing::Every => {}
             Pairing::UpTo { limit, rest } => {
-                let rest = rest.iter().flat_map(|rest| accepted(&rest.predicate, &rest.order));
-                picked.extend(rest);
-                picked.truncate(limit_of(&limit.evaluate(&held)));
+                let limit = limit_of(&limit.evaluate(&held));
+                if let Some(rest) = rest.as_ref().filter(|_| picked.len() < limit) {
+                    picked.extend(accepted(&rest.predicate, &rest.order));
+                }
+                picked.truncate(limit);
             }
         }
 

@@ -62,10 +62,15 @@ impl Renderer<'_> {
                 };
                 let limit = slot + 1;
 
-                self.best(FOUND, selection, &selection.predicate, &selection.order, limit)?;
+                let best =
+                    self.best(FOUND, selection, &selection.predicate, &selection.order, limit)?;
+                self.cte(FOUND.rows, best);
                 let mut slots = numbered(FOUND.rows, "slot", selection, &selection.order);
                 if let Some(Rest { predicate, order }) = rest {
-                    self.best(REST, selection, predicate, order, limit)?;
+                    let mut rest = self.best(REST, selection, predicate, order, limit)?;
+                    // They are not looked for where the others suffice.
+                    rest.and_where(count(FOUND.rows).lt(placeholder(limit)));
+                    self.cte(REST.rows, rest);
                     slots.union(UnionType::All, self.slots_behind(selection, order));
                 }
                 self.cte("numbered", slots);
@@ -106,8 +111,8 @@ impl Renderer<'_> {
         rows
     }
 
-    /// The CTE of the best rows that meet a condition and that no other claim holds. Those that
-    /// come behind others are not looked for where the others suffice.
+    /// The best rows that meet a condition and that no other claim holds, and before them the CTE
+    /// of their lists, where they are picked list by list.
     fn best(
         &mut self,
         names: Names,
@@ -115,7 +120,7 @@ impl Renderer<'_> {
         predicate: &Predicate,
         best_first: &RowOrder,
         limit: usize,
-    ) -> Result<(), RenderError> {
+    ) -> Result<SelectStatement, RenderError> {
         let predicate = flagged(self.dialect, &selection.table, predicate);
         let mut best = self.rows(selection, &predicate, best_first);
         limit_by(&mut best, limit);
@@ -129,11 +134,7 @@ impl Renderer<'_> {
             self.cte(names.lists, known.query(ByList::covered_keys()));
             best = each;
         }
-        if names.rows == REST.rows {
-            best.and_where(count(FOUND.rows).lt(placeholder(limit)));
-        }
-        self.cte(names.rows, best);
-        Ok(())
+        Ok(best)
     }
 
     /// The rows that come behind those that were found, each with its slot.

@@ -68,8 +68,7 @@ impl Lease {
         Ok(self.terms.payload(&self.key, lease))
     }
 
-    /// The payload of a handle, from a plan that also returns
-    /// `retry_returns`.
+    /// The payload of a handle, from a plan that also returns `retry_returns`.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a returned value of another type.

@@ -4,7 +4,6 @@ use crate::contracts::{ExecutionQuery, ExecutionQueryPage};
 use crate::model::error::EngineError;
 use crate::model::ids::ExecutionId;
 use crate::model::partition::PartitionConfig;
-use crate::model::state::PublicState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{List, Predicate, Query};
 use crate::rules::ctx::Ctx;
@@ -12,7 +11,7 @@ use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::listing::{execution_columns, execution_row, filters, limit, split};
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::{CORE, ExecutionKey};
-use crate::rules::premise::execution_row as execution_row_of;
+use crate::rules::premise;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{BADLY, badly_ended, exec_core};
 
@@ -31,7 +30,7 @@ impl Newest {
     /// `Validation(InvalidInput)` for a lane, namespace or tag that cannot be one.
     pub fn new(query: &ExecutionQuery, partitions: &PartitionConfig) -> Result<Self, EngineError> {
         let mut predicate = filters(query, partitions)?;
-        if query.public_state.as_ref().is_some_and(is_bad_end) {
+        if query.public_state.as_ref().is_some_and(|state| BADLY.contains(state)) {
             // They are few, and have an index of their own.
             predicate = predicate.and(badly_ended());
         }
@@ -66,10 +65,6 @@ impl Newest {
     }
 }
 
-fn is_bad_end(state: &PublicState) -> bool {
-    BADLY.contains(state)
-}
-
 impl Transition for Newest {
     type Outcome = ExecutionQueryPage;
 
@@ -81,7 +76,7 @@ impl Transition for Newest {
         let mut after = None;
         if let Some((id, key)) = &self.after {
             if !facts.asked(CORE) {
-                let lookup = execution_row_of(key, vec![exec_core::created_at_ms.column()]);
+                let lookup = premise::execution_row(key, vec![exec_core::created_at_ms.column()]);
                 return Ok(Step::Read(vec![Query::Lookup(vec![lookup])]));
             }
             after = Some(facts.row(CORE).ok_or_else(|| gone(id))?);
