@@ -16,6 +16,7 @@ mod losses;
 mod money;
 mod reconcile;
 mod recorder;
+mod reserve;
 mod retention;
 mod scenes;
 mod stage;
@@ -75,6 +76,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::flow_ends,
     Scene::budgets,
     Scene::budgeted,
+    Scene::reservations,
     Scene::quotas,
     Scene::grants,
     Scene::reclaims,
