@@ -1,4 +1,4 @@
-//! What becomes of the execution whose report would exceed a hard limit.
+//! The effect of an over-run on the execution that reported it.
 //!
 //! The report is refused first, so nothing of it is lost or half-applied. Then the worker's
 //! execution ends or waits, under the fence of the report. A worker that has lost its lease
@@ -10,7 +10,7 @@ use crate::model::error::EngineError;
 use crate::model::handle_codec::HandlePayload;
 use crate::model::state::FailureClass;
 use crate::rules::budget::over_run::{OnHardLimit, OverRun};
-use crate::rules::budget::report::Report;
+use crate::rules::budget::report::{Report, Reported};
 use crate::rules::execution::fail::{Fail, RetryRule};
 use crate::rules::execution::failure::Failure;
 use crate::rules::execution::finish::Cancel;
@@ -25,15 +25,15 @@ pub(super) async fn report<E: Executor>(
     fence: Option<Fence>,
     presented: Option<HandlePayload>,
 ) -> Result<ReportUsageResult, EngineError> {
-    let reported = run(executor, report).await?;
-    if let (Some(over_run), Some(fence)) = (reported.over_run, fence) {
+    let Reported { result, over_run } = run(executor, report).await?;
+    if let (Some(over_run), Some(fence)) = (over_run, fence) {
         match stop(executor, over_run, fence, presented).await {
             // The lease is gone, or the execution has ended: it spends nothing any more.
             Ok(()) | Err(EngineError::Contention(_) | EngineError::State(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(reported.result)
+    Ok(result)
 }
 
 async fn stop<E: Executor>(

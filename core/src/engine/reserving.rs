@@ -1,8 +1,8 @@
 //! Claims where some executions carry an estimate: the best ones are listed, and those that reserve
 //! are taken one by one.
 //!
-//! Of the executions that reserve from one budget, the best comes first: while its estimate does not
-//! fit, those behind it are not tried, so that small estimates never starve a large one.
+//! Of the executions that reserve from one budget, the best comes first: while its estimate does
+//! not fit, those behind it are not tried, so that small estimates never starve a large one.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     Ok(handles)
 }
 
-/// Returns true if the claim would find an execution whose estimate fits.
+/// Returns true if the claim would find an execution with an estimate that fits.
 pub(super) async fn some_fits<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,

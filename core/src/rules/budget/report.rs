@@ -1,5 +1,7 @@
 //! Usage that is reported to a budget: by a worker, by an operator, or as spent by one execution.
 
+mod settle;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
@@ -9,15 +11,13 @@ use crate::contracts::{RecordSpendArgs, ReportUsageAdminArgs, ReportUsageResult,
 use crate::model::error::EngineError;
 use crate::model::ids::{BudgetId, ExecutionId, TimestampMs};
 use crate::model::partition::PartitionConfig;
-use crate::model::state::LifecyclePhase;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::ColumnType;
-use crate::plan::{Expr, Guard, List, Mutation, OnConflict, OnTaken};
+use crate::plan::{Expr, List, Mutation, OnConflict, OnTaken};
 use crate::rules::budget::dedup::Dedup;
 use crate::rules::budget::key::{BudgetKey, DIMENSIONS_MAX, Head, Places, dimension};
 use crate::rules::budget::limits::{Breach, Judged};
-use crate::rules::budget::over_run::{OnHardLimit, OverRun, Raise};
-use crate::rules::budget::reservation::{self, Reserved, reservations_of};
+use crate::rules::budget::over_run::OverRun;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -275,64 +275,6 @@ pub(super) fn change_totals(
 fn amounts(of: &BTreeMap<String, i64>) -> Result<Expr, EngineError> {
     let item = |(dimension, amount)| json!({ "dimension": dimension, "amount": amount });
     items(&of.iter().map(item).collect::<Vec<Json>>())
-}
-
-impl Report {
-    /// What is reserved of the budget, by the reporter and by others. A reservation counts as the
-    /// reporter's own only while its execution is marked: then no end gives it back meanwhile.
-    fn reserved(&self, facts: &Facts) -> Result<Reserved, EngineError> {
-        let own = self.by.execution().map(|key| key.uuid);
-        let marked = facts.row(CORE).map(|core| core.read(exec_core::has_reservations));
-        let own = own.filter(|_| matches!(marked, Some(Ok(true))));
-        let rows = facts.list(&self.reservations()).unwrap_or_default();
-        Reserved::of(&self.places.home().id, own, rows)
-    }
-
-    fn reservations(&self) -> List {
-        reservations_of(std::slice::from_ref(&self.places.home().id))
-    }
-
-    /// The change of the reporter's reservation, and the guard that it is still its own.
-    fn settlement(
-        &self,
-        reserved: &Reserved,
-        at: TimestampMs,
-    ) -> Result<Option<(Mutation, Guard)>, EngineError> {
-        let left = reserved.settled(&self.deltas);
-        let Some(key) = self.by.execution().filter(|_| !left.is_empty()) else { return Ok(None) };
-
-        let budget = &self.places.home().id;
-        let left = left.into_iter().map(|(name, amount)| (budget.clone(), name, amount));
-        let marked = exec_core::has_reservations.equals(true);
-        let guard = Guard::new(CORE, exec_core::REF, key.core(), marked);
-        Ok(Some((reservation::reserved(left, at)?, guard)))
-    }
-
-    /// The over-run of that breach, if the budget does more than to refuse and the execution runs.
-    fn over_run(
-        &self,
-        head: &Head<'_>,
-        facts: &Facts,
-        reserved: &Reserved,
-        breach: &Breach,
-    ) -> Result<Option<OverRun>, EngineError> {
-        let action = head.limits()?.on_hard;
-        let runs = match facts.row(CORE) {
-            Some(core) => core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Active,
-            None => false,
-        };
-        if !runs || matches!(action, OnHardLimit::Refuse | OnHardLimit::Warn) {
-            return Ok(None);
-        }
-
-        let Breach { dimension, total, limit } = breach;
-        let delta = self.deltas.get(dimension).copied().unwrap_or(0);
-        let needed = total.saturating_add(reserved.with(dimension, delta).unsigned_abs());
-        let by = i64::try_from(needed.saturating_sub(*limit)).unwrap_or(i64::MAX);
-        let BudgetKey { partition, id: budget_id } = head.key.clone();
-        let raise = Raise { partition, budget_id, dimension: dimension.clone(), by };
-        Ok(Some(OverRun { action, raise, limit: *limit }))
-    }
 }
 
 impl Decision for Report {

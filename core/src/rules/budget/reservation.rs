@@ -1,7 +1,7 @@
 //! Reservations: the amounts that running executions are expected to use.
 //!
-//! An execution may carry an estimate. Its claim reserves the amounts in each of its budgets, and is
-//! made only where they fit. A report of the execution turns what is reserved into what is used,
+//! An execution may carry an estimate. Its claim reserves the amounts in each of its budgets, and
+//! is made only where they fit. A report of the execution turns what is reserved into what is used,
 //! and whatever ends the attempt gives the rest back: [`released`] is part of every such plan.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,8 @@ use crate::schema::Direction::Ascending;
 use crate::schema::budget::{budget_policy, budget_reservation, budget_usage};
 use crate::schema::execution::exec_core;
 
-/// The most reservations that are read at once. Budgets with more have no room for another.
+/// The most reservations that are read at once. A claim that would make more finds no room, so a
+/// report sees all of its budget.
 const READ_MAX: usize = 10_000;
 
 /// The amounts that are reserved of one budget, by dimension.
@@ -200,8 +201,9 @@ impl Estimate {
         };
 
         let (mut guards, mut changes, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
+        let is_crowded = READ_MAX < reservations.len().saturating_add(self.amounts.len());
         for budget in &self.budgets.budgets {
-            if READ_MAX <= reservations.len() {
+            if is_crowded {
                 return Ok(Fit::TooLarge(budget.clone()));
             }
             let Some(head) = head_among(heads, budget)? else { continue };

@@ -16,12 +16,12 @@ use crate::rules::fence::Fence;
 use crate::rules::suspension::suspend::Suspend;
 
 /// The key of the waitpoint.
-pub const WAITPOINT_KEY: &str = "budget";
+const WAITPOINT_KEY: &str = "budget";
 
 /// The name of the signal that approves.
-pub const APPROVED: &str = "approved";
+const APPROVED: &str = "approved";
 
-/// Suspends the execution of a worker whose report exceeded a hard limit.
+/// Suspends an execution after a report of its worker that would exceed a hard limit.
 #[derive(Clone, Debug)]
 pub struct AwaitRoom {
     /// The backend of the handle.

@@ -1,11 +1,11 @@
-//! Closing what an attempt has open, so that nothing of it outlives the attempt: its waitpoints, the
-//! timeout of its wait, and what it has reserved of budgets.
+//! Closing what an attempt has open, so that nothing of it outlives the attempt: its waitpoints,
+//! the timeout of its wait, and what it has reserved of budgets.
 //!
 //! Every end goes through here, whichever operation makes it. Most executions never have any of
 //! this, and their ends must not pay for those that do. So the execution's row is marked once a
 //! waitpoint may be open, or something be reserved. A plan that reads nothing relies on the missing
-//! marks, and only a refused one is decided again, with the changes that close. A delete in every end instead would
-//! probe an index each time, and each partition of a partitioned table.
+//! marks, and only a refused one is decided again, with the changes that close. A delete in every
+//! end instead would probe an index each time, and each partition of a partitioned table.
 
 use crate::model::error::EngineError;
 use crate::model::state::LifecyclePhase;
@@ -54,8 +54,8 @@ pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutat
     Ok(changes)
 }
 
-/// The changes, and those that close the wait of the held execution, read as `core`, whose work
-/// goes on: what it has reserved stays reserved.
+/// The changes, and those that close the wait of the held execution, read as `core`. Its work goes
+/// on, so what it has reserved stays reserved.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
