@@ -28,13 +28,13 @@ fn grantee() -> (WorkerId, WorkerInstanceId) {
     (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"))
 }
 
-fn grant(id: &ExecutionId, offered: &[String], at: TimestampMs) -> IssueClaimGrantArgs {
+pub(super) fn grant(id: &ExecutionId, offered: &[String], at: TimestampMs) -> IssueClaimGrantArgs {
     let (worker, instance) = grantee();
     let (offered, lane) = (offered.iter().cloned().collect(), lane());
     IssueClaimGrantArgs::new(id.clone(), lane, worker, instance, partition(id), offered, TTL, at)
 }
 
-fn redemption(id: &ExecutionId, at: TimestampMs) -> ClaimExecutionArgs {
+pub(super) fn redemption(id: &ExecutionId, at: TimestampMs) -> ClaimExecutionArgs {
     let (worker, instance) = grantee();
     ClaimExecutionArgs::new(
         id.clone(),

@@ -17,6 +17,7 @@ mod losses;
 mod money;
 mod reconcile;
 mod recorder;
+mod reserve;
 mod retention;
 mod scenes;
 mod stage;
@@ -76,6 +77,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::flow_ends,
     Scene::budgets,
     Scene::budgeted,
+    Scene::reservations,
     Scene::quotas,
     Scene::grants,
     Scene::reclaims,

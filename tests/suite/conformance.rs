@@ -35,6 +35,7 @@ mod reclaim;
 mod reconcile;
 mod replay;
 mod requirements;
+mod reserve;
 mod retention;
 mod revoke;
 mod routing;

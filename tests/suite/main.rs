@@ -23,6 +23,7 @@ mod plans;
 mod process;
 mod race;
 mod renewals;
+mod reserved;
 mod round_trips;
 mod sessions;
 mod shapes;

@@ -265,13 +265,21 @@ pub struct BudgetUsageAndLimits {
     pub limits: BTreeMap<String, String>,
     /// The usage, by dimension.
     pub usage: BTreeMap<String, u64>,
+    /// The amounts that running executions have reserved and not used yet, by dimension. An
+    /// addition to the common contract.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, u64>,
+    /// The amounts by which approvals have raised hard limits, by dimension; the limits are without
+    /// them. An addition to the common contract.
+    #[serde(default)]
+    pub overdraft: BTreeMap<String, u64>,
 }
 
 impl BudgetUsageAndLimits {
-    /// Limits and usage.
+    /// Limits and usage; nothing reserved, and no limit raised.
     #[must_use]
     pub fn new(limits: BTreeMap<String, String>, usage: BTreeMap<String, u64>) -> Self {
-        Self { limits, usage }
+        Self { limits, usage, reserved: BTreeMap::new(), overdraft: BTreeMap::new() }
     }
 
     /// No limits and no usage.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::budgeted::{claim_with_room, open_budgets};
+use super::budgeted::{claim_with_room, has_claimable, open_budgets};
 use super::subscribe::subscribe;
 use super::{
-    Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, reconcile,
-    retention, run, timers,
+    Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
+    reconcile, retention, run, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -783,9 +783,15 @@ impl<E: Executor> EngineBackend for E {
         budget: &BudgetId,
         dimensions: UsageDimensions,
     ) -> Result<ReportUsageResult, EngineError> {
-        // The execution plays no part, so it need not exist.
-        handle::of_backend(self.backend_name().tag, handle)?;
-        run(self, &Report::of_worker(budget, dimensions, &self.partitions())?).await
+        // The execution need not exist, and a handle that names none reports all the same.
+        let tag = self.backend_name().tag;
+        handle::of_backend(tag, handle)?;
+        let payload = handle::open(tag, handle).ok();
+        let fence = payload.as_ref().and_then(|payload| Fence::of_handle(payload).ok());
+
+        let report = Report::of_worker(budget, dimensions, &self.partitions())?;
+        let report = report.made_by(payload.as_ref().map(|payload| &payload.execution_id));
+        over_run::report(self, &report, fence, payload).await
     }
 
     async fn report_usage_admin(
@@ -793,11 +799,15 @@ impl<E: Executor> EngineBackend for E {
         budget: &BudgetId,
         args: ReportUsageAdminArgs,
     ) -> Result<ReportUsageResult, EngineError> {
-        run(self, &Report::of_operator(budget, args, &self.partitions())?).await
+        let report = Report::of_operator(budget, args, &self.partitions())?;
+        over_run::report(self, &report, None, None).await
     }
 
     async fn record_spend(&self, args: RecordSpendArgs) -> Result<ReportUsageResult, EngineError> {
-        run(self, &Report::of_execution(args, &self.partitions())?).await
+        let (id, holder) = (args.execution_id.clone(), CancelSource::OperatorOverride);
+        let fence = Fence::of_args(&id, AttemptIndex(0), None, &holder)?;
+        let report = Report::of_execution(args, &self.partitions())?;
+        over_run::report(self, &report, Some(fence), None).await
     }
 
     async fn release_budget(&self, args: ReleaseBudgetArgs) -> Result<(), EngineError> {
@@ -1265,8 +1275,7 @@ impl<E: Executor> EngineBackend for E {
         lane: &LaneId,
         capabilities: &CapabilitySet,
     ) -> Result<bool, EngineError> {
-        let room = open_budgets(self).await?;
-        run(self, &listing::claimable_by(lane, capabilities, room)?).await
+        has_claimable(self, lane, capabilities).await
     }
 
     fn listen(&self, topic: Topic) -> Pin<Box<dyn Future<Output = ()> + Send>> {

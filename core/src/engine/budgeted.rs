@@ -8,14 +8,18 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::places::{claim_up_to, take};
+use super::reserving::{claim_reserving, some_fits};
 use super::{Executor, run};
+use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
+use crate::model::ids::{LaneId, WorkerId, WorkerInstanceId};
 use crate::model::policy::ExecutionPolicy;
 use crate::plan::facts::Answer;
-use crate::rules::budget::room::{OpenBudgets, any_in_use};
-use crate::rules::budget::token::token;
+use crate::rules::budget::room::{OpenBudgets, Room, any_in_use};
+use crate::rules::budget::token::{ESTIMATES, token};
 use crate::rules::execution::claim::Claim;
+use crate::rules::execution::listing;
 
 /// The time for which a process remembers that there are none, ms.
 const PAUSE_MS: i64 = 250;
@@ -78,8 +82,7 @@ pub(super) async fn claim_with_room<E: Executor + ?Sized>(
 ) -> Result<Vec<Handle>, EngineError> {
     let budgeted = &executor.process_state().budgeted;
     if budgeted.exist() {
-        let claim = claim.with_room(open(executor).await?);
-        return claim_up_to(executor, &claim).await;
+        return claim_within(executor, &claim).await;
     }
 
     let mut handles = claim_up_to(executor, &claim).await?;
@@ -87,24 +90,61 @@ pub(super) async fn claim_with_room<E: Executor + ?Sized>(
     let more = async {
         let exist = budgeted.look(executor, rest.is_some()).await?;
         let Some(rest) = rest.filter(|_| exist) else { return Ok(Vec::new()) };
-        claim_up_to(executor, &rest.with_room(open(executor).await?)).await
+        claim_within(executor, &rest).await
     };
     let more = more.await;
     take(&mut handles, more)?;
     Ok(handles)
 }
 
-/// The tokens of the budgets that have room; nothing where no execution has a budget.
+/// The same, in the budgets that have room.
+async fn claim_within<E: Executor + ?Sized>(
+    executor: &E,
+    claim: &Claim,
+) -> Result<Vec<Handle>, EngineError> {
+    let room = run(executor, &OpenBudgets).await?;
+    if room.has_estimates {
+        claim_reserving(executor, claim, room).await
+    } else {
+        claim_up_to(executor, &claim.clone().with_room(room.tokens)).await
+    }
+}
+
+/// The room that schedulers and grants can offer; nothing where no execution has a budget.
 pub(super) async fn open_budgets<E: Executor + ?Sized>(
     executor: &E,
 ) -> Result<Vec<String>, EngineError> {
     let exist = executor.process_state().budgeted.look(executor, true).await?;
-    if exist { open(executor).await } else { Ok(Vec::new()) }
+    if !exist {
+        return Ok(Vec::new());
+    }
+
+    let Room { mut tokens, has_estimates } = run(executor, &OpenBudgets).await?;
+    tokens.extend(has_estimates.then(|| token(ESTIMATES)));
+    Ok(tokens)
 }
 
-async fn open<E: Executor + ?Sized>(executor: &E) -> Result<Vec<String>, EngineError> {
-    let open = run(executor, &OpenBudgets).await?;
-    Ok(open.iter().map(|budget| token(budget)).collect())
+/// True if a lane holds a claimable execution that these capabilities suffice for, even if it is
+/// locked or reserved at the moment. One with an estimate counts if the estimate fits.
+pub(super) async fn has_claimable<E: Executor + ?Sized>(
+    executor: &E,
+    lane: &LaneId,
+    capabilities: &CapabilitySet,
+) -> Result<bool, EngineError> {
+    let exist = executor.process_state().budgeted.look(executor, true).await?;
+    let room = if exist { run(executor, &OpenBudgets).await? } else { Room::default() };
+
+    let plain = listing::claimable_by(lane, capabilities, room.tokens.clone())?;
+    let some_plain = run(executor, &plain).await?;
+    if some_plain || !room.has_estimates {
+        return Ok(some_plain);
+    }
+
+    // It only asks, so the worker plays no part.
+    let policy = ClaimPolicy::new(WorkerId::new("-"), WorkerInstanceId::new("-"), 1, None);
+    let tag = executor.backend_name().tag;
+    let claim = Claim::new(tag, lane, capabilities, policy, CLAIM_MAX)?;
+    some_fits(executor, &claim, room).await
 }
 
 #[cfg(test)]

@@ -22,11 +22,13 @@ mod frames;
 mod known_streams;
 mod lost_workers;
 pub mod operations;
+mod over_run;
 mod places;
 mod process_state;
 #[cfg(feature = "generate")]
 mod random;
 mod reconcile;
+mod reserving;
 mod retention;
 mod run;
 mod scan_executor;

@@ -7,7 +7,7 @@ pub mod check;
 pub mod stored;
 mod timeout;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -320,9 +320,13 @@ pub struct ExecutionPolicy {
     /// The most replays.
     #[serde(default = "default_max_replay_count")]
     pub max_replay_count: u32,
-    /// The budgets that it draws on. Have no effect in this version: refused where there are any.
+    /// The budgets that it draws on: it is claimed only while each of them has room.
     #[serde(default)]
     pub budget_ids: Vec<BudgetId>,
+    /// The amounts that it is expected to use, by dimension. A claim reserves them in each of its
+    /// budgets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budget_estimate: BTreeMap<String, u64>,
     /// Requirements on the workers that may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
@@ -350,6 +354,7 @@ impl Default for ExecutionPolicy {
             fallback_policy: None,
             max_replay_count: DEFAULT_MAX_REPLAY_COUNT,
             budget_ids: Vec::new(),
+            budget_estimate: BTreeMap::new(),
             routing_requirements: None,
             dedup_window_ms: None,
             stream_policy: None,

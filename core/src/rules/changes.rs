@@ -1,11 +1,12 @@
 //! The changes of a decision, as a value.
 
 use crate::model::error::EngineError;
-use crate::plan::facts::Facts;
-use crate::plan::{Guard, Mutation, Plan, Predicate, Return, Selection};
+use crate::plan::facts::{Facts, Row};
+use crate::plan::{Assign, Guard, Mutation, Plan, Predicate, Return, Selection};
 use crate::rules::key::CORE;
 use crate::rules::premise::{Premise, guards};
 use crate::rules::suspension::close;
+use crate::schema::ColumnRef;
 
 /// The changes of a decision, and what they rely on beyond its premises.
 #[derive(Clone, Debug, Default)]
@@ -89,8 +90,8 @@ impl Changes {
         self
     }
 
-    /// Closes whatever the execution has open, as each of its ends must. An execution that was not
-    /// read is relied on to have nothing open.
+    /// Closes whatever the execution has open, as each end of an attempt must. An execution that
+    /// was not read is relied on to have nothing open.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored word outside its set.
@@ -102,6 +103,23 @@ impl Changes {
             }
             None => Ok(self.relying_on(CORE, close::nothing_open())),
         }
+    }
+
+    /// Closes the wait of the execution that was read, where its work goes on: what it has reserved
+    /// stays reserved.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored word outside its set.
+    pub fn closing_wait(mut self, core: &Row) -> Result<Self, EngineError> {
+        self.mutations = close::close_wait(self.mutations, core)?;
+        Ok(self)
+    }
+
+    /// Adds a column to the change of the held execution's row.
+    #[must_use]
+    pub fn marking(mut self, column: (ColumnRef, Assign)) -> Self {
+        close::mark(&mut self.mutations, column);
+        self
     }
 
     /// The plan of an operation with these premises and changes.

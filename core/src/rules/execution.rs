@@ -20,6 +20,7 @@ pub mod priority;
 pub mod read;
 pub mod reconcile;
 pub mod replay;
+pub mod reserve;
 pub mod revoke;
 pub mod tags;
 pub mod take;

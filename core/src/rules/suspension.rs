@@ -7,6 +7,7 @@
 //! wins.
 
 pub mod approve;
+pub mod await_room;
 pub mod binding;
 pub mod close;
 pub mod collected;

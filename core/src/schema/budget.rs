@@ -67,8 +67,33 @@ table! {
         last_reset_at_ms: Option<i64>,
         /// Last change, Unix ms.
         updated_at_ms: i64,
+        /// The amount by which approvals have raised the hard limit.
+        overdraft: i64 = Default::Int(0),
     }
     indexes []
+}
+
+table! {
+    /// One row per execution, budget and dimension: the amount that the execution has reserved and
+    /// not used yet. Rows carry the partition of the execution, so that each of its ends finds them
+    /// by their key.
+    budget_reservation = "ff_budget_reservation"
+        key [partition_key, execution_id, budget_id, dimensions_key] partitioned
+    {
+        /// The partition of the execution.
+        partition_key: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The budget, as UUID text.
+        budget_id: String,
+        /// The dimension's name.
+        dimensions_key: String,
+        /// Reserved and not used yet, in the dimension's own unit.
+        amount: i64,
+        /// Last change, Unix ms.
+        updated_at_ms: i64,
+    }
+    indexes ["ff_budget_reservation_budget_idx" (budget_id Ascending)]
 }
 
 table! {
@@ -115,7 +140,8 @@ table! {
 }
 
 table! {
-    /// One row per budget that an execution was ever submitted with, and place where it may be.
+    /// One row per budget that an execution was ever submitted with, and place where it may be; and
+    /// a row `estimates`, once an execution with an estimate was submitted.
     budget_in_use = "ff_budget_in_use" key [budget_id, partition_key] {
         /// The budget, as UUID text.
         budget_id: String,

@@ -81,6 +81,8 @@ table! {
         /// True if a waitpoint of it may be open; also in rows of older databases or by plain SQL,
         /// which do not record it.
         has_waitpoints: bool = Default::Bool(true),
+        /// True while it may have reserved something of a budget.
+        has_reservations: bool = Default::Bool(false),
     }
     indexes [
         "ff_exec_core_claim_idx" (lane_id Ascending, required_capabilities Ascending,

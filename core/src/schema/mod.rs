@@ -58,6 +58,7 @@ pub static TABLES: &[&Table] = &[
     &budget::budget_usage::TABLE,
     &budget::budget_usage_dedup::TABLE,
     &budget::budget_usage_by_exec::TABLE,
+    &budget::budget_reservation::TABLE,
     &budget::budget_in_use::TABLE,
     &budget::quota_policy::TABLE,
     &budget::quota_window::TABLE,

@@ -44,6 +44,8 @@ table! {
         signal_count: i64 = Default::Int(0),
         /// Grows with every change to this row, so that a decision can be pinned to what it read.
         version: i64 = Default::Int(0),
+        /// The hard limit that rises once the condition holds, where a budget caused the wait.
+        raises: Option<Json>,
     }
     indexes [
         "ff_suspension_current_suspended_at_idx"

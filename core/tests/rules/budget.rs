@@ -20,6 +20,7 @@ fn total(dimension: &str, total: i64) -> Row {
         (budget_usage::budget_id.column(), Value::Text(BUDGET.into())),
         (budget_usage::dimensions_key.column(), Value::Text(dimension.into())),
         (budget_usage::current_value.column(), Value::Int(total)),
+        (budget_usage::overdraft.column(), Value::Int(1)),
     ])
 }
 
@@ -34,13 +35,16 @@ fn a_budget_has_room_below_every_hard_limit() {
         some.full(&facts).unwrap().unwrap()
     };
     let limited = json!({ "hard_limits": { "cost": 10, "free": 0 }, "soft_limits": { "cost": 1 } });
+    let warns = json!({ "hard_limits": { "cost": 10 }, "on_hard_limit": "warn" });
     let older = json!({ "hard_limit": 10, "dimension": "cost" });
     for (policy, totals, expected) in [
         (&limited, vec![], true),
-        (&limited, vec![total("cost", 9), total("free", i64::MAX)], true),
-        (&limited, vec![total("cost", 10)], false),
-        (&older, vec![total("cost", 10)], false),
+        // An approval has raised each limit by one; no limit stays none.
+        (&limited, vec![total("cost", 10), total("free", i64::MAX)], true),
+        (&limited, vec![total("cost", 11)], false),
+        (&older, vec![total("cost", 11)], false),
         (&older, vec![total("tokens", 99)], true),
+        (&warns, vec![total("cost", 99)], true),
     ] {
         let heads = vec![head(policy.clone())];
         assert_eq!(full(heads, totals.clone()).is_empty(), expected, "{totals:?}");

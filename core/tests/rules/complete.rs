@@ -24,7 +24,7 @@ fn completing_ends_execution_attempt_and_lease() {
     assert_snapshot!(decide(&complete(fence(Style::Handle)), &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
+        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false and has_reservations = false
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index 0]
         where lease_epoch = 3 and terminal_at_ms is null and (lease_id is null or lease_id = 00000000-0000-0000-0000-00000000000a) and (attempt_id is null or attempt_id = 00000000-0000-0000-0000-00000000000b) and (lease_expires_at_ms is null or lease_expires_at_ms > 1000000)
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
@@ -77,7 +77,7 @@ fn the_fence_may_be_typed_and_the_time_the_callers() {
     assert_snapshot!(decide(&complete, &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
+        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false and has_reservations = false
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index 0]
         where lease_epoch = 3 and terminal_at_ms is null and (lease_id is null or lease_id = 00000000-0000-0000-0000-00000000000a) and (attempt_id is null or attempt_id = 00000000-0000-0000-0000-00000000000b) and (lease_expires_at_ms is null or lease_expires_at_ms > 1000005)
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
@@ -136,7 +136,7 @@ fn an_operator_skips_the_fence_but_not_the_lifecycle() {
     assert_snapshot!(decide(&complete(overriding()), &Stored::held()), @r"
     plan complete
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
+        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false and has_reservations = false
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index core.attempt_index]
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
         lifecycle_phase := terminal

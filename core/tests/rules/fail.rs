@@ -61,7 +61,7 @@ fn a_final_failure_ends_the_execution_unread() {
     assert_snapshot!(decide(&by_class(FailureClass::Permanent), &Stored::held()), @r#"
     plan fail
       guard core = ff_exec_core[partition_key 7, execution_id 00000000-0000-0000-0000-000000000001]
-        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false
+        where ownership_state not in (lease_revoked) and lifecycle_phase is active and has_waitpoints = false and has_reservations = false
       guard attempt = ff_attempt[partition_key core.partition_key, execution_id core.execution_id, attempt_index 0]
         where lease_epoch = 3 and terminal_at_ms is null and (lease_id is null or lease_id = 00000000-0000-0000-0000-00000000000a) and (attempt_id is null or attempt_id = 00000000-0000-0000-0000-00000000000b) and (lease_expires_at_ms is null or lease_expires_at_ms > 1000000)
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]

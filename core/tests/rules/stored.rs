@@ -62,6 +62,7 @@ pub(crate) fn core_row() -> RowOf {
         .with(exec_core::lease_reclaim_count, 0)
         .with(exec_core::version, 9)
         .with(exec_core::has_waitpoints, false)
+        .with(exec_core::has_reservations, false)
         .with(exec_core::claimable_since_ms, NOW - 4_000)
         .with(exec_core::last_changed_at_ms, 0)
         .with(exec_core::raw_fields, json!({"namespace": "acme", "execution_kind": "render"}))

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ff_core::contracts::{
-    BudgetStatus, CreateBudgetArgs, CreateBudgetResult, RecordSpendArgs, ReleaseBudgetArgs,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    BudgetStatus, BudgetUsageAndLimits, CreateBudgetArgs, CreateBudgetResult, RecordSpendArgs,
+    ReleaseBudgetArgs, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
@@ -75,6 +75,10 @@ struct Create {
     /// A limit that may be exceeded, which is counted, such as `cost=80`.
     #[arg(long, value_name = "DIMENSION=N", value_parser = amount)]
     soft: Vec<(String, u64)>,
+    /// What a report beyond a hard limit does, besides being refused, to the execution that made
+    /// it. One that warns counts. One that suspends waits for `ff approve`, which raises the limit.
+    #[arg(long, value_name = "ACTION", default_value = "refuse")]
+    over_run: OverRunAction,
     /// The time between two resets: 1h, 1d. Without it, only `ff budget reset` resets the budget.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     every: Option<i64>,
@@ -84,6 +88,29 @@ struct Create {
     /// The thing that the budget covers, in words of your own.
     #[arg(long, value_name = "TEXT", default_value = "")]
     scope: String,
+}
+
+/// What a report beyond a hard limit does.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum OverRunAction {
+    Refuse,
+    Warn,
+    Fail,
+    Cancel,
+    Suspend,
+}
+
+impl OverRunAction {
+    /// The word of a budget's policy.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Cancel => "cancel",
+            Self::Suspend => "suspend",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,7 +179,7 @@ async fn define(
         scope_type: create.scope_type,
         scope_id: create.scope,
         enforcement_mode: String::new(),
-        on_hard_limit: String::new(),
+        on_hard_limit: create.over_run.word().to_owned(),
         on_soft_limit: String::new(),
         reset_interval_ms: create.every.unwrap_or(0).unsigned_abs(),
         hard_limits: limits(&hard),
@@ -179,7 +206,9 @@ async fn show(
 ) -> Result<(), Failure> {
     let status = engine.get_budget_status(budget).await;
     let status = status.map_err(|error| Failure::engine("reading the budget", &error))?;
-    let view = BudgetView::of(&status);
+    let totals = engine.read_budget_usage_and_limits(budget).await;
+    let totals = totals.map_err(|error| Failure::engine("reading the budget", &error))?;
+    let view = BudgetView::of(&status, &totals);
     if output.is_json() {
         return Ok(output.json(&view)?);
     }
@@ -195,18 +224,21 @@ async fn show(
         let next = times.format_in_sentence(TimestampMs(next));
         output.line(format!("reset    {next}"))?;
     }
-    Ok(output.table(&dimensions(&status))?)
+    Ok(output.table(&dimensions(&status, &totals))?)
 }
 
-fn dimensions(status: &BudgetStatus) -> Table {
+fn dimensions(status: &BudgetStatus, totals: &BudgetUsageAndLimits) -> Table {
     let columns = [
         Column::cut("DIMENSION", 0),
         Column::whole("USED", 0),
+        Column::whole("RESERVED", 0),
         Column::whole("HARD", 0),
+        Column::whole("RAISED BY", 0),
         Column::whole("SOFT", 0),
     ];
     let limits = status.hard_limits.keys().chain(status.soft_limits.keys());
-    let names: std::collections::BTreeSet<&String> = status.usage.keys().chain(limits).collect();
+    let used = status.usage.keys().chain(totals.reserved.keys());
+    let names: std::collections::BTreeSet<&String> = used.chain(limits).collect();
 
     let mut table = Table::new(columns);
     for name in names {
@@ -215,7 +247,9 @@ fn dimensions(status: &BudgetStatus) -> Table {
         };
         let used = status.usage.get(name).copied().unwrap_or(0).to_string();
         let (hard, soft) = (limit(&status.hard_limits), limit(&status.soft_limits));
-        table.row([name.clone(), used, hard, soft]);
+        let reserved = totals.reserved.get(name).copied().unwrap_or(0).to_string();
+        let raised = or_dash(totals.overdraft.get(name));
+        table.row([name.clone(), used, reserved, hard, raised, soft]);
     }
     table
 }

@@ -42,6 +42,18 @@ conformance! {
         bench.backend.complete(&again, None).await.unwrap();
     }
 
+    async fn a_delay_to_a_past_time_puts_an_execution_before_no_other(bench) {
+        let (delayed, handle) = bench.leased().await;
+        let other = bench.create().await;
+        bench.clock.advance(1);
+        bench.backend.delay(&handle, TimestampMs(0)).await.unwrap();
+        assert_eq!(bench.core(&delayed).await.int("eligible_at_ms"), Some(START + 1));
+        bench.backend.promote_delayed(partition(&delayed), &lane(), &delayed, bench.clock.now())
+            .await.unwrap();
+        assert_eq!(bench.core(&delayed).await.int("claimable_since_ms"), Some(START + 1));
+        assert_eq!(payload_of(&bench.claim().await).execution_id, other);
+    }
+
     async fn nothing_is_woken_before_its_time(bench) {
         let until = Some(TimestampMs(START + 1_000));
         let id = bench.create_with(&|args| args.delay_until = until).await;

@@ -4,6 +4,7 @@
 //! that no submitter relies on a promise without effect. Rows that already hold such policies are
 //! still read: see `stored.rs`.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{
@@ -37,6 +38,9 @@ pub const SIGNALS_MAX: u32 = 1_000_000;
 
 /// The most budgets of an execution.
 const BUDGETS_MAX: usize = 16;
+
+/// The most dimensions of one budget.
+pub const DIMENSIONS_MAX: usize = 256;
 
 /// The classes of failures that an execution's own retry policy may name. Permanent and cancelled
 /// ones are never retried.
@@ -93,6 +97,7 @@ impl ExecutionPolicy {
             fallback_policy,
             max_replay_count,
             budget_ids,
+            budget_estimate,
             routing_requirements,
             dedup_window_ms,
             stream_policy,
@@ -100,6 +105,7 @@ impl ExecutionPolicy {
         } = self;
 
         within("policy.budget_ids", budget_ids.len(), 0, BUDGETS_MAX)?;
+        check_estimate(budget_estimate, !budget_ids.is_empty())?;
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
         }
@@ -258,6 +264,20 @@ fn without_effect(fields: &[(&str, bool)]) -> Result<(), PolicyFault> {
         Some((field, _)) => Err(PolicyFault::without_effect(field)),
         None => Ok(()),
     }
+}
+
+/// Checks the amounts of an estimate. The names of dimensions are those of budgets, which the
+/// submission checks.
+fn check_estimate(estimate: &BTreeMap<String, u64>, has_budgets: bool) -> Result<(), PolicyFault> {
+    const FIELD: &str = "policy.budget_estimate";
+    if !estimate.is_empty() && !has_budgets {
+        return Err(PolicyFault::new(FIELD, "has no effect without policy.budget_ids"));
+    }
+    within(FIELD, estimate.len(), 0, DIMENSIONS_MAX)?;
+    for (dimension, amount) in estimate {
+        within(&format!("{FIELD}.{dimension}"), *amount, 1, i64::MAX.unsigned_abs())?;
+    }
+    Ok(())
 }
 
 /// Checks one field's bounds, both inclusive. NaN is within no bounds.

@@ -165,9 +165,8 @@ impl<'a> ImportRecord<'a> {
         // A policy that no engine can read names no budget.
         let policy: Option<ExecutionPolicy> =
             policy.and_then(|policy| serde_json::from_value(policy).ok());
-        let budgets = policy.map(|policy| policy.budget_ids).unwrap_or_default();
-        let in_use = register_in_use(&budgets, &self.partitions, ctx.now)?;
-        Ok([lane].into_iter().chain(in_use).collect())
+        let in_use = policy.map(|policy| register_in_use(&policy, &self.partitions, ctx.now));
+        Ok([lane].into_iter().chain(in_use.transpose()?.flatten()).collect())
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::model::error::EngineError;
 use crate::model::ids::{BudgetId, TimestampMs};
 use crate::model::partition::{PartitionConfig, budget_partition};
+pub use crate::model::policy::check::DIMENSIONS_MAX;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, Guard, List, Lookup, Mutation, OnConflict, Predicate, Query};
 use crate::rules::budget::limits::Limits;
@@ -24,9 +25,6 @@ use crate::schema::{Col, ColumnRef};
 pub const BUDGET: &str = "budget";
 /// The name of the head on partition 0.
 const AT_ZERO: &str = "at_zero";
-
-/// The most dimensions of one budget.
-pub const DIMENSIONS_MAX: usize = 256;
 
 /// The most rows of one budget that are read at once: more than it has dimensions.
 const ROWS_MAX: i64 = 1_000;
@@ -143,6 +141,7 @@ impl Places {
                 budget_usage::partition_key.column(),
                 dimension,
                 budget_usage::current_value.column(),
+                budget_usage::overdraft.column(),
             ],
             predicate: self.either(budget_usage::partition_key).and(budget),
             order: vec![(dimension, Ascending)],
@@ -252,15 +251,31 @@ impl<'a> Head<'a> {
     /// # Errors
     /// `Validation(Corruption)` for a column of another type.
     pub fn totals(&self, rows: &[Row]) -> Result<BTreeMap<String, i64>, EngineError> {
-        let mut totals = BTreeMap::new();
+        self.by_dimension(rows, budget_usage::current_value)
+    }
+
+    /// The overdrafts of the budget, among the totals that were listed.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a column of another type.
+    pub fn overdrafts(&self, rows: &[Row]) -> Result<BTreeMap<String, i64>, EngineError> {
+        self.by_dimension(rows, budget_usage::overdraft)
+    }
+
+    fn by_dimension(
+        &self,
+        rows: &[Row],
+        value: Col<i64>,
+    ) -> Result<BTreeMap<String, i64>, EngineError> {
+        let mut values = BTreeMap::new();
         for row in rows {
             let dimension: String = row.read(budget_usage::dimensions_key)?;
             let here = row.read(budget_usage::partition_key)? == self.key.partition;
             if here && dimension != NO_DIMENSION {
-                totals.insert(dimension, row.read(budget_usage::current_value)?);
+                values.insert(dimension, row.read(value)?);
             }
         }
-        Ok(totals)
+        Ok(values)
     }
 
     /// What an execution contributed in the current period, among the listed contributions.

@@ -6,12 +6,16 @@ use serde_json::{Map, Value as Json};
 
 use crate::model::error::EngineError;
 use crate::plan::facts::Row;
+use crate::rules::budget::over_run::OnHardLimit;
+use crate::rules::budget::reservation::Reserved;
 use crate::rules::input;
 use crate::schema::budget::budget_policy;
 
 /// Hard and soft limits by dimension; 0 for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// The action on a report that would exceed a hard limit.
+    pub on_hard: OnHardLimit,
     /// The limits that no report may exceed.
     pub hard: BTreeMap<String, u64>,
     /// The limits that a report may exceed, which is reported and counted.
@@ -25,6 +29,8 @@ pub enum Judged {
     Within,
     /// It counts, and exceeds a soft limit.
     Soft(Breach),
+    /// It counts, and exceeds a hard limit that only warns.
+    Warned(Breach),
     /// It does not count: it would exceed a hard limit.
     Hard(Breach),
 }
@@ -56,7 +62,9 @@ impl Limits {
     #[must_use]
     pub fn of(policy: &Json) -> Self {
         let (hard, soft) = (policy.get("hard_limits"), policy.get("soft_limits"));
-        let mut limits = Self { hard: numbers(hard), soft: numbers(soft) };
+        let word = policy.get("on_hard_limit").and_then(Json::as_str).unwrap_or_default();
+        let on_hard = OnHardLimit::of_word(word);
+        let mut limits = Self { on_hard, hard: numbers(hard), soft: numbers(soft) };
 
         let first = || policy.get("hard")?.as_object()?.values().next()?.as_u64();
         if let Some(limit) = policy.get("hard_limit").and_then(Json::as_u64).or_else(first) {
@@ -67,13 +75,23 @@ impl Limits {
         limits
     }
 
-    /// The hard limits that limit something.
+    /// The hard limits that limit something: none where exceeding them only warns.
     pub fn enforced(&self) -> impl Iterator<Item = (&str, u64)> {
-        let limits = self.hard.iter().filter(|(_, limit)| 0 < **limit);
+        let warns = self.on_hard == OnHardLimit::Warn;
+        let limits = self.hard.iter().filter(move |(_, limit)| !warns && 0 < **limit);
         limits.map(|(dimension, limit)| (dimension.as_str(), *limit))
     }
 
-    /// Judges a report of these amounts on top of these totals.
+    /// The same, with the hard limits raised by these overdrafts.
+    #[must_use]
+    pub fn with_overdrafts(mut self, overdrafts: &BTreeMap<String, i64>) -> Self {
+        for (dimension, limit) in &mut self.hard {
+            *limit = raised(*limit, overdrafts.get(dimension).copied().unwrap_or(0));
+        }
+        self
+    }
+
+    /// Judges a report of these amounts on top of these totals, where so much is reserved.
     ///
     /// # Errors
     /// `Validation(InvalidInput)` naming a dimension with a total beyond what a row can store.
@@ -81,6 +99,7 @@ impl Limits {
         &self,
         totals: &BTreeMap<String, i64>,
         deltas: &BTreeMap<String, i64>,
+        reserved: &Reserved,
     ) -> Result<Judged, EngineError> {
         let total = |dimension: &str| totals.get(dimension).copied().unwrap_or(0).max(0);
         let sum = |dimension: &str, delta: i64| total(dimension).checked_add(delta);
@@ -90,11 +109,17 @@ impl Limits {
             (!within).then_some(limit)
         };
 
+        let mut warned = None;
         for (dimension, delta) in deltas {
-            if let Some(limit) = exceeds(&self.hard, dimension, *delta) {
-                let (dimension, total) = (dimension.clone(), total(dimension).unsigned_abs());
-                return Ok(Judged::Hard(Breach { dimension, total, limit }));
+            let taken = reserved.with(dimension, *delta);
+            let Some(limit) = exceeds(&self.hard, dimension, taken) else { continue };
+            let before = total(dimension).unsigned_abs();
+            let breach = |total| Breach { dimension: dimension.clone(), total, limit };
+            if self.on_hard != OnHardLimit::Warn {
+                return Ok(Judged::Hard(breach(before)));
             }
+            let after = before.saturating_add(delta.max(&0).unsigned_abs());
+            warned = warned.or_else(|| Some(breach(after)));
         }
 
         let mut soft = None;
@@ -109,8 +134,18 @@ impl Limits {
                 soft = Some(Breach { dimension: dimension.clone(), total, limit });
             }
         }
-        Ok(soft.map_or(Judged::Within, Judged::Soft))
+        Ok(match (warned, soft) {
+            (Some(breach), _) => Judged::Warned(breach),
+            (None, Some(breach)) => Judged::Soft(breach),
+            (None, None) => Judged::Within,
+        })
     }
+}
+
+/// A hard limit that is raised by an overdraft; 0 stays none.
+#[must_use]
+pub fn raised(limit: u64, overdraft: i64) -> u64 {
+    if limit == 0 { 0 } else { limit.saturating_add(overdraft.max(0).unsigned_abs()) }
 }
 
 fn numbers(limits: Option<&Json>) -> BTreeMap<String, u64> {
@@ -126,6 +161,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const NOTHING: Reserved = Reserved { own: BTreeMap::new(), others: BTreeMap::new() };
 
     fn amounts(of: &[(&str, i64)]) -> BTreeMap<String, i64> {
         of.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect()
@@ -150,7 +187,7 @@ mod tests {
             (7, Judged::Hard(breach("cost", 4, 10))),
             (i64::MAX, Judged::Hard(breach("cost", 4, 10))),
         ] {
-            let judged = limits().judge(&totals, &amounts(&[("cost", delta)]));
+            let judged = limits().judge(&totals, &amounts(&[("cost", delta)]), &NOTHING);
             assert_eq!(judged.unwrap(), expected, "{delta}");
         }
     }
@@ -158,21 +195,40 @@ mod tests {
     #[test]
     fn the_first_dimension_that_exceeds_its_limit_is_named_and_hard_limits_come_first() {
         let none = BTreeMap::new();
-        let judged = limits().judge(&none, &amounts(&[("cost", 7), ("tokens", 101)])).unwrap();
+        let judged =
+            limits().judge(&none, &amounts(&[("cost", 7), ("tokens", 101)]), &NOTHING).unwrap();
         assert_eq!(judged, Judged::Hard(breach("tokens", 0, 100)));
-        let judged = limits().judge(&none, &amounts(&[("cost", 7), ("tokens", 51)])).unwrap();
+        let judged =
+            limits().judge(&none, &amounts(&[("cost", 7), ("tokens", 51)]), &NOTHING).unwrap();
         assert_eq!(judged, Judged::Soft(breach("cost", 7, 5)));
     }
 
     #[test]
     fn what_has_no_limit_is_limited_by_what_a_row_can_store() {
         let totals = amounts(&[("free", 1), ("odd", -3)]);
-        let judge = |delta| limits().judge(&totals, &amounts(&[("free", delta)]));
+        let judge = |delta| limits().judge(&totals, &amounts(&[("free", delta)]), &NOTHING);
         assert_eq!(judge(i64::MAX - 1).unwrap(), Judged::Within);
         assert!(judge(i64::MAX).unwrap_err().to_string().contains("deltas: free"));
         // A total below zero counts as zero.
-        let judged = limits().judge(&totals, &amounts(&[("odd", i64::MAX)])).unwrap();
+        let judged = limits().judge(&totals, &amounts(&[("odd", i64::MAX)]), &NOTHING).unwrap();
         assert_eq!(judged, Judged::Within);
+    }
+
+    #[test]
+    fn what_is_reserved_is_taken_already_and_used_first() {
+        let totals = amounts(&[("cost", 2)]);
+        let (own, others) = (amounts(&[("cost", 3)]), amounts(&[("cost", 4)]));
+        let reserved = Reserved { own, others };
+        let judge = |delta| limits().judge(&totals, &amounts(&[("cost", delta)]), &reserved);
+
+        // 2 are used, 7 reserved, 3 of them by the reporter: 1 of 10 is free.
+        assert_eq!(judge(3).unwrap(), Judged::Within);
+        assert_eq!(judge(4).unwrap(), Judged::Soft(breach("cost", 6, 5)));
+        assert_eq!(judge(5).unwrap(), Judged::Hard(breach("cost", 2, 10)));
+        let raised = limits().with_overdrafts(&amounts(&[("cost", 1), ("free", 7)]));
+        let judged = raised.judge(&totals, &amounts(&[("cost", 5)]), &reserved).unwrap();
+        assert_eq!(judged, Judged::Soft(breach("cost", 7, 5)));
+        assert_eq!(raised.hard.get("free"), Some(&0), "no limit stays none");
     }
 
     #[test]

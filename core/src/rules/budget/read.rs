@@ -7,8 +7,9 @@ use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::{BudgetId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{List, Predicate};
+use crate::plan::{List, Predicate, Query};
 use crate::rules::budget::key::Places;
+use crate::rules::budget::reservation::{Reserved, reservations_of};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::listing::{self, Listing};
@@ -137,11 +138,16 @@ impl Transition for ReadUsage {
     type Outcome = BudgetUsageAndLimits;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let id = &self.places.home().id;
+        let reservations = reservations_of(std::slice::from_ref(id));
         let Some(totals) = facts.list(&self.places.usage()) else {
-            return Ok(Step::Read(self.places.queries()));
+            let queries = self.places.queries().into_iter();
+            return Ok(Step::Read(queries.chain([Query::List(reservations)]).collect()));
         };
 
         let head = self.places.head(facts);
+        let reserved = facts.list(&reservations).unwrap_or_default();
+        let Reserved { others: reserved, .. } = Reserved::of(id, None, reserved)?;
         let limits = head.limits()?;
         let named = |kind: &'static str, limits: BTreeMap<String, u64>| {
             let named = move |(name, limit): (String, u64)| (format!("{kind}:{name}"), limit);
@@ -150,7 +156,14 @@ impl Transition for ReadUsage {
         let limits: BTreeMap<_, _> =
             named("hard", limits.hard).chain(named("soft", limits.soft)).collect();
 
-        let usage = head.totals(totals)?.into_iter().map(|(name, total)| (name, count(total)));
-        Ok(Step::Answer(BudgetUsageAndLimits::new(limits, usage.collect())))
+        let counted = |amounts: BTreeMap<String, i64>| {
+            amounts.into_iter().map(|(name, amount)| (name, count(amount))).collect()
+        };
+        let mut answer = BudgetUsageAndLimits::new(limits, counted(head.totals(totals)?));
+        answer.reserved = counted(reserved);
+        answer.reserved.retain(|_, amount| 0 < *amount);
+        answer.overdraft = counted(head.overdrafts(totals)?);
+        answer.overdraft.retain(|_, amount| 0 < *amount);
+        Ok(Step::Answer(answer))
     }
 }

@@ -1,5 +1,7 @@
 //! Usage that is reported to a budget: by a worker, by an operator, or as spent by one execution.
 
+mod settle;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
@@ -7,7 +9,7 @@ use uuid::Uuid;
 
 use crate::contracts::{RecordSpendArgs, ReportUsageAdminArgs, ReportUsageResult, UsageDimensions};
 use crate::model::error::EngineError;
-use crate::model::ids::{BudgetId, TimestampMs};
+use crate::model::ids::{BudgetId, ExecutionId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::ColumnType;
@@ -15,13 +17,16 @@ use crate::plan::{Expr, List, Mutation, OnConflict, OnTaken};
 use crate::rules::budget::dedup::Dedup;
 use crate::rules::budget::key::{BudgetKey, DIMENSIONS_MAX, Head, Places, dimension};
 use crate::rules::budget::limits::{Breach, Judged};
+use crate::rules::budget::over_run::OverRun;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
-use crate::rules::premise::Premise;
+use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::premise::{Premise, execution_row};
 use crate::rules::suspension::opening::items;
 use crate::schema::budget::{budget_policy, budget_usage, budget_usage_by_exec};
+use crate::schema::execution::exec_core;
 
 /// Reports usage. All of it counts, or nothing.
 #[derive(Clone, Debug)]
@@ -29,7 +34,49 @@ pub struct Report {
     places: Places,
     deltas: BTreeMap<String, i64>,
     dedup: Option<Dedup>,
-    spender: Option<Uuid>,
+    by: Reporter,
+}
+
+/// The party that reports.
+#[derive(Clone, Debug)]
+enum Reporter {
+    /// An operator, or a worker with a handle that names no execution of this kind of database.
+    Anyone,
+    /// The worker of an execution: what it has reserved is used first.
+    Worker(ExecutionKey),
+    /// The same; the budget also remembers the contribution of the execution.
+    Spender(ExecutionKey),
+}
+
+impl Reporter {
+    fn execution(&self) -> Option<ExecutionKey> {
+        match self {
+            Self::Anyone => None,
+            Self::Worker(key) | Self::Spender(key) => Some(*key),
+        }
+    }
+
+    fn spender(&self) -> Option<Uuid> {
+        match self {
+            Self::Anyone | Self::Worker(_) => None,
+            Self::Spender(key) => Some(key.uuid),
+        }
+    }
+}
+
+/// The answer to a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The caller's answer.
+    pub result: ReportUsageResult,
+    /// The hard limit that it would have exceeded, if its execution runs.
+    pub over_run: Option<OverRun>,
+}
+
+impl Reported {
+    fn counted(result: ReportUsageResult) -> Self {
+        Self { result, over_run: None }
+    }
 }
 
 impl Report {
@@ -86,7 +133,14 @@ impl Report {
     ) -> Result<Self, EngineError> {
         let RecordSpendArgs { budget_id, execution_id, deltas, idempotency_key } = args;
         let report = Self::new(&budget_id, deltas, Some(&idempotency_key), partitions)?;
-        Ok(Self { spender: Some(execution_id.uuid()), ..report })
+        Ok(Self { by: Reporter::Spender(ExecutionKey::of(&execution_id)?), ..report })
+    }
+
+    /// The same report, made by the worker of that execution. One that no row can have is none.
+    #[must_use]
+    pub fn made_by(self, execution: Option<&ExecutionId>) -> Self {
+        let key = execution.and_then(|id| ExecutionKey::of(id).ok());
+        Self { by: key.map_or(Reporter::Anyone, Reporter::Worker), ..self }
     }
 
     fn new(
@@ -114,7 +168,7 @@ impl Report {
         let deltas = deltas.into_iter().map(amount).collect::<Result<_, EngineError>>()?;
         let key = key.filter(|key| !key.is_empty());
         let dedup = key.map(|key| Dedup::new(places.home(), key)).transpose()?;
-        Ok(Self { places, deltas, dedup, spender: None })
+        Ok(Self { places, deltas, dedup, by: Reporter::Anyone })
     }
 
     /// The changes of a report that counts: the totals, and the contribution of the spender.
@@ -125,7 +179,7 @@ impl Report {
         at: TimestampMs,
     ) -> Result<Vec<Mutation>, EngineError> {
         let mut changes = vec![change_totals(&head.key, &self.deltas, OnTaken::Add, at)?];
-        if let Some(spender) = self.spender {
+        if let Some(spender) = self.by.spender() {
             let before = facts.list(&self.places.contributions_of(spender)).unwrap_or_default();
             changes.push(self.contribution(head, spender, before, at)?);
         }
@@ -175,7 +229,7 @@ impl Report {
         match judged {
             Judged::Within => {}
             Judged::Soft(_) => (soft, updated) = (1, at.0),
-            Judged::Hard(breach) => {
+            Judged::Warned(breach) | Judged::Hard(breach) => {
                 (hard, updated, last) = (1, at.0, Some(at.0));
                 dimension = Some(breach.dimension.clone());
             }
@@ -224,61 +278,94 @@ fn amounts(of: &BTreeMap<String, i64>) -> Result<Expr, EngineError> {
 }
 
 impl Decision for Report {
-    type Outcome = ReportUsageResult;
+    type Outcome = Reported;
 
     const NAME: &'static str = "report_usage";
 
-    fn premises(&self, _: TimestampMs) -> Vec<Premise<ReportUsageResult>> {
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Reported>> {
         let dedup = self.dedup.as_ref().map(Dedup::premise);
-        self.places.premises().into_iter().chain(dedup).collect()
+        let columns =
+            || vec![exec_core::lifecycle_phase.column(), exec_core::has_reservations.column()];
+        let core =
+            self.by.execution().map(|key| Premise::read(CORE, execution_row(&key, columns())));
+        self.places.premises().into_iter().chain(dedup).chain(core).collect()
     }
 
     fn lists(&self, _: u32) -> Vec<List> {
-        let contributions = self.spender.map(|spender| self.places.contributions_of(spender));
-        [self.places.usage()].into_iter().chain(contributions).collect()
+        let contributions = self.by.spender().map(|spender| self.places.contributions_of(spender));
+        [self.places.usage(), self.reservations()].into_iter().chain(contributions).collect()
     }
 
-    fn repeated(
-        &self,
-        facts: &Facts,
-        ctx: &Ctx<'_>,
-    ) -> Result<Option<ReportUsageResult>, EngineError> {
-        let first = Dedup::first(facts, ctx.now)?;
-        match (first, self.spender) {
-            (Some(_), Some(_)) => Ok(Some(ReportUsageResult::AlreadyApplied)),
-            (Some(row), None) => Dedup::answer(row).map(Some),
-            (None, _) => Ok(None),
-        }
+    fn repeated(&self, facts: &Facts, ctx: &Ctx<'_>) -> Result<Option<Reported>, EngineError> {
+        let Some(first) = Dedup::first(facts, ctx.now)? else { return Ok(None) };
+        let first = Dedup::answer(first)?;
+
+        // An interrupted caller repeats its report so that the over-run has its effect.
+        let over_run = match &first {
+            ReportUsageResult::HardBreach { dimension, current_usage, hard_limit } => {
+                let (total, limit) = (*current_usage, *hard_limit);
+                let breach = Breach { dimension: dimension.clone(), total, limit };
+                let head = self.places.head(facts);
+                self.over_run(&head, facts, &self.reserved(facts)?, &breach)?
+            }
+            ReportUsageResult::Ok
+            | ReportUsageResult::SoftBreach { .. }
+            | ReportUsageResult::AlreadyApplied => None,
+        };
+        let result = match self.by {
+            Reporter::Spender(_) => ReportUsageResult::AlreadyApplied,
+            Reporter::Anyone | Reporter::Worker(_) => first,
+        };
+        Ok(Some(Reported { result, over_run }))
     }
 
     fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let head = self.places.head(facts);
-        let totals = head.totals(facts.list(&self.places.usage()).unwrap_or_default())?;
+        let rows = facts.list(&self.places.usage()).unwrap_or_default();
+        let totals = head.totals(rows)?;
         let new = self.deltas.keys().filter(|dimension| !totals.contains_key(*dimension)).count();
         if 0 < new && DIMENSIONS_MAX < totals.len() + new {
             let count = totals.len() + new;
             return Err(input::invalid(format!("dimensions: {count} exceed {DIMENSIONS_MAX}")));
         }
 
-        let judged = head.limits()?.judge(&totals, &self.deltas)?;
+        let reserved = self.reserved(facts)?;
+        let limits = head.limits()?.with_overdrafts(&head.overdrafts(rows)?);
+        let judged = limits.judge(&totals, &self.deltas, &reserved)?;
         let mut changes = vec![Self::judged(&head, &judged, at)?];
-        let outcome = match judged {
-            Judged::Hard(Breach { dimension, total, limit }) => {
-                ReportUsageResult::HardBreach { dimension, current_usage: total, hard_limit: limit }
-            }
-            Judged::Soft(Breach { dimension, total, limit }) => {
-                changes.extend(self.counted(&head, facts, at)?);
-                ReportUsageResult::SoftBreach { dimension, current_usage: total, soft_limit: limit }
-            }
-            Judged::Within => {
-                changes.extend(self.counted(&head, facts, at)?);
-                ReportUsageResult::Ok
-            }
-        };
+        let mut settlement = None;
+        if !matches!(judged, Judged::Hard(_)) {
+            changes.extend(self.counted(&head, facts, at)?);
+            settlement = self.settlement(&reserved, at)?;
+        }
 
-        changes.extend(self.dedup.as_ref().map(|dedup| dedup.record(&outcome, at)));
-        let changes = Changes::of(changes).holding(head.guard()?);
-        let changes = if self.spender.is_some() { changes.named("record_spend") } else { changes };
+        let mut outcome = Reported::counted(ReportUsageResult::Ok);
+        match judged {
+            Judged::Within => {}
+            Judged::Soft(Breach { dimension, total, limit })
+            | Judged::Warned(Breach { dimension, total, limit }) => {
+                let (current_usage, soft_limit) = (total, limit);
+                outcome.result =
+                    ReportUsageResult::SoftBreach { dimension, current_usage, soft_limit };
+            }
+            Judged::Hard(breach) => {
+                outcome.over_run = self.over_run(&head, facts, &reserved, &breach)?;
+                let Breach { dimension, total: current_usage, limit: hard_limit } = breach;
+                outcome.result =
+                    ReportUsageResult::HardBreach { dimension, current_usage, hard_limit };
+            }
+        }
+
+        // A report that is approved later counts when it is repeated.
+        let waits = outcome.over_run.as_ref().is_some_and(OverRun::suspends);
+        let answered = self.dedup.as_ref().filter(|_| !waits);
+        changes.extend(answered.map(|dedup| dedup.record(&outcome.result, at)));
+
+        let (settled, own) = settlement.unzip();
+        let changes = Changes::of(changes).and(settled);
+        let changes = changes.holding_first(own).holding(head.guard()?);
+        let spends = self.by.spender().is_some();
+        let changes = if spends { changes.named("record_spend") } else { changes };
         Verdict::change(changes, outcome)
     }
 }

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use crate::model::error::EngineError;
-use crate::model::ids::{BudgetId, TimestampMs};
+use crate::model::ids::TimestampMs;
 use crate::model::partition::{PartitionConfig, budget_partition};
+use crate::model::policy::ExecutionPolicy;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable as _};
 use crate::plan::{Expr, Join, List, Mutation, OnConflict, Predicate, Query};
-use crate::rules::budget::limits::Limits;
+use crate::rules::budget::limits::{Limits, raised};
+use crate::rules::budget::token::{ESTIMATES, token};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
@@ -46,24 +48,27 @@ pub fn budgets_of(core: &Row) -> Result<Vec<String>, EngineError> {
     Ok(all.into_iter().collect())
 }
 
-/// The change that notes that executions name these budgets, wherever they are; none without a
-/// budget.
+/// The change that notes that an execution with that policy names its budgets, wherever they are;
+/// none without a budget.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when a partition is beyond what a row can store.
 pub fn register_in_use(
-    budgets: &[BudgetId],
+    policy: &ExecutionPolicy,
     partitions: &PartitionConfig,
     at: TimestampMs,
 ) -> Result<Option<Mutation>, EngineError> {
-    if budgets.is_empty() {
+    if policy.budget_ids.is_empty() {
         return Ok(None);
     }
 
     let mut places = BTreeSet::new();
-    for budget in budgets {
+    for budget in &policy.budget_ids {
         let home = input::partition(budget_partition(budget, partitions).index)?;
         places.extend([(budget.to_string(), home), (budget.to_string(), 0)]);
+    }
+    if !policy.budget_estimate.is_empty() {
+        places.insert((ESTIMATES.to_owned(), 0));
     }
     let place = |(budget, partition)| json!({ "budget": budget, "partition": partition });
     let places: Vec<_> = places.into_iter().map(place).collect();
@@ -84,14 +89,23 @@ pub fn any_in_use() -> Query {
     Query::List(List { limit: Expr::int(1), ..Pages::IN_USE.page(Predicate::Always) })
 }
 
-/// Lists the budgets that executions name and that have room.
+/// Finds the budgets that executions name and that have room.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenBudgets;
 
-impl Transition for OpenBudgets {
-    type Outcome = Vec<String>;
+/// The room that claims can offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// The tokens of the budgets with room.
+    pub tokens: Vec<String>,
+    /// True if there are executions with an estimate.
+    pub has_estimates: bool,
+}
 
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Vec<String>>, EngineError> {
+impl Transition for OpenBudgets {
+    type Outcome = Room;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Room>, EngineError> {
         let mut next = Vec::new();
         for pages in [Pages::IN_USE, Pages::LIMITS, Pages::TOTALS] {
             next.extend(pages.next(facts)?.map(Query::List));
@@ -107,12 +121,14 @@ impl Transition for OpenBudgets {
         for row in facts.pages(Pages::IN_USE.name).flatten() {
             open.insert(row.read(budget)?);
         }
-        Ok(Step::Answer(open.into_iter().filter(|budget| !full.contains(budget)).collect()))
+        let has_estimates = open.remove(ESTIMATES);
+        let open = open.difference(&full).map(|budget| token(budget));
+        Ok(Step::Answer(Room { tokens: open.collect(), has_estimates }))
     }
 }
 
 /// Some budgets, of which a scheduler must know if they have room.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SomeBudgets {
     /// The budgets, as rows store them.
     pub budgets: Vec<String>,
@@ -125,6 +141,12 @@ impl SomeBudgets {
         vec![Query::List(self.limits()), Query::List(self.totals())]
     }
 
+    /// The limits and the totals, once they are read.
+    #[must_use]
+    pub fn rows<'a>(&self, facts: &'a Facts) -> Option<(&'a [Row], &'a [Row])> {
+        facts.list(&self.limits()).zip(facts.list(&self.totals()))
+    }
+
     /// Those without room; `None` until their rows are read.
     ///
     /// # Errors
@@ -134,8 +156,7 @@ impl SomeBudgets {
             return Ok(Some(BTreeSet::new()));
         }
 
-        let rows = (facts.list(&self.limits()), facts.list(&self.totals()));
-        let (Some(limits), Some(totals)) = rows else { return Ok(None) };
+        let Some((limits, totals)) = self.rows(facts) else { return Ok(None) };
         let limits = limits.iter().map(|row| (budget_policy::budget_id, row));
         let totals = totals.iter().map(|row| (budget_usage::budget_id, row));
         full(limits, totals).map(Some)
@@ -143,7 +164,12 @@ impl SomeBudgets {
 
     fn limits(&self) -> List {
         let budget = budget_policy::budget_id.column();
-        let columns = vec![budget, budget_policy::policy_json.column()];
+        let columns = vec![
+            budget_policy::partition_key.column(),
+            budget,
+            budget_policy::policy_json.column(),
+            budget_policy::version.column(),
+        ];
         let order = vec![(budget, Ascending)];
         self.list("limits of some budgets", budget_policy::REF, budget, columns, order)
     }
@@ -151,7 +177,13 @@ impl SomeBudgets {
     fn totals(&self) -> List {
         let (budget, dimension) =
             (budget_usage::budget_id.column(), budget_usage::dimensions_key.column());
-        let columns = vec![budget, dimension, budget_usage::current_value.column()];
+        let columns = vec![
+            budget_usage::partition_key.column(),
+            budget,
+            dimension,
+            budget_usage::current_value.column(),
+            budget_usage::overdraft.column(),
+        ];
         let order = vec![(budget, Ascending), (dimension, Ascending)];
         self.list("totals of some budgets", budget_usage::REF, budget, columns, order)
     }
@@ -189,8 +221,8 @@ struct JoinedRows {
     budget: Col<String>,
     /// Orders the rows of one budget.
     by: Option<Col<String>>,
-    /// The column that is read besides.
-    value: ColumnRef,
+    /// The columns that are read besides.
+    values: &'static [ColumnRef],
 }
 
 impl Pages {
@@ -203,7 +235,7 @@ impl Pages {
             partition: budget_policy::partition_key,
             budget: budget_policy::budget_id,
             by: None,
-            value: budget_policy::policy_json.column(),
+            values: &[budget_policy::policy_json.column()],
         }),
     };
 
@@ -214,7 +246,7 @@ impl Pages {
             partition: budget_usage::partition_key,
             budget: budget_usage::budget_id,
             by: Some(budget_usage::dimensions_key),
-            value: budget_usage::current_value.column(),
+            values: &[budget_usage::current_value.column(), budget_usage::overdraft.column()],
         }),
     };
 
@@ -253,12 +285,12 @@ impl Pages {
                 (budget.column(), joined.budget.column()),
             ],
         };
-        let value = self.joined.as_ref().map(|joined| joined.value);
+        let values = self.joined.as_ref().map_or(&[][..], |joined| joined.values);
         List {
             name: self.name.into(),
             table: budget_in_use::REF,
             join: self.joined.as_ref().map(join),
-            columns: order.iter().copied().chain(value).collect(),
+            columns: order.iter().chain(values).copied().collect(),
             predicate,
             order: order.into_iter().map(|column| (column, Ascending)).collect(),
             limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
@@ -272,10 +304,11 @@ fn full<'a>(
     limits: impl Iterator<Item = (Col<String>, &'a Row)>,
     totals: impl Iterator<Item = (Col<String>, &'a Row)>,
 ) -> Result<BTreeSet<String>, EngineError> {
-    let mut used: BTreeMap<(String, String), i64> = BTreeMap::new();
+    let mut used: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
     for (budget, row) in totals {
         let key = (row.read(budget)?, row.read(budget_usage::dimensions_key)?);
-        used.insert(key, row.read(budget_usage::current_value)?);
+        let total = row.read(budget_usage::current_value)?;
+        used.insert(key, (total, row.read(budget_usage::overdraft)?));
     }
 
     let mut full = BTreeSet::new();
@@ -283,8 +316,8 @@ fn full<'a>(
         let budget = row.read(budget)?;
         for (dimension, limit) in Limits::read(row)?.enforced() {
             let key = (budget.clone(), dimension.to_owned());
-            let used = used.get(&key).copied().unwrap_or(0);
-            if limit <= u64::try_from(used).unwrap_or(0) {
+            let (used, overdraft) = used.get(&key).copied().unwrap_or_default();
+            if raised(limit, overdraft) <= used.max(0).unsigned_abs() {
                 full.insert(budget.clone());
             }
         }

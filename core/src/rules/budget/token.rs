@@ -17,23 +17,36 @@ const MARK: char = '\u{1}';
 /// The part of a token between its mark and its budget.
 const BUDGET: &str = "budget:";
 
+/// The name that stands for a budget of all executions with an estimate. Only a claim that reserves
+/// offers its token.
+pub const ESTIMATES: &str = "estimates";
+
 /// The token of a budget.
 #[must_use]
 pub fn token(budget: &str) -> String {
     format!("{MARK}{BUDGET}{budget}")
 }
 
-/// The requirements of an execution: these capabilities, and room in these budgets; sorted, each
-/// once.
+/// The requirements of an execution: these capabilities, and room in these budgets, where it may
+/// reserve some; sorted, each once.
 #[must_use]
 pub fn requirements(
     capabilities: impl IntoIterator<Item = String>,
     budgets: &[BudgetId],
+    reserves: bool,
 ) -> Vec<String> {
     let tokens = budgets.iter().map(|budget| token(&budget.to_string()));
+    let reserves = reserves.then(|| token(ESTIMATES));
     let capabilities = capabilities.into_iter().map(|capability| requirement(&capability));
-    let all: BTreeSet<String> = capabilities.chain(tokens).collect();
+    let all: BTreeSet<String> = capabilities.chain(tokens).chain(reserves).collect();
     all.into_iter().collect()
+}
+
+/// The budgets among stored requirements.
+pub fn budgets_in(requirements: &[String]) -> impl Iterator<Item = &str> {
+    let marked = requirements.iter().filter_map(|token| token.strip_prefix(MARK));
+    let named = marked.filter_map(|marked| marked.strip_prefix(BUDGET));
+    named.filter(|budget| *budget != ESTIMATES)
 }
 
 /// A capability as it is stored among requirements.
@@ -79,14 +92,16 @@ mod tests {
         let budgets = [budget.clone(), budget.clone()];
         let room = token(&budget.to_string());
         let capabilities =
-            ["gpu", "avx", &room, "budget:7", "\u{1}", "\u{1}\u{1}x"].map(str::to_owned);
-        let required = requirements(capabilities.clone(), &budgets);
+            ["gpu", "avx", &room, &token(ESTIMATES), "budget:7", "\u{1}", "\u{1}\u{1}x"]
+                .map(str::to_owned);
+        let required = requirements(capabilities.clone(), &budgets, true);
         assert!(required.contains(&room));
+        assert_eq!(budgets_in(&required).collect::<Vec<_>>(), [budget.to_string()]);
 
         let offered = offered("capabilities", &capabilities).unwrap();
         assert!(!offered.contains(&room));
         let unmet: Vec<_> = required.iter().filter(|token| !offered.contains(token)).collect();
-        assert_eq!(unmet, [&room]);
+        assert_eq!(unmet, [&room, &token(ESTIMATES)]);
 
         let back: BTreeSet<String> = capabilities_of(required).into_iter().collect();
         assert_eq!(back, BTreeSet::from(capabilities));

@@ -121,6 +121,37 @@ impl Claim {
         self
     }
 
+    /// The same claim, which does not offer that token.
+    #[must_use]
+    pub fn without(mut self, token: &str) -> Self {
+        self.capabilities.retain(|offered| offered != token);
+        self
+    }
+
+    /// The most executions that it takes.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The same claim of at most so many executions.
+    #[must_use]
+    pub fn up_to(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// The terms of the leases that it takes.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The backend of the handles that it hands out.
+    #[must_use]
+    pub fn tag(&self) -> BackendTag {
+        self.tag
+    }
+
     /// The claim that follows one that took `taken` executions, from the head of the lane. `None`
     /// where the claim got all that it asked for.
     #[must_use]
@@ -149,7 +180,8 @@ impl Claim {
     }
 
     /// The executions that waited for a time that has come, and that no scanner has promoted yet.
-    fn due(&self, now: TimestampMs) -> Predicate {
+    #[must_use]
+    pub fn due(&self, now: TimestampMs) -> Predicate {
         self.takes(delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))), now)
     }
 
@@ -170,13 +202,8 @@ impl Claim {
 
     fn selection(&self, now: TimestampMs) -> Selection {
         // A claim from a place is followed by one from the head, which takes what is due.
-        let rest = self.from.is_none().then(|| Rest {
-            predicate: self.due(now),
-            order: vec![
-                (exec_core::eligible_at_ms.column(), Ascending),
-                (exec_core::execution_id.column(), Ascending),
-            ],
-        });
+        let rest =
+            self.from.is_none().then(|| Rest { predicate: self.due(now), order: first_due() });
 
         Selection {
             row: CORE.into(),
@@ -228,6 +255,15 @@ pub fn best_first() -> Vec<(ColumnRef, Direction)> {
         (exec_core::priority.column(), Descending),
         (exec_core::claimable_since_ms.column(), Ascending),
         (exec_core::created_at_ms.column(), Ascending),
+        (exec_core::execution_id.column(), Ascending),
+    ]
+}
+
+/// The order of executions that are due: the longest due first, then by id.
+#[must_use]
+pub fn first_due() -> Vec<(ColumnRef, Direction)> {
+    vec![
+        (exec_core::eligible_at_ms.column(), Ascending),
         (exec_core::execution_id.column(), Ascending),
     ]
 }

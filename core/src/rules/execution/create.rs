@@ -13,6 +13,7 @@ use crate::model::policy::ExecutionPolicy;
 use crate::model::state::{AttemptState, BlockingReason};
 use crate::plan::facts::Facts;
 use crate::plan::{Guard, Lookup, Mutation, OnConflict, Plan, Query};
+use crate::rules::budget::key::dimension;
 use crate::rules::budget::room::register_in_use;
 use crate::rules::budget::token::requirements;
 use crate::rules::ctx::Ctx;
@@ -61,6 +62,8 @@ impl Create {
         }
 
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
+        let estimate = args.policy.iter().flat_map(|policy| policy.budget_estimate.keys());
+        estimate.into_iter().try_for_each(|name| dimension("policy.budget_estimate", name))?;
         Ok(Self { key, args, partitions: *partitions })
     }
 
@@ -163,8 +166,9 @@ impl Create {
             Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore),
         ];
         inserts.extend(instance_tag_given(key, args, now));
-        let budgets = policy.map_or(&[][..], |policy| &policy.budget_ids);
-        inserts.extend(register_in_use(budgets, partitions, now)?);
+        inserts.extend(
+            policy.map(|policy| register_in_use(policy, partitions, now)).transpose()?.flatten(),
+        );
         Ok(inserts)
     }
 }
@@ -208,7 +212,8 @@ fn requirements_of(policy: Option<&ExecutionPolicy>) -> Vec<String> {
     let Some(policy) = policy else { return Vec::new() };
     let routing = policy.routing_requirements.as_ref();
     let capabilities = routing.map(|routing| &routing.required_capabilities);
-    requirements(capabilities.into_iter().flatten().cloned(), &policy.budget_ids)
+    let reserves = !policy.budget_estimate.is_empty();
+    requirements(capabilities.into_iter().flatten().cloned(), &policy.budget_ids, reserves)
 }
 
 fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {

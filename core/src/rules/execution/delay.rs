@@ -40,7 +40,9 @@ impl Decision for Delay {
 
     fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let interrupted = AttemptState::AttemptInterrupted;
-        let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, self.until);
+        // A time that has passed counts as now: it puts the execution before no other.
+        let until = self.until.max(at);
+        let status = Status::delayed(BlockingReason::WaitingForDelay, interrupted, until);
 
         let changes = Changes::of([
             change::enters(status, at).update(),

@@ -192,7 +192,7 @@ impl Decision for TakeOver {
         let lease = self.lease.of(LeaseEventType::Reclaimed, going_on(ctx));
         let taken = self.lease.take(NewLease { losses, ..lease }, at).returning(retry_returns());
         // What a lost worker has opened under its lease is closed.
-        let changes = if active { taken.closing(facts)? } else { taken };
+        let changes = if active { taken.closing_wait(core)? } else { taken };
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {

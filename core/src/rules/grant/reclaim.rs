@@ -334,9 +334,9 @@ impl Decision for Reclaim {
         };
 
         let losses = Losses::of_reclaim(core, self.most, lost.is_counted())?;
-        let spent = |changes: Changes| -> Result<Changes, EngineError> {
+        let spent = |changes: Changes| {
             let held = lost.held(at).into_iter().chain([grant.held(at)]);
-            changes.and([grant.spent()]).holding(held).closing(facts)
+            changes.and([grant.spent()]).holding(held)
         };
 
         if let Some(failure) = losses.fatal() {
@@ -344,12 +344,14 @@ impl Decision for Reclaim {
                 execution_id: self.id.clone(),
                 reclaim_count: losses.after(),
             };
-            return Verdict::change(spent(given_up(&failure, losses, lost, at))?, outcome);
+            let ended = spent(given_up(&failure, losses, lost, at));
+            return Verdict::change(ended.closing(facts)?, outcome);
         }
 
         let (changes, index) = self.taken(losses, lost, at)?;
         let reclaim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| reclaim.handed_out(index, &rows);
-        Ok(Verdict::Change(spent(changes)?, Then::FromRows(Box::new(read))))
+        let changes = spent(changes).closing_wait(core)?;
+        Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
     }
 }

@@ -1,13 +1,14 @@
 //! Redeeming a grant: the worker that it is for leases its execution.
 
 use crate::contracts::{ClaimExecutionArgs, ClaimExecutionResult, ClaimedExecution};
-use crate::model::error::{ContentionKind, EngineError};
+use crate::model::error::{ContentionKind, EngineError, StateKind};
 use crate::model::handle::{BackendTag, HandleKind};
 use crate::model::ids::TimestampMs;
 use crate::model::state::{AttemptState, AttemptType, GrantKind, LeaseEventType};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
 use crate::plan::{Expr, List};
+use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Then, Verdict};
 use crate::rules::execution::fail::Fail;
@@ -122,12 +123,21 @@ impl Decision for RedeemClaim {
         let begun: Expr = Some(self.attempt_id).into_expr();
         let lease = self.lease.of(LeaseEventType::Acquired, LeasedAttempt::Begins(begun));
         let lease = NewLease { limits: self.limits, ..lease };
-        let changes = self
+        let mut changes = self
             .lease
             .take(lease, at)
             .returning(retry_returns())
             .and([all_spent(&self.lease.key)])
             .holding([grant.held(at)]);
+        if let Some(estimate) = Estimate::of(existing(facts)?)? {
+            changes = match estimate.fit(facts, at)? {
+                Fit::NotRead(queries) => return Ok(Verdict::AlsoRead(queries)),
+                Fit::TooLarge(_) => return Err(EngineError::State(StateKind::BudgetExceeded)),
+                Fit::Fits(guards, reserved) => {
+                    changes.marking(some_reserved()).and(reserved).holding(guards)
+                }
+            };
+        }
 
         let attempt_type = attempt_type(existing(facts)?.read(exec_core::attempt_state)?);
         let claim = self.clone();

@@ -10,8 +10,8 @@ use crate::schema::admin::{
     lane_registry, migration_annotation, partition_config, waitpoint_hmac, waitpoint_keyring,
 };
 use crate::schema::budget::{
-    budget_in_use, budget_policy, budget_usage, budget_usage_by_exec, budget_usage_dedup,
-    quota_admitted, quota_policy, quota_window,
+    budget_in_use, budget_policy, budget_reservation, budget_usage, budget_usage_by_exec,
+    budget_usage_dedup, quota_admitted, quota_policy, quota_window,
 };
 use crate::schema::execution::{attempt, claim_grant, exec_core, execution_capabilities};
 use crate::schema::flow::{
@@ -128,6 +128,7 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
         budget_usage_by_exec::REF,
         BelongsTo::Execution(elsewhere(budget_usage_by_exec::execution_id.column(), Form::Uuid)),
     ),
+    (budget_reservation::REF, BelongsTo::Execution(by!(budget_reservation, execution_id))),
     (budget_in_use::REF, BelongsTo::Neither("a budget outlives what was submitted with it")),
     (quota_policy::REF, BelongsTo::Neither("a quota outlives what it admitted")),
     (

@@ -1,15 +1,17 @@
-//! Closing an attempt's waitpoints and the timeout of its wait, so that neither outlives it.
+//! Closing what an attempt has open, so that nothing of it outlives the attempt: its waitpoints,
+//! the timeout of its wait, and what it has reserved of budgets.
 //!
-//! Every end goes through here, whichever operation makes it. Most executions never have a
-//! waitpoint, and their ends must not pay for those that do. So the execution's row is marked once
-//! a waitpoint may be open. A plan that reads nothing relies on the missing mark, and only a
-//! refused one is decided again, with the changes that close. A delete in every end instead would
-//! probe an index each time, and each partition of a partitioned table.
+//! Every end goes through here, whichever operation makes it. Most executions never have any of
+//! this, and their ends must not pay for those that do. So the execution's row is marked once a
+//! waitpoint may be open, or something be reserved. A plan that reads nothing relies on the missing
+//! marks, and only a refused one is decided again, with the changes that close. A delete in every
+//! end instead would probe an index each time, and each partition of a partitioned table.
 
 use crate::model::error::EngineError;
 use crate::model::state::LifecyclePhase;
 use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Mutation, Predicate};
+use crate::rules::budget::reservation::{none_reserved, released};
 use crate::rules::key::CORE;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -24,7 +26,7 @@ pub fn some_open() -> (ColumnRef, Assign) {
 /// The predicate that the held execution has nothing open, for a plan that has not read it.
 #[must_use]
 pub fn nothing_open() -> Predicate {
-    exec_core::has_waitpoints.equals(false)
+    exec_core::has_waitpoints.equals(false).and(exec_core::has_reservations.equals(false))
 }
 
 /// The change that takes the mark away.
@@ -34,35 +36,61 @@ pub fn none_open() -> (ColumnRef, Assign) {
 }
 
 /// The changes, and those that close what the held execution, read as `core`, has open. They must
-/// already change its row: the mark is cleared there.
+/// already change its row: the marks are cleared there. Either mark closes everything, so that ends
+/// have two shapes and not four.
 ///
 /// # Errors
 /// `Validation(Corruption)` for a stored word outside its set.
 pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutation>, EngineError> {
-    let waits = core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended;
-    if !waits && !core.read(exec_core::has_waitpoints)? {
-        return Ok(changes);
+    let waits = is_waiting(core)?;
+    let marked = core.read(exec_core::has_waitpoints)? || core.read(exec_core::has_reservations)?;
+    if waits || marked {
+        mark(&mut changes, none_open());
+        mark(&mut changes, none_reserved());
+        changes.push(delete_waitpoints());
+        changes.extend(waits.then(clear_timeout));
+        changes.push(released());
     }
+    Ok(changes)
+}
 
-    for mutation in &mut changes {
+/// The changes, and those that close the wait of the held execution, read as `core`. Its work goes
+/// on, so what it has reserved stays reserved.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored word outside its set.
+pub fn close_wait(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutation>, EngineError> {
+    let waits = is_waiting(core)?;
+    if waits || core.read(exec_core::has_waitpoints)? {
+        mark(&mut changes, none_open());
+        changes.push(delete_waitpoints());
+        changes.extend(waits.then(clear_timeout));
+    }
+    Ok(changes)
+}
+
+fn is_waiting(core: &Row) -> Result<bool, EngineError> {
+    Ok(core.read(exec_core::lifecycle_phase)? == LifecyclePhase::Suspended)
+}
+
+/// Adds a column to the change of the held execution's row.
+pub fn mark(changes: &mut [Mutation], column: (ColumnRef, Assign)) {
+    for mutation in changes {
         if let Mutation::Update { table, set, .. } = mutation
             && *table == exec_core::REF
         {
-            set.push(none_open());
+            set.push(column.clone());
         }
     }
-
-    changes.push(delete_waitpoints());
-    changes.extend(waits.then(clear_timeout));
-    Ok(changes)
 }
 
 /// The changes that close what each picked execution has open, none of which was read. A waitpoint
 /// that is opened while the plan waits for a row may escape them. So the row keeps its mark, and a
-/// replay, without which no such waitpoint counts again, closes it.
+/// replay, without which no such waitpoint counts again, closes it. The other mark stays as well;
+/// it costs the next end a read.
 #[must_use]
-pub fn close_unread() -> [Mutation; 2] {
-    [delete_waitpoints(), clear_timeout()]
+pub fn close_unread() -> [Mutation; 3] {
+    [delete_waitpoints(), clear_timeout(), released()]
 }
 
 /// The change that deletes every waitpoint of the held execution.

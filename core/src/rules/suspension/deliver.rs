@@ -9,6 +9,7 @@ use crate::model::policy::stored::max_signals;
 use crate::model::state::{LifecyclePhase, SignalEffect, WaitpointState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Predicate};
+use crate::rules::budget::over_run::Raise;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -152,7 +153,8 @@ impl Decision for Deliver {
         collected.add(&waitpoint_key, &self.signal(), self.keep)?;
 
         let (changes, effect) = if satisfied(&condition, &collected.by_key()) {
-            (self.satisfied_changes(&suspension, &collected, core)?, SATISFIED)
+            let raises = Raise::of_suspension(stored)?.map(|raise| raise.change(self.args.now));
+            (self.satisfied_changes(&suspension, &collected, core)?.and(raises), SATISFIED)
         } else {
             (self.buffered_changes(&collected), BUFFERED)
         };

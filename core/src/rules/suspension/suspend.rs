@@ -18,6 +18,7 @@ use crate::model::policy::stored::suspension_timeout;
 use crate::model::state::{AttemptOutcome, BlockingReason, LeaseCause};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Expr, List, Mutation, OnConflict, OnTaken};
+use crate::rules::budget::over_run::Raise;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
@@ -48,6 +49,8 @@ pub struct Suspend {
     /// The payload of the worker's handle, where it presented one.
     presented: Option<HandlePayload>,
     args: SuspendArgs,
+    /// The hard limit that rises once the condition holds.
+    raises: Option<Raise>,
 }
 
 impl Suspend {
@@ -90,7 +93,13 @@ impl Suspend {
 
         // No failure can be reported under the handle of a suspension, so it needs no retry facts.
         let presented = presented.map(|payload| payload.with_retry(None));
-        Ok(Self { tag, fence, presented, args })
+        Ok(Self { tag, fence, presented, args, raises: None })
+    }
+
+    /// The same suspension, the end of which raises a hard limit.
+    #[must_use]
+    pub fn raising(self, raise: Raise) -> Self {
+        Self { raises: Some(raise), ..self }
     }
 
     fn key(&self) -> &ExecutionKey {
@@ -293,6 +302,7 @@ impl Suspend {
             suspension_current::continuation_metadata_pointer
                 .with(args.continuation_metadata_pointer.clone()),
             suspension_current::version.with(1),
+            suspension_current::raises.with(self.raises.as_ref().map(Raise::stored).transpose()?),
         ]);
         Ok(row)
     }
@@ -323,6 +333,7 @@ fn replaced_suspension() -> Vec<(ColumnRef, OnTaken)> {
         suspension_current::resume_policy.column(),
         suspension_current::requested_by.column(),
         suspension_current::continuation_metadata_pointer.column(),
+        suspension_current::raises.column(),
     ];
 
     let mut set: Vec<_> = taken.into_iter().map(|column| (column, OnTaken::Overwrite)).collect();

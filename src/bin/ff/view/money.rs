@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ff_core::contracts::{BudgetStatus, BudgetSummary, BudgetsPage};
+use ff_core::contracts::{BudgetStatus, BudgetSummary, BudgetUsageAndLimits, BudgetsPage};
 use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ pub(crate) struct BudgetView<'a> {
     pub(crate) scope_type: &'a str,
     pub(crate) scope_id: &'a str,
     pub(crate) usage: BTreeMap<&'a str, u64>,
+    pub(crate) reserved: &'a BTreeMap<String, u64>,
+    pub(crate) overdraft: &'a BTreeMap<String, u64>,
     pub(crate) hard_limits: BTreeMap<&'a str, u64>,
     pub(crate) soft_limits: BTreeMap<&'a str, u64>,
     pub(crate) breach_count: u64,
@@ -24,8 +26,8 @@ pub(crate) struct BudgetView<'a> {
 }
 
 impl<'a> BudgetView<'a> {
-    /// The view of a status.
-    pub(crate) fn of(status: &'a BudgetStatus) -> Self {
+    /// The view of a status and the totals beside it.
+    pub(crate) fn of(status: &'a BudgetStatus, totals: &'a BudgetUsageAndLimits) -> Self {
         let sorted = |of: &'a std::collections::HashMap<String, u64>| {
             of.iter().map(|(name, amount)| (name.as_str(), *amount)).collect()
         };
@@ -36,6 +38,8 @@ impl<'a> BudgetView<'a> {
             scope_type: &status.scope_type,
             scope_id: &status.scope_id,
             usage: sorted(&status.usage),
+            reserved: &totals.reserved,
+            overdraft: &totals.overdraft,
             hard_limits: sorted(&status.hard_limits),
             soft_limits: sorted(&status.soft_limits),
             breach_count: status.breach_count,

@@ -1,0 +1,155 @@
+//! The situations in which executions reserve from budgets, use what they reserved, and over-run.
+
+use std::collections::BTreeMap;
+
+use ff_core::backend::UsageDimensions;
+use ff_core::contracts::{
+    CreateBudgetArgs, DeliverApprovalSignalArgs, ListPendingWaitpointsArgs, RecordSpendArgs,
+};
+use ff_core::engine_backend::EngineBackend;
+use ff_core::policy::ExecutionPolicy;
+use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
+use uuid::Uuid;
+
+use super::fixtures::{capabilities, lane, worker};
+use super::grants::{grant, redemption};
+use super::stage::{NOON, Scene, now};
+
+fn budget(number: u128) -> BudgetId {
+    BudgetId::from_uuid(Uuid::from_u128(0xB00 + number))
+}
+
+fn cost(amount: u64) -> BTreeMap<String, u64> {
+    [("cost".to_owned(), amount)].into()
+}
+
+fn estimated(budgets: impl IntoIterator<Item = u128>) -> ExecutionPolicy {
+    ExecutionPolicy {
+        budget_ids: budgets.into_iter().map(budget).collect(),
+        budget_estimate: cost(6),
+        ..ExecutionPolicy::default()
+    }
+}
+
+impl Scene {
+    fn limited(&self, number: u128, on_hard_limit: &str) {
+        let args = CreateBudgetArgs {
+            budget_id: budget(number),
+            scope_type: "tenant".into(),
+            scope_id: "tenant-a".into(),
+            enforcement_mode: "strict".into(),
+            on_hard_limit: on_hard_limit.into(),
+            on_soft_limit: String::new(),
+            reset_interval_ms: 0,
+            dimensions: vec!["cost".into()],
+            hard_limits: vec![100],
+            soft_limits: vec![0],
+            now: self.at(),
+        };
+        let _ = now(self.backend.create_budget(args));
+    }
+
+    fn report(&mut self, case: &'static str, handle: &ff_core::backend::Handle, amount: u64) {
+        for (case, key) in [(case.to_owned(), None), (format!("{case}, with a key"), Some("a"))] {
+            let mut used = UsageDimensions::new();
+            used.custom = cost(amount);
+            used.dedup_key = key.map(|key| format!("{key}{amount}"));
+            self.sample("report_usage", case, async |b| {
+                b.report_usage(handle, &budget(1), used).await
+            });
+        }
+    }
+
+    /// Executions with an estimate: claimed, reported on, and at the end of their budget.
+    pub(super) fn reservations(&mut self) {
+        self.limited(1, "suspend");
+        self.seed_key();
+        let mut args = self.args();
+        args.policy = Some(estimated([1]));
+        self.sample("create_execution", "with an estimate", async |b| {
+            b.create_execution(args).await
+        });
+        self.sample("has_claimable", "with an estimate", async |b| {
+            b.has_claimable(&lane(), &capabilities()).await
+        });
+        self.sample("claim", "with an estimate", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+
+        let Some((id, handle)) = self.held(Some(estimated([1]))) else { return };
+        self.report("of what is reserved", &handle, 1);
+        self.spend("of what is reserved", &id, 1);
+        self.over_run(&id, &handle);
+        self.some_budgets();
+        self.reserving_grant();
+        self.over_runs_by_id();
+    }
+
+    /// Reports that name a running execution: it fails, is cancelled, or waits.
+    fn over_runs_by_id(&mut self) {
+        for (number, word) in [(5, "fail"), (6, "cancel"), (7, "suspend")] {
+            self.limited(number, word);
+            let Some((id, _)) = self.held(Some(estimated([number]))) else { continue };
+            let args = RecordSpendArgs::new(budget(number), id, cost(200), "");
+            let case = format!("beyond a hard limit, to {word}");
+            self.sample("record_spend", case, async |b| b.record_spend(args).await);
+        }
+    }
+
+    fn spend(&mut self, case: &'static str, id: &ExecutionId, amount: u64) {
+        for (case, key) in [(case.to_owned(), ""), (format!("{case}, with a key"), "s")] {
+            let args = RecordSpendArgs::new(budget(1), id.clone(), cost(amount), key);
+            self.sample("record_spend", case, async |b| b.record_spend(args).await);
+        }
+    }
+
+    /// A report beyond the limit, the wait that follows, and its approval.
+    fn over_run(&mut self, id: &ExecutionId, handle: &ff_core::backend::Handle) {
+        self.report("beyond a hard limit that suspends", handle, 200);
+        let open = ListPendingWaitpointsArgs::new(id.clone());
+        let open = now(self.backend.list_pending_waitpoints(open)).and_then(Result::ok);
+        let Some(open) = open.and_then(|page| page.entries.into_iter().next()) else { return };
+        let (id, waitpoint) = (id.clone(), open.waitpoint_id);
+        let (name, key) = ("approved", "");
+        let args =
+            DeliverApprovalSignalArgs::new(id, lane(), waitpoint, name, key, 60_000, None, None);
+        self.sample("deliver_approval_signal", "more of a budget", async |b| {
+            b.deliver_approval_signal(args).await
+        });
+    }
+
+    /// Claims that reserve in two budgets, in one that is not defined, and when they are due.
+    fn some_budgets(&mut self) {
+        self.limited(2, "");
+        for (case, budgets) in [
+            ("with an estimate and two budgets", vec![1, 2]),
+            ("with an estimate and a budget that is not defined", vec![3]),
+        ] {
+            self.submit(|args| args.policy = Some(estimated(budgets)));
+            self.sample("claim", case, async |b| b.claim(&lane(), &capabilities(), worker()).await);
+        }
+
+        self.submit(|args| {
+            args.policy = Some(estimated([2]));
+            args.delay_until = Some(TimestampMs(NOON + 5));
+        });
+        self.pass(10);
+        self.sample("claim", "with an estimate, due", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+    }
+
+    fn reserving_grant(&mut self) {
+        for (case, budgets) in [
+            ("with an estimate", vec![2]),
+            ("with an estimate and two budgets", vec![1, 2]),
+            ("with an estimate and a budget that is not defined", vec![3]),
+        ] {
+            let (id, at) = (self.submit(|args| args.policy = Some(estimated(budgets))), self.at());
+            let issued = grant(&id, &capabilities().tokens, at);
+            let _ = now(self.backend.issue_claim_grant(issued));
+            let args = redemption(&id, at);
+            self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
+        }
+    }
+}
