@@ -222,6 +222,10 @@ pub trait Dialect: Send + Sync {
     /// The way in which an identity column numbers the rows of its table.
     fn row_numbering(&self) -> RowNumbering;
 
+    /// The words behind the columns of an insert that gives the number of a row itself, where the
+    /// database would otherwise refuse that.
+    fn given_numbers(&self) -> Option<&'static str>;
+
     /// The database's clock, in Unix milliseconds.
     fn now_ms(&self) -> Expr;
 

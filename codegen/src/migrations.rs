@@ -148,6 +148,15 @@ mod tests {
         Migration { version: 3, name: "0003_c", sql: "" },
     ];
 
+    /// The first line of an archive says which schema its lines are of.
+    #[test]
+    fn the_last_migration_is_the_version_of_the_schema() {
+        for migrations in [POSTGRES, SQLITE] {
+            let last = migrations.last().map(|migration| migration.version);
+            assert_eq!(last, Some(ff_core::schema::VERSION));
+        }
+    }
+
     fn ledger(versions: &[u32]) -> Vec<Entry> {
         let checksum = |version: u32| match KNOWN.iter().find(|known| known.version == version) {
             Some(known) => known.checksum(),

@@ -7,9 +7,8 @@ mod pick;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
-use ff_core::schema::ColumnRef;
 use sea_query::{
-    Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
+    Alias, Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
 };
 
 use crate::clauses::{
@@ -18,7 +17,7 @@ use crate::clauses::{
 use crate::dialect::{Dialect, ITEM, RowLock};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Script, ScriptStep, Statement};
-use crate::writer::{Tree, placeholder};
+use crate::writer::{Tree, inserted_columns, placeholder};
 use crate::{audit, reads};
 
 /// Renders the shape as a script.
@@ -172,7 +171,8 @@ fn write(
             let values = row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
             let unprevented = (is_gate(plan, mutation) && !plan.unless.is_empty())
                 .then(|| unprevented(dialect, scalars.operands, plan));
-            let mut insert = insert_one(row, values, unprevented)
+            let columns = inserted_columns(dialect, row);
+            let mut insert = insert_one(columns, values, unprevented)
                 .map_err(|error| unsupported(dialect, &error))?;
             insert.into_table(table.name);
 
@@ -197,7 +197,7 @@ fn write(
             values.from_function(list, ITEM).and_where(Expr::cust("TRUE"));
 
             let mut insert = InsertStatement::new();
-            insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
+            insert.into_table(table.name).columns(inserted_columns(dialect, row));
             insert.select_from(values).map_err(|error| unsupported(dialect, &error))?;
             add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             Tree::Insert(insert)
@@ -234,12 +234,12 @@ fn write(
 
 /// The insert of one row, under a condition if there is one.
 fn insert_one(
-    row: &[(ColumnRef, Scalar)],
+    columns: Vec<Alias>,
     values: Vec<Expr>,
     condition: Option<Condition>,
 ) -> Result<InsertStatement, sea_query::error::Error> {
     let mut insert = InsertStatement::new();
-    insert.columns(row.iter().map(|(column, _)| column.name));
+    insert.columns(columns);
     match condition {
         None => insert.values(values)?,
         Some(condition) => {

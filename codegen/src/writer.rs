@@ -7,13 +7,15 @@
 
 use std::fmt::Write;
 
+use ff_core::plan::Expr as Scalar;
+use ff_core::schema::{ColumnRef, Default as Absent};
 use sea_query::{
-    DeleteStatement, Expr, IndexCreateStatement, InsertStatement, PostgresQueryBuilder,
+    Alias, DeleteStatement, Expr, IndexCreateStatement, InsertStatement, PostgresQueryBuilder,
     QueryBuilder, SchemaBuilder, SelectStatement, SqlWriter, SqliteQueryBuilder,
     TableCreateStatement, UpdateStatement, Value, WithQuery,
 };
 
-use crate::dialect::{Grammar, Placeholders};
+use crate::dialect::{Dialect, Grammar, Placeholders};
 
 /// A statement tree.
 pub(crate) enum Tree {
@@ -51,6 +53,33 @@ const ITSELF: u64 = 1 << 63;
 /// Keeps the planner from merging the select into its outer statement, by an `OFFSET 0`.
 pub(crate) fn fence(select: &mut SelectStatement) {
     select.offset(ITSELF);
+}
+
+/// Encloses words that belong behind the list of columns that they stand at the end of.
+const BEHIND: char = '\u{1}';
+
+/// The columns of an insert. Those of numbers that the database would give by itself come with the
+/// words that allow it, for which sea-query has no place.
+pub(crate) fn inserted_columns(dialect: &dyn Dialect, row: &[(ColumnRef, Scalar)]) -> Vec<Alias> {
+    let numbers = row.iter().any(|(column, _)| column.default == Absent::Identity);
+    let words = dialect.given_numbers().filter(|_| numbers);
+    let mut columns: Vec<String> = row.iter().map(|(column, _)| column.name.to_owned()).collect();
+    if let Some((last, words)) = columns.last_mut().zip(words) {
+        *last = format!("{last}{BEHIND}{words}{BEHIND}");
+    }
+    columns.into_iter().map(Alias::new).collect()
+}
+
+/// The text with such words behind their list.
+fn with_words_behind(sql: &str) -> String {
+    let mut parts = sql.split(BEHIND);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    while let (Some(words), Some(rest)) = (parts.next(), parts.next()) {
+        let end = rest.find(')').map_or(0, |at| at + 1);
+        let (list, rest) = rest.split_at(end);
+        text.extend([list, " ", words, rest]);
+    }
+    text
 }
 
 /// A closed-set constant, written into the text.
@@ -131,7 +160,7 @@ impl Text {
         }
 
         sql.push_str(self.sql.get(from..).unwrap_or_default());
-        sql
+        if sql.contains(BEHIND) { with_words_behind(&sql) } else { sql }
     }
 }
 
@@ -190,6 +219,12 @@ mod tests {
         assert_eq!(numbered, r#"SELECT 'it''s ?1', "a?2" = 'b', $1, $2"#);
         let (unnumbered, _) = text.with_marks(Placeholders::InOrder('?'), vec!["a", "b"]);
         assert_eq!(unnumbered, r#"SELECT 'it''s ?1', "a?2" = 'b', ?, ?"#);
+    }
+
+    #[test]
+    fn words_stand_behind_the_list_that_they_end() {
+        let sql = "INSERT INTO \"t\" (\"a\", \"b\u{1}AT LAST\u{1}\") SELECT 1";
+        assert_eq!(with_words_behind(sql), r#"INSERT INTO "t" ("a", "b") AT LAST SELECT 1"#);
     }
 
     #[test]

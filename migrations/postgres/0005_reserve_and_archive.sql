@@ -24,6 +24,11 @@ ALTER TABLE "ff_exec_core"
     ADD COLUMN IF NOT EXISTS "has_reservations" boolean NOT NULL DEFAULT FALSE;
 
 -- statement
+ALTER TABLE "ff_subscriber_cursor"
+    ADD COLUMN IF NOT EXISTS "began_at_ms" bigint,
+    ADD COLUMN IF NOT EXISTS "note" text COLLATE "C";
+
+-- statement
 ALTER TABLE "ff_suspension_current"
     ADD COLUMN IF NOT EXISTS "raises" jsonb;
 

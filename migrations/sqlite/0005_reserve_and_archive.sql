@@ -22,6 +22,12 @@ ALTER TABLE "ff_budget_usage" ADD COLUMN "overdraft" INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE "ff_exec_core" ADD COLUMN "has_reservations" INTEGER NOT NULL DEFAULT FALSE;
 
 -- statement
+ALTER TABLE "ff_subscriber_cursor" ADD COLUMN "began_at_ms" INTEGER;
+
+-- statement
+ALTER TABLE "ff_subscriber_cursor" ADD COLUMN "note" TEXT;
+
+-- statement
 ALTER TABLE "ff_suspension_current" ADD COLUMN "raises" TEXT;
 
 -- statement

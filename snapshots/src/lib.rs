@@ -5,6 +5,7 @@
 //! snapshots review them, and the conformance suite checks that no other shape ever reaches a
 //! database.
 
+mod archives;
 mod cascade;
 mod fixtures;
 mod flow_ends;
@@ -81,6 +82,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::grants,
     Scene::reclaims,
     Scene::retention,
+    Scene::archives,
     Scene::reconciles,
 ];
 

@@ -41,6 +41,14 @@ impl Scene {
 
     /// A flow that an operator cancelled, with an edge.
     fn trimmed_flow(&mut self) {
+        self.cancelled_flow();
+        self.pass(1);
+        self.trimmed("a flow, dry", TrimPass { dry_run: true, ..TrimPass::new(vec![rule()]) });
+        self.trimmed("a flow", TrimPass::new(vec![rule()]));
+    }
+
+    /// A flow with an edge, which an operator cancelled.
+    pub(super) fn cancelled_flow(&mut self) {
         self.create_flow();
         let members = self.members(2);
         let [parent, child] = members.as_slice() else { return };
@@ -51,10 +59,6 @@ impl Scene {
         for _ in 0..3 {
             let _ = now(self.backend.scan(Scan::DependencyDispatch, 100));
         }
-
-        self.pass(1);
-        self.trimmed("a flow, dry", TrimPass { dry_run: true, ..TrimPass::new(vec![rule()]) });
-        self.trimmed("a flow", TrimPass::new(vec![rule()]));
     }
 
     /// A flow of an older database: no row, no events, and a member that ended.
@@ -88,9 +92,12 @@ impl Scene {
 
         self.read_all();
         self.trimmed("with subscribers", TrimPass::new(vec![rule()]));
-        let archived = TrimPass { archive: Some("audit".into()), ..TrimPass::new(vec![rule()]) };
+        let archived = TrimPass { archive: Some("archive".into()), ..TrimPass::new(vec![rule()]) };
         let _ = self.completed(0);
         self.read_all();
+        self.sample("store_archive_position", "any", async |b| {
+            b.store_archive_position("archive", 1_000_000, "4096 cafe").await
+        });
         self.trimmed("that are archived", archived);
 
         self.sample("drop_subscriber", "that is there", async |b| b.drop_subscriber("audit").await);
@@ -115,7 +122,7 @@ impl Scene {
     }
 
     /// An execution that has completed, with so many frames.
-    fn completed(&mut self, frames: usize) -> Option<ExecutionId> {
+    pub(super) fn completed(&mut self, frames: usize) -> Option<ExecutionId> {
         let (id, handle) = self.held(None)?;
         for _ in 0..frames {
             let frame = Frame::new(b"x".to_vec(), FrameKind::Stdout);

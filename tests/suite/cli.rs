@@ -1,6 +1,7 @@
 //! The real binary on real files: what it prints, how it exits, and that bad input is finished, not
 //! panicked about.
 
+mod archive;
 mod bench;
 mod ends;
 mod events;

@@ -1,5 +1,6 @@
 //! Backend behaviour: one topic per file, one case per rule, each case on every backend.
 
+mod archive;
 pub(crate) mod budget;
 mod budget_rows;
 mod budgeted;

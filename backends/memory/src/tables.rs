@@ -120,7 +120,19 @@ impl Tables {
         }
 
         let row = Row::new(cells);
+        self.count_given_number(table, &row);
         (key_of(table, &row), row)
+    }
+
+    /// Numbers that are given to rows are counted like those that rows take.
+    fn count_given_number(&mut self, table: &'static Table, row: &Row) {
+        let number = table.identity().and_then(|column| row.value(column));
+        let Some(Value::Int(number)) = number else { return };
+        let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
+        if stored.last_number < *number {
+            self.undo.push(Undo::Number(table.name, stored.last_number));
+            stored.last_number = *number;
+        }
     }
 
     fn default_value(

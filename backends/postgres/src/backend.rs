@@ -18,6 +18,7 @@ use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::Source;
+use ff_core::schema::TableRef;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 
@@ -29,9 +30,9 @@ use crate::error::PostgresError;
 use crate::listen::Listener;
 use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
-use crate::parameters;
 use crate::reader::Reader;
 use crate::session::Protocol;
+use crate::{numbers, parameters};
 
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
@@ -254,6 +255,13 @@ impl Executor for PostgresBackend {
         let reader = Arc::clone(&self.reader);
         let read = async move { reader.frontier().await };
         self.in_time("frontier", self.reading(read)).await
+    }
+
+    async fn number_above(&self, table: TableRef, number: i64) -> Result<(), EngineError> {
+        let connections = self.keeper.connections.clone();
+        let done = tokio::spawn(numbers::number_above(connections, table, number)).await;
+        let done = done.unwrap_or_else(|_| Err(PostgresError::write(sqlx::Error::WorkerCrashed)));
+        done.map_err(|error| error.into_engine(self.options.max_connections))
     }
 
     fn share(&self) -> Arc<dyn Executor> {

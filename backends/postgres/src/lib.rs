@@ -20,6 +20,7 @@ mod error;
 mod listen;
 pub mod migrate;
 mod notify;
+mod numbers;
 mod parameters;
 mod reader;
 mod row_keys;

@@ -10,6 +10,7 @@ use ff_core::EngineError;
 use ff_core::engine::{Commit, Rings};
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Bindings, Expr, Pairing, Query, QueryShape, Selection, Shape};
+use ff_core::schema::TableRef;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
@@ -251,6 +252,11 @@ impl ReadStatement {
 /// The statement that reads the database's clock.
 pub(crate) fn database_time() -> SqlStr {
     generated(ff_codegen::now_ms(&Postgres))
+}
+
+/// The two statements that have a table count on behind a number, if the database numbers its rows.
+pub(crate) fn counting_on(table: TableRef) -> Option<[SqlStr; 2]> {
+    Postgres.counting_on(table).map(|texts| texts.map(generated))
 }
 
 /// Vouches for a generated text, the only one that is not a literal of this crate. The generator

@@ -2,7 +2,7 @@
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
-use ff_core::schema::ColumnRef;
+use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, FunctionCall, InsertStatement, LockBehavior, LockType,
     Query, SelectStatement, SubQueryStatement, TableCreateStatement,
@@ -24,6 +24,21 @@ pub struct Postgres;
 impl Postgres {
     /// The oldest major version that the tests run on, and that a database is opened on.
     pub const OLDEST: u32 = 15;
+
+    /// Two statements of one transaction that have a table count on behind the number `$1`, if the
+    /// database numbers its rows. A sequence does not notice the numbers that rows are given. The
+    /// first keeps writers out, each of which takes its number while it holds the table.
+    #[must_use]
+    pub fn counting_on(&self, table: TableRef) -> Option<[String; 2]> {
+        let (name, number) = (table.0.name, table.0.identity()?.name);
+        let lock = format!("LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE");
+        let own = format!("SELECT pg_get_serial_sequence('{name}', '{number}')::regclass AS name");
+        let advance = format!(
+            "SELECT setval(own.name, $1) FROM ({own}) AS own \
+             WHERE coalesce(pg_sequence_last_value(own.name), 0) < $1"
+        );
+        Some([lock, advance])
+    }
 }
 
 impl Dialect for Postgres {
@@ -164,7 +179,18 @@ impl Dialect for Postgres {
     }
 
     fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr {
-        let list = if ty == ColumnType::Uuid { list.cast_as("uuid[]") } else { list };
+        let list = match ty {
+            ColumnType::Uuid => list.cast_as("uuid[]"),
+            ColumnType::BigInt => list.cast_as("bigint[]"),
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Text
+            | ColumnType::Bytes
+            | ColumnType::Json
+            | ColumnType::TextList => list,
+        };
         value.eq(Func::cust("any").arg(list))
     }
 
@@ -207,12 +233,15 @@ impl Dialect for Postgres {
                 let texts = SubQueryStatement::SelectStatement(texts);
                 Func::cust("array").arg(Expr::SubQuery(None, Box::new(texts))).into()
             }
+            ColumnType::Bytes => {
+                let text = operator(element, "->>", constant(name));
+                Func::cust("decode").arg(text).arg(constant("hex")).into()
+            }
             ColumnType::SmallInt
             | ColumnType::Int
             | ColumnType::BigInt
             | ColumnType::Bool
             | ColumnType::Float
-            | ColumnType::Bytes
             | ColumnType::Uuid => {
                 operator(element, "->>", constant(name)).cast_as(self.type_name(ty))
             }
@@ -268,6 +297,10 @@ impl Dialect for Postgres {
 
     fn row_numbering(&self) -> RowNumbering {
         RowNumbering::Column("GENERATED ALWAYS AS IDENTITY")
+    }
+
+    fn given_numbers(&self) -> Option<&'static str> {
+        Some("OVERRIDING SYSTEM VALUE")
     }
 
     fn now_ms(&self) -> Expr {

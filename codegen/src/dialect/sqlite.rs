@@ -152,11 +152,19 @@ impl Dialect for Sqlite {
     fn among(&self, value: Expr, ty: ColumnType, list: Expr) -> Expr {
         let mut listed = Query::select();
         listed.from_function(Func::cust("json_each").arg(list), "listed");
-        if ty == ColumnType::Uuid {
-            listed.expr(unhyphenated(Expr::col("value")));
-        } else {
-            listed.column("value");
-        }
+        let value_of_list = Expr::col("value");
+        listed.expr(match ty {
+            ColumnType::Uuid => unhyphenated(value_of_list),
+            ColumnType::BigInt => value_of_list.cast_as("INTEGER"),
+            ColumnType::SmallInt
+            | ColumnType::Int
+            | ColumnType::Bool
+            | ColumnType::Float
+            | ColumnType::Text
+            | ColumnType::Bytes
+            | ColumnType::Json
+            | ColumnType::TextList => value_of_list,
+        });
 
         value.in_subquery(listed)
     }
@@ -198,16 +206,21 @@ impl Dialect for Sqlite {
     fn item(&self, name: &Name, ty: ColumnType) -> Expr {
         let path = format!("$.\"{name}\"");
         let element = Expr::col((ITEM, "value"));
+        if ty == ColumnType::Json {
+            // The text of the document, whatever its kind; `json_extract` unpacks a scalar.
+            return operator(element, "->", constant(&path));
+        }
+
         let member = Func::cust("json_extract").arg(element).arg(constant(&path));
         match ty {
             ColumnType::Uuid => unhyphenated(member.into()),
+            ColumnType::Bytes => Func::cust("unhex").arg(Expr::from(member)).into(),
             ColumnType::SmallInt
             | ColumnType::Int
             | ColumnType::BigInt
             | ColumnType::Bool
             | ColumnType::Float
             | ColumnType::Text
-            | ColumnType::Bytes
             | ColumnType::Json
             | ColumnType::TextList => member.into(),
         }
@@ -244,6 +257,10 @@ impl Dialect for Sqlite {
 
     fn row_numbering(&self) -> RowNumbering {
         RowNumbering::PrimaryKey("PRIMARY KEY AUTOINCREMENT")
+    }
+
+    fn given_numbers(&self) -> Option<&'static str> {
+        None
     }
 
     fn now_ms(&self) -> Expr {

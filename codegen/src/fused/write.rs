@@ -10,6 +10,7 @@ use crate::dialect::ITEM;
 use crate::reads;
 use crate::scalar::Scalars;
 use crate::statement::RenderError;
+use crate::writer::inserted_columns;
 
 impl Renderer<'_> {
     /// The CTE of one mutation.
@@ -102,7 +103,7 @@ impl Renderer<'_> {
         }
 
         let mut insert = InsertStatement::new();
-        insert.into_table(table.name).columns(row.iter().map(|(column, _)| column.name));
+        insert.into_table(table.name).columns(inserted_columns(self.dialect, row));
         insert.select_from(values).map_err(|error| RenderError::Unsupported {
             dialect: self.dialect.name(),
             what: error.to_string(),

@@ -4,6 +4,7 @@
 //! a caller may leave out of the JSON form have serde defaults.
 
 mod admin;
+mod archive;
 mod budget;
 mod bulk;
 pub mod capability;
@@ -33,6 +34,7 @@ mod worker;
 pub use crate::model::edge::EdgeSnapshot;
 pub use crate::model::policy::TimeoutBehavior;
 pub use admin::*;
+pub use archive::*;
 pub use budget::*;
 pub use bulk::*;
 pub use caps::CapabilitySet;

@@ -179,6 +179,8 @@ pub enum HeldBack {
     },
     /// The archive does not contain it.
     NotArchived,
+    /// It changed after its end, and after the archive was begun.
+    ChangedSince,
 }
 
 impl std::fmt::Display for HeldBack {
@@ -191,6 +193,7 @@ impl std::fmt::Display for HeldBack {
                 write!(f, "subscriber {name} has read {outbox} events up to {cursor}")
             }
             Self::NotArchived => f.write_str("not archived yet"),
+            Self::ChangedSince => f.write_str("changed after it ended, and the archive had begun"),
         }
     }
 }
@@ -213,12 +216,16 @@ pub struct SubscriberCursor {
     pub event_id: i64,
     /// Last change, Unix ms.
     pub updated_at_ms: i64,
+    /// First storing of the position, Unix ms; `None` where an older engine stored it.
+    pub began_at_ms: Option<i64>,
+    /// The subscriber's own note about the position, if it keeps one.
+    pub note: Option<String>,
 }
 
 impl SubscriberCursor {
     /// Puts the parts together.
     #[must_use]
     pub fn new(name: String, outbox: OutboxKind, event_id: i64, updated_at_ms: i64) -> Self {
-        Self { name, outbox, event_id, updated_at_ms }
+        Self { name, outbox, event_id, updated_at_ms, began_at_ms: None, note: None }
     }
 }

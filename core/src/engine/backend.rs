@@ -11,20 +11,20 @@ use futures_util::future::join_all;
 use super::budgeted::{claim_with_room, has_claimable, open_budgets};
 use super::subscribe::subscribe;
 use super::{
-    Executor, Topic, Traffic, admission, bulk, cascade, frames, lost_workers, over_run, reconcile,
-    retention, run, timers,
+    Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
+    reconcile, retention, run, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
-    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
-    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
-    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
-    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
-    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
-    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
-    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
-    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, ArchivePass, ArchiveStep,
+    BlockExecutionForAdmissionArgs, BlockExecutionForAdmissionOutcome, BlockRouteArgs,
+    BlockRouteOutcome, BudgetStatus, BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport,
+    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
+    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
+    ChangePriorityResult, CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs,
+    ClaimExecutionResult, ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome,
+    ClaimPolicy, ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionPayload, CreateBudgetArgs, CreateBudgetResult,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
     CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs,
@@ -32,24 +32,25 @@ use crate::contracts::{
     EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
     ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
     FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
-    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
-    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PendingWaitpoint, PrepareOutcome,
-    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
-    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
-    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
-    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
-    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule,
-    RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
-    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
-    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
-    TrimPass, UsageDimensions, validate_tag_key,
+    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun,
+    Imported, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
+    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage,
+    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
+    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
+    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
+    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
+    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
+    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
+    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
+    ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs,
+    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
+    ScanEligibleArgs, ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs,
+    SetEdgeGroupPolicyResult, SetLaneStateArgs, SiblingCancelReconcileAction,
+    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
+    SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass,
+    UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -65,6 +66,9 @@ use crate::model::ids::{
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, OutboxKind, PublicState};
+use crate::rules::archive::check::CheckedFile;
+use crate::rules::archive::import::ImportRecord;
+use crate::rules::archive::record::Record;
 use crate::rules::budget::create::CreateBudget;
 use crate::rules::budget::read::{ReadStatus, ReadUsage, budgets};
 use crate::rules::budget::release::ReleaseBudget;
@@ -1200,6 +1204,32 @@ impl<E: Executor> EngineBackend for E {
         event_id: i64,
     ) -> Result<(), EngineError> {
         run(self, &subscriber::Store::new(name, outbox, event_id)?).await
+    }
+
+    async fn store_archive_position(
+        &self,
+        name: &str,
+        event_id: i64,
+        note: &str,
+    ) -> Result<(), EngineError> {
+        let store = subscriber::Store::new(name, OutboxKind::Completion, event_id)?;
+        run(self, &store.noting(note)?).await
+    }
+
+    async fn archive_step(&self, pass: ArchivePass) -> Result<ArchiveStep, EngineError> {
+        archive::step(self, pass).await
+    }
+
+    async fn begin_import(&self, file: &CheckedFile) -> Result<ImportRun, EngineError> {
+        archive::begin_import(self, file).await
+    }
+
+    async fn import_record(
+        &self,
+        import: &ImportRun,
+        record: &Record,
+    ) -> Result<Imported, EngineError> {
+        run(self, &ImportRecord::new(record, import, self.partitions())?).await
     }
 
     async fn drop_subscriber(&self, name: &str) -> Result<u32, EngineError> {

@@ -14,7 +14,9 @@ use crate::model::partition::PartitionConfig;
 use crate::plan::facts::Answer;
 use crate::plan::value::Value;
 use crate::plan::{Plan, Query};
+use crate::rules::archive::import::number_above;
 use crate::rules::ctx::Source;
+use crate::schema::TableRef;
 
 /// The result of committing a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +124,18 @@ pub trait Executor: Send + Sync + 'static {
     /// # Errors
     /// `Transport` when the database cannot be reached.
     async fn frontier(&self) -> Result<i64, EngineError>;
+
+    /// Has the table give its next row a number above this one. A database that counts the numbers
+    /// that rows are given needs no more than such a row, which is gone again.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    async fn number_above(&self, table: TableRef, number: i64) -> Result<(), EngineError> {
+        match number_above(table, number) {
+            Some(plan) => self.commit(plan).await.map(drop),
+            None => Ok(()),
+        }
+    }
 
     /// The same backend as an owned value, for tasks and streams that outlive the caller's borrow.
     fn share(&self) -> Arc<dyn Executor>;

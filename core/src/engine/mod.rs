@@ -8,6 +8,7 @@
 //! off at random.
 
 mod admission;
+mod archive;
 mod backend;
 mod background_scans;
 mod backoff;

@@ -11,14 +11,14 @@ use futures_core::Stream;
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
-    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, BlockExecutionForAdmissionArgs,
-    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
-    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
-    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
-    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
-    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
-    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
-    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    ApplyDependencyToChildArgs, ApplyDependencyToChildResult, ArchivePass, ArchiveStep,
+    BlockExecutionForAdmissionArgs, BlockExecutionForAdmissionOutcome, BlockRouteArgs,
+    BlockRouteOutcome, BudgetStatus, BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport,
+    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
+    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
+    ChangePriorityResult, CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs,
+    ClaimExecutionResult, ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome,
+    ClaimPolicy, ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionEvent, CompletionPayload, CreateBudgetArgs,
     CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
     CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
@@ -26,22 +26,23 @@ use crate::contracts::{
     EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
     ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
     FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
-    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
-    InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
-    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
-    LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
-    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
-    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
-    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
-    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
-    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
-    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
-    ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
-    ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult,
-    SetLaneStateArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
+    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun,
+    Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
+    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
+    LeaseHistoryEvent, LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint,
+    PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome,
+    ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome,
+    ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs,
+    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs,
+    ReportUsageResult, ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs,
+    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
+    ResumeToken, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
+    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
     StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
     SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UsageDimensions,
 };
@@ -55,6 +56,8 @@ use crate::model::ids::{
 };
 use crate::model::partition::{Partition, PartitionKey};
 use crate::model::state::{FailureClass, OutboxKind, PublicState};
+use crate::rules::archive::check::CheckedFile;
+use crate::rules::archive::record::Record;
 
 /// The answer of an operation that the backend does not offer.
 macro_rules! unavailable {
@@ -1062,6 +1065,39 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// The positions of all named subscribers, by name. An addition to the common contract.
     async fn list_subscriber_cursors(&self) -> Result<Vec<SubscriberCursor>, EngineError> {
         unavailable!("list_subscriber_cursors")
+    }
+
+    /// Stores the position of an archive among the completion events, with a note about its file.
+    /// An addition to the common contract.
+    async fn store_archive_position(
+        &self,
+        name: &str,
+        event_id: i64,
+        note: &str,
+    ) -> Result<(), EngineError> {
+        unavailable!("store_archive_position")
+    }
+
+    /// Takes a run of an archive one step further: the lines of some ended executions and flows. An
+    /// addition to the common contract.
+    async fn archive_step(&self, pass: ArchivePass) -> Result<ArchiveStep, EngineError> {
+        unavailable!("archive_step")
+    }
+
+    /// Begins the import of a file that was checked: from now on, no new event takes a number of
+    /// it. An addition to the common contract.
+    async fn begin_import(&self, file: &CheckedFile) -> Result<ImportRun, EngineError> {
+        unavailable!("begin_import")
+    }
+
+    /// Adds the rows of one line, or none if its execution or flow is there. An addition to the
+    /// common contract.
+    async fn import_record(
+        &self,
+        run: &ImportRun,
+        record: &Record,
+    ) -> Result<Imported, EngineError> {
+        unavailable!("import_record")
     }
 
     /// The backend's time, in Unix milliseconds.

@@ -18,7 +18,7 @@ use crate::rules::retention::count::{Long, LongStreams};
 use crate::rules::retention::ended::{
     self, ByEvent, ByKey, Ended, Page, is_kept, latest_end, rule_of,
 };
-use crate::rules::retention::holds::holds;
+use crate::rules::retention::holds::{archive_named, holds};
 use crate::rules::retention::subscriber::ListCursors;
 use crate::schema::Direction::{Ascending, Descending};
 
@@ -90,6 +90,9 @@ async fn walk<E: Executor>(
     after: i64,
     newest: Vec<Newest>,
 ) -> Result<TrimStage, EngineError> {
+    if let Some(name) = &pass.archive {
+        archive_named(&run(executor, &ListCursors).await?, name)?;
+    }
     let page = run(executor, &ByEvent { from: after, direction: Ascending }).await?;
     let Some(last) = page.last else { return Ok(behind_the_events(pass, newest)) };
 
@@ -170,8 +173,14 @@ async fn remove<E: Executor>(
     let cursors = run(executor, &ListCursors).await?;
     let holds = holds(&cursors, pass.archive.as_deref())?;
 
+    let archive = pass.archive.as_deref().map(|name| archive_named(&cursors, name)).transpose()?;
+    let archive_began = archive.map(|archive| archive.began_at_ms.unwrap_or(i64::MIN));
+
     let mut removal = Removal { executor, pass, holds, newest, long };
     removal.hold_back_unread(due).await?;
+    if let Some(began) = archive_began {
+        removal.hold_back_changed(due, began);
+    }
     removal.hold_back_flows(due).await?;
     removal.remove(due).await
 }

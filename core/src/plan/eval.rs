@@ -121,7 +121,9 @@ impl Value {
             ColumnType::Bool => document.as_bool().map(Value::Bool),
             ColumnType::Float => document.as_f64().map(Value::Float),
             ColumnType::Text => document.as_str().map(|text| Value::Text(text.to_owned())),
-            ColumnType::Bytes => None,
+            ColumnType::Bytes => {
+                document.as_str().and_then(|text| hex::decode(text).ok()).map(Value::Bytes)
+            }
             ColumnType::Uuid => {
                 document.as_str().and_then(|text| text.parse().ok()).map(Value::Uuid)
             }
@@ -169,9 +171,9 @@ impl Predicate {
                 match stored(column) {
                     Value::Text(text) => list.contains(text),
                     Value::Uuid(uuid) => list.contains(&uuid.to_string()),
+                    Value::Int(number) => list.contains(&number.to_string()),
                     Value::Null
                     | Value::Bool(_)
-                    | Value::Int(_)
                     | Value::Float(_)
                     | Value::Bytes(_)
                     | Value::Json(_)

@@ -33,7 +33,7 @@ pub enum Expr {
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
     Joined(Vec<Expr>),
     /// A member of the list element that a row is inserted for ([`super::Mutation::InsertEach`]);
-    /// NULL when absent.
+    /// NULL when absent. Bytes are hexadecimal text.
     Item(ColumnType, Name),
     /// A JSON object of these members: integers as numbers, everything else as text.
     Object(Vec<(Name, Expr)>),

@@ -23,7 +23,8 @@ pub enum Predicate {
     OneOf(ColumnRef, Vec<Name>),
     /// The column holds a value, and none of these constants.
     NoneOf(ColumnRef, Vec<Name>),
-    /// The column holds one of the texts of a bound list; a UUID is its hyphenated form.
+    /// The column holds one of the texts of a bound list; a UUID is its hyphenated form, an integer
+    /// its decimal one.
     Among(ColumnRef, Expr),
     /// The JSON document in the column has the members of the given object, at every depth.
     Contains(ColumnRef, Expr),

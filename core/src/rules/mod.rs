@@ -8,6 +8,7 @@
 //! Public for tests, tools and the reference's passes; not stable. Callers use
 //! `ff_core::engine_backend::EngineBackend` and [`crate::contracts`].
 
+pub mod archive;
 pub mod budget;
 pub mod changes;
 pub mod ctx;

@@ -19,6 +19,9 @@ pub mod worker;
 pub use crate::plan::column::{Col, ColumnRef, TableRef};
 pub use crate::plan::table::{Column, Default, Direction, Flag, Index, Table};
 
+/// The number of the migration that leads to these tables.
+pub const VERSION: u32 = 5;
+
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
     &admin::waitpoint_hmac::TABLE,

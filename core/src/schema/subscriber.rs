@@ -17,6 +17,11 @@ table! {
         event_id: i64 = Default::Int(0),
         /// Last change, Unix ms.
         updated_at_ms: i64,
+        /// First storing of the position, Unix ms; NULL in rows of older databases.
+        began_at_ms: Option<i64>,
+        /// The subscriber's own note about the position, such as how far its file goes; NULL where
+        /// it keeps none.
+        note: Option<String>,
     }
     indexes []
 }

@@ -4,6 +4,7 @@
 //! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
 
 mod approve;
+mod archive;
 mod bench;
 mod budget;
 mod bulk;
@@ -20,6 +21,7 @@ mod flow;
 mod global;
 mod group;
 mod ids;
+mod import;
 mod interrupt;
 mod keys;
 mod lanes;
@@ -125,6 +127,10 @@ enum Command {
     Bulk(bulk::Arguments),
     /// Remove executions that have ended, with everything that belongs to them.
     Trim(trim::Arguments),
+    /// Write executions that have ended to a file, with everything that belongs to them.
+    Archive(archive::Arguments),
+    /// Add the executions of an archive to this database.
+    Import(import::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -172,6 +178,8 @@ impl Command {
             | Self::Bulk(_)
             | Self::Subscribers(_)
             | Self::Trim(_)
+            | Self::Archive(_)
+            | Self::Import(_)
             | Self::Revoke(_)
             | Self::Scan(_)
             | Self::Migrate(_)
@@ -321,6 +329,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Priority(arguments) => priority::run(global, arguments).await,
         Command::Subscribers(arguments) => subscribers::run(global, arguments).await,
         Command::Trim(arguments) => trim::run(global, arguments).await,
+        Command::Archive(arguments) => archive::run(global, arguments).await,
+        Command::Import(arguments) => import::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,

@@ -36,6 +36,10 @@ pub(super) struct Arguments {
     /// Only those of this tenant.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Only those that this archive contains, as `ff archive` has named it. What ended or changed
+    /// since stays.
+    #[arg(long, value_name = "NAME", conflicts_with = "sweep")]
+    archived: Option<String>,
     /// Look by key as well, for executions of older databases that have no completion event. It
     /// reads every execution.
     #[arg(long)]
@@ -50,8 +54,9 @@ pub(super) struct Arguments {
 
 impl Arguments {
     fn rule(&self) -> Result<RetentionRule, Failure> {
-        if self.older_than.is_none() && self.keep.is_none() {
-            return Err(Failure::usage("which executions? say --older-than, --keep or both"));
+        if self.older_than.is_none() && self.keep.is_none() && self.archived.is_none() {
+            let which = "which executions? say --older-than, --keep or --archived";
+            return Err(Failure::usage(which));
         }
 
         let older_than = self.older_than.unwrap_or_default().unsigned_abs();
@@ -78,6 +83,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let engine = global.open_existing().await?;
     let mut pass = TrimPass::new(vec![rule]);
     pass.sweeps = arguments.sweep;
+    pass.archive.clone_from(&arguments.archived);
     let dry = TrimPass { dry_run: true, ..pass.clone() };
 
     let (pass, interrupted) = if arguments.dry_run {

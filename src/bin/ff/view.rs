@@ -28,4 +28,4 @@ pub(super) use money::{
     AdmissionView, BudgetChangedView, BudgetReportView, BudgetView, BudgetsView, QuotaDefinedView,
     QuotaView,
 };
-pub(super) use retention::{DroppedView, SubscribersView, TrimView};
+pub(super) use retention::{ArchiveView, DroppedView, ImportView, SubscribersView, TrimView};

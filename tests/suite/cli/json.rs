@@ -187,4 +187,9 @@ async fn every_member_is_documented() {
     let cancelled = check("ls", &["ls", "--state", "cancelled"]);
     check("show", &["show", cancelled["executions"][0]["execution_id"].as_str().unwrap()]);
     assert_documented("events", &lines(&place.out(&["--json", "events"])));
+
+    check("archive", &["archive", "a.jsonl"]);
+    check("subscribers", &["subscribers"]);
+    check("import", &["import", "a.jsonl"]);
+    check("subscribers drop", &["subscribers", "drop", "a"]);
 }

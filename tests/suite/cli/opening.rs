@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::*;
 
 /// Commands that need a database and make none.
-const LOOKING: [&[&str]; 14] = [
+const LOOKING: [&[&str]; 15] = [
     &["ls"],
     &["show", ONE],
     &["result", ONE],
@@ -25,6 +25,7 @@ const LOOKING: [&[&str]; 14] = [
     &["work", "--until-empty", "--", "cat"],
     &["bulk", "cancel", "--lane", "x", "--dry-run"],
     &["tail", ONE],
+    &["archive", "a.jsonl"],
 ];
 
 /// The files of the place and their contents.

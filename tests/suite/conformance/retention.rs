@@ -21,11 +21,11 @@ use crate::flow::End;
 use crate::plain::{int, text};
 
 /// How long ago what goes has ended.
-const AGE: i64 = 10_000;
+pub(super) const AGE: i64 = 10_000;
 
 impl Bench {
     /// The tables with a row that names this id.
-    async fn tables_naming(&self, uuid: Uuid) -> Vec<&'static str> {
+    pub(super) async fn tables_naming(&self, uuid: Uuid) -> Vec<&'static str> {
         let named = uuid.to_string();
         let mut tables = Vec::new();
         for (table, rows) in self.everything().await {
@@ -48,7 +48,7 @@ impl Bench {
     }
 
     /// A whole pass.
-    async fn pass(&self, mut pass: TrimPass) -> TrimReport {
+    pub(super) async fn pass(&self, mut pass: TrimPass) -> TrimReport {
         while !pass.is_done() {
             pass = self.backend.trim_step(pass).await.unwrap();
         }
@@ -56,23 +56,23 @@ impl Bench {
         pass.report
     }
 
-    async fn pass_of(&self, rule: RetentionRule) -> TrimReport {
+    pub(super) async fn pass_of(&self, rule: RetentionRule) -> TrimReport {
         self.pass(TrimPass::new(vec![rule])).await
     }
 
-    async fn exists(&self, id: &ExecutionId) -> bool {
+    pub(super) async fn exists(&self, id: &ExecutionId) -> bool {
         !self.of("ff_exec_core", id).await.is_empty()
     }
 
     /// An execution that has completed.
-    async fn completed(&self) -> ExecutionId {
+    pub(super) async fn completed(&self) -> ExecutionId {
         let (id, handle) = self.leased().await;
         self.backend.complete(&handle, None).await.unwrap();
         id
     }
 
     /// An execution that has rows in every table that it can have rows in.
-    async fn with_all_rows(&self) -> ExecutionId {
+    pub(super) async fn with_all_rows(&self) -> ExecutionId {
         let (id, _, target) =
             self.waiting(|args| args.with_idempotency_key(IdempotencyKey::new("once"))).await;
         let mut signal = self.signal(&target, "go");
@@ -148,7 +148,7 @@ impl Bench {
     }
 
     /// Every row that names an execution or a flow names one that exists.
-    async fn assert_no_orphan(&self) {
+    pub(super) async fn assert_no_orphan(&self) {
         let existing: HashSet<Uuid> =
             [("ff_exec_core", "execution_id"), ("ff_flow_core", "flow_id")]
                 .map(|(table, id)| async move {
@@ -183,12 +183,12 @@ impl Bench {
     }
 
     /// What an execution may leave behind after its row is gone: nothing.
-    async fn assert_gone(&self, id: &ExecutionId) {
+    pub(super) async fn assert_gone(&self, id: &ExecutionId) {
         assert_eq!(self.tables_naming(id.uuid()).await, <[&str; 0]>::default(), "{id}");
     }
 }
 
-fn old() -> RetentionRule {
+pub(super) fn old() -> RetentionRule {
     RetentionRule::older_than(AGE.unsigned_abs())
 }
 

@@ -52,6 +52,18 @@ impl<E: Executor> Removal<'_, E> {
         Ok(())
     }
 
+    /// Takes out the executions that the archive, begun at that time, may hold as they were before
+    /// a late change.
+    pub(super) fn hold_back_changed(&mut self, due: &mut Vec<Ended>, began_at_ms: i64) {
+        let before = due.len();
+        due.retain(|ended| !ended.changed_since(began_at_ms));
+        let changed = before - due.len();
+        if changed != 0 {
+            let held = self.pass.report.held_back.entry(HeldBack::ChangedSince).or_default();
+            *held += changed as u64;
+        }
+    }
+
     /// Seals the flows of these executions, and takes out the members of those that are needed.
     pub(super) async fn hold_back_flows(
         &mut self,

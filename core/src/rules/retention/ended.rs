@@ -47,6 +47,8 @@ pub struct Ended {
     pub outcome: Option<PublicState>,
     /// Its end, Unix ms. Where none is stored, the latest time that the row holds.
     pub at_ms: i64,
+    /// The last change of the row, Unix ms; 0 where none is stored.
+    changed_at_ms: i64,
     /// Its namespace.
     namespace: Option<String>,
     /// Its tags.
@@ -240,6 +242,7 @@ impl Ended {
             lane: row.read(exec_core::lane_id)?,
             outcome: row.read(exec_core::public_state).ok(),
             at_ms,
+            changed_at_ms: row.read(exec_core::last_changed_at_ms)?,
             namespace: text(&raw, "namespace"),
             tags: raw.get("tags").cloned(),
             version: row.read(exec_core::version)?,
@@ -250,6 +253,13 @@ impl Ended {
     #[must_use]
     pub fn id(&self) -> ExecutionId {
         self.key.id()
+    }
+
+    /// True if the row changed after its end, at that time or later: an archive that was begun then
+    /// may hold the row as it was before.
+    #[must_use]
+    pub fn changed_since(&self, at_ms: i64) -> bool {
+        self.at_ms < self.changed_at_ms && at_ms <= self.changed_at_ms
     }
 
     fn passes(&self, filter: &ScannerFilter) -> bool {

@@ -46,7 +46,11 @@ pub fn holds(
     let mut holds = Vec::new();
 
     for outbox in super::subscriber::ALL {
-        let of_outbox = cursors.iter().filter(|cursor| cursor.outbox == outbox);
+        // The archive's own position has a reason of its own.
+        let is_archive = |cursor: &SubscriberCursor| Some(cursor.name.as_str()) == archive;
+        let of_outbox = cursors.iter().filter(|cursor| {
+            cursor.outbox == outbox && !(outbox == OutboxKind::Completion && is_archive(cursor))
+        });
         if let Some(last) = of_outbox.min_by_key(|cursor| cursor.event_id) {
             let (name, cursor) = (last.name.clone(), last.event_id);
             let reason = HeldBack::Subscriber { name, outbox: outbox.as_str(), cursor };
@@ -55,17 +59,30 @@ pub fn holds(
     }
 
     if let Some(name) = archive {
-        let found = cursors
-            .iter()
-            .find(|cursor| cursor.name == name && cursor.outbox == OutboxKind::Completion);
-        let Some(found) = found else {
-            return Err(input::invalid(format!("archive: {name} has not been written yet")));
-        };
+        let found = archive_named(cursors, name)?;
         let (outbox, reason) = (OutboxKind::Completion, HeldBack::NotArchived);
         holds.push(Hold { outbox, cursor: found.event_id, reason });
     }
 
     Ok(holds)
+}
+
+/// The position of an archive.
+///
+/// # Errors
+/// `Validation(InvalidInput)` where there is none, or it is that of another subscriber.
+pub fn archive_named<'a>(
+    cursors: &'a [SubscriberCursor],
+    name: &str,
+) -> Result<&'a SubscriberCursor, EngineError> {
+    let mut named = cursors.iter().filter(|cursor| cursor.name == name);
+    match named.find(|cursor| cursor.outbox == OutboxKind::Completion) {
+        None => Err(input::invalid(format!("archive: {name} has not been written yet"))),
+        Some(found) if found.note.is_none() => {
+            Err(input::invalid(format!("archive: {name} is a subscriber, not an archive")))
+        }
+        Some(found) => Ok(found),
+    }
 }
 
 /// The columns of an outbox.

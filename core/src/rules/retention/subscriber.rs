@@ -20,6 +20,7 @@ pub struct Store {
     name: String,
     outbox: OutboxKind,
     event_id: i64,
+    note: Option<String>,
 }
 
 impl Store {
@@ -32,7 +33,16 @@ impl Store {
         if event_id < 0 {
             return Err(input::invalid(format!("event_id: {event_id} is negative")));
         }
-        Ok(Self { name: name.to_owned(), outbox, event_id })
+        Ok(Self { name: name.to_owned(), outbox, event_id, note: None })
+    }
+
+    /// The same, with a note about the position.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a note with NUL.
+    pub fn noting(self, note: &str) -> Result<Self, EngineError> {
+        input::text("note", note)?;
+        Ok(Self { note: Some(note.to_owned()), ..self })
     }
 }
 
@@ -56,10 +66,13 @@ impl Transition for Store {
             subscriber_cursor::outbox.with_chosen(self.outbox),
             subscriber_cursor::event_id.with(self.event_id),
             subscriber_cursor::updated_at_ms.with(ctx.now.0),
+            subscriber_cursor::began_at_ms.with(Some(ctx.now.0)),
+            subscriber_cursor::note.with(self.note.clone()),
         ];
         let moved = vec![
             (subscriber_cursor::event_id.column(), OnTaken::Overwrite),
             (subscriber_cursor::updated_at_ms.column(), OnTaken::Overwrite),
+            (subscriber_cursor::note.column(), OnTaken::Overwrite),
         ];
 
         let plan = Plan::new("store_subscriber_cursor");
@@ -153,10 +166,15 @@ fn cursors(name: &'static str, predicate: Predicate) -> List {
 }
 
 fn read(row: &Row) -> Result<SubscriberCursor, EngineError> {
-    Ok(SubscriberCursor::new(
+    let cursor = SubscriberCursor::new(
         row.read(subscriber_cursor::name)?,
         row.read(subscriber_cursor::outbox)?,
         row.read(subscriber_cursor::event_id)?,
         row.read(subscriber_cursor::updated_at_ms)?,
-    ))
+    );
+    Ok(SubscriberCursor {
+        began_at_ms: row.read(subscriber_cursor::began_at_ms)?,
+        note: row.read(subscriber_cursor::note)?,
+        ..cursor
+    })
 }
