@@ -200,9 +200,20 @@ impl Scene {
         self.budgeted_grant(policy());
         let mut args = self.args();
         (args.policy, args.delay_until) = (Some(policy()), Some(TimestampMs(NOON + 9)));
+        let mut untagged = args.clone();
         self.sample("create_execution", "with budgets, put off", async |b| {
             b.create_execution(args).await
         });
+
+        untagged.tags.clear();
+        for (case, delay) in [
+            ("with budgets, without an instance tag", None),
+            ("with budgets, put off, without an instance tag", untagged.delay_until),
+        ] {
+            let mut args = untagged.clone();
+            (args.execution_id, args.delay_until) = (self.args().execution_id, delay);
+            self.sample("create_execution", case, async |b| b.create_execution(args).await);
+        }
         self.budgeted_members(policy());
     }
 

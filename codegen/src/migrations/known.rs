@@ -6,4 +6,5 @@ migrations! {
     2 "0002_badly_ended_members",
     3 "0003_fewer_indexes",
     4 "0004_whole_contract",
+    5 "0005_reserve_and_archive",
 }
