@@ -6,7 +6,7 @@ use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::types::{CancelSource, ExecutionId, LaneId, TimestampMs};
 use uuid::Uuid;
 
-use super::kind::{KINDS, Kind, MONEY_SCANS};
+use super::kind::{KINDS, Kind, MONEY_SCANS, Theme};
 use super::operation::{Held, Operation, Proof, Worker};
 use super::situation::Situation;
 
@@ -88,12 +88,11 @@ impl Generator {
             let id = ExecutionId::from_parts(partition, generator.source.uuid());
             generator.ids.push(id);
         }
-        generator.has_money = generator.chance(40);
-        let has_fleet = generator.chance(60);
+        let themes: Vec<_> = Theme::ALL.into_iter().filter(|_| generator.chance(45)).collect();
+        generator.has_money = themes.contains(&Theme::Money);
         for (kind, usual) in KINDS {
             let factor = match kind {
-                _ if kind.is_of_money() && !generator.has_money => 0,
-                _ if kind.is_of_fleet() && !has_fleet => 0,
+                _ if kind.theme().is_some_and(|theme| !themes.contains(&theme)) => 0,
                 Kind::Create | Kind::Claim | Kind::Advance => generator.pick(&[1, 2]),
                 _ => generator.pick(&[0, 1, 1, 2, 4]),
             };
@@ -122,7 +121,7 @@ impl Generator {
                 Kind::CompleteUnfenced | Kind::FailUnfenced => situation.held.is_empty(),
                 _ => situation.rows.make_futile(kind),
             };
-            if futile && self.chance(80) {
+            if futile && self.chance(92) {
                 continue;
             }
             if let Some(operation) = self.operation(kind, situation) {
@@ -278,7 +277,7 @@ impl Generator {
             }
             Kind::Delay => {
                 let until =
-                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, 0, i64::MAX]);
+                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, i64::MAX]);
                 Operation::Delay(held, TimestampMs(until))
             }
             Kind::Cancel => Operation::Cancel(held, self.text()),

@@ -46,8 +46,10 @@ impl Generator {
         if let Some(granted) = self.granted(kind, situation) {
             (execution, worker) = (granted.execution, granted.worker);
         }
-        if kind == Kind::GrantReclaim {
-            execution = self.one_of(&situation.rows.lapsed);
+        match kind {
+            Kind::GrantReclaim => execution = self.one_of(&situation.rows.lapsed),
+            Kind::Grant | Kind::Block => execution = self.one_of(&situation.rows.waiting),
+            _ => {}
         }
         let what = match kind {
             Kind::Grant => What::Issue(execution),
@@ -68,7 +70,7 @@ impl Generator {
             Kind::Unblock => What::Unblock(execution),
             other => unreachable!("{other:?} is about no grant"),
         };
-        let ttl = self.pick(&[500, 5_000, 5_000, 5_000]);
+        let ttl = self.pick(&[500, 500, 5_000, 5_000]);
         Operation::Granting(Box::new(Granting { what, worker, ttl, now }))
     }
 

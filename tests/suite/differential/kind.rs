@@ -68,22 +68,22 @@ pub(super) enum Kind {
     Advance,
 }
 
-/// Every kind, and how often it comes in an average history.
+/// Every kind and its weight. Some are drawn only while there is something for them.
 pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Create, 12),
-    (Kind::Claim, 14),
+    (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
     (Kind::Renew, 4),
     (Kind::Progress, 4),
     (Kind::Append, 9),
-    (Kind::Suspend, 7),
-    (Kind::Signal, 14),
-    (Kind::Resume, 3),
-    (Kind::Grant, 6),
+    (Kind::Suspend, 26),
+    (Kind::Signal, 18),
+    (Kind::Resume, 14),
+    (Kind::Grant, 9),
     (Kind::Schedule, 5),
-    (Kind::Redeem, 9),
-    (Kind::GrantReclaim, 5),
-    (Kind::Reclaim, 5),
+    (Kind::Redeem, 20),
+    (Kind::GrantReclaim, 40),
+    (Kind::Reclaim, 40),
     (Kind::Block, 2),
     (Kind::Unblock, 3),
     (Kind::Complete, 3),
@@ -94,7 +94,7 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::TypedFail, 5),
     (Kind::TypedRenew, 4),
     (Kind::CompleteUnfenced, 3),
-    (Kind::FailUnfenced, 2),
+    (Kind::FailUnfenced, 4),
     (Kind::CancelExecution, 1),
     (Kind::SetTag, 3),
     (Kind::ScanLeaseExpiry, 3),
@@ -108,7 +108,7 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Revoke, 3),
     (Kind::Replay, 2),
     (Kind::TakeOver, 2),
-    (Kind::ClaimResumed, 3),
+    (Kind::ClaimResumed, 30),
     (Kind::Trim, 2),
     (Kind::Reconcile, 1),
     (Kind::SetLane, 4),
@@ -143,27 +143,63 @@ pub(super) const MONEY_SCANS: [Scan; 6] = [
     Scan::QuotaReconcile,
 ];
 
-impl Kind {
-    pub(super) const fn is_of_fleet(self) -> bool {
-        matches!(
-            self,
-            Self::SetLane | Self::Register | Self::Heartbeat | Self::MarkDead | Self::ScanWorkerTtl
-        )
-    }
+/// What a history may be about, besides submissions, claims and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Theme {
+    Suspensions,
+    Grants,
+    Operators,
+    Fleet,
+    Money,
+}
 
-    pub(super) const fn is_of_money(self) -> bool {
-        matches!(
-            self,
+impl Theme {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Suspensions, Self::Grants, Self::Operators, Self::Fleet, Self::Money];
+}
+
+impl Kind {
+    /// The theme that it belongs to; `None` if it comes in every history.
+    pub(super) const fn theme(self) -> Option<Theme> {
+        Some(match self {
+            Self::Suspend
+            | Self::Signal
+            | Self::Resume
+            | Self::ClaimResumed
+            | Self::ScanSuspensionTimeout
+            | Self::ScanWaitpointExpiry => Theme::Suspensions,
+            Self::Grant
+            | Self::Schedule
+            | Self::Redeem
+            | Self::GrantReclaim
+            | Self::Reclaim
+            | Self::Block
+            | Self::Unblock
+            | Self::ScanGrantExpiry => Theme::Grants,
+            Self::ChangePriority
+            | Self::Revoke
+            | Self::Replay
+            | Self::TakeOver
+            | Self::Trim
+            | Self::Reconcile
+            | Self::CompleteUnfenced
+            | Self::FailUnfenced => Theme::Operators,
+            Self::SetLane
+            | Self::Register
+            | Self::Heartbeat
+            | Self::MarkDead
+            | Self::ScanWorkerTtl => Theme::Fleet,
             Self::CreateBudget
-                | Self::Report
-                | Self::ReportByOperator
-                | Self::Spend
-                | Self::ReleaseBudget
-                | Self::ResetBudget
-                | Self::CreateQuota
-                | Self::CheckAdmission
-                | Self::ReleaseAdmission
-                | Self::ScanMoney
-        )
+            | Self::Report
+            | Self::ReportByOperator
+            | Self::Spend
+            | Self::ReleaseBudget
+            | Self::ResetBudget
+            | Self::CreateQuota
+            | Self::CheckAdmission
+            | Self::ReleaseAdmission
+            | Self::ScanMoney => Theme::Money,
+            _ => return None,
+        })
     }
 }

@@ -77,7 +77,7 @@ impl Generator {
             Kind::ResetBudget => Money::Reset(budget, now),
             Kind::CreateQuota => Money::CreateQuota(quota, self.pick(&[0, 1, 5]), now),
             Kind::CheckAdmission => {
-                let limits = [self.pick(&[0, 2, 100]), self.pick(&[0, 1, 2])];
+                let limits = [self.pick(&[0, 1, 2, 100]), self.pick(&[0, 1, 2])];
                 Money::Check(quota, execution, self.pick(&["", "", "b"]), limits, now)
             }
             Kind::ReleaseAdmission => Money::ReleaseAdmission(quota, execution),

@@ -42,6 +42,7 @@ impl Generator {
         let rows = situation.rows;
         let execution = match kind {
             Kind::ClaimResumed => self.one_of(&rows.resumed),
+            Kind::TakeOver | Kind::ChangePriority => self.one_of(&rows.waiting),
             Kind::Replay | Kind::Trim => self.one_of(&rows.ended),
             _ => self.execution(situation),
         };

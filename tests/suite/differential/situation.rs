@@ -22,11 +22,11 @@ pub(super) struct Situation<'a> {
 
 /// What the rows show.
 pub(super) struct Rows {
-    /// Whether anything waits for a worker.
-    pub(super) work: bool,
     /// The grants that are stored.
     pub(super) granted: Vec<Granted>,
-    /// The executions with a lease that has lapsed.
+    /// The executions that wait for a worker.
+    pub(super) waiting: Vec<usize>,
+    /// The executions with a lease that has lapsed, and that no worker has taken over since.
     pub(super) lapsed: Vec<usize>,
     /// The executions that wait for a signal.
     pub(super) suspended: Vec<usize>,
@@ -41,7 +41,7 @@ impl Rows {
     pub(super) fn make_futile(&self, kind: Kind) -> bool {
         let grants = |reclaims| self.granted.iter().any(|grant| grant.reclaims == reclaims);
         match kind {
-            Kind::Claim | Kind::ClaimMany => !self.work,
+            Kind::Claim | Kind::ClaimMany | Kind::Grant => self.waiting.is_empty(),
             Kind::Redeem => !grants(false),
             Kind::Reclaim => !grants(true),
             Kind::GrantReclaim => self.lapsed.is_empty(),
@@ -97,7 +97,15 @@ impl Side {
         let mut lapsed = Vec::new();
         for row in plain.rows("ff_attempt").await {
             let released = row.text("outcome") == "lease_expired_reclaimable";
-            if released || row.int("lease_expires_at_ms").is_some_and(|expires| expires <= now) {
+            let due = row.int("lease_expires_at_ms").is_some_and(|expires| expires <= now);
+            let is_lost = |core: &Cells| {
+                let waits = core.text("eligibility_state") == "eligible_now"
+                    && core.text("attempt_state") == "attempt_interrupted";
+                core.uuid("execution_id") == row.uuid("execution_id")
+                    && core.int("attempt_index") == row.int("attempt_index")
+                    && ((released && waits) || (due && core.text("lifecycle_phase") == "active"))
+            };
+            if cores.iter().any(is_lost) {
                 lapsed.push(self.number(&row));
             }
         }
@@ -110,9 +118,8 @@ impl Side {
                 worker: *WORKERS.iter().find(named).unwrap(),
             });
         }
-        let work = cores.iter().any(|row| row.text("eligibility_state") == "eligible_now");
         Rows {
-            work,
+            waiting: numbers(&|row| row.text("eligibility_state") == "eligible_now"),
             granted,
             lapsed,
             suspended: public("suspended"),
