@@ -32,7 +32,7 @@ use tokio::time::Instant;
 pub use job::{Ending, Job, Runner};
 pub use report::{WorkerError, WorkerReport};
 
-use emptiness::{EmptinessCheck, LaneState};
+use emptiness::{Emptiness, EmptinessCheck};
 use pace::Pace;
 use presence::Presence;
 use running::Running;
@@ -55,7 +55,7 @@ pub struct WorkerConfig {
     /// This running instance of it.
     pub worker_instance_id: WorkerInstanceId,
     /// True if the worker ends once no execution of the lane is left to run or running, on any
-    /// worker. Suspended ones do not count.
+    /// worker, or once the lane hands out nothing. Suspended ones do not count.
     pub until_empty: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
@@ -273,14 +273,18 @@ impl Worker {
         }
 
         match self.emptiness.check(self.backend.as_ref(), &self.config).await {
-            Ok(LaneState::GoOn) => false,
-            Ok(LaneState::Empty) => true,
-            Ok(LaneState::LeftWaiting) => {
+            Ok(Emptiness::GoOn) => false,
+            Ok(Emptiness::Empty) => true,
+            Ok(Emptiness::LeftWaiting) => {
                 self.report.left_waiting = true;
                 true
             }
-            Ok(LaneState::LeftLocked) => {
+            Ok(Emptiness::LeftLocked) => {
                 self.report.left_locked = true;
+                true
+            }
+            Ok(Emptiness::LeftClosed(lane)) => {
+                self.report.left_closed = Some(lane);
                 true
             }
             Err(error) => {

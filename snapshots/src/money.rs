@@ -187,7 +187,11 @@ impl Scene {
         });
 
         for is_late in [false, true] {
-            self.in_own_database(|scene| scene.budgeted_submissions(policy(), is_late));
+            for is_tagged in [true, false] {
+                self.in_own_database(|scene| {
+                    scene.budgeted_submissions(policy(), is_late, is_tagged);
+                });
+            }
         }
         self.submit(|args| args.policy = Some(policy()));
         let args = self.budget_args(budget(1));
@@ -203,13 +207,17 @@ impl Scene {
     }
 
     /// Two submissions with budgets: the first to its lane, and the next.
-    fn budgeted_submissions(&mut self, policy: ExecutionPolicy, is_late: bool) {
+    fn budgeted_submissions(&mut self, policy: ExecutionPolicy, is_late: bool, is_tagged: bool) {
         for known in ["", ", in a known lane"] {
             let mut args = self.args();
             args.policy = Some(policy.clone());
             args.delay_until = is_late.then_some(TimestampMs(NOON + 9));
+            if !is_tagged {
+                args.tags.clear();
+            }
             let late = if is_late { ", put off" } else { "" };
-            let case = format!("with budgets{late}{known}");
+            let tag = if is_tagged { "" } else { ", without an instance tag" };
+            let case = format!("with budgets{late}{tag}{known}");
             self.sample("create_execution", case, async |b| b.create_execution(args).await);
         }
     }

@@ -23,7 +23,7 @@ const INSTANCE: &str = "renderer-1";
 /// A worker that a scan passed over.
 pub(super) fn stuck_worker() -> DueRow {
     let key = WorkerKey { partition: 7, namespace: "billing".into(), instance: INSTANCE.into() };
-    DueRow::Worker(key, Liveness { last_ms: NOON, ttl_ms: 15_000 })
+    DueRow::Worker(key, Liveness { last_ms: NOON, ttl_ms: 15_000, swept_at_ms: None })
 }
 
 impl Scene {
@@ -108,6 +108,14 @@ impl Scene {
         self.held(never_again());
         self.pass(20_000);
         self.sample("scan", "worker ttl", async |b| b.scan(Scan::WorkerTtl, 10).await);
+        let anew = self.registration();
+        self.sample("register_worker", "after a sweep", async |b| b.register_worker(anew).await);
+        self.pass(20_000);
+        self.sample("scan", "worker ttl, holds none", async |b| b.scan(Scan::WorkerTtl, 10).await);
+        self.pass(3_600_000);
+        self.sample("scan", "worker ttl, swept long ago", async |b| {
+            b.scan(Scan::WorkerTtl, 10).await
+        });
         self.pass(8 * 86_400_000);
         self.sample("scan", "worker ttl, old events", async |b| b.scan(Scan::WorkerTtl, 10).await);
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::contracts::ExecutionQuery;
+use ff_core::contracts::{ExecutionQuery, LaneInfo};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::state::PublicState;
+use ff_core::state::{LaneState, PublicState};
 use tokio::time::Instant;
 
 use super::WorkerConfig;
@@ -18,8 +18,8 @@ const CHECKS: u32 = 3;
 const LOCKED_MAX: Duration = Duration::from_secs(30);
 
 /// The conclusion from the checks since the last claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LaneState {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Emptiness {
     /// There is work to come.
     GoOn,
     /// There is none.
@@ -28,6 +28,8 @@ pub(super) enum LaneState {
     LeftWaiting,
     /// Executions wait, and stayed locked or reserved.
     LeftLocked,
+    /// Executions are left, and the lane hands out none.
+    LeftClosed(LaneInfo),
 }
 
 /// The result of one check.
@@ -38,6 +40,8 @@ enum Found {
     ForOthers,
     /// Something waits that a claim should get, and did not.
     Locked,
+    /// Something is left, and the lane hands out nothing.
+    Closed(LaneInfo),
 }
 
 /// The checks of a lane since the last claim.
@@ -53,7 +57,7 @@ impl EmptinessCheck {
         &mut self,
         backend: &dyn EngineBackend,
         config: &WorkerConfig,
-    ) -> Result<LaneState, EngineError> {
+    ) -> Result<Emptiness, EngineError> {
         let found = find_work(backend, config).await?;
         if !matches!(found, Found::ForOthers) {
             self.only_for_others = 0;
@@ -63,15 +67,16 @@ impl EmptinessCheck {
         }
 
         Ok(match found {
-            Found::Work => LaneState::GoOn,
-            Found::Nothing => LaneState::Empty,
+            Found::Work => Emptiness::GoOn,
+            Found::Nothing => Emptiness::Empty,
+            Found::Closed(lane) => Emptiness::LeftClosed(lane),
             Found::ForOthers => {
                 self.only_for_others += 1;
-                if self.only_for_others < CHECKS { LaneState::GoOn } else { LaneState::LeftWaiting }
+                if self.only_for_others < CHECKS { Emptiness::GoOn } else { Emptiness::LeftWaiting }
             }
             Found::Locked => {
                 let since = self.locked_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < LOCKED_MAX { LaneState::GoOn } else { LaneState::LeftLocked }
+                if since.elapsed() < LOCKED_MAX { Emptiness::GoOn } else { Emptiness::LeftLocked }
             }
         })
     }
@@ -89,7 +94,7 @@ async fn find_work(
         if has_any(backend, config, PublicState::WaitingChildren).await?
             || has_any(backend, config, PublicState::Delayed).await?
         {
-            return Ok(Found::Work);
+            return Ok(closed(backend, config).await?.map_or(Found::Work, Found::Closed));
         }
         // Suspended executions wait for a signal from outside, and count when they have it.
         waits = has_any(backend, config, PublicState::Resumable).await?
@@ -102,8 +107,27 @@ async fn find_work(
     if !waits {
         return Ok(Found::Nothing);
     }
+    if let Some(lane) = closed(backend, config).await? {
+        return Ok(Found::Closed(lane));
+    }
     let ours = backend.has_claimable(&config.lane, &config.capabilities).await?;
     Ok(if ours { Found::Locked } else { Found::ForOthers })
+}
+
+/// The lane, if it hands out nothing.
+async fn closed(
+    backend: &dyn EngineBackend,
+    config: &WorkerConfig,
+) -> Result<Option<LaneInfo>, EngineError> {
+    let lane = match backend.read_lane(&config.lane).await {
+        // The backend knows no states of lanes.
+        Err(EngineError::Unavailable { .. }) => None,
+        lane => lane?,
+    };
+    Ok(lane.filter(|lane| match lane.state {
+        LaneState::Paused | LaneState::Disabled => true,
+        LaneState::Active | LaneState::Draining => false,
+    }))
 }
 
 async fn has_any(

@@ -1,11 +1,12 @@
 //! A worker's totals, and the reasons why it could not go on.
 
 use ff_core::EngineError;
+use ff_core::contracts::LaneInfo;
 
 use super::task::ClaimOutcome;
 
 /// Totals of a worker's run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerReport {
     /// Claims made.
     pub claimed: u64,
@@ -28,6 +29,8 @@ pub struct WorkerReport {
     /// True if executions were left waiting that this worker could run, but that other sessions
     /// held locked or reserved all the time.
     pub left_locked: bool,
+    /// The lane, if executions were left in it because it handed out nothing.
+    pub left_closed: Option<LaneInfo>,
 }
 
 impl WorkerReport {

@@ -12,6 +12,7 @@ use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::{SqliteBackend, SqliteOptions, Synchronous};
 use ff_catalogue::Recorder;
 use ff_core::backend::BackendTag;
+use ff_core::engine::Executor;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -100,20 +101,33 @@ impl Bench {
     pub(crate) async fn another_process(&self) -> Arc<dyn EngineBackend> {
         match &self.leftover {
             Leftover::Nothing => Arc::clone(&self.backend),
-            Leftover::Directory(directory) => {
-                let location = directory.path().join("flow.db").to_str().unwrap().to_owned();
-                let options = SqliteOptions::new(location)
-                    .synchronous(Synchronous::Normal)
-                    .clock(Arc::new(self.clock.reader()));
-                SqliteBackend::open(options).await.unwrap()
-            }
-            Leftover::Schema(_, schema) => {
-                let options = PostgresOptions::new(postgres_url())
-                    .schema(schema.clone())
-                    .clock(self.clock.reader());
-                PostgresBackend::open(options).await.unwrap()
-            }
+            Leftover::Directory(directory) => self.another_sqlite(directory).await,
+            Leftover::Schema(_, schema) => self.another_postgres(schema).await,
         }
+    }
+
+    /// An executor of the same database, for plans by hand.
+    pub(crate) async fn executor(&self) -> Arc<dyn Executor> {
+        match (&self.leftover, &self.plain) {
+            (Leftover::Nothing, PlainSql::Memory(memory)) => Arc::clone(memory) as _,
+            (Leftover::Nothing, _) => panic!("the database is within its backend"),
+            (Leftover::Directory(directory), _) => self.another_sqlite(directory).await,
+            (Leftover::Schema(_, schema), _) => self.another_postgres(schema).await,
+        }
+    }
+
+    async fn another_sqlite(&self, directory: &tempfile::TempDir) -> Arc<SqliteBackend> {
+        let location = directory.path().join("flow.db").to_str().unwrap().to_owned();
+        let options = SqliteOptions::new(location)
+            .synchronous(Synchronous::Normal)
+            .clock(Arc::new(self.clock.reader()));
+        SqliteBackend::open(options).await.unwrap()
+    }
+
+    async fn another_postgres(&self, schema: &SchemaName) -> Arc<PostgresBackend> {
+        let options =
+            PostgresOptions::new(postgres_url()).schema(schema.clone()).clock(self.clock.reader());
+        PostgresBackend::open(options).await.unwrap()
     }
 
     pub(crate) async fn tear_down(self) {

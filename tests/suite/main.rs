@@ -30,4 +30,5 @@ mod shapes;
 mod subscriptions;
 mod suspended;
 mod tidy;
+mod unless;
 mod workers;

@@ -1,7 +1,11 @@
-//! Random histories of budgets and quotas: by sixteen callers at once, no limit is exceeded and
-//! nothing stays held; one after the other, every database holds the same rows.
+//! Random histories of budgets and quotas: by sixteen callers at once, no limit is exceeded, every
+//! report counts once and nothing stays held, also when their process is killed; one after the
+//! other, every database holds the same rows.
 //!
 //! `FF_MONEY=10000` makes that many operations, `FF_SEED=17` draws others.
+
+mod counted;
+mod killed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -17,6 +21,7 @@ use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
 use uuid::Uuid;
 
+use self::counted::{Counted, Stored};
 use crate::backends::{self, Bench};
 
 const CALLERS: u64 = 16;
@@ -52,13 +57,16 @@ fn execution(number: u64) -> ExecutionId {
     ExecutionId::from_parts(7, Uuid::from_u128(0xE0_0000 + u128::from(number)))
 }
 
+/// Amounts by dimension.
+type Amounts = BTreeMap<String, u64>;
+
 /// One thing that a caller does.
 #[derive(Clone, Debug)]
 enum Operation {
     /// Reports these amounts, under a key if there is one.
-    Report(BudgetId, BTreeMap<String, u64>, Option<u64>),
+    Report(BudgetId, Amounts, Option<u64>),
     /// Records these amounts as spent by an execution, under a key if there is one.
-    Spend(BudgetId, ExecutionId, BTreeMap<String, u64>, Option<u64>),
+    Spend(BudgetId, ExecutionId, Amounts, Option<u64>),
     ReleaseBudget(BudgetId, ExecutionId),
     Reset(BudgetId),
     Check(QuotaPolicyId, ExecutionId),
@@ -83,7 +91,7 @@ impl Generator {
         (self.source.fraction() * bound as f64) as u64
     }
 
-    fn amounts(&mut self) -> BTreeMap<String, u64> {
+    fn amounts(&mut self) -> Amounts {
         let cost = ("cost".to_owned(), self.below(4));
         let tokens = ("tokens".to_owned(), self.below(20));
         if self.below(3) == 0 { [cost].into() } else { [cost, tokens].into() }
@@ -94,11 +102,22 @@ impl Generator {
         (self.below(3) == 0).then(|| self.below(40))
     }
 
+    /// Amounts that others report under the same key, too; or any, without one.
+    fn report(&mut self) -> (Amounts, Option<u64>) {
+        match self.key() {
+            Some(key) => (amounts_of(key), Some(key)),
+            None => (self.amounts(), None),
+        }
+    }
+
     fn next(&mut self) -> Operation {
         let (budget, quota) = (budget(self.below(3)), quota(self.below(2)));
         let execution = execution(self.below(12));
         match self.below(if self.alone { 13 } else { 10 }) {
-            0..3 => Operation::Report(budget, self.amounts(), self.key()),
+            0..3 => {
+                let (amounts, key) = self.report();
+                Operation::Report(budget, amounts, key)
+            }
             3..5 => Operation::Spend(budget, execution, self.amounts(), self.key()),
             5 => Operation::ReleaseBudget(budget, execution),
             6..8 => Operation::Check(quota, execution),
@@ -119,8 +138,10 @@ impl Generator {
     }
 }
 
-/// What was counted, by budget and dimension: reports that name no execution.
-type Counted = BTreeMap<(BudgetId, String), u64>;
+/// The amounts that every caller reports under that key.
+fn amounts_of(key: u64) -> Amounts {
+    [("cost".to_owned(), key % 4), ("tokens".to_owned(), key % 7)].into()
+}
 
 async fn define(bench: &Bench) {
     for number in 0..3 {
@@ -209,34 +230,19 @@ async fn assert_within_limits(bench: &Bench) {
     }
 }
 
-async fn call(
-    bench: Arc<Bench>,
-    seed: u64,
-    operations: u64,
-) -> (Counted, BTreeSet<(BudgetId, u64)>) {
+/// Does so many operations, and says what was counted.
+async fn call(bench: Arc<Bench>, seed: u64, operations: u64) -> Counted {
     let mut generator = Generator::new(seed, false);
-    let (mut counted, mut keyed) = (Counted::new(), BTreeSet::new());
+    let mut counted = Counted::default();
     for step in 0..operations {
         let operation = generator.next();
         let outcome = perform(&bench, &operation).await;
         if step % 16 == 0 {
             assert_within_limits(&bench).await;
         }
-        if let Operation::Report(budget, amounts, key) = operation
-            && !outcome.starts_with("HardBreach")
-        {
-            match key {
-                // Whichever caller came first, its amounts are read from the rows.
-                Some(key) => drop(keyed.insert((budget, key))),
-                None => {
-                    for (dimension, amount) in amounts {
-                        *counted.entry((budget.clone(), dimension)).or_default() += amount;
-                    }
-                }
-            }
-        }
+        counted.note(&operation, &outcome);
     }
-    (counted, keyed)
+    counted
 }
 
 async fn sixteen_callers(bench: Bench) {
@@ -246,24 +252,14 @@ async fn sixteen_callers(bench: Bench) {
     let callers = (0..CALLERS)
         .map(|caller| tokio::spawn(call(Arc::clone(&bench), seed * 1_000 + caller, operations)));
 
-    let mut counted = Counted::new();
+    let mut counted = Counted::default();
     for caller in futures_util::future::join_all(callers).await {
-        for (of, amount) in caller.unwrap().0 {
-            *counted.entry(of).or_default() += amount;
-        }
+        counted.add(&caller.unwrap());
     }
     assert_within_limits(&bench).await;
+    let stored = Stored::of(&bench).await;
+    stored.assert_counted(&Stored::default(), &counted, &counted);
     give_everything_back(&bench).await;
-
-    // What is left are reports that no execution made: those without a key are known, and those
-    // with one count once each.
-    for number in 0..3 {
-        let left = bench.backend.read_budget_usage_and_limits(&budget(number)).await.unwrap().usage;
-        for (dimension, left) in left {
-            let unkeyed = counted.get(&(budget(number), dimension.clone())).copied().unwrap_or(0);
-            assert!(unkeyed <= left, "{dimension}: {left} is less than {unkeyed}");
-        }
-    }
     Arc::into_inner(bench).unwrap().tear_down().await;
 }
 

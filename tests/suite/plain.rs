@@ -64,7 +64,9 @@ impl PlainSql {
                 let sql = format!("INSERT INTO {name} ({names}) VALUES ({marks})");
                 let mut arguments = PgArguments::default();
                 cells.iter().for_each(|(_, value)| push_postgres(&mut arguments, value));
-                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
+                // A NULL has another type than the value of the next row.
+                let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(false);
+                query.execute(pool).await.unwrap();
             }
         }
     }
@@ -140,13 +142,33 @@ impl PlainSql {
         }
     }
 
-    /// Runs a statement that the memory backend has no counterpart for.
+    /// Removes every row of a table.
+    pub(crate) async fn clear(&self, name: &str) {
+        match self {
+            Self::Memory(memory) => {
+                let described = described(name);
+                for row in memory.rows(name) {
+                    let cell = |column: &ColumnRef| {
+                        (*column, Expr::Value(column.ty, vec![row[column.name].clone()]))
+                    };
+                    let target = described.key.iter().map(cell).collect();
+                    let plan = Plan::new("by_hand").delete(TableRef(described), target);
+                    memory.commit(plan).await.unwrap();
+                }
+            }
+            Self::Sqlite(_) | Self::Postgres(_) => {
+                self.execute(&format!("DELETE FROM {name}")).await;
+            }
+        }
+    }
+
+    /// Runs statements that the memory backend has no counterpart for.
     pub(crate) async fn execute(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Memory(_) => panic!("the memory backend runs no SQL"),
-            Self::Sqlite(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
-            Self::Postgres(pool) => drop(sqlx::query(sql).execute(pool).await.unwrap()),
+            Self::Sqlite(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Self::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
         }
     }
 }

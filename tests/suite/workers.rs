@@ -8,9 +8,11 @@ use ff_backend_postgres::migrate::SchemaName;
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
 use ff_core::backend::{CapabilitySet, FailureClass};
+use ff_core::contracts::SetLaneStateArgs;
 use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
+use ff_core::state::LaneState;
 use ff_core::types::{ExecutionId, TimestampMs};
 use flowfabric_sql::{Ending, Job, Stop, Worker, WorkerConfig, WorkerReport};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -201,8 +203,8 @@ fn retried_in_a_moment() -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// Asserts that an idle worker starts submissions of another process, and its own retries, before
-/// its next look without a ring.
+/// Asserts that an idle worker starts submissions of another process, its own retries and what
+/// waits in a lane that is resumed, before its next look without a ring.
 async fn starts_promptly(
     bench: &Bench,
     submitter: Arc<dyn EngineBackend>,
@@ -237,8 +239,21 @@ async fn starts_promptly(
         }
     }
     assert!(delays.last().is_some_and(|delay| *delay < PROMPT), "{delays:?}");
+    submit_to_paused(bench, submitter.as_ref()).await;
+    until("a resumed lane", || started.lock().unwrap().len() == 2 * delays.len() + 2).await;
     worker.stop.send_replace(Stop::Drain);
-    assert_eq!(worker.ended().await.completed, u64::try_from(delays.len()).unwrap());
+    assert_eq!(worker.ended().await.completed, u64::try_from(delays.len() + 1).unwrap());
+}
+
+/// Submits to a lane that is paused until the submission is there.
+async fn submit_to_paused(bench: &Bench, submitter: &dyn EngineBackend) {
+    let paused = SetLaneStateArgs::new(lane(), LaneState::Paused, "ada");
+    submitter.set_lane_state(paused).await.unwrap();
+    let mut args = bench.args(&id());
+    args.policy = Some(retried_in_a_moment());
+    submitter.create_execution(args).await.unwrap();
+    let active = SetLaneStateArgs::new(lane(), LaneState::Active, "ada");
+    submitter.set_lane_state(active).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use super::{Executor, run};
 use crate::contracts::ReconcileCounts;
 use crate::model::error::EngineError;
 use crate::rules::worker::events::{OldEvents, RemoveEvent};
-use crate::rules::worker::lost::{LapseOfLost, LeasesOfLost, LostLease, LostWorker, Sweep};
+use crate::rules::worker::lost::{Forget, LapseOfLost, LeasesOfLost, LostLease, LostWorker, Sweep};
 use crate::rules::worker::row::{Liveness, WorkerKey};
 
 /// The most leases that lapse in one batch.
@@ -53,8 +53,8 @@ pub(super) async fn lapse_leases<E: Executor + ?Sized>(
     }
 }
 
-/// Removes a worker that is silent for longer than its time to live, once its leases have lapsed.
-/// Returns true if it did.
+/// Sweeps a worker that is silent for longer than its time to live, once its leases have lapsed.
+/// Removes one that was swept long ago. Returns true if it did either.
 ///
 /// # Errors
 /// The backend's error.
@@ -63,6 +63,9 @@ pub(super) async fn sweep<E: Executor + ?Sized>(
     key: &WorkerKey,
     liveness: Liveness,
 ) -> Result<bool, EngineError> {
+    if liveness.swept_at_ms.is_some() {
+        return run(executor, &Forget { key: key.clone() }).await;
+    }
     if liveness.is_alive(executor.now()) {
         return Ok(false);
     }

@@ -27,6 +27,7 @@ use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
+use crate::rules::worker::lost::due_for_sweep;
 use crate::rules::worker::row::{Liveness, WorkerKey};
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, exec_core, has_live_deadline, leased, running, timed};
@@ -255,7 +256,7 @@ impl Due {
         let (namespace, instance) =
             (worker_registry::namespace, worker_registry::worker_instance_id);
 
-        let mut predicate = last.below(now.0);
+        let mut predicate = last.below(now.0).and(due_for_sweep(now));
         if let Some(Overdue { row: DueRow::Worker(key, _), .. }) = &self.after {
             let past =
                 vec![namespace.with(key.namespace.clone()), instance.with(key.instance.clone())];
@@ -272,6 +273,7 @@ impl Due {
                 instance.column(),
                 last.column(),
                 worker_registry::liveness_ttl_ms.column(),
+                worker_registry::swept_at_ms.column(),
             ],
             predicate,
             order: vec![(namespace.column(), Ascending), (instance.column(), Ascending)],

@@ -5,7 +5,7 @@
 //! instance's id.
 
 table! {
-    /// One row per registered worker instance.
+    /// One row per worker instance that is registered, or was swept a while ago.
     worker_registry = "ff_worker_registry"
         key [partition_key, namespace, worker_instance_id] partitioned
     {
@@ -29,6 +29,9 @@ table! {
         registered_at_ms: i64,
         /// The version of its program, where it gave one.
         version: Option<String>,
+        /// The time when a scanner found it silent and its leases lapsed, Unix ms; NULL while it is
+        /// registered.
+        swept_at_ms: Option<i64>,
     }
     indexes [
         "ff_worker_registry_ns_inst_idx" (namespace Ascending, worker_instance_id Ascending),

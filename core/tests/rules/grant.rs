@@ -2,8 +2,8 @@
 
 use ff_core::backend::BackendTag;
 use ff_core::contracts::{
-    BlockRouteArgs, ClaimExecutionArgs, IssueClaimGrantArgs, IssueReclaimGrantArgs,
-    ReclaimExecutionArgs,
+    BlockExecutionForAdmissionArgs, BlockRouteArgs, BlockingReason, ClaimExecutionArgs,
+    IssueClaimGrantArgs, IssueReclaimGrantArgs, ReclaimExecutionArgs,
 };
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::rules::decision::Transition;
@@ -61,6 +61,13 @@ pub(crate) fn blocked() -> Block {
     let code = "waiting_for_capable_worker".to_owned();
     let (lane, now) = ("main".into(), TimestampMs(NOW));
     Block::for_route(BlockRouteArgs::new(id(), lane, place(), code, "d".into(), now)).unwrap()
+}
+
+pub(crate) fn blocked_for_budget() -> Block {
+    let (lane, now) = ("main".into(), TimestampMs(NOW));
+    let reason = BlockingReason::WaitingForBudget;
+    let args = BlockExecutionForAdmissionArgs::new(id(), lane, place(), reason, None, now);
+    Block::for_admission(args).unwrap()
 }
 
 pub(crate) fn reclaim_issued() -> IssueReclaimGrant {
@@ -164,6 +171,21 @@ fn a_grant_is_refused_in_order() {
     for (expected, row) in ladder() {
         let word = word(&issued(), &Stored::of(&row));
         assert!(word.starts_with("refused") && word.contains(expected), "{expected}: {word}");
+    }
+}
+
+#[test]
+fn a_block_is_refused_in_order() {
+    let ladder = ladder();
+    for blocks in [blocked(), blocked_for_budget()] {
+        assert_eq!(word(&blocks, &Stored::nothing()), "refused not found: execution");
+        let (_, of_another_lane) = &ladder[0];
+        assert!(word(&blocks, &Stored::of(of_another_lane)).contains("lane_mismatch"));
+        for (_, row) in [&ladder[1], &ladder[3]] {
+            let word = word(&blocks, &Stored::of(row));
+            assert!(word.contains("NotClaimable"), "{word}");
+        }
+        assert_eq!(word(&blocks, &Stored::of(&ladder[5].1)), "plan block_execution");
     }
 }
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::stored::{Stored, attempt_row, core_row};
 use crate::{Decided, NOW, decide, id};
 
-fn by_token() -> ClaimByGrant {
+pub(crate) fn by_token() -> ClaimByGrant {
     let family = PartitionFamily::Execution;
     let place = PartitionKey::from(Partition { family, index: id().partition() });
     let until = NOW.unsigned_abs() + 60_000;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::RetentionRule;
+use ff_core::contracts::{LaneInfo, RetentionRule};
+use ff_core::state::ClosedSet as _;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -39,7 +40,8 @@ pub(super) struct Arguments {
     concurrency: u32,
     /// End when no execution of the lane is left to run or running, on any worker. Executions that
     /// need other capabilities are left and reported. Those that other sessions hold locked are
-    /// waited for, for 30 s at most; then the exit code is 1.
+    /// waited for, for 30 s at most; then the exit code is 1. It is 1 at once if executions are
+    /// left in a lane that is paused or disabled.
     #[arg(long)]
     until_empty: bool,
     /// The duration of a lease without renewal; it is renewed at a third of that, or after 5 s.
@@ -154,11 +156,21 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
+    left(&report).map_or(Ok(()), |left| Err(Failure::new(left)))
+}
 
-    if report.left_locked {
-        return Err(Failure::new("some executions stayed locked or reserved, and were left"));
-    }
-    Ok(())
+/// The reason why executions were left that this worker could have run, if some were.
+fn left(report: &WorkerReport) -> Option<String> {
+    let Some(lane) = &report.left_closed else {
+        let locked = "some executions stayed locked or reserved, and were left";
+        return report.left_locked.then(|| locked.to_owned());
+    };
+
+    let reason = lane.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let (name, state) = (&lane.lane_id, lane.state.as_str());
+    Some(format!(
+        "lane {name} is {state} and hands out nothing{reason}; executions were left in it"
+    ))
 }
 
 /// Returns once the scanners, if there are any, meet a failure that no repetition mends.
@@ -184,6 +196,7 @@ fn print_report(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
             "lost": report.lost,
             "left_waiting": report.left_waiting,
             "left_locked": report.left_locked,
+            "left_closed": report.left_closed.is_some(),
         }))?;
         return Ok(());
     }

@@ -55,8 +55,8 @@ pub(super) async fn run(global: &Global, Arguments {}: Arguments) -> Result<(), 
     print(&listed, output, now)
 }
 
-/// Alive; silent, after a heartbeat that did not come; or dead, when its time to live is over. A
-/// scanner removes dead workers from the list.
+/// Alive; silent, after a heartbeat that did not come; or dead, when its time to live is over. Dead
+/// workers stay listed for an hour.
 fn state(worker: &WorkerInfo, now: TimestampMs) -> &'static str {
     let silent_ms = now.0.saturating_sub(worker.last_heartbeat_ms.0).unsigned_abs();
     if !worker.is_alive(now) {

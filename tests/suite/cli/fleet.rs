@@ -43,6 +43,36 @@ fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn a_worker_says_at_once_that_its_lane_is_paused() {
+    let place = Place::with_two();
+    place.out(&["lanes", "pause", "default", "--reason", "repairs"]);
+    let begun = Instant::now();
+    let worked = place.ff(&["work", "--until-empty", "--", "cat"]);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let why = "lane default is paused and hands out nothing (repairs); executions were left in it";
+    assert!(worked.code == 1 && worked.err.contains(why), "{worked:?}");
+    let worked = place.ff(&["--json", "work", "--until-empty", "--", "cat"]);
+    assert!(worked.out.contains(r#""left_closed": true"#), "{worked:?}");
+
+    // What is empty is empty, paused or not.
+    place.out(&["lanes", "pause", "other"]);
+    place.out(&["work", "--until-empty", "--lane", "other", "--", "cat"]);
+}
+
+#[test]
+fn a_resumed_lane_wakes_an_idle_worker() {
+    let place = Place::with_two();
+    place.out(&["lanes", "pause", "default"]);
+    let mut worker = start(&place, &["work", "--", "cat"]);
+    until(&place, &["workers"], |answer| answer["workers"][0]["state"] == "alive");
+    assert_eq!(place.out(&["leases"]), "no leases\n");
+    place.out(&["lanes", "resume", "default"]);
+    until(&place, &["show", TWO], |answer| answer["execution"]["public_state"] == "completed");
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
+
+#[test]
 fn a_draining_lane_tells_submitters_why() {
     let place = Place::with_two();
     place.out(&["lanes", "drain", "default", "--reason", "moving house"]);
@@ -80,7 +110,10 @@ fn a_killed_worker_is_dead_within_its_time_to_live_and_its_work_runs_elsewhere()
         (place.out(&["result", ONE]), place.out(&["result", TWO])),
         ("one".into(), "two".into())
     );
-    assert_eq!(place.out(&["workers"]), "no workers\n", "one was swept, the other has left");
+    let workers = place.json(&["workers"]);
+    let [swept] = workers["workers"].as_array().unwrap().as_slice() else { panic!("{workers}") };
+    assert_eq!((&swept["state"], &swept["holds"][0]), (&"dead".into(), &Json::Null));
+    assert_eq!(swept["capabilities"][0], "gpu", "the other has left");
 }
 
 #[test]

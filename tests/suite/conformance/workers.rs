@@ -145,13 +145,52 @@ conformance! {
         assert_eq!(sweep(&bench).await, 1);
         assert_eq!(sweep(&bench).await, 0);
 
-        assert!(listed(&bench).await.is_empty());
+        let page = bench.backend.list_workers(ListWorkersArgs::new()).await.unwrap();
+        let [swept] = page.entries.as_slice() else { panic!("{page:?}") };
+        assert!(!swept.is_alive(bench.clock.now()), "it is listed as dead");
         assert_eq!(events(&bench).await, ["registered", "ttl_swept"]);
         for id in [&first, &second] {
             let state = bench.backend.read_execution_state(id).await.unwrap();
             assert_eq!(state, Some(PublicState::Waiting));
         }
         const { assert!(ALIVE_MS < TTL, "the leases have not run out") };
+    }
+
+    async fn a_swept_worker_stays_listed_for_an_hour(bench) {
+        const HOUR: i64 = 3_600_000;
+        bench.backend.register_worker(register(&bench, "w-1")).await.unwrap();
+        bench.clock.advance(ALIVE_MS);
+        assert_eq!(sweep(&bench).await, 1);
+        let swept = bench.plain.rows("ff_worker_registry").await;
+        assert_eq!(swept[0].int("swept_at_ms"), Some(START + ALIVE_MS));
+
+        // It is registered no longer.
+        let beaten = bench.backend.heartbeat_worker(beat(&bench, "w-1")).await.unwrap();
+        assert_eq!(beaten, HeartbeatWorkerOutcome::NotRegistered);
+        let marked = bench.backend.mark_worker_dead(dead(&bench, "w-1", "x")).await.unwrap();
+        assert_eq!(marked, MarkWorkerDeadOutcome::NotRegistered);
+        bench.clock.advance(HOUR - 1);
+        assert_eq!(sweep(&bench).await, 0);
+        assert_eq!(bench.plain.rows("ff_worker_registry").await, swept);
+        bench.clock.advance(1);
+        assert_eq!(sweep(&bench).await, 1);
+        assert!(listed(&bench).await.is_empty());
+        assert_eq!(sweep(&bench).await, 0);
+    }
+
+    async fn a_swept_worker_registers_as_a_new_one(bench) {
+        bench.backend.register_worker(register(&bench, "w-1")).await.unwrap();
+        bench.clock.advance(ALIVE_MS);
+        assert_eq!(sweep(&bench).await, 1);
+        let mut other = register(&bench, "w-1");
+        other.worker_id = WorkerId::new("v");
+        let anew = bench.backend.register_worker(other.clone()).await.unwrap();
+        assert_eq!(anew, RegisterWorkerOutcome::Registered);
+        let again = bench.backend.register_worker(other).await.unwrap();
+        assert_eq!(again, RegisterWorkerOutcome::Refreshed);
+        let row = &bench.plain.rows("ff_worker_registry").await[0];
+        assert_eq!((row.text("worker_id"), row.int("swept_at_ms")), ("v", None));
+        assert_eq!(row.int("registered_at_ms"), Some(START + ALIVE_MS));
     }
 
     async fn what_another_worker_holds_is_left_alone(bench) {

@@ -1,20 +1,14 @@
 //! Draws histories: which operation comes next, given the leases that are held.
 
-use std::collections::HashMap;
-
 use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
-use ff_core::contracts::CreateExecutionArgs;
 use ff_core::engine_backend::{ExpirePhase, Scan};
-use ff_core::policy::check::LIMIT_MAX_MS;
-use ff_core::policy::{
-    BackoffStrategy, ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy,
-};
 use ff_core::rules::ctx::{Seeded, Source as _};
-use ff_core::types::{CancelSource, ExecutionId, LaneId, Namespace, TimestampMs};
+use ff_core::types::{CancelSource, ExecutionId, LaneId, TimestampMs};
 use uuid::Uuid;
 
+use super::kind::{KINDS, Kind, MONEY_SCANS, Theme};
 use super::operation::{Held, Operation, Proof, Worker};
-use crate::bench::NAMESPACE;
+use super::situation::Situation;
 
 const EXECUTIONS: usize = 8;
 const LANES: [&str; 2] = ["bulk", "fast"];
@@ -62,93 +56,6 @@ const WIRE_POLICIES: [&str; 8] = [
     "[]",
 ];
 
-/// What can be drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    Create,
-    Claim,
-    ClaimMany,
-    Renew,
-    Progress,
-    Append,
-    Suspend,
-    Signal,
-    Resume,
-    Grant,
-    Schedule,
-    Redeem,
-    GrantReclaim,
-    Reclaim,
-    Block,
-    Unblock,
-    Complete,
-    Fail,
-    Delay,
-    Cancel,
-    TypedComplete,
-    TypedFail,
-    TypedRenew,
-    CompleteUnfenced,
-    FailUnfenced,
-    CancelExecution,
-    SetTag,
-    ScanLeaseExpiry,
-    ScanAttemptTimeout,
-    ScanExecutionDeadline,
-    ScanDelayedPromotion,
-    ScanSuspensionTimeout,
-    ScanWaitpointExpiry,
-    ScanGrantExpiry,
-    ExpireLease,
-    Promote,
-    ExpireAttempt,
-    ExpireExecution,
-    Advance,
-}
-
-/// Every kind, and how often it comes in an average history.
-pub(super) const KINDS: [(Kind, usize); 39] = [
-    (Kind::Create, 12),
-    (Kind::Claim, 14),
-    (Kind::ClaimMany, 8),
-    (Kind::Renew, 4),
-    (Kind::Progress, 4),
-    (Kind::Append, 9),
-    (Kind::Suspend, 7),
-    (Kind::Signal, 14),
-    (Kind::Resume, 3),
-    (Kind::Grant, 6),
-    (Kind::Schedule, 5),
-    (Kind::Redeem, 9),
-    (Kind::GrantReclaim, 5),
-    (Kind::Reclaim, 5),
-    (Kind::Block, 2),
-    (Kind::Unblock, 3),
-    (Kind::Complete, 3),
-    (Kind::Fail, 6),
-    (Kind::Delay, 4),
-    (Kind::Cancel, 3),
-    (Kind::TypedComplete, 3),
-    (Kind::TypedFail, 5),
-    (Kind::TypedRenew, 4),
-    (Kind::CompleteUnfenced, 3),
-    (Kind::FailUnfenced, 2),
-    (Kind::CancelExecution, 1),
-    (Kind::SetTag, 3),
-    (Kind::ScanLeaseExpiry, 3),
-    (Kind::ScanAttemptTimeout, 3),
-    (Kind::ScanExecutionDeadline, 2),
-    (Kind::ScanDelayedPromotion, 4),
-    (Kind::ScanSuspensionTimeout, 3),
-    (Kind::ScanWaitpointExpiry, 3),
-    (Kind::ScanGrantExpiry, 2),
-    (Kind::ExpireLease, 3),
-    (Kind::Promote, 3),
-    (Kind::ExpireAttempt, 2),
-    (Kind::ExpireExecution, 2),
-    (Kind::Advance, 10),
-];
-
 /// One drawn operation.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -163,32 +70,29 @@ pub(super) struct Generator {
     weights: Vec<(Kind, usize)>,
     ids: Vec<ExecutionId>,
     created: usize,
-}
-
-/// What the next operation may depend on.
-pub(super) struct Situation<'a> {
-    pub(super) now: TimestampMs,
-    /// The leases that are held.
-    pub(super) held: &'a [Held],
-    /// Every lease that ever was.
-    pub(super) known: &'a [Held],
-    /// Whether anything waits for a worker.
-    pub(super) work: bool,
-    /// What was done so far.
-    pub(super) history: &'a [Step],
+    /// Whether there are budgets and quotas.
+    pub(super) has_money: bool,
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
-        let mut generator =
-            Self { source: Seeded::new(seed), weights: Vec::new(), ids: Vec::new(), created: 0 };
+        let mut generator = Self {
+            source: Seeded::new(seed),
+            weights: Vec::new(),
+            ids: Vec::new(),
+            created: 0,
+            has_money: false,
+        };
         for _ in 0..EXECUTIONS {
             let partition = generator.pick(&[0, 3, 255]);
             let id = ExecutionId::from_parts(partition, generator.source.uuid());
             generator.ids.push(id);
         }
+        let themes: Vec<_> = Theme::ALL.into_iter().filter(|_| generator.chance(45)).collect();
+        generator.has_money = themes.contains(&Theme::Money);
         for (kind, usual) in KINDS {
             let factor = match kind {
+                _ if kind.theme().is_some_and(|theme| !themes.contains(&theme)) => 0,
                 Kind::Create | Kind::Claim | Kind::Advance => generator.pick(&[1, 2]),
                 _ => generator.pick(&[0, 1, 1, 2, 4]),
             };
@@ -214,11 +118,10 @@ impl Generator {
             let futile = match kind {
                 // Once all are there, another submission can only be a duplicate.
                 Kind::Create => EXECUTIONS <= self.created,
-                Kind::Claim | Kind::ClaimMany => !situation.work,
                 Kind::CompleteUnfenced | Kind::FailUnfenced => situation.held.is_empty(),
-                _ => false,
+                _ => situation.rows.make_futile(kind),
             };
-            if futile && self.chance(80) {
+            if futile && self.chance(92) {
                 continue;
             }
             if let Some(operation) = self.operation(kind, situation) {
@@ -281,18 +184,35 @@ impl Generator {
             | Kind::GrantReclaim
             | Kind::Reclaim
             | Kind::Block
-            | Kind::Unblock => {
-                let execution = self.below(self.created.clamp(1, EXECUTIONS));
-                let at = self.around(now);
-                self.granting(kind, execution, at)
+            | Kind::Unblock => self.granting(kind, situation),
+            Kind::ChangePriority
+            | Kind::Revoke
+            | Kind::Replay
+            | Kind::TakeOver
+            | Kind::ClaimResumed
+            | Kind::Trim
+            | Kind::Reconcile => self.order(kind, situation),
+            Kind::SetLane | Kind::Register | Kind::Heartbeat | Kind::MarkDead => {
+                self.fleet(kind, now)
             }
+            Kind::ScanWorkerTtl => Operation::Scan(Scan::WorkerTtl, limit),
+            Kind::CreateBudget
+            | Kind::Report
+            | Kind::ReportByOperator
+            | Kind::Spend
+            | Kind::ReleaseBudget
+            | Kind::ResetBudget
+            | Kind::CreateQuota
+            | Kind::CheckAdmission
+            | Kind::ReleaseAdmission => self.money(kind, situation)?,
+            Kind::ScanMoney => Operation::Scan(self.pick(&MONEY_SCANS), limit),
             Kind::Signal => {
-                let execution = self.below(self.created.clamp(1, EXECUTIONS));
+                let execution = self.one_of(&situation.rows.suspended);
                 let at = self.around(now);
                 self.signal(execution, at)
             }
             Kind::Resume => {
-                let execution = self.below(EXECUTIONS);
+                let execution = self.one_of(&situation.rows.suspended);
                 Operation::Resume(execution, self.pick(&[0, 0, 500]))
             }
             Kind::ExpireLease => Operation::ExpireLease(self.execution(situation)),
@@ -357,7 +277,7 @@ impl Generator {
             }
             Kind::Delay => {
                 let until =
-                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, 0, i64::MAX]);
+                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, i64::MAX]);
                 Operation::Delay(held, TimestampMs(until))
             }
             Kind::Cancel => Operation::Cancel(held, self.text()),
@@ -377,95 +297,29 @@ impl Generator {
         }
     }
 
-    fn submission(&mut self, now: TimestampMs) -> CreateExecutionArgs {
-        // The next new one, or one that is there already.
+    /// The next new execution, or one that is there already.
+    pub(super) fn submitted(&mut self) -> ExecutionId {
         let execution =
             if self.created < EXECUTIONS { self.created } else { self.below(EXECUTIONS) };
         self.created += 1;
-        let id = self.ids[execution].clone();
-        let delay = self.pick(&[None, None, None, Some(500), Some(5_000), Some(-1)]);
-        let deadline =
-            self.pick(&[None, None, None, None, None, None, Some(1_000), Some(40_000), Some(0)]);
-        let mut tags: HashMap<String, String> = HashMap::new();
-        for key in ["cairn.instance_id", "team.name", "odd 'key\" \\ ?"] {
-            if self.chance(60) {
-                tags.insert(key.into(), self.text());
-            }
-        }
-        CreateExecutionArgs {
-            partition_id: id.partition(),
-            execution_id: id,
-            namespace: Namespace::new(NAMESPACE),
-            lane_id: self.lane(),
-            execution_kind: self.text(),
-            input_payload: self.bytes().unwrap_or_default(),
-            payload_encoding: self.chance(30).then(|| self.text()),
-            priority: self.pick(&[0, 0, 0, 1, -1, i32::MAX, i32::MIN]),
-            creator_identity: self.text(),
-            idempotency_key: self.chance(30).then(|| self.text()),
-            tags,
-            policy: self.chance(80).then(|| self.policy(now)),
-            delay_until: delay.map(|ms| TimestampMs(now.0 + ms)),
-            execution_deadline_at: deadline.map(|ms| TimestampMs(now.0 + ms)),
-            now,
-        }
+        self.ids[execution].clone()
     }
 
-    /// Without jitter: each backend would draw its own.
-    fn policy(&mut self, now: TimestampMs) -> ExecutionPolicy {
-        let fixed = |delay_ms| BackoffStrategy::Fixed { delay_ms };
-        let exponential = |multiplier| BackoffStrategy::Exponential {
-            initial_delay_ms: 300,
-            max_delay_ms: 2_000,
-            multiplier,
-            jitter: false,
-        };
-        let backoffs = [fixed(0), fixed(500), exponential(2.0), exponential(1.5)];
-        let retry = RetryPolicy {
-            max_retries: self.pick(&[0, 1, 3, 100, 100]),
-            backoff: self.pick(&backoffs),
-            retryable_categories: Vec::new(),
-        };
-        let timeouts = TimeoutPolicy {
-            attempt_timeout_ms: self.pick(&[
-                None,
-                None,
-                None,
-                None,
-                Some(50),
-                Some(2_000),
-                Some(20_000),
-                Some(LIMIT_MAX_MS),
-            ]),
-            execution_deadline_ms: self.pick(&[None, None, Some(60_000), Some(LIMIT_MAX_MS)]),
-            max_reclaim_count: 3,
-        };
-        let required: &[&str] = self.pick(&[
-            &[] as &[&str],
-            &[],
-            &[],
-            &[],
-            &["gpu"],
-            &["gpu"],
-            &["a'b", "käse"],
-            &["tpu"],
-            &[""],
-        ]);
-        let routing = RoutingRequirements {
-            required_capabilities: required.iter().map(|&token| token.to_owned()).collect(),
-            ..RoutingRequirements::default()
-        };
-        ExecutionPolicy {
-            retry_policy: self.chance(70).then_some(retry),
-            timeout_policy: self.chance(50).then_some(timeouts),
-            routing_requirements: self.chance(50).then_some(routing),
-            delay_until: self.chance(10).then_some(TimestampMs(now.0 + 1_000)),
-            ..ExecutionPolicy::default()
+    /// One that was submitted.
+    pub(super) fn submitted_one(&mut self) -> usize {
+        self.below(self.created.clamp(1, EXECUTIONS))
+    }
+
+    /// Mostly one of these, else any.
+    pub(super) fn one_of(&mut self, these: &[usize]) -> usize {
+        if these.is_empty() || !self.chance(80) {
+            return self.submitted_one();
         }
+        self.pick(these)
     }
 
     /// Mostly a lease that is held, else any that ever was.
-    fn held(&mut self, situation: &Situation<'_>) -> Option<Held> {
+    pub(super) fn held(&mut self, situation: &Situation<'_>) -> Option<Held> {
         let Situation { held, known, .. } = situation;
         let from = if self.chance(70) { held } else { known };
         (!from.is_empty()).then(|| self.pick(from))
@@ -498,12 +352,12 @@ impl Generator {
         self.pick(&[holder, cascade, named])
     }
 
-    fn around(&mut self, now: TimestampMs) -> TimestampMs {
+    pub(super) fn around(&mut self, now: TimestampMs) -> TimestampMs {
         TimestampMs(now.0 + self.pick(&[0, 0, 0, 0, -1_000, 1_000]))
     }
 
     /// Often one that is held, else any.
-    fn execution(&mut self, situation: &Situation<'_>) -> usize {
+    pub(super) fn execution(&mut self, situation: &Situation<'_>) -> usize {
         match situation.held {
             [] => self.below(EXECUTIONS),
             _ if self.chance(50) => self.below(EXECUTIONS),
@@ -519,11 +373,11 @@ impl Generator {
         self.source.uuid()
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         self.pick(&TEXTS).to_owned()
     }
 
-    fn bytes(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self) -> Option<Vec<u8>> {
         self.pick(&[None, Some(&[][..]), Some(&[0, 255, 39, 92]), Some(b"done")])
             .map(<[u8]>::to_vec)
     }
@@ -536,7 +390,7 @@ impl Generator {
         self.below(100) < percent
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.source.fraction() * bound as f64) as usize
     }
 }

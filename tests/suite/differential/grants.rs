@@ -11,8 +11,10 @@ use ff_core::types::{
 };
 use uuid::Uuid;
 
-use super::generator::{Generator, Kind, WORKERS};
+use super::generator::{Generator, WORKERS};
+use super::kind::Kind;
 use super::operation::{Operation, Side, Worker};
+use super::situation::{Granted, Situation};
 use crate::bench::partition;
 
 /// A call about a grant, before it is known what the execution looks like.
@@ -37,8 +39,18 @@ enum What {
 }
 
 impl Generator {
-    pub(super) fn granting(&mut self, kind: Kind, execution: usize, now: TimestampMs) -> Operation {
+    pub(super) fn granting(&mut self, kind: Kind, situation: &Situation<'_>) -> Operation {
+        let now = self.around(situation.now);
         let ids = [self.draw(), self.draw()];
+        let (mut execution, mut worker) = (self.submitted_one(), self.grantee());
+        if let Some(granted) = self.granted(kind, situation) {
+            (execution, worker) = (granted.execution, granted.worker);
+        }
+        match kind {
+            Kind::GrantReclaim => execution = self.one_of(&situation.rows.lapsed),
+            Kind::Grant | Kind::Block => execution = self.one_of(&situation.rows.waiting),
+            _ => {}
+        }
         let what = match kind {
             Kind::Grant => What::Issue(execution),
             Kind::Schedule => What::Schedule(self.lane()),
@@ -58,10 +70,24 @@ impl Generator {
             Kind::Unblock => What::Unblock(execution),
             other => unreachable!("{other:?} is about no grant"),
         };
-        // Most calls name the worker that was granted something.
-        let worker = self.pick(&[WORKERS[2], WORKERS[2], WORKERS[2], WORKERS[0]]);
-        let ttl = self.pick(&[500, 5_000, 5_000, 5_000]);
+        let ttl = self.pick(&[500, 500, 5_000, 5_000]);
         Operation::Granting(Box::new(Granting { what, worker, ttl, now }))
+    }
+
+    fn grantee(&mut self) -> Worker {
+        self.pick(&[WORKERS[2], WORKERS[2], WORKERS[2], WORKERS[0]])
+    }
+
+    /// Mostly a grant that is there, for a call that spends one.
+    fn granted(&mut self, kind: Kind, situation: &Situation<'_>) -> Option<Granted> {
+        let reclaims = match kind {
+            Kind::Redeem => false,
+            Kind::Reclaim => true,
+            _ => return None,
+        };
+        let grants = situation.rows.granted.iter().copied();
+        let grants: Vec<_> = grants.filter(|grant| grant.reclaims == reclaims).collect();
+        (!grants.is_empty() && self.chance(85)).then(|| self.pick(&grants))
     }
 }
 
@@ -188,7 +214,7 @@ impl Side {
     }
 
     /// An execution with its lane and its current attempt.
-    async fn found(&self, execution: usize) -> (ExecutionId, LaneId, u32) {
+    pub(super) async fn found(&self, execution: usize) -> (ExecutionId, LaneId, u32) {
         let id = self.ids[execution].clone();
         let rows = self.bench.of("ff_exec_core", &id).await;
         let row = rows.first();
@@ -198,6 +224,6 @@ impl Side {
     }
 }
 
-fn named((name, ..): Worker) -> (WorkerId, WorkerInstanceId) {
+pub(super) fn named((name, ..): Worker) -> (WorkerId, WorkerInstanceId) {
     (WorkerId::new(name), WorkerInstanceId::new(format!("{name}-1")))
 }

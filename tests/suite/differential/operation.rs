@@ -3,7 +3,7 @@
 //! Ids of leases and attempts are drawn by each backend for itself. An operation therefore names a
 //! lease as [`Held`], and an outcome names it the same way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use ff_core::EngineError;
@@ -22,9 +22,13 @@ use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs, WorkerId, WorkerInstanceId,
 };
+use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::fleet::Fleet;
 use super::grants::Granting;
+use super::money::Money;
+use super::operator::Order;
 use super::suspension::Sent;
 use crate::backends::Bench;
 use crate::bench::{fence, partition, payload_of};
@@ -69,6 +73,9 @@ pub(super) enum Operation {
     Signal(usize, Box<Sent>),
     Resume(usize, u64),
     Granting(Box<Granting>),
+    Order(Box<Order>),
+    Fleet(Fleet),
+    Money(Box<Money>),
     Complete(Held, Option<Vec<u8>>),
     Fail(Held, FailureClass, String),
     Delay(Held, TimestampMs),
@@ -102,6 +109,7 @@ impl Operation {
             | Self::TypedComplete(held, ..)
             | Self::TypedFail(held, ..)
             | Self::TypedRenew(held, ..) => Some(*held),
+            Self::Money(money) => money.held(),
             _ => None,
         }
     }
@@ -113,11 +121,13 @@ pub(super) struct Side {
     pub(super) ids: Vec<ExecutionId>,
     handles: HashMap<Held, Handle>,
     names: HashMap<Uuid, String>,
+    /// The executions that were removed at some time.
+    pub(super) removed: HashSet<usize>,
 }
 
 impl Side {
     pub(super) fn new(bench: Bench, ids: Vec<ExecutionId>) -> Self {
-        Self { bench, ids, handles: HashMap::new(), names: HashMap::new() }
+        Self { bench, ids, handles: HashMap::new(), names: HashMap::new(), removed: HashSet::new() }
     }
 
     /// Does it, and says what came of it.
@@ -165,6 +175,9 @@ impl Side {
             Operation::Signal(execution, sent) => self.signal(*execution, sent).await,
             Operation::Resume(execution, delay_ms) => self.resume(*execution, *delay_ms).await,
             Operation::Granting(granting) => self.granting(granting).await,
+            Operation::Order(order) => self.order(order).await,
+            Operation::Fleet(fleet) => self.fleet(fleet).await,
+            Operation::Money(money) => self.money(money).await,
             Operation::Renew(held)
             | Operation::Progress(held, ..)
             | Operation::Append(held, ..)
@@ -322,7 +335,8 @@ impl Side {
         self.names.insert(payload.lease_id.0, format!("lease {held:?}"));
         self.names.insert(payload.attempt_id.0, format!("attempt {held:?}"));
         let taken = self.handles.insert(held, handle);
-        assert!(taken.is_none(), "{held:?} was leased twice");
+        let anew = self.removed.contains(&execution);
+        assert!(taken.is_none() || anew, "{held:?} was leased twice");
         held
     }
 
@@ -356,13 +370,18 @@ impl Side {
             rows.iter_mut().for_each(|Cells(row)| drop(row.remove("grant_id")));
             rows.sort_by_key(|row| format!("{row:?}"));
         }
-        if table.ends_with("_event") {
+        if rows.first().is_some_and(|Cells(row)| row.contains_key("event_id")) {
             rows.sort_by_key(|row| (row.uuid("execution_id"), row.int("event_id")));
         }
         for Cells(row) in &mut rows {
             row.remove("transaction_id");
             row.remove("event_id");
             row.remove("committed_at_ms");
+            if let Some(Value::Json(details)) = row.get_mut("details")
+                && let Some(Json::String(lease)) = details.get_mut("lease_id")
+            {
+                *lease = without_backend(lease).to_owned();
+            }
             for column in ["lease_id", "attempt_id"] {
                 match row.get_mut(column) {
                     None | Some(Value::Null) => {}
@@ -377,35 +396,30 @@ impl Side {
         rows
     }
 
-    /// The leases that are held now, lapsed ones among them.
-    pub(super) async fn leases(&self) -> Vec<Held> {
-        let mut leases = Vec::new();
-        for row in self.bench.plain.rows("ff_attempt").await {
-            if row.int("lease_expires_at_ms").is_none() {
-                continue;
-            }
-            let id = row.uuid("execution_id").unwrap();
-            let execution = self.ids.iter().position(|own| own.uuid() == id).unwrap();
-            let attempt = u32::try_from(row.int("attempt_index").unwrap()).unwrap();
-            let epoch = u64::try_from(row.int("lease_epoch").unwrap()).unwrap();
-            leases.push(Held { execution, attempt, epoch });
-        }
-        leases
+    /// The number of the execution that a row is about.
+    pub(super) fn number(&self, row: &Cells) -> usize {
+        let id = row.uuid("execution_id").unwrap();
+        self.ids.iter().position(|own| own.uuid() == id).unwrap()
     }
 
-    /// Whether anything waits for a worker.
-    pub(super) async fn has_work(&self) -> bool {
-        let rows = self.bench.plain.rows("ff_exec_core").await;
-        rows.iter().any(|row| row.text("eligibility_state") == "eligible_now")
+    /// Whether a handle stands for the lease.
+    pub(super) fn knows(&self, held: Held) -> bool {
+        self.handles.contains_key(&held)
     }
 
-    fn name(&self, id: &str) -> String {
+    /// The name of a lease or attempt.
+    pub(super) fn name(&self, id: &str) -> String {
         match id.parse().ok().and_then(|id: Uuid| self.names.get(&id)) {
             Some(name) => name.clone(),
             None if id.is_empty() => "-".into(),
             None => "an id that no claim gave".into(),
         }
     }
+}
+
+/// The name of a lease without an id of its own: it begins with the backend's.
+pub(super) fn without_backend(lease: &str) -> &str {
+    lease.split_once(':').map_or(lease, |(_, name)| name)
 }
 
 fn capabilities((_, _, offered): Worker) -> CapabilitySet {

@@ -70,7 +70,7 @@ impl Generator {
             target: self.pick(&[0, 0, 1, 2]),
             key: self.pick(&[None, None, Some("once"), Some("it's \\ twice")]),
             most: self.pick(&[None, None, Some(2)]),
-            keep: self.pick(&[None, None, Some(1), Some(0)]),
+            keep: self.pick(&[None, None, None, None, Some(1), Some(1), Some(0)]),
             delay: self.pick(&[None, None, Some(0), Some(500)]),
             now,
         };

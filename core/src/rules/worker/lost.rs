@@ -14,7 +14,7 @@ use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::key::ExecutionKey;
 use crate::rules::premise::{Condition, Premise, answer};
-use crate::rules::worker::row::{Liveness, WORKER, WorkerEvent, WorkerKey};
+use crate::rules::worker::row::{Liveness, WORKER, WorkerEvent, WorkerKey, is_registered};
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{attempt, leased, running};
 use crate::schema::worker::worker_registry;
@@ -163,8 +163,18 @@ impl Decision for LapseOfLost {
     }
 }
 
-/// Removes a silent instance, once its leases have lapsed. Changes nothing if it has given a sign
-/// of life since.
+/// The time for which a swept instance stays listed, ms.
+const SWEPT_KEPT_MS: i64 = 3_600_000;
+
+/// The condition that an instance is registered, or was swept so long ago that it is forgotten.
+#[must_use]
+pub fn due_for_sweep(now: TimestampMs) -> Predicate {
+    let long_ago = now.0.saturating_sub(SWEPT_KEPT_MS);
+    is_registered().or(worker_registry::swept_at_ms.at_most(Some(long_ago)))
+}
+
+/// Sweeps a silent instance, once its leases have lapsed: it is registered no longer, and stays
+/// listed for an hour. Changes nothing if it has given a sign of life since.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     /// The instance.
@@ -174,15 +184,13 @@ pub struct Sweep {
 }
 
 impl Decision for Sweep {
-    /// True if it was removed.
+    /// True if it was swept.
     type Outcome = bool;
 
     const NAME: &'static str = "sweep_worker";
 
     fn premises(&self, _: TimestampMs) -> Vec<Premise<bool>> {
-        let silent = worker_registry::last_heartbeat_ms
-            .equals(self.liveness.last_ms)
-            .and(worker_registry::liveness_ttl_ms.equals(self.liveness.ttl_ms));
+        let silent = self.liveness.unchanged();
         vec![
             Premise::read(WORKER, self.key.lookup())
                 .or_if_absent(answer(false))
@@ -195,10 +203,43 @@ impl Decision for Sweep {
     }
 
     fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
+        let swept = vec![worker_registry::swept_at_ms.set(Some(at.0))];
         let changes = Changes::of([
-            Mutation::delete(worker_registry::REF, self.key.columns()),
+            Mutation::update(worker_registry::REF, self.key.columns(), swept),
             self.key.event(WorkerEvent::TtlSwept, None, at),
         ]);
         Verdict::change(changes, true)
+    }
+}
+
+/// Removes an instance that was swept an hour ago. Changes nothing if it has registered since.
+#[derive(Clone, Debug)]
+pub struct Forget {
+    /// The instance.
+    pub key: WorkerKey,
+}
+
+impl Decision for Forget {
+    /// True if it was removed.
+    type Outcome = bool;
+
+    const NAME: &'static str = "forget_worker";
+
+    fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
+        let long_ago = at.0.saturating_sub(SWEPT_KEPT_MS);
+        let swept = worker_registry::swept_at_ms.at_most(Some(long_ago));
+        vec![
+            Premise::read(WORKER, self.key.lookup())
+                .or_if_absent(answer(false))
+                .guarded_by(vec![Condition::new(swept, answer(false))]),
+        ]
+    }
+
+    fn expects(&self) -> bool {
+        true
+    }
+
+    fn decide(&self, _: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
+        Verdict::change([Mutation::delete(worker_registry::REF, self.key.columns())], true)
     }
 }

@@ -13,10 +13,11 @@ use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::premise::{Condition, Premise, answer, refuse};
-use crate::rules::worker::row::{Liveness, WORKER, WorkerEvent, WorkerKey};
+use crate::rules::worker::row::{Liveness, WORKER, WorkerEvent, WorkerKey, is_registered};
 use crate::schema::worker::worker_registry;
 
-/// Registers an instance, or replaces its record; an instance belongs to one worker for ever.
+/// Registers an instance, or replaces its record; an instance belongs to one worker until it is
+/// gone.
 #[derive(Clone, Debug)]
 pub struct Register {
     key: WorkerKey,
@@ -60,6 +61,7 @@ impl Decision for Register {
 
     fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
         let same = worker_registry::worker_id.equals(self.args.worker_id.as_str().to_owned());
+        let same = same.or(worker_registry::swept_at_ms.is_present());
         let reassigned = refuse(|_| input::invalid("instance_id reassigned"));
         vec![
             Premise::read(WORKER, self.key.lookup())
@@ -73,16 +75,33 @@ impl Decision for Register {
         let tokens: Vec<&str> = args.capabilities.iter().map(String::as_str).collect();
         let registered = self.key.event(WorkerEvent::Registered, None, at);
 
-        if facts.row(WORKER).is_some() {
-            let set = vec![
+        if let Some(row) = facts.row(WORKER) {
+            let gone = Liveness::read(row)?.swept_at_ms.is_some();
+            let mut set = vec![
                 worker_registry::lanes.set(lanes),
                 worker_registry::capabilities_csv.set(tokens.join(",")),
                 worker_registry::last_heartbeat_ms.set(at.0),
                 worker_registry::liveness_ttl_ms.set(self.ttl_ms),
                 worker_registry::version.set(args.version.clone()),
             ];
+            if gone {
+                set.extend([
+                    worker_registry::worker_id.set(args.worker_id.as_str().to_owned()),
+                    worker_registry::registered_at_ms.set(at.0),
+                    worker_registry::swept_at_ms.clear(),
+                ]);
+            }
             let update = Mutation::update(worker_registry::REF, self.key.columns(), set);
-            return Verdict::change([update, registered], RegisterWorkerOutcome::Refreshed);
+            let (anew, again) =
+                (RegisterWorkerOutcome::Registered, RegisterWorkerOutcome::Refreshed);
+            let changes = Changes::of([update, registered]);
+            // Of two that find it swept, the second finds it registered.
+            let changes = if gone {
+                changes.relying_on(WORKER, worker_registry::swept_at_ms.is_present())
+            } else {
+                changes.relying_on(WORKER, is_registered())
+            };
+            return Verdict::change(changes, if gone { anew } else { again });
         }
 
         let mut row = self.key.columns();
@@ -140,20 +159,17 @@ impl Decision for Heartbeat {
 
         // A heartbeat that was sent earlier and comes later takes nothing back.
         let last_ms = liveness.last_ms.max(at.0);
-        let unchanged = worker_registry::last_heartbeat_ms
-            .equals(liveness.last_ms)
-            .and(worker_registry::liveness_ttl_ms.equals(liveness.ttl_ms));
         let set = vec![worker_registry::last_heartbeat_ms.set(last_ms)];
         let update = Mutation::update(worker_registry::REF, self.key.columns(), set);
 
         let changes = Changes::of([update, self.key.event(WorkerEvent::Heartbeat, None, at)])
-            .relying_on(WORKER, unchanged);
+            .relying_on(WORKER, liveness.unchanged());
         let next_expiry_ms = TimestampMs(last_ms.saturating_add(liveness.ttl_ms));
         Verdict::change(changes, HeartbeatWorkerOutcome::Refreshed { next_expiry_ms })
     }
 }
 
-/// Removes an instance that is dead, or has ended.
+/// Removes an instance that is dead, or has ended. One that was swept counts as removed.
 #[derive(Clone, Debug)]
 pub struct MarkDead {
     key: WorkerKey,
@@ -196,8 +212,12 @@ impl Decision for MarkDead {
     }
 
     fn premises(&self, _: TimestampMs) -> Vec<Premise<Self::Outcome>> {
-        let unknown = answer(MarkWorkerDeadOutcome::NotRegistered);
-        vec![Premise::read(WORKER, self.key.lookup()).or_if_absent(unknown).guarded_by(Vec::new())]
+        let unknown = || answer(MarkWorkerDeadOutcome::NotRegistered);
+        vec![
+            Premise::read(WORKER, self.key.lookup())
+                .or_if_absent(unknown())
+                .guarded_by(vec![Condition::new(is_registered(), unknown())]),
+        ]
     }
 
     fn expects(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::model::error::EngineError;
 use crate::model::hash::fnv1a_u64;
 use crate::model::ids::{Namespace, TimestampMs, WorkerInstanceId};
 use crate::plan::facts::Row;
-use crate::plan::{Expr, Lookup, Mutation, OnConflict};
+use crate::plan::{Expr, Lookup, Mutation, OnConflict, Predicate};
 use crate::rules::input;
 use crate::rules::premise::lookup;
 use crate::schema::ColumnRef;
@@ -91,6 +91,12 @@ impl WorkerKey {
     }
 }
 
+/// The condition that an instance is registered: it was not swept since it registered last.
+#[must_use]
+pub fn is_registered() -> Predicate {
+    worker_registry::swept_at_ms.is_null()
+}
+
 /// The kinds of events in the life of a worker instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerEvent {
@@ -124,6 +130,8 @@ pub struct Liveness {
     pub last_ms: i64,
     /// The time to live, ms.
     pub ttl_ms: i64,
+    /// The time when a scanner swept it, Unix ms; `None` while it is registered.
+    pub swept_at_ms: Option<i64>,
 }
 
 impl Liveness {
@@ -135,12 +143,22 @@ impl Liveness {
         Ok(Self {
             last_ms: row.read(worker_registry::last_heartbeat_ms)?,
             ttl_ms: row.read(worker_registry::liveness_ttl_ms)?,
+            swept_at_ms: row.read(worker_registry::swept_at_ms)?,
         })
+    }
+
+    /// The condition that the instance has given no sign of life since, and was not swept.
+    #[must_use]
+    pub fn unchanged(self) -> Predicate {
+        worker_registry::last_heartbeat_ms
+            .equals(self.last_ms)
+            .and(worker_registry::liveness_ttl_ms.equals(self.ttl_ms))
+            .and(is_registered())
     }
 
     /// True while the instance counts as alive.
     #[must_use]
     pub fn is_alive(self, at: TimestampMs) -> bool {
-        at.0 < self.last_ms.saturating_add(self.ttl_ms)
+        self.swept_at_ms.is_none() && at.0 < self.last_ms.saturating_add(self.ttl_ms)
     }
 }

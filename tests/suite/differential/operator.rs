@@ -1,0 +1,137 @@
+//! What operators do about executions of a history, and what that comes to.
+
+use ff_core::backend::ScannerFilter;
+use ff_core::contracts::{
+    ChangePriorityArgs, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
+    IssueGrantAndClaimArgs, ReplayExecutionArgs, RevokeLeaseArgs, RevokeLeaseResult,
+};
+use ff_core::types::{AttemptIndex, LeaseId, TimestampMs, WorkerInstanceId};
+use uuid::Uuid;
+
+use super::generator::{Generator, WORKERS};
+use super::grants::named;
+use super::kind::Kind;
+use super::operation::{Held, Operation, Side, Worker, without_backend};
+use super::situation::Situation;
+use crate::bench::{partition, payload_of};
+
+/// A call of an operator, or of a program that routes executions.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    execution: usize,
+    now: TimestampMs,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Prioritise(i32),
+    /// Any lease, or that one only.
+    Revoke(Option<Held>, &'static str),
+    Replay,
+    TakeOver(u64),
+    ClaimResumed(Worker, Uuid),
+    /// Ends of the lane that are as old, so many at most.
+    Trim(u64, u32),
+    Reconcile,
+}
+
+impl Generator {
+    pub(super) fn order(&mut self, kind: Kind, situation: &Situation<'_>) -> Operation {
+        let now = self.around(situation.now);
+        let rows = situation.rows;
+        let execution = match kind {
+            Kind::ClaimResumed => self.one_of(&rows.resumed),
+            Kind::TakeOver | Kind::ChangePriority => self.one_of(&rows.waiting),
+            Kind::Replay | Kind::Trim => self.one_of(&rows.ended),
+            _ => self.execution(situation),
+        };
+        let what = match kind {
+            Kind::ChangePriority => What::Prioritise(self.pick(&[0, 1, -7, i32::MAX])),
+            Kind::Revoke => {
+                let expected = self.held(situation).filter(|_| self.chance(30));
+                What::Revoke(expected, self.pick(&["", "", "", "able-1", "plain-1"]))
+            }
+            Kind::Replay => What::Replay,
+            Kind::TakeOver => What::TakeOver(self.pick(&[500, 5_000])),
+            Kind::ClaimResumed => What::ClaimResumed(self.pick(&WORKERS), self.draw()),
+            Kind::Trim => What::Trim(self.pick(&[0, 500, 5_000]), self.pick(&[1, 100])),
+            Kind::Reconcile => What::Reconcile,
+            other => unreachable!("{other:?} is no order of an operator"),
+        };
+        Operation::Order(Box::new(Order { execution, now, what }))
+    }
+}
+
+impl Side {
+    pub(super) async fn order(&mut self, order: &Order) -> String {
+        let backend = self.bench.backend.clone();
+        let Order { execution, now, what } = order.clone();
+        let (execution_id, lane_id, index) = self.found(execution).await;
+        match what {
+            What::Prioritise(new_priority) => {
+                let args = ChangePriorityArgs { execution_id, new_priority, lane_id, now };
+                self.answer(backend.change_priority(args).await)
+            }
+            What::Revoke(expected, instance) => {
+                let expected = expected.map(|held| payload_of(self.handle(held)));
+                let args = RevokeLeaseArgs {
+                    execution_id,
+                    expected_lease_id: expected.map(|payload| payload.lease_id.0.to_string()),
+                    worker_instance_id: WorkerInstanceId::new(instance),
+                    reason: "it's stuck".into(),
+                };
+                match backend.revoke_lease(args).await {
+                    Ok(RevokeLeaseResult::Revoked { lease_id, lease_epoch }) => {
+                        let (lease, named) = (self.name(&lease_id), without_backend(&lease_id));
+                        let lease = if named == lease_id { lease } else { named.to_owned() };
+                        format!("revoked {lease} of {lease_epoch}")
+                    }
+                    other => self.answer(other),
+                }
+            }
+            What::Replay => {
+                let args = ReplayExecutionArgs { execution_id, now };
+                self.answer(backend.replay_execution(args).await)
+            }
+            What::TakeOver(ttl) => {
+                let args = IssueGrantAndClaimArgs::new(execution_id, lane_id, ttl);
+                // The lease is drawn by the backend, and no handle stands for it.
+                let taken = backend.issue_grant_and_claim(args).await;
+                self.answer(taken.map(|taken| (taken.attempt_index, taken.lease_epoch)))
+            }
+            What::ClaimResumed(worker, lease) => {
+                let (worker_id, worker_instance_id) = named(worker);
+                let args = ClaimResumedExecutionArgs {
+                    execution_id,
+                    worker_id,
+                    worker_instance_id,
+                    lane_id,
+                    lease_id: LeaseId::from_uuid(lease),
+                    lease_ttl_ms: u64::from(worker.1),
+                    current_attempt_index: AttemptIndex(index),
+                    remaining_attempt_timeout_ms: None,
+                    now,
+                };
+                let result = backend.claim_resumed_execution(args).await;
+                self.claimed(
+                    result
+                        .map(|ClaimResumedExecutionResult::Claimed(claimed)| vec![claimed.handle]),
+                )
+            }
+            What::Trim(age, most) => {
+                let (place, all) = (partition(&execution_id), ScannerFilter::NOOP);
+                let trimmed = backend.trim_retention(place, &lane_id, age, now, most, &all).await;
+                // An execution that is submitted again begins again.
+                self.removed.extend(self.gone().await);
+                self.answer(trimmed.map(|count| format!("{count} trimmed")))
+            }
+            What::Reconcile => {
+                let (place, all) = (partition(&execution_id), ScannerFilter::NOOP);
+                let counts = backend.reconcile_execution_index(place, &[], &all).await.unwrap();
+                assert_eq!((counts.processed, counts.errors), (0, 0), "the engine leaves no drift");
+                String::new()
+            }
+        }
+    }
+}
