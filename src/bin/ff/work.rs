@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::{LaneInfo, RetentionRule};
+use ff_core::contracts::RetentionRule;
 use ff_core::state::ClosedSet as _;
 use serde_json::json;
 use tokio::sync::watch;
