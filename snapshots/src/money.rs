@@ -186,9 +186,10 @@ impl Scene {
             b.claim(&lane(), &capabilities(), worker()).await
         });
 
-        let mut args = self.args();
-        args.policy = Some(policy());
-        self.sample("create_execution", "with budgets", async |b| b.create_execution(args).await);
+        for is_late in [false, true] {
+            self.in_own_database(|scene| scene.budgeted_submissions(policy(), is_late));
+        }
+        self.submit(|args| args.policy = Some(policy()));
         let args = self.budget_args(budget(1));
         let _ = now(self.backend.create_budget(args));
         self.sample("has_claimable", "with budgets", async |b| {
@@ -198,12 +199,19 @@ impl Scene {
             b.claim(&lane(), &capabilities(), worker()).await
         });
         self.budgeted_grant(policy());
-        let mut args = self.args();
-        (args.policy, args.delay_until) = (Some(policy()), Some(TimestampMs(NOON + 9)));
-        self.sample("create_execution", "with budgets, put off", async |b| {
-            b.create_execution(args).await
-        });
         self.budgeted_members(policy());
+    }
+
+    /// Two submissions with budgets: the first to its lane, and the next.
+    fn budgeted_submissions(&mut self, policy: ExecutionPolicy, is_late: bool) {
+        for known in ["", ", in a known lane"] {
+            let mut args = self.args();
+            args.policy = Some(policy.clone());
+            args.delay_until = is_late.then_some(TimestampMs(NOON + 9));
+            let late = if is_late { ", put off" } else { "" };
+            let case = format!("with budgets{late}{known}");
+            self.sample("create_execution", case, async |b| b.create_execution(args).await);
+        }
     }
 
     /// A scheduler grants an execution with budgets.

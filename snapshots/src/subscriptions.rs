@@ -4,12 +4,11 @@ use ff_core::contracts::INSTANCE_TAG;
 use ff_core::engine::{Executor as _, unreadable_page_queries};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::stream_subscribe::{StreamCursor, encode_postgres_event_cursor};
-use ff_core::types::TimestampMs;
 use ff_core::{EngineError, ScannerFilter};
 use futures_util::{Stream, StreamExt};
 
 use super::fixtures::flow;
-use super::stage::{NOON, Scene};
+use super::stage::Scene;
 
 impl Scene {
     pub(super) fn subscriptions(&mut self) {
@@ -56,20 +55,11 @@ impl Scene {
 
         let mut args = self.args();
         args.tags.clear();
-        let mut later = args.clone();
-        later.execution_id = self.args().execution_id;
-        later.delay_until = Some(TimestampMs(NOON + 60_000));
 
         self.create_flow();
         let mut member = args.clone();
         member.execution_id = self.in_flow(&flow());
 
-        self.sample("create_execution", "without an instance tag", async |b| {
-            b.create_execution(args).await
-        });
-        self.sample("create_execution", "put off, without an instance tag", async |b| {
-            b.create_execution(later).await
-        });
         self.sample("create_flow_members", "without an instance tag", async |b| {
             b.create_flow_members(&flow(), vec![member]).await
         });
