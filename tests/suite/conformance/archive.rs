@@ -1,6 +1,7 @@
 //! Archives: what a run hands out, what an import adds, and what may be trimmed afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ff_core::backend::{Frame, FrameKind};
 use ff_core::contracts::{
@@ -9,11 +10,13 @@ use ff_core::contracts::{
 use ff_core::rules::archive::check::CheckedFile;
 use ff_core::rules::archive::record::{Record, Subject};
 use ff_core::types::ExecutionId;
+use futures_util::future::join_all;
 
 use super::retention::{AGE, old};
 use crate::backends::{self, Bench, conformance};
 use crate::bench::assert_refused;
 use crate::flow::End;
+use crate::plain::PlainSql;
 
 impl Bench {
     /// A run to its end: its lines, and where it stopped.
@@ -151,6 +154,40 @@ async fn there_and_back(from: Bench, to: Bench) {
     to.clock.advance(1_000 * AGE);
     to.pass_of(old()).await;
     to.assert_no_orphan().await;
+    from.tear_down().await;
+    to.tear_down().await;
+}
+
+/// A transaction that writes keeps the numbers from moving on, for as long as it is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_waits_for_a_transaction_that_writes_events() {
+    let (from, to) = (backends::memory().await, backends::postgres().await);
+    from.completed().await;
+    let (file, _) = checked(&from.archive().await);
+    let PlainSql::Postgres(pool) = &to.plain else { panic!("this is Postgres") };
+    let mut writing = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE ff_lease_event IN ROW EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut *writing).await.unwrap();
+
+    let waits = async |expected: bool| {
+        let waiting = "SELECT count(*) FROM pg_locks \
+                       WHERE relation = 'ff_lease_event'::regclass AND NOT granted";
+        for _ in 0..2_000 {
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap();
+            if (waiting != 0) == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it never waits, or for ever");
+    };
+    // It lets the writers through in between, and then asks again.
+    let (begun, ()) = tokio::join!(to.backend.begin_import(&file), async {
+        waits(true).await;
+        waits(false).await;
+        writing.commit().await.unwrap();
+    });
+    begun.unwrap();
     from.tear_down().await;
     to.tear_down().await;
 }
@@ -325,6 +362,34 @@ conformance! {
         assert_eq!(bench.plain.rows("ff_exec_core").await.len(), 0);
         bench.import(&lines).await;
         assert_eq!(bench.archive().await, lines);
+        elsewhere.tear_down().await;
+    }
+
+    async fn what_ends_during_an_import_takes_numbers_behind_the_file(bench) {
+        let elsewhere = backends::memory().await;
+        for _ in 0..60 {
+            elsewhere.completed().await;
+        }
+        let lines = elsewhere.archive().await;
+        for _ in 0..3 {
+            bench.completed().await;
+        }
+        let (file, records) = checked(&lines);
+        let run = bench.backend.begin_import(&file).await.unwrap();
+
+        // The first numbers of the file are taken here.
+        let free = records.iter().filter(|record| 10 < record.at);
+        let import = join_all(free.map(|record| bench.backend.import_record(&run, record)));
+        let own = async {
+            for _ in 0..20 {
+                bench.completed().await;
+            }
+        };
+        let (imported, ()) = tokio::join!(import, own);
+        assert!(imported.iter().all(|done| matches!(done, Ok(Imported::Added))), "{imported:?}");
+        let ends = bench.plain.rows("ff_completion_event").await;
+        let numbers: BTreeSet<_> = ends.iter().filter_map(|row| row.int("event_id")).collect();
+        assert_eq!((ends.len(), numbers.len()), (73, 73));
         elsewhere.tear_down().await;
     }
 
