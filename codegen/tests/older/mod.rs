@@ -12,7 +12,7 @@ const INDEX: &str = "ff_attempt_timeout_idx";
 
 /// The last column of some tables, which they lack. One must not be NULL.
 const COLUMNS: [(&str, &str); 2] =
-    [("ff_exec_core", "has_waitpoints"), ("ff_attempt", "failure_class")];
+    [("ff_exec_core", "has_reservations"), ("ff_attempt", "failure_class")];
 
 /// The table that lacks its flags, the indexes over them, and its storage parameters.
 const FLAGGED: &str = "ff_exec_core";

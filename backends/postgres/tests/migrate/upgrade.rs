@@ -63,6 +63,7 @@ const ROWS: &str = "\
 async fn assert_rows(scratch: &Scratch) {
     let core = "SELECT count(*) FROM ff_exec_core JOIN ff_attempt USING (execution_id) \
                 WHERE payload = '\\xff00' AND created_at_ms = 7 AND has_waitpoints \
+                AND NOT has_reservations \
                 AND failure_class IS NULL AND $1::text IS NOT NULL";
     assert_eq!(scratch.count(core).await, 9);
     let events = "SELECT count(*) FROM ff_operator_event \

@@ -63,6 +63,7 @@ const ROWS: [&str; 4] = [
 async fn assert_rows(connection: &mut SqliteConnection) {
     let core = "SELECT count(*) FROM ff_exec_core JOIN ff_attempt USING (execution_id) \
                 WHERE payload = x'ff00' AND created_at_ms = 7 AND has_waitpoints \
+                AND NOT has_reservations \
                 AND failure_class IS NULL";
     assert_eq!(count(connection, core).await, 1);
     // A number is not used again, even that of a row that is gone.
