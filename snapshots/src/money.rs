@@ -188,9 +188,7 @@ impl Scene {
 
         for is_late in [false, true] {
             for is_tagged in [true, false] {
-                self.in_own_database(|scene| {
-                    scene.budgeted_submissions(policy(), is_late, is_tagged);
-                });
+                self.budgeted_submission(policy(), is_late, is_tagged);
             }
         }
         self.submit(|args| args.policy = Some(policy()));
@@ -206,20 +204,17 @@ impl Scene {
         self.budgeted_members(policy());
     }
 
-    /// Two submissions with budgets: the first to its lane, and the next.
-    fn budgeted_submissions(&mut self, policy: ExecutionPolicy, is_late: bool, is_tagged: bool) {
-        for known in ["", ", in a known lane"] {
-            let mut args = self.args();
-            args.policy = Some(policy.clone());
-            args.delay_until = is_late.then_some(TimestampMs(NOON + 9));
-            if !is_tagged {
-                args.tags.clear();
-            }
-            let late = if is_late { ", put off" } else { "" };
-            let tag = if is_tagged { "" } else { ", without an instance tag" };
-            let case = format!("with budgets{late}{tag}{known}");
-            self.sample("create_execution", case, async |b| b.create_execution(args).await);
+    fn budgeted_submission(&mut self, policy: ExecutionPolicy, is_late: bool, is_tagged: bool) {
+        let mut args = self.args();
+        args.policy = Some(policy);
+        args.delay_until = is_late.then_some(TimestampMs(NOON + 9));
+        if !is_tagged {
+            args.tags.clear();
         }
+        let late = if is_late { ", put off" } else { "" };
+        let tag = if is_tagged { "" } else { ", without an instance tag" };
+        let case = format!("with budgets{late}{tag}");
+        self.sample("create_execution", case, async |b| b.create_execution(args).await);
     }
 
     /// A scheduler grants an execution with budgets.

@@ -39,20 +39,14 @@ impl Scene {
         self.sample("create_execution", "new", async |b| b.create_execution(args).await);
         self.sample("create_execution", "repeated", async |b| b.create_execution(again).await);
 
-        for is_known in [false, true] {
-            for is_late in [false, true] {
-                for is_tagged in [true, false] {
-                    self.in_own_database(|scene| scene.submission(is_known, is_late, is_tagged));
-                }
+        for is_late in [false, true] {
+            for is_tagged in [true, false] {
+                self.submission(is_late, is_tagged);
             }
         }
     }
 
-    /// A submission to a lane that this process has submitted to, or to another.
-    fn submission(&mut self, is_known: bool, is_late: bool, is_tagged: bool) {
-        if is_known {
-            self.submit(|_| ());
-        }
+    fn submission(&mut self, is_late: bool, is_tagged: bool) {
         let mut args = self.args();
         args.delay_until = is_late.then_some(TimestampMs(NOON + 60_000));
         if !is_tagged {
@@ -62,7 +56,6 @@ impl Scene {
         let case = [
             if is_late { "put off" } else { "new" },
             if is_tagged { "" } else { ", without an instance tag" },
-            if is_known { ", in a known lane" } else { "" },
         ];
         self.sample("create_execution", case.concat(), async |b| b.create_execution(args).await);
     }

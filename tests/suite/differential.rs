@@ -37,7 +37,7 @@ const HISTORIES: u64 = 100;
 const STEPS: usize = 50;
 /// How many steps lie between two looks at the rows. The last look is at the end.
 const LOOK: usize = 5;
-const _: () = assert!(STEPS % LOOK == 0);
+const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
 const TABLES: [&str; 26] = [

@@ -181,17 +181,8 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: CreateExecutionArgs,
     ) -> Result<CreateExecutionResult, EngineError> {
-        let process = self.process_state();
-        process.budgeted.note(args.policy.as_ref());
-
-        let lane = args.lane_id.clone();
-        let is_known = process.lanes.contains(&lane);
-        let create = Create::new(args, &self.partitions())?.registering_lane(!is_known);
-        let created = run(self, &create).await?;
-        if !is_known && matches!(created, CreateExecutionResult::Created { .. }) {
-            process.lanes.insert(lane);
-        }
-        Ok(created)
+        self.process_state().budgeted.note(args.policy.as_ref());
+        run(self, &Create::new(args, &self.partitions())?).await
     }
 
     async fn create_executions(

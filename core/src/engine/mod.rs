@@ -19,7 +19,6 @@ mod cascade;
 pub mod completions;
 mod executor;
 mod frames;
-mod known_lanes;
 mod known_streams;
 mod lost_workers;
 pub mod operations;

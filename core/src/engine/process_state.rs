@@ -6,7 +6,6 @@
 use uuid::Uuid;
 
 use super::budgeted::Budgeted;
-use super::known_lanes::KnownLanes;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::turns::{Acquired, Turn, Turns};
@@ -24,8 +23,6 @@ pub struct ProcessState {
     changes: Turns<RowKey>,
     /// The streams known to exist, by lease.
     pub(super) streams: KnownStreams,
-    /// The lanes known to be registered.
-    pub(super) lanes: KnownLanes,
     /// What this process knows of executions with budgets.
     pub(super) budgeted: Budgeted,
     /// `None` where a database removes index entries with their rows.

@@ -35,7 +35,6 @@ pub struct Create {
     key: ExecutionKey,
     args: CreateExecutionArgs,
     partitions: PartitionConfig,
-    registers_lane: bool,
 }
 
 impl Create {
@@ -65,13 +64,7 @@ impl Create {
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
         let estimate = args.policy.iter().flat_map(|policy| policy.budget_estimate.keys());
         estimate.into_iter().try_for_each(|name| dimension("policy.budget_estimate", name))?;
-        Ok(Self { key, args, partitions: *partitions, registers_lane: true })
-    }
-
-    /// The same submission, which registers its lane or relies on its being registered.
-    #[must_use]
-    pub fn registering_lane(self, registers_lane: bool) -> Self {
-        Self { registers_lane, ..self }
+        Ok(Self { key, args, partitions: *partitions })
     }
 
     /// The key of the new execution.
@@ -136,7 +129,7 @@ impl Create {
         flow: Option<Uuid>,
         now: TimestampMs,
     ) -> Result<Vec<Mutation>, EngineError> {
-        let Self { key, args, partitions, registers_lane } = self;
+        let Self { key, args, partitions } = self;
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
         let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
@@ -165,12 +158,13 @@ impl Create {
         row.extend(status.row(now));
         row.extend(flow.map(|flow| exec_core::flow_id.with(Some(flow))));
 
-        let mut inserts = vec![Mutation::insert(exec_core::REF, row, OnConflict::Refuse)];
         // The first execution of a lane registers it.
-        inserts.extend(registers_lane.then(|| {
-            let lane = lane::registration(&args.lane_id, "create_execution", now);
-            Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore)
-        }));
+        let lane = lane::registration(&args.lane_id, "create_execution", now);
+
+        let mut inserts = vec![
+            Mutation::insert(exec_core::REF, row, OnConflict::Refuse),
+            Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore),
+        ];
         inserts.extend(instance_tag_given(key, args, now));
         inserts.extend(
             policy.map(|policy| register_in_use(policy, partitions, now)).transpose()?.flatten(),
