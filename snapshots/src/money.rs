@@ -103,7 +103,7 @@ fn used(amount: u64) -> UsageDimensions {
 }
 
 impl Scene {
-    fn budget_args(&self, budget_id: BudgetId) -> CreateBudgetArgs {
+    pub(super) fn budget_args(&self, budget_id: BudgetId) -> CreateBudgetArgs {
         CreateBudgetArgs {
             budget_id,
             scope_type: "tenant".into(),

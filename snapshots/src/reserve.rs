@@ -34,17 +34,8 @@ fn estimated(budgets: impl IntoIterator<Item = u128>) -> ExecutionPolicy {
 impl Scene {
     fn limited(&self, number: u128, on_hard_limit: &str) {
         let args = CreateBudgetArgs {
-            budget_id: budget(number),
-            scope_type: "tenant".into(),
-            scope_id: "tenant-a".into(),
-            enforcement_mode: "strict".into(),
             on_hard_limit: on_hard_limit.into(),
-            on_soft_limit: String::new(),
-            reset_interval_ms: 0,
-            dimensions: vec!["cost".into()],
-            hard_limits: vec![100],
-            soft_limits: vec![0],
-            now: self.at(),
+            ..self.budget_args(budget(number))
         };
         let _ = now(self.backend.create_budget(args));
     }

@@ -110,16 +110,17 @@ async fn claim_within<E: Executor + ?Sized>(
     }
 }
 
-/// The room that schedulers and grants can offer; nothing where no execution has a budget.
+/// The room that there is; none where no execution has a budget.
+async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
+    let exist = executor.process_state().budgeted.look(executor, true).await?;
+    if exist { run(executor, &OpenBudgets).await } else { Ok(Room::default()) }
+}
+
+/// The tokens of the room that schedulers and grants can offer.
 pub(super) async fn open_budgets<E: Executor + ?Sized>(
     executor: &E,
 ) -> Result<Vec<String>, EngineError> {
-    let exist = executor.process_state().budgeted.look(executor, true).await?;
-    if !exist {
-        return Ok(Vec::new());
-    }
-
-    let Room { mut tokens, has_estimates } = run(executor, &OpenBudgets).await?;
+    let Room { mut tokens, has_estimates } = room(executor).await?;
     tokens.extend(has_estimates.then(|| token(ESTIMATES)));
     Ok(tokens)
 }
@@ -131,9 +132,7 @@ pub(super) async fn has_claimable<E: Executor + ?Sized>(
     lane: &LaneId,
     capabilities: &CapabilitySet,
 ) -> Result<bool, EngineError> {
-    let exist = executor.process_state().budgeted.look(executor, true).await?;
-    let room = if exist { run(executor, &OpenBudgets).await? } else { Room::default() };
-
+    let room = room(executor).await?;
     let plain = listing::claimable_by(lane, capabilities, room.tokens.clone())?;
     let some_plain = run(executor, &plain).await?;
     if some_plain || !room.has_estimates {

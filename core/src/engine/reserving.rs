@@ -59,7 +59,7 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
     let mut reserving = Reserving { executor, room, short: BTreeSet::new() };
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let candidates = run(executor, &Candidates(offered.clone())).await?;
+        let candidates = run(executor, &Candidates(reserving_too(&offered))).await?;
         let known = reserving.short.len();
         for candidate in &candidates {
             if !candidate.reserves {
@@ -82,7 +82,7 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
     fn offered(&self, claim: Claim) -> Claim {
         let short: BTreeSet<String> = self.short.iter().map(|budget| token(budget)).collect();
         let room = self.room.tokens.iter().filter(|token| !short.contains(*token)).cloned();
-        claim.with_room(room.chain([token(ESTIMATES)]).collect())
+        claim.with_room(room.collect())
     }
 
     /// Claims what one list names. Returns true if another list may bring more.
@@ -91,7 +91,7 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
         offered: &Claim,
         handles: &mut Vec<Handle>,
     ) -> Result<bool, EngineError> {
-        let candidates = run(self.executor, &Candidates(offered.clone())).await?;
+        let candidates = run(self.executor, &Candidates(reserving_too(offered))).await?;
         let mut plain = 0;
         for candidate in &candidates {
             if !candidate.reserves {
@@ -105,7 +105,7 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
 
         // A claim that does not offer to reserve takes the others as ever.
         if 0 < plain {
-            let claim = offered.clone().without(&token(ESTIMATES)).up_to(plain);
+            let claim = offered.clone().up_to(plain);
             handles.extend(claim_up_to(self.executor, &claim).await?);
         }
         Ok(!candidates.is_empty())
@@ -123,11 +123,16 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
             return Ok(Taken::NoRoom(budget.clone()));
         }
 
-        let (claim, key) = (claim.clone(), candidate.key);
+        let (claim, key) = (reserving_too(claim), candidate.key);
         let taken = run(self.executor, &ClaimReserving { claim, key, only_asks }).await?;
         if let Taken::NoRoom(budget) = &taken {
             self.short.insert(budget.clone());
         }
         Ok(taken)
     }
+}
+
+/// The same claim, which also offers to reserve.
+fn reserving_too(claim: &Claim) -> Claim {
+    claim.clone().with_room(vec![token(ESTIMATES)])
 }

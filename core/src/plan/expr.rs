@@ -81,6 +81,12 @@ impl Expr {
         Expr::Value(ty, values)
     }
 
+    /// The member of that name of the list's element, as a value of that type.
+    #[must_use]
+    pub fn item(ty: ColumnType, name: &'static str) -> Self {
+        Self::Item(ty, name.into())
+    }
+
     /// `self + other`.
     #[must_use]
     pub fn plus(self, other: Expr) -> Self {

@@ -28,7 +28,7 @@ async fn create(bench: &Bench, budgets: &[&BudgetId], tokens: &[&str]) -> Execut
     id
 }
 
-async fn claim(bench: &Bench, tokens: &[&str], limit: u32) -> Vec<ExecutionId> {
+pub(crate) async fn claim(bench: &Bench, tokens: &[&str], limit: u32) -> Vec<ExecutionId> {
     let offered = CapabilitySet::new(tokens.iter().copied());
     let claimed = bench.backend.claim_many(&lane(), &offered, worker("w"), limit).await.unwrap();
     claimed.iter().map(|handle| payload_of(handle).execution_id).collect()

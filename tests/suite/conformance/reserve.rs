@@ -16,8 +16,9 @@ use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPoli
 use ff_core::types::{BudgetId, ExecutionId, TimestampMs, WorkerInstanceId};
 
 use super::budget::{amounts, budget_args, hard, report, reset, spend, status};
+use super::budgeted::claim;
 use crate::backends::{Bench, conformance};
-use crate::bench::{TTL, WAITING, assert_not_active, assert_refused, lane, payload_of, worker};
+use crate::bench::{TTL, WAITING, assert_not_active, assert_refused, lane, payload_of};
 use crate::conformance::signal::resumed;
 use crate::suspended::{cancellation, fresh, named};
 
@@ -54,12 +55,6 @@ async fn reserving(bench: &Bench, budget: &BudgetId, cost: u64) -> (ExecutionId,
     let handle = bench.claim().await;
     assert_eq!(payload_of(&handle).execution_id, id);
     (id, handle)
-}
-
-async fn claim(bench: &Bench, limit: u32) -> Vec<ExecutionId> {
-    let offered = CapabilitySet::default();
-    let claimed = bench.backend.claim_many(&lane(), &offered, worker("w"), limit).await.unwrap();
-    claimed.iter().map(|handle| payload_of(handle).execution_id).collect()
 }
 
 async fn has_claimable(bench: &Bench) -> bool {
@@ -109,14 +104,14 @@ conformance! {
         let plain = bench.create().await;
 
         // The third would fit; but it must not come before the second for ever.
-        assert_eq!(claim(&bench, 9).await, [first.clone(), plain]);
+        assert_eq!(claim(&bench, &[], 9).await, [first.clone(), plain]);
         assert_eq!(used_and_reserved(&bench, &budget).await, (0, 6));
         assert!(!has_claimable(&bench).await);
         assert_eq!(bench.core(&second).await.states(), WAITING);
 
         bench.cancel_one(&second).await;
         assert!(has_claimable(&bench).await);
-        assert_eq!(claim(&bench, 9).await, std::slice::from_ref(&third));
+        assert_eq!(claim(&bench, &[], 9).await, std::slice::from_ref(&third));
         let of_budget = of(&bench, &budget).await;
         assert_eq!(of_budget.reserved, amounts(&[("cost", 10), ("tokens", 7)]));
         assert_eq!(of_budget.usage, amounts(&[]));
@@ -129,13 +124,13 @@ conformance! {
         let (one, two) = (limited(&bench, 10, "").await, limited(&bench, 3, "").await);
         let unknown = BudgetId::new();
         let both = create(&bench, estimated(&[&one, &two, &unknown], &[("cost", 4)])).await;
-        assert_eq!(claim(&bench, 1).await, []);
+        assert_eq!(claim(&bench, &[], 1).await, []);
         assert_eq!(used_and_reserved(&bench, &one).await, (0, 0));
 
         let other = create(&bench, estimated(&[&two, &unknown], &[("cost", 3)])).await;
-        assert_eq!(claim(&bench, 9).await, [], "the best of a budget comes first");
+        assert_eq!(claim(&bench, &[], 9).await, [], "the best of a budget comes first");
         bench.cancel_one(&both).await;
-        assert_eq!(claim(&bench, 9).await, [other]);
+        assert_eq!(claim(&bench, &[], 9).await, [other]);
         assert_eq!(used_and_reserved(&bench, &two).await, (0, 3));
         assert_eq!(used_and_reserved(&bench, &unknown).await, (0, 3));
     }
@@ -259,7 +254,7 @@ conformance! {
             bench.add(&flow, &id).await.unwrap();
             flow.members.push(id);
         }
-        assert_eq!(claim(&bench, 9).await.len(), 2);
+        assert_eq!(claim(&bench, &[], 9).await.len(), 2);
         assert_eq!(used_and_reserved(&bench, &budget).await, (0, 6));
         let (all, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
         bench.backend.cancel_flow(&flow.id, all, wait).await.unwrap();
@@ -276,7 +271,7 @@ conformance! {
 
         // The next claim reserves the whole estimate anew.
         bench.clock.advance(11);
-        assert_eq!(claim(&bench, 1).await, [id]);
+        assert_eq!(claim(&bench, &[], 1).await, [id]);
         assert_eq!(used_and_reserved(&bench, &budget).await, (2, 6));
     }
 
@@ -382,7 +377,7 @@ conformance! {
         };
         bench.backend.resume_execution(args).await.unwrap();
         assert_eq!(of(&bench, &budget).await.overdraft, amounts(&[]));
-        assert_eq!(claim(&bench, 1).await, [id]);
+        assert_eq!(claim(&bench, &[], 1).await, [id]);
     }
 
     async fn an_estimate_is_checked(bench) {

@@ -2,7 +2,6 @@
 //! dead worker holds nothing, every loss counts once, and the execution is never stuck.
 
 use ff_core::EngineError;
-use ff_core::backend::CapabilitySet;
 use ff_core::contracts::{
     HeartbeatWorkerArgs, MarkWorkerDeadArgs, RegisterWorkerArgs, SetLaneStateArgs,
 };
@@ -13,7 +12,7 @@ use ff_core::types::{Namespace, TimestampMs};
 
 use crate::{
     Before, Handles, INDISTINCT, Model, Rows, TICK, World, check_leases, explore, handle_of,
-    instance, int, is, lane, name, over, terms, words_of,
+    instance, int, is, lane, name, over, words_of,
 };
 
 const LEASE_TICKS: i64 = 3;
@@ -118,8 +117,7 @@ impl Model for Fleet {
         match step {
             Step::Tick => world.tick(),
             Step::Claim(worker) => {
-                let (none, terms) = (CapabilitySet::default(), terms(worker, LEASE_TICKS));
-                if let Some(claimed) = backend.claim(&lane(), &none, terms).await? {
+                if let Some(claimed) = world.claim(worker, LEASE_TICKS).await? {
                     assert!(is_open(world), "a closed lane hands out nothing");
                     handles[worker] = Some(claimed);
                 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use ff_core::EngineError;
-use ff_core::backend::CapabilitySet;
 use ff_core::contracts::{
     BlockRouteArgs, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
     IssueClaimGrantArgs, IssueReclaimGrantArgs, ReclaimExecutionArgs, ReclaimExecutionOutcome,
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     Before, Handles, INDISTINCT, Model, TICK, World, check_leases, explore, handle_of, id,
-    instance, int, is, lane, name, over, partition, terms, words_of,
+    instance, int, is, lane, name, over, partition, words_of,
 };
 
 const LEASE_TICKS: i64 = 2;
@@ -77,8 +76,7 @@ impl Model for Grants {
         match step {
             Step::Tick => world.tick(),
             Step::Claim(worker) => {
-                let terms = terms(worker, LEASE_TICKS);
-                let claimed = backend.claim(&lane(), &CapabilitySet::default(), terms).await?;
+                let claimed = world.claim(worker, LEASE_TICKS).await?;
                 handles[worker] = claimed.or(handles[worker].take());
             }
             Step::Grant(worker) => {

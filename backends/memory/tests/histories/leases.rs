@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use ff_core::EngineError;
-use ff_core::backend::{CapabilitySet, FailureClass, FailureReason};
+use ff_core::backend::{FailureClass, FailureReason};
 use ff_core::contracts::{CancelExecutionArgs, CompleteExecutionArgs, FailExecutionArgs};
 use ff_core::engine_backend::{EngineBackend as _, ExpirePhase};
 use ff_core::handle_codec::HandlePayload;
@@ -18,7 +18,7 @@ use ff_core::types::{AttemptIndex, CancelSource, LeaseFence, TimestampMs};
 
 use crate::{
     Before, Handles, INDISTINCT, Model, Rows, TICK, World, check_leases, explore, handle_of, id,
-    int, lane, over, partition, payload, terms, words_of,
+    int, lane, over, partition, payload, words_of,
 };
 
 const LEASE_TICKS: i64 = 2;
@@ -92,8 +92,7 @@ impl Model for Leases {
         match step {
             Step::Tick => world.tick(),
             Step::Claim(worker) => {
-                let (none, terms) = (CapabilitySet::default(), terms(worker, LEASE_TICKS));
-                if let Some(claimed) = backend.claim(&lane(), &none, terms).await? {
+                if let Some(claimed) = world.claim(worker, LEASE_TICKS).await? {
                     let epoch = i64::try_from(payload(&claimed).lease_epoch.0).unwrap();
                     let newest = held.granted.last().is_none_or(|last| *last < epoch);
                     assert!(newest, "epoch {epoch} was granted before: {:?}", held.granted);

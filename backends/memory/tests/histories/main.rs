@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use ff_backend_memory::{MemoryBackend, Snapshot};
 use ff_core::EngineError;
-use ff_core::backend::{BackendTag, ClaimPolicy, Handle};
+use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy, Handle};
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::engine_backend::EngineBackend as _;
 use ff_core::handle_codec::HandlePayload;
@@ -53,6 +53,12 @@ impl World {
             .with_clock(Box::new(move || TimestampMs(time.load(Ordering::Relaxed))));
         backend.create_execution(submission(policy)).await.unwrap();
         Self { backend, clock }
+    }
+
+    /// What a worker claims, if anything.
+    async fn claim(&self, worker: usize, ticks: i64) -> Result<Option<Handle>, EngineError> {
+        let none = CapabilitySet::default();
+        self.backend.claim(&lane(), &none, terms(worker, ticks)).await
     }
 
     fn tick(&self) {

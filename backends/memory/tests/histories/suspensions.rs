@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::backend::{CapabilitySet, Handle};
+use ff_core::backend::Handle;
 use ff_core::contracts::{
     CancelExecutionArgs, DeliverSignalArgs, ReplayExecutionArgs, ResumeCondition,
     ResumeExecutionArgs, ResumePolicy, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspendArgs,
@@ -18,7 +18,7 @@ use ff_core::types::{
 };
 use uuid::Uuid;
 
-use crate::{Before, Model, Rows, TICK, World, explore, id, int, is, lane, over, payload, terms};
+use crate::{Before, Model, Rows, TICK, World, explore, id, int, is, over, payload};
 
 const LEASE_TICKS: i64 = 2;
 const TIMEOUT_TICKS: i64 = 2;
@@ -81,8 +81,7 @@ impl Model for Suspensions {
         match step {
             Step::Tick => world.tick(),
             Step::Claim => {
-                let terms = terms(0, LEASE_TICKS);
-                let claimed = backend.claim(&lane(), &CapabilitySet::default(), terms).await?;
+                let claimed = world.claim(0, LEASE_TICKS).await?;
                 if claimed.is_some() {
                     *held = claimed;
                 }

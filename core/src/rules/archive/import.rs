@@ -226,8 +226,7 @@ fn insert_each(
     on_conflict: OnConflict,
 ) -> Result<Mutation, EngineError> {
     let list: Vec<Json> = rows.iter().map(|row| item(table, row)).collect();
-    let row =
-        imported_columns(table).map(|column| (column, Expr::Item(column.ty, column.name.into())));
+    let row = imported_columns(table).map(|column| (column, Expr::item(column.ty, column.name)));
     Ok(Mutation::insert_each(table, items(&list)?, row.collect(), on_conflict))
 }
 

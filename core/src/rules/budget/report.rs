@@ -201,8 +201,9 @@ impl Report {
 
         let mut row = head.key.contributions_of(spender);
         row.extend([
-            budget_usage_by_exec::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-            budget_usage_by_exec::delta_total.with_expr(item(ColumnType::BigInt, "amount")),
+            budget_usage_by_exec::dimensions_key
+                .with_expr(Expr::item(ColumnType::Text, "dimension")),
+            budget_usage_by_exec::delta_total.with_expr(Expr::item(ColumnType::BigInt, "amount")),
             budget_usage_by_exec::updated_at_ms.with(at.0),
             budget_usage_by_exec::period.with(head.period()?),
         ]);
@@ -246,10 +247,6 @@ impl Report {
     }
 }
 
-fn item(ty: ColumnType, name: &'static str) -> Expr {
-    Expr::Item(ty, name.into())
-}
-
 /// The change of the totals of these dimensions, to these amounts or by them. A total that is not
 /// there begins with its amount.
 pub(super) fn change_totals(
@@ -260,8 +257,8 @@ pub(super) fn change_totals(
 ) -> Result<Mutation, EngineError> {
     let mut row = key.usage();
     row.extend([
-        budget_usage::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-        budget_usage::current_value.with_expr(item(ColumnType::BigInt, "amount")),
+        budget_usage::dimensions_key.with_expr(Expr::item(ColumnType::Text, "dimension")),
+        budget_usage::current_value.with_expr(Expr::item(ColumnType::BigInt, "amount")),
         budget_usage::updated_at_ms.with(at.0),
     ]);
     let changed = OnConflict::Update(vec![

@@ -15,7 +15,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable as _};
 use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, OnTaken, Predicate, Query};
 use crate::rules::budget::key::{BUDGET, BudgetKey, Head};
-use crate::rules::budget::room::SomeBudgets;
+use crate::rules::budget::room::{SomeBudgets, budgets_of_policy};
 use crate::rules::key::CORE;
 use crate::rules::suspension::opening::items;
 use crate::schema::ColumnRef;
@@ -105,12 +105,11 @@ pub fn reserved(
     amounts: impl IntoIterator<Item = (String, String, i64)>,
     at: TimestampMs,
 ) -> Result<Mutation, EngineError> {
-    let item = |ty, name: &'static str| Expr::Item(ty, name.into());
     let mut row = of_core();
     row.extend([
-        budget_reservation::budget_id.with_expr(item(ColumnType::Text, "budget")),
-        budget_reservation::dimensions_key.with_expr(item(ColumnType::Text, "dimension")),
-        budget_reservation::amount.with_expr(item(ColumnType::BigInt, "amount")),
+        budget_reservation::budget_id.with_expr(Expr::item(ColumnType::Text, "budget")),
+        budget_reservation::dimensions_key.with_expr(Expr::item(ColumnType::Text, "dimension")),
+        budget_reservation::amount.with_expr(Expr::item(ColumnType::BigInt, "amount")),
         budget_reservation::updated_at_ms.with(at.0),
     ]);
     let anew = OnConflict::Update(vec![
@@ -180,9 +179,7 @@ impl Estimate {
             return Ok(None);
         }
 
-        let budgets = policy.get("budget_ids").and_then(Json::as_array).into_iter().flatten();
-        let budgets: BTreeSet<String> =
-            budgets.filter_map(|budget| budget.as_str().map(str::to_owned)).collect();
+        let budgets: BTreeSet<String> = budgets_of_policy(&policy).collect();
         let budgets = SomeBudgets { budgets: budgets.into_iter().collect() };
         Ok(Some(Self { execution: core.read(exec_core::execution_id)?, budgets, amounts }))
     }

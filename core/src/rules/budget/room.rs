@@ -36,8 +36,7 @@ const PAGE: usize = 5_000;
 /// `Validation(Corruption)` for a column of another type.
 pub fn budgets_of(core: &Row) -> Result<Vec<String>, EngineError> {
     let policy = core.read(exec_core::policy)?.unwrap_or_default();
-    let listed = policy.get("budget_ids").and_then(Json::as_array).into_iter().flatten();
-    let listed = listed.filter_map(|budget| budget.as_str().map(str::to_owned));
+    let listed = budgets_of_policy(&policy);
 
     let raw = core.read(exec_core::raw_fields)?;
     let named = raw.get("budget_ids").and_then(Json::as_str).unwrap_or_default();
@@ -46,6 +45,12 @@ pub fn budgets_of(core: &Row) -> Result<Vec<String>, EngineError> {
 
     let all: BTreeSet<String> = listed.chain(named).collect();
     Ok(all.into_iter().collect())
+}
+
+/// The budgets that a stored policy lists, as it lists them.
+pub(super) fn budgets_of_policy(policy: &Json) -> impl Iterator<Item = String> {
+    let listed = policy.get("budget_ids").and_then(Json::as_array).into_iter().flatten();
+    listed.filter_map(|budget| budget.as_str().map(str::to_owned))
 }
 
 /// The change that notes that an execution with that policy names its budgets, wherever they are;
@@ -73,10 +78,9 @@ pub fn register_in_use(
     let place = |(budget, partition)| json!({ "budget": budget, "partition": partition });
     let places: Vec<_> = places.into_iter().map(place).collect();
 
-    let item = |ty, name: &'static str| Expr::Item(ty, name.into());
     let row = vec![
-        budget_in_use::budget_id.with_expr(item(ColumnType::Text, "budget")),
-        budget_in_use::partition_key.with_expr(item(ColumnType::SmallInt, "partition")),
+        budget_in_use::budget_id.with_expr(Expr::item(ColumnType::Text, "budget")),
+        budget_in_use::partition_key.with_expr(Expr::item(ColumnType::SmallInt, "partition")),
         budget_in_use::registered_at_ms.with(at.0),
     ];
     let (table, known) = (budget_in_use::REF, OnConflict::Ignore);

@@ -121,13 +121,6 @@ impl Claim {
         self
     }
 
-    /// The same claim, which does not offer that token.
-    #[must_use]
-    pub fn without(mut self, token: &str) -> Self {
-        self.capabilities.retain(|offered| offered != token);
-        self
-    }
-
     /// The most executions that it takes.
     #[must_use]
     pub fn limit(&self) -> u32 {
@@ -187,11 +180,7 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        exec_core::lane_id
-            .equals(self.terms.lane().as_str().to_owned())
-            .and(state)
-            .and(unreserved(now))
-            .and(sufficient(&self.capabilities))
+        takes(self.terms.lane(), state, &self.capabilities, now)
     }
 
     /// The executions that it searches first: those that are eligible, from its place on.
@@ -266,6 +255,16 @@ pub fn first_due() -> Vec<(ColumnRef, Direction)> {
         (exec_core::eligible_at_ms.column(), Ascending),
         (exec_core::execution_id.column(), Ascending),
     ]
+}
+
+/// The executions of a lane in that state that a worker may take that offers so much.
+#[must_use]
+pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: TimestampMs) -> Predicate {
+    exec_core::lane_id
+        .equals(lane.as_str().to_owned())
+        .and(state)
+        .and(unreserved(now))
+        .and(sufficient(offered))
 }
 
 /// No grant reserves the execution at that time.

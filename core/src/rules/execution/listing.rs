@@ -20,7 +20,7 @@ use crate::plan::{Compare, Expr, Join, List, Predicate, Query};
 use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
-use crate::rules::execution::claim::sufficient;
+use crate::rules::execution::claim::{best_first, sufficient};
 use crate::rules::execution::read::{tags_of, text};
 use crate::rules::flow::key::Places;
 use crate::rules::input::{self, PAGE_MAX};
@@ -107,12 +107,7 @@ pub fn claimable_by(
         columns: vec![exec_core::execution_id.column()],
         predicate,
         // That of the index of claims: any total order would do, but this one need not be sorted.
-        order: vec![
-            (exec_core::priority.column(), Direction::Descending),
-            (exec_core::claimable_since_ms.column(), Ascending),
-            (exec_core::created_at_ms.column(), Ascending),
-            (exec_core::execution_id.column(), Ascending),
-        ],
+        order: best_first(),
         limit: Expr::int(1),
     };
     Ok(Listing { list, page: 1, read: |rows, _| Ok(!rows.is_empty()) })

@@ -16,7 +16,7 @@ use crate::rules::budget::room::{SomeBudgets, budgets_of};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
 use crate::rules::execution::change;
-use crate::rules::execution::claim::{best_first, sufficient, unreserved};
+use crate::rules::execution::claim::{best_first, takes};
 use crate::rules::grant::key::{GrantName, partition};
 use crate::rules::grant::row::{Grantee, reserved};
 use crate::rules::input;
@@ -76,11 +76,7 @@ impl Schedule {
                 exec_core::policy.column(),
                 exec_core::raw_fields.column(),
             ],
-            predicate: exec_core::lane_id
-                .equals(self.lane.as_str().to_owned())
-                .and(claimable())
-                .and(unreserved(now))
-                .and(sufficient(&self.grantee.offers())),
+            predicate: takes(&self.lane, claimable(), &self.grantee.offers(), now),
             order: best_first(),
             limit: Expr::int(i64::from(CANDIDATES)),
         }

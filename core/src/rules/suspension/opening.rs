@@ -94,18 +94,18 @@ pub fn waitpoint_row(
     expires_at: Option<i64>,
     at: TimestampMs,
 ) -> Vec<(ColumnRef, Expr)> {
-    let item = |ty, name: &'static str| Expr::Item(ty, name.into());
     vec![
         waitpoint_pending::partition_key.with_expr(exec_core::partition_key.of(CORE)),
-        waitpoint_pending::waitpoint_id.with_expr(item(ColumnType::Uuid, "id")),
+        waitpoint_pending::waitpoint_id.with_expr(Expr::item(ColumnType::Uuid, "id")),
         waitpoint_pending::execution_id.with_expr(exec_core::execution_id.of(CORE)),
-        waitpoint_pending::token_kid.with_expr(item(ColumnType::Text, "kid")),
-        waitpoint_pending::token.with_expr(item(ColumnType::Text, "token")),
+        waitpoint_pending::token_kid.with_expr(Expr::item(ColumnType::Text, "kid")),
+        waitpoint_pending::token.with_expr(Expr::item(ColumnType::Text, "token")),
         waitpoint_pending::created_at_ms.with(at.0),
         waitpoint_pending::expires_at_ms.with(expires_at),
-        waitpoint_pending::waitpoint_key.with_expr(item(ColumnType::Text, "key")),
+        waitpoint_pending::waitpoint_key.with_expr(Expr::item(ColumnType::Text, "key")),
         waitpoint_pending::state.with(state),
-        waitpoint_pending::required_signal_names.with_expr(item(ColumnType::TextList, "names")),
+        waitpoint_pending::required_signal_names
+            .with_expr(Expr::item(ColumnType::TextList, "names")),
     ]
 }
 

@@ -104,7 +104,7 @@ pub fn store_answer(
 
     let mut row = stored_key(execution, key);
     row.extend([
-        suspend_dedup::outcome_json.with_expr(Expr::Item(ColumnType::Json, "outcome".into())),
+        suspend_dedup::outcome_json.with_expr(Expr::item(ColumnType::Json, "outcome")),
         suspend_dedup::created_at_ms.with(at.0),
     ]);
     let answer = items(&[json!({ "outcome": stored })])?;
