@@ -59,6 +59,8 @@ pub struct ScannerConfig {
     pub budget_reconcile: Duration,
     /// The pause between scans for slots of quotas that have drifted; zero turns them off.
     pub quota_reconcile: Duration,
+    /// The pause between scans for ticks of schedules; zero turns them off.
+    pub schedules: Duration,
     /// The rules by which ended executions are removed; the first that selects one decides.
     pub retention_rules: Vec<RetentionRule>,
     /// The pause between two passes over the ended executions.
@@ -93,6 +95,7 @@ impl Default for ScannerConfig {
             quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
             budget_reconcile: Scan::BudgetReconcile.usual_pause(),
             quota_reconcile: Scan::QuotaReconcile.usual_pause(),
+            schedules: Scan::Schedules.usual_pause(),
             retention_rules: Vec::new(),
             retention: Duration::from_secs(60),
             jitter: 0.1,
@@ -123,6 +126,7 @@ impl ScannerConfig {
             Scan::QuotaWindowExpiry => self.quota_window_expiry,
             Scan::BudgetReconcile => self.budget_reconcile,
             Scan::QuotaReconcile => self.quota_reconcile,
+            Scan::Schedules => self.schedules,
         }
     }
 }
@@ -380,6 +384,7 @@ mod tests {
             quota_window_expiry: Duration::ZERO,
             budget_reconcile: Duration::ZERO,
             quota_reconcile: Duration::ZERO,
+            schedules: Duration::ZERO,
             retention_rules: Vec::new(),
             retention: Duration::ZERO,
             jitter: 0.0,

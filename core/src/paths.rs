@@ -43,6 +43,7 @@ pub mod engine_backend {
     pub use crate::engine::operations::{EngineBackend, cancel_flow_wait_deadline};
     #[cfg(feature = "generate")]
     pub use crate::engine::wait_for_flow_cancellation;
+    pub use crate::rules::schedule::preview::planned_ticks;
 }
 
 /// How an error should be acted upon, independent of what went wrong.

@@ -20,6 +20,7 @@ mod recorder;
 mod reserve;
 mod retention;
 mod scenes;
+mod schedules;
 mod stage;
 mod streams;
 mod subscriptions;
@@ -84,6 +85,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::retention,
     Scene::archives,
     Scene::reconciles,
+    Scene::schedules,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with

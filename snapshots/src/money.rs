@@ -53,7 +53,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         | Scan::SuspensionTimeout
         | Scan::WaitpointExpiry
         | Scan::GrantExpiry
-        | Scan::WorkerTtl => DueRow::Budget(BudgetKey { partition: 7, id }),
+        | Scan::WorkerTtl
+        | Scan::Schedules => DueRow::Budget(BudgetKey { partition: 7, id }),
     }
 }
 

@@ -29,6 +29,7 @@ use super::fixtures::{
     retried, worker,
 };
 use super::money::stuck_row;
+use super::schedules::stuck_schedule;
 use super::stage::{NOON, Scene, now};
 use super::workers::stuck_worker;
 
@@ -454,6 +455,7 @@ impl Scene {
                 | Scan::QuotaWindowExpiry
                 | Scan::BudgetReconcile
                 | Scan::QuotaReconcile => stuck_row(scan),
+                Scan::Schedules => stuck_schedule(),
             };
 
             let after = Some(Overdue { row, since: Some(NOON) });

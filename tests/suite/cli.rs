@@ -13,6 +13,7 @@ mod opening;
 mod operator;
 mod reasons;
 mod retention;
+mod schedule;
 mod suspension;
 mod tail;
 mod terminal;

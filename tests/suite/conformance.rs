@@ -41,6 +41,7 @@ mod revoke;
 mod routing;
 mod scan;
 mod scan_filter;
+mod schedules;
 pub(crate) mod signal;
 mod since;
 mod stream;

@@ -29,6 +29,7 @@ mod sessions;
 mod shapes;
 mod subscriptions;
 mod suspended;
+mod ticking;
 mod tidy;
 mod unless;
 mod workers;

@@ -8,6 +8,7 @@ mod explain;
 mod flows;
 mod obstructed;
 mod rows;
+mod schedules;
 
 use ff_codegen::{Postgres, ScriptStep, Sqlite};
 use ff_core::backend::{BackendTag, CapabilitySet};

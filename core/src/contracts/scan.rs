@@ -89,11 +89,13 @@ pub enum Scan {
     BudgetReconcile,
     /// Slots in use that have drifted from the admissions. Every quota policy is looked at.
     QuotaReconcile,
+    /// Schedules with a tick that is due.
+    Schedules,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -110,6 +112,7 @@ impl Scan {
         Self::QuotaWindowExpiry,
         Self::BudgetReconcile,
         Self::QuotaReconcile,
+        Self::Schedules,
     ];
 
     /// Returns true if applying a timer may at once make more of the same kind due: a skipped
@@ -132,7 +135,8 @@ impl Scan {
             | Self::AdmissionExpiry
             | Self::QuotaWindowExpiry
             | Self::BudgetReconcile
-            | Self::QuotaReconcile => false,
+            | Self::QuotaReconcile
+            | Self::Schedules => false,
         }
     }
 
@@ -147,7 +151,7 @@ impl Scan {
             Self::DependencyDispatch => 100,
             Self::SiblingCancel => 250,
             Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
-            Self::BudgetReset => 1_000,
+            Self::BudgetReset | Self::Schedules => 1_000,
             Self::UsageKeyExpiry | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
@@ -173,6 +177,7 @@ impl Scan {
             Self::QuotaWindowExpiry => "quota_window_expiry",
             Self::BudgetReconcile => "budget_reconcile",
             Self::QuotaReconcile => "quota_reconcile",
+            Self::Schedules => "schedules",
         }
     }
 }
@@ -278,6 +283,7 @@ mod tests {
                 "quota_window_expiry",
                 "budget_reconcile",
                 "quota_reconcile",
+                "schedules",
             ]
         );
 

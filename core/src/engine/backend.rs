@@ -12,45 +12,47 @@ use super::budgeted::{claim_with_room, has_claimable, open_budgets};
 use super::subscribe::subscribe;
 use super::{
     Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
-    reconcile, retention, run, timers,
+    reconcile, retention, run, schedules, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, ArchivePass, ArchiveStep,
-    BlockExecutionForAdmissionArgs, BlockExecutionForAdmissionOutcome, BlockRouteArgs,
-    BlockRouteOutcome, BudgetStatus, BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport,
-    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
-    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
-    ChangePriorityResult, CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs,
-    ClaimExecutionResult, ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome,
-    ClaimPolicy, ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    BackfillReport, BackfillScheduleArgs, BlockExecutionForAdmissionArgs,
+    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
+    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
+    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionPayload, CreateBudgetArgs, CreateBudgetResult,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
-    CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs, DeliverSignalArgs,
-    DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
-    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
-    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
-    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
-    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun,
-    Imported, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
-    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage,
-    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
-    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
-    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
-    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
-    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
-    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
-    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
-    ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs,
-    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScanEligibleArgs, ScannerFilter, SeedOutcome, SeedWaitpointHmacSecretArgs,
-    SetEdgeGroupPolicyResult, SetLaneStateArgs, SiblingCancelReconcileAction,
-    StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor, StreamFrames,
-    SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass,
-    UsageDimensions, validate_tag_key,
+    CreateQuotaPolicyArgs, CreateQuotaPolicyResult, CreateScheduleArgs, CreateScheduleResult,
+    DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
+    EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
+    ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
+    ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
+    FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs,
+    HeartbeatWorkerOutcome, ImportRun, Imported, IssueClaimGrantArgs, IssueClaimGrantOutcome,
+    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
+    LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
+    ListFlowsPage, ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs,
+    ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PauseScheduleArgs,
+    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
+    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
+    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
+    TrimPass, UpdateScheduleArgs, UsageDimensions, validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -123,6 +125,9 @@ use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::retention::subscriber;
 use crate::rules::scan::ScanScope;
+use crate::rules::schedule::create::{CreateSchedule, DeleteSchedule, UpdateSchedule};
+use crate::rules::schedule::pause::{PauseSchedule, ResumeSchedule};
+use crate::rules::schedule::read::{self as read_schedules, ReadSchedule};
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
 use crate::rules::suspension::deliver::Deliver;
@@ -1146,6 +1151,44 @@ impl<E: Executor> EngineBackend for E {
                 run(self, &ExpireExecution { key, at }).await.map(drop)
             }
         }
+    }
+
+    async fn create_schedule(
+        &self,
+        args: CreateScheduleArgs,
+    ) -> Result<CreateScheduleResult, EngineError> {
+        run(self, &CreateSchedule::new(args, &self.partitions())?).await
+    }
+
+    async fn update_schedule(&self, args: UpdateScheduleArgs) -> Result<ScheduleInfo, EngineError> {
+        run(self, &UpdateSchedule::new(args, &self.partitions())?).await
+    }
+
+    async fn pause_schedule(&self, args: PauseScheduleArgs) -> Result<ScheduleInfo, EngineError> {
+        run(self, &PauseSchedule::new(args, &self.partitions())?).await
+    }
+
+    async fn resume_schedule(&self, id: &ScheduleId) -> Result<ScheduleInfo, EngineError> {
+        run(self, &ResumeSchedule::new(id, &self.partitions())?).await
+    }
+
+    async fn delete_schedule(&self, id: &ScheduleId) -> Result<bool, EngineError> {
+        run(self, &DeleteSchedule::new(id, &self.partitions())?).await
+    }
+
+    async fn get_schedule(&self, id: &ScheduleId) -> Result<Option<ScheduleInfo>, EngineError> {
+        run(self, &ReadSchedule::new(id, &self.partitions())?).await
+    }
+
+    async fn list_schedules(&self, args: ListSchedulesArgs) -> Result<SchedulesPage, EngineError> {
+        run(self, &read_schedules::schedules(&args)?).await
+    }
+
+    async fn backfill_schedule(
+        &self,
+        args: BackfillScheduleArgs,
+    ) -> Result<BackfillReport, EngineError> {
+        schedules::backfill(self, args).await
     }
 
     async fn scan_filtered(

@@ -32,6 +32,7 @@ mod reserving;
 mod retention;
 mod run;
 mod scan_executor;
+mod schedules;
 mod subscribe;
 pub mod tail;
 mod timers;

@@ -12,39 +12,41 @@ use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Vers
 use crate::contracts::{
     AddExecutionToFlowArgs, AddExecutionToFlowResult, AppendFrameOutcome,
     ApplyDependencyToChildArgs, ApplyDependencyToChildResult, ArchivePass, ArchiveStep,
-    BlockExecutionForAdmissionArgs, BlockExecutionForAdmissionOutcome, BlockRouteArgs,
-    BlockRouteOutcome, BudgetStatus, BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport,
-    CancelExecutionArgs, CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy,
-    CancelFlowResult, CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs,
-    ChangePriorityResult, CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs,
-    ClaimExecutionResult, ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome,
-    ClaimPolicy, ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
+    BackfillReport, BackfillScheduleArgs, BlockExecutionForAdmissionArgs,
+    BlockExecutionForAdmissionOutcome, BlockRouteArgs, BlockRouteOutcome, BudgetStatus,
+    BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
+    CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
+    CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
+    ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionEvent, CompletionPayload, CreateBudgetArgs,
     CreateBudgetResult, CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs,
-    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, DeliverApprovalSignalArgs,
-    DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot,
-    EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo,
-    ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase,
-    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery,
-    FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun,
-    Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
-    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
-    LeaseHistoryEvent, LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs,
-    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PendingWaitpoint,
-    PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome,
-    ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome,
-    ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs,
-    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs,
-    ReportUsageResult, ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs,
-    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
-    ResumeToken, RevokeLeaseArgs, RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs,
-    RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs, ScannerFilter, SeedOutcome,
+    CreateFlowResult, CreateQuotaPolicyArgs, CreateQuotaPolicyResult, CreateScheduleArgs,
+    CreateScheduleResult, DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult,
+    EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
+    EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
+    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, FailExecutionArgs,
+    FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
+    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
+    InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
+    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
+    LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
+    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
+    ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome,
+    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
+    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
+    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
+    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
+    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
+    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
+    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
+    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
     StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
-    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UsageDimensions,
+    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -897,6 +899,55 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// A page of the registered workers, by instance.
     async fn list_workers(&self, args: ListWorkersArgs) -> Result<ListWorkersResult, EngineError> {
         unavailable!("list_workers")
+    }
+
+    // Schedules: additions.
+
+    /// Creates a schedule; its first tick lies in the future. The first definition of a name wins.
+    async fn create_schedule(
+        &self,
+        args: CreateScheduleArgs,
+    ) -> Result<CreateScheduleResult, EngineError> {
+        unavailable!("create_schedule")
+    }
+
+    /// Replaces what a schedule does, from now on.
+    async fn update_schedule(&self, args: UpdateScheduleArgs) -> Result<ScheduleInfo, EngineError> {
+        unavailable!("update_schedule")
+    }
+
+    /// Pauses a schedule: its ticks make no executions. A paused one stays as it is.
+    async fn pause_schedule(&self, args: PauseScheduleArgs) -> Result<ScheduleInfo, EngineError> {
+        unavailable!("pause_schedule")
+    }
+
+    /// Goes on with a paused schedule, from the first tick after now.
+    async fn resume_schedule(&self, id: &ScheduleId) -> Result<ScheduleInfo, EngineError> {
+        unavailable!("resume_schedule")
+    }
+
+    /// Deletes a schedule; its executions stay. False if there was none.
+    async fn delete_schedule(&self, id: &ScheduleId) -> Result<bool, EngineError> {
+        unavailable!("delete_schedule")
+    }
+
+    /// A schedule and how far it has come; `None` if there is none.
+    async fn get_schedule(&self, id: &ScheduleId) -> Result<Option<ScheduleInfo>, EngineError> {
+        unavailable!("get_schedule")
+    }
+
+    /// A page of the schedules, by namespace and name.
+    async fn list_schedules(&self, args: ListSchedulesArgs) -> Result<SchedulesPage, EngineError> {
+        unavailable!("list_schedules")
+    }
+
+    /// Submits the executions of past ticks. A tick that has an execution keeps it, so a repeated
+    /// call submits nothing more.
+    async fn backfill_schedule(
+        &self,
+        args: BackfillScheduleArgs,
+    ) -> Result<BackfillReport, EngineError> {
+        unavailable!("backfill_schedule")
     }
 
     // Scans and repairs.

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, join_all};
 
 use super::scan_executor::ScanExecutor;
-use super::{Executor, cascade, lost_workers, run};
+use super::{Executor, cascade, lost_workers, run, schedules};
 use crate::contracts::{ReconcileCounts, Scan};
 use crate::model::error::{ContentionKind, EngineError, StoreClass, StoreError};
 use crate::model::partition::Partition;
@@ -181,6 +181,7 @@ async fn apply<E: Executor>(
         }
         DueRow::Worker(key, liveness) => lost_workers::sweep(executor, key, *liveness).await,
         DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
+        DueRow::Schedule(key) => schedules::fire(executor, key).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
         DueRow::Window(leave) => run(executor, leave).await,
@@ -229,6 +230,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
-        | Scan::QuotaReconcile => Ok(false),
+        | Scan::QuotaReconcile
+        | Scan::Schedules => Ok(false),
     }
 }

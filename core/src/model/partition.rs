@@ -239,6 +239,14 @@ pub fn quota_partition(policy: &QuotaPolicyId, config: &PartitionConfig) -> Part
     Partition { family: PartitionFamily::Quota, index }
 }
 
+/// The partition of a schedule and of its executions.
+#[must_use]
+pub fn schedule_partition(namespace: &str, name: &str, config: &PartitionConfig) -> Partition {
+    let id = [namespace, name].join("\0");
+    let index = index_of(id.as_bytes(), config.num_flow_partitions);
+    Partition { family: PartitionFamily::Execution, index }
+}
+
 fn index_of(bytes: &[u8], count: u16) -> u16 {
     CRC.checksum(bytes) % count.max(1)
 }

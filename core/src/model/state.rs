@@ -399,6 +399,52 @@ closed_set! {
 }
 
 closed_set! {
+    /// The course of a schedule at a tick while the execution of the tick before has not ended.
+    pub enum Overlap = "overlap" {
+        /// The tick is skipped.
+        Skip,
+        /// The tick waits until that execution has ended.
+        Queue,
+        /// That execution is cancelled first.
+        CancelRunning,
+    }
+}
+
+closed_set! {
+    /// The ticks that a schedule makes up for, of those that it missed.
+    pub enum CatchUpPolicy = "catch_up" {
+        /// None.
+        SkipMissed,
+        /// The last one, unless a tick is due by now.
+        Latest,
+        /// The last ones, up to a number.
+        All,
+    }
+}
+
+closed_set! {
+    /// The ticks at local times that do not exist, because the clock goes forward over them.
+    pub enum SkippedHours = "skipped_hours" {
+        /// There are none.
+        Skip,
+        /// One tick stands for them, at the moment when the clock goes forward.
+        Shift,
+    }
+}
+
+closed_set! {
+    /// The ticks at local times that exist twice, because the clock goes back over them.
+    pub enum DoubledHours = "doubled_hours" {
+        /// At the first of the two moments.
+        First,
+        /// At the second of the two moments.
+        Second,
+        /// At both moments.
+        Both,
+    }
+}
+
+closed_set! {
     /// The effect of a signal.
     pub enum SignalEffect = "signal_effect" {
         /// The condition holds with it: the execution can resume.

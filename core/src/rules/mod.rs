@@ -28,6 +28,7 @@ pub mod premise;
 pub mod quota;
 pub mod retention;
 pub mod scan;
+pub mod schedule;
 pub mod status;
 pub mod stream;
 pub mod suspension;

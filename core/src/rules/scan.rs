@@ -3,6 +3,7 @@
 
 mod grants;
 mod money;
+mod schedules;
 mod scope;
 
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
 use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
+use crate::rules::schedule::key::ScheduleKey;
 use crate::rules::suspension::timeout::ExpireSuspension;
 use crate::rules::suspension::waitpoint::CloseWaitpoint;
 use crate::rules::worker::lost::due_for_sweep;
@@ -92,10 +94,12 @@ pub enum DueRow {
     Window(LeaveWindow),
     /// A quota policy.
     Quota(QuotaKey),
+    /// A schedule.
+    Schedule(ScheduleKey),
 }
 
 impl DueRow {
-    /// The execution that it is about; `None` for a row of a budget or a quota.
+    /// The execution that it is about; `None` for a row of something else.
     #[must_use]
     pub fn execution(&self) -> Option<ExecutionKey> {
         Some(match self {
@@ -113,7 +117,8 @@ impl DueRow {
             | Self::UsageKey(_)
             | Self::Admission(_)
             | Self::Window(_)
-            | Self::Quota(_) => return None,
+            | Self::Quota(_)
+            | Self::Schedule(_) => return None,
         })
     }
 
@@ -128,6 +133,7 @@ impl DueRow {
                 policy.id.clone()
             }
             Self::Quota(policy) => policy.id.clone(),
+            Self::Schedule(schedule) => schedule.name.clone(),
             Self::Execution(_)
             | Self::Lease(..)
             | Self::Event(_)
@@ -166,6 +172,7 @@ impl Transition for Due {
             Scan::QuotaWindowExpiry => money::window,
             Scan::BudgetReconcile => money::budget,
             Scan::QuotaReconcile => money::quota,
+            Scan::Schedules => schedules::schedule,
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
@@ -208,6 +215,7 @@ impl Due {
             Scan::QuotaWindowExpiry => self.of_windows(now),
             Scan::BudgetReconcile => self.of_budgets(),
             Scan::QuotaReconcile => self.of_quotas(),
+            Scan::Schedules => self.of_schedules(now),
         }
     }
 

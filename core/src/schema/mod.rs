@@ -12,6 +12,7 @@ pub mod budget;
 pub mod execution;
 pub mod flow;
 pub mod outbox;
+pub mod schedule;
 pub mod subscriber;
 pub mod suspension;
 pub mod worker;
@@ -20,7 +21,7 @@ pub use crate::plan::column::{Col, ColumnRef, TableRef};
 pub use crate::plan::table::{Column, Default, Direction, Flag, Index, Table};
 
 /// The number of the migration that leads to these tables.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
@@ -65,6 +66,7 @@ pub static TABLES: &[&Table] = &[
     &budget::quota_admitted::TABLE,
     &worker::worker_registry::TABLE,
     &worker::worker_registry_event::TABLE,
+    &schedule::schedule::TABLE,
 ];
 
 /// The table of that name, if the schema has one.

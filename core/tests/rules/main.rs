@@ -20,6 +20,7 @@ mod precedence;
 mod read;
 mod reconcile;
 mod scan;
+mod schedule;
 mod stored;
 mod table;
 mod tags;

@@ -107,7 +107,8 @@ pub(super) fn one_of<S: ClosedSet>(text: &str) -> Result<S, String> {
     })
 }
 
-fn tag(text: &str) -> Result<(String, String), String> {
+/// Parses a tag.
+pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),

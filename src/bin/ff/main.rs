@@ -40,6 +40,7 @@ mod resume;
 mod retain;
 mod revoke;
 mod scan;
+mod schedule;
 mod session;
 mod show;
 mod shown;
@@ -141,6 +142,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Submit, list, show and cancel flows: executions that wait for each other.
     Flow(flow::Arguments),
+    /// Create, list, preview and backfill schedules: cron expressions that submit executions.
+    Schedule(schedule::Arguments),
     /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
     Scan(scan::Arguments),
     /// Bring the database to the current schema.
@@ -188,6 +191,7 @@ impl Command {
             | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Flow(arguments) => arguments.on_closed(),
             Self::Lanes(arguments) => arguments.on_closed(),
+            Self::Schedule(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
             | Self::Result(_)
@@ -337,6 +341,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Leases(arguments) => leases::run(global, arguments).await,
         Command::Revoke(arguments) => revoke::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,
+        Command::Schedule(arguments) => schedule::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Bench(arguments) => bench::run(global, arguments).await,

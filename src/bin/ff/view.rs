@@ -9,6 +9,7 @@ mod flow;
 mod list;
 mod money;
 mod retention;
+mod schedule;
 
 pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
@@ -29,3 +30,4 @@ pub(super) use money::{
     QuotaView,
 };
 pub(super) use retention::{ArchiveView, DroppedView, ImportView, SubscribersView, TrimView};
+pub(super) use schedule::{BackfillView, PreviewView, ScheduleView, SchedulesView};

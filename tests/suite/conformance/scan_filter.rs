@@ -25,6 +25,7 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
         | Scan::QuotaReconcile
+        | Scan::Schedules
         | Scan::WorkerTtl => false,
         Scan::LeaseExpiry
         | Scan::AttemptTimeout
@@ -91,6 +92,7 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
         | Scan::QuotaReconcile
+        | Scan::Schedules
         | Scan::WorkerTtl => unreachable!("these are about no execution"),
     }
 }

@@ -68,7 +68,8 @@ impl PostgresScannerConfig {
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
-            | Scan::QuotaReconcile => scan.usual_pause(),
+            | Scan::QuotaReconcile
+            | Scan::Schedules => scan.usual_pause(),
         }
     }
 }

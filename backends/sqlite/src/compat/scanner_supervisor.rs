@@ -43,7 +43,8 @@ impl SqliteBackend {
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
-            | Scan::QuotaReconcile => scan.usual_pause(),
+            | Scan::QuotaReconcile
+            | Scan::Schedules => scan.usual_pause(),
         };
 
         self.scanners.install(|| {

@@ -21,6 +21,7 @@ use crate::schema::flow::{
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
+use crate::schema::schedule::schedule;
 use crate::schema::subscriber::subscriber_cursor;
 use crate::schema::suspension::{
     signal_dedup, stream_frame, stream_meta, stream_summary, suspend_dedup, suspension_current,
@@ -141,6 +142,7 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
     ),
     (worker_registry::REF, BelongsTo::Neither("a worker outlives what it ran")),
     (worker_registry_event::REF, BelongsTo::Neither("the log of a worker")),
+    (schedule::REF, BelongsTo::Neither("a schedule outlives what it submitted")),
 ];
 
 impl BelongsTo {

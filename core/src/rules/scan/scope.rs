@@ -16,6 +16,7 @@ use crate::schema::budget::{
 use crate::schema::execution::{attempt, claim_grant, exec_core};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
+use crate::schema::schedule::schedule;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
 use crate::schema::worker::worker_registry;
 use crate::schema::{Col, ColumnRef};
@@ -53,7 +54,8 @@ impl ScanScope {
             let until = now.0.saturating_sub(self.older_than_ms);
             list.predicate = list.predicate.and(completion_event::committed_at_ms.below(until));
         }
-        // No filter is about budgets, quotas and workers: every scanner looks after them.
+        // No filter is about budgets, quotas, workers and schedules: every scanner looks after
+        // them.
         if self.filter.is_noop() || place.execution.is_none() {
             return Ok(list);
         }
@@ -119,6 +121,7 @@ impl Place {
             Scan::AdmissionExpiry => return Self::of_no_execution(quota_admitted::partition_key),
             Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
             Scan::QuotaReconcile => return Self::of_no_execution(quota_policy::partition_key),
+            Scan::Schedules => return Self::of_no_execution(schedule::partition_key),
         };
 
         Self { partition, execution: Some(execution.column()) }
@@ -145,7 +148,8 @@ impl Place {
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
-            | Scan::QuotaReconcile => {}
+            | Scan::QuotaReconcile
+            | Scan::Schedules => {}
         }
 
         let on = vec![
