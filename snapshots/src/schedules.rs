@@ -82,7 +82,7 @@ impl Scene {
         });
     }
 
-    /// A tick whose execution was submitted by hand before.
+    /// A tick with an execution that was submitted by hand before.
     fn tick_with_an_execution(&mut self) {
         self.in_own_database(|scene| {
             let _ = now(scene

@@ -36,7 +36,7 @@ fn with(change: impl FnOnce(&mut ScheduleSpec)) -> ScheduleSpec {
     spec
 }
 
-/// A schedule whose ticks never wait, with that policy for missed ones.
+/// A schedule with ticks that never wait, and that policy for missed ones.
 fn caught_up(catch_up: CatchUp) -> ScheduleSpec {
     with(|spec| (spec.catch_up, spec.overlap) = (catch_up, Overlap::CancelRunning))
 }

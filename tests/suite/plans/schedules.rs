@@ -27,7 +27,7 @@ fn search() -> Query {
     }
 }
 
-/// Schedules that are paused, and schedules whose tick is to come.
+/// Schedules that are paused, and schedules with a tick to come.
 async fn fill(bench: &Bench, count: i64) {
     let rows = (words(&bench.plain).series)(count);
     for due in ["NULL".to_owned(), format!("{START} + n")] {
