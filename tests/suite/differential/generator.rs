@@ -276,8 +276,8 @@ impl Generator {
                 Operation::Fail(held, class, self.text())
             }
             Kind::Delay => {
-                let until =
-                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, i64::MAX]);
+                let soon = now.0 + 500;
+                let until = self.pick(&[soon, soon, now.0 + 5_000, now.0 - 1, 0, i64::MAX]);
                 Operation::Delay(held, TimestampMs(until))
             }
             Kind::Cancel => Operation::Cancel(held, self.text()),

@@ -133,10 +133,11 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Advance, 10),
 ];
 
-/// What scanners do about budgets and quotas.
-pub(super) const MONEY_SCANS: [Scan; 6] = [
+/// What scanners do about budgets, quotas and keys.
+pub(super) const MONEY_SCANS: [Scan; 7] = [
     Scan::BudgetReset,
     Scan::UsageKeyExpiry,
+    Scan::IdempotencyKeyExpiry,
     Scan::AdmissionExpiry,
     Scan::QuotaWindowExpiry,
     Scan::BudgetReconcile,
