@@ -284,8 +284,7 @@ pub fn key_expires() -> Predicate {
 }
 
 /// Idempotency keys that the end of an execution frees.
-#[must_use]
-pub fn key_is_held() -> Predicate {
+fn key_is_held() -> Predicate {
     idempotency_key::held_by_execution.is_present()
 }
 

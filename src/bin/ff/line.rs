@@ -40,8 +40,8 @@ struct Line {
 pub(super) struct Request {
     args: CreateExecutionArgs,
     delay: Option<NotBefore>,
-    /// True if the line names its execution or has an idempotency key, so that a repeated submission
-    /// finds it.
+    /// True if the line names its execution or has an idempotency key, so that a repeated
+    /// submission finds it.
     pub(super) is_repeatable: bool,
 }
 

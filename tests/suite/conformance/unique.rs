@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::retention::{AGE, old};
 use crate::backends::{Bench, conformance};
-use crate::bench::{assert_refused, id, lane};
+use crate::bench::{assert_refused, id, lane, payload_of};
 use crate::flow::End;
 
 const DAY: i64 = 86_400_000;
@@ -50,6 +50,21 @@ async fn assert_is_new(bench: &Bench, policy: Option<ExecutionPolicy>) -> Execut
     own
 }
 
+/// Ends the only execution that waits, or is under way.
+async fn end(bench: &Bench, id: &ExecutionId, end: End) {
+    match end {
+        End::Success | End::Failed => {
+            let handle = bench.claim().await;
+            assert_eq!(payload_of(&handle).execution_id, *id);
+            if end == End::Failed {
+                return bench.fail(&handle).await;
+            }
+            bench.backend.complete(&handle, None).await.unwrap();
+        }
+        End::Cancelled => bench.cancel_one(id).await,
+    }
+}
+
 async fn keys(bench: &Bench) -> usize {
     bench.plain.rows("ff_idempotency_key").await.len()
 }
@@ -59,7 +74,7 @@ conformance! {
         let first = assert_is_new(&bench, None).await;
         assert_repeats(&bench, None, &first).await;
         assert_repeats(&bench, while_active(), &first).await;
-        bench.end(&first, End::Success).await;
+        end(&bench, &first, End::Success).await;
         bench.clock.advance(DAY - 1);
         assert_repeats(&bench, None, &first).await;
 
@@ -96,26 +111,26 @@ conformance! {
 
     async fn a_key_counts_until_its_execution_has_ended(bench) {
         let mut first = assert_is_new(&bench, while_active()).await;
-        for end in [End::Success, End::Failed, End::Cancelled] {
+        for how in [End::Success, End::Failed, End::Cancelled] {
             bench.clock.advance(2 * DAY);
             assert_repeats(&bench, while_active(), &first).await;
-            bench.end(&first, end).await;
+            end(&bench, &first, how).await;
             first = assert_is_new(&bench, while_active()).await;
         }
-        bench.end(&first, End::Success).await;
+        end(&bench, &first, End::Success).await;
         let timed = assert_is_new(&bench, window(1_000)).await;
-        bench.end(&timed, End::Success).await;
+        end(&bench, &timed, End::Success).await;
         assert_repeats(&bench, while_active(), &timed).await;
         assert_eq!(keys(&bench).await, 1);
     }
 
     async fn a_trimmed_execution_leaves_a_key_that_expires(bench) {
         let first = assert_is_new(&bench, None).await;
-        bench.end(&first, End::Success).await;
+        end(&bench, &first, End::Success).await;
         let mut active = keyed(&bench, while_active());
         active.execution_kind = "other".into();
         let active = submit(&bench, active).await.0;
-        bench.end(&active, End::Success).await;
+        end(&bench, &active, End::Success).await;
 
         bench.clock.advance(AGE);
         assert_eq!(bench.pass_of(old()).await.executions, 2);
@@ -128,11 +143,11 @@ conformance! {
 
     async fn a_replayed_execution_has_its_key_again_unless_another_took_it(bench) {
         let first = assert_is_new(&bench, while_active()).await;
-        bench.end(&first, End::Failed).await;
+        end(&bench, &first, End::Failed).await;
         bench.replay(&first).await;
         assert_repeats(&bench, while_active(), &first).await;
 
-        bench.end(&first, End::Failed).await;
+        end(&bench, &first, End::Failed).await;
         let second = assert_is_new(&bench, while_active()).await;
         bench.replay(&first).await;
         assert_repeats(&bench, while_active(), &second).await;
@@ -170,7 +185,7 @@ conformance! {
             assert_eq!(created.len(), 1);
             assert_eq!(named, vec![created[0].clone(); 63]);
             assert_ne!(first.replace(created[0].clone()), Some(created[0].clone()));
-            bench.end(&created[0], End::Success).await;
+            end(&bench, &created[0], End::Success).await;
             bench.clock.advance(DAY);
         }
         assert_eq!((keys(&bench).await, bench.plain.rows("ff_exec_core").await.len()), (1, 5));
