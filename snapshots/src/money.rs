@@ -65,7 +65,7 @@ fn execution() -> ExecutionId {
     ExecutionId::from_parts(7, Uuid::from_u128(0xE1))
 }
 
-fn budget(number: u128) -> BudgetId {
+pub(super) fn budget(number: u128) -> BudgetId {
     BudgetId::from_uuid(Uuid::from_u128(0xB0 + number))
 }
 

@@ -108,7 +108,7 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Revoke, 3),
     (Kind::Replay, 2),
     (Kind::TakeOver, 2),
-    (Kind::ClaimResumed, 30),
+    (Kind::ClaimResumed, 50),
     (Kind::Trim, 2),
     (Kind::Reconcile, 1),
     (Kind::SetLane, 4),

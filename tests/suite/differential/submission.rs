@@ -25,8 +25,8 @@ impl Generator {
                 tags.insert(key.into(), self.text());
             }
         }
-        let keys = [None, None, Some(""), Some("once"), Some("once"), Some("it's \\ twice")];
-        let idempotency_key = self.pick(&keys).map(str::to_owned);
+        let key = self.pick(&["", "once", "once", "it's \\ twice"]);
+        let idempotency_key = self.chance(20).then(|| key.to_owned());
         let mut policy = self.chance(80).then(|| self.policy(now));
         if let Some(policy) = policy.as_mut().filter(|_| idempotency_key.is_some()) {
             policy.dedup_window_ms = self.pick(&[None, None, Some(500), Some(5_000)]);
@@ -99,7 +99,9 @@ impl Generator {
         let estimate: &[(&str, u64)] =
             self.pick(&[&[] as &[(&str, u64)], &[], &[("cost", 2)], &[("cost", 4), ("tokens", 1)]]);
         let budget_ids = budgets.iter().filter(|_| self.has_money).map(|&number| budget(number));
-        let estimate = estimate.iter().filter(|_| self.has_money && !budgets.is_empty());
+        let defined = budgets.iter().all(|number| self.defined.contains(number));
+        let reserves = self.has_money && defined && !budgets.is_empty();
+        let estimate = estimate.iter().filter(|_| reserves);
         let budget_estimate =
             estimate.map(|&(dimension, amount)| (dimension.to_owned(), amount)).collect();
         ExecutionPolicy {
