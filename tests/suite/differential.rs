@@ -69,7 +69,7 @@ const TABLES: [&str; 26] = [
     "ff_quota_admitted",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 36] = [
+const OUTCOMES: [(&str, &str); 37] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -95,6 +95,7 @@ const OUTCOMES: [(&str, &str); 36] = [
     ("revoked", "revoked"),
     ("replayed", "Replayed"),
     ("trimmed", "1 trimmed"),
+    ("back from an archive", "1 back"),
     ("a lane closed", "LaneClosed"),
     ("a worker anew", "Refreshed"),
     ("a worker reassigned", "reassigned"),
