@@ -107,13 +107,10 @@ impl Scene {
             self.sample("record_spend", case, async |b| b.record_spend(args).await);
 
             let plain = ExecutionPolicy { budget_estimate: BTreeMap::new(), ..estimated([number]) };
-            let Some((_, handle)) = self.held(Some(plain)) else { continue };
-            let mut used = UsageDimensions::new();
-            used.custom = cost(200);
+            let Some((id, _)) = self.held(Some(plain)) else { continue };
+            let args = RecordSpendArgs::new(budget(number), id, cost(200), "");
             let case = format!("beyond a hard limit, to {word}, without an estimate");
-            self.sample("report_usage", case, async |b| {
-                b.report_usage(&handle, &budget(number), used).await
-            });
+            self.sample("record_spend", case, async |b| b.record_spend(args).await);
         }
     }
 

@@ -71,7 +71,7 @@ const TABLES: [&str; 28] = [
     "ff_quota_admitted",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 36] = [
+const OUTCOMES: [(&str, &str); 37] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -97,6 +97,7 @@ const OUTCOMES: [(&str, &str); 36] = [
     ("revoked", "revoked"),
     ("replayed", "Replayed"),
     ("trimmed", "1 trimmed"),
+    ("back from an archive", "1 back"),
     ("a lane closed", "LaneClosed"),
     ("a worker anew", "Refreshed"),
     ("a worker reassigned", "reassigned"),

@@ -11,8 +11,8 @@ mod money;
 mod retention;
 
 pub(super) use act::{
-    BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
-    SignalView, StateView, SubmittedView,
+    BulkDryRunView, BulkView, KeyView, PriorityView, ReconciledView, ScanCountsView, ScanView,
+    ScannedView, SignalView, StateView, SubmittedView,
 };
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
 pub(super) use fleet::{

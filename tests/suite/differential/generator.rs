@@ -196,6 +196,7 @@ impl Generator {
             | Kind::TakeOver
             | Kind::ClaimResumed
             | Kind::Trim
+            | Kind::Archive
             | Kind::Reconcile => self.order(kind, situation),
             Kind::SetLane | Kind::Register | Kind::Heartbeat | Kind::MarkDead => {
                 self.fleet(kind, now)
