@@ -30,8 +30,8 @@ use crate::schema::execution::exec_core;
 
 /// Adds an execution, claimable at once unless it is put off. The first submission of an id wins:
 /// the insert itself is the guard that there was none, so a repeat answers `Duplicate` whatever it
-/// carries and whatever its lane's state. So does one whose idempotency key another execution
-/// holds: it names that one. A new one is refused while its lane takes none.
+/// carries and whatever its lane's state. While another execution holds the same idempotency key,
+/// the answer is that one. A new execution is refused while its lane takes none.
 #[derive(Clone, Debug)]
 pub struct Create {
     key: ExecutionKey,
@@ -53,6 +53,7 @@ impl Create {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
         input::name("namespace", args.namespace.as_str())?;
+        let unique = UniqueKey::of(&args, partitions)?;
         input::text("execution_kind", &args.execution_kind)?;
         input::text("creator_identity", &args.creator_identity)?;
         input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
@@ -66,7 +67,6 @@ impl Create {
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
         let estimate = args.policy.iter().flat_map(|policy| policy.budget_estimate.keys());
         estimate.into_iter().try_for_each(|name| dimension("policy.budget_estimate", name))?;
-        let unique = UniqueKey::of(&args, partitions)?;
         Ok(Self { key, unique, args, partitions: *partitions })
     }
 

@@ -176,7 +176,7 @@ impl Submission {
         for (number, request) in batch {
             match request.at(now) {
                 Ok(args) => {
-                    sent.push(PendingLine { number, args, is_repeatable: request.is_repeatable })
+                    sent.push(PendingLine { number, args, is_repeatable: request.is_repeatable });
                 }
                 Err(reason) => self.reject_line(number, &reason),
             }
