@@ -311,6 +311,7 @@ mod tests {
             worker_ttl: Duration::ZERO,
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
+            idempotency_key_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,
             quota_window_expiry: Duration::ZERO,
             budget_reconcile: Duration::ZERO,

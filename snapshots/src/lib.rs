@@ -22,6 +22,7 @@ mod retention;
 mod scenes;
 mod stage;
 mod streams;
+mod submissions;
 mod subscriptions;
 mod suspensions;
 mod workers;

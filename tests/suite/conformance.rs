@@ -48,5 +48,6 @@ mod suspension;
 mod tags;
 mod timeout;
 mod unblock;
+mod unique;
 mod waitpoints;
 mod workers;

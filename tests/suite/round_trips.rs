@@ -52,6 +52,8 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
+                // Messages are forwarded in parts, which would wait for each other.
+                client.set_nodelay(true).and(server.set_nodelay(true)).unwrap();
                 let (mut from_server, to_server) = server.into_split();
                 let (from_client, mut to_client) = client.into_split();
                 tokio::spawn(

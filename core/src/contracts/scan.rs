@@ -81,6 +81,8 @@ pub enum Scan {
     BudgetReset,
     /// Keys of usage reports that have expired.
     UsageKeyExpiry,
+    /// Idempotency keys of submissions that have expired.
+    IdempotencyKeyExpiry,
     /// Admissions that are over; their slots are given back.
     AdmissionExpiry,
     /// Admissions that have left the window of their quota.
@@ -93,7 +95,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -106,6 +108,7 @@ impl Scan {
         Self::WorkerTtl,
         Self::BudgetReset,
         Self::UsageKeyExpiry,
+        Self::IdempotencyKeyExpiry,
         Self::AdmissionExpiry,
         Self::QuotaWindowExpiry,
         Self::BudgetReconcile,
@@ -129,6 +132,7 @@ impl Scan {
             | Self::WorkerTtl
             | Self::BudgetReset
             | Self::UsageKeyExpiry
+            | Self::IdempotencyKeyExpiry
             | Self::AdmissionExpiry
             | Self::QuotaWindowExpiry
             | Self::BudgetReconcile
@@ -148,7 +152,7 @@ impl Scan {
             Self::SiblingCancel => 250,
             Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
             Self::BudgetReset => 1_000,
-            Self::UsageKeyExpiry | Self::QuotaWindowExpiry => 30_000,
+            Self::UsageKeyExpiry | Self::IdempotencyKeyExpiry | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
     }
@@ -169,6 +173,7 @@ impl Scan {
             Self::WorkerTtl => "worker_ttl",
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
+            Self::IdempotencyKeyExpiry => "idempotency_key_expiry",
             Self::AdmissionExpiry => "admission_expiry",
             Self::QuotaWindowExpiry => "quota_window_expiry",
             Self::BudgetReconcile => "budget_reconcile",
@@ -274,6 +279,7 @@ mod tests {
                 "worker_ttl",
                 "budget_reset",
                 "usage_key_expiry",
+                "idempotency_key_expiry",
                 "admission_expiry",
                 "quota_window_expiry",
                 "budget_reconcile",

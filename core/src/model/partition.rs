@@ -239,6 +239,13 @@ pub fn quota_partition(policy: &QuotaPolicyId, config: &PartitionConfig) -> Part
     Partition { family: PartitionFamily::Quota, index }
 }
 
+/// The partition of a thing that only a text names, such as an idempotency key: as many as flows
+/// have.
+#[must_use]
+pub fn text_partition(text: &str, config: &PartitionConfig) -> u16 {
+    index_of(text.as_bytes(), config.num_flow_partitions)
+}
+
 fn index_of(bytes: &[u8], count: u16) -> u16 {
     CRC.checksum(bytes) % count.max(1)
 }

@@ -109,7 +109,7 @@ pub(super) const KINDS: [(Kind, usize); 62] = [
     (Kind::Revoke, 3),
     (Kind::Replay, 2),
     (Kind::TakeOver, 2),
-    (Kind::ClaimResumed, 30),
+    (Kind::ClaimResumed, 50),
     (Kind::Trim, 2),
     (Kind::Archive, 2),
     (Kind::Reconcile, 1),
@@ -135,10 +135,11 @@ pub(super) const KINDS: [(Kind, usize); 62] = [
     (Kind::Advance, 10),
 ];
 
-/// What scanners do about budgets and quotas.
-pub(super) const MONEY_SCANS: [Scan; 6] = [
+/// What scanners do about budgets, quotas and keys.
+pub(super) const MONEY_SCANS: [Scan; 7] = [
     Scan::BudgetReset,
     Scan::UsageKeyExpiry,
+    Scan::IdempotencyKeyExpiry,
     Scan::AdmissionExpiry,
     Scan::QuotaWindowExpiry,
     Scan::BudgetReconcile,
