@@ -611,7 +611,6 @@ conformance! {
         let (report, took, longest) = (pass.report, started.elapsed(), steps.iter().max());
         let (removed, count) = (report.executions, steps.len());
         println!("{removed} in {took:?} on {:?}: {count} steps up to {longest:?}", bench.tag);
-        println!("{} rows", report.rows.values().sum::<u64>());
         assert_eq!(report.errors, 0);
         let left = bench.plain.rows("ff_exec_core").await;
         assert_eq!(left.len() + usize::try_from(report.executions).unwrap(), before);
