@@ -5,15 +5,15 @@
 //! hold no state: any number of processes may run them, and another process finds whatever a killed
 //! one leaves undone. The engine decides what is due, and what follows from it.
 
+mod config;
 mod jitter;
+mod reconcile;
 mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::EngineError;
-use ff_core::backend::ScannerFilter;
-use ff_core::contracts::RetentionRule;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::engine_error::StoreClass;
 use ff_core::rules::ctx::{Seeded, Source};
@@ -21,115 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+pub use self::config::ScannerConfig;
 use self::jitter::jittered;
+use self::reconcile::Reconcile;
 use self::retention::Retention;
-
-/// Intervals and limits of the scanner's loops.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScannerConfig {
-    /// The pause between scans for lapsed leases; zero turns them off.
-    pub lease_expiry: Duration,
-    /// The pause between scans for attempts out of time; zero turns them off.
-    pub attempt_timeout: Duration,
-    /// The pause between scans for executions past their deadline; zero turns them off.
-    pub execution_deadline: Duration,
-    /// The pause between scans for delays that have ended; zero turns them off.
-    pub delayed_promotion: Duration,
-    /// The pause between scans for completion events not yet dispatched; zero turns them off.
-    pub dependency_dispatch: Duration,
-    /// The pause between scans for upstreams that are no longer needed; zero turns them off.
-    pub sibling_cancel: Duration,
-    /// The pause between scans for suspensions out of time; zero turns them off.
-    pub suspension_timeout: Duration,
-    /// The pause between scans for waitpoints out of time; zero turns them off.
-    pub waitpoint_expiry: Duration,
-    /// The pause between scans for grants that have lapsed; zero turns them off.
-    pub grant_expiry: Duration,
-    /// The pause between scans for silent workers; zero turns them off.
-    pub worker_ttl: Duration,
-    /// The pause between scans for budgets to reset; zero turns them off.
-    pub budget_reset: Duration,
-    /// The pause between scans for expired keys of usage reports; zero turns them off.
-    pub usage_key_expiry: Duration,
-    /// The pause between scans for admissions that are over; zero turns them off.
-    pub admission_expiry: Duration,
-    /// The pause between scans for admissions that have left their window; zero turns them off.
-    pub quota_window_expiry: Duration,
-    /// The pause between scans for totals of budgets that have drifted; zero turns them off.
-    pub budget_reconcile: Duration,
-    /// The pause between scans for slots of quotas that have drifted; zero turns them off.
-    pub quota_reconcile: Duration,
-    /// The pause between scans for ticks of schedules; zero turns them off.
-    pub schedules: Duration,
-    /// The rules by which ended executions are removed; the first that selects one decides.
-    pub retention_rules: Vec<RetentionRule>,
-    /// The pause between two passes over the ended executions.
-    pub retention: Duration,
-    /// The fraction by which each pause is shortened or lengthened at random, so that processes
-    /// started together do not scan together.
-    pub jitter: f64,
-    /// The most rows that one scan handles. A scan that handles as many is followed by another at
-    /// once.
-    pub batch_limit: u32,
-    /// A choice of executions; only their timers are applied by this process. Every execution must
-    /// pass the filter of some process, or its timers never fire.
-    pub filter: ScannerFilter,
-}
-
-impl Default for ScannerConfig {
-    fn default() -> Self {
-        Self {
-            lease_expiry: Scan::LeaseExpiry.usual_pause(),
-            attempt_timeout: Scan::AttemptTimeout.usual_pause(),
-            execution_deadline: Scan::ExecutionDeadline.usual_pause(),
-            delayed_promotion: Scan::DelayedPromotion.usual_pause(),
-            dependency_dispatch: Scan::DependencyDispatch.usual_pause(),
-            sibling_cancel: Scan::SiblingCancel.usual_pause(),
-            suspension_timeout: Scan::SuspensionTimeout.usual_pause(),
-            waitpoint_expiry: Scan::WaitpointExpiry.usual_pause(),
-            grant_expiry: Scan::GrantExpiry.usual_pause(),
-            worker_ttl: Scan::WorkerTtl.usual_pause(),
-            budget_reset: Scan::BudgetReset.usual_pause(),
-            usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
-            admission_expiry: Scan::AdmissionExpiry.usual_pause(),
-            quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
-            budget_reconcile: Scan::BudgetReconcile.usual_pause(),
-            quota_reconcile: Scan::QuotaReconcile.usual_pause(),
-            schedules: Scan::Schedules.usual_pause(),
-            retention_rules: Vec::new(),
-            retention: Duration::from_secs(60),
-            jitter: 0.1,
-            batch_limit: 1_000,
-            filter: ScannerFilter::NOOP,
-        }
-    }
-}
-
-impl ScannerConfig {
-    /// The pause between two scans of one kind; zero turns them off.
-    #[must_use]
-    pub const fn interval(&self, scan: Scan) -> Duration {
-        match scan {
-            Scan::LeaseExpiry => self.lease_expiry,
-            Scan::AttemptTimeout => self.attempt_timeout,
-            Scan::ExecutionDeadline => self.execution_deadline,
-            Scan::DelayedPromotion => self.delayed_promotion,
-            Scan::DependencyDispatch => self.dependency_dispatch,
-            Scan::SiblingCancel => self.sibling_cancel,
-            Scan::SuspensionTimeout => self.suspension_timeout,
-            Scan::WaitpointExpiry => self.waitpoint_expiry,
-            Scan::GrantExpiry => self.grant_expiry,
-            Scan::WorkerTtl => self.worker_ttl,
-            Scan::BudgetReset => self.budget_reset,
-            Scan::UsageKeyExpiry => self.usage_key_expiry,
-            Scan::AdmissionExpiry => self.admission_expiry,
-            Scan::QuotaWindowExpiry => self.quota_window_expiry,
-            Scan::BudgetReconcile => self.budget_reconcile,
-            Scan::QuotaReconcile => self.quota_reconcile,
-            Scan::Schedules => self.schedules,
-        }
-    }
-}
 
 /// Totals of the loops' work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,6 +40,16 @@ pub struct ScannerReport {
     pub unfinished: Vec<Scan>,
     /// True if the loop of retention had not ended either.
     pub retention_unfinished: bool,
+    /// True if the loop that repairs executions had not ended either.
+    pub reconcile_unfinished: bool,
+}
+
+impl ScannerReport {
+    fn count(&mut self, totals: LoopTotals) {
+        self.ticks += totals.ticks;
+        self.processed += totals.processed;
+        self.errors += totals.errors;
+    }
 }
 
 /// The running loops. Dropping this value aborts them, in the middle of a scan if need be.
@@ -154,6 +59,7 @@ pub struct ScannerSupervisor {
     running: Vec<Scan>,
     loops: JoinSet<(Scan, LoopTotals)>,
     retention: JoinSet<LoopTotals>,
+    reconcile: JoinSet<LoopTotals>,
     failures: mpsc::Receiver<EngineError>,
 }
 
@@ -172,18 +78,31 @@ impl ScannerSupervisor {
 
             running.push(scan);
             let config = config.clone();
-            let failed = failed.clone();
-            let scanner = Scanner { backend: Arc::clone(&backend), scan, config, failed };
+            let failures = Failures(failed.clone());
+            let scanner = Scanner { backend: Arc::clone(&backend), scan, config, failures };
             loops.spawn(scanner.run(stop.subscribe()));
+        }
+
+        let mut reconcile = JoinSet::new();
+        if !config.execution_reconcile.is_zero() {
+            let looped = Reconcile {
+                backend: Arc::clone(&backend),
+                filter: config.filter.clone(),
+                pause: config.execution_reconcile,
+                jitter: config.jitter,
+                failures: Failures(failed.clone()),
+            };
+            reconcile.spawn(looped.run(stop.subscribe()));
         }
 
         let mut retention = JoinSet::new();
         if !config.retention_rules.is_empty() {
             let ScannerConfig { retention_rules: rules, retention: pause, .. } = config;
-            retention.spawn(Retention { backend, rules, pause, failed }.run(stop.subscribe()));
+            let failures = Failures(failed);
+            retention.spawn(Retention { backend, rules, pause, failures }.run(stop.subscribe()));
         }
 
-        Self { stop, running, loops, retention, failures }
+        Self { stop, running, loops, retention, reconcile, failures }
     }
 
     /// Waits for a scan that fails permanently: for a missing table or right, or damaged data. The
@@ -204,6 +123,7 @@ impl ScannerSupervisor {
         let mut report = ScannerReport {
             unfinished: self.running,
             retention_unfinished: !self.retention.is_empty(),
+            reconcile_unfinished: !self.reconcile.is_empty(),
             ..ScannerReport::default()
         };
         let ended = async {
@@ -211,18 +131,18 @@ impl ScannerSupervisor {
                 match ended {
                     Ok((scan, totals)) => {
                         report.unfinished.retain(|other| *other != scan);
-                        report.ticks += totals.ticks;
-                        report.processed += totals.processed;
-                        report.errors += totals.errors;
+                        report.count(totals);
                     }
                     Err(error) => tracing::error!(%error, "a scanner loop died"),
                 }
             }
             if let Some(Ok(totals)) = self.retention.join_next().await {
                 report.retention_unfinished = false;
-                report.ticks += totals.ticks;
-                report.processed += totals.processed;
-                report.errors += totals.errors;
+                report.count(totals);
+            }
+            if let Some(Ok(totals)) = self.reconcile.join_next().await {
+                report.reconcile_unfinished = false;
+                report.count(totals);
             }
         };
 
@@ -241,11 +161,27 @@ struct LoopTotals {
     errors: u64,
 }
 
+/// The place where the loops report what fails.
+struct Failures(mpsc::Sender<EngineError>);
+
+impl Failures {
+    /// Logs the failure of one tick of a loop, and reports one that will not pass.
+    fn report(&self, scan: &'static str, error: EngineError) {
+        if error.store_class().is_none_or(StoreClass::may_pass) {
+            tracing::warn!(scan, %error, "scan failed");
+        } else {
+            tracing::error!(scan, %error, "scan fails for good");
+            // One is enough; a full channel holds an earlier one.
+            let _ = self.0.try_send(error);
+        }
+    }
+}
+
 struct Scanner {
     backend: Arc<dyn EngineBackend>,
     scan: Scan,
     config: ScannerConfig,
-    failed: mpsc::Sender<EngineError>,
+    failures: Failures,
 }
 
 impl Scanner {
@@ -287,13 +223,7 @@ impl Scanner {
             }
             Err(error) => {
                 totals.errors += 1;
-                if error.store_class().is_none_or(StoreClass::may_pass) {
-                    tracing::warn!(scan = self.scan.as_str(), %error, "scan failed");
-                } else {
-                    tracing::error!(scan = self.scan.as_str(), %error, "scan fails for good");
-                    // One is enough; a full channel holds an earlier one.
-                    let _ = self.failed.try_send(error);
-                }
+                self.failures.report(self.scan.as_str(), error);
                 false
             }
         }
@@ -306,6 +236,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use ff_core::backend::ScannerFilter;
     use ff_core::engine_backend::ReconcileCounts;
     use ff_core::engine_error::StoreError;
     use tokio::time::Instant;
@@ -380,11 +311,13 @@ mod tests {
             worker_ttl: Duration::ZERO,
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
+            idempotency_key_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,
             quota_window_expiry: Duration::ZERO,
             budget_reconcile: Duration::ZERO,
             quota_reconcile: Duration::ZERO,
             schedules: Duration::ZERO,
+            execution_reconcile: Duration::ZERO,
             retention_rules: Vec::new(),
             retention: Duration::ZERO,
             jitter: 0.0,

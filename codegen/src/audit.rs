@@ -233,8 +233,13 @@ fn leads_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {
 
 /// True if an index finds the rows by its leading columns: the partition and at least one more.
 fn leads_index(table: TableRef, given: &[(ColumnRef, Expr)]) -> bool {
-    let whole = table.indexes.iter().filter(|index| index.only.is_none());
-    whole.into_iter().any(|index| {
+    // A value of a column means that the column is present, which both planners conclude.
+    let has_all = |only: fn() -> Predicate| {
+        let only = only();
+        given.iter().any(|(column, _)| only == Predicate::NotNull(*column))
+    };
+    let usable = table.indexes.iter().filter(|index| index.only.is_none_or(has_all));
+    usable.into_iter().any(|index| {
         let columns: Vec<_> = index.columns.iter().map(|(column, _)| *column).collect();
         leads_key(&columns, given)
     })

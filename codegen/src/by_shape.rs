@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Values by shape, each made on first use. Shapes are a closed set, so the cache is bounded.
+use foldhash::fast::RandomState;
+
+/// Values by shape, each made on first use. Shapes are a closed set, so the cache is bounded, and a
+/// fast hash will do: no caller chooses a shape.
 #[derive(Debug)]
-pub struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>>>);
+pub struct ByShape<K, V>(RwLock<HashMap<K, Arc<V>, RandomState>>);
 
 impl<K, V> Default for ByShape<K, V> {
     fn default() -> Self {

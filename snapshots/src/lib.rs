@@ -23,6 +23,7 @@ mod scenes;
 mod schedules;
 mod stage;
 mod streams;
+mod submissions;
 mod subscriptions;
 mod suspensions;
 mod workers;

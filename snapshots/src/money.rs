@@ -14,6 +14,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
 use ff_core::rules::budget::reconcile::ReconcileBudget;
+use ff_core::rules::execution::unique::KeyRow;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
 use ff_core::rules::quota::reconcile::ReconcileQuota;
@@ -36,6 +37,9 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
     let execution = execution().to_string();
     match scan {
         Scan::UsageKeyExpiry => DueRow::UsageKey(Dedup { partition: 7, key: format!("{id}:a") }),
+        Scan::IdempotencyKeyExpiry => {
+            DueRow::IdempotencyKey(KeyRow { partition: 7, digest: "0a".into() })
+        }
         Scan::AdmissionExpiry => DueRow::Admission(Lapse { policy, execution, at: None }),
         Scan::QuotaWindowExpiry => {
             let (dimension, admitted_at_ms) = (String::new(), NOON);
@@ -62,7 +66,7 @@ fn execution() -> ExecutionId {
     ExecutionId::from_parts(7, Uuid::from_u128(0xE1))
 }
 
-fn budget(number: u128) -> BudgetId {
+pub(super) fn budget(number: u128) -> BudgetId {
     BudgetId::from_uuid(Uuid::from_u128(0xB0 + number))
 }
 

@@ -74,6 +74,27 @@ impl Scene {
         self.some_budgets();
         self.reserving_grant();
         self.over_runs_by_id();
+        self.undefined_budgets();
+    }
+
+    /// The first reports on budgets that no call has defined.
+    fn undefined_budgets(&mut self) {
+        for (number, key) in [(20, None), (21, Some("a"))] {
+            let reserved = estimated([number, number + 2]);
+            let Some((id, handle)) = self.held(Some(reserved)) else { continue };
+            let keyed = if key.is_some() { ", with a key" } else { "" };
+            let case = format!("of what is reserved of an undefined budget{keyed}");
+
+            let mut used = UsageDimensions::new();
+            used.custom = cost(1);
+            used.dedup_key = key.map(str::to_owned);
+            self.sample("report_usage", case.clone(), async |b| {
+                b.report_usage(&handle, &budget(number), used).await
+            });
+            let key = key.unwrap_or_default();
+            let args = RecordSpendArgs::new(budget(number + 2), id, cost(1), key);
+            self.sample("record_spend", case, async |b| b.record_spend(args).await);
+        }
     }
 
     /// Reports that name a running execution: it fails, is cancelled, or waits.
@@ -83,6 +104,12 @@ impl Scene {
             let Some((id, _)) = self.held(Some(estimated([number]))) else { continue };
             let args = RecordSpendArgs::new(budget(number), id, cost(200), "");
             let case = format!("beyond a hard limit, to {word}");
+            self.sample("record_spend", case, async |b| b.record_spend(args).await);
+
+            let plain = ExecutionPolicy { budget_estimate: BTreeMap::new(), ..estimated([number]) };
+            let Some((id, _)) = self.held(Some(plain)) else { continue };
+            let args = RecordSpendArgs::new(budget(number), id, cost(200), "");
+            let case = format!("beyond a hard limit, to {word}, without an estimate");
             self.sample("record_spend", case, async |b| b.record_spend(args).await);
         }
     }

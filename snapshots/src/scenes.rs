@@ -34,33 +34,6 @@ use super::stage::{NOON, Scene, now};
 use super::workers::stuck_worker;
 
 impl Scene {
-    pub(super) fn submissions(&mut self) {
-        let args = self.args();
-        let again = args.clone();
-        self.sample("create_execution", "new", async |b| b.create_execution(args).await);
-        self.sample("create_execution", "repeated", async |b| b.create_execution(again).await);
-
-        for is_late in [false, true] {
-            for is_tagged in [true, false] {
-                self.submission(is_late, is_tagged);
-            }
-        }
-    }
-
-    fn submission(&mut self, is_late: bool, is_tagged: bool) {
-        let mut args = self.args();
-        args.delay_until = is_late.then_some(TimestampMs(NOON + 60_000));
-        if !is_tagged {
-            args.tags.clear();
-        }
-
-        let case = [
-            if is_late { "put off" } else { "new" },
-            if is_tagged { "" } else { ", without an instance tag" },
-        ];
-        self.sample("create_execution", case.concat(), async |b| b.create_execution(args).await);
-    }
-
     pub(super) fn claims(&mut self) {
         self.submit(|args| {
             let required_capabilities = ["gpu".to_owned()].into();
@@ -451,6 +424,7 @@ impl Scene {
                 Scan::WorkerTtl => stuck_worker(),
                 Scan::BudgetReset
                 | Scan::UsageKeyExpiry
+                | Scan::IdempotencyKeyExpiry
                 | Scan::AdmissionExpiry
                 | Scan::QuotaWindowExpiry
                 | Scan::BudgetReconcile

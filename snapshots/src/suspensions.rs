@@ -252,6 +252,7 @@ impl Scene {
             }
         }
 
+        self.in_own_database(Scene::cancel_by_no_operator);
         self.in_own_database(Scene::time_out_after_end);
         self.in_own_database(Scene::past_its_deadline);
 
@@ -303,6 +304,27 @@ impl Scene {
         });
     }
 
+    fn cancellation(&self, id: ExecutionId, source: CancelSource) -> CancelExecutionArgs {
+        CancelExecutionArgs {
+            execution_id: id,
+            reason: "over".into(),
+            source,
+            lease_id: None,
+            lease_epoch: None,
+            attempt_id: None,
+            now: self.at(),
+        }
+    }
+
+    fn cancel_by_no_operator(&mut self) {
+        self.seed_key();
+        let Some((id, _, _)) = self.suspend_execution(|args| args) else { return };
+        let args = self.cancellation(id, CancelSource::FlowCascade);
+        self.sample("cancel_execution", "suspended, by no operator", async |b| {
+            b.cancel_execution(args).await
+        });
+    }
+
     fn time_out_after_end(&mut self) {
         self.seed_key();
         let soon = TimestampMs(self.at().0 + 1_000);
@@ -312,16 +334,7 @@ impl Scene {
             return;
         };
 
-        let args = CancelExecutionArgs {
-            execution_id: id,
-            reason: "over".into(),
-            source: CancelSource::OperatorOverride,
-            lease_id: None,
-            lease_epoch: None,
-            attempt_id: None,
-            now: self.at(),
-        };
-
+        let args = self.cancellation(id, CancelSource::OperatorOverride);
         let row = ExecutionKey::of(&args.execution_id);
         self.sample("cancel_execution", "suspended", async |b| b.cancel_execution(args).await);
         // An older database left the timeout in place when it cancelled.

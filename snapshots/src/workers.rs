@@ -89,18 +89,25 @@ impl Scene {
 
         let past = LostLease {
             key: ExecutionKey { partition: 7, uuid: Uuid::from_u128(1) },
+            namespace: None,
             losses: None,
             expires_at_ms: Some(NOON),
         };
         let DueRow::Worker(key, liveness) = stuck_worker() else { return };
         for (operation, worker) in [
-            ("mark_worker_dead", LostWorker::Dead(INSTANCE.into(), self.at())),
+            ("mark_worker_dead", LostWorker::Dead(key.clone(), self.at())),
             ("scan", LostWorker::Silent(key, liveness)),
         ] {
             let list = LeasesOfLost { worker, limit: 500, after: Some(past.clone()) };
             self.sample(operation, "the next leases of a lost worker", async |b| {
                 run(b, &list).await
             });
+        }
+
+        for is_dead in [true, false] {
+            self.loses_a_namesake(is_dead, "of another namespace", None);
+            let case = "of another namespace, one loss too many";
+            self.loses_a_namesake(is_dead, case, never_again());
         }
 
         let _ = now(self.backend.register_worker(self.registration()));
@@ -118,6 +125,27 @@ impl Scene {
         });
         self.pass(8 * 86_400_000);
         self.sample("scan", "worker ttl, old events", async |b| b.scan(Scan::WorkerTtl, 10).await);
+    }
+
+    /// An instance of another namespace is lost, whose name is that of the instance here.
+    fn loses_a_namesake(
+        &mut self,
+        is_dead: bool,
+        case: &'static str,
+        policy: Option<ExecutionPolicy>,
+    ) {
+        let mut elsewhere = self.registration();
+        elsewhere.namespace = Namespace::new("elsewhere");
+        let _ = now(self.backend.register_worker(elsewhere.clone()));
+        self.held(policy);
+        if is_dead {
+            let (instance, namespace) = (elsewhere.worker_instance_id, elsewhere.namespace);
+            let dead = MarkWorkerDeadArgs::new(instance, namespace, "power cut".into(), self.at());
+            self.sample("mark_worker_dead", case, async |b| b.mark_worker_dead(dead).await);
+        } else {
+            self.pass(20_000);
+            self.sample("scan", case, async |b| b.scan(Scan::WorkerTtl, 10).await);
+        }
     }
 
     pub(super) fn leases_of_workers(&mut self) {

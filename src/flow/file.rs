@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
+use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{FlowId, LaneId, Namespace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -97,6 +98,9 @@ fn understood(number: u64, node: Node, lane: &LaneId) -> Result<NodeSpec, FlowSp
     };
 
     let policy = node.policy.map(fields::policy).transpose().map_err(wrong)?;
+    // No member of a flow has a key.
+    let keyless = policy.as_ref().map_or(Ok(()), ExecutionPolicy::check_without_key);
+    keyless.map_err(|fault| wrong(fault.to_string()))?;
     let after = node.after.into_iter().map(|other| {
         NodeName::new(other.clone()).map_err(|error| wrong(format!("after {other:?}: {error}")))
     });

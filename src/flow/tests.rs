@@ -185,7 +185,7 @@ fn what_is_wrong_with_a_field_is_named_with_its_node() {
         (r#","policy":{"retry":1}"#, "node a: policy: unknown field `retry`"),
         (
             r#","policy":{"dedup_window_ms":5}"#,
-            "node a: policy.dedup_window_ms: has no effect in this version",
+            "node a: policy.dedup_window_ms: has no effect without idempotency_key",
         ),
         (r#","tags":{"ff.node":"b"}"#, "node a: the tag ff.node holds the node's name"),
         (r#","on_satisfied":"let_run""#, "node a: on_satisfied: where all are needed"),

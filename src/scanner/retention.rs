@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_core::EngineError;
 use ff_core::contracts::{RetentionRule, TrimPass};
 use ff_core::engine_backend::EngineBackend;
-use ff_core::engine_error::StoreClass;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::LoopTotals;
+use super::{Failures, LoopTotals};
 
 /// Repeats passes with these rules until it is told to stop.
 pub(super) struct Retention {
@@ -17,7 +15,7 @@ pub(super) struct Retention {
     pub(super) rules: Vec<RetentionRule>,
     /// The time between two passes.
     pub(super) pause: Duration,
-    pub(super) failed: mpsc::Sender<EngineError>,
+    pub(super) failures: Failures,
 }
 
 impl Retention {
@@ -34,7 +32,7 @@ impl Retention {
                 }
                 Err(error) => {
                     totals.errors += 1;
-                    self.report(error);
+                    self.failures.report("retention", error);
                     pass = self.new_pass();
                     true
                 }
@@ -64,16 +62,6 @@ impl Retention {
     fn new_pass(&self) -> TrimPass {
         TrimPass::new(self.rules.clone())
     }
-
-    fn report(&self, error: EngineError) {
-        if error.store_class().is_none_or(StoreClass::may_pass) {
-            tracing::warn!(%error, "retention failed");
-        } else {
-            tracing::error!(%error, "retention fails for good");
-            // One is enough; a full channel holds an earlier one.
-            let _ = self.failed.try_send(error);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -81,7 +69,9 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use ff_core::EngineError;
     use ff_core::contracts::TrimStage;
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -114,7 +104,7 @@ mod tests {
             backend: backend.clone(),
             rules: vec![RetentionRule::older_than(1)],
             pause: Duration::from_secs(60),
-            failed,
+            failures: Failures(failed),
         };
         let stop = watch::Sender::new(false);
         let running = tokio::spawn(retention.run(stop.subscribe()));

@@ -269,9 +269,7 @@ impl Bench {
 
     /// The rows of one execution, in primary key order.
     pub(crate) async fn of(&self, table: &str, id: &ExecutionId) -> Vec<Cells> {
-        let mut rows = self.plain.rows(table).await;
-        rows.retain(|row| row.uuid("execution_id") == Some(id.uuid()));
-        rows
+        self.plain.rows_with(table, "execution_id", id.uuid()).await
     }
 
     /// Every row of every table.

@@ -49,5 +49,6 @@ mod suspension;
 mod tags;
 mod timeout;
 mod unblock;
+mod unique;
 mod waitpoints;
 mod workers;

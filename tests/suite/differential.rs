@@ -33,17 +33,18 @@ use self::situation::Situation;
 use crate::backends::{self, Bench, START};
 use crate::plain::Cells;
 
-const HISTORIES: u64 = 100;
+const HISTORIES: u64 = 150;
 const STEPS: usize = 50;
 /// How many steps lie between two looks at the rows. The last look is at the end.
 const LOOK: usize = 5;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 26] = [
+const TABLES: [&str; 28] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_claim_grant",
+    "ff_idempotency_key",
     "ff_lease_event",
     "ff_completion_event",
     "ff_instance_tag_event",
@@ -63,13 +64,14 @@ const TABLES: [&str; 26] = [
     "ff_budget_usage",
     "ff_budget_usage_dedup",
     "ff_budget_usage_by_exec",
+    "ff_budget_reservation",
     "ff_budget_in_use",
     "ff_quota_policy",
     "ff_quota_window",
     "ff_quota_admitted",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 36] = [
+const OUTCOMES: [(&str, &str); 37] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -95,6 +97,7 @@ const OUTCOMES: [(&str, &str); 36] = [
     ("revoked", "revoked"),
     ("replayed", "Replayed"),
     ("trimmed", "1 trimmed"),
+    ("back from an archive", "1 back"),
     ("a lane closed", "LaneClosed"),
     ("a worker anew", "Refreshed"),
     ("a worker reassigned", "reassigned"),

@@ -165,8 +165,7 @@ impl Bench {
 
     /// The flow's row.
     pub(crate) async fn flow_row(&self, flow: &FlowId) -> Cells {
-        let mut rows = self.plain.rows("ff_flow_core").await;
-        rows.retain(|row| row.uuid("flow_id") == Some(flow.0));
+        let mut rows = self.plain.rows_with("ff_flow_core", "flow_id", flow.0).await;
         assert_eq!(rows.len(), 1, "rows of {flow}");
         rows.remove(0)
     }

@@ -73,19 +73,49 @@ impl PlainSql {
 
     /// Every row of a table, whole, in primary key order.
     pub(crate) async fn rows(&self, name: &str) -> Vec<Cells> {
+        self.selected(name, None).await
+    }
+
+    /// The same, of the rows with that id in a column.
+    pub(crate) async fn rows_with(&self, name: &str, column: &str, id: Uuid) -> Vec<Cells> {
+        self.selected(name, Some((column_of(described(name), column), id))).await
+    }
+
+    async fn selected(&self, name: &str, chosen: Option<(ColumnRef, Uuid)>) -> Vec<Cells> {
         let described = described(name);
+        let value = chosen.map(|(column, id)| match column.ty {
+            ColumnType::Text => Value::Text(id.to_string()),
+            _ => Value::Uuid(id),
+        });
         match self {
-            Self::Memory(memory) => memory.rows(name).into_iter().map(Cells).collect(),
+            Self::Memory(memory) => {
+                let mut rows: Vec<Cells> = memory.rows(name).into_iter().map(Cells).collect();
+                if let Some((column, id)) = chosen {
+                    rows.retain(|row| row.uuid(column.name) == Some(id));
+                }
+                rows
+            }
             Self::Sqlite(pool) => {
                 let columns: Vec<&str> = described.columns.iter().map(|c| c.name).collect();
-                let sql = select(described, &columns.join(", "));
-                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                let chosen = chosen.map(|(column, _)| format!("{} = ?1", column.name));
+                let sql = select(described, &columns.join(", "), chosen);
+                let mut arguments = SqliteArguments::default();
+                value.iter().for_each(|value| push_sqlite(&mut arguments, value));
+                let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+                let rows = query.fetch_all(pool).await.unwrap();
                 rows.iter().map(|row| read_row(described, |i, c| from_sqlite(row, i, c))).collect()
             }
             Self::Postgres(pool) => {
                 let columns: Vec<String> = described.columns.iter().map(postgres_read).collect();
-                let sql = select(described, &columns.join(", "));
-                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                let mark = |column: ColumnRef| {
+                    format!("{} = {}", column.name, postgres_mark((1, &column)))
+                };
+                let chosen = chosen.map(|(column, _)| mark(column));
+                let sql = select(described, &columns.join(", "), chosen);
+                let mut arguments = PgArguments::default();
+                value.iter().for_each(|value| push_postgres(&mut arguments, value));
+                let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+                let rows = query.fetch_all(pool).await.unwrap();
                 rows.iter()
                     .map(|row| read_row(described, |i, c| from_postgres(row, i, c)))
                     .collect()
@@ -181,9 +211,10 @@ fn column_of(described: &Table, name: &str) -> ColumnRef {
     described.column(name).unwrap_or_else(|| panic!("{} has no column {name}", described.name))
 }
 
-fn select(described: &Table, columns: &str) -> String {
+fn select(described: &Table, columns: &str, chosen: Option<String>) -> String {
     let order: Vec<&str> = described.key.iter().map(|column| column.name).collect();
-    format!("SELECT {columns} FROM {} ORDER BY {}", described.name, order.join(", "))
+    let chosen = chosen.map(|chosen| format!(" WHERE {chosen}")).unwrap_or_default();
+    format!("SELECT {columns} FROM {}{chosen} ORDER BY {}", described.name, order.join(", "))
 }
 
 fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cells {

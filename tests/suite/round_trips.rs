@@ -52,6 +52,8 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
+                // Messages are forwarded in parts, which would wait for each other.
+                client.set_nodelay(true).and(server.set_nodelay(true)).unwrap();
                 let (mut from_server, to_server) = server.into_split();
                 let (from_client, mut to_client) = client.into_split();
                 tokio::spawn(
@@ -156,6 +158,18 @@ costs! {
     };
     a_repeated_creation_costs_one: 1, |bench, handle| {
         bench.backend.create_execution(bench.args(&payload_of(&handle).execution_id))
+    };
+    creating_with_a_key_costs_one: 1, |bench, handle| {
+        let mut args = bench.args(&id());
+        args.lane_id = LaneId::new("another");
+        args.idempotency_key = Some(payload_of(&handle).execution_id.to_string());
+        bench.backend.create_execution(args)
+    };
+    a_repeated_key_costs_two: 2, |bench, _handle| async {
+        let mut args = bench.args(&id());
+        args.lane_id = LaneId::new("another");
+        args.idempotency_key = Some("once".into());
+        bench.backend.create_execution(args).await
     };
     renewing_costs_one: 1, |bench, handle| bench.backend.renew(&handle);
     progress_costs_one: 1, |bench, handle| bench.backend.progress(&handle, Some(7), None);

@@ -8,12 +8,14 @@ use ff_backend_postgres::migrate::SchemaName;
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::{SqliteBackend, SqliteOptions};
 use ff_core::backend::{CapabilitySet, FailureClass};
-use ff_core::contracts::SetLaneStateArgs;
+use ff_core::contracts::{
+    CreateBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs, SetLaneStateArgs,
+};
 use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::state::LaneState;
-use ff_core::types::{ExecutionId, TimestampMs};
+use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
 use flowfabric_sql::{Ending, Job, Stop, Worker, WorkerConfig, WorkerReport};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::watch;
@@ -203,8 +205,8 @@ fn retried_in_a_moment() -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// Asserts that an idle worker starts submissions of another process, its own retries and what
-/// waits in a lane that is resumed, before its next look without a ring.
+/// Asserts that an idle worker starts submissions of another process, its own retries, what waits
+/// in a lane that is resumed and what waits for a budget, before its next look without a ring.
 async fn starts_promptly(
     bench: &Bench,
     submitter: Arc<dyn EngineBackend>,
@@ -241,8 +243,42 @@ async fn starts_promptly(
     assert!(delays.last().is_some_and(|delay| *delay < PROMPT), "{delays:?}");
     submit_to_paused(bench, submitter.as_ref()).await;
     until("a resumed lane", || started.lock().unwrap().len() == 2 * delays.len() + 2).await;
+    let budget = submit_to_full(bench, submitter.as_ref()).await;
+    // The worker has then looked again, and found no room for the other one.
+    submitter.create_execution(bench.args(&id())).await.unwrap();
+    until("a plain one", || started.lock().unwrap().len() == 2 * delays.len() + 3).await;
+    let reset = ResetBudgetArgs { budget_id: budget, now: bench.clock.now() };
+    submitter.reset_budget(reset).await.unwrap();
+    until("room", || started.lock().unwrap().len() == 2 * delays.len() + 5).await;
     worker.stop.send_replace(Stop::Drain);
-    assert_eq!(worker.ended().await.completed, u64::try_from(delays.len() + 1).unwrap());
+    assert_eq!(worker.ended().await.completed, u64::try_from(delays.len() + 2).unwrap());
+}
+
+/// Submits an execution whose budget has no room.
+async fn submit_to_full(bench: &Bench, submitter: &dyn EngineBackend) -> BudgetId {
+    let budget = BudgetId::new();
+    let args = CreateBudgetArgs {
+        budget_id: budget.clone(),
+        scope_type: String::new(),
+        scope_id: String::new(),
+        enforcement_mode: String::new(),
+        on_hard_limit: String::new(),
+        on_soft_limit: String::new(),
+        reset_interval_ms: 0,
+        dimensions: vec!["cost".into()],
+        hard_limits: vec![1],
+        soft_limits: vec![0],
+        now: bench.clock.now(),
+    };
+    submitter.create_budget(args).await.unwrap();
+    let spent = ReportUsageAdminArgs::new(vec!["cost".into()], vec![1], bench.clock.now());
+    submitter.report_usage_admin(&budget, spent).await.unwrap();
+
+    let mut args = bench.args(&id());
+    args.policy =
+        Some(ExecutionPolicy { budget_ids: vec![budget.clone()], ..retried_in_a_moment() });
+    submitter.create_execution(args).await.unwrap();
+    budget
 }
 
 /// Submits to a lane that is paused until the submission is there.

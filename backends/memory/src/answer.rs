@@ -1,5 +1,6 @@
 //! Answers queries from the stored rows.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use ff_core::plan::facts::{Answer, Row};
@@ -43,10 +44,9 @@ pub(crate) fn row_by_key<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Op
 fn list_rows(tables: &Tables, list: &List) -> Vec<Row> {
     let held = Held::default();
     let rows = tables.rows(list.table.name).flat_map(|(_, row)| join_rows(tables, list, row));
-    let mut rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
+    let rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
 
-    sort(&mut rows, &list.order);
-    rows.truncate(limit_of(&list.limit.evaluate(&held)));
+    let rows = best(rows, &list.order, limit_of(&list.limit.evaluate(&held)));
     rows.iter().map(|row| project(row, &list.columns)).collect()
 }
 
@@ -70,19 +70,38 @@ fn join_rows(tables: &Tables, list: &List, row: &Row) -> Vec<Row> {
         .collect()
 }
 
-/// Sorts best first. Rows that compare equal, or not at all, stay in primary key order.
-pub(crate) fn sort(rows: &mut [Row], order: &[(ColumnRef, Direction)]) {
-    rows.sort_by(|a, b| {
-        let by_column = order.iter().map(|(column, direction)| {
-            let (a, b) = (a.value(*column), b.value(*column));
-            let ordering = a.zip(b).and_then(|(a, b)| a.compare(b)).unwrap_or(Ordering::Equal);
-            match direction {
-                Direction::Ascending => ordering,
-                Direction::Descending => ordering.reverse(),
-            }
-        });
-        by_column.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+/// The best of these rows, best first. Rows that compare equal, or not at all, stay in the given
+/// order.
+pub(crate) fn best<R: Borrow<Row>>(
+    rows: Vec<R>,
+    order: &[(ColumnRef, Direction)],
+    limit: usize,
+) -> Vec<R> {
+    let compare = |(a_place, a): &(usize, R), (b_place, b): &(usize, R)| {
+        let by_column = compare_by(order, a.borrow(), b.borrow());
+        by_column.then_with(|| a_place.cmp(b_place))
+    };
+
+    let mut rows: Vec<(usize, R)> = rows.into_iter().enumerate().collect();
+    // Of a long list, only the rows that are wanted are sorted.
+    if limit < rows.len() {
+        rows.select_nth_unstable_by(limit, compare);
+        rows.truncate(limit);
+    }
+    rows.sort_unstable_by(compare);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn compare_by(order: &[(ColumnRef, Direction)], a: &Row, b: &Row) -> Ordering {
+    let by_column = order.iter().map(|(column, direction)| {
+        let (a, b) = (a.value(*column), b.value(*column));
+        let ordering = a.zip(b).and_then(|(a, b)| a.compare(b)).unwrap_or(Ordering::Equal);
+        match direction {
+            Direction::Ascending => ordering,
+            Direction::Descending => ordering.reverse(),
+        }
     });
+    by_column.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// A limit; 0 if it is negative or not a number.

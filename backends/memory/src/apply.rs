@@ -13,7 +13,7 @@ use ff_core::plan::{
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
 
-use crate::answer::{limit_of, row_by_key, sort};
+use crate::answer::{best, limit_of, row_by_key};
 use crate::error::MemoryError;
 use crate::tables::{Key, Tables, key_of};
 
@@ -127,27 +127,26 @@ impl<'a> PlanRun<'a> {
     fn pick(&self) -> Option<Vec<Row>> {
         let selection = self.plan.selection.as_ref()?;
         let held = self.held(0, None);
-        let accepted = |predicate: &Predicate, order| {
+        let accepted = |predicate: &Predicate, order, limit| {
             let rows = self.tables.rows(selection.table.name).map(|(_, row)| row);
-            let accepted = rows.filter(|row| predicate.accepts(row, &held));
-            let mut picked: Vec<Row> = accepted.cloned().collect();
-            sort(&mut picked, order);
-            picked
+            best(rows.filter(|row| predicate.accepts(row, &held)).collect(), order, limit)
         };
 
-        let mut picked = accepted(&selection.predicate, &selection.order);
-        match &selection.pairing {
-            Pairing::Every => {}
+        let (predicate, order) = (&selection.predicate, &selection.order);
+        let picked = match &selection.pairing {
+            Pairing::Every => accepted(predicate, order, usize::MAX),
             Pairing::UpTo { limit, rest } => {
                 let limit = limit_of(&limit.evaluate(&held));
-                if let Some(rest) = rest.as_ref().filter(|_| picked.len() < limit) {
-                    picked.extend(accepted(&rest.predicate, &rest.order));
+                let mut picked = accepted(predicate, order, limit);
+                let left = limit - picked.len();
+                if let Some(rest) = rest.as_ref().filter(|_| 0 < left) {
+                    picked.extend(accepted(&rest.predicate, &rest.order, left));
                 }
-                picked.truncate(limit);
+                picked
             }
-        }
+        };
 
-        Some(picked)
+        Some(picked.into_iter().cloned().collect())
     }
 
     /// The values that expressions for the `item`-th picked row may read.

@@ -28,8 +28,9 @@ pub struct CreateExecutionArgs {
     pub priority: i32,
     /// The identity of the submitter.
     pub creator_identity: String,
-    /// Stored and shown, nothing more: in this version only a repeated `execution_id` is a
-    /// duplicate.
+    /// Of the submissions of one kind with one key, in one namespace, the first one counts: for a
+    /// day, or as `policy.dedup_window_ms` or `policy.dedup_while_active` says. An empty key is
+    /// none.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     /// Free labels.
@@ -88,9 +89,9 @@ pub enum CreateExecutionResult {
         /// The state that users see.
         public_state: PublicState,
     },
-    /// The execution existed before; nothing changed.
+    /// The execution existed before, or another one holds its idempotency key; nothing changed.
     Duplicate {
-        /// The execution.
+        /// The execution that exists.
         execution_id: ExecutionId,
     },
 }

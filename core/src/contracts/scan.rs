@@ -81,6 +81,8 @@ pub enum Scan {
     BudgetReset,
     /// Keys of usage reports that have expired.
     UsageKeyExpiry,
+    /// Idempotency keys of submissions that have expired.
+    IdempotencyKeyExpiry,
     /// Admissions that are over; their slots are given back.
     AdmissionExpiry,
     /// Admissions that have left the window of their quota.
@@ -95,7 +97,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -108,6 +110,7 @@ impl Scan {
         Self::WorkerTtl,
         Self::BudgetReset,
         Self::UsageKeyExpiry,
+        Self::IdempotencyKeyExpiry,
         Self::AdmissionExpiry,
         Self::QuotaWindowExpiry,
         Self::BudgetReconcile,
@@ -132,6 +135,7 @@ impl Scan {
             | Self::WorkerTtl
             | Self::BudgetReset
             | Self::UsageKeyExpiry
+            | Self::IdempotencyKeyExpiry
             | Self::AdmissionExpiry
             | Self::QuotaWindowExpiry
             | Self::BudgetReconcile
@@ -152,7 +156,7 @@ impl Scan {
             Self::SiblingCancel => 250,
             Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
             Self::BudgetReset | Self::Schedules => 1_000,
-            Self::UsageKeyExpiry | Self::QuotaWindowExpiry => 30_000,
+            Self::UsageKeyExpiry | Self::IdempotencyKeyExpiry | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
     }
@@ -173,6 +177,7 @@ impl Scan {
             Self::WorkerTtl => "worker_ttl",
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
+            Self::IdempotencyKeyExpiry => "idempotency_key_expiry",
             Self::AdmissionExpiry => "admission_expiry",
             Self::QuotaWindowExpiry => "quota_window_expiry",
             Self::BudgetReconcile => "budget_reconcile",
@@ -279,6 +284,7 @@ mod tests {
                 "worker_ttl",
                 "budget_reset",
                 "usage_key_expiry",
+                "idempotency_key_expiry",
                 "admission_expiry",
                 "quota_window_expiry",
                 "budget_reconcile",

@@ -1006,7 +1006,7 @@ impl<E: Executor> EngineBackend for E {
         let mark = MarkDead::new(args)?;
         let outcome = run(self, &mark).await?;
         if outcome == MarkWorkerDeadOutcome::Marked {
-            let worker = LostWorker::Dead(mark.instance().to_owned(), at);
+            let worker = LostWorker::Dead(mark.key().clone(), at);
             lost_workers::lapse_leases(self, &worker).await?;
         }
         Ok(outcome)

@@ -12,8 +12,9 @@ use crate::model::state::{
 };
 use crate::plan::{Assign, Expr, Mutation, Plan};
 use crate::schema::admin::lane_registry;
+use crate::schema::budget::{budget_reservation, budget_usage, budget_usage_by_exec};
 use crate::schema::execution::exec_core;
-use crate::schema::{ColumnRef, outbox, suspension};
+use crate::schema::{ColumnRef, TableRef, outbox, suspension};
 
 /// The subject of a ring: new rows of one table, or a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +31,8 @@ pub enum Topic {
     InstanceTags,
     /// An attempt wrote a frame.
     Frames,
-    /// An execution may be claimed now, or once its delay is over; or a lane takes claims again.
+    /// An execution may be claimed now, or once its delay is over; a lane takes claims again; or a
+    /// budget may have room again.
     Claimable,
     /// A run may have to stop: its execution was cancelled or is out of time, or its lease has
     /// lapsed.
@@ -152,8 +154,14 @@ impl Rings {
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         let mut rings = Self::default();
+        let removes_execution =
+            plan.mutations.iter().any(|mutation| deletes(mutation, exec_core::REF));
         for mutation in &plan.mutations {
-            let topics = topics_of(mutation);
+            let mut topics = topics_of(mutation);
+            // What is removed with its execution was given back when that ended.
+            if !removes_execution && frees_room(mutation) {
+                topics = topics.with(Topic::Claimable);
+            }
             if plan.per_picked_row(mutation) {
                 rings.each = rings.each.and(topics);
             } else {
@@ -173,6 +181,19 @@ impl Rings {
             Commit::Refused | Commit::Prevented => Topics::NONE,
         }
     }
+}
+
+fn deletes(mutation: &Mutation, from: TableRef) -> bool {
+    matches!(mutation, Mutation::Delete { table, .. } if *table == from)
+}
+
+/// True if a change may leave more room in a budget, for executions that no claim could take: it
+/// resets totals, takes back what an execution spent, or gives back what one has reserved.
+fn frees_room(mutation: &Mutation) -> bool {
+    let resets = matches!(mutation, Mutation::Update { table, .. } if *table == budget_usage::REF);
+    resets
+        || deletes(mutation, budget_usage_by_exec::REF)
+        || deletes(mutation, budget_reservation::REF)
 }
 
 /// The topics that one change rings.
@@ -340,6 +361,29 @@ mod tests {
             let plan = Plan::new("test").insert(lane_registry::REF, row, OnConflict::Ignore);
             let rung = Rings::of(&plan).after(&Commit::Applied(vec![Vec::new()]));
             assert_eq!(rung.contains(Topic::Claimable), wakes, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn room_in_a_budget_wakes_idle_workers() {
+        let wakes = |plan: &Plan| {
+            let rung = Rings::of(plan).after(&Commit::Applied(vec![Vec::new()]));
+            rung.contains(Topic::Claimable)
+        };
+        let delete = |table| Mutation::delete(table, Vec::new());
+        let reset = Mutation::update(budget_usage::REF, Vec::new(), Vec::new());
+        let spend = Mutation::insert(budget_usage::REF, Vec::new(), OnConflict::Refuse);
+        for (mutation, expected) in [
+            (reset, true),
+            (delete(budget_usage_by_exec::REF), true),
+            (delete(budget_reservation::REF), true),
+            (spend, false),
+        ] {
+            let mut plan = Plan::new("test");
+            plan.mutations = vec![mutation];
+            assert_eq!(wakes(&plan), expected, "{plan:?}");
+            plan.mutations.push(delete(exec_core::REF));
+            assert!(!wakes(&plan), "it is removed with its execution");
         }
     }
 

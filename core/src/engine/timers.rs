@@ -17,6 +17,7 @@ use crate::rules::budget::reconcile::ReconcileBudget;
 use crate::rules::budget::reset::ResetIfDue;
 use crate::rules::execution::delay::Promote;
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::rules::execution::unique;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::flow::siblings::Drain;
@@ -183,6 +184,7 @@ async fn apply<E: Executor>(
         DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
         DueRow::Schedule(key) => schedules::fire(executor, key).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
+        DueRow::IdempotencyKey(row) => run(executor, &unique::ForgetKey { row: row.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
         DueRow::Window(leave) => run(executor, leave).await,
         DueRow::Budget(key) if scan == Scan::BudgetReset => {
@@ -227,6 +229,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::WorkerTtl
         | Scan::BudgetReset
         | Scan::UsageKeyExpiry
+        | Scan::IdempotencyKeyExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile

@@ -242,9 +242,15 @@ pub fn quota_partition(policy: &QuotaPolicyId, config: &PartitionConfig) -> Part
 /// The partition of a schedule and of its executions.
 #[must_use]
 pub fn schedule_partition(namespace: &str, name: &str, config: &PartitionConfig) -> Partition {
-    let id = [namespace, name].join("\0");
-    let index = index_of(id.as_bytes(), config.num_flow_partitions);
+    let index = text_partition(&[namespace, name].join("\0"), config);
     Partition { family: PartitionFamily::Execution, index }
+}
+
+/// The partition of a thing that only a text names, such as an idempotency key: as many as flows
+/// have.
+#[must_use]
+pub fn text_partition(text: &str, config: &PartitionConfig) -> u16 {
+    index_of(text.as_bytes(), config.num_flow_partitions)
 }
 
 fn index_of(bytes: &[u8], count: u16) -> u16 {

@@ -330,10 +330,14 @@ pub struct ExecutionPolicy {
     /// Requirements on the workers that may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
-    /// The time for which a repeat of its idempotency key is a duplicate, in milliseconds. Has no
-    /// effect in this version: refused where it is set.
+    /// The time for which a repeat of its idempotency key is a duplicate, in milliseconds; a day
+    /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_window_ms: Option<u64>,
+    /// True if a repeat of its idempotency key is a duplicate until the execution has ended,
+    /// instead of for a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dedup_while_active: bool,
     /// The retention of its frames. Has no effect in this version: refused where it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_policy: Option<StreamPolicy>,
@@ -357,6 +361,7 @@ impl Default for ExecutionPolicy {
             budget_estimate: BTreeMap::new(),
             routing_requirements: None,
             dedup_window_ms: None,
+            dedup_while_active: false,
             stream_policy: None,
             max_signals_per_execution: DEFAULT_MAX_SIGNALS,
         }

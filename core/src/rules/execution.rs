@@ -27,3 +27,4 @@ pub mod take;
 pub mod terms;
 pub mod timeline;
 pub mod unblock;
+pub mod unique;

@@ -2,6 +2,7 @@
 //! first.
 
 mod grants;
+mod keys;
 mod money;
 mod schedules;
 mod scope;
@@ -21,6 +22,7 @@ use crate::rules::execution::delay::Promote;
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
+use crate::rules::execution::unique::KeyRow;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
@@ -88,6 +90,8 @@ pub enum DueRow {
     Budget(BudgetKey),
     /// The key of a usage report.
     UsageKey(Dedup),
+    /// The row of an idempotency key.
+    IdempotencyKey(KeyRow),
     /// An admission that is over.
     Admission(Lapse),
     /// An admission that has left its window.
@@ -115,6 +119,7 @@ impl DueRow {
             Self::Worker(..)
             | Self::Budget(_)
             | Self::UsageKey(_)
+            | Self::IdempotencyKey(_)
             | Self::Admission(_)
             | Self::Window(_)
             | Self::Quota(_)
@@ -129,6 +134,7 @@ impl DueRow {
             Self::Worker(worker, _) => worker.instance.clone(),
             Self::Budget(budget) => budget.id.clone(),
             Self::UsageKey(key) => key.key.clone(),
+            Self::IdempotencyKey(key) => key.digest.clone(),
             Self::Admission(Lapse { policy, .. }) | Self::Window(LeaveWindow { policy, .. }) => {
                 policy.id.clone()
             }
@@ -168,6 +174,7 @@ impl Transition for Due {
             Scan::WorkerTtl => worker,
             Scan::BudgetReset => money::budget_to_reset,
             Scan::UsageKeyExpiry => money::usage_key,
+            Scan::IdempotencyKeyExpiry => keys::idempotency_key,
             Scan::AdmissionExpiry => money::admission,
             Scan::QuotaWindowExpiry => money::window,
             Scan::BudgetReconcile => money::budget,
@@ -211,6 +218,7 @@ impl Due {
             Scan::WorkerTtl => self.of_workers(now),
             Scan::BudgetReset => self.of_resets(now),
             Scan::UsageKeyExpiry => self.of_usage_keys(now),
+            Scan::IdempotencyKeyExpiry => self.of_idempotency_keys(now),
             Scan::AdmissionExpiry => self.of_admissions(now),
             Scan::QuotaWindowExpiry => self.of_windows(now),
             Scan::BudgetReconcile => self.of_budgets(),

@@ -178,6 +178,33 @@ table! {
 }
 
 table! {
+    /// One row per idempotency key that is taken: the execution that took it, and until when. Rows
+    /// carry the partition that the key hashes to.
+    idempotency_key = "ff_idempotency_key" key [partition_key, key_digest] partitioned {
+        /// The partition of the key.
+        partition_key: i16,
+        /// The SHA-256 digest of namespace, kind and key, in hexadecimal.
+        key_digest: String,
+        /// The partition of the execution.
+        execution_partition: i16,
+        /// The execution.
+        execution_id: Uuid,
+        /// The time when it took the key, Unix ms.
+        taken_at_ms: i64,
+        /// The time from which the key is free, Unix ms; NULL where an end frees it.
+        expires_at_ms: Option<i64>,
+        /// The execution, where its end frees the key; NULL where a time does.
+        held_by_execution: Option<Uuid>,
+    }
+    indexes [
+        "ff_idempotency_key_expires_idx" (expires_at_ms Ascending, key_digest Ascending)
+            only key_expires,
+        "ff_idempotency_key_held_by_idx" (execution_partition Ascending, held_by_execution Ascending)
+            only key_is_held,
+    ]
+}
+
+table! {
     /// A short-lived permission for one worker to claim or reclaim one execution.
     claim_grant = "ff_claim_grant" key [partition_key, grant_id] partitioned check [kind] {
         /// The partition of the execution.
@@ -248,6 +275,17 @@ pub fn waiting_for_dependencies() -> Predicate {
     exec_core::lifecycle_phase
         .is(LifecyclePhase::Runnable)
         .and(exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies))
+}
+
+/// Idempotency keys that a time frees.
+#[must_use]
+pub fn key_expires() -> Predicate {
+    idempotency_key::expires_at_ms.is_present()
+}
+
+/// Idempotency keys that the end of an execution frees.
+fn key_is_held() -> Predicate {
+    idempotency_key::held_by_execution.is_present()
 }
 
 /// Executions that have ended.

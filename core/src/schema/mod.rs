@@ -34,6 +34,7 @@ pub static TABLES: &[&Table] = &[
     &execution::execution_capabilities::TABLE,
     &execution::attempt::TABLE,
     &execution::claim_grant::TABLE,
+    &execution::idempotency_key::TABLE,
     &flow::flow_core::TABLE,
     &flow::edge::TABLE,
     &flow::edge_group::TABLE,

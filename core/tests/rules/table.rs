@@ -8,12 +8,15 @@ use std::fmt::Write;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
-    CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, IssueGrantAndClaimArgs,
-    ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
+    CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, ImportRun,
+    IssueGrantAndClaimArgs, ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
 };
 use ff_core::engine_error::ContentionKind;
+use ff_core::partition::PartitionConfig;
 use ff_core::plan::{Assign, Expr, Held, Mutation, Plan};
 use ff_core::policy::RetryPolicy;
+use ff_core::rules::archive::import::ImportRecord;
+use ff_core::rules::archive::record::{Record, Subject};
 use ff_core::rules::decision::Transition;
 use ff_core::rules::execution::cancel::CancelExecution;
 use ff_core::rules::execution::delay::{Delay, Promote};
@@ -163,6 +166,10 @@ fn effect(plan: &Plan) -> String {
     if plan.mutations.iter().any(removes) {
         return "-> gone".into();
     }
+    let adds = |mutation: &Mutation| matches!(mutation, Mutation::Insert { table, .. } if *table == exec_core::REF);
+    if plan.mutations.iter().any(adds) {
+        return "-> there".into();
+    }
     format!("-> {}", state.unwrap_or_else(|| "same state".into()))
 }
 
@@ -272,18 +279,19 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("claim_from_resume_grant", operation(takeover::by_token())),
         ("trim_retention, its execution", operation(TrimExecution::new(&ended()))),
         ("reconcile_execution_index, its repair", operation(Repair(drifted()))),
+        ("import_record", Box::new(|stored, _| imports(stored))),
     ]
 }
 
 /// The lease of the worker that the rows name, which is dead.
 fn lost() -> LapseOfLost {
-    let lease = LostLease { key: key(), losses: None, expires_at_ms: None };
-    LapseOfLost { worker: LostWorker::Dead("w1".into(), TimestampMs(NOW)), lease }
+    let lease = LostLease { key: key(), namespace: None, losses: None, expires_at_ms: None };
+    LapseOfLost { worker: LostWorker::Dead(worker_key(), TimestampMs(NOW)), lease }
 }
 
 /// A lease of the worker that the rows name, which is silent.
 fn silent() -> LapseOfLost {
-    let lease = LostLease { key: key(), losses: None, expires_at_ms: None };
+    let lease = LostLease { key: key(), namespace: None, losses: None, expires_at_ms: None };
     LapseOfLost { worker: LostWorker::Silent(worker_key(), liveness()), lease }
 }
 
@@ -306,6 +314,24 @@ fn ended() -> Ended {
     let by_key = ByKey { after: (key().partition, uuid::Uuid::nil()), within_partition: true };
     let page = outcome(&by_key, &Stored::of(&row.with(exec_core::terminal_at_ms, Some(NOW))));
     page.ended.into_iter().next().unwrap().1
+}
+
+/// The import of an archived execution.
+fn imports(stored: &Stored) -> String {
+    let row = core_row().in_state(Status::terminal(TerminalOutcome::Success));
+    let record = Record {
+        at: 1,
+        subject: Subject::Execution(key()),
+        is_part: false,
+        members: None,
+        rows: vec![(exec_core::REF, vec![row.with(exec_core::terminal_at_ms, Some(NOW)).row()])],
+    };
+    let run = ImportRun { taken_up_to: [].into() };
+    match decide(&ImportRecord::new(&record, &run, PartitionConfig::default()).unwrap(), stored) {
+        Decided::Plan(plan, _) => effect(&plan),
+        Decided::Answer(answer) => format!("{answer:?}"),
+        Decided::Refused(error) => refusal(&error),
+    }
 }
 
 /// An execution that was found to have drifted.

@@ -32,6 +32,7 @@ struct Line {
     tags: HashMap<String, String>,
     policy: Option<fields::Unique>,
     id: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 /// An execution as a line describes it, before the time of its submission is known.
@@ -39,8 +40,9 @@ struct Line {
 pub(super) struct Request {
     args: CreateExecutionArgs,
     delay: Option<NotBefore>,
-    /// True if the line names its execution, so that a repeated submission finds it.
-    pub(super) has_id: bool,
+    /// True if the line names its execution or has an idempotency key, so that a repeated
+    /// submission finds it.
+    pub(super) is_repeatable: bool,
 }
 
 impl Request {
@@ -62,7 +64,8 @@ pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> 
         None => defaults.lane.clone(),
     };
 
-    let has_id = line.id.is_some();
+    let has_key = line.idempotency_key.as_ref().is_some_and(|key| !key.is_empty());
+    let is_repeatable = line.id.is_some() || has_key;
     let execution_id = match line.id {
         Some(id) => ids::execution_id(&id, &lane_id)?,
         None => ExecutionId::solo(&lane_id, &PartitionConfig::default()),
@@ -81,7 +84,7 @@ pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> 
         payload_encoding: None,
         priority: line.priority.unwrap_or(of_policy),
         creator_identity: "ff submit".to_owned(),
-        idempotency_key: None,
+        idempotency_key: line.idempotency_key,
         tags: line.tags,
         policy,
         delay_until: None,
@@ -89,7 +92,7 @@ pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> 
         now: TimestampMs(0),
     };
 
-    Ok(Request { args, delay: line.delay_until, has_id })
+    Ok(Request { args, delay: line.delay_until, is_repeatable })
 }
 
 /// The fault and its column. The line that serde counts is always 1, so it is left out.
@@ -132,9 +135,10 @@ mod tests {
             r#"{"kind":"k","payload":"p","priority":-3,"lane":"gpu","delay_until":978307200005,"#,
             r#""tags":{"a.b":"c"},"policy":{"priority":9,"retry_policy":{"max_retries":1,"#,
             r#""backoff":{"type":"fixed","delay_ms":300}}},"#,
-            r#""id":"550e8400-e29b-41d4-a716-446655440000"}"#,
+            r#""id":"550e8400-e29b-41d4-a716-446655440000","idempotency_key":"once"}"#,
         ))
         .unwrap();
+        assert_eq!(args.idempotency_key.as_deref(), Some("once"));
         assert_eq!(args.execution_id.as_str(), "{fp:144}:550e8400-e29b-41d4-a716-446655440000");
         assert_eq!((args.priority, args.delay_until), (-3, Some(TimestampMs(978_307_200_005))));
         assert_eq!(args.tags["a.b"], "c");

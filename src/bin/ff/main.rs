@@ -33,6 +33,7 @@ mod migrate;
 mod output;
 mod priority;
 mod quota;
+mod reconcile;
 mod refusal;
 mod replay;
 mod result;
@@ -146,6 +147,8 @@ enum Command {
     Schedule(schedule::Arguments),
     /// Run the scanners alone: lapsed leases, delays, deadlines, dependencies.
     Scan(scan::Arguments),
+    /// Repair what rows derive from other rows, where it has drifted.
+    Reconcile(reconcile::Arguments),
     /// Bring the database to the current schema.
     Migrate(migrate::Arguments),
     /// Measure the engine beside hand-written SQL, on a database that is made for it and removed.
@@ -185,6 +188,7 @@ impl Command {
             | Self::Import(_)
             | Self::Revoke(_)
             | Self::Scan(_)
+            | Self::Reconcile(_)
             | Self::Migrate(_)
             | Self::Bench(_)
             | Self::DemoTask
@@ -343,6 +347,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Flow(arguments) => flow::run(global, arguments).await,
         Command::Schedule(arguments) => schedule::run(global, arguments).await,
         Command::Scan(arguments) => scan::run(global, arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),

@@ -24,8 +24,9 @@ pub(super) struct Arguments {
     /// A file with one JSON object per line, - for stdin.
     ///
     /// Members: "kind", "payload", and optionally "priority", "lane", "delay_until" (Unix
-    /// milliseconds, "2026-01-31T12:00:00Z", or "+5s" from now), "tags", "policy" and "id". A line
-    /// with an id can be submitted again: it finds what is there.
+    /// milliseconds, "2026-01-31T12:00:00Z", or "+5s" from now), "tags", "policy", "id" and
+    /// "idempotency_key". A line with an id or such a key can be submitted again: it finds what is
+    /// there.
     #[arg(value_name = "FILE.jsonl", default_value = "-")]
     file: PathBuf,
     /// The lane of lines that name none.

@@ -12,8 +12,8 @@ mod retention;
 mod schedule;
 
 pub(super) use act::{
-    BulkDryRunView, BulkView, KeyView, PriorityView, ScanCountsView, ScanView, ScannedView,
-    SignalView, StateView, SubmittedView,
+    BulkDryRunView, BulkView, KeyView, PriorityView, ReconciledView, ScanCountsView, ScanView,
+    ScannedView, SignalView, StateView, SubmittedView,
 };
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
 pub(super) use fleet::{

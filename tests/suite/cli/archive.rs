@@ -4,8 +4,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::{BOUND, ONE, Place, TWO, binary};
+use crate::backends::{self, Bench, postgres_url};
+use crate::plain::PlainSql;
 
 /// Executions that are killed at random points of: enough for several steps.
 const MANY: usize = 600;
@@ -187,31 +190,66 @@ fn a_bad_file_is_refused_by_line_and_field_before_anything_is_imported() {
 #[test]
 fn runs_that_are_killed_lose_nothing_and_double_nothing() {
     let place = Place::new();
+    // The log of the database grows with each commit.
+    let log = place.0.path().join("copy.db-wal");
+    let whole = place.0.path().join("whole.jsonl");
+    let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |at| at.len());
+    killed_runs(&place, &[], &COPY, |share| size(&whole) * share / 4 < size(&log));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_are_killed_on_postgres_lose_nothing_and_double_nothing() {
+    let (from, to) = (backends::postgres().await, backends::postgres().await);
+    let name = async |bench: &Bench| -> String {
+        let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
+        sqlx::query_scalar("SELECT current_schema()").fetch_one(pool).await.unwrap()
+    };
+    let (url, schemas) = (postgres_url(), [name(&from).await, name(&to).await]);
+    let PlainSql::Postgres(pool) = &to.plain else { panic!("Postgres it is") };
+    let (pool, runtime) = (pool.clone(), Handle::current());
+    let killed = move || {
+        let [from, to] = schemas.each_ref().map(|name| ["--db", &url, "--schema", name]);
+        let count = || sqlx::query_scalar("SELECT count(*) FROM ff_exec_core").fetch_one(&pool);
+        let imported = || -> i64 { runtime.block_on(count()).unwrap() };
+        let many = MANY as u64;
+        killed_runs(&Place::new(), &from, &to, |share| {
+            many * share / 4 < imported().unsigned_abs()
+        });
+    };
+    tokio::task::spawn_blocking(killed).await.unwrap();
+    from.tear_down().await;
+    to.tear_down().await;
+}
+
+/// Archives one database and imports that into another, while the commands are killed again and
+/// again; the other then archives the same bytes. `reached` is true once an import has come so many
+/// quarters of its way.
+fn killed_runs(place: &Place, from: &[&str], to: &[&str], reached: impl Fn(u64) -> bool) {
     let line = json!({ "kind": "echo", "payload": "x".repeat(200) }).to_string();
     place.write("in.jsonl", &vec![line.as_str(); MANY]);
-    place.out(&["submit", "in.jsonl"]);
-    place.out(&["bulk", "cancel", "--lane", "default", "--yes"]);
-    assert_eq!(place.json(&["archive", "whole.jsonl"])["executions"], MANY);
+    place.out(&[from, &["submit", "in.jsonl"]].concat());
+    place.out(&[from, &["bulk", "cancel", "--lane", "default", "--yes"]].concat());
+    let whole = [from, &["archive", "whole.jsonl"]].concat();
+    assert_eq!(place.json(&whole)["executions"], MANY);
 
     let size = |name: &str| std::fs::metadata(place.0.path().join(name)).map_or(0, |at| at.len());
     let (whole, mut kills) = (size("whole.jsonl"), 0);
+    let archive = [from, &["archive", "killed.jsonl"]].concat();
     for share in 0..4 {
-        kills += u32::from(
-            place.killed(&["archive", "killed.jsonl"], || whole * share / 4 < size("killed.jsonl")),
-        );
+        kills += u32::from(place.killed(&archive, || whole * share / 4 < size("killed.jsonl")));
     }
     assert_ne!(kills, 0);
-    place.out(&["archive", "killed.jsonl"]);
+    place.out(&archive);
     assert!(place.read("killed.jsonl") == place.read("whole.jsonl"), "the same bytes");
 
-    let import = [&COPY[..], &["import", "whole.jsonl"]].concat();
+    let (import, mut kills) = ([to, &["import", "whole.jsonl"]].concat(), 0);
     for share in 0..4 {
-        // The log of the database grows with each commit.
-        let grown = || whole * share / 4 < size("copy.db-wal");
-        place.killed(&import, grown);
+        kills += u32::from(place.killed(&import, || reached(share)));
     }
     let last = place.json(&import);
-    assert_eq!(last["executions"].as_u64().unwrap() + last["already_there"].as_u64().unwrap(), 600);
-    place.out(&[&COPY[..], &["archive", "copy.jsonl"]].concat());
+    let sum = last["executions"].as_u64().unwrap() + last["already_there"].as_u64().unwrap();
+    assert_eq!(sum, MANY as u64);
+    assert_ne!(kills, 0);
+    place.out(&[to, &["archive", "copy.jsonl"]].concat());
     assert!(place.read("copy.jsonl") == place.read("whole.jsonl"), "the same bytes");
 }

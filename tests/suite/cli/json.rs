@@ -158,6 +158,7 @@ async fn every_member_is_documented() {
     // A replay queues behind what has waited longer; this one is to be claimed next.
     place.out(&["priority", ONE, "9"]);
     check("scan --until-idle", &["scan", "--until-idle"]);
+    check("reconcile", &["reconcile"]);
     check("sql", &["sql", "claim"]);
 
     let (engine, handle) = super::tail::claimed(&place).await;

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::*;
 
 /// Commands that need a database and make none.
-const LOOKING: [&[&str]; 15] = [
+const LOOKING: [&[&str]; 16] = [
     &["ls"],
     &["show", ONE],
     &["result", ONE],
@@ -22,6 +22,7 @@ const LOOKING: [&[&str]; 15] = [
     &["priority", ONE, "7"],
     &["keys", "rotate", "k2", "--grace", "1h"],
     &["scan", "--until-idle"],
+    &["reconcile"],
     &["work", "--until-empty", "--", "cat"],
     &["bulk", "cancel", "--lane", "x", "--dry-run"],
     &["tail", ONE],

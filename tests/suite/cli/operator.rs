@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use super::work::plainly;
 use super::{ONE, Place, TWO};
 
 impl Place {
@@ -147,4 +148,37 @@ fn scanning_until_idle_does_what_is_due_and_ends() {
         place.json(&["ls", "--state", "delayed"])["executions"].as_array().unwrap().len(),
         1
     );
+}
+
+#[test]
+fn reconciling_repairs_what_has_drifted_and_says_how_much() {
+    let place = with_five();
+    let budget = "11111111-2222-4333-8444-555555555555";
+    place.out(&["budget", "create", "--id", budget, "--hard", "cost=9"]);
+    let id = place.json(&["show", ONE])["execution"]["execution_id"].as_str().unwrap().to_owned();
+    place.out(&["budget", "report", budget, "cost=4", "--execution", &id]);
+    plainly(&place, "UPDATE ff_exec_core SET public_state = 'active'");
+    plainly(&place, "UPDATE ff_budget_usage SET current_value = 1");
+
+    let letters = place.ff(&["--json", "reconcile", "--lane", "letters"]);
+    assert!(letters.err.contains("had drifted"), "each repair is reported: {letters:?}");
+    let letters: Json = serde_json::from_str(&letters.out).unwrap();
+    let counts = |processed: u64| json!({ "processed": processed, "errors": 0 });
+    assert_eq!(letters, json!({ "executions": counts(3), "budgets": null, "quotas": null }));
+    let elsewhere = place.json(&["reconcile", "--namespace", "elsewhere"]);
+    assert_eq!(elsewhere["executions"], counts(0));
+
+    let done = place.ff(&["reconcile"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<_> = done.out.lines().map(words).collect();
+    assert_eq!(lines[2..], [["executions", "2", "0"], ["budgets", "1", "0"], ["quotas", "0", "0"]]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let all = place.json(&["reconcile"]);
+    assert_eq!((&all["executions"], &all["budgets"]), (&counts(0), &counts(0)));
+    assert_eq!(place.state(ONE), "waiting");
+
+    plainly(&place, "UPDATE ff_exec_core SET eligibility_state = 'odd' WHERE lane_id = 'letters'");
+    let partly = place.ff(&["--json", "reconcile"]);
+    assert_eq!(partly.code, 2, "{partly:?}");
+    assert!(partly.out.contains(r#""errors": 3"#), "{partly:?}");
 }

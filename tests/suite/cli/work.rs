@@ -205,7 +205,7 @@ fn starts_and_ends_are_logged_as_lines_of_json() {
 }
 
 /// Runs plain SQL on the place's database.
-fn plainly(place: &Place, sql: &str) {
+pub(super) fn plainly(place: &Place, sql: &str) {
     let path = place.0.path().join("ff.db");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

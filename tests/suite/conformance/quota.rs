@@ -12,6 +12,7 @@ use ff_core::types::{ExecutionId, QuotaPolicyId};
 
 use crate::backends::{Bench, START, conformance};
 use crate::bench::{assert_refused, id};
+use crate::conformance::retention::{AGE, old};
 use crate::plain::{Cells, int, text};
 
 fn policy_args(bench: &Bench, id: &QuotaPolicyId) -> CreateQuotaPolicyArgs {
@@ -163,6 +164,28 @@ conformance! {
         // Their places in the window stay taken.
         let rate = check(&bench, &policy, &one).await;
         assert_eq!(rate, RateExceeded { retry_after_ms: 60_000 });
+    }
+
+    async fn an_admission_counts_after_its_execution_was_trimmed(bench) {
+        let policy = QuotaPolicyId::new();
+        let args = |id: &ExecutionId, concurrency_cap| CheckAdmissionArgs {
+            rate_limit: 1,
+            concurrency_cap,
+            ..admission(&bench, id)
+        };
+        let done = bench.completed().await;
+        assert_eq!(checked(&bench, &policy, args(&done, 1)).await.unwrap(), Admitted);
+
+        bench.clock.advance(AGE);
+        assert_eq!(bench.pass_of(old()).await.executions, 1);
+        let (rate, slot) = (args(&id(), 1), CheckAdmissionArgs { rate_limit: 0, ..args(&id(), 1) });
+        let full = checked(&bench, &policy, rate).await.unwrap();
+        assert_eq!(full, RateExceeded { retry_after_ms: 60_000 - AGE.unsigned_abs() });
+        assert_eq!(checked(&bench, &policy, slot.clone()).await.unwrap(), ConcurrencyExceeded);
+
+        release(&bench, &policy, &done).await;
+        assert_eq!(checked(&bench, &policy, slot).await.unwrap(), Admitted);
+        assert_eq!(in_use(&bench, &policy).await, 1);
     }
 
     async fn the_window_slides(bench) {

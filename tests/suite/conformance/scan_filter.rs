@@ -21,6 +21,7 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
     Scan::ALL.into_iter().filter(|scan| match scan {
         Scan::BudgetReset
         | Scan::UsageKeyExpiry
+        | Scan::IdempotencyKeyExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
@@ -88,6 +89,7 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
         }
         Scan::BudgetReset
         | Scan::UsageKeyExpiry
+        | Scan::IdempotencyKeyExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile

@@ -12,7 +12,7 @@ use ff_core::state::PublicState;
 use ff_core::types::{LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
 
 use crate::backends::{Bench, START, conformance};
-use crate::bench::{TTL, assert_refused, id, lane, payload_of, worker};
+use crate::bench::{NAMESPACE, TTL, assert_refused, id, lane, payload_of, worker};
 use crate::plain::{int, text};
 
 /// The time to live of the workers here, below that of a lease.
@@ -203,6 +203,40 @@ conformance! {
         let unknown = bench.backend.mark_worker_dead(dead(&bench, "w-1", "x")).await.unwrap();
         assert_eq!(unknown, MarkWorkerDeadOutcome::NotRegistered);
         bench.backend.renew(&held).await.unwrap();
+    }
+
+    async fn instances_of_one_name_in_two_namespaces_keep_their_leases_apart(bench) {
+        let id = bench.create().await;
+        let mut namesake = register(&bench, "w-1");
+        namesake.namespace = Namespace::new(NAMESPACE);
+        let mark = |namespace: &str| {
+            let (instance, namespace) = (WorkerInstanceId::new("w-1"), Namespace::new(namespace));
+            MarkWorkerDeadArgs::new(instance, namespace, "x".into(), bench.clock.now())
+        };
+        for is_silent in [false, true] {
+            bench.backend.register_worker(register(&bench, "w-1")).await.unwrap();
+            bench.clock.advance(ALIVE_MS / 2);
+            namesake.now = bench.clock.now();
+            bench.backend.register_worker(namesake.clone()).await.unwrap();
+            let held = bench.claim().await;
+            bench.clock.advance(ALIVE_MS / 2);
+
+            if is_silent {
+                assert_eq!(sweep(&bench).await, 1);
+            } else {
+                bench.backend.mark_worker_dead(mark("acme")).await.unwrap();
+            }
+            bench.backend.renew(&held).await.unwrap();
+            assert_eq!(bench.public(&id).await, "active", "the other instance holds it");
+
+            if is_silent {
+                bench.clock.advance(ALIVE_MS / 2);
+                assert_eq!(sweep(&bench).await, 1);
+            } else {
+                bench.backend.mark_worker_dead(mark(NAMESPACE)).await.unwrap();
+            }
+            assert_eq!(bench.public(&id).await, "waiting");
+        }
     }
 
     async fn work_that_loses_its_workers_ends_in_the_end(bench) {

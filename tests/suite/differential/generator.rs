@@ -1,5 +1,7 @@
 //! Draws histories: which operation comes next, given the leases that are held.
 
+use std::collections::BTreeSet;
+
 use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::rules::ctx::{Seeded, Source as _};
@@ -72,6 +74,8 @@ pub(super) struct Generator {
     created: usize,
     /// Whether there are budgets and quotas.
     pub(super) has_money: bool,
+    /// The budgets that were defined. What was reserved before may exceed the limits.
+    pub(super) defined: BTreeSet<usize>,
 }
 
 impl Generator {
@@ -82,6 +86,7 @@ impl Generator {
             ids: Vec::new(),
             created: 0,
             has_money: false,
+            defined: BTreeSet::new(),
         };
         for _ in 0..EXECUTIONS {
             let partition = generator.pick(&[0, 3, 255]);
@@ -191,6 +196,7 @@ impl Generator {
             | Kind::TakeOver
             | Kind::ClaimResumed
             | Kind::Trim
+            | Kind::Archive
             | Kind::Reconcile => self.order(kind, situation),
             Kind::SetLane | Kind::Register | Kind::Heartbeat | Kind::MarkDead => {
                 self.fleet(kind, now)
@@ -276,8 +282,8 @@ impl Generator {
                 Operation::Fail(held, class, self.text())
             }
             Kind::Delay => {
-                let until =
-                    self.pick(&[now.0 + 500, now.0 + 500, now.0 + 5_000, now.0 - 1, i64::MAX]);
+                let soon = now.0 + 500;
+                let until = self.pick(&[soon, soon, now.0 + 5_000, now.0 - 1, 0, i64::MAX]);
                 Operation::Delay(held, TimestampMs(until))
             }
             Kind::Cancel => Operation::Cancel(held, self.text()),

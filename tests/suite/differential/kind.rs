@@ -45,6 +45,7 @@ pub(super) enum Kind {
     TakeOver,
     ClaimResumed,
     Trim,
+    Archive,
     Reconcile,
     SetLane,
     Register,
@@ -69,7 +70,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 61] = [
+pub(super) const KINDS: [(Kind, usize); 62] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
@@ -108,8 +109,9 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Revoke, 3),
     (Kind::Replay, 2),
     (Kind::TakeOver, 2),
-    (Kind::ClaimResumed, 30),
+    (Kind::ClaimResumed, 50),
     (Kind::Trim, 2),
+    (Kind::Archive, 2),
     (Kind::Reconcile, 1),
     (Kind::SetLane, 4),
     (Kind::Register, 6),
@@ -133,10 +135,11 @@ pub(super) const KINDS: [(Kind, usize); 61] = [
     (Kind::Advance, 10),
 ];
 
-/// What scanners do about budgets and quotas.
-pub(super) const MONEY_SCANS: [Scan; 6] = [
+/// What scanners do about budgets, quotas and keys.
+pub(super) const MONEY_SCANS: [Scan; 7] = [
     Scan::BudgetReset,
     Scan::UsageKeyExpiry,
+    Scan::IdempotencyKeyExpiry,
     Scan::AdmissionExpiry,
     Scan::QuotaWindowExpiry,
     Scan::BudgetReconcile,
@@ -181,6 +184,7 @@ impl Kind {
             | Self::Replay
             | Self::TakeOver
             | Self::Trim
+            | Self::Archive
             | Self::Reconcile
             | Self::CompleteUnfenced
             | Self::FailUnfenced => Theme::Operators,

@@ -22,7 +22,8 @@ const KEYS: [Option<&str>; 5] = [None, None, None, Some("once"), Some("it's \\ t
 /// A call about a budget or a quota, by its number.
 #[derive(Clone, Debug)]
 pub(super) enum Money {
-    CreateBudget(usize, [u64; 2], u64, TimestampMs),
+    /// With those limits, that interval, and that answer to an over-run.
+    CreateBudget(usize, [u64; 2], u64, &'static str, TimestampMs),
     Report(Held, usize, UsageDimensions),
     ReportByOperator(usize, BTreeMap<String, u64>, Option<&'static str>, TimestampMs),
     Spend(usize, usize, BTreeMap<String, u64>, &'static str),
@@ -57,7 +58,10 @@ impl Generator {
         Some(Operation::Money(Box::new(match kind {
             Kind::CreateBudget => {
                 let limits = [self.pick(&[0, 3, 6, 12]), self.pick(&[0, 4])];
-                Money::CreateBudget(budget, limits, self.pick(&[0, 0, 1_000, 10_000]), now)
+                self.defined.insert(budget);
+                let interval = self.pick(&[0, 0, 1_000, 10_000]);
+                let over_run = self.pick(&["", "warn", "fail", "cancel", "suspend"]);
+                Money::CreateBudget(budget, limits, interval, over_run, now)
             }
             Kind::Report => {
                 let mut usage = UsageDimensions::new().with_input_tokens(self.amount());
@@ -147,13 +151,13 @@ impl Side {
     async fn define(&self, money: &Money) -> String {
         let backend = &self.bench.backend;
         match money.clone() {
-            Money::CreateBudget(number, [hard, soft], reset_interval_ms, now) => {
+            Money::CreateBudget(number, [hard, soft], reset_interval_ms, on_hard_limit, now) => {
                 let args = CreateBudgetArgs {
                     budget_id: budget(number),
                     scope_type: "team".into(),
                     scope_id: "it's ours".into(),
                     enforcement_mode: String::new(),
-                    on_hard_limit: String::new(),
+                    on_hard_limit: on_hard_limit.into(),
                     on_soft_limit: String::new(),
                     reset_interval_ms,
                     dimensions: vec!["cost".into(), "input_tokens".into()],

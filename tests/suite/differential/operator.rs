@@ -2,9 +2,11 @@
 
 use ff_core::backend::ScannerFilter;
 use ff_core::contracts::{
-    ChangePriorityArgs, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
-    IssueGrantAndClaimArgs, ReplayExecutionArgs, RevokeLeaseArgs, RevokeLeaseResult,
+    ArchivePass, ChangePriorityArgs, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
+    Imported, IssueGrantAndClaimArgs, ReplayExecutionArgs, RevokeLeaseArgs, RevokeLeaseResult,
 };
+use ff_core::rules::archive::check::CheckedFile;
+use ff_core::rules::archive::record::Record;
 use ff_core::types::{AttemptIndex, LeaseId, TimestampMs, WorkerInstanceId};
 use uuid::Uuid;
 
@@ -33,6 +35,8 @@ enum What {
     ClaimResumed(Worker, Uuid),
     /// Ends of the lane that are as old, so many at most.
     Trim(u64, u32),
+    /// Trims so many ends of the lane at most, once all ends are archived, and imports them back.
+    Archive(u32),
     Reconcile,
 }
 
@@ -43,7 +47,7 @@ impl Generator {
         let execution = match kind {
             Kind::ClaimResumed => self.one_of(&rows.resumed),
             Kind::TakeOver | Kind::ChangePriority => self.one_of(&rows.waiting),
-            Kind::Replay | Kind::Trim => self.one_of(&rows.ended),
+            Kind::Replay | Kind::Trim | Kind::Archive => self.one_of(&rows.ended),
             _ => self.execution(situation),
         };
         let what = match kind {
@@ -56,6 +60,7 @@ impl Generator {
             Kind::TakeOver => What::TakeOver(self.pick(&[500, 5_000])),
             Kind::ClaimResumed => What::ClaimResumed(self.pick(&WORKERS), self.draw()),
             Kind::Trim => What::Trim(self.pick(&[0, 500, 5_000]), self.pick(&[1, 100])),
+            Kind::Archive => What::Archive(self.pick(&[1, 100])),
             Kind::Reconcile => What::Reconcile,
             other => unreachable!("{other:?} is no order of an operator"),
         };
@@ -126,6 +131,18 @@ impl Side {
                 self.removed.extend(self.gone().await);
                 self.answer(trimmed.map(|count| format!("{count} trimmed")))
             }
+            What::Archive(most) => {
+                let (place, all) = (partition(&execution_id), ScannerFilter::NOOP);
+                let (lines, before) = (self.archived().await, self.gone().await);
+                let trimmed = backend.trim_retention(place, &lane_id, 0, now, most, &all).await;
+                let trimmed = match trimmed {
+                    Ok(trimmed) => trimmed,
+                    Err(error) => return self.answer::<()>(Err(error)),
+                };
+                let back = self.imported(&lines, &before).await;
+                assert_eq!((back, self.gone().await), (trimmed, before), "all of them came back");
+                format!("{back} back")
+            }
             What::Reconcile => {
                 let (place, all) = (partition(&execution_id), ScannerFilter::NOOP);
                 let counts = backend.reconcile_execution_index(place, &[], &all).await.unwrap();
@@ -133,5 +150,42 @@ impl Side {
                 String::new()
             }
         }
+    }
+}
+
+impl Side {
+    /// Everything that has ended, as lines of an archive.
+    async fn archived(&self) -> Vec<Record> {
+        // No other transaction is under way on these tables, so none needs to be waited for.
+        let mut pass = ArchivePass::after(0);
+        pass.until = Some(i64::MAX);
+        let mut records = Vec::new();
+        while !pass.is_done() {
+            let step = self.bench.backend.archive_step(pass).await.unwrap();
+            records.extend(step.lines.iter().map(|line| Record::read(line).unwrap()));
+            pass = step.pass;
+        }
+        records
+    }
+
+    /// Imports those of the archived executions that are gone since; their number.
+    async fn imported(&self, records: &[Record], before: &[usize]) -> u32 {
+        let gone: Vec<_> = self.gone().await;
+        let gone = gone.iter().filter(|number| !before.contains(number));
+        let gone: Vec<String> = gone.map(|number| self.ids[*number].to_string()).collect();
+        let records = records.iter().filter(|record| gone.contains(&record.subject.to_string()));
+        let records: Vec<&Record> = records.collect();
+        let mut file = CheckedFile::default();
+        records.iter().for_each(|record| file.add(record).unwrap());
+        file.finish().unwrap();
+
+        let run = self.bench.backend.begin_import(&file).await.unwrap();
+        let mut back = 0;
+        for record in records.into_iter().filter(|record| !file.is_superseded(record)) {
+            let imported = self.bench.backend.import_record(&run, record).await.unwrap();
+            assert_eq!(imported, Imported::Added, "{record:?}");
+            back += u32::from(!record.is_part);
+        }
+        back
     }
 }

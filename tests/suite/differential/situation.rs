@@ -47,7 +47,7 @@ impl Rows {
             Kind::GrantReclaim => self.lapsed.is_empty(),
             Kind::Signal | Kind::Resume => self.suspended.is_empty(),
             Kind::ClaimResumed => self.resumed.is_empty(),
-            Kind::Replay | Kind::Trim => self.ended.is_empty(),
+            Kind::Replay | Kind::Trim | Kind::Archive => self.ended.is_empty(),
             _ => false,
         }
     }

@@ -25,19 +25,26 @@ impl Generator {
                 tags.insert(key.into(), self.text());
             }
         }
+        let key = self.pick(&["", "once", "once", "it's \\ twice"]);
+        let idempotency_key = self.chance(20).then(|| key.to_owned());
+        let mut policy = self.chance(80).then(|| self.policy(now));
+        if let Some(policy) = policy.as_mut().filter(|_| idempotency_key.is_some()) {
+            policy.dedup_window_ms = self.pick(&[None, None, Some(500), Some(5_000)]);
+            policy.dedup_while_active = self.chance(30);
+        }
         CreateExecutionArgs {
             partition_id: id.partition(),
             execution_id: id,
             namespace: Namespace::new(NAMESPACE),
             lane_id: self.lane(),
-            execution_kind: self.text(),
+            execution_kind: if self.chance(70) { "job".into() } else { self.text() },
             input_payload: self.bytes().unwrap_or_default(),
             payload_encoding: self.chance(30).then(|| self.text()),
             priority: self.pick(&[0, 0, 0, 1, -1, i32::MAX, i32::MIN]),
             creator_identity: self.text(),
-            idempotency_key: self.chance(30).then(|| self.text()),
+            idempotency_key,
             tags,
-            policy: self.chance(80).then(|| self.policy(now)),
+            policy,
             delay_until: delay.map(|ms| TimestampMs(now.0 + ms)),
             execution_deadline_at: deadline.map(|ms| TimestampMs(now.0 + ms)),
             now,
@@ -89,9 +96,17 @@ impl Generator {
             ..RoutingRequirements::default()
         };
         let budgets: &[usize] = self.pick(&[&[] as &[usize], &[], &[0], &[0, 1], &[1, 2, 1]]);
+        let estimate: &[(&str, u64)] =
+            self.pick(&[&[] as &[(&str, u64)], &[], &[("cost", 2)], &[("cost", 4), ("tokens", 1)]]);
         let budget_ids = budgets.iter().filter(|_| self.has_money).map(|&number| budget(number));
+        let defined = budgets.iter().all(|number| self.defined.contains(number));
+        let reserves = self.has_money && defined && !budgets.is_empty();
+        let estimate = estimate.iter().filter(|_| reserves);
+        let budget_estimate =
+            estimate.map(|&(dimension, amount)| (dimension.to_owned(), amount)).collect();
         ExecutionPolicy {
             budget_ids: budget_ids.collect(),
+            budget_estimate,
             retry_policy: self.chance(70).then_some(retry),
             timeout_policy: self.chance(50).then_some(timeouts),
             routing_requirements: self.chance(50).then_some(routing),

@@ -66,7 +66,7 @@ impl Generator {
     pub(super) fn signal(&mut self, execution: usize, now: TimestampMs) -> Operation {
         let sent = Sent {
             signal_id: self.draw(),
-            name: self.pick(&["go", "go", "stop"]),
+            name: self.pick(&["go", "go", "stop", "approved"]),
             target: self.pick(&[0, 0, 1, 2]),
             key: self.pick(&[None, None, Some("once"), Some("it's \\ twice")]),
             most: self.pick(&[None, None, Some(2)]),

@@ -65,6 +65,7 @@ impl PostgresScannerConfig {
             Scan::WorkerTtl => self.worker_registry_ttl_interval,
             // The reference lacks these.
             Scan::UsageKeyExpiry
+            | Scan::IdempotencyKeyExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

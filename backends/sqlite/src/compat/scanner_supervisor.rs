@@ -40,6 +40,7 @@ impl SqliteBackend {
             | Scan::WaitpointExpiry
             | Scan::GrantExpiry
             | Scan::UsageKeyExpiry
+            | Scan::IdempotencyKeyExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

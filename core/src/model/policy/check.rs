@@ -100,6 +100,7 @@ impl ExecutionPolicy {
             budget_estimate,
             routing_requirements,
             dedup_window_ms,
+            dedup_while_active,
             stream_policy,
             max_signals_per_execution,
         } = self;
@@ -108,6 +109,13 @@ impl ExecutionPolicy {
         check_estimate(budget_estimate, !budget_ids.is_empty())?;
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
+        }
+        if let Some(window) = dedup_window_ms {
+            within("policy.dedup_window_ms", *window, 1, LIMIT_MAX_MS)?;
+            if *dedup_while_active {
+                let problem = "contradicts policy.dedup_window_ms; give one of them";
+                return Err(PolicyFault::new("policy.dedup_while_active", problem));
+            }
         }
         within("policy.max_reclaim_count", *max_reclaim_count, 0, COUNT_MAX)?;
         within("policy.max_replay_count", *max_replay_count, 0, COUNT_MAX)?;
@@ -123,10 +131,26 @@ impl ExecutionPolicy {
 
         let set = [
             ("policy.fallback_policy", fallback_policy.is_some()),
-            ("policy.dedup_window_ms", dedup_window_ms.is_some()),
             ("policy.stream_policy", stream_policy.is_some()),
         ];
         without_effect(&set)
+    }
+
+    /// Checks that it says nothing about an idempotency key, for a submission without one.
+    ///
+    /// # Errors
+    /// The field that would have no effect.
+    pub fn check_without_key(&self) -> Result<(), PolicyFault> {
+        let fields = [
+            ("policy.dedup_window_ms", self.dedup_window_ms.is_some()),
+            ("policy.dedup_while_active", self.dedup_while_active),
+        ];
+        match fields.iter().find(|(_, set)| *set) {
+            Some((field, _)) => {
+                Err(PolicyFault::new(*field, "has no effect without idempotency_key"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

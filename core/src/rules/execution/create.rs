@@ -18,6 +18,7 @@ use crate::rules::budget::room::register_in_use;
 use crate::rules::budget::token::requirements;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::unique::UniqueKey;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane;
@@ -29,10 +30,12 @@ use crate::schema::execution::exec_core;
 
 /// Adds an execution, claimable at once unless it is put off. The first submission of an id wins:
 /// the insert itself is the guard that there was none, so a repeat answers `Duplicate` whatever it
-/// carries and whatever its lane's state. A new one is refused while its lane takes none.
+/// carries and whatever its lane's state. While another execution holds the same idempotency key,
+/// the answer is that one. A new execution is refused while its lane takes none.
 #[derive(Clone, Debug)]
 pub struct Create {
     key: ExecutionKey,
+    unique: Option<UniqueKey>,
     args: CreateExecutionArgs,
     partitions: PartitionConfig,
 }
@@ -50,7 +53,7 @@ impl Create {
         let key = ExecutionKey::of(&args.execution_id)?;
         input::lane(&args.lane_id)?;
         input::name("namespace", args.namespace.as_str())?;
-        input::name("idempotency_key", args.idempotency_key.as_deref().unwrap_or_default())?;
+        let unique = UniqueKey::of(&args, partitions)?;
         input::text("execution_kind", &args.execution_kind)?;
         input::text("creator_identity", &args.creator_identity)?;
         input::text("payload_encoding", args.payload_encoding.as_deref().unwrap_or_default())?;
@@ -64,7 +67,7 @@ impl Create {
         args.policy.as_ref().map_or(Ok(()), ExecutionPolicy::check)?;
         let estimate = args.policy.iter().flat_map(|policy| policy.budget_estimate.keys());
         estimate.into_iter().try_for_each(|name| dimension("policy.budget_estimate", name))?;
-        Ok(Self { key, args, partitions: *partitions })
+        Ok(Self { key, unique, args, partitions: *partitions })
     }
 
     /// The key of the new execution.
@@ -97,9 +100,24 @@ impl Create {
         lane::refusal(&self.args.lane_id, facts, at)
     }
 
+    /// True if it has an idempotency key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.unique.is_some()
+    }
+
     fn preventing_rows(&self) -> Vec<Lookup> {
         let core = execution_row(&self.key, vec![exec_core::execution_id.column()]);
-        vec![core, self.lane_row()]
+        let key = self.unique.iter().flat_map(UniqueKey::lookups);
+        [core, self.lane_row()].into_iter().chain(key).collect()
+    }
+
+    /// The execution that makes this one a repetition: itself, or the holder of its key.
+    fn first(&self, facts: &Facts, now: TimestampMs) -> Result<Option<ExecutionKey>, EngineError> {
+        if facts.row(CORE).is_some() {
+            return Ok(Some(self.key));
+        }
+        self.unique.as_ref().map_or(Ok(None), |unique| unique.holder(facts, now))
     }
 
     /// The priority. The arguments always hold a number, so zero there means that they say nothing.
@@ -129,7 +147,7 @@ impl Create {
         flow: Option<Uuid>,
         now: TimestampMs,
     ) -> Result<Vec<Mutation>, EngineError> {
-        let Self { key, args, partitions } = self;
+        let Self { key, unique: _, args, partitions } = self;
         let policy = args.policy.as_ref();
         let timeouts = policy.and_then(|policy| policy.timeout_policy.as_ref());
         let from_policy = timeouts.and_then(|timeouts| timeouts.execution_deadline_ms);
@@ -177,20 +195,23 @@ impl Transition for Create {
     type Outcome = CreateExecutionResult;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let execution_id = self.key.id();
-        // A prevented submission may still be a repeated one. The insert is the only guard, so any
-        // other refusal means that the id is taken.
-        if facts.prevented() && !facts.have_rows() {
-            return Ok(Step::Read(vec![Query::Lookup(self.preventing_rows())]));
-        }
-        let is_taken = if facts.prevented() { facts.row(CORE).is_some() } else { true };
-        if facts.refusals() != 0 && is_taken {
-            return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
-        }
-        if let Some(refusal) = self.lane_refusal(facts, ctx.now)? {
-            return Err(refusal);
+        if facts.refusals() != 0 {
+            // Where nothing else could refuse the plan, the id is taken.
+            let is_told = !facts.prevented() && self.unique.is_none();
+            if !is_told && !facts.have_rows() {
+                return Ok(Step::Read(vec![Query::Lookup(self.preventing_rows())]));
+            }
+            let first = if is_told { Some(self.key) } else { self.first(facts, ctx.now)? };
+            if let Some(first) = first {
+                let execution_id = first.id();
+                return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
+            }
+            if let Some(refusal) = self.lane_refusal(facts, ctx.now)? {
+                return Err(refusal);
+            }
         }
 
+        let execution_id = self.key.id();
         let until = self.put_off_until(ctx.now);
         let first = AttemptState::PendingFirstAttempt;
         let status = match until {
@@ -200,9 +221,13 @@ impl Transition for Create {
 
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
-        let plan = Plan::new("create_execution")
-            .unless(self.closed_lane(ctx.now))
-            .and(self.inserts(until, status, None, ctx.now)?);
+        let mut plan = Plan::new("create_execution").unless(self.closed_lane(ctx.now));
+        if let Some(unique) = &self.unique {
+            let (guards, take) = unique.take(&self.key, facts, ctx.now)?;
+            plan.guards = guards;
+            plan = plan.and([take]);
+        }
+        let plan = plan.and(self.inserts(until, status, None, ctx.now)?);
         Ok(Step::Commit(plan, Then::Answer(created)))
     }
 }

@@ -202,7 +202,11 @@ impl CreateMember {
     ) -> Result<Self, EngineError> {
         let places = Places::with_member(flow, &args.execution_id, partitions)?;
         let (id, at) = (args.execution_id.clone(), args.now);
-        Ok(Self { places, create: Create::new(args, partitions)?, id, at })
+        let create = Create::new(args, partitions)?;
+        if create.has_key() {
+            return Err(input::invalid("idempotency_key: has no effect on a member of a flow"));
+        }
+        Ok(Self { places, create, id, at })
     }
 
     /// The reason for a refusal, now that the rows are read; `None` if nothing refuses it any more.

@@ -13,7 +13,9 @@ use crate::schema::budget::{
     budget_in_use, budget_policy, budget_reservation, budget_usage, budget_usage_by_exec,
     budget_usage_dedup, quota_admitted, quota_policy, quota_window,
 };
-use crate::schema::execution::{attempt, claim_grant, exec_core, execution_capabilities};
+use crate::schema::execution::{
+    attempt, claim_grant, exec_core, execution_capabilities, idempotency_key,
+};
 use crate::schema::flow::{
     cancel_backlog, cancel_backlog_member, cancel_dispatch_outbox, edge, edge_group, flow_core,
     flow_summary, pending_cancel_groups,
@@ -39,6 +41,8 @@ enum BelongsTo {
     Flow(Reference),
     /// An execution or a flow, by the same columns.
     Either(Reference),
+    /// Itself: it names an execution, but outlives it, for this reason, until a scan removes it.
+    Itself(&'static str),
     /// Neither. Retention leaves them alone, for this reason.
     Neither(&'static str),
 }
@@ -59,8 +63,6 @@ pub struct Reference {
 enum Form {
     /// The UUID; in a text column as its hyphenated form.
     Uuid,
-    /// The full id of an execution, `{fp:N}:<uuid>`.
-    Full,
     /// The hyphenated UUID, a colon and a text of the caller.
     Prefix,
 }
@@ -94,6 +96,14 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
     ),
     (attempt::REF, BelongsTo::Execution(by!(attempt, execution_id))),
     (claim_grant::REF, BelongsTo::Execution(by!(claim_grant, execution_id))),
+    // A key that expires outlives its execution, and is no row of it.
+    (
+        idempotency_key::REF,
+        BelongsTo::Execution(of(
+            idempotency_key::execution_partition.column(),
+            idempotency_key::held_by_execution.column(),
+        )),
+    ),
     (flow_core::REF, BelongsTo::Flow(by!(flow_core, flow_id))),
     (edge::REF, BelongsTo::Flow(by!(edge, flow_id))),
     (edge_group::REF, BelongsTo::Flow(by!(edge_group, flow_id))),
@@ -132,14 +142,8 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
     (budget_reservation::REF, BelongsTo::Execution(by!(budget_reservation, execution_id))),
     (budget_in_use::REF, BelongsTo::Neither("a budget outlives what was submitted with it")),
     (quota_policy::REF, BelongsTo::Neither("a quota outlives what it admitted")),
-    (
-        quota_window::REF,
-        BelongsTo::Execution(elsewhere(quota_window::execution_id.column(), Form::Full)),
-    ),
-    (
-        quota_admitted::REF,
-        BelongsTo::Execution(elsewhere(quota_admitted::execution_id.column(), Form::Full)),
-    ),
+    (quota_window::REF, BelongsTo::Itself("it counts until its window is over")),
+    (quota_admitted::REF, BelongsTo::Itself("it holds a slot until it is released or lapses")),
     (worker_registry::REF, BelongsTo::Neither("a worker outlives what it ran")),
     (worker_registry_event::REF, BelongsTo::Neither("the log of a worker")),
     (schedule::REF, BelongsTo::Neither("a schedule outlives what it submitted")),
@@ -150,7 +154,7 @@ impl BelongsTo {
     fn execution(self) -> Option<Reference> {
         match self {
             Self::Execution(reference) | Self::Either(reference) => Some(reference),
-            Self::Flow(_) | Self::Neither(_) => None,
+            Self::Flow(_) | Self::Itself(_) | Self::Neither(_) => None,
         }
     }
 
@@ -158,7 +162,7 @@ impl BelongsTo {
     fn flow(self) -> Option<Reference> {
         match self {
             Self::Flow(reference) | Self::Either(reference) => Some(reference),
-            Self::Execution(_) | Self::Neither(_) => None,
+            Self::Execution(_) | Self::Itself(_) | Self::Neither(_) => None,
         }
     }
 }
@@ -176,10 +180,9 @@ pub fn of_flows() -> impl Iterator<Item = (TableRef, Reference)> {
 impl Reference {
     /// The columns and values that name the rows of the execution that a plan holds; `None` where
     /// only a part of a text names it.
-    fn held_execution(&self, key: &ExecutionKey) -> Option<Vec<(ColumnRef, Expr)>> {
+    fn held_execution(&self) -> Option<Vec<(ColumnRef, Expr)>> {
         let id = match self.form {
             Form::Uuid => exec_core::execution_id.of(CORE),
-            Form::Full => Expr::text(key.id().to_string()),
             Form::Prefix => return None,
         };
         Some(self.with(exec_core::partition_key.of(CORE), id))
@@ -217,7 +220,6 @@ impl Reference {
         let partition = partition_expr(key.partition);
         match self.form {
             Form::Uuid => all_equal(self.with(partition, self.uuid(key.uuid))),
-            Form::Full => all_equal(self.with(partition, Expr::text(key.id().to_string()))),
             Form::Prefix => self.begins_with(key),
         }
     }
@@ -236,10 +238,9 @@ impl Reference {
 }
 
 /// The removal of every row of the execution that a plan holds, where equal columns name it.
-pub fn removals(key: &ExecutionKey) -> impl Iterator<Item = Mutation> + '_ {
-    of_executions().filter_map(|(table, reference)| {
-        Some(Mutation::delete(table, reference.held_execution(key)?))
-    })
+pub fn removals() -> impl Iterator<Item = Mutation> {
+    of_executions()
+        .filter_map(|(table, reference)| Some(Mutation::delete(table, reference.held_execution()?)))
 }
 
 fn partition_expr(partition: i16) -> Expr {
@@ -272,7 +273,7 @@ mod tests {
         }
     }
 
-    /// A table whose columns name an execution or a flow belongs to it.
+    /// A table whose columns name an execution or a flow belongs to it, or says why not.
     #[test]
     fn what_names_an_execution_or_a_flow_belongs_to_it() {
         for (table, belongs) in TABLES {

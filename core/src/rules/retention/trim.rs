@@ -61,7 +61,7 @@ impl Decision for TrimExecution {
     }
 
     fn decide(&self, _: &Facts, _: TimestampMs, _: &mut Ctx<'_>) -> Decided<bool> {
-        let changes = Changes::of(dependants::removals(&self.key));
+        let changes = Changes::of(dependants::removals());
 
         // Of these rows, a part of a text names the execution, so the database picks them.
         let keyed =

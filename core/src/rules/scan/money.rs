@@ -17,7 +17,7 @@ use crate::schema::budget::{
 use crate::schema::{ColumnRef, TableRef};
 
 impl Due {
-    fn rows_of(
+    pub(super) fn rows_of(
         &self,
         name: &'static str,
         table: TableRef,

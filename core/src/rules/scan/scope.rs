@@ -13,7 +13,7 @@ use crate::rules::input;
 use crate::schema::budget::{
     budget_policy, budget_usage_dedup, quota_admitted, quota_policy, quota_window,
 };
-use crate::schema::execution::{attempt, claim_grant, exec_core};
+use crate::schema::execution::{attempt, claim_grant, exec_core, idempotency_key};
 use crate::schema::flow::pending_cancel_groups;
 use crate::schema::outbox::completion_event;
 use crate::schema::schedule::schedule;
@@ -54,8 +54,8 @@ impl ScanScope {
             let until = now.0.saturating_sub(self.older_than_ms);
             list.predicate = list.predicate.and(completion_event::committed_at_ms.below(until));
         }
-        // No filter is about budgets, quotas, workers and schedules: every scanner looks after
-        // them.
+        // No filter is about budgets, quotas, keys, workers and schedules: every scanner looks
+        // after them.
         if self.filter.is_noop() || place.execution.is_none() {
             return Ok(list);
         }
@@ -117,6 +117,9 @@ impl Place {
             Scan::UsageKeyExpiry => {
                 return Self::of_no_execution(budget_usage_dedup::partition_key);
             }
+            Scan::IdempotencyKeyExpiry => {
+                return Self::of_no_execution(idempotency_key::partition_key);
+            }
             Scan::WorkerTtl => return Self::of_no_execution(worker_registry::partition_key),
             Scan::AdmissionExpiry => return Self::of_no_execution(quota_admitted::partition_key),
             Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
@@ -145,6 +148,7 @@ impl Place {
             | Scan::WorkerTtl
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
+            | Scan::IdempotencyKeyExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

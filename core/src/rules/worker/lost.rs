@@ -1,6 +1,8 @@
 //! Workers that are lost: those that an operator declared dead, and those that are silent for
 //! longer than their time to live. Their leases lapse at once.
 
+use serde_json::Value as Json;
+
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseCause;
@@ -13,32 +15,31 @@ use crate::rules::execution::expire::ExpireLease;
 use crate::rules::execution::listing::core_of_current_attempt;
 use crate::rules::execution::losses::Losses;
 use crate::rules::key::ExecutionKey;
-use crate::rules::premise::{Condition, Premise, answer};
+use crate::rules::premise::{Condition, Premise, answer, lookup};
 use crate::rules::worker::row::{Liveness, WORKER, WorkerEvent, WorkerKey, is_registered};
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, leased, running};
+use crate::schema::execution::{attempt, exec_core, leased, running};
 use crate::schema::worker::worker_registry;
 
 /// A worker instance that is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LostWorker {
     /// Declared dead at that time, with the leases that it had taken by then.
-    Dead(String, TimestampMs),
+    Dead(WorkerKey, TimestampMs),
     /// Silent since this sign of life, until it gives another.
     Silent(WorkerKey, Liveness),
 }
 
 impl LostWorker {
-    fn instance(&self) -> &str {
+    fn key(&self) -> &WorkerKey {
         match self {
-            Self::Dead(instance, _) => instance,
-            Self::Silent(key, _) => &key.instance,
+            Self::Dead(key, _) | Self::Silent(key, _) => key,
         }
     }
 
     /// The attempts that the lost worker has leased.
     fn holds(&self) -> Predicate {
-        let own = attempt::worker_instance_id.equals(Some(self.instance().to_owned()));
+        let own = attempt::worker_instance_id.equals(Some(self.key().instance.clone()));
         match self {
             Self::Dead(_, at) => {
                 let before = attempt::started_at_ms.is_null();
@@ -58,13 +59,25 @@ impl LostWorker {
             }
         }
     }
+
+    /// The instance of the same name in the namespace of the leased execution, where that is
+    /// another one. While it is registered, the lease counts as its own.
+    fn namesake(&self, lease: &LostLease) -> Option<WorkerKey> {
+        let namespace = lease.namespace.as_ref().filter(|own| **own != self.key().namespace)?;
+        Some(WorkerKey { namespace: namespace.clone(), ..self.key().clone() })
+    }
 }
+
+/// The name that plans give the row of the instance of the same name in another namespace.
+const NAMESAKE: &str = "namesake";
 
 /// A lease of a lost worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LostLease {
     /// The execution.
     pub key: ExecutionKey,
+    /// The namespace of the execution, if it names one.
+    pub namespace: Option<String>,
     /// The workers that it has lost before, where they can be read.
     pub losses: Option<Losses>,
     /// The expiry of the lease, Unix ms.
@@ -98,7 +111,11 @@ impl Transition for LeasesOfLost {
             name: "leases of a lost worker".into(),
             table: attempt::REF,
             join: Some(core_of_current_attempt()),
-            columns: own.into_iter().chain(Losses::columns()).collect(),
+            columns: own
+                .into_iter()
+                .chain(Losses::columns())
+                .chain([exec_core::raw_fields.column()])
+                .collect(),
             predicate,
             order: vec![(due.column(), Ascending), (id.column(), Ascending)],
             limit: Expr::int(i64::from(self.limit)),
@@ -113,14 +130,18 @@ impl Transition for LeasesOfLost {
 
 fn lost_lease(row: &Row) -> Result<LostLease, EngineError> {
     let partition = row.read(attempt::partition_key)?;
+    let raw = row.read(exec_core::raw_fields)?;
+    let namespace = raw.get("namespace").and_then(Json::as_str);
     Ok(LostLease {
         key: ExecutionKey { partition, uuid: row.read(attempt::execution_id)? },
+        namespace: namespace.map(str::to_owned),
         losses: Losses::read(row).ok(),
         expires_at_ms: row.read(attempt::lease_expires_at_ms)?,
     })
 }
 
-/// Releases an execution of a lost worker, as if its lease had lapsed: the same changes follow.
+/// Releases an execution of a lost worker, as if its lease had lapsed: the same changes follow. A
+/// lease that counts as that of a registered instance of the same name is left alone.
 #[derive(Clone, Debug)]
 pub struct LapseOfLost {
     /// The worker.
@@ -141,6 +162,10 @@ impl Decision for LapseOfLost {
         if let LostWorker::Silent(key, _) = &self.worker {
             premises.push(Premise::read(WORKER, key.lookup()));
         }
+        if let Some(namesake) = self.worker.namesake(&self.lease) {
+            let row = lookup(NAMESAKE, worker_registry::REF, namesake.columns());
+            premises.push(Premise::read(NAMESAKE, row));
+        }
         premises
     }
 
@@ -154,12 +179,21 @@ impl Decision for LapseOfLost {
         {
             return Ok(Verdict::Answer(false));
         }
+        if let Some(row) = facts.row(NAMESAKE)
+            && row.read(worker_registry::swept_at_ms)?.is_none()
+        {
+            return Ok(Verdict::Answer(false));
+        }
 
         let lease = ExpireLease { key: self.lease.key, expected: self.lease.losses };
         let Some(changes) = lease.lapses(LeaseCause::WorkerLost, facts, at)? else {
             return Ok(Verdict::Answer(false));
         };
-        Verdict::change(changes.unless(self.worker.alive()), true)
+        let namesake = self
+            .worker
+            .namesake(&self.lease)
+            .map(|key| Guard::new(NAMESAKE, worker_registry::REF, key.columns(), is_registered()));
+        Verdict::change(changes.unless(self.worker.alive()).unless(namesake), true)
     }
 }
 

@@ -197,8 +197,8 @@ impl MarkDead {
 
     /// The instance that it removes.
     #[must_use]
-    pub fn instance(&self) -> &str {
-        &self.key.instance
+    pub fn key(&self) -> &WorkerKey {
+        &self.key
     }
 }
 

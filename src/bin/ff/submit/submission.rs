@@ -175,7 +175,9 @@ impl Submission {
         let mut sent = Vec::with_capacity(batch.len());
         for (number, request) in batch {
             match request.at(now) {
-                Ok(args) => sent.push(PendingLine { number, args, has_id: request.has_id }),
+                Ok(args) => {
+                    sent.push(PendingLine { number, args, is_repeatable: request.is_repeatable });
+                }
                 Err(reason) => self.reject_line(number, &reason),
             }
         }
@@ -223,7 +225,7 @@ impl Submission {
     fn give_up(&mut self, failed: &[(PendingLine, EngineError)]) {
         for (place, (sent, error)) in failed.iter().enumerate() {
             self.outcome.counts.failed += 1;
-            if is_unsure(error) && !sent.has_id {
+            if is_unsure(error) && !sent.is_repeatable {
                 self.outcome.unsure.push(sent.number);
             } else {
                 self.outcome.left.push(sent.number);
@@ -265,7 +267,7 @@ impl Submission {
 struct PendingLine {
     number: u64,
     args: CreateExecutionArgs,
-    has_id: bool,
+    is_repeatable: bool,
 }
 
 /// True if the execution may have been created in spite of the error.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::contracts::BulkRefusal;
+use ff_core::engine_backend::ReconcileCounts;
 use ff_core::plan::Plan;
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, SignalId};
@@ -84,6 +85,32 @@ pub(crate) struct ScannedView(pub(crate) BTreeMap<&'static str, ScanCountsView>)
 pub(crate) struct ScanCountsView {
     pub(crate) processed: u64,
     pub(crate) errors: u64,
+}
+
+impl ScanCountsView {
+    pub(crate) fn add(&mut self, counts: ReconcileCounts) {
+        self.processed += u64::from(counts.processed);
+        self.errors += u64::from(counts.errors);
+    }
+}
+
+/// `reconcile`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReconciledView {
+    pub(crate) executions: ScanCountsView,
+    /// Absent where only some executions were repaired.
+    pub(crate) budgets: Option<ScanCountsView>,
+    pub(crate) quotas: Option<ScanCountsView>,
+}
+
+impl ReconciledView {
+    /// The kinds that were repaired, by name.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &ScanCountsView)> {
+        let counters = [("budgets", &self.budgets), ("quotas", &self.quotas)];
+        let counters =
+            counters.into_iter().filter_map(|(kind, counts)| Some((kind, counts.as_ref()?)));
+        [("executions", &self.executions)].into_iter().chain(counters)
+    }
 }
 
 /// `scan`, once it is stopped.
