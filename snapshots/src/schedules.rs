@@ -12,6 +12,7 @@ use ff_core::state::Overlap;
 use ff_core::types::TimestampMs;
 
 use super::fixtures::{capabilities, lane, worker};
+use super::money::budget;
 use super::stage::{NOON, Scene, now};
 
 const MINUTE: i64 = 60_000;
@@ -100,13 +101,27 @@ impl Scene {
 
     /// A tick in each situation, on a database of its own.
     fn ticks(&mut self) {
-        let mut with_policy = with_overlap(Overlap::Skip);
-        with_policy.work.policy = Some(ExecutionPolicy { priority: 3, ..Default::default() });
+        let with = |policy| {
+            let mut spec = with_overlap(Overlap::Skip);
+            spec.work.policy = Some(policy);
+            spec
+        };
+        let with_policy = with(ExecutionPolicy { priority: 3, ..Default::default() });
+        let budget_ids = vec![budget(1)];
+        let budgeted = with(ExecutionPolicy { budget_ids, ..Default::default() });
+        let delay_until = Some(TimestampMs(NOON + 600 * MINUTE));
+        let put_off = with(ExecutionPolicy { delay_until, ..Default::default() });
+        let mut tagged = with_overlap(Overlap::Skip);
+        tagged.work.tags.insert("cairn.instance_id".into(), "eu-1".into());
+
         let cases = [
             ("skipped", with_overlap(Overlap::Skip)),
             ("waiting", with_overlap(Overlap::Queue)),
             ("cancelling", with_overlap(Overlap::CancelRunning)),
             ("with a policy", with_policy),
+            ("with a budget", budgeted),
+            ("put off", put_off),
+            ("with an instance tag", tagged),
         ];
 
         for (case, spec) in cases {

@@ -135,6 +135,18 @@ impl Create {
         self.args.delay_until.or(from_policy).filter(|until| now < *until)
     }
 
+    /// The time until which it is put off, and the state in which it begins.
+    #[must_use]
+    pub fn begins(&self, now: TimestampMs) -> (Option<TimestampMs>, Status) {
+        let until = self.put_off_until(now);
+        let first = AttemptState::PendingFirstAttempt;
+        let status = match until {
+            Some(until) => Status::delayed(BlockingReason::WaitingForDelay, first, until),
+            None => Status::waiting(first),
+        };
+        (until, status)
+    }
+
     /// The changes that add the execution, created at `now` in that state, its lane, and the event
     /// of its instance tag, if it has one. A row that is there already refuses the plan.
     ///
@@ -212,13 +224,7 @@ impl Transition for Create {
         }
 
         let execution_id = self.key.id();
-        let until = self.put_off_until(ctx.now);
-        let first = AttemptState::PendingFirstAttempt;
-        let status = match until {
-            Some(until) => Status::delayed(BlockingReason::WaitingForDelay, first, until),
-            None => Status::waiting(first),
-        };
-
+        let (until, status) = self.begins(ctx.now);
         let public_state = status.public();
         let created = CreateExecutionResult::Created { execution_id, public_state };
         let mut plan = Plan::new("create_execution").unless(self.closed_lane(ctx.now));

@@ -3,7 +3,6 @@
 use crate::contracts::ScheduleInfo;
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::partition::PartitionConfig;
-use crate::model::state::AttemptState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Held, Lookup, Query};
 use crate::rules::changes::Changes;
@@ -18,7 +17,6 @@ use crate::rules::schedule::key::ScheduleKey;
 use crate::rules::schedule::row;
 use crate::rules::schedule::submission::submission;
 use crate::rules::schedule::turn::{Tick, Turn, turn};
-use crate::rules::status::Status;
 use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::schedule::schedule;
 
@@ -129,8 +127,8 @@ impl Fire {
             return Ok(Verdict::Answer(Fired::Nothing));
         }
 
-        let status = Status::waiting(AttemptState::PendingFirstAttempt);
-        let inserts = create.inserts(None, status, None, at)?;
+        let (until, status) = create.begins(at);
+        let inserts = create.inserts(until, status, None, at)?;
         let changes = moves.and(inserts).unless([create.closed_lane(at)]);
         Verdict::change(changes, Fired::Moved)
     }
