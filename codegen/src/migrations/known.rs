@@ -7,4 +7,5 @@ migrations! {
     3 "0003_fewer_indexes",
     4 "0004_whole_contract",
     5 "0005_reserve_and_archive",
+    6 "0006_chosen",
 }
