@@ -52,8 +52,10 @@ async fn cancel<E: Executor>(
     match run(executor, &CancelExecution::new(args)?).await {
         // It ended by itself meanwhile.
         Ok(_)
-        | Err(EngineError::NotFound { .. })
-        | Err(EngineError::Validation { kind: ValidationKind::InvalidInput, .. }) => Ok(()),
+        | Err(
+            EngineError::NotFound { .. }
+            | EngineError::Validation { kind: ValidationKind::InvalidInput, .. },
+        ) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::contracts::{CatchUp, ScheduleInfo, SchedulePause, ScheduleSpec, ScheduledWork};
 use crate::model::error::{EngineError, ValidationKind};
-use crate::model::ids::TimestampMs;
+use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::CatchUpPolicy;
 use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Mutation};
@@ -104,7 +104,7 @@ pub fn of_spec(spec: &ScheduleSpec) -> Result<Cells, EngineError> {
 pub fn of_progress(key: &ScheduleKey, info: &ScheduleInfo) -> Cells {
     let ms = |at: Option<TimestampMs>| at.map(|at| at.0);
     let queued: Vec<Json> = info.queued.iter().map(|tick| tick.0.into()).collect();
-    let last = info.last_execution.as_ref().map(|id| id.uuid());
+    let last = info.last_execution.as_ref().map(ExecutionId::uuid);
 
     vec![
         schedule::next_tick_at_ms.with(ms(info.next_tick_at)),
