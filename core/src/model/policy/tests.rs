@@ -307,7 +307,6 @@ fn what_nothing_reads_yet_is_refused_by_its_name() {
     for (json, field) in [
         (r#"{"fallback_policy":{"tiers":[]}}"#, "fallback_policy"),
         (r#"{"stream_policy":{}}"#, "stream_policy"),
-        (r#"{"dedup_window_ms":1}"#, "dedup_window_ms"),
         (
             r#"{"routing_requirements":{"preferred_locality":"eu"}}"#,
             "routing_requirements.preferred_locality",
@@ -320,6 +319,20 @@ fn what_nothing_reads_yet_is_refused_by_its_name() {
         let expected = format!("policy.{field}: has no effect in this version");
         assert_eq!(fault(&parse(json)), expected);
     }
+}
+
+#[test]
+fn a_key_is_held_for_a_time_or_until_an_end() {
+    let active: ExecutionPolicy = parse(r#"{"dedup_while_active":true}"#);
+    let window: ExecutionPolicy = parse(r#"{"dedup_window_ms":1}"#);
+    assert!(active.check().is_ok() && window.check().is_ok());
+
+    let both = fault(&parse(r#"{"dedup_window_ms":1,"dedup_while_active":true}"#));
+    let expected = "policy.dedup_while_active: contradicts policy.dedup_window_ms";
+    assert_eq!(both, format!("{expected}; give one of them"));
+    let without = window.check_without_key().unwrap_err().to_string();
+    assert_eq!(without, "policy.dedup_window_ms: has no effect without idempotency_key");
+    assert!(ExecutionPolicy::default().check_without_key().is_ok());
 }
 
 #[test]
