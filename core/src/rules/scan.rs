@@ -41,7 +41,7 @@ use crate::schema::suspension::{
     suspension_current, suspension_times_out, waitpoint_expires, waitpoint_pending,
 };
 use crate::schema::worker::worker_registry;
-use crate::schema::{Col, ColumnRef};
+use crate::schema::{Col, ColumnRef, TableRef};
 
 pub use scope::ScanScope;
 pub(super) use scope::passes;
@@ -381,6 +381,25 @@ impl Due {
             columns: vec![exec_core::partition_key.column(), id.column(), due.column()],
             predicate: self.past(due, id, predicate),
             order: vec![(due.column(), Ascending), (id.column(), Ascending)],
+            limit: Expr::int(i64::from(self.limit)),
+        }
+    }
+
+    /// The whole rows of one table, in that ascending order.
+    fn rows_of(
+        &self,
+        name: &'static str,
+        table: TableRef,
+        predicate: Predicate,
+        order: &[ColumnRef],
+    ) -> List {
+        List {
+            name: name.into(),
+            table,
+            join: None,
+            columns: table.columns.to_vec(),
+            predicate,
+            order: order.iter().map(|column| (*column, Ascending)).collect(),
             limit: Expr::int(i64::from(self.limit)),
         }
     }

@@ -208,15 +208,18 @@ impl Transition for Create {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         if facts.refusals() != 0 {
+            let repeats = |first: ExecutionKey| {
+                Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id: first.id() }))
+            };
             // Where nothing else could refuse the plan, the id is taken.
-            let is_told = !facts.prevented() && self.unique.is_none();
-            if !is_told && !facts.have_rows() {
+            if !facts.prevented() && self.unique.is_none() {
+                return repeats(self.key);
+            }
+            if !facts.have_rows() {
                 return Ok(Step::Read(vec![Query::Lookup(self.preventing_rows())]));
             }
-            let first = if is_told { Some(self.key) } else { self.first(facts, ctx.now)? };
-            if let Some(first) = first {
-                let execution_id = first.id();
-                return Ok(Step::Answer(CreateExecutionResult::Duplicate { execution_id }));
+            if let Some(first) = self.first(facts, ctx.now)? {
+                return repeats(first);
             }
             if let Some(refusal) = self.lane_refusal(facts, ctx.now)? {
                 return Err(refusal);

@@ -93,9 +93,10 @@ impl UniqueKey {
         let partition = input::partition(text_partition(&digest, partitions))?;
 
         let window = policy.and_then(|policy| policy.dedup_window_ms).unwrap_or(USUAL_WINDOW_MS);
-        let hold = match policy.is_some_and(|policy| policy.dedup_while_active) {
-            true => Hold::WhileActive,
-            false => Hold::For(input::span_ms(window)),
+        let hold = if policy.is_some_and(|policy| policy.dedup_while_active) {
+            Hold::WhileActive
+        } else {
+            Hold::For(input::span_ms(window))
         };
         Ok(Some(Self { row: KeyRow { partition, digest }, hold }))
     }

@@ -4,37 +4,17 @@ use super::{Due, DueRow, Overdue};
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::Row;
-use crate::plan::{Expr, List, Predicate};
+use crate::plan::{List, Predicate};
 use crate::rules::budget::dedup::Dedup;
 use crate::rules::budget::key::BudgetKey;
 use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
-use crate::schema::Direction::Ascending;
 use crate::schema::budget::{
     budget_policy, budget_resets, budget_usage_dedup, quota_admitted, quota_policy, quota_window,
     window_expires,
 };
-use crate::schema::{ColumnRef, TableRef};
 
 impl Due {
-    pub(super) fn rows_of(
-        &self,
-        name: &'static str,
-        table: TableRef,
-        predicate: Predicate,
-        order: &[ColumnRef],
-    ) -> List {
-        List {
-            name: name.into(),
-            table,
-            join: None,
-            columns: table.columns.to_vec(),
-            predicate,
-            order: order.iter().map(|column| (*column, Ascending)).collect(),
-            limit: Expr::int(i64::from(self.limit)),
-        }
-    }
-
     pub(super) fn of_resets(&self, now: TimestampMs) -> List {
         let (due, id) = (budget_policy::next_reset_at_ms, budget_policy::budget_id);
         let mut predicate = budget_resets().and(due.at_most(Some(now.0)));

@@ -7,7 +7,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseCause;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, Guard, List, Mutation, Predicate, Query};
+use crate::plan::{Expr, Guard, Held, List, Mutation, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Step, Transition, Verdict};
@@ -179,9 +179,7 @@ impl Decision for LapseOfLost {
         {
             return Ok(Verdict::Answer(false));
         }
-        if let Some(row) = facts.row(NAMESAKE)
-            && row.read(worker_registry::swept_at_ms)?.is_none()
-        {
+        if facts.row(NAMESAKE).is_some_and(|row| is_registered().accepts(row, &Held::default())) {
             return Ok(Verdict::Answer(false));
         }
 
