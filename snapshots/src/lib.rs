@@ -7,6 +7,7 @@
 
 mod archives;
 mod cascade;
+mod explanations;
 mod fixtures;
 mod flow_ends;
 mod flow_rows;
@@ -46,6 +47,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::typed,
     Scene::reads,
     Scene::listings,
+    Scene::explanations,
     Scene::lanes,
     Scene::registry,
     Scene::lost_workers_of_the_registry,

@@ -5,6 +5,7 @@ mod archive;
 mod bench;
 mod ends;
 mod events;
+mod explain;
 mod fleet;
 mod flow;
 mod json;

@@ -11,6 +11,7 @@ mod closing;
 mod create;
 mod delay;
 mod expire;
+mod explain;
 mod fail;
 pub(crate) mod fence;
 mod finish;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::ids::Namespace;
 
 /// The executions that a scanner or subscriber handles: those that meet every condition that is
@@ -55,7 +57,8 @@ impl ScannerFilter {
 }
 
 /// The timers that `EngineBackend::scan` applies. An addition to the common contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scan {
     /// Leases that have lapsed.
     LeaseExpiry,

@@ -32,15 +32,15 @@ use crate::contracts::{
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, EdgeDependencyPolicy,
     EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs, EvaluateFlowEligibilityResult,
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
-    ExecutionTimeline, ExpirePhase, FailExecutionArgs, FailExecutionResult, FailOutcome,
-    FailureReason, FlowGraph, FlowQuery, FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs,
-    HeartbeatWorkerOutcome, ImportRun, Imported, IssueClaimGrantArgs, IssueClaimGrantOutcome,
-    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
-    LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult,
-    ListFlowsPage, ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs,
-    ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PauseScheduleArgs,
-    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ExecutionTimeline, ExpirePhase, ExplainExecutionArgs, Explanation, FailExecutionArgs,
+    FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
+    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
+    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage,
+    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome,
+    PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
     ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
     RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
     RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
@@ -81,6 +81,7 @@ use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
 use crate::rules::execution::delay::{Delay, Promote};
 use crate::rules::execution::expire::{ExpireAttempt, ExpireExecution, ExpireLease};
+use crate::rules::execution::explain::Explain;
 use crate::rules::execution::fail::{Fail, Failed, RetryRule};
 use crate::rules::execution::failure::{Failure, said};
 use crate::rules::execution::finish::{Cancel, Complete};
@@ -1042,6 +1043,13 @@ impl<E: Executor> EngineBackend for E {
         query: ExecutionQuery,
     ) -> Result<ExecutionQueryPage, EngineError> {
         run(self, &Newest::new(&query, &self.partitions())?).await
+    }
+
+    async fn explain_execution(
+        &self,
+        args: ExplainExecutionArgs,
+    ) -> Result<Explanation, EngineError> {
+        run(self, &Explain::new(args)?).await
     }
 
     async fn execution_timeline(

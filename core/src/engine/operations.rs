@@ -26,23 +26,24 @@ use crate::contracts::{
     CreateScheduleResult, DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult,
     EdgeDependencyPolicy, EdgeDirection, EdgeSnapshot, EvaluateFlowEligibilityArgs,
     EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
-    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, FailExecutionArgs,
-    FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
-    InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs,
-    IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal,
-    LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage,
-    ListLanesPage, ListLeasesArgs, ListPendingWaitpointsArgs, ListPendingWaitpointsResult,
-    ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome,
-    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
-    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
-    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
-    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
-    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
-    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, ExplainExecutionArgs,
+    Explanation, FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph,
+    FlowQuery, FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
+    ImportRun, Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
+    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
+    LeaseHistoryEvent, LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage,
+    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent,
+    PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
+    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
     StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
@@ -1277,6 +1278,16 @@ pub trait EngineBackend: Send + Sync + 'static {
         execution_id: &ExecutionId,
     ) -> Result<ExecutionTimeline, EngineError> {
         unavailable!("execution_timeline")
+    }
+
+    /// Every reason why an execution is not running, by the predicates that a claim uses. Without a
+    /// reason, a claim of the worker takes the execution once its turn comes. Changes nothing. An
+    /// addition.
+    async fn explain_execution(
+        &self,
+        args: ExplainExecutionArgs,
+    ) -> Result<Explanation, EngineError> {
+        unavailable!("explain_execution")
     }
 
     /// Creates executions as members of a flow, each held back until [`Self::release_flow`] or

@@ -8,6 +8,7 @@ pub mod create;
 pub mod delay;
 pub mod end;
 pub mod expire;
+pub mod explain;
 pub mod fail;
 pub mod failure;
 pub mod finish;

@@ -15,6 +15,7 @@ mod command;
 mod confirm;
 mod demo;
 mod events;
+mod explain;
 mod failure;
 mod filter;
 mod flow;
@@ -97,6 +98,8 @@ enum Command {
     Ls(ls::Arguments),
     /// Show one execution: its state, its attempts, what happened to it.
     Show(show::Arguments),
+    /// Tell every reason why an execution is not running, and what would end each.
+    Explain(explain::Arguments),
     /// Print the result of an execution as it is; on a terminal, with control characters escaped.
     Result(result::Arguments),
     /// Cancel an execution, even one that a worker runs.
@@ -198,6 +201,7 @@ impl Command {
             Self::Schedule(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
+            | Self::Explain(_)
             | Self::Result(_)
             | Self::Waitpoints(_)
             | Self::Tail(_)
@@ -322,6 +326,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Work(arguments) => work::run(global, arguments).await,
         Command::Ls(arguments) => ls::run(global, arguments).await,
         Command::Show(arguments) => show::run(global, arguments).await,
+        Command::Explain(arguments) => explain::run(global, arguments).await,
         Command::Result(arguments) => result::run(global, arguments).await,
         Command::Cancel(arguments) => cancel::run(global, arguments).await,
         Command::Replay(arguments) => replay::run(global, arguments).await,

@@ -4,6 +4,7 @@
 
 mod act;
 mod execution;
+mod explain;
 mod fleet;
 mod flow;
 mod list;
@@ -16,6 +17,7 @@ pub(super) use act::{
     ScannedView, SignalView, StateView, SubmittedView,
 };
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
+pub(super) use explain::ExplanationView;
 pub(super) use fleet::{
     LaneView, LanesView, LeaseView, LeasesView, RevocationsView, RevokedView, WorkerView,
     WorkersView,

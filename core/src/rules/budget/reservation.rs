@@ -15,7 +15,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable as _};
 use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, OnTaken, Predicate, Query};
 use crate::rules::budget::key::{BUDGET, BudgetKey, Head};
-use crate::rules::budget::room::{SomeBudgets, budgets_of_policy};
+use crate::rules::budget::room::{Shortage, SomeBudgets, budgets_of_policy};
 use crate::rules::key::CORE;
 use crate::rules::suspension::opening::items;
 use crate::schema::ColumnRef;
@@ -204,11 +204,9 @@ impl Estimate {
                 return Ok(Fit::TooLarge(budget.clone()));
             }
             let Some(head) = head_among(heads, budget)? else { continue };
-            let of_budget =
-                |row: &&Row| row.read(budget_usage::budget_id).ok().as_ref() == Some(budget);
-            let totals: Vec<Row> = totals.iter().filter(of_budget).cloned().collect();
+            let totals = of_budget(totals, budget);
             let reserved = Reserved::of(budget, Some(self.execution), reservations)?;
-            if !self.fits(&head, &totals, &reserved)? {
+            if !self.lacks(&head, &totals, &reserved)?.is_empty() {
                 return Ok(Fit::TooLarge(budget.clone()));
             }
 
@@ -226,25 +224,68 @@ impl Estimate {
         Ok(Fit::Fits(guards, changes))
     }
 
-    fn fits(
+    /// What its budgets lack; `None` until their rows are read.
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    pub fn shortages(&self, facts: &Facts) -> Result<Option<Vec<Shortage>>, EngineError> {
+        let reservations = facts.list(&reservations_of(&self.budgets.budgets));
+        let (Some((heads, totals)), Some(reservations)) = (self.budgets.rows(facts), reservations)
+        else {
+            return Ok(None);
+        };
+
+        let mut shortages = Vec::new();
+        for budget in &self.budgets.budgets {
+            let Some(head) = head_among(heads, budget)? else { continue };
+            let reserved = Reserved::of(budget, Some(self.execution), reservations)?;
+            shortages.extend(self.lacks(&head, &of_budget(totals, budget), &reserved)?);
+        }
+        Ok(Some(shortages))
+    }
+
+    /// The budgets that it reserves from.
+    #[must_use]
+    pub fn budgets(&self) -> &[String] {
+        &self.budgets.budgets
+    }
+
+    /// What a budget lacks for the amounts, by dimension.
+    fn lacks(
         &self,
         head: &Head<'_>,
         totals: &[Row],
         reserved: &Reserved,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Vec<Shortage>, EngineError> {
         let limits = head.limits()?.with_overdrafts(&head.overdrafts(totals)?);
         let totals = head.totals(totals)?;
-        let fits = limits.enforced().all(|(dimension, limit)| {
-            let total = totals.get(dimension).copied().unwrap_or(0).max(0);
+
+        let shortage = |(dimension, limit): (&str, u64)| {
+            let used = totals.get(dimension).copied().unwrap_or(0).max(0);
             let others = reserved.others.get(dimension).copied().unwrap_or(0);
-            let taken = total.saturating_add(others).unsigned_abs();
-            match self.amounts.get(dimension) {
-                Some(amount) => taken.saturating_add(amount.unsigned_abs()) <= limit,
+            let taken = used.saturating_add(others).unsigned_abs();
+            let amount = self.amounts.get(dimension).map(|amount| amount.unsigned_abs());
+            let fits = match amount {
+                Some(amount) => taken.saturating_add(amount) <= limit,
                 None => taken < limit,
-            }
-        });
-        Ok(fits)
+            };
+            (!fits).then(|| Shortage {
+                budget: head.key.id.clone(),
+                dimension: dimension.to_owned(),
+                used: used.unsigned_abs(),
+                reserved: others.unsigned_abs(),
+                requested: amount.unwrap_or(0),
+                limit,
+            })
+        };
+        Ok(limits.enforced().filter_map(shortage).collect())
     }
+}
+
+/// The totals of that budget among these.
+fn of_budget(totals: &[Row], budget: &str) -> Vec<Row> {
+    let own = |row: &&Row| row.read(budget_usage::budget_id).is_ok_and(|id| id == budget);
+    totals.iter().filter(own).cloned().collect()
 }
 
 /// The head of that budget among these: the one at home, where there are two.

@@ -120,7 +120,7 @@ impl Transition for OpenBudgets {
 
         let budget = budget_in_use::budget_id;
         let rows = |pages: Pages| facts.pages(pages.name).flatten().map(move |row| (budget, row));
-        let full = full(rows(Pages::LIMITS), rows(Pages::TOTALS))?;
+        let full = budgets_short(shortages(rows(Pages::LIMITS), rows(Pages::TOTALS))?);
         let mut open = BTreeSet::new();
         for row in facts.pages(Pages::IN_USE.name).flatten() {
             open.insert(row.read(budget)?);
@@ -129,6 +129,23 @@ impl Transition for OpenBudgets {
         let open = open.difference(&full).map(|budget| token(budget));
         Ok(Step::Answer(Room { tokens: open.collect(), has_estimates }))
     }
+}
+
+/// The room that a budget lacks in one dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The budget.
+    pub budget: String,
+    /// The dimension.
+    pub dimension: String,
+    /// The amount used.
+    pub used: u64,
+    /// The amount that others have reserved, where reservations count.
+    pub reserved: u64,
+    /// The amount that would be reserved.
+    pub requested: u64,
+    /// The hard limit, with what approvals have added to it.
+    pub limit: u64,
 }
 
 /// Some budgets, of which a scheduler must know if they have room.
@@ -156,14 +173,22 @@ impl SomeBudgets {
     /// # Errors
     /// `Validation(Corruption)` naming the column that holds what it must not.
     pub fn full(&self, facts: &Facts) -> Result<Option<BTreeSet<String>>, EngineError> {
+        Ok(self.shortages(facts)?.map(budgets_short))
+    }
+
+    /// What those without room lack; `None` until their rows are read.
+    ///
+    /// # Errors
+    /// As [`Self::full`].
+    pub fn shortages(&self, facts: &Facts) -> Result<Option<Vec<Shortage>>, EngineError> {
         if self.budgets.is_empty() {
-            return Ok(Some(BTreeSet::new()));
+            return Ok(Some(Vec::new()));
         }
 
         let Some((limits, totals)) = self.rows(facts) else { return Ok(None) };
         let limits = limits.iter().map(|row| (budget_policy::budget_id, row));
         let totals = totals.iter().map(|row| (budget_usage::budget_id, row));
-        full(limits, totals).map(Some)
+        shortages(limits, totals).map(Some)
     }
 
     fn limits(&self) -> List {
@@ -302,12 +327,12 @@ impl Pages {
     }
 }
 
-/// The budgets without room, among those with these limits and totals. Each row comes with the
-/// column that names its budget.
-fn full<'a>(
+/// What the budgets with these limits and totals lack, by budget and dimension. Each row comes with
+/// the column that names its budget.
+fn shortages<'a>(
     limits: impl Iterator<Item = (Col<String>, &'a Row)>,
     totals: impl Iterator<Item = (Col<String>, &'a Row)>,
-) -> Result<BTreeSet<String>, EngineError> {
+) -> Result<Vec<Shortage>, EngineError> {
     let mut used: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
     for (budget, row) in totals {
         let key = (row.read(budget)?, row.read(budget_usage::dimensions_key)?);
@@ -315,16 +340,30 @@ fn full<'a>(
         used.insert(key, (total, row.read(budget_usage::overdraft)?));
     }
 
-    let mut full = BTreeSet::new();
+    let mut shortages = Vec::new();
     for (budget, row) in limits {
         let budget = row.read(budget)?;
         for (dimension, limit) in Limits::read(row)?.enforced() {
             let key = (budget.clone(), dimension.to_owned());
             let (used, overdraft) = used.get(&key).copied().unwrap_or_default();
-            if raised(limit, overdraft) <= used.max(0).unsigned_abs() {
-                full.insert(budget.clone());
+            let (used, limit) = (used.max(0).unsigned_abs(), raised(limit, overdraft));
+            if limit <= used {
+                let (budget, dimension) = key;
+                shortages.push(Shortage {
+                    budget,
+                    dimension,
+                    used,
+                    reserved: 0,
+                    requested: 0,
+                    limit,
+                });
             }
         }
     }
-    Ok(full)
+    Ok(shortages)
+}
+
+/// The budgets that lack something.
+fn budgets_short(shortages: Vec<Shortage>) -> BTreeSet<String> {
+    shortages.into_iter().map(|shortage| shortage.budget).collect()
 }

@@ -175,7 +175,7 @@ impl Claim {
     /// The executions that waited for a time that has come, and that no scanner has promoted yet.
     #[must_use]
     pub fn due(&self, now: TimestampMs) -> Predicate {
-        self.takes(delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0))), now)
+        self.takes(due(now), now)
     }
 
     /// The executions of the lane that this worker may take where their state allows it.
@@ -265,6 +265,12 @@ pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: Timestamp
         .and(state)
         .and(unreserved(now))
         .and(sufficient(offered))
+}
+
+/// The executions that waited for a time that has come.
+#[must_use]
+pub fn due(now: TimestampMs) -> Predicate {
+    delayed().and(exec_core::eligible_at_ms.at_most(Some(now.0)))
 }
 
 /// No grant reserves the execution at that time.

@@ -47,7 +47,9 @@ impl Waitpoints {
         Ok(Self { key, after: args.after.clone(), page })
     }
 
-    fn list(&self) -> List {
+    /// The list of them.
+    #[must_use]
+    pub fn list(&self) -> List {
         let open = [WaitpointState::Pending, WaitpointState::Active];
         let mut predicate = waitpoint_pending::partition_key
             .equals(self.key.partition)
