@@ -43,5 +43,31 @@ impl Scene {
         self.sample("reconcile_execution_index", "a row by hand", async |b| {
             b.reconcile_execution_index(partition, &[], &all).await
         });
+
+        self.insert(
+            "ff_flow_core",
+            vec![
+                ("flow_id", Value::Uuid(Uuid::from_u128(2))),
+                ("public_flow_state", text("open")),
+                ("created_at_ms", Value::Int(NOON)),
+            ],
+        );
+        self.insert(
+            "ff_exec_core",
+            vec![
+                ("execution_id", Value::Uuid(Uuid::from_u128(3))),
+                ("flow_id", Value::Uuid(Uuid::from_u128(2))),
+                ("lane_id", text("by-hand")),
+                ("lifecycle_phase", text(LifecyclePhase::Terminal.as_str())),
+                ("ownership_state", text(OwnershipState::Unowned.as_str())),
+                ("eligibility_state", text(EligibilityState::NotApplicable.as_str())),
+                ("public_state", text("completed")),
+                ("attempt_state", text("attempt_terminal")),
+                ("created_at_ms", Value::Int(NOON)),
+            ],
+        );
+        self.sample("reconcile_execution_index", "a flow by hand that is over", async |b| {
+            b.reconcile_execution_index(partition, &[], &all).await
+        });
     }
 }

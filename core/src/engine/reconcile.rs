@@ -1,6 +1,8 @@
-//! Repairs the executions of a partition that have drifted, page by page.
+//! Repairs the executions and the flows of a partition that have drifted, page by page.
 
 use std::collections::BTreeSet;
+
+use uuid::Uuid;
 
 use super::scan_executor::ScanExecutor;
 use super::{Executor, run};
@@ -8,10 +10,14 @@ use crate::contracts::ReconcileCounts;
 use crate::model::error::{ContentionKind, EngineError};
 use crate::model::ids::LaneId;
 use crate::rules::execution::reconcile::{FindDrift, Page, Repair};
+use crate::rules::flow::end::EndFlow;
+use crate::rules::flow::key::FlowKey;
+use crate::rules::flow::reconcile::{HasMembers, OpenFlows, PAGE};
 use crate::rules::lane::RegisterLane;
 
-/// Repairs what is derived in the rows of executions, and registers their lanes. Counts the repairs
-/// and the rows that could not be read or repaired, and logs each of them.
+/// Repairs what is derived in the rows of executions, and registers their lanes. Where all of the
+/// partition is meant, ends the flows whose members have all ended, too. Counts the repairs and the
+/// rows that could not be read or repaired, and logs each of them.
 ///
 /// # Errors
 /// The backend's error, when the rows cannot be listed.
@@ -21,6 +27,7 @@ pub(super) async fn executions<E: Executor>(
 ) -> Result<ReconcileCounts, EngineError> {
     let executor = &ScanExecutor::over(executor);
     let mut pass = Pass::default();
+    let whole = first.whole_partition();
     let mut find = first;
 
     loop {
@@ -29,9 +36,14 @@ pub(super) async fn executions<E: Executor>(
         pass.repair(executor, page).await;
         match last {
             Some(last) => find = find.after(last),
-            None => return Ok(pass.counts),
+            None => break,
         }
     }
+
+    if let Some(partition) = whole {
+        pass.end_flows(executor, partition).await?;
+    }
+    Ok(pass.counts)
 }
 
 /// A pass over a partition so far.
@@ -61,6 +73,25 @@ impl Pass {
         }
     }
 
+    async fn end_flows<E: Executor>(
+        &mut self,
+        executor: &E,
+        partition: i16,
+    ) -> Result<(), EngineError> {
+        let mut after = Uuid::nil();
+        loop {
+            let flows = run(executor, &OpenFlows { partition, after }).await?;
+            for flow in &flows {
+                let ended = end_if_over(executor, *flow).await;
+                self.count("flow", &flow.id().to_string(), ended);
+            }
+            match flows.last() {
+                Some(last) if flows.len() == PAGE => after = last.uuid,
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
     fn count(&mut self, kind: &str, id: &str, result: Result<bool, EngineError>) {
         match result {
             Ok(true) => {
@@ -78,5 +109,14 @@ impl Pass {
                 tracing::warn!(kind, id, %error, "row could not be reconciled");
             }
         }
+    }
+}
+
+/// Ends a flow if it has members and all of them are over. Returns true if it has ended now.
+async fn end_if_over<E: Executor>(executor: &E, flow: FlowKey) -> Result<bool, EngineError> {
+    if run(executor, &HasMembers(flow)).await? {
+        run(executor, &EndFlow { flow }).await
+    } else {
+        Ok(false)
     }
 }

@@ -21,6 +21,7 @@ pub mod listing;
 pub mod member;
 pub mod policy;
 pub mod read;
+pub mod reconcile;
 pub mod siblings;
 pub mod stage;
 pub mod summary;

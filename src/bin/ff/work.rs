@@ -8,6 +8,7 @@ use std::time::Duration;
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
 use ff_core::contracts::RetentionRule;
+use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::state::ClosedSet as _;
 use serde_json::json;
 use tokio::sync::watch;
@@ -29,6 +30,9 @@ const SCANNER_GRACE: Duration = Duration::from_secs(5);
 
 /// The time that the database gets to finish.
 const DATABASE_GRACE: Duration = Duration::from_secs(5);
+
+/// The ends that one scan dispatches.
+const DISPATCHES: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -142,6 +146,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     };
     if let Some(scanners) = scanners {
         scanners.shutdown(SCANNER_GRACE).await;
+        if arguments.until_empty && scanner_error.is_none() && worked.is_ok() {
+            dispatch_ends(&engine).await;
+        }
     }
     // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
@@ -157,6 +164,22 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
     left(&report).map_or(Ok(()), |left| Err(Failure::new(left)))
+}
+
+/// Dispatches the ends that the scanners have left, so that flows whose last member has just ended
+/// have ended, too.
+async fn dispatch_ends(engine: &Arc<dyn EngineBackend>) {
+    loop {
+        match engine.scan(Scan::DependencyDispatch, DISPATCHES).await {
+            Ok(counts) if counts.processed == 0 => return,
+            Ok(_) => {}
+            // All work is done; the next scanner finds what is left.
+            Err(error) => {
+                tracing::warn!(%error, "the last ends are not dispatched");
+                return;
+            }
+        }
+    }
 }
 
 /// The reason why executions were left that this worker could have run, if some were.

@@ -276,3 +276,20 @@ fn a_submission_that_was_killed_is_finished_by_the_next_one() {
     };
     assert_eq!((count("waiting"), count("waiting_children")), (1, 199));
 }
+
+#[test]
+fn a_flow_is_listed_as_ended_once_its_worker_has_ended() {
+    let place = Place::new();
+    let once = json!({ "retry_policy": { "max_retries": 0 } });
+    let node = |name: &str, after: &[&str]| json!({ "name": name, "kind": "k", "payload": "", "after": after, "policy": once });
+    let flow = json!({ "kind": "f", "nodes": [node("a", &[]), node("b", &["a"])] });
+    place.write("flow.json", &[&flow.to_string()]);
+    for (command, state) in [("true", "completed"), ("false", "failed")] {
+        let submitted = place.json(&["flow", "submit", "flow.json"]);
+        place.ff(&["work", "--until-empty", "--", command]);
+        let listed = place.json(&["flow", "ls", "--state", state]);
+        assert_eq!(listed["flows"][0]["flow_id"], submitted["flow_id"], "{listed}");
+    }
+    let open = place.json(&["flow", "ls", "--state", "open"]);
+    assert_eq!(open["flows"].as_array().unwrap().len(), 0);
+}

@@ -1,6 +1,10 @@
 //! What is derived in the rows of executions is repaired where it has drifted, and nothing else.
 
+use std::collections::BTreeSet;
+
 use ff_core::backend::ScannerFilter;
+use ff_core::contracts::FlowQuery;
+use ff_core::state::PublicFlowState;
 use ff_core::types::{ExecutionId, LaneId};
 
 use crate::backends::{Bench, START, conformance};
@@ -8,6 +12,7 @@ use crate::bench::{
     ACTIVE, COMPLETED, INSTANCE, LANE, NAMESPACE, WAITING, assert_refused, id, id_in, lane,
     partition,
 };
+use crate::flow::End;
 use crate::plain::{int, text};
 
 const DELAYED: &str =
@@ -150,5 +155,42 @@ conformance! {
             result,
             "validation: InvalidInput: partition index 40000 exceeds i16 range (max 32767)",
         );
+    }
+
+    async fn a_flow_whose_members_have_all_ended_is_listed_as_it_ended(bench) {
+        let well = bench.flow(2).await;
+        let badly = bench.flow(1).await;
+        let going_on = bench.flow(2).await;
+        let empty = bench.empty_flow().await;
+        for id in [&well.members[0], &well.members[1], &going_on.members[0]] {
+            bench.end(id, End::Success).await;
+        }
+        bench.end(&badly.members[0], End::Failed).await;
+
+        // An engine that knew no end of a flow has dispatched the ends.
+        let flows = [
+            (&well, "completed"),
+            (&badly, "failed"),
+            (&going_on, "open"),
+            (&empty, "open"),
+        ];
+        for (flow, word) in flows {
+            let repaired = bench
+                .backend
+                .reconcile_execution_index(flow.partition(), &[], &ScannerFilter::NOOP)
+                .await
+                .unwrap();
+            assert_eq!(repaired.errors, 0);
+            let row = bench.flow_row(&flow.id).await;
+            assert_eq!(row.text("public_flow_state"), word);
+        }
+        let mut query = FlowQuery::new(10);
+        query.state = Some(PublicFlowState::Open);
+        let open = bench.backend.list_flows_by(query).await.unwrap().flows;
+        let open: BTreeSet<_> = open.into_iter().map(|flow| flow.flow_id).collect();
+        assert_eq!(open, BTreeSet::from([going_on.id.clone(), empty.id.clone()]));
+        // The dispatch that comes later finds the flow over.
+        bench.settle().await;
+        assert_eq!(bench.flow_row(&well.id).await.text("public_flow_state"), "completed");
     }
 }

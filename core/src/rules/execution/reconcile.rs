@@ -93,6 +93,12 @@ impl FindDrift {
         Self { after: last, ..self }
     }
 
+    /// The partition, where all of its executions are meant.
+    #[must_use]
+    pub fn whole_partition(&self) -> Option<i16> {
+        (self.chosen == unfinished()).then_some(self.partition)
+    }
+
     fn list(&self) -> List {
         List {
             name: "executions that may have drifted".into(),
