@@ -7,7 +7,7 @@ use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::state::PublicState;
 use ff_core::types::{
-    ExecutionId, FlowId, LaneId, LeaseFence, Namespace, WorkerId, WorkerInstanceId,
+    ExecutionId, FlowId, LaneId, LeaseFence, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
 };
 use uuid::Uuid;
 
@@ -56,32 +56,29 @@ pub(super) fn retried(delay_ms: u64) -> ExecutionPolicy {
 }
 
 /// Queries with every combination of the filters that changes the shape.
-pub(super) fn filtered(after: &ExecutionId) -> Vec<(&'static str, ExecutionQuery)> {
-    let cases = [
-        "all",
-        "lane",
-        "flow",
-        "lane, flow",
-        "after",
-        "lane, after",
-        "flow, after",
-        "lane, flow, after",
-    ];
-    let query = |(chosen, case): (usize, &'static str)| {
+pub(super) fn filtered(after: &ExecutionId) -> Vec<(String, ExecutionQuery)> {
+    let query = |chosen: usize, state: PublicState| {
         let filter = |bit: usize| chosen & bit != 0;
         let mut query = ExecutionQuery::new(10)
-            .with_public_state(PublicState::Waiting)
+            .with_public_state(state)
             .with_namespace(Namespace::new("billing"))
+            .with_execution_kind("invoice")
             .with_tag("billing.month", "2026-11");
         query.lane_id = filter(1).then(lane);
         query.flow_id = filter(2).then(flow);
         query.after = filter(4).then(|| after.clone());
-        (case, query)
+        query.created_since = filter(8).then_some(TimestampMs(1));
+
+        let names = [(1, "lane"), (2, "flow"), (4, "after"), (8, "newer")];
+        let named = names.into_iter().filter(|(bit, _)| filter(*bit)).map(|(_, name)| name);
+        let bad = (state == PublicState::Failed).then_some("badly ended");
+        let case = bad.into_iter().chain(named).collect::<Vec<_>>().join(", ");
+        (if case.is_empty() { "all".to_owned() } else { case }, query)
     };
 
-    let all = cases.into_iter().enumerate().map(query);
-    let failed = ExecutionQuery::new(10).with_public_state(PublicState::Failed);
-    all.chain([("badly ended", failed)]).collect()
+    let waiting = (0..16).map(|chosen| query(chosen, PublicState::Waiting));
+    let failed = [0, 1, 4, 5, 8].map(|chosen| query(chosen, PublicState::Failed));
+    waiting.chain(failed).collect()
 }
 
 pub(super) fn flow() -> FlowId {

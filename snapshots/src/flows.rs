@@ -230,10 +230,15 @@ impl Scene {
             b.list_flows(key(), Some(flow()), 10).await
         });
 
-        self.sample("list_flows_by", "newest", async |b| b.list_flows_by(FlowQuery::new(10)).await);
-        let mut next = FlowQuery::new(10);
-        next.after = Some(FlowCursor { created_at: self.at(), flow_id: flow() });
-        self.sample("list_flows_by", "next page", async |b| b.list_flows_by(next).await);
+        for (case, since) in [("", None), (", newer", Some(self.at()))] {
+            let mut query = FlowQuery::new(10);
+            query.created_since = since;
+            let mut next = query.clone();
+            next.after = Some(FlowCursor { created_at: self.at(), flow_id: flow() });
+            let (first, second) = (format!("newest{case}"), format!("next page{case}"));
+            self.sample("list_flows_by", first, async |b| b.list_flows_by(query).await);
+            self.sample("list_flows_by", second, async |b| b.list_flows_by(next).await);
+        }
 
         let at = self.at();
         let _ = now(self.backend.release_flow(&flow(), at));

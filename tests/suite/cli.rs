@@ -3,6 +3,7 @@
 
 mod archive;
 mod bench;
+mod dlq;
 mod ends;
 mod events;
 mod explain;

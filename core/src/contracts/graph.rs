@@ -15,6 +15,12 @@ pub struct FlowQuery {
     pub state: Option<PublicFlowState>,
     /// Only those of this tenant.
     pub namespace: Option<Namespace>,
+    /// Only those of this kind.
+    pub flow_kind: Option<String>,
+    /// Only those created at or before this time.
+    pub created_by: Option<TimestampMs>,
+    /// Only those created at or after this time.
+    pub created_since: Option<TimestampMs>,
     /// Only those after this one: the cursor of the page before.
     pub after: Option<FlowCursor>,
     /// The most flows to return; more than 1000 counts as 1000.
@@ -34,7 +40,15 @@ impl FlowQuery {
     /// The newest `limit` flows of any kind.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self { state: None, namespace: None, after: None, limit }
+        Self {
+            state: None,
+            namespace: None,
+            flow_kind: None,
+            created_by: None,
+            created_since: None,
+            after: None,
+            limit,
+        }
     }
 }
 

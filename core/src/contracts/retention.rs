@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::ScannerFilter;
+use super::{ExecutionQuery, ScannerFilter};
 use crate::model::ids::LaneId;
 use crate::model::state::{OutboxKind, PublicState};
 
@@ -21,6 +21,9 @@ pub struct RetentionRule {
     pub outcomes: Vec<PublicState>,
     /// The filter that selected executions pass.
     pub filter: ScannerFilter,
+    /// The query that selected executions match, whatever its limit and its place; all of them when
+    /// absent. It names no flow: a flow is removed as a whole.
+    pub matching: Option<ExecutionQuery>,
     /// The time since the end for which an execution stays, ms. A flow stays for as long after its
     /// own end, and its executions with it.
     pub older_than_ms: u64,
@@ -33,7 +36,8 @@ impl RetentionRule {
     #[must_use]
     pub fn older_than(ms: u64) -> Self {
         let filter = ScannerFilter::NOOP;
-        Self { lane: None, outcomes: Vec::new(), filter, older_than_ms: ms, keep: 0 }
+        let (lane, outcomes, matching) = (None, Vec::new(), None);
+        Self { lane, outcomes, filter, matching, older_than_ms: ms, keep: 0 }
     }
 
     /// Keeps this many of each lane, those that ended last.
@@ -54,6 +58,13 @@ impl RetentionRule {
     #[must_use]
     pub fn with_outcomes(mut self, outcomes: impl Into<Vec<PublicState>>) -> Self {
         self.outcomes = outcomes.into();
+        self
+    }
+
+    /// Selects executions that match the query.
+    #[must_use]
+    pub fn matching(mut self, query: ExecutionQuery) -> Self {
+        self.matching = Some(query);
         self
     }
 

@@ -533,6 +533,14 @@ pub struct ExecutionQuery {
     pub tag: Option<(String, String)>,
     /// Only those created at or before this time.
     pub created_by: Option<TimestampMs>,
+    /// Only those created at or after this time.
+    pub created_since: Option<TimestampMs>,
+    /// Only those of this kind of work.
+    pub execution_kind: Option<String>,
+    /// Only those with a last failure of this class.
+    pub failure_class: Option<FailureClass>,
+    /// Only those submitted with this idempotency key.
+    pub idempotency_key: Option<String>,
     /// Only those after this one in the order of the list. For a listing, it must still exist.
     pub after: Option<ExecutionId>,
     /// The most executions to return; more than 1000 counts as 1000.
@@ -550,9 +558,41 @@ impl ExecutionQuery {
             flow_id: None,
             tag: None,
             created_by: None,
+            created_since: None,
+            execution_kind: None,
+            failure_class: None,
+            idempotency_key: None,
             after: None,
             limit,
         }
+    }
+
+    /// Keeps only the executions created at or after `at`.
+    #[must_use]
+    pub fn with_created_since(mut self, at: TimestampMs) -> Self {
+        self.created_since = Some(at);
+        self
+    }
+
+    /// Keeps only the executions of one kind of work.
+    #[must_use]
+    pub fn with_execution_kind(mut self, kind: impl Into<String>) -> Self {
+        self.execution_kind = Some(kind.into());
+        self
+    }
+
+    /// Keeps only the executions with a last failure of one class.
+    #[must_use]
+    pub fn with_failure_class(mut self, class: FailureClass) -> Self {
+        self.failure_class = Some(class);
+        self
+    }
+
+    /// Keeps only the executions that were submitted with one idempotency key.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
     }
 
     /// Keeps only the members of one flow.

@@ -54,7 +54,7 @@ enum Action {
     },
 }
 
-/// The executions to act on, and the way to do it.
+/// The executions to act on, and how.
 #[derive(Debug, clap::Args)]
 struct Target {
     #[command(flatten)]
@@ -62,6 +62,13 @@ struct Target {
     /// Act on all executions; only without a filter.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    batches: Batches,
+}
+
+/// The way in which many executions are changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Batches {
     /// The number of executions per batch.
     #[arg(
         long,
@@ -91,28 +98,39 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return Err(Failure::usage(if target.all {
             "--all contradicts what says which executions are meant"
         } else {
-            "which executions? say --lane, --state, --flow, --tag, --namespace or --older-than, \
-             or else --all"
+            "which executions? say --lane, --state, --kind, --flow, --older-than or another \
+             filter, or else --all"
         }));
     }
 
-    if !(target.yes || target.dry_run || has_terminal()) {
+    act(global, action, doing, target.filter, &target.batches).await
+}
+
+/// Applies an action to the executions of a filter.
+pub(super) async fn act(
+    global: &Global,
+    action: BulkAction,
+    doing: &'static str,
+    filter: FilterArguments,
+    batches: &Batches,
+) -> Result<(), Failure> {
+    if !(batches.yes || batches.dry_run || has_terminal()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
     }
 
-    let filter = target.filter.check()?;
+    let filter = filter.check()?;
     let engine = global.open_existing().await?;
     let now = now(&engine).await?;
-    let query = filter.query(&engine, target.batch, now).await?;
+    let query = filter.query(&engine, batches.batch, now).await?;
     let bulk = Bulk { engine, output: global.output(), doing, action, query };
 
-    if target.dry_run {
+    if batches.dry_run {
         return bulk.print_dry_run().await;
     }
 
     // Only the number is needed here.
     let matched = bulk.preview(1).await?.matched;
-    if !(target.yes
+    if !(batches.yes
         || matched == 0
         || confirm(&format!("{doing} {}", count(matched, "execution")))?)
     {

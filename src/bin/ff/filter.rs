@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ff_core::contracts::ExecutionQuery;
 use ff_core::engine_backend::EngineBackend;
-use ff_core::state::{ClosedSet, PublicState};
+use ff_core::state::{ClosedSet, FailureClass, PublicState};
 use ff_core::types::{LaneId, Namespace, TimestampMs};
+use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::flow::FlowName;
@@ -31,21 +32,96 @@ pub(super) struct FilterArguments {
     /// Only those of this tenant.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
-    /// Only those of at least this age: 500ms, 5s, 2m, 1h, 3d.
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    older_than: Option<i64>,
+    /// Only those of this kind of work.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only those that failed last with this class: transient, permanent, infra_crash, timeout,
+    /// cancelled.
+    #[arg(long, value_name = "CLASS", value_parser = one_of::<FailureClass>)]
+    failure_class: Option<FailureClass>,
+    /// Only those submitted with this idempotency key.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    age: AgeArguments,
+    /// The leases of a worker are another list.
+    #[arg(long, value_name = "NAME", hide = true)]
+    worker: Option<String>,
+}
+
+/// A choice by the time of creation.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(super) struct AgeArguments {
+    /// Only those created so long ago, or earlier: a span such as 5s, 2h or 3d, or a time such as
+    /// 2026-01-31T18:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    older_than: Option<Moment>,
+    /// Only those created since then: a span or a time, as above.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    newer_than: Option<Moment>,
+}
+
+/// A point in time, as an argument names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    At(TimestampMs),
+    Ago(i64),
+}
+
+impl Moment {
+    fn before(self, now: TimestampMs) -> TimestampMs {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ms) => TimestampMs(now.0.saturating_sub(ms)),
+        }
+    }
+}
+
+impl AgeArguments {
+    /// True if it means every age.
+    pub(super) fn is_empty(self) -> bool {
+        self.older_than.is_none() && self.newer_than.is_none()
+    }
+
+    /// The latest time of creation.
+    pub(super) fn created_by(self, now: TimestampMs) -> Option<TimestampMs> {
+        self.older_than.map(|moment| moment.before(now))
+    }
+
+    /// The earliest time of creation.
+    pub(super) fn created_since(self, now: TimestampMs) -> Option<TimestampMs> {
+        self.newer_than.map(|moment| moment.before(now))
+    }
 }
 
 impl FilterArguments {
     /// True if it means all executions.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { lane, state, flow, tag, namespace, older_than } = self;
+        let Self { lane, state, flow, tag, namespace, kind, .. } = self;
+        let Self { failure_class, idempotency_key, age, worker, .. } = self;
         lane.is_none()
             && state.is_none()
             && flow.is_none()
             && tag.is_none()
             && namespace.is_none()
-            && older_than.is_none()
+            && kind.is_none()
+            && failure_class.is_none()
+            && idempotency_key.is_none()
+            && age.is_empty()
+            && worker.is_none()
+    }
+
+    /// The same, of executions that failed for good.
+    ///
+    /// # Errors
+    /// Wrong usage, where it asks for another state.
+    pub(super) fn of_failed(self) -> Result<Self, Failure> {
+        match self.state {
+            None | Some(PublicState::Failed) => {
+                Ok(Self { state: Some(PublicState::Failed), ..self })
+            }
+            Some(_) => Err(Failure::usage("--state contradicts what has failed")),
+        }
     }
 
     /// True if it means the executions of one flow.
@@ -55,6 +131,11 @@ impl FilterArguments {
 
     /// The filter, checked as far as that is possible without the database.
     pub(super) fn check(self) -> Result<Filter, Failure> {
+        if let Some(worker) = &self.worker {
+            let text = "--worker: executions are not listed by worker";
+            let help = format!("ff leases --worker '{worker}' lists what it holds");
+            return Err(Failure::usage(text).with_help(help));
+        }
         let lane_id = self.lane.as_deref().map(lane).transpose()?;
         Ok(Filter { lane_id, arguments: self })
     }
@@ -82,7 +163,8 @@ impl Filter {
         limit: u32,
         now: TimestampMs,
     ) -> Result<ExecutionQuery, Failure> {
-        let FilterArguments { lane: _, state, flow, tag, namespace, older_than } = self.arguments;
+        let FilterArguments { state, flow, tag, namespace, .. } = self.arguments;
+        let FilterArguments { kind, failure_class, idempotency_key, age, .. } = self.arguments;
 
         let mut query = ExecutionQuery::new(limit);
         query.lane_id = self.lane_id;
@@ -93,7 +175,11 @@ impl Filter {
         };
         query.tag = tag;
         query.namespace = namespace.map(Namespace::new);
-        query.created_by = older_than.map(|ms| TimestampMs(now.0.saturating_sub(ms)));
+        query.execution_kind = kind;
+        query.failure_class = failure_class;
+        query.idempotency_key = idempotency_key;
+        query.created_by = age.created_by(now);
+        query.created_since = age.created_since(now);
 
         Ok(query)
     }
@@ -113,6 +199,16 @@ pub(super) fn tag(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+/// Parses a span before now, or a time in UTC.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(ms) = span(text) {
+        return Ok(Moment::Ago(ms));
+    }
+    let at: Timestamp =
+        text.parse().map_err(|_| "expected a span such as 2h, or a time in UTC".to_owned())?;
+    Ok(Moment::At(TimestampMs(at.as_millisecond())))
 }
 
 /// Parses a span of time, in milliseconds.
@@ -151,15 +247,30 @@ mod tests {
             flow: None,
             tag: None,
             namespace: None,
-            older_than: None,
+            kind: None,
+            failure_class: None,
+            idempotency_key: None,
+            age: AgeArguments::default(),
+            worker: None,
         };
         assert!(nothing().is_empty());
-        let old = FilterArguments { older_than: Some(span("2s").unwrap()), ..nothing() };
+        let newer_than = Some(moment("1970-01-01T00:00:01Z").unwrap());
+        let age = AgeArguments { older_than: Some(moment("2s").unwrap()), newer_than };
+        let old = FilterArguments { age, ..nothing() };
         assert!(!old.is_empty());
 
         let engine = flowfabric_sql::open("memory:").await.unwrap();
         let query = old.check().unwrap().query(&engine, 7, TimestampMs(5_000)).await.unwrap();
         assert_eq!((query.created_by, query.limit), (Some(TimestampMs(3_000)), 7));
+        assert_eq!(query.created_since, Some(TimestampMs(1_000)));
+        assert!(moment("soon").is_err());
+
+        let by_worker = FilterArguments { worker: Some("w-1".into()), ..nothing() };
+        assert!(by_worker.check().is_err());
+        let failed = nothing().of_failed().unwrap();
+        assert!(!failed.is_empty() && failed.of_failed().is_ok());
+        let waiting = FilterArguments { state: Some(PublicState::Waiting), ..nothing() };
+        assert!(waiting.of_failed().is_err());
         assert!(span("2 hours").is_err());
     }
 }

@@ -36,6 +36,13 @@ pub(super) struct Arguments {
     after: Option<ExecutionId>,
 }
 
+impl Arguments {
+    /// The same list, of executions that failed for good.
+    pub(super) fn of_failed(self) -> Result<Self, Failure> {
+        Ok(Self { filter: self.filter.of_failed()?, ..self })
+    }
+}
+
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let is_one_flow = arguments.filter.names_a_flow();
     let filter = arguments.filter.check()?;

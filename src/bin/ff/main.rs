@@ -14,6 +14,7 @@ mod clock;
 mod command;
 mod confirm;
 mod demo;
+mod dlq;
 mod events;
 mod explain;
 mod failure;
@@ -40,6 +41,7 @@ mod replay;
 mod result;
 mod resume;
 mod retain;
+mod retry;
 mod revoke;
 mod scan;
 mod schedule;
@@ -130,6 +132,10 @@ enum Command {
     Priority(priority::Arguments),
     /// Cancel, replay or reprioritise many executions at once.
     Bulk(bulk::Arguments),
+    /// Let executions that failed for good run again, many at once.
+    Retry(retry::Arguments),
+    /// List, redrive and purge executions that failed for good.
+    Dlq(dlq::Arguments),
     /// Remove executions that have ended, with everything that belongs to them.
     Trim(trim::Arguments),
     /// Write executions that have ended to a file, with everything that belongs to them.
@@ -185,6 +191,7 @@ impl Command {
             | Self::Budget(_)
             | Self::Quota(_)
             | Self::Bulk(_)
+            | Self::Retry(_)
             | Self::Subscribers(_)
             | Self::Trim(_)
             | Self::Archive(_)
@@ -196,6 +203,7 @@ impl Command {
             | Self::Bench(_)
             | Self::DemoTask
             | Self::WatchGroups(_) => OnClosed::GoOn,
+            Self::Dlq(arguments) => arguments.on_closed(),
             Self::Flow(arguments) => arguments.on_closed(),
             Self::Lanes(arguments) => arguments.on_closed(),
             Self::Schedule(arguments) => arguments.on_closed(),
@@ -215,11 +223,15 @@ impl Command {
 
     /// True if the command reacts to a stop signal itself.
     const fn handles_interrupts(&self) -> bool {
+        if let Self::Dlq(arguments) = self {
+            return arguments.handles_interrupts();
+        }
         matches!(
             self,
             Self::Submit(_)
                 | Self::Work(_)
                 | Self::Bulk(_)
+                | Self::Retry(_)
                 | Self::Trim(_)
                 | Self::Scan(_)
                 | Self::Bench(_)
@@ -345,6 +357,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Archive(arguments) => archive::run(global, arguments).await,
         Command::Import(arguments) => import::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
+        Command::Retry(arguments) => retry::run(global, arguments).await,
+        Command::Dlq(arguments) => dlq::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
         Command::Leases(arguments) => leases::run(global, arguments).await,

@@ -75,27 +75,54 @@ impl Arguments {
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let rule = arguments.rule()?;
-    let has_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !(arguments.yes || arguments.dry_run || has_terminal) {
-        return Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"));
-    }
+    check_confirmation(arguments.dry_run, arguments.yes)?;
 
     let engine = global.open_existing().await?;
     let mut pass = TrimPass::new(vec![rule]);
     pass.sweeps = arguments.sweep;
     pass.archive.clone_from(&arguments.archived);
-    let dry = TrimPass { dry_run: true, ..pass.clone() };
+    remove_in(global, &engine, pass, arguments.dry_run, arguments.yes).await
+}
 
-    let (pass, interrupted) = if arguments.dry_run {
-        to_the_end(&engine, dry).await?
+/// Checks that a command that removes something can be confirmed.
+pub(super) fn check_confirmation(dry_run: bool, yes: bool) -> Result<(), Failure> {
+    let has_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if yes || dry_run || has_terminal {
+        Ok(())
     } else {
-        if !arguments.yes {
-            let (dry, _) = to_the_end(&engine, dry).await?;
+        Err(Failure::usage("there is no terminal to ask at: say --yes or --dry-run"))
+    }
+}
+
+/// Removes what one rule selects.
+pub(super) async fn remove(
+    global: &Global,
+    engine: &Arc<dyn EngineBackend>,
+    rule: RetentionRule,
+    dry_run: bool,
+    yes: bool,
+) -> Result<(), Failure> {
+    remove_in(global, engine, TrimPass::new(vec![rule]), dry_run, yes).await
+}
+
+async fn remove_in(
+    global: &Global,
+    engine: &Arc<dyn EngineBackend>,
+    pass: TrimPass,
+    dry_run: bool,
+    yes: bool,
+) -> Result<(), Failure> {
+    let dry = TrimPass { dry_run: true, ..pass.clone() };
+    let (pass, interrupted) = if dry_run {
+        to_the_end(engine, dry).await?
+    } else {
+        if !yes {
+            let (dry, _) = to_the_end(engine, dry).await?;
             if !confirm(&dry.report)? {
                 return Err(Failure::new("nothing was removed"));
             }
         }
-        to_the_end(&engine, pass).await?
+        to_the_end(engine, pass).await?
     };
 
     print(global.output(), &pass, interrupted)?;

@@ -1,5 +1,6 @@
 //! One action on many executions: it finds those it applies to, and tells what became of each.
 
+use ff_core::backend::{FailureClass, FailureReason};
 use ff_core::contracts::{BulkAction, BulkArgs, BulkReport, ExecutionQuery};
 use ff_core::plan::value::Value;
 use ff_core::state::PublicState;
@@ -130,6 +131,48 @@ conformance! {
         assert_eq!(found(&bench, &ids, query).await, [0]);
         let query = all().with_flow_id(FlowId::new());
         assert_eq!(found(&bench, &ids, query).await, [0; 0]);
+    }
+
+    async fn kind_key_age_and_failure_class_say_which(bench) {
+        let mut ids = Vec::new();
+        for (kind, key) in [("a", None), ("b", Some("k")), ("a", Some("k"))] {
+            let id = id_in(9);
+            let mut args = bench.args(&id);
+            args.execution_kind = kind.into();
+            args.idempotency_key = key.map(str::to_owned);
+            bench.backend.create_execution(args).await.unwrap();
+            bench.clock.advance(10);
+            ids.push(id);
+        }
+        for (query, expected) in [
+            (all().with_execution_kind("a"), &[0, 2][..]),
+            (all().with_execution_kind("A"), &[]),
+            (all().with_idempotency_key("k"), &[1, 2]),
+            (all().with_idempotency_key("k").with_execution_kind("b"), &[1]),
+            (all().with_created_since(TimestampMs(START + 10)), &[1, 2]),
+            (all().with_created_since(TimestampMs(START + 11)), &[2]),
+            (all().with_created_by(TimestampMs(START + 19)).with_created_since(TimestampMs(1)), &[0, 1]),
+            (all().with_failure_class(FailureClass::Permanent), &[]),
+        ] {
+            assert_eq!(found(&bench, &ids, query.clone()).await, expected, "{query:?}");
+            let listed = bench.backend.list_executions_by(query).await.unwrap().executions;
+            assert_eq!(listed.len(), expected.len());
+        }
+
+        let handle = bench.claim().await;
+        let reason = FailureReason::new("no paper");
+        bench.backend.fail(&handle, reason, FailureClass::Permanent).await.unwrap();
+        let failed = all()
+            .with_public_state(PublicState::Failed)
+            .with_failure_class(FailureClass::Permanent);
+        let report = run(&bench, BulkAction::Replay, failed).await;
+        assert_eq!((report.matched, report.applied), (1, 1));
+        let query = all().with_execution_kind("a\0");
+        let args = BulkArgs::new(cancelling(), query, bench.clock.now());
+        assert_refused(
+            bench.backend.run_bulk(args).await,
+            "validation: InvalidInput: execution_kind: must not contain NUL (at byte 1)",
+        );
     }
 
     async fn a_flow_on_any_partition_is_a_filter(bench) {

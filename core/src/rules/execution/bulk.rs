@@ -44,7 +44,8 @@ impl Matching {
             return Err(input::invalid("limit: must be positive"));
         }
 
-        let mut filters = listing::filters(&args.query, partitions)?;
+        let filters = listing::filters(&args.query, partitions)?;
+        let mut filters = listing::few(&args.query, filters);
         if let Some(after) = &args.query.after {
             filters = filters.and(Predicate::After(ExecutionKey::of(after)?.core()));
         }

@@ -26,7 +26,7 @@ use crate::rules::flow::key::Places;
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::{attempt, claimable, exec_core};
+use crate::schema::execution::{BADLY, attempt, badly_ended, claimable, exec_core};
 use crate::schema::{ColumnRef, Direction};
 
 /// Reads one list and makes a page of it.
@@ -158,7 +158,7 @@ pub fn executions(
 /// not double the number of shapes each.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a lane, namespace or tag that cannot be one.
+/// `Validation(InvalidInput)` for a lane, namespace, tag, kind or key that cannot be one.
 pub fn filters(
     query: &ExecutionQuery,
     partitions: &PartitionConfig,
@@ -187,6 +187,21 @@ pub fn filters(
         input::text("tag", value)?;
         members.insert("tags".into(), json!({ name: value }));
     }
+    for (name, text) in
+        [("execution_kind", &query.execution_kind), ("idempotency_key", &query.idempotency_key)]
+    {
+        if let Some(text) = text {
+            input::text(name, text)?;
+            members.insert(name.into(), text.as_str().into());
+        }
+    }
+    if let Some(class) = query.failure_class {
+        members.insert("last_failure_class".into(), class.as_str().into());
+    }
+    if let Some(since) = query.created_since {
+        let before = since.0.saturating_sub(1);
+        predicate = predicate.and(exec_core::created_at_ms.above(before));
+    }
 
     let states = match query.public_state {
         Some(state) => vec![state],
@@ -198,6 +213,13 @@ pub fn filters(
         .and(exec_core::public_state.is_one_of_chosen(&states))
         .and(exec_core::created_at_ms.at_most(created_by))
         .and(exec_core::raw_fields.contains(members.into())))
+}
+
+/// The same filters, where they ask for bad ends: those are few, and have an index of their own.
+#[must_use]
+pub fn few(query: &ExecutionQuery, filters: Predicate) -> Predicate {
+    let asks_for_bad_ends = query.public_state.as_ref().is_some_and(|state| BADLY.contains(state));
+    if asks_for_bad_ends { filters.and(badly_ended()) } else { filters }
 }
 
 /// The order by partition and UUID.

@@ -8,12 +8,14 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
-use crate::rules::execution::listing::{execution_columns, execution_row, filters, limit, split};
+use crate::rules::execution::listing::{
+    execution_columns, execution_row, few, filters, limit, split,
+};
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise;
 use crate::schema::Direction::{Ascending, Descending};
-use crate::schema::execution::{BADLY, badly_ended, exec_core};
+use crate::schema::execution::exec_core;
 
 /// Executions that match a query, newest first; of one time by partition and UUID.
 #[derive(Clone, Debug)]
@@ -27,14 +29,9 @@ impl Newest {
     /// Checks the filters.
     ///
     /// # Errors
-    /// `Validation(InvalidInput)` for a lane, namespace or tag that cannot be one.
+    /// As [`filters`].
     pub fn new(query: &ExecutionQuery, partitions: &PartitionConfig) -> Result<Self, EngineError> {
-        let mut predicate = filters(query, partitions)?;
-        if query.public_state.as_ref().is_some_and(|state| BADLY.contains(state)) {
-            // They are few, and have an index of their own.
-            predicate = predicate.and(badly_ended());
-        }
-
+        let predicate = few(query, filters(query, partitions)?);
         let after = query.after.clone().map(|id| ExecutionKey::of(&id).map(|key| (id, key)));
         let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
         Ok(Self { predicate, page, after: after.transpose()? })

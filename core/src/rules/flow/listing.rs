@@ -88,7 +88,7 @@ fn summary(row: &Row) -> Result<FlowSummary, EngineError> {
 /// Flows of all partitions that match a query, newest first.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a namespace with NUL.
+/// `Validation(InvalidInput)` for a namespace or a kind with NUL.
 pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError> {
     let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
 
@@ -97,17 +97,26 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
         input::text("namespace", namespace.as_str())?;
         members.insert("namespace".into(), namespace.as_str().into());
     }
+    if let Some(kind) = &query.flow_kind {
+        input::text("flow_kind", kind)?;
+        members.insert("flow_kind".into(), kind.as_str().into());
+    }
 
     let states = match query.state {
         Some(state) => vec![state],
         None => PublicFlowState::all(),
     };
 
+    let created = flow_core::created_at_ms;
+    let by = query.created_by.map_or(i64::MAX, |at| at.0);
     let mut predicate = flow_core::public_flow_state
         .is_one_of_chosen(&states)
+        .and(created.at_most(by))
         .and(flow_core::raw_fields.contains(members.into()));
+    if let Some(since) = query.created_since {
+        predicate = predicate.and(created.above(since.0.saturating_sub(1)));
+    }
     if let Some(after) = &query.after {
-        let created = flow_core::created_at_ms;
         let tied =
             created.equals(after.created_at.0).and(flow_core::flow_id.above(after.flow_id.0));
         predicate = predicate

@@ -6,14 +6,16 @@
 
 use uuid::Uuid;
 
-use crate::contracts::{Newest, RetentionRule, ScannerFilter};
+use crate::contracts::{ExecutionQuery, Newest, RetentionRule, ScannerFilter};
 use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, Namespace, TimestampMs};
+use crate::model::partition::PartitionConfig;
 use crate::model::state::PublicState;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Held, Join, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
+use crate::rules::execution::listing::filters;
 use crate::rules::execution::read::text;
 use crate::rules::flow::key::FlowKey;
 use crate::rules::input;
@@ -55,6 +57,8 @@ pub struct Ended {
     tags: Option<serde_json::Value>,
     /// The version of the row.
     pub version: i64,
+    /// What was read of the row.
+    row: Row,
 }
 
 /// One page of a walk: the executions on it that have ended, each with the number of the event.
@@ -246,6 +250,7 @@ impl Ended {
             namespace: text(&raw, "namespace"),
             tags: raw.get("tags").cloned(),
             version: row.read(exec_core::version)?,
+            row: row.clone(),
         })
     }
 
@@ -260,6 +265,12 @@ impl Ended {
     #[must_use]
     pub fn changed_since(&self, at_ms: i64) -> bool {
         self.at_ms < self.changed_at_ms && at_ms <= self.changed_at_ms
+    }
+
+    /// True if the row meets the filters of a query, which were checked before.
+    fn matches(&self, query: &ExecutionQuery) -> bool {
+        let filters = filters(query, &PartitionConfig::default());
+        filters.is_ok_and(|filters| filters.accepts(&self.row, &Held::default()))
     }
 
     fn passes(&self, filter: &ScannerFilter) -> bool {
@@ -284,6 +295,13 @@ pub fn check(rules: &[RetentionRule]) -> Result<(), EngineError> {
         if let Some(state) = rule.outcomes.iter().find(|state| !OUTCOMES.contains(state)) {
             return Err(input::invalid(format!("outcomes: {} is no outcome", state.as_str())));
         }
+        if let Some(query) = &rule.matching {
+            // The partitions bear on flows alone.
+            filters(query, &PartitionConfig::default())?;
+            if query.flow_id.is_some() {
+                return Err(input::invalid("matching: a flow is removed as a whole"));
+            }
+        }
     }
     Ok(())
 }
@@ -300,6 +318,7 @@ pub fn rule_of<'a>(
             && (rule.outcomes.is_empty()
                 || ended.outcome.is_some_and(|outcome| rule.outcomes.contains(&outcome)))
             && ended.passes(&rule.filter)
+            && rule.matching.as_ref().is_none_or(|query| ended.matches(query))
     })
 }
 

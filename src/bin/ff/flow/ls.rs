@@ -10,7 +10,7 @@ use ff_core::types::{Namespace, TimestampMs};
 use crate::Global;
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::filter::one_of;
+use crate::filter::{AgeArguments, one_of};
 use crate::ids::{Ids, flow_id};
 use crate::table::{Column, Table};
 use crate::view::FlowsView;
@@ -26,6 +26,13 @@ pub(crate) struct Arguments {
     /// Only those of this tenant.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Only those of this kind.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    #[command(flatten)]
+    age: AgeArguments,
+    #[command(flatten)]
+    of_executions: OfExecutions,
     /// The most flows to list.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
@@ -34,13 +41,53 @@ pub(crate) struct Arguments {
     after: Option<FlowCursor>,
 }
 
+/// Filters of executions, which say nothing about a flow.
+#[derive(Debug, clap::Args)]
+struct OfExecutions {
+    #[arg(long, hide = true)]
+    lane: Option<String>,
+    #[arg(long, hide = true)]
+    tag: Option<String>,
+    #[arg(long, hide = true)]
+    failure_class: Option<String>,
+    #[arg(long, hide = true)]
+    idempotency_key: Option<String>,
+    #[arg(long, hide = true)]
+    worker: Option<String>,
+}
+
+impl OfExecutions {
+    /// Refuses them by name.
+    fn refuse(&self) -> Result<(), Failure> {
+        let given = [
+            ("lane", &self.lane),
+            ("tag", &self.tag),
+            ("failure-class", &self.failure_class),
+            ("idempotency-key", &self.idempotency_key),
+            ("worker", &self.worker),
+        ];
+        match given.into_iter().find(|(_, value)| value.is_some()) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let text = format!("--{name}: a flow has none, only its executions do");
+                Err(Failure::usage(text).with_help("ff ls --flow FLOW lists the executions of one"))
+            }
+        }
+    }
+}
+
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    arguments.of_executions.refuse()?;
+    let engine = global.open().await?;
+    let now = now(&engine).await?;
+
     let mut query = FlowQuery::new(0);
     query.state = arguments.state;
     query.namespace = arguments.namespace.map(Namespace::new);
+    query.flow_kind = arguments.kind;
+    query.created_by = arguments.age.created_by(now);
+    query.created_since = arguments.age.created_since(now);
     query.after = arguments.after;
-
-    let engine = global.open().await?;
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
     let next = next.as_ref().map(written);
 
@@ -53,7 +100,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 
     let ids = Ids::of(rows.iter().map(|row| row.flow_id.0), output.width());
-    let times = output.times(now(&engine).await?);
+    let times = output.times(now);
     let mut table = Table::new([
         Column::whole("flow", 0),
         Column::cut("kind", 1),

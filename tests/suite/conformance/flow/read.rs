@@ -270,6 +270,18 @@ conformance! {
         let row = &page.flows[0];
         assert_eq!((row.flow_kind.as_str(), row.namespace.as_str()), ("k", "n'1"));
         assert_eq!((row.public_flow_state.as_str(), row.node_count), ("terminal", 2));
+        let mut of_kind = FlowQuery::new(9);
+        of_kind.flow_kind = Some("k".into());
+        assert_eq!(list(of_kind.clone()).await.0.len(), 5);
+        of_kind.flow_kind = Some("other".into());
+        assert_eq!(list(of_kind).await.0, []);
+        let (mut old, mut new) = (FlowQuery::new(9), FlowQuery::new(9));
+        let at = page.flows[0].created_at;
+        old.created_by = Some(TimestampMs(at.0 - 1));
+        new.created_since = Some(at);
+        let (old, new) = (list(old).await.0, list(new).await.0);
+        assert!(new.contains(&ids[4]) && !old.contains(&ids[4]));
+        assert_eq!(old.len() + new.len(), 5);
         query.namespace = Some(Namespace::new("\0"));
         assert_refused(
             bench.backend.list_flows_by(query).await,
