@@ -5,6 +5,7 @@
 mod batches;
 mod claims;
 mod explain;
+mod filters;
 mod flows;
 mod obstructed;
 mod rows;
