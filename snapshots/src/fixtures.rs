@@ -68,16 +68,17 @@ pub(super) fn filtered(after: &ExecutionId) -> Vec<(String, ExecutionQuery)> {
         query.flow_id = filter(2).then(flow);
         query.after = filter(4).then(|| after.clone());
         query.created_since = filter(8).then_some(TimestampMs(1));
+        query.worker = filter(16).then(|| "renderer".to_owned());
 
-        let names = [(1, "lane"), (2, "flow"), (4, "after"), (8, "newer")];
+        let names = [(1, "lane"), (2, "flow"), (4, "after"), (8, "newer"), (16, "worker")];
         let named = names.into_iter().filter(|(bit, _)| filter(*bit)).map(|(_, name)| name);
         let bad = (state == PublicState::Failed).then_some("badly ended");
         let case = bad.into_iter().chain(named).collect::<Vec<_>>().join(", ");
         (if case.is_empty() { "all".to_owned() } else { case }, query)
     };
 
-    let waiting = (0..16).map(|chosen| query(chosen, PublicState::Waiting));
-    let failed = [0, 1, 4, 5, 8].map(|chosen| query(chosen, PublicState::Failed));
+    let waiting = (0..32).map(|chosen| query(chosen, PublicState::Waiting));
+    let failed = [0, 1, 4, 5, 8, 16].map(|chosen| query(chosen, PublicState::Failed));
     waiting.chain(failed).collect()
 }
 

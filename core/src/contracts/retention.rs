@@ -22,7 +22,7 @@ pub struct RetentionRule {
     /// The filter that selected executions pass.
     pub filter: ScannerFilter,
     /// The query that selected executions match, whatever its limit and its place; all of them when
-    /// absent. It names no flow: a flow is removed as a whole.
+    /// absent. It names no flow, because a flow is removed as a whole, and no worker.
     pub matching: Option<ExecutionQuery>,
     /// The time since the end for which an execution stays, ms. A flow stays for as long after its
     /// own end, and its executions with it.

@@ -541,6 +541,9 @@ pub struct ExecutionQuery {
     pub failure_class: Option<FailureClass>,
     /// Only those submitted with this idempotency key.
     pub idempotency_key: Option<String>,
+    /// Only those with a current attempt that this worker, or this instance of one, holds or held
+    /// last. An instance is known only while it holds the lease.
+    pub worker: Option<String>,
     /// Only those after this one in the order of the list. For a listing, it must still exist.
     pub after: Option<ExecutionId>,
     /// The most executions to return; more than 1000 counts as 1000.
@@ -562,6 +565,7 @@ impl ExecutionQuery {
             execution_kind: None,
             failure_class: None,
             idempotency_key: None,
+            worker: None,
             after: None,
             limit,
         }
@@ -592,6 +596,13 @@ impl ExecutionQuery {
     #[must_use]
     pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Keeps only the executions with a current attempt of one worker or instance.
+    #[must_use]
+    pub fn with_worker(mut self, worker: impl Into<String>) -> Self {
+        self.worker = Some(worker.into());
         self
     }
 

@@ -75,6 +75,9 @@ async fn purge(
         return Err(Failure::usage("--flow: a flow is removed as a whole, once it is over")
             .with_help("ff trim removes flows that are over"));
     }
+    if filter.names_a_worker() {
+        return Err(Failure::usage("--worker: what is removed is not chosen by worker"));
+    }
     let filter = filter.of_failed()?.check()?;
     trim::check_confirmation(dry_run, yes)?;
 

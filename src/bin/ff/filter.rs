@@ -42,11 +42,12 @@ pub(super) struct FilterArguments {
     /// Only those submitted with this idempotency key.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Only those that this worker holds, or held last: its name, or an instance of it while that
+    /// holds them.
+    #[arg(long, value_name = "NAME")]
+    worker: Option<String>,
     #[command(flatten)]
     age: AgeArguments,
-    /// The leases of a worker are another list.
-    #[arg(long, value_name = "NAME", hide = true)]
-    worker: Option<String>,
 }
 
 /// A choice by the time of creation.
@@ -124,6 +125,11 @@ impl FilterArguments {
         }
     }
 
+    /// True if it means the executions of one worker.
+    pub(super) fn names_a_worker(&self) -> bool {
+        self.worker.is_some()
+    }
+
     /// True if it means the executions of one flow.
     pub(super) fn names_a_flow(&self) -> bool {
         self.flow.is_some()
@@ -131,11 +137,6 @@ impl FilterArguments {
 
     /// The filter, checked as far as that is possible without the database.
     pub(super) fn check(self) -> Result<Filter, Failure> {
-        if let Some(worker) = &self.worker {
-            let text = "--worker: executions are not listed by worker";
-            let help = format!("ff leases --worker '{worker}' lists what it holds");
-            return Err(Failure::usage(text).with_help(help));
-        }
         let lane_id = self.lane.as_deref().map(lane).transpose()?;
         Ok(Filter { lane_id, arguments: self })
     }
@@ -164,7 +165,8 @@ impl Filter {
         now: TimestampMs,
     ) -> Result<ExecutionQuery, Failure> {
         let FilterArguments { state, flow, tag, namespace, .. } = self.arguments;
-        let FilterArguments { kind, failure_class, idempotency_key, age, .. } = self.arguments;
+        let FilterArguments { kind, failure_class, idempotency_key, worker, age, .. } =
+            self.arguments;
 
         let mut query = ExecutionQuery::new(limit);
         query.lane_id = self.lane_id;
@@ -178,6 +180,7 @@ impl Filter {
         query.execution_kind = kind;
         query.failure_class = failure_class;
         query.idempotency_key = idempotency_key;
+        query.worker = worker;
         query.created_by = age.created_by(now);
         query.created_since = age.created_since(now);
 
@@ -266,7 +269,7 @@ mod tests {
         assert!(moment("soon").is_err());
 
         let by_worker = FilterArguments { worker: Some("w-1".into()), ..nothing() };
-        assert!(by_worker.check().is_err());
+        assert!(!by_worker.is_empty());
         let failed = nothing().of_failed().unwrap();
         assert!(!failed.is_empty() && failed.of_failed().is_ok());
         let waiting = FilterArguments { state: Some(PublicState::Waiting), ..nothing() };

@@ -31,6 +31,7 @@ fn what_failed_is_listed_retried_and_purged() {
     assert_documented("dlq ls", &[listed]);
     assert_eq!((count(&[]), count(&["--kind", "a"]), count(&["--kind", "c"])), (3, 2, 0));
     assert_eq!((count(&["--newer-than", "1h"]), count(&["--older-than", "1h"])), (3, 0));
+    assert_eq!((count(&["--worker", "ff-work"]), count(&["--worker", "other"])), (3, 0));
     assert_eq!(count(&["--newer-than", "2020-01-01T00:00:00Z", "--lane", "default"]), 3);
 
     let dry = place.json(&["retry", "--failed", "--kind", "b", "--dry-run"]);
@@ -79,7 +80,8 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (&["retry", "--failed", "--state", "waiting", "--yes"], "--state contradicts"),
         (&["dlq", "purge", "--flow", "4444", "--yes"], "--flow: a flow is removed as a whole"),
         (&["dlq", "purge"], "there is no terminal to ask at"),
-        (&["ls", "--worker", "w-1"], "--worker: executions are not listed by worker"),
+        (&["dlq", "purge", "--worker", "w", "--yes"], "--worker: what is removed is not chosen"),
+        (&["flow", "ls", "--worker", "w"], "--worker: a flow has none"),
         (&["flow", "ls", "--failure-class", "permanent"], "--failure-class: a flow has none"),
         (&["ls", "--newer-than", "soon"], "expected a span such as 2h, or a time in UTC"),
     ] {

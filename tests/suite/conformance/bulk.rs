@@ -160,8 +160,14 @@ conformance! {
         }
 
         let handle = bench.claim().await;
+        for (worker, expected) in [("w", &[0][..]), ("w-1", &[0]), ("w-2", &[])] {
+            assert_eq!(found(&bench, &ids, all().with_worker(worker)).await, expected, "{worker}");
+        }
         let reason = FailureReason::new("no paper");
         bench.backend.fail(&handle, reason, FailureClass::Permanent).await.unwrap();
+        let of_worker = all().with_worker("w").with_public_state(PublicState::Failed);
+        let listed = bench.backend.list_executions_by(of_worker).await.unwrap().executions;
+        assert_eq!(listed.len(), 1, "its last worker is known after the end");
         let failed = all()
             .with_public_state(PublicState::Failed)
             .with_failure_class(FailureClass::Permanent);

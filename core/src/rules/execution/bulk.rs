@@ -11,7 +11,7 @@ use crate::model::ids::{CancelSource, ExecutionId, LaneId, TimestampMs};
 use crate::model::partition::PartitionConfig;
 use crate::model::state::LifecyclePhase;
 use crate::plan::facts::Facts;
-use crate::plan::{List, Predicate, Query};
+use crate::plan::{Join, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::cancel::CancelExecution;
@@ -26,6 +26,7 @@ use crate::schema::execution::{claimable, exec_core, unfinished};
 #[derive(Clone, Debug)]
 pub struct Matching {
     predicate: Predicate,
+    join: Option<Join>,
     page: usize,
 }
 
@@ -49,7 +50,8 @@ impl Matching {
         if let Some(after) = &args.query.after {
             filters = filters.and(Predicate::After(ExecutionKey::of(after)?.core()));
         }
-        Ok(Self { predicate: filters.and(applies(&args.action)), page })
+        let predicate = filters.and(applies(&args.action));
+        Ok(Self { predicate, join: listing::with_attempt(&args.query), page })
     }
 }
 
@@ -79,7 +81,7 @@ impl Transition for Matching {
         let list = List {
             name: "executions that an action applies to".into(),
             table: exec_core::REF,
-            join: None,
+            join: self.join.clone(),
             columns: vec![
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),

@@ -153,12 +153,13 @@ pub fn executions(
     })
 }
 
-/// The executions that a query lets through, wherever its page begins. Filters that no index serves
+/// The executions that a query lets through, wherever its page begins, joined as [`with_attempt`]
+/// says. Filters that no index serves
 /// are always there, with a value that lets everything through where none is given: so that they do
 /// not double the number of shapes each.
 ///
 /// # Errors
-/// `Validation(InvalidInput)` for a lane, namespace, tag, kind or key that cannot be one.
+/// `Validation(InvalidInput)` for a lane, namespace, tag, kind, key or worker that cannot be one.
 pub fn filters(
     query: &ExecutionQuery,
     partitions: &PartitionConfig,
@@ -198,6 +199,12 @@ pub fn filters(
     if let Some(class) = query.failure_class {
         members.insert("last_failure_class".into(), class.as_str().into());
     }
+    if let Some(worker) = &query.worker {
+        input::text("worker", worker)?;
+        let named = Some(worker.clone());
+        let of_worker = attempt::worker_id.equals(named.clone());
+        predicate = predicate.and(of_worker.or(attempt::worker_instance_id.equals(named)));
+    }
     if let Some(since) = query.created_since {
         let before = since.0.saturating_sub(1);
         predicate = predicate.and(exec_core::created_at_ms.above(before));
@@ -213,6 +220,16 @@ pub fn filters(
         .and(exec_core::public_state.is_one_of_chosen(&states))
         .and(exec_core::created_at_ms.at_most(created_by))
         .and(exec_core::raw_fields.contains(members.into())))
+}
+
+/// The current attempt of each listed execution, where the query asks for its worker. Executions
+/// that were never claimed have none.
+#[must_use]
+pub fn with_attempt(query: &ExecutionQuery) -> Option<Join> {
+    query.worker.as_ref().map(|_| Join {
+        table: attempt::REF,
+        on: core_of_current_attempt().on.into_iter().map(|(own, core)| (core, own)).collect(),
+    })
 }
 
 /// The same filters, where they ask for bad ends: those are few, and have an index of their own.

@@ -5,11 +5,11 @@ use crate::model::error::EngineError;
 use crate::model::ids::ExecutionId;
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{List, Predicate, Query};
+use crate::plan::{Join, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::listing::{
-    execution_columns, execution_row, few, filters, limit, split,
+    execution_columns, execution_row, few, filters, limit, split, with_attempt,
 };
 use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::{CORE, ExecutionKey};
@@ -21,6 +21,7 @@ use crate::schema::execution::exec_core;
 #[derive(Clone, Debug)]
 pub struct Newest {
     predicate: Predicate,
+    join: Option<Join>,
     page: usize,
     after: Option<(ExecutionId, ExecutionKey)>,
 }
@@ -34,7 +35,7 @@ impl Newest {
         let predicate = few(query, filters(query, partitions)?);
         let after = query.after.clone().map(|id| ExecutionKey::of(&id).map(|key| (id, key)));
         let page = usize::try_from(query.limit).unwrap_or(PAGE_MAX).min(PAGE_MAX);
-        Ok(Self { predicate, page, after: after.transpose()? })
+        Ok(Self { predicate, join: with_attempt(query), page, after: after.transpose()? })
     }
 
     /// The list of those that come after a row, if one is given.
@@ -49,7 +50,7 @@ impl Newest {
         Ok(List {
             name: "executions matching a query".into(),
             table: exec_core::REF,
-            join: None,
+            join: self.join.clone(),
             columns: execution_columns(),
             predicate,
             order: vec![

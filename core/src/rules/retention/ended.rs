@@ -301,6 +301,9 @@ pub fn check(rules: &[RetentionRule]) -> Result<(), EngineError> {
             if query.flow_id.is_some() {
                 return Err(input::invalid("matching: a flow is removed as a whole"));
             }
+            if query.worker.is_some() {
+                return Err(input::invalid("matching: the worker is not looked at"));
+            }
         }
     }
     Ok(())
