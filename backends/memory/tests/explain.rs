@@ -83,12 +83,13 @@ impl World {
     }
 
     fn execution(&mut self) {
-        let mostly = |chosen: bool, of, all: Vec<_>| if chosen { vec![of] } else { all };
-        let phases = mostly(!self.rarely(3), LifecyclePhase::Runnable, LifecyclePhase::all());
-        let all = EligibilityState::all();
-        let states = mostly(!self.rarely(3), EligibilityState::EligibleNow, all.clone());
-        let states =
-            if self.rarely(4) { vec![EligibilityState::NotEligibleUntilTime] } else { states };
+        let phases =
+            if self.rarely(3) { LifecyclePhase::all() } else { vec![LifecyclePhase::Runnable] };
+        let states = match self.below(6) {
+            0 | 1 => EligibilityState::all(),
+            2 => vec![EligibilityState::NotEligibleUntilTime],
+            _ => vec![EligibilityState::EligibleNow],
+        };
         let (phase, state) = (self.one(&phases), self.one(&states));
         let until = self.time();
         let granted = if self.rarely(3) { self.time() } else { Value::Null };
