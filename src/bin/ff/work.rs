@@ -166,8 +166,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     left(&report).map_or(Ok(()), |left| Err(Failure::new(left)))
 }
 
-/// Dispatches the ends that the scanners have left, so that flows whose last member has just ended
-/// have ended, too.
+/// Dispatches the ends that the scanners have left, so that each flow has ended with its last
+/// member.
 async fn dispatch_ends(engine: &Arc<dyn EngineBackend>) {
     loop {
         match engine.scan(Scan::DependencyDispatch, DISPATCHES).await {

@@ -206,8 +206,11 @@ pub fn filters(
         predicate = predicate.and(of_worker.or(attempt::worker_instance_id.equals(named)));
     }
     if let Some(since) = query.created_since {
-        let before = since.0.saturating_sub(1);
-        predicate = predicate.and(exec_core::created_at_ms.above(before));
+        // As a place in the order, not as the second bound of a range: a planner without statistics
+        // takes a range for few rows, and would sort all of it for one page.
+        let created = exec_core::created_at_ms.with(since.0.saturating_sub(1));
+        let last = exec_core::partition_key.with(i16::MAX);
+        predicate = predicate.and(Predicate::After(vec![created, last]));
     }
 
     let states = match query.public_state {
