@@ -1,5 +1,7 @@
 //! Lists of flows and of edges.
 
+use uuid::Uuid;
+
 use crate::contracts::{
     EdgeDirection, EdgeSnapshot, FlowCursor, FlowQuery, FlowQueryPage, FlowRow, FlowStatus,
     FlowSummary, ListFlowsPage,
@@ -10,7 +12,7 @@ use crate::model::partition::{PartitionConfig, PartitionKey};
 use crate::model::state::{ClosedSet, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
-use crate::plan::{List, Lookup, Query};
+use crate::plan::{List, Lookup, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::listing::{Listing, limit, split};
@@ -114,7 +116,10 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
         .and(created.at_most(by))
         .and(flow_core::raw_fields.contains(members.into()));
     if let Some(since) = query.created_since {
-        predicate = predicate.and(created.above(since.0.saturating_sub(1)));
+        // As a place in the order: see the listing of executions.
+        let before = created.with(since.0.saturating_sub(1));
+        let last = flow_core::flow_id.with(Uuid::max());
+        predicate = predicate.and(Predicate::After(vec![before, last]));
     }
     if let Some(after) = &query.after {
         let tied =
