@@ -9,9 +9,9 @@ mod index;
 mod rebuild;
 mod table;
 
-use ff_core::schema::{ColumnRef, TABLES, Table, admin};
 pub use count::CountText;
 pub(crate) use count::{count_statements, counts_into, counts_of};
+use ff_core::schema::{ColumnRef, TABLES, Table, admin};
 pub(crate) use rebuild::rebuild_statements;
 
 use sea_query::{Expr, OnConflict, Query};

@@ -23,15 +23,15 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         INSERT INTO %1$I."ff_exec_count" ("lane_id", "execution_kind", "public_state", "failure_class", "ended_minute", "n")
         SELECT "lane_id", "execution_kind", "public_state", "failure_class", "ended_minute", sum("n") FROM (
-            SELECT COALESCE("lane_id", '') AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", COALESCE("public_state", '') AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", -1 AS "n" FROM was
-            UNION ALL SELECT COALESCE("lane_id", '') AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", COALESCE("public_state", '') AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", 1 AS "n" FROM becomes
+            SELECT "lane_id" AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", "public_state" AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", -1 AS "n" FROM was
+            UNION ALL SELECT "lane_id" AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", "public_state" AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", 1 AS "n" FROM becomes
         ) AS changed GROUP BY "lane_id", "execution_kind", "public_state", "failure_class", "ended_minute" HAVING sum("n") <> 0;
     ELSIF TG_OP = 'INSERT' THEN
         INSERT INTO %1$I."ff_exec_count" ("lane_id", "execution_kind", "public_state", "failure_class", "ended_minute", "n")
-        SELECT COALESCE("lane_id", '') AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", COALESCE("public_state", '') AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", count(*) FROM becomes GROUP BY 1, 2, 3, 4, 5;
+        SELECT "lane_id" AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", "public_state" AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", count(*) FROM becomes GROUP BY 1, 2, 3, 4, 5;
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO %1$I."ff_exec_count" ("lane_id", "execution_kind", "public_state", "failure_class", "ended_minute", "n")
-        SELECT COALESCE("lane_id", '') AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", COALESCE("public_state", '') AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", -count(*) FROM was GROUP BY 1, 2, 3, 4, 5;
+        SELECT "lane_id" AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", "public_state" AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", -count(*) FROM was GROUP BY 1, 2, 3, 4, 5;
     ELSE
         DELETE FROM %1$I."ff_exec_count";
     END IF;
@@ -50,7 +50,7 @@ CREATE OR REPLACE TRIGGER "ff_exec_count_truncate" AFTER TRUNCATE ON "ff_exec_co
     FOR EACH STATEMENT EXECUTE FUNCTION "ff_exec_count_keep"();
 DELETE FROM "ff_exec_count";
 INSERT INTO "ff_exec_count" ("lane_id", "execution_kind", "public_state", "failure_class", "ended_minute", "n")
-    SELECT COALESCE("lane_id", '') AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", COALESCE("public_state", '') AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", count(*) FROM "ff_exec_core" GROUP BY 1, 2, 3, 4, 5;
+    SELECT "lane_id" AS "lane_id", COALESCE("raw_fields" ->> 'execution_kind', '') AS "execution_kind", "public_state" AS "public_state", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("raw_fields" ->> 'last_failure_class', '') ELSE '' END) AS "failure_class", (CASE WHEN ("public_state" = 'failed') THEN COALESCE("terminal_at_ms", 0) / (60000) ELSE 0 END) AS "ended_minute", count(*) FROM "ff_exec_core" GROUP BY 1, 2, 3, 4, 5;
 
 -- statement
 INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (7, '0007_counts', (extract(epoch from clock_timestamp()) * 1000)::bigint, TRUE) ON CONFLICT  DO NOTHING;

@@ -180,7 +180,9 @@ impl Tables {
         };
 
         self.undo.push(Undo::Row(table.name, key, before.clone()));
-        counts.into_iter().try_for_each(|count| self.recount(count, before.as_ref(), after.as_ref()))
+        counts
+            .into_iter()
+            .try_for_each(|count| self.recount(count, before.as_ref(), after.as_ref()))
     }
 
     /// Counts a changed row in its new group, and no more in its old one.

@@ -55,7 +55,8 @@ impl CountText {
 
     /// The values of the groups under the names of their columns.
     pub(crate) fn named(&self, values: &[String]) -> String {
-        let named = values.iter().zip(&self.by).map(|(value, column)| format!("{value} AS {column}"));
+        let named =
+            values.iter().zip(&self.by).map(|(value, column)| format!("{value} AS {column}"));
         named.collect::<Vec<_>>().join(", ")
     }
 
@@ -115,7 +116,10 @@ pub(crate) fn counts_of(dialect: &dyn Dialect, table: &Table) -> Result<Vec<Stri
 fn value(dialect: &dyn Dialect, group: &Group, columns: Columns) -> Result<String, RenderError> {
     let path = (group.value)();
     let absent = || if group.is_text() { constant("") } else { Expr::cust("0") };
-    let mut value = Expr::from(Func::coalesce([stored(dialect, &path, columns), absent()]));
+    let mut value = stored(dialect, &path, columns);
+    if path.column.nullable || !path.keys.is_empty() {
+        value = Expr::from(Func::coalesce([value, absent()]));
+    }
     if group.per != 1 {
         value = value.div(Expr::cust(group.per.to_string()));
     }

@@ -51,9 +51,9 @@ use crate::contracts::{
     ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, Stats,
-    StatsArgs, StreamCursor,
-    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
-    TrimPass, UpdateScheduleArgs, UsageDimensions, validate_tag_key,
+    StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
+    SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
+    validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{

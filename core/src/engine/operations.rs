@@ -45,8 +45,9 @@ use crate::contracts::{
     ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
-    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
+    StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor,
+    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs,
+    UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;

@@ -46,6 +46,7 @@ mod session;
 mod show;
 mod shown;
 mod signal;
+mod stats;
 mod submit;
 mod subscribers;
 mod table;
@@ -133,6 +134,8 @@ enum Command {
     Archive(archive::Arguments),
     /// Add the executions of an archive to this database.
     Import(import::Arguments),
+    /// Count executions by lane, kind and state, and failures of the last hour by class.
+    Stats(stats::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -202,6 +205,7 @@ impl Command {
             | Self::Waitpoints(_)
             | Self::Tail(_)
             | Self::Events(_)
+            | Self::Stats(_)
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
@@ -211,6 +215,9 @@ impl Command {
 
     /// True if the command reacts to a stop signal itself.
     const fn handles_interrupts(&self) -> bool {
+        if let Self::Stats(arguments) = self {
+            return arguments.watches();
+        }
         matches!(
             self,
             Self::Submit(_)
@@ -340,6 +347,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Archive(arguments) => archive::run(global, arguments).await,
         Command::Import(arguments) => import::run(global, arguments).await,
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
+        Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
         Command::Leases(arguments) => leases::run(global, arguments).await,

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{
-    Expr, List, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection,
-};
+use crate::plan::{Expr, List, OnConflict, Pairing, Path, Plan, Predicate, Return, Selection};
 use crate::rules::count::read::WINDOW_MINUTES;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};

@@ -72,10 +72,8 @@ pub(super) fn longest(
     lanes: Vec<LaneId>,
     facts: &Facts,
 ) -> Result<Result<Vec<OldestWaiting>, Vec<Query>>, EngineError> {
-    let mut searches: Vec<Search> = lanes
-        .into_iter()
-        .map(|lane| Search { lane, next: Some(i32::MAX), since: None })
-        .collect();
+    let mut searches: Vec<Search> =
+        lanes.into_iter().map(|lane| Search { lane, next: Some(i32::MAX), since: None }).collect();
     let mut answers = facts.pages(NAME);
 
     // Each round asks one look of every lane that has not come to its end, in their order.

@@ -208,9 +208,9 @@ impl BindView {
                 keys: path.keys.iter().map(ToString::to_string).collect(),
             },
             BindSource::PickedCount => SourceView::PickedCount,
-            BindSource::PickedSum(path) => {
-                SourceView::PickedSum { column: format!("{}.{}", path.column.table, path.column.name) }
-            }
+            BindSource::PickedSum(path) => SourceView::PickedSum {
+                column: format!("{}.{}", path.column.table, path.column.name),
+            },
         };
         let sql_type = dialect.type_name(bind.ty).to_owned();
         Self { source, ty: logical(&bind.ty), sql_type }
