@@ -1,15 +1,17 @@
 //! Counts: which rows of them are folded, and what is read of them.
 
 use ff_core::contracts::StatsArgs;
-use ff_core::plan::facts::Row;
+use ff_core::plan::facts::{Answer, Facts, Questions, Row};
 use ff_core::plan::value::Value;
 use ff_core::rules::count::fold::{Fold, Group, folds};
 use ff_core::rules::count::read::ReadStats;
+use ff_core::rules::ctx::Ctx;
+use ff_core::rules::decision::{Step, Transition as _};
 use ff_core::schema::count::exec_count;
 use ff_core::state::{FailureClass, PublicState};
 use ff_core::types::{LaneId, TimestampMs};
 
-use crate::answers;
+use crate::{Draws, answers};
 
 const MINUTE: i64 = 60_000;
 
@@ -117,8 +119,19 @@ fn each_priority_of_a_lane_is_looked_at_once_from_the_highest() {
         ])]
     };
     let read = ReadStats::new(StatsArgs::new()).unwrap();
-    let lists = vec![vec![waiting(1, 3)], head(9, 70), head(3, 50), head(-2, 0), vec![]];
-    let stats = answers(&read, lists).unwrap();
+    let mut facts = Facts::default();
+    let mut draws = Draws { drawn: 0, fraction: 0.5 };
+    let mut ctx = Ctx::new(TimestampMs(1_000_000), &mut draws);
+    for rows in [vec![waiting(1, 3)], head(9, 70), head(3, 50), head(-2, 0), vec![]] {
+        let Step::Read(queries) = read.step(&facts, &mut ctx).unwrap() else {
+            panic!("it looks once for each priority")
+        };
+        assert_eq!(queries.len(), 1);
+        facts.learn(&Questions::of(&queries), vec![Answer::List(rows)]);
+    }
+    let Step::Answer(stats) = read.step(&facts, &mut ctx).unwrap() else {
+        panic!("it looks no further")
+    };
     assert_eq!(stats.oldest_waiting.len(), 1);
     assert_eq!(stats.oldest_waiting[0].since, TimestampMs(40), "by plain SQL, since its creation");
 

@@ -92,7 +92,8 @@ fn counted(
         let lane = lane(row)?;
         let kind = row.read(exec_count::execution_kind)?;
         let (state, n) = (state(row)?, row.read(exec_count::n)?);
-        if begin < row.read(exec_count::ended_minute)? {
+        let minute = row.read(exec_count::ended_minute)?;
+        if state == PublicState::Failed && minute != 0 && begin < minute {
             let class = row.read(exec_count::failure_class)?;
             *failures.entry((lane.clone(), kind.clone(), class)).or_default() += n;
         }
