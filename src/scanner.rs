@@ -317,6 +317,7 @@ mod tests {
             budget_reconcile: Duration::ZERO,
             quota_reconcile: Duration::ZERO,
             schedules: Duration::ZERO,
+            count_fold: Duration::ZERO,
             execution_reconcile: Duration::ZERO,
             retention_rules: Vec::new(),
             retention: Duration::ZERO,

@@ -33,6 +33,14 @@ pub fn answer<R>(
                 .collect::<Result<_, _>>()
                 .map(Answer::List)
         }
+        Query::Sums(sums) => {
+            let columns: Vec<ColumnRef> = sums.by.iter().copied().chain([sums.of]).collect();
+            let summed = |row| cells(0, &columns, &|index, column| cell(row, index, column));
+            rows.iter()
+                .map(|row| summed(row).map(Row::new))
+                .collect::<Result<_, _>>()
+                .map(Answer::List)
+        }
     }
 }
 

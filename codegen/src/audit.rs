@@ -108,6 +108,7 @@ pub fn query(query: &Query) -> Result<(), RenderError> {
             }
             Ok(())
         }
+        Query::Sums(_) => Ok(()),
         Query::List(list) if is_total(list) => Ok(()),
         Query::List(list) => Err(RenderError::Audit {
             plan: list.name.to_string(),
@@ -180,6 +181,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::NotNull(_)
         | Predicate::Covered(..)
         | Predicate::EmptyList(_)
+        | Predicate::EachList(_)
         | Predicate::After(_) => {}
     }
 }
@@ -211,6 +213,7 @@ fn is_bound(row: &Guard) -> bool {
         Expr::Held(..)
         | Expr::Item(..)
         | Expr::PickedCount
+        | Expr::PickedSum(_)
         | Expr::Plus(..)
         | Expr::Greatest(..)
         | Expr::Joined(_)

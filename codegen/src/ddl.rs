@@ -4,10 +4,13 @@
 //! differences between databases are answers of [`Dialect`]. This module names no database, and no
 //! table except the two that receive rows in the first migration.
 
+mod count;
 mod index;
 mod rebuild;
 mod table;
 
+pub use count::CountText;
+pub(crate) use count::{count_statements, counts_into, counts_of};
 use ff_core::schema::{ColumnRef, TABLES, Table, admin};
 pub(crate) use rebuild::rebuild_statements;
 
@@ -34,6 +37,19 @@ const GENESIS_RELEASE: &str = "0.1.0";
 /// # Errors
 /// `Unsupported` where the dialect cannot express the schema, or has no partitions.
 pub fn statements(
+    dialect: &dyn Dialect,
+    partitions: Option<u16>,
+) -> Result<Vec<String>, RenderError> {
+    let mut statements = without_counts(dialect, partitions)?;
+    statements.extend(count_statements(dialect, |_| true)?);
+    Ok(statements)
+}
+
+/// The same statements without the functions and triggers that keep the counts.
+///
+/// # Errors
+/// As [`statements`].
+pub fn without_counts(
     dialect: &dyn Dialect,
     partitions: Option<u16>,
 ) -> Result<Vec<String>, RenderError> {
@@ -312,7 +328,7 @@ mod tests {
         // Storage parameters are set once for each child, not for the parent.
         let busy = TABLES.iter().filter(|table| table.partitioned && table.busy).count();
         assert_eq!(split.len(), plain + 3 * parents + 2 * busy);
-        let repeatable = ["IF NOT EXISTS", "CONFLICT", " SET ("];
+        let repeatable = ["IF NOT EXISTS", "CONFLICT", " SET (", "OR REPLACE"];
         assert!(split.iter().all(|sql| repeatable.iter().any(|word| sql.contains(word))));
         assert!(
             split.contains(

@@ -14,6 +14,7 @@ use sea_query::{Expr, FunctionCall, InsertStatement, SelectStatement, TableCreat
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
+use crate::ddl::CountText;
 use crate::statement::RenderError;
 
 /// The alias of a list's element in statements.
@@ -245,6 +246,10 @@ pub trait Dialect: Send + Sync {
         create: &mut TableCreateStatement,
         column: &'static str,
     ) -> Result<(), RenderError>;
+
+    /// The repeatable statements that begin to keep a count, and count the rows that there are.
+    /// Each takes effect by itself.
+    fn keep_count(&self, count: &CountText) -> Vec<String>;
 
     /// The grammar that its statements are written in.
     fn grammar(&self) -> Grammar;

@@ -21,6 +21,7 @@ use ff_core::plan::{
     Compare, Expr as Scalar, Guard, Mutation, Name, Pairing, Path, Plan, Predicate, Selection,
     Shape,
 };
+use ff_core::schema::ColumnRef;
 use sea_query::{
     Alias, Asterisk, CommonTableExpression, Condition, Expr, ExprTrait, Func, JoinType, Query,
     SelectStatement, SubQueryStatement, WithClause,
@@ -144,6 +145,7 @@ fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
         | Predicate::Null(_)
         | Predicate::NotNull(_)
         | Predicate::EmptyList(_)
+        | Predicate::EachList(_)
         | Predicate::Among(..)
         | Predicate::Contains(..)
         | Predicate::Covered(..)
@@ -163,6 +165,7 @@ struct Renderer<'a> {
 /// Operands that read every value and held column from one CTE.
 struct Columns<'a> {
     dialect: &'a dyn Dialect,
+    plan: &'a Plan,
     params: &'a [Param],
     source: &'static str,
 }
@@ -192,6 +195,18 @@ impl Operands for Columns<'_> {
         let query = SubQueryStatement::SelectStatement(count);
         Expr::SubQuery(None, Box::new(query))
     }
+
+    fn picked_sum(&mut self, column: ColumnRef) -> Expr {
+        let Some(selection) = &self.plan.selection else { return Expr::value(0) };
+        let name = names::held(&selection.row, &Path::column(column));
+        let sum = Func::coalesce([Func::sum(Expr::col(("p", name))).into(), Expr::cust("0")]);
+        let mut summed = Query::select();
+        summed
+            .expr(self.dialect.typed(sum.into(), ColumnType::BigInt))
+            .from_as("picked", "p")
+            .and_where(Expr::col(("p", "ord")).eq(Expr::col((self.source, "ord"))));
+        Expr::SubQuery(None, Box::new(SubQueryStatement::SelectStatement(summed)))
+    }
 }
 
 /// The CTE of the items that a row prevents.
@@ -202,7 +217,7 @@ const SOURCE: &str = "s";
 
 impl Renderer<'_> {
     fn operands(&self) -> Columns<'_> {
-        Columns { dialect: self.dialect, params: self.params, source: SOURCE }
+        Columns { dialect: self.dialect, plan: self.plan, params: self.params, source: SOURCE }
     }
 
     fn cte(&mut self, name: &str, query: impl Into<SubQueryStatement>) {

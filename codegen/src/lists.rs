@@ -3,7 +3,8 @@
 //! An index over a list column keeps rows with equal lists together. So where a predicate asks that
 //! the list be covered, the lists that there are come first (`known`): each is found by one look
 //! behind the one before it, however many rows have it. Then come the best rows of each covered
-//! list. Rows of a list that is not covered are never read, but for the first of each list.
+//! list. Rows of a list that is not covered are never read, but for the first of each list. A
+//! predicate may also ask for the best rows of each list, whatever it is.
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Compare, Expr as Scalar, Path, Predicate};
@@ -27,20 +28,35 @@ const COVERED: &str = "covered";
 pub(crate) struct ByList<'a> {
     table: TableRef,
     column: ColumnRef,
-    /// What covers a list.
-    by: &'a Scalar,
+    /// What covers a list; nothing where each list is asked for.
+    by: Option<&'a Scalar>,
     /// The parts that an index proves or finds by equality.
     same: Vec<&'a Predicate>,
 }
 
 impl<'a> ByList<'a> {
-    /// `None` where the predicate asks for no covered list, or no index keeps equal lists together.
+    /// `None` where the predicate asks for no lists, or no index keeps equal lists together.
     pub(crate) fn of(table: TableRef, predicate: &'a Predicate) -> Option<Self> {
         let all = if let Predicate::All(parts) = predicate { Some(parts) } else { None };
         let parts = all.map_or(std::slice::from_ref(predicate), Vec::as_slice);
         let (column, by) = parts.iter().find_map(|part| {
-            let Predicate::Covered(column, by) = part else { return None };
-            is_indexed(table, *column).then_some((*column, by))
+            let (column, by) = match part {
+                Predicate::Covered(column, by) => (*column, Some(by)),
+                Predicate::EachList(column) => (*column, None),
+                Predicate::Always
+                | Predicate::All(_)
+                | Predicate::Any(_)
+                | Predicate::Compare(..)
+                | Predicate::OneOf(..)
+                | Predicate::NoneOf(..)
+                | Predicate::Among(..)
+                | Predicate::Contains(..)
+                | Predicate::Null(_)
+                | Predicate::NotNull(_)
+                | Predicate::EmptyList(_)
+                | Predicate::After(_) => return None,
+            };
+            is_indexed(table, column).then_some((column, by))
         })?;
         let same = parts.iter().filter(|part| {
             // What comes behind the list in the index does not lead to the next list.
@@ -159,8 +175,9 @@ impl<'a> ByList<'a> {
         operands: &mut S,
         alias: &str,
     ) -> Expr {
+        let Some(by) = self.by else { return Expr::cust("TRUE") };
         let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
-        let by = scalars.expr(self.by, ColumnType::TextList);
+        let by = scalars.expr(by, ColumnType::TextList);
         dialect.covered(scalars.column(self.column), by)
     }
 

@@ -1,9 +1,11 @@
 //! Reads, each as one statement.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{List, Lookup, Name, Path, Predicate, Query as Read, QueryShape};
-use ff_core::schema::TableRef;
-use sea_query::{Alias, Asterisk, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+use ff_core::plan::{List, Lookup, Name, Path, Predicate, Query as Read, QueryShape, Sums};
+use ff_core::schema::{ColumnRef, TableRef};
+use sea_query::{
+    Alias, Asterisk, Condition, Expr, ExprTrait, Func, JoinType, Order, Query, SelectStatement,
+};
 
 use crate::audit;
 use crate::clauses::{held_value, order};
@@ -27,6 +29,7 @@ pub fn query(dialect: &dyn Dialect, shape: &QueryShape) -> Result<Statement, Ren
     let (tree, yields) = match shape.query() {
         Read::Lookup(rows) => lookup(dialect, rows),
         Read::List(read) => list(dialect, read)?,
+        Read::Sums(read) => sums(dialect, read),
     };
     Ok(Statement::new(dialect, &tree, binds, yields))
 }
@@ -54,6 +57,10 @@ impl Operands for Direct<'_> {
     }
 
     fn picked_count(&mut self) -> Expr {
+        Expr::null()
+    }
+
+    fn picked_sum(&mut self, _: ColumnRef) -> Expr {
         Expr::null()
     }
 }
@@ -145,6 +152,26 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     }
     limit_by(&mut select, limit);
     Ok((Tree::Select(select), yields))
+}
+
+fn sums(dialect: &dyn Dialect, read: &Sums) -> (Tree, Vec<ColumnType>) {
+    let mut operands = Direct { dialect };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
+    let mut select = Query::select();
+    select.from(read.table.name);
+
+    for column in &read.by {
+        let column = scalars.column(*column);
+        select.expr(column.clone()).add_group_by([column.clone()]);
+        select.order_by_expr(column, Order::Asc);
+    }
+    // The sum of 64-bit integers may be of a wider type.
+    let sum = Expr::from(Func::sum(scalars.column(read.of)));
+    select.expr(dialect.typed(sum, read.of.ty));
+    select.cond_where(scalars.predicate(&flagged(dialect, &read.table, &read.predicate)));
+
+    let yields = read.by.iter().chain([&read.of]).map(|column| column.ty).collect();
+    (Tree::Select(select), yields)
 }
 
 /// The best rows of each list that is covered, and of those the best of all.

@@ -34,12 +34,17 @@ pub(crate) fn reads_of(plan: &Plan, row: &str) -> Vec<Path> {
     paths
 }
 
-/// The paths of a picked row that the plan reads, and the columns of its orders.
+/// The paths of a picked row that the plan reads, the columns of its orders and those that it sums.
 pub(crate) fn picked_reads(plan: &Plan, selection: &Selection) -> Vec<Path> {
     let mut paths = reads_of(plan, &selection.row);
 
-    for (column, _) in selection.orders().flatten() {
-        let path = Path::column(*column);
+    let mut columns: Vec<ColumnRef> = selection.orders().flatten().map(|(one, _)| *one).collect();
+    plan.visit(&mut |expr| {
+        if let Expr::PickedSum(column) = expr {
+            columns.push(*column);
+        }
+    });
+    for path in columns.into_iter().map(Path::column) {
         if !paths.contains(&path) {
             paths.push(path);
         }

@@ -19,6 +19,8 @@ pub(crate) trait Operands {
     fn held(&mut self, row: &Name, path: &Path, ty: ColumnType) -> Expr;
     /// The number of picked rows.
     fn picked_count(&mut self) -> Expr;
+    /// The sum of a column over the picked rows.
+    fn picked_sum(&mut self, column: ColumnRef) -> Expr;
     /// True if a column is written with its table, as it is wherever there may be several.
     fn qualifies_columns(&self) -> bool {
         true
@@ -53,6 +55,7 @@ impl<S: Operands> Scalars<'_, S> {
                 Expr::Case(Box::new(CaseStatement::new().case(larger, other).finally(own)))
             }
             Scalar::PickedCount => self.operands.picked_count(),
+            Scalar::PickedSum(column) => self.operands.picked_sum(*column),
             Scalar::Item(own, name) => self.dialect.item(name, *own),
             Scalar::Joined(parts) => {
                 let parts = parts.iter().map(|part| self.expr(part, ColumnType::Text)).collect();
@@ -107,7 +110,7 @@ impl<S: Operands> Scalars<'_, S> {
     /// The condition of a predicate.
     pub(crate) fn predicate(&mut self, predicate: &Predicate) -> Condition {
         match predicate {
-            Predicate::Always => Condition::all(),
+            Predicate::Always | Predicate::EachList(_) => Condition::all(),
             Predicate::All(parts) => {
                 parts.iter().fold(Condition::all(), |all, part| all.add(self.predicate(part)))
             }

@@ -7,6 +7,7 @@ mod pick;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
+use ff_core::schema::ColumnRef;
 use sea_query::{
     Alias, Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
 };
@@ -87,6 +88,10 @@ impl Operands for Binds<'_> {
     fn picked_count(&mut self) -> Expr {
         self.bind(BindSource::PickedCount, ColumnType::BigInt)
     }
+
+    fn picked_sum(&mut self, column: ColumnRef) -> Expr {
+        self.bind(BindSource::PickedSum(Path::column(column)), ColumnType::BigInt)
+    }
 }
 
 /// The slot that the key column of a guarded row equals, if the plan binds one. A later step can
@@ -104,6 +109,7 @@ fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
             | Scalar::Plus(..)
             | Scalar::Greatest(..)
             | Scalar::PickedCount
+            | Scalar::PickedSum(_)
             | Scalar::Item(..)
             | Scalar::Joined(_)
             | Scalar::Object(_),

@@ -69,6 +69,8 @@ pub enum BindSource {
     Held(Name, Path),
     /// The number of rows that an earlier step picked.
     PickedCount,
+    /// The sum of a column over the rows that an earlier step picked.
+    PickedSum(Path),
 }
 
 /// A plan as one statement. Every parameter is an array with one element per item, so that one text

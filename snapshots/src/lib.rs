@@ -23,6 +23,7 @@ mod retention;
 mod scenes;
 mod schedules;
 mod stage;
+mod stats;
 mod streams;
 mod submissions;
 mod subscriptions;
@@ -89,6 +90,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::archives,
     Scene::reconciles,
     Scene::schedules,
+    Scene::stats,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with

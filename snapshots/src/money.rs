@@ -58,7 +58,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         | Scan::WaitpointExpiry
         | Scan::GrantExpiry
         | Scan::WorkerTtl
-        | Scan::Schedules => DueRow::Budget(BudgetKey { partition: 7, id }),
+        | Scan::Schedules
+        | Scan::CountFold => DueRow::Budget(BudgetKey { partition: 7, id }),
     }
 }
 

@@ -430,6 +430,8 @@ impl Scene {
                 | Scan::BudgetReconcile
                 | Scan::QuotaReconcile => stuck_row(scan),
                 Scan::Schedules => stuck_schedule(),
+                // It lists no rows of which one could be stuck.
+                Scan::CountFold => continue,
             };
 
             let after = Some(Overdue { row, since: Some(NOON) });

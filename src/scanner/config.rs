@@ -45,6 +45,8 @@ pub struct ScannerConfig {
     pub quota_reconcile: Duration,
     /// The pause between scans for ticks of schedules; zero turns them off.
     pub schedules: Duration,
+    /// The pause between scans for rows of the counts; zero turns them off.
+    pub count_fold: Duration,
     /// The pause between repairs of executions that have drifted, of one partition each; zero turns
     /// them off.
     pub execution_reconcile: Duration,
@@ -84,6 +86,7 @@ impl Default for ScannerConfig {
             budget_reconcile: Scan::BudgetReconcile.usual_pause(),
             quota_reconcile: Scan::QuotaReconcile.usual_pause(),
             schedules: Scan::Schedules.usual_pause(),
+            count_fold: Scan::CountFold.usual_pause(),
             execution_reconcile: Duration::from_secs(60),
             retention_rules: Vec::new(),
             retention: Duration::from_secs(60),
@@ -117,6 +120,7 @@ impl ScannerConfig {
             Scan::BudgetReconcile => self.budget_reconcile,
             Scan::QuotaReconcile => self.quota_reconcile,
             Scan::Schedules => self.schedules,
+            Scan::CountFold => self.count_fold,
         }
     }
 }

@@ -16,6 +16,7 @@ mod operator;
 mod reasons;
 mod retention;
 mod schedule;
+mod stats;
 mod suspension;
 mod tail;
 mod terminal;

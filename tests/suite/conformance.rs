@@ -45,6 +45,7 @@ mod scan_filter;
 mod schedules;
 pub(crate) mod signal;
 mod since;
+mod stats;
 mod stream;
 mod suspension;
 mod tags;

@@ -235,6 +235,10 @@ impl History {
             }
         }
         self.sides[0].bench.assert_sound().await;
+        for side in &self.sides {
+            let cores = side.bench.plain.rows("ff_exec_core").await;
+            side.bench.assert_counted(&cores).await;
+        }
         self.sides[0].bench.assert_reviewed();
         Ok(())
     }

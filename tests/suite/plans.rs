@@ -4,6 +4,7 @@
 
 mod batches;
 mod claims;
+mod counts;
 mod explain;
 mod filters;
 mod flows;

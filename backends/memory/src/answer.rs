@@ -2,10 +2,11 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use ff_core::plan::facts::{Answer, Row};
 use ff_core::plan::value::Value;
-use ff_core::plan::{Held, Join, List, Lookup, Query};
+use ff_core::plan::{Held, Join, List, Lookup, Query, Sums};
 use ff_core::schema::{ColumnRef, Direction, Table};
 
 use crate::tables::{Key, Tables};
@@ -15,6 +16,7 @@ pub(crate) fn answer(tables: &Tables, query: &Query) -> Answer {
     match query {
         Query::Lookup(rows) => Answer::Lookup(look_up(tables, rows)),
         Query::List(list) => Answer::List(list_rows(tables, list)),
+        Query::Sums(sums) => Answer::List(sum_rows(tables, sums)),
     }
 }
 
@@ -48,6 +50,24 @@ fn list_rows(tables: &Tables, list: &List) -> Vec<Row> {
 
     let rows = best(rows, &list.order, limit_of(&list.limit.evaluate(&held)));
     rows.iter().map(|row| project(row, &list.columns)).collect()
+}
+
+fn sum_rows(tables: &Tables, sums: &Sums) -> Vec<Row> {
+    let (Sums { by, of, predicate, .. }, held) = (sums, Held::default());
+    let mut groups: BTreeMap<Key, Value> = BTreeMap::new();
+    for (_, row) in tables.rows(sums.table.name) {
+        if predicate.accepts(row, &held) {
+            let group = project_cells(row, by).into_iter().map(|(_, value)| value).collect();
+            let sum = groups.entry(Key(group)).or_insert(Value::Int(0));
+            *sum = sum.plus(row.value(*of).unwrap_or(&Value::Null));
+        }
+    }
+
+    let row = |(Key(group), sum)| {
+        let cells = by.iter().copied().zip(group);
+        Row::new(cells.chain([(*of, sum)]).collect())
+    };
+    groups.into_iter().map(row).collect()
 }
 
 /// The row together with each row that joins it; the row alone if there is no join.

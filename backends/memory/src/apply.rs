@@ -23,7 +23,7 @@ pub(crate) fn apply(
     plan: &Plan,
     now: TimestampMs,
 ) -> Result<Commit, MemoryError> {
-    let mut run = PlanRun { tables, plan, now, guards: Vec::new(), picked: 0 };
+    let mut run = PlanRun { tables, plan, now, guards: Vec::new(), picked: Vec::new() };
     match run.apply_all() {
         Ok(rows) => {
             tables.commit();
@@ -61,7 +61,7 @@ struct PlanRun<'a> {
     now: TimestampMs,
     /// The rows that the guards found, in order.
     guards: Vec<(&'a Name, Row)>,
-    picked: usize,
+    picked: Vec<Row>,
 }
 
 /// A row that the plan wrote, in its new state; a deleted one in its old state.
@@ -74,7 +74,7 @@ impl<'a> PlanRun<'a> {
         }
         self.check_guards()?;
         let picked = self.pick();
-        self.picked = picked.as_ref().map_or(0, Vec::len);
+        self.picked = picked.clone().unwrap_or_default();
 
         let (each, once): (Vec<&Mutation>, Vec<&Mutation>) =
             self.plan.mutations.iter().partition(|mutation| self.plan.per_picked_row(mutation));
@@ -153,7 +153,8 @@ impl<'a> PlanRun<'a> {
     fn held<'h>(&'h self, item: usize, picked: Option<&'h Row>) -> Held<'h> {
         let mut held = Held::default();
         held.item = item;
-        held.picked = self.picked;
+        held.picked = self.picked.len();
+        held.picked_rows = &self.picked;
 
         for (name, row) in &self.guards {
             held.hold(name, row);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ff_core::plan::facts::Row;
 use ff_core::plan::value::{ColumnType, Value};
-use ff_core::schema::{ColumnRef, Default as Absent, Table};
+use ff_core::schema::{COUNTS, ColumnRef, Count, Default as Absent, Table};
 use ff_core::types::TimestampMs;
 
 use crate::error::MemoryError;
@@ -169,6 +169,8 @@ impl Tables {
         row: Option<Row>,
     ) -> Result<(), MemoryError> {
         let stored = Arc::make_mut(self.stored.entry(table.name).or_default());
+        let counts: Vec<_> = COUNTS.iter().filter(|count| count.of.name == table.name).collect();
+        let after = row.as_ref().filter(|_| !counts.is_empty()).cloned();
         let before = match row {
             Some(row) => {
                 check_row(table, &row)?;
@@ -177,8 +179,48 @@ impl Tables {
             None => stored.rows.remove(&key),
         };
 
-        self.undo.push(Undo::Row(table.name, key, before));
-        Ok(())
+        self.undo.push(Undo::Row(table.name, key, before.clone()));
+        counts
+            .into_iter()
+            .try_for_each(|count| self.recount(count, before.as_ref(), after.as_ref()))
+    }
+
+    /// Counts a changed row in its new group, and no more in its old one.
+    fn recount(
+        &mut self,
+        count: &Count,
+        before: Option<&Row>,
+        after: Option<&Row>,
+    ) -> Result<(), MemoryError> {
+        let group = |row: &Row| -> Vec<(ColumnRef, Value)> {
+            count.by.iter().map(|group| (group.column, group.value_of(row))).collect()
+        };
+        let (before, after) = (before.map(group), after.map(group));
+        if before == after {
+            return Ok(());
+        }
+
+        before.map_or(Ok(()), |group| self.add(count, group, -1))?;
+        after.map_or(Ok(()), |group| self.add(count, group, 1))
+    }
+
+    /// Adds to the count of a group.
+    fn add(
+        &mut self,
+        count: &Count,
+        group: Vec<(ColumnRef, Value)>,
+        by: i64,
+    ) -> Result<(), MemoryError> {
+        let table = count.into.0;
+        let found = self.matching(table, &group).into_iter().next();
+        let stored = found.as_ref().and_then(|key| self.row(table.name, key));
+        let n = stored.and_then(|row| row.value(count.n)).unwrap_or(&Value::Int(0));
+
+        let n = (count.n, n.plus(&Value::Int(by)));
+        let number = found.and_then(|key| Some((table.identity()?, key.0.into_iter().next()?)));
+        let cells = group.into_iter().chain([n]).chain(number).collect();
+        let (key, row) = self.complete_row(table, cells, TimestampMs(0));
+        self.store(table, key, Some(row))
     }
 
     /// A copy of the final state.

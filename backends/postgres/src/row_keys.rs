@@ -177,6 +177,7 @@ fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
         | Expr::Plus(..)
         | Expr::Greatest(..)
         | Expr::PickedCount
+        | Expr::PickedSum(_)
         | Expr::Item(..)
         | Expr::Joined(_)
         | Expr::Object(_) => None,

@@ -24,6 +24,29 @@ impl FoundRow<'_> {
     }
 }
 
+/// The sums over the rows, of each integer that was read of them.
+pub(crate) fn sums(rows: &[FoundRow<'_>]) -> Vec<(Path, i64)> {
+    let Some(first) = rows.first() else { return Vec::new() };
+    let sum = |index: usize| {
+        rows.iter().fold(0_i64, |sum, row| match row.cells.get(index) {
+            Some(Value::Int(number)) => sum.saturating_add(*number),
+            Some(
+                Value::Null
+                | Value::Bool(_)
+                | Value::Float(_)
+                | Value::Text(_)
+                | Value::Bytes(_)
+                | Value::Uuid(_)
+                | Value::Json(_)
+                | Value::TextList(_),
+            )
+            | None => sum,
+        })
+    };
+    let columns = first.step.holds().iter().enumerate();
+    columns.map(|(index, path)| (path.clone(), sum(index))).collect()
+}
+
 /// The sources of bound values.
 pub(crate) struct Sources<'a, 's> {
     pub(crate) bindings: &'s Bindings,
@@ -31,10 +54,19 @@ pub(crate) struct Sources<'a, 's> {
     pub(crate) item: usize,
     /// The number of picked rows.
     pub(crate) picked: usize,
+    /// The sums over the picked rows, by what was read of them.
+    pub(crate) sums: Vec<(Path, i64)>,
     /// The rows found by the steps that happen once.
     pub(crate) once: &'s [FoundRow<'a>],
     /// The rows found by these steps themselves, after the picked row, if there is one.
     pub(crate) own: Vec<FoundRow<'a>>,
+}
+
+impl<'s> Sources<'_, 's> {
+    /// The values of the plan, before anything was found.
+    pub(crate) fn of(bindings: &'s Bindings) -> Self {
+        Self { bindings, item: 0, picked: 0, sums: Vec::new(), once: &[], own: Vec::new() }
+    }
 }
 
 impl Sources<'_, '_> {
@@ -54,6 +86,10 @@ impl Sources<'_, '_> {
             BindSource::Slot(slot) => Cow::Borrowed(self.bindings.value(*slot, self.item)),
             BindSource::PickedCount => {
                 Cow::Owned(Value::Int(i64::try_from(self.picked).unwrap_or(i64::MAX)))
+            }
+            BindSource::PickedSum(path) => {
+                let sum = self.sums.iter().find(|(summed, _)| summed == path);
+                Cow::Owned(Value::Int(sum.map_or(0, |(_, sum)| *sum)))
             }
             BindSource::Held(row, path) => {
                 let mut found = self.once.iter().chain(&self.own);

@@ -5,7 +5,7 @@ use ff_core::engine::Commit;
 use ff_core::plan::Bindings;
 
 use crate::connection::{Failure, ScriptConnection, StepResult};
-use crate::found::{FoundRow, Sources};
+use crate::found::{FoundRow, Sources, sums};
 use crate::group::{BoundPlan, Outcome};
 
 /// The end of a plan within its transaction.
@@ -75,23 +75,27 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
     async fn run_all(&mut self, bindings: &Bindings) -> Outcome<C::Error> {
         let script = self.script;
         let mut picks: Vec<FoundRow<'a>> = Vec::new();
-        let mut sources = Sources { bindings, item: 0, picked: 0, once: &[], own: Vec::new() };
+        let mut sources = Sources::of(bindings);
 
         for step in &script.once {
             if !self.run(step, &mut sources, &mut picks).await? {
                 return Ok(Commit::Refused);
             }
-            sources.picked = picks.len();
+            if matches!(step, ScriptStep::Pick { .. }) {
+                sources.picked = picks.len();
+                sources.sums = sums(&picks);
+            }
         }
 
         if !script.picks() {
             return Ok(Commit::Applied(vec![sources.returns(&script.returns)]));
         }
 
-        let (once, picked) = (sources.own, picks.len());
+        let (once, sums, picked) = (sources.own, sources.sums, picks.len());
         let mut applied = Vec::with_capacity(picked);
         for (item, pick) in picks.into_iter().enumerate() {
-            let mut sources = Sources { bindings, item, picked, once: &once, own: vec![pick] };
+            let (sums, own) = (sums.clone(), vec![pick]);
+            let mut sources = Sources { bindings, item, picked, sums, once: &once, own };
             for step in &script.each {
                 if !self.run(step, &mut sources, &mut Vec::new()).await? {
                     return Ok(Commit::Refused);
@@ -107,7 +111,7 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
     async fn refusal(&mut self, bindings: &Bindings) -> Outcome<C::Error> {
         let Some(step) = &self.script.prevents else { return Ok(Commit::Refused) };
 
-        let mut sources = Sources { bindings, item: 0, picked: 0, once: &[], own: Vec::new() };
+        let mut sources = Sources::of(bindings);
         let prevented = self.run(step, &mut sources, &mut Vec::new()).await?;
         Ok(if prevented { Commit::Prevented } else { Commit::Refused })
     }

@@ -135,7 +135,9 @@ fn answer(connection: &Connection, read: &Read, bindings: &Bindings) -> Result<A
         let value = match bind.source {
             BindSource::Slot(slot) => bindings.value(slot, 0),
             // A query is one statement, so nothing was found before it.
-            BindSource::Held(..) | BindSource::PickedCount => &Value::Null,
+            BindSource::Held(..) | BindSource::PickedCount | BindSource::PickedSum(_) => {
+                &Value::Null
+            }
         };
         bind::bind(&mut prepared, number, value, bind.ty)?;
     }

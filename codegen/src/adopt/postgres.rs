@@ -64,13 +64,15 @@ pub fn steps(
         match (is, should) {
             (Some(is), Some(should)) => alter(table, is, should, &mut steps)?,
             (_, _) => {
-                let create = ddl::table_statements(&Postgres, table)?;
+                let mut create = ddl::table_statements(&Postgres, table)?;
+                create.extend(ddl::storage_statements(&Postgres, table, None));
                 steps.push(AdoptStep { sql: create });
             }
         }
     }
 
     steps.extend(rows::postgres().into_iter().map(AdoptStep::one));
+    steps.extend(ddl::count_statements(&Postgres, |_| true)?.into_iter().map(AdoptStep::one));
     Ok(steps)
 }
 

@@ -32,6 +32,7 @@ pub fn steps(found: &Catalog, wanted: &Catalog) -> Result<Vec<AdoptStep>, AdoptE
     }
 
     steps.extend(rows::sqlite().into_iter().map(AdoptStep::one));
+    steps.extend(ddl::count_statements(&Sqlite, |_| true)?.into_iter().map(AdoptStep::one));
     Ok(steps)
 }
 

@@ -3,7 +3,7 @@
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Name, Path, Predicate};
-use ff_core::schema::{Direction, Index, Table};
+use ff_core::schema::{ColumnRef, Direction, Index, Table};
 use sea_query::{
     Condition, ConditionalStatement, Expr, Index as IndexStatement, IndexCreateStatement,
     IndexOrder,
@@ -87,8 +87,8 @@ pub(super) fn constant_condition(
     columns: Columns,
 ) -> Result<Condition, RenderError> {
     let mut operands = Constants { broken: false, columns };
-    let condition =
-        Scalars { dialect, operands: &mut operands, subject: None }.predicate(predicate);
+    let subject = if let Columns::Of(row) = columns { Some(row) } else { None };
+    let condition = Scalars { dialect, operands: &mut operands, subject }.predicate(predicate);
 
     if operands.broken {
         let what = format!("a value that varies in the predicate of {of}");
@@ -111,6 +111,8 @@ pub(super) enum Columns {
     Qualified,
     /// Alone: a column of a partitioned table is computed in each child, which has another name.
     Bare,
+    /// With the name of one row.
+    Of(&'static str),
 }
 
 impl Constants {
@@ -133,7 +135,11 @@ impl Operands for Constants {
         self.no_value()
     }
 
+    fn picked_sum(&mut self, _: ColumnRef) -> Expr {
+        self.no_value()
+    }
+
     fn qualifies_columns(&self) -> bool {
-        self.columns == Columns::Qualified
+        self.columns != Columns::Bare
     }
 }

@@ -13,6 +13,8 @@ use super::{
     TransactionControl, WriteKind,
 };
 use crate::clauses;
+use crate::ddl::CountText;
+use crate::names::quoted;
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::constant;
@@ -324,9 +326,70 @@ impl Dialect for Postgres {
         Ok(())
     }
 
+    fn keep_count(&self, count: &CountText) -> Vec<String> {
+        keep_count(count)
+    }
+
     fn grammar(&self) -> Grammar {
         Grammar::Postgres
     }
+}
+
+/// A function that adds to a count what a statement has changed, and the triggers that call it. A
+/// statement adds one row for each group of which the count changed, so that writers share no row.
+///
+/// The function names the table by its schema, because plain SQL may run with another search path.
+/// The triggers come with the first count, because no row may change in between; creating them
+/// keeps writers out.
+fn keep_count(count: &CountText) -> Vec<String> {
+    let CountText { of, into, n, .. } = count;
+    let (function, into) = (quoted(&format!("{into}_keep")), quoted(into));
+    let columns = count.columns();
+    let insert = format!("INSERT INTO %1$I.{into} ({columns}, {n})");
+    let (added, removed) = (count.counts_of("becomes", ""), count.counts_of("was", "-"));
+    let values = count.named(&count.of_selected);
+    let keep = format!(
+        "DO $do$ BEGIN EXECUTE format($create$\n\
+         CREATE OR REPLACE FUNCTION %1$I.{function}() RETURNS trigger LANGUAGE plpgsql AS $keep$\n\
+         BEGIN\n\
+         \x20   IF TG_OP = 'UPDATE' THEN\n\
+         \x20       {insert}\n\
+         \x20       SELECT {columns}, sum({n}) FROM (\n\
+         \x20           SELECT {values}, -1 AS {n} FROM was\n\
+         \x20           UNION ALL SELECT {values}, 1 AS {n} FROM becomes\n\
+         \x20       ) AS changed GROUP BY {columns} HAVING sum({n}) <> 0;\n\
+         \x20   ELSIF TG_OP = 'INSERT' THEN\n\
+         \x20       {insert}\n\
+         \x20       {added};\n\
+         \x20   ELSIF TG_OP = 'DELETE' THEN\n\
+         \x20       {insert}\n\
+         \x20       {removed};\n\
+         \x20   ELSE\n\
+         \x20       DELETE FROM %1$I.{into};\n\
+         \x20   END IF;\n\
+         \x20   RETURN NULL;\n\
+         END\n\
+         $keep$ $create$, current_schema()); END $do$;"
+    );
+
+    let trigger = |event: &str, rows: &str| {
+        let name = quoted(&format!("{}_{}", count.into, event.to_lowercase()));
+        format!(
+            "CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {of}{rows}\n    \
+             FOR EACH STATEMENT EXECUTE FUNCTION {function}();"
+        )
+    };
+    let (old, new) = ("OLD TABLE AS was", "NEW TABLE AS becomes");
+    let [forget, count_all] = count.recount();
+    let begin = [
+        trigger("INSERT", &format!(" REFERENCING {new}")),
+        trigger("UPDATE", &format!(" REFERENCING {old} {new}")),
+        trigger("DELETE", &format!(" REFERENCING {old}")),
+        trigger("TRUNCATE", ""),
+        forget,
+        count_all,
+    ];
+    vec![keep, begin.join("\n")]
 }
 
 /// A digest of the list, because an index entry must be short; nothing for the empty list, so that

@@ -14,6 +14,8 @@ use super::{
     TransactionControl, WriteKind,
 };
 use crate::clauses;
+use crate::ddl::CountText;
+use crate::names::quoted;
 use crate::scalar::operator;
 use crate::statement::RenderError;
 use crate::writer::constant;
@@ -284,9 +286,54 @@ impl Dialect for Sqlite {
         Err(RenderError::Unsupported { dialect: self.name(), what: "partitions".to_owned() })
     }
 
+    fn keep_count(&self, count: &CountText) -> Vec<String> {
+        keep_count(count)
+    }
+
     fn grammar(&self) -> Grammar {
         Grammar::Sqlite
     }
+}
+
+/// The triggers that add each changed row to the row of its group, and an index by group. A group
+/// without a row gets one; of several, which a fold may leave, the first counts on.
+fn keep_count(count: &CountText) -> Vec<String> {
+    let CountText { of, into, n, number, by, of_new, of_old, .. } = count;
+    let (columns, table) = (count.columns(), quoted(into));
+    let add = |values: &[String], sign: &str| {
+        let same = by.iter().zip(values).map(|(column, value)| format!("{column} = {value}"));
+        let same = same.collect::<Vec<_>>().join(" AND ");
+        let values = values.join(", ");
+        format!(
+            "    UPDATE {table} SET {n} = {n} {sign} 1 WHERE {number} = (\n        \
+             SELECT min({number}) FROM {table} WHERE {same});\n    \
+             INSERT INTO {table} ({columns}, {n})\n        \
+             SELECT {values}, 0 {sign} 1 WHERE changes() = 0;\n"
+        )
+    };
+
+    let pairs = of_old.iter().zip(of_new);
+    let mut changes: Vec<String> = pairs.map(|(old, new)| format!("{old} IS NOT {new}")).collect();
+    // The first that differs decides, and documents take longest to read.
+    changes.sort_by_key(String::len);
+    let when = format!(" WHEN {}", changes.join(" OR "));
+    let events = [
+        ("INSERT", String::new(), add(of_new, "+")),
+        ("UPDATE", when, add(of_old, "-") + &add(of_new, "+")),
+        ("DELETE", String::new(), add(of_old, "-")),
+    ];
+
+    let index = quoted(&format!("{into}_group_idx"));
+    let mut statements =
+        vec![format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns});")];
+    for (event, when, body) in events {
+        let name = quoted(&format!("{into}_{}", event.to_lowercase()));
+        statements.push(format!("DROP TRIGGER IF EXISTS {name};"));
+        statements
+            .push(format!("CREATE TRIGGER {name} AFTER {event} ON {of}{when}\nBEGIN\n{body}END;"));
+    }
+    statements.extend(count.recount());
+    statements
 }
 
 fn valid(json: Expr) -> Expr {

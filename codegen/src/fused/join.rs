@@ -44,6 +44,7 @@ impl Renderer<'_> {
             | Scalar::Plus(..)
             | Scalar::Greatest(..)
             | Scalar::PickedCount
+            | Scalar::PickedSum(_)
             | Scalar::Item(..)
             | Scalar::Joined(_)
             | Scalar::Object(_) => false,

@@ -36,6 +36,9 @@ pub struct TableDescription {
     /// The statements that set its storage parameters, if it has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<String>,
+    /// The statements that keep the counts in it, if the database keeps any there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<String>,
 }
 
 impl Description {
@@ -68,6 +71,7 @@ impl TableDescription {
             indexes: ddl::index_statements(dialect, table)?.into_iter().collect(),
             partitioned: table.partitioned,
             storage: ddl::storage_statements(dialect, table, None),
+            counts: ddl::counts_into(dialect, table)?,
         })
     }
 }

@@ -208,7 +208,10 @@ impl Difference {
 
     fn create(&mut self, dialect: &dyn Dialect, name: &str) -> Result<(), RenderError> {
         self.touch(name);
-        self.statements.extend(ddl::table_statements(dialect, table(dialect, name)?)?);
+        let table = table(dialect, name)?;
+        self.statements.extend(ddl::table_statements(dialect, table)?);
+        self.statements.extend(ddl::storage_statements(dialect, table, None));
+        self.statements.extend(ddl::counts_into(dialect, table)?);
         Ok(())
     }
 
@@ -249,6 +252,9 @@ impl Difference {
             let filled: Vec<_> = columns.map(|column| (column, quoted(column))).collect();
             let table = table(dialect, name)?;
             self.statements.extend(ddl::rebuild_statements(dialect, table, &filled, &[])?);
+            // The triggers are gone with the old table.
+            self.statements.extend(ddl::counts_of(dialect, table)?);
+            self.statements.extend(ddl::counts_into(dialect, table)?);
             return Ok(());
         }
 
@@ -271,6 +277,10 @@ impl Difference {
         if was.storage != is.storage {
             self.touch(name);
             self.statements.extend(is.storage.iter().cloned());
+        }
+        if was.counts != is.counts {
+            self.touch(name);
+            self.statements.extend(is.counts.iter().cloned());
         }
         Ok(())
     }

@@ -96,11 +96,13 @@ pub enum Scan {
     QuotaReconcile,
     /// Schedules with a tick that is due.
     Schedules,
+    /// Rows that statements have added to the counts: each group becomes one row again.
+    CountFold,
 }
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -119,6 +121,7 @@ impl Scan {
         Self::BudgetReconcile,
         Self::QuotaReconcile,
         Self::Schedules,
+        Self::CountFold,
     ];
 
     /// Returns true if applying a timer may at once make more of the same kind due: a skipped
@@ -143,7 +146,8 @@ impl Scan {
             | Self::QuotaWindowExpiry
             | Self::BudgetReconcile
             | Self::QuotaReconcile
-            | Self::Schedules => false,
+            | Self::Schedules
+            | Self::CountFold => false,
         }
     }
 
@@ -158,7 +162,7 @@ impl Scan {
             Self::DependencyDispatch => 100,
             Self::SiblingCancel => 250,
             Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
-            Self::BudgetReset | Self::Schedules => 1_000,
+            Self::BudgetReset | Self::Schedules | Self::CountFold => 1_000,
             Self::UsageKeyExpiry | Self::IdempotencyKeyExpiry | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
@@ -186,6 +190,7 @@ impl Scan {
             Self::BudgetReconcile => "budget_reconcile",
             Self::QuotaReconcile => "quota_reconcile",
             Self::Schedules => "schedules",
+            Self::CountFold => "count_fold",
         }
     }
 }
@@ -293,6 +298,7 @@ mod tests {
                 "budget_reconcile",
                 "quota_reconcile",
                 "schedules",
+                "count_fold",
             ]
         );
 

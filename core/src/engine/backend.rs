@@ -50,9 +50,10 @@ use crate::contracts::{
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
-    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, StreamCursor,
-    StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility,
-    TrimPass, UpdateScheduleArgs, UsageDimensions, validate_tag_key,
+    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, Stats,
+    StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
+    SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
+    validate_tag_key,
 };
 use crate::engine::BulkPreview;
 use crate::engine::operations::{
@@ -76,6 +77,7 @@ use crate::rules::budget::read::{ReadStatus, ReadUsage, budgets};
 use crate::rules::budget::release::ReleaseBudget;
 use crate::rules::budget::report::Report;
 use crate::rules::budget::reset::ResetBudget;
+use crate::rules::count::read::ReadStats;
 use crate::rules::execution::cancel::CancelExecution;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::create::Create;
@@ -1197,6 +1199,10 @@ impl<E: Executor> EngineBackend for E {
         args: BackfillScheduleArgs,
     ) -> Result<BackfillReport, EngineError> {
         schedules::backfill(self, args).await
+    }
+
+    async fn stats(&self, args: StatsArgs) -> Result<Stats, EngineError> {
+        run(self, &ReadStats::new(args)?).await
     }
 
     async fn scan_filtered(

@@ -46,8 +46,9 @@ use crate::contracts::{
     ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
     SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
-    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
+    StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor,
+    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs,
+    UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -949,6 +950,15 @@ pub trait EngineBackend: Send + Sync + 'static {
         args: BackfillScheduleArgs,
     ) -> Result<BackfillReport, EngineError> {
         unavailable!("backfill_schedule")
+    }
+
+    // Counts: additions.
+
+    /// The number of executions by lane, kind and state, those that failed in the last hour by
+    /// class, and the longest wait of each lane. The counts are those of one moment, and the work
+    /// does not grow with the number of executions.
+    async fn stats(&self, args: StatsArgs) -> Result<Stats, EngineError> {
+        unavailable!("stats")
     }
 
     // Scans and repairs.

@@ -183,6 +183,7 @@ async fn apply<E: Executor>(
         DueRow::Worker(key, liveness) => lost_workers::sweep(executor, key, *liveness).await,
         DueRow::Execution(key) => apply_to_execution(executor, scan, *key).await,
         DueRow::Schedule(key) => schedules::fire(executor, key).await,
+        DueRow::Counts(fold) => run(executor, fold).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
         DueRow::IdempotencyKey(row) => run(executor, &unique::ForgetKey { row: row.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
@@ -234,6 +235,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
         | Scan::QuotaReconcile
-        | Scan::Schedules => Ok(false),
+        | Scan::Schedules
+        | Scan::CountFold => Ok(false),
     }
 }

@@ -210,6 +210,15 @@ impl Col<Uuid> {
     }
 }
 
+impl Col<i64> {
+    /// The column holds one of these numbers.
+    #[must_use]
+    pub fn is_among(self, numbers: impl IntoIterator<Item = i64>) -> Predicate {
+        let texts: Vec<String> = numbers.into_iter().map(|number| number.to_string()).collect();
+        Predicate::Among(self.column(), texts.into_expr())
+    }
+}
+
 impl Col<serde_json::Value> {
     /// The stored document has these members, at every depth.
     #[must_use]
@@ -229,6 +238,12 @@ impl Col<Vec<String>> {
     #[must_use]
     pub fn is_empty(self) -> Predicate {
         Predicate::EmptyList(self.column())
+    }
+
+    /// Any list, where rows are looked for list by list.
+    #[must_use]
+    pub fn each(self) -> Predicate {
+        Predicate::EachList(self.column())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{
     Assign, Compare, Expr, Guard, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan,
-    Predicate, Query, Rest, Return,
+    Predicate, Query, Rest, Return, Sums,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -98,6 +98,11 @@ impl Display for Query {
                 write_order(f, order)?;
                 write!(f, "\n    limit {limit}")
             }
+            Query::Sums(Sums { name, table, by, of, predicate }) => {
+                write!(f, "sum {name}\n  of {}.{}", table.name, of.name)?;
+                write_columns(f, by)?;
+                write_clause(f, "\n    where ", predicate)
+            }
         }
     }
 }
@@ -123,6 +128,7 @@ impl Display for Expr {
             Expr::Plus(left, right) => write!(f, "{left} + {right}"),
             Expr::Greatest(left, right) => write!(f, "greatest({left}, {right})"),
             Expr::PickedCount => f.write_str("count of picked rows"),
+            Expr::PickedSum(column) => write!(f, "sum of picked {}", column.name),
             Expr::Item(_, name) => write!(f, "item.{name}"),
             Expr::Joined(parts) => write_joined(f, parts, " & "),
             Expr::Object(members) => {
@@ -192,6 +198,7 @@ impl Display for Predicate {
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
             Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
+            Predicate::EachList(column) => write!(f, "each {}", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;
                 write_target(f, pairs)

@@ -16,6 +16,8 @@ pub struct Held<'a> {
     pub item: usize,
     /// The number of rows that the plan picked.
     pub picked: usize,
+    /// Those rows.
+    pub picked_rows: &'a [Row],
     /// The list element that a row is inserted for.
     pub element: Option<&'a Json>,
 }
@@ -76,6 +78,10 @@ impl Expr {
             }
             Expr::Greatest(left, right) => left.evaluate(held).or_larger(right.evaluate(held)),
             Expr::PickedCount => Value::Int(i64::try_from(held.picked).unwrap_or(i64::MAX)),
+            Expr::PickedSum(column) => {
+                let values = held.picked_rows.iter().filter_map(|row| row.value(*column));
+                values.fold(Value::Int(0), |sum, value| sum.plus(value))
+            }
             Expr::Joined(parts) => {
                 let texts = parts.iter().map(|part| match part.evaluate(held) {
                     Value::Text(text) => Some(text),
@@ -155,7 +161,7 @@ impl Predicate {
         let is_one = |column: &ColumnRef, names: &[Name]| matches!(stored(column), Value::Text(text) if names.iter().any(|name| name == text.as_str()));
 
         match self {
-            Predicate::Always => true,
+            Predicate::Always | Predicate::EachList(_) => true,
             Predicate::All(parts) => parts.iter().all(|part| part.accepts(row, held)),
             Predicate::Any(parts) => parts.iter().any(|part| part.accepts(row, held)),
             Predicate::Compare(path, compare, expr) => path

@@ -30,6 +30,8 @@ pub enum Expr {
     Greatest(Box<Expr>, Box<Expr>),
     /// The number of rows that the plan picked.
     PickedCount,
+    /// The sum of a column of integers over the rows that the plan picked; 0 where it picked none.
+    PickedSum(ColumnRef),
     /// Texts, one after the other; a UUID is its lower-case hyphenated form.
     Joined(Vec<Expr>),
     /// A member of the list element that a row is inserted for ([`super::Mutation::InsertEach`]);
@@ -107,7 +109,9 @@ impl Expr {
             Expr::Const(_) | Expr::Joined(_) => ColumnType::Text,
             Expr::Object(_) => ColumnType::Json,
             Expr::Held(_, path) => path.ty(),
-            Expr::Plus(..) | Expr::Greatest(..) | Expr::PickedCount => ColumnType::BigInt,
+            Expr::Plus(..) | Expr::Greatest(..) | Expr::PickedCount | Expr::PickedSum(_) => {
+                ColumnType::BigInt
+            }
         }
     }
 

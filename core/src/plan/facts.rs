@@ -48,7 +48,7 @@ impl Row {
 pub enum Answer {
     /// One entry for each row of a lookup, in the order asked.
     Lookup(Vec<Option<Row>>),
-    /// The rows of a list, in its order.
+    /// The rows of a list, in its order; or the sums of groups.
     List(Vec<Row>),
 }
 
@@ -173,6 +173,7 @@ impl Questions {
         let names = |query: &Query| match query {
             Query::Lookup(rows) => rows.iter().map(|lookup| lookup.row.clone()).collect(),
             Query::List(list) => vec![list.name.clone()],
+            Query::Sums(sums) => vec![sums.name.clone()],
         };
         Self(queries.iter().map(names).collect())
     }

@@ -30,5 +30,5 @@ pub use mutation::{
     Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Rest, Return, Selection,
 };
 pub use predicate::{Compare, Predicate};
-pub use query::{Join, List, Lookup, Query};
+pub use query::{Join, List, Lookup, Query, Sums};
 pub use shape::{Bindings, QueryShape, Shape};

@@ -36,6 +36,9 @@ pub enum Predicate {
     Covered(ColumnRef, Expr),
     /// The list in the column has no elements.
     EmptyList(ColumnRef),
+    /// Holds for every row. The best rows are then looked for among those of each list in the
+    /// column by itself, as an index that begins with the list has them.
+    EachList(ColumnRef),
     /// The columns, read as one tuple, come after the given tuple: exclusive keyset paging.
     After(Vec<(ColumnRef, Expr)>),
 }
@@ -100,6 +103,7 @@ impl Predicate {
             | Predicate::NotNull(_)
             | Predicate::Covered(..)
             | Predicate::EmptyList(_)
+            | Predicate::EachList(_)
             | Predicate::After(_) => vec![self],
         }
     }

@@ -14,6 +14,8 @@ pub enum Query {
     Lookup(Vec<Lookup>),
     /// Rows by predicate.
     List(List),
+    /// Sums over the rows that meet a predicate.
+    Sums(Sums),
 }
 
 /// One row to look up.
@@ -55,4 +57,21 @@ pub struct Join {
     pub table: TableRef,
     /// Pairs of columns, listed table first.
     pub on: Vec<(ColumnRef, ColumnRef)>,
+}
+
+/// The sums of a column over groups of rows: one row for each group, in the order of the groups,
+/// with their columns and, under its own name, the sum of the column. One statement reads them, so
+/// they are of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sums {
+    /// The operation, for logs and snapshots.
+    pub name: Name,
+    /// The table.
+    pub table: TableRef,
+    /// The columns in which the rows of a group are equal.
+    pub by: Vec<ColumnRef>,
+    /// The column of 64-bit integers that is summed.
+    pub of: ColumnRef,
+    /// The columns and values that select the rows.
+    pub predicate: Predicate,
 }

@@ -1,8 +1,9 @@
 //! The parts of a table's description, and the macro that declares one.
 
-use super::column::ColumnRef;
-use crate::plan::Predicate;
-use crate::plan::value::ColumnType;
+use super::column::{ColumnRef, TableRef};
+use crate::plan::facts::Row;
+use crate::plan::value::{ColumnType, Value};
+use crate::plan::{Held, Path, Predicate};
 
 /// One table.
 pub struct Table {
@@ -117,6 +118,64 @@ pub struct Flag {
     pub column: ColumnRef,
     /// The condition.
     pub condition: fn() -> Predicate,
+}
+
+/// A table of counts that the database itself keeps: the rows of another table, by group. Its
+/// columns are a number, those of the groups, and the count.
+///
+/// Every change of the counted table adds to the counts in the same transaction, also one by plain
+/// SQL. A group has any number of rows, which together are its count: where writers do not take
+/// turns, each statement adds rows of its own, so that no writer waits for another.
+pub struct Count {
+    /// The counted table.
+    pub of: TableRef,
+    /// The table of the counts. Plans may replace rows of a group by one with the same sum.
+    pub into: TableRef,
+    /// The groups.
+    pub by: &'static [Group],
+    /// The column with the number of rows, which may be negative.
+    pub n: ColumnRef,
+}
+
+/// One column of the groups of a count, and its value for a counted row.
+pub struct Group {
+    /// The column: a text or an integer.
+    pub column: ColumnRef,
+    /// The value; the empty text or 0 where it is NULL.
+    pub value: fn() -> Path,
+    /// The rows that have the value; the others have the empty text or 0.
+    pub only: Option<fn() -> Predicate>,
+    /// The number by which an integer is divided, without rest.
+    pub per: i64,
+}
+
+impl Group {
+    /// The value of the column for a counted row.
+    #[must_use]
+    pub fn value_of(&self, row: &Row) -> Value {
+        let absent = if self.is_text() { Value::Text(String::new()) } else { Value::Int(0) };
+        if self.only.is_some_and(|only| !only().accepts(row, &Held::default())) {
+            return absent;
+        }
+
+        match (self.value)().read(row) {
+            Value::Null => absent,
+            Value::Int(number) => Value::Int(number / self.per),
+            value @ (Value::Bool(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Uuid(_)
+            | Value::Json(_)
+            | Value::TextList(_)) => value,
+        }
+    }
+
+    /// True if the values are texts.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.column.ty == ColumnType::Text
+    }
 }
 
 /// Describes one table: a module with the table, one typed constant per column (named as in SQL),

@@ -3,7 +3,7 @@
 //! Erasing values changes expressions; everything else only looks at them. One traversal is
 //! written for both, so that the two orders cannot differ.
 
-use super::{Assign, Expr, Guard, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
+use super::{Assign, Expr, Guard, List, Lookup, Mutation, Pairing, Plan, Predicate, Query, Sums};
 
 /// Defines `visit` or `visit_mut`, by the second argument, for everything that has expressions.
 macro_rules! traversal {
@@ -87,7 +87,8 @@ macro_rules! traversal {
                     | Predicate::NoneOf(..)
                     | Predicate::Null(_)
                     | Predicate::NotNull(_)
-                    | Predicate::EmptyList(_) => {}
+                    | Predicate::EmptyList(_)
+                    | Predicate::EachList(_) => {}
                     Predicate::All(parts) | Predicate::Any(parts) => {
                         for part in parts {
                             part.$visit(visit);
@@ -130,7 +131,8 @@ macro_rules! traversal {
                     | Expr::Null(_)
                     | Expr::Held(..)
                     | Expr::Item(..)
-                    | Expr::PickedCount => visit(self),
+                    | Expr::PickedCount
+                    | Expr::PickedSum(_) => visit(self),
                 }
             }
         }
@@ -155,6 +157,7 @@ impl Query {
                 predicate.visit_mut(visit);
                 limit.visit_mut(visit);
             }
+            Query::Sums(Sums { predicate, .. }) => predicate.visit_mut(visit),
         }
     }
 }

@@ -11,6 +11,7 @@
 pub mod archive;
 pub mod budget;
 pub mod changes;
+pub mod count;
 pub mod ctx;
 pub mod decision;
 pub mod execution;

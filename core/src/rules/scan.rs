@@ -16,6 +16,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, List, Predicate, Query};
 use crate::rules::budget::dedup::Dedup;
 use crate::rules::budget::key::BudgetKey;
+use crate::rules::count::fold::{self, Fold};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::delay::Promote;
@@ -100,6 +101,8 @@ pub enum DueRow {
     Quota(QuotaKey),
     /// A schedule.
     Schedule(ScheduleKey),
+    /// Rows of the counts.
+    Counts(Fold),
 }
 
 impl DueRow {
@@ -123,7 +126,8 @@ impl DueRow {
             | Self::Admission(_)
             | Self::Window(_)
             | Self::Quota(_)
-            | Self::Schedule(_) => return None,
+            | Self::Schedule(_)
+            | Self::Counts(_) => return None,
         })
     }
 
@@ -140,6 +144,7 @@ impl DueRow {
             }
             Self::Quota(policy) => policy.id.clone(),
             Self::Schedule(schedule) => schedule.name.clone(),
+            Self::Counts(fold) => fold.subject(),
             Self::Execution(_)
             | Self::Lease(..)
             | Self::Event(_)
@@ -162,6 +167,8 @@ impl Transition for Due {
         };
 
         let read: fn(&Row) -> Result<Overdue, EngineError> = match self.scan {
+            // What has to be done with a row depends on the others.
+            Scan::CountFold => return Ok(Step::Answer(counts(rows, ctx.now)?)),
             Scan::LeaseExpiry => lease,
             Scan::AttemptTimeout => |row| timed_out(row, attempt::timeout_at_ms),
             Scan::ExecutionDeadline => |row| execution(row, exec_core::deadline_at_ms),
@@ -183,6 +190,12 @@ impl Transition for Due {
         };
         Ok(Step::Answer(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?))
     }
+}
+
+fn counts(rows: &[Row], now: TimestampMs) -> Result<Vec<Overdue>, EngineError> {
+    let folds = fold::folds(rows, now)?;
+    let overdue = |fold| Overdue { row: DueRow::Counts(fold), since: None };
+    Ok(folds.into_iter().map(overdue).collect())
 }
 
 impl Due {
@@ -224,6 +237,7 @@ impl Due {
             Scan::BudgetReconcile => self.of_budgets(),
             Scan::QuotaReconcile => self.of_quotas(),
             Scan::Schedules => self.of_schedules(now),
+            Scan::CountFold => fold::rows(),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 pub mod admin;
 pub mod budget;
+pub mod count;
 pub mod execution;
 pub mod flow;
 pub mod outbox;
@@ -18,10 +19,10 @@ pub mod suspension;
 pub mod worker;
 
 pub use crate::plan::column::{Col, ColumnRef, TableRef};
-pub use crate::plan::table::{Column, Default, Direction, Flag, Index, Table};
+pub use crate::plan::table::{Column, Count, Default, Direction, Flag, Group, Index, Table};
 
 /// The number of the migration that leads to these tables.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
@@ -68,7 +69,11 @@ pub static TABLES: &[&Table] = &[
     &worker::worker_registry::TABLE,
     &worker::worker_registry_event::TABLE,
     &schedule::schedule::TABLE,
+    &count::exec_count::TABLE,
 ];
+
+/// The counts that the database keeps.
+pub static COUNTS: &[&Count] = &[&count::EXECUTIONS];
 
 /// The table of that name, if the schema has one.
 #[must_use]

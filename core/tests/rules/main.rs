@@ -5,6 +5,7 @@ mod cancel;
 mod claim;
 mod complete;
 mod condition;
+mod count;
 mod create;
 mod delay;
 mod expire;

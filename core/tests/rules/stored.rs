@@ -121,6 +121,7 @@ impl Stored {
     pub(crate) fn answer(&self, query: &Query) -> Answer {
         let rows = match query {
             Query::Lookup(rows) => rows,
+            Query::Sums(sums) => panic!("{}: no sums are stored here", sums.name),
             Query::List(list) => {
                 assert!(list.join.is_none(), "joins are answered by hand");
                 let of_table =

@@ -49,6 +49,7 @@ mod session;
 mod show;
 mod shown;
 mod signal;
+mod stats;
 mod submit;
 mod subscribers;
 mod table;
@@ -142,6 +143,8 @@ enum Command {
     Archive(archive::Arguments),
     /// Add the executions of an archive to this database.
     Import(import::Arguments),
+    /// Count executions by lane, kind and state, and failures of the last hour by class.
+    Stats(stats::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -214,6 +217,7 @@ impl Command {
             | Self::Waitpoints(_)
             | Self::Tail(_)
             | Self::Events(_)
+            | Self::Stats(_)
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
@@ -225,6 +229,9 @@ impl Command {
     const fn handles_interrupts(&self) -> bool {
         if let Self::Dlq(arguments) = self {
             return arguments.handles_interrupts();
+        }
+        if let Self::Stats(arguments) = self {
+            return arguments.watches();
         }
         matches!(
             self,
@@ -359,6 +366,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Retry(arguments) => retry::run(global, arguments).await,
         Command::Dlq(arguments) => dlq::run(global, arguments).await,
+        Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
         Command::Leases(arguments) => leases::run(global, arguments).await,

@@ -89,6 +89,11 @@ impl Output {
         self.write(|stdout| write!(stdout, "\r\x1b[2K{line}{end}").and_then(|()| stdout.flush()))
     }
 
+    /// Clears a terminal, for a picture that takes the place of the one before.
+    pub(super) fn clear(self) -> io::Result<()> {
+        self.write(|stdout| write!(stdout, "\x1b[2J\x1b[H").and_then(|()| stdout.flush()))
+    }
+
     /// Writes one JSON value.
     pub(super) fn json(self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;

@@ -11,6 +11,7 @@ mod list;
 mod money;
 mod retention;
 mod schedule;
+mod stats;
 
 pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ReconciledView, ScanCountsView, ScanView,
@@ -33,3 +34,4 @@ pub(super) use money::{
 };
 pub(super) use retention::{ArchiveView, DroppedView, ImportView, SubscribersView, TrimView};
 pub(super) use schedule::{BackfillView, PreviewView, ScheduleView, SchedulesView};
+pub(super) use stats::StatsView;

@@ -27,6 +27,7 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
         | Scan::BudgetReconcile
         | Scan::QuotaReconcile
         | Scan::Schedules
+        | Scan::CountFold
         | Scan::WorkerTtl => false,
         Scan::LeaseExpiry
         | Scan::AttemptTimeout
@@ -95,6 +96,7 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
         | Scan::BudgetReconcile
         | Scan::QuotaReconcile
         | Scan::Schedules
+        | Scan::CountFold
         | Scan::WorkerTtl => unreachable!("these are about no execution"),
     }
 }

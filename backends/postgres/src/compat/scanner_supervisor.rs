@@ -70,7 +70,8 @@ impl PostgresScannerConfig {
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
             | Scan::QuotaReconcile
-            | Scan::Schedules => scan.usual_pause(),
+            | Scan::Schedules
+            | Scan::CountFold => scan.usual_pause(),
         }
     }
 }

@@ -146,7 +146,7 @@ async fn plan(
 
     // An empty database, in temporary tables that the rollback removes.
     run_text(&mut transaction, "SET LOCAL search_path TO pg_temp".into()).await?;
-    for statement in ddl::statements(&Postgres, None)? {
+    for statement in ddl::without_counts(&Postgres, None)? {
         run_text(&mut transaction, statement.into()).await?;
     }
     let wanted = catalog(&mut transaction).await?;

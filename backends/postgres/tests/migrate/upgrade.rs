@@ -69,6 +69,24 @@ async fn assert_rows(scratch: &Scratch) {
     let events = "SELECT count(*) FROM ff_operator_event \
                   WHERE event_type = 'replayed' AND $1::text IS NOT NULL";
     assert_eq!(scratch.count(events).await, 1);
+    // The rows that were there are counted, and so are those of any client from then on.
+    let counted = "SELECT coalesce(sum(n), 0)::bigint FROM ff_exec_count WHERE lane_id = 'main' \
+                   AND public_state = 'failed' AND $1::text IS NOT NULL";
+    assert_eq!(scratch.count(counted).await, 9);
+    for (change, left) in [
+        ("UPDATE ff_exec_core SET lane_id = 'other' WHERE partition_key < 3", 7),
+        ("DELETE FROM ff_exec_core WHERE partition_key < 5", 5),
+        ("UPDATE ff_exec_core SET lane_id = 'main'", 5),
+    ] {
+        // With another search path than that of the migration.
+        let table = format!("{}.ff_exec_core", scratch.schema.as_str());
+        let change = change.replace("ff_exec_core", &table);
+        let elsewhere = "BEGIN; SET LOCAL search_path TO pg_catalog";
+        scratch.run(&format!("{elsewhere}; {change}; COMMIT")).await;
+        assert_eq!(scratch.count(counted).await, left, "{change}");
+    }
+    scratch.run("TRUNCATE ff_exec_core").await;
+    assert_eq!(scratch.count(counted).await, 0);
 }
 
 impl Scratch {

@@ -45,7 +45,8 @@ impl SqliteBackend {
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
             | Scan::QuotaReconcile
-            | Scan::Schedules => scan.usual_pause(),
+            | Scan::Schedules
+            | Scan::CountFold => scan.usual_pause(),
         };
 
         self.scanners.install(|| {

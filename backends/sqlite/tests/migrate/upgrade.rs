@@ -68,6 +68,11 @@ async fn assert_rows(connection: &mut SqliteConnection) {
     assert_eq!(count(connection, core).await, 1);
     // A number is not used again, even that of a row that is gone.
     run(connection, ROWS[2]).await;
+    // The row that was there is counted, and so are those of any client from then on.
+    let counted = "SELECT coalesce(sum(n), 0) FROM ff_exec_count WHERE public_state = 'failed'";
+    assert_eq!(count(connection, counted).await, 1);
+    run(connection, "UPDATE ff_exec_core SET public_state = 'skipped'").await;
+    assert_eq!(count(connection, counted).await, 0);
     let numbers = "SELECT group_concat(event_id) = '1,3,4' FROM ff_operator_event";
     assert_eq!(count(connection, numbers).await, 1);
 }

@@ -13,6 +13,7 @@ use crate::schema::budget::{
     budget_in_use, budget_policy, budget_reservation, budget_usage, budget_usage_by_exec,
     budget_usage_dedup, quota_admitted, quota_policy, quota_window,
 };
+use crate::schema::count::exec_count;
 use crate::schema::execution::{
     attempt, claim_grant, exec_core, execution_capabilities, idempotency_key,
 };
@@ -147,6 +148,7 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
     (worker_registry::REF, BelongsTo::Neither("a worker outlives what it ran")),
     (worker_registry_event::REF, BelongsTo::Neither("the log of a worker")),
     (schedule::REF, BelongsTo::Neither("a schedule outlives what it submitted")),
+    (exec_count::REF, BelongsTo::Neither("the database keeps it")),
 ];
 
 impl BelongsTo {

@@ -44,7 +44,7 @@ impl ScanScope {
         list: List,
         now: TimestampMs,
     ) -> Result<List, EngineError> {
-        let place = Place::of(scan);
+        let Some(place) = Place::of(scan) else { return Ok(list) };
         let mut list = list;
 
         if let Some(partition) = self.partition {
@@ -90,7 +90,8 @@ struct Place {
 }
 
 impl Place {
-    const fn of(scan: Scan) -> Self {
+    /// `None` for rows of the whole database, which every scanner looks after.
+    const fn of(scan: Scan) -> Option<Self> {
         let (partition, execution) = match scan {
             Scan::LeaseExpiry | Scan::AttemptTimeout => {
                 (attempt::partition_key, attempt::execution_id)
@@ -125,13 +126,15 @@ impl Place {
             Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
             Scan::QuotaReconcile => return Self::of_no_execution(quota_policy::partition_key),
             Scan::Schedules => return Self::of_no_execution(schedule::partition_key),
+            // A count is of no partition.
+            Scan::CountFold => return None,
         };
 
-        Self { partition, execution: Some(execution.column()) }
+        Some(Self { partition, execution: Some(execution.column()) })
     }
 
-    const fn of_no_execution(partition: Col<i16>) -> Self {
-        Self { partition, execution: None }
+    const fn of_no_execution(partition: Col<i16>) -> Option<Self> {
+        Some(Self { partition, execution: None })
     }
 
     /// The join of a listed row to its execution, where it is not the execution itself.
@@ -153,7 +156,8 @@ impl Place {
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile
             | Scan::QuotaReconcile
-            | Scan::Schedules => {}
+            | Scan::Schedules
+            | Scan::CountFold => {}
         }
 
         let on = vec![

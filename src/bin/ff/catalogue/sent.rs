@@ -83,6 +83,8 @@ enum SourceView {
     Found { row: String, column: String, keys: Vec<String> },
     /// The number of rows that an earlier statement picked.
     PickedCount,
+    /// The sum of a column over those rows.
+    PickedSum { column: String },
 }
 
 impl Sent {
@@ -206,6 +208,9 @@ impl BindView {
                 keys: path.keys.iter().map(ToString::to_string).collect(),
             },
             BindSource::PickedCount => SourceView::PickedCount,
+            BindSource::PickedSum(path) => SourceView::PickedSum {
+                column: format!("{}.{}", path.column.table, path.column.name),
+            },
         };
         let sql_type = dialect.type_name(bind.ty).to_owned();
         Self { source, ty: logical(&bind.ty), sql_type }
