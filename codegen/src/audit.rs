@@ -179,6 +179,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::Null(_)
         | Predicate::NotNull(_)
         | Predicate::Covered(..)
+        | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
         | Predicate::After(_) => {}
     }

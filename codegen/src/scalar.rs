@@ -147,6 +147,13 @@ impl<S: Operands> Scalars<'_, S> {
                 let by = self.expr(expr, ColumnType::TextList);
                 Condition::all().add(self.dialect.covered(list, by))
             }
+            Predicate::CoveredOrOpen(column, openings) => {
+                let (list, dialect) = (self.column(*column), self.dialect);
+                let by = self.expr(&openings.by, ColumnType::TextList);
+                let prefix = self.expr(&openings.prefix, ColumnType::Text);
+                let but = self.expr(&openings.but, ColumnType::TextList);
+                Condition::all().add(dialect.covered_or_open(list, by, prefix, but))
+            }
             Predicate::EmptyList(column) => {
                 Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
             }

@@ -13,6 +13,7 @@ mod flow_rows;
 mod flows;
 mod grants;
 mod lanes;
+mod limits;
 mod losses;
 mod money;
 mod reconcile;
@@ -47,6 +48,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::reads,
     Scene::listings,
     Scene::lanes,
+    Scene::limits,
     Scene::registry,
     Scene::lost_workers_of_the_registry,
     Scene::leases_of_workers,

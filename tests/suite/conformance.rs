@@ -22,6 +22,7 @@ mod input;
 mod keystore;
 mod lanes;
 mod lease;
+mod limits;
 mod listing;
 mod losses;
 mod many_signals;

@@ -34,10 +34,24 @@ pub enum Predicate {
     NotNull(ColumnRef),
     /// Every text in the list column is in the given list.
     Covered(ColumnRef, Expr),
+    /// Every text in the list column is in the given list, or begins with the prefix and is not in
+    /// the other list.
+    CoveredOrOpen(ColumnRef, Openings),
     /// The list in the column has no elements.
     EmptyList(ColumnRef),
     /// The columns, read as one tuple, come after the given tuple: exclusive keyset paging.
     After(Vec<(ColumnRef, Expr)>),
+}
+
+/// What covers the texts of a list, some of them named one by one, others by how they begin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Openings {
+    /// The texts that are covered by name.
+    pub by: Expr,
+    /// The beginning of further texts that are covered.
+    pub prefix: Expr,
+    /// The texts with that beginning that are not covered.
+    pub but: Expr,
 }
 
 /// A comparison of two scalars.
@@ -99,6 +113,7 @@ impl Predicate {
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::Covered(..)
+            | Predicate::CoveredOrOpen(..)
             | Predicate::EmptyList(_)
             | Predicate::After(_) => vec![self],
         }

@@ -3,7 +3,9 @@
 //! Erasing values changes expressions; everything else only looks at them. One traversal is
 //! written for both, so that the two orders cannot differ.
 
-use super::{Assign, Expr, Guard, List, Lookup, Mutation, Pairing, Plan, Predicate, Query};
+use super::{
+    Assign, Expr, Guard, List, Lookup, Mutation, Openings, Pairing, Plan, Predicate, Query,
+};
 
 /// Defines `visit` or `visit_mut`, by the second argument, for everything that has expressions.
 macro_rules! traversal {
@@ -97,6 +99,11 @@ macro_rules! traversal {
                     | Predicate::Among(_, expr)
                     | Predicate::Contains(_, expr)
                     | Predicate::Covered(_, expr) => expr.$visit(visit),
+                    Predicate::CoveredOrOpen(_, Openings { by, prefix, but }) => {
+                        by.$visit(visit);
+                        prefix.$visit(visit);
+                        but.$visit(visit);
+                    }
                     Predicate::After(pairs) => {
                         for (_, expr) in pairs {
                             expr.$visit(visit);

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod budget;
 pub mod execution;
 pub mod flow;
+pub mod limit;
 pub mod outbox;
 pub mod schedule;
 pub mod subscriber;
@@ -21,7 +22,7 @@ pub use crate::plan::column::{Col, ColumnRef, TableRef};
 pub use crate::plan::table::{Column, Default, Direction, Flag, Index, Table};
 
 /// The number of the migration that leads to these tables.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
@@ -68,6 +69,9 @@ pub static TABLES: &[&Table] = &[
     &worker::worker_registry::TABLE,
     &worker::worker_registry_event::TABLE,
     &schedule::schedule::TABLE,
+    &limit::limit::TABLE,
+    &limit::limit_permit::TABLE,
+    &limit::limit_cell::TABLE,
 ];
 
 /// The table of that name, if the schema has one.

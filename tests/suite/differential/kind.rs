@@ -136,10 +136,11 @@ pub(super) const KINDS: [(Kind, usize); 62] = [
 ];
 
 /// What scanners do about budgets, quotas and keys.
-pub(super) const MONEY_SCANS: [Scan; 7] = [
+pub(super) const MONEY_SCANS: [Scan; 8] = [
     Scan::BudgetReset,
     Scan::UsageKeyExpiry,
     Scan::IdempotencyKeyExpiry,
+    Scan::LimitCellExpiry,
     Scan::AdmissionExpiry,
     Scan::QuotaWindowExpiry,
     Scan::BudgetReconcile,
