@@ -6,6 +6,7 @@ mod act;
 mod execution;
 mod fleet;
 mod flow;
+mod limits;
 mod list;
 mod money;
 mod retention;
@@ -21,6 +22,7 @@ pub(super) use fleet::{
     WorkersView,
 };
 pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowView};
+pub(super) use limits::{LimitStatusView, LimitView, LimitsView, RemovedView};
 pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
     WaitpointsView,
