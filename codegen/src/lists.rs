@@ -5,8 +5,7 @@
 //! behind the one before it, however many rows have it. Then come the best rows of each covered
 //! list. Rows of a list that is not covered are never read, but for the first of each list.
 
-use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Compare, Expr as Scalar, Path, Predicate};
+use ff_core::plan::{Compare, Path, Predicate};
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
@@ -14,7 +13,7 @@ use sea_query::{
 };
 
 use crate::dialect::Dialect;
-use crate::scalar::{Operands, Scalars};
+use crate::scalar::{Covering, Operands, Scalars};
 use crate::writer::limit_to_one;
 
 /// The lists that there are, and whether each is covered.
@@ -28,7 +27,7 @@ pub(crate) struct ByList<'a> {
     table: TableRef,
     column: ColumnRef,
     /// What covers a list.
-    by: &'a Scalar,
+    by: Covering<'a>,
     /// The parts that an index proves or finds by equality.
     same: Vec<&'a Predicate>,
 }
@@ -39,8 +38,8 @@ impl<'a> ByList<'a> {
         let all = if let Predicate::All(parts) = predicate { Some(parts) } else { None };
         let parts = all.map_or(std::slice::from_ref(predicate), Vec::as_slice);
         let (column, by) = parts.iter().find_map(|part| {
-            let Predicate::Covered(column, by) = part else { return None };
-            is_indexed(table, *column).then_some((*column, by))
+            let (column, by) = Covering::of(part)?;
+            is_indexed(table, column).then_some((column, by))
         })?;
         let same = parts.iter().filter(|part| {
             // What comes behind the list in the index does not lead to the next list.
@@ -160,8 +159,7 @@ impl<'a> ByList<'a> {
         alias: &str,
     ) -> Expr {
         let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
-        let by = scalars.expr(self.by, ColumnType::TextList);
-        dialect.covered(scalars.column(self.column), by)
+        scalars.covered(self.column, self.by)
     }
 
     /// The primary key as one tuple.
