@@ -312,6 +312,7 @@ mod tests {
             budget_reset: Duration::ZERO,
             usage_key_expiry: Duration::ZERO,
             idempotency_key_expiry: Duration::ZERO,
+            limit_cell_expiry: Duration::ZERO,
             admission_expiry: Duration::ZERO,
             quota_window_expiry: Duration::ZERO,
             budget_reconcile: Duration::ZERO,

@@ -180,6 +180,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::Null(_)
         | Predicate::NotNull(_)
         | Predicate::Covered(..)
+        | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
         | Predicate::EachList(_)
         | Predicate::After(_) => {}

@@ -173,6 +173,10 @@ pub trait Dialect: Send + Sync {
     /// The condition that every text of `list` is in `by`.
     fn covered(&self, list: Expr, by: Expr) -> Expr;
 
+    /// The condition that every text of `list` is in `by`, or begins with `prefix` and is not in
+    /// `but`.
+    fn covered_or_open(&self, list: Expr, by: Expr, prefix: Expr, but: Expr) -> Expr;
+
     /// `list` has no elements, said so that an index that keeps equal lists together finds it.
     fn is_empty_list(&self, list: Expr) -> Expr;
 

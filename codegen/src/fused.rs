@@ -149,6 +149,7 @@ fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
         | Predicate::Among(..)
         | Predicate::Contains(..)
         | Predicate::Covered(..)
+        | Predicate::CoveredOrOpen(..)
         | Predicate::After(_) => {}
     }
 }

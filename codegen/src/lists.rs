@@ -6,8 +6,7 @@
 //! list. Rows of a list that is not covered are never read, but for the first of each list. A
 //! predicate may also ask for the best rows of each list, whatever it is.
 
-use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Compare, Expr as Scalar, Path, Predicate};
+use ff_core::plan::{Compare, Path, Predicate};
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
@@ -15,7 +14,7 @@ use sea_query::{
 };
 
 use crate::dialect::Dialect;
-use crate::scalar::{Operands, Scalars};
+use crate::scalar::{Covering, Operands, Scalars};
 use crate::writer::limit_to_one;
 
 /// The lists that there are, and whether each is covered.
@@ -29,7 +28,7 @@ pub(crate) struct ByList<'a> {
     table: TableRef,
     column: ColumnRef,
     /// What covers a list; nothing where each list is asked for.
-    by: Option<&'a Scalar>,
+    by: Option<Covering<'a>>,
     /// The parts that an index proves or finds by equality.
     same: Vec<&'a Predicate>,
 }
@@ -40,21 +39,11 @@ impl<'a> ByList<'a> {
         let all = if let Predicate::All(parts) = predicate { Some(parts) } else { None };
         let parts = all.map_or(std::slice::from_ref(predicate), Vec::as_slice);
         let (column, by) = parts.iter().find_map(|part| {
-            let (column, by) = match part {
-                Predicate::Covered(column, by) => (*column, Some(by)),
-                Predicate::EachList(column) => (*column, None),
-                Predicate::Always
-                | Predicate::All(_)
-                | Predicate::Any(_)
-                | Predicate::Compare(..)
-                | Predicate::OneOf(..)
-                | Predicate::NoneOf(..)
-                | Predicate::Among(..)
-                | Predicate::Contains(..)
-                | Predicate::Null(_)
-                | Predicate::NotNull(_)
-                | Predicate::EmptyList(_)
-                | Predicate::After(_) => return None,
+            let (column, by) = if let Predicate::EachList(column) = part {
+                (*column, None)
+            } else {
+                let (column, by) = Covering::of(part)?;
+                (column, Some(by))
             };
             is_indexed(table, column).then_some((column, by))
         })?;
@@ -177,8 +166,7 @@ impl<'a> ByList<'a> {
     ) -> Expr {
         let Some(by) = self.by else { return Expr::cust("TRUE") };
         let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
-        let by = scalars.expr(by, ColumnType::TextList);
-        dialect.covered(scalars.column(self.column), by)
+        scalars.covered(self.column, by)
     }
 
     /// The primary key as one tuple.

@@ -4,7 +4,7 @@
 //! [`Operands`] supplies the values: a placeholder, or a column of an earlier step.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Path, Predicate};
+use ff_core::plan::{Assign, Compare, Expr as Scalar, Name, Openings, Path, Predicate};
 use ff_core::schema::ColumnRef;
 use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func};
 
@@ -145,10 +145,11 @@ impl<S: Operands> Scalars<'_, S> {
             }
             Predicate::Null(column) => Condition::all().add(self.column(*column).is_null()),
             Predicate::NotNull(column) => Condition::all().add(self.column(*column).is_not_null()),
-            Predicate::Covered(column, expr) => {
-                let list = self.column(*column);
-                let by = self.expr(expr, ColumnType::TextList);
-                Condition::all().add(self.dialect.covered(list, by))
+            Predicate::Covered(column, by) => {
+                Condition::all().add(self.covered(*column, Covering::Named(by)))
+            }
+            Predicate::CoveredOrOpen(column, openings) => {
+                Condition::all().add(self.covered(*column, Covering::Open(openings)))
             }
             Predicate::EmptyList(column) => {
                 Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
@@ -159,6 +160,23 @@ impl<S: Operands> Scalars<'_, S> {
                 let values: Vec<Expr> =
                     pairs.iter().map(|(column, expr)| self.expr(expr, column.ty)).collect();
                 Condition::all().add(Expr::tuple(columns).gt(Expr::tuple(values)))
+            }
+        }
+    }
+
+    /// The condition that every text of a list column is covered.
+    pub(crate) fn covered(&mut self, column: ColumnRef, by: Covering<'_>) -> Expr {
+        let list = self.column(column);
+        match by {
+            Covering::Named(by) => {
+                let by = self.expr(by, ColumnType::TextList);
+                self.dialect.covered(list, by)
+            }
+            Covering::Open(Openings { by, prefix, but }) => {
+                let by = self.expr(by, ColumnType::TextList);
+                let prefix = self.expr(prefix, ColumnType::Text);
+                let but = self.expr(but, ColumnType::TextList);
+                self.dialect.covered_or_open(list, by, prefix, but)
             }
         }
     }
@@ -182,6 +200,38 @@ impl<S: Operands> Scalars<'_, S> {
                 let members = self.expr(members, ColumnType::Json);
                 self.dialect.json_merge_under(now, name, members)
             }
+        }
+    }
+}
+
+/// What covers the texts of a list.
+#[derive(Clone, Copy)]
+pub(crate) enum Covering<'a> {
+    /// The texts of another list.
+    Named(&'a Scalar),
+    /// Those, and all with a certain beginning but for some.
+    Open(&'a Openings),
+}
+
+impl<'a> Covering<'a> {
+    /// The list column that a predicate covers, and by what; `None` for any other predicate.
+    pub(crate) fn of(predicate: &'a Predicate) -> Option<(ColumnRef, Self)> {
+        match predicate {
+            Predicate::Covered(column, by) => Some((*column, Self::Named(by))),
+            Predicate::CoveredOrOpen(column, openings) => Some((*column, Self::Open(openings))),
+            Predicate::Always
+            | Predicate::All(_)
+            | Predicate::Any(_)
+            | Predicate::Compare(..)
+            | Predicate::OneOf(..)
+            | Predicate::NoneOf(..)
+            | Predicate::Among(..)
+            | Predicate::Contains(..)
+            | Predicate::Null(_)
+            | Predicate::NotNull(_)
+            | Predicate::EmptyList(_)
+            | Predicate::EachList(_)
+            | Predicate::After(_) => None,
         }
     }
 }

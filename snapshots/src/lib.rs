@@ -14,6 +14,7 @@ mod flow_rows;
 mod flows;
 mod grants;
 mod lanes;
+mod limits;
 mod losses;
 mod money;
 mod reconcile;
@@ -50,6 +51,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::listings,
     Scene::explanations,
     Scene::lanes,
+    Scene::limits,
     Scene::registry,
     Scene::lost_workers_of_the_registry,
     Scene::leases_of_workers,

@@ -15,6 +15,8 @@ use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
 use ff_core::rules::budget::reconcile::ReconcileBudget;
 use ff_core::rules::execution::unique::KeyRow;
+use ff_core::rules::limit::cell::CellRow;
+use ff_core::rules::limit::key::LimitKey;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
 use ff_core::rules::quota::reconcile::ReconcileQuota;
@@ -39,6 +41,10 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         Scan::UsageKeyExpiry => DueRow::UsageKey(Dedup { partition: 7, key: format!("{id}:a") }),
         Scan::IdempotencyKeyExpiry => {
             DueRow::IdempotencyKey(KeyRow { partition: 7, digest: "0a".into() })
+        }
+        Scan::LimitCellExpiry => {
+            let key = LimitKey { partition: 7, text: "tenant/42".into() };
+            DueRow::LimitCell(CellRow { key, rate: "10/1000".into(), cell: 1 })
         }
         Scan::AdmissionExpiry => DueRow::Admission(Lapse { policy, execution, at: None }),
         Scan::QuotaWindowExpiry => {

@@ -425,6 +425,7 @@ impl Scene {
                 Scan::BudgetReset
                 | Scan::UsageKeyExpiry
                 | Scan::IdempotencyKeyExpiry
+                | Scan::LimitCellExpiry
                 | Scan::AdmissionExpiry
                 | Scan::QuotaWindowExpiry
                 | Scan::BudgetReconcile

@@ -35,6 +35,8 @@ pub struct ScannerConfig {
     pub usage_key_expiry: Duration,
     /// The pause between scans for idempotency keys that have expired; zero turns them off.
     pub idempotency_key_expiry: Duration,
+    /// Cells of rates that count no more.
+    pub limit_cell_expiry: Duration,
     /// The pause between scans for admissions that are over; zero turns them off.
     pub admission_expiry: Duration,
     /// The pause between scans for admissions that have left their window; zero turns them off.
@@ -81,6 +83,7 @@ impl Default for ScannerConfig {
             budget_reset: Scan::BudgetReset.usual_pause(),
             usage_key_expiry: Scan::UsageKeyExpiry.usual_pause(),
             idempotency_key_expiry: Scan::IdempotencyKeyExpiry.usual_pause(),
+            limit_cell_expiry: Scan::LimitCellExpiry.usual_pause(),
             admission_expiry: Scan::AdmissionExpiry.usual_pause(),
             quota_window_expiry: Scan::QuotaWindowExpiry.usual_pause(),
             budget_reconcile: Scan::BudgetReconcile.usual_pause(),
@@ -115,6 +118,7 @@ impl ScannerConfig {
             Scan::BudgetReset => self.budget_reset,
             Scan::UsageKeyExpiry => self.usage_key_expiry,
             Scan::IdempotencyKeyExpiry => self.idempotency_key_expiry,
+            Scan::LimitCellExpiry => self.limit_cell_expiry,
             Scan::AdmissionExpiry => self.admission_expiry,
             Scan::QuotaWindowExpiry => self.quota_window_expiry,
             Scan::BudgetReconcile => self.budget_reconcile,

@@ -345,6 +345,7 @@ impl Bench {
         self.assert_counted(&cores).await;
         self.assert_nothing_outlives_its_wait(&cores).await;
         self.assert_budgets_sound(&cores).await;
+        self.assert_limits_sound(&cores).await;
         assert_flows_sound(self).await;
     }
 }

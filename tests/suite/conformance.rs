@@ -23,6 +23,7 @@ mod input;
 mod keystore;
 mod lanes;
 mod lease;
+mod limits;
 mod listing;
 mod losses;
 mod many_signals;

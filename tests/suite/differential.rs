@@ -69,6 +69,9 @@ const TABLES: [&str; 28] = [
     "ff_quota_policy",
     "ff_quota_window",
     "ff_quota_admitted",
+    "ff_limit",
+    "ff_limit_permit",
+    "ff_limit_cell",
 ];
 /// What has to come about at least once, and how an outcome says so.
 const OUTCOMES: [(&str, &str); 37] = [

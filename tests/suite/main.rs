@@ -16,6 +16,7 @@ mod conformance;
 mod differential;
 mod flow;
 mod granted;
+mod limited;
 mod locks;
 mod money;
 mod plain;

@@ -200,6 +200,20 @@ impl Dialect for Postgres {
         operator(list, "<@", by)
     }
 
+    fn covered_or_open(&self, list: Expr, by: Expr, prefix: Expr, but: Expr) -> Expr {
+        // The column of a function that yields texts is named as the function's alias.
+        let text = || Expr::col(("required", "required"));
+        let is_among = |list: Expr| text().eq(Func::cust("any").arg(list));
+        let begins = Func::cust("starts_with").arg(text()).arg(prefix);
+        let is_shut = Expr::from(begins).not().or(is_among(but));
+
+        let mut missing = Query::select();
+        let texts = Func::cust("unnest").arg(list);
+        missing.expr(Expr::cust("1")).from_function(texts, "required");
+        missing.and_where(is_among(by).not().and(is_shut));
+        Expr::not_exists(missing)
+    }
+
     fn is_empty_list(&self, list: Expr) -> Expr {
         key_of_list(list).eq(self.least_list_key())
     }

@@ -184,6 +184,24 @@ impl Dialect for Sqlite {
         valid(list).and(Expr::not_exists(missing))
     }
 
+    fn covered_or_open(&self, list: Expr, by: Expr, prefix: Expr, but: Expr) -> Expr {
+        let text = || Expr::col(("required", "value"));
+        let is_among = |list: Expr, alias: &'static str| {
+            let mut texts = Query::select();
+            texts.column("value").from_function(Func::cust("json_each").arg(list), alias);
+            text().in_subquery(texts)
+        };
+        let length = Func::cust("length").arg(prefix.clone());
+        let beginning = Func::cust("substr").arg(text()).arg(Expr::cust("1")).arg(length);
+        let is_shut = Expr::from(beginning).ne(prefix).or(is_among(but, "shut"));
+
+        let mut missing = Query::select();
+        let texts = Func::cust("json_each").arg(readable(list.clone()));
+        missing.column(("required", "value")).from_function(texts, "required");
+        missing.and_where(is_among(by, "offered").not().and(is_shut));
+        valid(list).and(Expr::not_exists(missing))
+    }
+
     fn is_empty_list(&self, list: Expr) -> Expr {
         list.eq(constant(self.empty_list()))
     }

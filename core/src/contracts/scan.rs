@@ -86,6 +86,8 @@ pub enum Scan {
     UsageKeyExpiry,
     /// Idempotency keys of submissions that have expired.
     IdempotencyKeyExpiry,
+    /// Cells of rates that count no more.
+    LimitCellExpiry,
     /// Admissions that are over; their slots are given back.
     AdmissionExpiry,
     /// Admissions that have left the window of their quota.
@@ -102,7 +104,7 @@ pub enum Scan {
 
 impl Scan {
     /// Every kind of timer.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::LeaseExpiry,
         Self::AttemptTimeout,
         Self::ExecutionDeadline,
@@ -116,6 +118,7 @@ impl Scan {
         Self::BudgetReset,
         Self::UsageKeyExpiry,
         Self::IdempotencyKeyExpiry,
+        Self::LimitCellExpiry,
         Self::AdmissionExpiry,
         Self::QuotaWindowExpiry,
         Self::BudgetReconcile,
@@ -142,6 +145,7 @@ impl Scan {
             | Self::BudgetReset
             | Self::UsageKeyExpiry
             | Self::IdempotencyKeyExpiry
+            | Self::LimitCellExpiry
             | Self::AdmissionExpiry
             | Self::QuotaWindowExpiry
             | Self::BudgetReconcile
@@ -163,7 +167,10 @@ impl Scan {
             Self::SiblingCancel => 250,
             Self::WaitpointExpiry | Self::GrantExpiry | Self::AdmissionExpiry => 5_000,
             Self::BudgetReset | Self::Schedules | Self::CountFold => 1_000,
-            Self::UsageKeyExpiry | Self::IdempotencyKeyExpiry | Self::QuotaWindowExpiry => 30_000,
+            Self::UsageKeyExpiry
+            | Self::IdempotencyKeyExpiry
+            | Self::LimitCellExpiry
+            | Self::QuotaWindowExpiry => 30_000,
             Self::BudgetReconcile | Self::QuotaReconcile => 300_000,
         })
     }
@@ -185,6 +192,7 @@ impl Scan {
             Self::BudgetReset => "budget_reset",
             Self::UsageKeyExpiry => "usage_key_expiry",
             Self::IdempotencyKeyExpiry => "idempotency_key_expiry",
+            Self::LimitCellExpiry => "limit_cell_expiry",
             Self::AdmissionExpiry => "admission_expiry",
             Self::QuotaWindowExpiry => "quota_window_expiry",
             Self::BudgetReconcile => "budget_reconcile",
@@ -293,6 +301,7 @@ mod tests {
                 "budget_reset",
                 "usage_key_expiry",
                 "idempotency_key_expiry",
+                "limit_cell_expiry",
                 "admission_expiry",
                 "quota_window_expiry",
                 "budget_reconcile",

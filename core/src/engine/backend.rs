@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::budgeted::{claim_with_room, has_claimable, open_budgets};
+use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
     Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
@@ -36,20 +37,20 @@ use crate::contracts::{
     FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
     FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
     IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, ListExecutionsPage,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
     ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage,
-    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome,
-    PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
-    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
-    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
-    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    ListLimitsPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
+    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
+    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
+    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
+    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
+    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
+    ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs,
+    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
+    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs, SetLimitArgs,
     SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, Stats,
     StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
     SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
@@ -124,6 +125,8 @@ use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
+use crate::rules::limit::define::{ListLimits, RemoveLimit, SetLimit};
+use crate::rules::limit::read::ReadLimit;
 use crate::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use crate::rules::quota::policy::{CreatePolicy, ReadLimits};
 use crate::rules::retention::subscriber;
@@ -313,7 +316,9 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimResumedExecutionArgs,
     ) -> Result<ClaimResumedExecutionResult, EngineError> {
-        run(self, &ClaimResumed::new(self.backend_name().tag, args)?).await
+        let id = args.execution_id.clone();
+        let claim = ClaimResumed::new(self.backend_name().tag, args)?;
+        claim_named(self, &id, |holdings| claim.clone().with_holdings(holdings)).await
     }
 
     async fn issue_grant_and_claim(
@@ -344,7 +349,9 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimExecutionArgs,
     ) -> Result<ClaimExecutionResult, EngineError> {
-        run(self, &RedeemClaim::new(self.backend_name().tag, args)?).await
+        let id = args.execution_id.clone();
+        let claim = RedeemClaim::new(self.backend_name().tag, args)?;
+        claim_named(self, &id, |holdings| claim.clone().with_holdings(holdings)).await
     }
 
     async fn claim_for_worker(
@@ -381,15 +388,18 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ReclaimExecutionArgs,
     ) -> Result<ReclaimExecutionOutcome, EngineError> {
-        run(self, &Reclaim::new(self.backend_name().tag, args)?).await
+        let id = args.execution_id.clone();
+        let claim = Reclaim::new(self.backend_name().tag, args)?;
+        claim_named(self, &id, |holdings| claim.clone().with_holdings(holdings)).await
     }
 
     async fn claim_from_resume_grant(
         &self,
         token: ResumeToken,
     ) -> Result<Option<Handle>, EngineError> {
-        let lease_id = self.source().uuid();
-        run(self, &ClaimByGrant::new(self.backend_name().tag, token, lease_id)?).await
+        let (id, lease_id) = (token.grant.execution_id.clone(), self.source().uuid());
+        let claim = ClaimByGrant::new(self.backend_name().tag, token, lease_id)?;
+        claim_named(self, &id, |holdings| claim.clone().with_holdings(holdings)).await
     }
 
     async fn suspend(
@@ -1021,6 +1031,26 @@ impl<E: Executor> EngineBackend for E {
 
     async fn list_leases(&self, args: ListLeasesArgs) -> Result<LeasesPage, EngineError> {
         run(self, &worker::listing::leases(&args)?).await
+    }
+
+    async fn set_limit(&self, args: SetLimitArgs) -> Result<(), EngineError> {
+        run(self, &SetLimit::new(args, &self.partitions())?).await
+    }
+
+    async fn remove_limit(&self, limit_key: &str) -> Result<bool, EngineError> {
+        run(self, &RemoveLimit::new(limit_key, &self.partitions())?).await
+    }
+
+    async fn read_limit(&self, limit_key: &str) -> Result<Option<LimitStatus>, EngineError> {
+        run(self, &ReadLimit::new(limit_key, &self.partitions())?).await
+    }
+
+    async fn list_limits(
+        &self,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<ListLimitsPage, EngineError> {
+        run(self, &ListLimits::new(cursor.as_deref(), limit)?).await
     }
 
     async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {

@@ -14,6 +14,7 @@ use crate::plan::{Assign, Expr, Mutation, Plan};
 use crate::schema::admin::lane_registry;
 use crate::schema::budget::{budget_reservation, budget_usage, budget_usage_by_exec};
 use crate::schema::execution::exec_core;
+use crate::schema::limit::{limit, limit_permit};
 use crate::schema::{ColumnRef, TableRef, outbox, suspension};
 
 /// The subject of a ring: new rows of one table, or a change of state.
@@ -187,11 +188,16 @@ fn deletes(mutation: &Mutation, from: TableRef) -> bool {
     matches!(mutation, Mutation::Delete { table, .. } if *table == from)
 }
 
-/// True if a change may leave more room in a budget, for executions that no claim could take: it
-/// resets totals, takes back what an execution spent, or gives back what one has reserved.
+/// True if a change may leave more room in a budget or a limit, for executions that no claim could
+/// take: it resets totals, takes back what an execution spent, gives back what one has reserved or
+/// the permits that it holds, or sets a limit.
 fn frees_room(mutation: &Mutation) -> bool {
     let resets = matches!(mutation, Mutation::Update { table, .. } if *table == budget_usage::REF);
+    let sets = matches!(mutation, Mutation::Insert { table, .. } if *table == limit::REF);
     resets
+        || sets
+        || deletes(mutation, limit::REF)
+        || deletes(mutation, limit_permit::REF)
         || deletes(mutation, budget_usage_by_exec::REF)
         || deletes(mutation, budget_reservation::REF)
 }
@@ -365,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn room_in_a_budget_wakes_idle_workers() {
+    fn room_in_a_budget_or_a_limit_wakes_idle_workers() {
         let wakes = |plan: &Plan| {
             let rung = Rings::of(plan).after(&Commit::Applied(vec![Vec::new()]));
             rung.contains(Topic::Claimable)
@@ -373,10 +379,14 @@ mod tests {
         let delete = |table| Mutation::delete(table, Vec::new());
         let reset = Mutation::update(budget_usage::REF, Vec::new(), Vec::new());
         let spend = Mutation::insert(budget_usage::REF, Vec::new(), OnConflict::Refuse);
+        let set_limit = Mutation::insert(limit::REF, Vec::new(), OnConflict::Refuse);
         for (mutation, expected) in [
             (reset, true),
             (delete(budget_usage_by_exec::REF), true),
             (delete(budget_reservation::REF), true),
+            (delete(limit_permit::REF), true),
+            (delete(limit::REF), true),
+            (set_limit, true),
             (spend, false),
         ] {
             let mut plan = Plan::new("test");

@@ -1,4 +1,4 @@
-//! Claims of executions with budgets: they offer room in the budgets that have it.
+//! Claims of executions with budgets or keys of limits: they offer room in those that have it.
 //!
 //! Most databases have no such executions, and their claims must cost nothing more. So a process
 //! claims as if there were none until it has seen some. It looks for them where a claim comes back
@@ -35,7 +35,10 @@ pub(super) struct Budgeted {
 impl Budgeted {
     /// Notes that an execution with that policy is submitted.
     pub(super) fn note(&self, policy: Option<&ExecutionPolicy>) {
-        if policy.is_some_and(|policy| !policy.budget_ids.is_empty()) {
+        let needs_room = |policy: &ExecutionPolicy| {
+            !policy.budget_ids.is_empty() || !policy.limit_keys.is_empty()
+        };
+        if policy.is_some_and(needs_room) {
             self.exist.store(true, Ordering::Release);
         }
     }
@@ -57,7 +60,7 @@ impl Budgeted {
     }
 
     /// Looks for some, if it is time to.
-    async fn look<E: Executor + ?Sized>(
+    pub(super) async fn look<E: Executor + ?Sized>(
         &self,
         executor: &E,
         is_short: bool,
@@ -103,7 +106,7 @@ async fn claim_within<E: Executor + ?Sized>(
     claim: &Claim,
 ) -> Result<Vec<Handle>, EngineError> {
     let room = run(executor, &OpenBudgets).await?;
-    if room.has_estimates {
+    if room.has_estimates || room.has_limits {
         claim_reserving(executor, claim, room).await
     } else {
         claim_up_to(executor, &claim.clone().with_room(room.tokens)).await
@@ -120,13 +123,13 @@ async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
 pub(super) async fn open_budgets<E: Executor + ?Sized>(
     executor: &E,
 ) -> Result<Vec<String>, EngineError> {
-    let Room { mut tokens, has_estimates } = room(executor).await?;
+    let Room { mut tokens, has_estimates, has_limits: _ } = room(executor).await?;
     tokens.extend(has_estimates.then(|| token(ESTIMATES)));
     Ok(tokens)
 }
 
 /// True if a lane holds a claimable execution that these capabilities suffice for, even if it is
-/// locked or reserved at the moment. One with an estimate counts if the estimate fits.
+/// locked or reserved at the moment. One with an estimate or keys of limits counts if it fits.
 pub(super) async fn has_claimable<E: Executor + ?Sized>(
     executor: &E,
     lane: &LaneId,
@@ -135,7 +138,7 @@ pub(super) async fn has_claimable<E: Executor + ?Sized>(
     let room = room(executor).await?;
     let plain = listing::claimable_by(lane, capabilities, room.tokens.clone())?;
     let some_plain = run(executor, &plain).await?;
-    if some_plain || !room.has_estimates {
+    if some_plain || !(room.has_estimates || room.has_limits) {
         return Ok(some_plain);
     }
 

@@ -21,6 +21,7 @@ mod executor;
 mod frames;
 mod known_streams;
 mod lost_workers;
+mod named;
 pub mod operations;
 mod over_run;
 mod places;
@@ -38,6 +39,7 @@ pub mod tail;
 mod timers;
 mod traffic;
 mod turns;
+mod under_way;
 #[cfg(feature = "generate")]
 mod wait;
 

@@ -31,20 +31,20 @@ use crate::contracts::{
     FlowQuery, FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
     ImportRun, Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
     IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
-    LeaseHistoryEvent, LeaseRenewal, LeasesPage, ListExecutionsPage, ListExpiredLeasesArgs,
-    ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage,
-    ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent,
-    PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
-    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
-    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
-    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
-    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs,
+    LeaseHistoryEvent, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListLimitsPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome,
+    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
+    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
+    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
+    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
+    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
+    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
+    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
+    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs, SetLimitArgs,
     SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
     StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor,
     SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs,
@@ -722,6 +722,47 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// A page of the leases of running executions, the first to expire first. An addition.
     async fn list_leases(&self, args: ListLeasesArgs) -> Result<LeasesPage, EngineError> {
         unavailable!("list_leases")
+    }
+
+    /// Sets the limit of a key, or of a family of keys such as `tenant/*`, in place of the one that
+    /// it has: of the executions that name the key in `policy.limit_keys`, so many run at once, and
+    /// so many start in a time. What runs already goes on. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field: a key that is empty or too long, a number out
+    /// of its bounds, text with NUL.
+    async fn set_limit(&self, args: SetLimitArgs) -> Result<(), EngineError> {
+        unavailable!("set_limit")
+    }
+
+    /// Removes the limit of a key or a family of keys. Returns false if it has none. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a key that is empty or too long, or that holds NUL.
+    async fn remove_limit(&self, limit_key: &str) -> Result<bool, EngineError> {
+        unavailable!("remove_limit")
+    }
+
+    /// Reads the limit of a key, its own or that of its family, and what holds it. `None` for a key
+    /// without a limit. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a key that is empty or too long, or that holds NUL;
+    /// `Validation(Corruption)` for a stored number out of its range.
+    async fn read_limit(&self, limit_key: &str) -> Result<Option<LimitStatus>, EngineError> {
+        unavailable!("read_limit")
+    }
+
+    /// Lists the limits by key, behind a cursor; at most 1,000. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a cursor with NUL.
+    async fn list_limits(
+        &self,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<ListLimitsPage, EngineError> {
+        unavailable!("list_limits")
     }
 
     /// Sets the state of a lane. Claims from a paused or disabled lane find nothing; submissions to

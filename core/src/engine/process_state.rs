@@ -9,6 +9,7 @@ use super::budgeted::Budgeted;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::turns::{Acquired, Turn, Turns};
+use super::under_way::ClaimsUnderWay;
 use crate::plan::{Expr, Plan};
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, TableRef};
@@ -25,6 +26,8 @@ pub struct ProcessState {
     pub(super) streams: KnownStreams,
     /// What this process knows of executions with budgets.
     pub(super) budgeted: Budgeted,
+    /// The claims under way of executions with estimates or keys of limits.
+    pub(super) claims: ClaimsUnderWay,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,
 }

@@ -1,37 +1,59 @@
-//! Claims where some executions carry an estimate: the best ones are listed, and those that reserve
-//! are taken one by one.
+//! Claims where some executions carry an estimate or have keys of limits: the best ones are listed,
+//! and these are taken by plans of their own.
 //!
 //! Of the executions that reserve from one budget, the best comes first: while its estimate does
 //! not fit, those behind it are not tried, so that small estimates never starve a large one.
+//!
+//! An execution whose limit is full hides none behind it: the next list passes over the key.
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
+
 use super::places::{claim_up_to, take};
+use super::under_way::{Attempt, Chosen};
 use super::{Executor, run};
+use crate::contracts::CLAIM_MAX;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
-use crate::rules::budget::token::{ESTIMATES, token};
+use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{Candidate, Candidates, ClaimReserving, Taken};
+use crate::rules::limit::read::ReadHeld;
 
 /// The most lists that one claim reads: others may take what it has listed.
 const ROUNDS: usize = 16;
 
-/// A claim, the room that it may offer, and the budgets that turned out to have too little.
+/// A claim, the room that it may offer, and what turned out to have too little.
 struct Reserving<'a, E: ?Sized> {
     executor: &'a E,
     room: Room,
+    /// The budgets with too little room.
     short: BTreeSet<String>,
+    /// The tokens of full limits.
+    full: BTreeSet<String>,
 }
 
-/// Claims up to as many executions as the claim asks for, with estimates or without.
+/// The executions that one list names, by the way in which they are taken.
+#[derive(Default)]
+struct Sorted<'a> {
+    /// The number of those that any claim takes.
+    plain: u32,
+    /// Those with an estimate or keys.
+    attempts: Vec<(Candidate, Attempt<'a>)>,
+    /// True if another list may name others.
+    is_moving: bool,
+}
+
+/// Claims up to as many executions as the claim asks for, with estimates, keys of limits or
+/// neither.
 pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
     room: Room,
 ) -> Result<Vec<Handle>, EngineError> {
-    let mut reserving = Reserving { executor, room, short: BTreeSet::new() };
+    let mut reserving = Reserving::new(executor, room);
     let mut handles = Vec::new();
     for _ in 0..ROUNDS {
         let Some(rest) = claim.rest(handles.len()) else { break };
@@ -50,39 +72,98 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     Ok(handles)
 }
 
-/// Returns true if the claim would find an execution with an estimate that fits.
+/// Returns true if the claim would find an execution whose estimate fits, and whose limits have
+/// room.
 pub(super) async fn some_fits<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
     room: Room,
 ) -> Result<bool, EngineError> {
-    let mut reserving = Reserving { executor, room, short: BTreeSet::new() };
+    let mut reserving = Reserving::new(executor, room);
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let candidates = run(executor, &Candidates(reserving_too(&offered))).await?;
-        let known = reserving.short.len();
-        for candidate in &candidates {
-            if !candidate.reserves {
-                return Ok(true);
-            }
-            match reserving.take(&offered, candidate, true).await? {
+        let sorted = reserving.list(&offered).await?;
+        if 0 < sorted.plain {
+            return Ok(true);
+        }
+
+        let mut is_moving = sorted.is_moving;
+        for (candidate, attempt) in sorted.attempts {
+            match reserving.take(&offered, &candidate, &attempt, true).await? {
                 Taken::Claimed(_) | Taken::Fits => return Ok(true),
-                Taken::NoRoom(_) | Taken::Gone => {}
+                Taken::NoRoom(_) => is_moving = true,
+                Taken::Gone | Taken::Overtaken => {}
             }
         }
-        if reserving.short.len() == known {
+        if !is_moving {
             break;
         }
     }
     Ok(false)
 }
 
-impl<E: Executor + ?Sized> Reserving<'_, E> {
-    /// The claim that offers all room but that of budgets with too little.
+impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
+    fn new(executor: &'a E, room: Room) -> Self {
+        Self { executor, room, short: BTreeSet::new(), full: BTreeSet::new() }
+    }
+
+    /// The claim that offers all room but that of budgets with too little, and passes over full
+    /// limits.
     fn offered(&self, claim: Claim) -> Claim {
         let short: BTreeSet<String> = self.short.iter().map(|budget| token(budget)).collect();
         let room = self.room.tokens.iter().filter(|token| !short.contains(*token)).cloned();
         claim.with_room(room.collect())
+    }
+
+    /// The claim that lists whatever it may take.
+    fn listing(&self, offered: &Claim) -> Claim {
+        let claim = match self.room.has_estimates {
+            true => offered.clone().with_room(vec![token(ESTIMATES)]),
+            false => offered.clone(),
+        };
+        match self.room.has_limits {
+            true => claim.within_limits(self.full.iter().cloned().collect()),
+            false => claim,
+        }
+    }
+
+    /// Lists the best executions, and begins the claims of those that are not plain.
+    async fn list(&mut self, offered: &Claim) -> Result<Sorted<'a>, EngineError> {
+        let claims = &self.executor.process_state().claims;
+        // As many more as other claims try at the moment.
+        let count = offered.limit().saturating_add(claims.count()).min(CLAIM_MAX);
+        let listing = self.listing(offered).up_to(count);
+        let candidates = run(self.executor, &Candidates(listing)).await?;
+
+        let keys = candidates.iter().flat_map(|candidate| candidate.limits.keys.iter().cloned());
+        let keys: BTreeSet<String> = keys.collect();
+        let keys = keys.into_iter().collect();
+        let read = ReadHeld { keys, partitions: self.executor.partitions() };
+        let held = run(self.executor, &read).await?;
+
+        let mut sorted = Sorted::default();
+        for candidate in candidates {
+            if offered.limit() <= sorted.count() {
+                break;
+            }
+            if candidate.is_plain() {
+                sorted.plain += 1;
+                continue;
+            }
+            let token = |key: &String| self.full.contains(&limit_token(key));
+            if candidate.limits.keys.iter().any(token) {
+                continue;
+            }
+            match claims.begin(&held, &candidate.limits, self.executor.now())? {
+                Chosen::Try(attempt) => sorted.attempts.push((candidate, attempt)),
+                Chosen::Busy => {}
+                Chosen::Full(key) => {
+                    self.full.insert(limit_token(&key));
+                    sorted.is_moving = true;
+                }
+            }
+        }
+        Ok(sorted)
     }
 
     /// Claims what one list names. Returns true if another list may bring more.
@@ -91,31 +172,49 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
         offered: &Claim,
         handles: &mut Vec<Handle>,
     ) -> Result<bool, EngineError> {
-        let candidates = run(self.executor, &Candidates(reserving_too(offered))).await?;
-        let mut plain = 0;
-        for candidate in &candidates {
-            if !candidate.reserves {
-                plain += 1;
-                continue;
-            }
-            if let Taken::Claimed(handle) = self.take(offered, candidate, false).await? {
+        let Sorted { plain, attempts, is_moving } = self.list(offered).await?;
+        let (estimated, limited): (Vec<_>, Vec<_>) =
+            attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
+        let mut is_moving = is_moving || 0 < plain || !estimated.is_empty() || !limited.is_empty();
+
+        for (candidate, attempt) in &estimated {
+            if let Taken::Claimed(handle) = self.take(offered, candidate, attempt, false).await? {
                 handles.push(handle);
             }
         }
+        // They share a statement.
+        let these = &*self;
+        let taken = limited.iter().map(|(candidate, attempt)| async move {
+            these.claim_one(offered, candidate, attempt, false).await
+        });
+        let mut failed = None;
+        for taken in join_all(taken).await {
+            match taken {
+                Ok(Taken::Claimed(handle)) => handles.push(handle),
+                Ok(Taken::Fits | Taken::NoRoom(_) | Taken::Overtaken | Taken::Gone) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
 
-        // A claim that does not offer to reserve takes the others as ever.
+        // A claim that offers no more takes the others as ever.
         if 0 < plain {
             let claim = offered.clone().up_to(plain);
-            handles.extend(claim_up_to(self.executor, &claim).await?);
+            let claimed = claim_up_to(self.executor, &claim).await?;
+            is_moving = is_moving || !claimed.is_empty();
+            handles.extend(claimed);
         }
-        Ok(!candidates.is_empty())
+        Ok(is_moving)
     }
 
     /// Takes one execution with an estimate, if its budgets are not known to have too little room.
     async fn take(
         &mut self,
-        claim: &Claim,
+        offered: &Claim,
         candidate: &Candidate,
+        attempt: &Attempt<'_>,
         only_asks: bool,
     ) -> Result<Taken, EngineError> {
         let known = candidate.budgets.iter().find(|budget| self.short.contains(*budget));
@@ -123,16 +222,33 @@ impl<E: Executor + ?Sized> Reserving<'_, E> {
             return Ok(Taken::NoRoom(budget.clone()));
         }
 
-        let (claim, key) = (reserving_too(claim), candidate.key);
-        let taken = run(self.executor, &ClaimReserving { claim, key, only_asks }).await?;
+        let taken = self.claim_one(offered, candidate, attempt, only_asks).await?;
         if let Taken::NoRoom(budget) = &taken {
             self.short.insert(budget.clone());
         }
         Ok(taken)
     }
+
+    async fn claim_one(
+        &self,
+        offered: &Claim,
+        candidate: &Candidate,
+        attempt: &Attempt<'_>,
+        only_asks: bool,
+    ) -> Result<Taken, EngineError> {
+        let decision = ClaimReserving {
+            claim: self.listing(offered),
+            key: candidate.key,
+            reserves: candidate.reserves,
+            holdings: attempt.holdings.clone(),
+            only_asks,
+        };
+        run(self.executor, &decision).await
+    }
 }
 
-/// The same claim, which also offers to reserve.
-fn reserving_too(claim: &Claim) -> Claim {
-    claim.clone().with_room(vec![token(ESTIMATES)])
+impl Sorted<'_> {
+    fn count(&self) -> u32 {
+        self.plain.saturating_add(u32::try_from(self.attempts.len()).unwrap_or(u32::MAX))
+    }
 }

@@ -24,6 +24,7 @@ use crate::rules::flow::siblings::Drain;
 use crate::rules::grant::lapse::DropLapsed;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::limit::cell::ForgetCell;
 use crate::rules::quota::reconcile::ReconcileQuota;
 use crate::rules::scan::{Due, DueRow, Overdue, ScanScope};
 use crate::rules::suspension::timeout::ExpireSuspension;
@@ -186,6 +187,7 @@ async fn apply<E: Executor>(
         DueRow::Counts(fold) => run(executor, fold).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
         DueRow::IdempotencyKey(row) => run(executor, &unique::ForgetKey { row: row.clone() }).await,
+        DueRow::LimitCell(row) => run(executor, &ForgetCell { row: row.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
         DueRow::Window(leave) => run(executor, leave).await,
         DueRow::Budget(key) if scan == Scan::BudgetReset => {
@@ -231,6 +233,7 @@ async fn apply_to_execution<E: Executor>(
         | Scan::BudgetReset
         | Scan::UsageKeyExpiry
         | Scan::IdempotencyKeyExpiry
+        | Scan::LimitCellExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile

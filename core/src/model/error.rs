@@ -358,6 +358,11 @@ pub enum StateKind {
         /// The operator's reason, where one was given.
         reason: Option<String>,
     },
+    /// The limit of a key that the execution names has no room; the claim may be tried again.
+    LimitReached {
+        /// The key.
+        limit_key: String,
+    },
 }
 
 /// A defect of this system.
@@ -371,7 +376,7 @@ pub enum BugKind {
 impl StateKind {
     const fn class(&self) -> ErrorClass {
         match self {
-            Self::BudgetExceeded => ErrorClass::Cooperative,
+            Self::BudgetExceeded | Self::LimitReached { .. } => ErrorClass::Cooperative,
             Self::ExecutionNotSuspended
             | Self::AlreadySuspended
             | Self::AlreadySatisfied

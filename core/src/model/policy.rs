@@ -327,6 +327,14 @@ pub struct ExecutionPolicy {
     /// budgets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budget_estimate: BTreeMap<String, u64>,
+    /// The keys of limits that it counts for, such as `tenant/42`: it is claimed only while each of
+    /// them has room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limit_keys: Vec<String>,
+    /// The number of executions that it counts as, where a limit bounds the starts in a time; 1
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_weight: Option<u32>,
     /// Requirements on the workers that may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
@@ -359,6 +367,8 @@ impl Default for ExecutionPolicy {
             max_replay_count: DEFAULT_MAX_REPLAY_COUNT,
             budget_ids: Vec::new(),
             budget_estimate: BTreeMap::new(),
+            limit_keys: Vec::new(),
+            limit_weight: None,
             routing_requirements: None,
             dedup_window_ms: None,
             dedup_while_active: false,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::table::{Column, Table};
 use crate::model::state::ClosedSet;
 use crate::plan::value::Storable;
-use crate::plan::{Assign, Compare, Expr, Path, Predicate};
+use crate::plan::{Assign, Compare, Expr, Openings, Path, Predicate};
 
 /// A table by reference; equal when the names are.
 #[derive(Clone, Copy)]
@@ -232,6 +232,19 @@ impl Col<Vec<String>> {
     #[must_use]
     pub fn covered_by(self, list: Vec<String>) -> Predicate {
         Predicate::Covered(self.column(), list.into_expr())
+    }
+
+    /// Every text stored in the column is also in `list`, or begins with `prefix` and is not in
+    /// `but`.
+    #[must_use]
+    pub fn covered_by_or_open(
+        self,
+        list: Vec<String>,
+        prefix: String,
+        but: Vec<String>,
+    ) -> Predicate {
+        let (by, prefix, but) = (list.into_expr(), prefix.into_expr(), but.into_expr());
+        Predicate::CoveredOrOpen(self.column(), Openings { by, prefix, but })
     }
 
     /// The list stored in the column has no elements.

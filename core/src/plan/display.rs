@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    Assign, Compare, Expr, Guard, List, Mutation, OnConflict, OnTaken, Pairing, Path, Plan,
-    Predicate, Query, Rest, Return, Sums,
+    Assign, Compare, Expr, Guard, List, Mutation, OnConflict, OnTaken, Openings, Pairing, Path,
+    Plan, Predicate, Query, Rest, Return, Sums,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -197,6 +197,13 @@ impl Display for Predicate {
             Predicate::Null(column) => write!(f, "{} is null", column.name),
             Predicate::NotNull(column) => write!(f, "{} is present", column.name),
             Predicate::Covered(column, expr) => write!(f, "{} covered by {expr}", column.name),
+            Predicate::CoveredOrOpen(column, Openings { by, prefix, but }) => {
+                write!(
+                    f,
+                    "{} covered by {by}, or beginning with {prefix} but for {but}",
+                    column.name
+                )
+            }
             Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
             Predicate::EachList(column) => write!(f, "each {}", column.name),
             Predicate::After(pairs) => {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Assign, Expr, Name, Path, Predicate};
+use super::{Assign, Expr, Name, Openings, Path, Predicate};
 use crate::plan::column::ColumnRef;
 use crate::plan::facts::Row;
 use crate::plan::value::{ColumnType, Value};
@@ -205,6 +205,16 @@ impl Predicate {
                 } else {
                     false
                 }
+            }
+            Predicate::CoveredOrOpen(column, Openings { by, prefix, but }) => {
+                let (Value::TextList(by), Value::Text(prefix), Value::TextList(but)) =
+                    (by.evaluate(held), prefix.evaluate(held), but.evaluate(held))
+                else {
+                    return false;
+                };
+                let Value::TextList(required) = stored(column) else { return false };
+                let is_open = |one: &String| one.starts_with(&prefix) && !but.contains(one);
+                required.iter().all(|one| by.contains(one) || is_open(one))
             }
             Predicate::EmptyList(column) => {
                 matches!(stored(column), Value::TextList(list) if list.is_empty())

@@ -29,6 +29,6 @@ pub use expr::{Expr, Name, Path};
 pub use mutation::{
     Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Rest, Return, Selection,
 };
-pub use predicate::{Compare, Predicate};
+pub use predicate::{Compare, Openings, Predicate};
 pub use query::{Join, List, Lookup, Query, Sums};
 pub use shape::{Bindings, QueryShape, Shape};

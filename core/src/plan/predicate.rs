@@ -34,6 +34,9 @@ pub enum Predicate {
     NotNull(ColumnRef),
     /// Every text in the list column is in the given list.
     Covered(ColumnRef, Expr),
+    /// Every text in the list column is in the given list, or begins with the prefix and is not in
+    /// the other list.
+    CoveredOrOpen(ColumnRef, Openings),
     /// The list in the column has no elements.
     EmptyList(ColumnRef),
     /// Holds for every row. The best rows are then looked for among those of each list in the
@@ -41,6 +44,17 @@ pub enum Predicate {
     EachList(ColumnRef),
     /// The columns, read as one tuple, come after the given tuple: exclusive keyset paging.
     After(Vec<(ColumnRef, Expr)>),
+}
+
+/// What covers the texts of a list, some of them named one by one, others by how they begin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Openings {
+    /// The texts that are covered by name.
+    pub by: Expr,
+    /// The beginning of further texts that are covered.
+    pub prefix: Expr,
+    /// The texts with that beginning that are not covered.
+    pub but: Expr,
 }
 
 /// A comparison of two scalars.
@@ -102,6 +116,7 @@ impl Predicate {
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::Covered(..)
+            | Predicate::CoveredOrOpen(..)
             | Predicate::EmptyList(_)
             | Predicate::EachList(_)
             | Predicate::After(_) => vec![self],

@@ -3,7 +3,9 @@
 //! Erasing values changes expressions; everything else only looks at them. One traversal is
 //! written for both, so that the two orders cannot differ.
 
-use super::{Assign, Expr, Guard, List, Lookup, Mutation, Pairing, Plan, Predicate, Query, Sums};
+use super::{
+    Assign, Expr, Guard, List, Lookup, Mutation, Openings, Pairing, Plan, Predicate, Query, Sums,
+};
 
 /// Defines `visit` or `visit_mut`, by the second argument, for everything that has expressions.
 macro_rules! traversal {
@@ -98,6 +100,11 @@ macro_rules! traversal {
                     | Predicate::Among(_, expr)
                     | Predicate::Contains(_, expr)
                     | Predicate::Covered(_, expr) => expr.$visit(visit),
+                    Predicate::CoveredOrOpen(_, Openings { by, prefix, but }) => {
+                        by.$visit(visit);
+                        prefix.$visit(visit);
+                        but.$visit(visit);
+                    }
                     Predicate::After(pairs) => {
                         for (_, expr) in pairs {
                             expr.$visit(visit);

@@ -4,9 +4,11 @@ use crate::model::error::EngineError;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Mutation, Plan, Predicate, Return, Selection};
 use crate::rules::key::CORE;
+use crate::rules::limit::held::permits_given_back;
 use crate::rules::premise::{Premise, guards};
 use crate::rules::suspension::close;
 use crate::schema::ColumnRef;
+use crate::schema::execution::exec_core;
 
 /// The changes of a decision, and what they rely on beyond its premises.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +115,22 @@ impl Changes {
     pub fn closing_wait(mut self, core: &Row) -> Result<Self, EngineError> {
         self.mutations = close::close_wait(self.mutations, core)?;
         Ok(self)
+    }
+
+    /// Gives back the permits of the execution, whose work stops and goes on later: what it has
+    /// reserved stays reserved. An execution that was not read is relied on to hold none.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a mark that is no truth value.
+    pub fn giving_back_permits(mut self, facts: &Facts) -> Result<Self, EngineError> {
+        match facts.row(CORE) {
+            Some(core) => {
+                let holds_some = core.read(exec_core::has_reservations)?;
+                self.mutations.extend(holds_some.then(permits_given_back));
+                Ok(self)
+            }
+            None => Ok(self.relying_on(CORE, exec_core::has_reservations.equals(false))),
+        }
     }
 
     /// Adds a column to the change of the held execution's row.

@@ -24,6 +24,7 @@ pub mod key;
 pub mod keyring;
 pub mod keystore;
 pub mod lane;
+pub mod limit;
 pub mod outbox;
 pub mod premise;
 pub mod quota;

@@ -3,6 +3,7 @@
 
 mod grants;
 mod keys;
+mod limits;
 mod money;
 mod schedules;
 mod scope;
@@ -27,6 +28,7 @@ use crate::rules::execution::unique::KeyRow;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
+use crate::rules::limit::cell::CellRow;
 use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::schedule::key::ScheduleKey;
@@ -93,6 +95,8 @@ pub enum DueRow {
     UsageKey(Dedup),
     /// The row of an idempotency key.
     IdempotencyKey(KeyRow),
+    /// A cell of a rate.
+    LimitCell(CellRow),
     /// An admission that is over.
     Admission(Lapse),
     /// An admission that has left its window.
@@ -123,6 +127,7 @@ impl DueRow {
             | Self::Budget(_)
             | Self::UsageKey(_)
             | Self::IdempotencyKey(_)
+            | Self::LimitCell(_)
             | Self::Admission(_)
             | Self::Window(_)
             | Self::Quota(_)
@@ -139,6 +144,7 @@ impl DueRow {
             Self::Budget(budget) => budget.id.clone(),
             Self::UsageKey(key) => key.key.clone(),
             Self::IdempotencyKey(key) => key.digest.clone(),
+            Self::LimitCell(row) => row.key.text.clone(),
             Self::Admission(Lapse { policy, .. }) | Self::Window(LeaveWindow { policy, .. }) => {
                 policy.id.clone()
             }
@@ -182,6 +188,7 @@ impl Transition for Due {
             Scan::BudgetReset => money::budget_to_reset,
             Scan::UsageKeyExpiry => money::usage_key,
             Scan::IdempotencyKeyExpiry => keys::idempotency_key,
+            Scan::LimitCellExpiry => limits::cell,
             Scan::AdmissionExpiry => money::admission,
             Scan::QuotaWindowExpiry => money::window,
             Scan::BudgetReconcile => money::budget,
@@ -232,6 +239,7 @@ impl Due {
             Scan::BudgetReset => self.of_resets(now),
             Scan::UsageKeyExpiry => self.of_usage_keys(now),
             Scan::IdempotencyKeyExpiry => self.of_idempotency_keys(now),
+            Scan::LimitCellExpiry => self.of_limit_cells(now),
             Scan::AdmissionExpiry => self.of_admissions(now),
             Scan::QuotaWindowExpiry => self.of_windows(now),
             Scan::BudgetReconcile => self.of_budgets(),

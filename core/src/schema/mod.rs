@@ -12,6 +12,7 @@ pub mod budget;
 pub mod count;
 pub mod execution;
 pub mod flow;
+pub mod limit;
 pub mod outbox;
 pub mod schedule;
 pub mod subscriber;
@@ -70,6 +71,9 @@ pub static TABLES: &[&Table] = &[
     &worker::worker_registry_event::TABLE,
     &schedule::schedule::TABLE,
     &count::exec_count::TABLE,
+    &limit::limit::TABLE,
+    &limit::limit_permit::TABLE,
+    &limit::limit_cell::TABLE,
 ];
 
 /// The counts that the database keeps.

@@ -72,6 +72,7 @@ fn the_answer_is_the_keys_in_the_order_of_the_list() {
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
             | Scan::IdempotencyKeyExpiry
+            | Scan::LimitCellExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

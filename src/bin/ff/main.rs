@@ -28,6 +28,7 @@ mod interrupt;
 mod keys;
 mod lanes;
 mod leases;
+mod limits;
 mod line;
 mod log;
 mod ls;
@@ -149,6 +150,9 @@ enum Command {
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
     Lanes(lanes::Arguments),
+    /// Set, show, list and remove limits of keys: so many executions run at once, so many start in a
+    /// time.
+    Limits(limits::Arguments),
     /// List the leases of running executions.
     Leases(leases::Arguments),
     /// Take leases back, of one execution or of one worker.
@@ -209,6 +213,7 @@ impl Command {
             Self::Dlq(arguments) => arguments.on_closed(),
             Self::Flow(arguments) => arguments.on_closed(),
             Self::Lanes(arguments) => arguments.on_closed(),
+            Self::Limits(arguments) => arguments.on_closed(),
             Self::Schedule(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
@@ -369,6 +374,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
+        Command::Limits(arguments) => limits::run(global, arguments).await,
         Command::Leases(arguments) => leases::run(global, arguments).await,
         Command::Revoke(arguments) => revoke::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,

@@ -7,6 +7,7 @@ mod execution;
 mod explain;
 mod fleet;
 mod flow;
+mod limits;
 mod list;
 mod money;
 mod retention;
@@ -24,6 +25,7 @@ pub(super) use fleet::{
     WorkersView,
 };
 pub(super) use flow::{FlowCancelledView, FlowRowView, FlowSubmittedView, FlowView};
+pub(super) use limits::{LimitStatusView, LimitView, LimitsView, RemovedView};
 pub(super) use list::{
     AnnouncedView, ExecutionsView, FlowsView, FrameView, SummaryView, TokenView, WaitpointView,
     WaitpointsView,

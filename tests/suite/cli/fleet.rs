@@ -43,6 +43,29 @@ fn a_paused_lane_hands_out_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn limits_are_set_shown_listed_and_removed() {
+    let place = Place::with_two();
+    let set = place.json(&["limits", "set", "tenant/*", "--running", "1", "--rate", "100/1m"]);
+    assert_eq!((&set["max_running"], &set["rate"]["per_ms"]), (&1.into(), &60_000.into()));
+    assert_documented("limits set", &[set]);
+    assert_documented("limits ls", &[place.json(&["limits", "ls"])]);
+    let shown = place.json(&["limits", "show", "tenant/42"]);
+    assert_eq!(shown["limit"]["limit_key"], "tenant/*");
+    assert_documented("limits show", &[shown]);
+
+    let text = place.out(&["limits", "show", "tenant/42"]);
+    let expected = "tenant/42: at most 1 at once, at most 100/1m start (of its family)\n\
+                    0 hold a permit\n";
+    assert_eq!(text, expected);
+    assert_documented("limits rm", &[place.json(&["limits", "rm", "tenant/*"])]);
+    let none = place.ff(&["limits", "show", "tenant/42"]);
+    assert!(none.code == 1 && none.err.contains("tenant/42 has no limit"), "{none:?}");
+    assert_eq!(place.ff(&["limits", "set", "a", "--rate", "soon"]).code, 2);
+    assert_eq!(place.ff(&["limits", "set", ""]).code, 1);
+    assert_eq!(place.out(&["limits", "ls"]), "no limits\n");
+}
+
+#[test]
 fn a_worker_says_at_once_that_its_lane_is_paused() {
     let place = Place::with_two();
     place.out(&["lanes", "pause", "default", "--reason", "repairs"]);

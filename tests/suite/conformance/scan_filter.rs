@@ -22,6 +22,7 @@ fn scans_of_executions() -> impl Iterator<Item = Scan> {
         Scan::BudgetReset
         | Scan::UsageKeyExpiry
         | Scan::IdempotencyKeyExpiry
+        | Scan::LimitCellExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile
@@ -91,6 +92,7 @@ async fn due(bench: &Bench, scan: Scan) -> ExecutionId {
         Scan::BudgetReset
         | Scan::UsageKeyExpiry
         | Scan::IdempotencyKeyExpiry
+        | Scan::LimitCellExpiry
         | Scan::AdmissionExpiry
         | Scan::QuotaWindowExpiry
         | Scan::BudgetReconcile

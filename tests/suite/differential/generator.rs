@@ -210,7 +210,8 @@ impl Generator {
             | Kind::ResetBudget
             | Kind::CreateQuota
             | Kind::CheckAdmission
-            | Kind::ReleaseAdmission => self.money(kind, situation)?,
+            | Kind::ReleaseAdmission
+            | Kind::SetLimit => self.money(kind, situation)?,
             Kind::ScanMoney => Operation::Scan(self.pick(&MONEY_SCANS), limit),
             Kind::Signal => {
                 let execution = self.one_of(&situation.rows.suspended);

@@ -61,6 +61,7 @@ pub(super) enum Kind {
     CreateQuota,
     CheckAdmission,
     ReleaseAdmission,
+    SetLimit,
     ScanMoney,
     ExpireLease,
     Promote,
@@ -70,7 +71,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 62] = [
+pub(super) const KINDS: [(Kind, usize); 63] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
@@ -127,6 +128,7 @@ pub(super) const KINDS: [(Kind, usize); 62] = [
     (Kind::CreateQuota, 2),
     (Kind::CheckAdmission, 6),
     (Kind::ReleaseAdmission, 3),
+    (Kind::SetLimit, 6),
     (Kind::ScanMoney, 4),
     (Kind::ExpireLease, 3),
     (Kind::Promote, 3),
@@ -136,10 +138,11 @@ pub(super) const KINDS: [(Kind, usize); 62] = [
 ];
 
 /// What scanners do about budgets, quotas and keys.
-pub(super) const MONEY_SCANS: [Scan; 7] = [
+pub(super) const MONEY_SCANS: [Scan; 8] = [
     Scan::BudgetReset,
     Scan::UsageKeyExpiry,
     Scan::IdempotencyKeyExpiry,
+    Scan::LimitCellExpiry,
     Scan::AdmissionExpiry,
     Scan::QuotaWindowExpiry,
     Scan::BudgetReconcile,
@@ -202,6 +205,7 @@ impl Kind {
             | Self::CreateQuota
             | Self::CheckAdmission
             | Self::ReleaseAdmission
+            | Self::SetLimit
             | Self::ScanMoney => Theme::Money,
             _ => return None,
         })

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::contracts::{
-    CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RecordSpendArgs,
-    ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
+    CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RateLimit, RecordSpendArgs,
+    ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs, SetLimitArgs,
     UsageDimensions,
 };
 use ff_core::types::{BudgetId, QuotaPolicyId, TimestampMs};
@@ -33,6 +33,8 @@ pub(super) enum Money {
     /// In that dimension, with that rate and so many slots.
     Check(usize, usize, &'static str, [u64; 2], TimestampMs),
     ReleaseAdmission(usize, usize),
+    /// Of that key, with that many at once and that rate a second; none removes it.
+    SetLimit(&'static str, Option<(Option<u32>, Option<u32>)>),
 }
 
 impl Money {
@@ -85,7 +87,12 @@ impl Generator {
                 Money::Check(quota, execution, self.pick(&["", "", "b"]), limits, now)
             }
             Kind::ReleaseAdmission => Money::ReleaseAdmission(quota, execution),
-            other => unreachable!("{other:?} is about no budget or quota"),
+            Kind::SetLimit => {
+                let bounds = (self.pick(&[None, Some(1), Some(2)]), self.pick(&[None, Some(3)]));
+                let key = self.pick(&["tenant/1", "tenant/*", "api"]);
+                Money::SetLimit(key, (!self.chance(20)).then_some(bounds))
+            }
+            other => unreachable!("{other:?} is about no budget, quota or limit"),
         })))
     }
 
@@ -139,6 +146,13 @@ impl Side {
                     jitter_ms: None,
                 };
                 self.answer(backend.check_admission(&quota(number), dimension, args).await)
+            }
+            Money::SetLimit(key, None) => self.answer(backend.remove_limit(key).await),
+            Money::SetLimit(key, Some((running, rate))) => {
+                let mut args = SetLimitArgs::new(key, "ada");
+                args.max_running = running;
+                args.rate = rate.map(|count| RateLimit::new(count, 1_000));
+                self.answer(backend.set_limit(args).await)
             }
             Money::ReleaseAdmission(number, execution) => {
                 let id = self.ids[execution].clone();

@@ -104,9 +104,13 @@ impl Generator {
         let estimate = estimate.iter().filter(|_| reserves);
         let budget_estimate =
             estimate.map(|&(dimension, amount)| (dimension.to_owned(), amount)).collect();
+        let keys: &[&str] =
+            self.pick(&[&[] as &[&str], &[], &["tenant/1"], &["tenant/1", "api"], &["tenant/2"]]);
+        let keys = keys.iter().filter(|_| self.has_money);
         ExecutionPolicy {
             budget_ids: budget_ids.collect(),
             budget_estimate,
+            limit_keys: keys.map(|&key| key.to_owned()).collect(),
             retry_policy: self.chance(70).then_some(retry),
             timeout_policy: self.chance(50).then_some(timeouts),
             routing_requirements: self.chance(50).then_some(routing),

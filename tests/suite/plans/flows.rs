@@ -63,7 +63,8 @@ fn narrow(table: &str) -> &'static [&'static str] {
         | "ff_cancel_backlog_member"
         | "ff_waitpoint_pending"
         | "ff_suspension_current"
-        | "ff_budget_reservation" => &["execution_id"],
+        | "ff_budget_reservation"
+        | "ff_limit_permit" => &["execution_id"],
         "ff_completion_event" => &["execution_id", "event_id"],
         "ff_flow_core" | "ff_flow_summary" | "ff_cancel_backlog" => &["flow_id"],
         "ff_lane_registry" => &["lane_id"],

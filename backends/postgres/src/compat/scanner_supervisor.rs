@@ -66,6 +66,7 @@ impl PostgresScannerConfig {
             // The reference lacks these.
             Scan::UsageKeyExpiry
             | Scan::IdempotencyKeyExpiry
+            | Scan::LimitCellExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

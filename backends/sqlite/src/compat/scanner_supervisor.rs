@@ -41,6 +41,7 @@ impl SqliteBackend {
             | Scan::GrantExpiry
             | Scan::UsageKeyExpiry
             | Scan::IdempotencyKeyExpiry
+            | Scan::LimitCellExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

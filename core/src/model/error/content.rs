@@ -127,7 +127,8 @@ impl StateKind {
             | Self::MaxRetriesExhausted
             | Self::StreamAlreadyClosed
             | Self::AlreadySatisfied
-            | Self::LaneClosed { .. } => false,
+            | Self::LaneClosed { .. }
+            | Self::LimitReached { .. } => false,
         }
     }
 }

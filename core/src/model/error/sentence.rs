@@ -31,6 +31,9 @@ impl EngineError {
                 let reason = reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                 format!("lane {lane_id} is {state} and takes no submissions{reason}")
             }
+            Self::State(StateKind::LimitReached { limit_key }) => {
+                format!("the limit of {limit_key} has no room; try again once work of it has ended")
+            }
             Self::State(kind) => kind.sentence().to_owned(),
             Self::Bug(BugKind::AttemptNotInCreatedState) => {
                 "a defect of this program: a new attempt has been started already".to_owned()
@@ -163,6 +166,7 @@ impl StateKind {
             Self::StreamAlreadyClosed => "the stream is closed already",
             Self::AlreadySatisfied => "its condition is satisfied already",
             Self::LaneClosed { .. } => "the lane takes no submissions",
+            Self::LimitReached { .. } => "the limit of a key has no room",
         }
     }
 }

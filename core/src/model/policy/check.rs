@@ -39,6 +39,15 @@ pub const SIGNALS_MAX: u32 = 1_000_000;
 /// The most budgets of an execution.
 const BUDGETS_MAX: usize = 16;
 
+/// The most keys of limits that an execution may name.
+pub const LIMIT_KEYS_MAX: usize = 3;
+
+/// The longest key of a limit, in bytes.
+const LIMIT_KEY_MAX_BYTES: usize = 256;
+
+/// The greatest weight for limits: the most starts that a limit allows at once.
+const LIMIT_WEIGHT_MAX: u32 = 1_000;
+
 /// The most dimensions of one budget.
 pub const DIMENSIONS_MAX: usize = 256;
 
@@ -98,6 +107,8 @@ impl ExecutionPolicy {
             max_replay_count,
             budget_ids,
             budget_estimate,
+            limit_keys,
+            limit_weight,
             routing_requirements,
             dedup_window_ms,
             dedup_while_active,
@@ -107,6 +118,7 @@ impl ExecutionPolicy {
 
         within("policy.budget_ids", budget_ids.len(), 0, BUDGETS_MAX)?;
         check_estimate(budget_estimate, !budget_ids.is_empty())?;
+        check_limit_keys(limit_keys, *limit_weight)?;
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
         }
@@ -302,6 +314,38 @@ fn check_estimate(estimate: &BTreeMap<String, u64>, has_budgets: bool) -> Result
         within(&format!("{FIELD}.{dimension}"), *amount, 1, i64::MAX.unsigned_abs())?;
     }
     Ok(())
+}
+
+/// Checks the keys of limits, and the weight that is counted for them.
+fn check_limit_keys(keys: &[String], weight: Option<u32>) -> Result<(), PolicyFault> {
+    const KEYS: &str = "policy.limit_keys";
+    const WEIGHT: &str = "policy.limit_weight";
+    within(KEYS, keys.len(), 0, LIMIT_KEYS_MAX)?;
+    for (place, key) in keys.iter().enumerate() {
+        let fault = |problem: &str| {
+            Err(PolicyFault::new(format!("{KEYS}[{place}]"), format!("{key:?} {problem}")))
+        };
+        if key.is_empty() || key.contains('\0') {
+            return fault("is empty or contains NUL");
+        }
+        if LIMIT_KEY_MAX_BYTES < key.len() {
+            return fault(&format!("exceeds {LIMIT_KEY_MAX_BYTES} bytes"));
+        }
+        if key.ends_with("/*") {
+            return fault("stands for a family of keys; name one of them");
+        }
+        if keys.iter().take(place).any(|before| before == key) {
+            return fault("is given twice");
+        }
+    }
+
+    match weight {
+        Some(_) if keys.is_empty() => {
+            Err(PolicyFault::new(WEIGHT, "has no effect without policy.limit_keys"))
+        }
+        Some(weight) => within(WEIGHT, weight, 1, LIMIT_WEIGHT_MAX),
+        None => Ok(()),
+    }
 }
 
 /// Checks one field's bounds, both inclusive. NaN is within no bounds.

@@ -16,7 +16,7 @@ use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable as _};
 use crate::plan::{Expr, Join, List, Mutation, OnConflict, Predicate, Query};
 use crate::rules::budget::limits::{Limits, raised};
-use crate::rules::budget::token::{ESTIMATES, token};
+use crate::rules::budget::token::{ESTIMATES, LIMITED, token};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
@@ -53,8 +53,8 @@ pub(super) fn budgets_of_policy(policy: &Json) -> impl Iterator<Item = String> {
     listed.filter_map(|budget| budget.as_str().map(str::to_owned))
 }
 
-/// The change that notes that an execution with that policy names its budgets, wherever they are;
-/// none without a budget.
+/// The change that notes that an execution with that policy names its budgets, wherever they are,
+/// and that it has keys of limits; none without either.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when a partition is beyond what a row can store.
@@ -63,7 +63,7 @@ pub fn register_in_use(
     partitions: &PartitionConfig,
     at: TimestampMs,
 ) -> Result<Option<Mutation>, EngineError> {
-    if policy.budget_ids.is_empty() {
+    if policy.budget_ids.is_empty() && policy.limit_keys.is_empty() {
         return Ok(None);
     }
 
@@ -74,6 +74,9 @@ pub fn register_in_use(
     }
     if !policy.budget_estimate.is_empty() {
         places.insert((ESTIMATES.to_owned(), 0));
+    }
+    if !policy.limit_keys.is_empty() {
+        places.insert((LIMITED.to_owned(), 0));
     }
     let place = |(budget, partition)| json!({ "budget": budget, "partition": partition });
     let places: Vec<_> = places.into_iter().map(place).collect();
@@ -104,6 +107,8 @@ pub struct Room {
     pub tokens: Vec<String>,
     /// True if there are executions with an estimate.
     pub has_estimates: bool,
+    /// True if there are executions with keys of limits.
+    pub has_limits: bool,
 }
 
 impl Transition for OpenBudgets {
@@ -126,8 +131,9 @@ impl Transition for OpenBudgets {
             open.insert(row.read(budget)?);
         }
         let has_estimates = open.remove(ESTIMATES);
+        let has_limits = open.remove(LIMITED);
         let open = open.difference(&full).map(|budget| token(budget));
-        Ok(Step::Answer(Room { tokens: open.collect(), has_estimates }))
+        Ok(Step::Answer(Room { tokens: open.collect(), has_estimates, has_limits }))
     }
 }
 

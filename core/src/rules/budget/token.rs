@@ -1,8 +1,9 @@
-//! The tokens by which executions require room in their budgets.
+//! The tokens by which executions require room in their budgets, and in the limits of their keys.
 //!
 //! An execution with budgets has, beside the capabilities that it requires, one token per budget. A
 //! claim offers the tokens of the budgets that have room, so it passes over executions with a
-//! full budget as it passes over those that need another worker. Tokens begin with a mark. A
+//! full budget as it passes over those that need another worker. One with keys of limits has one
+//! token per key, and a claim offers all of them but those of full limits. Tokens begin with a mark. A
 //! capability that begins with it is stored with the mark twice, so none can be a token.
 
 use std::collections::BTreeSet;
@@ -17,6 +18,30 @@ const MARK: char = '\u{1}';
 /// The part of a token between its mark and its budget.
 const BUDGET: &str = "budget:";
 
+/// The part of a token between its mark and its key of a limit.
+const LIMIT: &str = "limit:";
+
+/// The name that stands for all executions with keys of limits, beside the budgets in use.
+pub const LIMITED: &str = "limited";
+
+/// The beginning of the tokens of all keys of limits.
+#[must_use]
+pub fn limit_tokens() -> String {
+    format!("{MARK}{LIMIT}")
+}
+
+/// The token of a key of a limit.
+#[must_use]
+pub fn limit_token(key: &str) -> String {
+    format!("{MARK}{LIMIT}{key}")
+}
+
+/// The keys of limits among stored requirements.
+pub fn limit_keys_in(requirements: &[String]) -> impl Iterator<Item = &str> {
+    let marked = requirements.iter().filter_map(|token| token.strip_prefix(MARK));
+    marked.filter_map(|marked| marked.strip_prefix(LIMIT))
+}
+
 /// The name that stands for a budget of all executions with an estimate. Only a claim that reserves
 /// offers its token.
 pub const ESTIMATES: &str = "estimates";
@@ -27,18 +52,21 @@ pub fn token(budget: &str) -> String {
     format!("{MARK}{BUDGET}{budget}")
 }
 
-/// The requirements of an execution: these capabilities, and room in these budgets, where it may
-/// reserve some; sorted, each once.
+/// The requirements of an execution: these capabilities, room in these budgets, where it may
+/// reserve some, and in the limits of these keys; sorted, each once.
 #[must_use]
 pub fn requirements(
     capabilities: impl IntoIterator<Item = String>,
     budgets: &[BudgetId],
     reserves: bool,
+    limit_keys: &[String],
 ) -> Vec<String> {
     let tokens = budgets.iter().map(|budget| token(&budget.to_string()));
     let reserves = reserves.then(|| token(ESTIMATES));
+    let limits = limit_keys.iter().map(|key| limit_token(key));
     let capabilities = capabilities.into_iter().map(|capability| requirement(&capability));
-    let all: BTreeSet<String> = capabilities.chain(tokens).chain(reserves).collect();
+    let tokens = tokens.chain(reserves).chain(limits);
+    let all: BTreeSet<String> = capabilities.chain(tokens).collect();
     all.into_iter().collect()
 }
 
@@ -60,7 +88,7 @@ pub fn requirement(capability: &str) -> String {
 pub fn capabilities_of(requirements: Vec<String>) -> Vec<String> {
     let capability = |stored: String| match stored.strip_prefix(MARK) {
         Some(marked) if marked.starts_with(MARK) => Some(marked.to_owned()),
-        Some(marked) if marked.starts_with(BUDGET) => None,
+        Some(marked) if marked.starts_with(BUDGET) || marked.starts_with(LIMIT) => None,
         Some(_) | None => Some(stored),
     };
     requirements.into_iter().filter_map(capability).collect()
@@ -91,17 +119,20 @@ mod tests {
         let budget = BudgetId::from_uuid(uuid::Uuid::from_u128(7));
         let budgets = [budget.clone(), budget.clone()];
         let room = token(&budget.to_string());
+        let (keys, limited) = (["tenant/7".to_owned()], limit_token("tenant/7"));
         let capabilities =
-            ["gpu", "avx", &room, &token(ESTIMATES), "budget:7", "\u{1}", "\u{1}\u{1}x"]
+            ["gpu", "avx", &room, &token(ESTIMATES), "budget:7", "\u{1}", "\u{1}\u{1}x", &limited]
                 .map(str::to_owned);
-        let required = requirements(capabilities.clone(), &budgets, true);
+        let required = requirements(capabilities.clone(), &budgets, true, &keys);
         assert!(required.contains(&room));
+        assert_eq!(limit_keys_in(&required).collect::<Vec<_>>(), ["tenant/7"]);
+        assert!(required.contains(&limited) && limited.starts_with(&limit_tokens()));
         assert_eq!(budgets_in(&required).collect::<Vec<_>>(), [budget.to_string()]);
 
         let offered = offered("capabilities", &capabilities).unwrap();
         assert!(!offered.contains(&room));
         let unmet: Vec<_> = required.iter().filter(|token| !offered.contains(token)).collect();
-        assert_eq!(unmet, [&room, &token(ESTIMATES)]);
+        assert_eq!(unmet, [&room, &token(ESTIMATES), &limited]);
 
         let back: BTreeSet<String> = capabilities_of(required).into_iter().collect();
         assert_eq!(back, BTreeSet::from(capabilities));

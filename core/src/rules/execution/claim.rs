@@ -35,6 +35,8 @@ pub struct Claim {
     tag: BackendTag,
     terms: Terms,
     capabilities: Vec<String>,
+    /// The tokens of full limits, where the claim takes executions with keys of limits.
+    full: Option<Vec<String>>,
     limit: u32,
     from: Option<Place>,
 }
@@ -111,7 +113,7 @@ impl Claim {
             return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
         }
 
-        Ok(Self { tag, terms, capabilities, limit, from: None })
+        Ok(Self { tag, terms, capabilities, full: None, limit, from: None })
     }
 
     /// The same claim, which also offers room in the budgets of these tokens.
@@ -119,6 +121,13 @@ impl Claim {
     pub fn with_room(mut self, tokens: Vec<String>) -> Self {
         self.capabilities.extend(tokens);
         self
+    }
+
+    /// The same claim, which also takes executions with keys of limits, but for those with a key
+    /// that has one of these tokens.
+    #[must_use]
+    pub fn within_limits(self, full: Vec<String>) -> Self {
+        Self { full: Some(full), ..self }
     }
 
     /// The most executions that it takes.
@@ -180,7 +189,11 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        takes(self.terms.lane(), state, &self.capabilities, now)
+        let covered = match &self.full {
+            None => sufficient(&self.capabilities),
+            Some(full) => sufficient_within_limits(&self.capabilities, full),
+        };
+        of_lane(self.terms.lane(), state, now).and(covered)
     }
 
     /// The executions that it searches first: those that are eligible, from its place on.
@@ -260,11 +273,12 @@ pub fn first_due() -> Vec<(ColumnRef, Direction)> {
 /// The executions of a lane in that state that a worker may take that offers so much.
 #[must_use]
 pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: TimestampMs) -> Predicate {
-    exec_core::lane_id
-        .equals(lane.as_str().to_owned())
-        .and(state)
-        .and(unreserved(now))
-        .and(sufficient(offered))
+    of_lane(lane, state, now).and(sufficient(offered))
+}
+
+/// The executions of a lane in that state that no grant reserves.
+fn of_lane(lane: &LaneId, state: Predicate, now: TimestampMs) -> Predicate {
+    exec_core::lane_id.equals(lane.as_str().to_owned()).and(state).and(unreserved(now))
 }
 
 /// The executions that waited for a time that has come.
@@ -289,6 +303,13 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
     } else {
         exec_core::required_capabilities.covered_by(capabilities.to_vec())
     }
+}
+
+/// The same, where keys of limits are required, too: none of them may have one of these tokens.
+#[must_use]
+pub fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
+    let (by, but) = (capabilities.to_vec(), full.to_vec());
+    exec_core::required_capabilities.covered_by_or_open(by, token::limit_tokens(), but)
 }
 
 impl Transition for Claim {

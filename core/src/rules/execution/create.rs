@@ -241,13 +241,14 @@ impl Transition for Create {
     }
 }
 
-/// What a policy requires: capabilities of the worker, and room in budgets.
+/// What a policy requires: capabilities of the worker, and room in budgets and limits.
 fn requirements_of(policy: Option<&ExecutionPolicy>) -> Vec<String> {
     let Some(policy) = policy else { return Vec::new() };
     let routing = policy.routing_requirements.as_ref();
     let capabilities = routing.map(|routing| &routing.required_capabilities);
     let reserves = !policy.budget_estimate.is_empty();
-    requirements(capabilities.into_iter().flatten().cloned(), &policy.budget_ids, reserves)
+    let capabilities = capabilities.into_iter().flatten().cloned();
+    requirements(capabilities, &policy.budget_ids, reserves, &policy.limit_keys)
 }
 
 fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {

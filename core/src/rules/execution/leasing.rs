@@ -6,8 +6,10 @@ use crate::model::error::{ContentionKind, EngineError};
 use crate::model::handle_codec::HandlePayload;
 use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::{LeaseEventType, LifecyclePhase, OwnershipState};
+use crate::plan::facts::Facts;
 use crate::plan::value::{Storable, Value};
 use crate::plan::{Path, Return};
+use crate::rules::budget::reservation::some_reserved;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::execution::terms::{
@@ -16,6 +18,7 @@ use crate::rules::execution::terms::{
 use crate::rules::fence::not_active;
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::limit::held::Holdings;
 use crate::rules::premise::{Condition, Otherwise, existing, refuse};
 use crate::schema::execution::{attempt, claimable, exec_core};
 
@@ -28,7 +31,12 @@ pub struct Lease {
     pub terms: Terms,
     /// The id of the lease.
     pub lease_id: Uuid,
+    /// What it takes of the limits of its keys.
+    pub holdings: Holdings,
 }
+
+/// The refused plans after which what a lease takes of limits counts as taken by another.
+const OVERTAKEN: u32 = 2;
 
 /// The interrupted attempt goes on.
 pub fn going_on(ctx: &mut Ctx<'_>) -> LeasedAttempt {
@@ -51,6 +59,26 @@ impl Lease {
             Return::Written(attempt::lease_epoch.column()),
             Return::Written(attempt::attempt_id.column()),
         ])
+    }
+
+    /// The changes that also take what the lease needs of the limits of its keys.
+    ///
+    /// # Errors
+    /// `Contention(RetryExhausted)` where other claims took it meanwhile;
+    /// `Validation(InvalidInput)` for a text that cannot be stored.
+    pub fn holding(
+        &self,
+        changes: Changes,
+        facts: &Facts,
+        at: TimestampMs,
+    ) -> Result<Changes, EngineError> {
+        if self.holdings.is_empty() {
+            return Ok(changes);
+        }
+        if OVERTAKEN < facts.refusals() {
+            return Err(EngineError::Contention(ContentionKind::RetryExhausted));
+        }
+        Ok(changes.marking(some_reserved()).and(self.holdings.taken(at)?))
     }
 
     /// The payload of the handle, from what the plan returned.

@@ -1,9 +1,10 @@
-//! Claims of executions with an estimate: each reserves its amounts in its budgets, in the same
-//! plan.
+//! Claims of executions with an estimate, or with keys of limits: each reserves its amounts in its
+//! budgets, and takes what it needs of its limits, in the same plan.
 //!
 //! The database cannot pick such an execution by itself, since what fits depends on all its
-//! budgets. So a claim lists the best executions first ([`Candidates`]), and takes those with an
-//! estimate one by one ([`ClaimReserving`]), pinned to what was read of their budgets.
+//! budgets and limits. So a claim lists the best executions first ([`Candidates`]), and takes these
+//! one by one ([`ClaimReserving`]): pinned to what was read of their budgets, and refused where a
+//! part of a limit was taken meanwhile.
 
 use crate::model::error::EngineError;
 use crate::model::handle::{Handle, HandleKind};
@@ -11,18 +12,20 @@ use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable as _, Value};
-use crate::plan::{Expr, List, Predicate, Query};
+use crate::plan::{Expr, Guard, List, Mutation, Predicate, Query};
 use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
-use crate::rules::budget::token::{ESTIMATES, budgets_in, token};
+use crate::rules::budget::token::{ESTIMATES, budgets_in, limit_keys_in, token};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::claim::{Claim, best_first, first_due};
 use crate::rules::execution::leasing::Lease;
 use crate::rules::execution::terms::{LeasedAttempt, retry_returns};
 use crate::rules::handle;
-use crate::rules::key::ExecutionKey;
+use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
-use crate::rules::premise::{Condition, Premise, answer, existing};
+use crate::rules::limit::admit::Asking;
+use crate::rules::limit::held::Holdings;
+use crate::rules::premise::{Condition, Premise, answer, execution_row, existing};
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, Direction};
 
@@ -35,9 +38,20 @@ pub struct Candidate {
     pub reserves: bool,
     /// Its budgets.
     pub budgets: Vec<String>,
+    /// Its keys of limits, and its weight for them.
+    pub limits: Asking,
 }
 
-/// Lists as many executions as a claim asks for, best first, where it offers to reserve.
+impl Candidate {
+    /// True if any worker with the capabilities may take it, without more.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.reserves && self.limits.keys.is_empty()
+    }
+}
+
+/// Lists as many executions as a claim asks for, best first, where it offers to reserve or takes
+/// executions with keys of limits.
 #[derive(Clone, Debug)]
 pub struct Candidates(pub Claim);
 
@@ -56,6 +70,7 @@ impl Candidates {
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),
                 exec_core::required_capabilities.column(),
+                exec_core::policy.column(),
             ],
             predicate,
             order,
@@ -87,23 +102,66 @@ impl Transition for Candidates {
 
 fn candidate(row: &Row) -> Result<Candidate, EngineError> {
     let required = row.read(exec_core::required_capabilities)?;
+    let execution = ExecutionKey {
+        partition: row.read(exec_core::partition_key)?,
+        uuid: row.read(exec_core::execution_id)?,
+    };
     Ok(Candidate {
-        key: ExecutionKey {
-            partition: row.read(exec_core::partition_key)?,
-            uuid: row.read(exec_core::execution_id)?,
-        },
+        key: execution,
         reserves: required.contains(&token(ESTIMATES)),
         budgets: budgets_in(&required).map(str::to_owned).collect(),
+        limits: asking(execution, &required, row)?,
     })
 }
 
-/// Claims one listed execution and reserves its estimate.
+/// What an execution asks of its limits, by its stored requirements and policy.
+///
+/// # Errors
+/// `Validation(Corruption)` for a policy that is no document.
+pub fn asking(
+    execution: ExecutionKey,
+    required: &[String],
+    core: &Row,
+) -> Result<Asking, EngineError> {
+    let keys: Vec<String> = limit_keys_in(required).map(str::to_owned).collect();
+    let policy = if keys.is_empty() { None } else { core.read(exec_core::policy)? };
+    let weight = policy.as_ref().and_then(|policy| policy.get("limit_weight")?.as_u64());
+    let weight = weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
+    Ok(Asking { execution, keys, weight })
+}
+
+/// Reads what an execution asks of its limits; `None` for one without keys, or none at all.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAsking(pub ExecutionKey);
+
+impl Transition for ReadAsking {
+    type Outcome = Option<Asking>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        if !facts.have_rows() {
+            let columns =
+                vec![exec_core::required_capabilities.column(), exec_core::policy.column()];
+            let row = execution_row(&self.0, columns);
+            return Ok(Step::Read(vec![Query::Lookup(vec![row])]));
+        }
+        let Some(core) = facts.row(CORE) else { return Ok(Step::Answer(None)) };
+        let required = core.read(exec_core::required_capabilities)?;
+        let asking = asking(self.0, &required, core)?;
+        Ok(Step::Answer((!asking.keys.is_empty()).then_some(asking)))
+    }
+}
+
+/// Claims one listed execution, reserves its estimate, and takes what it needs of its limits.
 #[derive(Clone, Debug)]
 pub struct ClaimReserving {
     /// The claim that it was listed for.
     pub claim: Claim,
     /// The execution.
     pub key: ExecutionKey,
+    /// True if it carries an estimate.
+    pub reserves: bool,
+    /// What it takes of its limits.
+    pub holdings: Holdings,
     /// True if it is to be known only whether it would be claimed.
     pub only_asks: bool,
 }
@@ -117,6 +175,8 @@ pub enum Taken {
     Fits,
     /// That budget has not enough room.
     NoRoom(String),
+    /// A part of a limit was taken meanwhile.
+    Overtaken,
     /// It is not claimable any more.
     Gone,
 }
@@ -129,8 +189,16 @@ impl Decision for ClaimReserving {
     fn premises(&self, at: TimestampMs) -> Vec<Premise<Taken>> {
         let claimable = self.claim.eligible(at).or(self.claim.due(at));
         let claimable = Condition::new(claimable, answer(Taken::Gone));
-        let core = Premise::execution_as_read(&self.key, vec![claimable]);
+        let core = if self.reserves {
+            Premise::execution_as_read(&self.key, vec![claimable])
+        } else {
+            Premise::execution(&self.key, vec![claimable])
+        };
         vec![core.or_if_absent(answer(Taken::Gone))]
+    }
+
+    fn expects(&self) -> bool {
+        !self.reserves && !self.only_asks
     }
 
     fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Taken> {
@@ -138,24 +206,28 @@ impl Decision for ClaimReserving {
         if facts.prevented() {
             return Ok(Verdict::Answer(Taken::Gone));
         }
-        let Some(estimate) = Estimate::of(existing(facts)?)? else {
-            return Ok(Verdict::Answer(Taken::Gone));
+        // It is still claimable, so one of the rows that it takes was taken.
+        if facts.refusals() != 0 && !self.holdings.is_empty() {
+            return Ok(Verdict::Answer(Taken::Overtaken));
+        }
+        let (guards, reserved) = match self.reserved(facts, at)? {
+            Reserved::Decided(verdict) => return Ok(verdict),
+            Reserved::By(guards, changes) => (guards, changes),
         };
-        let (guards, reserved) = match estimate.fit(facts, at)? {
-            Fit::NotRead(queries) => return Ok(Verdict::AlsoRead(queries)),
-            Fit::TooLarge(budget) => return Ok(Verdict::Answer(Taken::NoRoom(budget))),
-            Fit::Fits(..) if self.only_asks => return Ok(Verdict::Answer(Taken::Fits)),
-            Fit::Fits(guards, reserved) => (guards, reserved),
-        };
+        if self.only_asks {
+            return Ok(Verdict::Answer(Taken::Fits));
+        }
 
         let terms = self.claim.terms().clone();
         let lane = closed_to_claims(terms.lane(), at.0);
-        let lease = Lease { key: self.key, terms, lease_id: ctx.uuid() };
+        let holdings = self.holdings.clone();
+        let lease = Lease { key: self.key, terms, lease_id: ctx.uuid(), holdings };
         let begins = LeasedAttempt::Begins(Some(ctx.uuid()).into_expr());
         let changes = lease
             .take(lease.of(LeaseEventType::Acquired, begins), at)
             .marking(some_reserved())
             .and(reserved)
+            .and(self.holdings.taken(at)?)
             .holding(guards)
             .unless([lane])
             .returning(retry_returns());
@@ -166,5 +238,29 @@ impl Decision for ClaimReserving {
             Ok(Taken::Claimed(handle::mint(tag, HandleKind::Fresh, &payload)))
         };
         Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
+    }
+}
+
+/// The reservation of an estimate.
+enum Reserved {
+    /// The decision ends here.
+    Decided(Verdict<Taken>),
+    /// These guards and changes make it.
+    By(Vec<Guard>, Vec<Mutation>),
+}
+
+impl ClaimReserving {
+    fn reserved(&self, facts: &Facts, at: TimestampMs) -> Result<Reserved, EngineError> {
+        if !self.reserves {
+            return Ok(Reserved::By(Vec::new(), Vec::new()));
+        }
+        let Some(estimate) = Estimate::of(existing(facts)?)? else {
+            return Ok(Reserved::Decided(Verdict::Answer(Taken::Gone)));
+        };
+        Ok(match estimate.fit(facts, at)? {
+            Fit::NotRead(queries) => Reserved::Decided(Verdict::AlsoRead(queries)),
+            Fit::TooLarge(budget) => Reserved::Decided(Verdict::Answer(Taken::NoRoom(budget))),
+            Fit::Fits(guards, changes) => Reserved::By(guards, changes),
+        })
     }
 }

@@ -26,6 +26,7 @@ use crate::rules::grant::row::all_spent;
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::{ATTEMPT, ExecutionKey, current_attempt};
+use crate::rules::limit::held::Holdings;
 use crate::rules::outbox;
 use crate::rules::premise::{Condition, Premise, existing, refuse};
 use crate::schema::execution::{attempt, claimable, exec_core, running};
@@ -47,7 +48,18 @@ impl ClaimResumed {
         let claimant = Claimant::new(args.worker_id, args.worker_instance_id, args.lane_id)?;
         let terms = Terms::new(claimant, "lease_ttl_ms", args.lease_ttl_ms)?;
         let key = ExecutionKey::of(&args.execution_id)?;
-        Ok(Self { tag, lease: Lease { key, terms, lease_id: args.lease_id.0 }, at: args.now })
+        Ok(Self {
+            tag,
+            lease: Lease { key, terms, lease_id: args.lease_id.0, holdings: Holdings::default() },
+            at: args.now,
+        })
+    }
+
+    /// The same, which takes these parts of the limits of its keys.
+    #[must_use]
+    pub fn with_holdings(mut self, holdings: Holdings) -> Self {
+        self.lease.holdings = holdings;
+        self
     }
 }
 
@@ -75,9 +87,10 @@ impl Decision for ClaimResumed {
         true
     }
 
-    fn decide(&self, _: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
+    fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
         let lease = self.lease.of(LeaseEventType::Acquired, going_on(ctx));
         let changes = self.lease.take(lease, at).returning(retry_returns());
+        let changes = self.lease.holding(changes, facts, at)?;
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
@@ -123,8 +136,16 @@ impl ClaimByGrant {
             )));
         }
 
-        let takeover = TakeOver { tag, lease: Lease { key, terms, lease_id } };
+        let lease = Lease { key, terms, lease_id, holdings: Holdings::default() };
+        let takeover = TakeOver { tag, lease };
         Ok(Self { expires_at_ms: token.grant.expires_at_ms, takeover })
+    }
+
+    /// The same, which takes these parts of the limits of its keys.
+    #[must_use]
+    pub fn with_holdings(mut self, holdings: Holdings) -> Self {
+        self.takeover.lease.holdings = holdings;
+        self
     }
 }
 
@@ -193,6 +214,7 @@ impl Decision for TakeOver {
         let taken = self.lease.take(NewLease { losses, ..lease }, at).returning(retry_returns());
         // What a lost worker has opened under its lease is closed.
         let changes = if active { taken.closing_wait(core)? } else { taken };
+        let changes = self.lease.holding(changes, facts, at)?;
 
         let claim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| {
@@ -211,8 +233,8 @@ fn is_held(active: bool, attempt: &Row, at: TimestampMs) -> bool {
     !unleased && !holds(ExpireLease::due(at))
 }
 
-/// Leases a claimable execution to an operator, ahead of all others and whatever capabilities it
-/// requires; a reservation for another worker lapses.
+/// Leases a claimable execution to an operator, ahead of all others, whatever capabilities it
+/// requires, and whatever its limits; a reservation for another worker lapses.
 #[derive(Clone, Debug)]
 pub struct ClaimByOperator {
     key: ExecutionKey,
@@ -246,7 +268,9 @@ impl Decision for ClaimByOperator {
     }
 
     fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Self::Outcome> {
-        let lease = Lease { key: self.key, terms: self.terms.clone(), lease_id: ctx.uuid() };
+        // It goes ahead of limits, too.
+        let (terms, holdings) = (self.terms.clone(), Holdings::default());
+        let lease = Lease { key: self.key, terms, lease_id: ctx.uuid(), holdings };
         let attempt = match existing(facts)?.read(exec_core::attempt_state)? {
             AttemptState::AttemptInterrupted => going_on(ctx),
             AttemptState::None

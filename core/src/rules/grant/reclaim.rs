@@ -37,6 +37,7 @@ use crate::rules::grant::lost::LostLease;
 use crate::rules::grant::row::{Grant, Grantee};
 use crate::rules::key::{ATTEMPT, ExecutionKey};
 use crate::rules::keystore::TokenKey;
+use crate::rules::limit::held::Holdings;
 use crate::rules::outbox::{self, Reason};
 use crate::rules::premise::{Premise, existing};
 use crate::rules::status::lease_ended;
@@ -180,12 +181,19 @@ impl Reclaim {
         Ok(Self {
             tag,
             id: args.execution_id,
-            lease: Lease { key, terms, lease_id: args.lease_id.0 },
+            lease: Lease { key, terms, lease_id: args.lease_id.0, holdings: Holdings::default() },
             worker,
             capability_hash: args.capability_hash,
             attempt_id: args.attempt_id.0,
             most: args.max_reclaim_count,
         })
+    }
+
+    /// The same, which takes these parts of the limits of its keys.
+    #[must_use]
+    pub fn with_holdings(mut self, holdings: Holdings) -> Self {
+        self.lease.holdings = holdings;
+        self
     }
 
     /// The grant to spend; `None` if there is none, or only one that has lapsed.
@@ -352,6 +360,7 @@ impl Decision for Reclaim {
         let reclaim = self.clone();
         let read = move |rows: Vec<Vec<Value>>| reclaim.handed_out(index, &rows);
         let changes = spent(changes).closing_wait(core)?;
+        let changes = self.lease.holding(changes, facts, at)?;
         Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
     }
 }

@@ -20,6 +20,7 @@ use crate::rules::grant::row::{Grant, all_spent};
 use crate::rules::handle;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
+use crate::rules::limit::held::Holdings;
 use crate::rules::premise::{Condition, Premise, existing};
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{claim_grant, exec_core};
@@ -61,7 +62,7 @@ impl RedeemClaim {
         let key = ExecutionKey::of(&args.execution_id)?;
         Ok(Self {
             tag,
-            lease: Lease { key, terms, lease_id: args.lease_id.0 },
+            lease: Lease { key, terms, lease_id: args.lease_id.0, holdings: Holdings::default() },
             worker,
             attempt_id: args.attempt_id.0,
             attempt_index: input::attempt_index(args.expected_attempt_index)?,
@@ -71,6 +72,13 @@ impl RedeemClaim {
             },
             at: args.now,
         })
+    }
+
+    /// The same, which takes these parts of the limits of its keys.
+    #[must_use]
+    pub fn with_holdings(mut self, holdings: Holdings) -> Self {
+        self.lease.holdings = holdings;
+        self
     }
 
     /// The grant of this worker that lapses last.
@@ -129,6 +137,7 @@ impl Decision for RedeemClaim {
             .returning(retry_returns())
             .and([all_spent(&self.lease.key)])
             .holding([grant.held(at)]);
+        changes = self.lease.holding(changes, facts, at)?;
         if let Some(estimate) = Estimate::of(existing(facts)?)? {
             changes = match estimate.fit(facts, at)? {
                 Fit::NotRead(queries) => return Ok(Verdict::AlsoRead(queries)),

@@ -21,6 +21,7 @@ use crate::schema::flow::{
     cancel_backlog, cancel_backlog_member, cancel_dispatch_outbox, edge, edge_group, flow_core,
     flow_summary, pending_cancel_groups,
 };
+use crate::schema::limit::{limit, limit_cell, limit_permit};
 use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
@@ -149,6 +150,15 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
     (worker_registry_event::REF, BelongsTo::Neither("the log of a worker")),
     (schedule::REF, BelongsTo::Neither("a schedule outlives what it submitted")),
     (exec_count::REF, BelongsTo::Neither("the database keeps it")),
+    (limit::REF, BelongsTo::Neither("a limit outlives what it limited")),
+    (
+        limit_permit::REF,
+        BelongsTo::Execution(of(
+            limit_permit::execution_partition.column(),
+            limit_permit::execution_id.column(),
+        )),
+    ),
+    (limit_cell::REF, BelongsTo::Itself("it counts until its time is over")),
 ];
 
 impl BelongsTo {

@@ -15,6 +15,7 @@ use crate::schema::budget::{
 };
 use crate::schema::execution::{attempt, claim_grant, exec_core, idempotency_key};
 use crate::schema::flow::pending_cancel_groups;
+use crate::schema::limit::limit_cell;
 use crate::schema::outbox::completion_event;
 use crate::schema::schedule::schedule;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -121,6 +122,7 @@ impl Place {
             Scan::IdempotencyKeyExpiry => {
                 return Self::of_no_execution(idempotency_key::partition_key);
             }
+            Scan::LimitCellExpiry => return Self::of_no_execution(limit_cell::partition_key),
             Scan::WorkerTtl => return Self::of_no_execution(worker_registry::partition_key),
             Scan::AdmissionExpiry => return Self::of_no_execution(quota_admitted::partition_key),
             Scan::QuotaWindowExpiry => return Self::of_no_execution(quota_window::partition_key),
@@ -152,6 +154,7 @@ impl Place {
             | Scan::BudgetReset
             | Scan::UsageKeyExpiry
             | Scan::IdempotencyKeyExpiry
+            | Scan::LimitCellExpiry
             | Scan::AdmissionExpiry
             | Scan::QuotaWindowExpiry
             | Scan::BudgetReconcile

@@ -1,5 +1,5 @@
 //! Closing what an attempt has open, so that nothing of it outlives the attempt: its waitpoints,
-//! the timeout of its wait, and what it has reserved of budgets.
+//! the timeout of its wait, what it has reserved of budgets, and the permits that it holds.
 //!
 //! Every end goes through here, whichever operation makes it. Most executions never have any of
 //! this, and their ends must not pay for those that do. So the execution's row is marked once a
@@ -13,6 +13,7 @@ use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Mutation, Predicate};
 use crate::rules::budget::reservation::{none_reserved, released};
 use crate::rules::key::CORE;
+use crate::rules::limit::held::permits_given_back;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::suspension::{suspension_current, waitpoint_pending};
@@ -49,7 +50,7 @@ pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutat
         mark(&mut changes, none_reserved());
         changes.push(delete_waitpoints());
         changes.extend(waits.then(clear_timeout));
-        changes.push(released());
+        changes.extend([released(), permits_given_back()]);
     }
     Ok(changes)
 }
@@ -89,8 +90,8 @@ pub fn mark(changes: &mut [Mutation], column: (ColumnRef, Assign)) {
 /// replay, without which no such waitpoint counts again, closes it. The other mark stays as well;
 /// it costs the next end a read.
 #[must_use]
-pub fn close_unread() -> [Mutation; 3] {
-    [delete_waitpoints(), clear_timeout(), released()]
+pub fn close_unread() -> [Mutation; 4] {
+    [delete_waitpoints(), clear_timeout(), released(), permits_given_back()]
 }
 
 /// The change that deletes every waitpoint of the held execution.

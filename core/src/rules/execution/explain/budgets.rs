@@ -45,7 +45,7 @@ pub(super) fn asks(case: &Case<'_>) -> Result<Vec<List>, EngineError> {
 
     let lists = budgets.queries().into_iter().filter_map(|query| match query {
         Query::List(list) => Some(list),
-        Query::Lookup(_) => None,
+        Query::Lookup(_) | Query::Sums(_) => None,
     });
     Ok(lists.chain(estimate.map(|estimate| reservations_of(estimate.budgets()))).collect())
 }

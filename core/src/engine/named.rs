@@ -1,0 +1,60 @@
+//! Claims of an execution that the caller names, where it has keys of limits.
+
+use super::under_way::{Attempt, Chosen};
+use super::{Executor, run};
+use crate::model::error::{ContentionKind, EngineError, StateKind};
+use crate::model::ids::ExecutionId;
+use crate::rules::decision::Transition;
+use crate::rules::execution::reserve::ReadAsking;
+use crate::rules::key::ExecutionKey;
+use crate::rules::limit::held::Holdings;
+use crate::rules::limit::read::ReadHeld;
+
+/// The most times that it is read anew what is left of the limits.
+const TRIES: usize = 8;
+
+/// Runs the claim of an execution, with what it takes of the limits of its keys.
+///
+/// # Errors
+/// `State(LimitReached)` while a limit has no room; what the claim itself is refused with.
+pub(super) async fn claim_named<E, T>(
+    executor: &E,
+    execution: &ExecutionId,
+    claim: impl Fn(Holdings) -> T,
+) -> Result<T::Outcome, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition,
+{
+    let key = ExecutionKey::of(execution)?;
+    for _ in 0..TRIES {
+        let attempt = admit(executor, key).await?;
+        let holdings = attempt.as_ref().map(|attempt| attempt.holdings.clone());
+        let is_limited = holdings.as_ref().is_some_and(|holdings| !holdings.is_empty());
+        match run(executor, &claim(holdings.unwrap_or_default())).await {
+            Err(EngineError::Contention(ContentionKind::RetryExhausted)) if is_limited => {}
+            outcome => return outcome,
+        }
+    }
+    Err(EngineError::Contention(ContentionKind::RetryExhausted))
+}
+
+/// What the execution may take; `None` for one without keys of limits.
+async fn admit<E: Executor + ?Sized>(
+    executor: &E,
+    key: ExecutionKey,
+) -> Result<Option<Attempt<'_>>, EngineError> {
+    let state = executor.process_state();
+    if !state.budgeted.look(executor, true).await? {
+        return Ok(None);
+    }
+    let Some(asking) = run(executor, &ReadAsking(key)).await? else { return Ok(None) };
+
+    let read = ReadHeld { keys: asking.keys.clone(), partitions: executor.partitions() };
+    let held = run(executor, &read).await?;
+    match state.claims.begin(&held, &asking, executor.now())? {
+        Chosen::Try(attempt) => Ok(Some(attempt)),
+        Chosen::Busy => Err(EngineError::Contention(ContentionKind::LeaseConflict)),
+        Chosen::Full(limit_key) => Err(EngineError::State(StateKind::LimitReached { limit_key })),
+    }
+}

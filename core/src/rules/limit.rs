@@ -1,0 +1,15 @@
+//! Limits by key: of the executions that name a key, so many run at once, and so many start in a
+//! time.
+//!
+//! Nothing counts. A claim takes rows for its execution in its own plan: one permit of each key
+//! with a bound on what runs, and as many cells of each rate as the execution weighs. The primary
+//! key of such a row is its number, and the numbers are bounded. So two claims that read the same
+//! can never take the same row, and no claim locks what another one needs. Ends delete permits, and
+//! cells expire.
+
+pub mod admit;
+pub mod cell;
+pub mod define;
+pub mod held;
+pub mod key;
+pub mod read;

@@ -1,0 +1,132 @@
+//! Admission: what an execution takes of its keys, if each has enough left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::error::EngineError;
+use crate::model::ids::TimestampMs;
+use crate::rules::key::ExecutionKey;
+use crate::rules::limit::cell::Rate;
+use crate::rules::limit::held::{Holdings, TakenCell};
+use crate::rules::limit::key::{LimitKey, governing};
+use crate::rules::limit::read::HeldLimits;
+use crate::schema::limit::limit;
+
+/// An execution, and what it asks of which keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// The execution.
+    pub execution: ExecutionKey,
+    /// The keys that it names.
+    pub keys: Vec<String>,
+    /// The cells that it takes of each rate.
+    pub weight: u32,
+}
+
+/// The answer to an execution that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It takes these.
+    Admitted(Holdings),
+    /// This key has not enough left.
+    Full(String),
+}
+
+/// What claims that are under way take, and no row shows yet.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay {
+    permits: BTreeMap<String, BTreeSet<i64>>,
+    cells: BTreeMap<(String, String), BTreeSet<i64>>,
+}
+
+impl UnderWay {
+    /// Adds what a claim takes.
+    pub fn add(&mut self, holdings: &Holdings) {
+        for (key, permit) in &holdings.permits {
+            self.permits.entry(key.text.clone()).or_default().insert(*permit);
+        }
+        for taken in &holdings.cells {
+            let numbered = (taken.key.text.clone(), taken.rate.clone());
+            self.cells.entry(numbered).or_default().insert(taken.cell);
+        }
+    }
+
+    /// Removes what a claim took, or did not get.
+    pub fn remove(&mut self, holdings: &Holdings) {
+        for (key, permit) in &holdings.permits {
+            if let Some(permits) = self.permits.get_mut(&key.text) {
+                permits.remove(permit);
+            }
+        }
+        for taken in &holdings.cells {
+            let numbered = (taken.key.text.clone(), taken.rate.clone());
+            if let Some(cells) = self.cells.get_mut(&numbered) {
+                cells.remove(&taken.cell);
+            }
+        }
+        self.permits.retain(|_, permits| !permits.is_empty());
+        self.cells.retain(|_, cells| !cells.is_empty());
+    }
+}
+
+impl HeldLimits {
+    /// What the execution takes of each of its keys; nothing of a key without a limit, and no
+    /// second permit of a key.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored number out of its range.
+    pub fn admit(
+        &self,
+        asking: &Asking,
+        under_way: &UnderWay,
+        at: TimestampMs,
+    ) -> Result<Admission, EngineError> {
+        let mut holdings = Holdings::default();
+        for text in &asking.keys {
+            let Some(row) = governing(text, &self.limits)? else { continue };
+            let key = LimitKey::new(text, &self.partitions)?;
+
+            if let Some(max) = row.read(limit::max_running)?
+                && !self.is_held_by(text, asking.execution.uuid)
+            {
+                let Some(permit) = self.free_permit(text, max, under_way) else {
+                    return Ok(Admission::Full(text.clone()));
+                };
+                holdings.permits.push((key.clone(), permit));
+            }
+
+            if let Some(rate) = Rate::stored(row)? {
+                let last = self.last_cell(text, rate).max(under_way.last_cell(text, rate));
+                let Some(cells) = rate.take(asking.weight, last, at) else {
+                    return Ok(Admission::Full(text.clone()));
+                };
+                let taken = |cell| TakenCell {
+                    key: key.clone(),
+                    rate: rate.to_string(),
+                    cell,
+                    expires_at: rate.expiry(cell),
+                };
+                holdings.cells.extend(cells.into_iter().map(taken));
+            }
+        }
+        Ok(Admission::Admitted(holdings))
+    }
+
+    /// The lowest permit that is free; `None` while as many are taken as the limit allows, even
+    /// where some of them have higher numbers, since the limit was lowered.
+    fn free_permit(&self, key: &str, max: i64, under_way: &UnderWay) -> Option<i64> {
+        let stored = self.permits.get(key).into_iter().flat_map(BTreeMap::keys);
+        let others = under_way.permits.get(key).into_iter().flatten();
+        let taken: BTreeSet<i64> = stored.chain(others).copied().collect();
+        let count = i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        if max <= count {
+            return None;
+        }
+        (0..max).find(|permit| !taken.contains(permit))
+    }
+}
+
+impl UnderWay {
+    fn last_cell(&self, key: &str, rate: Rate) -> Option<i64> {
+        self.cells.get(&(key.to_owned(), rate.to_string()))?.last().copied()
+    }
+}

@@ -1,0 +1,368 @@
+//! Limits by key: so many executions of a key run at once, and so many start in a time.
+
+use ff_core::backend::{
+    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
+};
+use ff_core::contracts::{LimitStatus, RateLimit, RevokeLeaseArgs, SetLimitArgs, TimeoutBehavior};
+use ff_core::engine_backend::Scan;
+use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
+use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
+
+use super::budgeted::claim;
+use super::signal::resumed;
+use crate::backends::{Bench, conformance};
+use crate::bench::{TTL, assert_refused, id, lane, payload_of};
+use crate::suspended::{cancellation, fresh, named};
+
+const KEY: &str = "tenant/42";
+
+fn keyed(keys: &[&str]) -> ExecutionPolicy {
+    ExecutionPolicy {
+        limit_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        ..ExecutionPolicy::default()
+    }
+}
+
+async fn create(bench: &Bench, policy: ExecutionPolicy) -> ExecutionId {
+    let id = bench.create_with(&|args| args.policy = Some(policy.clone())).await;
+    bench.clock.advance(1);
+    id
+}
+
+async fn running(bench: &Bench, key: &str, max: u32) {
+    let args = SetLimitArgs::new(key, "ada").with_running(max);
+    bench.backend.set_limit(args).await.unwrap();
+}
+
+async fn rate(bench: &Bench, key: &str, rate: RateLimit) {
+    bench.backend.set_limit(SetLimitArgs::new(key, "ada").with_rate(rate)).await.unwrap();
+}
+
+async fn status(bench: &Bench, key: &str) -> LimitStatus {
+    bench.backend.read_limit(key).await.unwrap().unwrap()
+}
+
+async fn has_claimable(bench: &Bench) -> bool {
+    bench.backend.has_claimable(&lane(), &CapabilitySet::default()).await.unwrap()
+}
+
+async fn complete(bench: &Bench, handle: &Handle) {
+    bench.backend.complete(handle, None).await.unwrap();
+}
+
+conformance! {
+    async fn so_many_of_a_key_run_at_once(bench) {
+        running(&bench, KEY, 2).await;
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            ids.push(create(&bench, keyed(&[KEY])).await);
+        }
+        let other = create(&bench, keyed(&["tenant/7"])).await;
+        let plain = bench.create().await;
+
+        // What does not fit hides nothing behind it.
+        assert_eq!(claim(&bench, &[], 1).await, [ids[0].clone()]);
+        let more = claim(&bench, &[], 9).await;
+        assert_eq!(more.len(), 3, "{more:?}");
+        assert!([&ids[1], &other, &plain].iter().all(|&id| more.contains(id)), "{more:?}");
+        assert_eq!(claim(&bench, &[], 9).await, []);
+        assert!(!has_claimable(&bench).await);
+
+        let of_key = status(&bench, KEY).await;
+        assert_eq!((of_key.running, of_key.limit.max_running), (2, Some(2)));
+        assert_eq!(of_key.holders, [ids[0].clone(), ids[1].clone()]);
+        bench.cancel_one(&ids[0]).await;
+        assert!(has_claimable(&bench).await);
+        assert_eq!(claim(&bench, &[], 9).await, [ids[2].clone()]);
+        assert_eq!(status(&bench, KEY).await.running, 2);
+    }
+
+    async fn every_key_of_an_execution_must_have_room(bench) {
+        running(&bench, KEY, 2).await;
+        running(&bench, "api", 1).await;
+        let both = create(&bench, keyed(&[KEY, "api"])).await;
+        let api = create(&bench, keyed(&["api", "unlimited"])).await;
+        let one = create(&bench, keyed(&[KEY])).await;
+        assert_eq!(claim(&bench, &[], 9).await, [both.clone(), one]);
+        assert_eq!(status(&bench, "api").await.holders, [both.clone()]);
+        assert_eq!(bench.backend.read_limit("unlimited").await.unwrap(), None);
+        bench.cancel_one(&both).await;
+        assert_eq!(claim(&bench, &[], 9).await, [api]);
+    }
+
+    async fn a_family_limits_each_of_its_keys(bench) {
+        running(&bench, "tenant/*", 1).await;
+        running(&bench, "tenant/big", 2).await;
+        let mut ids = Vec::new();
+        for key in ["tenant/1", "tenant/1", "tenant/2", "tenant/big", "tenant/big", "tenant/big"] {
+            ids.push(create(&bench, keyed(&[key])).await);
+        }
+        let mut claimed = claim(&bench, &[], 9).await;
+        claimed.sort_unstable();
+        let mut expected = vec![ids[0].clone(), ids[2].clone(), ids[3].clone(), ids[4].clone()];
+        expected.sort_unstable();
+        assert_eq!(claimed, expected);
+        assert_eq!(status(&bench, "tenant/9").await.limit.limit_key, "tenant/*");
+
+        // A limit without bounds exempts a key from its family.
+        bench.backend.set_limit(SetLimitArgs::new("tenant/1", "ada")).await.unwrap();
+        assert_eq!(claim(&bench, &[], 9).await, [ids[1].clone()]);
+        assert!(bench.backend.remove_limit("tenant/*").await.unwrap());
+        assert!(!bench.backend.remove_limit("tenant/*").await.unwrap());
+    }
+
+    async fn whatever_stops_work_gives_its_permit_back(bench) {
+        bench.seed().await;
+        running(&bench, KEY, 1).await;
+        for end in ["completed", "failed", "retried", "cancelled", "by an operator", "lapsed",
+            "timed out", "past its deadline", "revoked", "delayed", "suspended"]
+        {
+            let policy = ExecutionPolicy {
+                timeout_policy: Some(TimeoutPolicy {
+                    attempt_timeout_ms: Some(5_000),
+                    execution_deadline_ms: Some(90_000),
+                    max_reclaim_count: 100,
+                }),
+                retry_policy: (end == "retried").then(|| RetryPolicy {
+                    max_retries: 1,
+                    backoff: BackoffStrategy::Fixed { delay_ms: 1_000 },
+                    retryable_categories: Vec::new(),
+                }),
+                ..keyed(&[KEY])
+            };
+            let id = create(&bench, policy).await;
+            let handle = bench.claim().await;
+            assert_eq!(payload_of(&handle).execution_id, id, "{end}");
+            assert_eq!(status(&bench, KEY).await.holders, [id.clone()], "{end}");
+
+            let scanned = async |scan| {
+                assert_eq!(bench.backend.scan(scan, 10).await.unwrap().processed, 1, "{end}");
+            };
+            match end {
+                "completed" => complete(&bench, &handle).await,
+                "failed" | "retried" => {
+                    let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
+                    bench.backend.fail(&handle, reason, class).await.unwrap();
+                }
+                "cancelled" => bench.backend.cancel(&handle, "x").await.unwrap(),
+                "by an operator" => {
+                    bench.backend.cancel_execution(cancellation(&bench, &id)).await.unwrap();
+                }
+                "lapsed" => {
+                    bench.clock.advance(TTL + 1);
+                    scanned(Scan::LeaseExpiry).await;
+                }
+                "timed out" => {
+                    bench.clock.advance(5_001);
+                    scanned(Scan::AttemptTimeout).await;
+                }
+                "past its deadline" => {
+                    bench.clock.advance(90_001);
+                    scanned(Scan::ExecutionDeadline).await;
+                }
+                "revoked" => {
+                    let args = RevokeLeaseArgs {
+                        execution_id: id.clone(),
+                        expected_lease_id: None,
+                        worker_instance_id: WorkerInstanceId::new(""),
+                        reason: "x".into(),
+                    };
+                    bench.backend.revoke_lease(args).await.unwrap();
+                }
+                "delayed" => {
+                    let later = TimestampMs(bench.clock.now().0 + 1_000);
+                    bench.backend.delay(&handle, later).await.unwrap();
+                }
+                _ => {
+                    let until = TimestampMs(bench.clock.now().0 + 1_000);
+                    let wait = bench.wait(vec![fresh("a")], named("a", "go"));
+                    let wait = wait.with_timeout(until, TimeoutBehavior::Fail);
+                    bench.suspend(&id, &handle, wait).await;
+                }
+            }
+            assert_eq!(status(&bench, KEY).await.running, 0, "{end}");
+            let _ = bench.backend.cancel_execution(cancellation(&bench, &id)).await;
+        }
+    }
+
+    async fn a_cancelled_flow_gives_back_the_permits_of_its_members(bench) {
+        running(&bench, KEY, 5).await;
+        let mut flow = bench.empty_flow().await;
+        for _ in 0..2 {
+            let id = crate::flow::member_of(&flow.id);
+            let mut args = bench.member_args(&id);
+            args.lane_id = lane();
+            args.policy = Some(keyed(&[KEY]));
+            bench.backend.create_execution(args).await.unwrap();
+            bench.add(&flow, &id).await.unwrap();
+            flow.members.push(id);
+        }
+        assert_eq!(claim(&bench, &[], 9).await.len(), 2);
+        assert_eq!(status(&bench, KEY).await.running, 2);
+        let (all, wait) = (CancelFlowPolicy::CancelAll, CancelFlowWait::NoWait);
+        bench.backend.cancel_flow(&flow.id, all, wait).await.unwrap();
+        assert_eq!(status(&bench, KEY).await.running, 0);
+    }
+
+    async fn so_many_of_a_key_start_in_a_time(bench) {
+        rate(&bench, KEY, RateLimit::new(10, 1_000).with_burst(2)).await;
+        for _ in 0..6 {
+            create(&bench, keyed(&[KEY])).await;
+        }
+        let start = bench.clock.now().0;
+        bench.clock.advance(1_000 - start % 100);
+        let mut started = Vec::new();
+        for step in 0..40 {
+            let now = claim(&bench, &[], 9).await.len();
+            started.extend(std::iter::repeat_n(step, now));
+            bench.clock.advance(10);
+        }
+        assert_eq!(started, [0, 0, 10, 20, 30], "two at once, then one in 100 ms");
+
+        // What has started counts, although it has ended.
+        let now = bench.clock.now().0;
+        let next = status(&bench, KEY).await.next_start.map(|at| at.0 - now);
+        assert_eq!(next, None);
+        assert_eq!(claim(&bench, &[], 9).await.len(), 1);
+        bench.clock.advance(1_000);
+        let cells = bench.plain.rows("ff_limit_cell").await.len();
+        assert_eq!(cells, 6);
+        let report = bench.backend.scan(Scan::LimitCellExpiry, 100).await.unwrap();
+        assert_eq!(report.processed, 6);
+        assert!(bench.plain.rows("ff_limit_cell").await.is_empty());
+    }
+
+    async fn a_weight_counts_as_so_many_starts(bench) {
+        rate(&bench, KEY, RateLimit::new(10, 1_000).with_burst(4)).await;
+        let heavy = |weight| ExecutionPolicy { limit_weight: Some(weight), ..keyed(&[KEY]) };
+        let first = create(&bench, heavy(3)).await;
+        let second = create(&bench, heavy(2)).await;
+        assert_eq!(claim(&bench, &[], 9).await, [first]);
+        bench.clock.advance(200);
+        assert_eq!(claim(&bench, &[], 9).await, [second]);
+        assert_eq!(bench.plain.rows("ff_limit_cell").await.len(), 5);
+
+        // A changed rate begins anew.
+        rate(&bench, KEY, RateLimit::new(1, 60_000)).await;
+        create(&bench, keyed(&[KEY])).await;
+        create(&bench, keyed(&[KEY])).await;
+        assert_eq!(claim(&bench, &[], 9).await.len(), 1);
+        let next = status(&bench, KEY).await.next_start.unwrap();
+        assert!(bench.clock.now() < next && next.0 <= bench.clock.now().0 + 60_000);
+    }
+
+    async fn a_lowered_limit_lets_work_end_and_starts_none(bench) {
+        running(&bench, KEY, 3).await;
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(create(&bench, keyed(&[KEY])).await);
+        }
+        assert_eq!(claim(&bench, &[], 9).await.len(), 3);
+        running(&bench, KEY, 1).await;
+        bench.cancel_one(&ids[0]).await;
+        bench.cancel_one(&ids[1]).await;
+        assert_eq!(claim(&bench, &[], 9).await, [], "the third permit is still held");
+        bench.cancel_one(&ids[2]).await;
+        assert_eq!(claim(&bench, &[], 9).await.len(), 1);
+        running(&bench, KEY, 0).await;
+        bench.cancel_one(&ids[3]).await;
+        assert_eq!(claim(&bench, &[], 9).await, [], "nothing of the key runs");
+    }
+
+    async fn a_resumed_execution_takes_its_permit_again(bench) {
+        bench.seed().await;
+        running(&bench, KEY, 1).await;
+        let id = create(&bench, keyed(&[KEY])).await;
+        let handle = bench.claim().await;
+        let until = TimestampMs(bench.clock.now().0 + 1_000);
+        let wait = bench.wait(vec![fresh("a")], named("a", "go"));
+        let wait = wait.with_timeout(until, TimeoutBehavior::AutoResumeWithTimeoutSignal);
+        bench.suspend(&id, &handle, wait).await;
+
+        let other = create(&bench, keyed(&[KEY])).await;
+        let busy = bench.claim().await;
+        assert_eq!(payload_of(&busy).execution_id, other);
+        bench.clock.advance(1_001);
+        assert_eq!(bench.backend.scan(Scan::SuspensionTimeout, 9).await.unwrap().processed, 1);
+        assert_eq!(claim(&bench, &[], 9).await, []);
+        let refused = bench.backend.claim_resumed_execution(resumed(&bench, &id)).await;
+        assert_refused(refused, "state: LimitReached { limit_key: \"tenant/42\" }");
+        complete(&bench, &busy).await;
+        bench.backend.claim_resumed_execution(resumed(&bench, &id)).await.unwrap();
+        assert_eq!(status(&bench, KEY).await.holders, [id]);
+    }
+
+    async fn racing_claims_never_exceed_a_limit(bench) {
+        running(&bench, KEY, 5).await;
+        for _ in 0..40 {
+            create(&bench, keyed(&[KEY])).await;
+        }
+        for round in 0..4 {
+            let claims = (0..16).map(|_| claim(&bench, &[], 2));
+            let claimed = futures_util::future::join_all(claims).await.concat();
+            assert_eq!(claimed.len(), 5, "round {round}");
+            let of_key = status(&bench, KEY).await;
+            assert_eq!(of_key.running, 5);
+            for id in claimed {
+                bench.cancel_one(&id).await;
+            }
+        }
+        assert_eq!(status(&bench, KEY).await.running, 0);
+    }
+
+    async fn limits_are_set_listed_and_removed(bench) {
+        assert_eq!(bench.backend.list_limits(None, 10).await.unwrap().limits, []);
+        running(&bench, "b", 2).await;
+        rate(&bench, "a", RateLimit::new(5, 60_000)).await;
+        running(&bench, "b", 3).await;
+        let page = bench.backend.list_limits(None, 1).await.unwrap();
+        assert_eq!(page.limits[0].limit_key, "a");
+        assert_eq!(page.limits[0].rate, Some(RateLimit::new(5, 60_000)));
+        assert_eq!(page.next_cursor.as_deref(), Some("a"));
+        let page = bench.backend.list_limits(page.next_cursor, 1).await.unwrap();
+        let last = &page.limits[0];
+        assert_eq!((last.limit_key.as_str(), last.max_running), ("b", Some(3)));
+        assert_eq!((last.set_by.as_str(), last.set_at), ("ada", bench.clock.now()));
+        assert_eq!(page.next_cursor, None);
+        assert!(bench.backend.list_limits(None, 0).await.unwrap().limits.is_empty());
+    }
+
+    async fn bad_limits_and_keys_are_refused(bench) {
+        let limit = |key: &str| SetLimitArgs::new(key, "ada");
+        for (args, detail) in [
+            (limit(""), "limit_key: must name a key, such as tenant/42"),
+            (limit("/*"), "limit_key: must name a key, such as tenant/42"),
+            (limit("a\0"), "limit_key: must not contain NUL (at byte 1)"),
+            (limit("a").with_running(10_001), "max_running: 10001 exceeds 10000"),
+            (limit("a").with_rate(RateLimit::new(0, 1_000)),
+                "rate.count: must be between 1 and 1000000, got 0"),
+            (limit("a").with_rate(RateLimit::new(1, 0)),
+                "rate.per_ms: must be between 1 and 31622400000, got 0"),
+            (limit("a").with_rate(RateLimit::new(1, 1).with_burst(0)),
+                "rate.burst: must be between 1 and 1000, got 0"),
+        ] {
+            let refused = bench.backend.set_limit(args).await;
+            assert_refused(refused, &format!("validation: InvalidInput: {detail}"));
+        }
+        assert!(bench.plain.rows("ff_limit").await.is_empty());
+
+        let heavy = |weight, keys: &[&str]| ExecutionPolicy {
+            limit_weight: Some(weight),
+            ..keyed(keys)
+        };
+        for (policy, problem) in [
+            (keyed(&["a", "b", "c", "d"]), "limit_keys: must be between 0 and 3, got 4"),
+            (keyed(&[""]), "limit_keys[0]: \"\" is empty or contains NUL"),
+            (keyed(&["a", "b\0"]), "limit_keys[1]: \"b\\0\" is empty or contains NUL"),
+            (keyed(&["a/*"]), "limit_keys[0]: \"a/*\" stands for a family of keys; name one of them"),
+            (keyed(&["a", "a"]), "limit_keys[1]: \"a\" is given twice"),
+            (heavy(2, &[]), "limit_weight: has no effect without policy.limit_keys"),
+            (heavy(0, &["a"]), "limit_weight: must be between 1 and 1000, got 0"),
+        ] {
+            let mut args = bench.args(&id());
+            args.policy = Some(policy);
+            let refused = bench.backend.create_execution(args).await;
+            assert_refused(refused, &format!("validation: InvalidInput: policy.{problem}"));
+        }
+    }
+}
