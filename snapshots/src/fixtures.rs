@@ -55,7 +55,8 @@ pub(super) fn retried(delay_ms: u64) -> ExecutionPolicy {
     ExecutionPolicy { retry_policy: Some(retry), ..ExecutionPolicy::default() }
 }
 
-/// Queries with every combination of the filters that changes the shape.
+/// Queries with every combination of lane, flow and place, and with each of the rarer filters that
+/// change the shape.
 pub(super) fn filtered(after: &ExecutionId) -> Vec<(String, ExecutionQuery)> {
     let query = |chosen: usize, state: PublicState| {
         let filter = |bit: usize| chosen & bit != 0;
@@ -69,17 +70,20 @@ pub(super) fn filtered(after: &ExecutionId) -> Vec<(String, ExecutionQuery)> {
         query.after = filter(4).then(|| after.clone());
         query.created_since = filter(8).then_some(TimestampMs(1));
         query.worker = filter(16).then(|| "renderer".to_owned());
+        query.created_by = filter(32).then_some(TimestampMs(2));
 
-        let names = [(1, "lane"), (2, "flow"), (4, "after"), (8, "newer"), (16, "worker")];
+        let names =
+            [(1, "lane"), (2, "flow"), (4, "after"), (8, "newer"), (16, "worker"), (32, "older")];
         let named = names.into_iter().filter(|(bit, _)| filter(*bit)).map(|(_, name)| name);
         let bad = (state == PublicState::Failed).then_some("badly ended");
         let case = bad.into_iter().chain(named).collect::<Vec<_>>().join(", ");
         (if case.is_empty() { "all".to_owned() } else { case }, query)
     };
 
-    let waiting = (0..32).map(|chosen| query(chosen, PublicState::Waiting));
+    let often = (0..8).map(|chosen| query(chosen, PublicState::Waiting));
+    let rarely = [8, 12, 16, 20, 40].map(|chosen| query(chosen, PublicState::Waiting));
     let failed = [0, 1, 4, 5, 8, 16].map(|chosen| query(chosen, PublicState::Failed));
-    waiting.chain(failed).collect()
+    often.chain(rarely).chain(failed).collect()
 }
 
 pub(super) fn flow() -> FlowId {

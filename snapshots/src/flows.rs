@@ -230,9 +230,10 @@ impl Scene {
             b.list_flows(key(), Some(flow()), 10).await
         });
 
-        for (case, since) in [("", None), (", newer", Some(self.at()))] {
+        let at = Some(self.at());
+        for (case, since, by) in [("", None, None), (", newer", at, None), (", within", at, at)] {
             let mut query = FlowQuery::new(10);
-            query.created_since = since;
+            (query.created_since, query.created_by) = (since, by);
             let mut next = query.clone();
             next.after = Some(FlowCursor { created_at: self.at(), flow_id: flow() });
             let (first, second) = (format!("newest{case}"), format!("next page{case}"));

@@ -16,8 +16,8 @@ use crate::rules::flow::reconcile::{HasMembers, OpenFlows, PAGE};
 use crate::rules::lane::RegisterLane;
 
 /// Repairs what is derived in the rows of executions, and registers their lanes. Where all of the
-/// partition is meant, ends the open flows without an unfinished member, too. Counts the repairs and
-/// the rows that could not be read or repaired, and logs each of them.
+/// partition is meant, ends the open flows without an unfinished member, too. Counts the repairs
+/// and the rows that could not be read or repaired, and logs each of them.
 ///
 /// # Errors
 /// The backend's error, when the rows cannot be listed.

@@ -27,7 +27,7 @@ use crate::rules::input::{self, PAGE_MAX};
 use crate::rules::key::ExecutionKey;
 use crate::schema::Direction::Ascending;
 use crate::schema::execution::{BADLY, attempt, badly_ended, claimable, exec_core};
-use crate::schema::{ColumnRef, Direction};
+use crate::schema::{Col, ColumnRef, Direction};
 
 /// Reads one list and makes a page of it.
 pub struct Listing<O> {
@@ -205,24 +205,33 @@ pub fn filters(
         let of_worker = attempt::worker_id.equals(named.clone());
         predicate = predicate.and(of_worker.or(attempt::worker_instance_id.equals(named)));
     }
-    if let Some(since) = query.created_since {
-        // As a place in the order, not as the second bound of a range: a planner without statistics
-        // takes a range for few rows, and would sort all of it for one page.
-        let created = exec_core::created_at_ms.with(since.0.saturating_sub(1));
-        let last = exec_core::partition_key.with(i16::MAX);
-        predicate = predicate.and(Predicate::After(vec![created, last]));
-    }
 
     let states = match query.public_state {
         Some(state) => vec![state],
         None => PublicState::all(),
     };
 
-    let created_by = query.created_by.map_or(i64::MAX, |at| at.0);
     Ok(predicate
         .and(exec_core::public_state.is_one_of_chosen(&states))
-        .and(exec_core::created_at_ms.at_most(created_by))
+        .and(created_within(exec_core::created_at_ms, query.created_since, query.created_by))
         .and(exec_core::raw_fields.contains(members.into())))
+}
+
+/// The rows created since one time and by another. A single bound stands alone: a planner without
+/// statistics takes two for a narrow range, and would sort all of it for one page.
+#[must_use]
+pub fn created_within(
+    created: Col<i64>,
+    since: Option<TimestampMs>,
+    by: Option<TimestampMs>,
+) -> Predicate {
+    let since = since.map(|at| created.above(at.0.saturating_sub(1)));
+    let by = by.map(|at| created.at_most(at.0));
+    match (since, by) {
+        (Some(since), Some(by)) => since.and(by),
+        (Some(since), None) => since,
+        (None, by) => by.unwrap_or_else(|| created.at_most(i64::MAX)),
+    }
 }
 
 /// The current attempt of each listed execution, where the query asks for its worker. Executions

@@ -1,7 +1,5 @@
 //! Lists of flows and of edges.
 
-use uuid::Uuid;
-
 use crate::contracts::{
     EdgeDirection, EdgeSnapshot, FlowCursor, FlowQuery, FlowQueryPage, FlowRow, FlowStatus,
     FlowSummary, ListFlowsPage,
@@ -12,10 +10,10 @@ use crate::model::partition::{PartitionConfig, PartitionKey};
 use crate::model::state::{ClosedSet, PublicFlowState};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::Value;
-use crate::plan::{List, Lookup, Predicate, Query};
+use crate::plan::{List, Lookup, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
-use crate::rules::execution::listing::{Listing, limit, split};
+use crate::rules::execution::listing::{Listing, created_within, limit, split};
 use crate::rules::execution::read::text;
 use crate::rules::flow::edges::{edges_from, edges_into};
 use crate::rules::flow::key::{FlowKey, Places};
@@ -110,17 +108,11 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
     };
 
     let created = flow_core::created_at_ms;
-    let by = query.created_by.map_or(i64::MAX, |at| at.0);
+    let within = created_within(created, query.created_since, query.created_by);
     let mut predicate = flow_core::public_flow_state
         .is_one_of_chosen(&states)
-        .and(created.at_most(by))
+        .and(within)
         .and(flow_core::raw_fields.contains(members.into()));
-    if let Some(since) = query.created_since {
-        // As a place in the order: see the listing of executions.
-        let before = created.with(since.0.saturating_sub(1));
-        let last = flow_core::flow_id.with(Uuid::max());
-        predicate = predicate.and(Predicate::After(vec![before, last]));
-    }
     if let Some(after) = &query.after {
         let tied =
             created.equals(after.created_at.0).and(flow_core::flow_id.above(after.flow_id.0));
