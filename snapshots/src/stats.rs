@@ -22,7 +22,10 @@ impl Scene {
         }
 
         let _ = self.held(None);
-        self.sample("scan", "counts of nothing", async |b| b.scan(Scan::CountFold, 100).await);
+        self.sample("scan", "counts", async |b| b.scan(Scan::CountFold, 100).await);
+        self.sample("scan", "counts of nothing", async |b| {
+            run(b, &Fold::Nothing { rows: vec![1, 2] }).await
+        });
         let into = Group {
             lane_id: lane().as_str().to_owned(),
             execution_kind: "invoice".into(),
