@@ -3,7 +3,7 @@
 use ff_core::contracts::{ClaimingWorker, ExplainExecutionArgs};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::plan::value::Value;
-use ff_core::rules::budget::token::{ESTIMATES, token};
+use ff_core::rules::budget::token::{ESTIMATES, limit_token, token};
 use ff_core::types::ExecutionId;
 use serde_json::json;
 use uuid::Uuid;
@@ -38,6 +38,10 @@ impl Scene {
             ("policy", Value::Json(policy)),
         ];
         self.explained(5, "with an estimate", "runnable", "eligible_now", budgeted);
+
+        let required = vec![limit_token("tenant/42")];
+        let keyed = vec![("required_capabilities", Value::TextList(required))];
+        self.explained(6, "with a key of a limit", "runnable", "eligible_now", keyed);
 
         let args = ExplainExecutionArgs::new(id(1));
         self.sample("explain_execution", "for any worker", async |b| {

@@ -1,12 +1,17 @@
 //! The situations in which limits by key are set, and executions with keys are claimed and stop.
 
-use ff_core::contracts::{RateLimit, Scan, SetLimitArgs};
+use ff_core::backend::ResumeToken;
+use ff_core::contracts::{
+    ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
+};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::ExecutionPolicy;
-use ff_core::types::TimestampMs;
+use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
+use uuid::Uuid;
 
-use super::fixtures::{capabilities, lane, worker};
-use super::stage::{NOON, Scene};
+use super::fixtures::{capabilities, lane, partition, worker};
+use super::stage::{NOON, Scene, now};
+use super::suspensions::waiting;
 
 const KEY: &str = "tenant/42";
 
@@ -41,10 +46,64 @@ impl Scene {
             let later = TimestampMs(NOON + 100);
             self.sample("delay", "with a permit", async |b| b.delay(&handle, later).await);
         }
+        self.resumed_with_a_key();
+        self.lapsed_with_a_key();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
+    }
+
+    /// Executions that were suspended, and whose claim takes permits again.
+    fn resumed_with_a_key(&mut self) {
+        self.seed_key();
+        for by_grant in [false, true] {
+            let Some((id, handle)) = self.held(Some(keyed())) else { return };
+            let _ = now(self.backend.suspend(&handle, waiting(self.at())));
+            let (trigger_type, resume_delay_ms) = ("operator".into(), 0);
+            let resume =
+                ResumeExecutionArgs { execution_id: id.clone(), trigger_type, resume_delay_ms };
+            let _ = now(self.backend.resume_execution(resume));
+
+            if by_grant {
+                let token = self.token(&id);
+                self.sample("claim_from_resume_grant", "with a key of a limit", async |b| {
+                    b.claim_from_resume_grant(token).await
+                });
+                continue;
+            }
+            let args = ClaimResumedExecutionArgs {
+                execution_id: id,
+                worker_id: WorkerId::new("renderer"),
+                worker_instance_id: WorkerInstanceId::new("renderer-2"),
+                lane_id: lane(),
+                lease_id: LeaseId::from_uuid(Uuid::from_u128(0x1EA5E)),
+                lease_ttl_ms: 30_000,
+                current_attempt_index: AttemptIndex(0),
+                remaining_attempt_timeout_ms: None,
+                now: self.at(),
+            };
+            self.sample("claim_resumed_execution", "with a key of a limit", async |b| {
+                b.claim_resumed_execution(args).await
+            });
+        }
+    }
+
+    fn lapsed_with_a_key(&mut self) {
+        let Some((id, _)) = self.held(Some(keyed())) else { return };
+        self.pass(60_000);
+        let token = self.token(&id);
+        self.sample("claim_from_resume_grant", "lapsed, with a key of a limit", async |b| {
+            b.claim_from_resume_grant(token).await
+        });
+    }
+
+    fn token(&self, id: &ExecutionId) -> ResumeToken {
+        let until = self.at().0.unsigned_abs() + 60_000;
+        let place = (&partition(id)).into();
+        let grant = ResumeGrant::new(id.clone(), place, "g".into(), until, lane());
+        let instance = WorkerInstanceId::new("renderer-2");
+        ResumeToken::new(grant, WorkerId::new("renderer"), instance, 30_000)
     }
 }

@@ -36,7 +36,7 @@ fn partition_key(id: &ExecutionId) -> PartitionKey {
 }
 
 /// Suspends at one new waitpoint, until its signal comes.
-fn waiting(at: TimestampMs) -> SuspendArgs {
+pub(super) fn waiting(at: TimestampMs) -> SuspendArgs {
     let door = WaitpointBinding::Fresh { waitpoint_id: DOOR, waitpoint_key: KEY.into() };
     let matcher = SignalMatcher::ByName("approved".into());
 

@@ -40,7 +40,7 @@ const LOOK: usize = 5;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 28] = [
+const TABLES: [&str; 31] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_claim_grant",

@@ -8,4 +8,5 @@ migrations! {
     4 "0004_whole_contract",
     5 "0005_reserve_and_archive",
     6 "0006_chosen",
+    7 "0007_limits_and_counts",
 }

@@ -207,6 +207,28 @@ pub enum NotRunning {
         /// The budget.
         budget_id: String,
     },
+    /// As many executions of one of its keys run as the limit allows.
+    LimitReached {
+        /// The key that the execution names.
+        limit_key: String,
+        /// The limit's own key: that one, or its family.
+        limit: String,
+        /// The most executions that run at once.
+        max_running: u64,
+        /// The executions that hold a permit.
+        running: u64,
+        /// Some of them, at most [`EXPLANATION_LISTS_MAX`].
+        holders: Vec<ExecutionId>,
+    },
+    /// As many executions of one of its keys have started as the limit allows in that time.
+    RateReached {
+        /// The key that the execution names.
+        limit_key: String,
+        /// The limit's own key: that one, or its family.
+        limit: String,
+        /// The time from which it may start, if no other comes first.
+        next_start_ms: TimestampMs,
+    },
     /// The given worker lacks capabilities.
     MissingCapabilities {
         /// The tokens that it lacks.

@@ -8,7 +8,6 @@ use crate::rules::limit::held::permits_given_back;
 use crate::rules::premise::{Premise, guards};
 use crate::rules::suspension::close;
 use crate::schema::ColumnRef;
-use crate::schema::execution::exec_core;
 
 /// The changes of a decision, and what they rely on beyond its premises.
 #[derive(Clone, Debug, Default)]
@@ -118,19 +117,10 @@ impl Changes {
     }
 
     /// Gives back the permits of the execution, whose work stops and goes on later: what it has
-    /// reserved stays reserved. An execution that was not read is relied on to hold none.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` for a mark that is no truth value.
-    pub fn giving_back_permits(mut self, facts: &Facts) -> Result<Self, EngineError> {
-        match facts.row(CORE) {
-            Some(core) => {
-                let holds_some = core.read(exec_core::has_reservations)?;
-                self.mutations.extend(holds_some.then(permits_given_back));
-                Ok(self)
-            }
-            None => Ok(self.relying_on(CORE, exec_core::has_reservations.equals(false))),
-        }
+    /// reserved stays reserved.
+    #[must_use]
+    pub fn giving_back_permits(self) -> Self {
+        self.and([permits_given_back()])
     }
 
     /// Adds a column to the change of the held execution's row.

@@ -145,6 +145,13 @@ fn sentence(reason: &NotRunning, times: Times) -> String {
         NotRunning::TooManyReservations { budget_id } => {
             format!("too many executions have reserved something of budget {budget_id}")
         }
+        NotRunning::LimitReached { limit_key, max_running, running, .. } => {
+            format!("{running} executions of {limit_key} run, and {max_running} may")
+        }
+        NotRunning::RateReached { limit_key, next_start_ms, .. } => {
+            let next = at(*next_start_ms);
+            format!("as many of {limit_key} have started as may; the next starts {next}")
+        }
         NotRunning::MissingCapabilities { missing } => {
             format!("the worker does not offer {}", missing.join(", "))
         }

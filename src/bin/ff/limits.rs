@@ -140,10 +140,10 @@ async fn list(global: &Global) -> Result<(), Failure> {
     let limits = all_limits(engine.as_ref()).await?;
     let output = global.output();
     if output.is_json() {
-        let of = |limit: &LimitInfo| {
+        let limits = limits.iter().map(|limit| {
             LimitView::of(&limit.limit_key, limit.max_running, limit.rate.as_ref()).set_by(limit)
-        };
-        return Ok(output.json(&LimitsView { limits: limits.iter().map(of).collect() })?);
+        });
+        return Ok(output.json(&LimitsView { limits: limits.collect() })?);
     }
     print(&limits, output, now(&engine).await?)
 }

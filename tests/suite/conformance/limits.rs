@@ -3,7 +3,10 @@
 use ff_core::backend::{
     CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
 };
-use ff_core::contracts::{LimitStatus, RateLimit, RevokeLeaseArgs, SetLimitArgs, TimeoutBehavior};
+use ff_core::contracts::{
+    ClaimingWorker, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit, RevokeLeaseArgs,
+    SetLimitArgs, TimeoutBehavior,
+};
 use ff_core::engine_backend::Scan;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
 use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
@@ -308,6 +311,41 @@ conformance! {
             }
         }
         assert_eq!(status(&bench, KEY).await.running, 0);
+    }
+
+    async fn explanations_name_full_limits_and_agree_with_claims(bench) {
+        running(&bench, "tenant/*", 1).await;
+        rate(&bench, "api", RateLimit::new(1, 60_000)).await;
+        let first = create(&bench, keyed(&[KEY, "api"])).await;
+        let second = create(&bench, keyed(&[KEY, "api"])).await;
+        let explain = async |id: &ExecutionId| {
+            let worker = ClaimingWorker::new(lane(), CapabilitySet::default());
+            let args = ExplainExecutionArgs::new(id.clone()).for_worker(worker);
+            bench.backend.explain_execution(args).await.unwrap().reasons
+        };
+        assert_eq!(explain(&first).await, []);
+        assert_eq!(claim(&bench, &[], 9).await, [first.clone()]);
+
+        let full = NotRunning::LimitReached {
+            limit_key: KEY.into(),
+            limit: "tenant/*".into(),
+            max_running: 1,
+            running: 1,
+            holders: vec![first.clone()],
+        };
+        let reasons = explain(&second).await;
+        let [permits, NotRunning::RateReached { limit_key, next_start_ms, .. }] = &reasons[..]
+        else {
+            panic!("{reasons:?}")
+        };
+        assert_eq!((permits, limit_key.as_str()), (&full, "api"));
+        bench.cancel_one(&first).await;
+        assert_eq!(explain(&second).await, reasons[1..]);
+        bench.clock.advance(next_start_ms.0 - bench.clock.now().0 - 1);
+        assert_eq!(claim(&bench, &[], 9).await, []);
+        bench.clock.advance(1);
+        assert_eq!(explain(&second).await, []);
+        assert_eq!(claim(&bench, &[], 9).await, [second]);
     }
 
     async fn limits_are_set_listed_and_removed(bench) {

@@ -98,14 +98,14 @@ impl Generator {
         let budgets: &[usize] = self.pick(&[&[] as &[usize], &[], &[0], &[0, 1], &[1, 2, 1]]);
         let estimate: &[(&str, u64)] =
             self.pick(&[&[] as &[(&str, u64)], &[], &[("cost", 2)], &[("cost", 4), ("tokens", 1)]]);
+        let keys: &[&str] =
+            self.pick(&[&[] as &[&str], &[], &["tenant/1"], &["tenant/1", "api"], &["tenant/2"]]);
         let budget_ids = budgets.iter().filter(|_| self.has_money).map(|&number| budget(number));
         let defined = budgets.iter().all(|number| self.defined.contains(number));
         let reserves = self.has_money && defined && !budgets.is_empty();
         let estimate = estimate.iter().filter(|_| reserves);
         let budget_estimate =
             estimate.map(|&(dimension, amount)| (dimension.to_owned(), amount)).collect();
-        let keys: &[&str] =
-            self.pick(&[&[] as &[&str], &[], &["tenant/1"], &["tenant/1", "api"], &["tenant/2"]]);
         let keys = keys.iter().filter(|_| self.has_money);
         ExecutionPolicy {
             budget_ids: budget_ids.collect(),

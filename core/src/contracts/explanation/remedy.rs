@@ -66,6 +66,14 @@ impl NotRunning {
                 Remedy::new("Executions with a reservation end.")
                     .by(format!("ff budget show {budget_id}"))
             }
+            Self::LimitReached { limit_key, .. } => {
+                Remedy::new("An execution of the key ends, or the limit is raised.")
+                    .by(format!("ff limits show '{limit_key}'"))
+            }
+            Self::RateReached { limit_key, .. } => {
+                Remedy::new("The time comes, or the limit is raised.")
+                    .by(format!("ff limits show '{limit_key}'"))
+            }
             Self::MissingCapabilities { missing } => {
                 Remedy::new(format!("The worker also offers {}.", missing.join(", ")))
             }

@@ -38,7 +38,7 @@ impl Decision for Delay {
         true
     }
 
-    fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
+    fn decide(&self, _: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<()> {
         let interrupted = AttemptState::AttemptInterrupted;
         // A time that has passed counts as now: it puts the execution before no other.
         let until = self.until.max(at);
@@ -49,7 +49,7 @@ impl Decision for Delay {
             change::attempt(lease_ended(AttemptOutcome::Interrupted)),
             outbox::lease_ended(LeaseCause::Delayed, at),
         ]);
-        Verdict::change(changes.giving_back_permits(facts)?, ())
+        Verdict::change(changes.giving_back_permits(), ())
     }
 }
 

@@ -10,6 +10,7 @@
 mod budgets;
 mod grant;
 mod lane;
+mod limits;
 mod state;
 mod workers;
 
@@ -81,10 +82,11 @@ struct Topic {
 const STATE: Topic = Topic { asks: state::asks, finds: state::finds };
 
 /// What holds up an execution that waits, whatever its state is.
-const OTHERS: [Topic; 4] = [
+const OTHERS: [Topic; 5] = [
     Topic { asks: lane::asks, finds: lane::finds },
     Topic { asks: grant::asks, finds: grant::finds },
     Topic { asks: budgets::asks, finds: budgets::finds },
+    Topic { asks: limits::asks, finds: limits::finds },
     Topic { asks: workers::asks, finds: workers::finds },
 ];
 

@@ -77,11 +77,12 @@ impl Decision for WaitChildren {
 
         let interrupted = AttemptState::AttemptInterrupted;
         let changes = match state {
-            Some(GroupState::Pending) => parked(Status::waiting_for_dependencies(interrupted), at)
-                .giving_back_permits(facts)?,
+            Some(GroupState::Pending) => {
+                parked(Status::waiting_for_dependencies(interrupted), at).giving_back_permits()
+            }
             Some(GroupState::Impossible) => skipped(at).closing(facts)?,
             Some(GroupState::Satisfied) | None => {
-                parked(Status::waiting(interrupted), at).giving_back_permits(facts)?
+                parked(Status::waiting(interrupted), at).giving_back_permits()
             }
         };
         let cause = match state {

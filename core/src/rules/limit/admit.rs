@@ -31,6 +31,31 @@ pub enum Admission {
     Full(String),
 }
 
+/// What a key lacks for an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// A permit.
+    Permits {
+        /// The key.
+        key: String,
+        /// The key of its limit.
+        limit: String,
+        /// The most executions that run at once.
+        max: i64,
+        /// Those that hold a permit.
+        holders: Vec<ExecutionKey>,
+    },
+    /// Cells of the rate.
+    Cells {
+        /// The key.
+        key: String,
+        /// The key of its limit.
+        limit: String,
+        /// The time from which there are enough.
+        next_start: TimestampMs,
+    },
+}
+
 /// What claims that are under way take, and no row shows yet.
 #[derive(Clone, Debug, Default)]
 pub struct UnderWay {
@@ -109,6 +134,39 @@ impl HeldLimits {
             }
         }
         Ok(Admission::Admitted(holdings))
+    }
+
+    /// What each key of the execution lacks: nothing where it would be admitted.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored number out of its range.
+    pub fn shortages(
+        &self,
+        asking: &Asking,
+        at: TimestampMs,
+    ) -> Result<Vec<Shortage>, EngineError> {
+        let mut shortages = Vec::new();
+        for key in &asking.keys {
+            let Some(row) = governing(key, &self.limits)? else { continue };
+            let (key, limit) = (key.clone(), row.read(limit::limit_key)?);
+
+            if let Some(max) = row.read(limit::max_running)?
+                && !self.is_held_by(&key, asking.execution.uuid)
+                && self.free_permit(&key, max, &UnderWay::default()).is_none()
+            {
+                let holders = self.permits.get(&key).into_iter().flat_map(BTreeMap::values);
+                let (key, limit) = (key.clone(), limit.clone());
+                let holders = holders.copied().collect();
+                shortages.push(Shortage::Permits { key, limit, max, holders });
+            }
+            if let Some(rate) = Rate::stored(row)?
+                && let Some(next_start) =
+                    rate.next_start(asking.weight, self.last_cell(&key, rate), at)
+            {
+                shortages.push(Shortage::Cells { key, limit, next_start });
+            }
+        }
+        Ok(shortages)
     }
 
     /// The lowest permit that is free; `None` while as many are taken as the limit allows, even

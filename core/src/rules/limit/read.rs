@@ -44,22 +44,22 @@ pub struct HeldLimits {
     pub(super) partitions: PartitionConfig,
 }
 
-impl Transition for ReadHeld {
-    type Outcome = HeldLimits;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<HeldLimits>, EngineError> {
+impl ReadHeld {
+    /// The lists that are still to be read.
+    #[must_use]
+    pub fn unread(&self, facts: &Facts, now: TimestampMs) -> Vec<List> {
         let limits = limits_of(&self.keys);
-        let mut next = Vec::new();
-        if facts.list(&limits).is_none() {
-            next.push(Query::List(limits.clone()));
-        }
-        for held in [Pages::PERMITS, Pages::CELLS] {
-            next.extend(held.next(&self.keys, facts, ctx.now)?.map(Query::List));
-        }
-        if !next.is_empty() {
-            return Ok(Step::Read(next));
-        }
+        let limits = facts.list(&limits).is_none().then_some(limits);
+        let held = [Pages::PERMITS, Pages::CELLS];
+        let pages = held.iter().filter_map(|pages| pages.next(&self.keys, facts, now));
+        limits.into_iter().chain(pages).collect()
+    }
 
+    /// What was read.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a column of another type.
+    pub fn held(&self, facts: &Facts) -> Result<HeldLimits, EngineError> {
         let mut permits: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for row in facts.pages(Pages::PERMITS.name).flatten() {
             let holder = ExecutionKey {
@@ -69,6 +69,7 @@ impl Transition for ReadHeld {
             let of_key = permits.entry(row.read(limit_permit::limit_key)?).or_default();
             of_key.insert(row.read(limit_permit::permit)?, holder);
         }
+
         let mut last_cells = BTreeMap::new();
         for row in facts.pages(Pages::CELLS.name).flatten() {
             let numbered = (row.read(limit_cell::limit_key)?, row.read(limit_cell::rate)?);
@@ -77,8 +78,20 @@ impl Transition for ReadHeld {
             *last = cell.max(*last);
         }
 
-        let limits = facts.list(&limits).unwrap_or_default().to_vec();
-        Ok(Step::Answer(HeldLimits { limits, permits, last_cells, partitions: self.partitions }))
+        let limits = facts.list(&limits_of(&self.keys)).unwrap_or_default().to_vec();
+        Ok(HeldLimits { limits, permits, last_cells, partitions: self.partitions })
+    }
+}
+
+impl Transition for ReadHeld {
+    type Outcome = HeldLimits;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<HeldLimits>, EngineError> {
+        let unread = self.unread(facts, ctx.now);
+        if !unread.is_empty() {
+            return Ok(Step::Read(unread.into_iter().map(Query::List).collect()));
+        }
+        self.held(facts).map(Step::Answer)
     }
 }
 
@@ -117,15 +130,10 @@ impl Pages {
     };
 
     /// The next page; `None` once the last is read.
-    fn next(
-        &self,
-        keys: &[String],
-        facts: &Facts,
-        now: TimestampMs,
-    ) -> Result<Option<List>, EngineError> {
+    fn next(&self, keys: &[String], facts: &Facts, now: TimestampMs) -> Option<List> {
         let after = match facts.pages(self.name).last() {
             None => Predicate::Always,
-            Some(page) if page.len() < PAGE => return Ok(None),
+            Some(page) if page.len() < PAGE => return None,
             Some(page) => self.after(page.last()),
         };
         let key = self.order.first().copied().unwrap_or(limit_permit::limit_key.column());
@@ -133,7 +141,7 @@ impl Pages {
         if self.table == limit_cell::REF {
             predicate = predicate.and(limit_cell::expires_at_ms.above(now.0));
         }
-        Ok(Some(List {
+        Some(List {
             name: self.name.into(),
             table: self.table,
             join: None,
@@ -141,7 +149,7 @@ impl Pages {
             predicate,
             order: self.order.iter().map(|column| (*column, Ascending)).collect(),
             limit: Expr::int(PAGE.try_into().unwrap_or(i64::MAX)),
-        }))
+        })
     }
 
     fn after(&self, row: Option<&Row>) -> Predicate {
@@ -173,16 +181,12 @@ impl Transition for ReadLimit {
     type Outcome = Option<LimitStatus>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let held = match self.0.step(facts, ctx)? {
-            Step::Answer(held) => held,
-            Step::Read(queries) => return Ok(Step::Read(queries)),
-            Step::Commit(plan, _) => {
-                let detail = format!("{}: a read commits nothing", plan.name);
-                return Err(crate::rules::input::invalid(detail));
-            }
-        };
+        let unread = self.0.unread(facts, ctx.now);
+        if !unread.is_empty() {
+            return Ok(Step::Read(unread.into_iter().map(Query::List).collect()));
+        }
         let Some(key) = self.0.keys.first() else { return Ok(Step::Answer(None)) };
-        held.status(key, ctx.now).map(Step::Answer)
+        self.0.held(facts)?.status(key, ctx.now).map(Step::Answer)
     }
 }
 

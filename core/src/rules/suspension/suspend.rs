@@ -160,7 +160,7 @@ impl Decision for Suspend {
         let payload = this.payload(facts)?;
         let handle = handle::mint(this.tag, HandleKind::Suspended, &payload);
         let changes = this.changes(&waitpoints, &carried, &details, &handle)?;
-        let changes = changes.giving_back_permits(facts)?;
+        let changes = changes.giving_back_permits();
         Verdict::change(changes, SuspendOutcome::Suspended { details, handle })
     }
 }

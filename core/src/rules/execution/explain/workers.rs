@@ -1,6 +1,6 @@
 //! Workers: the given one, or those that are registered and alive.
 
-use super::{Case, Claimer, budgets};
+use super::{Case, Claimer, budgets, limits};
 use crate::contracts::NotRunning;
 use crate::model::error::EngineError;
 use crate::plan::facts::Row;
@@ -94,10 +94,11 @@ fn offered(row: &Row) -> Result<Vec<String>, EngineError> {
     Ok(tokens.map(requirement).collect())
 }
 
-/// The capabilities that these offered ones lack, leaving room in budgets aside; `None` where they
+/// The capabilities that these offered ones lack, leaving room in budgets and limits aside; `None` where they
 /// suffice.
 fn missing(case: &Case<'_>, mut offered: Vec<String>) -> Result<Option<Vec<String>>, EngineError> {
     offered.extend(budgets::explained(case)?);
+    offered.extend(limits::explained(case)?);
     if case.meets(&sufficient(&offered)) {
         return Ok(None);
     }
