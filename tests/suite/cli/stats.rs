@@ -10,7 +10,10 @@ use super::{Place, binary};
 
 #[test]
 fn executions_are_counted_by_lane_kind_and_state() {
-    let place = Place::with_two();
+    let place = Place::new();
+    let never = r#"{"kind":"echo","payload":"x","policy":{"retry_policy":{"max_retries":0}}}"#;
+    place.write("in.jsonl", &[never, never]);
+    place.out(&["submit", "in.jsonl"]);
     let waiting = place.json(&["stats"]);
     assert_eq!(waiting["counts"][0]["public_state"], "waiting");
     assert_eq!(waiting["counts"][0]["count"], 2);
@@ -18,7 +21,7 @@ fn executions_are_counted_by_lane_kind_and_state() {
     let text = place.out(&["stats"]);
     assert!(text.contains("waiting") && text.contains("default"), "{text}");
 
-    place.out(&["work", "--until-empty", "--max-attempts", "1", "--", "false"]);
+    place.out(&["work", "--until-empty", "--", "false"]);
     let failed = place.json(&["stats", "--lane", "default"]);
     assert_eq!(failed["counts"][0]["public_state"], "failed", "{failed}");
     assert_eq!(failed["failures"][0]["count"], 2, "{failed}");
