@@ -63,6 +63,7 @@ fn a_delay_releases_the_lease_and_keeps_the_deadline() {
         worker_instance_id := attempt.worker_instance_id
         cause := delayed
         if present: refuse
+      delete ff_limit_permit[execution_partition core.partition_key, execution_id core.execution_id]
     answer ()
     ");
 }
