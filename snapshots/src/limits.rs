@@ -53,9 +53,10 @@ impl Scene {
             b.scan(Scan::LimitCellExpiry, 100).await
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
+        self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
     }
 
-    /// Executions that were suspended, and whose claim takes permits again.
+    /// Executions that were suspended: their claims take permits again.
     fn resumed_with_a_key(&mut self) {
         self.seed_key();
         for by_grant in [false, true] {

@@ -37,6 +37,7 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
     let id = Uuid::from_u128(5).to_string();
     let policy = QuotaKey { partition: 7, id: id.clone() };
     let execution = execution().to_string();
+
     match scan {
         Scan::UsageKeyExpiry => DueRow::UsageKey(Dedup { partition: 7, key: format!("{id}:a") }),
         Scan::IdempotencyKeyExpiry => {

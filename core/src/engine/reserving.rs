@@ -4,7 +4,7 @@
 //! Of the executions that reserve from one budget, the best comes first: while its estimate does
 //! not fit, those behind it are not tried, so that small estimates never starve a large one.
 //!
-//! An execution whose limit is full hides none behind it: the next list passes over the key.
+//! An execution with a full limit hides none behind it: the next list passes over the key.
 
 use std::collections::BTreeSet;
 
@@ -72,8 +72,8 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     Ok(handles)
 }
 
-/// Returns true if the claim would find an execution whose estimate fits, and whose limits have
-/// room.
+/// Returns true if the claim would find an execution with an estimate that fits, or with limits that
+/// have room.
 pub(super) async fn some_fits<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
@@ -115,14 +115,14 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         claim.with_room(room.collect())
     }
 
-    /// The claim that lists whatever it may take.
-    fn listing(&self, offered: &Claim) -> Claim {
+    /// The claim of whatever it may take but for executions with a full limit.
+    fn listing(&self, offered: &Claim, full: Vec<String>) -> Claim {
         let claim = match self.room.has_estimates {
             true => offered.clone().with_room(vec![token(ESTIMATES)]),
             false => offered.clone(),
         };
         match self.room.has_limits {
-            true => claim.within_limits(self.full.iter().cloned().collect()),
+            true => claim.within_limits(full),
             false => claim,
         }
     }
@@ -132,7 +132,8 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         let claims = &self.executor.process_state().claims;
         // As many more as other claims try at the moment.
         let count = offered.limit().saturating_add(claims.count()).min(CLAIM_MAX);
-        let listing = self.listing(offered).up_to(count);
+        let full = self.full.iter().cloned().collect();
+        let listing = self.listing(offered, full).up_to(count);
         let candidates = run(self.executor, &Candidates(listing)).await?;
 
         let keys = candidates.iter().flat_map(|candidate| candidate.limits.keys.iter().cloned());
@@ -237,7 +238,8 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         only_asks: bool,
     ) -> Result<Taken, EngineError> {
         let decision = ClaimReserving {
-            claim: self.listing(offered),
+            // Its keys may have become full by what this claim takes itself.
+            claim: self.listing(offered, Vec::new()),
             key: candidate.key,
             reserves: candidate.reserves,
             holdings: attempt.holdings.clone(),

@@ -206,16 +206,7 @@ impl Predicate {
                     false
                 }
             }
-            Predicate::CoveredOrOpen(column, Openings { by, prefix, but }) => {
-                let (Value::TextList(by), Value::Text(prefix), Value::TextList(but)) =
-                    (by.evaluate(held), prefix.evaluate(held), but.evaluate(held))
-                else {
-                    return false;
-                };
-                let Value::TextList(required) = stored(column) else { return false };
-                let is_open = |one: &String| one.starts_with(&prefix) && !but.contains(one);
-                required.iter().all(|one| by.contains(one) || is_open(one))
-            }
+            Predicate::CoveredOrOpen(column, openings) => openings.cover(stored(column), held),
             Predicate::EmptyList(column) => {
                 matches!(stored(column), Value::TextList(list) if list.is_empty())
             }
@@ -230,6 +221,21 @@ impl Predicate {
                 false
             }
         }
+    }
+}
+
+impl Openings {
+    fn cover(&self, list: &Value, held: &Held<'_>) -> bool {
+        let Self { by, prefix, but } = self;
+        let (Value::TextList(by), Value::Text(prefix), Value::TextList(but)) =
+            (by.evaluate(held), prefix.evaluate(held), but.evaluate(held))
+        else {
+            return false;
+        };
+
+        let Value::TextList(required) = list else { return false };
+        let is_open = |one: &String| one.starts_with(&prefix) && !but.contains(one);
+        required.iter().all(|one| by.contains(one) || is_open(one))
     }
 }
 

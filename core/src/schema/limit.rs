@@ -5,7 +5,7 @@ use uuid::Uuid;
 table! {
     /// One row per limit. Its key is one that executions name, or ends in `/*` and stands for all
     /// keys of that family that have no limit of their own.
-    limit = "ff_limit" key [partition_key, limit_key] partitioned {
+    limit = "ff_limit" key [limit_key, partition_key] {
         /// The partition of the key.
         partition_key: i16,
         /// The key, or the family.
@@ -29,7 +29,7 @@ table! {
 table! {
     /// One row per permit that a running execution holds. A limit of n executions has the permits 0
     /// to n - 1, and no two executions can hold one: the primary key says so.
-    limit_permit = "ff_limit_permit" key [partition_key, limit_key, permit] partitioned {
+    limit_permit = "ff_limit_permit" key [limit_key, permit, partition_key] {
         /// The partition of the key.
         partition_key: i16,
         /// The key that the execution names.
@@ -52,7 +52,7 @@ table! {
     /// One row per cell of time that an execution took of a rate. A rate of n in a time divides
     /// time into cells of the n-th part of it, numbered from the Unix epoch. Each start takes the
     /// first cell that is free, so the primary key bounds the starts.
-    limit_cell = "ff_limit_cell" key [partition_key, limit_key, rate, cell] partitioned {
+    limit_cell = "ff_limit_cell" key [limit_key, rate, cell, partition_key] {
         /// The partition of the key.
         partition_key: i16,
         /// The key that the execution names.

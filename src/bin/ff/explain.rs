@@ -91,6 +91,7 @@ fn print(output: Output, explanation: &Explanation) -> Result<(), Failure> {
 /// A reason in words.
 fn sentence(reason: &NotRunning, times: Times) -> String {
     let at = |at| times.format_in_sentence(at);
+
     match reason {
         NotRunning::Ended { outcome, ended_at_ms } => {
             format!("it has ended: {} ({})", word(outcome), or_dash(ended_at_ms.map(at)))

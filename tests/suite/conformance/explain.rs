@@ -163,7 +163,7 @@ conformance! {
             lease_epoch: LeaseEpoch(1),
             lease_expires_at_ms: Some(TimestampMs(START + TTL)),
         };
-        assert_eq!(reasons(&bench, &id).await, [running.clone()]);
+        assert_eq!(reasons(&bench, &id).await, std::slice::from_ref(&running));
         bench.clock.advance(TTL);
         let since_ms = TimestampMs(START + TTL);
         let overdue = NotRunning::ScanDue { scan: Scan::LeaseExpiry, since_ms };
@@ -191,7 +191,7 @@ conformance! {
             }],
             timeout_at_ms: Some(timeout),
         };
-        assert_eq!(reasons(&bench, &id).await, [waits.clone()]);
+        assert_eq!(reasons(&bench, &id).await, std::slice::from_ref(&waits));
         bench.clock.advance(1_000);
         let overdue = NotRunning::ScanDue { scan: Scan::SuspensionTimeout, since_ms: timeout };
         assert_eq!(reasons(&bench, &id).await, [waits, overdue]);

@@ -55,6 +55,7 @@ conformance! {
         assert_eq!(counts(&bench).await, [""; 0]);
         let due = Some(TimestampMs(START + 60_000));
         let first = bench.create().await;
+        bench.clock.advance(1);
         bench.create_with(&|args| args.execution_kind = "other".into()).await;
         let later = bench.create_with(&|args| args.delay_until = due).await;
         assert_eq!(

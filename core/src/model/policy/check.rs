@@ -40,7 +40,7 @@ pub const SIGNALS_MAX: u32 = 1_000_000;
 const BUDGETS_MAX: usize = 16;
 
 /// The most keys of limits that an execution may name.
-pub const LIMIT_KEYS_MAX: usize = 3;
+const LIMIT_KEYS_MAX: usize = 3;
 
 /// The longest key of a limit, in bytes.
 const LIMIT_KEY_MAX_BYTES: usize = 256;

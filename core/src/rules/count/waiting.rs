@@ -15,7 +15,7 @@ use crate::schema::execution::{claimable, exec_core};
 /// The name of the looks.
 const NAME: &str = "longest waiting";
 
-/// A lane whose priorities are looked through.
+/// A lane with priorities that are looked through.
 struct Search {
     lane: LaneId,
     /// The highest priority that was not looked for; `None` at the end.
@@ -26,6 +26,7 @@ struct Search {
 impl Search {
     /// The best execution of that priority or a lower one.
     fn look(&self, priority: i32) -> List {
+        // The order of the claim's index, within each requirement.
         List {
             name: NAME.into(),
             table: exec_core::REF,

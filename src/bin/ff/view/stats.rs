@@ -56,6 +56,7 @@ impl<'a> StatsView<'a> {
             lane_id: oldest.lane_id.as_str(),
             since_ms: oldest.since.0,
         };
+
         Self {
             at_ms: stats.at.0,
             counts: stats.counts.iter().map(count).collect(),

@@ -1,4 +1,4 @@
-//! Limits by key: one whose permits are all held, or whose rate has no cell left.
+//! Limits by key: one with all permits held, or with no cell left of its rate.
 
 use super::Case;
 use crate::contracts::{EXPLANATION_LISTS_MAX, NotRunning};

@@ -94,8 +94,8 @@ fn offered(row: &Row) -> Result<Vec<String>, EngineError> {
     Ok(tokens.map(requirement).collect())
 }
 
-/// The capabilities that these offered ones lack, leaving room in budgets and limits aside; `None` where they
-/// suffice.
+/// The capabilities that these offered ones lack, leaving room in budgets and limits aside; `None`
+/// where they suffice.
 fn missing(case: &Case<'_>, mut offered: Vec<String>) -> Result<Option<Vec<String>>, EngineError> {
     offered.extend(budgets::explained(case)?);
     offered.extend(limits::explained(case)?);
