@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit" (
     "rate_burst" bigint,
     "set_by" text COLLATE "C" NOT NULL,
     "set_at_ms" bigint NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key")
+    PRIMARY KEY ("limit_key", "partition_key")
 );
 
 -- statement
@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit_cell" (
     "cell" bigint NOT NULL,
     "execution_id" uuid NOT NULL,
     "expires_at_ms" bigint NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key", "rate", "cell")
+    PRIMARY KEY ("limit_key", "rate", "cell", "partition_key")
 );
 
 -- statement
@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit_permit" (
     "execution_partition" smallint NOT NULL,
     "execution_id" uuid NOT NULL,
     "taken_at_ms" bigint NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key", "permit")
+    PRIMARY KEY ("limit_key", "permit", "partition_key")
 );
 
 -- statement

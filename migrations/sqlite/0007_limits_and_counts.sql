@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit" (
     "rate_burst" INTEGER,
     "set_by" TEXT NOT NULL,
     "set_at_ms" INTEGER NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key")
+    PRIMARY KEY ("limit_key", "partition_key")
 );
 
 -- statement
@@ -83,7 +83,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit_cell" (
     "cell" INTEGER NOT NULL,
     "execution_id" BLOB NOT NULL,
     "expires_at_ms" INTEGER NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key", "rate", "cell")
+    PRIMARY KEY ("limit_key", "rate", "cell", "partition_key")
 );
 
 -- statement
@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS "ff_limit_permit" (
     "execution_partition" INTEGER NOT NULL,
     "execution_id" BLOB NOT NULL,
     "taken_at_ms" INTEGER NOT NULL,
-    PRIMARY KEY ("partition_key", "limit_key", "permit")
+    PRIMARY KEY ("limit_key", "permit", "partition_key")
 );
 
 -- statement
