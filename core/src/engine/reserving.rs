@@ -72,8 +72,8 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     Ok(handles)
 }
 
-/// Returns true if the claim would find an execution with an estimate that fits, or with limits that
-/// have room.
+/// Returns true if the claim would find an execution with an estimate that fits, or with limits
+/// that have room.
 pub(super) async fn some_fits<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
@@ -188,13 +188,18 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         let taken = limited.iter().map(|(candidate, attempt)| async move {
             these.claim_one(offered, candidate, attempt, false).await
         });
-        let mut failed = None;
+        let (mut failed, mut lost) = (None, false);
         for taken in join_all(taken).await {
             match taken {
                 Ok(Taken::Claimed(handle)) => handles.push(handle),
-                Ok(Taken::Fits | Taken::NoRoom(_) | Taken::Overtaken | Taken::Gone) => {}
+                Ok(Taken::Overtaken | Taken::Gone) => lost = true,
+                Ok(Taken::Fits | Taken::NoRoom(_)) => {}
                 Err(error) => failed = Some(error),
             }
+        }
+        if lost {
+            // A key may have counted as full only for what was not taken after all.
+            self.full.clear();
         }
         if let Some(error) = failed {
             return Err(error);

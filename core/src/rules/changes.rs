@@ -116,8 +116,8 @@ impl Changes {
         Ok(self)
     }
 
-    /// Gives back the permits of the execution: its work stops and goes on later. What it has reserved
-    /// stays reserved.
+    /// Gives back the permits of the execution: its work stops and goes on later. What it has
+    /// reserved stays reserved.
     #[must_use]
     pub fn giving_back_permits(self) -> Self {
         self.and([permits_given_back()])

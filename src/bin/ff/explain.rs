@@ -91,7 +91,6 @@ fn print(output: Output, explanation: &Explanation) -> Result<(), Failure> {
 /// A reason in words.
 fn sentence(reason: &NotRunning, times: Times) -> String {
     let at = |at| times.format_in_sentence(at);
-
     match reason {
         NotRunning::Ended { outcome, ended_at_ms } => {
             format!("it has ended: {} ({})", word(outcome), or_dash(ended_at_ms.map(at)))
@@ -138,10 +137,8 @@ fn sentence(reason: &NotRunning, times: Times) -> String {
             requested,
             limit,
         } => {
-            format!(
-                "budget {budget_id} has no room for {dimension}: {used} used, {reserved} reserved, \
-                 {requested} asked for, of {limit}"
-            )
+            let taken = format!("{used} used, {reserved} reserved, {requested} asked for");
+            format!("budget {budget_id} has no room for {dimension}: {taken}, of {limit}")
         }
         NotRunning::TooManyReservations { budget_id } => {
             format!("too many executions have reserved something of budget {budget_id}")
@@ -150,8 +147,7 @@ fn sentence(reason: &NotRunning, times: Times) -> String {
             format!("{running} executions of {limit_key} run, and {max_running} may")
         }
         NotRunning::RateReached { limit_key, next_start_ms, .. } => {
-            let next = at(*next_start_ms);
-            format!("as many of {limit_key} have started as may; the next starts {next}")
+            format!("as many of {limit_key} have started as may; next {}", at(*next_start_ms))
         }
         NotRunning::MissingCapabilities { missing } => {
             format!("the worker does not offer {}", missing.join(", "))

@@ -150,7 +150,7 @@ enum Command {
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
     Lanes(lanes::Arguments),
-    /// Set, show, list and remove limits of keys: so many executions run at once, or start in a time.
+    /// Set, show, list and remove limits of keys: so many run at once, or start in a time.
     Limits(limits::Arguments),
     /// List the leases of running executions.
     Leases(leases::Arguments),

@@ -306,8 +306,7 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
 }
 
 /// The same, where keys of limits are required, too: none of them may have one of these tokens.
-#[must_use]
-pub fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
+fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
     let (by, but) = (capabilities.to_vec(), full.to_vec());
     exec_core::required_capabilities.covered_by_or_open(by, token::limit_tokens(), but)
 }
