@@ -62,8 +62,7 @@ pub fn check(field: &str, key: &str) -> Result<(), EngineError> {
 }
 
 /// The family that a key belongs to, by the text before its last slash.
-#[must_use]
-pub fn family_of(key: &str) -> Option<String> {
+fn family_of(key: &str) -> Option<String> {
     let (family, _) = key.rsplit_once('/')?;
     (!family.is_empty() && !key.ends_with(FAMILY)).then(|| format!("{family}{FAMILY}"))
 }
