@@ -48,6 +48,10 @@ impl ReadHeld {
     /// The lists that are still to be read.
     #[must_use]
     pub fn unread(&self, facts: &Facts, now: TimestampMs) -> Vec<List> {
+        if self.keys.is_empty() {
+            return Vec::new();
+        }
+
         let limits = limits_of(&self.keys);
         let limits = facts.list(&limits).is_none().then_some(limits);
         let held = [Pages::PERMITS, Pages::CELLS];
