@@ -1,7 +1,5 @@
 //! The four databases under test, each fresh, on a clock that the test turns.
 
-use std::any::Any;
-use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,6 +13,7 @@ use ff_core::backend::BackendTag;
 use ff_core::engine::Executor;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
+use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
@@ -65,24 +64,31 @@ enum Leftover {
     Schema(PgPool, SchemaName),
 }
 
+/// A case, as a value: one copy of what runs it is compiled, not one per test.
+pub(crate) type Case = fn(Arc<Bench>) -> BoxFuture<'static, ()>;
+
 /// Runs a case on a fresh database and removes what it leaves, also when the case fails.
-pub(crate) async fn run<F, C>(bench: impl Future<Output = Bench>, case: C)
-where
-    C: FnOnce(Arc<Bench>) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let bench = Arc::new(bench.await);
-    let checked = Arc::clone(&bench);
-    let work = case(Arc::clone(&bench));
-    let outcome: Result<(), Box<dyn Any + Send>> = tokio::spawn(async move {
-        work.await;
-        checked.assert_sound().await;
-    })
-    .await
-    .map_err(tokio::task::JoinError::into_panic);
-    if let Some(bench) = Arc::into_inner(bench) {
-        bench.tear_down().await;
-    }
+pub(crate) fn run(fresh: impl Future<Output = Bench> + Send + 'static, case: Case) {
+    run_boxed(Box::pin(fresh), case);
+}
+
+fn run_boxed(fresh: BoxFuture<'static, Bench>, case: Case) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let bench = Arc::new(fresh.await);
+        let checked = Arc::clone(&bench);
+        let work = case(Arc::clone(&bench));
+        let outcome = tokio::spawn(async move {
+            work.await;
+            checked.assert_sound().await;
+        });
+        let outcome = outcome.await.map_err(tokio::task::JoinError::into_panic);
+        if let Some(bench) = Arc::into_inner(bench) {
+            bench.tear_down().await;
+        }
+        outcome
+    });
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
@@ -265,28 +271,30 @@ macro_rules! conformance {
             #[allow(unused_imports)]
             use super::*;
 
-            async fn case($bench: std::sync::Arc<crate::backends::Bench>) {
-                $body
+            fn case(
+                $bench: std::sync::Arc<crate::backends::Bench>,
+            ) -> futures_util::future::BoxFuture<'static, ()> {
+                Box::pin(async move { $body })
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn memory() {
-                crate::backends::run(crate::backends::memory(), case).await;
+            #[test]
+            fn memory() {
+                crate::backends::run(crate::backends::memory(), case);
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite_memory() {
-                crate::backends::run(crate::backends::sqlite_memory(), case).await;
+            #[test]
+            fn sqlite_memory() {
+                crate::backends::run(crate::backends::sqlite_memory(), case);
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite_file() {
-                crate::backends::run(crate::backends::sqlite_file(), case).await;
+            #[test]
+            fn sqlite_file() {
+                crate::backends::run(crate::backends::sqlite_file(), case);
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                crate::backends::run(crate::backends::postgres(), case).await;
+            #[test]
+            fn postgres() {
+                crate::backends::run(crate::backends::postgres(), case);
             }
         }
     )+};

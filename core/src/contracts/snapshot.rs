@@ -906,6 +906,11 @@ mod tests {
             .with_flow_id(FlowId::from_uuid(Uuid::nil()))
             .with_tag("a.b", "c")
             .with_created_by(TimestampMs(7))
+            .with_created_since(TimestampMs(6))
+            .with_execution_kind("k")
+            .with_failure_class(FailureClass::Timeout)
+            .with_idempotency_key("i")
+            .with_worker("w")
             .with_after(ExecutionId::from_parts(1, Uuid::nil()));
 
         assert_eq!(
@@ -917,6 +922,11 @@ mod tests {
                 "flow_id": "00000000-0000-0000-0000-000000000000",
                 "tag": ["a.b", "c"],
                 "created_by": 7,
+                "created_since": 6,
+                "execution_kind": "k",
+                "failure_class": "timeout",
+                "idempotency_key": "i",
+                "worker": "w",
                 "after": "{fp:1}:00000000-0000-0000-0000-000000000000",
                 "limit": 5,
             })

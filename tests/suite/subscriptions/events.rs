@@ -1,7 +1,6 @@
 //! What each subscription delivers, from which cursor on, and what a filter lets through.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::ScannerFilter;
@@ -367,25 +366,29 @@ conformance! {
 }
 
 // Only SQLite lets in a value of another type than its column's.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_makes_its_page_unreadable_is_reported_and_skipped() {
-    let case = |bench: Arc<Bench>| async move {
-        let (before, after) = (id(), id());
-        completion(&bench, &before, "success", vec![]).await;
-        let bad = "INSERT INTO ff_completion_event \
+#[test]
+fn a_row_that_makes_its_page_unreadable_is_reported_and_skipped() {
+    backends::run(backends::sqlite_file(), |bench| {
+        Box::pin(async move {
+            let (before, after) = (id(), id());
+            completion(&bench, &before, "success", vec![]).await;
+            let bad = "INSERT INTO ff_completion_event \
                    (partition_key, execution_id, outcome, occurred_at_ms) \
                    VALUES (7, x'00', 'success', 0)";
-        bench.plain.execute(bad).await;
-        completion(&bench, &after, "success", vec![]).await;
-        let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
-        assert_eq!(next(&mut ends).await.unwrap().execution_id, before);
-        let error = next(&mut ends).await.unwrap_err().to_string();
-        assert!(error.starts_with("validation: Corruption: ff_completion_event 2: "), "{error}");
-        assert_eq!(next(&mut ends).await.unwrap().execution_id, after);
-        // What must hold of every row cannot be asked of such a one.
-        bench.plain.execute("DELETE FROM ff_completion_event").await;
-    };
-    backends::run(backends::sqlite_file(), case).await;
+            bench.plain.execute(bad).await;
+            completion(&bench, &after, "success", vec![]).await;
+            let mut ends = bench.backend.subscribe_completion(beginning(), &ALL).await.unwrap();
+            assert_eq!(next(&mut ends).await.unwrap().execution_id, before);
+            let error = next(&mut ends).await.unwrap_err().to_string();
+            assert!(
+                error.starts_with("validation: Corruption: ff_completion_event 2: "),
+                "{error}"
+            );
+            assert_eq!(next(&mut ends).await.unwrap().execution_id, after);
+            // What must hold of every row cannot be asked of such a one.
+            bench.plain.execute("DELETE FROM ff_completion_event").await;
+        })
+    });
 }
 
 #[tokio::test]

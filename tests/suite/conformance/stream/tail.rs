@@ -133,13 +133,15 @@ async fn followers_outnumber_connections(bench: Arc<Bench>) {
     assert!(slowest < Duration::from_secs(5), "the slowest of {FOLLOWERS} took {slowest:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn followers_outnumber_connections_on_sqlite() {
-    backends::run(backends::sqlite_file(), followers_outnumber_connections).await;
+#[test]
+fn followers_outnumber_connections_on_sqlite() {
+    backends::run(backends::sqlite_file(), |bench| {
+        Box::pin(followers_outnumber_connections(bench))
+    });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn followers_outnumber_connections_on_postgres() {
+#[test]
+fn followers_outnumber_connections_on_postgres() {
     let bench = backends::postgres_with(postgres_url(), |options| options.max_connections(4));
-    backends::run(bench, followers_outnumber_connections).await;
+    backends::run(bench, |bench| Box::pin(followers_outnumber_connections(bench)));
 }
