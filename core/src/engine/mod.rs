@@ -39,7 +39,6 @@ pub mod tail;
 mod timers;
 mod traffic;
 mod turns;
-mod under_way;
 #[cfg(feature = "generate")]
 mod wait;
 

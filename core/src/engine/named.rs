@@ -1,12 +1,13 @@
 //! Claims of an execution that the caller names, where it has keys of limits.
 
-use super::under_way::{Attempt, Chosen};
+use super::turns::Turn;
 use super::{Executor, run};
 use crate::model::error::{ContentionKind, EngineError, StateKind};
 use crate::model::ids::ExecutionId;
 use crate::rules::decision::Transition;
 use crate::rules::execution::reserve::ReadAsking;
 use crate::rules::key::ExecutionKey;
+use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
 use crate::rules::limit::read::ReadHeld;
 
@@ -28,10 +29,9 @@ where
 {
     let key = ExecutionKey::of(execution)?;
     for _ in 0..TRIES {
-        let attempt = admit(executor, key).await?;
-        let holdings = attempt.as_ref().map(|attempt| attempt.holdings.clone());
-        let is_limited = holdings.as_ref().is_some_and(|holdings| !holdings.is_empty());
-        match run(executor, &claim(holdings.unwrap_or_default())).await {
+        let (holdings, _turn) = admit(executor, key).await?;
+        let is_limited = !holdings.is_empty();
+        match run(executor, &claim(holdings)).await {
             Err(EngineError::Contention(ContentionKind::RetryExhausted)) if is_limited => {}
             outcome => return outcome,
         }
@@ -39,22 +39,27 @@ where
     Err(EngineError::Contention(ContentionKind::RetryExhausted))
 }
 
-/// What the execution may take; `None` for one without keys of limits.
+/// What the execution may take, and the turn in which to take it: nothing, and none, without keys
+/// of limits.
 async fn admit<E: Executor + ?Sized>(
     executor: &E,
     key: ExecutionKey,
-) -> Result<Option<Attempt<'_>>, EngineError> {
+) -> Result<(Holdings, Option<Turn<()>>), EngineError> {
     let state = executor.process_state();
     if !state.budgeted.look(executor, true).await? {
-        return Ok(None);
+        return Ok((Holdings::default(), None));
     }
-    let Some(asking) = run(executor, &ReadAsking(key)).await? else { return Ok(None) };
+    let Some(asking) = run(executor, &ReadAsking(key)).await? else {
+        return Ok((Holdings::default(), None));
+    };
 
+    let turn = state.wait_to_reserve().await;
     let read = ReadHeld { keys: asking.keys.clone(), partitions: executor.partitions() };
     let held = run(executor, &read).await?;
-    match state.claims.begin(&held, &asking, executor.now())? {
-        Chosen::Try(attempt) => Ok(Some(attempt)),
-        Chosen::Busy => Err(EngineError::Contention(ContentionKind::LeaseConflict)),
-        Chosen::Full(limit_key) => Err(EngineError::State(StateKind::LimitReached { limit_key })),
+    match held.admit(&asking, &Holdings::default(), executor.now())? {
+        Admission::Admitted(holdings) => Ok((holdings, Some(turn))),
+        Admission::Full(limit_key) => {
+            Err(EngineError::State(StateKind::LimitReached { limit_key }))
+        }
     }
 }

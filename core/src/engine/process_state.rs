@@ -9,7 +9,6 @@ use super::budgeted::Budgeted;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::turns::{Acquired, Turn, Turns};
-use super::under_way::ClaimsUnderWay;
 use crate::plan::{Expr, Plan};
 use crate::schema::execution::exec_core;
 use crate::schema::{ColumnRef, TableRef};
@@ -26,8 +25,7 @@ pub struct ProcessState {
     pub(super) streams: KnownStreams,
     /// What this process knows of executions with budgets.
     pub(super) budgeted: Budgeted,
-    /// The claims under way of executions with estimates or keys of limits.
-    pub(super) claims: ClaimsUnderWay,
+    reserving: Turns<()>,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,
 }
@@ -44,6 +42,12 @@ impl ProcessState {
     /// on what they read do not conflict.
     pub(super) async fn wait_to_append(&self, lease: Uuid) -> Turn<Uuid> {
         self.appends.take(lease).await.turn
+    }
+
+    /// Waits for the turn among the claims of this process that take estimates or parts of limits:
+    /// what one takes shows in no row yet while the next chooses.
+    pub(super) async fn wait_to_reserve(&self) -> Turn<()> {
+        self.reserving.take(()).await.turn
     }
 
     /// Waits for the turn among callers with plans that rely on one row: the execution if the plan

@@ -11,15 +11,15 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use super::places::{claim_up_to, take};
-use super::under_way::{Attempt, Chosen};
 use super::{Executor, run};
-use crate::contracts::CLAIM_MAX;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{Candidate, Candidates, ClaimReserving, Taken};
+use crate::rules::limit::admit::Admission;
+use crate::rules::limit::held::Holdings;
 use crate::rules::limit::read::ReadHeld;
 
 /// The most lists that one claim reads: others may take what it has listed.
@@ -37,11 +37,11 @@ struct Reserving<'a, E: ?Sized> {
 
 /// The executions that one list names, by the way in which they are taken.
 #[derive(Default)]
-struct Sorted<'a> {
+struct Sorted {
     /// The number of those that any claim takes.
     plain: u32,
     /// Those with an estimate or keys.
-    attempts: Vec<(Candidate, Attempt<'a>)>,
+    attempts: Vec<(Candidate, Holdings)>,
     /// True if another list may name others.
     is_moving: bool,
 }
@@ -53,6 +53,7 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     claim: &Claim,
     room: Room,
 ) -> Result<Vec<Handle>, EngineError> {
+    let _turn = executor.process_state().wait_to_reserve().await;
     let mut reserving = Reserving::new(executor, room);
     let mut handles = Vec::new();
     for _ in 0..ROUNDS {
@@ -88,8 +89,8 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
         }
 
         let mut is_moving = sorted.is_moving;
-        for (candidate, attempt) in sorted.attempts {
-            match reserving.take(&offered, &candidate, &attempt, true).await? {
+        for (candidate, holdings) in sorted.attempts {
+            match reserving.take(&offered, &candidate, &holdings, true).await? {
                 Taken::Claimed(_) | Taken::Fits => return Ok(true),
                 Taken::NoRoom(_) => is_moving = true,
                 Taken::Gone | Taken::Overtaken => {}
@@ -127,14 +128,10 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         }
     }
 
-    /// Lists the best executions, and begins the claims of those that are not plain.
-    async fn list(&mut self, offered: &Claim) -> Result<Sorted<'a>, EngineError> {
-        let claims = &self.executor.process_state().claims;
-        // As many more as other claims try at the moment.
-        let count = offered.limit().saturating_add(claims.count()).min(CLAIM_MAX);
+    /// Lists the best executions, and chooses what those that are not plain take of their limits.
+    async fn list(&mut self, offered: &Claim) -> Result<Sorted, EngineError> {
         let full = self.full.iter().cloned().collect();
-        let listing = self.listing(offered, full).up_to(count);
-        let candidates = run(self.executor, &Candidates(listing)).await?;
+        let candidates = run(self.executor, &Candidates(self.listing(offered, full))).await?;
 
         let keys = candidates.iter().flat_map(|candidate| candidate.limits.keys.iter().cloned());
         let keys: BTreeSet<String> = keys.collect();
@@ -143,22 +140,22 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         let held = run(self.executor, &read).await?;
 
         let mut sorted = Sorted::default();
+        let mut taken = Holdings::default();
         for candidate in candidates {
-            if offered.limit() <= sorted.count() {
-                break;
-            }
             if candidate.is_plain() {
                 sorted.plain += 1;
                 continue;
             }
-            let token = |key: &String| self.full.contains(&limit_token(key));
-            if candidate.limits.keys.iter().any(token) {
+            let is_full = |key: &String| self.full.contains(&limit_token(key));
+            if candidate.limits.keys.iter().any(is_full) {
                 continue;
             }
-            match claims.begin(&held, &candidate.limits, self.executor.now())? {
-                Chosen::Try(attempt) => sorted.attempts.push((candidate, attempt)),
-                Chosen::Busy => {}
-                Chosen::Full(key) => {
+            match held.admit(&candidate.limits, &taken, self.executor.now())? {
+                Admission::Admitted(holdings) => {
+                    taken.add(&holdings);
+                    sorted.attempts.push((candidate, holdings));
+                }
+                Admission::Full(key) => {
                     self.full.insert(limit_token(&key));
                     sorted.is_moving = true;
                 }
@@ -178,15 +175,15 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
         let mut is_moving = is_moving || 0 < plain || !estimated.is_empty() || !limited.is_empty();
 
-        for (candidate, attempt) in &estimated {
-            if let Taken::Claimed(handle) = self.take(offered, candidate, attempt, false).await? {
+        for (candidate, holdings) in &estimated {
+            if let Taken::Claimed(handle) = self.take(offered, candidate, holdings, false).await? {
                 handles.push(handle);
             }
         }
         // They share a statement.
         let these = &*self;
-        let taken = limited.iter().map(|(candidate, attempt)| async move {
-            these.claim_one(offered, candidate, attempt, false).await
+        let taken = limited.iter().map(|(candidate, holdings)| async move {
+            these.claim_one(offered, candidate, holdings, false).await
         });
         let (mut failed, mut lost) = (None, false);
         for taken in join_all(taken).await {
@@ -220,7 +217,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         &mut self,
         offered: &Claim,
         candidate: &Candidate,
-        attempt: &Attempt<'_>,
+        holdings: &Holdings,
         only_asks: bool,
     ) -> Result<Taken, EngineError> {
         let known = candidate.budgets.iter().find(|budget| self.short.contains(*budget));
@@ -228,7 +225,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             return Ok(Taken::NoRoom(budget.clone()));
         }
 
-        let taken = self.claim_one(offered, candidate, attempt, only_asks).await?;
+        let taken = self.claim_one(offered, candidate, holdings, only_asks).await?;
         if let Taken::NoRoom(budget) = &taken {
             self.short.insert(budget.clone());
         }
@@ -239,7 +236,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         &self,
         offered: &Claim,
         candidate: &Candidate,
-        attempt: &Attempt<'_>,
+        holdings: &Holdings,
         only_asks: bool,
     ) -> Result<Taken, EngineError> {
         let decision = ClaimReserving {
@@ -247,15 +244,9 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             claim: self.listing(offered, Vec::new()),
             key: candidate.key,
             reserves: candidate.reserves,
-            holdings: attempt.holdings.clone(),
+            holdings: holdings.clone(),
             only_asks,
         };
         run(self.executor, &decision).await
-    }
-}
-
-impl Sorted<'_> {
-    fn count(&self) -> u32 {
-        self.plain.saturating_add(u32::try_from(self.attempts.len()).unwrap_or(u32::MAX))
     }
 }

@@ -179,7 +179,12 @@ impl Grant {
                 .equals(key.partition)
                 .and(claim_grant::execution_id.equals(key.uuid))
                 .and(claim_grant::kind.is(kind)),
-            order: vec![(issued.column(), Descending), (id.column(), Ascending)],
+            order: vec![
+                (issued.column(), Descending),
+                (claim_grant::expires_at_ms.column(), Descending),
+                (claim_grant::worker_instance_id.column(), Ascending),
+                (id.column(), Ascending),
+            ],
             limit: Expr::int(1),
         }
     }

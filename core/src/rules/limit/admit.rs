@@ -56,53 +56,16 @@ pub enum Shortage {
     },
 }
 
-/// What claims that are under way take, and no row shows yet.
-#[derive(Clone, Debug, Default)]
-pub struct UnderWay {
-    permits: BTreeMap<String, BTreeSet<i64>>,
-    cells: BTreeMap<(String, String), BTreeSet<i64>>,
-}
-
-impl UnderWay {
-    /// Adds what a claim takes.
-    pub fn add(&mut self, holdings: &Holdings) {
-        for (key, permit) in &holdings.permits {
-            self.permits.entry(key.text.clone()).or_default().insert(*permit);
-        }
-        for taken in &holdings.cells {
-            let numbered = (taken.key.text.clone(), taken.rate.clone());
-            self.cells.entry(numbered).or_default().insert(taken.cell);
-        }
-    }
-
-    /// Removes what a claim took, or did not get.
-    pub fn remove(&mut self, holdings: &Holdings) {
-        for (key, permit) in &holdings.permits {
-            if let Some(permits) = self.permits.get_mut(&key.text) {
-                permits.remove(permit);
-            }
-        }
-        for taken in &holdings.cells {
-            let numbered = (taken.key.text.clone(), taken.rate.clone());
-            if let Some(cells) = self.cells.get_mut(&numbered) {
-                cells.remove(&taken.cell);
-            }
-        }
-        self.permits.retain(|_, permits| !permits.is_empty());
-        self.cells.retain(|_, cells| !cells.is_empty());
-    }
-}
-
 impl HeldLimits {
-    /// What the execution takes of each of its keys; nothing of a key without a limit, and no
-    /// second permit of a key.
+    /// What the execution takes of each of its keys, beside what is `taken` already and no row
+    /// shows yet; nothing of a key without a limit, and no second permit of a key.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored number out of its range.
     pub fn admit(
         &self,
         asking: &Asking,
-        under_way: &UnderWay,
+        taken: &Holdings,
         at: TimestampMs,
     ) -> Result<Admission, EngineError> {
         let mut holdings = Holdings::default();
@@ -113,14 +76,14 @@ impl HeldLimits {
             if let Some(max) = row.read(limit::max_running)?
                 && !self.is_held_by(text, asking.execution.uuid)
             {
-                let Some(permit) = self.free_permit(text, max, under_way) else {
+                let Some(permit) = self.free_permit(text, max, taken) else {
                     return Ok(Admission::Full(text.clone()));
                 };
                 holdings.permits.push((key.clone(), permit));
             }
 
             if let Some(rate) = Rate::stored(row)? {
-                let last = self.last_cell(text, rate).max(under_way.last_cell(text, rate));
+                let last = self.last_cell(text, rate).max(taken.last_cell(text, rate));
                 let Some(cells) = rate.take(asking.weight, last, at) else {
                     return Ok(Admission::Full(text.clone()));
                 };
@@ -152,7 +115,7 @@ impl HeldLimits {
 
             if let Some(max) = row.read(limit::max_running)?
                 && !self.is_held_by(&key, asking.execution.uuid)
-                && self.free_permit(&key, max, &UnderWay::default()).is_none()
+                && self.free_permit(&key, max, &Holdings::default()).is_none()
             {
                 let holders = self.permits.get(&key).into_iter().flat_map(BTreeMap::values);
                 let (key, limit) = (key.clone(), limit.clone());
@@ -171,20 +134,15 @@ impl HeldLimits {
 
     /// The lowest permit that is free; `None` while as many are taken as the limit allows, even
     /// where some of them have higher numbers, since the limit was lowered.
-    fn free_permit(&self, key: &str, max: i64, under_way: &UnderWay) -> Option<i64> {
+    fn free_permit(&self, key: &str, max: i64, taken: &Holdings) -> Option<i64> {
         let stored = self.permits.get(key).into_iter().flat_map(BTreeMap::keys);
-        let others = under_way.permits.get(key).into_iter().flatten();
+        let others =
+            taken.permits.iter().filter(|(of, _)| of.text == key).map(|(_, permit)| permit);
         let taken: BTreeSet<i64> = stored.chain(others).copied().collect();
         let count = i64::try_from(taken.len()).unwrap_or(i64::MAX);
         if max <= count {
             return None;
         }
         (0..max).find(|permit| !taken.contains(permit))
-    }
-}
-
-impl UnderWay {
-    fn last_cell(&self, key: &str, rate: Rate) -> Option<i64> {
-        self.cells.get(&(key.to_owned(), rate.to_string()))?.last().copied()
     }
 }

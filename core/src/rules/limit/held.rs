@@ -7,6 +7,7 @@ use crate::model::ids::TimestampMs;
 use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::key::CORE;
+use crate::rules::limit::cell::Rate;
 use crate::rules::limit::key::{LimitKey, item_number, item_text};
 use crate::rules::suspension::opening::items;
 use crate::schema::execution::exec_core;
@@ -39,6 +40,19 @@ impl Holdings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.permits.is_empty() && self.cells.is_empty()
+    }
+
+    /// Adds what another execution takes.
+    pub fn add(&mut self, other: &Self) {
+        self.permits.extend_from_slice(&other.permits);
+        self.cells.extend_from_slice(&other.cells);
+    }
+
+    /// The last cell that is taken of a key at a rate.
+    pub(super) fn last_cell(&self, key: &str, rate: Rate) -> Option<i64> {
+        let rate = rate.to_string();
+        let of_key = self.cells.iter().filter(|taken| taken.key.text == key && taken.rate == rate);
+        of_key.map(|taken| taken.cell).max()
     }
 
     /// The changes by which the held execution takes them. One that is taken already refuses the
