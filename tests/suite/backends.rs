@@ -20,6 +20,8 @@ use uuid::Uuid;
 use crate::plain::PlainSql;
 use crate::shapes;
 
+mod copies;
+
 /// When every test begins.
 pub(crate) const START: i64 = 1_700_000_000_000;
 
@@ -62,6 +64,7 @@ enum Leftover {
     Nothing,
     Directory(tempfile::TempDir),
     Schema(PgPool, SchemaName),
+    Database(copies::Copy),
 }
 
 /// A case, as a value: one copy of what runs it is compiled, not one per test.
@@ -108,7 +111,8 @@ impl Bench {
         match &self.leftover {
             Leftover::Nothing => Arc::clone(&self.backend),
             Leftover::Directory(directory) => self.another_sqlite(directory).await,
-            Leftover::Schema(_, schema) => self.another_postgres(schema).await,
+            Leftover::Schema(_, schema) => self.another_postgres(postgres_url(), schema).await,
+            Leftover::Database(copy) => self.another_postgres(copy.url(), &copies::schema()).await,
         }
     }
 
@@ -118,7 +122,10 @@ impl Bench {
             (Leftover::Nothing, PlainSql::Memory(memory)) => Arc::clone(memory) as _,
             (Leftover::Nothing, _) => panic!("the database is within its backend"),
             (Leftover::Directory(directory), _) => self.another_sqlite(directory).await,
-            (Leftover::Schema(_, schema), _) => self.another_postgres(schema).await,
+            (Leftover::Schema(_, schema), _) => self.another_postgres(postgres_url(), schema).await,
+            (Leftover::Database(copy), _) => {
+                self.another_postgres(copy.url(), &copies::schema()).await
+            }
         }
     }
 
@@ -130,9 +137,8 @@ impl Bench {
         SqliteBackend::open(options).await.unwrap()
     }
 
-    async fn another_postgres(&self, schema: &SchemaName) -> Arc<PostgresBackend> {
-        let options =
-            PostgresOptions::new(postgres_url()).schema(schema.clone()).clock(self.clock.reader());
+    async fn another_postgres(&self, url: String, schema: &SchemaName) -> Arc<PostgresBackend> {
+        let options = PostgresOptions::new(url).schema(schema.clone()).clock(self.clock.reader());
         PostgresBackend::open(options).await.unwrap()
     }
 
@@ -144,6 +150,7 @@ impl Bench {
             Leftover::Nothing => {}
             Leftover::Directory(directory) => directory.close().unwrap(),
             Leftover::Schema(pool, schema) => drop_schema(&pool, &schema).await,
+            Leftover::Database(copy) => copy.remove().await,
         }
     }
 }
@@ -191,6 +198,17 @@ async fn sqlite(location: String, leftover: Leftover) -> Bench {
 
 pub(crate) async fn postgres() -> Bench {
     postgres_with(postgres_url(), |options| options).await
+}
+
+/// A database of its own: a copy of a migrated one, which costs less than to migrate.
+pub(crate) async fn postgres_copy() -> Bench {
+    let copy = copies::Copy::create().await;
+    let clock = TestClock::new();
+    let options = PostgresOptions::new(copy.url()).schema(copies::schema()).clock(clock.reader());
+    let backend = PostgresBackend::open(options).await.unwrap();
+    let plain = PlainSql::Postgres(backend.pool().clone());
+    let (tag, leftover) = (BackendTag::Postgres, Leftover::Database(copy));
+    Bench { backend, plain, clock, tag, asked: None, leftover }
 }
 
 /// A fresh, migrated schema, reached through `url` with further options.
@@ -252,12 +270,12 @@ async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
     pool.close().await;
 }
 
-/// The database that the suite may create schemas in.
+/// The database of a role that may create databases, in which the suite may create schemas.
 pub(crate) fn postgres_url() -> String {
     std::env::var("FF_PG_TEST_URL").unwrap_or_else(|_| {
         panic!(
             "FF_PG_TEST_URL is unset: run scripts/test, which starts a Postgres for the suite, or \
-             point the variable at a database where the suite may create schemas, for example \
+             point the variable at a database where the suite may create schemas and databases, for example \
              postgres://postgres@127.0.0.1:5432/postgres"
         )
     })
@@ -294,7 +312,7 @@ macro_rules! conformance {
 
             #[test]
             fn postgres() {
-                crate::backends::run(crate::backends::postgres(), case);
+                crate::backends::run(crate::backends::postgres_copy(), case);
             }
         }
     )+};
