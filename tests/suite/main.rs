@@ -28,6 +28,7 @@ mod reserved;
 mod round_trips;
 mod sessions;
 mod shapes;
+mod stopping;
 mod subscriptions;
 mod suspended;
 mod ticking;

@@ -1,11 +1,12 @@
-//! Random histories of budgets and quotas: by sixteen callers at once, no limit is exceeded, every
-//! report counts once and nothing stays held, also when their process is killed; one after the
-//! other, every database holds the same rows.
+//! Random histories of budgets, quotas and limits by key: by sixteen callers at once, no limit is
+//! exceeded, every report counts once and nothing stays held, also when their process is killed;
+//! one after the other, every database holds the same rows.
 //!
 //! `FF_MONEY=10000` makes that many operations, `FF_SEED=17` draws others.
 
 mod counted;
 mod killed;
+mod limited;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -22,11 +23,12 @@ use ff_core::types::{BudgetId, ExecutionId, QuotaPolicyId};
 use uuid::Uuid;
 
 use self::counted::{Counted, Stored};
+use self::limited::Work;
 use crate::backends::{self, Bench};
 
 const CALLERS: u64 = 16;
 const OPERATIONS: u64 = 800;
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 9] = [
     "ff_budget_policy",
     "ff_budget_usage",
     "ff_budget_usage_dedup",
@@ -34,6 +36,8 @@ const TABLES: [&str; 7] = [
     "ff_quota_policy",
     "ff_quota_window",
     "ff_quota_admitted",
+    "ff_limit_permit",
+    "ff_limit_cell",
 ];
 
 /// The hard limits of every budget here.
@@ -71,6 +75,7 @@ enum Operation {
     Reset(BudgetId),
     Check(QuotaPolicyId, ExecutionId),
     ReleaseAdmission(QuotaPolicyId, ExecutionId),
+    Work(Work),
     Scan(Scan),
     /// Lets this time pass, ms.
     Wait(i64),
@@ -113,7 +118,7 @@ impl Generator {
     fn next(&mut self) -> Operation {
         let (budget, quota) = (budget(self.below(3)), quota(self.below(2)));
         let execution = execution(self.below(12));
-        match self.below(if self.alone { 13 } else { 10 }) {
+        match self.below(if self.alone { 17 } else { 14 }) {
             0..3 => {
                 let (amounts, key) = self.report();
                 Operation::Report(budget, amounts, key)
@@ -123,16 +128,20 @@ impl Generator {
             6..8 => Operation::Check(quota, execution),
             8 => Operation::ReleaseAdmission(quota, execution),
             9 => Operation::Scan(Scan::AdmissionExpiry),
-            10 => Operation::Reset(budget),
-            11 => Operation::Wait(i64::try_from(self.below(40_000)).unwrap()),
+            10..12 => Operation::Work(Work::Submit(self.source.uuid(), self.below(12))),
+            12 => Operation::Work(Work::Claim(1 + self.below(3) as u32, self.below(2) == 0)),
+            13 => Operation::Work(Work::Stop),
+            14 => Operation::Reset(budget),
+            15 => Operation::Wait(i64::try_from(self.below(40_000)).unwrap()),
             _ => {
                 let scans = [
                     Scan::BudgetReset,
                     Scan::UsageKeyExpiry,
                     Scan::QuotaWindowExpiry,
                     Scan::BudgetReconcile,
+                    Scan::LimitCellExpiry,
                 ];
-                Operation::Scan(scans[usize::try_from(self.below(4)).unwrap()])
+                Operation::Scan(scans[usize::try_from(self.below(5)).unwrap()])
             }
         }
     }
@@ -168,6 +177,7 @@ async fn define(bench: &Bench) {
         now: bench.clock.now(),
     };
     bench.backend.create_quota_policy(args).await.unwrap();
+    limited::define(bench).await;
 }
 
 /// Does it, and says what came of it.
@@ -209,6 +219,7 @@ async fn perform(bench: &Bench, operation: &Operation) -> String {
             let args = ReleaseAdmissionArgs::new(quota, execution);
             format!("{:?}", backend.release_admission(args).await.unwrap())
         }
+        Operation::Work(work) => limited::perform(bench, &work).await,
         Operation::Scan(scan) => format!("{:?}", backend.scan(scan, 1_000).await.unwrap()),
         Operation::Wait(ms) => {
             bench.clock.advance(ms);
@@ -228,6 +239,7 @@ async fn assert_within_limits(bench: &Bench) {
         let in_use = row.int("active_concurrency").unwrap();
         assert!((0..=i64::try_from(SLOTS).unwrap()).contains(&in_use), "{row:?}");
     }
+    limited::assert_within_limits(bench).await;
 }
 
 /// Does so many operations, and says what was counted.
@@ -278,6 +290,7 @@ async fn give_everything_back(bench: &Bench) {
     for row in bench.plain.rows("ff_quota_policy").await {
         assert_eq!(row.int("active_concurrency"), Some(0), "{row:?}");
     }
+    limited::give_everything_back(bench).await;
 }
 
 macro_rules! on_every_backend {
@@ -348,8 +361,18 @@ async fn the_same_history_leaves_the_same_rows() {
         }
     }
     assert_equal_rows(&benches, &format!("seed {seed}, at the end")).await;
-    for word in ["Ok", "SoftBreach", "HardBreach", "AlreadyApplied", "Admitted", "AlreadyAdmitted"]
-    {
+    for word in [
+        "Ok",
+        "SoftBreach",
+        "HardBreach",
+        "AlreadyApplied",
+        "Admitted",
+        "AlreadyAdmitted",
+        "Submitted",
+        "Claimed",
+        "Stopped",
+        "Idle",
+    ] {
         assert!(seen.contains(word), "{word} never came about: {seen:?}");
     }
     assert!(seen.contains(&format!("{:?}", CheckAdmissionResult::ConcurrencyExceeded)), "{seen:?}");

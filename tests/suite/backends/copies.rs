@@ -96,6 +96,10 @@ async fn run(connection: &mut PgConnection, sql: String) {
 }
 
 fn url_of(database: &str) -> String {
-    let options: PgConnectOptions = postgres_url().parse().unwrap();
-    options.database(database).to_url_lossy().to_string()
+    let base = postgres_url();
+    let options: PgConnectOptions = base.parse().unwrap();
+    let mut url = options.database(database).to_url_lossy();
+    // Without the parameters that stand for defaults.
+    url.set_query(base.split_once('?').map(|(_, query)| query));
+    url.to_string()
 }

@@ -1,20 +1,19 @@
 //! Limits by key: so many executions of a key run at once, and so many start in a time.
 
-use ff_core::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
-};
+use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, Handle};
 use ff_core::contracts::{
-    ClaimingWorker, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit, RevokeLeaseArgs,
-    SetLimitArgs, TimeoutBehavior,
+    ClaimingWorker, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit, SetLimitArgs,
+    TimeoutBehavior,
 };
 use ff_core::engine_backend::Scan;
-use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
-use ff_core::types::{ExecutionId, TimestampMs, WorkerInstanceId};
+use ff_core::policy::ExecutionPolicy;
+use ff_core::types::{ExecutionId, TimestampMs};
 
 use super::budgeted::claim;
 use super::signal::resumed;
 use crate::backends::{Bench, conformance};
-use crate::bench::{TTL, assert_refused, id, lane, payload_of};
+use crate::bench::{assert_refused, id, lane, payload_of};
+use crate::stopping::Stop;
 use crate::suspended::{cancellation, fresh, named};
 
 const KEY: &str = "tenant/42";
@@ -117,73 +116,14 @@ conformance! {
     async fn whatever_stops_work_gives_its_permit_back(bench) {
         bench.seed().await;
         running(&bench, KEY, 1).await;
-        for end in ["completed", "failed", "retried", "cancelled", "by an operator", "lapsed",
-            "timed out", "past its deadline", "revoked", "delayed", "suspended"]
-        {
-            let policy = ExecutionPolicy {
-                timeout_policy: Some(TimeoutPolicy {
-                    attempt_timeout_ms: Some(5_000),
-                    execution_deadline_ms: Some(90_000),
-                    max_reclaim_count: 100,
-                }),
-                retry_policy: (end == "retried").then(|| RetryPolicy {
-                    max_retries: 1,
-                    backoff: BackoffStrategy::Fixed { delay_ms: 1_000 },
-                    retryable_categories: Vec::new(),
-                }),
-                ..keyed(&[KEY])
-            };
-            let id = create(&bench, policy).await;
+        for stop in Stop::ALL {
+            let id = create(&bench, stop.policy(keyed(&[KEY]))).await;
             let handle = bench.claim().await;
-            assert_eq!(payload_of(&handle).execution_id, id, "{end}");
-            assert_eq!(status(&bench, KEY).await.holders, std::slice::from_ref(&id), "{end}");
+            assert_eq!(payload_of(&handle).execution_id, id, "{stop:?}");
+            assert_eq!(status(&bench, KEY).await.holders, std::slice::from_ref(&id), "{stop:?}");
 
-            let scanned = async |scan| {
-                assert_eq!(bench.backend.scan(scan, 10).await.unwrap().processed, 1, "{end}");
-            };
-            match end {
-                "completed" => complete(&bench, &handle).await,
-                "failed" | "retried" => {
-                    let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
-                    bench.backend.fail(&handle, reason, class).await.unwrap();
-                }
-                "cancelled" => bench.backend.cancel(&handle, "x").await.unwrap(),
-                "by an operator" => {
-                    bench.backend.cancel_execution(cancellation(&bench, &id)).await.unwrap();
-                }
-                "lapsed" => {
-                    bench.clock.advance(TTL + 1);
-                    scanned(Scan::LeaseExpiry).await;
-                }
-                "timed out" => {
-                    bench.clock.advance(5_001);
-                    scanned(Scan::AttemptTimeout).await;
-                }
-                "past its deadline" => {
-                    bench.clock.advance(90_001);
-                    scanned(Scan::ExecutionDeadline).await;
-                }
-                "revoked" => {
-                    let args = RevokeLeaseArgs {
-                        execution_id: id.clone(),
-                        expected_lease_id: None,
-                        worker_instance_id: WorkerInstanceId::new(""),
-                        reason: "x".into(),
-                    };
-                    bench.backend.revoke_lease(args).await.unwrap();
-                }
-                "delayed" => {
-                    let later = TimestampMs(bench.clock.now().0 + 1_000);
-                    bench.backend.delay(&handle, later).await.unwrap();
-                }
-                _ => {
-                    let until = TimestampMs(bench.clock.now().0 + 1_000);
-                    let wait = bench.wait(vec![fresh("a")], named("a", "go"));
-                    let wait = wait.with_timeout(until, TimeoutBehavior::Fail);
-                    bench.suspend(&id, &handle, wait).await;
-                }
-            }
-            assert_eq!(status(&bench, KEY).await.running, 0, "{end}");
+            bench.stop(stop, &handle).await;
+            assert_eq!(status(&bench, KEY).await.running, 0, "{stop:?}");
             let _ = bench.backend.cancel_execution(cancellation(&bench, &id)).await;
         }
     }

@@ -3,24 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use ff_core::backend::{
-    CancelFlowPolicy, CancelFlowWait, CapabilitySet, FailureClass, FailureReason, Handle,
-    UsageDimensions,
-};
+use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, Handle, UsageDimensions};
 use ff_core::contracts::{
     BudgetUsageAndLimits, ClaimResumedExecutionResult, CreateBudgetArgs, DeliverApprovalSignalArgs,
-    ListPendingWaitpointsArgs, ReportUsageResult, RevokeLeaseArgs, TimeoutBehavior,
+    ListPendingWaitpointsArgs, ReportUsageResult,
 };
 use ff_core::engine_backend::Scan;
-use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
-use ff_core::types::{BudgetId, ExecutionId, TimestampMs, WorkerInstanceId};
+use ff_core::policy::ExecutionPolicy;
+use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
 
 use super::budget::{amounts, budget_args, hard, report, reset, spend, status};
 use super::budgeted::claim;
 use crate::backends::{Bench, conformance};
 use crate::bench::{TTL, WAITING, assert_not_active, assert_refused, lane, payload_of};
 use crate::conformance::signal::resumed;
-use crate::suspended::{cancellation, fresh, named};
+use crate::stopping::Stop;
+use crate::suspended::cancellation;
 
 /// A budget with a hard limit of cost, and no other limit.
 async fn limited(bench: &Bench, limit: u64, on_hard_limit: &str) -> BudgetId {
@@ -168,75 +166,18 @@ conformance! {
     async fn whatever_ends_an_attempt_gives_the_rest_back(bench) {
         bench.seed().await;
         let budget = limited(&bench, 10, "").await;
-        for end in ["completed", "failed", "retried", "cancelled", "by an operator", "lapsed",
-            "timed out", "past its deadline", "revoked", "waited too long"]
-        {
-            let policy = ExecutionPolicy {
-                timeout_policy: Some(TimeoutPolicy {
-                    attempt_timeout_ms: Some(5_000),
-                    execution_deadline_ms: Some(90_000),
-                    max_reclaim_count: 100,
-                }),
-                retry_policy: (end == "retried").then(|| RetryPolicy {
-                    max_retries: 1,
-                    backoff: BackoffStrategy::Fixed { delay_ms: 1_000 },
-                    retryable_categories: Vec::new(),
-                }),
-                ..estimated(&[&budget], &[("cost", 7)])
-            };
+        for stop in Stop::ALL.into_iter().filter(|stop| stop.ends_the_attempt()) {
+            let policy = stop.policy(estimated(&[&budget], &[("cost", 7)]));
             let id = create(&bench, policy).await;
             let handle = bench.claim().await;
-            assert_eq!(payload_of(&handle).execution_id, id, "{end}");
+            assert_eq!(payload_of(&handle).execution_id, id, "{stop:?}");
             use_up(&bench, &handle, &budget, 1).await;
-            assert_eq!(used_and_reserved(&bench, &budget).await, (1, 6), "{end}");
+            assert_eq!(used_and_reserved(&bench, &budget).await, (1, 6), "{stop:?}");
 
-            let scanned = async |scan| {
-                assert_eq!(bench.backend.scan(scan, 10).await.unwrap().processed, 1, "{end}");
-            };
-            match end {
-                "completed" => bench.backend.complete(&handle, None).await.unwrap(),
-                "failed" | "retried" => {
-                    let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
-                    bench.backend.fail(&handle, reason, class).await.unwrap();
-                }
-                "cancelled" => bench.backend.cancel(&handle, "x").await.unwrap(),
-                "by an operator" => {
-                    bench.backend.cancel_execution(cancellation(&bench, &id)).await.unwrap();
-                }
-                "lapsed" => {
-                    bench.clock.advance(TTL + 1);
-                    scanned(Scan::LeaseExpiry).await;
-                }
-                "timed out" => {
-                    bench.clock.advance(5_001);
-                    scanned(Scan::AttemptTimeout).await;
-                }
-                "past its deadline" => {
-                    bench.clock.advance(90_001);
-                    scanned(Scan::ExecutionDeadline).await;
-                }
-                "revoked" => {
-                    let args = RevokeLeaseArgs {
-                        execution_id: id.clone(),
-                        expected_lease_id: None,
-                        worker_instance_id: WorkerInstanceId::new(""),
-                        reason: "x".into(),
-                    };
-                    bench.backend.revoke_lease(args).await.unwrap();
-                }
-                _ => {
-                    let until = TimestampMs(bench.clock.now().0 + 1_000);
-                    let wait = bench.wait(vec![fresh("a")], named("a", "go"));
-                    let wait = wait.with_timeout(until, TimeoutBehavior::Fail);
-                    bench.suspend(&id, &handle, wait).await;
-                    assert_eq!(used_and_reserved(&bench, &budget).await, (1, 6), "it waits");
-                    bench.clock.advance(1_001);
-                    scanned(Scan::SuspensionTimeout).await;
-                }
-            }
-            assert_eq!(used_and_reserved(&bench, &budget).await, (1, 0), "{end}");
-            assert!(bench.of("ff_budget_reservation", &id).await.is_empty(), "{end}");
-            assert!(!bench.core(&id).await.flag("has_reservations"), "{end}");
+            bench.stop(stop, &handle).await;
+            assert_eq!(used_and_reserved(&bench, &budget).await, (1, 0), "{stop:?}");
+            assert!(bench.of("ff_budget_reservation", &id).await.is_empty(), "{stop:?}");
+            assert!(!bench.core(&id).await.flag("has_reservations"), "{stop:?}");
             let _ = bench.backend.cancel_execution(cancellation(&bench, &id)).await;
             reset(&bench, &budget).await.unwrap();
         }
