@@ -14,6 +14,7 @@ mod fleet;
 mod flow;
 mod grant;
 mod lease;
+mod limit;
 mod listing;
 mod money;
 mod page;

@@ -1,7 +1,5 @@
 //! Budgets and quotas: every operation on every stored state, as one reviewed page.
 
-use std::fmt::Write as _;
-
 use ff_core::contracts::{
     CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RecordSpendArgs,
     ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
@@ -14,7 +12,6 @@ use ff_core::rules::budget::reconcile::ReconcileBudget;
 use ff_core::rules::budget::release::ReleaseBudget;
 use ff_core::rules::budget::report::Report;
 use ff_core::rules::budget::reset::{ResetBudget, ResetIfDue};
-use ff_core::rules::decision::Transition;
 use ff_core::rules::quota::admission::{CheckAdmission, ReleaseAdmission};
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
@@ -28,51 +25,15 @@ use ff_core::types::{BudgetId, QuotaPolicyId, TimestampMs};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::page::{self, Side};
+use crate::page::{self, Situation, Word, operation, pages};
 use crate::stored::{RowOf, Stored, blank};
-use crate::{Decided, NOW, decide, id, key};
+use crate::{NOW, id, key};
 
 /// The period that a budget is in.
 const PERIOD: i64 = 2;
 /// The length of a window, seconds.
 const WINDOW: u64 = 60;
 const WINDOW_MS: i64 = 60_000;
-
-type Situation = (&'static str, Vec<RowOf>);
-type Word = Box<dyn Fn(&Stored) -> String>;
-
-fn operation<T: Transition + 'static>(operation: T) -> Word
-where
-    T::Outcome: std::fmt::Debug,
-{
-    Box::new(move |stored| match decide(&operation, stored) {
-        Decided::Plan(plan, answer) => {
-            format!("{}; {}", answer.unwrap_or_default(), page::written(&plan))
-        }
-        decided @ (Decided::Answer(_) | Decided::Refused(_)) => decided.to_string(),
-    })
-}
-
-/// Every operation on every combination of these situations.
-fn pages(situations: &[(&'static str, Vec<Situation>)], operations: Vec<(&str, Word)>) -> String {
-    let side = |(name, values): &(&'static str, Vec<Situation>)| Side {
-        name,
-        values: values.iter().map(|(name, _)| *name).collect(),
-    };
-    let sides: Vec<Side<'_>> = situations.iter().map(side).collect();
-    let (mut page, mut count) = (page::heading(&sides), 0);
-    for (name, decide) in operations {
-        let (lines, decisions) = page::lines(&sides, |at| {
-            let rows = situations.iter().zip(at).flat_map(|((_, values), at)| &values[*at].1);
-            decide(&rows.fold(Stored::nothing(), Stored::with))
-        });
-        count += decisions;
-        writeln!(page, "\n{name}").unwrap();
-        lines.iter().for_each(|line| writeln!(page, "  {line}").unwrap());
-    }
-    writeln!(page, "\n{count} decisions").unwrap();
-    page
-}
 
 fn budget() -> BudgetId {
     BudgetId::from_uuid(Uuid::from_u128(0xB))

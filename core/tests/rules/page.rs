@@ -2,13 +2,60 @@
 //! stands for the product of what it lists.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ff_core::plan::{Mutation, Plan};
+use ff_core::rules::decision::Transition;
+
+use crate::stored::{RowOf, Stored};
+use crate::{Decided, decide};
 
 /// One side of the situations: its name and its values.
 pub(crate) struct Side<'a> {
     pub(crate) name: &'static str,
     pub(crate) values: Vec<&'a str>,
+}
+
+/// A value of one side: its name, and the rows that are stored then.
+pub(crate) type Situation = (&'static str, Vec<RowOf>);
+/// The word for what an operation decides.
+pub(crate) type Word = Box<dyn Fn(&Stored) -> String>;
+
+/// What that operation decides and writes.
+pub(crate) fn operation<T: Transition + 'static>(operation: T) -> Word
+where
+    T::Outcome: std::fmt::Debug,
+{
+    Box::new(move |stored| match decide(&operation, stored) {
+        Decided::Plan(plan, answer) => {
+            format!("{}; {}", answer.unwrap_or_default(), written(&plan))
+        }
+        decided @ (Decided::Answer(_) | Decided::Refused(_)) => decided.to_string(),
+    })
+}
+
+/// Every operation on every combination of these situations.
+pub(crate) fn pages(
+    situations: &[(&'static str, Vec<Situation>)],
+    operations: Vec<(&str, Word)>,
+) -> String {
+    let side = |(name, values): &(&'static str, Vec<Situation>)| Side {
+        name,
+        values: values.iter().map(|(name, _)| *name).collect(),
+    };
+    let sides: Vec<Side<'_>> = situations.iter().map(side).collect();
+    let (mut page, mut count) = (heading(&sides), 0);
+    for (name, decide) in operations {
+        let (lines, decisions) = lines(&sides, |at| {
+            let rows = situations.iter().zip(at).flat_map(|((_, values), at)| &values[*at].1);
+            decide(&rows.fold(Stored::nothing(), Stored::with))
+        });
+        count += decisions;
+        writeln!(page, "\n{name}").unwrap();
+        lines.iter().for_each(|line| writeln!(page, "  {line}").unwrap());
+    }
+    writeln!(page, "\n{count} decisions").unwrap();
+    page
 }
 
 /// A line: the values of each side that it stands for, and what is decided.
