@@ -33,7 +33,7 @@ pub(super) enum Work {
 /// The keys with that number: of a tenant, with the rate or without.
 fn keys(number: u64) -> Vec<String> {
     let (tenant, _) = RUNNING[usize::try_from(number % 2).unwrap()];
-    let rated = (number % 3 == 0).then_some(RATED.0);
+    let rated = number.is_multiple_of(3).then_some(RATED.0);
     [tenant].into_iter().chain(rated).map(str::to_owned).collect()
 }
 
