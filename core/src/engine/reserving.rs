@@ -164,8 +164,10 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         for (candidate, holdings) in &estimated {
             let Some(caller) = callers.next().next() else { break };
             let own = callers.on_terms_of(caller, offered);
-            if let Taken::Claimed(handle) = self.take(&own, candidate, holdings, false).await? {
-                callers.give(caller, handle);
+            match self.take(&own, candidate, holdings, false).await? {
+                Taken::Claimed(handle) => callers.give(caller, handle),
+                Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
+                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => {}
             }
         }
         // They share a statement.
