@@ -97,5 +97,9 @@ async fn run(connection: &mut PgConnection, sql: String) {
 
 fn url_of(database: &str) -> String {
     let options: PgConnectOptions = postgres_url().parse().unwrap();
-    options.database(database).to_url_lossy().to_string()
+    let url = options.database(database).to_url_lossy().to_string();
+    // It names a setting of the library that the backend's URLs do not have.
+    let Some((place, query)) = url.split_once('?') else { return url };
+    let own = |pair: &&str| !pair.starts_with("statement-cache-capacity=");
+    format!("{place}?{}", query.split('&').filter(own).collect::<Vec<_>>().join("&"))
 }
