@@ -15,7 +15,7 @@ use crate::model::ids::TimestampMs;
 use crate::rules::execution::reserve::Candidate;
 use crate::rules::limit::admit::{Admission, Asking};
 use crate::rules::limit::held::Holdings;
-use crate::rules::limit::read::{HeldLimits, ReadHeld, ReadLimits};
+use crate::rules::limit::read::{HeldLimits, ReadHeld, ReadLimits, ReadTaken};
 
 /// The time for which limits are remembered, ms: so long may a changed limit not count yet.
 const PAUSE_MS: i64 = 250;
@@ -203,7 +203,7 @@ impl KnownLimits {
         if unknown.is_empty() {
             return Ok(unknown);
         }
-        let read = self.held.taken_of(&unknown)?;
+        let read = ReadTaken::of(&unknown, &self.held)?;
         self.held.replace(&unknown, run(executor, &read).await?);
         self.keys.extend(unknown.iter().cloned());
         Ok(unknown)

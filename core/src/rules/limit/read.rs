@@ -135,6 +135,22 @@ pub struct ReadTaken {
     cells_of: Vec<String>,
 }
 
+impl ReadTaken {
+    /// The read of what is taken of these keys.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored number out of its range.
+    pub fn of(keys: &BTreeSet<String>, held: &HeldLimits) -> Result<Self, EngineError> {
+        let mut read = Self::default();
+        for key in keys {
+            let Some(row) = governing(key, &held.limits) else { continue };
+            read.permits_of.extend(row.read(limit::max_running)?.map(|_| key.clone()));
+            read.cells_of.extend(Rate::stored(row)?.map(|_| key.clone()));
+        }
+        Ok(read)
+    }
+}
+
 /// What is taken of some keys.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
@@ -266,20 +282,6 @@ impl HeldLimits {
     #[must_use]
     pub fn limits(&self) -> &BTreeMap<String, Row> {
         &self.limits
-    }
-
-    /// The read of what is taken of these keys.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` for a stored number out of its range.
-    pub fn taken_of(&self, keys: &BTreeSet<String>) -> Result<ReadTaken, EngineError> {
-        let mut read = ReadTaken::default();
-        for key in keys {
-            let Some(row) = governing(key, &self.limits) else { continue };
-            read.permits_of.extend(row.read(limit::max_running)?.map(|_| key.clone()));
-            read.cells_of.extend(Rate::stored(row)?.map(|_| key.clone()));
-        }
-        Ok(read)
     }
 
     /// Replaces what is known to be taken of these keys.
