@@ -18,6 +18,7 @@ use ff_backend_sqlite::SqliteBackend;
 use ff_bench::{PAYLOAD, Scenario, run, submission, terms};
 use ff_core::backend::CapabilitySet;
 use ff_core::contracts::SetLimitArgs;
+use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::LaneId;
