@@ -292,7 +292,13 @@ fn claim(limit: u32) -> Plan {
 
 fn plans() -> Vec<Plan> {
     let lease = Lease { epoch: 3, lease_id: key().uuid, attempt_id: key().uuid };
-    let fence = || Fence { key: key(), attempt_index: 0, lease: Some(lease), style: Style::Handle };
+    let fence = || Fence {
+        key: key(),
+        attempt_index: 0,
+        lease: Some(lease),
+        style: Style::Handle,
+        has_reservations: false,
+    };
     let overriding = Fence { lease: None, ..fence() };
     let result = Some(vec![1]);
     let mut plans = vec![

@@ -1,6 +1,6 @@
 //! The situations in which limits by key are set, and executions with keys are claimed and stop.
 
-use ff_core::backend::ResumeToken;
+use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
     ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
 };
@@ -9,7 +9,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
-use super::fixtures::{capabilities, lane, partition, worker};
+use super::fixtures::{capabilities, lane, never_retried, partition, retried, worker};
 use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
@@ -21,6 +21,11 @@ fn keyed() -> ExecutionPolicy {
 
 impl Scene {
     pub(super) fn limits(&mut self) {
+        self.submit(|args| args.policy = Some(keyed()));
+        self.sample("claim", "with a key without a limit", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
+
         let limit =
             SetLimitArgs::new(KEY, "operator").with_running(9).with_rate(RateLimit::new(10, 1_000));
         self.sample("set_limit", "both bounds", async |b| b.set_limit(limit).await);
@@ -46,6 +51,7 @@ impl Scene {
             let later = TimestampMs(NOON + 100);
             self.sample("delay", "with a permit", async |b| b.delay(&handle, later).await);
         }
+        self.ended_with_a_permit();
         self.resumed_with_a_key();
         self.lapsed_with_a_key();
         self.pass(10_000);
@@ -54,6 +60,24 @@ impl Scene {
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
         self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
+    }
+
+    /// Ends by handles that say that there is a permit.
+    fn ended_with_a_permit(&mut self) {
+        let Some((_, handle)) = self.held(Some(keyed())) else { return };
+        self.sample("complete", "with a permit", async |b| b.complete(&handle, None).await);
+        for (case, policy) in [
+            ("with a permit, for good", never_retried()),
+            ("with a permit, tried again later", retried(500)),
+            ("with a permit, tried again at once", retried(0)),
+        ] {
+            let policy = ExecutionPolicy { limit_keys: keyed().limit_keys, ..policy };
+            let Some((_, handle)) = self.held(Some(policy)) else { return };
+            let reason = FailureReason::new("printer on fire");
+            self.sample("fail", case, async |b| {
+                b.fail(&handle, reason, FailureClass::Transient).await
+            });
+        }
     }
 
     /// Executions that were suspended: their claims take permits again.

@@ -11,9 +11,12 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{
     CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, ClaimResumedExecutionResult,
-    CreateFlowArgs, ReplayExecutionArgs, RevokeLeaseArgs, StreamCursor,
+    CreateExecutionArgs, CreateFlowArgs, ReplayExecutionArgs, RevokeLeaseArgs, SetLimitArgs,
+    StreamCursor,
 };
+use ff_core::handle_codec::HandlePayload;
 use ff_core::partition::PartitionConfig;
+use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
     WorkerInstanceId,
@@ -212,6 +215,44 @@ async fn failing_what_another_process_claimed_costs_one() {
             let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
             let cost = proxy.count(bench.backend.fail(&handle, reason, class)).await;
             assert!(round < 2 || cost == expected, "{cost} round trips for a failure");
+        }
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claiming_within_a_limit_costs_two_and_each_end_one() {
+    let (proxy, bench) = bench().await;
+    let limit = SetLimitArgs::new("tenant/*", "op").with_running(1_000);
+    bench.backend.set_limit(limit).await.unwrap();
+    let keyed = |args: &mut CreateExecutionArgs| {
+        let limit_keys = vec!["tenant/7".to_owned()];
+        args.policy = Some(ExecutionPolicy { limit_keys, ..ExecutionPolicy::default() });
+    };
+    for round in 0..3 {
+        for (informed, fails, expected) in
+            [(true, false, 1), (true, true, 1), (false, false, 3), (false, true, 3)]
+        {
+            bench.create_with(&keyed).await;
+            let mut handle = None;
+            let cost = proxy.count(async { handle = Some(bench.claim().await) }).await;
+            assert!(round < 2 || cost == 2, "{cost} round trips for a claim within a limit");
+
+            // A handle that an older version minted does not say that there is a permit.
+            let old = |payload: &mut HandlePayload| payload.has_reservations = informed;
+            let handle = bench.altered(&handle.unwrap(), old);
+            let cost = match fails {
+                true => {
+                    let (reason, class) = (FailureReason::new("x"), FailureClass::Permanent);
+                    let fail = bench.backend.fail(&handle, reason, class);
+                    proxy.count(async { drop(fail.await.unwrap()) }).await
+                }
+                false => {
+                    let complete = bench.backend.complete(&handle, None);
+                    proxy.count(async { complete.await.unwrap() }).await
+                }
+            };
+            assert!(round < 2 || cost == expected, "{cost} round trips for an end");
         }
     }
     bench.tear_down().await;

@@ -1034,11 +1034,15 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn set_limit(&self, args: SetLimitArgs) -> Result<(), EngineError> {
-        run(self, &SetLimit::new(args, &self.partitions())?).await
+        let set = run(self, &SetLimit::new(args, &self.partitions())?).await;
+        self.process_state().limits.forget();
+        set
     }
 
     async fn remove_limit(&self, limit_key: &str) -> Result<bool, EngineError> {
-        run(self, &RemoveLimit::new(limit_key, &self.partitions())?).await
+        let removed = run(self, &RemoveLimit::new(limit_key, &self.partitions())?).await;
+        self.process_state().limits.forget();
+        removed
     }
 
     async fn read_limit(&self, limit_key: &str) -> Result<Option<LimitStatus>, EngineError> {

@@ -7,8 +7,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use super::combined::claim_together;
 use super::places::{claim_up_to, take};
-use super::reserving::{claim_reserving, some_fits};
+use super::reserving::some_fits;
 use super::{Executor, run};
 use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
@@ -30,6 +31,8 @@ pub(super) struct Budgeted {
     exist: AtomicBool,
     /// The time at which there were none, Unix ms; 0 before the first claim.
     none_at_ms: AtomicI64,
+    /// The time at which there were keys of limits and nothing else, Unix ms; 0 for no such time.
+    only_limits_at_ms: AtomicI64,
 }
 
 impl Budgeted {
@@ -41,6 +44,23 @@ impl Budgeted {
         if policy.is_some_and(needs_room) {
             self.exist.store(true, Ordering::Release);
         }
+        if policy.is_some_and(|policy| !policy.budget_ids.is_empty()) {
+            self.only_limits_at_ms.store(0, Ordering::Release);
+        }
+    }
+
+    /// The room that is remembered for a short time: none in budgets, where only keys of limits
+    /// are in use. That is safe as well.
+    fn remembered(&self, now_ms: i64) -> Option<Room> {
+        let at = self.only_limits_at_ms.load(Ordering::Acquire);
+        let is_fresh = at != 0 && (0..PAUSE_MS).contains(&now_ms.saturating_sub(at));
+        is_fresh.then(|| Room { has_limits: true, ..Room::default() })
+    }
+
+    /// Remembers the room that was read, where it may be.
+    fn remember(&self, room: &Room, now_ms: i64) {
+        let only_limits = room.has_limits && !room.has_estimates && room.tokens.is_empty();
+        self.only_limits_at_ms.store(if only_limits { now_ms } else { 0 }, Ordering::Release);
     }
 
     fn exist(&self) -> bool {
@@ -105,12 +125,42 @@ async fn claim_within<E: Executor + ?Sized>(
     executor: &E,
     claim: &Claim,
 ) -> Result<Vec<Handle>, EngineError> {
-    let room = run(executor, &OpenBudgets).await?;
+    let budgeted = &executor.process_state().budgeted;
+    let Some(room) = budgeted.remembered(executor.now().0) else {
+        let room = read_room(executor).await?;
+        return claim_in(executor, claim, room).await;
+    };
+
+    let mut handles = claim_in(executor, claim, room.clone()).await?;
+    let Some(rest) = claim.rest(handles.len()) else { return Ok(handles) };
+    // Executions with budgets may be new.
+    let more = async {
+        let now = read_room(executor).await?;
+        if now == room { Ok(Vec::new()) } else { claim_in(executor, &rest, now).await }
+    };
+    let more = more.await;
+    take(&mut handles, more)?;
+    Ok(handles)
+}
+
+/// The same, in that room.
+async fn claim_in<E: Executor + ?Sized>(
+    executor: &E,
+    claim: &Claim,
+    room: Room,
+) -> Result<Vec<Handle>, EngineError> {
     if room.has_estimates || room.has_limits {
-        claim_reserving(executor, claim, room).await
+        claim_together(executor, claim, &room).await
     } else {
         claim_up_to(executor, &claim.clone().with_room(room.tokens)).await
     }
+}
+
+/// The room that there is now.
+async fn read_room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
+    let room = run(executor, &OpenBudgets).await?;
+    executor.process_state().budgeted.remember(&room, executor.now().0);
+    Ok(room)
 }
 
 /// The room that there is; none where no execution has a budget.

@@ -16,6 +16,7 @@ pub mod bell;
 mod budgeted;
 mod bulk;
 mod cascade;
+mod combined;
 pub mod completions;
 mod executor;
 mod frames;
@@ -29,6 +30,7 @@ mod process_state;
 #[cfg(feature = "generate")]
 mod random;
 mod reconcile;
+mod remembered_limits;
 mod reserving;
 mod retention;
 mod run;

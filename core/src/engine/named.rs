@@ -55,8 +55,8 @@ async fn admit<E: Executor + ?Sized>(
 
     let turn = state.wait_to_reserve().await;
     let read = ReadHeld { keys: asking.keys.clone(), partitions: executor.partitions() };
-    let held = run(executor, &read).await?;
-    match held.admit(&asking, &Holdings::default(), executor.now())? {
+    let mut held = run(executor, &read).await?;
+    match held.admit(&asking, executor.now())? {
         Admission::Admitted(holdings) => Ok((holdings, Some(turn))),
         Admission::Full(limit_key) => {
             Err(EngineError::State(StateKind::LimitReached { limit_key }))

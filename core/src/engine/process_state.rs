@@ -1,13 +1,16 @@
 //! State that all callers in one process share: their turns, the streams known to exist, and the
 //! places that claims search on from.
 //!
-//! It holds no facts that a rule decides on; those come from the database, or with a handle.
+//! It holds no facts that a rule relies on; those come from the database, or with a handle. What it
+//! remembers of limits is proven by the rows that a claim inserts.
 
 use uuid::Uuid;
 
 use super::budgeted::Budgeted;
+use super::combined::Combined;
 use super::known_streams::KnownStreams;
 use super::places::Places;
+use super::remembered_limits::RememberedLimits;
 use super::turns::{Acquired, Turn, Turns};
 use crate::plan::{Expr, Plan};
 use crate::schema::execution::exec_core;
@@ -25,6 +28,10 @@ pub struct ProcessState {
     pub(super) streams: KnownStreams,
     /// What this process knows of executions with budgets.
     pub(super) budgeted: Budgeted,
+    /// The claims that wait to take estimates or parts of limits.
+    pub(super) combined: Combined,
+    /// What the claims of this process know of limits.
+    pub(super) limits: RememberedLimits,
     reserving: Turns<()>,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,

@@ -10,17 +10,17 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::places::{claim_up_to, take};
+use super::combined::Callers;
+use super::places::claim_up_to;
+use super::remembered_limits::KnownLimits;
 use super::{Executor, run};
 use crate::model::error::EngineError;
-use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{Candidate, Candidates, ClaimReserving, Taken};
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
-use crate::rules::limit::read::ReadHeld;
 
 /// The most lists that one claim reads: others may take what it has listed.
 const ROUNDS: usize = 16;
@@ -29,6 +29,7 @@ const ROUNDS: usize = 16;
 struct Reserving<'a, E: ?Sized> {
     executor: &'a E,
     room: Room,
+    known: KnownLimits,
     /// The budgets with too little room.
     short: BTreeSet<String>,
     /// The tokens of full limits.
@@ -46,31 +47,27 @@ struct Sorted {
     is_moving: bool,
 }
 
-/// Claims up to as many executions as the claim asks for, with estimates, keys of limits or
-/// neither.
+/// Claims up to as many executions as the callers ask for, with estimates, keys of limits or
+/// neither, when they have their turn.
+///
+/// # Errors
+/// Those of the backend. What was claimed before is with the callers.
 pub(super) async fn claim_reserving<E: Executor + ?Sized>(
     executor: &E,
-    claim: &Claim,
+    callers: &mut Callers,
     room: Room,
-) -> Result<Vec<Handle>, EngineError> {
-    let _turn = executor.process_state().wait_to_reserve().await;
-    let mut reserving = Reserving::new(executor, room);
-    let mut handles = Vec::new();
+) -> Result<(), EngineError> {
+    let limits = &executor.process_state().limits;
+    let mut reserving = Reserving::new(executor, room, limits.take(executor));
     for _ in 0..ROUNDS {
-        let Some(rest) = claim.rest(handles.len()) else { break };
+        let Some(rest) = callers.rest() else { break };
         let offered = reserving.offered(rest);
-        let more = reserving.claim_listed(&offered, &mut handles).await;
-        match more {
-            Ok(true) => {}
-            Ok(false) => break,
-            // What is claimed already must reach the worker.
-            Err(error) => {
-                take(&mut handles, Err(error))?;
-                break;
-            }
+        if !reserving.claim_listed(&offered, callers).await? {
+            break;
         }
     }
-    Ok(handles)
+    limits.put_back(reserving.known);
+    Ok(())
 }
 
 /// Returns true if the claim would find an execution with an estimate that fits, or with limits
@@ -80,7 +77,7 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
     claim: &Claim,
     room: Room,
 ) -> Result<bool, EngineError> {
-    let mut reserving = Reserving::new(executor, room);
+    let mut reserving = Reserving::new(executor, room, KnownLimits::none(executor));
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
         let sorted = reserving.list(&offered).await?;
@@ -104,8 +101,8 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
 }
 
 impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
-    fn new(executor: &'a E, room: Room) -> Self {
-        Self { executor, room, short: BTreeSet::new(), full: BTreeSet::new() }
+    fn new(executor: &'a E, room: Room, known: KnownLimits) -> Self {
+        Self { executor, room, known, short: BTreeSet::new(), full: BTreeSet::new() }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -131,30 +128,19 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
     /// Lists the best executions, and chooses what those that are not plain take of their limits.
     async fn list(&mut self, offered: &Claim) -> Result<Sorted, EngineError> {
         let full = self.full.iter().cloned().collect();
-        let candidates = run(self.executor, &Candidates(self.listing(offered, full))).await?;
-
-        let keys = candidates.iter().flat_map(|candidate| candidate.limits.keys.iter().cloned());
-        let keys: BTreeSet<String> = keys.collect();
-        let keys = keys.into_iter().collect();
-        let read = ReadHeld { keys, partitions: self.executor.partitions() };
-        let held = run(self.executor, &read).await?;
+        let mut candidates = run(self.executor, &Candidates(self.listing(offered, full))).await?;
+        let is_full = |key: &String| self.full.contains(&limit_token(key));
+        candidates.retain(|candidate| !candidate.limits.keys.iter().any(is_full));
+        let admissions = self.known.admit(self.executor, &candidates).await?;
 
         let mut sorted = Sorted::default();
-        let mut taken = Holdings::default();
-        for candidate in candidates {
+        for (candidate, admission) in candidates.into_iter().zip(admissions) {
             if candidate.is_plain() {
                 sorted.plain += 1;
                 continue;
             }
-            let is_full = |key: &String| self.full.contains(&limit_token(key));
-            if candidate.limits.keys.iter().any(is_full) {
-                continue;
-            }
-            match held.admit(&candidate.limits, &taken, self.executor.now())? {
-                Admission::Admitted(holdings) => {
-                    taken.add(&holdings);
-                    sorted.attempts.push((candidate, holdings));
-                }
+            match admission {
+                Admission::Admitted(holdings) => sorted.attempts.push((candidate, holdings)),
                 Admission::Full(key) => {
                     self.full.insert(limit_token(&key));
                     sorted.is_moving = true;
@@ -168,7 +154,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
     async fn claim_listed(
         &mut self,
         offered: &Claim,
-        handles: &mut Vec<Handle>,
+        callers: &mut Callers,
     ) -> Result<bool, EngineError> {
         let Sorted { plain, attempts, is_moving } = self.list(offered).await?;
         let (estimated, limited): (Vec<_>, Vec<_>) =
@@ -176,20 +162,31 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         let mut is_moving = is_moving || 0 < plain || !estimated.is_empty() || !limited.is_empty();
 
         for (candidate, holdings) in &estimated {
-            if let Taken::Claimed(handle) = self.take(offered, candidate, holdings, false).await? {
-                handles.push(handle);
+            let Some(caller) = callers.next().next() else { break };
+            let own = callers.on_terms_of(caller, offered);
+            match self.take(&own, candidate, holdings, false).await? {
+                Taken::Claimed(handle) => callers.give(caller, handle),
+                Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
+                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => {}
             }
         }
         // They share a statement.
         let these = &*self;
-        let taken = limited.iter().map(|(candidate, holdings)| async move {
-            these.claim_one(offered, candidate, holdings, false).await
+        let places: Vec<usize> = callers.next().collect();
+        let taken = limited.iter().zip(&places).map(|((candidate, holdings), caller)| {
+            let own = callers.on_terms_of(*caller, offered);
+            async move { these.claim_one(&own, candidate, holdings, false).await }
         });
+        let taken = join_all(taken).await;
         let (mut failed, mut lost) = (None, false);
-        for taken in join_all(taken).await {
+        for ((taken, caller), (_, holdings)) in taken.into_iter().zip(places).zip(&limited) {
             match taken {
-                Ok(Taken::Claimed(handle)) => handles.push(handle),
-                Ok(Taken::Overtaken | Taken::Gone) => lost = true,
+                Ok(Taken::Claimed(handle)) => callers.give(caller, handle),
+                Ok(Taken::Overtaken) => {
+                    self.known.forget(holdings, self.executor.now());
+                    lost = true;
+                }
+                Ok(Taken::Gone) => lost = true,
                 Ok(Taken::Fits | Taken::NoRoom(_)) => {}
                 Err(error) => failed = Some(error),
             }
@@ -203,11 +200,18 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         }
 
         // A claim that offers no more takes the others as ever.
-        if 0 < plain {
-            let claim = offered.clone().up_to(plain);
+        let mut plain = plain;
+        while 0 < plain {
+            let Some(caller) = callers.next().next() else { break };
+            let most = callers.next().take_while(|next| *next == caller).count();
+            let most = u32::try_from(most).unwrap_or(u32::MAX).min(plain);
+            let claim = callers.on_terms_of(caller, offered).up_to(most);
             let claimed = claim_up_to(self.executor, &claim).await?;
             is_moving = is_moving || !claimed.is_empty();
-            handles.extend(claimed);
+            plain = if claimed.len() < most as usize { 0 } else { plain - most };
+            for handle in claimed {
+                callers.give(caller, handle);
+            }
         }
         Ok(is_moving)
     }

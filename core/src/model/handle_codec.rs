@@ -3,17 +3,19 @@
 //! A handle is opaque to the worker and self-contained for the backend: it names the execution, the
 //! attempt and the lease that it stands for. It proves nothing by itself; every operation compares
 //! it with the stored fence. It may also carry what its claim knew about retries, see
-//! [`RetryFacts`]. Integers are little-endian, a string is its length (u32) and its UTF-8:
+//! [`RetryFacts`], and that its claim reserved something, which the end of the attempt gives back.
+//! Integers are little-endian, a string is its length (u32) and its UTF-8:
 //!
 //! ```text
-//! v2: 0x02 magic, 0x01 wire version, backend tag, fields, then nothing or the retry facts
+//! v2: 0x02 magic, 0x01 wire version, backend tag, fields, then nothing or the retry facts,
+//!     then nothing or 0x48 where its claim reserved something
 //! v1: 0x01, fields                    (decodes with the tag `Valkey`)
 //! fields: execution_id, u32 attempt_index, attempt_id, lease_id, u64 lease_epoch,
 //!         u64 lease_ttl_ms, lane_id, worker_instance_id
 //! retry facts: 0x52, u32 retries, retry policy as JSON (empty for none)
 //! ```
 //!
-//! Nothing may follow. A handle without retry facts has the bytes that it had before they existed.
+//! Nothing may follow. A handle without such facts has the bytes that it had before they existed.
 
 mod retry_facts;
 
@@ -29,6 +31,7 @@ const MAGIC_V2: u8 = 0x02;
 const WIRE_VERSION_V2: u8 = 0x01;
 const VERSION_V1: u8 = 0x01;
 const RETRY_FACTS: u8 = b'R';
+const HAS_RESERVATIONS: u8 = b'H';
 
 /// The execution, attempt and lease that a handle stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub struct HandlePayload {
     pub worker_instance_id: WorkerInstanceId,
     /// The retry facts that the claim knew; `None` where they are read when they are needed.
     pub retry: Option<RetryFacts>,
+    /// True if the claim took permits of limits, or reserved from budgets. An expectation, as the
+    /// retry facts are: where it is missing, the end of the attempt reads the execution first.
+    pub has_reservations: bool,
 }
 
 impl HandlePayload {
@@ -79,6 +85,7 @@ impl HandlePayload {
             lane_id,
             worker_instance_id,
             retry: None,
+            has_reservations: false,
         }
     }
 
@@ -86,6 +93,12 @@ impl HandlePayload {
     #[must_use]
     pub fn with_retry(self, retry: Option<RetryFacts>) -> Self {
         Self { retry, ..self }
+    }
+
+    /// The same payload, which says whether its claim reserved something.
+    #[must_use]
+    pub fn with_reservations(self, has_reservations: bool) -> Self {
+        Self { has_reservations, ..self }
     }
 }
 
@@ -182,6 +195,7 @@ pub fn encode(tag: BackendTag, payload: &HandlePayload) -> HandleOpaque {
         bytes.extend(facts.retries().to_le_bytes());
         write_text(&mut bytes, facts.policy_json().unwrap_or_default());
     }
+    bytes.extend(payload.has_reservations.then_some(HAS_RESERVATIONS));
     HandleOpaque::new(bytes.into_boxed_slice())
 }
 
@@ -219,6 +233,10 @@ pub fn decode(opaque: &HandleOpaque) -> Result<DecodedHandle, HandleDecodeError>
     let mut payload = reader.fields()?;
     if may_carry_facts && reader.next() == Some(RETRY_FACTS) {
         payload.retry = Some(reader.retry_facts()?);
+    }
+    if may_carry_facts && reader.next() == Some(HAS_RESERVATIONS) {
+        reader.byte()?;
+        payload.has_reservations = true;
     }
 
     reader.end()?;
@@ -260,6 +278,7 @@ impl<'a> Reader<'a> {
             lane_id: LaneId::new(self.text("lane_id")?),
             worker_instance_id: WorkerInstanceId::new(self.text("worker_instance_id")?),
             retry: None,
+            has_reservations: false,
         })
     }
 

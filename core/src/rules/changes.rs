@@ -3,6 +3,7 @@
 use crate::model::error::EngineError;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Assign, Guard, Mutation, Plan, Predicate, Return, Selection};
+use crate::rules::fence::Fence;
 use crate::rules::key::CORE;
 use crate::rules::limit::held::permits_given_back;
 use crate::rules::premise::{Premise, guards};
@@ -104,6 +105,19 @@ impl Changes {
             }
             None => Ok(self.relying_on(CORE, close::nothing_open())),
         }
+    }
+
+    /// The same for the holder of a lease: what its claim is known to have reserved is given back
+    /// without a read.
+    ///
+    /// # Errors
+    /// As [`Self::closing`].
+    pub fn closing_under(mut self, fence: &Fence, facts: &Facts) -> Result<Self, EngineError> {
+        if facts.row(CORE).is_some() || !fence.has_reservations {
+            return self.closing(facts);
+        }
+        self.mutations = close::close_reserved(self.mutations);
+        Ok(self.relying_on(CORE, close::no_waitpoints()))
     }
 
     /// Closes the wait of the execution that was read, where its work goes on: what it has reserved

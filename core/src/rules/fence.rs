@@ -32,6 +32,8 @@ pub struct Fence {
     pub lease: Option<Lease>,
     /// The error that reports a mismatch.
     pub style: Style,
+    /// True if the claim is known to have reserved something that the end gives back.
+    pub has_reservations: bool,
 }
 
 /// The lease that a worker says it holds.
@@ -78,6 +80,7 @@ impl Fence {
                 attempt_id: payload.attempt_id.0,
             }),
             style: Style::Handle,
+            has_reservations: payload.has_reservations,
         })
     }
 
@@ -106,6 +109,7 @@ impl Fence {
             attempt_index: input::attempt_index(attempt_index)?,
             lease: fence.map(lease).transpose()?,
             style: Style::Typed,
+            has_reservations: false,
         })
     }
 

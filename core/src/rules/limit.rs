@@ -12,4 +12,5 @@ pub mod cell;
 pub mod define;
 pub mod held;
 pub mod key;
+pub mod permits;
 pub mod read;

@@ -66,7 +66,7 @@ fn lease() -> Lease {
 
 /// The fence of the worker that holds the stored lease.
 fn fence(style: Style) -> Fence {
-    Fence { key: key(), attempt_index: 0, lease: Some(lease()), style }
+    Fence { key: key(), attempt_index: 0, lease: Some(lease()), style, has_reservations: false }
 }
 
 /// The fence of an operator who overrides it.

@@ -61,6 +61,17 @@ fn the_vector_with_retry_facts() {
 }
 
 #[test]
+fn the_vector_of_a_claim_that_reserved_something() {
+    let plain = encode(BackendTag::Postgres, &payload().with_reservations(true));
+    assert_eq!(hex::encode(plain.as_bytes()), format!("{VECTOR}48"));
+    let whole = encode(BackendTag::Postgres, &informed(None).with_reservations(true));
+    assert_eq!(hex::encode(whole.as_bytes()), format!("{VECTOR}52020000000000000048"));
+    let again = [whole.as_bytes(), b"H"].concat();
+    let (pos, len) = (whole.as_bytes().len(), again.len());
+    assert_eq!(decode_bytes(&again), Err(HandleDecodeError::TrailingBytes { pos, len }));
+}
+
+#[test]
 fn facts_that_are_too_long_stay_out_of_the_handle() {
     let longest = "x".repeat(POLICY_MAX_BYTES);
     assert!(RetryFacts::new(Some(&longest), 2).is_some());
@@ -226,6 +237,7 @@ proptest! {
         lane in ".{0,40}",
         worker in ".{0,40}",
         retry: Option<(Option<String>, u32)>,
+        has_reservations: bool,
     ) {
         let mut given = payload();
         given.attempt_index = AttemptIndex::new(index);
@@ -236,6 +248,7 @@ proptest! {
         given.retry = retry.and_then(|(policy, retries)| {
             RetryFacts::new(policy.as_deref(), retries)
         });
+        given.has_reservations = has_reservations;
         let tag = BackendTag::Sqlite;
         prop_assert_eq!(decode(&encode(tag, &given)), Ok(DecodedHandle::new(tag, given)));
     }

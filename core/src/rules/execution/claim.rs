@@ -142,6 +142,12 @@ impl Claim {
         Self { limit, ..self }
     }
 
+    /// The same claim on other terms.
+    #[must_use]
+    pub fn on_terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
+    }
+
     /// The terms of the leases that it takes.
     #[must_use]
     pub fn terms(&self) -> &Terms {

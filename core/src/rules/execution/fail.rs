@@ -151,7 +151,8 @@ impl Decision for Fail {
 
         let Some(delay_ms) = next_delay(policy.as_ref(), count, ctx) else {
             let ends = Changes::of(ended(&self.failure, End::FAILED, at)).and([lease_ended]);
-            return Verdict::change(ends.closing(facts)?, Failed::TerminalFailed);
+            let ends = ends.closing_under(&self.fence, facts)?;
+            return Verdict::change(ends, Failed::TerminalFailed);
         };
 
         let retry = Retry {
@@ -162,7 +163,7 @@ impl Decision for Fail {
         };
         let (scheduled, outcome) = retry.scheduled(&self.failure, at)?;
         let retries = Changes::of(scheduled).and([lease_ended]);
-        Verdict::change(retries.closing(facts)?, outcome)
+        Verdict::change(retries.closing_under(&self.fence, facts)?, outcome)
     }
 }
 

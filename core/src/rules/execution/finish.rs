@@ -54,7 +54,7 @@ impl Decision for Complete {
             outbox::lease_ended(LeaseCause::Completed, at),
         ]);
 
-        Verdict::change(changes.closing(facts)?, PublicState::Completed)
+        Verdict::change(changes.closing_under(&self.fence, facts)?, PublicState::Completed)
     }
 }
 

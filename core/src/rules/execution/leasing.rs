@@ -103,7 +103,8 @@ impl Lease {
     pub fn handed_out(&self, rows: &[Vec<Value>]) -> Result<HandlePayload, EngineError> {
         let row = rows.first().map_or(&[][..], Vec::as_slice);
         let facts = retry_facts(row.get(3), row.get(4));
-        Ok(self.payload(rows)?.with_retry(facts))
+        let payload = self.payload(rows)?.with_retry(facts);
+        Ok(payload.with_reservations(!self.holdings.is_empty()))
     }
 }
 

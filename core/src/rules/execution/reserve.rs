@@ -223,9 +223,10 @@ impl Decision for ClaimReserving {
         let holdings = self.holdings.clone();
         let lease = Lease { key: self.key, terms, lease_id: ctx.uuid(), holdings };
         let begins = LeasedAttempt::Begins(Some(ctx.uuid()).into_expr());
-        let changes = lease
-            .take(lease.of(LeaseEventType::Acquired, begins), at)
-            .marking(some_reserved())
+        let has_reservations = self.reserves || !self.holdings.is_empty();
+        let taken = lease.take(lease.of(LeaseEventType::Acquired, begins), at);
+        let marked = if has_reservations { taken.marking(some_reserved()) } else { taken };
+        let changes = marked
             .and(reserved)
             .and(self.holdings.taken(at)?)
             .holding(guards)
@@ -234,7 +235,7 @@ impl Decision for ClaimReserving {
 
         let tag = self.claim.tag();
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = lease.handed_out(&rows)?;
+            let payload = lease.handed_out(&rows)?.with_reservations(has_reservations);
             Ok(Taken::Claimed(handle::mint(tag, HandleKind::Fresh, &payload)))
         };
         Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))

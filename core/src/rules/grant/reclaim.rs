@@ -276,7 +276,9 @@ impl Reclaim {
             lease_id: self.lease.lease_id,
         };
         let payload = self.lease.terms.payload(&self.lease.key, lease);
-        let payload = payload.with_retry(retry_facts(row.get(1), row.get(2)));
+        let payload = payload
+            .with_retry(retry_facts(row.get(1), row.get(2)))
+            .with_reservations(!self.lease.holdings.is_empty());
         let handle = handle::mint(self.tag, HandleKind::Reclaimed, &payload);
         Ok(ReclaimExecutionOutcome::Claimed(handle))
     }

@@ -1,13 +1,12 @@
 //! Admission: what an execution takes of its keys, if each has enough left.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::rules::key::ExecutionKey;
 use crate::rules::limit::cell::Rate;
 use crate::rules::limit::held::{Holdings, TakenCell};
 use crate::rules::limit::key::{LimitKey, governing};
+use crate::rules::limit::permits::Permits;
 use crate::rules::limit::read::HeldLimits;
 use crate::schema::limit::limit;
 
@@ -57,33 +56,29 @@ pub enum Shortage {
 }
 
 impl HeldLimits {
-    /// What the execution takes of each of its keys, beside what is `taken` already and no row
-    /// shows yet; nothing of a key without a limit, and no second permit of a key.
+    /// What the execution takes of each of its keys, which counts as taken from then on; nothing of
+    /// a key without a limit, and no second permit of a key.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored number out of its range.
-    pub fn admit(
-        &self,
-        asking: &Asking,
-        taken: &Holdings,
-        at: TimestampMs,
-    ) -> Result<Admission, EngineError> {
+    pub fn admit(&mut self, asking: &Asking, at: TimestampMs) -> Result<Admission, EngineError> {
         let mut holdings = Holdings::default();
         for text in &asking.keys {
-            let Some(row) = governing(text, &self.limits)? else { continue };
+            let Some(row) = governing(text, &self.limits) else { continue };
             let key = LimitKey::new(text, &self.partitions)?;
 
-            if let Some(max) = row.read(limit::max_running)?
-                && !self.is_held_by(text, asking.execution.uuid)
-            {
-                let Some(permit) = self.free_permit(text, max, taken) else {
-                    return Ok(Admission::Full(text.clone()));
-                };
-                holdings.permits.push((key.clone(), permit));
+            if let Some(max) = row.read(limit::max_running)? {
+                let permits = self.permits.entry(text.clone()).or_default();
+                if !permits.is_held_by(asking.execution.uuid) {
+                    let Some(permit) = permits.free(max) else {
+                        return Ok(Admission::Full(text.clone()));
+                    };
+                    holdings.permits.push((key.clone(), permit));
+                }
             }
 
             if let Some(rate) = Rate::stored(row)? {
-                let last = self.last_cell(text, rate).max(taken.last_cell(text, rate));
+                let last = self.last_cell(text, rate);
                 let Some(cells) = rate.take(asking.weight, last, at) else {
                     return Ok(Admission::Full(text.clone()));
                 };
@@ -96,7 +91,36 @@ impl HeldLimits {
                 holdings.cells.extend(cells.into_iter().map(taken));
             }
         }
+        self.note(&holdings, asking.execution);
         Ok(Admission::Admitted(holdings))
+    }
+
+    /// The same for an execution that waits for a worker: it holds no permit, whatever was read.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_waiting(
+        &mut self,
+        asking: &Asking,
+        at: TimestampMs,
+    ) -> Result<Admission, EngineError> {
+        for key in &asking.keys {
+            if let Some(permits) = self.permits.get_mut(key) {
+                permits.remove(asking.execution.uuid);
+            }
+        }
+        self.admit(asking, at)
+    }
+
+    /// Notes that the execution takes these.
+    pub fn note(&mut self, holdings: &Holdings, execution: ExecutionKey) {
+        for (key, permit) in &holdings.permits {
+            self.permits.entry(key.text.clone()).or_default().insert(*permit, execution);
+        }
+        for TakenCell { key, rate, cell, .. } in &holdings.cells {
+            let last = self.last_cells.entry((key.text.clone(), rate.clone())).or_insert(*cell);
+            *last = (*last).max(*cell);
+        }
     }
 
     /// What each key of the execution lacks: nothing where it would be admitted.
@@ -110,16 +134,17 @@ impl HeldLimits {
     ) -> Result<Vec<Shortage>, EngineError> {
         let mut shortages = Vec::new();
         for key in &asking.keys {
-            let Some(row) = governing(key, &self.limits)? else { continue };
+            let Some(row) = governing(key, &self.limits) else { continue };
             let (key, limit) = (key.clone(), row.read(limit::limit_key)?);
 
+            let none = Permits::default();
+            let permits = self.permits.get(&key).unwrap_or(&none);
             if let Some(max) = row.read(limit::max_running)?
-                && !self.is_held_by(&key, asking.execution.uuid)
-                && self.free_permit(&key, max, &Holdings::default()).is_none()
+                && !permits.is_held_by(asking.execution.uuid)
+                && permits.is_full(max)
             {
-                let holders = self.permits.get(&key).into_iter().flat_map(BTreeMap::values);
                 let (key, limit) = (key.clone(), limit.clone());
-                let holders = holders.copied().collect();
+                let holders = permits.holders().copied().collect();
                 shortages.push(Shortage::Permits { key, limit, max, holders });
             }
             if let Some(rate) = Rate::stored(row)?
@@ -130,19 +155,5 @@ impl HeldLimits {
             }
         }
         Ok(shortages)
-    }
-
-    /// The lowest permit that is free; `None` while as many are taken as the limit allows, even
-    /// where some of them have higher numbers, since the limit was lowered.
-    fn free_permit(&self, key: &str, max: i64, taken: &Holdings) -> Option<i64> {
-        let stored = self.permits.get(key).into_iter().flat_map(BTreeMap::keys);
-        let others =
-            taken.permits.iter().filter(|(of, _)| of.text == key).map(|(_, permit)| permit);
-        let taken: BTreeSet<i64> = stored.chain(others).copied().collect();
-        let count = i64::try_from(taken.len()).unwrap_or(i64::MAX);
-        if max <= count {
-            return None;
-        }
-        (0..max).find(|permit| !taken.contains(permit))
     }
 }

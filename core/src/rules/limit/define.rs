@@ -117,17 +117,21 @@ impl ListLimits {
         let predicate =
             cursor.map_or(Predicate::Always, |cursor| limit::limit_key.above(cursor.to_owned()));
 
-        let (key, partition) = (limit::limit_key.column(), limit::partition_key.column());
-        let list = List {
-            name: "limits".into(),
-            table: limit::REF,
-            join: None,
-            columns: limit::REF.columns.to_vec(),
-            predicate,
-            order: vec![(key, Ascending), (partition, Ascending)],
-            limit: one_more(page),
-        };
-        Ok(Self { list, page })
+        Ok(Self { list: limits(predicate, page), page })
+    }
+}
+
+/// The list of a page of limits by key, and of one more.
+pub(super) fn limits(predicate: Predicate, page: usize) -> List {
+    let (key, partition) = (limit::limit_key.column(), limit::partition_key.column());
+    List {
+        name: "limits".into(),
+        table: limit::REF,
+        join: None,
+        columns: limit::REF.columns.to_vec(),
+        predicate,
+        order: vec![(key, Ascending), (partition, Ascending)],
+        limit: one_more(page),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::model::ids::TimestampMs;
 use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::key::CORE;
-use crate::rules::limit::cell::Rate;
 use crate::rules::limit::key::{LimitKey, item_number, item_text};
 use crate::rules::suspension::opening::items;
 use crate::schema::execution::exec_core;
@@ -42,17 +41,10 @@ impl Holdings {
         self.permits.is_empty() && self.cells.is_empty()
     }
 
-    /// Adds what another execution takes.
-    pub fn add(&mut self, other: &Self) {
-        self.permits.extend_from_slice(&other.permits);
-        self.cells.extend_from_slice(&other.cells);
-    }
-
-    /// The last cell that is taken of a key at a rate.
-    pub(super) fn last_cell(&self, key: &str, rate: Rate) -> Option<i64> {
-        let rate = rate.to_string();
-        let of_key = self.cells.iter().filter(|taken| taken.key.text == key && taken.rate == rate);
-        of_key.map(|taken| taken.cell).max()
+    /// The keys of which it holds something.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let permits = self.permits.iter().map(|(key, _)| key.text.as_str());
+        permits.chain(self.cells.iter().map(|taken| taken.key.text.as_str()))
     }
 
     /// The changes by which the held execution takes them. One that is taken already refuses the

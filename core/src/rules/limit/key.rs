@@ -1,5 +1,7 @@
 //! Keys of limits, as executions name them and as rows store them.
 
+use std::collections::BTreeMap;
+
 use crate::model::error::EngineError;
 use crate::model::partition::{PartitionConfig, text_partition};
 use crate::plan::facts::Row;
@@ -87,23 +89,11 @@ pub fn limits_of(keys: &[String]) -> List {
     }
 }
 
-/// The row among these that limits a key: its own before that of its family.
-///
-/// # Errors
-/// `Validation(Corruption)` for a column of another type.
-pub fn governing<'a>(key: &str, limits: &'a [Row]) -> Result<Option<&'a Row>, EngineError> {
-    let family = family_of(key);
-    let mut of_family = None;
-    for row in limits {
-        let text = row.read(limit::limit_key)?;
-        if text == key {
-            return Ok(Some(row));
-        }
-        if Some(text) == family {
-            of_family = Some(row);
-        }
-    }
-    Ok(of_family)
+/// The row among these, by the keys of their limits, that limits a key: its own before that of its
+/// family.
+#[must_use]
+pub fn governing<'a>(key: &str, limits: &'a BTreeMap<String, Row>) -> Option<&'a Row> {
+    limits.get(key).or_else(|| limits.get(&family_of(key)?))
 }
 
 /// An element of a list of rows, as text.

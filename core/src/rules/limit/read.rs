@@ -1,8 +1,6 @@
 //! Reads what is held of keys, and shows the limit of one.
 
-use std::collections::BTreeMap;
-
-use uuid::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contracts::{LIMIT_HOLDERS_MAX, LimitStatus};
 use crate::model::error::EngineError;
@@ -13,12 +11,14 @@ use crate::plan::value::{Storable as _, Value};
 use crate::plan::{Expr, List, Predicate, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
+use crate::rules::input::PAGE_MAX;
 use crate::rules::key::ExecutionKey;
 use crate::rules::limit::cell::Rate;
-use crate::rules::limit::define::info;
+use crate::rules::limit::define::{info, limits};
 use crate::rules::limit::key::{check, governing, limits_of};
+use crate::rules::limit::permits::Permits;
 use crate::schema::Direction::Ascending;
-use crate::schema::limit::{limit_cell, limit_permit};
+use crate::schema::limit::{limit, limit_cell, limit_permit};
 use crate::schema::{ColumnRef, TableRef};
 
 /// The most rows that are read at once.
@@ -36,9 +36,10 @@ pub struct ReadHeld {
 /// The limits of some keys, and what is held of them, as they were read.
 #[derive(Clone, Debug)]
 pub struct HeldLimits {
-    pub(super) limits: Vec<Row>,
-    /// The holders of the permits of a key, by number.
-    pub(super) permits: BTreeMap<String, BTreeMap<i64, ExecutionKey>>,
+    /// The limits, by their keys.
+    pub(super) limits: BTreeMap<String, Row>,
+    /// The permits of each key.
+    pub(super) permits: BTreeMap<String, Permits>,
     /// The last cell that is taken of a key at a rate.
     pub(super) last_cells: BTreeMap<(String, String), i64>,
     pub(super) partitions: PartitionConfig,
@@ -64,25 +65,8 @@ impl ReadHeld {
     /// # Errors
     /// `Validation(Corruption)` for a column of another type.
     pub fn held(&self, facts: &Facts) -> Result<HeldLimits, EngineError> {
-        let mut permits: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for row in facts.pages(Pages::PERMITS.name).flatten() {
-            let holder = ExecutionKey {
-                partition: row.read(limit_permit::execution_partition)?,
-                uuid: row.read(limit_permit::execution_id)?,
-            };
-            let of_key = permits.entry(row.read(limit_permit::limit_key)?).or_default();
-            of_key.insert(row.read(limit_permit::permit)?, holder);
-        }
-
-        let mut last_cells = BTreeMap::new();
-        for row in facts.pages(Pages::CELLS.name).flatten() {
-            let numbered = (row.read(limit_cell::limit_key)?, row.read(limit_cell::rate)?);
-            let cell = row.read(limit_cell::cell)?;
-            let last = last_cells.entry(numbered).or_insert(cell);
-            *last = cell.max(*last);
-        }
-
-        let limits = facts.list(&limits_of(&self.keys)).unwrap_or_default().to_vec();
+        let limits = by_key(facts.list(&limits_of(&self.keys)).unwrap_or_default())?;
+        let (permits, last_cells) = (permits_in(facts)?, last_cells_in(facts)?);
         Ok(HeldLimits { limits, permits, last_cells, partitions: self.partitions })
     }
 }
@@ -96,6 +80,98 @@ impl Transition for ReadHeld {
             return Ok(Step::Read(unread.into_iter().map(Query::List).collect()));
         }
         self.held(facts).map(Step::Answer)
+    }
+}
+
+/// The permits that were read, by key.
+fn permits_in(facts: &Facts) -> Result<BTreeMap<String, Permits>, EngineError> {
+    let mut permits: BTreeMap<_, Permits> = BTreeMap::new();
+    for row in facts.pages(Pages::PERMITS.name).flatten() {
+        let holder = ExecutionKey {
+            partition: row.read(limit_permit::execution_partition)?,
+            uuid: row.read(limit_permit::execution_id)?,
+        };
+        let of_key = permits.entry(row.read(limit_permit::limit_key)?).or_default();
+        of_key.insert(row.read(limit_permit::permit)?, holder);
+    }
+    Ok(permits)
+}
+
+/// The last cell that was read of each key at each rate.
+fn last_cells_in(facts: &Facts) -> Result<BTreeMap<(String, String), i64>, EngineError> {
+    let mut last_cells = BTreeMap::new();
+    for row in facts.pages(Pages::CELLS.name).flatten() {
+        let numbered = (row.read(limit_cell::limit_key)?, row.read(limit_cell::rate)?);
+        let cell = row.read(limit_cell::cell)?;
+        let last = last_cells.entry(numbered).or_insert(cell);
+        *last = cell.max(*last);
+    }
+    Ok(last_cells)
+}
+
+/// Reads every limit; `None` where they are more than a page.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits;
+
+impl Transition for ReadLimits {
+    type Outcome = Option<BTreeMap<String, Row>>;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let limits = limits(Predicate::Always, PAGE_MAX);
+        let Some(rows) = facts.list(&limits) else {
+            return Ok(Step::Read(vec![Query::List(limits)]));
+        };
+        let all = (rows.len() <= PAGE_MAX).then(|| by_key(rows)).transpose()?;
+        Ok(Step::Answer(all))
+    }
+}
+
+/// Reads what is taken of some keys, where limits bound it.
+#[derive(Clone, Debug, Default)]
+pub struct ReadTaken {
+    /// The keys with a bound on what runs at once.
+    permits_of: Vec<String>,
+    /// The keys with a bound on what starts in a time.
+    cells_of: Vec<String>,
+}
+
+impl ReadTaken {
+    /// The read of what is taken of these keys.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a stored number out of its range.
+    pub fn of(keys: &BTreeSet<String>, held: &HeldLimits) -> Result<Self, EngineError> {
+        let mut read = Self::default();
+        for key in keys {
+            let Some(row) = governing(key, &held.limits) else { continue };
+            read.permits_of.extend(row.read(limit::max_running)?.map(|_| key.clone()));
+            read.cells_of.extend(Rate::stored(row)?.map(|_| key.clone()));
+        }
+        Ok(read)
+    }
+}
+
+/// What is taken of some keys.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    permits: BTreeMap<String, Permits>,
+    last_cells: BTreeMap<(String, String), i64>,
+}
+
+impl Transition for ReadTaken {
+    type Outcome = Taken;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Taken>, EngineError> {
+        let held = [(Pages::PERMITS, &self.permits_of), (Pages::CELLS, &self.cells_of)];
+        let held = held.iter().filter(|(_, keys)| !keys.is_empty());
+        let pages = held.filter_map(|(pages, keys)| pages.next(keys, facts, ctx.now));
+        let pages: Vec<_> = pages.map(Query::List).collect();
+        if !pages.is_empty() {
+            return Ok(Step::Read(pages));
+        }
+
+        let (permits, last_cells) = (permits_in(facts)?, last_cells_in(facts)?);
+        Ok(Step::Answer(Taken { permits, last_cells }))
     }
 }
 
@@ -195,19 +271,42 @@ impl Transition for ReadLimit {
 }
 
 impl HeldLimits {
+    /// These limits, of which nothing is known to be taken.
+    #[must_use]
+    pub fn of(limits: BTreeMap<String, Row>, partitions: PartitionConfig) -> Self {
+        let (permits, last_cells) = (BTreeMap::new(), BTreeMap::new());
+        Self { limits, permits, last_cells, partitions }
+    }
+
+    /// The limits, by their keys.
+    #[must_use]
+    pub fn limits(&self) -> &BTreeMap<String, Row> {
+        &self.limits
+    }
+
+    /// Replaces what is known to be taken of these keys.
+    pub fn replace(&mut self, keys: &BTreeSet<String>, taken: Taken) {
+        for key in keys {
+            self.permits.remove(key);
+        }
+        self.last_cells.retain(|(key, _), _| !keys.contains(key));
+        self.permits.extend(taken.permits);
+        self.last_cells.extend(taken.last_cells);
+    }
+
     /// The limit of a key, and what is held of it.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a stored number out of its range.
     pub fn status(&self, key: &str, now: TimestampMs) -> Result<Option<LimitStatus>, EngineError> {
-        let Some(row) = governing(key, &self.limits)? else { return Ok(None) };
+        let Some(row) = governing(key, &self.limits) else { return Ok(None) };
         let rate = Rate::stored(row)?;
         let last = rate.and_then(|rate| self.last_cell(key, rate));
         let permits = self.permits.get(key);
-        let holders = permits.into_iter().flat_map(BTreeMap::values).take(LIMIT_HOLDERS_MAX);
+        let holders = permits.into_iter().flat_map(Permits::holders).take(LIMIT_HOLDERS_MAX);
         Ok(Some(LimitStatus {
             limit: info(row)?,
-            running: permits.map_or(0, |permits| permits.len() as u64),
+            running: permits.map_or(0, |permits| permits.count() as u64),
             holders: holders.map(ExecutionKey::id).collect(),
             next_start: rate.and_then(|rate| rate.next_start(1, last, now)),
         }))
@@ -216,10 +315,12 @@ impl HeldLimits {
     pub(super) fn last_cell(&self, key: &str, rate: Rate) -> Option<i64> {
         self.last_cells.get(&(key.to_owned(), rate.to_string())).copied()
     }
+}
 
-    /// True if that execution holds a permit of the key.
-    pub(super) fn is_held_by(&self, key: &str, execution: Uuid) -> bool {
-        let mut holders = self.permits.get(key).into_iter().flat_map(BTreeMap::values);
-        holders.any(|holder| holder.uuid == execution)
-    }
+/// These limits, by their keys.
+///
+/// # Errors
+/// `Validation(Corruption)` for a column of another type.
+pub(super) fn by_key(limits: &[Row]) -> Result<BTreeMap<String, Row>, EngineError> {
+    limits.iter().map(|row| Ok((row.read(limit::limit_key)?, row.clone()))).collect()
 }

@@ -5,7 +5,8 @@
 //! this, and their ends must not pay for those that do. So the execution's row is marked once a
 //! waitpoint may be open, or something be reserved. A plan that reads nothing relies on the missing
 //! marks, and only a refused one is decided again, with the changes that close. A delete in every
-//! end instead would probe an index each time, and each partition of a partitioned table.
+//! end instead would probe an index each time, and each partition of a partitioned table. A handle
+//! says if its claim has reserved something: such an end is decided with the changes at once.
 
 use crate::model::error::EngineError;
 use crate::model::state::LifecyclePhase;
@@ -27,7 +28,13 @@ pub fn some_open() -> (ColumnRef, Assign) {
 /// The predicate that the held execution has nothing open, for a plan that has not read it.
 #[must_use]
 pub fn nothing_open() -> Predicate {
-    exec_core::has_waitpoints.equals(false).and(exec_core::has_reservations.equals(false))
+    no_waitpoints().and(exec_core::has_reservations.equals(false))
+}
+
+/// The predicate that no waitpoint of the held execution is open.
+#[must_use]
+pub fn no_waitpoints() -> Predicate {
+    exec_core::has_waitpoints.equals(false)
 }
 
 /// The change that takes the mark away.
@@ -53,6 +60,15 @@ pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutat
         changes.extend([released(), permits_given_back()]);
     }
     Ok(changes)
+}
+
+/// The changes, and those that give back whatever the held execution has reserved, which was not
+/// read. They give back nothing where it has reserved nothing.
+#[must_use]
+pub fn close_reserved(mut changes: Vec<Mutation>) -> Vec<Mutation> {
+    mark(&mut changes, none_reserved());
+    changes.extend([released(), permits_given_back()]);
+    changes
 }
 
 /// The changes, and those that close the wait of the held execution, read as `core`. Its work goes

@@ -1,0 +1,229 @@
+//! The throughput of executions with limits beside that of executions without, and their ratio.
+//!
+//! `cargo bench --bench limits` measures SQLite on temporary files; with `FF_BENCH_PG_URL` set,
+//! Postgres too, in schemas of its own that are dropped afterwards. Each load has a database of
+//! its own, since a process that has seen no limits claims as if there were none. The loads take
+//! turns, so that a noisy machine disturbs all of them. `FF_BENCH_SECONDS` bounds each turn, 1 by
+//! default; `FF_BENCH_TURNS` counts them, 5 by default.
+
+#[path = "common/setting.rs"]
+mod setting;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ff_backend_postgres::migrate::SchemaName;
+use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+use ff_backend_sqlite::SqliteBackend;
+use ff_bench::{PAYLOAD, Scenario, run, submission, terms};
+use ff_core::backend::CapabilitySet;
+use ff_core::contracts::SetLimitArgs;
+use ff_core::engine::Executor as _;
+use ff_core::engine_backend::EngineBackend;
+use ff_core::policy::ExecutionPolicy;
+use ff_core::types::LaneId;
+use futures_util::future::join_all;
+
+use setting::setting;
+
+type Backend = Arc<dyn EngineBackend>;
+
+/// The executions that a lane has before each turn.
+const BACKLOG: usize = 20_000;
+
+/// The executions in one claim.
+const BATCH: u32 = 100;
+
+/// The claims of each caller where only claims are timed: all that they take is held at once.
+const CLAIMS: u32 = 5;
+
+/// The most that run at once of a key: more than any load holds.
+const MAX_RUNNING: u32 = 10_000;
+
+/// The keys that the executions of a load name.
+#[derive(Clone, Copy)]
+enum Keys {
+    None,
+    One,
+    Thousand,
+}
+
+impl Keys {
+    const ALL: [Self; 3] = [Self::None, Self::One, Self::Thousand];
+
+    /// The policy of the execution of that number.
+    fn policy(self, number: usize) -> Option<ExecutionPolicy> {
+        let key = match self {
+            Self::None => return None,
+            Self::One => "tenant/0".to_owned(),
+            Self::Thousand => format!("tenant/{}", number % 1_000),
+        };
+        Some(ExecutionPolicy { limit_keys: vec![key], ..ExecutionPolicy::default() })
+    }
+}
+
+/// What is measured of each load.
+#[derive(Clone, Copy)]
+enum Figure {
+    Batches,
+    Pairs,
+    Claims,
+}
+
+impl Figure {
+    const ALL: [Self; 3] = [Self::Batches, Self::Pairs, Self::Claims];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Batches => "claim 100 + complete, x4",
+            Self::Pairs => "claim + complete, x16",
+            Self::Claims => "claim 100, x4",
+        }
+    }
+}
+
+/// A database with one load.
+struct Loaded {
+    backend: Backend,
+    keys: Keys,
+    /// The executions that wait.
+    waiting: usize,
+    /// The lives and the seconds of each figure.
+    done: [(f64, f64); Figure::ALL.len()],
+}
+
+impl Loaded {
+    async fn new(backend: Backend, keys: Keys) -> Self {
+        let limit = SetLimitArgs::new("tenant/*", "bench").with_running(MAX_RUNNING);
+        match keys {
+            Keys::None => {}
+            Keys::One | Keys::Thousand => backend.set_limit(limit).await.expect("sets a limit"),
+        }
+        Self { backend, keys, waiting: 0, done: Default::default() }
+    }
+
+    async fn fill(&mut self, lane: &LaneId) {
+        while self.waiting < BACKLOG {
+            let one = |number| {
+                let mut args = submission(lane, PAYLOAD);
+                args.policy = self.keys.policy(number);
+                args
+            };
+            let batch: Vec<_> = (self.waiting..self.waiting + 2_000).map(one).collect();
+            self.waiting += batch.len();
+            for created in self.backend.create_executions(batch).await {
+                created.expect("submits");
+            }
+        }
+    }
+
+    /// Takes one turn. Returns the lives and the seconds.
+    async fn turn(&mut self, figure: Figure, lane: &LaneId, time: Duration) -> (f64, f64) {
+        self.fill(lane).await;
+        let (scenario, callers) = match figure {
+            Figure::Batches => (Scenario::Batches, 4),
+            Figure::Pairs => (Scenario::Pairs, 16),
+            Figure::Claims => return self.claims(lane).await,
+        };
+        let side = run(&self.backend, scenario, lane, callers, time).await.expect("works");
+        self.waiting = self.waiting.saturating_sub(side.lives as usize);
+        (side.lives as f64, side.seconds)
+    }
+
+    /// Times claims, and completes what they took.
+    async fn claims(&mut self, lane: &LaneId) -> (f64, f64) {
+        let start = Instant::now();
+        let caller = |caller: usize| {
+            let (backend, lane) = (Arc::clone(&self.backend), lane.clone());
+            tokio::spawn(async move {
+                let (none, mut handles) = (CapabilitySet::default(), Vec::new());
+                for _ in 0..CLAIMS {
+                    let claim = backend.claim_many(&lane, &none, terms(caller), BATCH);
+                    handles.extend(claim.await.expect("claims"));
+                }
+                handles
+            })
+        };
+        let claimed = join_all((0..4).map(caller)).await.into_iter();
+        let handles: Vec<_> = claimed.flat_map(|caller| caller.expect("claims")).collect();
+        let seconds = start.elapsed().as_secs_f64();
+
+        self.waiting = self.waiting.saturating_sub(handles.len());
+        for some in handles.chunks(BATCH as usize) {
+            for ended in join_all(some.iter().map(|one| self.backend.complete(one, None))).await {
+                ended.expect("completes");
+            }
+        }
+        (handles.len() as f64, seconds)
+    }
+
+    fn rate(&self, figure: Figure) -> f64 {
+        let (lives, seconds) = self.done[figure as usize];
+        lives / seconds
+    }
+}
+
+async fn measure(name: &str, backends: [Backend; 3]) {
+    let time = Duration::from_secs(setting("FF_BENCH_SECONDS", 1));
+    let turns = setting("FF_BENCH_TURNS", 5);
+    let lane = LaneId::new("bench");
+    let loads = backends.into_iter().zip(Keys::ALL);
+    let mut loads = join_all(loads.map(|(backend, keys)| Loaded::new(backend, keys))).await;
+
+    // The first turn only warms up.
+    for turn in 0..=turns {
+        for figure in Figure::ALL {
+            for load in &mut loads {
+                let (lives, seconds) = load.turn(figure, &lane, time).await;
+                let done = &mut load.done[figure as usize];
+                if 0 < turn {
+                    *done = (done.0 + lives, done.1 + seconds);
+                }
+            }
+        }
+    }
+
+    for figure in Figure::ALL {
+        let [none, one, thousand] = [0, 1, 2].map(|load: usize| loads[load].rate(figure));
+        println!(
+            "{name:<10} {:<25} no limits {none:>7.0} /s, one key {one:>7.0} /s ({:.2}), \
+             1,000 keys {thousand:>7.0} /s ({:.2})",
+            figure.text(),
+            one / none,
+            thousand / none
+        );
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut files: Vec<Backend> = Vec::new();
+    for name in ["none.db", "one.db", "thousand.db"] {
+        let file = folder.path().join(name);
+        let file = file.to_str().expect("a UTF-8 path");
+        files.push(SqliteBackend::new(file).await.expect("opens"));
+    }
+    measure("sqlite", files.try_into().ok().expect("three")).await;
+
+    let Ok(url) = std::env::var("FF_BENCH_PG_URL") else { return };
+    let (mut opened, mut schemas) = (Vec::new(), Vec::new());
+    for _ in Keys::ALL {
+        let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
+        let options = PostgresOptions::new(&url)
+            .schema(SchemaName::new(&schema).expect("a schema name"))
+            .max_connections(16)
+            .migrate(true);
+        let backend = PostgresBackend::open(options).await.expect("opens");
+        backend.prepare_database().await.expect("migrates");
+        opened.push(backend);
+        schemas.push(schema);
+    }
+    let backends: Vec<Backend> = opened.iter().map(|backend| backend.clone() as Backend).collect();
+    measure("postgres", backends.try_into().ok().expect("three")).await;
+
+    for (backend, schema) in opened.iter().zip(schemas) {
+        let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+        sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
+    }
+}
