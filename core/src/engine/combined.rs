@@ -187,3 +187,60 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contracts::{CapabilitySet, ClaimPolicy};
+    use crate::model::error::ContentionKind;
+    use crate::model::handle::{BackendTag, HandleKind, HandleOpaque};
+    use crate::model::ids::{LaneId, WorkerId, WorkerInstanceId};
+
+    fn callers<const N: usize>(limits: [u32; N]) -> (Callers, [Slot; N]) {
+        let slots = limits.map(|_| Slot::default());
+        let caller = |(limit, slot): (u32, &Slot)| {
+            let (worker, instance) = (WorkerId::new("w"), WorkerInstanceId::new("w-1"));
+            let policy = ClaimPolicy::new(worker, instance, 5_000, None);
+            let (lane, none) = (LaneId::new("a"), CapabilitySet::default());
+            let claim = Claim::new(BackendTag::Memory, &lane, &none, policy, limit).unwrap();
+            Caller { claim, handles: Vec::new(), error: None, slot: Arc::clone(slot) }
+        };
+        (Callers(limits.into_iter().zip(&slots).map(caller).collect()), slots)
+    }
+
+    fn handle() -> Handle {
+        let opaque = HandleOpaque::new(Vec::new().into_boxed_slice());
+        Handle::new(BackendTag::Memory, HandleKind::Fresh, opaque)
+    }
+
+    fn answers<const N: usize>(slots: &[Slot; N]) -> [Option<Result<usize, EngineError>>; N] {
+        let answer = |slot: &Slot| lock(slot).take().map(|answer| answer.map(|all| all.len()));
+        slots.each_ref().map(answer)
+    }
+
+    #[test]
+    fn the_best_go_to_those_who_came_first_each_as_many_as_it_asked_for() {
+        let (mut callers, slots) = callers([2, 1]);
+        assert_eq!(callers.rest().map(|claim| claim.limit()), Some(3));
+        assert_eq!(callers.next().collect::<Vec<_>>(), [0, 0, 1]);
+        callers.give(0, handle());
+        assert_eq!(callers.rest().map(|claim| claim.limit()), Some(2));
+        assert_eq!(callers.next().collect::<Vec<_>>(), [0, 1]);
+        callers.give(0, handle());
+        callers.give(1, handle());
+        assert!(callers.rest().is_none());
+        callers.answer();
+        assert_eq!(answers(&slots).map(|answer| answer.and_then(Result::ok)), [Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn what_is_claimed_reaches_its_caller_an_error_one_and_the_others_claim_again() {
+        let (mut callers, slots) = callers([1, 1, 1]);
+        callers.give(0, handle());
+        callers.fail(EngineError::Contention(ContentionKind::RetryExhausted));
+        callers.answer();
+        let [first, second, third] = answers(&slots);
+        assert!(matches!((first, second), (Some(Ok(1)), Some(Err(EngineError::Contention(_))))));
+        assert!(third.is_none());
+    }
+}

@@ -10,7 +10,6 @@ use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::limit::admit::{Admission, Asking};
 use ff_core::rules::limit::cell::{CellRow, ForgetCell};
 use ff_core::rules::limit::define::{RemoveLimit, SetLimit};
-use ff_core::rules::limit::held::Holdings;
 use ff_core::rules::limit::key::LimitKey;
 use ff_core::rules::limit::read::{ReadHeld, ReadLimit};
 use ff_core::schema::limit::{limit, limit_cell, limit_permit};
@@ -109,8 +108,8 @@ impl Transition for Admit {
 
         let taken = [1, 2].map(|weight| {
             let asking = Asking { execution: key(), keys: vec![KEY.into()], weight };
-            let admission = held.admit(&asking, &Holdings::default(), at).unwrap();
             let lacks = held.shortages(&asking, at).unwrap();
+            let admission = held.clone().admit(&asking, at).unwrap();
             match admission {
                 Admission::Admitted(holdings) => {
                     assert_eq!(lacks, [], "explanations agree");

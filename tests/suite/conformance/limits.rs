@@ -12,7 +12,7 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use super::budgeted::claim;
 use super::signal::resumed;
 use crate::backends::{Bench, conformance};
-use crate::bench::{assert_refused, id, lane, payload_of};
+use crate::bench::{assert_refused, id, lane, payload_of, worker};
 use crate::stopping::Stop;
 use crate::suspended::{cancellation, fresh, named};
 
@@ -251,6 +251,32 @@ conformance! {
             }
         }
         assert_eq!(status(&bench, KEY).await.running, 0);
+    }
+
+    async fn processes_share_a_limit_whatever_they_remember(bench) {
+        running(&bench, KEY, 3).await;
+        for _ in 0..9 {
+            create(&bench, keyed(&[KEY])).await;
+        }
+        let (other, none) = (bench.another_process().await, CapabilitySet::default());
+        let theirs = async |limit| other.claim_many(&lane(), &none, worker("v"), limit).await.unwrap();
+        let first = claim(&bench, &[], 1).await;
+        let second = theirs(1).await;
+
+        // What the other took refuses the next try; what the other gave back is found.
+        assert_eq!(claim(&bench, &[], 9).await.len(), 1);
+        assert_eq!(theirs(9).await.len(), 0);
+        other.complete(&second[0], None).await.unwrap();
+        assert_eq!(claim(&bench, &[], 9).await.len(), 1);
+        assert_eq!(status(&bench, KEY).await.running, 3);
+
+        // A limit that the other lowers counts a moment later.
+        other.set_limit(SetLimitArgs::new(KEY, "ada").with_running(2)).await.unwrap();
+        bench.clock.advance(250);
+        bench.cancel_one(&first[0]).await;
+        assert_eq!(claim(&bench, &[], 9).await, []);
+        assert_eq!(theirs(9).await.len(), 0);
+        assert_eq!(status(&bench, KEY).await.running, 2);
     }
 
     async fn explanations_name_full_limits_and_agree_with_claims(bench) {
