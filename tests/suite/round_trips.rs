@@ -245,7 +245,8 @@ async fn claiming_within_a_limit_costs_two_and_each_end_one() {
                 true => {
                     let (reason, class) = (FailureReason::new("x"), FailureClass::Permanent);
                     let fail = bench.backend.fail(&handle, reason, class);
-                    proxy.count(async { drop(fail.await.unwrap()) }).await
+                    let ends = async { fail.await.map(|_| ()).unwrap() };
+                    proxy.count(ends).await
                 }
                 false => {
                     let complete = bench.backend.complete(&handle, None);
