@@ -6,27 +6,25 @@
 //! turns, so that a noisy machine disturbs all of them. `FF_BENCH_SECONDS` bounds each turn, 1 by
 //! default; `FF_BENCH_TURNS` counts them, 5 by default.
 
+#[path = "common/backends.rs"]
+#[allow(dead_code)] // Each load here has a database of its own.
+mod backends;
 #[path = "common/setting.rs"]
 mod setting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ff_backend_postgres::migrate::SchemaName;
-use ff_backend_postgres::{PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::SqliteBackend;
 use ff_bench::{PAYLOAD, Scenario, run, submission, terms};
 use ff_core::backend::CapabilitySet;
 use ff_core::contracts::SetLimitArgs;
-use ff_core::engine::Executor as _;
-use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::LaneId;
 use futures_util::future::join_all;
 
+use backends::{Backend, Schema};
 use setting::setting;
-
-type Backend = Arc<dyn EngineBackend>;
 
 /// The executions that a lane has before each turn.
 const BACKLOG: usize = 20_000;
@@ -206,24 +204,15 @@ async fn main() {
     }
     measure("sqlite", files.try_into().ok().expect("three")).await;
 
-    let Ok(url) = std::env::var("FF_BENCH_PG_URL") else { return };
-    let (mut opened, mut schemas) = (Vec::new(), Vec::new());
+    let mut schemas = Vec::new();
     for _ in Keys::ALL {
-        let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
-        let options = PostgresOptions::new(&url)
-            .schema(SchemaName::new(&schema).expect("a schema name"))
-            .max_connections(16)
-            .migrate(true);
-        let backend = PostgresBackend::open(options).await.expect("opens");
-        backend.prepare_database().await.expect("migrates");
-        opened.push(backend);
+        let Some(schema) = Schema::create().await else { return };
         schemas.push(schema);
     }
-    let backends: Vec<Backend> = opened.iter().map(|backend| backend.clone() as Backend).collect();
+    let backends: Vec<Backend> =
+        schemas.iter().map(|schema| schema.backend.clone() as Backend).collect();
     measure("postgres", backends.try_into().ok().expect("three")).await;
-
-    for (backend, schema) in opened.iter().zip(schemas) {
-        let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-        sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
+    for schema in schemas {
+        schema.remove().await;
     }
 }

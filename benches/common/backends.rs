@@ -17,17 +17,34 @@ pub(crate) async fn each_backend(measure: impl AsyncFn(&str, Backend)) {
     let file = file.to_str().expect("a UTF-8 path");
     measure("sqlite", SqliteBackend::new(file).await.expect("opens")).await;
 
-    let Ok(url) = std::env::var("FF_BENCH_PG_URL") else { return };
-    let schema = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
-    let options = PostgresOptions::new(&url)
-        .schema(SchemaName::new(&schema).expect("a schema name"))
-        .max_connections(16)
-        .migrate(true);
+    let Some(schema) = Schema::create().await else { return };
+    measure("postgres", schema.backend.clone()).await;
+    schema.remove().await;
+}
 
-    let backend = PostgresBackend::open(options).await.expect("opens");
-    backend.prepare_database().await.expect("migrates");
-    measure("postgres", backend.clone()).await;
+/// A schema of its own in the Postgres that `FF_BENCH_PG_URL` names.
+pub(crate) struct Schema {
+    name: String,
+    pub(crate) backend: Arc<PostgresBackend>,
+}
 
-    let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    sqlx::query(drop_schema).execute(backend.pool()).await.expect("drops its schema");
+impl Schema {
+    /// `None` where the variable is unset.
+    pub(crate) async fn create() -> Option<Self> {
+        let url = std::env::var("FF_BENCH_PG_URL").ok()?;
+        let name = format!("ff_bench_{}", uuid::Uuid::new_v4().simple());
+        let options = PostgresOptions::new(&url)
+            .schema(SchemaName::new(&name).expect("a schema name"))
+            .max_connections(16)
+            .migrate(true);
+
+        let backend = PostgresBackend::open(options).await.expect("opens");
+        backend.prepare_database().await.expect("migrates");
+        Some(Self { name, backend })
+    }
+
+    pub(crate) async fn remove(self) {
+        let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {} CASCADE", self.name));
+        sqlx::query(drop_schema).execute(self.backend.pool()).await.expect("drops its schema");
+    }
 }

@@ -111,8 +111,7 @@ impl Bench {
         match &self.leftover {
             Leftover::Nothing => Arc::clone(&self.backend),
             Leftover::Directory(directory) => self.another_sqlite(directory).await,
-            Leftover::Schema(_, schema) => self.another_postgres(postgres_url(), schema).await,
-            Leftover::Database(copy) => self.another_postgres(copy.url(), &copies::schema()).await,
+            Leftover::Schema(..) | Leftover::Database(_) => self.another_postgres().await,
         }
     }
 
@@ -122,10 +121,7 @@ impl Bench {
             (Leftover::Nothing, PlainSql::Memory(memory)) => Arc::clone(memory) as _,
             (Leftover::Nothing, _) => panic!("the database is within its backend"),
             (Leftover::Directory(directory), _) => self.another_sqlite(directory).await,
-            (Leftover::Schema(_, schema), _) => self.another_postgres(postgres_url(), schema).await,
-            (Leftover::Database(copy), _) => {
-                self.another_postgres(copy.url(), &copies::schema()).await
-            }
+            (Leftover::Schema(..) | Leftover::Database(_), _) => self.another_postgres().await,
         }
     }
 
@@ -137,8 +133,13 @@ impl Bench {
         SqliteBackend::open(options).await.unwrap()
     }
 
-    async fn another_postgres(&self, url: String, schema: &SchemaName) -> Arc<PostgresBackend> {
-        let options = PostgresOptions::new(url).schema(schema.clone()).clock(self.clock.reader());
+    async fn another_postgres(&self) -> Arc<PostgresBackend> {
+        let (url, schema) = match &self.leftover {
+            Leftover::Schema(_, schema) => (postgres_url(), schema.clone()),
+            Leftover::Database(copy) => (copy.url(), copies::schema()),
+            Leftover::Nothing | Leftover::Directory(_) => panic!("the database is no Postgres"),
+        };
+        let options = PostgresOptions::new(url).schema(schema).clock(self.clock.reader());
         PostgresBackend::open(options).await.unwrap()
     }
 
@@ -203,12 +204,8 @@ pub(crate) async fn postgres() -> Bench {
 /// A database of its own: a copy of a migrated one, which costs less than to migrate.
 pub(crate) async fn postgres_copy() -> Bench {
     let copy = copies::Copy::create().await;
-    let clock = TestClock::new();
-    let options = PostgresOptions::new(copy.url()).schema(copies::schema()).clock(clock.reader());
-    let backend = PostgresBackend::open(options).await.unwrap();
-    let plain = PlainSql::Postgres(backend.pool().clone());
-    let (tag, leftover) = (BackendTag::Postgres, Leftover::Database(copy));
-    Bench { backend, plain, clock, tag, asked: None, leftover }
+    let options = PostgresOptions::new(copy.url()).schema(copies::schema());
+    postgres_opened(options, Leftover::Database(copy)).await
 }
 
 /// A fresh, migrated schema, reached through `url` with further options.
@@ -239,11 +236,14 @@ async fn postgres_migrated(
             panic!("the Postgres of FF_PG_TEST_URL cannot be reached: {error}")
         });
     migrate(&pool, &migrated.schema(schema.clone())).await.unwrap();
+    let options = PostgresOptions::new(url).schema(schema.clone());
+    postgres_opened(with(options), Leftover::Schema(pool, schema)).await
+}
+
+async fn postgres_opened(options: PostgresOptions, leftover: Leftover) -> Bench {
     let clock = TestClock::new();
-    let options = PostgresOptions::new(url).schema(schema.clone()).clock(clock.reader());
-    let backend = PostgresBackend::open(with(options)).await.unwrap();
+    let backend = PostgresBackend::open(options.clock(clock.reader())).await.unwrap();
     let plain = PlainSql::Postgres(backend.pool().clone());
-    let leftover = Leftover::Schema(pool, schema);
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
@@ -256,12 +256,8 @@ pub(crate) fn by_hand(plain: PlainSql, tag: BackendTag) -> Bench {
 
 /// The engine on a schema that is there.
 pub(crate) async fn postgres_at(schema: &SchemaName) -> Bench {
-    let clock = TestClock::new();
     let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
-    let backend = PostgresBackend::open(options.clock(clock.reader())).await.unwrap();
-    let plain = PlainSql::Postgres(backend.pool().clone());
-    let tag = BackendTag::Postgres;
-    Bench { backend, plain, clock, tag, asked: None, leftover: Leftover::Nothing }
+    postgres_opened(options, Leftover::Nothing).await
 }
 
 async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
@@ -275,8 +271,8 @@ pub(crate) fn postgres_url() -> String {
     std::env::var("FF_PG_TEST_URL").unwrap_or_else(|_| {
         panic!(
             "FF_PG_TEST_URL is unset: run scripts/test, which starts a Postgres for the suite, or \
-             point the variable at a database where the suite may create schemas and databases, for example \
-             postgres://postgres@127.0.0.1:5432/postgres"
+             point the variable at a database where the suite may create schemas and databases, for \
+             example postgres://postgres@127.0.0.1:5432/postgres"
         )
     })
 }

@@ -166,7 +166,7 @@ async fn read_room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineErr
 /// The room that there is; none where no execution has a budget.
 async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
     let exist = executor.process_state().budgeted.look(executor, true).await?;
-    if exist { run(executor, &OpenBudgets).await } else { Ok(Room::default()) }
+    if exist { read_room(executor).await } else { Ok(Room::default()) }
 }
 
 /// The tokens of the room that schedulers and grants can offer.

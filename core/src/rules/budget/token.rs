@@ -4,8 +4,7 @@
 //! claim offers the tokens of the budgets that have room, so it passes over executions with a
 //! full budget as it passes over those that need another worker. One with keys of limits has one
 //! token per key, and a claim offers all of them but those of full limits. Tokens begin with a
-//! mark. A
-//! capability that begins with it is stored with the mark twice, so none can be a token.
+//! mark. A capability that begins with it is stored with the mark twice, so none can be a token.
 
 use std::collections::BTreeSet;
 

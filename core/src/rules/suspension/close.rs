@@ -54,10 +54,9 @@ pub fn close_as_read(mut changes: Vec<Mutation>, core: &Row) -> Result<Vec<Mutat
     let marked = core.read(exec_core::has_waitpoints)? || core.read(exec_core::has_reservations)?;
     if waits || marked {
         mark(&mut changes, none_open());
-        mark(&mut changes, none_reserved());
         changes.push(delete_waitpoints());
         changes.extend(waits.then(clear_timeout));
-        changes.extend([released(), permits_given_back()]);
+        changes = close_reserved(changes);
     }
     Ok(changes)
 }
