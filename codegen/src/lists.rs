@@ -153,6 +153,11 @@ impl<'a> ByList<'a> {
         Expr::col((KNOWN, COVERED))
     }
 
+    /// True if the rows are found by the lists of that column.
+    pub(crate) fn is_over(&self, column: ColumnRef) -> bool {
+        self.column == column
+    }
+
     fn key(&self, dialect: &dyn Dialect, alias: &str) -> Expr {
         let list = Expr::col((Alias::new(alias), self.column.name));
         dialect.list_key(list.clone()).unwrap_or(list)

@@ -125,8 +125,10 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     let limit = slot + 1;
     let yields = read.columns.iter().map(|column| column.ty).collect();
     let predicate = flagged(dialect, &read.table, &read.predicate);
-    if let (None, Some(by_list)) = (&read.join, ByList::of(read.table, &predicate)) {
-        return Ok((list_by_list(dialect, read, &predicate, &by_list, limit), yields));
+    let by_list = ByList::of(read.table, &predicate).filter(|_| read.join.is_none());
+    let each = of_each(read, by_list.as_ref())?.unwrap_or(limit);
+    if let Some(by_list) = by_list {
+        return Ok((list_by_list(dialect, read, &predicate, &by_list, [each, limit]), yields));
     }
 
     let mut operands = Direct { dialect };
@@ -152,6 +154,19 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     }
     limit_by(&mut select, limit);
     Ok((Tree::Select(select), yields))
+}
+
+/// The place of the bound on the rows of each list, if there is one.
+fn of_each(read: &List, by_list: Option<&ByList<'_>>) -> Result<Option<usize>, RenderError> {
+    let Some(of_each) = &read.of_each else { return Ok(None) };
+    let found_by = |by_list: &ByList<'_>| by_list.is_over(of_each.list);
+    match &of_each.limit {
+        ff_core::plan::Expr::Slot(_, slot) if by_list.is_some_and(found_by) => Ok(Some(slot + 1)),
+        _ => Err(RenderError::Audit {
+            plan: read.name.to_string(),
+            rule: "a bound on each list needs rows that are found list by list".into(),
+        }),
+    }
 }
 
 fn sums(dialect: &dyn Dialect, read: &Sums) -> (Tree, Vec<ColumnType>) {
@@ -180,7 +195,7 @@ fn list_by_list(
     read: &List,
     predicate: &Predicate,
     by_list: &ByList<'_>,
-    limit: usize,
+    [each, limit]: [usize; 2],
 ) -> Tree {
     let table = read.table.name;
     let alias = if dialect.has_lateral() { table } else { "best" };
@@ -192,7 +207,7 @@ fn list_by_list(
 
     let mut select = Query::select();
     select.columns(read.columns.iter().map(|column| (table, column.name)));
-    for (rows, name) in [(&mut best, alias), (&mut select, table)] {
+    for (rows, name, limit) in [(&mut best, alias, each), (&mut select, table, limit)] {
         for (column, direction) in &read.order {
             rows.order_by((name, column.name), order(*direction));
         }

@@ -195,6 +195,7 @@ fn list(order: Vec<ColumnRef>) -> Query {
         name: "lanes".into(),
         table: lane_registry::REF,
         join: None,
+        of_each: None,
         columns: vec![lane_registry::lane_id.column()],
         predicate: lane_registry::lane_id.above("a".into()),
         order: order.into_iter().map(|column| (column, Ascending)).collect(),

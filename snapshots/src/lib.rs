@@ -8,6 +8,7 @@
 mod archives;
 mod cascade;
 mod explanations;
+mod fairness;
 mod fixtures;
 mod flow_ends;
 mod flow_rows;
@@ -52,6 +53,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::explanations,
     Scene::lanes,
     Scene::limits,
+    Scene::fairness,
     Scene::registry,
     Scene::lost_workers_of_the_registry,
     Scene::leases_of_workers,

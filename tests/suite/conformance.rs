@@ -13,6 +13,7 @@ mod delay;
 mod expire;
 mod explain;
 mod fail;
+mod fairness;
 pub(crate) mod fence;
 mod finish;
 mod flow;

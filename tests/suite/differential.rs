@@ -40,7 +40,7 @@ const LOOK: usize = 5;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 31] = [
+const TABLES: [&str; 33] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_claim_grant",
@@ -72,6 +72,8 @@ const TABLES: [&str; 31] = [
     "ff_limit",
     "ff_limit_permit",
     "ff_limit_cell",
+    "ff_fair_lane",
+    "ff_fair_weight",
 ];
 /// What has to come about at least once, and how an outcome says so.
 const OUTCOMES: [(&str, &str); 37] = [

@@ -46,8 +46,17 @@ pub(crate) fn row_by_key<'a>(tables: &'a Tables, table: &Table, key: &Row) -> Op
 fn list_rows(tables: &Tables, list: &List) -> Vec<Row> {
     let held = Held::default();
     let rows = tables.rows(list.table.name).flat_map(|(_, row)| join_rows(tables, list, row));
-    let rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
+    let mut rows: Vec<Row> = rows.filter(|row| list.predicate.accepts(row, &held)).collect();
 
+    if let Some(of_each) = &list.of_each {
+        let mut lists: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
+        for row in rows {
+            let key = row.value(of_each.list).cloned().unwrap_or(Value::Null);
+            lists.entry(Key(vec![key])).or_default().push(row);
+        }
+        let most = limit_of(&of_each.limit.evaluate(&held));
+        rows = lists.into_values().flat_map(|rows| best(rows, &list.order, most)).collect();
+    }
     let rows = best(rows, &list.order, limit_of(&list.limit.evaluate(&held)));
     rows.iter().map(|row| project(row, &list.columns)).collect()
 }

@@ -283,6 +283,7 @@ async fn a_list_joins_filters_orders_and_stops_at_its_limit() {
     let list = Query::List(List {
         name: "joined".into(),
         table: lane::REF,
+        of_each: None,
         join: Some(Join {
             table: TableRef(&hmac::TABLE),
             on: vec![(lane::lane_id.column(), hmac::kid.column())],

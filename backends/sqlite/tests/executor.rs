@@ -65,6 +65,7 @@ async fn names(backend: &SqliteBackend) -> Vec<String> {
         name: "lanes".into(),
         table: lane::REF,
         join: None,
+        of_each: None,
         columns: vec![lane::lane_id.column()],
         predicate: Predicate::Always,
         order: vec![(lane::lane_id.column(), Direction::Ascending)],

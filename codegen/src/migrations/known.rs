@@ -9,4 +9,5 @@ migrations! {
     5 "0005_reserve_and_archive",
     6 "0006_chosen",
     7 "0007_limits_and_counts",
+    8 "0008_fairness",
 }

@@ -38,21 +38,22 @@ use crate::contracts::{
     FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
     IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
     IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListLimitsPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs,
-    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits,
-    ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs,
-    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
-    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
-    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
-    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
-    ResumeExecutionResult, ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs,
-    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs, SetLimitArgs,
-    SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult, Stats,
-    StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFairnessWeightsPage, ListFlowsPage,
+    ListLanesPage, ListLeasesArgs, ListLimitsPage, ListPendingWaitpointsArgs,
+    ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PauseScheduleArgs,
+    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
+    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetFairnessWeightArgs, SetLaneStateArgs,
+    SetLimitArgs, SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult,
+    Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
     SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
     validate_tag_key,
 };
@@ -99,6 +100,9 @@ use crate::rules::execution::take::{ClaimByGrant, ClaimByOperator, ClaimResumed}
 use crate::rules::execution::timeline::Timeline;
 use crate::rules::execution::unblock::Unblock;
 use crate::rules::execution::{listing, read};
+use crate::rules::fairness::weight::{
+    ListFairnessWeights, RemoveFairnessWeight, SetFairnessWeight,
+};
 use crate::rules::fence::Fence;
 use crate::rules::flow::apply::Apply;
 use crate::rules::flow::cancel::{AckMember, CancelFlow, CancelHeader};
@@ -1055,6 +1059,27 @@ impl<E: Executor> EngineBackend for E {
         limit: usize,
     ) -> Result<ListLimitsPage, EngineError> {
         run(self, &ListLimits::new(cursor.as_deref(), limit)?).await
+    }
+
+    async fn set_fairness_weight(&self, args: SetFairnessWeightArgs) -> Result<(), EngineError> {
+        run(self, &SetFairnessWeight::new(args)?).await
+    }
+
+    async fn remove_fairness_weight(
+        &self,
+        lane: &LaneId,
+        fairness_key: &str,
+    ) -> Result<bool, EngineError> {
+        run(self, &RemoveFairnessWeight::new(lane, fairness_key)?).await
+    }
+
+    async fn list_fairness_weights(
+        &self,
+        lane: &LaneId,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<ListFairnessWeightsPage, EngineError> {
+        run(self, &ListFairnessWeights::new(lane, cursor.as_deref(), limit)?).await
     }
 
     async fn set_lane_state(&self, args: SetLaneStateArgs) -> Result<(), EngineError> {

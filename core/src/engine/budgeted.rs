@@ -1,4 +1,4 @@
-//! Claims of executions with budgets or keys of limits: they offer room in those that have it.
+//! Claims of executions with budgets or keys: they offer room in those that have it.
 //!
 //! Most databases have no such executions, and their claims must cost nothing more. So a process
 //! claims as if there were none until it has seen some. It looks for them where a claim comes back
@@ -6,6 +6,7 @@
 //! a budget. A process knows at once of those that it has submitted itself.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::combined::claim_together;
 use super::places::{claim_up_to, take};
@@ -31,36 +32,46 @@ pub(super) struct Budgeted {
     exist: AtomicBool,
     /// The time at which there were none, Unix ms; 0 before the first claim.
     none_at_ms: AtomicI64,
-    /// The time at which there were keys of limits and nothing else, Unix ms; 0 for no such time.
-    only_limits_at_ms: AtomicI64,
+    /// The room when there were keys and no budgets, and that time, Unix ms.
+    only_keys: Mutex<Option<(Room, i64)>>,
 }
 
 impl Budgeted {
     /// Notes that an execution with that policy is submitted.
     pub(super) fn note(&self, policy: Option<&ExecutionPolicy>) {
         let needs_room = |policy: &ExecutionPolicy| {
-            !policy.budget_ids.is_empty() || !policy.limit_keys.is_empty()
+            let has_keys = !policy.limit_keys.is_empty() || policy.fairness_key.is_some();
+            has_keys || !policy.budget_ids.is_empty()
         };
         if policy.is_some_and(needs_room) {
             self.exist.store(true, Ordering::Release);
         }
-        if policy.is_some_and(|policy| !policy.budget_ids.is_empty()) {
-            self.only_limits_at_ms.store(0, Ordering::Release);
+        let is_new = |policy: &ExecutionPolicy| {
+            !policy.budget_ids.is_empty() || policy.fairness_key.is_some()
+        };
+        if policy.is_some_and(is_new) {
+            *self.only_keys() = None;
         }
     }
 
-    /// The room that is remembered for a short time: none in budgets, where only keys of limits
-    /// are in use. That is safe as well.
+    /// The room that is remembered for a short time: none in budgets, where only keys are in use.
+    /// That is safe as well.
     fn remembered(&self, now_ms: i64) -> Option<Room> {
-        let at = self.only_limits_at_ms.load(Ordering::Acquire);
-        let is_fresh = at != 0 && (0..PAUSE_MS).contains(&now_ms.saturating_sub(at));
-        is_fresh.then(|| Room { has_limits: true, ..Room::default() })
+        let only_keys = self.only_keys();
+        let (room, at) = only_keys.as_ref()?;
+        (0..PAUSE_MS).contains(&now_ms.saturating_sub(*at)).then(|| room.clone())
     }
 
     /// Remembers the room that was read, where it may be.
     fn remember(&self, room: &Room, now_ms: i64) {
-        let only_limits = room.has_limits && !room.has_estimates && room.tokens.is_empty();
-        self.only_limits_at_ms.store(if only_limits { now_ms } else { 0 }, Ordering::Release);
+        let has_keys = room.has_limits || !room.fair_lanes.is_empty();
+        let only_keys = has_keys && !room.has_estimates && room.tokens.is_empty();
+        *self.only_keys() = only_keys.then(|| (room.clone(), now_ms));
+    }
+
+    fn only_keys(&self) -> MutexGuard<'_, Option<(Room, i64)>> {
+        // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
+        self.only_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn exist(&self) -> bool {
@@ -149,7 +160,7 @@ async fn claim_in<E: Executor + ?Sized>(
     claim: &Claim,
     room: Room,
 ) -> Result<Vec<Handle>, EngineError> {
-    if room.has_estimates || room.has_limits {
+    if !room.is_plain(claim.terms().lane()) {
         claim_together(executor, claim, &room).await
     } else {
         claim_up_to(executor, &claim.clone().with_room(room.tokens)).await
@@ -173,7 +184,7 @@ async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
 pub(super) async fn open_budgets<E: Executor + ?Sized>(
     executor: &E,
 ) -> Result<Vec<String>, EngineError> {
-    let Room { mut tokens, has_estimates, has_limits: _ } = room(executor).await?;
+    let Room { mut tokens, has_estimates, has_limits: _, fair_lanes: _ } = room(executor).await?;
     tokens.extend(has_estimates.then(|| token(ESTIMATES)));
     Ok(tokens)
 }
@@ -188,7 +199,7 @@ pub(super) async fn has_claimable<E: Executor + ?Sized>(
     let room = room(executor).await?;
     let plain = listing::claimable_by(lane, capabilities, room.tokens.clone())?;
     let some_plain = run(executor, &plain).await?;
-    if some_plain || !(room.has_estimates || room.has_limits) {
+    if some_plain || room.is_plain(lane) {
         return Ok(some_plain);
     }
 

@@ -19,6 +19,7 @@ mod cascade;
 mod combined;
 pub mod completions;
 mod executor;
+mod fair;
 mod frames;
 mod known_streams;
 mod lost_workers;

@@ -32,20 +32,21 @@ use crate::contracts::{
     ImportRun, Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
     IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
     LeaseHistoryEvent, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFlowsPage, ListLanesPage, ListLeasesArgs,
-    ListLimitsPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs,
-    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
-    MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome,
-    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
-    RecordSpendArgs, RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs,
-    ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult,
-    ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult,
-    ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome,
-    ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs,
-    RevokeLeaseResult, RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan,
-    ScanEligibleArgs, ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
-    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetLaneStateArgs, SetLimitArgs,
-    SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
+    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFairnessWeightsPage, ListFlowsPage,
+    ListLanesPage, ListLeasesArgs, ListLimitsPage, ListPendingWaitpointsArgs,
+    ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs,
+    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
+    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
+    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
+    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
+    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
+    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
+    ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
+    SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetFairnessWeightArgs, SetLaneStateArgs,
+    SetLimitArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
     StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor,
     SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs,
     UsageDimensions,
@@ -763,6 +764,45 @@ pub trait EngineBackend: Send + Sync + 'static {
         limit: usize,
     ) -> Result<ListLimitsPage, EngineError> {
         unavailable!("list_limits")
+    }
+
+    /// Gives a fairness key a weight in a lane: of the executions that wait there, those with the
+    /// key get so many starts for each start of one with a key of weight 1. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a key that is too
+    /// long, a weight out of its bounds, text with NUL.
+    async fn set_fairness_weight(&self, args: SetFairnessWeightArgs) -> Result<(), EngineError> {
+        unavailable!("set_fairness_weight")
+    }
+
+    /// Removes the weight of a fairness key in a lane, which then counts as 1. Returns false if it
+    /// has none. An addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` naming the field: a lane that is no lane name, a key that is too
+    /// long or holds NUL.
+    async fn remove_fairness_weight(
+        &self,
+        lane: &LaneId,
+        fairness_key: &str,
+    ) -> Result<bool, EngineError> {
+        unavailable!("remove_fairness_weight")
+    }
+
+    /// Lists the weights of the fairness keys of a lane by key, behind a cursor; at most 1,000. An
+    /// addition.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a lane that is no lane name, or a cursor with NUL;
+    /// `Validation(Corruption)` for a stored number out of its range.
+    async fn list_fairness_weights(
+        &self,
+        lane: &LaneId,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<ListFairnessWeightsPage, EngineError> {
+        unavailable!("list_fairness_weights")
     }
 
     /// Sets the state of a lane. Claims from a paused or disabled lane find nothing; submissions to

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::budgeted::Budgeted;
 use super::combined::Combined;
+use super::fair::KeysOfLanes;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::remembered_limits::RememberedLimits;
@@ -32,6 +33,8 @@ pub struct ProcessState {
     pub(super) combined: Combined,
     /// What the claims of this process know of limits.
     pub(super) limits: RememberedLimits,
+    /// The keys that share lanes, as claims of this process saw them last.
+    pub(super) keys_of_lanes: KeysOfLanes,
     reserving: Turns<()>,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,

@@ -5,12 +5,16 @@
 //! not fit, those behind it are not tried, so that small estimates never starve a large one.
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
+//!
+//! Of a lane with fairness keys, the best executions of each key are listed, and those whose turn it
+//! is are taken. The claim stores the turns first, so no two claims ever count on the same ones.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
 use super::combined::Callers;
+use super::fair::{Turned, list_by_turns};
 use super::places::claim_up_to;
 use super::remembered_limits::KnownLimits;
 use super::{Executor, run};
@@ -35,6 +39,9 @@ struct Reserving<'a, E: ?Sized> {
     /// The tokens of full limits.
     full: BTreeSet<String>,
 }
+
+/// What of one list may be taken, and the turns that it takes.
+type Listed = (Sorted, Option<Turned>);
 
 /// The executions that one list names, by the way in which they are taken.
 #[derive(Default)]
@@ -80,7 +87,7 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
     let mut reserving = Reserving::new(executor, room, KnownLimits::none(executor));
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let sorted = reserving.list(&offered).await?;
+        let (sorted, _) = reserving.list(&offered).await?;
         if 0 < sorted.plain {
             return Ok(true);
         }
@@ -119,22 +126,32 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             true => offered.clone().with_room(vec![token(ESTIMATES)]),
             false => offered.clone(),
         };
-        match self.room.has_limits {
+        match self.room.has_limits || self.is_fair(offered) {
             true => claim.within_limits(full),
             false => claim,
         }
     }
 
-    /// Lists the best executions, and chooses what those that are not plain take of their limits.
-    async fn list(&mut self, offered: &Claim) -> Result<Sorted, EngineError> {
+    /// Lists the executions that come next, and chooses what those that are not plain take of
+    /// their limits.
+    async fn list(&mut self, offered: &Claim) -> Result<Listed, EngineError> {
         let full = self.full.iter().cloned().collect();
-        let mut candidates = run(self.executor, &Candidates(self.listing(offered, full))).await?;
+        let listing = self.listing(offered, full);
         let is_full = |key: &String| self.full.contains(&limit_token(key));
-        candidates.retain(|candidate| !candidate.limits.keys.iter().any(is_full));
+        let is_open = |candidate: &Candidate| !candidate.limits.keys.iter().any(is_full);
+        let (candidates, mut turned) = if self.is_fair(offered) {
+            list_by_turns(self.executor, listing, is_open).await?
+        } else {
+            let candidates = run(self.executor, &Candidates::best(listing)).await?;
+            (candidates.into_iter().filter(is_open).collect(), None)
+        };
         let admissions = self.known.admit(self.executor, &candidates).await?;
 
         let mut sorted = Sorted::default();
         for (candidate, admission) in candidates.into_iter().zip(admissions) {
+            if let (Admission::Admitted(_), Some(turned)) = (&admission, &mut turned) {
+                turned.start(&candidate);
+            }
             if candidate.is_plain() {
                 sorted.plain += 1;
                 continue;
@@ -147,7 +164,13 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
                 }
             }
         }
-        Ok(sorted)
+        // Behind those whose turn it was may be more.
+        sorted.is_moving |= turned.is_some();
+        Ok((sorted, turned))
+    }
+
+    fn is_fair(&self, offered: &Claim) -> bool {
+        self.room.fair_lanes.contains(offered.terms().lane())
     }
 
     /// Claims what one list names. Returns true if another list may bring more.
@@ -156,7 +179,36 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         offered: &Claim,
         callers: &mut Callers,
     ) -> Result<bool, EngineError> {
-        let Sorted { plain, attempts, is_moving } = self.list(offered).await?;
+        let (sorted, mut turned) = self.list(offered).await?;
+        let is_stored = match &turned {
+            Some(turned) => turned.store(self.executor).await?,
+            None => true,
+        };
+        if !is_stored {
+            // Another claim took these turns.
+            return Ok(true);
+        }
+        let claimed = self.claim_sorted(offered, sorted, callers, &mut turned).await;
+        if let Some(turned) = turned {
+            turned.give_back_the_rest(self.executor).await?;
+        }
+        claimed
+    }
+
+    /// Claims what one list names, each execution with its turn.
+    async fn claim_sorted(
+        &mut self,
+        offered: &Claim,
+        sorted: Sorted,
+        callers: &mut Callers,
+        turned: &mut Option<Turned>,
+    ) -> Result<bool, EngineError> {
+        let Sorted { plain, attempts, is_moving } = sorted;
+        let mut had_turn = |key: Option<&str>| {
+            if let Some(turned) = turned {
+                turned.started(key.unwrap_or_default());
+            }
+        };
         let (estimated, limited): (Vec<_>, Vec<_>) =
             attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
         let mut is_moving = is_moving || 0 < plain || !estimated.is_empty() || !limited.is_empty();
@@ -165,7 +217,10 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             let Some(caller) = callers.next().next() else { break };
             let own = callers.on_terms_of(caller, offered);
             match self.take(&own, candidate, holdings, false).await? {
-                Taken::Claimed(handle) => callers.give(caller, handle),
+                Taken::Claimed(handle) => {
+                    callers.give(caller, handle);
+                    had_turn(candidate.fairness_key.as_deref());
+                }
                 Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
                 Taken::Fits | Taken::NoRoom(_) | Taken::Gone => {}
             }
@@ -179,9 +234,13 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         });
         let taken = join_all(taken).await;
         let (mut failed, mut lost) = (None, false);
-        for ((taken, caller), (_, holdings)) in taken.into_iter().zip(places).zip(&limited) {
+        for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(&limited)
+        {
             match taken {
-                Ok(Taken::Claimed(handle)) => callers.give(caller, handle),
+                Ok(Taken::Claimed(handle)) => {
+                    callers.give(caller, handle);
+                    had_turn(candidate.fairness_key.as_deref());
+                }
                 Ok(Taken::Overtaken) => {
                     self.known.forget(holdings, self.executor.now());
                     lost = true;
@@ -211,6 +270,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             plain = if claimed.len() < most as usize { 0 } else { plain - most };
             for handle in claimed {
                 callers.give(caller, handle);
+                had_turn(None);
             }
         }
         Ok(is_moving)

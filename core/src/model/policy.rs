@@ -335,6 +335,10 @@ pub struct ExecutionPolicy {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_weight: Option<u32>,
+    /// The key by which claims of its lane are shared, such as a tenant: the keys that wait take
+    /// turns, by their weights in the lane. Executions without one are as of one key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<String>,
     /// Requirements on the workers that may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_requirements: Option<RoutingRequirements>,
@@ -369,6 +373,7 @@ impl Default for ExecutionPolicy {
             budget_estimate: BTreeMap::new(),
             limit_keys: Vec::new(),
             limit_weight: None,
+            fairness_key: None,
             routing_requirements: None,
             dedup_window_ms: None,
             dedup_while_active: false,

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    Assign, Compare, Expr, Guard, List, Mutation, OnConflict, OnTaken, Openings, Pairing, Path,
-    Plan, Predicate, Query, Rest, Return, Sums,
+    Assign, Compare, Expr, Guard, List, Mutation, OfEach, OnConflict, OnTaken, Openings, Pairing,
+    Path, Plan, Predicate, Query, Rest, Return, Sums,
 };
 use crate::plan::column::ColumnRef;
 use crate::plan::table::Direction;
@@ -88,7 +88,7 @@ impl Display for Query {
                 }
                 Ok(())
             }
-            Query::List(List { name, table, join, columns, predicate, order, limit }) => {
+            Query::List(List { name, table, join, columns, predicate, order, of_each, limit }) => {
                 write!(f, "list {name}\n  from {}", table.name)?;
                 if let Some(join) = join {
                     write!(f, " join {}", join.table.name)?;
@@ -96,6 +96,9 @@ impl Display for Query {
                 write_columns(f, columns)?;
                 write_clause(f, "\n    where ", predicate)?;
                 write_order(f, order)?;
+                if let Some(OfEach { list, limit }) = of_each {
+                    write!(f, "\n    limit {limit} of each {}", list.name)?;
+                }
                 write!(f, "\n    limit {limit}")
             }
             Query::Sums(Sums { name, table, by, of, predicate }) => {

@@ -30,5 +30,5 @@ pub use mutation::{
     Assign, Guard, Mutation, OnConflict, OnTaken, Pairing, Plan, Rest, Return, Selection,
 };
 pub use predicate::{Compare, Openings, Predicate};
-pub use query::{Join, List, Lookup, Query, Sums};
+pub use query::{Join, List, Lookup, OfEach, Query, Sums};
 pub use shape::{Bindings, QueryShape, Shape};

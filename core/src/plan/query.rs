@@ -46,7 +46,19 @@ pub struct List {
     pub predicate: Predicate,
     /// The order; ends in the primary key.
     pub order: Vec<(ColumnRef, Direction)>,
+    /// A bound on rows that have an equal list in a column.
+    pub of_each: Option<OfEach>,
     /// The most rows to return.
+    pub limit: Expr,
+}
+
+/// A bound on the rows that have an equal list in a column: of each such list, the first ones are
+/// listed. The predicate must look for the rows list by list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OfEach {
+    /// The column of the list.
+    pub list: ColumnRef,
+    /// The most rows of each list.
     pub limit: Expr,
 }
 

@@ -160,8 +160,11 @@ impl Query {
                     }
                 }
             }
-            Query::List(List { predicate, limit, .. }) => {
+            Query::List(List { predicate, of_each, limit, .. }) => {
                 predicate.visit_mut(visit);
+                if let Some(of_each) = of_each {
+                    of_each.limit.visit_mut(visit);
+                }
                 limit.visit_mut(visit);
             }
             Query::Sums(Sums { predicate, .. }) => predicate.visit_mut(visit),

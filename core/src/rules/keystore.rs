@@ -36,6 +36,7 @@ impl TokenKey {
             name: SIGNING.into(),
             table: waitpoint_hmac::REF,
             join: None,
+            of_each: None,
             columns: waitpoint_hmac::REF.columns.to_vec(),
             predicate: waitpoint_hmac::active.equals(true),
             order: vec![

@@ -245,6 +245,7 @@ impl ListLanes {
             name: "lanes".into(),
             table: lane_registry::REF,
             join: None,
+            of_each: None,
             columns: lane_registry::REF.columns.to_vec(),
             predicate,
             order: vec![(lane_registry::lane_id.column(), Ascending)],

@@ -15,6 +15,7 @@ pub mod count;
 pub mod ctx;
 pub mod decision;
 pub mod execution;
+pub mod fairness;
 pub mod fence;
 pub mod flow;
 pub mod grant;

@@ -142,7 +142,8 @@ table! {
 table! {
     /// One row per budget that an execution was ever submitted with, and place where it may be; and
     /// a row `estimates`, once an execution with an estimate was submitted, and a row `limited`,
-    /// once one with keys of limits was.
+    /// once one with keys of limits was, and a row
+    /// `fair:<lane>`, once one with a fairness key was submitted to that lane.
     budget_in_use = "ff_budget_in_use" key [budget_id, partition_key] {
         /// The budget, as UUID text.
         budget_id: String,

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod budget;
 pub mod count;
 pub mod execution;
+pub mod fairness;
 pub mod flow;
 pub mod limit;
 pub mod outbox;
@@ -74,6 +75,8 @@ pub static TABLES: &[&Table] = &[
     &limit::limit::TABLE,
     &limit::limit_permit::TABLE,
     &limit::limit_cell::TABLE,
+    &fairness::fair_lane::TABLE,
+    &fairness::fair_weight::TABLE,
 ];
 
 /// The counts that the database keeps.

@@ -81,6 +81,7 @@ fn query(seed: i64) -> Query {
     Query::List(List {
         name: "some".into(),
         table: attempt::REF,
+        of_each: None,
         join: Some(Join {
             table: exec_core::REF,
             on: vec![(attempt::partition_key.column(), exec_core::partition_key.column())],

@@ -18,6 +18,7 @@ mod dlq;
 mod events;
 mod explain;
 mod failure;
+mod fairness;
 mod filter;
 mod flow;
 mod global;
@@ -152,6 +153,8 @@ enum Command {
     Lanes(lanes::Arguments),
     /// Set, show, list and remove limits of keys: so many run at once, or start in a time.
     Limits(limits::Arguments),
+    /// Set, list and remove the weights by which keys share a lane.
+    Fairness(fairness::Arguments),
     /// List the leases of running executions.
     Leases(leases::Arguments),
     /// Take leases back, of one execution or of one worker.
@@ -213,6 +216,7 @@ impl Command {
             Self::Flow(arguments) => arguments.on_closed(),
             Self::Lanes(arguments) => arguments.on_closed(),
             Self::Limits(arguments) => arguments.on_closed(),
+            Self::Fairness(arguments) => arguments.on_closed(),
             Self::Schedule(arguments) => arguments.on_closed(),
             Self::Ls(_)
             | Self::Show(_)
@@ -374,6 +378,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
         Command::Limits(arguments) => limits::run(global, arguments).await,
+        Command::Fairness(arguments) => fairness::run(global, arguments).await,
         Command::Leases(arguments) => leases::run(global, arguments).await,
         Command::Revoke(arguments) => revoke::run(global, arguments).await,
         Command::Flow(arguments) => flow::run(global, arguments).await,

@@ -5,6 +5,7 @@
 mod act;
 mod execution;
 mod explain;
+mod fairness;
 mod fleet;
 mod flow;
 mod limits;
@@ -20,6 +21,7 @@ pub(super) use act::{
 };
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
 pub(super) use explain::ExplanationView;
+pub(super) use fairness::{FairnessWeightRemovedView, FairnessWeightView, FairnessWeightsView};
 pub(super) use fleet::{
     LaneView, LanesView, LeaseView, LeasesView, RevocationsView, RevokedView, WorkerView,
     WorkersView,

@@ -66,6 +66,26 @@ fn limits_are_set_shown_listed_and_removed() {
 }
 
 #[test]
+fn weights_of_fairness_keys_are_set_listed_and_removed() {
+    let place = Place::with_two();
+    let set = place.json(&["fairness", "set", "default", "tenant/42", "3"]);
+    assert_eq!((&set["fairness_key"], &set["weight"]), (&"tenant/42".into(), &3.into()));
+    assert_documented("fairness set", &[set]);
+    let listed = place.json(&["fairness", "ls", "default"]);
+    assert_eq!(listed["weights"][0]["set_by"], "operator");
+    assert_documented("fairness ls", &[listed]);
+    let text = place.out(&["fairness", "set", "default", "", "2"]);
+    assert_eq!(text, "(without a key) has weight 2 in default\n");
+    assert!(place.out(&["fairness", "ls", "default"]).contains("tenant/42"));
+
+    assert_documented("fairness rm", &[place.json(&["fairness", "rm", "default", "tenant/42"])]);
+    let none = place.out(&["fairness", "rm", "default", "tenant/42"]);
+    assert_eq!(none, "tenant/42 has no weight in default\n");
+    let heavy = place.ff(&["fairness", "set", "default", "tenant/42", "1001"]);
+    assert!(heavy.code == 1 && heavy.err.contains("weight: 1001 is not in 1..=1000"), "{heavy:?}");
+}
+
+#[test]
 fn a_worker_says_at_once_that_its_lane_is_paused() {
     let place = Place::with_two();
     place.out(&["lanes", "pause", "default", "--reason", "repairs"]);

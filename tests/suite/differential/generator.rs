@@ -211,7 +211,8 @@ impl Generator {
             | Kind::CreateQuota
             | Kind::CheckAdmission
             | Kind::ReleaseAdmission
-            | Kind::SetLimit => self.money(kind, situation)?,
+            | Kind::SetLimit
+            | Kind::SetWeight => self.money(kind, situation)?,
             Kind::ScanMoney => Operation::Scan(self.pick(&MONEY_SCANS), limit),
             Kind::Signal => {
                 let execution = self.one_of(&situation.rows.suspended);

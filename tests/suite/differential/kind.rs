@@ -62,6 +62,7 @@ pub(super) enum Kind {
     CheckAdmission,
     ReleaseAdmission,
     SetLimit,
+    SetWeight,
     ScanMoney,
     ExpireLease,
     Promote,
@@ -71,7 +72,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 63] = [
+pub(super) const KINDS: [(Kind, usize); 64] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
@@ -129,6 +130,7 @@ pub(super) const KINDS: [(Kind, usize); 63] = [
     (Kind::CheckAdmission, 6),
     (Kind::ReleaseAdmission, 3),
     (Kind::SetLimit, 6),
+    (Kind::SetWeight, 2),
     (Kind::ScanMoney, 4),
     (Kind::ExpireLease, 3),
     (Kind::Promote, 3),
@@ -206,6 +208,7 @@ impl Kind {
             | Self::CheckAdmission
             | Self::ReleaseAdmission
             | Self::SetLimit
+            | Self::SetWeight
             | Self::ScanMoney => Theme::Money,
             _ => return None,
         })

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use ff_core::contracts::{
     CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RateLimit, RecordSpendArgs,
-    ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs, SetLimitArgs,
-    UsageDimensions,
+    ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs,
+    SetFairnessWeightArgs, SetLimitArgs, UsageDimensions,
 };
-use ff_core::types::{BudgetId, QuotaPolicyId, TimestampMs};
+use ff_core::types::{BudgetId, LaneId, QuotaPolicyId, TimestampMs};
 use uuid::Uuid;
 
 use super::generator::Generator;
@@ -35,6 +35,8 @@ pub(super) enum Money {
     ReleaseAdmission(usize, usize),
     /// Of that key, with that many at once and that rate a second; none removes it.
     SetLimit(&'static str, Option<(Option<u32>, Option<u32>)>),
+    /// Of that fairness key in that lane; none removes it.
+    SetWeight(LaneId, &'static str, Option<u32>),
 }
 
 impl Money {
@@ -91,6 +93,10 @@ impl Generator {
                 let bounds = (self.pick(&[None, Some(1), Some(2)]), self.pick(&[None, Some(3)]));
                 let key = self.pick(&["tenant/1", "tenant/*", "api"]);
                 Money::SetLimit(key, (!self.chance(20)).then_some(bounds))
+            }
+            Kind::SetWeight => {
+                let (lane, key) = (self.lane(), self.pick(&["tenant/1", "tenant/2", ""]));
+                Money::SetWeight(lane, key, self.pick(&[None, Some(1), Some(3), Some(1_000)]))
             }
             other => unreachable!("{other:?} is about no budget, quota or limit"),
         })))
@@ -153,6 +159,13 @@ impl Side {
                 args.max_running = running;
                 args.rate = rate.map(|count| RateLimit::new(count, 1_000));
                 self.answer(backend.set_limit(args).await)
+            }
+            Money::SetWeight(ref lane, key, None) => {
+                self.answer(backend.remove_fairness_weight(lane, key).await)
+            }
+            Money::SetWeight(ref lane, key, Some(weight)) => {
+                let args = SetFairnessWeightArgs::new(lane.clone(), key, weight, "ada");
+                self.answer(backend.set_fairness_weight(args).await)
             }
             Money::ReleaseAdmission(number, execution) => {
                 let id = self.ids[execution].clone();

@@ -100,6 +100,8 @@ impl Generator {
             self.pick(&[&[] as &[(&str, u64)], &[], &[("cost", 2)], &[("cost", 4), ("tokens", 1)]]);
         let keys: &[&str] =
             self.pick(&[&[] as &[&str], &[], &["tenant/1"], &["tenant/1", "api"], &["tenant/2"]]);
+        let fairness_key: Option<&str> =
+            self.pick(&[None, None, Some("tenant/1"), Some("tenant/2"), Some("tenant/3")]);
         let budget_ids = budgets.iter().filter(|_| self.has_money).map(|&number| budget(number));
         let defined = budgets.iter().all(|number| self.defined.contains(number));
         let reserves = self.has_money && defined && !budgets.is_empty();
@@ -111,6 +113,7 @@ impl Generator {
             budget_ids: budget_ids.collect(),
             budget_estimate,
             limit_keys: keys.map(|&key| key.to_owned()).collect(),
+            fairness_key: fairness_key.filter(|_| self.has_money).map(str::to_owned),
             retry_policy: self.chance(70).then_some(retry),
             timeout_policy: self.chance(50).then_some(timeouts),
             routing_requirements: self.chance(50).then_some(routing),

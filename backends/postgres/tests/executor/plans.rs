@@ -28,6 +28,7 @@ async fn every_type_comes_back_as_it_went() {
         name: "list".into(),
         table: exec_core::REF,
         join: None,
+        of_each: None,
         columns: columns.clone(),
         predicate: exec_core::priority.below(0),
         order: vec![(exec_core::execution_id.column(), Ascending)],

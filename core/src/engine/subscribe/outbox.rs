@@ -56,6 +56,7 @@ impl Outbox {
             name: name.into(),
             table: self.table,
             join: None,
+            of_each: None,
             columns: columns.to_vec(),
             predicate,
             order: vec![(self.event_id.column(), direction)],

@@ -42,8 +42,8 @@ const BUDGETS_MAX: usize = 16;
 /// The most keys of limits that an execution may name.
 const LIMIT_KEYS_MAX: usize = 3;
 
-/// The longest key of a limit, in bytes.
-const LIMIT_KEY_MAX_BYTES: usize = 256;
+/// The longest key of a limit or of fairness, in bytes.
+const KEY_MAX_BYTES: usize = 256;
 
 /// The greatest weight for limits: the most starts that a limit allows at once.
 const LIMIT_WEIGHT_MAX: u32 = 1_000;
@@ -109,6 +109,7 @@ impl ExecutionPolicy {
             budget_estimate,
             limit_keys,
             limit_weight,
+            fairness_key,
             routing_requirements,
             dedup_window_ms,
             dedup_while_active,
@@ -119,6 +120,7 @@ impl ExecutionPolicy {
         within("policy.budget_ids", budget_ids.len(), 0, BUDGETS_MAX)?;
         check_estimate(budget_estimate, !budget_ids.is_empty())?;
         check_limit_keys(limit_keys, *limit_weight)?;
+        fairness_key.as_ref().map_or(Ok(()), |key| check_key("policy.fairness_key", key))?;
         if let Some(until) = delay_until {
             within("policy.delay_until", until.0, 0, TIME_MAX.0)?;
         }
@@ -322,15 +324,9 @@ fn check_limit_keys(keys: &[String], weight: Option<u32>) -> Result<(), PolicyFa
     const WEIGHT: &str = "policy.limit_weight";
     within(KEYS, keys.len(), 0, LIMIT_KEYS_MAX)?;
     for (place, key) in keys.iter().enumerate() {
-        let fault = |problem: &str| {
-            Err(PolicyFault::new(format!("{KEYS}[{place}]"), format!("{key:?} {problem}")))
-        };
-        if key.is_empty() || key.contains('\0') {
-            return fault("is empty or contains NUL");
-        }
-        if LIMIT_KEY_MAX_BYTES < key.len() {
-            return fault(&format!("exceeds {LIMIT_KEY_MAX_BYTES} bytes"));
-        }
+        let field = format!("{KEYS}[{place}]");
+        check_key(&field, key)?;
+        let fault = |problem: &str| Err(PolicyFault::new(field, format!("{key:?} {problem}")));
         if key.ends_with("/*") {
             return fault("stands for a family of keys; name one of them");
         }
@@ -346,6 +342,20 @@ fn check_limit_keys(keys: &[String], weight: Option<u32>) -> Result<(), PolicyFa
         Some(weight) => within(WEIGHT, weight, 1, LIMIT_WEIGHT_MAX),
         None => Ok(()),
     }
+}
+
+/// Checks a key of a limit or of fairness. The requirements of executions mark such keys by U+0001.
+fn check_key(field: &str, key: &str) -> Result<(), PolicyFault> {
+    let problem = if key.is_empty() || key.contains('\0') {
+        "is empty or contains NUL".to_owned()
+    } else if key.starts_with('\u{1}') {
+        "begins with U+0001".to_owned()
+    } else if KEY_MAX_BYTES < key.len() {
+        format!("exceeds {KEY_MAX_BYTES} bytes")
+    } else {
+        return Ok(());
+    };
+    Err(PolicyFault::new(field, format!("{key:?} {problem}")))
 }
 
 /// Checks one field's bounds, both inclusive. NaN is within no bounds.

@@ -20,6 +20,7 @@ use crate::rules::archive::value::{as_item, to_json};
 use crate::rules::budget::room::register_in_use;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::execution::read;
 use crate::rules::flow::key::FLOW;
 use crate::rules::input;
 use crate::rules::key::CORE;
@@ -97,6 +98,7 @@ impl<'a> ImportRecord<'a> {
                 name: format!("taken numbers of {}", table.0.name).into(),
                 table: *table,
                 join: None,
+                of_each: None,
                 columns: vec![number],
                 predicate: Predicate::Among(number, numbers.into_expr()),
                 order: vec![(number, Direction::Ascending)],
@@ -154,19 +156,21 @@ impl<'a> ImportRecord<'a> {
 
     /// The lane and the budgets of the execution, which a replay of it relies on.
     fn registrations(&self, core: &Row, ctx: &Ctx<'_>) -> Result<Vec<Mutation>, EngineError> {
-        let lane = vec![
-            lane_registry::lane_id.with(core.read(exec_core::lane_id)?),
+        let lane = read::lane(core)?;
+        let registered = vec![
+            lane_registry::lane_id.with(lane.as_str().to_owned()),
             lane_registry::registered_at_ms.with(core.read(exec_core::created_at_ms)?),
             lane_registry::registered_by.with("import".to_owned()),
         ];
-        let lane = Mutation::insert(lane_registry::REF, lane, OnConflict::Ignore);
+        let registered = Mutation::insert(lane_registry::REF, registered, OnConflict::Ignore);
 
         let policy = core.read(exec_core::policy)?;
         // A policy that no engine can read names no budget.
         let policy: Option<ExecutionPolicy> =
             policy.and_then(|policy| serde_json::from_value(policy).ok());
-        let in_use = policy.map(|policy| register_in_use(&policy, &self.partitions, ctx.now));
-        Ok([lane].into_iter().chain(in_use.transpose()?.flatten()).collect())
+        let in_use =
+            policy.map(|policy| register_in_use(&policy, &lane, &self.partitions, ctx.now));
+        Ok([registered].into_iter().chain(in_use.transpose()?.flatten()).collect())
     }
 }
 

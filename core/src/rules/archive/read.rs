@@ -129,6 +129,7 @@ fn list(table: TableRef, rows: Predicate, last: Option<&Row>) -> List {
         name: table.0.name.into(),
         table,
         join: None,
+        of_each: None,
         columns: archived_columns(table).collect(),
         predicate,
         order: order(table),
@@ -153,6 +154,7 @@ impl LastEnd {
         List {
             name: "ends in a flow".into(),
             table: exec_core::REF,
+            of_each: None,
             join: Some(Join {
                 table: completion_event::REF,
                 on: vec![
@@ -207,6 +209,7 @@ impl Transition for Newest {
             name: format!("the newest of {}", self.table.0.name).into(),
             table: self.table,
             join: None,
+            of_each: None,
             columns: vec![self.number],
             predicate: Predicate::Always,
             order: vec![(self.number, Descending)],

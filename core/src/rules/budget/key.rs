@@ -137,6 +137,7 @@ impl Places {
             name: "totals of a budget".into(),
             table: budget_usage::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 budget_usage::partition_key.column(),
                 dimension,
@@ -159,6 +160,7 @@ impl Places {
             name: "contributions of an execution".into(),
             table: budget_usage_by_exec::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 budget_usage_by_exec::partition_key.column(),
                 dimension,

@@ -63,6 +63,7 @@ pub fn budgets(after: Option<&BudgetId>, limit: usize) -> Listing<BudgetsPage> {
         name: "budgets that are defined".into(),
         table: budget_policy::REF,
         join: None,
+        of_each: None,
         columns: vec![
             id.column(),
             budget_policy::scope_type.column(),

@@ -46,6 +46,7 @@ impl ReconcileBudget {
             name: CONTRIBUTIONS.into(),
             table: budget_usage_by_exec::REF,
             join: None,
+            of_each: None,
             columns: budget_usage_by_exec::REF.columns.to_vec(),
             predicate,
             order: vec![(execution.column(), Ascending), (dimension.column(), Ascending)],

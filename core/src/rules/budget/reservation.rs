@@ -85,6 +85,7 @@ pub fn reservations_of(budgets: &[String]) -> List {
         name: "reservations of budgets".into(),
         table: budget_reservation::REF,
         join: None,
+        of_each: None,
         columns: vec![
             execution.column(),
             budget.column(),

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use crate::model::error::EngineError;
-use crate::model::ids::TimestampMs;
+use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::partition::{PartitionConfig, budget_partition};
 use crate::model::policy::ExecutionPolicy;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{ColumnType, Storable as _};
 use crate::plan::{Expr, Join, List, Mutation, OnConflict, Predicate, Query};
 use crate::rules::budget::limits::{Limits, raised};
-use crate::rules::budget::token::{ESTIMATES, LIMITED, token};
+use crate::rules::budget::token::{ESTIMATES, LIMITED, fair_lane, lane_of_fair, token};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
@@ -54,19 +54,16 @@ pub(super) fn budgets_of_policy(policy: &Json) -> impl Iterator<Item = String> {
 }
 
 /// The change that notes that an execution with that policy names its budgets, wherever they are,
-/// and that it has keys of limits; none without either.
+/// that it has keys of limits, and that its lane has a fairness key; none without any of these.
 ///
 /// # Errors
 /// `Validation(InvalidInput)` when a partition is beyond what a row can store.
 pub fn register_in_use(
     policy: &ExecutionPolicy,
+    lane: &LaneId,
     partitions: &PartitionConfig,
     at: TimestampMs,
 ) -> Result<Option<Mutation>, EngineError> {
-    if policy.budget_ids.is_empty() && policy.limit_keys.is_empty() {
-        return Ok(None);
-    }
-
     let mut places = BTreeSet::new();
     for budget in &policy.budget_ids {
         let home = input::partition(budget_partition(budget, partitions).index)?;
@@ -77,6 +74,12 @@ pub fn register_in_use(
     }
     if !policy.limit_keys.is_empty() {
         places.insert((LIMITED.to_owned(), 0));
+    }
+    if policy.fairness_key.is_some() {
+        places.insert((fair_lane(lane.as_str()), 0));
+    }
+    if places.is_empty() {
+        return Ok(None);
     }
     let place = |(budget, partition)| json!({ "budget": budget, "partition": partition });
     let places: Vec<_> = places.into_iter().map(place).collect();
@@ -109,6 +112,16 @@ pub struct Room {
     pub has_estimates: bool,
     /// True if there are executions with keys of limits.
     pub has_limits: bool,
+    /// The lanes with fairness keys.
+    pub fair_lanes: BTreeSet<LaneId>,
+}
+
+impl Room {
+    /// True if any claim of that lane takes its executions, with no more than the tokens.
+    #[must_use]
+    pub fn is_plain(&self, lane: &LaneId) -> bool {
+        !(self.has_estimates || self.has_limits || self.fair_lanes.contains(lane))
+    }
 }
 
 impl Transition for OpenBudgets {
@@ -132,8 +145,14 @@ impl Transition for OpenBudgets {
         }
         let has_estimates = open.remove(ESTIMATES);
         let has_limits = open.remove(LIMITED);
-        let open = open.difference(&full).map(|budget| token(budget));
-        Ok(Step::Answer(Room { tokens: open.collect(), has_estimates, has_limits }))
+        let mut fair_lanes = BTreeSet::new();
+        open.retain(|name| {
+            let lane = lane_of_fair(name);
+            fair_lanes.extend(lane.map(LaneId::new));
+            lane.is_none()
+        });
+        let tokens = open.difference(&full).map(|budget| token(budget)).collect();
+        Ok(Step::Answer(Room { tokens, has_estimates, has_limits, fair_lanes }))
     }
 }
 
@@ -235,6 +254,7 @@ impl SomeBudgets {
             name: name.into(),
             table,
             join: None,
+            of_each: None,
             columns,
             predicate: Predicate::Among(budget, self.budgets.clone().into_expr()),
             order,
@@ -325,6 +345,7 @@ impl Pages {
             name: self.name.into(),
             table: budget_in_use::REF,
             join: self.joined.as_ref().map(join),
+            of_each: None,
             columns: order.iter().chain(values).copied().collect(),
             predicate,
             order: order.into_iter().map(|column| (column, Ascending)).collect(),

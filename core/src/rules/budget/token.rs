@@ -3,13 +3,14 @@
 //! An execution with budgets has, beside the capabilities that it requires, one token per budget. A
 //! claim offers the tokens of the budgets that have room, so it passes over executions with a
 //! full budget as it passes over those that need another worker. One with keys of limits has one
-//! token per key, and a claim offers all of them but those of full limits. Tokens begin with a
+//! token per key, and a claim offers all of them but those of full limits. So it is with fairness
+//! keys, which keeps the executions of each together in the index of claims. Tokens begin with a
 //! mark. A capability that begins with it is stored with the mark twice, so none can be a token.
 
 use std::collections::BTreeSet;
 
 use crate::model::error::EngineError;
-use crate::model::ids::BudgetId;
+use crate::model::policy::ExecutionPolicy;
 use crate::rules::input;
 
 /// The character that every token begins with.
@@ -38,8 +39,40 @@ pub fn limit_token(key: &str) -> String {
 
 /// The keys of limits among stored requirements.
 pub fn limit_keys_in(requirements: &[String]) -> impl Iterator<Item = &str> {
+    opened_in(requirements).filter(|key| !key.starts_with(MARK))
+}
+
+/// The token of a fairness key. It begins as those of keys of limits do, so a claim that opens
+/// these opens it, too. No key of a limit begins with the mark.
+#[must_use]
+pub fn fairness_token(key: &str) -> String {
+    format!("{MARK}{LIMIT}{MARK}{key}")
+}
+
+/// The fairness key among stored requirements, if there is one.
+#[must_use]
+pub fn fairness_key_in(requirements: &[String]) -> Option<&str> {
+    opened_in(requirements).find_map(|key| key.strip_prefix(MARK))
+}
+
+fn opened_in(requirements: &[String]) -> impl Iterator<Item = &str> {
     let marked = requirements.iter().filter_map(|token| token.strip_prefix(MARK));
     marked.filter_map(|marked| marked.strip_prefix(LIMIT))
+}
+
+/// The beginning of the names that stand for lanes with fairness keys, beside the budgets in use.
+const FAIR: &str = "fair:";
+
+/// The name that stands for a lane with fairness keys.
+#[must_use]
+pub fn fair_lane(lane: &str) -> String {
+    format!("{FAIR}{lane}")
+}
+
+/// The lane that such a name stands for.
+#[must_use]
+pub fn lane_of_fair(name: &str) -> Option<&str> {
+    name.strip_prefix(FAIR)
 }
 
 /// The name that stands for a budget of all executions with an estimate. Only a claim that reserves
@@ -53,17 +86,16 @@ pub fn token(budget: &str) -> String {
 }
 
 /// The requirements of an execution: these capabilities, room in these budgets, where it may
-/// reserve some, and in the limits of these keys; sorted, each once.
+/// reserve some, in the limits of these keys, and a turn of its fairness key; sorted, each once.
 #[must_use]
 pub fn requirements(
     capabilities: impl IntoIterator<Item = String>,
-    budgets: &[BudgetId],
-    reserves: bool,
-    limit_keys: &[String],
+    policy: &ExecutionPolicy,
 ) -> Vec<String> {
-    let tokens = budgets.iter().map(|budget| token(&budget.to_string()));
-    let reserves = reserves.then(|| token(ESTIMATES));
-    let limits = limit_keys.iter().map(|key| limit_token(key));
+    let tokens = policy.budget_ids.iter().map(|budget| token(&budget.to_string()));
+    let reserves = (!policy.budget_estimate.is_empty()).then(|| token(ESTIMATES));
+    let limits = policy.limit_keys.iter().map(|key| limit_token(key));
+    let limits = limits.chain(policy.fairness_key.iter().map(|key| fairness_token(key)));
     let capabilities = capabilities.into_iter().map(|capability| requirement(&capability));
     let tokens = tokens.chain(reserves).chain(limits);
     let all: BTreeSet<String> = capabilities.chain(tokens).collect();
@@ -113,6 +145,7 @@ pub fn offered<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::BudgetId;
 
     #[test]
     fn no_capability_is_a_token() {
@@ -123,8 +156,16 @@ mod tests {
         let capabilities =
             ["gpu", "avx", &room, &token(ESTIMATES), "budget:7", "\u{1}", "\u{1}\u{1}x", &limited]
                 .map(str::to_owned);
-        let required = requirements(capabilities.clone(), &budgets, true, &keys);
+        let policy = ExecutionPolicy {
+            budget_ids: budgets.to_vec(),
+            budget_estimate: [("cost".to_owned(), 1)].into(),
+            limit_keys: keys.to_vec(),
+            fairness_key: Some("tenant/8".into()),
+            ..ExecutionPolicy::default()
+        };
+        let required = requirements(capabilities.clone(), &policy);
         assert!(required.contains(&room));
+        assert_eq!(fairness_key_in(&required), Some("tenant/8"));
         assert_eq!(limit_keys_in(&required).collect::<Vec<_>>(), ["tenant/7"]);
         assert!(required.contains(&limited) && limited.starts_with(&limit_tokens()));
         assert_eq!(budgets_in(&required).collect::<Vec<_>>(), [budget.to_string()]);
@@ -132,7 +173,8 @@ mod tests {
         let offered = offered("capabilities", &capabilities).unwrap();
         assert!(!offered.contains(&room));
         let unmet: Vec<_> = required.iter().filter(|token| !offered.contains(token)).collect();
-        assert_eq!(unmet, [&room, &token(ESTIMATES), &limited]);
+        let fair = fairness_token("tenant/8");
+        assert_eq!(unmet, [&room, &token(ESTIMATES), &fair, &limited]);
 
         let back: BTreeSet<String> = capabilities_of(required).into_iter().collect();
         assert_eq!(back, BTreeSet::from(capabilities));

@@ -67,6 +67,7 @@ pub fn rows() -> List {
         name: "rows of the counts".into(),
         table: exec_count::REF,
         join: None,
+        of_each: None,
         columns: exec_count::REF.columns.to_vec(),
         predicate: Predicate::Always,
         order: vec![(exec_count::count_id.column(), Ascending)],

@@ -31,6 +31,7 @@ impl Search {
             name: NAME.into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 exec_core::priority.column(),
                 exec_core::claimable_since_ms.column(),

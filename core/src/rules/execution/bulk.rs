@@ -82,6 +82,7 @@ impl Transition for Matching {
             name: "executions that an action applies to".into(),
             table: exec_core::REF,
             join: self.join.clone(),
+            of_each: None,
             columns: vec![
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),

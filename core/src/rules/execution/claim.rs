@@ -35,7 +35,7 @@ pub struct Claim {
     tag: BackendTag,
     terms: Terms,
     capabilities: Vec<String>,
-    /// The tokens of full limits, where the claim takes executions with keys of limits.
+    /// The tokens of full limits, where the claim takes executions with keys.
     full: Option<Vec<String>>,
     limit: u32,
     from: Option<Place>,
@@ -123,8 +123,8 @@ impl Claim {
         self
     }
 
-    /// The same claim, which also takes executions with keys of limits, but for those with a key
-    /// that has one of these tokens.
+    /// The same claim, which also takes executions with keys of limits or fairness, but for those
+    /// with a key that has one of these tokens.
     #[must_use]
     pub fn within_limits(self, full: Vec<String>) -> Self {
         Self { full: Some(full), ..self }

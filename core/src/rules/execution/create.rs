@@ -197,7 +197,10 @@ impl Create {
         ];
         inserts.extend(instance_tag_given(key, args, now));
         inserts.extend(
-            policy.map(|policy| register_in_use(policy, partitions, now)).transpose()?.flatten(),
+            policy
+                .map(|policy| register_in_use(policy, &args.lane_id, partitions, now))
+                .transpose()?
+                .flatten(),
         );
         Ok(inserts)
     }
@@ -241,14 +244,12 @@ impl Transition for Create {
     }
 }
 
-/// What a policy requires: capabilities of the worker, and room in budgets and limits.
+/// What a policy requires: capabilities of the worker, room in budgets and limits, and a turn.
 fn requirements_of(policy: Option<&ExecutionPolicy>) -> Vec<String> {
     let Some(policy) = policy else { return Vec::new() };
     let routing = policy.routing_requirements.as_ref();
     let capabilities = routing.map(|routing| &routing.required_capabilities);
-    let reserves = !policy.budget_estimate.is_empty();
-    let capabilities = capabilities.into_iter().flatten().cloned();
-    requirements(capabilities, &policy.budget_ids, reserves, &policy.limit_keys)
+    requirements(capabilities.into_iter().flatten().cloned(), policy)
 }
 
 fn stored_policy(policy: &ExecutionPolicy) -> Result<Json, EngineError> {

@@ -104,6 +104,7 @@ pub fn claimable_by(
         name: "claimable by capabilities".into(),
         table: exec_core::REF,
         join: None,
+        of_each: None,
         columns: vec![exec_core::execution_id.column()],
         predicate,
         // That of the index of claims: any total order would do, but this one need not be sorted.
@@ -135,6 +136,7 @@ pub fn executions(
         name: "executions of a partition".into(),
         table: exec_core::REF,
         join: None,
+        of_each: None,
         columns: vec![exec_core::partition_key.column(), exec_core::execution_id.column()],
         predicate,
         order: vec![(exec_core::execution_id.column(), Ascending)],
@@ -337,6 +339,7 @@ pub fn expired_leases(
         name: "expired leases".into(),
         table: attempt::REF,
         join: Some(core_of_current_attempt()),
+        of_each: None,
         columns: columns.to_vec(),
         predicate,
         order: by_expiry(),

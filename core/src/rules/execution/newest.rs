@@ -51,6 +51,7 @@ impl Newest {
             name: "executions matching a query".into(),
             table: exec_core::REF,
             join: self.join.clone(),
+            of_each: None,
             columns: execution_columns(),
             predicate,
             order: vec![

@@ -104,6 +104,7 @@ impl FindDrift {
             name: "executions that may have drifted".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 exec_core::execution_id.column(),
                 exec_core::lane_id.column(),

@@ -1,5 +1,6 @@
-//! Claims of executions with an estimate, or with keys of limits: each reserves its amounts in its
-//! budgets, and takes what it needs of its limits, in the same plan.
+//! Claims of executions with an estimate, or with keys: each reserves its amounts in its budgets,
+//! and takes what it needs of its limits, in the same plan. Those with fairness keys are listed by
+//! key, and the turns of the lane say which are taken.
 //!
 //! The database cannot pick such an execution by itself, since what fits depends on all its
 //! budgets and limits. So a claim lists the best executions first ([`Candidates`]), and takes these
@@ -12,9 +13,9 @@ use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable as _, Value};
-use crate::plan::{Expr, Guard, List, Mutation, Predicate, Query};
+use crate::plan::{Expr, Guard, List, Mutation, OfEach, Predicate, Query};
 use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
-use crate::rules::budget::token::{ESTIMATES, budgets_in, limit_keys_in, token};
+use crate::rules::budget::token::{ESTIMATES, budgets_in, fairness_key_in, limit_keys_in, token};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::claim::{Claim, best_first, first_due};
@@ -40,22 +41,41 @@ pub struct Candidate {
     pub budgets: Vec<String>,
     /// Its keys of limits, and its weight for them.
     pub limits: Asking,
+    /// Its fairness key, if it has one.
+    pub fairness_key: Option<String>,
 }
 
 impl Candidate {
     /// True if any worker with the capabilities may take it, without more.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.reserves && self.limits.keys.is_empty()
+        !self.reserves && self.limits.keys.is_empty() && self.fairness_key.is_none()
     }
 }
 
-/// Lists as many executions as a claim asks for, best first, where it offers to reserve or takes
-/// executions with keys of limits.
+/// Lists executions that a claim may take, best first, where it offers to reserve or takes those
+/// with keys.
 #[derive(Clone, Debug)]
-pub struct Candidates(pub Claim);
+pub struct Candidates {
+    claim: Claim,
+    /// The most with equal requirements, if that is bounded.
+    of_each: Option<u32>,
+    most: u32,
+}
 
 impl Candidates {
+    /// As many as the claim asks for.
+    #[must_use]
+    pub fn best(claim: Claim) -> Self {
+        Self { most: claim.limit(), of_each: None, claim }
+    }
+
+    /// Up to so many with equal requirements, and so with equal keys, and up to `most` in all.
+    #[must_use]
+    pub fn of_each(claim: Claim, of_each: u32, most: u32) -> Self {
+        Self { claim, of_each: Some(of_each), most }
+    }
+
     fn list(
         &self,
         name: &'static str,
@@ -66,6 +86,10 @@ impl Candidates {
             name: name.into(),
             table: exec_core::REF,
             join: None,
+            of_each: self.of_each.map(|most| OfEach {
+                list: exec_core::required_capabilities.column(),
+                limit: Expr::int(i64::from(most)),
+            }),
             columns: vec![
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),
@@ -74,7 +98,7 @@ impl Candidates {
             ],
             predicate,
             order,
-            limit: Expr::int(i64::from(self.0.limit())),
+            limit: Expr::int(i64::from(self.most)),
         }
     }
 }
@@ -83,12 +107,13 @@ impl Transition for Candidates {
     type Outcome = Vec<Candidate>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let waiting = self.list("executions to claim", self.0.eligible(ctx.now), best_first());
-        let due = self.list("executions to claim that are due", self.0.due(ctx.now), first_due());
+        let waiting = self.list("executions to claim", self.claim.eligible(ctx.now), best_first());
+        let due =
+            self.list("executions to claim that are due", self.claim.due(ctx.now), first_due());
         let Some(mut rows) = facts.list(&waiting).map(<[Row]>::to_vec) else {
             return Ok(Step::Read(vec![Query::List(waiting)]));
         };
-        if rows.len() < self.0.limit() as usize {
+        if rows.len() < self.claim.limit() as usize {
             let Some(more) = facts.list(&due) else {
                 return Ok(Step::Read(vec![Query::List(due)]));
             };
@@ -96,7 +121,7 @@ impl Transition for Candidates {
         }
 
         let candidates = rows.iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
-        Ok(Step::Answer(candidates.into_iter().take(self.0.limit() as usize).collect()))
+        Ok(Step::Answer(candidates.into_iter().take(self.most as usize).collect()))
     }
 }
 
@@ -111,6 +136,7 @@ fn candidate(row: &Row) -> Result<Candidate, EngineError> {
         reserves: required.contains(&token(ESTIMATES)),
         budgets: budgets_in(&required).map(str::to_owned).collect(),
         limits: asking(execution, &required, row)?,
+        fairness_key: fairness_key_in(&required).map(str::to_owned),
     })
 }
 

@@ -44,6 +44,7 @@ impl Timeline {
             name: name.into(),
             table,
             join: None,
+            of_each: None,
             columns: table.columns.to_vec(),
             predicate,
             order: order.iter().map(|column| (*column, Ascending)).collect(),

@@ -176,6 +176,7 @@ impl Apply {
             name: "the ends of an upstream".into(),
             table: completion_event::REF,
             join: None,
+            of_each: None,
             columns: vec![completion_event::outcome.column(), completion_event::event_id.column()],
             predicate: completion_event::partition_key
                 .equals(self.places.home().partition)

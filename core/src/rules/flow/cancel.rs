@@ -361,6 +361,7 @@ fn backlog_members(flow: FlowKey) -> List {
         name: "members left to cancel".into(),
         table: cancel_backlog_member::REF,
         join: None,
+        of_each: None,
         columns: vec![cancel_backlog_member::execution_id.column()],
         predicate: cancel_backlog_member::partition_key
             .equals(flow.partition)
@@ -375,6 +376,7 @@ fn all_members(flow: FlowKey) -> List {
         name: "members of a flow".into(),
         table: exec_core::REF,
         join: None,
+        of_each: None,
         columns: vec![exec_core::execution_id.column()],
         predicate: flow.members(),
         order: vec![(exec_core::execution_id.column(), Ascending)],

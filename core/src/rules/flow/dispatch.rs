@@ -165,6 +165,7 @@ impl Transition for FindEvent {
             name: "the event of a completion".into(),
             table: completion_event::REF,
             join: None,
+            of_each: None,
             columns: Event::columns(),
             predicate: completion_event::partition_key
                 .equals(self.key.partition)
@@ -198,6 +199,7 @@ impl Transition for EventById {
             name: "the event of a number".into(),
             table: completion_event::REF,
             join: None,
+            of_each: None,
             columns: Event::columns(),
             predicate: completion_event::event_id.equals(self.event_id),
             order: vec![(completion_event::event_id.column(), Ascending)],

@@ -37,6 +37,7 @@ pub fn edges(
         name: name.into(),
         table: edge::REF,
         join: None,
+        of_each: None,
         columns,
         predicate: flow.edges().and(which),
         order: by(other),

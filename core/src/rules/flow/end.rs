@@ -190,6 +190,7 @@ impl EndFlow {
             name: name.into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![exec_core::execution_id.column()],
             predicate: self.flow.members().and(which),
             order: vec![(exec_core::execution_id.column(), Ascending)],

@@ -51,6 +51,7 @@ pub fn flows(
         name: "flows of a partition".into(),
         table: flow_core::REF,
         join: None,
+        of_each: None,
         columns: vec![
             flow_core::flow_id.column(),
             flow_core::created_at_ms.column(),
@@ -125,6 +126,7 @@ pub fn matching(query: &FlowQuery) -> Result<Listing<FlowQueryPage>, EngineError
         name: "flows matching a query".into(),
         table: flow_core::REF,
         join: None,
+        of_each: None,
         columns: flow_core::REF.columns.to_vec(),
         predicate,
         order: vec![

@@ -61,6 +61,7 @@ impl Pages<'_> {
             name: self.name.into(),
             table: self.table,
             join: None,
+            of_each: None,
             columns: self.columns.clone(),
             predicate,
             order: vec![(self.by.column(), Ascending)],

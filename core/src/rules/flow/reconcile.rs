@@ -34,6 +34,7 @@ impl OpenFlows {
             name: "flows that may be over".into(),
             table: flow_core::REF,
             join: None,
+            of_each: None,
             columns: vec![flow_core::flow_id.column()],
             predicate: flow_core::partition_key
                 .equals(self.partition)
@@ -72,6 +73,7 @@ impl Transition for HasMembers {
             name: "a member of a flow".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![exec_core::execution_id.column()],
             predicate: self.0.members(),
             order: vec![(exec_core::execution_id.column(), Ascending)],

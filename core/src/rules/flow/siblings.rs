@@ -167,6 +167,7 @@ impl Reconcile {
             name: "siblings that are not over".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![exec_core::execution_id.column()],
             predicate: members(&self.key, listed(group)?),
             order: vec![(exec_core::execution_id.column(), Ascending)],

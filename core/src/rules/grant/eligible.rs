@@ -46,6 +46,7 @@ impl Transition for Eligible {
             name: "executions to grant".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![exec_core::partition_key.column(), exec_core::execution_id.column()],
             predicate: exec_core::lane_id
                 .equals(self.lane.as_str().to_owned())

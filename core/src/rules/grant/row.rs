@@ -169,6 +169,7 @@ impl Grant {
             name: name.into(),
             table: claim_grant::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 id.column(),
                 claim_grant::worker_id.column(),

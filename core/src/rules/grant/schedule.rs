@@ -69,6 +69,7 @@ impl Schedule {
             name: "executions for a worker".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),

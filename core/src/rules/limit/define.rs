@@ -128,6 +128,7 @@ pub(super) fn limits(predicate: Predicate, page: usize) -> List {
         name: "limits".into(),
         table: limit::REF,
         join: None,
+        of_each: None,
         columns: limit::REF.columns.to_vec(),
         predicate,
         order: vec![(key, Ascending), (partition, Ascending)],

@@ -82,6 +82,7 @@ pub fn limits_of(keys: &[String]) -> List {
         name: "limits of keys".into(),
         table: limit::REF,
         join: None,
+        of_each: None,
         columns: limit::REF.columns.to_vec(),
         limit: Expr::int(texts.len().try_into().unwrap_or(i64::MAX)),
         predicate: Predicate::Among(key, texts.into_expr()),

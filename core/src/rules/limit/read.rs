@@ -225,6 +225,7 @@ impl Pages {
             name: self.name.into(),
             table: self.table,
             join: None,
+            of_each: None,
             columns: self.order.iter().chain(self.values).copied().collect(),
             predicate,
             order: self.order.iter().map(|column| (*column, Ascending)).collect(),

@@ -96,6 +96,7 @@ impl CheckAdmission {
             name: "admissions in a window".into(),
             table: quota_window::REF,
             join: None,
+            of_each: None,
             columns: vec![at.column()],
             predicate: self.of_dimension().and(at.above(self.window_start() - 1)),
             order: vec![

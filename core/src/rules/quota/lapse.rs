@@ -23,6 +23,7 @@ pub fn lapsed_of(policy: &QuotaKey, at: TimestampMs) -> List {
         name: "lapsed admissions of a policy".into(),
         table: quota_admitted::REF,
         join: None,
+        of_each: None,
         columns: quota_admitted::REF.columns.to_vec(),
         predicate: partition
             .equals(policy.partition)

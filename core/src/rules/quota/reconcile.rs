@@ -39,6 +39,7 @@ impl ReconcileQuota {
             name: ADMISSIONS.into(),
             table: quota_admitted::REF,
             join: None,
+            of_each: None,
             columns: vec![execution.column()],
             predicate,
             order: vec![(execution.column(), Ascending)],

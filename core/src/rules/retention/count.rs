@@ -79,6 +79,7 @@ fn keys(table: TableRef, predicate: Predicate) -> List {
         name: table.0.name.into(),
         table,
         join: None,
+        of_each: None,
         columns: table.key.to_vec(),
         predicate,
         order: own.map(|column| (column, Ascending)).collect(),
@@ -123,6 +124,7 @@ impl Transition for LongStreams {
         let list = List {
             name: "streams of ended executions".into(),
             table: completion_event::REF,
+            of_each: None,
             join: Some(Join {
                 table: stream_meta::REF,
                 on: vec![

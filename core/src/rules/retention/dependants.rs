@@ -17,6 +17,7 @@ use crate::schema::count::exec_count;
 use crate::schema::execution::{
     attempt, claim_grant, exec_core, execution_capabilities, idempotency_key,
 };
+use crate::schema::fairness::{fair_lane, fair_weight};
 use crate::schema::flow::{
     cancel_backlog, cancel_backlog_member, cancel_dispatch_outbox, edge, edge_group, flow_core,
     flow_summary, pending_cancel_groups,
@@ -159,6 +160,8 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
         )),
     ),
     (limit_cell::REF, BelongsTo::Itself("it counts until its time is over")),
+    (fair_lane::REF, BelongsTo::Neither("the turns of a lane")),
+    (fair_weight::REF, BelongsTo::Neither("a weight outlives what it was given for")),
 ];
 
 impl BelongsTo {

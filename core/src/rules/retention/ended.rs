@@ -100,6 +100,7 @@ impl Transition for ByEvent {
         let list = List {
             name: name.into(),
             table: completion_event::REF,
+            of_each: None,
             join: Some(Join {
                 table: exec_core::REF,
                 on: vec![
@@ -144,6 +145,7 @@ impl Transition for ByKey {
             name: name.into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: columns(),
             predicate,
             order: vec![
@@ -175,6 +177,7 @@ impl Transition for MembersOf {
             name: "members of a flow, by key".into(),
             table: exec_core::REF,
             join: None,
+            of_each: None,
             columns: columns(),
             predicate: self.flow.members().and(exec_core::execution_id.above(self.after)),
             order: vec![(exec_core::execution_id.column(), Direction::Ascending)],

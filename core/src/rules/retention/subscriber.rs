@@ -155,6 +155,7 @@ fn cursors(name: &'static str, predicate: Predicate) -> List {
         name: name.into(),
         table: subscriber_cursor::REF,
         join: None,
+        of_each: None,
         columns: subscriber_cursor::REF.columns.to_vec(),
         predicate,
         order: vec![

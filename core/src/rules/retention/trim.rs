@@ -99,6 +99,7 @@ impl Picked {
             name: name.into(),
             table: self.table,
             join: None,
+            of_each: None,
             columns: self.table.key.to_vec(),
             predicate: self.rows.clone(),
             order: self.order(),

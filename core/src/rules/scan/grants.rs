@@ -23,6 +23,7 @@ impl Due {
             name: "grants that have lapsed".into(),
             table: claim_grant::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 claim_grant::partition_key.column(),
                 id.column(),

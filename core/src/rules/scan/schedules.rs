@@ -28,6 +28,7 @@ impl Due {
             name: "schedules that are due".into(),
             table: schedule::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 schedule::partition_key.column(),
                 namespace.column(),

@@ -68,6 +68,7 @@ pub fn schedules(args: &ListSchedulesArgs) -> Result<Listing<SchedulesPage>, Eng
         name: "schedules".into(),
         table: schedule::REF,
         join: None,
+        of_each: None,
         columns: schedule::REF.columns.to_vec(),
         predicate,
         order: vec![(namespace.column(), Ascending), (name.column(), Ascending)],

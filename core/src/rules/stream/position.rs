@@ -45,6 +45,7 @@ pub fn uncounted_frames(key: &StreamKey) -> List {
         name: UNCOUNTED.into(),
         table: stream_frame::REF,
         join: None,
+        of_each: None,
         columns: vec![stream_frame::ts_ms.column(), stream_frame::seq.column()],
         predicate: key.frames(),
         order: vec![

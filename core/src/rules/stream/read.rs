@@ -115,6 +115,7 @@ impl ReadFrames {
             name: "frames".into(),
             table: stream_frame::REF,
             join: None,
+            of_each: None,
             columns: vec![
                 stream_frame::ts_ms.column(),
                 stream_frame::seq.column(),

@@ -44,6 +44,7 @@ fn by_id(key: &ExecutionKey, ids: Vec<Uuid>) -> List {
         name: BOUND.into(),
         table: waitpoint_pending::REF,
         join: None,
+        of_each: None,
         columns: waitpoint_pending::REF.columns.to_vec(),
         predicate: waitpoint_pending::partition_key
             .equals(key.partition)

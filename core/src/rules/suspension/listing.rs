@@ -63,6 +63,7 @@ impl Waitpoints {
             name: "open waitpoints".into(),
             table: waitpoint_pending::REF,
             join: None,
+            of_each: None,
             columns: waitpoint_pending::REF.columns.to_vec(),
             predicate,
             order: vec![(waitpoint_pending::waitpoint_id.column(), Ascending)],
@@ -215,6 +216,7 @@ impl Suspended {
         Ok(List {
             name: "suspended executions".into(),
             table: suspension_current::REF,
+            of_each: None,
             join: Some(Join {
                 table: exec_core::REF,
                 on: vec![

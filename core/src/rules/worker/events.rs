@@ -36,6 +36,7 @@ impl OldEvents {
             name: "old events of workers".into(),
             table: worker_registry_event::REF,
             join: None,
+            of_each: None,
             columns: worker_registry_event::REF.key.to_vec(),
             predicate: at.below(now.0.saturating_sub(HEARTBEATS_MS)).and(old),
             order: vec![

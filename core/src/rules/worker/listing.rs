@@ -43,6 +43,7 @@ pub fn workers(args: &ListWorkersArgs) -> Result<Listing<ListWorkersResult>, Eng
         name: "workers".into(),
         table: worker_registry::REF,
         join: None,
+        of_each: None,
         columns: worker_registry::REF.columns.to_vec(),
         predicate,
         order: vec![
@@ -128,6 +129,7 @@ pub fn leases(args: &ListLeasesArgs) -> Result<Listing<LeasesPage>, EngineError>
         name: "leases".into(),
         table: attempt::REF,
         join: Some(core_of_current_attempt()),
+        of_each: None,
         columns,
         predicate,
         order: vec![(due.column(), Ascending), (id.column(), Ascending)],

@@ -111,6 +111,7 @@ impl Transition for LeasesOfLost {
             name: "leases of a lost worker".into(),
             table: attempt::REF,
             join: Some(core_of_current_attempt()),
+            of_each: None,
             columns: own
                 .into_iter()
                 .chain(Losses::columns())

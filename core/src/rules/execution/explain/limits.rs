@@ -5,7 +5,7 @@ use crate::contracts::{EXPLANATION_LISTS_MAX, NotRunning};
 use crate::model::error::EngineError;
 use crate::model::partition::PartitionConfig;
 use crate::plan::List;
-use crate::rules::budget::token::limit_token;
+use crate::rules::budget::token::{fairness_key_in, fairness_token, limit_token};
 use crate::rules::execution::reserve::asking;
 use crate::rules::key::ExecutionKey;
 use crate::rules::limit::admit::{Asking, Shortage};
@@ -22,9 +22,12 @@ fn read(asking: &Asking) -> ReadHeld {
     ReadHeld { keys: asking.keys.clone(), partitions: PartitionConfig::default() }
 }
 
-/// The requirements that this topic explains: those of room in limits.
+/// The requirements that this topic explains: those of room in limits. A fairness key is no reason
+/// to wait: it has its turn, as every execution has its place in the lane.
 pub(super) fn explained(case: &Case<'_>) -> Result<Vec<String>, EngineError> {
-    Ok(of(case)?.keys.iter().map(|key| limit_token(key)).collect())
+    let required = case.core.read(exec_core::required_capabilities)?;
+    let fair = fairness_key_in(&required).map(fairness_token);
+    Ok(of(case)?.keys.iter().map(|key| limit_token(key)).chain(fair).collect())
 }
 
 pub(super) fn asks(case: &Case<'_>) -> Result<Vec<List>, EngineError> {

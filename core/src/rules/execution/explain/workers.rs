@@ -21,6 +21,7 @@ fn registered() -> List {
         name: "registered workers".into(),
         table: worker_registry::REF,
         join: None,
+        of_each: None,
         columns: vec![
             worker_registry::lanes.column(),
             worker_registry::capabilities_csv.column(),
